@@ -1,0 +1,53 @@
+package balance
+
+import "time"
+
+// health keeps what outcomes tell of a server. A server that fails fast looks
+// idle, and without this it would draw most of the traffic.
+type health struct {
+	success      float64 // moving average of 1 for success, 0 for the server's fault
+	inRow        int     // faults since the last success
+	ejections    int     // since the last success
+	ejectedUntil Instant
+}
+
+const (
+	successGain  = .05
+	successFloor = .01
+	faultsInRow  = 5                // faults in a row that eject a server
+	firstEject   = 10 * time.Second // after faults; doubles with each further one
+	firstUnreach = time.Second      // after a connection that could not be made; doubles likewise
+	longestEject = 5 * time.Minute
+)
+
+// observe takes the result of one lease. mayEject tells whether the pool can spare
+// the server; it is not asked when the server cannot be reached at all.
+func (h *health) observe(now Instant, r Result, mayEject func() bool) {
+	switch r {
+	case OK:
+		h.success += successGain * (1 - h.success)
+		h.inRow, h.ejections = 0, 0
+	case Fault:
+		h.fail()
+		if h.inRow >= faultsInRow && mayEject() {
+			h.eject(now, firstEject)
+		}
+	case Unreachable:
+		h.fail()
+		h.eject(now, firstUnreach)
+	}
+}
+
+func (h *health) fail() {
+	h.success = max(successFloor, h.success*(1-successGain))
+	h.inRow++
+}
+
+func (h *health) eject(now Instant, first time.Duration) {
+	if now < h.ejectedUntil {
+		return // late word of the failures that ejected it
+	}
+	h.ejectedUntil = now.Add(min(first<<min(h.ejections, 16), longestEject))
+	h.ejections++
+	h.inRow = 0
+}

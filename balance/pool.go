@@ -1,0 +1,415 @@
+package balance
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Policy chooses among servers that may all take the request. Package policy has
+// the table of them.
+type Policy interface {
+	// Choose returns an index into candidates, of which there is at least one. It
+	// keeps nothing of its arguments, and rng is its only source of chance.
+	Choose(now Instant, req *Request, candidates []*Server, rng *rand.Rand) int
+}
+
+// Scorer is a Policy that compares servers by a number; the lowest wins.
+type Scorer interface {
+	Score(now Instant, req *Request, s *Server) float64
+}
+
+// Config is what a pool is told once.
+type Config struct {
+	Name      string
+	Dispatch  bool          // servers are told first; only passed on in snapshots
+	LeaseTime time.Duration // time limit of redirected leases and of those without an edge; zero: a minute
+	Grace     time.Duration // how long a lost edge's leases are kept for its return; zero: 5 s
+}
+
+const (
+	defaultLeaseTime = time.Minute
+	defaultGrace     = 5 * time.Second
+)
+
+// Pool is the servers that can do the same processing, their ledger, and the policy
+// for choosing among them.
+type Pool struct {
+	cfg     Config
+	policy  Policy
+	rng     *rand.Rand
+	ledger  ledger
+	servers []*Server // in order of arrival; Server.index points back
+	byID    map[ServerID]*Server
+	edges   []EdgeID // interned; 0 is nobody
+	edgeNo  map[EdgeID]int32
+	scratch []*Server
+	version uint64
+}
+
+// New returns an empty pool. Two pools with the same seed, told the same things,
+// make the same choices.
+func New(cfg Config, policy Policy, seed uint64) *Pool {
+	cfg.LeaseTime = cmp.Or(cfg.LeaseTime, defaultLeaseTime)
+	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
+	rng := rand.New(rand.NewPCG(seed, 0x65766b6c))
+	return &Pool{
+		cfg:    cfg,
+		policy: policy,
+		rng:    rng,
+		ledger: ledger{epoch: uint16(rng.Uint32N(1<<16-1)) + 1},
+		byID:   make(map[ServerID]*Server),
+		edges:  []EdgeID{""},
+		edgeNo: map[EdgeID]int32{"": 0},
+	}
+}
+
+// Name returns the pool's name.
+func (p *Pool) Name() string { return p.cfg.Name }
+
+// Open returns the number of open leases.
+func (p *Pool) Open() int { return p.ledger.open }
+
+// Pick chooses a server and opens a lease on it. Its error is always a *Refusal.
+func (p *Pool) Pick(now Instant, req *Request) (Grant, error) {
+	candidates := p.candidates(now, req)
+	if len(candidates) == 0 {
+		return Grant{}, p.noServer(now, req)
+	}
+	s := candidates[p.policy.Choose(now, req, candidates, p.rng)]
+	l, ok := p.ledger.add(lease{server: s, edge: p.edge(req.Edge), started: now, expires: p.limit(now, req)})
+	if !ok {
+		return Grant{}, &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
+	}
+	s.hold(now, 1)
+	s.granted++
+	return Grant{Lease: l.id, Server: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public, Expires: l.expires}, nil
+}
+
+// limit returns when a lease for the request ends by itself. Nobody's connection
+// vouches for a redirected link or an edgeless one, so those always have a limit.
+func (p *Pool) limit(now Instant, req *Request) Instant {
+	switch {
+	case req.Hold > 0:
+		return now.Add(req.Hold)
+	case req.Link == LinkRedirect || req.Edge == "":
+		return now.Add(p.cfg.LeaseTime)
+	}
+	return 0
+}
+
+// candidates returns the servers that may take the request. When all that could are
+// ejected, they are tried all the same: a refusal for certain helps nobody.
+func (p *Pool) candidates(now Instant, req *Request) []*Server {
+	up := p.filter(now, req, Up)
+	if len(up) == 0 {
+		up = p.filter(now, req, Ejected)
+	}
+	return up
+}
+
+func (p *Pool) filter(now Instant, req *Request, state State) []*Server {
+	p.scratch = p.scratch[:0]
+	for _, s := range p.servers {
+		if s.State(now) == state && s.suits(req) {
+			p.scratch = append(p.scratch, s)
+		}
+	}
+	return p.scratch
+}
+
+// suits tells whether the request itself leaves the server open.
+func (s *Server) suits(req *Request) bool {
+	return (len(req.Exclude) == 0 || !slices.Contains(req.Exclude, s.spec.ID)) &&
+		(len(req.Labels) == 0 || s.carries(req.Labels))
+}
+
+func (p *Pool) noServer(now Instant, req *Request) *Refusal {
+	var draining, excluded, unlabelled int
+	for _, s := range p.servers {
+		switch {
+		case s.draining || s.gone:
+			draining++
+		case slices.Contains(req.Exclude, s.spec.ID):
+			excluded++
+		default:
+			unlabelled++
+		}
+	}
+	detail := fmt.Sprintf("pool %s: %d servers", p.cfg.Name, len(p.servers))
+	for _, why := range []struct {
+		n    int
+		what string
+	}{{draining, "draining"}, {excluded, "have already failed this request"}, {unlabelled, "without the labels asked for"}} {
+		if why.n > 0 {
+			detail += fmt.Sprintf(", %d %s", why.n, why.what)
+		}
+	}
+	return &Refusal{Reason: NoServer, RetryAfter: time.Second, Detail: detail}
+}
+
+func (p *Pool) edge(id EdgeID) int32 {
+	n, ok := p.edgeNo[id]
+	if !ok {
+		n = int32(len(p.edges))
+		p.edges = append(p.edges, EdgeID(string([]byte(id))))
+		p.edgeNo[p.edges[n]] = n
+	}
+	return n
+}
+
+// hold adds n, which may be negative, to the server's open leases.
+func (s *Server) hold(now Instant, n int) {
+	s.usage.step(now, s.leases)
+	s.leases += n
+}
+
+// Done ends a lease. It returns false if the lease is not open: ended already,
+// expired, or never this pool's.
+func (p *Pool) Done(now Instant, id LeaseID, o Outcome) bool {
+	l := p.ledger.find(id)
+	if l == nil {
+		return false
+	}
+	p.end(now, l, o)
+	return true
+}
+
+func (p *Pool) end(now Instant, l *lease, o Outcome) {
+	s := l.server
+	p.ledger.drop(l)
+	s.hold(now, -1)
+	s.health.observe(now, o.Result, func() bool { return p.canSpare(now) })
+	if s.gone && s.leases == 0 {
+		p.forget(s)
+	}
+}
+
+// canSpare tells whether one more server may be ejected: never more than a third.
+func (p *Pool) canSpare(now Instant) bool {
+	ejected := 0
+	for _, s := range p.servers {
+		if s.State(now) == Ejected {
+			ejected++
+		}
+	}
+	return 3*(ejected+1) <= len(p.servers)
+}
+
+// Hold enters a lease that another life of this pool granted and its edge still
+// holds, or confirms one that is open. A zero left lifts the time limit.
+func (p *Pool) Hold(now Instant, edge EdgeID, id LeaseID, server ServerID, age, left time.Duration) error {
+	var expires Instant
+	if left > 0 {
+		expires = now.Add(left)
+	}
+	if l := p.ledger.find(id); l != nil {
+		p.ledger.limit(l, expires)
+		return nil
+	}
+	s := p.byID[server]
+	if s == nil {
+		return fmt.Errorf("pool %s: lease %s is on server %s, which is not in the pool", p.cfg.Name, id, server)
+	}
+	if _, ok := p.ledger.add(lease{id: id, server: s, edge: p.edge(edge), started: now.Add(-age), expires: expires}); !ok {
+		return fmt.Errorf("pool %s: lease %s: the ledger is full", p.cfg.Name, id)
+	}
+	s.hold(now, 1)
+	return nil
+}
+
+// Lost says that the connection to an edge is gone. Its leases end when the grace
+// period is over, unless Hold confirms them before.
+func (p *Pool) Lost(now Instant, edge EdgeID) { p.cut(now, edge, now.Add(p.cfg.Grace)) }
+
+// Left says that an edge went in good order: its routed leases end with it.
+// Redirected ones, which have a limit of their own, go on.
+func (p *Pool) Left(now Instant, edge EdgeID) {
+	p.cut(now, edge, now)
+	p.Expire(now)
+}
+
+func (p *Pool) cut(now Instant, edge EdgeID, by Instant) {
+	n, known := p.edgeNo[edge]
+	if !known || n == 0 {
+		return
+	}
+	for i := range p.ledger.leases {
+		if l := &p.ledger.leases[i]; l.id != 0 && l.edge == n && l.expires == 0 {
+			p.ledger.limit(l, by)
+		}
+	}
+}
+
+// Expire ends the leases whose time is over and returns when to call it next; zero:
+// when something else has been called.
+func (p *Pool) Expire(now Instant) (next Instant) {
+	for {
+		l, next := p.ledger.due(now)
+		if l == nil {
+			return next
+		}
+		p.end(now, l, Outcome{Result: Expired})
+	}
+}
+
+// Put adds a server or changes what is declared of one. A server that had said
+// goodbye or was draining is back. fixed says that the file names it: then it is
+// never forgotten, and what the file said of it outweighs its agent's word.
+func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
+	var problems []error
+	spec.Validate(func(field, problem string) {
+		problems = append(problems, fmt.Errorf("server %q: %s: %s", spec.ID, field, problem))
+	})
+	if len(problems) > 0 {
+		return errors.Join(problems...)
+	}
+	p.version++
+	s := p.byID[spec.ID]
+	if s == nil {
+		s = &Server{index: len(p.servers), health: health{success: 1}, usage: usage{from: now, since: now}}
+		p.servers = append(p.servers, s)
+		p.byID[spec.ID] = s
+	} else if s.fixed && !fixed {
+		spec = merge(s.spec, spec)
+	}
+	s.spec, s.fixed = spec, s.fixed || fixed
+	s.gone, s.draining = false, false
+	return nil
+}
+
+// merge fills what the file left open from the agent's word.
+func merge(file, agent ServerSpec) ServerSpec {
+	file.Public = cmp.Or(file.Public, agent.Public)
+	file.Slots = cmp.Or(file.Slots, agent.Slots)
+	file.Speed = cmp.Or(file.Speed, agent.Speed)
+	file.Location = cmp.Or(file.Location, agent.Location)
+	if len(file.Labels) == 0 {
+		file.Labels = agent.Labels
+	}
+	return file
+}
+
+// Drain stops or, with false, resumes giving work to a server.
+func (p *Pool) Drain(id ServerID, on bool) error {
+	s := p.byID[id]
+	if s == nil {
+		return fmt.Errorf("pool %s has no server %q", p.cfg.Name, id)
+	}
+	p.version++
+	s.draining = on
+	return nil
+}
+
+// Goodbye says that a server leaves. It gets nothing new and is forgotten with its
+// last lease; one that the file names stays, out of rotation, for its return.
+func (p *Pool) Goodbye(id ServerID) {
+	s := p.byID[id]
+	if s == nil {
+		return
+	}
+	p.version++
+	s.gone = true
+	if s.leases == 0 {
+		p.forget(s)
+	}
+}
+
+func (p *Pool) forget(s *Server) {
+	if s.fixed {
+		return
+	}
+	last := p.servers[len(p.servers)-1]
+	p.servers[s.index], last.index = last, s.index
+	p.servers = p.servers[:len(p.servers)-1]
+	delete(p.byID, s.spec.ID)
+	p.version++
+}
+
+// Report takes what is known of a server's load. What can be believed is kept even
+// if the error names something that cannot.
+func (p *Pool) Report(now Instant, r *Report) error {
+	s := p.byID[r.Server]
+	if s == nil {
+		return fmt.Errorf("report from server %q, which is not in pool %s", clip(string(r.Server)), p.cfg.Name)
+	}
+	if r.Age < 0 || r.Age > time.Hour {
+		return fmt.Errorf("report from server %s: age %v, want 0 to 1 h", r.Server, r.Age)
+	}
+	var keep [MaxMetrics]Metric
+	sane, err := r.Sane(keep[:0])
+	taken := now.Add(-r.Age)
+	for _, m := range sane {
+		if !s.take(m, taken) {
+			err = fmt.Errorf("report from server %s: metric %q: it has %d others already, the most that are kept", r.Server, clip(m.Name), MaxMetrics)
+		}
+	}
+	s.weigh(now, sane)
+	return err
+}
+
+// take keeps one figure, unless a newer one is known. It returns false if there is
+// no room for another name.
+func (s *Server) take(m Metric, taken Instant) bool {
+	for i := range s.metrics {
+		if have := &s.metrics[i]; have.Name == m.Name {
+			if taken >= have.at {
+				have.Value, have.at = m.Value, taken
+			}
+			return true
+		}
+	}
+	if len(s.metrics) == MaxMetrics {
+		return false
+	}
+	m.Name = string([]byte(m.Name))
+	s.metrics = append(s.metrics, reading{m, taken})
+	return true
+}
+
+// weigh corrects x by what a report says of everybody's load. A count of requests
+// is best. Failing that, the utilisation which our own leases do not explain stands
+// for as many requests as a processor-sharing server with such a utilisation has.
+func (s *Server) weigh(now Instant, metrics []Metric) {
+	count, utilization := facts(metrics)
+	own := s.usage.mean(now, s.leases)
+	switch {
+	case count >= 0:
+		s.load.correct(now, count-float64(s.leases))
+	case utilization >= 0:
+		c, _ := s.Slots()
+		rest := min(max(0, utilization-own/c), mostBelieved)
+		s.load.correct(now, c*rest/(1-rest))
+	}
+}
+
+// mostBelieved bounds a reported utilisation: beyond it queue lengths say little.
+const mostBelieved = .97
+
+// facts reads a report: requests present and utilisation, each -1 if not told.
+func facts(metrics []Metric) (count, utilization float64) {
+	count, utilization = -1, -1
+	var queue, cpu, app float64 = -1, -1, -1
+	for _, m := range metrics {
+		switch m.Name {
+		case InFlight:
+			count = m.Value
+		case QueueDepth:
+			queue = m.Value
+		case CPUUtilization:
+			cpu = m.Value
+		case ApplicationUtilization:
+			app = m.Value
+		}
+	}
+	if count >= 0 && queue > 0 {
+		count += queue
+	}
+	if app >= 0 {
+		return count, app
+	}
+	return count, cpu
+}

@@ -1,0 +1,128 @@
+package balance
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// State says whether a server may be given work.
+type State uint8
+
+const (
+	Up       State = iota // takes requests
+	Draining              // finishes what it has, gets nothing new
+	Ejected               // left alone for a while after failing
+	Gone                  // said goodbye; forgotten once its last lease ends
+)
+
+var stateNames = [...]string{Up: "up", Draining: "draining", Ejected: "ejected", Gone: "gone"}
+
+func (s State) String() string { return stateNames[s] }
+
+// Snapshot is what an edge needs to choose for itself when no master answers. It is
+// immutable once made.
+type Snapshot struct {
+	Pool     string
+	Version  uint64 // grows with every change
+	Dispatch bool   // servers are told first, so an edge must not choose for itself
+	Servers  []SnapshotServer
+}
+
+// SnapshotServer is one server of a Snapshot.
+type SnapshotServer struct {
+	ID      ServerID
+	Address string
+	Public  string
+	State   State
+	Slots   float64 // c: requests it works on at once; never zero
+	Service float64 // b: time of one request alone, in seconds, or relative to the pool's mean of 1 while nothing is known
+	Load    float64 // n: what is in flight, everybody's
+}
+
+// Snapshot returns what edges need to know of the pool.
+func (p *Pool) Snapshot(now Instant) *Snapshot {
+	snap := &Snapshot{Pool: p.cfg.Name, Version: p.version, Dispatch: p.cfg.Dispatch, Servers: make([]SnapshotServer, len(p.servers))}
+	for i, s := range p.servers {
+		c, _ := s.Slots()
+		snap.Servers[i] = SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public,
+			State: s.State(now), Slots: c, Service: s.Service(), Load: s.Load(now)}
+	}
+	return snap
+}
+
+// View is all that a pool knows of one server, for people.
+type View struct {
+	Spec     ServerSpec
+	State    State
+	Fixed    bool    // the file names it
+	Leases   int     // open: ours
+	Granted  uint64  // leases ever
+	Load     float64 // n
+	External float64 // x, the part of n that is not ours
+	Slots    float64 // c
+	Known    bool    // c is declared or learnt, not assumed
+	Service  float64 // b
+	Success  float64 // sr
+	Score    float64 // what the policy compares, for an empty request; NaN if it compares nothing
+	Metrics  []MetricView
+}
+
+// MetricView is one metric of a View.
+type MetricView struct {
+	Metric
+	Age time.Duration
+}
+
+// Views returns all servers, in order of their ids.
+func (p *Pool) Views(now Instant) []View {
+	scorer, _ := p.policy.(Scorer)
+	views := make([]View, 0, len(p.servers))
+	for _, s := range p.servers {
+		c, known := s.Slots()
+		v := View{Spec: s.spec, State: s.State(now), Fixed: s.fixed, Leases: s.leases, Granted: s.granted, Load: s.Load(now),
+			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Success: s.Success(), Score: math.NaN()}
+		if scorer != nil {
+			v.Score = scorer.Score(now, &Request{}, s)
+		}
+		for _, m := range s.metrics {
+			v.Metrics = append(v.Metrics, MetricView{m.Metric, now.Sub(m.at)})
+		}
+		views = append(views, v)
+	}
+	slices.SortFunc(views, func(a, b View) int { return cmp.Compare(a.Spec.ID, b.Spec.ID) })
+	return views
+}
+
+// Check states the pool's invariants and returns the first that does not hold. Tests
+// and the simulator call it after every event.
+func (p *Pool) Check() error {
+	held := make(map[*Server]int)
+	open := 0
+	for i := range p.ledger.leases {
+		if l := &p.ledger.leases[i]; l.id != 0 {
+			open++
+			held[l.server]++
+		}
+	}
+	if open != p.ledger.open {
+		return fmt.Errorf("pool %s: %d leases are open, the ledger counts %d", p.cfg.Name, open, p.ledger.open)
+	}
+	for i, s := range p.servers {
+		switch {
+		case s.leases != held[s]:
+			return fmt.Errorf("server %s: holds %d leases, counts %d", s.spec.ID, held[s], s.leases)
+		case s.index != i || p.byID[s.spec.ID] != s:
+			return fmt.Errorf("server %s: is not where it says it stands", s.spec.ID)
+		case s.gone && s.leases == 0 && !s.fixed:
+			return fmt.Errorf("server %s: has left and is idle, yet is remembered", s.spec.ID)
+		}
+		delete(held, s)
+	}
+	for s := range held {
+		return fmt.Errorf("server %s: has open leases, yet was forgotten", s.spec.ID)
+	}
+	return nil
+}

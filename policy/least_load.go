@@ -1,0 +1,57 @@
+package policy
+
+import (
+	"math/rand/v2"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// LeastLoad takes the server with the lowest score: the time the request would
+// take there, and the time it would cost the requests that are there already.
+type LeastLoad struct{}
+
+// A server within its slots works each request as if alone, but for a slight slope
+// that prefers the emptier of two. Beyond its slots each request delays all others,
+// and phi charges for them: equalising only one's own delay drifts to the selfish
+// equilibrium, which is up to twice as slow.
+const (
+	phi   = 2.5
+	slope = .03
+	slack = .3 // a load estimate may be this much over the slots and still count as within
+)
+
+// Score is policy's number for server s.
+func (LeastLoad) Score(now balance.Instant, _ *balance.Request, s *balance.Server) float64 {
+	var (
+		n        = s.Load(now)
+		b        = s.Service()
+		c, known = s.Slots()
+		sr       = s.Success()
+		cost     float64
+	)
+	switch {
+	case !known:
+		cost = b * (n + .5) / c
+	case n+1 <= c+slack:
+		cost = b * (1 + slope*(n+1)/c)
+	default:
+		cost = b * (phi*n + 1) / c
+	}
+	return cost / (sr * sr)
+}
+
+// Choose returns the lowest score; among equals, any.
+func (p LeastLoad) Choose(now balance.Instant, req *balance.Request, candidates []*balance.Server, rng *rand.Rand) int {
+	best, lowest, ties := 0, p.Score(now, req, candidates[0]), 1
+	for i, s := range candidates[1:] {
+		switch score := p.Score(now, req, s); {
+		case score < lowest:
+			best, lowest, ties = i+1, score, 1
+		case score == lowest:
+			if ties++; rng.IntN(ties) == 0 {
+				best = i + 1
+			}
+		}
+	}
+	return best
+}

@@ -1,0 +1,178 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// Versions of the protocol that this build speaks. A Hello names a range, the
+// Welcome one version in it.
+const (
+	MinVersion = 1
+	MaxVersion = 1
+)
+
+// MaxFrame is the largest frame, in bytes with its header, that either side accepts.
+const MaxFrame = 1 << 20
+
+// Type tells what a frame carries. Numbers are never reused.
+type Type uint8
+
+const (
+	THello    Type = 1  // both ways in: who I am, first frame on every connection
+	TWelcome  Type = 2  // master: version and epoch agreed on
+	TFail     Type = 3  // either side: why I am closing
+	TAsk      Type = 16 // edge
+	TGranted  Type = 17 // master
+	TQueued   Type = 18 // master: a Granted or Refused for the same ask will follow
+	TRefused  Type = 19 // master
+	TCancel   Type = 20 // edge: nobody waits for this ask any more
+	TDone     Type = 21 // edge, agent
+	TReports  Type = 22 // edge, agent: when no ask or done is about to carry them
+	THold     Type = 23 // edge: a lease it still holds, told to a master that may not know
+	TWatch    Type = 24 // edge: send me this pool's snapshots
+	TSnapshot Type = 25 // master
+	TRegister Type = 32 // agent: my server, at the start and when it changes
+	TDispatch Type = 33 // master
+	TVerdict  Type = 34 // agent: the answer to a dispatch
+	TGoodbye  Type = 35 // edge, agent: I am leaving in good order
+)
+
+// Role of the one who says Hello.
+type Role uint8
+
+const (
+	RoleEdge  Role = 1
+	RoleAgent Role = 2
+)
+
+// Hello opens a connection.
+type Hello struct {
+	Min, Max uint32 // 1, 2: versions
+	Role     Role   // 3
+	ID       string // 4: edge id, or the agent's server id
+	Software string // 5: name and version, for logs
+}
+
+// Welcome answers a Hello that can be served.
+type Welcome struct {
+	Version uint32 // 1
+	Master  string // 2: the master's id
+	Epoch   uint64 // 3: differs from one life of a master to the next
+}
+
+// Code of a Fail.
+type Code uint16
+
+const (
+	BadVersion  Code = 1 // no common version
+	BadFrame    Code = 2 // the bytes make no sense; the detail says where
+	BadRole     Code = 3 // this role may not send that frame
+	Taken       Code = 4 // another living connection has this id
+	BadRegister Code = 5 // the registration is impossible; the detail says why
+	Unknown     Code = 6 // no such pool
+	Forbidden   Code = 7 // the certificate does not allow it
+	GoingAway   Code = 8 // shutting down
+)
+
+// Fail is the last frame on a connection that its sender gives up.
+type Fail struct {
+	Code   Code   // 1
+	Detail string // 2: for people
+}
+
+// Ask asks for a server. Seq is chosen by the edge and named by the answer.
+type Ask struct {
+	Seq     uint64          // 1
+	Pool    string          // 2
+	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9 exclude*, 10 label*, 11 location, 12 method, 13 host, 14 path, 15 hold (µs)
+	Reports []PoolReport    // 16*: load metrics encoded in the ask
+}
+
+// PoolReport is a report and the pool of its server.
+type PoolReport struct {
+	Pool   string         // 1
+	Report balance.Report // 2 server, 3 age (µs), 4* metric: name and float64
+}
+
+// Granted answers an Ask. Lease, server and addresses as in balance.Grant; Expires travels as µs from now, 0 for none.
+type Granted struct {
+	Seq   uint64        // 1
+	Grant balance.Grant // 2 lease, 3 server, 4 address, 5 public, 6 expires (µs from now)
+	Queue time.Duration // 7: how long the request waited in the master
+}
+
+// Queued tells that an Ask waits in the master's queue.
+type Queued struct {
+	Seq      uint64 // 1
+	Position uint32 // 2: 1 is next
+}
+
+// Refused answers an Ask that got no server.
+type Refused struct {
+	Seq     uint64          // 1
+	Refusal balance.Refusal // 2 reason, 3 retry-after (µs), 4 detail
+}
+
+// Cancel withdraws an Ask. If it was granted meanwhile, the lease ends as Canceled.
+type Cancel struct {
+	Seq uint64 // 1
+}
+
+// Done ends a lease.
+type Done struct {
+	Pool    string          // 1
+	Lease   balance.LeaseID // 2
+	Outcome balance.Outcome // 3 result, 4 duration (µs)
+}
+
+// Reports carries load metrics on their own.
+type Reports struct {
+	Reports []PoolReport // 1*
+}
+
+// Hold tells of a lease that its edge still holds, after a reconnection.
+type Hold struct {
+	Pool   string           // 1
+	Lease  balance.LeaseID  // 2
+	Server balance.ServerID // 3
+	Age    time.Duration    // 4 (µs)
+	Left   time.Duration    // 5 (µs): until it expires; 0: when it is done
+}
+
+// Watch asks for the snapshots of a pool, now and whenever it changes.
+type Watch struct {
+	Pool string // 1
+}
+
+// Snapshot carries a whole balance.Snapshot.
+type Snapshot struct {
+	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load
+}
+
+// Register tells of the agent's server.
+type Register struct {
+	Pool   string             // 1
+	Server balance.ServerSpec // 2 id, 3 address, 4 public, 5 slots, 6 speed, 7 label*, 8 location
+}
+
+// Dispatch tells a server, through its agent, to perform the processing of a request.
+type Dispatch struct {
+	Lease   balance.LeaseID // 1
+	Pool    string          // 2
+	Edge    balance.EdgeID  // 3
+	Request balance.Request // 4 key, 5 client, 6 method, 7 host, 8 path, 9 tenant, 10 priority
+	Limit   time.Duration   // 11 (µs): the verdict is worthless after it
+}
+
+// Verdict answers a Dispatch.
+type Verdict struct {
+	Lease    balance.LeaseID // 1
+	Accepted bool            // 2
+	Detail   string          // 3: why not
+}
+
+// Goodbye tells that the sender leaves in good order: an agent's server gets
+// nothing new, an edge's leases end at once.
+type Goodbye struct{}
