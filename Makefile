@@ -1,0 +1,45 @@
+# make check is what a change must pass; make help lists the rest.
+
+GO    ?= go
+TOOL   = $(GO) tool -modfile=tools.mod
+FUZZ  ?= 10s
+
+.PHONY: help build test check race fuzz lint vuln peers bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## one static binary in build/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o build/evenkeel ./cmd/evenkeel
+
+test: ## the quick tests, under two minutes
+	$(GO) test ./...
+
+check: lint race fuzz ## all that a change must pass
+
+lint: ## gofmt, vet, staticcheck, and that it builds elsewhere
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); echo 'run: gofmt -w .'; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	GOOS=darwin $(GO) build ./...
+	GOOS=windows $(GO) build ./...
+
+race: ## the tests under the race detector
+	$(GO) test -race ./...
+
+fuzz: ## every fuzz target for FUZZ (10s) each
+	@set -e; for file in $$(git grep -lE '^func Fuzz' -- '*_test.go'); do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$file); do \
+			echo "fuzz ./$$(dirname $$file) $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) ./$$(dirname $$file); \
+		done; done
+
+vuln: ## known vulnerabilities, where their list can be reached
+	$(TOOL) govulncheck ./...
+
+peers: ## install what the peer tests run against (Debian)
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk
+
+bench: ## the Go benchmarks, once each
+	$(GO) test -run '^$$' -bench . -benchmem ./...
