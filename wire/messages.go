@@ -13,8 +13,20 @@ const (
 	MaxVersion = 1
 )
 
-// MaxFrame is the largest frame, in bytes with its header, that either side accepts.
-const MaxFrame = 1 << 20
+// Limits on what either side accepts. Append keeps to them by itself: it cuts a
+// string or a list that is longer, and spreads Reports and a Snapshot over several
+// frames. Decode answers what exceeds them with a *FrameError.
+const (
+	MaxFrame      = 1 << 20 // a frame, in bytes with its header
+	MaxName       = 255     // an id, a pool, a label's key or value, a tenant, a location, a method, a metric's name; bytes
+	MaxText       = 8192    // a key, a host, a path, an address, a public URL, a detail; bytes
+	MaxExclude    = 64      // servers that an Ask excludes
+	MaxLabels     = 64      // labels of an Ask or a Register
+	MaxMetrics    = 128     // metrics of a report
+	MaxAskReports = 16      // reports that ride in an Ask
+	MaxReports    = 1024    // reports of a Reports
+	MaxServers    = 4096    // servers of one frame of a Snapshot
+)
 
 // Type tells what a frame carries. Numbers are never reused.
 type Type uint8
@@ -23,6 +35,8 @@ const (
 	THello    Type = 1  // both ways in: who I am, first frame on every connection
 	TWelcome  Type = 2  // master: version and epoch agreed on
 	TFail     Type = 3  // either side: why I am closing
+	TPing     Type = 4  // either side: are you there? Every receiver answers at once
+	TPong     Type = 5  // either side: the answer
 	TAsk      Type = 16 // edge
 	TGranted  Type = 17 // master
 	TQueued   Type = 18 // master: a Granted or Refused for the same ask will follow
@@ -82,18 +96,29 @@ type Fail struct {
 	Detail string // 2: for people
 }
 
+// Ping asks for a Pong with the same Seq. An edge or an agent that has heard nothing for a second
+// sends one, and gives the connection up if it hears nothing for two seconds more.
+type Ping struct {
+	Seq uint64 // 1
+}
+
+// Pong answers a Ping.
+type Pong struct {
+	Seq uint64 // 1
+}
+
 // Ask asks for a server. Seq is chosen by the edge and named by the answer.
 type Ask struct {
 	Seq     uint64          // 1
 	Pool    string          // 2
-	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9 exclude*, 10 label*, 11 location, 12 method, 13 host, 14 path, 15 hold (µs)
+	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9* exclude, 10* label: 1 key, 2 value, 11 location, 12 method, 13 host, 14 path, 15 hold (µs)
 	Reports []PoolReport    // 16*: load metrics encoded in the ask
 }
 
 // PoolReport is a report and the pool of its server.
 type PoolReport struct {
 	Pool   string         // 1
-	Report balance.Report // 2 server, 3 age (µs), 4* metric: name and float64
+	Report balance.Report // 2 server, 3 age (µs), 4* metric: 1 name, 2 value (fixed64, an IEEE 754 double)
 }
 
 // Granted answers an Ask. Lease, server and addresses as in balance.Grant; Expires travels as µs from now, 0 for none.
@@ -123,7 +148,7 @@ type Cancel struct {
 // Done ends a lease.
 type Done struct {
 	Pool    string          // 1
-	Lease   balance.LeaseID // 2
+	Lease   balance.LeaseID // 2 (fixed64, as all leases)
 	Outcome balance.Outcome // 3 result, 4 duration (µs)
 }
 
@@ -146,15 +171,17 @@ type Watch struct {
 	Pool string // 1
 }
 
-// Snapshot carries a whole balance.Snapshot.
+// Snapshot carries a whole balance.Snapshot, if need be in several frames that follow
+// each other.
 type Snapshot struct {
 	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load
+	More     bool             // 5: further servers of this version follow in the next Snapshot
 }
 
 // Register tells of the agent's server.
 type Register struct {
 	Pool   string             // 1
-	Server balance.ServerSpec // 2 id, 3 address, 4 public, 5 slots, 6 speed, 7 label*, 8 location
+	Server balance.ServerSpec // 2 id, 3 address, 4 public, 5 slots, 6 speed, 7* label: 1 key, 2 value, 8 location
 }
 
 // Dispatch tells a server, through its agent, to perform the processing of a request.

@@ -1,0 +1,144 @@
+package wire
+
+import "github.com/evenkeel-lb/evenkeel/balance"
+
+// Append writes the frame behind dst.
+func (m *Done) Append(dst []byte) []byte {
+	start := len(dst)
+	dst = begin(dst, TDone)
+	dst = putText(dst, 1, m.Pool, MaxName)
+	dst = putFixed(dst, 2, uint64(m.Lease))
+	dst = putUint(dst, 3, uint64(m.Outcome.Result))
+	dst = putDuration(dst, 4, m.Outcome.Duration)
+	return end(dst, start)
+}
+
+// Decode reads a payload.
+func (m *Done) Decode(payload []byte) error {
+	*m = Done{}
+	f := fields{what: TDone, in: payload}
+	for f.next() {
+		switch f.no {
+		case 1:
+			m.Pool = f.text(MaxName)
+		case 2:
+			m.Lease = balance.LeaseID(f.fixed())
+		case 3:
+			m.Outcome.Result = balance.Result(f.upTo(uint64(balance.Expired)))
+		case 4:
+			m.Outcome.Duration = f.duration()
+		}
+	}
+	return f.err
+}
+
+// Append writes the frame behind dst.
+func (m *Hold) Append(dst []byte) []byte {
+	start := len(dst)
+	dst = begin(dst, THold)
+	dst = putText(dst, 1, m.Pool, MaxName)
+	dst = putFixed(dst, 2, uint64(m.Lease))
+	dst = putText(dst, 3, string(m.Server), MaxName)
+	dst = putDuration(dst, 4, m.Age)
+	dst = putDuration(dst, 5, m.Left)
+	return end(dst, start)
+}
+
+// Decode reads a payload.
+func (m *Hold) Decode(payload []byte) error {
+	*m = Hold{}
+	f := fields{what: THold, in: payload}
+	for f.next() {
+		switch f.no {
+		case 1:
+			m.Pool = f.text(MaxName)
+		case 2:
+			m.Lease = balance.LeaseID(f.fixed())
+		case 3:
+			m.Server = balance.ServerID(f.text(MaxName))
+		case 4:
+			m.Age = f.duration()
+		case 5:
+			m.Left = f.duration()
+		}
+	}
+	return f.err
+}
+
+// Append writes the frame behind dst.
+func (m *Dispatch) Append(dst []byte) []byte {
+	start, r := len(dst), &m.Request
+	dst = begin(dst, TDispatch)
+	dst = putFixed(dst, 1, uint64(m.Lease))
+	dst = putText(dst, 2, m.Pool, MaxName)
+	dst = putText(dst, 3, string(m.Edge), MaxName)
+	dst = putText(dst, 4, r.Key, MaxText)
+	dst = putAddr(dst, 5, r.Client)
+	dst = putText(dst, 6, r.Method, MaxName)
+	dst = putText(dst, 7, r.Host, MaxText)
+	dst = putText(dst, 8, r.Path, MaxText)
+	dst = putText(dst, 9, r.Tenant, MaxName)
+	dst = putInt(dst, 10, int64(r.Priority))
+	dst = putDuration(dst, 11, m.Limit)
+	return end(dst, start)
+}
+
+// Decode reads a payload.
+func (m *Dispatch) Decode(payload []byte) error {
+	*m = Dispatch{}
+	r, f := &m.Request, fields{what: TDispatch, in: payload}
+	for f.next() {
+		switch f.no {
+		case 1:
+			m.Lease = balance.LeaseID(f.fixed())
+		case 2:
+			m.Pool = f.text(MaxName)
+		case 3:
+			m.Edge = balance.EdgeID(f.text(MaxName))
+		case 4:
+			r.Key = f.text(MaxText)
+		case 5:
+			r.Client = f.addr()
+		case 6:
+			r.Method = f.text(MaxName)
+		case 7:
+			r.Host = f.text(MaxText)
+		case 8:
+			r.Path = f.text(MaxText)
+		case 9:
+			r.Tenant = f.text(MaxName)
+		case 10:
+			r.Priority = f.int()
+		case 11:
+			m.Limit = f.duration()
+		}
+	}
+	return f.err
+}
+
+// Append writes the frame behind dst.
+func (m *Verdict) Append(dst []byte) []byte {
+	start := len(dst)
+	dst = begin(dst, TVerdict)
+	dst = putFixed(dst, 1, uint64(m.Lease))
+	dst = putBool(dst, 2, m.Accepted)
+	dst = putText(dst, 3, m.Detail, MaxText)
+	return end(dst, start)
+}
+
+// Decode reads a payload.
+func (m *Verdict) Decode(payload []byte) error {
+	*m = Verdict{}
+	f := fields{what: TVerdict, in: payload}
+	for f.next() {
+		switch f.no {
+		case 1:
+			m.Lease = balance.LeaseID(f.fixed())
+		case 2:
+			m.Accepted = f.bool()
+		case 3:
+			m.Detail = f.text(MaxText)
+		}
+	}
+	return f.err
+}

@@ -1,0 +1,110 @@
+package wire
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+const now balance.Instant = 1e15
+
+// message is any of the package's messages, with now bound.
+type message interface {
+	append(dst []byte) []byte
+	decode(payload []byte) error
+}
+
+type plain interface {
+	Append(dst []byte) []byte
+	Decode(payload []byte) error
+}
+
+type timed interface {
+	Append(dst []byte, now balance.Instant) []byte
+	Decode(payload []byte, now balance.Instant) error
+}
+
+type plainMessage struct{ plain }
+
+func (m plainMessage) append(dst []byte) []byte    { return m.Append(dst) }
+func (m plainMessage) decode(payload []byte) error { return m.Decode(payload) }
+
+type timedMessage struct{ timed }
+
+func (m timedMessage) append(dst []byte) []byte    { return m.Append(dst, now) }
+func (m timedMessage) decode(payload []byte) error { return m.Decode(payload, now) }
+
+func bind(m any) message {
+	if t, ok := m.(timed); ok {
+		return timedMessage{t}
+	}
+	return plainMessage{m.(plain)}
+}
+
+var blanks = map[Type]func() any{
+	THello: func() any { return new(Hello) }, TWelcome: func() any { return new(Welcome) }, TFail: func() any { return new(Fail) },
+	TPing: func() any { return new(Ping) }, TPong: func() any { return new(Pong) },
+	TAsk: func() any { return new(Ask) }, TGranted: func() any { return new(Granted) }, TQueued: func() any { return new(Queued) },
+	TRefused: func() any { return new(Refused) }, TCancel: func() any { return new(Cancel) }, TDone: func() any { return new(Done) },
+	TReports: func() any { return new(Reports) }, THold: func() any { return new(Hold) }, TWatch: func() any { return new(Watch) },
+	TSnapshot: func() any { return new(Snapshot) }, TRegister: func() any { return new(Register) },
+	TDispatch: func() any { return new(Dispatch) }, TVerdict: func() any { return new(Verdict) }, TGoodbye: func() any { return new(Goodbye) },
+}
+
+var report = PoolReport{Pool: "render", Report: balance.Report{Server: "r1", Age: 1500 * time.Microsecond,
+	Metrics: []balance.Metric{{Name: balance.CPUUtilization, Value: .5}, {Name: balance.InFlight, Value: 3}}}}
+
+// full has one of each message with every field set.
+var full = []struct {
+	name string
+	t    Type
+	m    any
+}{
+	{"hello", THello, &Hello{Min: 1, Max: 3, Role: RoleEdge, ID: "edge-a", Software: "evenkeel 0.1"}},
+	{"welcome", TWelcome, &Welcome{Version: 1, Master: "m1", Epoch: 77}},
+	{"fail", TFail, &Fail{Code: Taken, Detail: "edge-a is connected from elsewhere"}},
+	{"ping", TPing, &Ping{Seq: 300}},
+	{"pong", TPong, &Pong{Seq: 300}},
+	{"ask", TAsk, &Ask{Seq: 5, Pool: "render", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("192.0.2.7"), Priority: -2, Tenant: "t",
+		Deadline: now + 5e6, Link: balance.LinkRedirect, Exclude: []balance.ServerID{"r1", "r2"}, Labels: []balance.Label{{Key: "zone", Value: "b"}},
+		Location: "eu", Method: "GET", Host: "h", Path: "/p", Hold: time.Second}, Reports: []PoolReport{report}}},
+	{"granted", TGranted, &Granted{Seq: 5, Grant: balance.Grant{Lease: 0x3f00000000017, Server: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Expires: now + 1e9}, Queue: time.Millisecond}},
+	{"queued", TQueued, &Queued{Seq: 5, Position: 1}},
+	{"refused", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Saturated, RetryAfter: time.Second, Detail: "full"}}},
+	{"cancel", TCancel, &Cancel{Seq: 5}},
+	{"done", TDone, &Done{Pool: "render", Lease: 0x3f00000000017, Outcome: balance.Outcome{Result: balance.Fault, Duration: 12 * time.Millisecond}}},
+	{"reports", TReports, &Reports{Reports: []PoolReport{report}}},
+	{"hold", THold, &Hold{Pool: "render", Lease: 0x3f00000000017, Server: "r1", Age: time.Second, Left: time.Minute}},
+	{"watch", TWatch, &Watch{Pool: "render"}},
+	{"snapshot", TSnapshot, &Snapshot{Snapshot: balance.Snapshot{Pool: "render", Version: 9, Dispatch: true, Servers: []balance.SnapshotServer{
+		{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2}}}, More: true}},
+	{"register", TRegister, &Register{Pool: "render", Server: balance.ServerSpec{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Slots: 4, Speed: 2,
+		Labels: []balance.Label{{Key: "zone", Value: "b"}}, Location: "eu"}}},
+	{"dispatch", TDispatch, &Dispatch{Lease: 0x3f00000000017, Pool: "render", Edge: "edge-a", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("2001:db8::7"),
+		Method: "GET", Host: "h", Path: "/p", Tenant: "t", Priority: 3}, Limit: 50 * time.Millisecond}},
+	{"verdict", TVerdict, &Verdict{Lease: 0x3f00000000017, Accepted: true, Detail: "d"}},
+	{"goodbye", TGoodbye, &Goodbye{}},
+}
+
+func TestRoundTripOfEveryMessage(t *testing.T) {
+	if len(full) != len(blanks) {
+		t.Fatalf("%d examples of %d messages", len(full), len(blanks))
+	}
+	for _, test := range full {
+		frame := bind(test.m).append(nil)
+		got, payload, size, err := Next(frame)
+		if err != nil || got != test.t || size != len(frame) {
+			t.Fatalf("%s: Next = %v, size %d, %v; want %v, %d", test.name, got, size, err, test.t, len(frame))
+		}
+		back := blanks[test.t]()
+		if err := bind(back).decode(payload); err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		if !reflect.DeepEqual(back, test.m) {
+			t.Errorf("%s:\n got %+v\nwant %+v", test.name, back, test.m)
+		}
+	}
+}
