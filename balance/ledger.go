@@ -21,6 +21,7 @@ type lease struct {
 	server  *Server
 	edge    int32 // index in Pool.edges; 0 is nobody
 	started Instant
+	crowd   float32 // requests at the server with this one, when it was granted
 	expires Instant // zero: never
 	gen     uint32
 }

@@ -48,6 +48,8 @@ type Pool struct {
 	edgeNo  map[EdgeID]int32
 	scratch []*Server
 	version uint64
+	pace    pace // over all servers, as if each had speed 1
+	tended  int  // the server whose b was last brought up to date without a sample
 }
 
 // New returns an empty pool. Two pools with the same seed, told the same things,
@@ -84,8 +86,10 @@ func (p *Pool) Pick(now Instant, req *Request) (Grant, error) {
 	if !ok {
 		return Grant{}, &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
+	l.crowd = float32(s.Load(now) + 1)
 	s.hold(now, 1)
 	s.granted++
+	p.tend(now)
 	return Grant{Lease: l.id, Server: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public, Expires: l.expires}, nil
 }
 
@@ -163,7 +167,7 @@ func (p *Pool) edge(id EdgeID) int32 {
 
 // hold adds n, which may be negative, to the server's open leases.
 func (s *Server) hold(now Instant, n int) {
-	s.usage.step(now, s.leases)
+	s.settle(now)
 	s.leases += n
 }
 
@@ -180,8 +184,11 @@ func (p *Pool) Done(now Instant, id LeaseID, o Outcome) bool {
 
 func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	s := l.server
-	p.ledger.drop(l)
 	s.hold(now, -1)
+	if o.Result == OK && o.Duration > 0 {
+		p.learn(now, s, float64(l.crowd), o.Duration)
+	}
+	p.ledger.drop(l)
 	s.health.observe(now, o.Result, func() bool { return p.canSpare(now) })
 	if s.gone && s.leases == 0 {
 		p.forget(s)
@@ -270,7 +277,7 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	p.version++
 	s := p.byID[spec.ID]
 	if s == nil {
-		s = &Server{index: len(p.servers), health: health{success: 1}, usage: usage{from: now, since: now}}
+		s = &Server{pool: p, index: len(p.servers), health: health{success: 1}, usage: usage{from: now, since: now}, pace: pace{last: now}}
 		p.servers = append(p.servers, s)
 		p.byID[spec.ID] = s
 	} else if s.fixed && !fixed {
@@ -370,20 +377,26 @@ func (s *Server) take(m Metric, taken Instant) bool {
 	return true
 }
 
-// weigh corrects x by what a report says of everybody's load. A count of requests
-// is best. Failing that, the utilisation which our own leases do not explain stands
-// for as many requests as a processor-sharing server with such a utilisation has.
+// weigh corrects x and c by what a report says of everybody's load. A count of
+// requests is best. Failing that, the utilisation which our own leases do not explain
+// stands for as many requests as a processor-sharing server with such a utilisation has.
 func (s *Server) weigh(now Instant, metrics []Metric) {
 	count, utilization := facts(metrics)
-	own := s.usage.mean(now, s.leases)
-	switch {
-	case count >= 0:
-		s.load.correct(now, count-float64(s.leases))
-	case utilization >= 0:
-		c, _ := s.Slots()
-		rest := min(max(0, utilization-own/c), mostBelieved)
-		s.load.correct(now, c*rest/(1-rest))
+	if count < 0 && utilization < 0 {
+		return
 	}
+	s.settle(now)
+	if utilization >= 0 {
+		s.slots.reported(utilization)
+	}
+	own := s.usage.mean(now, s.leases)
+	if count >= 0 {
+		s.load.correct(now, count-float64(s.leases))
+		return
+	}
+	c, _ := s.Slots()
+	rest := max(-mostBelieved, min(utilization-own/c, mostBelieved))
+	s.load.correct(now, c*rest/(1-rest))
 }
 
 // mostBelieved bounds a reported utilisation: beyond it queue lengths say little.

@@ -2,7 +2,6 @@ package balance
 
 import (
 	"fmt"
-	"math"
 	"net"
 	"strconv"
 	"time"
@@ -48,16 +47,20 @@ func badAddress(address string) string {
 
 // Server is a pool's record of one server. Policies read it; only its Pool writes it.
 type Server struct {
+	pool     *Pool
 	spec     ServerSpec
 	index    int // where it stands in Pool.servers
 	fixed    bool
 	draining bool
 	gone     bool
 
-	leases int // own outstanding: open leases on it
-	usage  usage
-	load   external
-	health health
+	leases  int // own outstanding: open leases on it
+	usage   usage
+	load    external
+	health  health
+	slots   slots
+	pace    pace
+	service float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
 
 	granted uint64
 	metrics []reading
@@ -81,33 +84,6 @@ func (s *Server) Leases() int { return s.leases }
 // Load returns n, the requests in flight at the server: ours by the ledger, and
 // everybody else's as far as reports tell.
 func (s *Server) Load(now Instant) float64 { return float64(s.leases) + s.load.at(now) }
-
-// Slots returns c, how many requests the server works on at once, and whether that
-// is known; if not it is 1.
-func (s *Server) Slots() (c float64, known bool) {
-	if s.spec.Slots > 0 {
-		return s.spec.Slots, true
-	}
-	return 1, false
-}
-
-// Service returns b, the time of one request alone at this server, relative to the
-// pool's other servers.
-func (s *Server) Service() float64 { return 1 / s.Speed() }
-
-// Speed returns the declared speed of one slot, 1 if none was declared.
-func (s *Server) Speed() float64 {
-	if s.spec.Speed > 0 {
-		return s.spec.Speed
-	}
-	return 1
-}
-
-// Weight returns the throughput the server is good for, relative to the pool's others.
-func (s *Server) Weight() float64 {
-	c, _ := s.Slots()
-	return c / s.Service()
-}
 
 // Success returns sr, the share of recent requests that did not fail by the
 // server's fault, from .01 to 1.
@@ -171,40 +147,4 @@ func (u *usage) mean(now Instant, leases int) float64 {
 	}
 	u.area, u.from = 0, now
 	return mean
-}
-
-// external estimates x, the load that our ledger does not know of: other
-// balancers' requests, direct traffic, a neighbour on the machine.
-type external struct {
-	x        float64
-	reported Instant       // when x was last corrected; zero: never
-	interval time.Duration // moving average of the time between reports
-}
-
-const externalGain = .2
-
-// correct takes a sample of x from a report. The first one counts in full.
-func (e *external) correct(now Instant, sample float64) {
-	sample = max(0, sample)
-	if e.reported == 0 {
-		*e = external{x: sample, reported: now, interval: time.Second}
-		return
-	}
-	e.x = e.at(now)
-	e.x += externalGain * (sample - e.x)
-	e.interval += time.Duration(externalGain * float64(min(now.Sub(e.reported), 10*time.Second)-e.interval))
-	e.reported = now
-}
-
-// at returns x: it halves with every 5 reports that should have come and did not,
-// so a server is neither shunned nor trusted for long on an old word.
-func (e *external) at(now Instant) float64 {
-	if e.x == 0 {
-		return 0
-	}
-	late := now.Sub(e.reported) - e.interval
-	if late <= 0 {
-		return e.x
-	}
-	return e.x * math.Exp2(-float64(late)/float64(5*max(e.interval, 10*time.Millisecond)))
 }

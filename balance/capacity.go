@@ -1,0 +1,79 @@
+package balance
+
+import (
+	"math"
+	"time"
+)
+
+// This file puts together what is declared and what is learnt of a server's
+// capacity: c, its slots, and b, its service time.
+
+// Slots returns c, how many requests the server works on at once, and whether that
+// is known; if not it is 1. What was learnt from reported utilisation comes before
+// what was declared: machines change, files stay.
+func (s *Server) Slots() (c float64, known bool) {
+	switch {
+	case s.slots.learnt > 0:
+		return s.slots.learnt, true
+	case s.spec.Slots > 0:
+		return s.spec.Slots, true
+	}
+	return 1, false
+}
+
+// Service returns b, the time of one request alone at this server, in seconds; as
+// long as the pool has learnt nothing, relative to a server of speed 1.
+func (s *Server) Service() float64 {
+	if s.pool.pace.weight == 0 {
+		return 1 / s.Speed()
+	}
+	return s.service
+}
+
+// Speed returns the declared speed of one slot, 1 if none was declared.
+func (s *Server) Speed() float64 {
+	if s.spec.Speed > 0 {
+		return s.spec.Speed
+	}
+	return 1
+}
+
+// Weight returns the throughput the server is good for, relative to the pool's others.
+func (s *Server) Weight() float64 {
+	c, _ := s.Slots()
+	return c / s.Service()
+}
+
+// learn takes the duration of a request that met so many others at its server.
+func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) {
+	c, _ := s.Slots()
+	log := math.Log(took.Seconds() / crowding(crowd, c))
+	p.pace.observe(now, log+math.Log(s.Speed()))
+	s.pace.observe(now, log)
+	p.assess(s)
+}
+
+// assess brings a server's b up to date. The prior is what the pool's mean would be
+// at its declared speed.
+func (p *Pool) assess(s *Server) {
+	prior := p.pace.sum/p.pace.weight - math.Log(s.Speed())
+	s.service = math.Exp(s.pace.mean(prior))
+}
+
+// tend brings one server's b up to date with every pick, so that a server which gets
+// no requests drifts back to the pool's mean and is tried again.
+func (p *Pool) tend(now Instant) {
+	if p.pace.weight == 0 {
+		return
+	}
+	p.tended = (p.tended + 1) % len(p.servers)
+	s := p.servers[p.tended]
+	s.pace.fade(now, p.pace.sum/p.pace.weight)
+	p.assess(s)
+}
+
+// settle accounts for the time since the number of requests at the server last changed.
+func (s *Server) settle(now Instant) {
+	s.slots.stay(s.Load(now), now.Sub(s.usage.since).Seconds())
+	s.usage.step(now, s.leases)
+}

@@ -1,0 +1,93 @@
+package balance
+
+import "math"
+
+// slots learns c, how many requests a server works on at once, from the only thing
+// that tells it directly: a reported utilisation is the mean of min(1, n/c), and n
+// is in our ledger all the time.
+//
+// It keeps how long each number of requests was present, and how much of the time
+// was reported busy, both faded; c is what makes the two agree. A window in which
+// the server was full tells less than others but misleads no more, so none is left out.
+type slots struct {
+	timeAt  [levels]float32 // seconds by level of n, faded
+	busy    float64         // seconds of full utilisation that were reported, faded
+	learnt  float64         // c; zero: not yet
+	current [levels]float32 // seconds by level since the window began
+	told    float64         // utilisations reported since then
+	reports float64
+}
+
+const (
+	levels       = 48
+	exactLevels  = 16   // levels of one number each; beyond, four to a doubling
+	slotsMemory  = 20.  // seconds of reports that count
+	slotsEnough  = .5   // seconds of reports before c is believed
+	leastWindow  = .05  // seconds; reports that come faster, such as with every response, are taken together
+	leastBusy    = .05  // below, one background job would decide c
+	leastPresent = .25  // mean requests present, likewise
+	fullBusy     = .995 // above, c could be anything smaller
+)
+
+func level(n float64) int {
+	if n < exactLevels {
+		return int(max(0, n) + .5)
+	}
+	return min(levels-1, exactLevels+int(4*math.Log2(n/exactLevels)+.5))
+}
+
+// present returns the number of requests a level stands for.
+func present(level int) float64 {
+	if level < exactLevels {
+		return float64(level)
+	}
+	return exactLevels * math.Exp2(float64(level-exactLevels)/4)
+}
+
+// stay notes that n requests were present for so many seconds.
+func (s *slots) stay(n, seconds float64) { s.current[level(n)] += float32(seconds) }
+
+// reported takes the mean utilisation since the last report.
+func (s *slots) reported(utilization float64) {
+	s.told += min(utilization, 1)
+	s.reports++
+	var window float64
+	for _, t := range s.current {
+		window += float64(t)
+	}
+	if window < leastWindow {
+		return
+	}
+	keep := math.Exp(-window / slotsMemory)
+	for i := range s.timeAt {
+		s.timeAt[i] = s.timeAt[i]*float32(keep) + s.current[i]
+	}
+	s.busy = s.busy*keep + s.told/s.reports*window
+	s.current, s.told, s.reports = [levels]float32{}, 0, 0
+	s.solve()
+}
+
+// solve finds c with Σ timeAt·min(1, n/c) = busy. The left side falls as c grows;
+// between two levels it is below/c + above, so the right step is found from the top.
+func (s *slots) solve() {
+	var total, below float64
+	for l, t := range s.timeAt {
+		total += float64(t)
+		below += float64(t) * present(l)
+	}
+	if total < slotsEnough || s.busy < leastBusy*total || below < leastPresent*total || s.busy > fullBusy*total {
+		return
+	}
+	above := 0.
+	for l := levels - 1; l > 0; l-- {
+		c := below / (s.busy - above)
+		if s.busy > above && c >= present(l) || l == 1 {
+			if s.busy > above {
+				s.learnt = max(1, c)
+			}
+			return
+		}
+		below -= float64(s.timeAt[l]) * present(l)
+		above += float64(s.timeAt[l])
+	}
+}
