@@ -1,0 +1,76 @@
+package flight
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+func nothing(balance.ServerID) int { return 0 }
+
+func up(id balance.ServerID, slots float64) balance.SnapshotServer {
+	return balance.SnapshotServer{ID: id, Slots: slots, Service: 1}
+}
+
+func TestFallbackReasons(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, c := range []struct {
+		name    string
+		snap    *balance.Snapshot
+		exclude []balance.ServerID
+		want    string
+	}{
+		{"no snapshot", nil, nil, ReasonNoMaster},
+		{"dispatch", &balance.Snapshot{Dispatch: true, Servers: []balance.SnapshotServer{up("a", 1)}}, nil, ReasonNoMaster},
+		{"empty", &balance.Snapshot{}, nil, "no-server"},
+		{"all excluded", &balance.Snapshot{Servers: []balance.SnapshotServer{up("a", 1)}}, []balance.ServerID{"a"}, "no-server"},
+		{"all leaving", &balance.Snapshot{Servers: []balance.SnapshotServer{{ID: "a", State: balance.Draining}, {ID: "b", State: balance.Gone}}}, nil, "no-server"},
+		{"one up", &balance.Snapshot{Servers: []balance.SnapshotServer{up("a", 1)}}, nil, ""},
+		{"only an ejected one", &balance.Snapshot{Servers: []balance.SnapshotServer{{ID: "a", State: balance.Ejected}}}, nil, ""},
+	} {
+		if _, got := Fallback(c.snap, c.exclude, nothing, rng); got != c.want {
+			t.Errorf("%s: reason %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestFallbackSharesByCapacity(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	snap := &balance.Snapshot{Servers: []balance.SnapshotServer{up("small", 1), up("large", 3)}}
+	held := make(map[balance.ServerID]int)
+	for range 400 {
+		s, _ := Fallback(snap, nil, func(id balance.ServerID) int { return held[id] }, rng)
+		held[s.ID]++
+	}
+	if held["large"] < 260 || held["large"] > 340 {
+		t.Errorf("the server of three quarters of the capacity holds %d of 400", held["large"])
+	}
+}
+
+func TestFallbackNeverIneligible(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var snap balance.Snapshot
+		var exclude []balance.ServerID
+		eligible := make(map[balance.ServerID]bool)
+		anyUp := false
+		for i := range rapid.IntRange(0, 6).Draw(t, "servers") {
+			s := balance.SnapshotServer{ID: balance.ServerID(rune('a' + i)), State: balance.State(rapid.IntRange(0, 3).Draw(t, "state")),
+				Slots: rapid.Float64Range(-1, 8).Draw(t, "slots"), Service: rapid.Float64Range(-1, 8).Draw(t, "service")}
+			snap.Servers = append(snap.Servers, s)
+			if rapid.Bool().Draw(t, "excluded") {
+				exclude = append(exclude, s.ID)
+				continue
+			}
+			anyUp = anyUp || s.State == balance.Up
+			eligible[s.ID] = s.State == balance.Up || s.State == balance.Ejected
+		}
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		s, reason := Fallback(&snap, exclude, func(balance.ServerID) int { return rapid.IntRange(0, 9).Draw(t, "held") }, rng)
+		if reason == "" && (!eligible[s.ID] || anyUp && s.State != balance.Up) {
+			t.Fatalf("chose %+v, excluded %v", s, exclude)
+		}
+	})
+}

@@ -1,0 +1,300 @@
+package flight
+
+import (
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// Facts are what a Flight must know of its request.
+type Facts struct {
+	Method string
+	Link   balance.Link
+}
+
+// Limits bound one Flight.
+type Limits struct {
+	Attempts int // links tried at most; zero: 3
+}
+
+const (
+	defaultAttempts = 3
+	soon            = time.Second // when to try again if nobody knows better
+)
+
+// Do is what the owner of a Flight does next.
+type Do uint8
+
+const (
+	Wait     Do = iota // nothing new: what is under way goes on, or all is over
+	Ask                // ask the master, with Step.Exclude; then Granted, Refused or NoMaster
+	Choose             // choose from the snapshot, with Step.Exclude; then Chosen or NoChoice
+	Link               // link client and server, Step.Grant; then Failed or Finished
+	Redirect           // send the client to Step.Grant; the flight is over
+	Respond            // answer the client with Step.Answer; the flight is over
+	Abort              // cut the client's connection, so that it takes no part for the whole; the flight is over
+	End                // the flight is over
+)
+
+var doNames = [...]string{"wait", "ask", "choose", "link", "redirect", "respond", "abort", "end"}
+
+func (d Do) String() string { return doNames[d] }
+
+// Step is what follows from an event.
+type Step struct {
+	Do      Do
+	Exclude []balance.ServerID // of Ask and Choose; the Flight's own, to be read only
+	Grant   balance.Grant      // of Link and Redirect; its Lease is zero if it was chosen without a master
+	Answer  Answer             // of Respond
+	Done    Done               // a lease to be given back, whatever Do says
+}
+
+// Done gives a lease back. One without a lease is none.
+type Done struct {
+	Lease   balance.LeaseID
+	Outcome balance.Outcome
+}
+
+// Answer is what a client is told when no server answers it.
+type Answer struct {
+	Status     int           // HTTP
+	Reason     string        // a word for programs: a balance.Reason's, or one of those below
+	RetryAfter time.Duration // zero: not told
+	Server     balance.ServerID
+}
+
+// Reasons of an Answer beside those of balance.
+const (
+	ReasonUnreachable = "unreachable" // no connection to Answer.Server could be made
+	ReasonBroken      = "broken"      // Answer.Server broke the connection off
+	ReasonTimeout     = "timeout"     // Answer.Server did not answer in time
+	ReasonEdge        = "edge"        // the edge itself has run out of something
+	ReasonNoMaster    = "no-master"   // no master answers, and there is no choosing without one
+)
+
+// Status codes of an Answer (RFC 9110, 15; 429: RFC 6585, 4).
+const (
+	badRequest      = 400
+	tooManyRequests = 429
+	badGateway      = 502
+	unavailable     = 503
+	gatewayTimeout  = 504
+)
+
+// Failure is how a link came to nothing.
+type Failure struct {
+	Unreachable bool // no connection could be made
+	Sent        bool // the server may have got a part of the request
+	Spent       bool // a part of the request's body is gone and cannot be sent again
+	Begun       bool // the client has got a part of the response
+	Late        bool // the server did not answer in time
+	Ours        bool // the edge's own fault, such as having no descriptor left
+}
+
+type phase uint8
+
+const (
+	asking phase = iota
+	choosing
+	linked
+	over
+)
+
+// Flight is one client request. New makes one.
+type Flight struct {
+	facts    Facts
+	attempts int // links that may still be tried
+	phase    phase
+	grant    balance.Grant   // of the link under way
+	since    balance.Instant // when it began
+	exclude  []balance.ServerID
+	failed   Answer // what the last failure alone would have been answered; zero Status: none yet
+}
+
+// New returns a Flight and its first step, which is to ask.
+func New(facts Facts, limits Limits) (*Flight, Step) {
+	f := &Flight{facts: facts, attempts: limits.Attempts}
+	if f.attempts == 0 {
+		f.attempts = defaultAttempts
+	}
+	return f, Step{Do: Ask}
+}
+
+// Granted says that the master granted a lease.
+func (f *Flight) Granted(now balance.Instant, g balance.Grant) Step {
+	if f.phase != asking {
+		return Step{Done: Done{g.Lease, balance.Outcome{Result: balance.Canceled}}}
+	}
+	return f.take(now, g)
+}
+
+// Chosen says which server the edge chose for itself.
+func (f *Flight) Chosen(now balance.Instant, s balance.SnapshotServer) Step {
+	if f.phase != choosing {
+		return Step{}
+	}
+	return f.take(now, balance.Grant{Server: s.ID, Address: s.Address, Public: s.Public})
+}
+
+func (f *Flight) take(now balance.Instant, g balance.Grant) Step {
+	if f.facts.Link == balance.LinkRedirect {
+		f.phase = over
+		return Step{Do: Redirect, Grant: g}
+	}
+	f.phase, f.grant, f.since = linked, g, now
+	f.attempts--
+	return Step{Do: Link, Grant: g}
+}
+
+// Refused says that the master refused.
+func (f *Flight) Refused(r *balance.Refusal) Step {
+	if f.phase != asking {
+		return Step{}
+	}
+	if r.Reason == balance.NotLeader {
+		return f.NoMaster()
+	}
+	return f.respond(f.refusal(r))
+}
+
+// NoMaster says that no master answered in time.
+func (f *Flight) NoMaster() Step {
+	if f.phase != asking {
+		return Step{}
+	}
+	f.phase = choosing
+	return Step{Do: Choose, Exclude: f.exclude}
+}
+
+// NoChoice says that there was nothing to choose, for a reason that Fallback gave.
+func (f *Flight) NoChoice(reason string) Step {
+	if f.phase != choosing {
+		return Step{}
+	}
+	if f.failed.Status != 0 {
+		return f.respond(f.failed)
+	}
+	return f.respond(Answer{Status: unavailable, Reason: reason, RetryAfter: soon})
+}
+
+// Finished says that the link is over in good order; status is the server's.
+func (f *Flight) Finished(now balance.Instant, status int) Step {
+	if f.phase != linked {
+		return Step{}
+	}
+	result := balance.OK
+	if status >= 500 {
+		result = balance.Fault
+	}
+	f.phase = over
+	return Step{Do: End, Done: f.done(now, result)}
+}
+
+// Failed says that the link came to nothing. mayRetry is asked last and only if
+// everything else allows another attempt; it takes from the edge's Budget.
+func (f *Flight) Failed(now balance.Instant, why Failure, mayRetry func() bool) Step {
+	if f.phase != linked {
+		return Step{}
+	}
+	step := Step{Done: f.done(now, blame(why))}
+	f.failed = answer(why, f.grant.Server)
+	switch {
+	case why.Begun:
+		f.phase = over
+		step.Do = Abort
+	case f.repeatable(why) && f.attempts > 0 && mayRetry():
+		f.phase = asking
+		f.exclude = append(f.exclude, f.grant.Server)
+		step.Do, step.Exclude = Ask, f.exclude
+	default:
+		f.phase = over
+		step.Do, step.Answer = Respond, f.failed
+	}
+	return step
+}
+
+// Gone says that the client went away or cannot be served for a reason of its own.
+// A link under way is to be cut.
+func (f *Flight) Gone(now balance.Instant) Step {
+	was := f.phase
+	f.phase = over
+	switch was {
+	case over:
+		return Step{}
+	case linked:
+		return Step{Do: End, Done: f.done(now, balance.Canceled)}
+	}
+	return Step{Do: End}
+}
+
+// Over tells whether the flight has ended.
+func (f *Flight) Over() bool { return f.phase == over }
+
+func (f *Flight) respond(a Answer) Step {
+	f.phase = over
+	return Step{Do: Respond, Answer: a}
+}
+
+func (f *Flight) done(now balance.Instant, r balance.Result) Done {
+	return Done{f.grant.Lease, balance.Outcome{Result: r, Duration: now.Sub(f.since)}}
+}
+
+// repeatable tells whether the request can be sent to another server without harm:
+// "a client SHOULD NOT automatically retry a request with a non-idempotent method
+// unless it has some means to know […] that the original request was never applied"
+// (RFC 9110, 9.2.2). One that was slow is not repeated either: what made it slow is
+// likely load, which a second copy would add to.
+func (f *Flight) repeatable(why Failure) bool {
+	return !why.Spent && !why.Late && !why.Ours && (!why.Sent || Idempotent(f.facts.Method))
+}
+
+// Idempotent tells whether a method's effect is the same however often it is sent (RFC 9110, 9.2.2).
+func Idempotent(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+func blame(why Failure) balance.Result {
+	switch {
+	case why.Ours:
+		return balance.Canceled
+	case why.Unreachable:
+		return balance.Unreachable
+	}
+	return balance.Fault
+}
+
+func answer(why Failure, server balance.ServerID) Answer {
+	switch {
+	case why.Ours:
+		return Answer{Status: unavailable, Reason: ReasonEdge, RetryAfter: soon}
+	case why.Late:
+		return Answer{Status: gatewayTimeout, Reason: ReasonTimeout, Server: server}
+	case why.Unreachable:
+		return Answer{Status: badGateway, Reason: ReasonUnreachable, Server: server}
+	}
+	return Answer{Status: badGateway, Reason: ReasonBroken, Server: server}
+}
+
+// refusal answers a refusal. When the last eligible server has just failed this
+// request, that failure is the truth that its client should hear.
+func (f *Flight) refusal(r *balance.Refusal) Answer {
+	if f.failed.Status != 0 && r.Reason == balance.NoServer {
+		return f.failed
+	}
+	a := Answer{Status: unavailable, Reason: r.Reason.String(), RetryAfter: r.RetryAfter}
+	switch r.Reason {
+	case balance.Shed:
+		a.Status = tooManyRequests
+	case balance.Malformed:
+		a.Status, a.RetryAfter = badRequest, 0
+		return a
+	}
+	if a.RetryAfter == 0 {
+		a.RetryAfter = soon
+	}
+	return a
+}
