@@ -20,9 +20,10 @@ const (
 	longestEject = 5 * time.Minute
 )
 
-// observe takes the result of one lease. mayEject tells whether the pool can spare
-// the server; it is not asked when the server cannot be reached at all.
-func (h *health) observe(now Instant, r Result, mayEject func() bool) {
+// observe takes the result of one lease and returns whether it ejected the server.
+// mayEject tells whether the pool can spare it; it is not asked when the server cannot
+// be reached at all.
+func (h *health) observe(now Instant, r Result, mayEject func() bool) (ejected bool) {
 	switch r {
 	case OK:
 		h.success += successGain * (1 - h.success)
@@ -30,12 +31,13 @@ func (h *health) observe(now Instant, r Result, mayEject func() bool) {
 	case Fault:
 		h.fail()
 		if h.inRow >= faultsInRow && mayEject() {
-			h.eject(now, firstEject)
+			return h.eject(now, firstEject)
 		}
 	case Unreachable:
 		h.fail()
-		h.eject(now, firstUnreach)
+		return h.eject(now, firstUnreach)
 	}
+	return false
 }
 
 func (h *health) fail() {
@@ -43,11 +45,12 @@ func (h *health) fail() {
 	h.inRow++
 }
 
-func (h *health) eject(now Instant, first time.Duration) {
+func (h *health) eject(now Instant, first time.Duration) bool {
 	if now < h.ejectedUntil {
-		return // late word of the failures that ejected it
+		return false // late word of the failures that ejected it
 	}
 	h.ejectedUntil = now.Add(min(first<<min(h.ejections, 16), longestEject))
 	h.ejections++
 	h.inRow = 0
+	return true
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -28,28 +27,36 @@ type Config struct {
 	Dispatch  bool          // servers are told first; only passed on in snapshots
 	LeaseTime time.Duration // time limit of redirected leases and of those without an edge; zero: a minute
 	Grace     time.Duration // how long a lost edge's leases are kept for its return; zero: 5 s
+	QueueSize int           // requests that may wait while every server is at its limit; zero: none, and servers have no limit
+	QueueWait time.Duration // the longest wait; zero: 10 s
+	RoundTrip time.Duration // between edge and master, as far as it is known; zero: a millisecond
 }
 
 const (
 	defaultLeaseTime = time.Minute
 	defaultGrace     = 5 * time.Second
+	defaultQueueWait = 10 * time.Second
+	defaultRoundTrip = time.Millisecond
 )
 
 // Pool is the servers that can do the same processing, their ledger, and the policy
 // for choosing among them.
 type Pool struct {
-	cfg     Config
-	policy  Policy
-	rng     *rand.Rand
-	ledger  ledger
-	servers []*Server // in order of arrival; Server.index points back
-	byID    map[ServerID]*Server
-	edges   []EdgeID // interned; 0 is nobody
-	edgeNo  map[EdgeID]int32
-	scratch []*Server
-	version uint64
-	pace    pace // over all servers, as if each had speed 1
-	tended  int  // the server whose b was last brought up to date without a sample
+	cfg       Config
+	policy    Policy
+	rng       *rand.Rand
+	ledger    ledger
+	servers   []*Server // in order of arrival; Server.index points back
+	byID      map[ServerID]*Server
+	edges     []EdgeID // interned; 0 is nobody
+	edgeNo    map[EdgeID]int32
+	scratch   []*Server
+	version   uint64
+	pace      pace // over all servers, as if each had speed 1
+	queue     queue
+	displaced []Release // from the queue, since Serve last ran
+	warmUntil Instant   // nobody is warming up from then on
+	tended    int       // the server whose b was last brought up to date without a sample
 }
 
 // New returns an empty pool. Two pools with the same seed, told the same things,
@@ -57,6 +64,8 @@ type Pool struct {
 func New(cfg Config, policy Policy, seed uint64) *Pool {
 	cfg.LeaseTime = cmp.Or(cfg.LeaseTime, defaultLeaseTime)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
+	cfg.QueueWait = cmp.Or(cfg.QueueWait, defaultQueueWait)
+	cfg.RoundTrip = cmp.Or(cfg.RoundTrip, defaultRoundTrip)
 	rng := rand.New(rand.NewPCG(seed, 0x65766b6c))
 	return &Pool{
 		cfg:    cfg,
@@ -64,6 +73,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 		rng:    rng,
 		ledger: ledger{epoch: uint16(rng.Uint32N(1<<16-1)) + 1},
 		byID:   make(map[ServerID]*Server),
+		queue:  queue{size: cfg.QueueSize},
 		edges:  []EdgeID{""},
 		edgeNo: map[EdgeID]int32{"": 0},
 	}
@@ -75,12 +85,21 @@ func (p *Pool) Name() string { return p.cfg.Name }
 // Open returns the number of open leases.
 func (p *Pool) Open() int { return p.ledger.open }
 
-// Pick chooses a server and opens a lease on it. Its error is always a *Refusal.
+// Pick chooses a server and opens a lease on it. Its error is always a *Refusal;
+// where the pool has a queue, one whose Reason is Saturated may be waited out by Join.
 func (p *Pool) Pick(now Instant, req *Request) (Grant, error) {
 	candidates := p.candidates(now, req)
-	if len(candidates) == 0 {
-		return Grant{}, p.noServer(now, req)
+	if len(candidates) == 0 || p.queue.holds(req.Priority) {
+		return Grant{}, p.refuse(now, req)
 	}
+	grant, refusal := p.grant(now, req, candidates)
+	if refusal != nil {
+		return Grant{}, refusal
+	}
+	return grant, nil
+}
+
+func (p *Pool) grant(now Instant, req *Request, candidates []*Server) (Grant, *Refusal) {
 	s := candidates[p.policy.Choose(now, req, candidates, p.rng)]
 	l, ok := p.ledger.add(lease{server: s, edge: p.edge(req.Edge), started: now, expires: p.limit(now, req)})
 	if !ok {
@@ -103,56 +122,6 @@ func (p *Pool) limit(now Instant, req *Request) Instant {
 		return now.Add(p.cfg.LeaseTime)
 	}
 	return 0
-}
-
-// candidates returns the servers that may take the request. When all that could are
-// ejected, they are tried all the same: a refusal for certain helps nobody.
-func (p *Pool) candidates(now Instant, req *Request) []*Server {
-	up := p.filter(now, req, Up)
-	if len(up) == 0 {
-		up = p.filter(now, req, Ejected)
-	}
-	return up
-}
-
-func (p *Pool) filter(now Instant, req *Request, state State) []*Server {
-	p.scratch = p.scratch[:0]
-	for _, s := range p.servers {
-		if s.State(now) == state && s.suits(req) {
-			p.scratch = append(p.scratch, s)
-		}
-	}
-	return p.scratch
-}
-
-// suits tells whether the request itself leaves the server open.
-func (s *Server) suits(req *Request) bool {
-	return (len(req.Exclude) == 0 || !slices.Contains(req.Exclude, s.spec.ID)) &&
-		(len(req.Labels) == 0 || s.carries(req.Labels))
-}
-
-func (p *Pool) noServer(now Instant, req *Request) *Refusal {
-	var draining, excluded, unlabelled int
-	for _, s := range p.servers {
-		switch {
-		case s.draining || s.gone:
-			draining++
-		case slices.Contains(req.Exclude, s.spec.ID):
-			excluded++
-		default:
-			unlabelled++
-		}
-	}
-	detail := fmt.Sprintf("pool %s: %d servers", p.cfg.Name, len(p.servers))
-	for _, why := range []struct {
-		n    int
-		what string
-	}{{draining, "draining"}, {excluded, "have already failed this request"}, {unlabelled, "without the labels asked for"}} {
-		if why.n > 0 {
-			detail += fmt.Sprintf(", %d %s", why.n, why.what)
-		}
-	}
-	return &Refusal{Reason: NoServer, RetryAfter: time.Second, Detail: detail}
 }
 
 func (p *Pool) edge(id EdgeID) int32 {
@@ -187,9 +156,12 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	s.hold(now, -1)
 	if o.Result == OK && o.Duration > 0 {
 		p.learn(now, s, float64(l.crowd), o.Duration)
+		p.probe(s, o.Duration)
 	}
 	p.ledger.drop(l)
-	s.health.observe(now, o.Result, func() bool { return p.canSpare(now) })
+	if s.health.observe(now, o.Result, func() bool { return p.canSpare(now) }) {
+		p.warm(s, s.health.ejectedUntil)
+	}
 	if s.gone && s.leases == 0 {
 		p.forget(s)
 	}
@@ -251,12 +223,15 @@ func (p *Pool) cut(now Instant, edge EdgeID, by Instant) {
 	}
 }
 
-// Expire ends the leases whose time is over and returns when to call it next; zero:
-// when something else has been called.
+// Expire ends the leases whose time is over and returns when to call it, and Serve,
+// next; zero: when something else has been called.
 func (p *Pool) Expire(now Instant) (next Instant) {
 	for {
 		l, next := p.ledger.due(now)
 		if l == nil {
+			if p.queue.length > 0 && (next == 0 || p.queue.soonest < next) {
+				next = p.queue.soonest
+			}
 			return next
 		}
 		p.end(now, l, Outcome{Result: Expired})
@@ -278,10 +253,14 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	s := p.byID[spec.ID]
 	if s == nil {
 		s = &Server{pool: p, index: len(p.servers), health: health{success: 1}, usage: usage{from: now, since: now}, pace: pace{last: now}}
+		p.warm(s, now)
 		p.servers = append(p.servers, s)
 		p.byID[spec.ID] = s
 	} else if s.fixed && !fixed {
 		spec = merge(s.spec, spec)
+	}
+	if s.gone {
+		p.warm(s, now)
 	}
 	s.spec, s.fixed = spec, s.fixed || fixed
 	s.gone, s.draining = false, false

@@ -54,13 +54,16 @@ type Server struct {
 	draining bool
 	gone     bool
 
-	leases  int // own outstanding: open leases on it
-	usage   usage
-	load    external
-	health  health
-	slots   slots
-	pace    pace
-	service float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
+	leases   int // own outstanding: open leases on it
+	usage    usage
+	load     external
+	health   health
+	slots    slots
+	warmFrom Instant // when it joined or came back
+	stretch  float64 // learnt addition to its limit
+	delay    float64 // moving average of log(latency / b)
+	pace     pace
+	service  float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
 
 	granted uint64
 	metrics []reading
