@@ -60,14 +60,12 @@ func (p *Pool) assess(s *Server) {
 	s.service = math.Exp(s.pace.mean(prior))
 }
 
-// tend brings one server's b up to date with every pick, so that a server which gets
-// no requests drifts back to the pool's mean and is tried again.
-func (p *Pool) tend(now Instant) {
+// fade lets what is known of a server's b grow old, so that a server which gets no
+// requests drifts back to the pool's mean and is tried again.
+func (p *Pool) fade(now Instant, s *Server) {
 	if p.pace.weight == 0 {
 		return
 	}
-	p.tended = (p.tended + 1) % len(p.servers)
-	s := p.servers[p.tended]
 	s.pace.fade(now, p.pace.sum/p.pace.weight)
 	p.assess(s)
 }

@@ -14,9 +14,8 @@ import (
 // wait, up at all; and if every server is ejected, those, as a refusal for certain
 // would help nobody.
 func (p *Pool) candidates(now Instant, req *Request) []*Server {
-	allowance := p.allowance(now)
 	if room := p.filter(now, req, Up, func(s *Server) bool {
-		return float64(s.leases) < min(p.ceiling(s), s.warmth(now, allowance))
+		return float64(s.leases) < min(p.ceiling(s), p.warmth(now, s))
 	}); len(room) > 0 {
 		return room
 	}
@@ -48,6 +47,9 @@ func (p *Pool) mayWait(now Instant, req *Request) bool {
 }
 
 func (p *Pool) anyRoom(now Instant) bool {
+	if p.scorer != nil && p.order.first() >= 0 {
+		return true
+	}
 	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && float64(s.leases) < p.ceiling(s) })
 }
 
@@ -102,6 +104,45 @@ const (
 	probeSlow = 1.3
 )
 
+// rank brings a server's place in the order up to date.
+func (p *Pool) rank(now Instant, s *Server) {
+	if p.scorer == nil {
+		return
+	}
+	k := never
+	if s.State(now) == Up && float64(s.leases) < min(p.ceiling(s), p.warmth(now, s)) {
+		k = key{p.scorer.Score(now, s), p.rng.Uint32()}
+	}
+	p.order.set(s.index, k)
+}
+
+// tend looks after what changes by itself, one server with every pick: b drifts back
+// to the pool's mean, external load fades, warming up goes on. Servers whose ejection
+// is over are looked after at once.
+func (p *Pool) tend(now Instant) {
+	if len(p.servers) == 0 {
+		return
+	}
+	if now >= p.returns {
+		p.returns = forever
+		for _, s := range p.servers {
+			if s.State(now) == Ejected {
+				p.returns = min(p.returns, s.health.ejectedUntil)
+			}
+			p.rank(now, s)
+		}
+	}
+	p.tended++
+	if p.tended >= len(p.servers) {
+		p.tended = 0
+	}
+	s := p.servers[p.tended]
+	p.fade(now, s)
+	p.rank(now, s)
+}
+
+const forever = Instant(math.MaxInt64)
+
 // A server that is new or comes back is given work by and by: its caches are cold, and
 // if it is broken, little is lost.
 const (
@@ -109,12 +150,29 @@ const (
 	warmStart = .1
 )
 
-// allowance is what a server that is warming up may have at the most when warm: the
-// mean of the others. Without any others it is infinite.
-func (p *Pool) allowance(now Instant) float64 {
-	if now >= p.warmUntil {
+// warm starts a server's warming up at an instant.
+func (p *Pool) warm(s *Server, from Instant) {
+	s.warmFrom = from
+	p.warmUntil = max(p.warmUntil, from.Add(warmTime))
+	p.returns = min(p.returns, from)
+}
+
+// warmth is how many leases a server may have: no more than the mean of those that
+// are warm, and of that a part that grows. Without any that are warm, all are equal.
+func (p *Pool) warmth(now Instant, s *Server) float64 {
+	age := now.Sub(s.warmFrom)
+	if now >= p.warmUntil || age >= warmTime {
 		return math.Inf(1)
 	}
+	if now.Sub(p.meanAt) > meanEvery || p.meanAt == 0 {
+		p.mean, p.meanAt = p.meanOfWarm(now), now
+	}
+	return max(1, p.mean*(warmStart+(1-warmStart)*max(0, age.Seconds())/warmTime.Seconds()))
+}
+
+const meanEvery = 10 * time.Millisecond
+
+func (p *Pool) meanOfWarm(now Instant) float64 {
 	leases, warm := 0, 0
 	for _, s := range p.servers {
 		if s.State(now) == Up && now.Sub(s.warmFrom) >= warmTime {
@@ -126,21 +184,6 @@ func (p *Pool) allowance(now Instant) float64 {
 		return math.Inf(1)
 	}
 	return float64(leases) / float64(warm)
-}
-
-// warmth is how many leases the server may have now.
-func (s *Server) warmth(now Instant, allowance float64) float64 {
-	age := now.Sub(s.warmFrom)
-	if age >= warmTime || math.IsInf(allowance, 1) {
-		return math.Inf(1)
-	}
-	return max(1, allowance*(warmStart+(1-warmStart)*max(0, age.Seconds())/warmTime.Seconds()))
-}
-
-// warm starts a server's warming up at an instant.
-func (p *Pool) warm(s *Server, from Instant) {
-	s.warmFrom = from
-	p.warmUntil = max(p.warmUntil, from.Add(warmTime))
 }
 
 // refuse says why no server can take the request now.

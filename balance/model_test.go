@@ -147,9 +147,9 @@ func TestLedgerNeverDrifts(t *testing.T) {
 				model.expire(now)
 			},
 			"drain": func(t *rapid.T) {
-				p.Drain(balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server")), rapid.Bool().Draw(t, "on"))
+				p.Drain(now, balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server")), rapid.Bool().Draw(t, "on"))
 			},
-			"goodbye": func(t *rapid.T) { p.Goodbye(balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server"))) },
+			"goodbye": func(t *rapid.T) { p.Goodbye(now, balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server"))) },
 			"time": func(t *rapid.T) {
 				now = now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Second)).Draw(t, "step")))
 				p.Expire(now)
@@ -179,7 +179,7 @@ func TestRefusalSaysWhy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.Drain("a", true)
+	p.Drain(second, "a", true)
 	_, err := p.Pick(second, &balance.Request{Exclude: []balance.ServerID{"b"}, Labels: []balance.Label{{Key: "gpu", Value: "yes"}}})
 	want := "no-server: pool web: 3 servers, 1 draining, 1 have already failed this request, 1 without the labels asked for"
 	if fmt.Sprint(err) != want {

@@ -16,9 +16,31 @@ type Policy interface {
 	Choose(now Instant, req *Request, candidates []*Server, rng *rand.Rand) int
 }
 
-// Scorer is a Policy that compares servers by a number; the lowest wins.
+// Scorer compares servers by a number that does not depend on the request; the
+// lowest wins. A pool keeps its servers in order of it, so that a choice among
+// thousands costs little more than one among ten.
 type Scorer interface {
-	Score(now Instant, req *Request, s *Server) float64
+	Score(now Instant, s *Server) float64
+}
+
+// ByScore is the Policy that takes the lowest score; among equals, any.
+type ByScore struct{ Scorer }
+
+// Choose looks at every candidate. A pool does so only where the request itself
+// leaves few of its servers open.
+func (p ByScore) Choose(now Instant, req *Request, candidates []*Server, rng *rand.Rand) int {
+	best, lowest, ties := 0, p.Score(now, candidates[0]), 1
+	for i, s := range candidates[1:] {
+		switch score := p.Score(now, s); {
+		case score < lowest:
+			best, lowest, ties = i+1, score, 1
+		case score == lowest:
+			if ties++; rng.IntN(ties) == 0 {
+				best = i + 1
+			}
+		}
+	}
+	return best
 }
 
 // Config is what a pool is told once.
@@ -44,8 +66,10 @@ const (
 type Pool struct {
 	cfg       Config
 	policy    Policy
+	scorer    Scorer // of policy, or nil
 	rng       *rand.Rand
 	ledger    ledger
+	order     order     // of servers by score, if there is a scorer
 	servers   []*Server // in order of arrival; Server.index points back
 	byID      map[ServerID]*Server
 	edges     []EdgeID // interned; 0 is nobody
@@ -56,6 +80,9 @@ type Pool struct {
 	queue     queue
 	displaced []Release // from the queue, since Serve last ran
 	warmUntil Instant   // nobody is warming up from then on
+	returns   Instant   // the first ejection is over then
+	mean      float64   // leases of a server that is warm
+	meanAt    Instant   // when mean was taken; zero: never
 	tended    int       // the server whose b was last brought up to date without a sample
 }
 
@@ -67,7 +94,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 	cfg.QueueWait = cmp.Or(cfg.QueueWait, defaultQueueWait)
 	cfg.RoundTrip = cmp.Or(cfg.RoundTrip, defaultRoundTrip)
 	rng := rand.New(rand.NewPCG(seed, 0x65766b6c))
-	return &Pool{
+	p := &Pool{
 		cfg:    cfg,
 		policy: policy,
 		rng:    rng,
@@ -77,6 +104,10 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 		edges:  []EdgeID{""},
 		edgeNo: map[EdgeID]int32{"": 0},
 	}
+	if by, ok := policy.(ByScore); ok {
+		p.scorer = by.Scorer
+	}
+	return p
 }
 
 // Name returns the pool's name.
@@ -88,27 +119,62 @@ func (p *Pool) Open() int { return p.ledger.open }
 // Pick chooses a server and opens a lease on it. Its error is always a *Refusal;
 // where the pool has a queue, one whose Reason is Saturated may be waited out by Join.
 func (p *Pool) Pick(now Instant, req *Request) (Grant, error) {
-	candidates := p.candidates(now, req)
-	if len(candidates) == 0 || p.queue.holds(req.Priority) {
+	if p.queue.holds(req.Priority) {
 		return Grant{}, p.refuse(now, req)
 	}
-	grant, refusal := p.grant(now, req, candidates)
+	s := p.choose(now, req)
+	if s == nil {
+		return Grant{}, p.refuse(now, req)
+	}
+	grant, refusal := p.grant(now, req, s)
 	if refusal != nil {
 		return Grant{}, refusal
 	}
 	return grant, nil
 }
 
-func (p *Pool) grant(now Instant, req *Request, candidates []*Server) (Grant, *Refusal) {
-	s := candidates[p.policy.Choose(now, req, candidates, p.rng)]
+// choose returns the server for a request, or nil if none can take it now.
+func (p *Pool) choose(now Instant, req *Request) *Server {
+	if p.scorer != nil && len(req.Labels) == 0 {
+		p.tend(now)
+		if s := p.lowest(req); s != nil {
+			return s
+		}
+	}
+	candidates := p.candidates(now, req)
+	if len(candidates) == 0 {
+		return nil
+	}
+	return candidates[p.policy.Choose(now, req, candidates, p.rng)]
+}
+
+// lowest returns the first server in order that the request does not exclude. It
+// gives up after a few: whoever excludes more is served by looking at all.
+func (p *Pool) lowest(req *Request) *Server {
+	first := p.order.first()
+	if first < 0 {
+		return nil
+	}
+	if s := p.servers[first]; len(req.Exclude) == 0 || s.suits(req) {
+		return s
+	}
+	var few [maxBest]int32
+	for _, i := range p.order.best(few[:0], len(req.Exclude)+1) {
+		if s := p.servers[i]; s.suits(req) {
+			return s
+		}
+	}
+	return nil
+}
+
+func (p *Pool) grant(now Instant, req *Request, s *Server) (Grant, *Refusal) {
 	l, ok := p.ledger.add(lease{server: s, edge: p.edge(req.Edge), started: now, expires: p.limit(now, req)})
 	if !ok {
 		return Grant{}, &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
 	l.crowd = float32(s.Load(now) + 1)
-	s.hold(now, 1)
 	s.granted++
-	p.tend(now)
+	s.hold(now, 1)
 	return Grant{Lease: l.id, Server: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public, Expires: l.expires}, nil
 }
 
@@ -138,6 +204,7 @@ func (p *Pool) edge(id EdgeID) int32 {
 func (s *Server) hold(now Instant, n int) {
 	s.settle(now)
 	s.leases += n
+	s.pool.rank(now, s)
 }
 
 // Done ends a lease. It returns false if the lease is not open: ended already,
@@ -152,16 +219,16 @@ func (p *Pool) Done(now Instant, id LeaseID, o Outcome) bool {
 }
 
 func (p *Pool) end(now Instant, l *lease, o Outcome) {
-	s := l.server
-	s.hold(now, -1)
+	s, crowd := l.server, float64(l.crowd)
+	p.ledger.drop(l)
 	if o.Result == OK && o.Duration > 0 {
-		p.learn(now, s, float64(l.crowd), o.Duration)
+		p.learn(now, s, crowd, o.Duration)
 		p.probe(s, o.Duration)
 	}
-	p.ledger.drop(l)
 	if s.health.observe(now, o.Result, func() bool { return p.canSpare(now) }) {
 		p.warm(s, s.health.ejectedUntil)
 	}
+	s.hold(now, -1)
 	if s.gone && s.leases == 0 {
 		p.forget(s)
 	}
@@ -253,9 +320,10 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	s := p.byID[spec.ID]
 	if s == nil {
 		s = &Server{pool: p, index: len(p.servers), health: health{success: 1}, usage: usage{from: now, since: now}, pace: pace{last: now}}
-		p.warm(s, now)
 		p.servers = append(p.servers, s)
+		p.order.resize(len(p.servers))
 		p.byID[spec.ID] = s
+		p.warm(s, now)
 	} else if s.fixed && !fixed {
 		spec = merge(s.spec, spec)
 	}
@@ -264,6 +332,7 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	}
 	s.spec, s.fixed = spec, s.fixed || fixed
 	s.gone, s.draining = false, false
+	p.rank(now, s)
 	return nil
 }
 
@@ -280,25 +349,27 @@ func merge(file, agent ServerSpec) ServerSpec {
 }
 
 // Drain stops or, with false, resumes giving work to a server.
-func (p *Pool) Drain(id ServerID, on bool) error {
+func (p *Pool) Drain(now Instant, id ServerID, on bool) error {
 	s := p.byID[id]
 	if s == nil {
 		return fmt.Errorf("pool %s has no server %q", p.cfg.Name, id)
 	}
 	p.version++
 	s.draining = on
+	p.rank(now, s)
 	return nil
 }
 
 // Goodbye says that a server leaves. It gets nothing new and is forgotten with its
 // last lease; one that the file names stays, out of rotation, for its return.
-func (p *Pool) Goodbye(id ServerID) {
+func (p *Pool) Goodbye(now Instant, id ServerID) {
 	s := p.byID[id]
 	if s == nil {
 		return
 	}
 	p.version++
 	s.gone = true
+	p.rank(now, s)
 	if s.leases == 0 {
 		p.forget(s)
 	}
@@ -308,9 +379,12 @@ func (p *Pool) forget(s *Server) {
 	if s.fixed {
 		return
 	}
-	last := p.servers[len(p.servers)-1]
+	end := len(p.servers) - 1
+	last := p.servers[end]
 	p.servers[s.index], last.index = last, s.index
-	p.servers = p.servers[:len(p.servers)-1]
+	p.order.keys[s.index] = p.order.keys[end]
+	p.servers = p.servers[:end]
+	p.order.resize(end)
 	delete(p.byID, s.spec.ID)
 	p.version++
 }
@@ -334,6 +408,7 @@ func (p *Pool) Report(now Instant, r *Report) error {
 		}
 	}
 	s.weigh(now, sane)
+	p.rank(now, s)
 	return err
 }
 

@@ -89,13 +89,17 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		dst = append(dst, p.shed(now, w))
 	}
 	for p.queue.length > 0 && p.anyRoom(now) {
-		w := p.queue.remove(lookahead, func(w *waiter) bool { return len(p.candidates(now, &w.req)) > 0 })
+		var s *Server
+		w := p.queue.remove(lookahead, func(w *waiter) bool {
+			s = p.choose(now, &w.req)
+			return s != nil
+		})
 		if w == nil {
 			break
 		}
 		p.queue.turn(w)
 		release := Release{ID: w.id, Waited: now.Sub(w.joined)}
-		release.Grant, release.Refusal = p.grant(now, &w.req, p.candidates(now, &w.req))
+		release.Grant, release.Refusal = p.grant(now, &w.req, s)
 		dst = append(dst, release)
 	}
 	return dst

@@ -66,7 +66,7 @@ type View struct {
 	Known    bool    // c is declared or learnt, not assumed
 	Service  float64 // b
 	Success  float64 // sr
-	Score    float64 // what the policy compares, for an empty request; NaN if it compares nothing
+	Score    float64 // what the policy compares; NaN if it compares nothing
 	Metrics  []MetricView
 }
 
@@ -78,14 +78,13 @@ type MetricView struct {
 
 // Views returns all servers, in order of their ids.
 func (p *Pool) Views(now Instant) []View {
-	scorer, _ := p.policy.(Scorer)
 	views := make([]View, 0, len(p.servers))
 	for _, s := range p.servers {
 		c, known := s.Slots()
 		v := View{Spec: s.spec, State: s.State(now), Fixed: s.fixed, Leases: s.leases, Granted: s.granted, Load: s.Load(now),
 			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Success: s.Success(), Score: math.NaN()}
-		if scorer != nil {
-			v.Score = scorer.Score(now, &Request{}, s)
+		if p.scorer != nil {
+			v.Score = p.scorer.Score(now, s)
 		}
 		for _, m := range s.metrics {
 			v.Metrics = append(v.Metrics, MetricView{m.Metric, now.Sub(m.at)})
@@ -120,6 +119,9 @@ func (p *Pool) Check() error {
 			return fmt.Errorf("server %s: has left and is idle, yet is remembered", s.spec.ID)
 		}
 		delete(held, s)
+		if p.scorer != nil && p.order.keys[i].less(p.order.keys[max(0, p.order.rounds[len(p.order.rounds)-1][0])]) {
+			return fmt.Errorf("server %s: stands before the first in order", s.spec.ID)
+		}
 	}
 	for s := range held {
 		return fmt.Errorf("server %s: has open leases, yet was forgotten", s.spec.ID)

@@ -24,7 +24,7 @@ const Default = "least-load"
 
 // Table lists every policy.
 var Table = []Row{
-	{"least-load", "the server where the request and those it would delay wait least", func() balance.Policy { return LeastLoad{} }},
+	{"least-load", "the server where the request and those it would delay wait least", func() balance.Policy { return balance.ByScore{Scorer: LeastLoad{}} }},
 	{"two-choices", "the less loaded of two servers drawn at random by weight", func() balance.Policy { return TwoChoices{} }},
 	{"round-robin", "each in turn, as often as its weight says", func() balance.Policy { return new(RoundRobin) }},
 	{"random", "any, as often as its weight says", func() balance.Policy { return Random{} }},

@@ -1,10 +1,6 @@
 package policy
 
-import (
-	"math/rand/v2"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
-)
+import "github.com/evenkeel-lb/evenkeel/balance"
 
 // LeastLoad takes the server with the lowest score: the time the request would
 // take there, and the time it would cost the requests that are there already.
@@ -20,8 +16,8 @@ const (
 	slack = .3 // a load estimate may be this much over the slots and still count as within
 )
 
-// Score is policy's number for server s.
-func (LeastLoad) Score(now balance.Instant, _ *balance.Request, s *balance.Server) float64 {
+// Score is b for a request alone at the server, in b's unit.
+func (LeastLoad) Score(now balance.Instant, s *balance.Server) float64 {
 	var (
 		n        = s.Load(now)
 		b        = s.Service()
@@ -38,20 +34,4 @@ func (LeastLoad) Score(now balance.Instant, _ *balance.Request, s *balance.Serve
 		cost = b * (phi*n + 1) / c
 	}
 	return cost / (sr * sr)
-}
-
-// Choose returns the lowest score; among equals, any.
-func (p LeastLoad) Choose(now balance.Instant, req *balance.Request, candidates []*balance.Server, rng *rand.Rand) int {
-	best, lowest, ties := 0, p.Score(now, req, candidates[0]), 1
-	for i, s := range candidates[1:] {
-		switch score := p.Score(now, req, s); {
-		case score < lowest:
-			best, lowest, ties = i+1, score, 1
-		case score == lowest:
-			if ties++; rng.IntN(ties) == 0 {
-				best = i + 1
-			}
-		}
-	}
-	return best
 }
