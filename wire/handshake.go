@@ -78,3 +78,6 @@ func (t Type) String() string {
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }
+
+// Known tells whether this build has a message of the type. Others are skipped.
+func (t Type) Known() bool { return int(t) < len(typeNames) && typeNames[t] != "" }

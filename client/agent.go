@@ -1,0 +1,185 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// maxDispatches is how many dispatches of one master are worked on at once; further
+// ones are refused at once.
+const maxDispatches = 256
+
+// longestVerdict bounds a dispatch for which the master set no limit.
+const longestVerdict = 10 * time.Second
+
+// AgentConfig is what an Agent is told once.
+type AgentConfig struct {
+	Masters  []string // host:port or unix:/path; a connection is kept to each
+	Pool     string
+	Server   balance.ServerSpec
+	Dispatch func(ctx context.Context, d Dispatch) error // nil accepts all; ctx ends with the dispatch's limit or its connection
+	TLS      *tls.Config                                 // nil: plain connections
+	Log      *slog.Logger                                // nil: silent
+	Software string                                      // name and version, for the masters' logs; may be empty
+}
+
+// Dispatch is a master's indication to perform the processing of a request. An error
+// of AgentConfig.Dispatch refuses it, and its text tells the master why.
+type Dispatch struct {
+	Lease   balance.LeaseID
+	Pool    string
+	Edge    balance.EdgeID
+	Request balance.Request
+	Limit   time.Duration
+}
+
+// Agent keeps a server registered with its masters. Its methods may be called at any
+// time, from any goroutine.
+type Agent struct {
+	cfg   AgentConfig
+	links []*link
+}
+
+// link is an agent's line to one master.
+type link struct {
+	*line
+	talk *agentTalk
+	cfg  *AgentConfig
+
+	handlers sync.WaitGroup
+	busy     chan struct{} // holds one for each dispatch being worked on
+}
+
+// NewAgent returns an Agent that is idle until Run.
+func NewAgent(cfg AgentConfig) (*Agent, error) {
+	err := checkMasters(cfg.Masters)
+	if cfg.Pool == "" || len(cfg.Pool) > wire.MaxName {
+		err = errors.Join(err, fmt.Errorf("pool %q: %d bytes, want 1 to %d", cfg.Pool, len(cfg.Pool), wire.MaxName))
+	}
+	cfg.Server.Validate(func(field, problem string) {
+		err = errors.Join(err, fmt.Errorf("server %s: %s", field, problem))
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{cfg: cfg}
+	for _, master := range cfg.Masters {
+		k := &link{cfg: &a.cfg, busy: make(chan struct{}, maxDispatches), talk: newAgentTalk(cfg.Pool, cfg.Server, cfg.Software)}
+		k.line = newLine([]string{master}, cfg.TLS, logger(cfg.Log), k.talk, k.deliver)
+		a.links = append(a.links, k)
+	}
+	return a, nil
+}
+
+// Run keeps the connections until ctx ends, then says Goodbye on each, waits a moment
+// for it to be read, and returns nil once every dispatch has ended. It may run once.
+func (a *Agent) Run(ctx context.Context) error {
+	var lines sync.WaitGroup
+	for _, k := range a.links {
+		lines.Go(func() {
+			_ = k.run(ctx)
+			k.handlers.Wait()
+		})
+	}
+	lines.Wait()
+	return nil
+}
+
+// Connected tells whether any master has welcomed us and is there.
+func (a *Agent) Connected() bool {
+	for _, k := range a.links {
+		if k.isUp.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// Problem returns why masters would not have the server, if a person must mend it; else nil.
+func (a *Agent) Problem() error {
+	var all []error
+	for _, k := range a.links {
+		if err := k.trouble(); err != nil {
+			all = append(all, fmt.Errorf("master %s: %w", k.masters[0], err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// Report sends the server's load metrics to every master; whichever has no connection
+// gets the latest when it has one again. It keeps nothing of r, whose Server it sets.
+func (a *Agent) Report(r balance.Report) {
+	r.Server = a.cfg.Server.ID
+	for _, k := range a.links {
+		k.mu.Lock()
+		k.talk.report(clock.Now(), &r)
+		k.kick()
+		k.mu.Unlock()
+	}
+}
+
+// Done ends a lease, by the server's own word: for redirected clients, whose end no
+// edge sees. Every master is told; those that did not grant it ignore it.
+func (a *Agent) Done(lease balance.LeaseID, o balance.Outcome) {
+	for _, k := range a.links {
+		k.mu.Lock()
+		if err := k.talk.done(lease, o); err != nil {
+			k.drop(k.conn, err)
+		}
+		k.soon()
+		k.mu.Unlock()
+	}
+}
+
+// deliver starts on the dispatches that came in. ctx ends with the connection.
+func (k *link) deliver(ctx context.Context) {
+	for i, d := range k.talk.handing {
+		k.talk.handing[i] = Dispatch{}
+		if k.cfg.Dispatch == nil {
+			k.answer(ctx, d.Lease, nil)
+			continue
+		}
+		select {
+		case k.busy <- struct{}{}:
+			k.handlers.Go(func() {
+				defer func() { <-k.busy }()
+				k.handle(ctx, d)
+			})
+		default:
+			k.answer(ctx, d.Lease, fmt.Errorf("the agent is working on %d dispatches, the most it takes", maxDispatches))
+		}
+	}
+}
+
+func (k *link) handle(ctx context.Context, d Dispatch) {
+	limit := d.Limit
+	if limit == 0 {
+		limit = longestVerdict
+	}
+	within, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
+	defer cancel()
+	k.answer(ctx, d.Lease, k.cfg.Dispatch(within, d))
+}
+
+// answer sends the verdict, unless the connection that wants it is gone.
+func (k *link) answer(ctx context.Context, lease balance.LeaseID, err error) {
+	m := wire.Verdict{Lease: lease, Accepted: err == nil}
+	if err != nil {
+		m.Detail = err.Error()
+	}
+	k.mu.Lock()
+	if ctx.Err() == nil {
+		k.talk.verdict(m)
+		k.kick()
+	}
+	k.mu.Unlock()
+}

@@ -1,0 +1,189 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// Config is what an edge's Client is told once.
+type Config struct {
+	Masters  []string // host:port or unix:/path, tried in order; at least one
+	ID       balance.EdgeID
+	Pools    []string     // whose snapshots are wanted
+	TLS      *tls.Config  // nil: plain connections
+	Log      *slog.Logger // nil: silent
+	Software string       // name and version, for the master's logs; may be empty
+}
+
+// Client is an edge's connection to a master. Its methods may be called at any time,
+// from any goroutine.
+type Client struct {
+	line *line
+	talk *edgeTalk
+	// watched never changes, so that Snapshot needs no lock.
+	watched map[string]*pool
+}
+
+// New returns a Client that is idle until Run.
+func New(cfg Config) (*Client, error) {
+	if err := checkMasters(cfg.Masters); err != nil {
+		return nil, err
+	}
+	if cfg.ID == "" || len(cfg.ID) > wire.MaxName {
+		return nil, fmt.Errorf("edge id %q: %d bytes, want 1 to %d", cfg.ID, len(cfg.ID), wire.MaxName)
+	}
+	c := &Client{talk: newEdgeTalk(cfg.ID, cfg.Pools, cfg.Software), watched: make(map[string]*pool)}
+	for _, p := range c.talk.watched {
+		c.watched[p.name] = p
+	}
+	c.line = newLine(cfg.Masters, cfg.TLS, logger(cfg.Log), c.talk, c.wake)
+	return c, nil
+}
+
+// wake wakes those whose asks are settled.
+func (c *Client) wake(context.Context) {
+	for i, w := range c.talk.waking {
+		c.talk.waking[i] = nil
+		w.done <- struct{}{}
+	}
+}
+
+func checkMasters(masters []string) error {
+	if len(masters) == 0 {
+		return errors.New("masters: none given, want at least one as host:port or unix:/path")
+	}
+	for _, m := range masters {
+		if path, ok := strings.CutPrefix(m, "unix:"); ok && path != "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(m); err != nil {
+			return fmt.Errorf("master %q: want host:port or unix:/path", m)
+		}
+	}
+	return nil
+}
+
+func logger(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
+}
+
+// Run keeps a connection until ctx ends, then says Goodbye, waits a moment for it to be
+// read, and returns nil. It may run once.
+func (c *Client) Run(ctx context.Context) error { return c.line.run(ctx) }
+
+// Connected tells whether a master has welcomed us and is there.
+func (c *Client) Connected() bool { return c.line.isUp.Load() }
+
+// Problem returns why the master would not have us, if a person must mend it; else nil.
+func (c *Client) Problem() error { return c.line.trouble() }
+
+func (l *line) trouble() error {
+	if fail := l.problem.Load(); fail != nil {
+		return fail
+	}
+	return nil
+}
+
+// Snapshot returns the latest snapshot of a pool that Config.Pools names; nil if none has come yet.
+func (c *Client) Snapshot(pool string) *balance.Snapshot {
+	if p := c.watched[pool]; p != nil {
+		return p.latest.Load()
+	}
+	return nil
+}
+
+// Queued returns how often the master told that an ask had to wait in its queue.
+func (c *Client) Queued() uint64 {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	return c.talk.queued
+}
+
+var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan struct{}, 1)} }}
+
+// Pick asks for a server and waits for the answer. Its error is a *balance.Refusal, or
+// wraps ErrNoMaster, or is the context's cause. It keeps nothing of req. A grant's lease
+// is open until Done, or until it expires.
+//
+// A pick may be the one that writes for others, and then ends a moment, with a stuck
+// master a few seconds, after its context.
+func (c *Client) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
+	if ctx.Err() != nil {
+		return balance.Grant{}, context.Cause(ctx)
+	}
+	l := c.line
+	w := waiters.Get().(*waiter)
+	l.picks.Add(1)
+	defer l.picks.Add(-1)
+	l.mu.Lock()
+	seq, err := c.talk.ask(clock.Now(), pool, req, w)
+	if err != nil {
+		l.mu.Unlock()
+		waiters.Put(w)
+		return balance.Grant{}, err
+	}
+	l.push()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		if c.cancel(seq) {
+			waiters.Put(w)
+			return balance.Grant{}, context.Cause(ctx)
+		}
+		<-w.done
+	}
+	grant, err := w.grant, w.err
+	w.grant, w.err = balance.Grant{}, nil
+	waiters.Put(w)
+	return grant, err
+}
+
+func (c *Client) cancel(seq uint64) bool {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	if !c.talk.cancel(seq) {
+		return false
+	}
+	c.line.soon()
+	return true
+}
+
+// Done ends a lease. It does not wait: the word rides the next ask, or goes after a
+// millisecond. Without a connection it is kept for the next one, up to some ten
+// thousand of them; beyond that the master ends the lease when its grace period is over.
+func (c *Client) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
+	l := c.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := c.talk.done(pool, lease, o); err != nil {
+		l.drop(l.conn, err)
+		return
+	}
+	l.soon()
+}
+
+// Report keeps a server's load metrics, the latest for each server, for the next ask;
+// if none comes, they go after 100 ms. It keeps nothing of r.
+func (c *Client) Report(pool string, r balance.Report) {
+	l := c.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.talk.report(clock.Now(), pool, &r)
+	if !l.reportsArmed {
+		l.reportsArmed = true
+		l.reports.Reset(reportsWait)
+	}
+}

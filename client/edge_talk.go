@@ -1,0 +1,402 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// Bounds of what an edge keeps.
+const (
+	mostUnwritten = 4 << 20  // bytes; with more of them asks are refused
+	clogged       = 16 << 20 // bytes; with more of them, dones as a rule, the connection is given up
+	maxDones      = 1 << 14  // kept while there is no connection; a lease whose done is dropped ends by the grace period
+	maxCanceled   = 1 << 12  // asks nobody waits for, of which the master may not know yet
+)
+
+// edgeTalk is an edge's side of the conversation: what to send, what an answer means,
+// whom to wake, and which leases are open. It is pure: bytes come in through receive
+// and leave through out, and whoever drives it holds the lock.
+type edgeTalk struct {
+	session
+	pools   map[string]*pool
+	watched []*pool // in the order of the configuration
+
+	asks     []ask // by the lower slotBits of their Seq
+	free     []uint32
+	waiting  int
+	canceled map[uint64]*pool
+
+	leases  map[balance.LeaseID]openLease // with no limit but their done
+	limited map[balance.LeaseID]openLease // with one: perhaps nobody says done
+	sweepAt int                           // how many limited leases make it worth looking for expired ones
+
+	dones   []wire.Done // while there is no connection
+	pending pending
+	queued  uint64 // Queued frames seen
+
+	settled []*waiter // to be woken
+	waking  []*waiter // set aside by collect
+	why     error     // of the last loss, for those who ask while down
+
+	// Messages that are used again and again.
+	ask1     wire.Ask
+	granted  wire.Granted
+	refused  wire.Refused
+	snapshot wire.Snapshot
+}
+
+// pool is what an edge knows of one.
+type pool struct {
+	name    string
+	servers map[string]names3
+	latest  atomic.Pointer[balance.Snapshot]
+	partial *balance.Snapshot // of which more frames follow
+}
+
+// names3 are a server's id and addresses, kept so that grants need no copies.
+type names3 struct {
+	id              balance.ServerID
+	address, public string
+}
+
+// ask is one that was sent. Its Seq is gen<<slotBits | slot.
+type ask struct {
+	gen    uint64
+	pool   *pool
+	waiter *waiter // nil: the slot is free
+}
+
+const slotBits = 20
+
+// waiter is where the answer goes. Whoever settles it fills it in before done is signalled.
+type waiter struct {
+	done  chan struct{} // one slot
+	grant balance.Grant
+	err   error
+}
+
+type openLease struct {
+	pool    *pool
+	server  balance.ServerID
+	since   balance.Instant
+	expires balance.Instant // zero: never
+}
+
+// ErrNoMaster is wrapped by the error of a Pick that no master could be asked for.
+var ErrNoMaster = errors.New("no master answers")
+
+var (
+	errNeverUp = fmt.Errorf("%w: no connection yet", ErrNoMaster)
+	errBehind  = fmt.Errorf("%w: it does not keep up reading", ErrNoMaster)
+	errTooMany = fmt.Errorf("%w: %d asks are waiting", ErrNoMaster, 1<<slotBits)
+	errLeaving = fmt.Errorf("%w: this edge is leaving", ErrNoMaster)
+	errClogged = errors.New("it does not read what is sent")
+)
+
+func newEdgeTalk(id balance.EdgeID, watch []string, software string) *edgeTalk {
+	t := &edgeTalk{
+		session:  session{hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: string(id), Software: software}},
+		pools:    make(map[string]*pool),
+		canceled: make(map[uint64]*pool),
+		leases:   make(map[balance.LeaseID]openLease),
+		limited:  make(map[balance.LeaseID]openLease),
+		sweepAt:  1024,
+		why:      errNeverUp,
+	}
+	for _, name := range watch {
+		if t.pools[name] == nil {
+			t.watched = append(t.watched, t.pool(name))
+		}
+	}
+	return t
+}
+
+func (t *edgeTalk) pool(name string) *pool {
+	p := t.pools[name]
+	if p == nil {
+		name = strings.Clone(name)
+		p = &pool{name: name, servers: make(map[string]names3)}
+		t.pools[name] = p
+	}
+	return p
+}
+
+// ask sends an Ask, and with it reports that wait. The answer goes to w.
+func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w *waiter) (seq uint64, err error) {
+	switch {
+	case t.stage != up:
+		return 0, t.why
+	case len(t.out) > mostUnwritten:
+		return 0, errBehind
+	case t.waiting == 1<<slotBits:
+		return 0, errTooMany
+	}
+	slot := uint32(len(t.asks))
+	if n := len(t.free); n > 0 {
+		slot, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		t.asks = append(t.asks, ask{})
+	}
+	a := &t.asks[slot]
+	a.gen, a.pool, a.waiter = a.gen+1, t.pool(name), w
+	t.waiting++
+	seq = a.gen<<slotBits | uint64(slot)
+	t.ask1.Seq, t.ask1.Pool, t.ask1.Request = seq, name, *req
+	t.ask1.Reports = t.pending.take(now, wire.MaxAskReports)
+	t.out = t.ask1.Append(t.out, now)
+	t.ask1.Request = balance.Request{} // it is the caller's
+	return seq, nil
+}
+
+// find returns the ask that waits for an answer under seq, or nil.
+func (t *edgeTalk) find(seq uint64) *ask {
+	slot := seq & (1<<slotBits - 1)
+	if slot >= uint64(len(t.asks)) || t.asks[slot].gen != seq>>slotBits || t.asks[slot].waiter == nil {
+		return nil
+	}
+	return &t.asks[slot]
+}
+
+// release frees an ask's slot and returns its waiter.
+func (t *edgeTalk) release(a *ask, seq uint64) *waiter {
+	w := a.waiter
+	a.waiter = nil
+	t.waiting--
+	t.free = append(t.free, uint32(seq&(1<<slotBits-1)))
+	return w
+}
+
+// cancel withdraws an ask. It returns false if the ask is settled already: then the
+// waiter is or will be signalled.
+func (t *edgeTalk) cancel(seq uint64) bool {
+	a := t.find(seq)
+	if a == nil {
+		return false
+	}
+	if len(t.canceled) == maxCanceled {
+		clear(t.canceled) // a grant that comes for one of them ends at the master, by the Cancel
+	}
+	t.canceled[seq] = a.pool
+	t.release(a, seq)
+	t.out = (&wire.Cancel{Seq: seq}).Append(t.out)
+	return true
+}
+
+// done ends a lease; while there is no connection, as soon as there is one.
+func (t *edgeTalk) done(name string, id balance.LeaseID, o balance.Outcome) error {
+	delete(t.leases, id)
+	if len(t.limited) > 0 {
+		delete(t.limited, id)
+	}
+	m := wire.Done{Pool: name, Lease: id, Outcome: o}
+	switch {
+	case t.stage == up && len(t.out) > clogged:
+		return errClogged
+	case t.stage == up:
+		t.out = m.Append(t.out)
+	case len(t.dones) < maxDones:
+		m.Pool = t.pool(name).name
+		t.dones = append(t.dones, m)
+	}
+	return nil
+}
+
+// report keeps a report for the next ask.
+func (t *edgeTalk) report(now balance.Instant, name string, r *balance.Report) {
+	t.pending.put(now, name, r)
+}
+
+// flushReports sends the reports that no ask has taken along.
+func (t *edgeTalk) flushReports(now balance.Instant) {
+	if t.stage == up && len(t.pending.list) > 0 {
+		t.out = (&wire.Reports{Reports: t.pending.take(now, maxPending)}).Append(t.out)
+		t.urgent = true
+	}
+}
+
+// welcomed tells the master, which may be another or have forgotten, all that it needs:
+// first the leases that are open, then those that ended meanwhile.
+func (t *edgeTalk) welcomed(now balance.Instant) {
+	for id, l := range t.leases {
+		t.hold(now, id, &l)
+	}
+	t.sweep(now)
+	for id, l := range t.limited {
+		t.hold(now, id, &l)
+	}
+	for i := range t.dones {
+		t.out = t.dones[i].Append(t.out)
+	}
+	t.dones = t.dones[:0]
+	for _, p := range t.watched {
+		t.out = (&wire.Watch{Pool: p.name}).Append(t.out)
+	}
+	t.flushReports(now)
+}
+
+func (t *edgeTalk) hold(now balance.Instant, id balance.LeaseID, l *openLease) {
+	m := wire.Hold{Pool: l.pool.name, Lease: id, Server: l.server, Age: now.Sub(l.since)}
+	if l.expires != 0 {
+		m.Left = l.expires.Sub(now)
+	}
+	t.out = m.Append(t.out)
+}
+
+// sweep forgets limited leases whose time is over.
+func (t *edgeTalk) sweep(now balance.Instant) {
+	for id, l := range t.limited {
+		if l.expires <= now {
+			delete(t.limited, id)
+		}
+	}
+	t.sweepAt = max(1024, 2*len(t.limited))
+}
+
+// lost ends the session. Those who wait learn why; open leases are remembered.
+func (t *edgeTalk) lost(why error) {
+	t.why = fmt.Errorf("%w: %w", ErrNoMaster, why)
+	for slot := range t.asks {
+		if a := &t.asks[slot]; a.waiter != nil {
+			w := t.release(a, a.gen<<slotBits|uint64(slot))
+			w.err = t.why
+			t.settled = append(t.settled, w)
+		}
+	}
+	clear(t.canceled)
+	for _, p := range t.watched {
+		p.partial = nil
+	}
+	t.close()
+}
+
+// goodbye is the last thing that is said.
+func (t *edgeTalk) goodbye(now balance.Instant) {
+	if t.stage == up {
+		t.flushReports(now)
+		t.bye()
+		t.why = errLeaving
+	}
+}
+
+// collect sets aside who is to be woken; the shell wakes them when it has let go of its lock.
+func (t *edgeTalk) collect() { t.settled, t.waking = t.waking[:0], t.settled }
+
+func (t *edgeTalk) base() *session { return &t.session }
+
+func (t *edgeTalk) receive(now balance.Instant, buf []byte) (int, error) {
+	return t.session.receive(now, buf, t)
+}
+
+// frame takes one frame of a session that is up.
+func (t *edgeTalk) frame(now balance.Instant, typ wire.Type, payload []byte) error {
+	switch typ {
+	case wire.TGranted:
+		return t.grant(now, payload)
+	case wire.TRefused:
+		return t.refuse(payload)
+	case wire.TQueued:
+		t.queued++
+		return nil
+	case wire.TSnapshot:
+		return t.keepSnapshot(payload)
+	}
+	return unexpected(typ)
+}
+
+func (t *edgeTalk) grant(now balance.Instant, payload []byte) error {
+	m := &t.granted
+	if err := m.Decode(payload, now); err != nil {
+		return err
+	}
+	a := t.find(m.Seq)
+	if a == nil {
+		if p := t.canceled[m.Seq]; p != nil {
+			delete(t.canceled, m.Seq)
+			t.out = (&wire.Done{Pool: p.name, Lease: m.Grant.Lease, Outcome: balance.Outcome{Result: balance.Canceled}}).Append(t.out)
+			t.urgent = true
+		}
+		return nil
+	}
+	p, w := a.pool, t.release(a, m.Seq)
+	n := p.names(&m.Grant)
+	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, Public: n.public, Expires: m.Grant.Expires}
+	t.settled = append(t.settled, w)
+	l := openLease{pool: p, server: n.id, since: now, expires: m.Grant.Expires}
+	if l.expires == 0 {
+		t.leases[m.Grant.Lease] = l
+		return nil
+	}
+	t.limited[m.Grant.Lease] = l
+	if len(t.limited) > t.sweepAt {
+		t.sweep(now)
+	}
+	return nil
+}
+
+// names returns copies, the same ones each time, of the strings of a grant.
+func (p *pool) names(g *balance.Grant) names3 {
+	n, ok := p.servers[string(g.Server)]
+	if ok && n.address == g.Address && n.public == g.Public {
+		return n
+	}
+	if len(p.servers) >= maxNames {
+		clear(p.servers)
+	}
+	n = names3{id: balance.ServerID(strings.Clone(string(g.Server))), address: strings.Clone(g.Address), public: strings.Clone(g.Public)}
+	p.servers[string(n.id)] = n
+	return n
+}
+
+func (t *edgeTalk) refuse(payload []byte) error {
+	m := &t.refused
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	a := t.find(m.Seq)
+	if a == nil {
+		delete(t.canceled, m.Seq)
+		return nil
+	}
+	w := t.release(a, m.Seq)
+	w.err = &balance.Refusal{Reason: m.Refusal.Reason, RetryAfter: m.Refusal.RetryAfter, Detail: strings.Clone(m.Refusal.Detail)}
+	t.settled = append(t.settled, w)
+	return nil
+}
+
+// keepSnapshot publishes a snapshot once all its frames are here.
+func (t *edgeTalk) keepSnapshot(payload []byte) error {
+	m := &t.snapshot
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	p := t.pools[m.Snapshot.Pool]
+	if p == nil || !slices.Contains(t.watched, p) {
+		return nil
+	}
+	if p.partial == nil || p.partial.Version != m.Snapshot.Version {
+		p.partial = &balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch}
+	}
+	for _, s := range m.Snapshot.Servers {
+		n := p.names(&balance.Grant{Server: s.ID, Address: s.Address, Public: s.Public})
+		s.ID, s.Address, s.Public = n.id, n.address, n.public
+		p.partial.Servers = append(p.partial.Servers, s)
+	}
+	clear(m.Snapshot.Servers) // their strings lie in a buffer that will be another's
+	if len(p.partial.Servers) > maxSnapshot {
+		return &wire.FrameError{What: fmt.Sprintf("snapshot of pool %s: more than %d servers", p.name, maxSnapshot)}
+	}
+	if !m.More {
+		p.latest.Store(p.partial)
+		p.partial = nil
+	}
+	return nil
+}
+
+// maxSnapshot is how many servers an edge takes from one snapshot.
+const maxSnapshot = 1 << 20

@@ -1,0 +1,343 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// conversation is the state machine that a line drives, with its lock held.
+type conversation interface {
+	base() *session
+	receive(now balance.Instant, buf []byte) (used int, err error)
+	goodbye(now balance.Instant)
+	lost(why error)
+	flushReports(now balance.Instant)
+	collect()
+}
+
+// Times and sizes of a line.
+const (
+	dialTime    = 3 * time.Second
+	writeTime   = 4 * time.Second // a write that takes longer means that the master is stuck
+	partTime    = time.Second     // for the Goodbye to be written and the master to hang up
+	firstRetry  = 10 * time.Millisecond
+	lastRetry   = time.Second
+	slowRetry   = 5 * time.Second // after a Fail that a person must mend
+	linger      = time.Millisecond
+	reportsWait = 100 * time.Millisecond
+	tickEvery   = 250 * time.Millisecond
+	writeRounds = 4 // after so many writes a picker leaves further ones to the line's goroutine
+	readBuffer  = 64 << 10
+)
+
+// line keeps one connection to one of its masters and makes another when it is lost.
+type line struct {
+	masters []string
+	tls     *tls.Config // nil: none
+	log     *slog.Logger
+	deliver func(ctx context.Context) // what collect has set aside; called without the lock, never twice at once
+
+	isUp    atomic.Bool
+	problem atomic.Pointer[wire.Fail] // the last Fail, until a master welcomes us
+	picks   atomic.Int32              // in progress, until their waiters have resumed
+
+	more    chan struct{} // something urgent is to be written
+	flush   *time.Timer   // something is to be written by then
+	reports *time.Timer   // reports are to be sent by then
+
+	mu           sync.Mutex
+	talk         conversation
+	conn         net.Conn // nil while there is none
+	cause        error    // why we closed conn
+	spare        []byte   // takes turns with the talk's out
+	writing      bool
+	deadline     time.Time // that is set on conn for writing
+	flushArmed   bool
+	reportsArmed bool
+}
+
+func newLine(masters []string, t *tls.Config, log *slog.Logger, talk conversation, deliver func(context.Context)) *line {
+	l := &line{masters: masters, tls: t, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1),
+		flush: time.NewTimer(time.Hour), reports: time.NewTimer(time.Hour)}
+	l.flush.Stop()
+	l.reports.Stop()
+	return l
+}
+
+// run connects again and again until ctx ends.
+func (l *line) run(ctx context.Context) error {
+	wait := firstRetry
+	said := ""
+	for at := 0; ctx.Err() == nil; at++ {
+		master := l.masters[at%len(l.masters)]
+		wasUp, err := l.visit(ctx, master)
+		if ctx.Err() != nil {
+			break
+		}
+		if wasUp {
+			wait, said = firstRetry, ""
+		}
+		pause := wait/2 + rand.N(wait)
+		var fail *wire.Fail
+		level := slog.LevelWarn
+		if errors.As(err, &fail) && fail.Code != wire.GoingAway {
+			l.problem.Store(fail)
+			level, pause = slog.LevelError, slowRetry
+		}
+		if text := err.Error(); text != said {
+			l.log.Log(ctx, level, "no connection to the master, trying again", "master", master, "err", err)
+			said = text
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		wait = min(2*wait, lastRetry)
+	}
+	return nil
+}
+
+// visit makes one connection and stays until it is lost.
+func (l *line) visit(ctx context.Context, master string) (wasUp bool, err error) {
+	conn, err := l.dial(ctx, master)
+	if err != nil {
+		return false, fmt.Errorf("master %s: %w", master, err)
+	}
+	l.begin(conn)
+	life, gone := context.WithCancel(context.WithoutCancel(ctx))
+	var tending sync.WaitGroup
+	tending.Go(func() { l.tend(ctx, life, conn) })
+	wasUp, err = l.read(life, conn, master)
+	l.giveUp(conn, err)
+	gone()
+	tending.Wait()
+	return wasUp, fmt.Errorf("master %s: %w", master, l.end(life, err))
+}
+
+func (l *line) dial(ctx context.Context, master string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	network, address := "tcp", master
+	if path, ok := strings.CutPrefix(master, "unix:"); ok {
+		network, address = "unix", path
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil || l.tls == nil {
+		return conn, err
+	}
+	cfg := l.tls
+	if cfg.ServerName == "" && network == "tcp" {
+		cfg = cfg.Clone()
+		cfg.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return secure, nil
+}
+
+func (l *line) begin(conn net.Conn) {
+	l.mu.Lock()
+	l.conn, l.cause, l.deadline = conn, nil, time.Time{}
+	l.talk.base().open(clock.Now())
+	l.push()
+}
+
+// end makes the talk forget the connection and wakes all who wait.
+func (l *line) end(life context.Context, err error) error {
+	l.mu.Lock()
+	err = cmp.Or(l.cause, err)
+	l.conn = nil
+	l.isUp.Store(false)
+	l.talk.lost(err)
+	l.talk.collect()
+	l.mu.Unlock()
+	l.deliver(life)
+	return err
+}
+
+// read feeds the talk until the connection breaks. life is the connection's.
+func (l *line) read(life context.Context, conn net.Conn, master string) (wasUp bool, err error) {
+	buf, have := make([]byte, readBuffer), 0
+	for {
+		n, err := conn.Read(buf[have:])
+		have += n
+		if n > 0 {
+			used, bad := l.take(life, buf[:have])
+			if !wasUp && l.isUp.Load() {
+				wasUp = true
+				l.problem.Store(nil)
+				l.log.InfoContext(life, "connected", "master", master)
+			}
+			if bad != nil {
+				return wasUp, bad
+			}
+			have = copy(buf, buf[used:have])
+			if have == len(buf) {
+				buf = append(buf, make([]byte, len(buf))...)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it closed the connection")
+		}
+		if err != nil {
+			return wasUp, err
+		}
+	}
+}
+
+// take hands bytes to the talk and carries out what follows.
+func (l *line) take(life context.Context, buf []byte) (used int, err error) {
+	l.mu.Lock()
+	used, err = l.talk.receive(clock.Now(), buf)
+	l.talk.collect()
+	s := l.talk.base()
+	l.isUp.Store(s.stage == up)
+	if s.urgent {
+		l.kick()
+	}
+	l.mu.Unlock()
+	l.deliver(life)
+	return used, err
+}
+
+// kick makes the line's goroutine write soon.
+func (l *line) kick() {
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+// tend does what is due over time on a connection, until its life or ctx ends.
+func (l *line) tend(ctx, life context.Context, conn net.Conn) {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-life.Done():
+			return
+		case <-ctx.Done():
+			l.part(conn)
+			return
+		case <-l.more:
+			l.mu.Lock()
+		case <-l.flush.C:
+			l.mu.Lock()
+			l.flushArmed = false
+		case <-l.reports.C:
+			l.mu.Lock()
+			l.reportsArmed = false
+			l.talk.flushReports(clock.Now())
+		case <-tick.C:
+			l.mu.Lock()
+			if err := l.talk.base().tick(clock.Now()); err != nil {
+				l.drop(conn, err)
+			}
+		}
+		l.push()
+	}
+}
+
+// part says Goodbye and gives the master time to hang up.
+func (l *line) part(conn net.Conn) {
+	_ = conn.SetDeadline(time.Now().Add(partTime))
+	l.mu.Lock()
+	l.deadline = time.Now().Add(writeTime) // so that push leaves the shorter one alone
+	l.talk.goodbye(clock.Now())
+	l.isUp.Store(false)
+	if l.talk.base().stage != leaving {
+		l.drop(conn, context.Canceled) // nobody there to say it to
+	}
+	l.push()
+}
+
+// drop closes conn for a reason of our own. mu is held.
+func (l *line) drop(conn net.Conn, why error) {
+	if l.conn == conn && l.cause == nil {
+		l.cause = why
+	}
+	conn.Close()
+}
+
+// giveUp tells the master, if it made no sense, and closes.
+func (l *line) giveUp(conn net.Conn, err error) {
+	var bad *wire.FrameError
+	if errors.As(err, &bad) {
+		l.mu.Lock()
+		s := l.talk.base()
+		s.out = (&wire.Fail{Code: wire.BadFrame, Detail: bad.Error()}).Append(s.out)
+		l.push()
+	}
+	conn.Close()
+}
+
+// soon makes sure that what has gathered is written within a moment. mu is held.
+func (l *line) soon() {
+	if !l.flushArmed && l.conn != nil {
+		l.flushArmed = true
+		l.flush.Reset(linger)
+	}
+}
+
+// push writes what has gathered, unless somebody does so already, who then takes it
+// along. mu is held, and released.
+func (l *line) push() {
+	conn, s := l.conn, l.talk.base()
+	if l.writing || conn == nil || len(s.out) == 0 {
+		l.mu.Unlock()
+		return
+	}
+	l.writing = true
+	if l.picks.Load() > 2 {
+		l.mu.Unlock()
+		runtime.Gosched() // others are about to ask; one write will do for all
+		l.mu.Lock()
+	}
+	for round := 0; l.conn == conn && len(s.out) > 0; round++ {
+		if round == writeRounds {
+			l.kick()
+			break
+		}
+		buf := s.out
+		s.out, s.urgent, l.spare = l.spare[:0], false, nil
+		if now := time.Now(); l.deadline.Sub(now) < writeTime/2 {
+			l.deadline = now.Add(writeTime)
+			_ = conn.SetWriteDeadline(l.deadline)
+		}
+		l.mu.Unlock()
+		_, err := conn.Write(buf)
+		l.mu.Lock()
+		if cap(buf) <= mostUnwritten {
+			l.spare = buf
+		}
+		if err != nil {
+			l.drop(conn, err)
+			break
+		}
+	}
+	l.writing = false
+	if l.conn != conn && len(s.out) > 0 {
+		l.kick() // a new connection came while we wrote to the old one
+	}
+	l.mu.Unlock()
+}

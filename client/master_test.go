@@ -1,0 +1,286 @@
+package client
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeMaster speaks the protocol and remembers what it was told. By default it grants
+// every ask, on server "s".
+type fakeMaster struct {
+	t         testing.TB
+	listener  net.Listener
+	onAsk     func(c *fakeConn, m *wire.Ask) // nil: grant
+	onWelcome func(c *fakeConn)
+	fail      *wire.Fail // instead of the welcome
+	mute      bool       // after the welcome, says nothing of its own accord: not even Pong
+
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	seen  *sync.Cond
+	got   []any
+	reads int
+	asks  int
+	conns []*fakeConn
+	lease balance.LeaseID
+}
+
+type fakeConn struct {
+	m *fakeMaster
+	net.Conn
+	out []byte
+}
+
+// startMaster listens on loopback until the test ends.
+func startMaster(t testing.TB, m *fakeMaster) *fakeMaster {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.t, m.listener, m.lease = t, l, 0x1000
+	m.seen = sync.NewCond(&m.mu)
+	m.wg.Go(m.accept)
+	t.Cleanup(m.stop)
+	return m
+}
+
+func (m *fakeMaster) addr() string { return m.listener.Addr().String() }
+
+func (m *fakeMaster) stop() {
+	m.listener.Close()
+	m.cut()
+	m.wg.Wait()
+}
+
+// cut closes every connection.
+func (m *fakeMaster) cut() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.conns {
+		c.Close()
+	}
+}
+
+func (m *fakeMaster) accept() {
+	for {
+		conn, err := m.listener.Accept()
+		if err != nil {
+			return
+		}
+		c := &fakeConn{m: m, Conn: conn}
+		m.mu.Lock()
+		m.conns = append(m.conns, c)
+		m.mu.Unlock()
+		m.wg.Go(c.serve)
+	}
+}
+
+// note remembers what came in.
+func (m *fakeMaster) note(v any) {
+	m.mu.Lock()
+	m.got = append(m.got, v)
+	m.seen.Broadcast()
+	m.mu.Unlock()
+}
+
+// await waits until n messages for which match holds have come in, and returns them.
+func await[T any](m *fakeMaster, n int, match func(T) bool) []T {
+	m.t.Helper()
+	late := time.AfterFunc(20*time.Second, func() { m.note(nil) })
+	defer late.Stop()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		var found []T
+		for _, v := range m.got {
+			if t, ok := v.(T); ok && (match == nil || match(t)) {
+				found = append(found, t)
+			}
+		}
+		if len(found) >= n {
+			return found
+		}
+		if len(m.got) > 0 && m.got[len(m.got)-1] == nil {
+			m.t.Fatalf("%d of %d messages came in 20 s; all: %#v", len(found), n, m.got)
+		}
+		m.seen.Wait()
+	}
+}
+
+func (c *fakeConn) serve() {
+	defer c.Close()
+	buf, have, greeted := make([]byte, 1<<21), 0, false
+	for {
+		n, err := c.Read(buf[have:])
+		if err != nil {
+			return
+		}
+		c.m.mu.Lock()
+		c.m.reads++
+		c.m.mu.Unlock()
+		have += n
+		used := 0
+		for {
+			if !greeted {
+				var hello wire.Hello
+				version, size, fail := wire.Greet(buf[used:have], &hello)
+				if fail == nil && size > 0 && c.m.fail != nil {
+					fail = c.m.fail
+				}
+				if fail != nil {
+					c.Write(fail.Append(nil))
+					return
+				}
+				if size == 0 {
+					break
+				}
+				hello.ID, hello.Software = strings.Clone(hello.ID), strings.Clone(hello.Software)
+				c.m.note(hello)
+				c.Write((&wire.Welcome{Version: version, Master: "fake", Epoch: 1}).Append(nil))
+				if c.m.onWelcome != nil {
+					c.m.onWelcome(c)
+				}
+				greeted, used = true, used+size
+				continue
+			}
+			t, payload, size, err := wire.Next(buf[used:have])
+			if err != nil {
+				c.m.t.Errorf("the client sent: %v", err)
+				return
+			}
+			if size == 0 {
+				break
+			}
+			c.frame(t, slices.Clone(payload))
+			used += size
+		}
+		have = copy(buf, buf[used:have])
+		if len(c.out) > 0 {
+			c.Write(c.out)
+			c.out = c.out[:0]
+		}
+	}
+}
+
+func (c *fakeConn) frame(t wire.Type, payload []byte) {
+	check := func(err error) {
+		if err != nil {
+			c.m.t.Errorf("the client sent: %v", err)
+		}
+	}
+	switch t {
+	case wire.TAsk:
+		m := new(wire.Ask)
+		check(m.Decode(payload, 1))
+		c.m.note(*m)
+		if c.m.onAsk != nil {
+			c.m.onAsk(c, m)
+			return
+		}
+		c.grant(m)
+	case wire.TDone:
+		var m wire.Done
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.TCancel:
+		var m wire.Cancel
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.THold:
+		var m wire.Hold
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.TWatch:
+		var m wire.Watch
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.TReports:
+		var m wire.Reports
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.TRegister:
+		var m wire.Register
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.TVerdict:
+		var m wire.Verdict
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.TFail:
+		var m wire.Fail
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.TGoodbye:
+		c.m.note(wire.Goodbye{})
+		c.Close()
+	case wire.TPing:
+		var m wire.Ping
+		check(m.Decode(payload))
+		if !c.m.mute {
+			c.out = (&wire.Pong{Seq: m.Seq}).Append(c.out)
+		}
+	default:
+		c.m.t.Errorf("the client sent a %v", t)
+	}
+}
+
+func (c *fakeConn) grant(m *wire.Ask) {
+	c.m.mu.Lock()
+	c.m.lease++
+	lease := c.m.lease
+	c.m.mu.Unlock()
+	c.out = (&wire.Granted{Seq: m.Seq, Grant: balance.Grant{Lease: lease, Server: "s", Address: "127.0.0.1:80"}}).Append(c.out, 1)
+}
+
+// start runs a Client until the test ends and waits until it is connected.
+func start(t testing.TB, cfg Config, m *fakeMaster) *Client {
+	t.Helper()
+	if cfg.ID == "" {
+		cfg.ID = "edge-a"
+	}
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, c.Run)
+	waitFor(t, "a connection", c.Connected)
+	return c
+}
+
+// run runs it until the test ends, or until the returned stop.
+func run(t testing.TB, it func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- it(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// waitFor polls a condition that nothing announces.
+func waitFor(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for late := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("no %s within 20 s", what)
+		}
+	}
+}

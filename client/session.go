@@ -1,0 +1,165 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// A peer that is silent is asked to say something, and given up if it does not.
+const (
+	quietFor  = time.Second
+	silentFor = 3 * time.Second
+)
+
+// stage of a session.
+type stage uint8
+
+const (
+	down     stage = iota // no connection
+	greeting              // the Hello is on its way
+	up                    // welcomed
+	leaving               // the Goodbye is said
+)
+
+// session is what both roles say alike: Hello, Welcome, Fail, Ping, Pong. It is pure;
+// the line that owns it holds the lock.
+type session struct {
+	hello  wire.Hello
+	stage  stage
+	master string // the id of the one that welcomed us
+	epoch  uint64
+	out    []byte // frames to be written
+	urgent bool   // some of out should not wait for company
+
+	heard  balance.Instant // the last byte
+	pinged balance.Instant
+	ticked balance.Instant
+	pings  uint64
+}
+
+var errSilent = errors.New("it has said nothing for 3 s")
+
+// open starts a session over a new connection.
+func (s *session) open(now balance.Instant) {
+	s.stage, s.out = greeting, s.out[:0]
+	s.heard, s.pinged, s.ticked = now, now, now
+	s.out, s.urgent = s.hello.Append(s.out), true
+}
+
+// close ends it. What was not written is forgotten.
+func (s *session) close() {
+	s.stage, s.out, s.urgent = down, s.out[:0], false
+}
+
+// bye says Goodbye; nothing may be said after it.
+func (s *session) bye() {
+	s.out, s.urgent, s.stage = (&wire.Goodbye{}).Append(s.out), true, leaving
+}
+
+// tick is called a few times a second. Its error ends the connection.
+func (s *session) tick(now balance.Instant) error {
+	if s.stage == down {
+		return nil
+	}
+	if now.Sub(s.ticked) > quietFor {
+		s.heard = now // it was we who slept, so the silence proves nothing
+	}
+	s.ticked = now
+	quiet := now.Sub(s.heard)
+	if quiet >= silentFor {
+		return errSilent
+	}
+	if s.stage == up && quiet >= quietFor && now.Sub(s.pinged) >= quietFor {
+		s.pings++
+		s.pinged, s.urgent = now, true
+		s.out = (&wire.Ping{Seq: s.pings}).Append(s.out)
+	}
+	return nil
+}
+
+// role is what a session leaves to the role's own state machine.
+type role interface {
+	welcomed(now balance.Instant)
+	frame(now balance.Instant, t wire.Type, payload []byte) error
+}
+
+// receive takes what was read and returns how much of it was used. Its error ends the
+// connection: a *wire.Fail if the master gave us up, a *wire.FrameError if it makes no sense.
+func (s *session) receive(now balance.Instant, buf []byte, r role) (used int, err error) {
+	s.heard = now
+	for {
+		t, payload, size, err := wire.Next(buf[used:])
+		if err != nil {
+			return used, s.foreign(buf[used:], err)
+		}
+		if size == 0 {
+			return used, nil
+		}
+		if err := s.frame(now, t, payload, r); err != nil {
+			return used, err
+		}
+		used += size
+	}
+}
+
+func (s *session) foreign(buf []byte, err error) error {
+	if name := wire.Foreign(buf); name != "" && s.stage == greeting {
+		return fmt.Errorf("it speaks %s, not Evenkeel's protocol: is this the address where a master listens for edges and agents? %w", name, err)
+	}
+	return err
+}
+
+func (s *session) frame(now balance.Instant, t wire.Type, payload []byte, r role) error {
+	switch {
+	case t == wire.TFail:
+		var m wire.Fail
+		if err := m.Decode(payload); err != nil {
+			return err
+		}
+		m.Detail = strings.Clone(m.Detail)
+		return &m
+	case s.stage == greeting:
+		return s.welcome(now, t, payload, r)
+	case t == wire.TPing:
+		var m wire.Ping
+		if err := m.Decode(payload); err != nil {
+			return err
+		}
+		s.out, s.urgent = (&wire.Pong{Seq: m.Seq}).Append(s.out), true
+		return nil
+	case t == wire.TPong:
+		return nil
+	}
+	return r.frame(now, t, payload)
+}
+
+func (s *session) welcome(now balance.Instant, t wire.Type, payload []byte, r role) error {
+	if t != wire.TWelcome {
+		return &wire.FrameError{What: fmt.Sprintf("%s, want the welcome first", t)}
+	}
+	var m wire.Welcome
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	if m.Version < s.hello.Min || m.Version > s.hello.Max {
+		return &wire.FrameError{What: fmt.Sprintf("welcome to version %d, but only %d to %d were offered", m.Version, s.hello.Min, s.hello.Max)}
+	}
+	s.stage, s.master, s.epoch = up, strings.Clone(m.Master), m.Epoch
+	s.urgent = true
+	r.welcomed(now)
+	return nil
+}
+
+// unexpected is the error for a frame that a master does not send to this role. A type
+// that this build does not know is none: a newer master may say more than we understand.
+func unexpected(t wire.Type) error {
+	if !t.Known() {
+		return nil
+	}
+	return &wire.FrameError{What: fmt.Sprintf("%s, which a master does not send here", t)}
+}
