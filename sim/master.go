@@ -1,0 +1,213 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/policy"
+)
+
+// master is the real pool, and what the real master does around it.
+type master struct {
+	w       *world
+	pool    *balance.Pool
+	policy  string
+	seed    uint64
+	lives   uint64
+	up      bool
+	wake    balance.Instant // when the pool wants to be called; never: not by itself
+	waiting map[balance.WaitID]int32
+
+	snapshot *balance.Snapshot // what edges had from it last
+	lonely   *rand.Rand        // edges' chance in a fallback
+
+	ids      []balance.ServerID // by index
+	index    map[balance.ServerID]int32
+	edges    []balance.EdgeID
+	keys     []string
+	tenants  []string
+	ask      balance.Request
+	metrics  [2]balance.Metric
+	releases []balance.Release
+}
+
+func newMaster(w *world, name string, seed uint64) *master {
+	m := &master{w: w, policy: name, seed: seed, waiting: make(map[balance.WaitID]int32), index: make(map[balance.ServerID]int32),
+		lonely: rand.New(rand.NewPCG(seed, 0x65646765))}
+	for i := range w.fleet {
+		id := balance.ServerID("s" + strconv.Itoa(i))
+		m.ids = append(m.ids, id)
+		m.index[id] = int32(i)
+	}
+	for e := range w.s.Edges {
+		m.edges = append(m.edges, balance.EdgeID("e"+strconv.Itoa(e)))
+	}
+	for k := range w.s.Affinity.Keys {
+		m.keys = append(m.keys, "k"+strconv.Itoa(k))
+	}
+	for _, t := range w.s.Tenants {
+		m.tenants = append(m.tenants, t.Name)
+	}
+	m.begin(start)
+	return m
+}
+
+// begin is a master that knows nothing but its file.
+func (m *master) begin(now balance.Instant) {
+	how, err := policy.New(m.policy)
+	if err != nil {
+		panic(err) // Run has looked it up before
+	}
+	m.lives++
+	m.pool = balance.New(m.w.s.poolConfig(), how, m.seed+m.lives<<32)
+	for i, k := range m.w.fleet {
+		spec := balance.ServerSpec{ID: m.ids[i], Address: "127.0.0.1:" + strconv.Itoa(1+i)}
+		if !m.w.s.Blind {
+			spec.Slots, spec.Speed = float64(k.Slots), k.Speed
+		}
+		if err := m.pool.Put(now, spec, true); err != nil {
+			panic(fmt.Sprintf("sim: a server that a valid scenario has is refused: %v", err))
+		}
+	}
+	m.up, m.wake = true, never
+}
+
+func (m *master) choose(now balance.Instant, id int32, r *request) int32 {
+	m.ask.Edge = m.edges[r.edge]
+	if r.key >= 0 {
+		m.ask.Key = m.keys[r.key]
+	}
+	if len(m.tenants) > 0 {
+		m.ask.Tenant = m.tenants[r.tenant]
+	}
+	if m.w.s.Deadline > 0 {
+		m.ask.Deadline = r.at.Add(m.w.s.Deadline)
+	}
+	grant, err := m.pool.Pick(now, &m.ask)
+	if err == nil {
+		r.lease = grant.Lease
+		return m.index[grant.Server]
+	}
+	var refusal *balance.Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != balance.Saturated {
+		return refuses
+	}
+	return m.join(now, id, r)
+}
+
+// join lets a request wait, if the pool has a queue with room.
+func (m *master) join(now balance.Instant, id int32, r *request) int32 {
+	wait, _, refusal := m.pool.Join(now, &m.ask)
+	if refusal != nil {
+		return refuses
+	}
+	r.wait = wait
+	m.waiting[wait] = id
+	return waits
+}
+
+// serve passes on what the pool has decided about those that wait.
+func (m *master) serve(now balance.Instant) {
+	if !m.up {
+		return
+	}
+	if len(m.waiting) > 0 {
+		m.releases = m.pool.Serve(now, m.releases[:0])
+		for i := range m.releases {
+			release := &m.releases[i]
+			id := m.waiting[release.ID]
+			delete(m.waiting, release.ID)
+			if release.Refusal != nil {
+				m.w.refused(now, id)
+				continue
+			}
+			m.w.requests[id].lease = release.Grant.Lease
+			m.w.granted(now, id, m.index[release.Grant.Server])
+		}
+	}
+	m.wake = never
+	if next := m.pool.Expire(now); next > now {
+		m.wake = next
+	}
+}
+
+// tick is the pool's own time having come.
+func (m *master) tick(now balance.Instant) {
+	m.wake = never
+	m.pool.Expire(now)
+	m.serve(now)
+}
+
+func (m *master) done(now balance.Instant, r *request) {
+	if !m.up {
+		return
+	}
+	o := balance.Outcome{Duration: now.Sub(r.sent) - time.Duration(m.w.dones.delay)}
+	if r.faulty {
+		o.Result = balance.Fault
+	}
+	m.pool.Done(now, r.lease, o)
+}
+
+func (m *master) report(now balance.Instant, l load) {
+	if !m.up {
+		return
+	}
+	m.metrics = [2]balance.Metric{{Name: balance.InFlight, Value: l.inFlight}, {Name: balance.ApplicationUtilization, Value: l.utilization}}
+	err := m.pool.Report(now, &balance.Report{Server: m.ids[l.server], Age: now.Sub(l.taken), Metrics: m.metrics[:]})
+	if err != nil {
+		panic(fmt.Sprintf("sim: the report of a model is refused: %v", err))
+	}
+}
+
+// stop is the master dying: what it knew is lost, those that wait get no answer and
+// are linked by their edges.
+func (m *master) stop(now balance.Instant) {
+	m.snapshot = m.pool.Snapshot(now)
+	m.up, m.wake = false, never
+	waiting := make([]int32, 0, len(m.waiting))
+	for id := range m.w.requests {
+		if wait := m.w.requests[id].wait; wait != 0 && m.waiting[wait] == int32(id) {
+			waiting = append(waiting, int32(id))
+		}
+	}
+	clear(m.waiting)
+	for _, id := range waiting {
+		m.w.fallBack(now, id)
+	}
+}
+
+// restart is a master that has just come up: the edges tell it what they hold.
+func (m *master) restart(now balance.Instant) {
+	m.begin(now)
+	for id := range m.w.requests {
+		r := &m.w.requests[id]
+		if r.lease == 0 || r.answered {
+			continue
+		}
+		if err := m.pool.Hold(now, m.edges[r.edge], r.lease, m.ids[r.server], now.Sub(r.sent), 0); err != nil {
+			panic(fmt.Sprintf("sim: a lease in good order is refused: %v", err))
+		}
+	}
+}
+
+// fallBack is an edge choosing for itself.
+func (w *world) fallBack(now balance.Instant, id int32) {
+	m, r := w.master, &w.requests[id]
+	mine := w.inFlight[r.edge]
+	server, reason := flight.Fallback(m.snapshot, nil, func(id balance.ServerID) int { return int(mine[m.index[id]]) }, m.lonely)
+	if reason != "" {
+		w.refused(now, id)
+		return
+	}
+	w.send(now, id, m.index[server.ID])
+}
+
+func (s *Scenario) poolConfig() balance.Config {
+	return balance.Config{Name: "sim", RoundTrip: s.Ask}
+}

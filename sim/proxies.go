@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"math"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// This file has what well-known proxies do, as their documentation and behaviour tell.
+
+// haproxyLeastConn is HAProxy's leastconn: servers stand in order of
+// (in flight + 1)/weight; one whose key changes goes behind those of equal key, so
+// ties are taken in turn.
+type haproxyLeastConn struct {
+	local
+	stamps [][]uint64 // by edge and server: when its key last changed
+	clock  uint64
+}
+
+func newHAProxyLeastConn(l local) *haproxyLeastConn {
+	p := &haproxyLeastConn{local: l, stamps: make([][]uint64, l.w.s.Edges)}
+	for e := range p.stamps {
+		p.stamps[e] = make([]uint64, len(l.weights))
+		for i := range p.stamps[e] {
+			p.stamps[e][i] = uint64(i)
+		}
+	}
+	p.clock = uint64(len(l.weights))
+	return p
+}
+
+func (p *haproxyLeastConn) choose(_ balance.Instant, _ int32, r *request) int32 {
+	mine, stamps := p.w.inFlight[r.edge], p.stamps[r.edge]
+	best, lowest := 0, math.Inf(1)
+	for i, weight := range p.weights {
+		key := float64(mine[i]+1) / weight
+		if key < lowest || key == lowest && stamps[i] < stamps[best] {
+			best, lowest = i, key
+		}
+	}
+	p.moved(r.edge, int32(best))
+	return int32(best)
+}
+
+func (p *haproxyLeastConn) done(_ balance.Instant, r *request) { p.moved(r.edge, r.server) }
+
+func (p *haproxyLeastConn) moved(edge, server int32) {
+	p.clock++
+	p.stamps[edge][server] = p.clock
+}
+
+// haproxyRandom is HAProxy's random(2): two draws by weight, the less loaded for its
+// weight wins, the first if equal.
+type haproxyRandom struct{ local }
+
+func (p *haproxyRandom) choose(_ balance.Instant, _ int32, r *request) int32 {
+	a, b := p.draw(), p.draw()
+	mine := p.w.inFlight[r.edge]
+	if float64(mine[b])*p.weights[a] < float64(mine[a])*p.weights[b] {
+		return b
+	}
+	return a
+}
+
+// nginxLeastConn is nginx's least_conn: the fewest in flight for its weight; among
+// equals, smooth weighted round robin.
+type nginxLeastConn struct {
+	local
+	turns []smooth
+}
+
+func (p *nginxLeastConn) choose(_ balance.Instant, _ int32, r *request) int32 {
+	mine := p.w.inFlight[r.edge]
+	lowest := math.Inf(1)
+	for i, weight := range p.weights {
+		lowest = min(lowest, float64(mine[i])/weight)
+	}
+	return p.turns[r.edge].next(p.weights, func(i int) bool { return float64(mine[i])/p.weights[i] == lowest })
+}
+
+// envoyTwoChoices is Envoy's least request among equal weights: two draws, each with
+// the same chance, the fewer active requests win.
+type envoyTwoChoices struct{ local }
+
+func (p *envoyTwoChoices) choose(_ balance.Instant, _ int32, r *request) int32 {
+	n := len(p.weights)
+	a, b := int32(p.rng.IntN(n)), int32(p.rng.IntN(n))
+	if mine := p.w.inFlight[r.edge]; mine[b] < mine[a] {
+		return b
+	}
+	return a
+}
+
+// envoyFullScan is Envoy's least request with a full scan: the fewest active requests,
+// ties at random.
+type envoyFullScan struct{ local }
+
+func (p *envoyFullScan) choose(_ balance.Instant, _ int32, r *request) int32 {
+	mine := p.w.inFlight[r.edge]
+	best, ties := 0, 1
+	for i, n := range mine[1:] {
+		switch {
+		case n < mine[best]:
+			best, ties = i+1, 1
+		case n == mine[best]:
+			if ties++; p.rng.IntN(ties) == 0 {
+				best = i + 1
+			}
+		}
+	}
+	return int32(best)
+}
+
+// envoyWeighted is Envoy's least request among unequal weights: earliest deadline
+// first, where a server that is chosen comes back after
+// (active + 1)^bias/weight, with the default bias of 1.
+type envoyWeighted struct {
+	local
+	deadlines [][]float64 // by edge and server
+}
+
+func newEnvoyWeighted(l local) *envoyWeighted {
+	p := &envoyWeighted{local: l, deadlines: make([][]float64, l.w.s.Edges)}
+	for e := range p.deadlines {
+		p.deadlines[e] = make([]float64, len(l.weights))
+		for i, weight := range l.weights {
+			p.deadlines[e][i] = l.rng.Float64() / weight // edges do not start in step
+		}
+	}
+	return p
+}
+
+func (p *envoyWeighted) choose(_ balance.Instant, _ int32, r *request) int32 {
+	deadlines := p.deadlines[r.edge]
+	best := 0
+	for i, d := range deadlines {
+		if d < deadlines[best] {
+			best = i
+		}
+	}
+	deadlines[best] += float64(p.w.inFlight[r.edge][best]+1) / p.weights[best]
+	return int32(best)
+}
+
+// orcaRoundRobin is gRPC's weighted round robin (A58): every edge gives each server
+// its turns in proportion to its requests a second over its utilisation, smoothly.
+// A server of which nothing is known yet, or too little, has the others' mean weight;
+// weights are brought up to date every second.
+type orcaRoundRobin struct {
+	local
+	turns   []smooth
+	learnt  []float64
+	updated balance.Instant
+	used    []float64
+}
+
+const orcaUpdate = balance.Instant(1e9)
+
+func (p *orcaRoundRobin) report(_ balance.Instant, l load) {
+	if l.utilization > 0 && l.rate > 0 {
+		p.learnt[l.server] = l.rate / l.utilization
+	}
+}
+
+func (p *orcaRoundRobin) choose(now balance.Instant, _ int32, r *request) int32 {
+	if now >= p.updated+orcaUpdate {
+		p.update()
+		p.updated = now
+	}
+	return p.turns[r.edge].next(p.used, everyone)
+}
+
+func (p *orcaRoundRobin) update() {
+	known, sum := 0, 0.
+	for _, weight := range p.learnt {
+		if weight > 0 {
+			known++
+			sum += weight
+		}
+	}
+	for i, weight := range p.learnt {
+		switch {
+		case known < 2:
+			p.used[i] = 1
+		case weight > 0:
+			p.used[i] = weight
+		default:
+			p.used[i] = sum / float64(known)
+		}
+	}
+}

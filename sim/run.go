@@ -1,0 +1,94 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/evenkeel-lb/evenkeel/policy"
+)
+
+// Row is one way to choose that a scenario can be run with.
+type Row struct {
+	Name string
+	Doc  string // one line, for people
+	make func(w *world, seed uint64) chooser
+}
+
+// Peers lists the models of what others do. Their weights are slots times speed, or 1
+// if the scenario is blind.
+var Peers = []Row{
+	{"haproxy-leastconn", "HAProxy leastconn, weighted, at every edge", func(w *world, seed uint64) chooser { return newHAProxyLeastConn(newLocal(w, seed, true)) }},
+	{"haproxy-leastconn-unweighted", "HAProxy leastconn without weights", func(w *world, seed uint64) chooser { return newHAProxyLeastConn(newLocal(w, seed, false)) }},
+	{"haproxy-random", "HAProxy random(2), weighted", func(w *world, seed uint64) chooser { return &haproxyRandom{newLocal(w, seed, true)} }},
+	{"nginx-least-conn", "nginx least_conn, weighted", func(w *world, seed uint64) chooser {
+		return &nginxLeastConn{newLocal(w, seed, true), newSmooth(w.s.Edges, len(w.fleet))}
+	}},
+	{"envoy-least-request", "Envoy least request, two choices, equal weights", func(w *world, seed uint64) chooser { return &envoyTwoChoices{newLocal(w, seed, false)} }},
+	{"envoy-full-scan", "Envoy least request, full scan, equal weights", func(w *world, seed uint64) chooser { return &envoyFullScan{newLocal(w, seed, false)} }},
+	{"envoy-weighted", "Envoy least request with weights, active request bias 1", func(w *world, seed uint64) chooser { return newEnvoyWeighted(newLocal(w, seed, true)) }},
+	{"edge-two-choices", "two choices by weight at every edge", func(w *world, seed uint64) chooser { return &twoChoices{newLocal(w, seed, true)} }},
+	{"edge-round-robin", "round robin at every edge", func(w *world, seed uint64) chooser {
+		return &roundRobin{newLocal(w, seed, false), newSmooth(w.s.Edges, len(w.fleet))}
+	}},
+	{"edge-weighted-round-robin", "smooth weighted round robin at every edge", func(w *world, seed uint64) chooser {
+		return &roundRobin{newLocal(w, seed, true), newSmooth(w.s.Edges, len(w.fleet))}
+	}},
+	{"edge-random", "at random by weight", func(w *world, seed uint64) chooser { return &anyServer{newLocal(w, seed, true)} }},
+	{"prequal", "Prequal as published", func(w *world, seed uint64) chooser {
+		return newPrequal(newLocal(w, seed, true), prequalPublished)
+	}},
+	{"prequal-tuned", "Prequal with the knobs that suit B1", func(w *world, seed uint64) chooser { return newPrequal(newLocal(w, seed, true), prequalTuned) }},
+	{"orca-round-robin", "gRPC weighted round robin by ORCA reports (A58)", func(w *world, seed uint64) chooser {
+		n := len(w.fleet)
+		return &orcaRoundRobin{local: newLocal(w, seed, false), turns: newSmooth(w.s.Edges, n), learnt: make([]float64, n), used: make([]float64, n), updated: -orcaUpdate}
+	}},
+	{"reports-only", "the least reported utilisation", func(w *world, seed uint64) chooser {
+		return &leastReported{local: newLocal(w, seed, false), last: make([]float64, len(w.fleet))}
+	}},
+}
+
+// Names lists everything that Run takes: the pool's policies, the peers, the ideal.
+func Names() (names []string) {
+	for _, row := range policy.Table {
+		names = append(names, row.Name)
+	}
+	for _, row := range Peers {
+		names = append(names, row.Name)
+	}
+	return append(names, Ideal)
+}
+
+// Check returns an error if Run does not know the name.
+func Check(name string) error {
+	for _, known := range Names() {
+		if name == known {
+			return nil
+		}
+	}
+	return fmt.Errorf("policy %q is not known: want one of %s", name, strings.Join(Names(), ", "))
+}
+
+// Run simulates one run. The scenario must be valid and the name known.
+func Run(s Scenario, name string, seed uint64) Result {
+	s = s.WithDefaults()
+	if name == Ideal {
+		return runIdeal(&s, seed)
+	}
+	w := newWorld(&s, seed)
+	w.choosing(name, seed)
+	w.run()
+	return w.result(name, seed)
+}
+
+// choosing installs who chooses.
+func (w *world) choosing(name string, seed uint64) {
+	for _, row := range Peers {
+		if row.Name == name {
+			w.chooser = row.make(w, seed)
+			w.prober, _ = w.chooser.(prober)
+			return
+		}
+	}
+	w.master = newMaster(w, name, seed)
+	w.chooser = w.master
+}

@@ -1,0 +1,265 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// Scenario says what is simulated. Its zero fields mean what the comments say.
+type Scenario struct {
+	Name     string        `yaml:"name"`     // short, such as B1-4
+	About    string        `yaml:"about"`    // one line, for people
+	Requests int           `yaml:"requests"` // a run; zero: 400,000
+	Servers  Servers       `yaml:"servers"`
+	Load     float64       `yaml:"load"` // offered work over all servers' capacity; zero: the tenants' loads together
+	Work     Work          `yaml:"work"`
+	Edges    int           `yaml:"edges"`   // zero: 4
+	Spread   string        `yaml:"spread"`  // requests over edges: random (default) or round-robin
+	Ask      time.Duration `yaml:"ask"`     // round trip edge–master
+	Link     time.Duration `yaml:"link"`    // round trip edge–server
+	DoneAge  time.Duration `yaml:"doneAge"` // longest that a done waits for an ask to ride on; zero: sent at once
+	Reports  Reports       `yaml:"reports"`
+	Direct   Direct        `yaml:"direct"`   // traffic that passes no edge of ours
+	Slowdown Slowdown      `yaml:"slowdown"` // antagonists on the servers' machines
+	Faults   []Fault       `yaml:"faults"`
+	Tenants  []Tenant      `yaml:"tenants"`
+	Deadline time.Duration `yaml:"deadline"` // an answer after it is worthless; zero: none
+	Affinity Affinity      `yaml:"affinity"`
+	Blind    bool          `yaml:"blind"` // nobody is told slots or speeds
+	Goals    []Goal        `yaml:"goals"`
+}
+
+// Servers is the fleet. Its kinds are interleaved: of every Σ Of servers, each kind
+// has its Of, spread out as server i takes place 7i modulo Σ Of.
+type Servers struct {
+	Count      int    `yaml:"count"`
+	Discipline string `yaml:"discipline"` // ps (default): processor sharing; fcfs: first come, first served
+	Kinds      []Kind `yaml:"kinds"`
+}
+
+// Kind is one sort of server.
+type Kind struct {
+	Of    int     `yaml:"of"` // zero: 1
+	Slots int     `yaml:"slots"`
+	Speed float64 `yaml:"speed"` // zero: 1
+}
+
+// Work is the distribution of the work of one request, in time on a slot of speed 1.
+type Work struct {
+	Distribution string        `yaml:"distribution"` // constant, exponential, lognormal, pareto (bounded)
+	Mean         time.Duration `yaml:"mean"`
+	Sigma        float64       `yaml:"sigma"` // lognormal: of the logarithm
+	Alpha        float64       `yaml:"alpha"` // pareto: exponent
+	Ratio        float64       `yaml:"ratio"` // pareto: largest over smallest
+}
+
+// Reports says how servers tell their load.
+type Reports struct {
+	Every     time.Duration `yaml:"every"`     // zero: never
+	Responses bool          `yaml:"responses"` // every response carries the load too (ORCA)
+}
+
+// Direct is traffic that goes to servers past the edges and the master.
+type Direct struct {
+	Share   float64 `yaml:"share"`   // of all requests
+	Servers int     `yaml:"servers"` // to the first so many, each as often
+}
+
+// Slowdown is an antagonist on each server's machine that comes and goes.
+type Slowdown struct {
+	Speed float64       `yaml:"speed"` // what remains of the server's; zero: no antagonists
+	For   time.Duration `yaml:"for"`   // mean stay, exponential
+	After time.Duration `yaml:"after"` // mean absence, exponential
+}
+
+// Fault is something that breaks and is mended.
+type Fault struct {
+	What    string        `yaml:"what"` // sick: Servers answer errors at once. master: nobody answers asks, and all that the master knew is lost
+	At      time.Duration `yaml:"at"`
+	For     time.Duration `yaml:"for"`
+	Servers []int         `yaml:"servers"`
+}
+
+// Tenant is one of several that share the pool.
+type Tenant struct {
+	Name string  `yaml:"name"`
+	Load float64 `yaml:"load"` // offered work over all servers' capacity
+}
+
+// Affinity gives requests keys, and servers caches of them.
+type Affinity struct {
+	Keys    int     `yaml:"keys"` // zero: no keys
+	Zipf    float64 `yaml:"zipf"`
+	Cache   int     `yaml:"cache"`   // keys that a server keeps, least recently used out first
+	HitCost float64 `yaml:"hitCost"` // work of a hit over that of a miss
+}
+
+// Goal is a bound on a figure of the policy under test; see Figures for their names.
+type Goal struct {
+	Figure  string  `yaml:"figure"`
+	AtMost  float64 `yaml:"atMost"`  // zero: no upper bound
+	AtLeast float64 `yaml:"atLeast"` // zero: no lower bound
+}
+
+// Met tells whether a value reaches the goal.
+func (g Goal) Met(v float64) bool {
+	return (g.AtMost == 0 || v <= g.AtMost) && (g.AtLeast == 0 || v >= g.AtLeast)
+}
+
+// String returns the bound in short, such as <=1.12.
+func (g Goal) String() string {
+	if g.AtLeast != 0 {
+		return fmt.Sprintf(">=%v", g.AtLeast)
+	}
+	return fmt.Sprintf("<=%v", g.AtMost)
+}
+
+const defaultRequests = 400_000
+
+// WithDefaults returns the scenario with every open field filled.
+func (s Scenario) WithDefaults() Scenario {
+	s.Requests = cmp.Or(s.Requests, defaultRequests)
+	s.Edges = cmp.Or(s.Edges, 4)
+	s.Spread = cmp.Or(s.Spread, "random")
+	s.Servers.Discipline = cmp.Or(s.Servers.Discipline, "ps")
+	s.Work.Distribution = cmp.Or(s.Work.Distribution, "exponential")
+	kinds := make([]Kind, len(s.Servers.Kinds))
+	for i, k := range s.Servers.Kinds {
+		kinds[i] = Kind{Of: cmp.Or(k.Of, 1), Slots: k.Slots, Speed: cmp.Or(k.Speed, 1)}
+	}
+	s.Servers.Kinds = kinds
+	if s.Load == 0 {
+		for _, t := range s.Tenants {
+			s.Load += t.Load
+		}
+	}
+	return s
+}
+
+// Validate calls bad once for every field that makes no scenario.
+func (s Scenario) Validate(bad func(field, problem string)) {
+	s = s.WithDefaults()
+	bound := func(field string, v, low, high float64) {
+		if !(v >= low && v <= high) {
+			bad(field, fmt.Sprintf("%v, want %v to %v", v, low, high))
+		}
+	}
+	oneOf := func(field, v string, words ...string) {
+		for _, w := range words {
+			if v == w {
+				return
+			}
+		}
+		bad(field, fmt.Sprintf("%q, want one of %v", v, words))
+	}
+	length := func(field string, d, low time.Duration) {
+		if d < low || d > 24*time.Hour {
+			bad(field, fmt.Sprintf("%v, want %v to 24h", d, low))
+		}
+	}
+	bound("requests", float64(s.Requests), 100, 1e8)
+	bound("load", s.Load, 1e-3, 100)
+	bound("edges", float64(s.Edges), 1, 1000)
+	oneOf("spread", s.Spread, "random", "round-robin")
+	length("ask", s.Ask, 0)
+	length("link", s.Link, 0)
+	length("doneAge", s.DoneAge, 0)
+	length("deadline", s.Deadline, 0)
+	length("reports.every", s.Reports.Every, 0)
+	s.Servers.validate(bound, oneOf, bad)
+	s.Work.validate(bound, oneOf, length)
+	s.validateEvents(bound, oneOf, length, bad)
+	for i, g := range s.Goals {
+		oneOf(fmt.Sprintf("goals[%d].figure", i), g.Figure, Figures...)
+	}
+}
+
+func (s Servers) validate(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), bad func(string, string)) {
+	bound("servers.count", float64(s.Count), 1, 10_000)
+	oneOf("servers.discipline", s.Discipline, "ps", "fcfs")
+	if len(s.Kinds) == 0 {
+		bad("servers.kinds", "none, want at least one, such as {slots: 2}")
+	}
+	for i, k := range s.Kinds {
+		at := fmt.Sprintf("servers.kinds[%d].", i)
+		bound(at+"of", float64(k.Of), 1, 1000)
+		bound(at+"slots", float64(k.Slots), 1, 10_000)
+		bound(at+"speed", k.Speed, 1e-3, 1e3)
+	}
+}
+
+func (w Work) validate(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration)) {
+	oneOf("work.distribution", w.Distribution, "constant", "exponential", "lognormal", "pareto")
+	length("work.mean", w.Mean, time.Microsecond)
+	switch w.Distribution {
+	case "lognormal":
+		bound("work.sigma", w.Sigma, 0, 5)
+	case "pareto":
+		bound("work.alpha", w.Alpha, .1, 10)
+		bound("work.ratio", w.Ratio, 1.001, 1e9)
+	}
+}
+
+func (s Scenario) validateEvents(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration), bad func(string, string)) {
+	bound("direct.share", s.Direct.Share, 0, 1)
+	if s.Direct.Share > 0 {
+		bound("direct.servers", float64(s.Direct.Servers), 1, float64(s.Servers.Count))
+	}
+	if s.Slowdown != (Slowdown{}) {
+		bound("slowdown.speed", s.Slowdown.Speed, 1e-3, 1)
+		length("slowdown.for", s.Slowdown.For, time.Millisecond)
+		length("slowdown.after", s.Slowdown.After, time.Millisecond)
+	}
+	for i, f := range s.Faults {
+		at := fmt.Sprintf("faults[%d].", i)
+		oneOf(at+"what", f.What, "sick", "master")
+		length(at+"at", f.At, 0)
+		length(at+"for", f.For, time.Millisecond)
+		for _, n := range f.Servers {
+			bound(at+"servers", float64(n), 0, float64(s.Servers.Count-1))
+		}
+		if (f.What == "sick") != (len(f.Servers) > 0) {
+			bad(at+"servers", "want some for a sick fault and none for a master's")
+		}
+	}
+	for i, t := range s.Tenants {
+		bound(fmt.Sprintf("tenants[%d].load", i), t.Load, 1e-3, 100)
+	}
+	if a := s.Affinity; a != (Affinity{}) {
+		bound("affinity.keys", float64(a.Keys), 1, 1e7)
+		bound("affinity.zipf", a.Zipf, 0, 5)
+		bound("affinity.cache", float64(a.Cache), 1, 1e6)
+		bound("affinity.hitCost", a.HitCost, 1e-3, 1)
+	}
+}
+
+// fleet returns the kind of every server, in order.
+func (s Servers) fleet() []Kind {
+	var places []Kind
+	for _, k := range s.Kinds {
+		for range k.Of {
+			places = append(places, k)
+		}
+	}
+	stride := 7
+	if len(places)%7 == 0 {
+		stride = 1
+	}
+	fleet := make([]Kind, s.Count)
+	for i := range fleet {
+		fleet[i] = places[stride*i%len(places)]
+	}
+	return fleet
+}
+
+// capacity returns the seconds of work that the fleet does in a second.
+func capacity(fleet []Kind) float64 {
+	total := 0.
+	for _, k := range fleet {
+		total += k.weight()
+	}
+	return total
+}
+
+func (k Kind) weight() float64 { return float64(k.Slots) * k.Speed }

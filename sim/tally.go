@@ -1,0 +1,168 @@
+package sim
+
+import (
+	"math"
+	"slices"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// tally counts what becomes of requests. The first tenth of a run is its warm-up and
+// does not count; neither do direct requests, whose server nobody chose.
+type tally struct {
+	warmup    int
+	seen      int
+	trouble   bool         // a fault is on
+	durations [2][]float64 // without and during a fault
+	errors    [2]int       // without and during a fault
+	counted   [2]int
+	tenants   []tenantTally
+	useful    float64 // seconds of work answered within the deadline
+}
+
+type tenantTally struct{ counted, inTime int }
+
+// warmupShare of all requests are not counted.
+const warmupShare = .1
+
+func newTally(s *Scenario) tally {
+	warmup := int(warmupShare * float64(s.Requests))
+	return tally{warmup: warmup, durations: [2][]float64{make([]float64, 0, s.Requests-warmup)}, tenants: make([]tenantTally, max(1, len(s.Tenants)))}
+}
+
+func (t *tally) admit(w *world, a arrival) (counted, troubled bool) {
+	t.seen++
+	if t.seen == t.warmup+1 {
+		w.beginCounting(a.at)
+	}
+	if t.seen <= t.warmup || a.edge < 0 {
+		return false, t.trouble
+	}
+	t.counted[index(t.trouble)]++
+	t.tenants[a.tenant].counted++
+	return true, t.trouble
+}
+
+func index(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (t *tally) respond(now balance.Instant, r *request, deadline balance.Instant) {
+	switch {
+	case !r.counted:
+	case r.faulty:
+		t.errors[index(r.troubled)]++
+	default:
+		took := now.Sub(r.at)
+		of := &t.durations[index(r.troubled)]
+		*of = append(*of, took.Seconds())
+		if deadline == 0 || balance.Instant(took) <= deadline {
+			t.tenants[r.tenant].inTime++
+			t.useful += r.work
+		}
+	}
+}
+
+// refuse counts a request that got no server: an error, or with a deadline just one
+// that was not answered in time.
+func (t *tally) refuse(r *request) {
+	if r.counted {
+		t.errors[index(r.troubled)]++
+	}
+}
+
+func (w *world) beginCounting(now balance.Instant) {
+	w.warmed = now
+	for i := range w.servers {
+		w.servers[i].before = w.servers[i].Busy(now)
+	}
+}
+
+// finishCounting ends the window over which utilisation counts, as after the last
+// arrival the servers run empty.
+func (w *world) finishCounting(now balance.Instant) {
+	w.ended = now
+	for i := range w.servers {
+		s := &w.servers[i]
+		s.before = (s.Busy(now) - s.before) / float64(s.Slots()) / now.Sub(w.warmed).Seconds()
+	}
+}
+
+// Result is the figures of one run. Times are in seconds; NaN stands for a figure that
+// the scenario does not have.
+type Result struct {
+	Scenario    string    `json:"scenario"`
+	Policy      string    `json:"policy"`
+	Seed        uint64    `json:"seed"`
+	Requests    int       `json:"requests"` // that count
+	Errors      float64   `json:"errors"`   // share of requests answered by an error or refused; during faults only, if there are any
+	Mean        float64   `json:"mean"`
+	P50         float64   `json:"p50"`
+	P95         float64   `json:"p95"`
+	P99         float64   `json:"p99"`
+	P999        float64   `json:"p99.9"`
+	Utilization float64   `json:"utilization"` // of all slots, weighted by their speed
+	CalmP99     float64   `json:"-"`           // of requests that arrived while nothing was broken
+	TroubleP99  float64   `json:"-"`           // of requests that arrived during a fault
+	InTime      []float64 `json:"inTime"`      // by tenant: share answered within the deadline
+	Goodput     float64   `json:"goodput"`     // work answered within the deadline over all that the servers could do
+	Curve       []float64 `json:"-"`           // times at Levels
+}
+
+// Levels are the shares at which a Result's Curve tells the time: evenly spaced on the
+// logarithm of what is left, from none to a ten-thousandth.
+var Levels = func() []float64 {
+	levels := make([]float64, 161)
+	for i := range levels {
+		levels[i] = 1 - math.Pow(10, -float64(i)/40)
+	}
+	return levels
+}()
+
+func (w *world) result(policy string, seed uint64) Result {
+	t := &w.tally
+	r := Result{Scenario: w.s.Name, Policy: policy, Seed: seed, Requests: t.counted[0] + t.counted[1]}
+	for _, d := range t.durations {
+		slices.Sort(d)
+	}
+	r.CalmP99, r.TroubleP99 = quantile(t.durations[0], .99), quantile(t.durations[1], .99)
+	r.durations(append(t.durations[0], t.durations[1]...))
+	during := index(len(w.s.Faults) > 0)
+	r.Errors = float64(t.errors[during]) / float64(t.counted[during])
+	total := 0.
+	for i, k := range w.fleet {
+		r.Utilization += k.weight() * w.servers[i].before
+		total += k.weight()
+	}
+	r.Utilization /= total
+	for _, tenant := range t.tenants {
+		r.InTime = append(r.InTime, float64(tenant.inTime)/float64(tenant.counted))
+	}
+	r.Goodput = t.useful / total / w.ended.Sub(w.warmed).Seconds()
+	return r
+}
+
+// durations sorts them and fills the figures that they make.
+func (r *Result) durations(d []float64) {
+	slices.Sort(d)
+	sum := 0.
+	for _, v := range d {
+		sum += v
+	}
+	r.Mean = sum / float64(len(d))
+	r.P50, r.P95, r.P99, r.P999 = quantile(d, .5), quantile(d, .95), quantile(d, .99), quantile(d, .999)
+	for _, level := range Levels {
+		r.Curve = append(r.Curve, quantile(d, level))
+	}
+}
+
+// quantile of sorted values: the smallest that the share q of them does not exceed.
+func quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return math.NaN()
+	}
+	return sorted[min(len(sorted)-1, max(0, int(math.Ceil(q*float64(len(sorted))))-1))]
+}

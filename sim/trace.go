@@ -1,0 +1,129 @@
+package sim
+
+import (
+	"math"
+	"math/rand/v2"
+	"sort"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// arrival is one request as the world gives it: nobody's choice is in it, so all
+// policies and the ideal meet the same.
+type arrival struct {
+	at     balance.Instant
+	work   float64 // seconds at speed 1, before any cache
+	edge   int32   // -1: direct
+	server int32   // of a direct one
+	key    int32   // -1: none
+	tenant int32
+}
+
+// trace draws the arrivals of a scenario, one after the other.
+type trace struct {
+	rng     *rand.Rand
+	left    int
+	at      float64 // seconds
+	gap     float64 // mean, seconds
+	draw    func() float64
+	edges   int32
+	turn    int32 // next edge in round-robin; -1: random
+	direct  float64
+	targets int32
+	tenants []float64 // cumulative shares
+	keys    []float64 // cumulative shares
+}
+
+// start lies after zero, which stands for never.
+const start = balance.Instant(1)
+
+func newTrace(s *Scenario, fleet []Kind, seed uint64) *trace {
+	rng := rand.New(rand.NewPCG(seed, 0x7472616365))
+	t := &trace{
+		rng: rng, left: s.Requests, edges: int32(s.Edges), turn: -1,
+		gap:    s.Work.Mean.Seconds() / (s.Load * capacity(fleet)),
+		draw:   s.Work.sampler(rng),
+		direct: s.Direct.Share, targets: int32(s.Direct.Servers),
+		keys: zipf(s.Affinity.Keys, s.Affinity.Zipf),
+	}
+	if s.Spread == "round-robin" {
+		t.turn = 0
+	}
+	sum := 0.
+	for _, tenant := range s.Tenants {
+		sum += tenant.Load
+		t.tenants = append(t.tenants, sum)
+	}
+	return t
+}
+
+// next returns the next arrival; ok is false after the last.
+func (t *trace) next() (a arrival, ok bool) {
+	if t.left == 0 {
+		return a, false
+	}
+	t.left--
+	t.at += t.rng.ExpFloat64() * t.gap
+	a = arrival{at: start + balance.Instant(t.at*1e9), work: t.draw(), key: -1}
+	switch {
+	case t.direct > 0 && t.rng.Float64() < t.direct:
+		a.edge, a.server = -1, t.rng.Int32N(t.targets)
+	case t.turn >= 0:
+		a.edge = t.turn
+		t.turn = (t.turn + 1) % t.edges
+	default:
+		a.edge = t.rng.Int32N(t.edges)
+	}
+	if t.tenants != nil {
+		a.tenant = int32(pick(t.tenants, t.rng))
+	}
+	if t.keys != nil {
+		a.key = int32(pick(t.keys, t.rng))
+	}
+	return a, true
+}
+
+// pick draws an index from cumulative shares.
+func pick(cumulative []float64, rng *rand.Rand) int {
+	at := rng.Float64() * cumulative[len(cumulative)-1]
+	return min(sort.SearchFloat64s(cumulative, at), len(cumulative)-1)
+}
+
+func zipf(keys int, exponent float64) []float64 {
+	if keys == 0 {
+		return nil
+	}
+	cumulative := make([]float64, keys)
+	sum := 0.
+	for i := range cumulative {
+		sum += math.Pow(float64(i+1), -exponent)
+		cumulative[i] = sum
+	}
+	return cumulative
+}
+
+// sampler returns what draws the work of one request, in seconds.
+func (w Work) sampler(rng *rand.Rand) func() float64 {
+	mean := w.Mean.Seconds()
+	switch w.Distribution {
+	case "constant":
+		return func() float64 { return mean }
+	case "lognormal":
+		mu := math.Log(mean) - w.Sigma*w.Sigma/2
+		return func() float64 { return math.Exp(mu + w.Sigma*rng.NormFloat64()) }
+	case "pareto":
+		low := mean / boundedParetoMean(w.Alpha, w.Ratio)
+		cut := 1 - math.Pow(w.Ratio, -w.Alpha)
+		return func() float64 { return low * math.Pow(1-rng.Float64()*cut, -1/w.Alpha) }
+	}
+	return func() float64 { return rng.ExpFloat64() * mean }
+}
+
+// boundedParetoMean is the mean of a Pareto law from 1 to ratio.
+func boundedParetoMean(alpha, ratio float64) float64 {
+	cut := 1 - math.Pow(ratio, -alpha)
+	if alpha == 1 {
+		return math.Log(ratio) / cut
+	}
+	return alpha / (alpha - 1) * (1 - math.Pow(ratio, 1-alpha)) / cut
+}

@@ -1,0 +1,251 @@
+package sim
+
+import (
+	"math/rand/v2"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/station"
+)
+
+// chooser decides which server takes a request: the master's pool, or a peer at
+// every edge.
+type chooser interface {
+	// choose returns a server's index, or waits or refuses.
+	choose(now balance.Instant, id int32, r *request) int32
+	// done tells that a request is over, when the word of it reaches the chooser.
+	done(now balance.Instant, r *request)
+	// report hands over what a server says of itself, when it reaches the chooser.
+	report(now balance.Instant, l load)
+}
+
+const (
+	waits   = -1 // world.granted or world.refused follows
+	refuses = -2
+)
+
+// request is one request on its way. Its place in world.requests is its id as long
+// as it is under way.
+type request struct {
+	arrival
+	sent     balance.Instant // to the server
+	lease    balance.LeaseID // zero: chosen by its edge
+	server   int32
+	counted  bool // not of the warm-up, nor direct
+	troubled bool // arrived during a fault
+	faulty   bool // answered by an error
+	answered bool
+	wait     balance.WaitID // in the master's queue
+	load     load           // what the response tells of the server, if responses do
+}
+
+// load is what a server says of itself.
+type load struct {
+	server      int32
+	inFlight    float64
+	utilization float64 // mean slots in use over all slots, since the last report
+	rate        float64 // requests finished a second since the last report
+	taken       balance.Instant
+}
+
+// world is one run: everything that changes while it lasts.
+type world struct {
+	s       *Scenario
+	fleet   []Kind
+	trace   *trace
+	rng     *rand.Rand // chance that is neither the trace's nor the chooser's
+	servers []server
+	race    race // whose next completion is first
+
+	chooser chooser
+	master  *master // the chooser, an ask away; nil: the chooser is a peer at the edges
+	prober  prober  // nil: the chooser sends no probes
+
+	requests []request
+	free     []int32
+	under    int       // way
+	inFlight [][]int32 // by edge and server: sent and not answered yet
+
+	upcoming  arrival
+	pending   bool // upcoming has not happened
+	asks      lane[int32]
+	grants    lane[int32] // from the master over the edge to the server
+	straight  lane[int32] // from the edge or a direct client to the server
+	responses lane[int32]
+	errors    lane[int32] // from a sick server
+	dones     lane[int32]
+	reports   lane[load]
+	probes    lane[probe]
+	answers   lane[probe]
+	timers    timers
+	batches   [][]int32 // by edge: dones that wait for an ask
+
+	warmed balance.Instant // the warm-up was over
+	ended  balance.Instant // the last request arrived
+	tally  tally
+}
+
+// server is one server's model.
+type server struct {
+	*station.Station
+	sick     bool
+	slow     bool
+	cache    *lru
+	busy     float64 // at the last report
+	sampled  balance.Instant
+	finished int // since the last report
+	last     load
+	before   float64 // busy when the warm-up ended
+	weather  *rand.Rand
+	pace     *pace
+}
+
+// sickFor is how long a sick server takes to answer an error.
+const sickFor = 1_000_000
+
+func newWorld(s *Scenario, seed uint64) *world {
+	fleet := s.Servers.fleet()
+	ask, link := balance.Instant(s.Ask), balance.Instant(s.Link)
+	w := &world{
+		s: s, fleet: fleet, trace: newTrace(s, fleet, seed),
+		rng:       rand.New(rand.NewPCG(seed, 0x776f726c64)),
+		race:      newRace(len(fleet)),
+		servers:   make([]server, len(fleet)),
+		asks:      newLane[int32](ask / 2),
+		grants:    newLane[int32](ask/2 + link/2),
+		straight:  newLane[int32](link / 2),
+		responses: newLane[int32](link / 2),
+		errors:    newLane[int32](link/2 + sickFor),
+		dones:     newLane[int32](ask / 2),
+		reports:   newLane[load](ask / 2),
+		probes:    newLane[probe](link / 2),
+		answers:   newLane[probe](link / 2),
+		inFlight:  make([][]int32, s.Edges),
+		batches:   make([][]int32, s.Edges),
+		tally:     newTally(s),
+	}
+	for e := range w.inFlight {
+		w.inFlight[e] = make([]int32, len(fleet))
+	}
+	for i, k := range fleet {
+		w.servers[i] = server{Station: newStation(s, k), sampled: start, weather: weather(seed, i)}
+		if s.Affinity.Cache > 0 {
+			w.servers[i].cache = newLRU(s.Affinity.Keys, s.Affinity.Cache)
+		}
+		if s.Reports.Every > 0 {
+			phase := w.rng.Float64() * float64(s.Reports.Every)
+			w.timers.set(start+balance.Instant(phase), sampleServer, i)
+		}
+		if s.Slowdown.Speed > 0 {
+			w.timers.set(s.Slowdown.next(start, false, w.servers[i].weather), slowServer, i)
+		}
+	}
+	for i, f := range s.Faults {
+		w.timers.set(start+balance.Instant(f.At), faultBegins, i)
+	}
+	w.upcoming, w.pending = w.trace.next()
+	return w
+}
+
+func newStation(s *Scenario, k Kind) *station.Station {
+	if s.Servers.Discipline == "fcfs" {
+		return station.NewFCFS(k.Slots, k.Speed)
+	}
+	return station.NewPS(k.Slots, k.Speed)
+}
+
+// weather is the source of a server's antagonists: the same for every policy and for
+// the ideal.
+func weather(seed uint64, server int) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, 0x77656174686572<<8+uint64(server)))
+}
+
+// next returns when the antagonist comes or, if it is there, goes.
+func (s Slowdown) next(now balance.Instant, there bool, rng *rand.Rand) balance.Instant {
+	mean := s.After
+	if there {
+		mean = s.For
+	}
+	return now + balance.Instant(rng.ExpFloat64()*float64(mean))
+}
+
+// sources are the heads that the loop compares, in the order in which equal times happen.
+const (
+	fromStations = iota
+	fromTimers
+	fromErrors
+	fromResponses
+	fromDones
+	fromReports
+	fromAnswers
+	fromProbes
+	fromGrants
+	fromStraight
+	fromAsks
+	fromTrace
+	fromMaster
+	sources
+)
+
+// run lets everything happen, until the last request is over.
+func (w *world) run() {
+	var heads [sources]balance.Instant
+	for w.pending || w.under > 0 {
+		_, heads[fromStations] = w.race.first()
+		heads[fromTimers] = w.timers.first()
+		heads[fromErrors] = w.errors.first()
+		heads[fromResponses] = w.responses.first()
+		heads[fromDones] = w.dones.first()
+		heads[fromReports] = w.reports.first()
+		heads[fromAnswers] = w.answers.first()
+		heads[fromProbes] = w.probes.first()
+		heads[fromGrants] = w.grants.first()
+		heads[fromStraight] = w.straight.first()
+		heads[fromAsks] = w.asks.first()
+		heads[fromTrace], heads[fromMaster] = never, never
+		if w.pending {
+			heads[fromTrace] = w.upcoming.at
+		}
+		if w.master != nil {
+			heads[fromMaster] = w.master.wake
+		}
+		source, now := 0, heads[0]
+		for i, at := range heads {
+			if at < now {
+				source, now = i, at
+			}
+		}
+		w.happen(source, now)
+	}
+}
+
+func (w *world) happen(source int, now balance.Instant) {
+	switch source {
+	case fromStations:
+		i, _ := w.race.first()
+		w.finish(now, int32(i))
+	case fromTimers:
+		w.ring(now, w.timers.take())
+	case fromErrors:
+		w.respond(now, w.errors.take())
+	case fromResponses:
+		w.respond(now, w.responses.take())
+	case fromDones:
+		w.over(now, w.dones.take())
+	case fromReports:
+		w.tell(now, w.reports.take())
+	case fromAnswers:
+		w.prober.answer(now, w.answers.take())
+	case fromProbes:
+		w.probe(now, w.probes.take())
+	case fromGrants:
+		w.reach(now, w.grants.take())
+	case fromStraight:
+		w.reach(now, w.straight.take())
+	case fromAsks:
+		w.ask(now, w.asks.take())
+	case fromTrace:
+		w.arrive(now)
+	case fromMaster:
+		w.master.tick(now)
+	}
+}
