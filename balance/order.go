@@ -93,6 +93,17 @@ func (o *order) first() int {
 	return int(best)
 }
 
+// finalists appends the servers that reached the last round, at most width of them.
+func (o *order) finalists(dst []int32) []int32 {
+	if len(o.rounds) > 1 {
+		return append(dst, o.rounds[len(o.rounds)-2]...)
+	}
+	for i := range o.keys {
+		dst = append(dst, int32(i))
+	}
+	return dst
+}
+
 // best appends up to n servers with the lowest keys, lowest first.
 func (o *order) best(dst []int32, n int) []int32 {
 	start := len(dst)

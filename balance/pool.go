@@ -45,13 +45,17 @@ func (p ByScore) Choose(now Instant, req *Request, candidates []*Server, rng *ra
 
 // Config is what a pool is told once.
 type Config struct {
-	Name      string
-	Dispatch  bool          // servers are told first; only passed on in snapshots
-	LeaseTime time.Duration // time limit of redirected leases and of those without an edge; zero: a minute
-	Grace     time.Duration // how long a lost edge's leases are kept for its return; zero: 5 s
-	QueueSize int           // requests that may wait while every server is at its limit; zero: none, and servers have no limit
-	QueueWait time.Duration // the longest wait; zero: 10 s
-	RoundTrip time.Duration // between edge and master, as far as it is known; zero: a millisecond
+	Name        string
+	Dispatch    bool          // servers are told first; only passed on in snapshots
+	LeaseTime   time.Duration // time limit of redirected leases and of those without an edge; zero: a minute
+	Grace       time.Duration // how long a lost edge's leases are kept for its return; zero: 5 s
+	QueueSize   int           // requests that may wait while every server is at its limit; zero: none, and servers have no limit
+	QueueWait   time.Duration // the longest wait; zero: 10 s
+	Affinity    Affinity
+	Distances   map[string]map[string]float64                                           // from a client's location to a server's: how much dearer, 0 for not at all
+	Utilization func(metric func(name string) (value float64, ok bool)) (float64, bool) // makes one utilisation of a server's metrics; nil: the application's, else the CPU's
+	Decisions   int                                                                     // how many recent decisions are kept to be explained; zero: none
+	RoundTrip   time.Duration                                                           // between edge and master, as far as it is known; zero: a millisecond
 }
 
 const (
@@ -78,6 +82,7 @@ type Pool struct {
 	version   uint64
 	pace      pace // over all servers, as if each had speed 1
 	queue     queue
+	recent    recent
 	displaced []Release // from the queue, since Serve last ran
 	warmUntil Instant   // nobody is warming up from then on
 	returns   Instant   // the first ejection is over then
@@ -92,6 +97,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 	cfg.LeaseTime = cmp.Or(cfg.LeaseTime, defaultLeaseTime)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
 	cfg.QueueWait = cmp.Or(cfg.QueueWait, defaultQueueWait)
+	cfg.Affinity.Keys = cmp.Or(cfg.Affinity.Keys, defaultKeys)
 	cfg.RoundTrip = cmp.Or(cfg.RoundTrip, defaultRoundTrip)
 	rng := rand.New(rand.NewPCG(seed, 0x65766b6c))
 	p := &Pool{
@@ -101,6 +107,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 		ledger: ledger{epoch: uint16(rng.Uint32N(1<<16-1)) + 1},
 		byID:   make(map[ServerID]*Server),
 		queue:  queue{size: cfg.QueueSize},
+		recent: recent{ring: make([]record, cfg.Decisions)},
 		edges:  []EdgeID{""},
 		edgeNo: map[EdgeID]int32{"": 0},
 	}
@@ -137,6 +144,9 @@ func (p *Pool) Pick(now Instant, req *Request) (Grant, error) {
 func (p *Pool) choose(now Instant, req *Request) *Server {
 	if p.scorer != nil && len(req.Labels) == 0 {
 		p.tend(now)
+		if p.personal(req) {
+			return p.closest(now, req)
+		}
 		if s := p.lowest(req); s != nil {
 			return s
 		}
@@ -173,6 +183,10 @@ func (p *Pool) grant(now Instant, req *Request, s *Server) (Grant, *Refusal) {
 		return Grant{}, &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
 	l.crowd = float32(s.Load(now) + 1)
+	p.note(now, l.id, s)
+	if key := p.hash(req.Key); key != 0 {
+		s.memory.use(key, p.cfg.Affinity.Keys)
+	}
 	s.granted++
 	s.hold(now, 1)
 	return Grant{Lease: l.id, Server: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public, Expires: l.expires}, nil
@@ -436,6 +450,9 @@ func (s *Server) take(m Metric, taken Instant) bool {
 // stands for as many requests as a processor-sharing server with such a utilisation has.
 func (s *Server) weigh(now Instant, metrics []Metric) {
 	count, utilization := facts(metrics)
+	if formula := s.pool.cfg.Utilization; formula != nil {
+		utilization = s.combined(now, formula)
+	}
 	if count < 0 && utilization < 0 {
 		return
 	}
@@ -451,6 +468,18 @@ func (s *Server) weigh(now Instant, metrics []Metric) {
 	c, _ := s.Slots()
 	rest := max(-mostBelieved, min(utilization-own/c, mostBelieved))
 	s.load.correct(now, c*rest/(1-rest))
+}
+
+// combined returns what the pool's formula makes of the server's metrics, -1 if nothing.
+func (s *Server) combined(now Instant, formula func(func(string) (float64, bool)) (float64, bool)) float64 {
+	u, ok := formula(func(name string) (float64, bool) {
+		value, _, ok := s.Metric(now, name)
+		return value, ok
+	})
+	if !ok || !(u >= 0 && u <= 1e15) {
+		return -1
+	}
+	return u
 }
 
 // mostBelieved bounds a reported utilisation: beyond it queue lengths say little.

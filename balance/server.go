@@ -65,6 +65,8 @@ type Server struct {
 	pace     pace
 	service  float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
 
+	memory memory
+
 	granted uint64
 	metrics []reading
 }

@@ -25,6 +25,8 @@ const Default = "least-load"
 // Table lists every policy.
 var Table = []Row{
 	{"least-load", "the server where the request and those it would delay wait least", func() balance.Policy { return balance.ByScore{Scorer: LeastLoad{}} }},
+	{"sessions", "the server that would be least full; for sessions of minutes and more", func() balance.Policy { return balance.ByScore{Scorer: Sessions{}} }},
+	{"consistent-hash", "the same server for the same key, while none has more than 1.25 times its share", func() balance.Policy { return ConsistentHash{} }},
 	{"two-choices", "the less loaded of two servers drawn at random by weight", func() balance.Policy { return TwoChoices{} }},
 	{"round-robin", "each in turn, as often as its weight says", func() balance.Policy { return new(RoundRobin) }},
 	{"random", "any, as often as its weight says", func() balance.Policy { return Random{} }},
