@@ -1,0 +1,242 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// limits bound what a peer can make a connection wait or hold.
+type limits struct {
+	handshake time.Duration // from the accept to a whole Hello
+	quiet     time.Duration // without a byte before a peer is pinged, and from then until it counts as dead
+	write     time.Duration // for one write to be taken
+	linger    time.Duration // for a peer to read the last frame before the socket closes
+	outBytes  int           // waiting to be written; beyond it the connection is dropped
+}
+
+var standardLimits = limits{handshake: 5 * time.Second, quiet: 3 * time.Second, write: 5 * time.Second, linger: time.Second, outBytes: 8 << 20}
+
+const (
+	smallBuffer = 4 << 10   // of an idle connection
+	batchBytes  = 64 << 10  // read at once, at most, of small frames
+	lingerBytes = 256 << 10 // read and thrown away after the last frame
+)
+
+// conn is one connection. Its reader goroutine reads, handles all that it has
+// read, and writes the answers at once; what others send, the writer goroutine
+// writes.
+type conn struct {
+	net.Conn
+	limits *limits
+	log    *slog.Logger
+	drop   context.CancelCauseFunc // ends the connection, from any goroutine; a *wire.Fail is told to the peer
+	ended  chan struct{}           // closed when nothing more of what the peer said will be done
+	heard  atomic.Int64            // balance.Instant of the last byte
+	faults faults                  // owned by the reader
+
+	mu      sync.Mutex // guards the following
+	out     []byte     // to be written
+	spare   []byte     // written, and free for use
+	writing bool
+	kick    chan struct{} // wakes the writer goroutine; has room for one
+}
+
+// peer is what an edge's and an agent's connection differ in.
+type peer interface {
+	// frame takes one frame that was read at now. It may hold a pool's lock from one
+	// call to the next. errGoodbye says that the peer has
+	// left in good order.
+	frame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error
+	// settle lets go of whatever frame holds, and hands over what is to be written.
+	settle(now balance.Instant) []byte
+}
+
+var errSlow = errors.New("the peer reads too slowly: what waits for it has outgrown its buffer")
+
+// send hands over frames to be written soon. It never blocks; any goroutine may call it.
+func (c *conn) send(frames []byte) {
+	if c.append(frames) {
+		select {
+		case c.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *conn) append(frames []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.out)+len(frames) > c.limits.outBytes {
+		c.drop(errSlow)
+		return false
+	}
+	c.out = append(c.out, frames...)
+	return true
+}
+
+// flush writes all that waits, unless another goroutine is at it already.
+func (c *conn) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writing {
+		return
+	}
+	c.writing = true
+	for len(c.out) > 0 {
+		batch := c.out
+		c.out = c.spare[:0]
+		c.mu.Unlock()
+		_ = c.SetWriteDeadline(time.Now().Add(c.limits.write))
+		_, err := c.Write(batch)
+		c.mu.Lock()
+		if cap(batch) > batchBytes {
+			batch = nil
+		}
+		if c.spare = batch; err != nil {
+			c.out = nil
+			c.drop(fmt.Errorf("writing: %w", err))
+			break
+		}
+	}
+	c.writing = false
+}
+
+// write flushes what others than the reader send, until ctx ends.
+func (c *conn) write(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.kick:
+			c.flush()
+		}
+	}
+}
+
+// read takes frames until the connection ends, and returns why. The buffer may hold
+// what came behind the Hello.
+func (c *conn) read(ctx context.Context, in []byte, p peer) error {
+	var armed balance.Instant
+	pinged := false
+	for {
+		now := clock.Now()
+		used, err := c.frames(ctx, now, in, p)
+		if out := p.settle(now); len(out) > 0 && c.append(out) {
+			c.flush()
+		}
+		c.faults.tell(c.log, now)
+		if err != nil {
+			return err
+		}
+		in = room(in, used)
+		if now.Sub(armed) > c.limits.quiet/4 {
+			armed = now
+			_ = c.SetReadDeadline(time.Now().Add(c.limits.quiet))
+		}
+		if ctx.Err() != nil { // after the deadline was set, for the end of ctx sets it too
+			return context.Cause(ctx)
+		}
+		n, err := c.Read(in[len(in):cap(in)])
+		in = in[:len(in)+n]
+		switch {
+		case n > 0:
+			c.heard.Store(int64(clock.Now()))
+			pinged = false
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case isTimeout(err) && !pinged:
+			c.send((&wire.Ping{Seq: uint64(now)}).Append(nil))
+			pinged, armed = true, 0
+		case isTimeout(err):
+			return fmt.Errorf("nothing heard for %v, not even the answer to a ping", 2*c.limits.quiet)
+		case err != nil:
+			return fmt.Errorf("reading: %w", err)
+		}
+	}
+}
+
+// frames hands all complete frames to p and returns how many bytes they were.
+func (c *conn) frames(ctx context.Context, now balance.Instant, in []byte, p peer) (used int, err error) {
+	for {
+		t, payload, size, err := wire.Next(in[used:])
+		if err != nil {
+			return used, &wire.Fail{Code: wire.BadFrame, Detail: err.Error()}
+		}
+		if size == 0 {
+			return used, nil
+		}
+		used += size
+		if err := p.frame(ctx, now, t, payload); err != nil {
+			var bad *wire.FrameError
+			if errors.As(err, &bad) {
+				err = &wire.Fail{Code: wire.BadFrame, Detail: err.Error()}
+			}
+			return used, err
+		}
+	}
+}
+
+// room moves what was not used to the front and makes room for more behind it.
+func room(in []byte, used int) []byte {
+	rest := in[used:]
+	switch size := cap(in); {
+	case len(rest) == 0 && size > batchBytes:
+		return make([]byte, 0, batchBytes)
+	case len(in) == size && (size < batchBytes || len(rest) > size/2):
+		// The last read filled it: more is waiting, or one frame is larger.
+		return append(make([]byte, 0, max(smallBuffer, min(2*size, wire.MaxFrame+batchBytes))), rest...)
+	}
+	return append(in[:0], rest...)
+}
+
+// farewell tells the peer why, if that is for it, and lets it read that.
+func (c *conn) farewell(last []byte) {
+	_ = c.SetDeadline(time.Now().Add(c.limits.linger))
+	if _, err := c.Write(last); err != nil {
+		return
+	}
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	// Closing a socket with bytes unread resets it, and may destroy what was just sent.
+	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+}
+
+func isTimeout(err error) bool {
+	var netErr net.Error
+	return errors.As(err, &netErr) && netErr.Timeout()
+}
+
+// faults gathers what a peer does wrong and is told in the log once a second at most.
+type faults struct {
+	first error
+	n     int
+	told  balance.Instant
+}
+
+func (f *faults) add(err error) {
+	if f.first == nil {
+		f.first = err
+	}
+	f.n++
+}
+
+func (f *faults) tell(log *slog.Logger, now balance.Instant) {
+	if f.n == 0 || f.told != 0 && now.Sub(f.told) < time.Second {
+		return
+	}
+	log.Warn("peer is at fault", "err", f.first, "faults", f.n)
+	*f = faults{told: now}
+}

@@ -1,0 +1,123 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// dispatch has the server of a grant told of the request, and if that does not
+// accept, the next best, until one does or none is left. It returns the grant of
+// the one that accepted, a *balance.Refusal, or ctx's cause. It blocks, holding no
+// lock; req must not lie in a read buffer.
+func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, req *balance.Request, grant balance.Grant) (balance.Grant, error) {
+	for {
+		ended, detail := m.indicate(ctx, p, req, grant)
+		if ended != accepted {
+			m.log.Debug("dispatch", "pool", p.name, "server", grant.Server, "lease", grant.Lease, "verdict", outcomeNames[ended], "err", detail)
+		}
+		next, err, over := p.judge(began, req, grant, ended, detail)
+		switch {
+		case over && ended == withdrawn:
+			return balance.Grant{}, context.Cause(ctx)
+		case over:
+			return next, err
+		}
+		grant = next
+	}
+}
+
+// judge draws the consequences of how telling a server ended. over says that the
+// ask has its answer; otherwise the server of next is to be told.
+func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, err error, over bool) { //nolint:revive // over qualifies both
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := clock.Now()
+	p.tally.dispatches[ended]++
+	switch ended {
+	case withdrawn:
+		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
+		return balance.Grant{}, nil, true
+	case accepted:
+		next = grant
+	default:
+		p.done(now, grant.Lease, balance.Outcome{Result: balance.Refused})
+		req.Exclude = append(req.Exclude, grant.Server)
+		if next, err = p.pick(now, req); err == nil {
+			return next, nil, false
+		}
+		if r := refusal(err); r.Reason == balance.NoServer {
+			err = &balance.Refusal{Reason: balance.Declined, RetryAfter: r.RetryAfter,
+				Detail: fmt.Sprintf("pool %s: every eligible server has refused the dispatch; the last, %s: %s", p.name, grant.Server, detail)}
+		}
+	}
+	p.count(err)
+	p.tally.took.observe(now.Sub(began), 1)
+	return next, err, true
+}
+
+// indicate tells one server, through its agent, to perform the processing, and
+// waits for its verdict. detail says why it is not accepted.
+func (m *Master) indicate(ctx context.Context, p *pool, req *balance.Request, grant balance.Grant) (ended outcome, detail string) {
+	a := m.peers.agent(p.name, grant.Server)
+	if a == nil {
+		return agentless, "it has no agent"
+	}
+	answer := a.expect(grant.Lease)
+	if answer == nil {
+		return agentless, "its agent is just leaving"
+	}
+	defer a.forget(grant.Lease)
+	limit := p.dispatchLimit()
+	if req.Deadline != 0 {
+		limit = min(limit, max(0, req.Deadline.Sub(clock.Now())))
+	}
+	a.send((&wire.Dispatch{Lease: grant.Lease, Pool: p.name, Edge: req.Edge, Request: *req, Limit: limit}).Append(nil))
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return withdrawn, ""
+	case <-timer.C:
+		return silent, fmt.Sprintf("no verdict within %v", limit)
+	case v, ok := <-answer:
+		switch {
+		case !ok:
+			return agentless, "its agent was lost"
+		case !v.Accepted:
+			return declined, cmp.Or(v.Detail, "it gave no reason")
+		}
+		return accepted, ""
+	}
+}
+
+func (p *pool) dispatchLimit() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg.DispatchLimit
+}
+
+// own copies a request, so that it outlives the caller's buffers.
+func own(r *balance.Request, edge balance.EdgeID) *balance.Request {
+	c := *r
+	c.Edge = edge
+	for _, s := range []*string{&c.Key, &c.Tenant, &c.Location, &c.Method, &c.Host, &c.Path} {
+		*s = strings.Clone(*s)
+	}
+	c.Exclude = slices.Clone(c.Exclude)
+	for i, id := range c.Exclude {
+		c.Exclude[i] = balance.ServerID(strings.Clone(string(id)))
+	}
+	c.Labels = slices.Clone(c.Labels)
+	for i, l := range c.Labels {
+		c.Labels[i] = balance.Label{Key: strings.Clone(l.Key), Value: strings.Clone(l.Value)}
+	}
+	return &c
+}

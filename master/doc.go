@@ -1,0 +1,15 @@
+// Package master is the shell around package balance: it owns the pools, their
+// locks and timers, and the connections to edges and agents, and carries out what
+// the core decides.
+//
+//	edges  ──frames──▶ ┌─────────────────────────────┐ ◀──frames── agents
+//	                   │ conn: one read, all its      │
+//	Local ────────────▶│ records, one lock, one write │
+//	                   │        │                     │
+//	HTTP API ─────────▶│       pool ── balance.Pool   │
+//	                   └─────────────────────────────┘
+//
+// Each pool has one mutex, held over memory work only; no two are ever held at
+// once. The set of pools stands behind one atomic pointer. Whatever waits, for a
+// socket or for a server's verdict on a dispatch, waits without a lock.
+package master

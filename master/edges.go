@@ -1,0 +1,365 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// edge is the connection of an edge. Unless said otherwise its fields belong to the
+// connection's reader, as do its methods.
+type edge struct {
+	*conn
+	master  *Master
+	id      balance.EdgeID
+	watches int // guarded by peers.mu
+
+	held  *pool // locked by frame until settle, or until another pool is needed
+	began balance.Instant
+	asks  int    // answered under the lock that is held
+	out   []byte // answers of this batch
+
+	ask     wire.Ask // decoded into, again and again
+	done    wire.Done
+	reports wire.Reports
+	hold    wire.Hold
+
+	telling sync.WaitGroup // asks whose server is being told
+	tellMu  sync.Mutex     // guards the following; may be locked under a pool's lock
+	waiting map[uint64]context.CancelCauseFunc
+	recent  recent
+}
+
+// mostWaiting bounds the asks of one edge whose servers are being told at a time.
+const mostWaiting = 10_000
+
+func (m *Master) serveEdge(ctx context.Context, c *conn, hello *wire.Hello, rest []byte) error {
+	e := &edge{conn: c, master: m, id: balance.EdgeID(hello.ID), waiting: make(map[uint64]context.CancelCauseFunc)}
+	c.log = c.log.With("edge", hello.ID)
+	m.peers.enter(roleEdge)
+	defer m.peers.leave(roleEdge)
+	if before := m.peers.addEdge(e); before != nil {
+		before.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("edge %s has connected anew from %s", hello.ID, remote(c))})
+		<-before.ended // its leases must count as lost before this one's Hold confirms them
+	}
+	m.welcome(c, min(hello.Max, wire.MaxVersion))
+	c.log.Info("edge connected", "software", hello.Software)
+
+	err := c.read(ctx, rest, e)
+	m.peers.removeEdge(e)
+	e.withdraw(err)
+	e.telling.Wait()
+	now := clock.Now()
+	for _, p := range m.pools.Load().list {
+		p.mu.Lock()
+		if errors.Is(err, errGoodbye) {
+			p.left(now, e.id)
+		} else {
+			p.lost(now, e.id)
+		}
+		p.mu.Unlock()
+	}
+	c.log.Info("edge disconnected", "err", err)
+	return err
+}
+
+// enter locks a pool, or keeps it locked, and returns nil if there is none of that name.
+func (e *edge) enter(name string) *pool {
+	if e.held != nil && e.held.name == name {
+		return e.held
+	}
+	e.exit()
+	if p := e.master.pool(name); p != nil {
+		p.mu.Lock()
+		e.held = p
+	}
+	return e.held
+}
+
+func (e *edge) exit() {
+	if e.held == nil {
+		return
+	}
+	if e.asks > 0 {
+		e.held.tally.took.observe(clock.Now().Sub(e.began), e.asks)
+		e.asks = 0
+	}
+	e.held.mu.Unlock()
+	e.held = nil
+}
+
+func (e *edge) settle(balance.Instant) []byte {
+	e.exit()
+	out := e.out
+	if e.out = e.out[:0]; cap(e.out) > batchBytes {
+		e.out = nil
+	}
+	return out
+}
+
+func (e *edge) frame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error {
+	switch t {
+	case wire.TAsk:
+		if err := e.ask.Decode(payload, now); err != nil {
+			return err
+		}
+		e.answer(ctx, now)
+	case wire.TDone:
+		if err := e.done.Decode(payload); err != nil {
+			return err
+		}
+		if p := e.enter(e.done.Pool); p != nil {
+			p.done(now, e.done.Lease, e.done.Outcome)
+		}
+	case wire.TReports:
+		if err := e.reports.Decode(payload); err != nil {
+			return err
+		}
+		e.report(now, e.reports.Reports)
+	case wire.THold:
+		if err := e.hold.Decode(payload); err != nil {
+			return err
+		}
+		e.confirm(now)
+	case wire.TCancel:
+		return e.cancel(now, payload)
+	case wire.TWatch:
+		return e.watch(now, payload)
+	default:
+		return common(&e.out, t, payload, "edge")
+	}
+	return nil
+}
+
+// common takes what every peer may send, and refuses the rest.
+func common(out *[]byte, t wire.Type, payload []byte, who string) error {
+	switch t {
+	case wire.TPing:
+		var ping wire.Ping
+		if err := ping.Decode(payload); err != nil {
+			return err
+		}
+		*out = (&wire.Pong{Seq: ping.Seq}).Append(*out)
+		return nil
+	case wire.TPong:
+		return nil
+	case wire.TGoodbye:
+		return errGoodbye
+	case wire.TFail:
+		var fail wire.Fail
+		if err := fail.Decode(payload); err != nil {
+			return err
+		}
+		fail.Detail = strings.Clone(fail.Detail)
+		return fmt.Errorf("%w: %w", errPeerFailed, &fail)
+	case wire.TAsk, wire.TCancel, wire.THold, wire.TWatch, wire.TDone, wire.TReports, wire.TRegister, wire.TVerdict,
+		wire.TGranted, wire.TQueued, wire.TRefused, wire.TSnapshot, wire.TDispatch, wire.THello, wire.TWelcome:
+		return &wire.Fail{Code: wire.BadRole, Detail: fmt.Sprintf("this connection is an %s's, which may not send a %s", who, t)}
+	}
+	return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("%s is not known", t)}
+}
+
+// answer answers e.ask, or has its server told and leaves the answer to that.
+func (e *edge) answer(ctx context.Context, now balance.Instant) {
+	e.report(now, e.ask.Reports) // first: the pick may follow from them
+	p := e.enter(e.ask.Pool)
+	if p == nil {
+		e.master.strayAsks.Add(1)
+		e.refuse(e.ask.Seq, unknownPool(e.ask.Pool))
+		return
+	}
+	req := &e.ask.Request
+	req.Edge = e.id
+	grant, err := p.pick(now, req)
+	if err == nil && p.cfg.Dispatch {
+		e.tell(ctx, now, p, grant)
+		return
+	}
+	p.count(err)
+	e.began, e.asks = now, e.asks+1
+	if err != nil {
+		e.refuse(e.ask.Seq, refusal(err))
+		return
+	}
+	e.remember(e.ask.Seq, p, grant.Lease)
+	e.out = (&wire.Granted{Seq: e.ask.Seq, Grant: grant}).Append(e.out, now)
+}
+
+func (e *edge) refuse(seq uint64, r *balance.Refusal) {
+	e.out = (&wire.Refused{Seq: seq, Refusal: *r}).Append(e.out)
+}
+
+func (e *edge) report(now balance.Instant, reports []wire.PoolReport) {
+	for i := range reports {
+		r := &reports[i]
+		p := e.enter(r.Pool)
+		if p == nil {
+			e.master.strayReports.Add(1)
+			e.faults.add(fmt.Errorf("report for pool %q, which is not here", clip(r.Pool)))
+			continue
+		}
+		if err := p.report(now, &r.Report, fromEdge); err != nil {
+			e.faults.add(err)
+		}
+	}
+}
+
+func (e *edge) confirm(now balance.Instant) {
+	h := &e.hold
+	p := e.enter(h.Pool)
+	if p == nil {
+		e.faults.add(fmt.Errorf("lease %s of pool %q, which is not here", h.Lease, clip(h.Pool)))
+		return
+	}
+	if err := p.hold(now, e.id, h.Lease, h.Server, h.Age, h.Left); err != nil {
+		e.faults.add(err)
+	}
+}
+
+func (e *edge) watch(now balance.Instant, payload []byte) error {
+	var w wire.Watch
+	if err := w.Decode(payload); err != nil {
+		return err
+	}
+	name := strings.Clone(w.Pool)
+	e.exit()
+	if !e.master.peers.addWatch(name, e) {
+		return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("more than %d pools watched", mostWatches)}
+	}
+	p := e.enter(name)
+	if p == nil {
+		e.faults.add(fmt.Errorf("watch for pool %q, which is not here", clip(name)))
+		return nil
+	}
+	s := p.snapshot(now)
+	p.wake() // so that the loop begins to look after its watchers
+	e.exit()
+	e.out = (&wire.Snapshot{Snapshot: *s}).Append(e.out)
+	return nil
+}
+
+// tell has the server of a grant told, in the background; other asks go on. Wants
+// p locked.
+func (e *edge) tell(ctx context.Context, began balance.Instant, p *pool, grant balance.Grant) {
+	seq := e.ask.Seq
+	e.tellMu.Lock()
+	defer e.tellMu.Unlock()
+	if len(e.waiting) >= mostWaiting {
+		p.done(began, grant.Lease, balance.Outcome{Result: balance.Canceled})
+		r := &balance.Refusal{Reason: balance.Saturated, Detail: fmt.Sprintf("%d asks of edge %s wait for their servers' word, the most that may", mostWaiting, e.id)}
+		p.count(r)
+		e.refuse(seq, r)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	e.waiting[seq] = cancel
+	req := own(&e.ask.Request, e.id)
+	e.telling.Go(func() {
+		defer cancel(nil)
+		grant, err := e.master.dispatch(ctx, p, began, req, grant)
+		e.told(ctx, seq, p, grant, err)
+	})
+}
+
+// told answers an ask whose servers have been told. It runs on a goroutine of its own.
+func (e *edge) told(ctx context.Context, seq uint64, p *pool, grant balance.Grant, err error) {
+	e.tellMu.Lock()
+	delete(e.waiting, seq)
+	withdrawn := ctx.Err() != nil
+	if err == nil && !withdrawn {
+		e.recent.add(seq, p, grant.Lease)
+	}
+	e.tellMu.Unlock()
+	now := clock.Now()
+	switch r := refusal(err); {
+	case err == nil && withdrawn:
+		p.mu.Lock()
+		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
+		p.mu.Unlock()
+	case err == nil:
+		e.send((&wire.Granted{Seq: seq, Grant: grant}).Append(nil, now))
+	case r != nil && !withdrawn:
+		e.send((&wire.Refused{Seq: seq, Refusal: *r}).Append(nil))
+	}
+}
+
+var errWithdrawn = errors.New("the edge has withdrawn the ask")
+
+func (e *edge) cancel(now balance.Instant, payload []byte) error {
+	var c wire.Cancel
+	if err := c.Decode(payload); err != nil {
+		return err
+	}
+	e.tellMu.Lock()
+	cancel := e.waiting[c.Seq]
+	p, lease := e.recent.take(c.Seq)
+	e.tellMu.Unlock()
+	if cancel != nil {
+		cancel(errWithdrawn)
+		return nil
+	}
+	if p == nil {
+		return nil // answered long ago
+	}
+	if p != e.held {
+		e.exit()
+		p.mu.Lock()
+		e.held = p
+	}
+	p.done(now, lease, balance.Outcome{Result: balance.Canceled})
+	return nil
+}
+
+// withdraw ends the asks whose servers are being told, for the edge is gone.
+func (e *edge) withdraw(why error) {
+	e.tellMu.Lock()
+	defer e.tellMu.Unlock()
+	for _, cancel := range e.waiting {
+		cancel(why)
+	}
+}
+
+func (e *edge) remember(seq uint64, p *pool, lease balance.LeaseID) {
+	e.tellMu.Lock()
+	e.recent.add(seq, p, lease)
+	e.tellMu.Unlock()
+}
+
+// recent remembers the last grants, whose cancellation may still be on its way.
+type recent struct {
+	ring []granted
+	at   int
+}
+
+type granted struct {
+	seq   uint64
+	pool  *pool
+	lease balance.LeaseID
+}
+
+const mostRecent = 1024
+
+func (r *recent) add(seq uint64, p *pool, lease balance.LeaseID) {
+	if len(r.ring) < mostRecent {
+		r.ring = append(r.ring, granted{seq, p, lease})
+		return
+	}
+	r.ring[r.at] = granted{seq, p, lease}
+	r.at = (r.at + 1) % mostRecent
+}
+
+func (r *recent) take(seq uint64) (*pool, balance.LeaseID) {
+	for i := range r.ring {
+		if g := r.ring[i]; g.seq == seq && g.pool != nil {
+			r.ring[i] = granted{}
+			return g.pool, g.lease
+		}
+	}
+	return nil, 0
+}

@@ -1,0 +1,63 @@
+package master
+
+import (
+	"context"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// Local is an edge in the master's own process: the same questions as over a
+// connection, answered by a function call. It is safe for concurrent use.
+type Local struct {
+	master *Master
+	id     balance.EdgeID
+}
+
+// Edge returns the in-process edge of that id. No connected edge may have the same.
+func (m *Master) Edge(id balance.EdgeID) *Local { return &Local{m, id} }
+
+// Pick asks for a server. Its error is a *balance.Refusal or, when ctx ended while
+// a server was being told, ctx's cause. It blocks only for pools that dispatch.
+func (l *Local) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
+	return l.master.pick(ctx, pool, l.id, req)
+}
+
+// Done ends a lease. One that is not open is ignored.
+func (l *Local) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
+	if p := l.master.pool(pool); p != nil {
+		now := clock.Now()
+		p.mu.Lock()
+		p.done(now, lease, o)
+		p.mu.Unlock()
+	}
+}
+
+// Report tells what the edge learnt of a server's load. What cannot be believed is
+// dropped and counted.
+func (l *Local) Report(pool string, r balance.Report) {
+	p := l.master.pool(pool)
+	if p == nil {
+		l.master.strayReports.Add(1)
+		return
+	}
+	now := clock.Now()
+	p.mu.Lock()
+	err := p.report(now, &r, fromLocal)
+	p.mu.Unlock()
+	if err != nil {
+		l.master.log.Debug("report", "pool", pool, "edge", l.id, "err", err)
+	}
+}
+
+// Snapshot returns the pool as it is now; nil if there is none of that name.
+func (l *Local) Snapshot(pool string) *balance.Snapshot {
+	p := l.master.pool(pool)
+	if p == nil {
+		return nil
+	}
+	now := clock.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.snapshot(now)
+}

@@ -1,0 +1,327 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/policy"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// Master owns the pools and answers edges, agents and the HTTP API. Its methods
+// are safe for concurrent use.
+type Master struct {
+	id, version, admin string
+	log                *slog.Logger
+	epoch              uint64
+	limits             limits
+	handler            http.Handler
+
+	pools   atomic.Pointer[poolSet]
+	change  sync.Mutex // one change of the set at a time; guards the following
+	open    bool       // Config.OpenPools
+	seeds   *rand.Rand
+	epochs  map[uint16]bool // of the pools' leases
+	wake    chan struct{}
+	running atomic.Bool
+
+	peers        peers
+	strayAsks    atomic.Uint64 // for pools that do not exist
+	strayReports atomic.Uint64
+}
+
+// poolSet is immutable.
+type poolSet struct {
+	byName map[string]*pool
+	list   []*pool // by name
+}
+
+func (s *poolSet) with(p *pool) *poolSet {
+	byName := maps.Clone(s.byName)
+	byName[p.name] = p
+	return newPoolSet(byName)
+}
+
+func (s *poolSet) without(p *pool) *poolSet {
+	byName := maps.Clone(s.byName)
+	delete(byName, p.name)
+	return newPoolSet(byName)
+}
+
+func newPoolSet(byName map[string]*pool) *poolSet {
+	return &poolSet{byName, slices.SortedFunc(maps.Values(byName), func(a, b *pool) int { return cmp.Compare(a.name, b.name) })}
+}
+
+// New returns a master with the pools of cfg, or every problem of cfg, joined. It
+// starts nothing: Run, Serve and Handler do.
+func New(cfg Config) (*Master, error) {
+	if err := cfg.problems(); err != nil {
+		return nil, err
+	}
+	seed := cmp.Or(cfg.Seed, rand.Uint64())
+	m := &Master{
+		id:      cmp.Or(cfg.ID, "master"),
+		version: cmp.Or(cfg.Version, "devel"),
+		admin:   cfg.Admin,
+		log:     cfg.Log,
+		limits:  standardLimits,
+		seeds:   rand.New(rand.NewPCG(seed, 0x6d617374)),
+		epochs:  make(map[uint16]bool),
+		wake:    make(chan struct{}, 1),
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	m.epoch = m.seeds.Uint64()
+	m.peers.init()
+	m.pools.Store(newPoolSet(nil))
+	if err := m.Reload(cfg); err != nil {
+		return nil, err
+	}
+	m.handler = m.newHandler()
+	return m, nil
+}
+
+func (m *Master) pool(name string) *pool { return m.pools.Load().byName[name] }
+
+func (m *Master) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Reload makes the pools those of cfg: new ones are added; in changed ones servers
+// are added, updated, or say goodbye; removed ones refuse new asks and go with their
+// last lease. A cfg with problems, or with another
+// policy for a living pool, changes nothing; they are returned, joined. ID,
+// Seed, Log, Version and Admin stay as they were.
+func (m *Master) Reload(cfg Config) error {
+	if err := cfg.problems(); err != nil {
+		return err
+	}
+	m.change.Lock()
+	defer m.change.Unlock()
+	set := m.pools.Load()
+	next := maps.Clone(set.byName)
+	if next == nil {
+		next = make(map[string]*pool)
+	}
+	named := make(map[string]bool, len(cfg.Pools))
+	for i := range cfg.Pools {
+		named[cfg.Pools[i].Name] = true
+		if p := next[cfg.Pools[i].Name]; p != nil {
+			if has, want := p.policyName(), cmp.Or(cfg.Pools[i].Policy, policy.Default); has != want {
+				return fmt.Errorf("pools[%d].policy: pool %s is served by %s and cannot change to %s in service: restart the master, or name a new pool", i, p.name, has, want)
+			}
+			continue
+		}
+		p, err := m.newPool(cfg.Pools[i], true)
+		if err != nil {
+			return err
+		}
+		next[p.name] = p
+	}
+	now := clock.Now()
+	for _, pc := range cfg.Pools {
+		if err := m.configure(now, next[pc.Name], pc); err != nil {
+			return err
+		}
+	}
+	m.open = cfg.OpenPools
+	m.pools.Store(newPoolSet(next))
+	for _, p := range set.list {
+		if !named[p.name] && (p.isNamed() || !cfg.OpenPools) {
+			m.remove(now, p)
+		}
+	}
+	m.nudge()
+	return nil
+}
+
+func (m *Master) configure(now balance.Instant, p *pool, cfg PoolConfig) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.named = true
+	return p.configure(now, cfg)
+}
+
+// remove closes a pool that the file no longer names, and parts from its agents.
+func (m *Master) remove(now balance.Instant, p *pool) {
+	p.mu.Lock()
+	already := p.closing
+	p.remove(now)
+	left := p.core.Open()
+	p.mu.Unlock()
+	if already {
+		return
+	}
+	m.log.Info("pool removed", "pool", p.name, "leases", left)
+	m.peers.dropAgents(p.name, &wire.Fail{Code: wire.Unknown, Detail: fmt.Sprintf("pool %s has been removed", p.name)})
+}
+
+// openPool returns a pool for an agent's registration, made if need be; nil if
+// there is none and none may be made.
+func (m *Master) openPool(name string) *pool {
+	if p := m.pool(name); p != nil && !p.isClosing() {
+		return p
+	}
+	m.change.Lock()
+	defer m.change.Unlock()
+	set := m.pools.Load()
+	if p := set.byName[name]; p != nil && !p.isClosing() {
+		return p
+	}
+	if !m.open || len(set.list) >= mostPools || set.byName[name] != nil || !poolName.MatchString(name) {
+		return nil
+	}
+	p, err := m.newPool(PoolConfig{Name: name}, false)
+	if err != nil {
+		return nil
+	}
+	m.pools.Store(set.with(p))
+	m.log.Info("pool opened by an agent", "pool", name)
+	return p
+}
+
+// mostPools bounds what agents can open.
+const mostPools = 10_000
+
+// newPool makes a pool whose leases no other pool of this master can have, so that
+// a lease's id alone finds it. The epoch in the ids follows from the seed: a pool of
+// one server tells which. Wants m.change held.
+func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
+	for {
+		seed := m.seeds.Uint64()
+		trial := balance.New(balance.Config{}, policy.Random{}, seed)
+		if err := trial.Put(1, balance.ServerSpec{ID: "s", Address: "s:1"}, true); err != nil {
+			return nil, err
+		}
+		grant, err := trial.Pick(1, &balance.Request{})
+		if err != nil {
+			return nil, err
+		}
+		if epoch := uint16(grant.Lease >> 48); !m.epochs[epoch] {
+			m.epochs[epoch] = true
+			return newPool(cfg, named, seed, m.nudge)
+		}
+	}
+}
+
+// pick serves Local and the HTTP API.
+func (m *Master) pick(ctx context.Context, name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, error) {
+	p := m.pool(name)
+	if p == nil {
+		m.strayAsks.Add(1)
+		return balance.Grant{}, unknownPool(name)
+	}
+	began := clock.Now()
+	p.mu.Lock()
+	p.scratch = *req
+	p.scratch.Edge = edge
+	grant, err := p.pick(began, &p.scratch)
+	if err == nil && p.cfg.Dispatch {
+		p.mu.Unlock()
+		return m.dispatch(ctx, p, began, own(req, edge), grant)
+	}
+	p.count(err)
+	p.tally.took.observe(clock.Now().Sub(began), 1)
+	p.mu.Unlock()
+	return grant, err
+}
+
+func unknownPool(name string) *balance.Refusal {
+	return &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("no pool %q here", clip(name))}
+}
+
+// Run drives what happens by itself, until ctx ends: leases that expire, snapshots
+// that are due, removed pools that are empty. It returns nil.
+func (m *Master) Run(ctx context.Context) error {
+	m.running.Store(true)
+	defer m.running.Store(false)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.wake:
+		case <-timer.C:
+		}
+		next := m.tend()
+		if next == 0 {
+			timer.Stop()
+			continue
+		}
+		timer.Reset(max(0, next.Sub(clock.Now())))
+	}
+}
+
+// tend looks once at every pool and returns when to look again; zero: when woken.
+func (m *Master) tend() (next balance.Instant) {
+	for _, p := range m.pools.Load().list {
+		watched := m.peers.watched(p.name)
+		now := clock.Now()
+		p.mu.Lock()
+		p.next = p.core.Expire(now)
+		news, again := p.news(now, watched)
+		at := sooner(p.next, again)
+		empty := p.closing && p.core.Open() == 0
+		p.mu.Unlock()
+		if news != nil {
+			m.push(news)
+		}
+		if empty {
+			m.forget(p)
+			continue
+		}
+		next = sooner(next, at)
+	}
+	return next
+}
+
+// forget takes a removed pool out of the set, unless a reload has brought it back.
+func (m *Master) forget(p *pool) {
+	m.change.Lock()
+	defer m.change.Unlock()
+	if p.isClosing() && m.pool(p.name) == p {
+		m.pools.Store(m.pools.Load().without(p))
+	}
+}
+
+// sooner returns the earlier of two times, of which zero is never.
+func sooner(a, b balance.Instant) balance.Instant {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+func (p *pool) isClosing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closing
+}
+
+func (p *pool) isNamed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.named
+}
+
+func (p *pool) policyName() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg.Policy
+}

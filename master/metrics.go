@@ -1,0 +1,151 @@
+package master
+
+import (
+	"math"
+	"net/http"
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// metric is one family; docs/metrics.md lists them for people.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+}
+
+func family(kind prometheus.ValueType, name, help string, labels ...string) metric {
+	return metric{prometheus.NewDesc("evenkeel_"+name, help, labels, nil), kind}
+}
+
+const (
+	counter = prometheus.CounterValue
+	gauge   = prometheus.GaugeValue
+)
+
+var (
+	picksTotal      = family(counter, "picks_total", "Answers to asks for a server, by verdict: granted, or the reason of the refusal. Asks for unknown pools have an empty pool.", "pool", "verdict")
+	pickSeconds     = family(counter, "pick_duration_seconds", "Time from reading an ask to its answer, including the wait for dispatched servers.", "pool")
+	leasesOpen      = family(gauge, "leases_open", "Leases granted and not ended.", "pool")
+	reportsTotal    = family(counter, "reports_total", "Load reports, by who brought them and whether they were kept whole, flawed (in part or wholly unbelievable), or foreign (an agent's about another's server). Reports for unknown pools have an empty pool and source.", "pool", "source", "result")
+	dispatchesTotal = family(counter, "dispatches_total", "Servers told to perform a request before the edge was answered, by verdict.", "pool", "verdict")
+	connections     = family(gauge, "connections", "Open connections, by the peer's role; new ones have not said hello yet.", "role")
+	buildInfo       = family(gauge, "build_info", "Always 1; the labels tell the version.", "version", "goversion")
+
+	serverUp          = family(gauge, "server_up", "1 if the server may be given work, 0 if it is draining, ejected or gone.", "pool", "server")
+	serverInFlight    = family(gauge, "server_in_flight", "Open leases on the server.", "pool", "server")
+	serverExternal    = family(gauge, "server_external_load", "Requests at the server that are not ours, as far as reports tell.", "pool", "server")
+	serverSlots       = family(gauge, "server_slots", "Requests the server works on at once, declared, learnt or assumed.", "pool", "server")
+	serverService     = family(gauge, "server_service_seconds", "Time of one request alone at the server; relative to the pool's mean while nothing is learnt.", "pool", "server")
+	serverScore       = family(gauge, "server_score", "What the policy compares; the lowest is chosen. Absent if the policy compares nothing.", "pool", "server")
+	serverSuccess     = family(gauge, "server_success_ratio", "Share of recent requests that did not fail by the server's fault.", "pool", "server")
+	serverUtilization = family(gauge, "server_utilization_ratio", "Reported utilisation: the application's or else the CPU's. Absent if not reported.", "pool", "server")
+	serverGrants      = family(counter, "server_grants_total", "Leases ever granted on the server.", "pool", "server")
+	serverReportAge   = family(gauge, "server_report_age_seconds", "Age of the newest reported metric. Absent if there is none.", "pool", "server")
+)
+
+var families = []metric{picksTotal, pickSeconds, leasesOpen, reportsTotal, dispatchesTotal, connections, buildInfo, serverUp,
+	serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverUtilization, serverGrants, serverReportAge}
+
+// collector reads the pools when it is scraped.
+type collector struct{ master *Master }
+
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, f := range families {
+		out <- f.desc
+	}
+}
+
+func (f metric) put(out chan<- prometheus.Metric, value float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
+}
+
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	m := c.master
+	buildInfo.put(out, 1, m.version, runtime.Version())
+	for r := range roles {
+		connections.put(out, float64(m.peers.counts[r].Load()), roleNames[r])
+	}
+	picksTotal.put(out, float64(m.strayAsks.Load()), "", balance.UnknownPool.String())
+	reportsTotal.put(out, float64(m.strayReports.Load()), "", "", "unknown-pool")
+	for _, p := range m.pools.Load().list {
+		p.collect(out)
+	}
+}
+
+func (p *pool) collect(out chan<- prometheus.Metric) {
+	now := clock.Now()
+	p.mu.Lock()
+	t, open, views := p.tally, p.core.Open(), p.core.Views(now)
+	p.mu.Unlock()
+
+	leasesOpen.put(out, float64(open), p.name)
+	for v, n := range t.picks {
+		picksTotal.put(out, float64(n), p.name, verdictName(v))
+	}
+	for s, byResult := range t.reports {
+		for r, n := range byResult {
+			reportsTotal.put(out, float64(n), p.name, sourceNames[s], resultNames[r])
+		}
+	}
+	for v, n := range t.dispatches {
+		dispatchesTotal.put(out, float64(n), p.name, outcomeNames[v])
+	}
+	count, sum, buckets := t.took.cumulative()
+	out <- prometheus.MustNewConstHistogram(pickSeconds.desc, count, sum, buckets, p.name)
+	for i := range views {
+		collectServer(out, p.name, &views[i])
+	}
+}
+
+func collectServer(out chan<- prometheus.Metric, pool string, v *balance.View) {
+	id := string(v.Spec.ID)
+	up := 0.
+	if v.State == balance.Up {
+		up = 1
+	}
+	serverUp.put(out, up, pool, id)
+	serverInFlight.put(out, float64(v.Leases), pool, id)
+	serverExternal.put(out, v.External, pool, id)
+	serverSlots.put(out, v.Slots, pool, id)
+	serverService.put(out, v.Service, pool, id)
+	serverSuccess.put(out, v.Success, pool, id)
+	serverGrants.put(out, float64(v.Granted), pool, id)
+	if !math.IsNaN(v.Score) {
+		serverScore.put(out, v.Score, pool, id)
+	}
+	if u, ok := utilization(v); ok {
+		serverUtilization.put(out, u, pool, id)
+	}
+	if len(v.Metrics) > 0 {
+		newest := v.Metrics[0].Age
+		for _, m := range v.Metrics {
+			newest = min(newest, m.Age)
+		}
+		serverReportAge.put(out, newest.Seconds(), pool, id)
+	}
+}
+
+func utilization(v *balance.View) (value float64, ok bool) {
+	for _, m := range v.Metrics {
+		switch m.Name {
+		case balance.ApplicationUtilization:
+			return m.Value, true
+		case balance.CPUUtilization:
+			value, ok = m.Value, true
+		}
+	}
+	return value, ok
+}
+
+// newMetrics returns the handler of /metrics, on a registry of the master's own.
+func (m *Master) newMetrics() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
