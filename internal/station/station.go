@@ -31,7 +31,9 @@ type Station struct {
 	rates   []float64 // rates[k]: what k slots, the fastest first, achieve together at speed 1
 
 	now      balance.Instant
-	received float64 // work that each request in work has received since the station was last idle, seconds at speed 1
+	rate     float64         // how fast every request in work progresses
+	due      balance.Instant // when the first of them finishes; never: none will
+	received float64         // work that each request in work has received since the station was last idle, seconds at speed 1
 	working  byEnd
 	waiting  ring
 	finished ring
@@ -63,6 +65,7 @@ func newStation(slotSpeeds []float64, speed float64, inOrder bool) *Station {
 	}
 	s := &Station{inOrder: inOrder, speed: speed}
 	s.setSlots(slotSpeeds)
+	s.plan()
 	return s
 }
 
@@ -112,6 +115,7 @@ func (s *Station) Arrive(now balance.Instant, job uint64, work float64) {
 		return
 	}
 	s.working.push(task{job: job, end: s.received + max(0, work), seq: s.seq})
+	s.plan()
 }
 
 // Next returns when the next request finishes if nothing else happens before; ok is
@@ -120,7 +124,7 @@ func (s *Station) Next() (at balance.Instant, ok bool) {
 	if s.finished.len() > 0 {
 		return s.now, true
 	}
-	return s.next()
+	return s.due, s.due != never
 }
 
 // Finish takes one request that has finished by now, in order of finishing; ok is
@@ -151,6 +155,7 @@ func (s *Station) Abort(now balance.Instant, job uint64) bool {
 func (s *Station) SetSpeed(now balance.Instant, speed float64) {
 	s.advance(now)
 	s.speed = speed
+	s.plan()
 }
 
 // SetSlots changes the speeds of a pooled station's slots from now on, and with
@@ -161,43 +166,33 @@ func (s *Station) SetSlots(now balance.Instant, slotSpeeds []float64) {
 	s.begin()
 }
 
-// rate returns how fast every request in work progresses.
-func (s *Station) rate() float64 {
+// plan works out how fast the requests in work progress and when the first of them
+// finishes, after anything that changes it.
+func (s *Station) plan() {
 	n := len(s.working)
-	switch {
-	case n == 0:
-		return 0
-	case n >= len(s.rates):
-		return s.speed * s.rates[len(s.rates)-1] / float64(n)
+	s.due = never
+	if n == 0 {
+		return
 	}
-	return s.speed * s.rates[n] / float64(n)
-}
-
-func (s *Station) next() (balance.Instant, bool) {
-	rate := s.rate()
-	if rate == 0 {
-		return 0, false
-	}
-	left := max(0, (s.working[0].end-s.received)/rate)
-	if left > longest {
-		return 0, false
+	s.rate = s.speed * s.rates[min(n, s.Slots())] / float64(n)
+	left := max(0, s.working[0].end-s.received)
+	if left >= longest*s.rate {
+		return
 	}
 	// Rounded up, so that the work is done by then; less a little, so that rounding
 	// of the float never costs a nanosecond.
-	return s.now + balance.Instant(math.Ceil(left*1e9-1e-3)), true
+	s.due = s.now + balance.Instant(math.Ceil(left/s.rate*1e9-1e-3))
 }
+
+const never = balance.Instant(math.MaxInt64)
 
 // longest is beyond what an Instant holds after long runs: such work never ends.
 const longest = float64(100*365*24*time.Hour) / 1e9
 
 // advance lets everything happen that happens by now.
 func (s *Station) advance(now balance.Instant) {
-	for {
-		at, ok := s.next()
-		if !ok || at > now {
-			break
-		}
-		s.work(at)
+	for s.due <= now {
+		s.work(s.due)
 		s.finished.push(s.working.remove(0))
 		s.begin()
 	}
@@ -215,15 +210,16 @@ func (s *Station) work(now balance.Instant) {
 		s.received = 0 // no reading refers to the old count, and small figures stay exact
 		return
 	}
-	s.received += seconds * s.rate()
+	s.received += seconds * s.rate
 	s.busy += seconds * float64(min(len(s.working), s.Slots()))
 }
 
-// begin puts the first that wait to work while slots are free.
+// begin puts the first that wait to work while slots are free, and plans.
 func (s *Station) begin() {
 	for s.waiting.len() > 0 && len(s.working) < s.Slots() {
 		t := s.waiting.pop()
 		t.end = s.received + max(0, t.end)
 		s.working.push(t)
 	}
+	s.plan()
 }
