@@ -209,5 +209,5 @@ func (w *world) fallBack(now balance.Instant, id int32) {
 }
 
 func (s *Scenario) poolConfig() balance.Config {
-	return balance.Config{Name: "sim", RoundTrip: s.Ask}
+	return balance.Config{Name: "sim", RoundTrip: s.Ask, QueueSize: max(0, s.Queue.Size), QueueWait: s.Queue.Wait}
 }

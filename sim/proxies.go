@@ -143,23 +143,38 @@ func (p *envoyWeighted) choose(_ balance.Instant, _ int32, r *request) int32 {
 }
 
 // orcaRoundRobin is gRPC's weighted round robin (A58): every edge gives each server
-// its turns in proportion to its requests a second over its utilisation, smoothly.
-// A server of which nothing is known yet, or too little, has the others' mean weight;
-// weights are brought up to date every second.
+// its turns in proportion to its requests a second over its utilisation, smoothly, and
+// edges do not start in step. Servers tell both as means over about ten seconds. As
+// long as fewer than two are known all weigh the same; after that a server of which
+// nothing is known has the others' mean. Weights are brought up to date every second.
 type orcaRoundRobin struct {
 	local
 	turns   []smooth
-	learnt  []float64
+	rates   []float64
+	used    []float64 // utilisation
 	updated balance.Instant
-	used    []float64
 }
 
-const orcaUpdate = balance.Instant(1e9)
+const (
+	orcaUpdate = balance.Instant(1e9)
+	orcaMemory = 10. // seconds
+)
+
+func newORCARoundRobin(l local) *orcaRoundRobin {
+	n := len(l.weights)
+	p := &orcaRoundRobin{local: l, turns: newSmooth(l.w.s.Edges, n), rates: make([]float64, n), used: make([]float64, n), updated: start}
+	for _, turn := range p.turns {
+		for i := range turn.credit {
+			turn.credit[i] = l.rng.Float64() * l.total / float64(n)
+		}
+	}
+	return p
+}
 
 func (p *orcaRoundRobin) report(_ balance.Instant, l load) {
-	if l.utilization > 0 && l.rate > 0 {
-		p.learnt[l.server] = l.rate / l.utilization
-	}
+	gain := min(1, p.w.s.Reports.Every.Seconds()/orcaMemory)
+	p.rates[l.server] += gain * (l.rate - p.rates[l.server])
+	p.used[l.server] += gain * (l.utilization - p.used[l.server])
 }
 
 func (p *orcaRoundRobin) choose(now balance.Instant, _ int32, r *request) int32 {
@@ -167,25 +182,23 @@ func (p *orcaRoundRobin) choose(now balance.Instant, _ int32, r *request) int32 
 		p.update()
 		p.updated = now
 	}
-	return p.turns[r.edge].next(p.used, everyone)
+	return p.turns[r.edge].next(p.weights, everyone)
 }
 
 func (p *orcaRoundRobin) update() {
 	known, sum := 0, 0.
-	for _, weight := range p.learnt {
-		if weight > 0 {
+	for i, used := range p.used {
+		if p.weights[i] = 0; used > 0 && p.rates[i] > 0 {
+			p.weights[i] = p.rates[i] / used
+			sum += p.weights[i]
 			known++
-			sum += weight
 		}
 	}
-	for i, weight := range p.learnt {
-		switch {
-		case known < 2:
-			p.used[i] = 1
-		case weight > 0:
-			p.used[i] = weight
-		default:
-			p.used[i] = sum / float64(known)
+	for i, weight := range p.weights {
+		if known < 2 {
+			p.weights[i] = 1
+		} else if weight == 0 {
+			p.weights[i] = sum / float64(known)
 		}
 	}
 }

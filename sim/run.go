@@ -39,8 +39,7 @@ var Peers = []Row{
 	}},
 	{"prequal-tuned", "Prequal with the knobs that suit B1", func(w *world, seed uint64) chooser { return newPrequal(newLocal(w, seed, true), prequalTuned) }},
 	{"orca-round-robin", "gRPC weighted round robin by ORCA reports (A58)", func(w *world, seed uint64) chooser {
-		n := len(w.fleet)
-		return &orcaRoundRobin{local: newLocal(w, seed, false), turns: newSmooth(w.s.Edges, n), learnt: make([]float64, n), used: make([]float64, n), updated: -orcaUpdate}
+		return newORCARoundRobin(newLocal(w, seed, false))
 	}},
 	{"reports-only", "the least reported utilisation", func(w *world, seed uint64) chooser {
 		return &leastReported{local: newLocal(w, seed, false), last: make([]float64, len(w.fleet))}

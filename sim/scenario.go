@@ -12,16 +12,17 @@ type Scenario struct {
 	About    string        `yaml:"about"`    // one line, for people
 	Requests int           `yaml:"requests"` // a run; zero: 400,000
 	Servers  Servers       `yaml:"servers"`
-	Load     float64       `yaml:"load"` // offered work over all servers' capacity; zero: the tenants' loads together
+	Load     float64       `yaml:"load"` // offered work over what all servers can do, antagonists reckoned in; zero: the tenants' loads together
 	Work     Work          `yaml:"work"`
-	Edges    int           `yaml:"edges"`   // zero: 4
-	Spread   string        `yaml:"spread"`  // requests over edges: random (default) or round-robin
-	Ask      time.Duration `yaml:"ask"`     // round trip edge–master
-	Link     time.Duration `yaml:"link"`    // round trip edge–server
-	DoneAge  time.Duration `yaml:"doneAge"` // longest that a done waits for an ask to ride on; zero: sent at once
+	Edges    int           `yaml:"edges"`    // zero: 4
+	Spread   string        `yaml:"spread"`   // requests over edges: random (default) or round-robin
+	Ask      time.Duration `yaml:"ask"`      // round trip edge–master
+	Link     time.Duration `yaml:"link"`     // round trip edge–server
+	DoneAge  time.Duration `yaml:"done_age"` // longest that a done waits for an ask to ride on; zero: sent at once
 	Reports  Reports       `yaml:"reports"`
 	Direct   Direct        `yaml:"direct"`   // traffic that passes no edge of ours
 	Slowdown Slowdown      `yaml:"slowdown"` // antagonists on the servers' machines
+	Queue    Queue         `yaml:"queue"`    // of the master
 	Faults   []Fault       `yaml:"faults"`
 	Tenants  []Tenant      `yaml:"tenants"`
 	Deadline time.Duration `yaml:"deadline"` // an answer after it is worthless; zero: none
@@ -63,7 +64,7 @@ type Reports struct {
 // Direct is traffic that goes to servers past the edges and the master.
 type Direct struct {
 	Share   float64 `yaml:"share"`   // of all requests
-	Servers int     `yaml:"servers"` // to the first so many, each as often
+	Servers int     `yaml:"servers"` // to the first so many, each as often as its slots and speed say
 }
 
 // Slowdown is an antagonist on each server's machine that comes and goes.
@@ -87,19 +88,25 @@ type Tenant struct {
 	Load float64 `yaml:"load"` // offered work over all servers' capacity
 }
 
+// Queue is where requests wait in the master while every server is at its limit.
+type Queue struct {
+	Size int           `yaml:"size"` // zero: 1,000; -1: no queue, and servers have no limit
+	Wait time.Duration `yaml:"wait"` // the longest; zero: the pool's default
+}
+
 // Affinity gives requests keys, and servers caches of them.
 type Affinity struct {
 	Keys    int     `yaml:"keys"` // zero: no keys
 	Zipf    float64 `yaml:"zipf"`
-	Cache   int     `yaml:"cache"`   // keys that a server keeps, least recently used out first
-	HitCost float64 `yaml:"hitCost"` // work of a hit over that of a miss
+	Cache   int     `yaml:"cache"`    // keys that a server keeps, least recently used out first
+	HitCost float64 `yaml:"hit_cost"` // work of a hit over that of a miss
 }
 
 // Goal is a bound on a figure of the policy under test; see Figures for their names.
 type Goal struct {
 	Figure  string  `yaml:"figure"`
-	AtMost  float64 `yaml:"atMost"`  // zero: no upper bound
-	AtLeast float64 `yaml:"atLeast"` // zero: no lower bound
+	AtMost  float64 `yaml:"at_most"`  // zero: no upper bound
+	AtLeast float64 `yaml:"at_least"` // zero: no lower bound
 }
 
 // Met tells whether a value reaches the goal.
@@ -115,13 +122,17 @@ func (g Goal) String() string {
 	return fmt.Sprintf("<=%v", g.AtMost)
 }
 
-const defaultRequests = 400_000
+const (
+	defaultRequests = 400_000
+	defaultQueue    = 1000
+)
 
 // WithDefaults returns the scenario with every open field filled.
 func (s Scenario) WithDefaults() Scenario {
 	s.Requests = cmp.Or(s.Requests, defaultRequests)
 	s.Edges = cmp.Or(s.Edges, 4)
 	s.Spread = cmp.Or(s.Spread, "random")
+	s.Queue.Size = cmp.Or(s.Queue.Size, defaultQueue)
 	s.Servers.Discipline = cmp.Or(s.Servers.Discipline, "ps")
 	s.Work.Distribution = cmp.Or(s.Work.Distribution, "exponential")
 	kinds := make([]Kind, len(s.Servers.Kinds))
@@ -164,7 +175,9 @@ func (s Scenario) Validate(bad func(field, problem string)) {
 	oneOf("spread", s.Spread, "random", "round-robin")
 	length("ask", s.Ask, 0)
 	length("link", s.Link, 0)
-	length("doneAge", s.DoneAge, 0)
+	length("done_age", s.DoneAge, 0)
+	bound("queue.size", float64(s.Queue.Size), -1, 1e6)
+	length("queue.wait", s.Queue.Wait, 0)
 	length("deadline", s.Deadline, 0)
 	length("reports.every", s.Reports.Every, 0)
 	s.Servers.validate(bound, oneOf, bad)
@@ -230,7 +243,7 @@ func (s Scenario) validateEvents(bound func(string, float64, float64, float64), 
 		bound("affinity.keys", float64(a.Keys), 1, 1e7)
 		bound("affinity.zipf", a.Zipf, 0, 5)
 		bound("affinity.cache", float64(a.Cache), 1, 1e6)
-		bound("affinity.hitCost", a.HitCost, 1e-3, 1)
+		bound("affinity.hit_cost", a.HitCost, 1e-3, 1)
 	}
 }
 
@@ -253,13 +266,21 @@ func (s Servers) fleet() []Kind {
 	return fleet
 }
 
-// capacity returns the seconds of work that the fleet does in a second.
-func capacity(fleet []Kind) float64 {
+// capacity returns the seconds of work that the fleet does in a second, on average.
+func (s *Scenario) capacity(fleet []Kind) float64 {
 	total := 0.
 	for _, k := range fleet {
 		total += k.weight()
 	}
-	return total
+	return total * s.Slowdown.remains()
+}
+
+// remains is the mean share of a server's speed that its antagonist leaves.
+func (s Slowdown) remains() float64 {
+	if s.Speed == 0 {
+		return 1
+	}
+	return (s.After.Seconds() + s.Speed*s.For.Seconds()) / (s.After + s.For).Seconds()
 }
 
 func (k Kind) weight() float64 { return float64(k.Slots) * k.Speed }

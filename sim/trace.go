@@ -29,7 +29,7 @@ type trace struct {
 	edges   int32
 	turn    int32 // next edge in round-robin; -1: random
 	direct  float64
-	targets int32
+	targets []float64 // of direct requests: cumulative weights
 	tenants []float64 // cumulative shares
 	keys    []float64 // cumulative shares
 }
@@ -41,15 +41,20 @@ func newTrace(s *Scenario, fleet []Kind, seed uint64) *trace {
 	rng := rand.New(rand.NewPCG(seed, 0x7472616365))
 	t := &trace{
 		rng: rng, left: s.Requests, edges: int32(s.Edges), turn: -1,
-		gap:    s.Work.Mean.Seconds() / (s.Load * capacity(fleet)),
+		gap:    s.Work.Mean.Seconds() / (s.Load * s.capacity(fleet)),
 		draw:   s.Work.sampler(rng),
-		direct: s.Direct.Share, targets: int32(s.Direct.Servers),
-		keys: zipf(s.Affinity.Keys, s.Affinity.Zipf),
+		direct: s.Direct.Share,
+		keys:   zipf(s.Affinity.Keys, s.Affinity.Zipf),
 	}
 	if s.Spread == "round-robin" {
 		t.turn = 0
 	}
 	sum := 0.
+	for _, k := range fleet[:s.Direct.Servers] {
+		sum += k.weight()
+		t.targets = append(t.targets, sum)
+	}
+	sum = 0
 	for _, tenant := range s.Tenants {
 		sum += tenant.Load
 		t.tenants = append(t.tenants, sum)
@@ -67,7 +72,7 @@ func (t *trace) next() (a arrival, ok bool) {
 	a = arrival{at: start + balance.Instant(t.at*1e9), work: t.draw(), key: -1}
 	switch {
 	case t.direct > 0 && t.rng.Float64() < t.direct:
-		a.edge, a.server = -1, t.rng.Int32N(t.targets)
+		a.edge, a.server = -1, int32(pick(t.targets, t.rng))
 	case t.turn >= 0:
 		a.edge = t.turn
 		t.turn = (t.turn + 1) % t.edges
