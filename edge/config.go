@@ -1,0 +1,148 @@
+package edge
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// Config is what an Edge is told once. Its defaults are meant for the open internet.
+type Config struct {
+	ID              balance.EdgeID
+	Listeners       []Listener
+	ConnectTimeout  time.Duration // until a server has taken the connection; zero: 2 s
+	ResponseTimeout time.Duration // from the request's last byte to the head of the response; zero: none, since requests may be long
+	DrainTime       time.Duration // how long Run lets requests finish once its context has ended; zero: 30 s
+	Log             *slog.Logger  // nil: none
+	AccessLog       *slog.Logger  // a record for each request; nil: none
+}
+
+// Listener is one address that clients connect to.
+type Listener struct {
+	Listen         string         // host:port
+	Routes         []Route        // the most specific one that matches is taken
+	TrustedProxies []netip.Prefix // peers whose word on Forwarded and X-Forwarded-* counts
+	HeaderLimit    int            // bytes of a request's head; more is answered 431; zero: 32 KiB
+	HeaderCount    int            // lines of a request's head; more is answered 431; zero: 100
+	HeaderTimeout  time.Duration  // until a request's head has arrived; zero: 10 s
+	IdleTimeout    time.Duration  // how long a connection may stay without a request; zero: 75 s
+	BodyLimit      int64          // bytes of a request's body; more is answered 413; zero: any
+}
+
+// Route sends requests to a pool.
+type Route struct {
+	Host       string        // exactly, or *.suffix; empty: any
+	Path       string        // its first segments; empty: any
+	Pool       string        //
+	Link       balance.Link  // an upgrade is routed in any case, since browsers follow no redirect of one
+	LeaseParam string        // query parameter by which a redirected client brings its lease to the server; empty: none
+	Key        string        // where the request's key is: header:NAME, cookie:NAME, query:NAME, client or path; empty: it has none
+	Tenant     string        // where the request's tenant is, likewise
+	Timeout    time.Duration // how long one ask may wait for a server; zero: 10 s
+}
+
+const (
+	defaultHeaderLimit    = 32 << 10
+	defaultHeaderCount    = 100
+	defaultHeaderTimeout  = 10 * time.Second
+	defaultIdleTimeout    = 75 * time.Second
+	defaultConnectTimeout = 2 * time.Second
+	defaultDrainTime      = 30 * time.Second
+	defaultRouteTimeout   = 10 * time.Second
+)
+
+// Validate calls bad once for every field that cannot be worked with.
+func (c *Config) Validate(bad func(field, problem string)) {
+	if !isToken(string(c.ID)) || len(c.ID) > 255 {
+		bad("id", fmt.Sprintf("%q, want 1 to 255 letters, digits or marks, without blanks: it stands in a header", c.ID))
+	}
+	notNegative(bad, "connect_timeout", c.ConnectTimeout)
+	notNegative(bad, "response_timeout", c.ResponseTimeout)
+	notNegative(bad, "drain_time", c.DrainTime)
+	if len(c.Listeners) == 0 {
+		bad("listeners", "none, want at least one")
+	}
+	for i := range c.Listeners {
+		c.Listeners[i].Validate(func(field, problem string) { bad(fmt.Sprintf("listeners[%d].%s", i, field), problem) })
+	}
+}
+
+// Validate calls bad once for every field that cannot be worked with.
+func (l *Listener) Validate(bad func(field, problem string)) {
+	if _, _, err := net.SplitHostPort(l.Listen); err != nil {
+		bad("listen", fmt.Sprintf("%q, want host:port or :port, such as :8080", l.Listen))
+	}
+	notNegative(bad, "header_limit", l.HeaderLimit)
+	notNegative(bad, "header_count", l.HeaderCount)
+	notNegative(bad, "header_timeout", l.HeaderTimeout)
+	notNegative(bad, "idle_timeout", l.IdleTimeout)
+	notNegative(bad, "body_limit", l.BodyLimit)
+	if len(l.Routes) == 0 {
+		bad("routes", "none, want at least one")
+	}
+	seen := make(map[string]int)
+	for i := range l.Routes {
+		r := &l.Routes[i]
+		r.Validate(func(field, problem string) { bad(fmt.Sprintf("routes[%d].%s", i, field), problem) })
+		matches := strings.ToLower(r.Host) + " " + r.Path
+		if first, twice := seen[matches]; twice {
+			bad(fmt.Sprintf("routes[%d]", i), fmt.Sprintf("matches the same as routes[%d]", first))
+		}
+		seen[matches] = i
+	}
+}
+
+// Validate calls bad once for every field that cannot be worked with.
+func (r *Route) Validate(bad func(field, problem string)) {
+	if !isToken(r.Pool) {
+		bad("pool", fmt.Sprintf("%q, want the name of a pool", r.Pool))
+	}
+	host := strings.TrimPrefix(r.Host, "*.")
+	if strings.ContainsAny(host, "*/ ") || r.Host != "" && host == "" || strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
+		bad("host", fmt.Sprintf("%q, want a name without port, such as www.example or *.example", r.Host))
+	}
+	if r.Path != "" && !strings.HasPrefix(r.Path, "/") {
+		bad("path", fmt.Sprintf("%q, want a leading /", r.Path))
+	}
+	if r.Link > balance.LinkRedirect {
+		bad("link", fmt.Sprintf("%d, want route or redirect", r.Link))
+	}
+	if strings.ContainsAny(r.LeaseParam, "&=#? ") {
+		bad("lease_param", fmt.Sprintf("%q, want a plain name", r.LeaseParam))
+	}
+	if _, err := newSource(r.Key); err != nil {
+		bad("key", err.Error())
+	}
+	if _, err := newSource(r.Tenant); err != nil {
+		bad("tenant", err.Error())
+	}
+	notNegative(bad, "timeout", r.Timeout)
+}
+
+func notNegative[T ~int | ~int64](bad func(field, problem string), field string, v T) {
+	if v < 0 {
+		bad(field, fmt.Sprintf("%v is negative", v))
+	}
+}
+
+// withDefaults returns the config with every zero that stands for a default replaced.
+func (c Config) withDefaults() Config {
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, defaultConnectTimeout)
+	c.DrainTime = cmp.Or(c.DrainTime, defaultDrainTime)
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	return c
+}
+
+func (l Listener) withDefaults() Listener {
+	l.HeaderLimit = cmp.Or(l.HeaderLimit, defaultHeaderLimit)
+	l.HeaderCount = cmp.Or(l.HeaderCount, defaultHeaderCount)
+	l.HeaderTimeout = cmp.Or(l.HeaderTimeout, defaultHeaderTimeout)
+	l.IdleTimeout = cmp.Or(l.IdleTimeout, defaultIdleTimeout)
+	return l
+}

@@ -1,0 +1,176 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// Picker is whom the edge asks for servers. All methods may be called at once.
+//
+// Pick's error is a *balance.Refusal, or that of its context; any other says that no
+// master answers. Done and Report do not block.
+type Picker interface {
+	Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error)
+	Done(pool string, lease balance.LeaseID, o balance.Outcome)
+	Report(pool string, r balance.Report)
+}
+
+// snapshots is a Picker that also knows what to choose from when no master answers:
+// nil if it does not know yet.
+type snapshots interface {
+	Snapshot(pool string) *balance.Snapshot
+}
+
+// connected is a Picker that can tell whether a master would hear it now. One that
+// cannot is always connected.
+type connected interface {
+	Connected() bool
+}
+
+// engine carries bytes between clients and servers.
+type engine interface {
+	// serve takes connections for a listener from l until ctx ends. Then it takes no
+	// more, lets requests finish for the drain time, cuts the rest, and returns when
+	// all exchanges are closed. An error tells why it stopped before.
+	serve(ctx context.Context, listener *listener, l net.Listener) error
+}
+
+// listener is a Listener made ready.
+type listener struct {
+	Listener
+	routes routes
+}
+
+// Edge is the built-in proxy. New makes one.
+type Edge struct {
+	cfg       Config // with defaults
+	picker    Picker
+	snapshots snapshots // nil: none
+	connected func() bool
+	listeners []*listener
+	pools     map[string]*pool
+	metrics   *metrics
+	engine    engine
+	serving   atomic.Bool
+}
+
+// New returns an Edge that asks picker. If picker also has Snapshot or Connected, as
+// client.Client has, it falls back on the one and shows the other.
+func New(cfg Config, picker Picker) (*Edge, error) {
+	var problems []error
+	cfg.Validate(func(field, problem string) { problems = append(problems, fmt.Errorf("edge: %s: %s", field, problem)) })
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	e := &Edge{cfg: cfg.withDefaults(), picker: picker, connected: func() bool { return true }, pools: make(map[string]*pool)}
+	e.snapshots, _ = picker.(snapshots)
+	if c, ok := picker.(connected); ok {
+		e.connected = c.Connected
+	}
+	e.metrics = newMetrics(e.connected)
+	for _, l := range cfg.Listeners {
+		routes, err := newRoutes(l.Routes, e.pool)
+		if err != nil {
+			return nil, fmt.Errorf("edge: listener %s: %w", l.Listen, err)
+		}
+		e.listeners = append(e.listeners, &listener{Listener: l.withDefaults(), routes: routes})
+	}
+	e.engine = newStandard(e)
+	return e, nil
+}
+
+func (e *Edge) pool(name string) *pool {
+	if e.pools[name] == nil {
+		e.pools[name] = newPool(name, e.metrics)
+	}
+	return e.pools[name]
+}
+
+// Run serves clients until ctx ends, then drains, and returns when every exchange is
+// over and its lease given back. The picker must live until then.
+//
+// The network listeners stand for Config.Listeners in their order and are closed by
+// Run; without any, Run listens where the config says.
+func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
+	if len(listeners) == 0 {
+		var err error
+		if listeners, err = e.listen(ctx); err != nil {
+			return err
+		}
+	}
+	if len(listeners) != len(e.listeners) {
+		return fmt.Errorf("edge: got %d network listeners for %d configured ones", len(listeners), len(e.listeners))
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i, l := range listeners {
+		group.Go(func() error {
+			if err := e.engine.serve(ctx, e.listeners[i], l); err != nil {
+				return fmt.Errorf("edge: listener %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	e.serving.Store(true)
+	stop := context.AfterFunc(ctx, func() { e.serving.Store(false) })
+	defer stop()
+	return group.Wait()
+}
+
+func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, l := range e.listeners {
+		nl, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Listen)
+		if err != nil {
+			for _, open := range listeners {
+				_ = open.Close() // nothing was taken from it
+			}
+			return nil, fmt.Errorf("edge: %w", err)
+		}
+		listeners = append(listeners, nl)
+	}
+	return listeners, nil
+}
+
+// Handler serves the edge's own /metrics, /healthz (it runs) and /readyz (it would
+// find servers for clients). They are not for clients to see.
+func (e *Edge) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(e.metrics.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		switch {
+		case !e.serving.Load():
+			say(w, http.StatusServiceUnavailable, "not listening")
+		case !e.connected() && !e.knowsServers():
+			say(w, http.StatusServiceUnavailable, "no master and no snapshot")
+		default:
+			say(w, http.StatusOK, "ready")
+		}
+	})
+	return mux
+}
+
+// knowsServers tells whether every pool could be chosen from without a master.
+func (e *Edge) knowsServers() bool {
+	for name := range e.pools {
+		if e.snapshots == nil || e.snapshots.Snapshot(name) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func say(w http.ResponseWriter, status int, word string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(word + "\n")) // whoever asked has left
+}

@@ -1,0 +1,246 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakePicker is a master whose word the test puts into its mouth.
+type fakePicker struct {
+	pick func(ctx context.Context, req *balance.Request) (balance.Grant, error)
+	snap *balance.Snapshot // set before use
+
+	mu      sync.Mutex
+	leases  balance.LeaseID
+	asks    []balance.Request
+	granted map[balance.LeaseID]balance.ServerID
+	done    map[balance.LeaseID][]balance.Outcome
+	reports []balance.Report
+	changed chan struct{} // closed and replaced at each Done and Report
+}
+
+func newFakePicker() *fakePicker {
+	return &fakePicker{granted: make(map[balance.LeaseID]balance.ServerID), done: make(map[balance.LeaseID][]balance.Outcome), changed: make(chan struct{})}
+}
+
+func (p *fakePicker) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
+	p.mu.Lock()
+	kept := *req
+	kept.Exclude = slices.Clone(req.Exclude)
+	p.asks = append(p.asks, kept)
+	p.mu.Unlock()
+	g, err := p.pick(ctx, req)
+	if err != nil {
+		return g, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leases++
+	g.Lease = p.leases
+	p.granted[g.Lease] = g.Server
+	return g, nil
+}
+
+func (p *fakePicker) Done(_ string, lease balance.LeaseID, o balance.Outcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done[lease] = append(p.done[lease], o)
+	p.tell()
+}
+
+func (p *fakePicker) Report(_ string, r balance.Report) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reports = append(p.reports, r)
+	p.tell()
+}
+
+func (p *fakePicker) tell() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *fakePicker) Snapshot(string) *balance.Snapshot { return p.snap }
+
+// results waits until every lease is done and returns their results in order of grant.
+func (p *fakePicker) results(t *testing.T) []balance.Result {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		p.mu.Lock()
+		changed, open := p.changed, len(p.granted)-len(p.done)
+		if open == 0 {
+			defer p.mu.Unlock()
+			var rs []balance.Result
+			for id := balance.LeaseID(1); id <= p.leases; id++ {
+				if len(p.done[id]) != 1 {
+					t.Fatalf("lease %v: done %d times (%v), want once", id, len(p.done[id]), p.done[id])
+				}
+				rs = append(rs, p.done[id][0].Result)
+			}
+			return rs
+		}
+		p.mu.Unlock()
+		select {
+		case <-changed:
+		case <-limit:
+			t.Fatalf("%d leases are still open", open)
+		}
+	}
+}
+
+func (p *fakePicker) wantResults(t *testing.T, want ...balance.Result) {
+	t.Helper()
+	if got := p.results(t); !slices.Equal(got, want) {
+		t.Errorf("leases ended as %v, want %v", got, want)
+	}
+}
+
+// among picks the first of these servers that is not excluded.
+func among(servers ...balance.Grant) func(context.Context, *balance.Request) (balance.Grant, error) {
+	return func(_ context.Context, req *balance.Request) (balance.Grant, error) {
+		for _, g := range servers {
+			if !slices.Contains(req.Exclude, g.Server) {
+				return g, nil
+			}
+		}
+		return balance.Grant{}, &balance.Refusal{Reason: balance.NoServer, RetryAfter: time.Second}
+	}
+}
+
+func granted(id balance.ServerID, server *httptest.Server) balance.Grant {
+	return balance.Grant{Server: id, Address: server.Listener.Addr().String()}
+}
+
+// server is a processing server for one test.
+func server(t *testing.T, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// dead is a server that takes no connections.
+func dead(t *testing.T, id balance.ServerID) balance.Grant {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	return balance.Grant{Server: id, Address: l.Addr().String()}
+}
+
+// running is an edge that serves until the test ends.
+type running struct {
+	*Edge
+	t       *testing.T
+	picker  *fakePicker
+	address string
+	client  *http.Client
+	stop    context.CancelFunc
+	stopped chan error
+}
+
+func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
+	t.Helper()
+	cfg := Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
+	if change != nil {
+		change(&cfg)
+	}
+	e, err := New(cfg, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	transport := &http.Transport{DisableCompression: true}
+	r := &running{Edge: e, t: t, picker: p, address: l.Addr().String(), stop: cancel, stopped: make(chan error, 1),
+		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	go func() { r.stopped <- e.Run(ctx, l); close(r.stopped) }()
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		cancel()
+		for err := range r.stopped {
+			if err != nil {
+				t.Errorf("run: %v", err)
+			}
+		}
+	})
+	return r
+}
+
+func (r *running) request(method, path, body string, headers ...string) *http.Request {
+	r.t.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	req, err := http.NewRequest(method, "http://"+r.address+path, reader)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Add(headers[i], headers[i+1])
+	}
+	return req
+}
+
+// do sends a request and returns the response with its body read.
+func (r *running) do(req *http.Request) (*http.Response, string) {
+	r.t.Helper()
+	res, err := r.client.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		r.t.Fatalf("%s %s: body: %v", req.Method, req.URL.Path, err)
+	}
+	return res, string(body)
+}
+
+// raw sends bytes and returns all that comes back until the edge closes.
+func (r *running) raw(request string) string {
+	r.t.Helper()
+	conn, err := net.Dial("tcp", r.address)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, request) // the edge may refuse before it has read all
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	answer, _ := io.ReadAll(conn) // a reset after the answer is as good as an end
+	return string(answer)
+}
+
+func wantStatus(t *testing.T, res *http.Response, body string, status int, reason string) {
+	t.Helper()
+	if res.StatusCode != status || !strings.Contains(body, fmt.Sprintf("%q:%q", "reason", reason)) || res.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("got %d %s %s, want a problem with status %d and reason %q", res.StatusCode, res.Header.Get("Content-Type"), body, status, reason)
+	}
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	_, _ = fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.RequestURI(), body)
+}

@@ -1,0 +1,253 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/orca"
+)
+
+// exchange is one client request on its way through the edge, whichever engine
+// carries its bytes: the shell around a Flight. The engine opens it, starts it, tells
+// it how each link went, and closes it in any case. Not safe for concurrent use.
+type exchange struct {
+	edge      *Edge
+	listener  *listener
+	route     *route // nil: none matches
+	head      head
+	id        string // of the request, for people
+	client    netip.Addr
+	flight    *flight.Flight // nil: not started
+	request   balance.Request
+	linked    bool          // the last grant counts as in flight
+	grant     balance.Grant // of the last link or redirect
+	began     balance.Instant
+	picking   time.Duration  // spent on asks
+	attempts  int            // links
+	result    balance.Result // of the last link
+	status    int            // what the client was told; zero: nothing
+	bytes     int64          // of the response's body
+	tunnelled atomic.Int64   // bytes that an upgraded connection's server has sent
+}
+
+// statusGone stands in logs and metrics where the client left before it was told anything.
+const statusGone = 499
+
+// open begins an exchange. A non-zero answer is what the client is to be told instead
+// of starting it.
+func (e *Edge) open(l *listener, h head) (*exchange, flight.Answer) {
+	x := &exchange{edge: e, listener: l, head: h, began: clock.Now(), id: requestID(first(h.header(headerRequestID))), client: l.client(&h)}
+	if x.route = l.routes.match(h.host, h.path); x.route != nil {
+		x.route.pool.inFlight.Inc()
+	}
+	switch {
+	case h.method == http.MethodConnect:
+		return x, flight.Answer{Status: http.StatusNotImplemented, Reason: reasonUnsupported}
+	case !strings.HasPrefix(h.target, "/"):
+		return x, flight.Answer{Status: http.StatusBadRequest, Reason: reasonTarget}
+	case x.route == nil:
+		return x, flight.Answer{Status: http.StatusNotFound, Reason: reasonNoRoute}
+	}
+	return x, flight.Answer{}
+}
+
+// start asks for a server. The step it returns, as that of failed, is to Link or ends
+// the exchange.
+func (x *exchange) start(ctx context.Context) flight.Step {
+	r, h := x.route, &x.head
+	link := r.Link
+	if h.upgrade {
+		link = balance.LinkRoute
+	}
+	x.request = balance.Request{Edge: x.edge.cfg.ID, Key: r.key.read(h, x.client), Client: x.client, Tenant: r.tenant.read(h, x.client),
+		Link: link, Method: h.method, Host: h.host, Path: h.path}
+	r.pool.arrived()
+	var step flight.Step
+	x.flight, step = flight.New(flight.Facts{Method: h.method, Link: link}, flight.Limits{})
+	return x.settle(ctx, step)
+}
+
+// settle takes the steps that need no bytes carried.
+func (x *exchange) settle(ctx context.Context, step flight.Step) flight.Step {
+	for {
+		if step.Done.Lease != 0 {
+			x.edge.picker.Done(x.route.Pool, step.Done.Lease, step.Done.Outcome)
+		}
+		if step.Done != (flight.Done{}) {
+			x.result = step.Done.Outcome.Result
+		}
+		switch step.Do {
+		case flight.Ask:
+			step = x.ask(ctx, step.Exclude)
+		case flight.Choose:
+			step = x.choose(step.Exclude)
+		case flight.Link:
+			x.grant, x.linked = step.Grant, true
+			x.attempts++
+			x.route.pool.hold(step.Grant.Server, 1)
+			return step
+		case flight.Redirect:
+			x.grant = step.Grant
+			return step
+		default:
+			return step
+		}
+	}
+}
+
+// askGrace is how much longer than the request's deadline an answer may take. A
+// master that is silent beyond it is taken for none.
+const askGrace = 250 * time.Millisecond
+
+func (x *exchange) ask(ctx context.Context, exclude []balance.ServerID) flight.Step {
+	p := x.route.pool
+	before := clock.Now()
+	x.request.Exclude, x.request.Deadline = exclude, before.Add(x.route.timeout)
+	limited, cancel := context.WithTimeout(ctx, x.route.timeout+askGrace)
+	grant, err := x.edge.picker.Pick(limited, p.name, &x.request)
+	cancel()
+	now := clock.Now()
+	x.picking += now.Sub(before)
+	p.pickTime.Observe(now.Sub(before).Seconds())
+	var refusal *balance.Refusal
+	switch {
+	case err == nil:
+		p.picks("granted")
+		return x.flight.Granted(now, grant)
+	case errors.As(err, &refusal):
+		p.picks(refusal.Reason.String())
+		return x.flight.Refused(refusal)
+	case ctx.Err() != nil:
+		p.picks("canceled")
+		return x.flight.Gone(now)
+	}
+	p.picks("no-master")
+	x.edge.cfg.Log.Debug("no master answers", "pool", p.name, "err", err)
+	return x.flight.NoMaster()
+}
+
+func (x *exchange) choose(exclude []balance.ServerID) flight.Step {
+	p := x.route.pool
+	var snap *balance.Snapshot
+	if x.edge.snapshots != nil {
+		snap = x.edge.snapshots.Snapshot(p.name)
+	}
+	server, reason := p.fallback(snap, exclude)
+	if reason != "" {
+		return x.flight.NoChoice(reason)
+	}
+	p.fallbacks.Inc()
+	return x.flight.Chosen(clock.Now(), server)
+}
+
+// failed says that the link came to nothing. With its context ended, the client has.
+func (x *exchange) failed(ctx context.Context, why flight.Failure, err error) flight.Step {
+	x.unlink()
+	if ctx.Err() != nil {
+		return x.gone()
+	}
+	p, now := x.route.pool, clock.Now()
+	x.edge.cfg.Log.Debug("link failed", "pool", p.name, "server", x.grant.Server, "lease", x.grant.Lease, "err", err)
+	step := x.flight.Failed(now, why, func() bool { return p.mayRetry(now) })
+	if step.Do == flight.Ask {
+		p.retries.Inc()
+	}
+	return x.settle(ctx, step)
+}
+
+// finished says that the link is over in good order.
+func (x *exchange) finished() {
+	x.unlink()
+	x.settle(context.Background(), x.flight.Finished(clock.Now(), x.status))
+}
+
+// gone says that the client has left, or cannot be served for a reason of its own.
+func (x *exchange) gone() flight.Step {
+	x.unlink()
+	return x.settle(context.Background(), x.flight.Gone(clock.Now()))
+}
+
+func (x *exchange) unlink() {
+	if x.linked {
+		x.linked = false
+		x.route.pool.hold(x.grant.Server, -1)
+	}
+}
+
+// reported passes on the load report among the headers or trailers of a response.
+func (x *exchange) reported(h http.Header) {
+	metrics, err := orca.Parse(h.Values)
+	if err != nil {
+		x.route.pool.badReports.Inc()
+		x.edge.cfg.Log.Debug("load report", "pool", x.route.Pool, "server", x.grant.Server, "err", err)
+	}
+	if len(metrics) > 0 {
+		x.edge.picker.Report(x.route.Pool, balance.Report{Server: x.grant.Server, Metrics: metrics})
+	}
+}
+
+// location is where a redirected client finds its server.
+func (x *exchange) location() string {
+	base := x.grant.Public
+	if base == "" {
+		base = "http://" + x.grant.Address
+	}
+	location := strings.TrimSuffix(base, "/") + x.head.target
+	if x.route.LeaseParam == "" || x.grant.Lease == 0 {
+		return location
+	}
+	mark := "?"
+	if strings.Contains(location, "?") {
+		mark = "&"
+	}
+	return location + mark + x.route.LeaseParam + "=" + x.grant.Lease.String()
+}
+
+// close ends the exchange however far it came, counts it and writes the access log.
+func (x *exchange) close() {
+	if x.flight != nil && !x.flight.Over() {
+		x.gone()
+	}
+	if x.status == 0 {
+		x.status = statusGone
+	}
+	took := clock.Now().Sub(x.began)
+	name := "" // of the pool
+	if x.route != nil {
+		name = x.route.Pool
+		x.route.pool.inFlight.Dec()
+		x.route.pool.duration.Observe(took.Seconds())
+	}
+	x.edge.metrics.request(name, x.status)
+	if log := x.edge.cfg.AccessLog; log != nil {
+		x.log(log, name, took)
+	}
+}
+
+func (x *exchange) log(log *slog.Logger, pool string, took time.Duration) {
+	lease, result := "", ""
+	if x.grant.Lease != 0 {
+		lease = x.grant.Lease.String()
+	}
+	if x.attempts > 0 {
+		result = x.result.String()
+	}
+	log.LogAttrs(context.Background(), slog.LevelInfo, "request",
+		slog.String("method", x.head.method), slog.String("host", x.head.host), slog.String("path", x.head.path),
+		slog.Int("status", x.status), slog.Int64("bytes", x.bytes+x.tunnelled.Load()),
+		slog.Float64("duration_ms", milliseconds(took)), slog.Float64("pick_ms", milliseconds(x.picking)),
+		slog.String("pool", pool), slog.String("server", string(x.grant.Server)), slog.String("lease", lease),
+		slog.String("edge", string(x.edge.cfg.ID)), slog.String("client", node(x.client)), slog.Int("attempts", x.attempts), slog.String("result", result),
+		slog.String("request", x.id))
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

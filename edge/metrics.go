@@ -1,0 +1,56 @@
+package edge
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the edge's own, in a registry of their own.
+type metrics struct {
+	registry   *prometheus.Registry
+	requests   *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	pickTime   *prometheus.HistogramVec
+	picks      *prometheus.CounterVec
+	retries    *prometheus.CounterVec
+	fallbacks  *prometheus.CounterVec
+	badReports *prometheus.CounterVec
+	inFlight   *prometheus.GaugeVec
+}
+
+func newMetrics(connected func() bool) *metrics {
+	byPool := []string{"pool"}
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_requests_total",
+			Help: "Requests answered, by pool (empty: no route) and status; 499: the client left first."}, []string{"pool", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_request_duration_seconds",
+			Help: "From a request's head to the end of its response.", Buckets: prometheus.ExponentialBuckets(.001, 2.5, 14)}, byPool),
+		pickTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_pick_duration_seconds",
+			Help: "From an ask to its answer, waiting in the master's queue included.", Buckets: prometheus.ExponentialBuckets(.000025, 3, 13)}, byPool),
+		picks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_picks_total",
+			Help: "Asks, by pool and result: granted, canceled, no-master, or a refusal's reason."}, []string{"pool", "result"}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_retries_total",
+			Help: "Requests tried at another server."}, byPool),
+		fallbacks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_fallbacks_total",
+			Help: "Servers chosen from the last snapshot because no master answered."}, byPool),
+		badReports: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_bad_reports_total",
+			Help: "Load reports in responses that made no sense, wholly or in part."}, byPool),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "evenkeel_edge_in_flight",
+			Help: "Requests taken and not yet answered in full."}, byPool),
+	}
+	m.registry.MustRegister(m.requests, m.duration, m.pickTime, m.picks, m.retries, m.fallbacks, m.badReports, m.inFlight,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_master_connected", Help: "1 while a master is connected."},
+			func() float64 {
+				if connected() {
+					return 1
+				}
+				return 0
+			}))
+	return m
+}
+
+func (m *metrics) request(pool string, status int) {
+	m.requests.WithLabelValues(pool, strconv.Itoa(status)).Inc()
+}

@@ -1,0 +1,165 @@
+package edge
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// head is what an engine tells of a request's head.
+type head struct {
+	method  string
+	target  string // path and query as the client wrote them
+	host    string // with its port, if one was given
+	path    string // decoded
+	query   string // as written
+	proto   string // 1.0 or 1.1
+	secure  bool   // came by TLS
+	upgrade bool   // asks for another protocol
+	peer    netip.Addr
+	header  func(name string) []string // all values of a header line, by its canonical name
+}
+
+// route is a Route made ready.
+type route struct {
+	Route
+	suffix      string // of the host, with its dot, if Host begins with *
+	pool        *pool
+	key, tenant source
+	timeout     time.Duration
+}
+
+// routes are in the order in which they are tried: the most specific host first, and
+// for one host the longest path.
+type routes []*route
+
+func newRoutes(list []Route, poolOf func(name string) *pool) (routes, error) {
+	rs := make(routes, 0, len(list))
+	for _, r := range list {
+		key, err := newSource(r.Key)
+		if err != nil {
+			return nil, err
+		}
+		tenant, err := newSource(r.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		r.Host = plainHost(r.Host)
+		ready := &route{Route: r, pool: poolOf(r.Pool), key: key, tenant: tenant, timeout: cmp.Or(r.Timeout, defaultRouteTimeout)}
+		if suffix, any := strings.CutPrefix(r.Host, "*"); any {
+			ready.suffix = suffix
+		}
+		rs = append(rs, ready)
+	}
+	slices.SortStableFunc(rs, func(a, b *route) int {
+		return cmp.Or(cmp.Compare(b.hostRank(), a.hostRank()), cmp.Compare(len(b.Path), len(a.Path)))
+	})
+	return rs, nil
+}
+
+// hostRank orders hosts: exact ones, then suffixes by their length, then any.
+func (r *route) hostRank() int {
+	switch {
+	case r.Host == "":
+		return -1
+	case r.suffix != "":
+		return len(r.suffix)
+	}
+	return 1 << 16
+}
+
+// match returns the route for a request, nil if there is none.
+func (rs routes) match(host, path string) *route {
+	host = plainHost(host)
+	for _, r := range rs {
+		if r.takesHost(host) && r.takesPath(path) {
+			return r
+		}
+	}
+	return nil
+}
+
+func (r *route) takesHost(host string) bool {
+	if r.suffix != "" {
+		return len(host) > len(r.suffix) && strings.HasSuffix(host, r.suffix)
+	}
+	return r.Host == "" || r.Host == host
+}
+
+// takesPath compares whole segments: /v1 takes /v1 and /v1/x, not /v10.
+func (r *route) takesPath(path string) bool {
+	rest, ok := strings.CutPrefix(path, r.Path)
+	return ok && (rest == "" || r.Path == "" || rest[0] == '/' || strings.HasSuffix(r.Path, "/"))
+}
+
+// plainHost takes the port and the root's dot away.
+func plainHost(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// source reads a key or a tenant from a request's head; nil reads none.
+type source func(h *head, client netip.Addr) string
+
+func newSource(spec string) (source, error) {
+	kind, name, named := strings.Cut(spec, ":")
+	switch {
+	case spec == "":
+		return nil, nil
+	case spec == "client":
+		return func(_ *head, client netip.Addr) string { return node(client) }, nil
+	case spec == "path":
+		return func(h *head, _ netip.Addr) string { return h.path }, nil
+	case named && name != "" && kind == "header":
+		return func(h *head, _ netip.Addr) string { return first(h.header(name)) }, nil
+	case named && name != "" && kind == "cookie":
+		return func(h *head, _ netip.Addr) string { return cookie(h.header("Cookie"), name) }, nil
+	case named && name != "" && kind == "query":
+		return func(h *head, _ netip.Addr) string { return parameter(h.query, name) }, nil
+	}
+	return nil, fmt.Errorf("%q, want header:NAME, cookie:NAME, query:NAME, client or path", spec)
+}
+
+func (s source) read(h *head, client netip.Addr) string {
+	if s == nil {
+		return ""
+	}
+	return s(h, client)
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+func cookie(lines []string, name string) string {
+	for _, line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			if k, v, _ := strings.Cut(strings.TrimSpace(pair), "="); k == name {
+				return v
+			}
+		}
+	}
+	return ""
+}
+
+func parameter(query, name string) string {
+	for pair := range strings.SplitSeq(query, "&") {
+		k, v, _ := strings.Cut(pair, "=")
+		if k, err := url.QueryUnescape(k); err != nil || k != name {
+			continue
+		}
+		if v, err := url.QueryUnescape(v); err == nil {
+			return v
+		}
+	}
+	return ""
+}
