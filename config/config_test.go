@@ -228,3 +228,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestSize(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want Size
+		ok   bool
+	}{
+		{"512", 512, true}, {"32KiB", 32768, true}, {"1.5KiB", 1536, true}, {"10 MB", 10_000_000, true}, {"1GiB", 1 << 30, true}, {"0", 0, true},
+		{"-1", 0, false}, {"1.5", 0, false}, {"KiB", 0, false}, {"NaN", 0, false}, {"1e300TiB", 0, false}, {"", 0, false}, {"5 apples", 0, false},
+	} {
+		var got Size
+		if err := got.UnmarshalText([]byte(c.text)); got != c.want || (err == nil) != c.ok {
+			t.Errorf("%q: got %d, %v; want %d, ok %v", c.text, got, err, c.want, c.ok)
+		}
+	}
+	for want, s := range map[string]Size{"32KiB": 32 << 10, "1000B": 1000, "0B": 0, "3GiB": 3 << 30} {
+		if s.String() != want {
+			t.Errorf("%d: got %s, want %s", int64(s), s, want)
+		}
+	}
+}

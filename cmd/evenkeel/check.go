@@ -1,0 +1,94 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/policy"
+)
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "say everything that is wrong with a file, or what it means",
+		Long: `Check reads a file as start and reload would and prints every problem with its line,
+its column and an excerpt; then its exit code is 1. Of a file without problems it
+prints what the roles would do with it.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("such as evenkeel check evenkeel.yaml", "check takes one file, got %d", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := readSettings(args[0])
+			if err != nil {
+				return err
+			}
+			printLine(cmd.OutOrStdout(), args[0]+" is fine\n"+strings.Join(s.summary(), "\n"))
+			return nil
+		},
+	}
+}
+
+// summary says what was understood, a line each.
+func (s *settings) summary() []string {
+	var lines []string
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf("  "+format, args...)) }
+	if m := s.Master; m != nil {
+		say("master: edges and agents at %s, admin at %s", cmp.Or(m.Listen, defaultWire), cmp.Or(m.Admin, defaultMasterAdmin))
+		if m.OpenPools {
+			say("        agents may open further pools")
+		}
+	}
+	for _, name := range s.poolNames() {
+		p := s.Pools[name]
+		say("pool %s: %s, %s", name, cmp.Or(p.Policy, policy.Default), p.members())
+	}
+	if e := s.Edge; e != nil {
+		say("edge: asks %s, admin at %s", strings.Join(e.masters(), ", "), cmp.Or(e.Admin, defaultEdgeAdmin))
+		for _, l := range e.Listeners {
+			for _, r := range l.Routes {
+				say("      %s %s%s -> pool %s (%s)", l.Listen, cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
+			}
+		}
+	}
+	if a := s.Agent; a != nil {
+		say("agent: server %s at %s in pool %s, reports to %s", a.spec().ID, a.Address, a.Pool, strings.Join(a.masters(), ", "))
+	}
+	if len(lines) == 0 {
+		say("it says nothing: no master, no pools, no edge, no agent")
+	}
+	return lines
+}
+
+func (p poolPart) members() string {
+	if len(p.Servers) == 0 {
+		return "servers join through agents"
+	}
+	var ids []string
+	for _, s := range p.Servers {
+		ids = append(ids, string(s.spec().ID))
+	}
+	shown := strings.Join(ids[:min(len(ids), 8)], ", ")
+	if len(ids) > 8 {
+		shown += ", …"
+	}
+	return fmt.Sprintf("%d %s: %s", len(ids), plural(len(ids), "server"), shown)
+}
+
+func (e *edgePart) masters() []string { return orMaster(e.Masters) }
+
+func (a *agentPart) masters() []string { return orMaster(a.Masters) }
+
+// orMaster returns the masters named, else the one of this machine.
+func orMaster(named []string) []string {
+	if len(named) > 0 {
+		return named
+	}
+	return []string{defaultWire}
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/client"
+)
+
+// edgeFlags are those of the edge command.
+type edgeFlags struct {
+	masters  []string
+	listen   string
+	routes   []string
+	pool     string
+	link     string
+	admin    string
+	id       string
+	config   string
+	insecure bool
+	access   accessFlag
+	logs     logFlags
+}
+
+func edgeCommand() *cobra.Command {
+	var f edgeFlags
+	cmd := &cobra.Command{
+		Use:   "edge --pool NAME | --route HOST/PATH=POOL | --config FILE",
+		Short: "take requests, ask a master, link clients with servers",
+		Long: `Edge takes HTTP requests, asks the master for a server for each, and routes it there
+or redirects the client. While no master answers it goes on with what it last knew.`,
+		Example: `  evenkeel edge --pool render --master 127.0.0.1:7400
+  evenkeel edge --route render.example/v1=render --route /=web --listen :80
+  evenkeel edge --pool downloads --link redirect
+  evenkeel edge --config evenkeel.yaml`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := f.settings(cmd)
+			if err != nil {
+				return err
+			}
+			return startEdge(cmd.Context(), s, &f, cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.masters, "master", nil, "a master, host:port or unix:/path; repeat for those to try next (default "+defaultWire+")")
+	flags.StringVar(&f.listen, "listen", defaultListen, "where clients connect, host:port")
+	flags.StringArrayVar(&f.routes, "route", nil, "which requests go to which pool, [host][/path]=pool; repeat for each")
+	flags.StringVar(&f.pool, "pool", "", "the pool that all other requests go to")
+	flags.StringVar(&f.link, "link", "route", "how clients reach servers: route, or redirect")
+	flags.StringVar(&f.admin, "admin", "", "where metrics and health are, host:port, or off (default "+defaultEdgeAdmin+")")
+	flags.StringVar(&f.id, "id", "", "what the edge is called to its master (default HOSTNAME-PORT)")
+	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
+	flags.BoolVar(&f.insecure, "insecure", false, "let the admin address be beyond loopback without TLS")
+	f.access.add(cmd)
+	f.logs.add(cmd)
+	return cmd
+}
+
+func (f *edgeFlags) settings(cmd *cobra.Command) (*settings, error) {
+	if f.config != "" {
+		if err := notBoth(cmd, "listen", "route", "pool", "link"); err != nil {
+			return nil, err
+		}
+		s, err := readEdge(f.config)
+		if err == nil && f.id != "" {
+			s.Edge.ID = f.id
+		}
+		if err == nil && len(f.masters) > 0 {
+			s.Edge.Masters = f.masters
+		}
+		return s, err
+	}
+	var link linkWord
+	if err := link.UnmarshalText([]byte(f.link)); err != nil {
+		return nil, usagef("a redirected client talks to the server's public address itself", "--link %q: %w", f.link, err)
+	}
+	routes, err := f.routeParts(link)
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{Edge: &edgePart{ID: f.id, Masters: f.masters, Listeners: []listenerPart{{Listen: f.listen, Routes: routes}}}}
+	return s, s.problems()
+}
+
+func (f *edgeFlags) routeParts(link linkWord) ([]routePart, error) {
+	var routes []routePart
+	for _, flag := range f.routes {
+		r, err := parseRoute(flag)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		r.Link = link
+		routes = append(routes, r)
+	}
+	if f.pool != "" {
+		routes = append(routes, routePart{Pool: f.pool, Link: link})
+	}
+	if len(routes) == 0 {
+		return nil, usagef("such as evenkeel edge --pool web --master "+defaultWire, "edge needs a --pool, a --route or a --config")
+	}
+	return routes, nil
+}
+
+// readEdge reads a file that has what an edge needs.
+func readEdge(path string) (*settings, error) {
+	s, err := readSettings(path)
+	if err == nil && s.Edge == nil {
+		err = lacks(path, "edge", "edge: { masters: ["+defaultWire+"], listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
+	}
+	return s, err
+}
+
+func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer) error {
+	log, err := f.logs.logger(stderr)
+	if err != nil {
+		return err
+	}
+	access, err := f.access.logger(log)
+	if err != nil {
+		return err
+	}
+	ec := s.edgeConfig()
+	c, err := client.New(client.Config{Masters: s.Edge.masters(), ID: ec.ID, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version()})
+	if err != nil {
+		return err
+	}
+	front, err := newEdges(ctx, ec, c, log, access)
+	if err != nil {
+		return err
+	}
+	admin, err := chooseAdmin(f.admin, s.Edge.Admin, defaultEdgeAdmin).listen(ctx, f.insecure, log)
+	if err != nil {
+		front.closeSockets()
+		return err
+	}
+	p := &process{log: log, tell: teller(stderr), draining: front.inFlight, parts: []part{{"edge", front.run}}}
+	if admin != nil {
+		p.parts = append(p.parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, admin, front, log) }})
+	}
+	p.parts = append(p.parts, part{"client", c.Run})
+	if f.config != "" {
+		p.reload = func() error { return reloadEdge(ctx, f, s.Edge, front) }
+	}
+	log.Info("serving", "role", "edge", "listen", front.addresses(ec), "admin", address(admin), "edge", ec.ID, "masters", s.Edge.masters())
+	return p.serve(ctx)
+}
+
+// reloadEdge takes up listeners, routes and times. The connection to the master was
+// opened with an id and the pools to watch, so those stay until a restart.
+func reloadEdge(ctx context.Context, f *edgeFlags, old *edgePart, front *edges) error {
+	s, err := readEdge(f.config)
+	if err != nil {
+		return err
+	}
+	s.Edge.ID = cmp.Or(f.id, s.Edge.ID)
+	if len(f.masters) > 0 {
+		s.Edge.Masters = f.masters
+	}
+	if s.Edge.ID != old.ID || !slices.Equal(s.Edge.masters(), old.masters()) || !slices.Equal(s.Edge.pools(), old.pools()) {
+		return errors.New("the edge's id, its masters or the pools that it routes to have changed: restart it to take that up")
+	}
+	return front.reload(ctx, s.edgeConfig())
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/config"
+)
+
+// settings is a file, or what flags say in its stead. A part that is nil was not
+// given. Zero values stand for the defaults of the rooms that take them; docs/config.md
+// says what they are.
+type settings struct {
+	Master *masterPart         `yaml:"master" also:"masters controller"`
+	Pools  map[string]poolPart `yaml:"pools" also:"clusters upstreams backends services"`
+	Edge   *edgePart           `yaml:"edge" also:"edges proxy frontend frontends listeners"`
+	Agent  *agentPart          `yaml:"agent" also:"agents"`
+}
+
+type masterPart struct {
+	ID        string `yaml:"id" also:"name"`
+	Listen    string `yaml:"listen" also:"bind address"`
+	Admin     string `yaml:"admin" also:"api"`
+	OpenPools bool   `yaml:"open_pools"`
+}
+
+type poolPart struct {
+	Policy        string        `yaml:"policy" also:"algorithm balance strategy lb method"`
+	Dispatch      bool          `yaml:"dispatch"`
+	DispatchLimit time.Duration `yaml:"dispatch_limit" also:"dispatchtimeout"`
+	LeaseTime     time.Duration `yaml:"lease_time" also:"ttl leasettl"`
+	Grace         time.Duration `yaml:"grace"`
+	Servers       []serverPart  `yaml:"servers" also:"upstreams backends endpoints nodes targets"`
+}
+
+type serverPart struct {
+	ID       string            `yaml:"id" also:"name"`
+	Address  string            `yaml:"address" also:"host url addr endpoint"`
+	Public   string            `yaml:"public"`
+	Slots    float64           `yaml:"slots" also:"maxconn concurrency capacity"`
+	Speed    float64           `yaml:"speed" also:"weight"`
+	Labels   map[string]string `yaml:"labels" also:"tags"`
+	Location string            `yaml:"location" also:"zone region"`
+}
+
+type edgePart struct {
+	ID              string         `yaml:"id" also:"name"`
+	Masters         []string       `yaml:"masters" also:"controllers"`
+	Admin           string         `yaml:"admin" also:"metrics"`
+	Listeners       []listenerPart `yaml:"listeners" also:"frontends listen bind"`
+	ConnectTimeout  time.Duration  `yaml:"connect_timeout"`
+	ResponseTimeout time.Duration  `yaml:"response_timeout" also:"readtimeout"`
+	DrainTime       time.Duration  `yaml:"drain_time" also:"draintimeout shutdowntimeout gracetime"`
+}
+
+type listenerPart struct {
+	Listen         string         `yaml:"listen" also:"bind address port"`
+	Routes         []routePart    `yaml:"routes" also:"rules locations"`
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	HeaderLimit    config.Size    `yaml:"header_limit" also:"maxheaderbytes"`
+	HeaderCount    int            `yaml:"header_count"`
+	HeaderTimeout  time.Duration  `yaml:"header_timeout" also:"readheadertimeout"`
+	IdleTimeout    time.Duration  `yaml:"idle_timeout" also:"keepalivetimeout keepalive"`
+	BodyLimit      config.Size    `yaml:"body_limit" also:"maxbodysize clientmaxbodysize"`
+}
+
+type routePart struct {
+	Host       string        `yaml:"host" also:"hostname servername domain"`
+	Path       string        `yaml:"path" also:"prefix pathprefix location"`
+	Pool       string        `yaml:"pool" also:"cluster backend upstream service"`
+	Link       linkWord      `yaml:"link"`
+	LeaseParam string        `yaml:"lease_param"`
+	Key        string        `yaml:"key" also:"hash"`
+	Tenant     string        `yaml:"tenant"`
+	Timeout    time.Duration `yaml:"timeout"`
+}
+
+type agentPart struct {
+	Masters    []string          `yaml:"masters" also:"controllers"`
+	Pool       string            `yaml:"pool" also:"cluster"`
+	ID         string            `yaml:"id" also:"name server"`
+	Address    string            `yaml:"address" also:"host url addr"`
+	Public     string            `yaml:"public"`
+	Slots      float64           `yaml:"slots" also:"concurrency capacity"`
+	Speed      float64           `yaml:"speed" also:"weight"`
+	Labels     map[string]string `yaml:"labels" also:"tags"`
+	Location   string            `yaml:"location" also:"zone region"`
+	Hook       string            `yaml:"hook" also:"dispatchhook webhook"`
+	Sample     *bool             `yaml:"sample"`
+	Interval   time.Duration     `yaml:"interval" also:"period"`
+	Prometheus prometheusPart    `yaml:"prometheus" also:"scrape"`
+	ORCA       orcaPart          `yaml:"orca"`
+	Admin      string            `yaml:"admin" also:"api metrics listen"`
+}
+
+type prometheusPart struct {
+	URL      string        `yaml:"url"`
+	Interval time.Duration `yaml:"interval"`
+	Metrics  []seriesPart  `yaml:"metrics" also:"series"`
+}
+
+type seriesPart struct {
+	Name     string  `yaml:"name"`
+	Selector string  `yaml:"selector" also:"query"`
+	Scale    float64 `yaml:"scale" also:"factor"`
+}
+
+type orcaPart struct {
+	URL      string        `yaml:"url"`
+	Interval time.Duration `yaml:"interval"`
+}
+
+// readSettings reads a file and everything that is wrong with it, as a *config.Error.
+// Starting, reloading and checking all come here.
+func readSettings(path string) (*settings, error) {
+	src, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, hinted(fmt.Errorf("there is no file %s", path), "evenkeel run --server http://HOST:PORT needs none; examples/ has some to start from")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, hinted(fmt.Errorf("%s may not be read by this user", path), "chmod a+r "+path+", or start as its owner")
+	case err != nil:
+		return nil, hinted(err, "want the path of a YAML file")
+	}
+	f := config.Parse(path, src)
+	s := &settings{}
+	f.Decode(s)
+	s.validate(f.Bad)
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// lacks is the error of a file without the part that a role reads.
+func lacks(path, part, example string) error {
+	return hinted(fmt.Errorf("%s has no part %q, so there is nothing for this role to do", path, part), "such as\n         "+example)
+}

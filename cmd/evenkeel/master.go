@@ -1,0 +1,151 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/policy"
+)
+
+// masterFlags are those of the master command.
+type masterFlags struct {
+	listen    string
+	admin     string
+	id        string
+	pools     []string
+	servers   []string
+	openPools bool
+	config    string
+	insecure  bool
+	logs      logFlags
+}
+
+func masterCommand() *cobra.Command {
+	var f masterFlags
+	cmd := &cobra.Command{
+		Use:   "master --pool NAME | --config FILE",
+		Short: "know every server's load and choose for all edges",
+		Long: `Master tells edges, for each request, which server shall do it. Servers are named
+by flags or the file, or join through agents.`,
+		Example: `  evenkeel master --pool render --pool web=round-robin
+  evenkeel master --pool render --server http://10.0.0.5:8000,pool=render
+  evenkeel master --config evenkeel.yaml`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := f.settings(cmd)
+			if err != nil {
+				return err
+			}
+			return startMaster(cmd.Context(), s, &f, cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", "", "where edges and agents connect, host:port or unix:/path (default "+defaultWire+")")
+	flags.StringVar(&f.admin, "admin", "", "where the HTTP API and metrics are, host:port, or off (default "+defaultMasterAdmin+")")
+	flags.StringVar(&f.id, "id", "", "what the master is called in logs and to edges")
+	flags.StringArrayVar(&f.pools, "pool", nil, "a pool, NAME[=policy]; repeat for each. Policies: "+policyNames())
+	flags.StringArrayVar(&f.servers, "server", nil, "a server, http://host:port[,pool=NAME][,key=value…]; repeat for each")
+	flags.BoolVar(&f.openPools, "open-pools", false, "let agents open pools that are not named here")
+	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
+	flags.BoolVar(&f.insecure, "insecure", false, "listen beyond loopback without TLS")
+	f.logs.add(cmd)
+	return cmd
+}
+
+func (f *masterFlags) settings(cmd *cobra.Command) (*settings, error) {
+	if f.config != "" {
+		if err := notBoth(cmd, "id", "pool", "server", "open-pools"); err != nil {
+			return nil, err
+		}
+		return readMaster(f.config)
+	}
+	s := &settings{Master: &masterPart{ID: f.id, OpenPools: f.openPools}, Pools: make(map[string]poolPart)}
+	var names []string
+	for _, flag := range f.pools {
+		name, how, _ := strings.Cut(flag, "=")
+		if slices.Contains(names, name) {
+			return nil, usagef("name each pool once", "--pool %s stands twice", name)
+		}
+		names = append(names, name)
+		s.Pools[name] = poolPart{Policy: how}
+	}
+	if err := f.addServers(s, names); err != nil {
+		return nil, err
+	}
+	if len(s.Pools) == 0 && !f.openPools {
+		return nil, usagef("such as evenkeel master --pool web; --open-pools lets agents name them", "master needs a --pool, a --server or a --config")
+	}
+	return s, s.problems()
+}
+
+// addServers puts the --server flags into their pools: the one they name, or the only one there is.
+func (f *masterFlags) addServers(s *settings, names []string) error {
+	for _, flag := range f.servers {
+		name, server, err := parseServer(flag)
+		if err != nil {
+			return usagef("such as --server http://127.0.0.1:8000,pool=web,slots=8", "%w", err)
+		}
+		if name == "" && len(names) > 1 {
+			return usagef("append ,pool="+names[0], "--server %q: which of the pools %s?", flag, strings.Join(names, ", "))
+		}
+		if name == "" {
+			name = cmp.Or(append(names, "default")[0])
+		}
+		pool := s.Pools[name]
+		pool.Servers = append(pool.Servers, server)
+		s.Pools[name] = pool
+	}
+	return nil
+}
+
+// readMaster reads a file that has what a master needs.
+func readMaster(path string) (*settings, error) {
+	s, err := readSettings(path)
+	if err == nil && s.Master == nil && len(s.Pools) == 0 {
+		err = lacks(path, "master", "master: { listen: "+defaultWire+" }")
+	}
+	return s, err
+}
+
+func startMaster(ctx context.Context, s *settings, f *masterFlags, stderr io.Writer) error {
+	log, err := f.logs.logger(stderr)
+	if err != nil {
+		return err
+	}
+	mp := cmp.Or(s.Master, &masterPart{})
+	at := insideAddresses{wire: cmp.Or(f.listen, mp.Listen, defaultWire), admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), insecure: f.insecure}
+	inside, err := openInside(ctx, at, log)
+	if err != nil {
+		return err
+	}
+	m, err := newMaster(s, inside, log)
+	if err != nil {
+		inside.close()
+		return err
+	}
+	p := &process{log: log, tell: teller(stderr), parts: masterParts(m, inside, m.Handler(), log)}
+	if f.config != "" {
+		p.reload = func() error {
+			s, err := readMaster(f.config)
+			if err != nil {
+				return err
+			}
+			return m.Reload(s.masterConfig())
+		}
+	}
+	log.Info("serving", "role", "master", "listen", address(inside.wire), "admin", address(inside.admin), "pools", s.poolNames())
+	return p.serve(ctx)
+}
+
+func policyNames() string {
+	var names []string
+	for _, row := range policy.Table {
+		names = append(names, row.Name)
+	}
+	return strings.Join(names, ", ")
+}

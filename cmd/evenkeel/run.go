@@ -1,0 +1,209 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/master"
+)
+
+// runFlags are those of the run command.
+type runFlags struct {
+	listen   string
+	servers  []string
+	pool     string
+	policy   string
+	admin    string
+	config   string
+	insecure bool
+	access   accessFlag
+	logs     logFlags
+}
+
+func runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run --server http://HOST:PORT [--server …] | --config FILE",
+		Short: "balance between servers: master and edge in one process",
+		Long: `Run takes HTTP requests and gives each to the server that will finish it first. It
+needs no file and no agent. A --server is http://host:port, followed if need be by
+what is known of it: ,slots=8 (requests it works on at once) ,speed=2 (of one slot,
+relative to the others) ,id=NAME ,public=URL ,location=WORD.
+
+Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
+		Example: `  evenkeel run --server http://127.0.0.1:8000 --server http://127.0.0.1:8001,slots=8,speed=2
+  evenkeel run --listen 127.0.0.1:8080 --policy two-choices --server http://10.0.0.5
+  evenkeel run --config evenkeel.yaml`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := f.settings(cmd)
+			if err != nil {
+				return err
+			}
+			return startRun(cmd.Context(), s, &f, cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", defaultListen, "where clients connect, host:port")
+	flags.StringArrayVar(&f.servers, "server", nil, "a server, http://host:port[,key=value…]; repeat for each")
+	flags.StringVar(&f.pool, "pool", "default", "name of the pool")
+	flags.StringVar(&f.policy, "policy", "", "how to choose: "+policyNames())
+	flags.StringVar(&f.admin, "admin", "", "where the HTTP API and metrics are, host:port, or off (default "+defaultMasterAdmin+")")
+	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
+	flags.BoolVar(&f.insecure, "insecure", false, "let admin and agents' addresses be beyond loopback without TLS")
+	f.access.add(cmd)
+	f.logs.add(cmd)
+	return cmd
+}
+
+// settings reads the file, or makes of the flags what a file would say.
+func (f *runFlags) settings(cmd *cobra.Command) (*settings, error) {
+	if f.config != "" {
+		if err := notBoth(cmd, "listen", "server", "pool", "policy"); err != nil {
+			return nil, err
+		}
+		return readRun(f.config)
+	}
+	if len(f.servers) == 0 {
+		return nil, usagef("such as evenkeel run --server http://127.0.0.1:8000 --server http://127.0.0.1:8001", "run needs a --server or a --config")
+	}
+	pool := poolPart{Policy: f.policy}
+	for _, flag := range f.servers {
+		name, server, err := parseServer(flag)
+		if err != nil {
+			return nil, usagef("such as --server http://127.0.0.1:8000,slots=8", "%w", err)
+		}
+		if name != "" && name != f.pool {
+			return nil, usagef("evenkeel run --config FILE serves several pools", "--server %q: run has one pool, %s, without a file", flag, f.pool)
+		}
+		pool.Servers = append(pool.Servers, server)
+	}
+	s := &settings{
+		Pools: map[string]poolPart{f.pool: pool},
+		Edge:  &edgePart{Listeners: []listenerPart{{Listen: f.listen, Routes: []routePart{{Pool: f.pool}}}}},
+	}
+	return s, s.problems()
+}
+
+// readRun reads a file that has what run needs.
+func readRun(path string) (*settings, error) {
+	s, err := readSettings(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.Edge == nil:
+		return nil, lacks(path, "edge", "edge: { listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
+	case len(s.Pools) == 0 && (s.Master == nil || !s.Master.OpenPools):
+		return nil, lacks(path, "pools", "pools: { web: { servers: [{ address: 127.0.0.1:8000 }] } }")
+	}
+	return s, nil
+}
+
+// startRun joins a master and an edge in this process and serves.
+func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) error {
+	log, err := f.logs.logger(stderr)
+	if err != nil {
+		return err
+	}
+	access, err := f.access.logger(log)
+	if err != nil {
+		return err
+	}
+	mp := cmp.Or(s.Master, &masterPart{})
+	inside, err := openInside(ctx, insideAddresses{wire: mp.Listen, admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), insecure: f.insecure}, log)
+	if err != nil {
+		return err
+	}
+	m, err := newMaster(s, inside, log)
+	if err != nil {
+		inside.close()
+		return err
+	}
+	ec := s.edgeConfig()
+	front, err := newEdges(ctx, ec, m.Edge(ec.ID), log, access)
+	if err != nil {
+		inside.close()
+		return err
+	}
+	p := &process{log: log, tell: teller(stderr), draining: front.inFlight}
+	p.parts = append([]part{{"edge", front.run}}, masterParts(m, inside, runHandler(m, front), log)...)
+	if f.config != "" {
+		p.reload = func() error { return reloadRun(ctx, f.config, ec.ID, m, front) }
+	}
+	attrs := []any{"role", "run", "listen", front.addresses(ec), "admin", address(inside.admin), "pools", s.poolNames()}
+	if inside.wire != nil {
+		attrs = append(attrs, "wire", address(inside.wire))
+	}
+	log.Info("serving", attrs...)
+	return p.serve(ctx)
+}
+
+func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *edges) error {
+	s, err := readRun(path)
+	if err != nil {
+		return err
+	}
+	ec := s.edgeConfig()
+	ec.ID = id // the leases are in its name
+	if err := front.reload(ctx, ec); err != nil {
+		return err
+	}
+	return m.Reload(s.masterConfig())
+}
+
+// runHandler serves the master's API, and the edge's metrics and health under /edge.
+func runHandler(m *master.Master, front http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", m.Handler())
+	mux.Handle("/edge/", http.StripPrefix("/edge", front))
+	return mux
+}
+
+func newMaster(s *settings, l insideListeners, log *slog.Logger) (*master.Master, error) {
+	mc := s.masterConfig()
+	mc.Log, mc.Admin = log, address(l.admin)
+	return master.New(mc)
+}
+
+// insideAddresses are where our own components and operators connect.
+type insideAddresses struct {
+	wire     string // empty: nowhere
+	admin    adminAddress
+	insecure bool
+}
+
+type insideListeners struct{ wire, admin net.Listener } // nil: none
+
+// close gives up listeners of a start that failed half way.
+func (l insideListeners) close() { closeAll([]net.Listener{l.wire, l.admin}) }
+
+func openInside(ctx context.Context, at insideAddresses, log *slog.Logger) (l insideListeners, err error) {
+	if at.wire != "" {
+		if l.wire, err = listenInside(ctx, at.wire, at.insecure); err != nil {
+			return l, err
+		}
+	}
+	if l.admin, err = at.admin.listen(ctx, at.insecure, log); err != nil {
+		l.close()
+	}
+	return l, err
+}
+
+// masterParts are what runs of a master: its listeners stop before its timers.
+func masterParts(m *master.Master, l insideListeners, admin http.Handler, log *slog.Logger) []part {
+	var parts []part
+	if l.wire != nil {
+		parts = append(parts, part{"master", func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
+	}
+	if l.admin != nil {
+		parts = append(parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, l.admin, admin, log) }})
+	}
+	return append(parts, part{"master", m.Run})
+}

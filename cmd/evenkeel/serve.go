@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/evenkeel-lb/evenkeel/config"
+)
+
+// part is something that runs until its context ends.
+type part struct {
+	name string
+	run  func(context.Context) error
+}
+
+// process is a role at work.
+type process struct {
+	log      *slog.Logger
+	tell     func(line string) // what the person who presses Ctrl-C should read
+	parts    []part            // in the order in which they stop, each when the one before has ended
+	draining func() int        // requests still open; nil: the role has none
+	reload   func() error      // reads the file anew; nil: there is no file
+}
+
+// errHurried ends a process that was told twice to stop.
+var errHurried = errors.New("told twice to stop")
+
+// serve runs all parts until ctx ends, a signal says stop, or a part fails; then it
+// stops them in order. A second signal makes it return at once.
+func (p *process) serve(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	ended := make(chan error, 1)
+	go func() { ended <- runParts(ctx, p.parts) }()
+	for {
+		select {
+		case err := <-ended:
+			if err == nil {
+				p.log.Info("stopped")
+			}
+			return err
+		case s := <-signals:
+			switch {
+			case s == syscall.SIGHUP:
+				p.reloadOnce()
+			case ctx.Err() != nil:
+				return p.hurried()
+			default:
+				p.announceDrain()
+				stop()
+			}
+		}
+	}
+}
+
+func (p *process) announceDrain() {
+	if p.draining == nil {
+		return
+	}
+	n := p.draining()
+	p.log.Info("draining", "requests", n)
+	if n > 0 {
+		p.tell(fmt.Sprintf("draining %d %s, again to stop now", n, plural(n, "request")))
+	}
+}
+
+func (p *process) hurried() error {
+	if p.draining == nil {
+		return errHurried
+	}
+	n := p.draining()
+	return fmt.Errorf("%w: %d %s cut off", errHurried, n, plural(n, "request"))
+}
+
+func (p *process) reloadOnce() {
+	if p.reload == nil {
+		p.log.Warn("nothing to reload: this process was started without a file")
+		return
+	}
+	if err := p.reload(); err != nil {
+		logReload(p.log, err)
+		return
+	}
+	p.log.Info("reloaded")
+}
+
+// logReload logs a file that cannot be taken: one record for each problem, so that its
+// position can be read in JSON too.
+func logReload(log *slog.Logger, err error) {
+	bad, ok := errors.AsType[*config.Error](err)
+	if !ok {
+		log.Error("reload failed; the old settings stay", "err", err)
+		return
+	}
+	for _, p := range bad.Problems {
+		log.Error("problem in the file", "at", fmt.Sprintf("%s:%d:%d", bad.Name, p.Line, p.Column), "in", p.Where, "err", p.Text)
+	}
+	log.Error("reload failed; the old settings stay", "err", fmt.Sprintf("%s has %d problems", bad.Name, len(bad.Problems)+bad.More))
+}
+
+// runParts runs all parts at once. When ctx ends, or a part ends, it stops them one
+// after another, waits for each, and returns their errors joined.
+func runParts(ctx context.Context, parts []part) error {
+	var errs []error
+	early := make(chan struct{}, len(parts))
+	results := make([]chan error, len(parts))
+	stops := make([]context.CancelFunc, len(parts))
+	for i, p := range parts {
+		own, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		stops[i], results[i] = stop, make(chan error, 1)
+		go func() {
+			results[i] <- p.run(own)
+			early <- struct{}{}
+		}()
+	}
+	select {
+	case <-ctx.Done():
+	case <-early:
+	}
+	for i, p := range parts {
+		stops[i]()
+		if err := <-results[i]; err != nil && !errors.Is(err, context.Canceled) {
+			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// closeAll gives up listeners of a start that failed half way.
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		if l != nil {
+			_ = l.Close() // nothing was taken from it
+		}
+	}
+}
+
+// addresses joins the addresses of listeners for a log.
+func addresses(listeners []net.Listener) string {
+	var all []string
+	for _, l := range listeners {
+		all = append(all, address(l))
+	}
+	return strings.Join(all, ",")
+}
+
+// address returns where a listener listens, as it would be dialled; off for none.
+func address(l net.Listener) string {
+	switch {
+	case l == nil:
+		return off
+	case l.Addr().Network() == "unix":
+		return "unix:" + l.Addr().String()
+	}
+	return l.Addr().String()
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Size is a number of bytes, written as 512, 32KiB, 10MB or 1GiB. It is never negative.
+type Size int64
+
+// units are looked for in this order, for each ends as another does.
+var units = []struct {
+	name  string
+	bytes float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1},
+}
+
+// UnmarshalText reads what a person wrote.
+func (s *Size) UnmarshalText(text []byte) error {
+	number, bytes := string(text), 1.
+	for _, u := range units {
+		if rest, ok := strings.CutSuffix(number, u.name); ok {
+			number, bytes = strings.TrimSpace(rest), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	total := n * bytes
+	if err != nil || !(total >= 0 && total <= 1<<62) || total != math.Trunc(total) {
+		return fmt.Errorf("want a number of bytes, such as 512, 32KiB or 10MB")
+	}
+	*s = Size(total)
+	return nil
+}
+
+// String returns the size in the largest binary unit that divides it.
+func (s Size) String() string {
+	for _, u := range []int{3, 2, 1, 0} {
+		if whole := int64(units[u].bytes); s != 0 && int64(s)%whole == 0 {
+			return strconv.FormatInt(int64(s)/whole, 10) + units[u].name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10) + "B"
+}
