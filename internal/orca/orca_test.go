@@ -72,6 +72,7 @@ func TestParse(t *testing.T) {
 		{"text negative", Header, "TEXT cpu_utilization=-1,eps=2", []m{{"eps", 2}}, `"cpu_utilization" is -1`},
 		{"text twice", Header, "TEXT eps=2,eps=3", []m{{"eps", 2}}, "twice"},
 		{"text empty map key", Header, "TEXT named_metrics.=2,eps=3", []m{{"eps", 3}}, `"named_metrics."`},
+		{"text not in UTF-8", Header, "TEXT named_metrics.\xff=2,eps=3", []m{{"eps", 3}}, "not a key"},
 		{"text long key", Header, "TEXT named_metrics." + long + "=2,eps=3", []m{{"eps", 3}}, "key of"},
 		{"text empty", Header, "TEXT", nil, ""},
 		{"json", Header, `JSON {"cpu_utilization":0.7,"rpsFractional":1000,"named_metrics":{"foo":123},"utilization":{"a":0.25}}`,

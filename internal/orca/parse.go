@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
@@ -74,7 +75,7 @@ func (r *report) one(header string, values []string, read func(string)) {
 // add takes one figure, unless its key or value cannot be.
 func (r *report) add(name string, v float64) {
 	switch {
-	case !known(name):
+	case !known(name) || !utf8.ValidString(name):
 		r.bad("%s is not a key of a load report", quote(name))
 	case len(name) > balance.MaxMetricName:
 		r.bad("key of %d bytes, at most %d", len(name), balance.MaxMetricName)

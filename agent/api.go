@@ -1,0 +1,214 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/orca"
+)
+
+// Handler returns the agent's API for the application next door:
+//
+//	POST /v1/report            its load: JSON {"in_flight": 3, "metrics": {"name": 1.5}}, or ORCA as text/plain
+//	POST /v1/leases/{id}/done  a lease is over: nothing, or JSON {"result": "ok", "duration_ms": 12}
+//	GET  /metrics              Prometheus
+//	GET  /healthz, /readyz     the agent lives; it is connected to a master
+//
+// Errors are RFC 9457 problems. Whoever reaches it can speak for the server, so it
+// belongs on a loopback address.
+func (a *Agent) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/report", answer(a.takeReport))
+	mux.HandleFunc("POST /v1/leases/{id}/done", answer(a.takeDone))
+	mux.Handle("GET /metrics", a.metrics.handler())
+	mux.HandleFunc("GET /healthz", answer(func(*http.Request) error { return nil }))
+	mux.HandleFunc("GET /readyz", answer(func(*http.Request) error {
+		if !a.sender.Connected() {
+			return problem{Status: http.StatusServiceUnavailable, Detail: "not connected to any master"}
+		}
+		return nil
+	}))
+	mux.HandleFunc("/", noSuchPath(mux))
+	return mux
+}
+
+// problem is an answer of RFC 9457, and the error that becomes one.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+}
+
+func (p problem) Error() string { return p.Detail }
+
+func (p problem) write(w http.ResponseWriter) {
+	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	json.NewEncoder(w).Encode(p) // the connection may be gone; nobody is left to be told
+}
+
+// answer makes 204 of no error, the problem of one, and 400 of any other.
+func answer(handle func(*http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := handle(r)
+		p := problem{Status: http.StatusBadRequest}
+		switch {
+		case err == nil:
+			w.WriteHeader(http.StatusNoContent)
+			return
+		case !errors.As(err, &p):
+			p.Detail = err.Error()
+		}
+		p.write(w)
+	}
+}
+
+// noSuchPath answers what no route takes, telling a wrong method from a wrong path.
+func noSuchPath(mux *http.ServeMux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			other := r.Clone(r.Context())
+			other.Method = method
+			if _, pattern := mux.Handler(other); pattern != "/" {
+				w.Header().Set("Allow", method)
+				problem{Status: http.StatusMethodNotAllowed, Detail: fmt.Sprintf("%s takes %s", r.URL.Path, method)}.write(w)
+				return
+			}
+		}
+		problem{Status: http.StatusNotFound, Detail: fmt.Sprintf("no %s here; see POST /v1/report, POST /v1/leases/{id}/done, GET /metrics", r.URL.Path)}.write(w)
+	}
+}
+
+// mostBody bounds what the application may send at once, in bytes.
+const mostBody = 64 << 10
+
+func readBody(r *http.Request) ([]byte, error) {
+	said, err := io.ReadAll(io.LimitReader(r.Body, mostBody+1))
+	if err != nil {
+		return nil, fmt.Errorf("body: %w", err)
+	}
+	if len(said) > mostBody {
+		return nil, problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("body: more than %d bytes", mostBody)}
+	}
+	return said, nil
+}
+
+func (a *Agent) takeReport(r *http.Request) error {
+	said, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	var metrics []balance.Metric
+	switch media {
+	case "text/plain":
+		metrics, err = orcaReport(string(said))
+	case "application/json", "application/x-www-form-urlencoded", "": // the second is what curl -d says of anything
+		metrics, err = jsonReport(said)
+	default:
+		return problem{Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("content type %s: want application/json or text/plain", media)}
+	}
+	if err != nil {
+		return err
+	}
+	if dropped := a.put(clock.Now(), true, metrics); len(dropped) > 0 {
+		return problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("dropped %s, kept the rest: want numbers from 0 to 1e15, at most %d metrics", strings.Join(dropped, ", "), balance.MaxMetrics)}
+	}
+	return nil
+}
+
+func jsonReport(said []byte) ([]balance.Metric, error) {
+	var report struct {
+		InFlight *float64           `json:"in_flight"`
+		Metrics  map[string]float64 `json:"metrics"`
+	}
+	if err := strictly(said, &report); err != nil {
+		return nil, err
+	}
+	var metrics []balance.Metric
+	if report.InFlight != nil {
+		metrics = append(metrics, balance.Metric{Name: balance.InFlight, Value: *report.InFlight})
+	}
+	for short, v := range report.Metrics {
+		name := canonical(short)
+		if short == "" || len(name) > balance.MaxMetricName {
+			return nil, fmt.Errorf("metrics: name of %d bytes, want 1 to %d with its prefix", len(short), balance.MaxMetricName)
+		}
+		metrics = append(metrics, balance.Metric{Name: name, Value: v})
+	}
+	slices.SortFunc(metrics, func(a, b balance.Metric) int { return strings.Compare(a.Name, b.Name) })
+	return metrics, nil
+}
+
+// orcaReport reads a value of the header endpoint-load-metrics; the format word may be left out.
+func orcaReport(said string) ([]balance.Metric, error) {
+	said = strings.TrimSpace(said)
+	if first, _, _ := strings.Cut(said, " "); strings.Contains(first, "=") {
+		said = "TEXT " + said
+	}
+	metrics, err := orca.Parse(func(name string) []string {
+		if name == orca.Header {
+			return []string{said}
+		}
+		return nil
+	})
+	if err != nil && len(metrics) > 0 {
+		return metrics, nil // as in a response header, one odd key does not spoil the others
+	}
+	return metrics, err
+}
+
+func (a *Agent) takeDone(r *http.Request) error {
+	id, err := balance.ParseLeaseID(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	said, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	var done struct {
+		Result     string  `json:"result"`
+		DurationMS float64 `json:"duration_ms"`
+	}
+	if len(said) > 0 {
+		if err := strictly(said, &done); err != nil {
+			return err
+		}
+	}
+	outcome := balance.Outcome{Duration: time.Duration(done.DurationMS * float64(time.Millisecond))}
+	if done.Result != "" {
+		if outcome.Result, err = balance.ParseResult(done.Result); err != nil {
+			return err
+		}
+	}
+	if most := 30 * 24 * time.Hour; outcome.Duration < 0 || outcome.Duration > most {
+		return fmt.Errorf("duration_ms %v: want 0 (not measured) to %d", done.DurationMS, most.Milliseconds())
+	}
+	a.sender.Done(id, outcome)
+	return nil
+}
+
+// strictly reads one JSON value that has no fields but those of v.
+func strictly(said []byte, v any) error {
+	d := json.NewDecoder(strings.NewReader(string(said)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("body: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("body: more than one JSON value")
+	}
+	return nil
+}

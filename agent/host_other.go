@@ -1,0 +1,5 @@
+//go:build !linux && !darwin && !freebsd
+
+package agent
+
+func newHostSource() hostSource { return nil }
