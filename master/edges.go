@@ -277,19 +277,21 @@ func (e *edge) told(ctx context.Context, seq uint64, p *pool, grant balance.Gran
 	}
 	e.tellMu.Unlock()
 	now := clock.Now()
-	switch r := refusal(err); {
-	case err == nil && withdrawn:
+	if err == nil && withdrawn {
 		p.mu.Lock()
 		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
 		p.mu.Unlock()
-	case err == nil:
-		e.send((&wire.Granted{Seq: seq, Grant: grant}).Append(nil, now))
-	case r != nil && !withdrawn:
+		err = context.Cause(ctx)
+	}
+	if r := refusal(err); r != nil {
 		e.send((&wire.Refused{Seq: seq, Refusal: *r}).Append(nil))
+	} else if err == nil {
+		e.send((&wire.Granted{Seq: seq, Grant: grant}).Append(nil, now))
 	}
 }
 
-var errWithdrawn = errors.New("the edge has withdrawn the ask")
+// errWithdrawn answers an ask that its edge has withdrawn, so that each has an answer.
+var errWithdrawn = &balance.Refusal{Reason: balance.Shed, Detail: "withdrawn by the edge"}
 
 func (e *edge) cancel(now balance.Instant, payload []byte) error {
 	var c wire.Cancel

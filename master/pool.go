@@ -32,8 +32,10 @@ type pool struct {
 	tally   tally
 }
 
+// newPool returns a pool without servers; configure puts those of cfg.
 func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error) {
 	cfg = cfg.withDefaults()
+	cfg.Servers = nil
 	chosen, err := policy.New(cfg.Policy)
 	if err != nil {
 		return nil, err
