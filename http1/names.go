@@ -1,0 +1,51 @@
+package http1
+
+// Names is a set of field names, without regard to case and with '_' as '-'. It is
+// made once and then only read. A nil set is empty.
+type Names struct {
+	by [32][]pattern // by the low bits of the first letter; most are empty
+}
+
+type pattern struct {
+	name   string
+	prefix bool
+}
+
+// NewNames makes a set. A name that ends in '*' stands for all that begin so.
+func NewNames(list ...string) *Names {
+	s := new(Names)
+	for _, name := range list {
+		p := pattern{name: lower(name)}
+		if n := len(name) - 1; n > 0 && name[n] == '*' {
+			p = pattern{p.name[:n], true}
+		}
+		if p.name != "" {
+			at := &s.by[p.name[0]&31]
+			*at = append(*at, p)
+		}
+	}
+	return s
+}
+
+func lower(name string) string {
+	b := []byte(name)
+	for i := range b {
+		b[i] = fold[b[i]]
+	}
+	return string(b)
+}
+
+// Has tells whether the set has the name, which is not empty.
+func (s *Names) Has(name []byte) bool {
+	if s == nil {
+		return false
+	}
+	for _, p := range s.by[fold[name[0]]&31] {
+		if len(name) == len(p.name) || p.prefix && len(name) > len(p.name) {
+			if is(name[:len(p.name)], p.name) {
+				return true
+			}
+		}
+	}
+	return false
+}
