@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -317,3 +318,5 @@ func TestQuietPeerIsPingedAndDropped(t *testing.T) {
 		t.Fatalf("got a %s, want a ping", kind)
 	}
 }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
