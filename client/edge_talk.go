@@ -95,7 +95,7 @@ var (
 	errNeverUp = fmt.Errorf("%w: no connection yet", ErrNoMaster)
 	errBehind  = fmt.Errorf("%w: it does not keep up reading", ErrNoMaster)
 	errTooMany = fmt.Errorf("%w: %d asks are waiting", ErrNoMaster, 1<<slotBits)
-	errLeaving = fmt.Errorf("%w: this edge is leaving", ErrNoMaster)
+	errLeaving = fmt.Errorf("%w: the connection is being closed", ErrNoMaster)
 	errClogged = errors.New("it does not read what is sent")
 )
 
@@ -130,6 +130,8 @@ func (t *edgeTalk) pool(name string) *pool {
 // ask sends an Ask, and with it reports that wait. The answer goes to w.
 func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w *waiter) (seq uint64, err error) {
 	switch {
+	case t.stage == leaving:
+		return 0, errLeaving
 	case t.stage != up:
 		return 0, t.why
 	case len(t.out) > mostUnwritten:
@@ -280,7 +282,6 @@ func (t *edgeTalk) goodbye(now balance.Instant) {
 	if t.stage == up {
 		t.flushReports(now)
 		t.bye()
-		t.why = errLeaving
 	}
 }
 

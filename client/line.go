@@ -67,6 +67,7 @@ type line struct {
 	cause        error    // why we closed conn
 	spare        []byte   // takes turns with the talk's out
 	writing      bool
+	idle         sync.Cond // when writing ends
 	deadline     time.Time // that is set on conn for writing
 	flushArmed   bool
 	reportsArmed bool
@@ -75,6 +76,7 @@ type line struct {
 func newLine(masters []string, t *tls.Config, log *slog.Logger, talk conversation, deliver func(context.Context)) *line {
 	l := &line{masters: masters, tls: t, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1),
 		flush: time.NewTimer(time.Hour), reports: time.NewTimer(time.Hour)}
+	l.idle.L = &l.mu
 	l.flush.Stop()
 	l.reports.Stop()
 	return l
@@ -116,18 +118,23 @@ func (l *line) run(ctx context.Context) error {
 // visit makes one connection and stays until it is lost.
 func (l *line) visit(ctx context.Context, master string) (wasUp bool, err error) {
 	conn, err := l.dial(ctx, master)
-	if err != nil {
-		return false, fmt.Errorf("master %s: %w", master, err)
+	if err == nil {
+		wasUp, err = l.stay(ctx, conn)
 	}
+	return wasUp, fmt.Errorf("master %s: %w", master, err)
+}
+
+// stay converses over conn until it is lost, or until ctx ends and Goodbye is said.
+func (l *line) stay(ctx context.Context, conn net.Conn) (wasUp bool, err error) {
 	l.begin(conn)
-	life, gone := context.WithCancel(context.WithoutCancel(ctx))
+	life, over := context.WithCancel(context.WithoutCancel(ctx))
 	var tending sync.WaitGroup
 	tending.Go(func() { l.tend(ctx, life, conn) })
-	wasUp, err = l.read(life, conn, master)
+	wasUp, err = l.read(life, conn)
 	l.giveUp(conn, err)
-	gone()
+	over()
 	tending.Wait()
-	return wasUp, fmt.Errorf("master %s: %w", master, l.end(life, err))
+	return wasUp, l.end(life, err)
 }
 
 func (l *line) dial(ctx context.Context, master string) (net.Conn, error) {
@@ -176,7 +183,7 @@ func (l *line) end(life context.Context, err error) error {
 }
 
 // read feeds the talk until the connection breaks. life is the connection's.
-func (l *line) read(life context.Context, conn net.Conn, master string) (wasUp bool, err error) {
+func (l *line) read(life context.Context, conn net.Conn) (wasUp bool, err error) {
 	buf, have := make([]byte, readBuffer), 0
 	for {
 		n, err := conn.Read(buf[have:])
@@ -186,7 +193,7 @@ func (l *line) read(life context.Context, conn net.Conn, master string) (wasUp b
 			if !wasUp && l.isUp.Load() {
 				wasUp = true
 				l.problem.Store(nil)
-				l.log.InfoContext(life, "connected", "master", master)
+				l.log.InfoContext(life, "connected", "master", l.talk.base().master, "address", conn.RemoteAddr().String())
 			}
 			if bad != nil {
 				return wasUp, bad
@@ -281,13 +288,22 @@ func (l *line) drop(conn net.Conn, why error) {
 
 // giveUp tells the master, if it made no sense, and closes.
 func (l *line) giveUp(conn net.Conn, err error) {
+	l.mu.Lock()
+	if l.cause == nil {
+		l.cause = err
+	}
 	var bad *wire.FrameError
 	if errors.As(err, &bad) {
-		l.mu.Lock()
+		_ = conn.SetWriteDeadline(time.Now().Add(partTime))
+		l.deadline = time.Now().Add(writeTime) // so that push leaves the shorter one alone
 		s := l.talk.base()
+		s.stage = leaving
 		s.out = (&wire.Fail{Code: wire.BadFrame, Detail: bad.Error()}).Append(s.out)
-		l.push()
+		for l.writing {
+			l.idle.Wait()
+		}
 	}
+	l.push()
 	conn.Close()
 }
 
@@ -336,6 +352,7 @@ func (l *line) push() {
 		}
 	}
 	l.writing = false
+	l.idle.Broadcast()
 	if l.conn != conn && len(s.out) > 0 {
 		l.kick() // a new connection came while we wrote to the old one
 	}
