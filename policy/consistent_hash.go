@@ -41,11 +41,6 @@ func (ConsistentHash) Choose(_ balance.Instant, req *balance.Request, candidates
 	return best
 }
 
-// declared is a weight that does not move as the master learns, or keys would too.
-func declared(s *balance.Server) float64 {
-	return max(1, s.Spec().Slots) * s.Speed()
-}
-
 // lot is the server's draw for the key: an exponential of the weight, so that each
 // wins as often as its weight says.
 func lot(key string, id balance.ServerID, weight float64) float64 {

@@ -28,8 +28,8 @@ var Table = []Row{
 	{"sessions", "the server that would be least full; for sessions of minutes and more", func() balance.Policy { return balance.ByScore{Scorer: Sessions{}} }},
 	{"consistent-hash", "the same server for the same key, while none has more than 1.25 times its share", func() balance.Policy { return ConsistentHash{} }},
 	{"two-choices", "the less loaded of two servers drawn at random by weight", func() balance.Policy { return TwoChoices{} }},
-	{"round-robin", "each in turn, as often as its weight says", func() balance.Policy { return new(RoundRobin) }},
-	{"random", "any, as often as its weight says", func() balance.Policy { return Random{} }},
+	{"round-robin", "each in turn, as often as its declared weight says", func() balance.Policy { return new(RoundRobin) }},
+	{"random", "any, as often as its declared weight says", func() balance.Policy { return Random{} }},
 }
 
 // New returns a fresh policy by its name; "" is the default.

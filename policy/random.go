@@ -6,7 +6,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// Random takes any server, as often as its weight says.
+// Random takes any server, as often as its declared weight says.
 type Random struct{}
 
 // Choose draws by weight.
@@ -14,15 +14,21 @@ func (Random) Choose(_ balance.Instant, _ *balance.Request, candidates []*balanc
 	return draw(candidates, rng)
 }
 
-// draw returns an index with a chance in proportion to the server's weight.
+// declared is the weight that people gave a server. Policies that promise a fixed order
+// or a fixed place keep to it, rather than to what the master learns meanwhile.
+func declared(s *balance.Server) float64 {
+	return max(1, s.Spec().Slots) * s.Speed()
+}
+
+// draw returns an index with a chance in proportion to the declared weight.
 func draw(candidates []*balance.Server, rng *rand.Rand) int {
 	total := 0.
 	for _, s := range candidates {
-		total += s.Weight()
+		total += declared(s)
 	}
 	at := rng.Float64() * total
 	for i, s := range candidates {
-		if at -= s.Weight(); at < 0 {
+		if at -= declared(s); at < 0 {
 			return i
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// RoundRobin gives each server its turn, as often as its weight says and spread
+// RoundRobin gives each server its turn, as often as its declared weight says and spread
 // evenly between the others': the smooth form that nginx made known. Whoever has
 // the most credit goes next and pays what all have gained.
 type RoundRobin struct {
@@ -20,7 +20,7 @@ func (p *RoundRobin) Choose(_ balance.Instant, _ *balance.Request, candidates []
 	}
 	best, most, total := 0, 0., 0.
 	for i, s := range candidates {
-		w := s.Weight()
+		w := declared(s)
 		total += w
 		credit := p.credit[s.ID()] + w
 		p.credit[s.ID()] = credit
