@@ -50,9 +50,9 @@ func startMaster(t testing.TB, m *fakeMaster) *fakeMaster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.t, m.listener, m.lease = t, l, 0x1000
+	m.t, m.lease = t, 0x1000
 	m.seen = sync.NewCond(&m.mu)
-	m.wg.Go(m.accept)
+	m.listen(l)
 	t.Cleanup(m.stop)
 	return m
 }
@@ -74,9 +74,15 @@ func (m *fakeMaster) cut() {
 	}
 }
 
-func (m *fakeMaster) accept() {
+// listen serves l, in the place of a listener that is closed.
+func (m *fakeMaster) listen(l net.Listener) {
+	m.listener = l
+	m.wg.Go(func() { m.accept(l) })
+}
+
+func (m *fakeMaster) accept(l net.Listener) {
 	for {
-		conn, err := m.listener.Accept()
+		conn, err := l.Accept()
 		if err != nil {
 			return
 		}

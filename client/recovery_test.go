@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,14 +77,16 @@ func TestALostConnectionFailsPicksAndLeasesAreAnnouncedAgain(t *testing.T) {
 	c := start(t, Config{Masters: []string{m.addr()}, Pools: []string{"p"}}, m)
 	held, _ := c.Pick(context.Background(), "p", &balance.Request{})
 	ended, _ := c.Pick(context.Background(), "p", &balance.Request{})
-	go func() {
+	var cutting sync.WaitGroup
+	cutting.Go(func() {
 		await(m, 1, func(a wire.Ask) bool { return a.Request.Key == "never" })
 		m.listener.Close() // so that nothing is welcomed before the done below
 		m.cut()
-	}()
+	})
 	if _, err := c.Pick(context.Background(), "p", &balance.Request{Key: "never"}); !errors.Is(err, ErrNoMaster) {
 		t.Fatalf("Pick whose connection was lost = %v, want ErrNoMaster", err)
 	}
+	cutting.Wait()
 	if c.Connected() {
 		t.Error("Connected, after the loss")
 	}
@@ -105,8 +108,7 @@ func (m *fakeMaster) restart() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.listener = l
-	m.wg.Go(m.accept)
+	m.listen(l)
 }
 
 func TestTheNextMasterIsTriedAfterAFailure(t *testing.T) {
@@ -243,8 +245,7 @@ func TestUnixSocketAndTLS(t *testing.T) {
 	}
 	m := startMaster(t, &fakeMaster{})
 	m.listener.Close()
-	m.listener = tls.NewListener(l, serverTLS(t))
-	m.wg.Go(m.accept)
+	m.listen(tls.NewListener(l, serverTLS(t)))
 	c := start(t, Config{Masters: []string{"unix:" + path}, TLS: &tls.Config{InsecureSkipVerify: true}}, m)
 	if _, err := c.Pick(context.Background(), "p", &balance.Request{}); err != nil {
 		t.Error(err)
@@ -290,14 +291,15 @@ func TestAMasterThatDoesNotReadIsLeft(t *testing.T) {
 		}()
 		theirs.Read(make([]byte, 1000))
 		theirs.Write((&wire.Welcome{Version: 1, Master: "m"}).Append(nil))
-		go func() {
+		var talking sync.WaitGroup
+		talking.Go(func() {
 			for { // talks, and does not read
 				if _, err := theirs.Write((&wire.Pong{}).Append(nil)); err != nil {
 					return
 				}
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		l.mu.Lock()
 		talk.done("p", 1, balance.Outcome{})
 		l.push()
@@ -305,6 +307,7 @@ func TestAMasterThatDoesNotReadIsLeft(t *testing.T) {
 			t.Error("stay ended without an error")
 		}
 		theirs.Close()
+		talking.Wait()
 	})
 }
 
