@@ -25,6 +25,8 @@ const (
 	inData     bodyState = iota
 	inSize               // first or a later digit of a chunk size
 	inExt                // after ';'
+	inQuote              // in a quoted string of an extension
+	inEscape             // after '\\' in there
 	sizeCR               // LF must follow
 	dataEnd              // CR must follow the data of a chunk
 	dataCR               // LF must follow
@@ -167,7 +169,7 @@ func (b *Body) step(c byte) (int, error) {
 	switch b.state {
 	case inSize:
 		return 1, b.sizeOctet(c)
-	case inExt:
+	case inExt, inQuote, inEscape:
 		return 1, b.extOctet(c)
 	case sizeCR:
 		if c != '\n' {
@@ -231,15 +233,26 @@ func hex(c byte) byte {
 	return c | 0x20 - 'a' + 10
 }
 
+// extOctet takes one octet of a chunk extension. What extensions mean is ignored
+// (RFC 9112 7.1.1), but quoted strings must be whole, lest somebody looks for their
+// end beyond that of the line.
 func (b *Body) extOctet(c byte) error {
 	b.extra++
 	switch {
-	case c == '\r':
-		b.state = sizeCR
 	case c == '\n':
 		return ErrBareLF
+	case c == '\r' && b.state == inExt:
+		b.state = sizeCR
 	case b.extra > maxExtensions, c != '\t' && class[c]&isControl != 0, c >= 0x80:
 		return ErrChunkExtension
+	case b.state == inEscape:
+		b.state = inQuote
+	case b.state == inQuote && c == '\\':
+		b.state = inEscape
+	case c == '"' && b.state == inExt:
+		b.state = inQuote
+	case c == '"':
+		b.state = inExt
 	}
 	return nil
 }

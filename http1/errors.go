@@ -70,7 +70,7 @@ var reasons = [...]struct {
 	ErrConnectBody:    {400, "CONNECT with a body (RFC 9110 9.3.6)"},
 	ErrStatusLine:     {502, "status line: is not HTTP/1.0 or HTTP/1.1, space, status, space, reason (RFC 9112 4)"},
 	ErrChunkSize:      {400, "chunk: size is not 1 to 8 hexadecimal digits and CRLF (RFC 9112 7.1)"},
-	ErrChunkExtension: {400, "chunk: extension too long or with a control character (RFC 9112 7.1.1)"},
+	ErrChunkExtension: {400, "chunk: extension too long, with a control character or an open quote (RFC 9112 7.1.1)"},
 	ErrChunkEnd:       {400, "chunk: no CRLF where its size says that it ends (RFC 9112 7.1)"},
 	ErrLongBody:       {413, "body: too long"},
 	ErrTruncated:      {400, "message: the connection ended within it (RFC 9112 8)"},
