@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,7 +23,8 @@ const replayMost = 64 << 10
 // RoundTrip takes the exchange from its first ask until a server has begun to answer.
 // Its error is an ended: what to do instead of passing on a response.
 func (s *standard) RoundTrip(out *http.Request) (*http.Response, error) {
-	x, ctx := exchangeOf(out), out.Context()
+	c, ctx := carriedOf(out), out.Context()
+	x := c.exchange
 	body, err := newUpload(out)
 	if err != nil {
 		return nil, ended{x.badUpload(err)}
@@ -32,13 +34,11 @@ func (s *standard) RoundTrip(out *http.Request) (*http.Response, error) {
 		try := &attempt{body: body}
 		res, err := try.send(s.transport, out, x)
 		if err == nil {
-			return x.respond(res), nil
+			return c.respond(res), nil
 		}
 		spent, broken := body.detach()
-		if broken != nil && ctx.Err() == nil {
-			x.unlink()
-			step = x.badUpload(broken)
-			break
+		if broken != nil {
+			return nil, ended{x.badUpload(broken)}
 		}
 		step = x.failed(ctx, try.failure(err, spent), err)
 	}
@@ -52,8 +52,11 @@ func (x *exchange) badUpload(err error) flight.Step {
 		x.gone()
 	}
 	var limit *http.MaxBytesError
-	if errors.As(err, &limit) {
+	switch {
+	case errors.As(err, &limit):
 		step = flight.Step{Do: flight.Respond, Answer: flight.Answer{Status: http.StatusRequestEntityTooLarge, Reason: reasonBodyTooBig}}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		step = flight.Step{Do: flight.Respond, Answer: flight.Answer{Status: http.StatusRequestTimeout, Reason: reasonBodySlow}}
 	}
 	return step
 }

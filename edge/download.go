@@ -9,7 +9,8 @@ import (
 )
 
 // respond makes a server's response watched: its end is the link's.
-func (x *exchange) respond(res *http.Response) *http.Response {
+func (c *carried) respond(res *http.Response) *http.Response {
+	x := c.exchange
 	x.status = res.StatusCode
 	x.reported(res.Header)
 	if conn, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
@@ -17,7 +18,7 @@ func (x *exchange) respond(res *http.Response) *http.Response {
 		return res
 	}
 	stripReports(res.Trailer) // of what is announced
-	res.Body = &download{ReadCloser: res.Body, x: x, res: res}
+	res.Body = &download{ReadCloser: res.Body, carried: c, res: res}
 	return res
 }
 
@@ -25,23 +26,25 @@ func (x *exchange) respond(res *http.Response) *http.Response {
 // the link; whoever closes it before leaves that to exchange.close.
 type download struct {
 	io.ReadCloser
-	x   *exchange
-	res *http.Response // its request's context ends when the client leaves
+	carried *carried
+	res     *http.Response // its request's context ends when the client leaves
 }
 
 func (d *download) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
-	d.x.bytes += int64(n)
+	x := d.carried.exchange
+	x.bytes += int64(n)
+	d.carried.patience.awaitWrite() // of what has just been read
 	switch err {
 	case nil:
 	case io.EOF:
 		if len(d.res.Trailer) > 0 {
-			d.x.reported(d.res.Trailer)
+			x.reported(d.res.Trailer)
 			stripReports(d.res.Trailer)
 		}
-		d.x.finished()
+		x.finished()
 	default:
-		d.x.failed(d.res.Request.Context(), flight.Failure{Sent: true, Begun: true}, err)
+		x.failed(d.res.Request.Context(), flight.Failure{Sent: true, Begun: true}, err)
 	}
 	return n, err
 }

@@ -31,7 +31,7 @@ type fakePicker struct {
 	granted map[balance.LeaseID]balance.ServerID
 	done    map[balance.LeaseID][]balance.Outcome
 	reports []balance.Report
-	changed chan struct{} // closed and replaced at each Done and Report
+	changed chan struct{} // closed and replaced at each grant, Done and Report
 }
 
 func newFakePicker() *fakePicker {
@@ -53,6 +53,7 @@ func (p *fakePicker) Pick(ctx context.Context, pool string, req *balance.Request
 	p.leases++
 	g.Lease = p.leases
 	p.granted[g.Lease] = g.Server
+	p.tell()
 	return g, nil
 }
 
@@ -217,6 +218,25 @@ func (r *running) do(req *http.Request) (*http.Response, string) {
 		r.t.Fatalf("%s %s: body: %v", req.Method, req.URL.Path, err)
 	}
 	return res, string(body)
+}
+
+// asked waits until the master has granted n leases.
+func (r *running) asked(n int) {
+	r.t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		r.picker.mu.Lock()
+		granted, changed := len(r.picker.granted), r.picker.changed
+		r.picker.mu.Unlock()
+		if granted >= n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-limit:
+			r.t.Fatalf("%d leases were granted, want %d", granted, n)
+		}
+	}
 }
 
 // raw sends bytes and returns all that comes back until the edge closes.

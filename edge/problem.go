@@ -29,6 +29,7 @@ const (
 	reasonNoRoute     = "no-route"
 	reasonHeadTooBig  = "head-too-large"
 	reasonBodyTooBig  = "body-too-large"
+	reasonBodySlow    = "body-timeout"
 	reasonTarget      = "bad-target"
 	reasonUpgrade     = "bad-upgrade"
 	reasonUnsupported = "method-not-supported"
@@ -38,6 +39,7 @@ var details = map[string]string{
 	reasonNoRoute:                "no route matches the request's host and path",
 	reasonHeadTooBig:             "the request line and headers are larger or more than is taken here",
 	reasonBodyTooBig:             "the request's body is larger than is taken here",
+	reasonBodySlow:               "the rest of the request's body did not come in time",
 	reasonTarget:                 "the request's target is not a path or a URL",
 	reasonUpgrade:                "the name of the protocol to upgrade to is not printable",
 	reasonUnsupported:            "this is no forward proxy: CONNECT is not served",

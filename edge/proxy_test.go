@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -209,6 +210,53 @@ func TestBodyLimit(t *testing.T) {
 	p.wantResults(t, balance.Canceled)
 	if res, _ := r.do(r.request("POST", "/", strings.Repeat("x", 100))); res.StatusCode != 200 {
 		t.Errorf("a body of just the limit: %d", res.StatusCode)
+	}
+}
+
+func TestDawdlingClients(t *testing.T) {
+	p := newFakePicker()
+	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		for r.Method == "GET" {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				return
+			}
+		}
+	})))
+	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 50 * time.Millisecond })
+	for _, body := range []string{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\na part", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\na part"} {
+		if answer := r.raw(body); !strings.HasPrefix(answer, "HTTP/1.1 408 ") || !strings.Contains(answer, "body-timeout") {
+			t.Errorf("%.20q: got %q, want 408", body, answer)
+		}
+	}
+	p.wantResults(t, balance.Canceled) // the PUT is read before a server is asked for
+	conn, err := net.Dial("tcp", r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	r.asked(2)
+	p.wantResults(t, balance.Canceled, balance.Canceled)
+}
+
+// A deadline for one request must not outlive it.
+func TestSlowServerIsNoDawdlingClient(t *testing.T) {
+	p := newFakePicker()
+	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		for range 2 {
+			_, _ = io.WriteString(w, "part ")
+			w.(http.Flusher).Flush()
+			time.Sleep(60 * time.Millisecond) // longer than the client is given
+		}
+		_, _ = w.Write(body)
+	})))
+	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 30 * time.Millisecond })
+	for range 2 {
+		if res, body := r.do(r.request("POST", "/", "body")); res.StatusCode != 200 || body != "part part body" {
+			t.Errorf("got %d %q", res.StatusCode, body)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -59,7 +60,7 @@ func newStandard(e *Edge) *standard {
 		FlushInterval:  -1,
 		BufferPool:     &buffers{},
 		ErrorLog:       slog.NewLogLogger(e.cfg.Log.Handler(), slog.LevelDebug),
-		ModifyResponse: func(res *http.Response) error { exchangeOf(res.Request).toClient(res.Header); return nil },
+		ModifyResponse: func(res *http.Response) error { carriedOf(res.Request).toClient(res.Header); return nil },
 		ErrorHandler:   unlinked,
 	}
 	return s
@@ -114,14 +115,50 @@ func (s *standard) server(base context.Context, l *listener, open *gate) *http.S
 	}
 }
 
-type exchangeKey struct{}
+// carried is what the proxy's hooks find in a request's context.
+type carried struct {
+	*exchange
+	patience patience
+}
 
-func exchangeOf(r *http.Request) *exchange { return r.Context().Value(exchangeKey{}).(*exchange) }
+type carriedKey struct{}
+
+func carriedOf(r *http.Request) *carried { return r.Context().Value(carriedKey{}).(*carried) }
+
+// patience cuts a client off who is to send or take a byte and does not, for the
+// listener's idle time: it would hold a server's slot.
+type patience struct {
+	*http.ResponseController
+	idle time.Duration
+}
+
+func (p patience) awaitRead()  { _ = p.SetReadDeadline(time.Now().Add(p.idle)) } // an error would be the connection's, which whoever reads will see
+func (p patience) awaitWrite() { _ = p.SetWriteDeadline(time.Now().Add(p.idle)) }
+
+// patientBody is a request's body whose client must not dawdle.
+type patientBody struct {
+	io.ReadCloser
+	patience patience
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	b.patience.awaitRead()
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF { // from now on the server only watches whether the client leaves
+		_ = b.patience.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
 
 // exchange serves one request.
 func (s *standard) exchange(w http.ResponseWriter, r *http.Request, l *listener) {
 	x, answer := s.edge.open(l, newHead(r))
 	defer x.close()
+	c := &carried{x, patience{http.NewResponseController(w), l.IdleTimeout}}
+	_ = c.patience.SetWriteDeadline(time.Time{}) // of the connection's request before
+	if r.Body != http.NoBody {
+		c.patience.awaitRead() // holds also for what the server reads of it after an early answer
+	}
 	switch {
 	case tooLarge(r, l):
 		answer = flight.Answer{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: reasonHeadTooBig}
@@ -140,10 +177,14 @@ func (s *standard) exchange(w http.ResponseWriter, r *http.Request, l *listener)
 		x.answer(w, answer)
 		return
 	}
-	if l.BodyLimit > 0 && r.Body != http.NoBody {
-		r.Body = http.MaxBytesReader(w, r.Body, l.BodyLimit)
+	r = r.WithContext(context.WithValue(r.Context(), carriedKey{}, c))
+	if r.Body != http.NoBody {
+		r.Body = &patientBody{r.Body, c.patience}
+		if l.BodyLimit > 0 {
+			r.Body = http.MaxBytesReader(w, r.Body, l.BodyLimit)
+		}
 	}
-	s.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	s.proxy.ServeHTTP(w, r)
 	if x.flight != nil && x.status == http.StatusSwitchingProtocols {
 		x.finished()
 	}
@@ -216,7 +257,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 			pr.Out.Header.Del(name)
 		}
 	}
-	exchangeOf(pr.In).toServer(pr.Out.Header)
+	carriedOf(pr.In).toServer(pr.Out.Header)
 }
 
 // ended is the error of a round trip that the exchange ended without a response.
@@ -226,7 +267,7 @@ func (e ended) Error() string { return "no response: " + e.step.Do.String() }
 
 // unlinked tells the client what came instead of a response from a server.
 func unlinked(w http.ResponseWriter, r *http.Request, err error) {
-	x := exchangeOf(r)
+	x := carriedOf(r)
 	var e ended
 	if !errors.As(err, &e) { // the server's answer to an upgrade makes no sense
 		e.step = x.failed(r.Context(), flight.Failure{Sent: true, Spent: true}, err)
