@@ -99,6 +99,9 @@ func (p *pool) done(now balance.Instant, id balance.LeaseID, o balance.Outcome) 
 	if o.Result == balance.Fault || o.Result == balance.Unreachable {
 		p.touch() // it may have been ejected
 	}
+	if p.closing && p.core.Open() == 0 {
+		p.wake() // it goes
+	}
 	return true
 }
 
