@@ -52,12 +52,12 @@ type Series struct {
 // ORCA is a URL of the application whose answer to a GET carries a load report in its header.
 type ORCA struct {
 	URL      string        // empty: none
-	Interval time.Duration // between requests; zero: 1 s
+	Interval time.Duration // between requests; zero: as between reports
 }
 
 const (
 	defaultInterval = 100 * time.Millisecond
-	defaultPoll     = time.Second
+	defaultScrape   = time.Second
 	minGap          = 10 * time.Millisecond // between reports, however much changes; also the shortest interval
 )
 
@@ -141,8 +141,8 @@ func New(cfg Config, sender Sender) (*Agent, error) {
 		return nil, errors.Join(problems...)
 	}
 	cfg.Interval = cmp.Or(cfg.Interval, defaultInterval)
-	cfg.Prometheus.Interval = cmp.Or(cfg.Prometheus.Interval, defaultPoll)
-	cfg.ORCA.Interval = cmp.Or(cfg.ORCA.Interval, defaultPoll)
+	cfg.Prometheus.Interval = cmp.Or(cfg.Prometheus.Interval, defaultScrape)
+	cfg.ORCA.Interval = cmp.Or(cfg.ORCA.Interval, cfg.Interval)
 	a := &Agent{
 		cfg:    cfg,
 		log:    cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)).With("server", string(cfg.Server)),

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/internal/sample"
+)
+
+// sampleFlags are those of the sample-server command.
+type sampleFlags struct {
+	listen string
+	logs   logFlags
+	cfg    sample.Config
+}
+
+func sampleServerCommand() *cobra.Command {
+	var f sampleFlags
+	cmd := &cobra.Command{
+		Use:   "sample-server",
+		Short: "a server that only pretends to work, to try the balancer with",
+		Long: `Sample-server answers every request when a model says that a server of so many slots
+and such a speed would be done with it. It burns no CPU. The work of a request is told in
+seconds at speed 1, by the query parameter work or, past the edge, the header Evenkeel-Work.
+Its load is in the header endpoint-load-metrics of each answer.
+
+Beside that: POST /dispatch is a hook for agents, POST /load {"in_flight": n} makes it
+busier, GET /record tells what has happened to it, GET /metrics and /healthz its state.`,
+		Example: `  evenkeel sample-server --listen 127.0.0.1:8000 --slots 4
+  curl '127.0.0.1:8000/render?work=0.1'`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return startSampleServer(cmd.Context(), &f, cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8000", "where clients reach it, host:port or unix:/path")
+	flags.StringVar(&f.cfg.ID, "id", "", "what it calls itself in the header Evenkeel-Server (default its address)")
+	flags.StringVar(&f.cfg.Model, "model", sample.PS, "ps: beyond its slots all requests slow down; fcfs: they wait")
+	flags.IntVar(&f.cfg.Slots, "slots", 1, "how many requests it works on at full speed")
+	flags.Float64Var(&f.cfg.Speed, "speed", 1, "seconds of work done in a second by each slot")
+	flags.StringVar(&f.cfg.Agent, "agent", "", "base URL of an agent's API that is told of the load (default nobody)")
+	flags.BoolVar(&f.cfg.Refuse, "refuse-dispatch", false, "refuse every dispatch")
+	f.logs.add(cmd)
+	return cmd
+}
+
+func startSampleServer(ctx context.Context, f *sampleFlags, stderr io.Writer) error {
+	log, err := f.logs.logger(stderr)
+	if err != nil {
+		return err
+	}
+	f.cfg.Log = log
+	if f.cfg.Slots == 0 || f.cfg.Speed == 0 {
+		err = usagef("such as --slots 4 --speed 1.5", "--slots %d --speed %v: want more than 0", f.cfg.Slots, f.cfg.Speed)
+	}
+	f.cfg.Validate(func(flag, problem string) { err = usageError{fmt.Errorf("--%s %s", flag, problem)} })
+	if err != nil {
+		return err
+	}
+	l, err := listen(ctx, f.listen)
+	if err != nil {
+		return err
+	}
+	if f.cfg.ID == "" {
+		f.cfg.ID = l.Addr().String()
+	}
+	s := sample.New(f.cfg)
+	p := &process{log: log, tell: teller(stderr), parts: []part{
+		{"http", func(ctx context.Context) error { return serveHTTP(ctx, l, s.Handler(), log) }},
+		{"model", s.Run},
+	}}
+	log.Info("serving", "role", "sample-server", "id", f.cfg.ID, "listen", l.Addr().String(), "model", f.cfg.Model, "slots", f.cfg.Slots, "speed", f.cfg.Speed)
+	return p.serve(ctx)
+}
