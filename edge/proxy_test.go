@@ -43,7 +43,7 @@ func TestRoutedRequest(t *testing.T) {
 
 func TestServerFaultIsTold(t *testing.T) {
 	p := newFakePicker()
-	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sorry", 503) })))
+	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sorry", http.StatusServiceUnavailable) })))
 	r := run(t, p, nil)
 	if res, body := r.do(r.request("GET", "/", "")); res.StatusCode != 503 || body != "sorry\n" {
 		t.Errorf("got %d %q, want the server's own answer", res.StatusCode, body)
@@ -245,16 +245,14 @@ func TestSlowServerIsNoDawdlingClient(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		for range 2 {
-			_, _ = io.WriteString(w, "part ")
-			w.(http.Flusher).Flush()
-			time.Sleep(60 * time.Millisecond) // longer than the client is given
-		}
+		_, _ = io.WriteString(w, "part ")
+		w.(http.Flusher).Flush()
+		time.Sleep(800 * time.Millisecond) // longer than the client is given
 		_, _ = w.Write(body)
 	})))
-	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 30 * time.Millisecond })
+	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 500 * time.Millisecond })
 	for range 2 {
-		if res, body := r.do(r.request("POST", "/", "body")); res.StatusCode != 200 || body != "part part body" {
+		if res, body := r.do(r.request("POST", "/", "body")); res.StatusCode != 200 || body != "part body" {
 			t.Errorf("got %d %q", res.StatusCode, body)
 		}
 	}
