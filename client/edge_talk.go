@@ -288,6 +288,9 @@ func (t *edgeTalk) goodbye(now balance.Instant) {
 // collect sets aside who is to be woken; the shell wakes them when it has let go of its lock.
 func (t *edgeTalk) collect() { t.settled, t.waking = t.waking[:0], t.settled }
 
+// expecting tells whether an answer is.
+func (t *edgeTalk) expecting() bool { return t.waiting > 0 }
+
 func (t *edgeTalk) base() *session { return &t.session }
 
 func (t *edgeTalk) receive(now balance.Instant, buf []byte) (int, error) {

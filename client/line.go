@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -29,6 +28,7 @@ type conversation interface {
 	lost(why error)
 	flushReports(now balance.Instant)
 	collect()
+	expecting() bool // an answer
 }
 
 // Times and sizes of a line.
@@ -41,9 +41,9 @@ const (
 	slowRetry   = 5 * time.Second // after a Fail that a person must mend
 	linger      = time.Millisecond
 	reportsWait = 100 * time.Millisecond
-	tickEvery   = 250 * time.Millisecond
+	tickEvery   = 100 * time.Millisecond
+	muchToWrite = 16 << 10
 	writeRounds = 4 // after so many writes a picker leaves further ones to the line's goroutine
-	readBuffer  = 64 << 10
 )
 
 // line keeps one connection to one of its masters and makes another when it is lost.
@@ -56,6 +56,8 @@ type line struct {
 	isUp    atomic.Bool
 	problem atomic.Pointer[wire.Fail] // the last Fail, until a master welcomes us
 	picks   atomic.Int32              // in progress, until their waiters have resumed
+
+	reading
 
 	more    chan struct{} // something urgent is to be written
 	flush   *time.Timer   // something is to be written by then
@@ -74,7 +76,7 @@ type line struct {
 }
 
 func newLine(masters []string, t *tls.Config, log *slog.Logger, talk conversation, deliver func(context.Context)) *line {
-	l := &line{masters: masters, tls: t, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1),
+	l := &line{masters: masters, tls: t, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1), reading: newReading(),
 		flush: time.NewTimer(time.Hour), reports: time.NewTimer(time.Hour)}
 	l.idle.L = &l.mu
 	l.flush.Stop()
@@ -165,6 +167,7 @@ func (l *line) dial(ctx context.Context, master string) (net.Conn, error) {
 func (l *line) begin(conn net.Conn) {
 	l.mu.Lock()
 	l.conn, l.cause, l.deadline = conn, nil, time.Time{}
+	l.reading.begin()
 	l.talk.base().open(clock.Now())
 	l.push()
 }
@@ -180,51 +183,6 @@ func (l *line) end(life context.Context, err error) error {
 	l.mu.Unlock()
 	l.deliver(life)
 	return err
-}
-
-// read feeds the talk until the connection breaks. life is the connection's.
-func (l *line) read(life context.Context, conn net.Conn) (wasUp bool, err error) {
-	buf, have := make([]byte, readBuffer), 0
-	for {
-		n, err := conn.Read(buf[have:])
-		have += n
-		if n > 0 {
-			used, bad := l.take(life, buf[:have])
-			if !wasUp && l.isUp.Load() {
-				wasUp = true
-				l.problem.Store(nil)
-				l.log.InfoContext(life, "connected", "master", l.talk.base().master, "address", conn.RemoteAddr().String())
-			}
-			if bad != nil {
-				return wasUp, bad
-			}
-			have = copy(buf, buf[used:have])
-			if have == len(buf) {
-				buf = append(buf, make([]byte, len(buf))...)
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			err = errors.New("it closed the connection")
-		}
-		if err != nil {
-			return wasUp, err
-		}
-	}
-}
-
-// take hands bytes to the talk and carries out what follows.
-func (l *line) take(life context.Context, buf []byte) (used int, err error) {
-	l.mu.Lock()
-	used, err = l.talk.receive(clock.Now(), buf)
-	l.talk.collect()
-	s := l.talk.base()
-	l.isUp.Store(s.stage == up)
-	if s.urgent {
-		l.kick()
-	}
-	l.mu.Unlock()
-	l.deliver(life)
-	return used, err
 }
 
 // kick makes the line's goroutine write soon.
@@ -260,6 +218,7 @@ func (l *line) tend(ctx, life context.Context, conn net.Conn) {
 			if err := l.talk.base().tick(clock.Now()); err != nil {
 				l.drop(conn, err)
 			}
+			l.summon(conn)
 		}
 		l.push()
 	}
@@ -267,14 +226,16 @@ func (l *line) tend(ctx, life context.Context, conn net.Conn) {
 
 // part says Goodbye and gives the master time to hang up.
 func (l *line) part(conn net.Conn) {
-	_ = conn.SetDeadline(time.Now().Add(partTime))
 	l.mu.Lock()
+	l.parting = true
+	_ = conn.SetDeadline(time.Now().Add(partTime))
 	l.deadline = time.Now().Add(writeTime) // so that push leaves the shorter one alone
 	l.talk.goodbye(clock.Now())
 	l.isUp.Store(false)
 	if l.talk.base().stage != leaving {
 		l.drop(conn, context.Canceled) // nobody there to say it to
 	}
+	l.summon(conn)
 	l.push()
 }
 
@@ -284,6 +245,7 @@ func (l *line) drop(conn net.Conn, why error) {
 		l.cause = why
 	}
 	conn.Close()
+	l.summon(conn)
 }
 
 // giveUp tells the master, if it made no sense, and closes.
@@ -333,6 +295,9 @@ func (l *line) push() {
 		if round == writeRounds {
 			l.kick()
 			break
+		}
+		if (round > 0 || len(s.out) > muchToWrite) && l.turn == ofNobody {
+			l.summon(conn) // answers must be read while we write, or both sides may get stuck
 		}
 		buf := s.out
 		s.out, s.urgent, l.spare = l.spare[:0], false, nil

@@ -1,0 +1,179 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// Waking a goroutine costs as much as the rest of an ask. So a picker that finds nobody
+// reading reads its own answer. The line's goroutine reads when there is more to read
+// than one answer, and retires when nothing is expected. So that a lost connection is
+// noticed and a picker whose context ends does not sit in a read, the line's goroutine
+// is summoned on every tick.
+
+// turn says who may read from the connection, own the buffer, and call collect and deliver.
+type turn uint8
+
+const (
+	ofLine   turn = iota // the line's goroutine, which may be asleep on its summons
+	ofPicker             // a picker
+	ofNobody
+)
+
+// reading is the part of a line that it needs for that. Who has the turn owns buf and
+// have; the line's mu guards the rest.
+type reading struct {
+	buf  []byte
+	have int
+
+	turn        turn
+	summons     chan struct{} // one slot: the turn is the line's again
+	broken      error         // what ended a picker's read
+	interrupted bool          // the deadline for reading has been set to end a picker's read
+	ticks       int           // since a picker took the turn
+	parting     bool          // Goodbye is said
+}
+
+const readBuffer = 64 << 10
+
+func newReading() reading {
+	return reading{buf: make([]byte, readBuffer), summons: make(chan struct{}, 1)}
+}
+
+// begin gives a new connection's turn to the line.
+func (r *reading) begin() {
+	r.have, r.turn, r.broken, r.interrupted, r.parting = 0, ofLine, nil, false, false
+}
+
+// read reads whenever it is the line's turn, until the connection breaks. life is the
+// connection's.
+func (l *line) read(life context.Context, conn net.Conn) (wasUp bool, err error) {
+	for {
+		n, err := conn.Read(l.buf[l.have:])
+		bad := l.take(life, n)
+		if !wasUp && l.isUp.Load() {
+			wasUp = true
+			l.problem.Store(nil)
+			l.log.InfoContext(life, "connected", "master", l.talk.base().master, "address", conn.RemoteAddr().String())
+		}
+		switch {
+		case bad != nil:
+			return wasUp, bad
+		case errors.Is(err, io.EOF):
+			return wasUp, errHungUp
+		case err != nil:
+			return wasUp, err
+		}
+		if err := l.retire(); err != nil {
+			return wasUp, err
+		}
+	}
+}
+
+var errHungUp = errors.New("it closed the connection")
+
+// retire leaves the turn to pickers while nothing is expected, and returns when the turn
+// is the line's again, with what ended a picker's read.
+func (l *line) retire() error {
+	l.mu.Lock()
+	if l.parting || l.talk.base().stage != up || l.talk.expecting() {
+		l.mu.Unlock()
+		return nil
+	}
+	l.turn = ofNobody
+	l.mu.Unlock()
+	<-l.summons
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+// summon gives the turn to the line if nobody has it, and takes it from a picker that
+// has had it for long. mu is held.
+func (l *line) summon(conn net.Conn) {
+	switch {
+	case l.conn != conn:
+	case l.turn == ofNobody:
+		l.turn = ofLine
+		l.summons <- struct{}{}
+	case l.turn == ofPicker && !l.parting && !l.interrupted:
+		if l.ticks++; l.ticks > 1 {
+			l.interrupted = true
+			_ = conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+}
+
+// takeTurn gives the turn to a picker if nobody has it, and returns what to read from;
+// nil: it is another's turn. mu is held.
+func (l *line) takeTurn() net.Conn {
+	if l.turn != ofNobody || l.conn == nil {
+		return nil
+	}
+	l.turn, l.ticks = ofPicker, 0
+	return l.conn
+}
+
+// readOnce is a picker's read; then it passes the turn on, with what went wrong. It
+// tells whether its own answer was there.
+func (l *line) readOnce(ctx context.Context, conn net.Conn, own <-chan struct{}) (settled bool) {
+	n, err := conn.Read(l.buf[l.have:])
+	bad := l.take(ctx, n)
+	select {
+	case <-own:
+		settled = true
+	default:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.interrupted {
+		l.interrupted = false
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = nil
+		}
+		if !l.parting {
+			_ = conn.SetReadDeadline(time.Time{})
+		}
+	}
+	switch {
+	case bad != nil:
+		l.broken = bad
+	case errors.Is(err, io.EOF):
+		l.broken = errHungUp
+	case err != nil:
+		l.broken = err
+	}
+	l.turn = ofNobody
+	if l.broken != nil || l.parting || l.cause != nil || l.talk.expecting() {
+		l.summon(conn)
+	}
+	return settled
+}
+
+// take hands n bytes more to the talk and carries out what follows.
+func (l *line) take(ctx context.Context, n int) error {
+	if n == 0 {
+		return nil
+	}
+	l.have += n
+	l.mu.Lock()
+	used, err := l.talk.receive(clock.Now(), l.buf[:l.have])
+	l.talk.collect()
+	s := l.talk.base()
+	l.isUp.Store(s.stage == up)
+	if s.urgent {
+		l.kick()
+	}
+	l.mu.Unlock()
+	l.deliver(ctx)
+	if l.have = copy(l.buf, l.buf[used:l.have]); l.have == len(l.buf) {
+		l.buf = append(l.buf, make([]byte, len(l.buf))...)
+	}
+	return err
+}
