@@ -46,12 +46,8 @@ func (h *Head) begin() {
 // After a success or an error it is not needed.
 func (h *Head) Reset() { h.begun = false }
 
-// note takes in the latest field if it bears on framing or on the connection.
-func (h *Head) note(buf []byte) error {
-	f := &h.Fields[len(h.Fields)-1]
-	if f.Known == Other {
-		return nil
-	}
+// note takes in a field that bears on framing or on the connection.
+func (h *Head) note(buf []byte, f *Field) error {
 	again := h.seen.has(f.Known)
 	h.seen |= 1 << f.Known
 	value := f.Value.Of(buf)

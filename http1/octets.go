@@ -12,6 +12,7 @@ const (
 	isHost                // what a host name is made of here
 	isHex                 // HEXDIG
 	isControl             // RFC 5234: CTL
+	isPercent             // '%'
 )
 
 var class = func() (t [256]uint8) {
@@ -34,6 +35,9 @@ var class = func() (t [256]uint8) {
 		}
 		if c < 0x20 || c == 0x7f {
 			t[c] |= isControl
+		}
+		if c == '%' {
+			t[c] |= isPercent
 		}
 	}
 	return t

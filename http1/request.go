@@ -117,8 +117,10 @@ func (h *RequestHead) parse(buf []byte) (int, error) {
 		case what == end:
 			return h.line, h.settle(buf)
 		}
-		if err := h.note(buf); err != nil {
-			return 0, err
+		if f := &h.Fields[len(h.Fields)-1]; f.Known != Other {
+			if err := h.note(buf, f); err != nil {
+				return 0, err
+			}
 		}
 	}
 }
@@ -144,7 +146,11 @@ func (h *RequestHead) requestLine(buf []byte) (bool, error) {
 	case blank == at || buf[blank] != ' ':
 		return false, ErrRequestLine
 	}
-	to := span(buf, blank+1, isTarget)
+	to, all := blank+1, uint8(0)
+	for to < len(buf) && class[buf[to]]&isTarget != 0 {
+		all |= class[buf[to]]
+		to++
+	}
 	switch {
 	case to == len(buf):
 		return false, nil
@@ -168,7 +174,7 @@ func (h *RequestHead) requestLine(buf []byte) (bool, error) {
 	}
 	h.Minor = minor
 	h.line = to + 1 + len("HTTP/1.1\r\n")
-	return true, h.target(buf)
+	return true, h.target(buf, all&isPercent != 0)
 }
 
 // version reads HTTP/1.0 or HTTP/1.1 at the start of b, if b has ten octets.
@@ -203,8 +209,8 @@ func badVersion(b []byte, verb []byte) error {
 	return ErrVersion
 }
 
-func (h *RequestHead) note(buf []byte) error {
-	f := &h.Fields[len(h.Fields)-1]
+// note takes in a field that bears on the request.
+func (h *RequestHead) note(buf []byte, f *Field) error {
 	switch f.Known {
 	case Host:
 		// RFC 9112 3.2: "A server MUST respond with a 400 (Bad Request) status code
@@ -224,7 +230,7 @@ func (h *RequestHead) note(buf []byte) error {
 	case TE:
 		h.noteTE(f.Value.Of(buf))
 	}
-	return h.Head.note(buf)
+	return h.Head.note(buf, f)
 }
 
 func (h *RequestHead) noteTE(value []byte) {

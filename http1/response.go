@@ -60,8 +60,10 @@ func (h *ResponseHead) parse(buf []byte, to Asked) (int, error) {
 		case what == end:
 			return h.line, h.settle(buf, to)
 		}
-		if err := h.note(buf); err != nil {
-			return 0, err
+		if f := &h.Fields[len(h.Fields)-1]; f.Known != Other {
+			if err := h.note(buf, f); err != nil {
+				return 0, err
+			}
 		}
 	}
 }

@@ -12,8 +12,8 @@ const (
 	AsteriskForm                        // *, of OPTIONS
 )
 
-// target sorts and checks the request target.
-func (h *RequestHead) target(buf []byte) error {
+// target sorts and checks the request target. percent: there is a % in it.
+func (h *RequestHead) target(buf []byte, percent bool) error {
 	t := h.Target.Of(buf)
 	switch {
 	case h.Method == MethodConnect:
@@ -37,7 +37,7 @@ func (h *RequestHead) target(buf []byte) error {
 			return ErrTarget
 		}
 	}
-	if !escaped(h.Path.Of(buf)) {
+	if percent && !escaped(h.Path.Of(buf)) {
 		return ErrTarget
 	}
 	return nil
