@@ -299,8 +299,8 @@ func TestHandlerRest(t *testing.T) {
 		away         bool
 		want         int
 	}{
-		{"GET", "/healthz", true, 204},
-		{"GET", "/readyz", false, 204},
+		{"GET", "/healthz", true, 200},
+		{"GET", "/readyz", false, 200},
 		{"GET", "/readyz", true, 503},
 		{"GET", "/v1/report", false, 405},
 		{"POST", "/metrics", false, 405},

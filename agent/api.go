@@ -30,15 +30,20 @@ func (a *Agent) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/report", answer(a.takeReport))
 	mux.HandleFunc("POST /v1/leases/{id}/done", answer(a.takeDone))
 	mux.Handle("GET /metrics", a.metrics.handler())
-	mux.HandleFunc("GET /healthz", answer(func(*http.Request) error { return nil }))
-	mux.HandleFunc("GET /readyz", answer(func(*http.Request) error {
-		if !a.sender.Connected() {
-			return problem{Status: http.StatusServiceUnavailable, Detail: "not connected to any master"}
-		}
-		return nil
-	}))
+	mux.HandleFunc("GET /healthz", fine)
+	mux.HandleFunc("GET /readyz", a.ready)
 	mux.HandleFunc("/", noSuchPath(mux))
 	return mux
+}
+
+func fine(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
+
+func (a *Agent) ready(w http.ResponseWriter, r *http.Request) {
+	if !a.sender.Connected() {
+		problem{Status: http.StatusServiceUnavailable, Detail: "not connected to any master"}.write(w)
+		return
+	}
+	fine(w, r)
 }
 
 // problem is an answer of RFC 9457, and the error that becomes one.
