@@ -138,7 +138,7 @@ func TestGoodbyeEndsLeasesAtOnce(t *testing.T) {
 func TestCancelAfterTheGrant(t *testing.T) {
 	r := start(t, web("a"))
 	e := r.dialEdge("e1")
-	for i := range uint64(3 * mostRecent) {
+	for i := range uint64(mostRecent + 100) {
 		e.ask(wire.Ask{Seq: i + 1, Pool: "web"})
 		g := e.granted()
 		e.send(&wire.Cancel{Seq: i + 1}, &wire.Cancel{Seq: i + 1}, &wire.Done{Pool: "web", Lease: g.Grant.Lease})

@@ -37,6 +37,7 @@ type Master struct {
 	running atomic.Bool
 
 	peers        peers
+	strangers    strangers
 	strayAsks    atomic.Uint64 // for pools that do not exist
 	strayReports atomic.Uint64
 }

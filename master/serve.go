@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -74,13 +75,27 @@ func (m *Master) attend(ctx context.Context, c *conn) (last []byte, err error) {
 	hello, rest, err := c.greet(ctx)
 	m.peers.leave(roleNew)
 	if err != nil {
-		c.log.Warn("connection refused", "err", err)
+		m.strangers.refuse(m.log, fmt.Errorf("%s: %w", remote(c), err))
 		return m.foreign(rest), err
 	}
 	if hello.Role == wire.RoleAgent {
 		return nil, m.serveAgent(ctx, c, hello, rest)
 	}
 	return nil, m.serveEdge(ctx, c, hello, rest)
+}
+
+// strangers are the faults of all who come without a proper hello: scanners and
+// health checks connect anew each time, and must not fill the log.
+type strangers struct {
+	mu sync.Mutex
+	faults
+}
+
+func (s *strangers) refuse(log *slog.Logger, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.add(err)
+	s.tell(log, clock.Now())
 }
 
 // greet reads the Hello. It returns a buffer with what came behind it or, with an
