@@ -103,7 +103,7 @@ func TestRequestHead(t *testing.T) {
 	} {
 		var h RequestHead
 		n, err := h.Parse([]byte(row.in))
-		if err != row.err || err == nil && n != len(row.in) {
+		if err != row.err || (n == len(row.in)) != (err == nil) || err != nil && n != 0 {
 			t.Errorf("RFC 9112 %s: %.80q\n got %d, %v\nwant %d, %v", row.rfc, row.in, n, err, len(row.in), row.err)
 		}
 	}

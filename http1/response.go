@@ -58,7 +58,10 @@ func (h *ResponseHead) parse(buf []byte, to Asked) (int, error) {
 		case what == more:
 			return 0, h.wait(buf, limit, ErrLongHead)
 		case what == end:
-			return h.line, h.settle(buf, to)
+			if err := h.settle(buf, to); err != nil {
+				return 0, err
+			}
+			return h.line, nil
 		}
 		if f := &h.Fields[len(h.Fields)-1]; f.Known != Other {
 			if err := h.note(buf, f); err != nil {

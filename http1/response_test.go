@@ -43,7 +43,7 @@ func TestResponseHead(t *testing.T) {
 	} {
 		var h ResponseHead
 		n, err := h.Parse([]byte(row.in), row.to)
-		if err != row.err || err == nil && n != len(row.in) {
+		if err != row.err || (n == len(row.in)) != (err == nil) || err != nil && n != 0 {
 			t.Errorf("RFC %s: %.80q\n got %d, %v\nwant %d, %v", row.rfc, row.in, n, err, len(row.in), row.err)
 		}
 	}

@@ -1,0 +1,46 @@
+// Package http1 reads and writes the parts of HTTP/1.x that a proxy must understand:
+// where a head ends and what it says, where a body ends, and what goes on to the next
+// hop. Octets in, facts out. It is pure: it reads no connection and no clock, starts
+// nothing, and in the steady state allocates nothing, so that an event loop and a
+// goroutine per connection can both drive it.
+//
+//	from the client                                              to the server
+//	buf ──▶ RequestHead.Parse ──▶ facts ──▶ who serves it?
+//	  │        (0, nil): read more           RequestHead.Append ──▶ head
+//	  │                                                               │
+//	  └──▶ Body.Pass ──▶ so many octets, as they are ─────────────▶ body
+//	         Run, Skip: so many need not even be seen                 │
+//	         AtTrailers: Body.ReadTrailers ──▶ Trailers.Append ──▶ trailers
+//	         Done: what is left in buf is the next request
+//
+// and back the same way with ResponseHead, which must be told what was Asked. A body
+// that changes its framing on the way (to a client of HTTP/1.0, or from a server that
+// ends it by closing) goes through Body.Decode and AppendChunkSize instead of Pass.
+//
+// # Buffers
+//
+// Fields, targets and values are Spans of the buffer that was parsed; nothing is
+// copied. They stay valid as long as the caller leaves those octets at the same
+// distance from the start of the slice it passes: the buffer may move, grow and be
+// compacted. A head must be whole in the buffer when it ends; a body need not be.
+// Parsing resumes: a head that comes octet by octet costs a small multiple of one
+// that comes at once.
+//
+// # Strictness
+//
+// Two readers that disagree on where a message ends let a stranger put words into
+// somebody else's mouth. So whatever might be read in two ways is refused, also where
+// the RFCs would let a recipient mend it: both lengths, a length twice or with a
+// leading zero, lists of lengths, codings other than chunked, bare LF and CR, folded
+// lines, white space around names, controls, names that differ from a length's only
+// by an underscore, odd hosts and targets. What is accepted leaves in one canonical
+// way: HTTP/1.1, origin-form, one Host, "name: value", one Transfer-Encoding.
+//
+// Four things are mended because real peers do them and no reader is misled: one
+// empty line before a request, a status line without its last space, missing or
+// additional white space around values, and a response that may have no body but
+// speaks of one (its connection is then not used again).
+//
+// An Error tells what was wrong and the status that a client is owed. After it the
+// connection must be closed: nobody knows where the next message would begin.
+package http1
