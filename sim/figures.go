@@ -2,10 +2,7 @@ package sim
 
 import "math"
 
-// Figures are the names of what goals bound.
-var Figures = []string{"p99/ideal", "mean/ideal", "p99", "errors", "trouble-p99/p99", "in-time", "goodput"}
-
-// Figure returns one figure of a result; ideal is that of the same scenario and seed.
+// Figures are the names of what goals bound:
 //
 //	p99/ideal, mean/ideal   over the ideal's
 //	p99                     seconds
@@ -13,12 +10,15 @@ var Figures = []string{"p99/ideal", "mean/ideal", "p99", "errors", "trouble-p99/
 //	trouble-p99/p99         p99 of what arrived during faults, over that of all the rest
 //	in-time                 share of the first tenant's requests answered within the deadline
 //	goodput                 work answered within the deadline, over what the servers could do
-func Figure(name string, r, ideal Result) float64 {
+var Figures = []string{"p99/ideal", "mean/ideal", "p99", "errors", "trouble-p99/p99", "in-time", "goodput"}
+
+// Figure returns one of Figures; NaN if the name is another.
+func (r Result) Figure(name string) float64 {
 	switch name {
 	case "p99/ideal":
-		return r.P99 / ideal.P99
+		return r.P99Ideal
 	case "mean/ideal":
-		return r.Mean / ideal.Mean
+		return r.MeanIdeal
 	case "p99":
 		return r.P99
 	case "errors":
@@ -31,4 +31,40 @@ func Figure(name string, r, ideal Result) float64 {
 		return r.Goodput
 	}
 	return math.NaN()
+}
+
+// compare sets the ratios to the ideal's run with the same seed.
+func (r *Result) compare(ideal Result) {
+	r.P99Ideal, r.MeanIdeal = r.P99/ideal.P99, r.Mean/ideal.Mean
+}
+
+// mean averages runs of one policy, figure by figure; that of ratios is the mean of
+// the runs' ratios.
+func mean(runs []Result) Result {
+	m := runs[0]
+	m.InTime, m.Curve = make([]float64, len(m.InTime)), make([]float64, len(m.Curve))
+	each := func(of func(*Result) *float64) {
+		sum := 0.
+		for i := range runs {
+			sum += *of(&runs[i])
+		}
+		*of(&m) = sum / float64(len(runs))
+	}
+	for _, of := range []func(r *Result) *float64{
+		func(r *Result) *float64 { return &r.Errors }, func(r *Result) *float64 { return &r.Mean },
+		func(r *Result) *float64 { return &r.P50 }, func(r *Result) *float64 { return &r.P95 },
+		func(r *Result) *float64 { return &r.P99 }, func(r *Result) *float64 { return &r.P999 },
+		func(r *Result) *float64 { return &r.Utilization }, func(r *Result) *float64 { return &r.CalmP99 },
+		func(r *Result) *float64 { return &r.TroubleP99 }, func(r *Result) *float64 { return &r.Goodput },
+		func(r *Result) *float64 { return &r.P99Ideal }, func(r *Result) *float64 { return &r.MeanIdeal },
+	} {
+		each(of)
+	}
+	for i := range m.InTime {
+		each(func(r *Result) *float64 { return &r.InTime[i] })
+	}
+	for i := range m.Curve {
+		each(func(r *Result) *float64 { return &r.Curve[i] })
+	}
+	return m
 }

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"math"
+
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/station"
 )
@@ -28,7 +30,9 @@ func runIdeal(s *Scenario, seed uint64) Result {
 	} else {
 		w.runPooled()
 	}
-	return w.result(Ideal, seed)
+	r := w.result(Ideal)
+	r.Utilization = math.NaN() // it has no servers
+	return r
 }
 
 // reached is when the request whose turn it is stands before the ideal.

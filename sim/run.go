@@ -76,7 +76,7 @@ func Run(s Scenario, name string, seed uint64) Result {
 	w := newWorld(&s, seed)
 	w.choosing(name, seed)
 	w.run()
-	return w.result(name, seed)
+	return w.result(name)
 }
 
 // choosing installs who chooses.
@@ -90,4 +90,19 @@ func (w *world) choosing(name string, seed uint64) {
 	}
 	w.master = newMaster(w, name, seed)
 	w.chooser = w.master
+}
+
+// About returns one line on a name that Run knows.
+func About(name string) string {
+	for _, row := range policy.Table {
+		if row.Name == name {
+			return "ours: " + row.Doc
+		}
+	}
+	for _, row := range Peers {
+		if row.Name == name {
+			return row.Doc
+		}
+	}
+	return "one pooled server or one central queue, which nobody can be"
 }

@@ -247,6 +247,10 @@ func (s Scenario) validateEvents(bound func(string, float64, float64, float64), 
 	}
 }
 
+// HasIdeal tells whether the ideal means anything: not under overload, and not where
+// the work itself depends on who gets it.
+func (s Scenario) HasIdeal() bool { return s.WithDefaults().Load < 1 && s.Affinity.Keys == 0 }
+
 // fleet returns the kind of every server, in order.
 func (s Servers) fleet() []Kind {
 	var places []Kind

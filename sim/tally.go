@@ -91,25 +91,25 @@ func (w *world) finishCounting(now balance.Instant) {
 	}
 }
 
-// Result is the figures of one run. Times are in seconds; NaN stands for a figure that
-// the scenario does not have.
+// Result is the figures of one run, or the means of several runs' figures. Times are
+// in seconds. NaN stands for what the scenario does not have.
 type Result struct {
-	Scenario    string    `json:"scenario"`
-	Policy      string    `json:"policy"`
-	Seed        uint64    `json:"seed"`
-	Requests    int       `json:"requests"` // that count
-	Errors      float64   `json:"errors"`   // share of requests answered by an error or refused; during faults only, if there are any
-	Mean        float64   `json:"mean"`
-	P50         float64   `json:"p50"`
-	P95         float64   `json:"p95"`
-	P99         float64   `json:"p99"`
-	P999        float64   `json:"p99.9"`
-	Utilization float64   `json:"utilization"` // of all slots, weighted by their speed
-	CalmP99     float64   `json:"-"`           // of requests that arrived while nothing was broken
-	TroubleP99  float64   `json:"-"`           // of requests that arrived during a fault
-	InTime      []float64 `json:"inTime"`      // by tenant: share answered within the deadline
-	Goodput     float64   `json:"goodput"`     // work answered within the deadline over all that the servers could do
-	Curve       []float64 `json:"-"`           // times at Levels
+	Policy      string
+	Requests    int     // that count
+	Errors      float64 // share answered by an error or refused; of those that arrived during faults only, if there are any
+	Mean        float64
+	P50         float64
+	P95         float64
+	P99         float64
+	P999        float64
+	Utilization float64   // of all slots, weighted by their speed
+	CalmP99     float64   // of requests that arrived while nothing was broken
+	TroubleP99  float64   // of requests that arrived during a fault
+	InTime      []float64 // by tenant: share answered within the deadline
+	Goodput     float64   // work answered within the deadline over all that the servers could do
+	P99Ideal    float64   // P99 over the ideal's with the same seed
+	MeanIdeal   float64   // Mean over the ideal's
+	Curve       []float64 // times at Levels
 }
 
 // Levels are the shares at which a Result's Curve tells the time: evenly spaced on the
@@ -122,9 +122,9 @@ var Levels = func() []float64 {
 	return levels
 }()
 
-func (w *world) result(policy string, seed uint64) Result {
+func (w *world) result(policy string) Result {
 	t := &w.tally
-	r := Result{Scenario: w.s.Name, Policy: policy, Seed: seed, Requests: t.counted[0] + t.counted[1]}
+	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN()}
 	for _, d := range t.durations {
 		slices.Sort(d)
 	}

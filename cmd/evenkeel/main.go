@@ -26,7 +26,9 @@ func commands() []*cobra.Command {
 		masterCommand(),
 		edgeCommand(),
 		agentCommand(),
+		sampleServerCommand(),
 		checkCommand(),
+		simulateCommand(),
 		versionCommand(),
 	}
 }
@@ -67,7 +69,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return usageError{hinted(err, cmd.CommandPath()+" --help lists the flags")}
 	})
 	root.AddCommand(commands()...)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would mean those of the process
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/config"
+	"github.com/evenkeel-lb/evenkeel/sim"
+)
+
+// simulation is what the command line asks for.
+type simulation struct {
+	all      bool
+	policies []string
+	seeds    []uint
+	requests int
+	json     bool
+	plot     string
+	goals    string
+}
+
+func simulateCommand() *cobra.Command {
+	var want simulation
+	cmd := &cobra.Command{
+		Use:   "simulate [FILE | SCENARIO]...",
+		Short: "run traffic in virtual time, beside other proxies and the ideal",
+		Long: `Simulate runs the master's own core in virtual time with clients, edges, servers,
+reports and faults as a scenario says, and beside it what other proxies do and the
+ideal that nobody can reach, all on the same requests. A scenario is a YAML file of
+yours or one of the built-in ones, of which a word names several: B1 means B1-4,
+B1-16 and so on. docs/simulate.md explains both. The same scenarios, policies and
+seeds give the same output, byte for byte.
+
+Scenarios:
+` + scenarioHelp() + `
+Policies:
+` + policyHelp(),
+		Example: `  evenkeel simulate B1
+  evenkeel simulate B2 mine.yaml --policy least-load,haproxy-leastconn --plot b2.svg`,
+		Args: func(cmd *cobra.Command, args []string) error { return want.check(cmd, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return want.run(cmd.Context(), args, cmd.OutOrStdout())
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&want.all, "all", false, "every built-in scenario")
+	flags.StringSliceVar(&want.policies, "policy", []string{"least-load", "haproxy-leastconn", "nginx-least-conn", "edge-weighted-round-robin"}, "who chooses; the first is held against the goals")
+	flags.UintSliceVar(&want.seeds, "seeds", []uint{1, 2, 3}, "one run for each; figures are the runs' means")
+	flags.IntVar(&want.requests, "requests", 0, "in a run, instead of the scenario's number")
+	flags.BoolVar(&want.json, "json", false, "print JSON, times in seconds")
+	flags.StringVar(&want.plot, "plot", "", "write an SVG picture of the quantiles to this file")
+	flags.StringVar(&want.goals, "goals", "", "write the goals and what was measured to this file, as JSON")
+	return cmd
+}
+
+func scenarioHelp() string {
+	var b strings.Builder
+	for _, f := range sim.Canonical("") {
+		if s, err := parseScenario(f.Name, f.YAML); err == nil {
+			fmt.Fprintf(&b, "  %-14s %s\n", s.Name, s.About)
+		}
+	}
+	return b.String()
+}
+
+func policyHelp() string {
+	var b strings.Builder
+	for _, name := range sim.Names() {
+		fmt.Fprintf(&b, "  %-29s %s\n", name, sim.About(name))
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func (want *simulation) check(cmd *cobra.Command, args []string) error {
+	if want.all == (len(args) > 0) {
+		return usagef("such as evenkeel simulate B1, or evenkeel simulate --all", "simulate takes files or names of scenarios, or --all")
+	}
+	if len(want.policies) == 0 || len(want.seeds) == 0 {
+		return usagef(cmd.CommandPath()+" --help lists them", "simulate wants at least one policy and one seed")
+	}
+	for _, name := range want.policies {
+		if err := sim.Check(name); err != nil {
+			return usagef(cmd.CommandPath()+" --help says what they are", "--policy: %v", err)
+		}
+	}
+	return nil
+}
+
+func (want *simulation) run(ctx context.Context, args []string, out io.Writer) error {
+	scenarios, err := want.scenarios(args)
+	if err != nil {
+		return err
+	}
+	seeds := make([]uint64, len(want.seeds))
+	for i, seed := range want.seeds {
+		seeds[i] = uint64(seed)
+	}
+	var comparisons []sim.Comparison
+	for i := range scenarios {
+		c, err := sim.Compare(ctx, scenarios[i], want.policies, seeds)
+		if err != nil {
+			return err
+		}
+		comparisons = append(comparisons, c)
+		if !want.json {
+			printComparison(out, &c)
+		}
+	}
+	if want.json {
+		err = printJSON(out, comparisons)
+	} else {
+		printGoals(out, comparisons)
+	}
+	return errors.Join(err, want.write(comparisons))
+}
+
+// scenarios finds what the arguments name and reads it.
+func (want *simulation) scenarios(args []string) ([]sim.Scenario, error) {
+	var files []sim.File
+	if want.all {
+		files = sim.Canonical("")
+	}
+	for _, arg := range args {
+		found, err := findScenario(arg)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
+	}
+	var scenarios []sim.Scenario
+	for _, f := range files {
+		s, err := parseScenario(f.Name, f.YAML)
+		if err != nil {
+			return nil, err
+		}
+		if want.requests > 0 {
+			s.Requests = want.requests
+			s.Validate(func(field, problem string) { err = usagef("", "--requests: %s: %s", field, problem) })
+		}
+		if err != nil {
+			return nil, err
+		}
+		scenarios = append(scenarios, s)
+	}
+	return scenarios, nil
+}
+
+// findScenario takes a word for a built-in scenario, and failing that for a file.
+func findScenario(arg string) ([]sim.File, error) {
+	if files := sim.Canonical(arg); arg != "" && len(files) > 0 {
+		return files, nil
+	}
+	text, err := os.ReadFile(arg)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, hinted(fmt.Errorf("there is no scenario and no file %s", arg), "evenkeel simulate --help lists the scenarios")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []sim.File{{Name: arg, YAML: text}}, nil
+}
+
+func parseScenario(name string, text []byte) (sim.Scenario, error) {
+	var s sim.Scenario
+	file := config.Parse(name, text)
+	file.Decode(&s)
+	s.Validate(file.Bad)
+	s.Name = cmp.Or(s.Name, strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)))
+	return s, file.Err()
+}
+
+// write leaves the files that were asked for.
+func (want *simulation) write(comparisons []sim.Comparison) error {
+	for _, file := range []struct {
+		path string
+		fill func(io.Writer) error
+	}{
+		{want.plot, func(w io.Writer) error { return sim.Plot(w, comparisons) }},
+		{want.goals, func(w io.Writer) error { return writeGoals(w, comparisons) }},
+	} {
+		if file.path == "" {
+			continue
+		}
+		if err := writeFile(file.path, file.fill); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(path string, fill func(io.Writer) error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fill(f), f.Close())
+}
