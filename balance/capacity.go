@@ -1,10 +1,5 @@
 package balance
 
-import (
-	"math"
-	"time"
-)
-
 // This file puts together what is declared and what is learnt of a server's
 // capacity: c, its slots, and b, its service time.
 
@@ -42,32 +37,6 @@ func (s *Server) Speed() float64 {
 func (s *Server) Weight() float64 {
 	c, _ := s.Slots()
 	return c / s.Service()
-}
-
-// learn takes the duration of a request that met so many others at its server.
-func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) {
-	c, _ := s.Slots()
-	log := math.Log(took.Seconds() / crowding(crowd, c))
-	p.pace.observe(now, log+math.Log(s.Speed()))
-	s.pace.observe(now, log)
-	p.assess(s)
-}
-
-// assess brings a server's b up to date. The prior is what the pool's mean would be
-// at its declared speed.
-func (p *Pool) assess(s *Server) {
-	prior := p.pace.sum/p.pace.weight - math.Log(s.Speed())
-	s.service = math.Exp(s.pace.mean(prior))
-}
-
-// fade lets what is known of a server's b grow old, so that a server which gets no
-// requests drifts back to the pool's mean and is tried again.
-func (p *Pool) fade(now Instant, s *Server) {
-	if p.pace.weight == 0 {
-		return
-	}
-	s.pace.fade(now, p.pace.sum/p.pace.weight)
-	p.assess(s)
 }
 
 // settle accounts for the time since the number of requests at the server last changed.

@@ -89,7 +89,7 @@ func (p *Pool) probe(s *Server, took time.Duration) {
 	if p.queue.size == 0 || p.pace.weight == 0 || s.service <= 0 {
 		return
 	}
-	s.delay += probeGain * (math.Log(took.Seconds()/s.service) - s.delay)
+	s.delay += probeGain * (math.Log(took.Seconds()) - s.logService - s.delay)
 	switch c, _ := s.Slots(); {
 	case s.delay > math.Log(probeSlow):
 		s.stretch = max(0, s.stretch-1/c)
@@ -111,8 +111,9 @@ func (p *Pool) rank(now Instant, s *Server) {
 	}
 	k := never
 	if s.State(now) == Up && float64(s.leases) < min(p.ceiling(s), p.warmth(now, s)) {
-		k = key{p.scorer.Score(now, s), p.rng.Uint32()}
+		k = newKey(p.scorer.Score(now, s), p.rng.Uint64())
 	}
+	s.ranked = now
 	p.order.set(s.index, k)
 }
 
@@ -136,10 +137,14 @@ func (p *Pool) tend(now Instant) {
 	if p.tended >= len(p.servers) {
 		p.tended = 0
 	}
-	s := p.servers[p.tended]
-	p.fade(now, s)
-	p.rank(now, s)
+	if s := p.servers[p.tended]; now.Sub(s.ranked) > tendEvery {
+		p.fade(now, s)
+		p.rank(now, s)
+	}
 }
+
+// tendEvery is how long a server needs no looking after once it was ranked.
+const tendEvery = 10 * time.Millisecond
 
 const forever = Instant(math.MaxInt64)
 

@@ -148,7 +148,7 @@ func (p *Pool) note(now Instant, id LeaseID, s *Server) {
 
 func (r *record) add(now Instant, p *Pool, s *Server) {
 	c, _ := s.Slots()
-	r.contenders[r.n] = contender{s, p.order.keys[s.index].score, float32(s.Load(now)), float32(s.load.at(now)), float32(c), float32(s.Service()), float32(s.Success())}
+	r.contenders[r.n] = contender{s, p.order.keys[s.index].score(), float32(s.Load(now)), float32(s.load.at(now)), float32(c), float32(s.Service()), float32(s.Success())}
 	r.n++
 }
 

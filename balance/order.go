@@ -2,52 +2,78 @@ package balance
 
 import "math"
 
-// order keeps servers by a key so that the one with the lowest is at hand at once.
+// order keeps servers by score so that the one with the lowest is at hand at once.
 //
 // It is a tournament of width 8: of every eight servers the one with the lowest key
 // goes up a round. A change replays only the rounds above it, about four at 10,000
-// servers, in memory that lies together. Equal keys are decided by a tag that is
-// drawn anew with every change, so among equals it is anyone's turn.
+// servers, and eight keys are one cache line.
 type order struct {
-	keys   []key
+	keys   []key     // by server index
 	rounds [][]int32 // rounds[0][i] is the winner of servers 8i … 8i+7, and so on up to one
 }
 
-type key struct {
-	score float64 // +Inf: not to be picked
-	tag   uint32
+// key is a score as an integer that compares alike. Its low bits are drawn by lot, so
+// that among servers less than a hundredth apart, which is nearer than b is known,
+// it is anyone's turn.
+type key uint64
+
+const (
+	width   = 8
+	lotBits = 45             // of a float64's 52 bits of fraction: the lot is worth 2^-7
+	never   = key(1<<64 - 1) // not to be picked
+)
+
+func newKey(score float64, lot uint64) key {
+	return key(math.Float64bits(score)&^(1<<lotBits-1) | lot&(1<<lotBits-1))
 }
 
-const width = 8
-
-var never = key{score: math.Inf(1)}
-
-func (k key) less(than key) bool {
-	return k.score < than.score || k.score == than.score && k.tag < than.tag
-}
-
-// resize makes room for n servers; new ones are not to be picked.
-func (o *order) resize(n int) {
-	for len(o.keys) < n {
-		o.keys = append(o.keys, never)
+// score returns the score less its low bits; +Inf for never.
+func (k key) score() float64 {
+	if k == never {
+		return math.Inf(1)
 	}
-	o.keys = o.keys[:n]
-	rounds := o.rounds[:0]
-	for size := n; len(rounds) == 0 || size > 1; {
+	return math.Float64frombits(uint64(k) &^ (1<<lotBits - 1))
+}
+
+// grow adds a server, which is not to be picked yet.
+func (o *order) grow() {
+	o.keys = append(o.keys, never)
+	last := len(o.keys) - 1
+	for r, size := 0, len(o.keys); size > 1 || r == 0; r++ {
 		size = (size + width - 1) / width
-		var round []int32
-		if len(rounds) < len(o.rounds) {
-			round = o.rounds[:len(rounds)+1][len(rounds)]
+		if r == len(o.rounds) {
+			o.rounds = append(o.rounds, nil)
+			if r > 0 {
+				o.rounds[r] = append(o.rounds[r], o.rounds[r-1][0])
+			}
 		}
-		for len(round) < size {
-			round = append(round, 0)
+		if len(o.rounds[r]) < size {
+			o.rounds[r] = append(o.rounds[r], int32(last))
 		}
-		rounds = append(rounds, round[:size])
 	}
-	o.rounds = rounds
-	for i := 0; i < n; i += width {
-		o.replay(i)
+	o.replay(last)
+	if n := len(o.rounds); n > 1 {
+		o.replay(0) // of a round that has just begun
 	}
+}
+
+// shrink removes the last server.
+func (o *order) shrink() {
+	o.keys = o.keys[:len(o.keys)-1]
+	if len(o.keys) == 0 {
+		o.rounds = o.rounds[:0]
+		return
+	}
+	size := len(o.keys)
+	for r := range o.rounds {
+		size = (size + width - 1) / width
+		o.rounds[r] = o.rounds[r][:size]
+		if size == 1 {
+			o.rounds = o.rounds[:r+1]
+			break
+		}
+	}
+	o.replay(len(o.keys) - 1)
 }
 
 // set changes the key of server i.
@@ -59,10 +85,10 @@ func (o *order) set(i int, k key) {
 // replay plays the rounds above server i again.
 func (o *order) replay(i int) {
 	first := i &^ (width - 1)
-	best := first
-	for j := first + 1; j < min(first+width, len(o.keys)); j++ {
-		if o.keys[j].less(o.keys[best]) {
-			best = j
+	best, lowest := first, o.keys[first]
+	for j, k := range o.keys[first+1 : min(first+width, len(o.keys))] {
+		if k < lowest {
+			best, lowest = first+1+j, k
 		}
 	}
 	at := i / width
@@ -71,9 +97,10 @@ func (o *order) replay(i int) {
 		below := o.rounds[r-1]
 		first := at &^ (width - 1)
 		best := below[first]
+		lowest := o.keys[best]
 		for _, j := range below[first+1 : min(first+width, len(below))] {
-			if o.keys[j].less(o.keys[best]) {
-				best = j
+			if k := o.keys[j]; k < lowest {
+				best, lowest = j, k
 			}
 		}
 		at /= width
@@ -87,7 +114,7 @@ func (o *order) first() int {
 		return -1
 	}
 	best := o.rounds[len(o.rounds)-1][0]
-	if math.IsInf(o.keys[best].score, 1) {
+	if o.keys[best] == never {
 		return -1
 	}
 	return int(best)

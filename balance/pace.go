@@ -19,21 +19,26 @@ type pace struct {
 }
 
 const (
-	priorWeight = 3               // samples that the pool's mean is worth
-	paceMemory  = 5 * time.Second // time constant, for short requests
-	paceService = 20              // in services, for long ones
+	priorWeight = 3  // samples that the pool's mean is worth
+	paceMemory  = 5  // time constant in seconds, for short requests
+	paceService = 20 // the same in services, for long ones
 )
 
-// observe takes the logarithm of a service time in seconds.
-func (p *pace) observe(now Instant, log float64) {
-	p.fade(now, p.mean(log))
+// observe takes the logarithm of a service time in seconds; service is about what
+// such times are.
+func (p *pace) observe(now Instant, log, service float64) {
+	p.fade(now, service)
 	p.weight++
 	p.sum += log
 }
 
-func (p *pace) fade(now Instant, log float64) {
-	memory := max(paceMemory.Seconds(), paceService*math.Exp(log))
-	keep := math.Exp(-now.Sub(p.last).Seconds() / memory)
+// fade lets the samples grow old.
+func (p *pace) fade(now Instant, service float64) {
+	gone := now.Sub(p.last).Seconds() / max(paceMemory, paceService*service)
+	keep := 1 - gone // which is e^-gone, as long as little is gone
+	if gone > .01 {
+		keep = math.Exp(-gone)
+	}
 	p.weight *= keep
 	p.sum *= keep
 	p.last = now
@@ -44,6 +49,36 @@ func (p *pace) mean(prior float64) float64 {
 	return (p.sum + priorWeight*prior) / (p.weight + priorWeight)
 }
 
-// crowding is how much slower than alone a request is at a server with c slots
-// that has n requests, this one included.
-func crowding(n, c float64) float64 { return max(1, n/c) }
+// learn takes the duration of a request that met so many at its server, itself included.
+func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) {
+	c, _ := s.Slots()
+	log := math.Log(took.Seconds() / max(1, crowd/c)) // beyond c all are slower alike
+	first := p.pace.weight == 0
+	p.pace.observe(now, log+s.logSpeed, s.service)
+	s.pace.observe(now, log, s.service)
+	if !first {
+		p.assess(s)
+		return
+	}
+	for _, s := range p.servers { // from now on b is in seconds
+		p.assess(s)
+		p.rank(now, s)
+	}
+}
+
+// assess brings a server's b up to date. The prior is what the pool's mean would be
+// at its declared speed.
+func (p *Pool) assess(s *Server) {
+	s.logService = s.pace.mean(p.pace.sum/p.pace.weight - s.logSpeed)
+	s.service = math.Exp(s.logService)
+}
+
+// fade lets what is known of a server's b grow old, so that a server which gets no
+// requests drifts back to the pool's mean and is tried again.
+func (p *Pool) fade(now Instant, s *Server) {
+	if p.pace.weight == 0 {
+		return
+	}
+	s.pace.fade(now, s.service)
+	p.assess(s)
+}

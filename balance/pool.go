@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -335,7 +336,7 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	if s == nil {
 		s = &Server{pool: p, index: len(p.servers), health: health{success: 1}, usage: usage{from: now, since: now}, pace: pace{last: now}}
 		p.servers = append(p.servers, s)
-		p.order.resize(len(p.servers))
+		p.order.grow()
 		p.byID[spec.ID] = s
 		p.warm(s, now)
 	} else if s.fixed && !fixed {
@@ -345,6 +346,10 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 		p.warm(s, now)
 	}
 	s.spec, s.fixed = spec, s.fixed || fixed
+	s.logSpeed = math.Log(s.Speed())
+	if p.pace.weight > 0 {
+		p.assess(s)
+	}
 	s.gone, s.draining = false, false
 	p.rank(now, s)
 	return nil
@@ -396,9 +401,9 @@ func (p *Pool) forget(s *Server) {
 	end := len(p.servers) - 1
 	last := p.servers[end]
 	p.servers[s.index], last.index = last, s.index
-	p.order.keys[s.index] = p.order.keys[end]
+	p.order.set(s.index, p.order.keys[end])
 	p.servers = p.servers[:end]
-	p.order.resize(end)
+	p.order.shrink()
 	delete(p.byID, s.spec.ID)
 	p.version++
 }

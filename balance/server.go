@@ -54,16 +54,18 @@ type Server struct {
 	draining bool
 	gone     bool
 
-	leases   int // own outstanding: open leases on it
-	usage    usage
-	load     external
-	health   health
-	slots    slots
-	warmFrom Instant // when it joined or came back
-	stretch  float64 // learnt addition to its limit
-	delay    float64 // moving average of log(latency / b)
-	pace     pace
-	service  float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
+	leases              int // own outstanding: open leases on it
+	usage               usage
+	load                external
+	health              health
+	slots               slots
+	warmFrom            Instant // when it joined or came back
+	stretch             float64 // learnt addition to its limit
+	delay               float64 // moving average of log(latency / b)
+	pace                pace
+	service, logService float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
+	logSpeed            float64 // of the declared speed
+	ranked              Instant // when its place in the order was last brought up to date
 
 	memory memory
 

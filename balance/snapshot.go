@@ -119,7 +119,7 @@ func (p *Pool) Check() error {
 			return fmt.Errorf("server %s: has left and is idle, yet is remembered", s.spec.ID)
 		}
 		delete(held, s)
-		if p.scorer != nil && p.order.keys[i].less(p.order.keys[max(0, p.order.rounds[len(p.order.rounds)-1][0])]) {
+		if first := p.order.first(); p.scorer != nil && p.order.keys[i] < never && (first < 0 || p.order.keys[i] < p.order.keys[first]) {
 			return fmt.Errorf("server %s: stands before the first in order", s.spec.ID)
 		}
 	}
