@@ -99,3 +99,15 @@ func TestAgentShowsWhyItIsNotWanted(t *testing.T) {
 		t.Error("Connected, though the master refused")
 	}
 }
+
+func TestARefusedRegistrationIsShown(t *testing.T) {
+	m := startMaster(t, &fakeMaster{onWelcome: func(c *fakeConn) {
+		c.Write((&wire.Fail{Code: wire.Unknown, Detail: "no pool p"}).Append(nil))
+	}})
+	a, _ := startAgent(t, AgentConfig{Masters: []string{m.addr()}})
+	waitFor(t, "problem", func() bool { return a.Problem() != nil })
+	waitFor(t, "loss", func() bool { return !a.Connected() })
+	if text := a.Problem().Error(); !strings.Contains(text, m.addr()) || !strings.Contains(text, "unknown pool: no pool p") {
+		t.Errorf("Problem = %s", text)
+	}
+}

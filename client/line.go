@@ -39,6 +39,7 @@ const (
 	firstRetry  = 10 * time.Millisecond
 	lastRetry   = time.Second
 	slowRetry   = 5 * time.Second // after a Fail that a person must mend
+	accepted    = time.Second     // without a Fail since the welcome: a registration is refused sooner
 	linger      = time.Millisecond
 	reportsWait = 100 * time.Millisecond
 	tickEvery   = 100 * time.Millisecond
@@ -54,7 +55,7 @@ type line struct {
 	deliver func(ctx context.Context) // what collect has set aside; called without the lock, never twice at once
 
 	isUp    atomic.Bool
-	problem atomic.Pointer[wire.Fail] // the last Fail, until a master welcomes us
+	problem atomic.Pointer[wire.Fail] // the last Fail, until a master has had us for a second
 	picks   atomic.Int32              // in progress, until their waiters have resumed
 
 	reading
@@ -95,14 +96,19 @@ func (l *line) run(ctx context.Context) error {
 			break
 		}
 		if wasUp {
-			wait, said = firstRetry, ""
+			wait = firstRetry
 		}
-		pause := wait/2 + rand.N(wait)
+		pause, level := wait/2+rand.N(wait), slog.LevelWarn
 		var fail *wire.Fail
-		level := slog.LevelWarn
-		if errors.As(err, &fail) && fail.Code != wire.GoingAway {
+		switch refused := errors.As(err, &fail) && fail.Code != wire.GoingAway; {
+		case refused:
 			l.problem.Store(fail)
-			level, pause = slog.LevelError, slowRetry
+			level = slog.LevelError
+			if (at+1)%len(l.masters) == 0 {
+				pause = patience(fail.Code)
+			}
+		case wasUp:
+			said = "" // a loss is news each time; a refusal, which may come after the welcome, is not
 		}
 		if text := err.Error(); text != said {
 			l.log.Log(ctx, level, "no connection to the master, trying again", "master", master, "err", err)
@@ -115,6 +121,15 @@ func (l *line) run(ctx context.Context) error {
 		wait = min(2*wait, lastRetry)
 	}
 	return nil
+}
+
+// patience is how long to wait after a refusal. Taken may be our own former connection,
+// whose end the master has not noticed yet; everything else a person must mend.
+func patience(c wire.Code) time.Duration {
+	if c == wire.Taken {
+		return lastRetry
+	}
+	return slowRetry
 }
 
 // visit makes one connection and stays until it is lost.
@@ -215,8 +230,12 @@ func (l *line) tend(ctx, life context.Context, conn net.Conn) {
 			l.talk.flushReports(clock.Now())
 		case <-tick.C:
 			l.mu.Lock()
-			if err := l.talk.base().tick(clock.Now()); err != nil {
+			now, s := clock.Now(), l.talk.base()
+			if err := s.tick(now); err != nil {
 				l.drop(conn, err)
+			}
+			if s.stage == up && now.Sub(s.since) > accepted {
+				l.problem.Store(nil)
 			}
 			l.summon(conn)
 		}

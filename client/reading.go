@@ -59,7 +59,6 @@ func (l *line) read(life context.Context, conn net.Conn) (wasUp bool, err error)
 		bad := l.take(life, n)
 		if !wasUp && l.isUp.Load() {
 			wasUp = true
-			l.problem.Store(nil)
 			l.log.InfoContext(life, "connected", "master", l.talk.base().master, "address", conn.RemoteAddr().String())
 		}
 		switch {

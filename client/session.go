@@ -32,10 +32,10 @@ type session struct {
 	hello  wire.Hello
 	stage  stage
 	master string // the id of the one that welcomed us
-	epoch  uint64
 	out    []byte // frames to be written
 	urgent bool   // some of out should not wait for company
 
+	since  balance.Instant // the welcome
 	heard  balance.Instant // the last byte
 	pinged balance.Instant
 	ticked balance.Instant
@@ -149,8 +149,7 @@ func (s *session) welcome(now balance.Instant, t wire.Type, payload []byte, r ro
 	if m.Version < s.hello.Min || m.Version > s.hello.Max {
 		return &wire.FrameError{What: fmt.Sprintf("welcome to version %d, but only %d to %d were offered", m.Version, s.hello.Min, s.hello.Max)}
 	}
-	s.stage, s.master, s.epoch = up, strings.Clone(m.Master), m.Epoch
-	s.urgent = true
+	s.stage, s.master, s.since, s.urgent = up, strings.Clone(m.Master), now, true
 	r.welcomed(now)
 	return nil
 }
