@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -33,8 +35,13 @@ func (s *standard) RoundTrip(out *http.Request) (*http.Response, error) {
 	for step.Do == flight.Link {
 		try := &attempt{body: body}
 		res, err := try.send(s.transport, out, x)
-		if err == nil {
+		switch {
+		case err != nil:
+		case res.StatusCode != http.StatusSwitchingProtocols || x.head.upgrade && strings.EqualFold(res.Header.Get("Upgrade"), out.Header.Get("Upgrade")):
 			return c.respond(res), nil
+		default:
+			_ = res.Body.Close() // nothing of it was wanted
+			err = fmt.Errorf("the server switched to protocol %q, want %q", res.Header.Get("Upgrade"), out.Header.Get("Upgrade"))
 		}
 		spent, broken := body.detach()
 		if broken != nil {

@@ -228,6 +228,26 @@ func TestTunnel(t *testing.T) {
 	p.wantResults(t, balance.OK)
 }
 
+func TestUnwantedTunnel(t *testing.T) {
+	s := server(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: whisper\r\n\r\n")
+	})
+	for name, headers := range map[string]string{"none asked for": "", "another asked for": "Upgrade: shout\r\n", "another HTTP": "Upgrade: h2c\r\n"} {
+		p := newFakePicker()
+		p.pick = among(granted("s1", s))
+		r := run(t, p, nil)
+		if answer := r.raw("POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\n" + headers + "\r\n"); !strings.HasPrefix(answer, "HTTP/1.1 502 ") {
+			t.Errorf("%s: got %q, want 502", name, answer)
+		}
+		p.wantResults(t, balance.Fault)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	p := newFakePicker()

@@ -269,8 +269,8 @@ func (e ended) Error() string { return "no response: " + e.step.Do.String() }
 func unlinked(w http.ResponseWriter, r *http.Request, err error) {
 	x := carriedOf(r)
 	var e ended
-	if !errors.As(err, &e) { // the server's answer to an upgrade makes no sense
-		e.step = x.failed(r.Context(), flight.Failure{Sent: true, Spent: true}, err)
+	if !errors.As(err, &e) { // the client has left before it was told that its upgrade succeeded
+		e.step = x.gone()
 	}
 	switch e.step.Do {
 	case flight.Respond:
