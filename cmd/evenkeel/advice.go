@@ -33,7 +33,7 @@ func printError(w io.Writer, err error) {
 	if bad, ok := errors.AsType[*config.Error](err); ok {
 		printLine(w, bad.Error())
 		n := len(bad.Problems) + bad.More
-		err = hinted(fmt.Errorf("%s has %d %s", bad.Name, n, plural(n, "problem")), "evenkeel check "+bad.Name+" looks again without starting anything")
+		err = fmt.Errorf("%s has %d %s", bad.Name, n, plural(n, "problem"))
 	}
 	printLine(w, "error: "+strings.ReplaceAll(err.Error(), "\n", "\n       "))
 	if a, ok := errors.AsType[advised](err); ok && a.hint != "" {

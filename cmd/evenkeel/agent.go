@@ -156,6 +156,6 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Write
 		p.parts = append(p.parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, admin, a.Handler(), log) }})
 	}
 	p.parts = append(p.parts, part{"client", c.Run})
-	log.Info("serving", "role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", address(admin), "masters", s.Agent.masters())
+	p.serving = []any{"role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", address(admin), "masters", s.Agent.masters()}
 	return p.serve(ctx)
 }

@@ -53,7 +53,7 @@ func (s *settings) summary() []string {
 		say("edge: asks %s, admin at %s", strings.Join(e.masters(), ", "), cmp.Or(e.Admin, defaultEdgeAdmin))
 		for _, l := range e.Listeners {
 			for _, r := range l.Routes {
-				say("      %s %s%s -> pool %s (%s)", l.Listen, cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
+				say("      %s %s %s -> pool %s (%s)", l.Listen, cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
 			}
 		}
 	}

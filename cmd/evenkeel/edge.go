@@ -147,7 +147,7 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	if f.config != "" {
 		p.reload = func() error { return reloadEdge(ctx, f, s.Edge, front) }
 	}
-	log.Info("serving", "role", "edge", "listen", front.addresses(ec), "admin", address(admin), "edge", ec.ID, "masters", s.Edge.masters())
+	p.serving = []any{"role", "edge", "listen", front.addresses(ec), "admin", address(admin), "edge", ec.ID, "masters", s.Edge.masters()}
 	return p.serve(ctx)
 }
 
@@ -165,5 +165,5 @@ func reloadEdge(ctx context.Context, f *edgeFlags, old *edgePart, front *edges) 
 	if s.Edge.ID != old.ID || !slices.Equal(s.Edge.masters(), old.masters()) || !slices.Equal(s.Edge.pools(), old.pools()) {
 		return errors.New("the edge's id, its masters or the pools that it routes to have changed: restart it to take that up")
 	}
-	return front.reload(ctx, s.edgeConfig())
+	return front.reload(ctx, s.edgeConfig(), func() error { return nil })
 }

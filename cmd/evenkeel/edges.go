@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge"
 )
@@ -20,40 +20,50 @@ import (
 type edges struct {
 	picker edge.Picker
 	log    *slog.Logger
-	access *slog.Logger // nil: no access log
-	turns  chan turn    // from reload to run
-	over   chan struct{}
+	access *slog.Logger  // nil: no access log
+	first  turn          // what run begins with
+	turns  chan turn     // from reload to run
+	over   chan struct{} // closed when run takes no more turns
+	lends  bool          // sockets can be shared by two edges; if not, the first edge has them for good
 
 	mu      sync.Mutex
 	current *edge.Edge
-	living  map[*edge.Edge]bool
+	living  map[*edge.Edge]bool     // those whose requests are not all done
 	sockets map[string]net.Listener // by the address that the settings name
-	lends   bool                    // sockets can be shared by two edges; if not, the first edge has them for good
 }
 
-// turn is an edge that is about to serve, and its listeners.
+// turn is an edge that is about to serve, the sockets it needs, and the listeners on
+// them that it is lent.
 type turn struct {
 	edge      *edge.Edge
+	sockets   map[string]net.Listener
 	listeners []net.Listener
 }
 
-var errNoHandover = errors.New("this system cannot hand listeners over from the old settings of an edge to new ones: restart instead")
+// park stops the edge's listeners from taking connections.
+func (t turn) park() {
+	for _, l := range t.listeners {
+		if l, ok := l.(*lent); ok {
+			l.park()
+		}
+	}
+}
 
-// newEdges opens the sockets of an edge and makes it; run serves. Listeners may be few,
-// so a socket that cannot be had fails it.
+// newEdges opens the sockets of an edge and makes it; run serves.
 func newEdges(ctx context.Context, cfg edge.Config, picker edge.Picker, log, access *slog.Logger) (*edges, error) {
-	es := &edges{picker: picker, log: log, access: access, turns: make(chan turn, 1), over: make(chan struct{}),
-		living: make(map[*edge.Edge]bool), sockets: make(map[string]net.Listener), lends: true}
+	es := &edges{picker: picker, log: log, access: access, turns: make(chan turn), over: make(chan struct{}), living: make(map[*edge.Edge]bool), lends: true}
 	t, err := es.prepare(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	es.turns <- t
+	es.first = t
+	es.take(t)
 	return es, nil
 }
 
-// reload makes the edge what cfg says. If it cannot, nothing changes.
-func (es *edges) reload(ctx context.Context, cfg edge.Config) error {
+// reload makes the edge what cfg says, and calls also when nothing can fail any more
+// but that. If it fails nothing changes.
+func (es *edges) reload(ctx context.Context, cfg edge.Config, also func() error) error {
 	if !es.lends {
 		return errNoHandover
 	}
@@ -61,50 +71,60 @@ func (es *edges) reload(ctx context.Context, cfg edge.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := also(); err != nil {
+		es.abandon(t)
+		return err
+	}
 	select {
 	case es.turns <- t:
+		es.take(t)
 		return nil
 	case <-es.over:
-		closeAll(t.listeners)
+		es.abandon(t)
 		return errors.New("the edge has stopped")
 	}
 }
 
-// prepare opens the sockets that cfg needs and lends them to a new edge.
+// prepare opens the sockets that cfg needs and are not open, and lends all to a new edge.
 func (es *edges) prepare(ctx context.Context, cfg edge.Config) (turn, error) {
 	cfg.Log, cfg.AccessLog = es.log, es.access
 	e, err := edge.New(cfg, es.picker)
 	if err != nil {
 		return turn{}, err
 	}
-	es.mu.Lock()
-	defer es.mu.Unlock()
-	sockets := make(map[string]net.Listener)
-	t := turn{edge: e}
+	t := turn{edge: e, sockets: make(map[string]net.Listener)}
 	for _, l := range cfg.Listeners {
 		socket, had := es.sockets[l.Listen]
 		if !had {
 			if socket, err = listen(ctx, l.Listen); err != nil {
-				break
+				es.abandon(t)
+				return turn{}, err
 			}
 		}
-		sockets[l.Listen] = socket
-		lent, err := lend(socket)
-		if err != nil {
+		t.sockets[l.Listen] = socket
+		if second, err := lend(socket); err == nil {
+			socket = second
+		} else {
 			es.lends = false
-			lent = socket
 		}
-		t.listeners = append(t.listeners, lent)
+		t.listeners = append(t.listeners, socket)
 	}
-	if err != nil {
-		closeAll(t.listeners)
-		closeOthers(sockets, es.sockets)
-		return turn{}, err
-	}
-	closeOthers(es.sockets, sockets)
-	es.sockets, es.current = sockets, e
-	es.living[e] = true
 	return t, nil
+}
+
+// take makes a prepared edge the present one.
+func (es *edges) take(t turn) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	closeOthers(es.sockets, t.sockets)
+	es.sockets, es.current = t.sockets, t.edge
+	es.living[t.edge] = true
+}
+
+// abandon gives up a prepared edge.
+func (es *edges) abandon(t turn) {
+	closeAll(t.listeners)
+	closeOthers(t.sockets, es.sockets)
 }
 
 // closeOthers closes the sockets that are not kept.
@@ -116,44 +136,51 @@ func closeOthers(sockets, kept map[string]net.Listener) {
 	}
 }
 
-// lend returns a second listener on the same socket.
-func lend(l net.Listener) (net.Listener, error) {
-	has, ok := l.(interface{ File() (*os.File, error) })
-	if !ok {
-		return nil, errNoHandover
-	}
-	file, err := has.File()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	return net.FileListener(file)
-}
-
 // run serves until ctx ends, then takes no more connections and returns when every
 // request is done.
 func (es *edges) run(ctx context.Context) error {
 	var running sync.WaitGroup
-	stop := func() {}
 	failed := make(chan error, 1)
+	begin := func(t turn) (stop context.CancelFunc) {
+		own, stop := context.WithCancel(context.WithoutCancel(ctx))
+		running.Go(func() { es.serve(own, t, failed) })
+		return stop
+	}
+	current, stop := es.first, begin(es.first)
 	defer func() {
 		close(es.over)
 		es.closeSockets()
+		current.park()
 		stop()
 		running.Wait()
 	}()
 	for {
 		select {
 		case t := <-es.turns:
-			own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-			running.Go(func() { es.serve(own, t, failed) })
-			stop() // the edge before drains while this one serves
-			stop = cancel
+			before, stopBefore := current, stop
+			current, stop = t, begin(t)
+			running.Go(func() {
+				before.retire(ctx)
+				stopBefore()
+			})
 		case err := <-failed:
 			return err
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// linger is how long an edge that takes no more connections waits for the first
+// request on those just taken. The HTTP server that is told to stop drops them.
+const linger = time.Second
+
+// retire returns when the edge may be told to stop, or when ctx has ended.
+func (t turn) retire(ctx context.Context) {
+	t.park()
+	select {
+	case <-time.After(linger):
+	case <-ctx.Done():
 	}
 }
 

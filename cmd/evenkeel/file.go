@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"time"
 
@@ -58,14 +57,14 @@ type edgePart struct {
 }
 
 type listenerPart struct {
-	Listen         string         `yaml:"listen" also:"bind address port"`
-	Routes         []routePart    `yaml:"routes" also:"rules locations"`
-	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
-	HeaderLimit    config.Size    `yaml:"header_limit" also:"maxheaderbytes"`
-	HeaderCount    int            `yaml:"header_count"`
-	HeaderTimeout  time.Duration  `yaml:"header_timeout" also:"readheadertimeout"`
-	IdleTimeout    time.Duration  `yaml:"idle_timeout" also:"keepalivetimeout keepalive"`
-	BodyLimit      config.Size    `yaml:"body_limit" also:"maxbodysize clientmaxbodysize"`
+	Listen         string        `yaml:"listen" also:"bind address port"`
+	Routes         []routePart   `yaml:"routes" also:"rules locations"`
+	TrustedProxies []prefixWord  `yaml:"trusted_proxies"`
+	HeaderLimit    config.Size   `yaml:"header_limit" also:"maxheaderbytes"`
+	HeaderCount    int           `yaml:"header_count"`
+	HeaderTimeout  time.Duration `yaml:"header_timeout" also:"readheadertimeout"`
+	IdleTimeout    time.Duration `yaml:"idle_timeout" also:"keepalivetimeout keepalive"`
+	BodyLimit      config.Size   `yaml:"body_limit" also:"maxbodysize clientmaxbodysize"`
 }
 
 type routePart struct {

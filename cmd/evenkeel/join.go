@@ -2,9 +2,11 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -29,6 +31,21 @@ func (l *linkWord) UnmarshalText(text []byte) error {
 		}
 	}
 	return fmt.Errorf("want %s or %s", balance.LinkRoute, balance.LinkRedirect)
+}
+
+// prefixWord is a netip.Prefix in a file, where a single address is one too.
+type prefixWord netip.Prefix
+
+func (p *prefixWord) UnmarshalText(text []byte) error {
+	prefix, err := netip.ParsePrefix(string(text))
+	if one, bad := netip.ParseAddr(string(text)); bad == nil {
+		prefix, err = one.Prefix(one.BitLen())
+	}
+	if err != nil {
+		return errors.New("want an address or a prefix, such as 10.0.0.1 or 10.0.0.0/8")
+	}
+	*p = prefixWord(prefix)
+	return nil
 }
 
 // validate lets the rooms judge what the file says to them, each in the file's own words.
@@ -176,8 +193,11 @@ func (s *settings) edgeConfig() edge.Config {
 }
 
 func (l listenerPart) config() edge.Listener {
-	c := edge.Listener{Listen: l.Listen, TrustedProxies: l.TrustedProxies, HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
+	c := edge.Listener{Listen: l.Listen, HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
 		HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout, BodyLimit: int64(l.BodyLimit)}
+	for _, p := range l.TrustedProxies {
+		c.TrustedProxies = append(c.TrustedProxies, netip.Prefix(p))
+	}
 	for _, r := range l.Routes {
 		c.Routes = append(c.Routes, edge.Route{Host: r.Host, Path: r.Path, Pool: r.Pool, Link: balance.Link(r.Link),
 			LeaseParam: r.LeaseParam, Key: r.Key, Tenant: r.Tenant, Timeout: r.Timeout})

@@ -138,7 +138,7 @@ func startMaster(ctx context.Context, s *settings, f *masterFlags, stderr io.Wri
 			return m.Reload(s.masterConfig())
 		}
 	}
-	log.Info("serving", "role", "master", "listen", address(inside.wire), "admin", address(inside.admin), "pools", s.poolNames())
+	p.serving = []any{"role", "master", "listen", address(inside.wire), "admin", address(inside.admin), "pools", s.poolNames()}
 	return p.serve(ctx)
 }
 

@@ -137,11 +137,10 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 	if f.config != "" {
 		p.reload = func() error { return reloadRun(ctx, f.config, ec.ID, m, front) }
 	}
-	attrs := []any{"role", "run", "listen", front.addresses(ec), "admin", address(inside.admin), "pools", s.poolNames()}
+	p.serving = []any{"role", "run", "listen", front.addresses(ec), "admin", address(inside.admin), "pools", s.poolNames()}
 	if inside.wire != nil {
-		attrs = append(attrs, "wire", address(inside.wire))
+		p.serving = append(p.serving, "wire", address(inside.wire))
 	}
-	log.Info("serving", attrs...)
 	return p.serve(ctx)
 }
 
@@ -152,10 +151,7 @@ func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Ma
 	}
 	ec := s.edgeConfig()
 	ec.ID = id // the leases are in its name
-	if err := front.reload(ctx, ec); err != nil {
-		return err
-	}
-	return m.Reload(s.masterConfig())
+	return front.reload(ctx, ec, func() error { return m.Reload(s.masterConfig()) })
 }
 
 // runHandler serves the master's API, and the edge's metrics and health under /edge.
@@ -168,7 +164,10 @@ func runHandler(m *master.Master, front http.Handler) http.Handler {
 
 func newMaster(s *settings, l insideListeners, log *slog.Logger) (*master.Master, error) {
 	mc := s.masterConfig()
-	mc.Log, mc.Admin = log, address(l.admin)
+	mc.Log = log
+	if l.admin != nil {
+		mc.Admin = address(l.admin)
+	}
 	return master.New(mc)
 }
 

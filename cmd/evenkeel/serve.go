@@ -23,6 +23,7 @@ type part struct {
 // process is a role at work.
 type process struct {
 	log      *slog.Logger
+	serving  []any             // attributes of the record that says so: role and addresses
 	tell     func(line string) // what the person who presses Ctrl-C should read
 	parts    []part            // in the order in which they stop, each when the one before has ended
 	draining func() int        // requests still open; nil: the role has none
@@ -32,7 +33,7 @@ type process struct {
 // errHurried ends a process that was told twice to stop.
 var errHurried = errors.New("told twice to stop")
 
-// serve runs all parts until ctx ends, a signal says stop, or a part fails; then it
+// serve logs that it serves, once signals are heeded, and runs all parts until ctx ends, a signal says stop, or a part fails; then it
 // stops them in order. A second signal makes it return at once.
 func (p *process) serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -40,6 +41,7 @@ func (p *process) serve(ctx context.Context) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	p.log.Info("serving", p.serving...)
 	ended := make(chan error, 1)
 	go func() { ended <- runParts(ctx, p.parts) }()
 	for {
@@ -52,7 +54,9 @@ func (p *process) serve(ctx context.Context) error {
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
-				p.reloadOnce()
+				if ctx.Err() == nil {
+					p.reloadOnce()
+				}
 			case ctx.Err() != nil:
 				return p.hurried()
 			default:

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/agent"
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/master"
+)
+
+func TestParseServer(t *testing.T) {
+	for _, c := range []struct {
+		flag, pool string
+		want       serverPart
+		problem    string
+	}{
+		{flag: "http://a", want: serverPart{Address: "a:80"}},
+		{flag: "http://10.0.0.5:8000/", want: serverPart{Address: "10.0.0.5:8000"}},
+		{flag: "http://[::1]:8000", want: serverPart{Address: "[::1]:8000"}},
+		{flag: "http://[::1]", want: serverPart{Address: "[::1]:80"}},
+		{flag: "http://b,slots=8,speed=2.5,id=x,public=https://x.example,location=eu", want: serverPart{ID: "x", Address: "b:80", Public: "https://x.example", Slots: 8, Speed: 2.5, Location: "eu"}},
+		{flag: "http://b:1,pool=render", pool: "render", want: serverPart{Address: "b:1"}},
+		{flag: "https://a", problem: "no TLS to servers"},
+		{flag: "tcp://a", problem: `scheme "tcp"`},
+		{flag: "a:80", problem: "want http://host:port"},
+		{flag: "", problem: "want http://host:port"},
+		{flag: "http://", problem: "want http://host:port"},
+		{flag: "http://a/path", problem: "nothing behind it"},
+		{flag: "http://u@a", problem: "nothing behind it"},
+		{flag: "http://a,slots=many", problem: `slots "many"`},
+		{flag: "http://a,weight=3", problem: `"weight" is not known`},
+	} {
+		pool, got, err := parseServer(c.flag)
+		switch {
+		case c.problem == "" && (err != nil || pool != c.pool || !reflect.DeepEqual(got, c.want)):
+			t.Errorf("%q: got %q, %+v, %v; want %q, %+v", c.flag, pool, got, err, c.pool, c.want)
+		case c.problem != "" && (err == nil || !strings.Contains(err.Error(), c.problem)):
+			t.Errorf("%q: got error %v, want one with %q", c.flag, err, c.problem)
+		}
+	}
+}
+
+func TestParseRoute(t *testing.T) {
+	for _, c := range []struct {
+		flag string
+		want routePart
+		ok   bool
+	}{
+		{"www.example/v1/=render", routePart{Host: "www.example", Path: "/v1/", Pool: "render"}, true},
+		{"/=web", routePart{Path: "/", Pool: "web"}, true},
+		{"*.example=web", routePart{Host: "*.example", Pool: "web"}, true},
+		{"=web", routePart{Pool: "web"}, true},
+		{"web", routePart{}, false},
+		{"/=", routePart{}, false},
+	} {
+		if got, err := parseRoute(c.flag); got != c.want || (err == nil) != c.ok {
+			t.Errorf("%q: got %+v, %v; want %+v, ok %v", c.flag, got, err, c.want, c.ok)
+		}
+	}
+}
+
+// parsed returns a command that has read its flags.
+func parsed(t *testing.T, flags ...string) *cobra.Command {
+	t.Helper()
+	cmd := commandNamed(t, flags[0])
+	if err := cmd.ParseFlags(flags[1:]); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+func commandNamed(t *testing.T, name string) *cobra.Command {
+	t.Helper()
+	for _, c := range commands() {
+		if c.Name() == name {
+			return c
+		}
+	}
+	t.Fatalf("there is no command %s", name)
+	return nil
+}
+
+func TestRunFlags(t *testing.T) {
+	f := runFlags{listen: ":81", pool: "default", policy: "random", servers: []string{"http://a", "http://b:8,slots=2"}}
+	s, err := f.settings(parsed(t, "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantMaster := []master.PoolConfig{{Name: "default", Policy: "random", Servers: []balance.ServerSpec{{ID: "a:80", Address: "a:80"}, {ID: "b:8", Address: "b:8", Slots: 2}}}}
+	if got := s.masterConfig().Pools; !reflect.DeepEqual(got, wantMaster) {
+		t.Errorf("got pools %+v, want %+v", got, wantMaster)
+	}
+	wantEdge := []edge.Listener{{Listen: ":81", Routes: []edge.Route{{Pool: "default"}}}}
+	if got := s.edgeConfig().Listeners; !reflect.DeepEqual(got, wantEdge) {
+		t.Errorf("got listeners %+v, want %+v", got, wantEdge)
+	}
+	if id := string(s.edgeConfig().ID); !strings.HasSuffix(id, "-81") || strings.Contains(id, ":") {
+		t.Errorf("got edge id %q, want HOSTNAME-81", id)
+	}
+}
+
+func TestMasterFlags(t *testing.T) {
+	f := masterFlags{id: "m", pools: []string{"a=random", "b"}, servers: []string{"http://x,pool=b", "http://y,pool=c"}, openPools: true}
+	s, err := f.settings(parsed(t, "master"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := s.masterConfig()
+	got.Version = ""
+	want := master.Config{ID: "m", OpenPools: true, Pools: []master.PoolConfig{
+		{Name: "a", Policy: "random"},
+		{Name: "b", Servers: []balance.ServerSpec{{ID: "x:80", Address: "x:80"}}},
+		{Name: "c", Servers: []balance.ServerSpec{{ID: "y:80", Address: "y:80"}}},
+	}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestEdgeFlags(t *testing.T) {
+	f := edgeFlags{id: "e", listen: ":80", routes: []string{"x.example/v1=a"}, pool: "b", link: "redirect"}
+	s, err := f.settings(parsed(t, "edge"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := edge.Config{ID: "e", Listeners: []edge.Listener{{Listen: ":80", Routes: []edge.Route{
+		{Host: "x.example", Path: "/v1", Pool: "a", Link: balance.LinkRedirect}, {Pool: "b", Link: balance.LinkRedirect}}}}}
+	if got := s.edgeConfig(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got, want := s.Edge.pools(), []string{"a", "b"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got pools %v, want %v", got, want)
+	}
+	if got := s.Edge.masters(); len(got) != 1 || got[0] != defaultWire {
+		t.Errorf("got masters %v, want the one of this machine", got)
+	}
+}
+
+func TestAgentFlags(t *testing.T) {
+	f := agentFlags{pool: "p", address: "10.0.0.5:8000", slots: 4, labels: []string{"zone=b", "arch=arm"}, sample: false, interval: time.Second,
+		prometheus: "http://127.0.0.1/m", metrics: []string{`queue=q{a="b"}`}, orca: "http://127.0.0.1/o"}
+	s, err := f.settings(parsed(t, "agent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := s.Agent.spec()
+	if !strings.HasSuffix(string(spec.ID), ":8000") {
+		t.Errorf("got id %q, want HOSTNAME:8000", spec.ID)
+	}
+	want := agent.Config{Server: spec.ID, Interval: time.Second, ORCA: agent.ORCA{URL: "http://127.0.0.1/o"},
+		Prometheus: agent.Prometheus{URL: "http://127.0.0.1/m", Metrics: []agent.Series{{Name: "queue", Selector: `q{a="b"}`}}}}
+	if got := s.Agent.config(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if want := []balance.Label{{Key: "arch", Value: "arm"}, {Key: "zone", Value: "b"}}; !reflect.DeepEqual(spec.Labels, want) || spec.Slots != 4 {
+		t.Errorf("got %+v, want labels %v and 4 slots", spec, want)
+	}
+}
+
+func TestTerminalLog(t *testing.T) {
+	var out bytes.Buffer
+	log, err := (&logFlags{format: "text", level: "info"}).logger(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Debug("not this")
+	log.With("pool", "web").WithGroup("g").Warn("a message", "err", "two words", "n", 3, slog.Group("in", "side", "\x1b[2J"), "empty", "")
+	_, got, _ := strings.Cut(strings.TrimSpace(out.String()), " ")
+	if want := `WARN  a message pool=web g.err="two words" g.n=3 g.in.side="\x1b[2J" g.empty=""`; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}

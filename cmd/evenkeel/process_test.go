@@ -1,0 +1,382 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long a test waits for what must come; it is never a measure.
+const patience = 20 * time.Second
+
+// started is a process of ours and the records it logs.
+type started struct {
+	t   *testing.T
+	cmd *exec.Cmd
+
+	mu      sync.Mutex
+	records []map[string]any
+	text    bytes.Buffer
+	more    chan struct{} // gets one when a record has come
+	ended   chan struct{}
+}
+
+func start(t *testing.T, args ...string) *started {
+	t.Helper()
+	s := &started{t: t, cmd: evenkeel(t, args...), more: make(chan struct{}, 1), ended: make(chan struct{})}
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.ended)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			var record map[string]any
+			s.mu.Lock()
+			fmt.Fprintln(&s.text, lines.Text())
+			if json.Unmarshal(lines.Bytes(), &record) == nil {
+				s.records = append(s.records, record)
+			}
+			s.mu.Unlock()
+			select {
+			case s.more <- struct{}{}:
+			default:
+			}
+		}
+		_ = s.cmd.Wait() // the exit code is asked for by exit
+	}()
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Kill() // it may have ended
+		<-s.ended
+	})
+	return s
+}
+
+// record waits for a record with a message and returns it.
+func (s *started) record(msg string) map[string]any {
+	s.t.Helper()
+	late := time.After(patience)
+	for {
+		s.mu.Lock()
+		i := slices.IndexFunc(s.records, func(r map[string]any) bool { return r["msg"] == msg })
+		s.mu.Unlock()
+		if i >= 0 {
+			return s.records[i]
+		}
+		select {
+		case <-s.more:
+		case <-s.ended:
+			s.t.Fatalf("%v ended before it logged %q:\n%s", s.cmd.Args[1:], msg, s.log())
+		case <-late:
+			s.t.Fatalf("%v did not log %q:\n%s", s.cmd.Args[1:], msg, s.log())
+		}
+	}
+}
+
+func (s *started) log() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// serving waits until the process serves and returns its addresses.
+func (s *started) serving() (listen, admin string) {
+	s.t.Helper()
+	r := s.record("serving")
+	listen, _ = r["listen"].(string)
+	admin, _ = r["admin"].(string)
+	return listen, admin
+}
+
+func (s *started) signal(sig os.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// exit waits for the end and holds the exit code against want.
+func (s *started) exit(want int) {
+	s.t.Helper()
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		s.t.Fatalf("%v does not end:\n%s", s.cmd.Args[1:], s.log())
+	}
+	if got := s.cmd.ProcessState.ExitCode(); got != want {
+		s.t.Errorf("%v: got exit code %d, want %d:\n%s", s.cmd.Args[1:], got, want, s.log())
+	}
+}
+
+// get returns status and body; a refused connection is status 0.
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := c.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return res.StatusCode, string(body)
+}
+
+// eventually asks until the answer is the one that must come.
+func eventually(t *testing.T, what string, ask func() (got string, ok bool)) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		got, ok := ask()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: still %s", what, got)
+		}
+	}
+}
+
+// server is an application that says its name.
+func server(t *testing.T, name string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRunServesAndStops(t *testing.T) {
+	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--policy", "round-robin", "--server", server(t, "a"), "--server", server(t, "b")+",slots=2")
+	listen, admin := p.serving()
+	seen := make(map[string]bool)
+	for range 20 {
+		status, body := get(t, "http://"+listen+"/")
+		if status != http.StatusOK {
+			t.Fatalf("got %d %s, want 200", status, body)
+		}
+		seen[body] = true
+	}
+	if !seen["a"] || !seen["b"] {
+		t.Errorf("got answers of %v, want both servers'", seen)
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/v1/pools", "/edge/metrics", "/edge/readyz"} {
+		if status, body := get(t, "http://"+admin+path); status != http.StatusOK {
+			t.Errorf("%s: got %d %s, want 200", path, status, body)
+		}
+	}
+	if r := p.record("request"); r["status"] != float64(200) || r["pool"] != "default" {
+		t.Errorf("got access record %v", r)
+	}
+	p.signal(os.Interrupt)
+	p.exit(0)
+}
+
+// holding is a server that holds every request until it is let go.
+func holding(t *testing.T) (url string, arrived, release chan struct{}) {
+	arrived, release = make(chan struct{}, 8), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		arrived <- struct{}{}
+		<-release
+		_, _ = io.WriteString(w, "late")
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, arrived, release
+}
+
+func TestStopFinishesWhatIsOpen(t *testing.T) {
+	url, arrived, release := holding(t)
+	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "off", "--access-log", "off", "--server", url)
+	listen, _ := p.serving()
+	answer := make(chan string, 1)
+	go func() {
+		status, body := get(t, "http://"+listen+"/")
+		answer <- fmt.Sprint(status, " ", body)
+	}()
+	<-arrived
+	p.signal(syscall.SIGTERM)
+	if r := p.record("draining"); r["requests"] != float64(1) {
+		t.Errorf("got %v requests draining, want 1", r["requests"])
+	}
+	eventually(t, "a connection while draining", func() (string, bool) {
+		c, err := net.Dial("tcp", listen)
+		if err == nil {
+			_ = c.Close() // only whether it can be made matters
+		}
+		return "accepted", err != nil
+	})
+	close(release)
+	if got := <-answer; got != "200 late" {
+		t.Errorf("got %q, want the answer that was open", got)
+	}
+	p.exit(0)
+	if strings.Contains(p.log(), `"msg":"request"`) {
+		t.Errorf("got access records though they are off:\n%s", p.log())
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	url, arrived, release := holding(t)
+	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "off", "--server", url)
+	listen, _ := p.serving()
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		get(t, "http://"+listen+"/")
+	}()
+	<-arrived
+	p.signal(os.Interrupt)
+	p.record("draining")
+	p.signal(os.Interrupt)
+	p.exit(1)
+	if !strings.Contains(p.log(), "told twice to stop: 1 request cut off") {
+		t.Errorf("got\n%s\nwant it to say what was cut off", p.log())
+	}
+	<-gone
+	close(release)
+}
+
+func TestAddressInUse(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	at := taken.Addr().String()
+	for _, args := range [][]string{
+		{"run", "--listen", at, "--admin", "off", "--server", "http://127.0.0.1:1"},
+		{"run", "--listen", "127.0.0.1:0", "--admin", at, "--server", "http://127.0.0.1:1"},
+		{"master", "--pool", "a", "--listen", at, "--admin", "off"},
+		{"edge", "--pool", "a", "--listen", at, "--admin", "off"},
+		{"agent", "--pool", "a", "--address", "127.0.0.1:1", "--admin", at},
+	} {
+		code, _, stderr := say(t, args...)
+		if code != 1 || !strings.Contains(stderr, "error: listen on "+at+": address already in use\nhint:  stop whoever listens there") {
+			t.Errorf("%v: got exit code %d:\n%s", args, code, stderr)
+		}
+	}
+}
+
+func TestReload(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "evenkeel.yaml")
+	file := func(listen, address, policy string) string {
+		return fmt.Sprintf("pools:\n  web: { policy: %s, servers: [{ address: %s }] }\nedge:\n  listeners:\n    - { listen: %q, routes: [{ pool: web }] }\n", policy, address, listen)
+	}
+	a, b := strings.TrimPrefix(server(t, "a"), "http://"), strings.TrimPrefix(server(t, "b"), "http://")
+	write(t, path, file("127.0.0.1:0", a, "random"))
+	p := start(t, "run", "--config", path, "--admin", "off")
+	listen, _ := p.serving()
+	if _, body := get(t, "http://"+listen); body != "a" {
+		t.Fatalf("got %q, want a", body)
+	}
+
+	write(t, path, file("127.0.0.1:0", b, "rnadom"))
+	p.signal(syscall.SIGHUP)
+	r := p.record("problem in the file")
+	if at, _ := r["at"].(string); !strings.HasSuffix(at, "evenkeel.yaml:2:18") {
+		t.Errorf("got position %q, want evenkeel.yaml:2:18", at)
+	}
+	if _, body := get(t, "http://"+listen); body != "a" {
+		t.Errorf("after a bad file: got %q, want the old a", body)
+	}
+
+	write(t, path, file("127.0.0.1:0", b, "random"))
+	p.signal(syscall.SIGHUP)
+	p.record("reloaded")
+	if _, body := get(t, "http://"+listen); body != "b" {
+		t.Errorf("after a good file: got %q, want b", body)
+	}
+	p.signal(os.Interrupt)
+	p.exit(0)
+}
+
+// While files are reloaded again and again, no request fails.
+func TestReloadLosesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "evenkeel.yaml")
+	write(t, path, fmt.Sprintf("pools: { web: { servers: [{ address: %s }] } }\nedge: { listeners: [{ listen: 127.0.0.1:0, routes: [{ pool: web }] }] }\n",
+		strings.TrimPrefix(server(t, "a"), "http://")))
+	p := start(t, "run", "--config", path, "--admin", "off", "--access-log", "off")
+	listen, _ := p.serving()
+	for range 5 {
+		p.signal(syscall.SIGHUP)
+		for range 10 {
+			if status, body := get(t, "http://"+listen); status != http.StatusOK {
+				t.Errorf("got %d %s, want 200", status, body)
+			}
+		}
+	}
+	p.signal(os.Interrupt)
+	p.exit(0)
+}
+
+func TestSeparateProcesses(t *testing.T) {
+	m := start(t, "master", "--pool", "web", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	wire, admin := m.serving()
+	e := start(t, "edge", "--pool", "web", "--master", wire, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	listen, edgeAdmin := e.serving()
+	a := start(t, "agent", "--pool", "web", "--id", "one", "--master", wire, "--address", strings.TrimPrefix(server(t, "a"), "http://"), "--admin", "127.0.0.1:0", "--label", "zone=b")
+	_, agentAdmin := a.serving()
+	eventually(t, "the server that joined", func() (string, bool) {
+		status, body := get(t, "http://"+listen)
+		return fmt.Sprint(status, " ", body), status == http.StatusOK && body == "a"
+	})
+	for _, at := range []string{admin, edgeAdmin, agentAdmin} {
+		for _, path := range []string{"/readyz", "/metrics"} {
+			if status, body := get(t, "http://"+at+path); status/100 != 2 {
+				t.Errorf("%s: got %d %s, want 2xx", path, status, body)
+			}
+		}
+	}
+	a.signal(syscall.SIGTERM)
+	a.exit(0)
+	eventually(t, "a request without servers", func() (string, bool) {
+		status, body := get(t, "http://"+listen)
+		return fmt.Sprint(status, " ", body), status == http.StatusServiceUnavailable
+	})
+	for _, p := range []*started{e, m} {
+		p.signal(syscall.SIGTERM)
+		p.exit(0)
+	}
+}
+
+// A second process on the machine goes on without the default admin address.
+func TestDefaultAdminTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", defaultMasterAdmin)
+	if err == nil {
+		defer func() { _ = taken.Close() }()
+	} // else somebody has it, which does as well
+	p := start(t, "run", "--listen", "127.0.0.1:0", "--server", "http://127.0.0.1:1")
+	if _, admin := p.serving(); admin != off {
+		t.Errorf("got admin %q, want off", admin)
+	}
+	if !strings.Contains(p.log(), "going on without the admin address") {
+		t.Errorf("got\n%s\nwant a warning", p.log())
+	}
+	p.signal(os.Interrupt)
+	p.exit(0)
+}
