@@ -6,37 +6,37 @@ package http1
 type Error uint8
 
 const (
-	ErrRequestLine    Error = iota + 1 // is not method SP target SP version CRLF
-	ErrTarget                          // has octets or a form that it may not have
-	ErrVersion                         // neither HTTP/1.0 nor HTTP/1.1
-	ErrPreface                         // HTTP/2 with prior knowledge
-	ErrLongMethod                      //
-	ErrLongLine                        // the request line
-	ErrLongHead                        // the head, or the trailers
-	ErrManyFields                      //
-	ErrBareLF                          //
-	ErrBareCR                          //
-	ErrFold                            // a line that continues the one before
-	ErrSpaceInName                     // white space before the colon
-	ErrFieldName                       //
-	ErrFieldValue                      // a control in it
-	ErrLookalike                       // Content_Length, Transfer_Encoding
-	ErrHost                            // missing, twice, or not a host and port
-	ErrContentLength                   // not one plain decimal number
-	ErrTransferCoding                  // malformed, twice, or in HTTP/1.0
-	ErrUnknownCoding                   // well formed, and not chunked alone
-	ErrTwoLengths                      // Content-Length and Transfer-Encoding
-	ErrConnection                      // malformed, too much, or names a field that must stay
-	ErrUpgrade                         // malformed, twice, or answered without having been asked
-	ErrExpect                          // other than 100-continue
-	ErrTrailer                         // announces trailers that frame the message
-	ErrConnectBody                     // CONNECT with a body
-	ErrStatusLine                      // of a response
-	ErrChunkSize                       // not plain hexadecimal, or too much of it
-	ErrChunkExtension                  // too long, or with octets that it may not have
-	ErrChunkEnd                        // no CRLF after a chunk's data
-	ErrLongBody                        // more than Body.Limit
-	ErrTruncated                       // the connection ended within the message
+	ErrRequestLine Error = iota + 1 // is not method SP target SP version CRLF
+	ErrTarget                       // has octets or a form that it may not have
+	ErrVersion                      // neither HTTP/1.0 nor HTTP/1.1
+	ErrPreface                      // HTTP/2 with prior knowledge
+	ErrLongMethod
+	ErrLongLine // the request line
+	ErrLongHead // the head, or the trailers
+	ErrManyFields
+	ErrBareLF
+	ErrBareCR
+	ErrFold        // a line that continues the one before
+	ErrSpaceInName // white space before the colon
+	ErrFieldName
+	ErrFieldValue     // a control in it
+	ErrLookalike      // Content_Length, Transfer_Encoding
+	ErrHost           // missing, twice, or not a host and port
+	ErrContentLength  // not one plain decimal number
+	ErrTransferCoding // malformed, twice, or in HTTP/1.0
+	ErrUnknownCoding  // well formed, and not chunked alone
+	ErrTwoLengths     // Content-Length and Transfer-Encoding
+	ErrConnection     // malformed, too much, or names a field that must stay
+	ErrUpgrade        // malformed, twice, or answered without having been asked
+	ErrExpect         // other than 100-continue
+	ErrTrailer        // announces trailers that frame the message
+	ErrConnectBody    // CONNECT with a body
+	ErrStatusLine     // of a response
+	ErrChunkSize      // not plain hexadecimal, or too much of it
+	ErrChunkExtension // too long, or with octets that it may not have
+	ErrChunkEnd       // no CRLF after a chunk's data
+	ErrLongBody       // more than Body.Limit
+	ErrTruncated      // the connection ended within the message
 )
 
 var reasons = [...]struct {

@@ -38,6 +38,8 @@ const (
 	Expect
 )
 
+// known sorts a name by its length first, which settles it for most. Of two names of
+// one length at most one matches.
 func known(name []byte) Name {
 	switch len(name) {
 	case 2:
@@ -133,6 +135,10 @@ func (l *lines) begin() {
 	l.Fields = l.Fields[:0]
 	l.line, l.scan, l.begun = 0, 0, true
 }
+
+// Reset forgets what is half read, so that the next call begins anew. After a success
+// or an error it is not needed.
+func (l *lines) Reset() { l.begun = false }
 
 // waiting tells whether the line at l.line is still incomplete. At the limit it says
 // no, so that what is wrong with the line as it stands comes before its length.

@@ -15,11 +15,11 @@ const (
 // from Parse's success to the next Parse; spans are of the buffer that was parsed.
 type Head struct {
 	lines
-	Minor     uint8   // of the version: HTTP/1.Minor
-	Framing   Framing //
-	Length    int64   // of the body with ByLength; what Content-Length says with NoBody; else -1
-	KeepAlive bool    // the sender will go on using the connection after this message
-	Upgrade   Span    // protocols that the sender offers or has switched to; empty: none, or not in earnest
+	Minor     uint8 // of the version: HTTP/1.Minor
+	Framing   Framing
+	Length    int64 // of the body with ByLength; what Content-Length says with NoBody; else -1
+	KeepAlive bool  // the sender will go on using the connection after this message
+	Upgrade   Span  // protocols that the sender offers or has switched to; empty: none, or not in earnest
 
 	seen     names
 	close    bool // options of Connection
@@ -41,10 +41,6 @@ func (h *Head) begin() {
 	h.seen, h.nOptions = 0, 0
 	h.close, h.keep, h.upgrade = false, false, false
 }
-
-// Reset forgets a head that is half read, so that the next Parse begins another.
-// After a success or an error it is not needed.
-func (h *Head) Reset() { h.begun = false }
 
 // note takes in a field that bears on framing or on the connection.
 func (h *Head) note(buf []byte, f *Field) error {

@@ -10,12 +10,12 @@ import (
 type RequestHead struct {
 	Head
 	Method Method
-	Verb   Span       // the method as it was sent
-	Form   TargetForm //
-	Target Span       // as it was sent
-	Path   Span       // path and query of the target; empty with Authority, and when the URI has none
-	Host   Span       // who is asked, with the port if there is one: of the target if it says, else of the Host field; empty only in HTTP/1.0
-	Expect bool       // the client waits for 100 Continue before it sends the body
+	Verb   Span // the method as it was sent
+	Form   TargetForm
+	Target Span // as it was sent
+	Path   Span // path and query of the target; empty with Authority, and when the URI has none
+	Host   Span // who is asked, with the port if there is one: of the target if it says, else of the Host field; empty only in HTTP/1.0
+	Expect bool // the client waits for 100 Continue before it sends the body
 
 	trailers bool // TE says that trailers are welcome
 	unmet    bool // Expect says what cannot be met
@@ -68,7 +68,7 @@ const longestMethod = 32
 // complete. It returns 0 and no error when more is needed: then call it again with
 // the same octets and more behind them, in this or another buffer. One empty line
 // before the head is skipped and counts to its length. An error is always an Error.
-//
+
 // After a success or an error, the next call begins another head.
 func (h *RequestHead) Parse(buf []byte) (int, error) {
 	if !h.begun {
