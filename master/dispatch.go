@@ -23,7 +23,7 @@ func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, r
 		if ended != accepted {
 			m.log.Debug("dispatch", "pool", p.name, "server", grant.Server, "lease", grant.Lease, "verdict", outcomeNames[ended], "err", detail)
 		}
-		next, err, over := p.judge(began, req, grant, ended, detail)
+		next, over, err := p.judge(began, req, grant, ended, detail)
 		switch {
 		case over && ended == withdrawn:
 			return balance.Grant{}, context.Cause(ctx)
@@ -36,7 +36,7 @@ func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, r
 
 // judge draws the consequences of how telling a server ended. over says that the
 // ask has its answer; otherwise the server of next is to be told.
-func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, err error, over bool) { //nolint:revive // over qualifies both
+func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, over bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := clock.Now()
@@ -44,14 +44,14 @@ func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.
 	switch ended {
 	case withdrawn:
 		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
-		return balance.Grant{}, nil, true
+		return balance.Grant{}, true, nil
 	case accepted:
 		next = grant
 	default:
 		p.done(now, grant.Lease, balance.Outcome{Result: balance.Refused})
 		req.Exclude = append(req.Exclude, grant.Server)
 		if next, err = p.pick(now, req); err == nil {
-			return next, nil, false
+			return next, false, nil
 		}
 		if r := refusal(err); r.Reason == balance.NoServer {
 			err = &balance.Refusal{Reason: balance.Declined, RetryAfter: r.RetryAfter,
@@ -60,7 +60,7 @@ func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.
 	}
 	p.count(err)
 	p.tally.took.observe(now.Sub(began), 1)
-	return next, err, true
+	return next, true, err
 }
 
 // indicate tells one server, through its agent, to perform the processing, and

@@ -83,8 +83,8 @@ func refusal(err error) *balance.Refusal {
 	if err == nil {
 		return nil
 	}
-	if r, ok := err.(*balance.Refusal); ok { //nolint:errorlint // the common case, on the hot path
-		return r
+	if r, ok := err.(*balance.Refusal); ok {
+		return r // at once: errors.As allocates
 	}
 	var r *balance.Refusal
 	errors.As(err, &r)
