@@ -127,6 +127,36 @@ func TestBodySkip(t *testing.T) {
 	}
 }
 
+func TestBodyRunHeedsTheLimit(t *testing.T) {
+	b := NewBody(ByClose, -1)
+	b.Limit = 10
+	b.Skip(4)
+	if b.Run() != 6 || b.Done() {
+		t.Fatal(b.Run(), b.Done())
+	}
+	b.Skip(6)
+	if n, err := b.Pass([]byte("x")); n != 0 || err != ErrLongBody {
+		t.Fatal(n, err)
+	}
+}
+
+func TestBodyMisused(t *testing.T) {
+	for name, misuse := range map[string]func(b *Body){
+		"Skip":         func(b *Body) { b.Skip(6) },
+		"ReadTrailers": func(b *Body) { _, _ = b.ReadTrailers(new(Trailers), nil) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			b := NewBody(ByLength, 5)
+			misuse(&b)
+		}()
+	}
+}
+
 // A body put into chunks in any way, shown in any pieces, comes out as it went in;
 // and what Pass lets through is exactly the message.
 func TestChunkedRoundTrip(t *testing.T) {

@@ -270,7 +270,7 @@ func (l *lines) next(buf []byte) (int, error) {
 }
 
 // Value returns the value of the first field with this name, which is given in
-// lower case, and whether there is one. It points into buf.
+// lower case and compared as Names does, and whether there is one. It points into buf.
 func (l *lines) Value(buf []byte, lower string) ([]byte, bool) {
 	for i := range l.Fields {
 		f := &l.Fields[i]

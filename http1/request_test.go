@@ -135,6 +135,24 @@ func TestRequestFacts(t *testing.T) {
 	}
 }
 
+func TestRequestAsked(t *testing.T) {
+	in := []byte("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-One: 1\r\nX_One: 2\r\n\r\n")
+	var h RequestHead
+	_, _ = h.Parse(in)
+	if got, want := h.Asked(true), (Asked{MethodGet, true}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if h.Asked(false).Upgrade {
+		t.Error("asked for an upgrade that was not forwarded")
+	}
+	if v, ok := h.Value(in, "x-one"); string(v) != "1" || !ok {
+		t.Errorf("X-One: got %q, %v", v, ok)
+	}
+	if v, ok := h.Value(in, "x-two"); v != nil || ok {
+		t.Errorf("X-Two: got %q, %v", v, ok)
+	}
+}
+
 // What is parsed before must not show in what is parsed after.
 func TestRequestHeadIsUsedAgain(t *testing.T) {
 	first := []byte("POST /x HTTP/1.0\r\nHost: a\r\nConnection: close, x\r\nTE: trailers\r\nX: y\r\nContent-Length: 7\r\n\r\n")

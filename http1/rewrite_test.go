@@ -15,6 +15,8 @@ func TestRequestForwarded(t *testing.T) {
 		{"TE: trailers", "GET / HTTP/1.1\r\nHost: a\r\nTE: gzip, trailers\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n", Rewrite{}},
 		{"upgrade", "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX: y\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", Rewrite{Upgrade: true}},
+		{"upgrade and TE", "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: x , upgrade,yy\r\nX: y\r\nY_: z\r\nUpgrade: a/1, b\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: a\r\nY_: z\r\nTE: trailers\r\nUpgrade: a/1, b\r\nConnection: upgrade, TE, close\r\n\r\n", Rewrite{Upgrade: true, Close: true, KeepAlive: true}},
 		{"upgrade not in earnest", "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", Rewrite{Upgrade: true}},
 		{"chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\nX: y\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n", Rewrite{}},
 		{"length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:3\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", Rewrite{Drop: NewNames("content-length", "host")}},
