@@ -33,7 +33,8 @@ type File struct {
 	problems []Problem
 	seen     map[string]bool // problems already filed, by position and text
 	bad      map[string]bool // paths whose value could not be used
-	steps    int             // values decoded, aliases expanded
+	written  int             // values in the bytes
+	grown    int             // values decoded, those of aliases each time
 }
 
 // Parse reads the bytes of a file; name stands in its problems. Bytes that are not
@@ -43,9 +44,6 @@ func Parse(name string, src []byte) *File {
 	f.read(src)
 	return f
 }
-
-// Name returns the name given to Parse.
-func (f *File) Name() string { return f.name }
 
 // Bad files a problem with the field at a path, such as pools.render.servers[1].address.
 // Where the path leads beyond what the file has, the problem stands at the nearest

@@ -19,8 +19,7 @@ import (
 //
 // Fields may be structs, pointers to them (nil: the key is absent), lists, maps by
 // text, text, numbers, booleans, time.Duration ("10s") and whatever reads itself from
-// text. Keys that the file lacks leave their fields alone. Decode may be called
-// several times, but then the structs must agree on what keys there are.
+// text. Keys that the file lacks leave their fields alone. It is called once.
 func (f *File) Decode(into any) {
 	if f.root != nil {
 		f.decode(f.root, "", reflect.ValueOf(into).Elem())
@@ -33,8 +32,8 @@ var (
 )
 
 func (f *File) decode(n *node, path string, to reflect.Value) {
-	if f.steps++; f.steps > mostGrowth {
-		f.add(Problem{Position: f.root.at, Text: errGrown.Error()})
+	if f.grow(1) {
+		f.add(Problem{Position: f.root.at, Text: tooGrown})
 		return
 	}
 	switch {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -72,7 +71,13 @@ type builder struct {
 	anchors map[string]*node
 }
 
-var errGrown = errors.New("its aliases make more of it than can be meant")
+const tooGrown = "aliases make more of this file than can be meant"
+
+// grow counts values that aliases may have multiplied, and tells whether that is enough.
+func (f *File) grow(n int) bool {
+	f.grown += n
+	return f.grown > mostGrowth*f.written+freeGrowth
+}
 
 func (f *File) build(file *ast.File) {
 	if file == nil {
@@ -94,6 +99,7 @@ func (f *File) build(file *ast.File) {
 // node makes a node; what cannot be one is filed and becomes broken.
 func (b *builder) node(from ast.Node) *node {
 	at := b.position(from)
+	b.f.written++
 	switch from := from.(type) {
 	case nil:
 		return &node{at: at}
@@ -171,8 +177,8 @@ func (b *builder) merge(n, from *node, at Position) {
 			b.merge(n, item, at)
 		}
 	case mapping:
-		if b.f.steps += len(from.entries); b.f.steps > mostGrowth {
-			b.f.add(Problem{Position: at, Text: errGrown.Error()})
+		if b.f.grow(len(from.entries)) {
+			b.f.add(Problem{Position: at, Text: tooGrown})
 			return
 		}
 		for _, e := range from.entries {

@@ -36,13 +36,3 @@ func (s *Size) UnmarshalText(text []byte) error {
 	*s = Size(total)
 	return nil
 }
-
-// String returns the size in the largest binary unit that divides it.
-func (s Size) String() string {
-	for _, u := range []int{3, 2, 1, 0} {
-		if whole := int64(units[u].bytes); s != 0 && int64(s)%whole == 0 {
-			return strconv.FormatInt(int64(s)/whole, 10) + units[u].name
-		}
-	}
-	return strconv.FormatInt(int64(s), 10) + "B"
-}
