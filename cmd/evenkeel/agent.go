@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"time"
@@ -156,6 +157,9 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Write
 		p.parts = append(p.parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, admin, a.Handler(), log) }})
 	}
 	p.parts = append(p.parts, part{"client", c.Run})
+	if f.config != "" {
+		p.reload = func() error { return errors.New("an agent reads its file at the start only: restart it") }
+	}
 	p.serving = []any{"role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", address(admin), "masters", s.Agent.masters()}
 	return p.serve(ctx)
 }

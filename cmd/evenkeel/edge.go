@@ -121,7 +121,7 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	access, err := f.access.logger(log)
+	access, err := f.access.logger(f.logs, stderr)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -17,11 +16,13 @@ func (f *accessFlag) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.word, "access-log", "on", "a line for each request beside the logs: on or off")
 }
 
-// logger returns nil if there is to be no access log.
-func (f *accessFlag) logger(log *slog.Logger) (*slog.Logger, error) {
+// logger returns a logger for requests, nil if there is to be none. It writes whatever
+// level the other logs are to have.
+func (f *accessFlag) logger(logs logFlags, w io.Writer) (*slog.Logger, error) {
 	switch f.word {
 	case "on":
-		return log, nil
+		logs.level = "info"
+		return logs.logger(w)
 	case "off":
 		return nil, nil
 	}
@@ -48,10 +49,10 @@ func (s *settings) problems() error {
 	return usageError{errors.Join(all...)}
 }
 
-// teller writes lines for the person at the terminal, and none where nobody reads them.
+// teller returns what writes lines for the person at the terminal, nil if there is none.
 func teller(stderr io.Writer) func(string) {
 	if !isTerminal(stderr) {
-		return func(string) {}
+		return nil
 	}
-	return func(line string) { printLine(stderr, strings.TrimSpace(line)) }
+	return func(line string) { printLine(stderr, "\r"+line) } // over the ^C that the terminal shows
 }

@@ -178,3 +178,23 @@ func TestTerminalLog(t *testing.T) {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }
+
+// The access log does not depend on the level of the other logs.
+func TestAccessLog(t *testing.T) {
+	for _, c := range []struct {
+		word string
+		want bool
+	}{{"on", true}, {"off", false}} {
+		var out bytes.Buffer
+		access, err := (&accessFlag{c.word}).logger(logFlags{format: "json", level: "error"}, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if access != nil {
+			access.Info("request")
+		}
+		if got := out.Len() > 0; got != c.want {
+			t.Errorf("--access-log=%s: got %q", c.word, out.String())
+		}
+	}
+}

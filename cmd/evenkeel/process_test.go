@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,11 +74,13 @@ func (s *started) record(msg string) map[string]any {
 	late := time.After(patience)
 	for {
 		s.mu.Lock()
-		i := slices.IndexFunc(s.records, func(r map[string]any) bool { return r["msg"] == msg })
-		s.mu.Unlock()
-		if i >= 0 {
-			return s.records[i]
+		for _, r := range s.records {
+			if r["msg"] == msg {
+				s.mu.Unlock()
+				return r
+			}
 		}
+		s.mu.Unlock()
 		select {
 		case <-s.more:
 		case <-s.ended:

@@ -112,7 +112,7 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	access, err := f.access.logger(log)
+	access, err := f.access.logger(f.logs, stderr)
 	if err != nil {
 		return err
 	}

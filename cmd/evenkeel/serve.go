@@ -24,7 +24,7 @@ type part struct {
 type process struct {
 	log      *slog.Logger
 	serving  []any             // attributes of the record that says so: role and addresses
-	tell     func(line string) // what the person who presses Ctrl-C should read
+	tell     func(line string) // what the person at the terminal should read; nil: nobody is there
 	parts    []part            // in the order in which they stop, each when the one before has ended
 	draining func() int        // requests still open; nil: the role has none
 	reload   func() error      // reads the file anew; nil: there is no file
@@ -72,10 +72,11 @@ func (p *process) announceDrain() {
 		return
 	}
 	n := p.draining()
-	p.log.Info("draining", "requests", n)
-	if n > 0 {
+	if n > 0 && p.tell != nil {
 		p.tell(fmt.Sprintf("draining %d %s, again to stop now", n, plural(n, "request")))
+		return
 	}
+	p.log.Info("draining", "requests", n)
 }
 
 func (p *process) hurried() error {
