@@ -68,6 +68,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{hinted(err, cmd.CommandPath()+" --help lists the flags")}
 	})
+	cobra.EnableCommandSorting = false // the table's order is meant
 	root.AddCommand(commands()...)
 	root.SetArgs(append([]string{}, args...)) // nil would mean those of the process
 	root.SetOut(stdout)

@@ -381,3 +381,45 @@ func TestDefaultAdminTaken(t *testing.T) {
 	p.signal(os.Interrupt)
 	p.exit(0)
 }
+
+func TestReloadOfSeparateRoles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "evenkeel.yaml")
+	address := strings.TrimPrefix(server(t, "a"), "http://")
+	file := func(pools, route string) string {
+		return fmt.Sprintf("master: { listen: 127.0.0.1:0, admin: 127.0.0.1:0 }\npools: %s\nedge: { admin: 127.0.0.1:0, listeners: [{ listen: 127.0.0.1:0, routes: [%s] }] }\n", pools, route)
+	}
+	write(t, path, file("{ web: {} }", "{ path: /old, pool: web }"))
+	m := start(t, "master", "--config", path)
+	wire, admin := m.serving()
+	e := start(t, "edge", "--config", path, "--master", wire)
+	listen, edgeAdmin := e.serving()
+	status := func(url string, want int) {
+		t.Helper()
+		eventually(t, url, func() (string, bool) {
+			status, body := get(t, url)
+			return fmt.Sprint(status, " ", body), status == want
+		})
+	}
+	status("http://"+listen+"/old", http.StatusServiceUnavailable)
+
+	write(t, path, file("{ web: { servers: [{ address: "+address+" }] } }", "{ path: /new, pool: web }"))
+	m.signal(syscall.SIGHUP)
+	m.record("reloaded")
+	e.signal(syscall.SIGHUP)
+	e.record("reloaded")
+	status("http://"+listen+"/new", http.StatusOK)
+	status("http://"+listen+"/old", http.StatusNotFound)
+	status("http://"+admin+"/v1/pools/web", http.StatusOK)
+	status("http://"+edgeAdmin+"/readyz", http.StatusOK)
+
+	write(t, path, file("{ web: {}, more: {} }", "{ path: /new, pool: more }"))
+	e.signal(syscall.SIGHUP)
+	if r := e.record("reload failed; the old settings stay"); !strings.Contains(fmt.Sprint(r["err"]), "restart it") {
+		t.Errorf("got %v, want it to ask for a restart", r)
+	}
+	status("http://"+listen+"/new", http.StatusOK)
+	for _, p := range []*started{e, m} {
+		p.signal(syscall.SIGTERM)
+		p.exit(0)
+	}
+}
