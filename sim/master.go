@@ -209,5 +209,6 @@ func (w *world) fallBack(now balance.Instant, id int32) {
 }
 
 func (s *Scenario) poolConfig() balance.Config {
-	return balance.Config{Name: "sim", RoundTrip: s.Ask, QueueSize: max(0, s.Queue.Size), QueueWait: s.Queue.Wait}
+	return balance.Config{Name: "sim", RoundTrip: s.Ask, QueueSize: max(0, s.Queue.Size), QueueWait: s.Queue.Wait,
+		Affinity: balance.Affinity{Hit: s.Affinity.HitCost, Keys: s.Affinity.Cache}}
 }

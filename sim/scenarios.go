@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"cmp"
 	"embed"
 	"io/fs"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +25,7 @@ func Canonical(word string) (files []File) {
 	if err != nil {
 		panic(err) // the pattern is wrong
 	}
+	slices.SortFunc(names, inOrder)
 	word = strings.ToLower(word)
 	for _, name := range names {
 		id := strings.TrimSuffix(strings.TrimPrefix(name, "scenarios/"), ".yaml")
@@ -40,4 +43,19 @@ func Canonical(word string) (files []File) {
 		files = append(files, file)
 	}
 	return files
+}
+
+// inOrder compares names so that b1-4 comes before b1-16.
+func inOrder(a, b string) int {
+	as, bs := words(a), words(b)
+	return slices.CompareFunc(as, bs, func(x, y string) int {
+		if x[0] <= '9' && y[0] <= '9' {
+			return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
+		}
+		return cmp.Compare(x, y)
+	})
+}
+
+func words(name string) []string {
+	return strings.FieldsFunc(strings.TrimSuffix(name, ".yaml"), func(r rune) bool { return r == '-' || r == '/' })
 }

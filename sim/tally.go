@@ -130,7 +130,7 @@ func (w *world) result(policy string) Result {
 	}
 	r.CalmP99, r.TroubleP99 = quantile(t.durations[0], .99), quantile(t.durations[1], .99)
 	r.durations(append(t.durations[0], t.durations[1]...))
-	during := index(len(w.s.Faults) > 0)
+	during := index(t.counted[1] > 0)
 	r.Errors = float64(t.errors[during]) / float64(t.counted[during])
 	total := 0.
 	for i, k := range w.fleet {

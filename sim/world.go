@@ -181,41 +181,44 @@ const (
 	fromGrants
 	fromStraight
 	fromAsks
-	fromTrace
 	fromMaster
-	sources
+	fromTrace
 )
 
 // run lets everything happen, until the last request is over.
 func (w *world) run() {
-	var heads [sources]balance.Instant
 	for w.pending || w.under > 0 {
-		_, heads[fromStations] = w.race.first()
-		heads[fromTimers] = w.timers.first()
-		heads[fromErrors] = w.errors.first()
-		heads[fromResponses] = w.responses.first()
-		heads[fromDones] = w.dones.first()
-		heads[fromReports] = w.reports.first()
-		heads[fromAnswers] = w.answers.first()
-		heads[fromProbes] = w.probes.first()
-		heads[fromGrants] = w.grants.first()
-		heads[fromStraight] = w.straight.first()
-		heads[fromAsks] = w.asks.first()
-		heads[fromTrace], heads[fromMaster] = never, never
-		if w.pending {
-			heads[fromTrace] = w.upcoming.at
-		}
-		if w.master != nil {
-			heads[fromMaster] = w.master.wake
-		}
-		source, now := 0, heads[0]
-		for i, at := range heads {
-			if at < now {
-				source, now = i, at
-			}
-		}
-		w.happen(source, now)
+		w.step()
 	}
+}
+
+// step lets the next thing happen.
+func (w *world) step() {
+	source, now := fromTrace, never
+	if w.pending {
+		now = w.upcoming.at
+	}
+	soonest := func(from int, at balance.Instant) {
+		if at < now || at == now && from < source {
+			source, now = from, at
+		}
+	}
+	_, at := w.race.first()
+	soonest(fromStations, at)
+	soonest(fromTimers, w.timers.first())
+	soonest(fromErrors, w.errors.first())
+	soonest(fromResponses, w.responses.first())
+	soonest(fromDones, w.dones.first())
+	soonest(fromReports, w.reports.first())
+	soonest(fromAnswers, w.answers.first())
+	soonest(fromProbes, w.probes.first())
+	soonest(fromGrants, w.grants.first())
+	soonest(fromStraight, w.straight.first())
+	soonest(fromAsks, w.asks.first())
+	if w.master != nil {
+		soonest(fromMaster, w.master.wake)
+	}
+	w.happen(source, now)
 }
 
 func (w *world) happen(source int, now balance.Instant) {
