@@ -9,7 +9,7 @@ import "math"
 //	errors                  share of requests, during faults if there are any
 //	trouble-p99/p99         p99 of what arrived during faults, over that of all the rest
 //	in-time                 share of the first tenant's requests answered within the deadline
-//	goodput                 work answered within the deadline, over what the servers could do
+//	goodput                 requests answered within the deadline, over those of mean work that the servers could do
 var Figures = []string{"p99/ideal", "mean/ideal", "p99", "errors", "trouble-p99/p99", "in-time", "goodput"}
 
 // Figure returns one of Figures; NaN if the name is another.

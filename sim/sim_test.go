@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -197,6 +198,19 @@ func TestPlotIsXML(t *testing.T) {
 	}
 	if got := strings.Count(text, "edge-random"); got != 3 || strings.Contains(text, "NaN") {
 		t.Errorf("edge-random is named %d times in three panels, want 3, and no NaN", got)
+	}
+}
+
+// TestDocumentedScenario: the example in the documentation is read as it stands.
+func TestDocumentedScenario(t *testing.T) {
+	text, err := os.ReadFile("../docs/simulate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, found := strings.Cut(example, "```")
+	if s := parse(t, "docs/simulate.md", []byte(example)); !found || s.Servers.Count != 50 || len(s.Goals) != 1 {
+		t.Errorf("read %+v", s)
 	}
 }
 

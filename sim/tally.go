@@ -17,7 +17,6 @@ type tally struct {
 	errors    [2]int       // without and during a fault
 	counted   [2]int
 	tenants   []tenantTally
-	useful    float64 // seconds of work answered within the deadline
 }
 
 type tenantTally struct{ counted, inTime int }
@@ -61,7 +60,6 @@ func (t *tally) respond(now balance.Instant, r *request, deadline balance.Instan
 		*of = append(*of, took.Seconds())
 		if deadline == 0 || balance.Instant(took) <= deadline {
 			t.tenants[r.tenant].inTime++
-			t.useful += r.work
 		}
 	}
 }
@@ -106,7 +104,7 @@ type Result struct {
 	CalmP99     float64   // of requests that arrived while nothing was broken
 	TroubleP99  float64   // of requests that arrived during a fault
 	InTime      []float64 // by tenant: share answered within the deadline
-	Goodput     float64   // work answered within the deadline over all that the servers could do
+	Goodput     float64   // requests answered within the deadline, over those of mean work that the servers could do
 	P99Ideal    float64   // P99 over the ideal's with the same seed
 	MeanIdeal   float64   // Mean over the ideal's
 	Curve       []float64 // times at Levels
@@ -140,8 +138,9 @@ func (w *world) result(policy string) Result {
 	r.Utilization /= total
 	for _, tenant := range t.tenants {
 		r.InTime = append(r.InTime, float64(tenant.inTime)/float64(tenant.counted))
+		r.Goodput += float64(tenant.inTime)
 	}
-	r.Goodput = t.useful / total / w.ended.Sub(w.warmed).Seconds()
+	r.Goodput *= w.s.Work.Mean.Seconds() / total / w.ended.Sub(w.warmed).Seconds()
 	return r
 }
 
