@@ -1,0 +1,51 @@
+package sim
+
+import (
+	"testing"
+	"time"
+)
+
+// shortBounds keep the canonical scenarios from getting worse unnoticed. A run of a
+// tenth of the length and one seed is rougher than the goals, so there is room above
+// (for shares to be reached, below) what it gives.
+var shortBounds = map[string]Goal{
+	"B1-4":         {Figure: "p99/ideal", AtMost: 1.16},
+	"B1-4-blind":   {Figure: "p99/ideal", AtMost: 1.18},
+	"B1-16":        {Figure: "p99/ideal", AtMost: 1.16},
+	"B1-16-blind":  {Figure: "p99/ideal", AtMost: 1.18},
+	"B2":           {Figure: "p99/ideal", AtMost: 1.45},
+	"B3":           {Figure: "p99/ideal", AtMost: 1.75},
+	"B4":           {Figure: "p99/ideal", AtMost: 1.30},
+	"B5-outage-4":  {Figure: "trouble-p99/p99", AtMost: 2.6},
+	"B5-outage-16": {Figure: "trouble-p99/p99", AtMost: 5},
+	"B5-overload":  {Figure: "in-time", AtLeast: .98},
+	"B5-sick":      {Figure: "errors", AtMost: .004},
+	"B6":           {Figure: "p99", AtMost: 3.3},
+	"B7":           {Figure: "p99/ideal", AtMost: 1.3},
+	"B8":           {Figure: "p99/ideal", AtMost: 1.15},
+}
+
+func TestCanonicalShort(t *testing.T) {
+	for _, f := range Canonical("") {
+		s := parse(t, f.Name, f.YAML)
+		t.Run(s.Name, func(t *testing.T) {
+			s.Requests = 40_000
+			if s.Affinity.Keys > 0 {
+				s.Requests = 160_000 // caches take their time to fill
+			}
+			for i := range s.Faults {
+				s.Faults[i].At, s.Faults[i].For = 8*time.Second, 8*time.Second
+			}
+			c, err := Compare(t.Context(), s, []string{"least-load"}, []uint64{2027})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bound := shortBounds[s.Name]
+			got := c.Results[0].Figure(bound.Figure)
+			t.Logf("%s %.4f, bound %s", bound.Figure, got, bound)
+			if bound.Figure == "" || !bound.Met(got) {
+				t.Errorf("%s is %.4f, want %s\nrun: go test -run TestCanonicalShort/%s ./sim", bound.Figure, got, bound, s.Name)
+			}
+		})
+	}
+}
