@@ -488,7 +488,7 @@ func (s *Server) combined(now Instant, formula func(func(string) (float64, bool)
 }
 
 // mostBelieved bounds a reported utilisation: beyond it queue lengths say little.
-const mostBelieved = .97
+const mostBelieved = .9
 
 // facts reads a report: requests present and utilisation, each -1 if not told.
 func facts(metrics []Metric) (count, utilization float64) {

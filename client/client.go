@@ -115,7 +115,8 @@ func (c *Client) Queued() uint64 {
 var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan struct{}, 1)} }}
 
 // Pick asks for a server and waits for the answer. Its error is a *balance.Refusal, or
-// wraps ErrNoMaster, or is the context's cause. It keeps nothing of req. A grant's lease
+// wraps ErrNoMaster, or is the context's cause. Only while Run has not yet been through
+// the list of masters for the first time does it wait for a connection. It keeps nothing of req. A grant's lease
 // is open until Done, or until it expires.
 //
 // A pick may be the one that writes or reads for others, and then ends up to two tenths
@@ -125,6 +126,9 @@ func (c *Client) Pick(ctx context.Context, pool string, req *balance.Request) (b
 		return balance.Grant{}, context.Cause(ctx)
 	}
 	l := c.line
+	if !l.isUp.Load() && l.begun.Load() {
+		l.awaitFirst(ctx)
+	}
 	w := waiters.Get().(*waiter)
 	l.picks.Add(1)
 	defer l.picks.Add(-1)
@@ -151,6 +155,14 @@ func (c *Client) Pick(ctx context.Context, pool string, req *balance.Request) (b
 	w.grant, w.err = balance.Grant{}, nil
 	waiters.Put(w)
 	return grant, err
+}
+
+// awaitFirst waits until the first connection is made, or cannot be.
+func (l *line) awaitFirst(ctx context.Context) {
+	select {
+	case <-l.tried:
+	case <-ctx.Done():
+	}
 }
 
 // takeTurn gives the turn to read to the picker of an ask that waits, if nobody has it.

@@ -55,6 +55,9 @@ type line struct {
 	deliver func(ctx context.Context) // what collect has set aside; called without the lock, never twice at once
 
 	isUp    atomic.Bool
+	begun   atomic.Bool               // Run
+	tried   chan struct{}             // closed once a master has welcomed us, or none of them has
+	settle  func()                    // closes tried
 	problem atomic.Pointer[wire.Fail] // the last Fail, until a master has had us for a second
 	picks   atomic.Int32              // in progress, until their waiters have resumed
 
@@ -79,6 +82,8 @@ type line struct {
 func newLine(masters []string, t *tls.Config, log *slog.Logger, talk conversation, deliver func(context.Context)) *line {
 	l := &line{masters: masters, tls: t, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1), reading: newReading(),
 		flush: time.NewTimer(time.Hour), reports: time.NewTimer(time.Hour)}
+	l.tried = make(chan struct{})
+	l.settle = sync.OnceFunc(func() { close(l.tried) })
 	l.idle.L = &l.mu
 	l.flush.Stop()
 	l.reports.Stop()
@@ -87,11 +92,16 @@ func newLine(masters []string, t *tls.Config, log *slog.Logger, talk conversatio
 
 // run connects again and again until ctx ends.
 func (l *line) run(ctx context.Context) error {
+	l.begun.Store(true)
+	defer l.settle()
 	wait := firstRetry
 	said := ""
 	for at := 0; ctx.Err() == nil; at++ {
 		master := l.masters[at%len(l.masters)]
 		wasUp, err := l.visit(ctx, master)
+		if at >= len(l.masters)-1 {
+			l.settle()
+		}
 		if ctx.Err() != nil {
 			break
 		}

@@ -165,7 +165,10 @@ func (l *line) take(ctx context.Context, n int) error {
 	used, err := l.talk.receive(clock.Now(), l.buf[:l.have])
 	l.talk.collect()
 	s := l.talk.base()
-	l.isUp.Store(s.stage == up)
+	if up := s.stage == up; up != l.isUp.Load() {
+		l.isUp.Store(up)
+		l.settle()
+	}
 	if s.urgent {
 		l.kick()
 	}

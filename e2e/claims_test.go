@@ -154,35 +154,30 @@ func TestClaims_1_without_2_TheLinkIsDirect(t *testing.T) {
 // The master receives several load metrics from each server, and selection follows
 // whichever of them tells of load.
 func TestClaims_3_7_12_17_20_24_ServersReportSeveralMetrics(t *testing.T) {
-	m := startMaster(t, `pools: {web: {}}`)
-	a, b := startServer(t, "a", "--slots", "4"), startServer(t, "b", "--slots", "4")
+	m := startMaster(t, `pools: {web: {}, host: {}}`)
+	a, b, c := startServer(t, "a", "--slots", "4"), startServer(t, "b", "--slots", "4"), startServer(t, "c", "--slots", "4")
 	startScrapingAgent(t, m, "web", "a", a, "--slots", "4")
-	agentB := startAgent(t, m, "web", "b", b, "--slots", "4")
+	agentB := startAgent(t, m, "web", "b", b, "--slots", "4", "--sample=false")
+	startScrapingAgent(t, m, "web", "c", c, "--slots", "4")
+	startAgent(t, m, "host", "d", startServer(t, "d"))
 	edge := startEdge(t, m, "edge-1", "web")
-	awaitServers(t, m, "web", 2)
+	awaitServers(t, m, "web", 3)
 
 	eventually(t, func() (bool, string) {
-		for _, s := range pool(t, m, "web").Servers {
-			if len(s.Metrics) < 4 {
-				return false, fmt.Sprintf("server %s has metrics %v", s.ID, s.Metrics)
-			}
-		}
-		return true, ""
+		got := server(t, m, "host", "d").Metrics
+		return len(got) >= 5, fmt.Sprintf("an agent that samples its host has reported %v, want five metrics and more", got)
 	})
 	occupy(t, a, 8) // tells of it by the number of its requests
 	awaitLoad(t, m, "web", "a", func(load float64) bool { return load > 6 })
-	if n := burst(t, edge, "/1", 40); n["b"] < 36 {
-		t.Errorf("a has 8 requests in flight, and 40 went to %v; want nearly all at b", n)
-	}
-	c := startServer(t, "c", "--slots", "4")
-	startScrapingAgent(t, m, "web", "c", c, "--slots", "4")
-	awaitServers(t, m, "web", 3)
 	eventually(t, func() (bool, string) { // b's application tells of it by its utilisation only
 		do(t, "POST", "http://"+agentB.Addr("admin")+"/v1/report", map[string]any{"metrics": map[string]float64{"application_utilization": 1}})
 		load := server(t, m, "web", "b").Load
 		return load > 6, fmt.Sprintf("b's load is %.1f", load)
 	})
-	if n := burst(t, edge, "/2", 40); n["c"] < 34 {
+	if got := len(server(t, m, "web", "a").Metrics); got < 2 {
+		t.Errorf("a has reported %d metrics, want several", got)
+	}
+	if n := burst(t, edge, "/", 40); n["c"] < 34 {
 		t.Errorf("a is full by count and b by utilisation, and 40 requests went to %v; want nearly all at c", n)
 	}
 }
@@ -279,7 +274,7 @@ func TestClaims_6_23_TheEdgeIsToldAfterTheDispatch(t *testing.T) {
 	m := startMaster(t, `pools: {web: {dispatch: true, dispatch_limit: 20s}}`)
 	a := startServer(t, "a")
 	startAgent(t, m, "web", "a", a, "--hook", hook.URL)
-	edge := startEdge(t, m, "edge-1", "web", "--ask-timeout", "20s")
+	edge := startEdge(t, m, "edge-1", "web")
 	awaitServers(t, m, "web", 1)
 
 	answered := make(chan answer, 1)

@@ -71,9 +71,10 @@ func awaitLoad(t testing.TB, m master, poolName, id string, suits func(float64) 
 	})
 }
 
-// startScrapingAgent runs an agent that reads its server's own metrics.
+// startScrapingAgent runs an agent that reads its server's own metrics, and not those
+// of the machine, which all servers of a test share.
 func startScrapingAgent(t testing.TB, m master, poolName, id string, server *proc.Process, more ...string) *proc.Process {
-	return startAgent(t, m, poolName, id, server, append([]string{"--orca", "http://" + server.Addr("listen") + "/healthz"}, more...)...)
+	return startAgent(t, m, poolName, id, server, append([]string{"--sample=false", "--orca", "http://" + server.Addr("listen") + "/healthz"}, more...)...)
 }
 
 // occupy takes slots of a server by requests of its own, past the edge, until release
@@ -85,7 +86,7 @@ func occupy(t testing.TB, server *proc.Process, n int) (release func()) {
 	for range n {
 		clients.Go(func() {
 			req, _ := http.NewRequestWithContext(ctx, "GET", "http://"+server.Addr("listen")+"/occupied", nil)
-			req.Header.Set("Evenkeel-Work", "3600")
+			req.Header.Set("Sample-Work", "3600")
 			if resp, err := client.Do(req); err == nil {
 				resp.Body.Close()
 			}
@@ -121,7 +122,7 @@ func burst(t testing.TB, edge *proc.Process, path string, n int) map[string]int 
 		eight.Go(func() {
 			for range todo {
 				req, _ := http.NewRequest("GET", "http://"+edge.Addr("listen")+path, nil)
-				req.Header.Set("Evenkeel-Work", "0.01")
+				req.Header.Set("Sample-Work", "0.01")
 				resp, err := client.Do(req)
 				if err != nil {
 					t.Errorf("GET %s: %v", path, err)

@@ -23,6 +23,7 @@ const (
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		runCommand(),
+		demoCommand(),
 		masterCommand(),
 		edgeCommand(),
 		agentCommand(),
@@ -36,8 +37,10 @@ func commands() []*cobra.Command {
 const longHelp = `Evenkeel balances load with one brain and many hands: edges ask a master, which
 knows what every server is doing, for the server that will finish a request first.
 
-Three ways to start:
+Four ways to start:
 
+  evenkeel demo
+        see in 20 seconds what it is good for
   evenkeel run --server http://127.0.0.1:8000 --server http://127.0.0.1:8001
         balance between two servers, on :8080, in one process and without a file
   evenkeel check evenkeel.yaml

@@ -24,7 +24,7 @@ func sampleServerCommand() *cobra.Command {
 		Short: "a server that only pretends to work, to try the balancer with",
 		Long: `Sample-server answers every request when a model says that a server of so many slots
 and such a speed would be done with it. It burns no CPU. The work of a request is told in
-seconds at speed 1, by the query parameter work or, past the edge, the header Evenkeel-Work.
+seconds at speed 1, by the header Sample-Work or the query parameter work.
 Its load is in the header endpoint-load-metrics of each answer.
 
 Beside that: POST /dispatch is a hook for agents, POST /load {"in_flight": n} makes it

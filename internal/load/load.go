@@ -42,7 +42,7 @@ type Result struct {
 }
 
 // Send sends a trace, each request to the next of the URLs, with its work in the
-// header Evenkeel-Work. done is called for each result, from one goroutine at a time.
+// header Sample-Work. done is called for each result, from one goroutine at a time.
 // Send returns when all are answered, or ctx has ended.
 func Send(ctx context.Context, client *http.Client, urls []string, trace []Arrival, done func(Result)) {
 	var (
@@ -79,7 +79,7 @@ func one(ctx context.Context, client *http.Client, url string, work float64) (se
 	if err != nil {
 		return "", 0
 	}
-	req.Header.Set("Evenkeel-Work", strconv.FormatFloat(work, 'g', 6, 64))
+	req.Header.Set("Sample-Work", strconv.FormatFloat(work, 'g', 6, 64))
 	resp, err := client.Do(req)
 	if err != nil {
 		return "", 0

@@ -7,7 +7,7 @@
 //	             record    teller ──▶ the agent's local API
 //
 // A request brings its work with it, in seconds at speed 1: in the header
-// Evenkeel-Work, or, since edges drop that header, in the query parameter work.
+// Sample-Work, or, since edges drop that header, in the query parameter work.
 package sample
 
 import (
@@ -163,7 +163,7 @@ func (s *Server) over(v visit, finished bool, took time.Duration) {
 
 // workOf reads how much work a request brings; none is zero.
 func workOf(r *http.Request) (seconds float64, err error) {
-	said := r.Header.Get("Evenkeel-Work")
+	said := r.Header.Get("Sample-Work")
 	if said == "" {
 		said = r.URL.Query().Get("work")
 	}

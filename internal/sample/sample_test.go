@@ -99,7 +99,7 @@ func TestAnswersComeWhenTheModelSays(t *testing.T) {
 				all.Go(func() {
 					target, header := "/x?work=0.1", []string(nil)
 					if i == 0 {
-						target, header = "/x", []string{"Evenkeel-Work", "0.100"}
+						target, header = "/x", []string{"Sample-Work", "0.100"}
 					}
 					body := answered(t, ask(s, "GET", target, "", header...))
 					mu.Lock()
