@@ -95,27 +95,39 @@ type Pool struct {
 // New returns an empty pool. Two pools with the same seed, told the same things,
 // make the same choices.
 func New(cfg Config, policy Policy, seed uint64) *Pool {
+	rng := rand.New(rand.NewPCG(seed, 0x65766b6c))
+	p := &Pool{
+		rng:    rng,
+		ledger: ledger{epoch: uint16(rng.Uint32N(1<<16-1)) + 1},
+		byID:   make(map[ServerID]*Server),
+		edges:  []EdgeID{""},
+		edgeNo: map[EdgeID]int32{"": 0},
+	}
+	p.Configure(0, cfg, policy)
+	return p
+}
+
+// Configure changes what the pool was told by New. Leases, what is learnt, and who
+// waits stay; a queue that is longer than its new size shrinks as it is served.
+func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 	cfg.LeaseTime = cmp.Or(cfg.LeaseTime, defaultLeaseTime)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
 	cfg.QueueWait = cmp.Or(cfg.QueueWait, defaultQueueWait)
 	cfg.Affinity.Keys = cmp.Or(cfg.Affinity.Keys, defaultKeys)
 	cfg.RoundTrip = cmp.Or(cfg.RoundTrip, defaultRoundTrip)
-	rng := rand.New(rand.NewPCG(seed, 0x65766b6c))
-	p := &Pool{
-		cfg:    cfg,
-		policy: policy,
-		rng:    rng,
-		ledger: ledger{epoch: uint16(rng.Uint32N(1<<16-1)) + 1},
-		byID:   make(map[ServerID]*Server),
-		queue:  queue{size: cfg.QueueSize},
-		recent: recent{ring: make([]record, cfg.Decisions)},
-		edges:  []EdgeID{""},
-		edgeNo: map[EdgeID]int32{"": 0},
-	}
+	p.cfg, p.policy, p.scorer = cfg, policy, nil
 	if by, ok := policy.(ByScore); ok {
 		p.scorer = by.Scorer
 	}
-	return p
+	p.queue.size = cfg.QueueSize
+	if len(p.recent.ring) != cfg.Decisions {
+		p.recent = recent{ring: make([]record, cfg.Decisions)}
+	}
+	p.version++
+	for _, s := range p.servers {
+		s.memory = memory{}
+		p.rank(now, s)
+	}
 }
 
 // Name returns the pool's name.
@@ -231,6 +243,24 @@ func (p *Pool) Done(now Instant, id LeaseID, o Outcome) bool {
 	}
 	p.end(now, l, o)
 	return true
+}
+
+// Lease is what a pool knows of an open lease.
+type Lease struct {
+	ID      LeaseID
+	Server  ServerID
+	Edge    EdgeID // empty: nobody's
+	Started Instant
+	Expires Instant // zero: with its edge
+}
+
+// Lease returns an open lease.
+func (p *Pool) Lease(id LeaseID) (Lease, bool) {
+	l := p.ledger.find(id)
+	if l == nil {
+		return Lease{}, false
+	}
+	return Lease{ID: l.id, Server: l.server.spec.ID, Edge: p.edges[l.edge], Started: l.started, Expires: l.expires}, true
 }
 
 func (p *Pool) end(now Instant, l *lease, o Outcome) {
@@ -391,6 +421,14 @@ func (p *Pool) Goodbye(now Instant, id ServerID) {
 	p.rank(now, s)
 	if s.leases == 0 {
 		p.forget(s)
+	}
+}
+
+// Unname says that the file names a server no more: it leaves as any other would.
+func (p *Pool) Unname(now Instant, id ServerID) {
+	if s := p.byID[id]; s != nil {
+		s.fixed = false
+		p.Goodbye(now, id)
 	}
 }
 

@@ -32,7 +32,6 @@ type fakeMaster struct {
 	seen  *sync.Cond
 	got   []any
 	reads int
-	asks  int
 	conns []*fakeConn
 	lease balance.LeaseID
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -71,8 +72,8 @@ func TestClaims_2_19_TheLinkIsRoutedThroughTheEdge(t *testing.T) {
 	body := make([]byte, 1<<20)
 	rand.Read(body)
 	var own string
-	transport := &http.Transport{Dial: func(network, address string) (net.Conn, error) {
-		c, err := net.Dial(network, address)
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err == nil {
 			own = c.LocalAddr().String()
 		}

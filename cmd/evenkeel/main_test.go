@@ -56,7 +56,7 @@ func TestUsage(t *testing.T) {
 		says []string
 	}{
 		{nil, 0, []string{"evenkeel run --server", "evenkeel check", "master | edge | agent"}},
-		{[]string{"--help"}, 0, []string{"Three ways to start", "Available Commands", "completion"}},
+		{[]string{"--help"}, 0, []string{"Four ways to start", "Available Commands", "completion"}},
 		{[]string{"version"}, 0, []string{"evenkeel ", "go1."}},
 		{[]string{"rnu"}, 2, []string{"error: there is no command rnu", "hint:  did you mean evenkeel run?"}},
 		{[]string{"run"}, 2, []string{"error: run needs a --server or a --config", "hint:  such as evenkeel run --server http://127.0.0.1:8000"}},
