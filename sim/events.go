@@ -122,7 +122,7 @@ func (w *world) finish(now balance.Instant, server int32) {
 			s.pace.end(id, now)
 		}
 		if w.s.Reports.Responses {
-			w.requests[id].load = w.fresh(now, server)
+			w.requests[id].load = w.stock(now, server)
 		}
 		w.responses.send(now, id)
 	}

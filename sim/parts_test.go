@@ -184,9 +184,9 @@ func TestLeastConnTakesTiesInTurn(t *testing.T) {
 func TestORCAWeights(t *testing.T) {
 	w := edgeOf(t, Kind{Of: 1, Slots: 1, Speed: 1}, Kind{Of: 1, Slots: 1, Speed: 1})
 	w.choosing("orca-round-robin", 1)
-	for range 1000 {
-		w.chooser.report(start, load{server: 0, rate: 10, utilization: .5})
-		w.chooser.report(start, load{server: 1, rate: 10, utilization: .1})
+	for i := range balance.Instant(1000) {
+		w.chooser.report(start, load{server: 0, rate: 10, utilization: .5, taken: i * 1e8})
+		w.chooser.report(start, load{server: 1, rate: 10, utilization: .1, taken: i * 1e8})
 	}
 	count := [2]int{}
 	for range 60 {

@@ -59,6 +59,9 @@ func panel(w io.Writer, c *Comparison) {
 	}
 	for i, r := range c.Results {
 		style := fmt.Sprintf(`stroke="%s"`, ink[i%len(ink)])
+		if i >= len(ink) {
+			style += ` stroke-dasharray="8 2"`
+		}
 		if r.Policy == Ideal {
 			style = `stroke="black" stroke-dasharray="4 3"`
 		}

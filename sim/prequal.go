@@ -40,8 +40,8 @@ type prequalKnobs struct {
 
 var (
 	prequalPublished = prequalKnobs{probes: 3, pool: 16, removes: 1, hot: .84, delta: 1, oldest: 1e9}
-	// prequalTuned knows weights, probes more and hardly looks at latencies: the best
-	// that was found for the scenario B1.
+	// prequalTuned knows weights, probes more, forgets sooner and looks at no latency:
+	// so it suits the scenario B1 much better.
 	prequalTuned = prequalKnobs{probes: 5, pool: 16, removes: 1, hot: 0, delta: 1, oldest: 2e8, relative: true}
 )
 
@@ -94,9 +94,6 @@ func (p *prequal) answer(now balance.Instant, a probe) {
 	n, m := float64(len(p.weights)), float64(p.knobs.pool)
 	a.at = now
 	a.uses = max(1, (1+p.knobs.delta)/((1-m/n)*p.knobs.probes-p.knobs.removes))
-	if m >= n || a.uses < 0 {
-		a.uses = 1
-	}
 	p.seen[a.edge].add(a.inFlight, p.knobs.hot)
 	pool := slices.DeleteFunc(p.pools[a.edge], func(o probe) bool { return o.server == a.server })
 	if len(pool) == p.knobs.pool {

@@ -152,6 +152,7 @@ type orcaRoundRobin struct {
 	turns   []smooth
 	rates   []float64
 	used    []float64 // utilisation
+	taken   []balance.Instant
 	updated balance.Instant
 }
 
@@ -162,7 +163,7 @@ const (
 
 func newORCARoundRobin(l local) *orcaRoundRobin {
 	n := len(l.weights)
-	p := &orcaRoundRobin{local: l, turns: newSmooth(l.w.s.Edges, n), rates: make([]float64, n), used: make([]float64, n), updated: start}
+	p := &orcaRoundRobin{local: l, turns: newSmooth(l.w.s.Edges, n), rates: make([]float64, n), used: make([]float64, n), taken: make([]balance.Instant, n), updated: start}
 	for _, turn := range p.turns {
 		for i := range turn.credit {
 			turn.credit[i] = l.rng.Float64() * l.total / float64(n)
@@ -172,7 +173,8 @@ func newORCARoundRobin(l local) *orcaRoundRobin {
 }
 
 func (p *orcaRoundRobin) report(_ balance.Instant, l load) {
-	gain := min(1, p.w.s.Reports.Every.Seconds()/orcaMemory)
+	gain := -math.Expm1(-l.taken.Sub(p.taken[l.server]).Seconds() / orcaMemory)
+	p.taken[l.server] = l.taken
 	p.rates[l.server] += gain * (l.rate - p.rates[l.server])
 	p.used[l.server] += gain * (l.utilization - p.used[l.server])
 }

@@ -7,16 +7,15 @@ import (
 	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
-// Row is one way to choose that a scenario can be run with.
-type Row struct {
-	Name string
-	Doc  string // one line, for people
+// peer is a model of how others choose.
+type peer struct {
+	name string
+	doc  string // one line, for people
 	make func(w *world, seed uint64) chooser
 }
 
-// Peers lists the models of what others do. Their weights are slots times speed, or 1
-// if the scenario is blind.
-var Peers = []Row{
+// peers lists them. Their weights are slots times speed, or 1 if the scenario is blind.
+var peers = []peer{
 	{"haproxy-leastconn", "HAProxy leastconn, weighted, at every edge", func(w *world, seed uint64) chooser { return newHAProxyLeastConn(newLocal(w, seed, true)) }},
 	{"haproxy-leastconn-unweighted", "HAProxy leastconn without weights", func(w *world, seed uint64) chooser { return newHAProxyLeastConn(newLocal(w, seed, false)) }},
 	{"haproxy-random", "HAProxy random(2), weighted", func(w *world, seed uint64) chooser { return &haproxyRandom{newLocal(w, seed, true)} }},
@@ -51,8 +50,8 @@ func Names() (names []string) {
 	for _, row := range policy.Table {
 		names = append(names, row.Name)
 	}
-	for _, row := range Peers {
-		names = append(names, row.Name)
+	for _, row := range peers {
+		names = append(names, row.name)
 	}
 	return append(names, Ideal)
 }
@@ -81,8 +80,8 @@ func Run(s Scenario, name string, seed uint64) Result {
 
 // choosing installs who chooses.
 func (w *world) choosing(name string, seed uint64) {
-	for _, row := range Peers {
-		if row.Name == name {
+	for _, row := range peers {
+		if row.name == name {
 			w.chooser = row.make(w, seed)
 			w.prober, _ = w.chooser.(prober)
 			return
@@ -99,9 +98,9 @@ func About(name string) string {
 			return "ours: " + row.Doc
 		}
 	}
-	for _, row := range Peers {
-		if row.Name == name {
-			return row.Doc
+	for _, row := range peers {
+		if row.name == name {
+			return row.doc
 		}
 	}
 	return "one pooled server or one central queue, which nobody can be"

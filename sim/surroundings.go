@@ -9,7 +9,7 @@ import (
 func (w *world) ring(now balance.Instant, t timer) {
 	switch t.what {
 	case sampleServer:
-		w.reports.send(now, w.sample(now, int32(t.index)))
+		w.reports.send(now, w.stock(now, int32(t.index)))
 		w.timers.set(now+balance.Instant(w.s.Reports.Every), sampleServer, t.index)
 	case slowServer:
 		w.turnWeather(now, t.index)
@@ -59,26 +59,18 @@ func (w *world) mend(now balance.Instant, f Fault) {
 	}
 }
 
-// sample is a server taking stock for a report.
-func (w *world) sample(now balance.Instant, server int32) load {
+// stock is a server taking stock, for a report or in a response. Means are over the
+// time since the last that was long enough to say something.
+func (w *world) stock(now balance.Instant, server int32) load {
 	s := &w.servers[server]
-	s.last = w.fresh(now, server)
-	s.busy, s.sampled, s.finished = s.Busy(now), now, 0
-	return s.last
-}
-
-// fresh is what a server would say now. Shortly after a report the window is too
-// short to say much, so the last figures stand until half an interval has passed.
-func (w *world) fresh(now balance.Instant, server int32) load {
-	s := &w.servers[server]
-	busy := s.Busy(now)
-	window := now.Sub(s.sampled)
-	l := load{server: server, inFlight: float64(s.InFlight()), taken: now, utilization: s.last.utilization, rate: s.last.rate}
-	if window > 0 && window >= w.s.Reports.Every/2 {
-		l.utilization = (busy - s.busy) / window.Seconds() / float64(s.Slots())
-		l.rate = float64(s.finished) / window.Seconds()
+	if window := now.Sub(s.sampled); window >= w.window {
+		busy := s.Busy(now)
+		s.last.utilization = (busy - s.busy) / window.Seconds() / float64(s.Slots())
+		s.last.rate = float64(s.finished) / window.Seconds()
+		s.busy, s.sampled, s.finished = busy, now, 0
 	}
-	return l
+	s.last.server, s.last.inFlight, s.last.taken = server, float64(s.InFlight()), now
+	return s.last
 }
 
 // tell is a report reaching whoever chooses.

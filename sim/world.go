@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/station"
@@ -42,8 +44,8 @@ type request struct {
 type load struct {
 	server      int32
 	inFlight    float64
-	utilization float64 // mean slots in use over all slots, since the last report
-	rate        float64 // requests finished a second since the last report
+	utilization float64 // mean slots in use over all slots, lately
+	rate        float64 // requests finished a second, lately
 	taken       balance.Instant
 }
 
@@ -62,7 +64,7 @@ type world struct {
 
 	requests []request
 	free     []int32
-	under    int       // way
+	under    int       // how many are under way
 	inFlight [][]int32 // by edge and server: sent and not answered yet
 
 	upcoming  arrival
@@ -75,9 +77,10 @@ type world struct {
 	dones     lane[int32]
 	reports   lane[load]
 	probes    lane[probe]
-	answers   lane[probe]
+	answers   lane[probe] // to probes
 	timers    timers
-	batches   [][]int32 // by edge: dones that wait for an ask
+	window    time.Duration // shortest over which servers take means
+	batches   [][]int32     // by edge: dones that wait for an ask
 
 	warmed balance.Instant // the warm-up was over
 	ended  balance.Instant // the last request arrived
@@ -90,17 +93,19 @@ type server struct {
 	sick     bool
 	slow     bool
 	cache    *lru
-	busy     float64 // at the last report
-	sampled  balance.Instant
-	finished int // since the last report
-	last     load
-	before   float64 // busy when the warm-up ended
+	last     load            // what it said last
+	sampled  balance.Instant // its means then began anew
+	busy     float64         // slot-seconds until then
+	finished int             // requests since then
+	before   float64         // busy when the warm-up ended
 	weather  *rand.Rand
 	pace     *pace
 }
 
-// sickFor is how long a sick server takes to answer an error.
-const sickFor = 1_000_000
+const (
+	sickFor       = balance.Instant(time.Millisecond) // how long a sick server takes to answer an error
+	defaultWindow = 100 * time.Millisecond            // of a server that sends no reports
+)
 
 func newWorld(s *Scenario, seed uint64) *world {
 	fleet := s.Servers.fleet()
@@ -121,6 +126,7 @@ func newWorld(s *Scenario, seed uint64) *world {
 		answers:   newLane[probe](link / 2),
 		inFlight:  make([][]int32, s.Edges),
 		batches:   make([][]int32, s.Edges),
+		window:    cmp.Or(s.Reports.Every, defaultWindow) / 2,
 		tally:     newTally(s),
 	}
 	for e := range w.inFlight {
