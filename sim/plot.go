@@ -14,7 +14,7 @@ import (
 // not exceed, both axes logarithmic, so that the tail has room and ratios are
 // distances.
 const (
-	panelWidth  = 560.
+	panelWidth  = 640.
 	panelHeight = 360.
 	plotLeft    = 64.
 	plotTop     = 44.

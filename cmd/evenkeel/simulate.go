@@ -88,6 +88,9 @@ func (want *simulation) check(cmd *cobra.Command, args []string) error {
 		return usagef(cmd.CommandPath()+" --help lists them", "simulate wants at least one policy and one seed")
 	}
 	for _, name := range want.policies {
+		if name == sim.Ideal {
+			return usagef("name the policies to be compared with it", "--policy: the %s is always shown where a scenario has one", name)
+		}
 		if err := sim.Check(name); err != nil {
 			return usagef(cmd.CommandPath()+" --help says what they are", "--policy: %v", err)
 		}

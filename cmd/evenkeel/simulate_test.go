@@ -86,6 +86,7 @@ func TestSimulateSaysWhatIsWrong(t *testing.T) {
 		{[]string{"B1", "--all"}, exitUsage, []string{"--all"}},
 		{[]string{"nowhere.yaml"}, exitFailure, []string{"no scenario and no file nowhere.yaml"}},
 		{[]string{"B7", "--policy", "best"}, exitUsage, []string{`"best" is not known`, "least-load"}},
+		{[]string{"B7", "--policy", "ideal"}, exitUsage, []string{"always shown"}},
 		{[]string{"B7", "--requests", "3"}, exitUsage, []string{"--requests"}},
 		{[]string{bad}, exitFailure, []string{"bad.yaml:2:21: servers: key \"kind\" is not known", "count: 0, want 1", "a time needs its unit"}},
 	} {
