@@ -24,6 +24,9 @@ import (
 // a machine that is busy takes its time.
 const startLimit = 20 * time.Second
 
+// StopLimit is longer than any role takes to drain and end.
+const StopLimit = 40 * time.Second
+
 // Process is one running role.
 type Process struct {
 	Name string // for messages: the role and what tells it from others

@@ -1,0 +1,180 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// These tests run against programs that nobody here wrote. Without them they say so
+// and are skipped; EVENKEEL_PEERS=required makes that a failure.
+
+// peer finds a program, or skips the test.
+func peer(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/" + name)
+	}
+	if err == nil {
+		return path
+	}
+	if os.Getenv("EVENKEEL_PEERS") == "required" {
+		t.Fatalf("%s is not installed; run: make peers", name)
+	}
+	t.Skipf("SKIPPED: %s is not installed. To run this test too: make peers", name)
+	return ""
+}
+
+// background runs a foreign program until the test ends.
+func background(t testing.TB, address string, program string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	log := filepath.Join(t.TempDir(), "log")
+	out, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		out.Close()
+	})
+	eventually(t, func() (bool, string) {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			said, _ := os.ReadFile(log)
+			return false, fmt.Sprintf("%s: %v\n%s", program, err, said)
+		}
+		c.Close()
+		return true, ""
+	})
+}
+
+func startNginx(t testing.TB, id string) (address string) {
+	t.Helper()
+	nginx := peer(t, "nginx")
+	address = freeAddress(t)
+	dir := t.TempDir()
+	conf := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr;
+events {}
+http {
+  access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+  server { listen %[2]s; location / { add_header Evenkeel-Server %[3]s; return 200 "served by %[3]s\n"; } }
+}`, dir, address, id)
+	name := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(name, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	background(t, address, nginx, "-c", name, "-p", dir)
+	return address
+}
+
+// Traffic of a foreign client to foreign servers: nginx, Python and Node behind run.
+func TestPeersBehindRun(t *testing.T) {
+	curl := peer(t, "curl")
+	python, node := peer(t, "python3"), peer(t, "node")
+	pythonAddress, nodeAddress := freeAddress(t), freeAddress(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("served by python\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	background(t, pythonAddress, python, "-m", "http.server", "--bind", "127.0.0.1", "--protocol", "HTTP/1.1", "--directory", dir, port(pythonAddress))
+	background(t, nodeAddress, node, "-e", `require("http").createServer((q, r) => r.end("served by node\n")).listen(`+port(nodeAddress)+`, "127.0.0.1")`)
+	nginxAddress := startNginx(t, "nginx")
+	run := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--policy", "round-robin",
+		"--server", "http://"+nginxAddress, "--server", "http://"+pythonAddress, "--server", "http://"+nodeAddress)
+	by := make(map[string]int)
+	for range 12 {
+		out, err := exec.Command(curl, "-sSf", "--max-time", "20", "http://"+run.Addr("listen")+"/").CombinedOutput()
+		if err != nil {
+			t.Fatalf("curl: %v\n%s", err, out)
+		}
+		by[strings.TrimSpace(string(out))]++
+	}
+	for _, want := range []string{"served by nginx", "served by python", "served by node"} {
+		if by[want] != 4 {
+			t.Errorf("%q answered %d of 12 requests in turn, want 4: %v", want, by[want], by)
+		}
+	}
+}
+
+// wrk drives an edge, a master and two nginxs, as separate processes, without a fault.
+func TestPeerWrk(t *testing.T) {
+	wrk := peer(t, "wrk")
+	a, b := startNginx(t, "a"), startNginx(t, "b")
+	m := startMaster(t, fmt.Sprintf(`pools: {web: {servers: [{id: a, address: %q}, {id: b, address: %q}]}}`, a, b))
+	edge := startEdge(t, m, "edge-1", "web", "--access-log", "off")
+	awaitServers(t, m, "web", 2)
+	out, err := exec.Command(wrk, "-t1", "-c32", "-d2s", "http://"+edge.Addr("listen")+"/").CombinedOutput()
+	if err != nil {
+		t.Fatalf("wrk: %v\n%s", err, out)
+	}
+	if strings.Contains(string(out), "Socket errors") || strings.Contains(string(out), "Non-2xx") {
+		t.Errorf("wrk saw faults:\n%s", out)
+	}
+	found := regexp.MustCompile(`(\d+) requests in`).FindSubmatch(out)
+	if found == nil {
+		t.Fatalf("wrk did not say how many requests it sent:\n%s", out)
+	}
+	sent, _ := strconv.Atoi(string(found[1]))
+	granted := 0
+	for _, s := range pool(t, m, "web").Servers {
+		if s.Granted == 0 {
+			t.Errorf("server %s was given nothing", s.ID)
+		}
+		granted += s.Granted
+	}
+	if granted < sent {
+		t.Errorf("wrk got %d answers, the master granted %d", sent, granted)
+	}
+	eventually(t, func() (bool, string) {
+		n := pool(t, m, "web").Open
+		return n == 0, fmt.Sprintf("%d leases are open at rest", n)
+	})
+}
+
+// HAProxy can stand before the edges, as many people's front does.
+func TestPeerHAProxyInFront(t *testing.T) {
+	haproxy := peer(t, "haproxy")
+	a := startServer(t, "a")
+	m := startMaster(t, fmt.Sprintf(`pools: {web: {servers: [{id: a, address: %q}]}}`, a.Addr("listen")))
+	first, second := startEdge(t, m, "edge-1", "web"), startEdge(t, m, "edge-2", "web")
+	awaitServers(t, m, "web", 1)
+	address := freeAddress(t)
+	name := filepath.Join(t.TempDir(), "haproxy.cfg")
+	conf := fmt.Sprintf(`defaults
+  mode http
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+listen front
+  bind %s
+  option forwardfor
+  server one %s check
+  server two %s check
+`, address, first.Addr("listen"), second.Addr("listen"))
+	if err := os.WriteFile(name, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	background(t, address, haproxy, "-db", "-f", name)
+	for range 10 {
+		if resp := get(t, "http://"+address+"/through"); resp.StatusCode != http.StatusOK || resp.server() != "a" {
+			t.Fatalf("through HAProxy: %s %s", resp.Status, resp.body)
+		}
+	}
+	if n := served(t, a, "/through"); n != 10 {
+		t.Errorf("the server's record shows %d requests, want 10", n)
+	}
+}
