@@ -55,10 +55,10 @@ func (t *tally) respond(now balance.Instant, r *request, deadline balance.Instan
 	case r.faulty:
 		t.errors[index(r.troubled)]++
 	default:
-		took := now.Sub(r.at)
+		took := now - r.at
 		of := &t.durations[index(r.troubled)]
-		*of = append(*of, took.Seconds())
-		if deadline == 0 || balance.Instant(took) <= deadline {
+		*of = append(*of, float64(took)/1e9)
+		if deadline == 0 || took <= deadline {
 			t.tenants[r.tenant].inTime++
 		}
 	}

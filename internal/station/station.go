@@ -204,7 +204,7 @@ func (s *Station) work(now balance.Instant) {
 	if now <= s.now {
 		return
 	}
-	seconds := now.Sub(s.now).Seconds()
+	seconds := float64(now-s.now) / 1e9
 	s.now = now
 	if len(s.working) == 0 {
 		s.received = 0 // no reading refers to the old count, and small figures stay exact
