@@ -19,6 +19,7 @@ import (
 type Arrival struct {
 	At   time.Duration // since the start
 	Work float64       // seconds at a server of speed 1
+	URL  string        // where to; empty: the next of those given to Send
 }
 
 // LogNormal draws a trace: Poisson arrivals at a rate per second, and work that is
@@ -28,7 +29,7 @@ func LogNormal(seed uint64, length time.Duration, rate, mean, sigma float64) []A
 	location := math.Log(mean) - sigma*sigma/2
 	var trace []Arrival
 	for at := rng.ExpFloat64() / rate; at < length.Seconds(); at += rng.ExpFloat64() / rate {
-		trace = append(trace, Arrival{time.Duration(at * float64(time.Second)), math.Exp(location + sigma*rng.NormFloat64())})
+		trace = append(trace, Arrival{At: time.Duration(at * float64(time.Second)), Work: math.Exp(location + sigma*rng.NormFloat64())})
 	}
 	return trace
 }
@@ -37,12 +38,13 @@ func LogNormal(seed uint64, length time.Duration, rate, mean, sigma float64) []A
 type Result struct {
 	Arrival
 	Took   time.Duration // from when it should have been sent until its answer was read
+	Late   time.Duration // from when it should have been sent until it was: the sender's own fault
 	Server string        // the header Evenkeel-Server of the answer
 	Status int           // 0: no answer
 }
 
-// Send sends a trace, each request to the next of the URLs, with its work in the
-// header Sample-Work. done is called for each result, from one goroutine at a time.
+// Send sends a trace, each request to its own URL or else to the next of urls, with its
+// work in the header Sample-Work. done is called for each result, from one goroutine at a time.
 // Send returns when all are answered, or ctx has ended.
 func Send(ctx context.Context, client *http.Client, urls []string, trace []Arrival, done func(Result)) {
 	var (
@@ -64,8 +66,12 @@ func Send(ctx context.Context, client *http.Client, urls []string, trace []Arriv
 			}
 		}
 		inFlight.Go(func() {
-			r := Result{Arrival: arrival}
-			r.Server, r.Status = one(ctx, client, urls[i%len(urls)], arrival.Work)
+			r := Result{Arrival: arrival, Late: time.Since(start) - arrival.At}
+			url := arrival.URL
+			if url == "" {
+				url = urls[i%len(urls)]
+			}
+			r.Server, r.Status = one(ctx, client, url, arrival.Work)
 			r.Took = time.Since(start) - arrival.At
 			mu.Lock()
 			defer mu.Unlock()

@@ -16,6 +16,7 @@ import (
 type engine struct {
 	began   time.Time
 	slots   float64
+	window  time.Duration
 	wake    chan struct{} // holds one when the model has changed
 	changed func()        // told after every change; set before use, must not block
 
@@ -38,8 +39,8 @@ type mark struct {
 }
 
 const (
-	window     = 100 * time.Millisecond
-	finest     = time.Millisecond // between marks, so that they are few however much happens
+	window     = 100 * time.Millisecond // window, unless another is asked for
+	finest     = time.Millisecond       // between marks, so that they are few however much happens
 	rateMemory = time.Second
 )
 
@@ -52,6 +53,7 @@ func newEngine(cfg Config) *engine {
 	return &engine{
 		began:   time.Now(),
 		slots:   float64(slots),
+		window:  cmp.Or(cfg.Window, window),
 		wake:    make(chan struct{}, 1),
 		changed: func() {},
 		model:   model,
@@ -203,7 +205,7 @@ func (e *engine) mark(now balance.Instant) {
 		e.marks = append(e.marks, m)
 	}
 	old := 0
-	for old+1 < len(e.marks) && now.Sub(e.marks[old+1].at) >= window {
+	for old+1 < len(e.marks) && now.Sub(e.marks[old+1].at) >= e.window {
 		old++
 	}
 	e.marks = append(e.marks[:0], e.marks[old:]...)
@@ -221,7 +223,7 @@ func (e *engine) load() figures {
 // share returns the busy share of the slots over the window before now.
 func (e *engine) share(now balance.Instant) float64 {
 	first, last := e.marks[0], e.marks[len(e.marks)-1]
-	from := now.Add(-window)
+	from := now.Add(-e.window)
 	if len(e.marks) > 1 && first.at < from {
 		next := e.marks[1]
 		first.busy += (next.busy - first.busy) * float64(from-first.at) / float64(next.at-first.at)

@@ -37,11 +37,13 @@ const (
 // Config is what a server is told once.
 type Config struct {
 	ID     string
-	Model  string  // PS or FCFS; empty: PS
-	Slots  int     // zero: 1
-	Speed  float64 // zero: 1
-	Agent  string  // base URL of the agent's local API; empty: nobody is told of the load
-	Refuse bool    // every dispatch
+	Model  string        // PS or FCFS; empty: PS
+	Slots  int           // zero: 1
+	Speed  float64       // zero: 1
+	Agent  string        // base URL of the agent's local API; empty: nobody is told of the load
+	Refuse bool          // every dispatch
+	Window time.Duration // over which the utilisation is a mean; zero: 100 ms
+	Quiet  bool          // answers carry no load report
 	Log    *slog.Logger
 }
 
@@ -55,6 +57,9 @@ func (c *Config) Validate(bad func(field, problem string)) {
 	}
 	if !(c.Speed >= 0 && c.Speed <= 1e6) {
 		bad("speed", fmt.Sprintf("%v, want more than 0, at most 1000000", c.Speed))
+	}
+	if c.Window < 0 || c.Window > time.Hour {
+		bad("window", fmt.Sprintf("%v, want 0 (100 ms) to 1h", c.Window))
 	}
 	if u, err := url.Parse(c.Agent); c.Agent != "" && (err != nil || u.Scheme != "http" || u.Host == "") {
 		bad("agent", fmt.Sprintf("%q, want a URL such as http://127.0.0.1:7482", c.Agent))
@@ -113,8 +118,14 @@ func (s *Server) Handler() http.Handler {
 // head puts who we are and how loaded into a response's header.
 func (s *Server) head(w http.ResponseWriter) {
 	w.Header().Set("Evenkeel-Server", s.cfg.ID)
-	w.Header().Set(orca.Header, string(orca.AppendText(nil, s.engine.load().metrics())))
+	if !s.cfg.Quiet {
+		w.Header().Set(orca.Header, string(orca.AppendText(nil, s.engine.load().metrics())))
+	}
 }
+
+// Metrics returns the load now, as a report has it, for whoever runs the server in
+// its own process and reports for it.
+func (s *Server) Metrics() []balance.Metric { return s.engine.load().metrics() }
 
 // served is the body of a response.
 type served struct {
@@ -227,7 +238,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 		value            float64
 	}{
 		{"gauge", "in_flight", "Requests in work or waiting.", float64(l.inFlight)},
-		{"gauge", "utilization", "Busy share of the slots over the last 100 ms.", l.busy},
+		{"gauge", "utilization", "Busy share of the slots, of late.", l.busy},
 		{"counter", "requests_total", "Requests answered.", float64(l.answered)},
 	} {
 		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s{server=%q} %v\n", m.name, m.help, m.name, m.kind, m.name, s.cfg.ID, m.value)
@@ -238,7 +249,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 // figures are a server's load at one time.
 type figures struct {
 	inFlight int
-	busy     float64 // share of the slots, mean over the last 100 ms
+	busy     float64 // share of the slots, mean over the window
 	rate     float64 // answers a second, of late
 	answered uint64
 }
