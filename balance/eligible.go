@@ -68,25 +68,27 @@ func (p *Pool) ceiling(s *Server) float64 {
 	if p.pace.weight == 0 {
 		return whole + s.stretch
 	}
-	trip := p.cfg.RoundTrip.Seconds()
-	if c <= lateSlots && trip < lateTrip*s.service {
+	trip, mean := p.cfg.RoundTrip.Seconds(), s.mean()
+	if c <= lateSlots && trip < lateTrip*mean {
 		return whole + s.stretch
 	}
-	return whole + math.Ceil(2*trip*c/s.service) + s.stretch
+	return whole + math.Ceil(2*trip*c/mean-spareSlot) + s.stretch
 }
 
 const (
 	slotsError = .3 // learnt slots are off by less
 	lateSlots  = 2 + slotsError
 	lateTrip   = .02
+	spareSlot  = .1
 )
 
 // probe moves the limit of a server on which a request has just ended. A limit that
-// rests on slots learnt too low would prove itself right for ever, as nothing beyond
+// rests on slots declared too low would prove itself right for ever, as nothing beyond
 // it is ever tried. So while requests wait and the server is no slower than alone, it
-// gets more; and that is taken back when it slows down.
+// gets more; and that is taken back when it slows down. Slots learnt from utilisation
+// need no probing: they show however few requests there are.
 func (p *Pool) probe(s *Server, took time.Duration) {
-	if p.queue.size == 0 || p.pace.weight == 0 || s.service <= 0 {
+	if p.queue.size == 0 || p.pace.weight == 0 || s.slots.learnt > 0 {
 		return
 	}
 	s.delay += probeGain * (math.Log(took.Seconds()) - s.logService - s.delay)

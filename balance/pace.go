@@ -15,6 +15,8 @@ import (
 type pace struct {
 	weight float64 // of the samples so far, faded
 	sum    float64 // of their logarithms, faded alike
+	square float64 // of the logarithms' squares, faded alike
+	total  float64 // of the service times themselves, faded alike
 	last   Instant // when both were last faded
 }
 
@@ -24,23 +26,49 @@ const (
 	paceService = 20 // the same in services, for long ones
 )
 
-// observe takes the logarithm of a service time in seconds; service is about what
-// such times are.
-func (p *pace) observe(now Instant, log, service float64) {
-	p.fade(now, service)
+// observe takes a service time in seconds and its logarithm; usual is about what such
+// times are.
+func (p *pace) observe(now Instant, took, log, usual float64) {
+	p.fade(now, usual)
 	p.weight++
 	p.sum += log
+	p.square += log * log
+	p.total += took
 }
 
+// spread is how much longer the mean of the service times is than b, which is nearer
+// to what half of them stay under.
+func (p *pace) spread() float64 {
+	if p.weight == 0 {
+		return 1
+	}
+	return max(1, p.total/p.weight*math.Exp(-p.sum/p.weight))
+}
+
+// most returns the time under which 98 in 100 of the service times stay, if their
+// logarithms are spread as chance would.
+func (p *pace) most() float64 {
+	if p.weight == 0 {
+		return 0
+	}
+	mean := p.sum / p.weight
+	deviation := math.Sqrt(max(0, p.square/p.weight-mean*mean))
+	return math.Exp(mean + nearlyAll*deviation)
+}
+
+const nearlyAll = 2 // standard deviations that 98 in 100 stay under
+
 // fade lets the samples grow old.
-func (p *pace) fade(now Instant, service float64) {
-	gone := now.Sub(p.last).Seconds() / max(paceMemory, paceService*service)
+func (p *pace) fade(now Instant, usual float64) {
+	gone := now.Sub(p.last).Seconds() / max(paceMemory, paceService*usual)
 	keep := 1 - gone // which is e^-gone, as long as little is gone
 	if gone > .01 {
 		keep = math.Exp(-gone)
 	}
 	p.weight *= keep
 	p.sum *= keep
+	p.square *= keep
+	p.total *= keep
 	p.last = now
 }
 
@@ -52,10 +80,11 @@ func (p *pace) mean(prior float64) float64 {
 // learn takes the duration of a request that met so many at its server, itself included.
 func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) {
 	c, _ := s.Slots()
-	log := math.Log(took.Seconds() / max(1, crowd/c)) // beyond c all are slower alike
+	alone := took.Seconds() / max(1, crowd/c) // beyond c all are slower alike
+	log := math.Log(alone)
 	first := p.pace.weight == 0
-	p.pace.observe(now, log+s.logSpeed, s.service)
-	s.pace.observe(now, log, s.service)
+	p.pace.observe(now, alone*s.Speed(), log+s.logSpeed, s.service)
+	s.pace.observe(now, alone, log, s.service)
 	if !first {
 		p.assess(s)
 		return
@@ -71,6 +100,17 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 func (p *Pool) assess(s *Server) {
 	s.logService = s.pace.mean(p.pace.sum/p.pace.weight - s.logSpeed)
 	s.service = math.Exp(s.logService)
+	p.spread = p.pace.spread()
+}
+
+// mean returns how long a request takes alone at the server on average, in seconds;
+// zero while nothing is learnt. Where capacity is counted, it is this that counts; b
+// only compares servers.
+func (s *Server) mean() float64 {
+	if s.pool.pace.weight == 0 {
+		return 0
+	}
+	return s.service * s.pool.spread
 }
 
 // fade lets what is known of a server's b grow old, so that a server which gets no

@@ -81,7 +81,8 @@ type Pool struct {
 	edgeNo    map[EdgeID]int32
 	scratch   []*Server
 	version   uint64
-	pace      pace // over all servers, as if each had speed 1
+	pace      pace    // over all servers, as if each had speed 1
+	spread    float64 // mean over b of all servers
 	queue     queue
 	recent    recent
 	displaced []Release // from the queue, since Serve last ran

@@ -53,7 +53,7 @@ type Release struct {
 func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal *Refusal) {
 	giveUp := now.Add(p.cfg.QueueWait)
 	if req.Deadline != 0 {
-		giveUp = min(giveUp, req.Deadline.Add(-p.shortest()))
+		giveUp = min(giveUp, req.Deadline.Add(-p.needed()))
 	}
 	if giveUp <= now {
 		return 0, 0, &Refusal{Reason: Shed, RetryAfter: p.retryAfter(), Detail: fmt.Sprintf("pool %s: the deadline leaves no time to wait and be served", p.cfg.Name)}
@@ -149,18 +149,12 @@ func (p *Pool) displace(now Instant, req *Request) bool {
 	return true
 }
 
-// shortest returns the least time a request takes at any server.
-func (p *Pool) shortest() time.Duration {
-	if p.pace.weight == 0 || len(p.servers) == 0 {
-		return 0
-	}
-	least := p.servers[0].service
-	for _, s := range p.servers[1:] {
-		if s.service > 0 && s.service < least {
-			least = s.service
-		}
-	}
-	return time.Duration(least * float64(time.Second))
+// needed returns the time before its deadline by which a request must have a server.
+// Whoever waits until only the usual service time is left fails half of the time, and
+// when all wait that long, as in lasting overload, half of the servers' work is for
+// nothing. So it is the time in which 98 in 100 are answered.
+func (p *Pool) needed() time.Duration {
+	return time.Duration(p.pace.most() * float64(time.Second))
 }
 
 // retryAfter guesses when the queue will have moved on: what waits, at the rate at
@@ -173,7 +167,7 @@ func (p *Pool) retryAfter() time.Duration {
 	if p.pace.weight == 0 || rate <= 0 {
 		return time.Second
 	}
-	seconds := float64(p.queue.length) / rate
+	seconds := float64(p.queue.length) * p.spread / rate
 	return max(time.Second, min(time.Duration(seconds*float64(time.Second)), time.Minute))
 }
 
