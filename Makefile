@@ -4,7 +4,7 @@ GO    ?= go
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
 
-.PHONY: help build test check race fuzz lint vuln peers bench
+.PHONY: help build test check race fuzz lint vuln peers bench bench-ask bench-fleet
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,3 +43,12 @@ peers: ## install what the peer tests run against (Debian)
 
 bench: ## the Go benchmarks, once each
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-ask: ## what an ask costs, beside a ping and gRPC; results in build/bench/ask.json
+	$(GO) build -o build/bench/ask ./bench/ask
+	cd bench/ask/grpc && $(GO) build -o ../../../build/bench/ask-grpc .
+	build/bench/ask -grpc build/bench/ask-grpc -out build/bench/ask.json
+
+bench-fleet: ## what 10,000 agents that report cost a master; results in build/bench/fleet.json
+	$(GO) build -o build/bench/ask ./bench/ask
+	build/bench/ask -fleet -out build/bench/fleet.json

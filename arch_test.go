@@ -24,13 +24,14 @@ const arrows = `
 	wire         < balance
 	config       < github.com/goccy/go-yaml
 	client       < wire balance internal
-	master       < balance policy wire internal github.com/prometheus/client_golang
+	master       < balance policy wire internal github.com/prometheus/client_golang github.com/expr-lang/expr
 	edge         < flight http1 wire client balance policy internal github.com/prometheus/client_golang
 	agent        < client balance internal github.com/prometheus/procfs github.com/prometheus/client_golang
 	sim          < balance policy flight internal
 	internal     < internal balance
 	cmd/evenkeel < balance policy flight http1 wire config client master edge agent sim internal github.com/spf13/cobra github.com/spf13/pflag
 	e2e          < internal
+	bench        < balance policy wire client master internal google.golang.org/grpc github.com/envoyproxy/go-control-plane
 `
 
 // pure rooms decide; whoever calls them does the rest.

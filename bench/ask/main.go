@@ -1,0 +1,60 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"log"
+	"os"
+	"strconv"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("ask: ")
+	if len(os.Args) == 3 { // a child
+		n, err := strconv.Atoi(os.Args[2])
+		if err == nil {
+			err = child(os.Args[1], n)
+		}
+		if err != nil {
+			log.Fatalf("%s: %v", os.Args[1], err)
+		}
+		return
+	}
+	var (
+		fleet   = flag.Bool("fleet", false, "measure agents that report, not asks")
+		rounds  = flag.Int("rounds", 10, "how often each case has its turn")
+		slice   = flag.Duration("slice", 300*time.Millisecond, "how long a turn is")
+		servers = flag.Int("servers", 10_000, "in the pool")
+		agents  = flag.Int("agents", 10_000, "of the fleet")
+		only    = flag.String("only", "", "only cases whose name contains this; goals need all")
+		grpc    = flag.String("grpc", "", "the program that asks by gRPC; none: those cases are left out")
+		out     = flag.String("out", "", "file for the results as JSON")
+	)
+	flag.Parse()
+	run := func() error { return measureAsks(*servers, *rounds, *slice, *only, *grpc, *out) }
+	if *fleet {
+		run = func() error { return measureFleet(*agents, *out) }
+	}
+	if err := run(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// child is what a process does that another has started.
+func child(role string, n int) error {
+	switch role {
+	case "answer":
+		return answer(n)
+	case "edge":
+		return edge(n)
+	case "agents":
+		return agents(n)
+	case "master":
+		return fleetMaster()
+	}
+	return errors.New("there is no such role")
+}
