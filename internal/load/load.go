@@ -37,6 +37,7 @@ func LogNormal(seed uint64, length time.Duration, rate, mean, sigma float64) []A
 // Result is what became of one Arrival.
 type Result struct {
 	Arrival
+	Index  int           // of the Arrival in the trace
 	Took   time.Duration // from when it should have been sent until its answer was read
 	Late   time.Duration // from when it should have been sent until it was: the sender's own fault
 	Server string        // the header Evenkeel-Server of the answer
@@ -66,7 +67,7 @@ func Send(ctx context.Context, client *http.Client, urls []string, trace []Arriv
 			}
 		}
 		inFlight.Go(func() {
-			r := Result{Arrival: arrival, Late: time.Since(start) - arrival.At}
+			r := Result{Arrival: arrival, Index: i, Late: time.Since(start) - arrival.At}
 			url := arrival.URL
 			if url == "" {
 				url = urls[i%len(urls)]
