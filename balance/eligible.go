@@ -78,7 +78,7 @@ func (p *Pool) ceiling(s *Server) float64 {
 const (
 	slotsError = .3 // learnt slots are off by less
 	lateSlots  = 2 + slotsError
-	lateTrip   = .02
+	lateTrip   = .04
 	spareSlot  = .1
 )
 
@@ -115,17 +115,13 @@ func (p *Pool) rank(now Instant, s *Server) {
 	if s.State(now) == Up && float64(s.leases) < min(p.ceiling(s), p.warmth(now, s)) {
 		k = newKey(p.scorer.Score(now, s), p.rng.Uint64())
 	}
-	s.ranked = now
 	p.order.set(s.index, k)
 }
 
-// tend looks after what changes by itself, one server with every pick: b drifts back
-// to the pool's mean, external load fades, warming up goes on. Servers whose ejection
-// is over are looked after at once.
+// tend looks after what changes by itself, one server at a time and all of them in
+// about a tendCycle: b drifts back to the pool's mean, external load fades, warming up
+// goes on. Servers whose ejection is over are looked after at once.
 func (p *Pool) tend(now Instant) {
-	if len(p.servers) == 0 {
-		return
-	}
 	if now >= p.returns {
 		p.returns = forever
 		for _, s := range p.servers {
@@ -135,20 +131,23 @@ func (p *Pool) tend(now Instant) {
 			p.rank(now, s)
 		}
 	}
+	if len(p.servers) == 0 || now.Sub(p.tendedAt)*time.Duration(len(p.servers)) < tendCycle {
+		return
+	}
+	p.tendedAt = now
 	p.tended++
 	if p.tended >= len(p.servers) {
 		p.tended = 0
 	}
-	if s := p.servers[p.tended]; now.Sub(s.ranked) > tendEvery {
-		p.fade(now, s)
-		p.rank(now, s)
-	}
+	s := p.servers[p.tended]
+	p.fade(now, s)
+	p.rank(now, s)
 }
 
-// tendEvery is how long a server needs no looking after once it was ranked.
-const tendEvery = 10 * time.Millisecond
-
-const forever = Instant(math.MaxInt64)
+const (
+	tendCycle = 100 * time.Millisecond
+	forever   = Instant(math.MaxInt64)
+)
 
 // A server that is new or comes back is given work by and by: its caches are cold, and
 // if it is broken, little is lost.

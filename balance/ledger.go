@@ -10,8 +10,10 @@ import "container/heap"
 type ledger struct {
 	epoch   uint16
 	leases  []lease
-	free    []uint32           // slots, reused first in first out so that generations last
-	open    int                //
+	open    int
+	oldest  uint32             // free slot, if freed > 0; the others follow by lease.next
+	newest  uint32             // free slot
+	freed   int                // free slots: reused first in first out so that generations last
 	adopted map[LeaseID]uint32 // leases that another life of this pool granted
 	expiry  expiryHeap         // leases with a time limit; entries whose time has changed are stale
 }
@@ -24,6 +26,7 @@ type lease struct {
 	crowd   float32 // requests at the server with this one, when it was granted
 	expires Instant // zero: never
 	gen     uint32
+	next    uint32 // free slot after this one
 }
 
 const (
@@ -58,9 +61,10 @@ func (l *ledger) add(fill lease) (*lease, bool) {
 
 func (l *ledger) slot() (uint32, bool) {
 	// A free slot rests until a quarter of all are free, so that an id comes back late.
-	if len(l.free) > 0 && (len(l.free) > len(l.leases)/4 || len(l.leases) == maxOpen) {
-		slot := l.free[0]
-		l.free = l.free[1:]
+	if l.freed > 0 && (l.freed > len(l.leases)/4 || len(l.leases) == maxOpen) {
+		slot := l.oldest
+		l.oldest = l.leases[slot].next
+		l.freed--
 		return slot, true
 	}
 	if len(l.leases) == maxOpen {
@@ -91,7 +95,13 @@ func (l *ledger) drop(at *lease) {
 		slot = uint32(at.id & (maxOpen - 1))
 	}
 	*at = lease{gen: at.gen}
-	l.free = append(l.free, slot)
+	if l.freed == 0 {
+		l.oldest = slot
+	} else {
+		l.leases[l.newest].next = slot
+	}
+	l.newest = slot
+	l.freed++
 	l.open--
 }
 

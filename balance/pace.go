@@ -21,7 +21,9 @@ type pace struct {
 }
 
 const (
-	priorWeight = 3  // samples that the pool's mean is worth
+	priorWeight = 3   // samples that the pool's mean is worth
+	paceEnough  = 100 // samples; from then on one in each paceEvery will do
+	paceEvery   = time.Millisecond
 	paceMemory  = 5  // time constant in seconds, for short requests
 	paceService = 20 // the same in services, for long ones
 )
@@ -79,6 +81,9 @@ func (p *pace) mean(prior float64) float64 {
 
 // learn takes the duration of a request that met so many at its server, itself included.
 func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) {
+	if s.pace.weight > paceEnough && now.Sub(s.pace.last) < paceEvery {
+		return
+	}
 	c, _ := s.Slots()
 	alone := took.Seconds() / max(1, crowd/c) // beyond c all are slower alike
 	log := math.Log(alone)
@@ -89,6 +94,7 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 		p.assess(s)
 		return
 	}
+	p.spread = p.pace.spread()
 	for _, s := range p.servers { // from now on b is in seconds
 		p.assess(s)
 		p.rank(now, s)
@@ -100,7 +106,6 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 func (p *Pool) assess(s *Server) {
 	s.logService = s.pace.mean(p.pace.sum/p.pace.weight - s.logSpeed)
 	s.service = math.Exp(s.logService)
-	p.spread = p.pace.spread()
 }
 
 // mean returns how long a request takes alone at the server on average, in seconds;
@@ -121,4 +126,5 @@ func (p *Pool) fade(now Instant, s *Server) {
 	}
 	s.pace.fade(now, s.service)
 	p.assess(s)
+	p.spread = p.pace.spread()
 }

@@ -79,6 +79,7 @@ type Pool struct {
 	byID      map[ServerID]*Server
 	edges     []EdgeID // interned; 0 is nobody
 	edgeNo    map[EdgeID]int32
+	lastEdge  int32
 	scratch   []*Server
 	version   uint64
 	pace      pace    // over all servers, as if each had speed 1
@@ -90,7 +91,8 @@ type Pool struct {
 	returns   Instant   // the first ejection is over then
 	mean      float64   // leases of a server that is warm
 	meanAt    Instant   // when mean was taken; zero: never
-	tended    int       // the server whose b was last brought up to date without a sample
+	tended    int       // the server that was looked after last
+	tendedAt  Instant
 }
 
 // New returns an empty pool. Two pools with the same seed, told the same things,
@@ -218,13 +220,18 @@ func (p *Pool) limit(now Instant, req *Request) Instant {
 	return 0
 }
 
+// edge returns the number of an edge, which most often is the one that asked last.
 func (p *Pool) edge(id EdgeID) int32 {
+	if p.edges[p.lastEdge] == id {
+		return p.lastEdge
+	}
 	n, ok := p.edgeNo[id]
 	if !ok {
 		n = int32(len(p.edges))
 		p.edges = append(p.edges, EdgeID(string([]byte(id))))
 		p.edgeNo[p.edges[n]] = n
 	}
+	p.lastEdge = n
 	return n
 }
 

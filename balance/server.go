@@ -47,29 +47,28 @@ func badAddress(address string) string {
 
 // Server is a pool's record of one server. Policies read it; only its Pool writes it.
 type Server struct {
+	// What every pick and done touches stands together.
 	pool     *Pool
-	spec     ServerSpec
 	index    int // where it stands in Pool.servers
+	leases   int // own outstanding: open leases on it
+	granted  uint64
 	fixed    bool
 	draining bool
 	gone     bool
+	health   health
+	load     external
+	pace     pace
 
-	leases              int // own outstanding: open leases on it
-	usage               usage
-	load                external
-	health              health
-	slots               slots
+	service, logService float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
+	logSpeed            float64 // of the declared speed
 	warmFrom            Instant // when it joined or came back
 	stretch             float64 // learnt addition to its limit
 	delay               float64 // moving average of log(latency / b)
-	pace                pace
-	service, logService float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
-	logSpeed            float64 // of the declared speed
-	ranked              Instant // when its place in the order was last brought up to date
+	usage               usage
+	spec                ServerSpec
+	slots               slots
 
-	memory memory
-
-	granted uint64
+	memory  memory
 	metrics []reading
 }
 

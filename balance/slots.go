@@ -10,9 +10,9 @@ import "math"
 // was reported busy, both faded; c is what makes the two agree. A window in which
 // the server was full tells less than others but misleads no more, so none is left out.
 type slots struct {
-	timeAt  [levels]float32 // seconds by level of n, faded
-	busy    float64         // seconds of full utilisation that were reported, faded
 	learnt  float64         // c; zero: not yet
+	busy    float64         // seconds of full utilisation that were reported, faded
+	timeAt  [levels]float32 // seconds by level of n, faded
 	current [levels]float32 // seconds by level since the window began
 	told    float64         // utilisations reported since then
 	reports float64
@@ -36,13 +36,16 @@ func level(n float64) int {
 	return min(levels-1, exactLevels+int(4*math.Log2(n/exactLevels)+.5))
 }
 
-// present returns the number of requests a level stands for.
-func present(level int) float64 {
-	if level < exactLevels {
-		return float64(level)
+// present is the number of requests that a level stands for.
+var present = func() (table [levels]float64) {
+	for l := range table {
+		table[l] = float64(l)
+		if l >= exactLevels {
+			table[l] = exactLevels * math.Exp2(float64(l-exactLevels)/4)
+		}
 	}
-	return exactLevels * math.Exp2(float64(level-exactLevels)/4)
-}
+	return table
+}()
 
 // stay notes that n requests were present for so many seconds.
 func (s *slots) stay(n, seconds float64) { s.current[level(n)] += float32(seconds) }
@@ -73,7 +76,7 @@ func (s *slots) solve() {
 	var total, below float64
 	for l, t := range s.timeAt {
 		total += float64(t)
-		below += float64(t) * present(l)
+		below += float64(t) * present[l]
 	}
 	if total < slotsEnough || s.busy < leastBusy*total || below < leastPresent*total || s.busy > fullBusy*total {
 		return
@@ -81,13 +84,13 @@ func (s *slots) solve() {
 	above := 0.
 	for l := levels - 1; l > 0; l-- {
 		c := below / (s.busy - above)
-		if s.busy > above && c >= present(l) || l == 1 {
+		if s.busy > above && c >= present[l] || l == 1 {
 			if s.busy > above {
 				s.learnt = max(1, c)
 			}
 			return
 		}
-		below -= float64(s.timeAt[l]) * present(l)
+		below -= float64(s.timeAt[l]) * present[l]
 		above += float64(s.timeAt[l])
 	}
 }
