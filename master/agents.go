@@ -70,7 +70,7 @@ func (a *agent) leave(why error) {
 	if errors.Is(why, errGoodbye) {
 		a.pool.mu.Lock()
 		a.pool.goodbye(clock.Now(), a.server)
-		a.pool.mu.Unlock()
+		a.pool.unlock()
 	}
 }
 
@@ -92,7 +92,7 @@ func (a *agent) enter() *pool {
 func (a *agent) exit() {
 	if a.held {
 		a.held = false
-		a.pool.mu.Unlock()
+		a.pool.unlock()
 	}
 }
 
@@ -110,11 +110,7 @@ func (a *agent) frame(ctx context.Context, now balance.Instant, t wire.Type, pay
 		if err := a.done.Decode(payload); err != nil {
 			return err
 		}
-		if a.pool != nil && a.done.Pool == a.pool.name {
-			a.enter().done(now, a.done.Lease, a.done.Outcome)
-		} else {
-			a.faults.add(fmt.Errorf("done for lease %s of pool %q, which is not this agent's", a.done.Lease, clip(a.done.Pool)))
-		}
+		a.end(now)
 	case wire.TVerdict:
 		var v wire.Verdict
 		if err := v.Decode(payload); err != nil {
@@ -207,6 +203,23 @@ func (a *agent) report(now balance.Instant) {
 				a.faults.add(err)
 			}
 		}
+	}
+}
+
+// end ends a lease of the agent's own server, and of no other.
+func (a *agent) end(now balance.Instant) {
+	d := &a.done
+	if a.pool == nil || d.Pool != a.pool.name {
+		a.faults.add(fmt.Errorf("done for lease %s of pool %q, which is not this agent's", d.Lease, clip(d.Pool)))
+		return
+	}
+	p := a.enter()
+	switch l, open := p.core.Lease(d.Lease); {
+	case !open: // its edge has said so before
+	case l.Server != a.server:
+		a.faults.add(fmt.Errorf("done for lease %s of server %s, which this agent does not speak for", d.Lease, l.Server))
+	default:
+		p.done(now, d.Lease, d.Outcome)
 	}
 }
 

@@ -164,7 +164,7 @@ func (m *Master) takeReports(name string, bodies []reportBody) error {
 	}
 	now := clock.Now()
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	for _, r := range reports {
 		_ = p.report(now, r, fromAPI)
 	}
@@ -213,7 +213,7 @@ func end(w http.ResponseWriter, lease balance.LeaseID, o balance.Outcome, pools 
 	for _, p := range pools {
 		p.mu.Lock()
 		was := p.done(now, lease, o)
-		p.mu.Unlock()
+		p.unlock()
 		if was {
 			w.WriteHeader(http.StatusNoContent)
 			return nil
@@ -240,7 +240,7 @@ func (m *Master) postReport(w http.ResponseWriter, r *http.Request) *problem {
 	p.mu.Lock()
 	err = p.report(now, report, fromAPI)
 	known := err == nil || slices.ContainsFunc(p.core.Views(now), func(v balance.View) bool { return v.Spec.ID == report.Server })
-	p.mu.Unlock()
+	p.unlock()
 	switch {
 	case !known:
 		return newProblem(http.StatusNotFound, noSuchHost, err.Error())
@@ -304,7 +304,7 @@ func (m *Master) postDrain(on bool) func(http.ResponseWriter, *http.Request) *pr
 		server := balance.ServerID(r.PathValue("server"))
 		p.mu.Lock()
 		err := p.drain(clock.Now(), server, on)
-		p.mu.Unlock()
+		p.unlock()
 		if err != nil {
 			return newProblem(http.StatusNotFound, noSuchHost, err.Error())
 		}

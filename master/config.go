@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -26,21 +29,38 @@ type Config struct {
 // PoolConfig is what the file says of one pool.
 type PoolConfig struct {
 	Name          string
-	Policy        string               // one of package policy's table; empty: policy.Default
-	Dispatch      bool                 // a server is told by its agent, and accepts, before the edge is answered
-	DispatchLimit time.Duration        // how long one server may take to accept; zero: 1 s
-	LeaseTime     time.Duration        // time limit of redirected and edgeless leases; zero: 1 minute
-	Grace         time.Duration        // how long a lost edge's leases wait for its return; zero: 5 s
-	Servers       []balance.ServerSpec // others may register through agents
+	Policy        string                        // one of package policy's table; empty: policy.Default
+	Dispatch      bool                          // a server is told by its agent, and accepts, before the edge is answered
+	DispatchLimit time.Duration                 // how long one server may take to accept; zero: 1 s
+	LeaseTime     time.Duration                 // time limit of redirected and edgeless leases; zero: 1 minute
+	Grace         time.Duration                 // how long a lost edge's leases wait for its return; zero: 5 s
+	QueueSize     int                           // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
+	QueueWait     time.Duration                 // the longest wait; zero: 10 s
+	Affinity      balance.Affinity              //
+	Distances     map[string]map[string]float64 // from a client's location to a server's: how much dearer, 0 for not at all
+	Utilization   string                        // formula that makes one utilisation of a server's metrics; empty: the application's, else the CPU's
+	Decisions     int                           // how many recent decisions can be explained; zero: 1000; negative: none
+	Servers       []balance.ServerSpec          // others may register through agents
 }
+
+// None is the size of a queue, or the number of decisions, that is not even the default.
+const None = -1
 
 const (
 	defaultDispatchLimit = time.Second
 	defaultLeaseTime     = time.Minute
 	defaultGrace         = 5 * time.Second
+	defaultQueueSize     = 1000
+	defaultQueueWait     = 10 * time.Second
+	defaultDecisions     = 1000
 
 	longestDispatch = time.Hour
+	longestWait     = time.Hour
 	longestHold     = 30 * 24 * time.Hour
+	longestQueue    = 100_000
+	mostDecisions   = 100_000
+	mostKeys        = 1_000_000
+	farthest        = 1e6
 )
 
 var poolName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
@@ -62,11 +82,13 @@ func (c *PoolConfig) Validate(bad func(field, problem string)) {
 		{"dispatch_limit", c.DispatchLimit, longestDispatch},
 		{"lease_time", c.LeaseTime, longestHold},
 		{"grace", c.Grace, longestHold},
+		{"queue.wait", c.QueueWait, longestWait},
 	} {
 		if d.value < 0 || d.value > d.most {
 			bad(d.field, fmt.Sprintf("%v, want 0 (the default) to %v", d.value, d.most))
 		}
 	}
+	c.validateChoice(bad)
 	first := make(map[balance.ServerID]int, len(c.Servers))
 	for i := range c.Servers {
 		s := &c.Servers[i]
@@ -79,13 +101,67 @@ func (c *PoolConfig) Validate(bad func(field, problem string)) {
 	}
 }
 
+// validateChoice judges what bears on which request gets which server.
+func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
+	for _, n := range []struct {
+		field       string
+		value       int
+		least, most int
+	}{
+		{"queue.size", c.QueueSize, None, longestQueue},
+		{"decisions", c.Decisions, None, mostDecisions},
+		{"affinity.keys", c.Affinity.Keys, 0, mostKeys},
+	} {
+		if n.value < n.least || n.value > n.most {
+			bad(n.field, fmt.Sprintf("%d, want 0 to %d", n.value, n.most))
+		}
+	}
+	if hit := c.Affinity.Hit; !(hit >= 0 && hit <= 1) {
+		bad("affinity.hit", fmt.Sprintf("%v, want the share of the work that is left on a hit, more than 0 and at most 1, or 0 for no affinity", hit))
+	}
+	for _, from := range slices.Sorted(maps.Keys(c.Distances)) {
+		for _, to := range slices.Sorted(maps.Keys(c.Distances[from])) {
+			if d := c.Distances[from][to]; !(d >= 0 && d <= farthest) {
+				bad(fmt.Sprintf("distances.%s.%s", from, to), fmt.Sprintf("%v, want 0 (no dearer) to %.0f", d, farthest))
+			}
+		}
+	}
+	if _, err := newFormula(c.Utilization); err != nil {
+		bad("utilization", err.Error())
+	}
+}
+
 // withDefaults returns the config with every zero filled.
 func (c PoolConfig) withDefaults() PoolConfig {
 	c.Policy = cmp.Or(c.Policy, policy.Default)
 	c.DispatchLimit = cmp.Or(c.DispatchLimit, defaultDispatchLimit)
 	c.LeaseTime = cmp.Or(c.LeaseTime, defaultLeaseTime)
 	c.Grace = cmp.Or(c.Grace, defaultGrace)
+	c.QueueSize = cmp.Or(c.QueueSize, defaultQueueSize)
+	c.QueueWait = cmp.Or(c.QueueWait, defaultQueueWait)
+	c.Decisions = cmp.Or(c.Decisions, defaultDecisions)
 	return c
+}
+
+// core returns what a balance.Pool is told of the config, whose defaults are filled.
+func (c *PoolConfig) core() (balance.Config, balance.Policy, error) {
+	chosen, err := policy.New(c.Policy)
+	if err != nil {
+		return balance.Config{}, nil, err
+	}
+	formula, err := newFormula(c.Utilization)
+	if err != nil {
+		return balance.Config{}, nil, err
+	}
+	return balance.Config{Name: c.Name, Dispatch: c.Dispatch, LeaseTime: c.LeaseTime, Grace: c.Grace,
+		QueueSize: max(0, c.QueueSize), QueueWait: c.QueueWait, Affinity: c.Affinity, Distances: c.Distances,
+		Utilization: formula, Decisions: max(0, c.Decisions)}, chosen, nil
+}
+
+// alike tells whether two configs tell a balance.Pool the same.
+func (c PoolConfig) alike(other *PoolConfig) bool {
+	c.Servers, c.DispatchLimit = other.Servers, other.DispatchLimit
+	return reflect.DeepEqual(c, *other)
 }
 
 // Validate calls bad once for every field that cannot be served, with the field's

@@ -14,53 +14,59 @@ import (
 )
 
 // dispatch has the server of a grant told of the request, and if that does not
-// accept, the next best, until one does or none is left. It returns the grant of
-// the one that accepted, a *balance.Refusal, or ctx's cause. It blocks, holding no
-// lock; req must not lie in a read buffer.
-func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, req *balance.Request, grant balance.Grant) (balance.Grant, error) {
+// accept, the next best, until one does, none is left, or the others are at their
+// limit: then it returns what to wait for. Otherwise it returns the grant of the one
+// that accepted, a *balance.Refusal, or ctx's cause. It blocks, holding no lock.
+func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, req *balance.Request, grant balance.Grant) (balance.Grant, *pending, error) {
 	for {
 		ended, detail := m.indicate(ctx, p, req, grant)
 		if ended != accepted {
 			m.log.Debug("dispatch", "pool", p.name, "server", grant.Server, "lease", grant.Lease, "verdict", outcomeNames[ended], "err", detail)
 		}
-		next, over, err := p.judge(began, req, grant, ended, detail)
+		next, wait, err := p.judge(began, req, grant, ended, detail)
 		switch {
-		case over && ended == withdrawn:
-			return balance.Grant{}, context.Cause(ctx)
-		case over:
-			return next, err
+		case ended == withdrawn:
+			return balance.Grant{}, nil, context.Cause(ctx)
+		case wait == nil || wait.over != nil:
+			return next, wait, err
 		}
-		grant = next
+		grant = wait.grant
 	}
 }
 
-// judge draws the consequences of how telling a server ended. over says that the
-// ask has its answer; otherwise the server of next is to be told.
-func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, over bool, err error) {
+// judge draws the consequences of how telling a server ended: the ask's answer, or
+// what it has to wait for now.
+func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, wait *pending, err error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.unlock()
 	now := clock.Now()
 	p.tally.dispatches[ended]++
 	switch ended {
 	case withdrawn:
 		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
-		return balance.Grant{}, true, nil
+		return balance.Grant{}, nil, nil
 	case accepted:
 		next = grant
 	default:
 		p.done(now, grant.Lease, balance.Outcome{Result: balance.Refused})
 		req.Exclude = append(req.Exclude, grant.Server)
-		if next, err = p.pick(now, req); err == nil {
-			return next, false, nil
-		}
-		if r := refusal(err); r.Reason == balance.NoServer {
-			err = &balance.Refusal{Reason: balance.Declined, RetryAfter: r.RetryAfter,
-				Detail: fmt.Sprintf("pool %s: every eligible server has refused the dispatch; the last, %s: %s", p.name, grant.Server, detail)}
+		if next, wait, err = p.again(now, req, grant, detail); wait != nil {
+			return next, wait, nil
 		}
 	}
 	p.count(err)
 	p.tally.took.observe(now.Sub(began), 1)
-	return next, true, err
+	return next, nil, err
+}
+
+// again picks for a request that the server of a grant has just refused.
+func (p *pool) again(now balance.Instant, req *balance.Request, grant balance.Grant, detail string) (balance.Grant, *pending, error) {
+	next, wait, err := p.ask(now, req)
+	if r := refusal(err); r != nil && r.Reason == balance.NoServer {
+		err = &balance.Refusal{Reason: balance.Declined, RetryAfter: r.RetryAfter,
+			Detail: fmt.Sprintf("pool %s: every eligible server has refused the dispatch; the last, %s: %s", p.name, grant.Server, detail)}
+	}
+	return next, wait, err
 }
 
 // indicate tells one server, through its agent, to perform the processing, and

@@ -30,14 +30,15 @@ type edge struct {
 	reports wire.Reports
 	hold    wire.Hold
 
-	telling sync.WaitGroup // asks whose server is being told
-	tellMu  sync.Mutex     // guards the following; may be locked under a pool's lock
+	waiters sync.WaitGroup // of asks that are answered later
+	waitMu  sync.Mutex     // guards the following; may be locked under a pool's lock
 	waiting map[uint64]context.CancelCauseFunc
 	recent  recent
 }
 
-// mostWaiting bounds the asks of one edge whose servers are being told at a time.
-const mostWaiting = 10_000
+// mostWaiting bounds the asks of one edge that are in queues, or whose servers are
+// being told, at a time.
+const mostWaiting = longestQueue
 
 func (m *Master) serveEdge(ctx context.Context, c *conn, hello *wire.Hello, rest []byte) error {
 	e := &edge{conn: c, master: m, id: balance.EdgeID(hello.ID), waiting: make(map[uint64]context.CancelCauseFunc)}
@@ -54,7 +55,7 @@ func (m *Master) serveEdge(ctx context.Context, c *conn, hello *wire.Hello, rest
 	err := c.read(ctx, rest, e)
 	m.peers.removeEdge(e)
 	e.withdraw(err)
-	e.telling.Wait()
+	e.waiters.Wait()
 	now := clock.Now()
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
@@ -63,7 +64,7 @@ func (m *Master) serveEdge(ctx context.Context, c *conn, hello *wire.Hello, rest
 		} else {
 			p.lost(now, e.id)
 		}
-		p.mu.Unlock()
+		p.unlock()
 	}
 	c.log.Info("edge disconnected", "err", err)
 	return err
@@ -90,7 +91,7 @@ func (e *edge) exit() {
 		e.held.tally.took.observe(clock.Now().Sub(e.began), e.asks)
 		e.asks = 0
 	}
-	e.held.mu.Unlock()
+	e.held.unlock()
 	e.held = nil
 }
 
@@ -165,7 +166,7 @@ func common(out *[]byte, t wire.Type, payload []byte, who string) error {
 	return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("%s is not known", t)}
 }
 
-// answer answers e.ask, or has its server told and leaves the answer to that.
+// answer answers e.ask, or has it wait and be answered later.
 func (e *edge) answer(ctx context.Context, now balance.Instant) {
 	e.report(now, e.ask.Reports) // first: the pick may follow from them
 	p := e.enter(e.ask.Pool)
@@ -176,9 +177,9 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) {
 	}
 	req := &e.ask.Request
 	req.Edge = e.id
-	grant, err := p.pick(now, req)
-	if err == nil && p.cfg.Dispatch {
-		e.tell(ctx, now, p, grant)
+	grant, wait, err := p.ask(now, req)
+	if wait != nil {
+		e.later(ctx, now, p, wait)
 		return
 	}
 	p.count(err)
@@ -244,49 +245,53 @@ func (e *edge) watch(now balance.Instant, payload []byte) error {
 	return nil
 }
 
-// tell has the server of a grant told, in the background; other asks go on. Wants
-// p locked.
-func (e *edge) tell(ctx context.Context, began balance.Instant, p *pool, grant balance.Grant) {
+// later answers e.ask when what it waits for has come, in the background; other asks
+// go on. Wants p locked.
+func (e *edge) later(ctx context.Context, began balance.Instant, p *pool, wait *pending) {
 	seq := e.ask.Seq
-	e.tellMu.Lock()
-	defer e.tellMu.Unlock()
+	e.waitMu.Lock()
+	defer e.waitMu.Unlock()
 	if len(e.waiting) >= mostWaiting {
-		p.done(began, grant.Lease, balance.Outcome{Result: balance.Canceled})
-		r := &balance.Refusal{Reason: balance.Saturated, Detail: fmt.Sprintf("%d asks of edge %s wait for their servers' word, the most that may", mostWaiting, e.id)}
+		p.leave(began, began, wait)
+		r := &balance.Refusal{Reason: balance.Saturated, Detail: fmt.Sprintf("%d asks of edge %s wait already, the most that may", mostWaiting, e.id)}
 		p.count(r)
 		e.refuse(seq, r)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	e.waiting[seq] = cancel
+	if wait.over != nil {
+		e.send((&wire.Queued{Seq: seq, Position: uint32(wait.position)}).Append(nil)) // at once, so that the answer comes behind it
+	}
 	req := own(&e.ask.Request, e.id)
-	e.telling.Go(func() {
+	e.waiters.Go(func() {
 		defer cancel(nil)
-		grant, err := e.master.dispatch(ctx, p, began, req, grant)
-		e.told(ctx, seq, p, grant, err)
+		grant, waited, err := e.master.obtain(ctx, p, began, req, wait)
+		e.obtained(ctx, &wire.Granted{Seq: seq, Grant: grant, Queue: waited}, p, err)
 	})
 }
 
-// told answers an ask whose servers have been told. It runs on a goroutine of its own.
-func (e *edge) told(ctx context.Context, seq uint64, p *pool, grant balance.Grant, err error) {
-	e.tellMu.Lock()
+// obtained answers an ask that had to wait. It runs on a goroutine of its own.
+func (e *edge) obtained(ctx context.Context, g *wire.Granted, p *pool, err error) {
+	seq, grant := g.Seq, g.Grant
+	e.waitMu.Lock()
 	delete(e.waiting, seq)
 	withdrawn := ctx.Err() != nil
 	if err == nil && !withdrawn {
 		e.recent.add(seq, p, grant.Lease)
 	}
-	e.tellMu.Unlock()
+	e.waitMu.Unlock()
 	now := clock.Now()
 	if err == nil && withdrawn {
 		p.mu.Lock()
 		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
-		p.mu.Unlock()
+		p.unlock()
 		err = context.Cause(ctx)
 	}
 	if r := refusal(err); r != nil {
 		e.send((&wire.Refused{Seq: seq, Refusal: *r}).Append(nil))
 	} else if err == nil {
-		e.send((&wire.Granted{Seq: seq, Grant: grant}).Append(nil, now))
+		e.send(g.Append(nil, now))
 	}
 }
 
@@ -298,10 +303,10 @@ func (e *edge) cancel(now balance.Instant, payload []byte) error {
 	if err := c.Decode(payload); err != nil {
 		return err
 	}
-	e.tellMu.Lock()
+	e.waitMu.Lock()
 	cancel := e.waiting[c.Seq]
 	p, lease := e.recent.take(c.Seq)
-	e.tellMu.Unlock()
+	e.waitMu.Unlock()
 	if cancel != nil {
 		cancel(errWithdrawn)
 		return nil
@@ -318,19 +323,19 @@ func (e *edge) cancel(now balance.Instant, payload []byte) error {
 	return nil
 }
 
-// withdraw ends the asks whose servers are being told, for the edge is gone.
+// withdraw ends the asks that wait, for the edge is gone.
 func (e *edge) withdraw(why error) {
-	e.tellMu.Lock()
-	defer e.tellMu.Unlock()
+	e.waitMu.Lock()
+	defer e.waitMu.Unlock()
 	for _, cancel := range e.waiting {
 		cancel(why)
 	}
 }
 
 func (e *edge) remember(seq uint64, p *pool, lease balance.LeaseID) {
-	e.tellMu.Lock()
+	e.waitMu.Lock()
 	e.recent.add(seq, p, lease)
-	e.tellMu.Unlock()
+	e.waitMu.Unlock()
 }
 
 // recent remembers the last grants, whose cancellation may still be on its way.

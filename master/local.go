@@ -17,8 +17,8 @@ type Local struct {
 // Edge returns the in-process edge of that id. No connected edge may have the same.
 func (m *Master) Edge(id balance.EdgeID) *Local { return &Local{m, id} }
 
-// Pick asks for a server. Its error is a *balance.Refusal or, when ctx ended while
-// a server was being told, ctx's cause. It blocks only for pools that dispatch.
+// Pick asks for a server. Its error is a *balance.Refusal or, when ctx ended first,
+// ctx's cause. It blocks while the request is in the queue, and while a server is told.
 func (l *Local) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
 	return l.master.pick(ctx, pool, l.id, req)
 }
@@ -29,7 +29,7 @@ func (l *Local) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
 		now := clock.Now()
 		p.mu.Lock()
 		p.done(now, lease, o)
-		p.mu.Unlock()
+		p.unlock()
 	}
 }
 
@@ -44,7 +44,7 @@ func (l *Local) Report(pool string, r balance.Report) {
 	now := clock.Now()
 	p.mu.Lock()
 	err := p.report(now, &r, fromLocal)
-	p.mu.Unlock()
+	p.unlock()
 	if err != nil {
 		l.master.log.Debug("report", "pool", pool, "edge", l.id, "err", err)
 	}

@@ -104,10 +104,9 @@ func (m *Master) nudge() {
 }
 
 // Reload makes the pools those of cfg: new ones are added; in changed ones servers
-// are added, updated, or say goodbye; removed ones refuse new asks and go with their
-// last lease. A cfg with problems, or with another
-// policy for a living pool, changes nothing; they are returned, joined. ID,
-// Seed, Log, Version and Admin stay as they were.
+// are added, updated, or leave, and all settings are taken up; removed ones refuse new
+// asks and go with their last lease. A cfg with problems changes nothing; they are
+// returned, joined. ID, Seed, Log, Version and Admin stay as they were.
 func (m *Master) Reload(cfg Config) error {
 	if err := cfg.problems(); err != nil {
 		return err
@@ -122,10 +121,7 @@ func (m *Master) Reload(cfg Config) error {
 	named := make(map[string]bool, len(cfg.Pools))
 	for i := range cfg.Pools {
 		named[cfg.Pools[i].Name] = true
-		if p := next[cfg.Pools[i].Name]; p != nil {
-			if has, want := p.policyName(), cmp.Or(cfg.Pools[i].Policy, policy.Default); has != want {
-				return fmt.Errorf("pools[%d].policy: pool %s is served by %s and cannot change to %s in service: restart the master, or name a new pool", i, p.name, has, want)
-			}
+		if next[cfg.Pools[i].Name] != nil {
 			continue
 		}
 		p, err := m.newPool(cfg.Pools[i], true)
@@ -153,10 +149,19 @@ func (m *Master) Reload(cfg Config) error {
 
 func (m *Master) configure(now balance.Instant, p *pool, cfg PoolConfig) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.named = true
-	return p.configure(now, cfg)
+	unnamed, err := p.configure(now, cfg)
+	p.unlock()
+	for _, id := range unnamed {
+		if a := m.peers.agent(p.name, id); a != nil {
+			a.drop(errUnnamed)
+		}
+	}
+	return err
 }
+
+// errUnnamed parts from the agent of a server that the file has just ceased to name.
+// It comes back at once and registers its server by its own word alone.
+var errUnnamed = &wire.Fail{Code: wire.GoingAway, Detail: "the master's file names this server no more: register it anew"}
 
 // remove closes a pool that the file no longer names, and parts from its agents.
 func (m *Master) remove(now balance.Instant, p *pool) {
@@ -164,7 +169,7 @@ func (m *Master) remove(now balance.Instant, p *pool) {
 	already := p.closing
 	p.remove(now)
 	left := p.core.Open()
-	p.mu.Unlock()
+	p.unlock()
 	if already {
 		return
 	}
@@ -231,14 +236,15 @@ func (m *Master) pick(ctx context.Context, name string, edge balance.EdgeID, req
 	p.mu.Lock()
 	p.scratch = *req
 	p.scratch.Edge = edge
-	grant, err := p.pick(began, &p.scratch)
-	if err == nil && p.cfg.Dispatch {
-		p.mu.Unlock()
-		return m.dispatch(ctx, p, began, own(req, edge), grant)
+	grant, wait, err := p.ask(began, &p.scratch)
+	if wait != nil {
+		p.unlock()
+		grant, _, err = m.obtain(ctx, p, began, own(req, edge), wait)
+		return grant, err
 	}
 	p.count(err)
 	p.tally.took.observe(clock.Now().Sub(began), 1)
-	p.mu.Unlock()
+	p.unlock()
 	return grant, err
 }
 
@@ -276,6 +282,9 @@ func (m *Master) tend() (next balance.Instant) {
 		now := clock.Now()
 		p.mu.Lock()
 		p.next = p.core.Expire(now)
+		if p.serve(now); len(p.waits) > 0 {
+			p.next = sooner(p.next, now.Add(lookAgain))
+		}
 		news, again := p.news(now, watched)
 		at := sooner(p.next, again)
 		empty := p.closing && p.core.Open() == 0
@@ -319,10 +328,4 @@ func (p *pool) isNamed() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.named
-}
-
-func (p *pool) policyName() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.cfg.Policy
 }

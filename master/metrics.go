@@ -30,7 +30,9 @@ const (
 
 var (
 	picksTotal      = family(counter, "picks_total", "Answers to asks for a server, by verdict: granted, or the reason of the refusal. Asks for unknown pools have an empty pool.", "pool", "verdict")
-	pickSeconds     = family(counter, "pick_duration_seconds", "Time from reading an ask to its answer, including the wait for dispatched servers.", "pool")
+	pickSeconds     = family(counter, "pick_duration_seconds", "Time from reading an ask to its answer, including the waits in the queue and for dispatched servers.", "pool")
+	queueLength     = family(gauge, "queue_length", "Requests that wait because every server is at its limit.", "pool")
+	queueSeconds    = family(counter, "queue_wait_duration_seconds", "Time that requests were in the queue, by how the wait ended: served, shed (the deadline or the longest wait came first), displaced (when the queue was full), withdrawn by the edge, or pool-removed.", "pool", "end")
 	leasesOpen      = family(gauge, "leases_open", "Leases granted and not ended.", "pool")
 	reportsTotal    = family(counter, "reports_total", "Load reports, by who brought them and whether they were kept whole, flawed (in part or wholly unbelievable), or foreign (an agent's about another's server). Reports for unknown pools have an empty pool and source.", "pool", "source", "result")
 	dispatchesTotal = family(counter, "dispatches_total", "Servers told to perform a request before the edge was answered, by verdict.", "pool", "verdict")
@@ -49,7 +51,7 @@ var (
 	serverReportAge   = family(gauge, "server_report_age_seconds", "Age of the newest reported metric. Absent if there is none.", "pool", "server")
 )
 
-var families = []metric{picksTotal, pickSeconds, leasesOpen, reportsTotal, dispatchesTotal, connections, buildInfo, serverUp,
+var families = []metric{picksTotal, pickSeconds, queueLength, queueSeconds, leasesOpen, reportsTotal, dispatchesTotal, connections, buildInfo, serverUp,
 	serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverUtilization, serverGrants, serverReportAge}
 
 // collector reads the pools when it is scraped.
@@ -63,6 +65,11 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 
 func (f metric) put(out chan<- prometheus.Metric, value float64, labels ...string) {
 	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
+}
+
+func (f metric) putAll(out chan<- prometheus.Metric, h *histogram, labels ...string) {
+	count, sum, buckets := h.cumulative()
+	out <- prometheus.MustNewConstHistogram(f.desc, count, sum, buckets, labels...)
 }
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
@@ -81,10 +88,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 func (p *pool) collect(out chan<- prometheus.Metric) {
 	now := clock.Now()
 	p.mu.Lock()
-	t, open, views := p.tally, p.core.Open(), p.core.Views(now)
+	t, open, waiting, views := p.tally, p.core.Open(), p.core.Waiting(), p.core.Views(now)
 	p.mu.Unlock()
 
 	leasesOpen.put(out, float64(open), p.name)
+	queueLength.put(out, float64(waiting), p.name)
 	for v, n := range t.picks {
 		picksTotal.put(out, float64(n), p.name, verdictName(v))
 	}
@@ -96,8 +104,10 @@ func (p *pool) collect(out chan<- prometheus.Metric) {
 	for v, n := range t.dispatches {
 		dispatchesTotal.put(out, float64(n), p.name, outcomeNames[v])
 	}
-	count, sum, buckets := t.took.cumulative()
-	out <- prometheus.MustNewConstHistogram(pickSeconds.desc, count, sum, buckets, p.name)
+	pickSeconds.putAll(out, &t.took, p.name)
+	for end := range t.waited {
+		queueSeconds.putAll(out, &t.waited[end], p.name, waitEndNames[end])
+	}
 	for i := range views {
 		collectServer(out, p.name, &views[i])
 	}

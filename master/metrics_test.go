@@ -62,7 +62,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		_, name, _ := strings.Cut(f.desc.String(), `fqName: "`)
 		name, _, _ = strings.Cut(name, `"`)
 		kind := kinds[f.kind]
-		if f == pickSeconds {
+		if f == pickSeconds || f == queueSeconds {
 			kind = "histogram"
 		}
 		if !strings.Contains(string(page), "| `"+name+"` | "+kind+" |") {

@@ -3,26 +3,27 @@ package master
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
 // pool is the lock around a balance.Pool, with what the master itself keeps of it.
 // Pools share nothing but the wake function.
 type pool struct {
-	name  string
-	named bool          // by the file; otherwise an agent's registration made it
-	born  time.Duration // the grace that core was made with
-	wake  func()        // has the master's loop look at the pool; never blocks
+	name string
+	wake func() // has the master's loop look at the pool; never blocks
 
-	mu      sync.Mutex // held over memory work only; guards what follows
+	mu      sync.Mutex // held over memory work only, and let go of by unlock; guards what follows
 	core    *balance.Pool
 	cfg     PoolConfig // with defaults filled
-	closing bool       // removed: no new asks, and gone with its last lease
+	named   bool       // by the file; otherwise an agent's registration made it
+	waits   map[balance.WaitID]*pending
+	closing bool // removed: no new asks, and gone with its last lease
 	drained map[balance.ServerID]struct{}
 	scratch balance.Request // where a caller's request is copied, so that a pick allocates nothing
 	next    balance.Instant // when core wants Expire; zero: when something else has been called
@@ -30,25 +31,25 @@ type pool struct {
 	pushed  balance.Instant // when that was
 	told    []balance.SnapshotServer
 	tally   tally
+
+	released []balance.Release // where core puts the waits that are over
 }
 
 // newPool returns a pool without servers; configure puts those of cfg.
 func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error) {
 	cfg = cfg.withDefaults()
 	cfg.Servers = nil
-	chosen, err := policy.New(cfg.Policy)
+	told, chosen, err := cfg.core()
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{name: cfg.Name, named: named, born: cfg.Grace, wake: wake, cfg: cfg, changed: true,
-		drained: make(map[balance.ServerID]struct{})}
-	p.core = balance.New(balance.Config{Name: cfg.Name, Dispatch: cfg.Dispatch, LeaseTime: cfg.LeaseTime, Grace: cfg.Grace}, chosen, seed)
-	return p, nil
+	return &pool{name: cfg.Name, named: named, wake: wake, cfg: cfg, changed: true, core: balance.New(told, chosen, seed),
+		drained: make(map[balance.ServerID]struct{}), waits: make(map[balance.WaitID]*pending)}, nil
 }
 
 // All methods from here on want mu held.
 
-// pick opens a lease. It may fill in the request's time limit, and keeps nothing of it.
+// pick opens a lease. It keeps nothing of the request.
 func (p *pool) pick(now balance.Instant, req *balance.Request) (balance.Grant, error) {
 	switch {
 	case p.closing:
@@ -57,9 +58,6 @@ func (p *pool) pick(now balance.Instant, req *balance.Request) (balance.Grant, e
 		return balance.Grant{}, &balance.Refusal{Reason: balance.Shed, Detail: "the deadline had passed when the ask was read"}
 	case req.Hold < 0 || req.Hold > longestHold:
 		return balance.Grant{}, &balance.Refusal{Reason: balance.Malformed, Detail: fmt.Sprintf("hold %v, want 0 to %v", req.Hold, longestHold)}
-	}
-	if req.Hold == 0 && (req.Link == balance.LinkRedirect || req.Edge == "") {
-		req.Hold = p.cfg.LeaseTime // a reload may have changed it since core was made
 	}
 	grant, err := p.core.Pick(now, req)
 	if grant.Expires != 0 {
@@ -146,11 +144,9 @@ func (p *pool) goodbye(now balance.Instant, id balance.ServerID) {
 	p.touch()
 }
 
-// lost sets the leases of an edge whose connection broke to end after the grace
-// period. Core counts the grace it was made with from the instant it is told, so
-// that instant is moved by what a reload has made of it.
+// lost sets the leases of an edge whose connection broke to end after the grace period.
 func (p *pool) lost(now balance.Instant, edge balance.EdgeID) {
-	p.core.Lost(now.Add(p.cfg.Grace-p.born), edge)
+	p.core.Lost(now, edge)
 	p.soon(now.Add(p.cfg.Grace))
 }
 
@@ -188,16 +184,24 @@ func (p *pool) touch() {
 	}
 }
 
-// configure applies what the file now says: a config that is valid and keeps the policy.
-func (p *pool) configure(now balance.Instant, cfg PoolConfig) error {
+// configure applies what the file now says, a config that is valid. It returns the
+// servers that the file names no more.
+func (p *pool) configure(now balance.Instant, cfg PoolConfig) (unnamed []balance.ServerID, err error) {
 	cfg = cfg.withDefaults()
+	if !cfg.alike(&p.cfg) { // for what core remembers of keys does not outlive it
+		told, chosen, err := cfg.core()
+		if err != nil {
+			return nil, err
+		}
+		p.core.Configure(now, told, chosen)
+	}
 	before := make(map[balance.ServerID]*balance.ServerSpec)
 	for i := range p.cfg.Servers {
 		if !p.closing {
 			before[p.cfg.Servers[i].ID] = &p.cfg.Servers[i]
 		}
 	}
-	p.cfg, p.closing = cfg, false
+	p.cfg, p.closing, p.named = cfg, false, true
 	p.touch()
 	for _, spec := range cfg.Servers {
 		old := before[spec.ID]
@@ -206,27 +210,24 @@ func (p *pool) configure(now balance.Instant, cfg PoolConfig) error {
 			continue // so that one that has said goodbye is not called back
 		}
 		if err := p.put(now, spec, true); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for id := range before {
-		p.goodbye(now, id)
+		p.core.Unname(now, id)
 	}
-	return nil
+	return slices.Sorted(maps.Keys(before)), nil
 }
 
 // remove has the pool take nothing new and leave with its last lease.
 func (p *pool) remove(now balance.Instant) {
 	p.closing = true
 	for _, v := range p.core.Views(now) {
-		p.core.Goodbye(now, v.Spec.ID)
+		p.core.Unname(now, v.Spec.ID)
 	}
+	p.dismiss()
 	p.touch()
 }
 
 // snapshot returns what edges need to know.
-func (p *pool) snapshot(now balance.Instant) *balance.Snapshot {
-	s := p.core.Snapshot(now)
-	s.Dispatch = p.cfg.Dispatch
-	return s
-}
+func (p *pool) snapshot(now balance.Instant) *balance.Snapshot { return p.core.Snapshot(now) }

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,10 @@ func TestReloadServers(t *testing.T) {
 	cfg := web("kept", "changed", "added", "left")
 	cfg.Pools[0].Servers[1].Slots = 4
 	r.reload(cfg)
-	for id, want := range map[balance.ServerID]balance.State{"kept": balance.Up, "changed": balance.Up, "added": balance.Up, "removed": balance.Gone, "left": balance.Gone} {
+	if v := r.view("removed"); v != nil {
+		t.Errorf("removed: got %+v, want nothing: it was idle", v)
+	}
+	for id, want := range map[balance.ServerID]balance.State{"kept": balance.Up, "changed": balance.Up, "added": balance.Up, "left": balance.Gone} {
 		if v := r.view(id); v == nil || v.State != want {
 			t.Errorf("%s: got %+v, want %s", id, v, want)
 		}
@@ -93,20 +97,61 @@ func TestReloadTimes(t *testing.T) {
 	eventually(t, "both leases end", func() bool { return r.open() == 0 })
 }
 
+func TestReloadChangesThePolicyOfALivingPool(t *testing.T) {
+	r := start(t, web("a", "b"))
+	e := r.dialEdge("e1")
+	e.ask(wire.Ask{Seq: 1, Pool: "web"})
+	e.granted()
+	cfg := web("a", "b")
+	cfg.Pools[0].Policy = "round-robin"
+	r.reload(cfg)
+	counts := make(map[balance.ServerID]int)
+	for seq := range uint64(10) {
+		e.ask(wire.Ask{Seq: 2 + seq, Pool: "web"})
+		counts[e.granted().Grant.Server]++
+	}
+	if counts["a"] != 5 || counts["b"] != 5 || r.open() != 11 {
+		t.Errorf("granted %v with %d leases open, want 5 each and 11", counts, r.open())
+	}
+}
+
+func TestServerWithAnAgentOutlivesItsLineInTheFile(t *testing.T) {
+	cfg := web("s1", "s2")
+	cfg.Pools[0].Servers[0].Slots = 4
+	r := start(t, cfg)
+	a := r.dialAgent("s1")
+	r.reload(web("s2"))
+	a.failed(wire.GoingAway)
+	if v := r.view("s1"); v != nil {
+		t.Fatalf("got %+v, want nothing until its agent is back", v)
+	}
+	_ = a.Close()
+	r.dialAgent("s1")
+	if v := r.view("s1"); v == nil || v.State != balance.Up || v.Fixed || v.Known {
+		t.Errorf("got %+v, want s1 by its agent's word alone", v)
+	}
+}
+
 func TestBadConfigLeavesTheOldOne(t *testing.T) {
 	r := start(t, web("a"))
 	for name, c := range map[string]struct {
 		spoil func(*Config)
 		tell  string
 	}{
-		"name":                    {func(c *Config) { c.Pools[0].Name = "a/b" }, "pools[0].name"},
-		"twice":                   {func(c *Config) { c.Pools = append(c.Pools, c.Pools[0]) }, "pools[1].name"},
-		"policy":                  {func(c *Config) { c.Pools[0].Policy = "best" }, "pools[0].policy"},
-		"policy of a living pool": {func(c *Config) { c.Pools[0].Policy = "random" }, "pools[0].policy"},
-		"time":                    {func(c *Config) { c.Pools[0].Grace = -1 }, "pools[0].grace"},
-		"address":                 {func(c *Config) { c.Pools[0].Servers[0].Address = "x" }, "pools[0].servers[0].address"},
-		"id twice":                {func(c *Config) { c.Pools[0].Servers = append(c.Pools[0].Servers, spec("b")) }, "pools[0].servers[1].id"},
-		"master id":               {func(c *Config) { c.ID = strings.Repeat("x", 256) }, "id:"},
+		"name":        {func(c *Config) { c.Pools[0].Name = "a/b" }, "pools[0].name"},
+		"twice":       {func(c *Config) { c.Pools = append(c.Pools, c.Pools[0]) }, "pools[1].name"},
+		"policy":      {func(c *Config) { c.Pools[0].Policy = "best" }, "pools[0].policy"},
+		"time":        {func(c *Config) { c.Pools[0].Grace = -1 }, "pools[0].grace"},
+		"address":     {func(c *Config) { c.Pools[0].Servers[0].Address = "x" }, "pools[0].servers[0].address"},
+		"queue":       {func(c *Config) { c.Pools[0].QueueSize = longestQueue + 1 }, "pools[0].queue.size"},
+		"wait":        {func(c *Config) { c.Pools[0].QueueWait = -1 }, "pools[0].queue.wait"},
+		"decisions":   {func(c *Config) { c.Pools[0].Decisions = -2 }, "pools[0].decisions"},
+		"hit":         {func(c *Config) { c.Pools[0].Affinity.Hit = 1.5 }, "pools[0].affinity.hit"},
+		"keys":        {func(c *Config) { c.Pools[0].Affinity.Keys = -1 }, "pools[0].affinity.keys"},
+		"distance":    {func(c *Config) { c.Pools[0].Distances = map[string]map[string]float64{"eu": {"us": math.NaN()}} }, "pools[0].distances.eu.us"},
+		"utilization": {func(c *Config) { c.Pools[0].Utilization = "cpu +" }, "pools[0].utilization"},
+		"id twice":    {func(c *Config) { c.Pools[0].Servers = append(c.Pools[0].Servers, spec("b")) }, "pools[0].servers[1].id"},
+		"master id":   {func(c *Config) { c.ID = strings.Repeat("x", 256) }, "id:"},
 	} {
 		cfg := web("b")
 		c.spoil(&cfg)

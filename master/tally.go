@@ -13,6 +13,7 @@ type tally struct {
 	reports    [sources][results]uint64
 	dispatches [outcomes]uint64
 	took       histogram
+	waited     [waitEnds]histogram
 }
 
 // verdicts is one more than the highest balance.Reason.
@@ -65,6 +66,20 @@ const (
 
 var outcomeNames = [outcomes]string{accepted: "accepted", declined: "declined", silent: "silent", agentless: "no-agent", withdrawn: "withdrawn"}
 
+// waitEnd is how a wait in the queue ended.
+type waitEnd uint8
+
+const (
+	served    waitEnd = iota
+	shed              // the deadline or the longest wait came first
+	displaced         // by others, when the queue was full
+	withdrew          // nobody waited for the answer any more
+	removed           // with its pool
+	waitEnds
+)
+
+var waitEndNames = [waitEnds]string{served: "served", shed: "shed", displaced: "displaced", withdrew: "withdrawn", removed: "pool-removed"}
+
 // histogram counts durations by bounds.
 type histogram struct {
 	counts [len(bounds) + 1]uint64
@@ -73,7 +88,7 @@ type histogram struct {
 
 var bounds = [...]time.Duration{
 	500, 1e3, 2e3, 5e3, 10e3, 20e3, 50e3, 100e3, 200e3, 500e3, // to half a millisecond
-	1e6, 5e6, 20e6, 100e6, 500e6, 2e9, // these wait for a verdict
+	1e6, 5e6, 20e6, 100e6, 500e6, 2e9, 10e9, 60e9, // these wait, for a verdict or in the queue
 }
 
 func (h *histogram) observe(d time.Duration, n int) {

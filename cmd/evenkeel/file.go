@@ -33,8 +33,27 @@ type poolPart struct {
 	DispatchLimit time.Duration `yaml:"dispatch_limit" also:"dispatchtimeout"`
 	LeaseTime     time.Duration `yaml:"lease_time" also:"ttl leasettl"`
 	Grace         time.Duration `yaml:"grace"`
+	Queue         queuePart     `yaml:"queue" also:"backlog"`
+	Affinity      affinityPart  `yaml:"affinity" also:"stickiness sticky"`
+	Distances     distances     `yaml:"distances" also:"locality costs"`
+	Utilization   string        `yaml:"utilization" also:"formula load utilisation"`
+	Decisions     *int          `yaml:"decisions"`
 	Servers       []serverPart  `yaml:"servers" also:"upstreams backends endpoints nodes targets"`
 }
+
+// queuePart is how requests wait. A size that is not written is the default; 0 means none.
+type queuePart struct {
+	Size *int          `yaml:"size" also:"length limit max"`
+	Wait time.Duration `yaml:"wait" also:"timeout"`
+}
+
+type affinityPart struct {
+	Hit  float64 `yaml:"hit"`
+	Keys int     `yaml:"keys"`
+}
+
+// distances is how much dearer a server's location is to a client's.
+type distances map[string]map[string]float64
 
 type serverPart struct {
 	ID       string            `yaml:"id" also:"name"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -155,11 +156,26 @@ func (s *settings) masterConfig() master.Config {
 }
 
 func (p poolPart) config(name string) master.PoolConfig {
-	c := master.PoolConfig{Name: name, Policy: p.Policy, Dispatch: p.Dispatch, DispatchLimit: p.DispatchLimit, LeaseTime: p.LeaseTime, Grace: p.Grace}
+	c := master.PoolConfig{Name: name, Policy: p.Policy, Dispatch: p.Dispatch, DispatchLimit: p.DispatchLimit, LeaseTime: p.LeaseTime, Grace: p.Grace,
+		QueueSize: count(p.Queue.Size), QueueWait: p.Queue.Wait, Affinity: balance.Affinity(p.Affinity), Distances: p.Distances,
+		Utilization: p.Utilization, Decisions: count(p.Decisions)}
 	for _, s := range p.Servers {
 		c.Servers = append(c.Servers, s.spec())
 	}
 	return c
+}
+
+// count is a number as the master takes it, to whom zero is the default.
+func count(written *int) int {
+	switch {
+	case written == nil:
+		return 0
+	case *written == 0:
+		return master.None
+	case *written < 0:
+		return math.MinInt // None is no number that may be written
+	}
+	return *written
 }
 
 // spec returns the server as its pool takes it; without an id it is called by its address.

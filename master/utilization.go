@@ -1,0 +1,125 @@
+package master
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/vm"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// This file turns a pool's utilization setting into a function. The language is
+// expr's, cut down to arithmetic: numbers, comparisons, ?:, ?? and a few functions. A
+// metric stands in it by its name, such as cpu_utilization or named_metrics.kv_cache,
+// or as metric("named_metrics.kv-cache"). One that was not reported is nil, which ??
+// replaces; anything else that is done with nil makes the formula say nothing.
+
+// plain are the metrics that stand by themselves in ORCA, and orcaMaps those that hold the others.
+var (
+	plain    = []string{balance.CPUUtilization, balance.MemUtilization, balance.ApplicationUtilization, balance.RPS, balance.EPS}
+	orcaMaps = []string{"named_metrics", "utilization", "request_cost"}
+	builtins = []string{"min", "max", "abs", "ceil", "floor", "round", "mean", "sum"}
+)
+
+const longestFormula = 1000
+
+// formula is one pool's, used under its lock: what is read, and the machine, are kept
+// from one evaluation to the next.
+type formula struct {
+	program *vm.Program
+	machine vm.VM
+	env     map[string]any
+	read    func(name string) (float64, bool) // of the evaluation under way
+}
+
+// newFormula compiles a formula; an empty one is nil. Its error tells the column.
+func newFormula(text string) (func(read func(name string) (float64, bool)) (float64, bool), error) {
+	if text == "" {
+		return nil, nil
+	}
+	if len(text) > longestFormula {
+		return nil, fmt.Errorf("%d bytes, want at most %d", len(text), longestFormula)
+	}
+	f := &formula{}
+	f.env = map[string]any{"metric": f.metric}
+	reader := &names{}
+	options := []expr.Option{expr.Env(f.env), expr.AsFloat64(), expr.Patch(reader), expr.DisableAllBuiltins()}
+	for _, name := range builtins {
+		options = append(options, expr.EnableBuiltin(name))
+	}
+	program, err := expr.Compile(text, options...)
+	if reader.loop != nil {
+		err = (&file.Error{Location: reader.loop.Location(), Message: "a formula has no loops"}).Bind(file.NewSource(text))
+	}
+	if err != nil {
+		return nil, tellColumn(text, err)
+	}
+	f.program = program
+	return f.evaluate, nil
+}
+
+func (f *formula) metric(name string) any {
+	if value, ok := f.read(name); ok {
+		return value
+	}
+	return nil
+}
+
+func (f *formula) evaluate(read func(name string) (float64, bool)) (float64, bool) {
+	f.read = read
+	out, err := f.machine.Run(f.program, f.env)
+	f.read = nil
+	value, ok := out.(float64)
+	return value, err == nil && ok
+}
+
+// names has the names of metrics in a formula read as calls of metric, and finds what
+// would have one evaluation take long.
+type names struct{ loop ast.Node }
+
+func (v *names) Visit(node *ast.Node) {
+	name := ""
+	switch n := (*node).(type) {
+	case *ast.IdentifierNode:
+		if slices.Contains(plain, n.Value) {
+			name = n.Value
+		}
+	case *ast.PredicateNode:
+		v.loop = n
+	case *ast.MemberNode:
+		of, isName := n.Node.(*ast.IdentifierNode)
+		member, isText := n.Property.(*ast.StringNode)
+		if isName && isText && slices.Contains(orcaMaps, of.Value) {
+			name = of.Value + "." + member.Value
+		}
+	}
+	if name != "" {
+		ast.Patch(node, &ast.CallNode{Callee: &ast.IdentifierNode{Value: "metric"}, Arguments: []ast.Node{&ast.StringNode{Value: name}}})
+	}
+}
+
+// tellColumn says where in the formula an error is, on one line.
+func tellColumn(text string, err error) error {
+	var at *file.Error
+	if !errors.As(err, &at) {
+		return fmt.Errorf("%q: %w", text, err)
+	}
+	lines := strings.Split(text, "\n")
+	where := []rune(lines[min(max(at.Line, 1), len(lines))-1])
+	rest := string(where[min(at.Column, len(where)):])
+	if rest == "" {
+		rest = "the end"
+	} else {
+		rest = fmt.Sprintf("%q", clip(rest))
+	}
+	if len(lines) > 1 {
+		return fmt.Errorf("line %d, column %d, at %s: %s", at.Line, at.Column+1, rest, at.Message)
+	}
+	return fmt.Errorf("column %d, at %s: %s", at.Column+1, rest, at.Message)
+}
