@@ -132,23 +132,15 @@ func (c *Client) Pick(ctx context.Context, pool string, req *balance.Request) (b
 	w := waiters.Get().(*waiter)
 	l.picks.Add(1)
 	defer l.picks.Add(-1)
-	l.mu.Lock()
-	seq, err := c.talk.ask(clock.Now(), pool, req, w)
+	seq, conn, err := c.ask(pool, req, w)
 	if err != nil {
-		l.mu.Unlock()
 		waiters.Put(w)
 		return balance.Grant{}, err
 	}
-	l.push()
-	if conn := c.takeTurn(seq); conn == nil || !l.readOnce(ctx, conn, w.done) {
-		select {
-		case <-w.done:
-		case <-ctx.Done():
-			if c.cancel(seq) {
-				waiters.Put(w)
-				return balance.Grant{}, context.Cause(ctx)
-			}
-			<-w.done
+	if conn == nil || !l.readOnce(ctx, conn, w.done) {
+		if err := c.await(ctx, seq, w); err != nil {
+			waiters.Put(w)
+			return balance.Grant{}, err
 		}
 	}
 	grant, err := w.grant, w.err
@@ -165,14 +157,42 @@ func (l *line) awaitFirst(ctx context.Context) {
 	}
 }
 
-// takeTurn gives the turn to read to the picker of an ask that waits, if nobody has it.
-func (c *Client) takeTurn(seq uint64) net.Conn {
-	c.line.mu.Lock()
-	defer c.line.mu.Unlock()
-	if c.talk.find(seq) == nil {
+// ask sends an ask, and returns what to read the answer from if it is the asker's turn
+// to read; nil: it is another's, or the answer is there.
+func (c *Client) ask(pool string, req *balance.Request, w *waiter) (seq uint64, conn net.Conn, err error) {
+	l := c.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var now balance.Instant
+	if c.talk.timed(req) {
+		now = clock.Now()
+	}
+	if seq, err = c.talk.ask(now, pool, req, w); err != nil {
+		return 0, nil, err
+	}
+	l.write()
+	if c.talk.find(seq) != nil {
+		conn = l.takeTurn()
+	}
+	return seq, conn, nil
+}
+
+// await waits for the answer. Its error is the context's cause.
+func (c *Client) await(ctx context.Context, seq uint64, w *waiter) error {
+	canceled := ctx.Done()
+	if canceled == nil {
+		<-w.done
 		return nil
 	}
-	return c.line.takeTurn()
+	select {
+	case <-w.done:
+	case <-canceled:
+		if c.cancel(seq) {
+			return context.Cause(ctx)
+		}
+		<-w.done
+	}
+	return nil
 }
 
 func (c *Client) cancel(seq uint64) bool {

@@ -25,6 +25,7 @@ const (
 type edgeTalk struct {
 	session
 	pools   map[string]*pool
+	last    *pool   // asked for
 	watched []*pool // in the order of the configuration
 
 	asks     []ask // by the lower slotBits of their Seq
@@ -45,7 +46,6 @@ type edgeTalk struct {
 	why     error     // of the last loss, for those who ask while down
 
 	// Messages that are used again and again.
-	ask1     wire.Ask
 	granted  wire.Granted
 	refused  wire.Refused
 	snapshot wire.Snapshot
@@ -118,16 +118,26 @@ func newEdgeTalk(id balance.EdgeID, watch []string, software string) *edgeTalk {
 }
 
 func (t *edgeTalk) pool(name string) *pool {
+	if t.last != nil && t.last.name == name {
+		return t.last
+	}
 	p := t.pools[name]
 	if p == nil {
 		name = strings.Clone(name)
 		p = &pool{name: name, servers: make(map[string]names3)}
 		t.pools[name] = p
 	}
+	t.last = p
 	return p
 }
 
-// ask sends an Ask, and with it reports that wait. The answer goes to w.
+// timed tells whether an ask needs to know the time.
+func (t *edgeTalk) timed(req *balance.Request) bool {
+	return req.Deadline != 0 || len(t.pending.list) > 0
+}
+
+// ask sends an Ask, and with it reports that wait. The answer goes to w. now may be zero
+// if the ask is not timed.
 func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w *waiter) (seq uint64, err error) {
 	switch {
 	case t.stage == leaving:
@@ -149,10 +159,11 @@ func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w
 	a.gen, a.pool, a.waiter = a.gen+1, t.pool(name), w
 	t.waiting++
 	seq = a.gen<<slotBits | uint64(slot)
-	t.ask1.Seq, t.ask1.Pool, t.ask1.Request = seq, name, *req
-	t.ask1.Reports = t.pending.take(now, wire.MaxAskReports)
-	t.out = t.ask1.Append(t.out, now)
-	t.ask1.Request = balance.Request{} // it is the caller's
+	var reports []wire.PoolReport
+	if len(t.pending.list) > 0 {
+		reports = t.pending.take(now, wire.MaxAskReports)
+	}
+	t.out = wire.AppendAsk(t.out, now, seq, name, req, reports)
 	return seq, nil
 }
 
@@ -352,7 +363,9 @@ func (p *pool) names(g *balance.Grant) names3 {
 	if len(p.servers) >= maxNames {
 		clear(p.servers)
 	}
-	n = names3{id: balance.ServerID(strings.Clone(string(g.Server))), address: strings.Clone(g.Address), public: strings.Clone(g.Public)}
+	all := string(g.Server) + g.Address + g.Public // side by side, for they are read together
+	server, address := len(g.Server), len(g.Server)+len(g.Address)
+	n = names3{id: balance.ServerID(all[:server]), address: all[server:address], public: all[address:]}
 	p.servers[string(n.id)] = n
 	return n
 }

@@ -306,12 +306,17 @@ func (l *line) soon() {
 	}
 }
 
-// push writes what has gathered, unless somebody does so already, who then takes it
-// along. mu is held, and released.
+// push writes what has gathered. mu is held, and released.
 func (l *line) push() {
+	l.write()
+	l.mu.Unlock()
+}
+
+// write writes what has gathered, unless somebody does so already, who then takes it
+// along. mu is held; it is not while a write is under way.
+func (l *line) write() {
 	conn, s := l.conn, l.talk.base()
 	if l.writing || conn == nil || len(s.out) == 0 {
-		l.mu.Unlock()
 		return
 	}
 	l.writing = true
@@ -350,5 +355,4 @@ func (l *line) push() {
 	if l.conn != conn && len(s.out) > 0 {
 		l.kick() // a new connection came while we wrote to the old one
 	}
-	l.mu.Unlock()
 }

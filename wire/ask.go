@@ -8,10 +8,16 @@ import (
 
 // Append writes the frame behind dst. Request.Edge does not travel: the connection tells it.
 func (m *Ask) Append(dst []byte, now balance.Instant) []byte {
-	start, r := len(dst), &m.Request
+	return AppendAsk(dst, now, m.Seq, m.Pool, &m.Request, m.Reports)
+}
+
+// AppendAsk writes an Ask behind dst that need not be put together before: a request is
+// large to copy. now matters only if the request has a deadline.
+func AppendAsk(dst []byte, now balance.Instant, seq uint64, pool string, r *balance.Request, reports []PoolReport) []byte {
+	start := len(dst)
 	dst = begin(dst, TAsk)
-	dst = putUint(dst, 1, m.Seq)
-	dst = putText(dst, 2, m.Pool, MaxName)
+	dst = putUint(dst, 1, seq)
+	dst = putText(dst, 2, pool, MaxName)
 	dst = putText(dst, 3, r.Key, MaxText)
 	dst = putAddr(dst, 4, r.Client)
 	dst = putInt(dst, 5, int64(r.Priority))
@@ -27,8 +33,8 @@ func (m *Ask) Append(dst []byte, now balance.Instant) []byte {
 	dst = putText(dst, 13, r.Host, MaxText)
 	dst = putText(dst, 14, r.Path, MaxText)
 	dst = putDuration(dst, 15, r.Hold)
-	for i := range m.Reports[:min(len(m.Reports), MaxAskReports)] {
-		dst = putReport(dst, 16, &m.Reports[i])
+	for i := range reports[:min(len(reports), MaxAskReports)] {
+		dst = putReport(dst, 16, &reports[i])
 	}
 	return end(dst, start)
 }
