@@ -52,3 +52,7 @@ bench-ask: ## what an ask costs, beside a ping and gRPC; results in build/bench/
 bench-fleet: ## what 10,000 agents that report cost a master; results in build/bench/fleet.json
 	$(GO) build -o build/bench/ask ./bench/ask
 	build/bench/ask -fleet -out build/bench/fleet.json
+
+bench-simulate: ## the canonical scenarios in simulation, with their goals (a minute or two)
+	@mkdir -p build/bench
+	$(GO) run ./cmd/evenkeel simulate --all --goals build/bench/simulate.json
