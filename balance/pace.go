@@ -28,8 +28,9 @@ const (
 	paceService = 20 // the same in services, for long ones
 )
 
-// observe takes a service time in seconds and its logarithm; usual is about what such
-// times are.
+// observe takes a service time in seconds and its logarithm. usual is what such times
+// are in the whole pool: by its own, a server that was very slow once would be
+// remembered for very long.
 func (p *pace) observe(now Instant, took, log, usual float64) {
 	p.fade(now, usual)
 	p.weight++
@@ -88,13 +89,13 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 	alone := took.Seconds() / max(1, crowd/c) // beyond c all are slower alike
 	log := math.Log(alone)
 	first := p.pace.weight == 0
-	p.pace.observe(now, alone*s.Speed(), log+s.logSpeed, s.service)
-	s.pace.observe(now, alone, log, s.service)
+	p.pace.observe(now, alone*s.Speed(), log+s.logSpeed, p.usual)
+	s.pace.observe(now, alone, log, p.usual)
 	if !first {
 		p.assess(s)
 		return
 	}
-	p.spread = p.pace.spread()
+	p.survey()
 	for _, s := range p.servers { // from now on b is in seconds
 		p.assess(s)
 		p.rank(now, s)
@@ -124,7 +125,13 @@ func (p *Pool) fade(now Instant, s *Server) {
 	if p.pace.weight == 0 {
 		return
 	}
-	s.pace.fade(now, s.service)
+	s.pace.fade(now, p.usual)
 	p.assess(s)
+	p.survey()
+}
+
+// survey brings up to date what is derived from all servers' samples.
+func (p *Pool) survey() {
 	p.spread = p.pace.spread()
+	p.usual = math.Exp(p.pace.sum / p.pace.weight)
 }

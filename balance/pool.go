@@ -84,6 +84,7 @@ type Pool struct {
 	version   uint64
 	pace      pace    // over all servers, as if each had speed 1
 	spread    float64 // mean over b of all servers
+	usual     float64 // b of all servers in seconds, at speed 1
 	queue     queue
 	recent    recent
 	displaced []Release // from the queue, since Serve last ran
@@ -123,8 +124,8 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 		p.scorer = by.Scorer
 	}
 	p.queue.size = cfg.QueueSize
-	if len(p.recent.ring) != cfg.Decisions {
-		p.recent = recent{ring: make([]record, cfg.Decisions)}
+	if p.recent.size != cfg.Decisions {
+		p.recent = recent{size: cfg.Decisions}
 	}
 	p.version++
 	for _, s := range p.servers {
@@ -199,7 +200,7 @@ func (p *Pool) grant(now Instant, req *Request, s *Server) (Grant, *Refusal) {
 		return Grant{}, &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
 	l.crowd = float32(s.Load(now) + 1)
-	p.note(now, l.id, s)
+	p.note(now, l.id, req, s)
 	if key := p.hash(req.Key); key != 0 {
 		s.memory.use(key, p.cfg.Affinity.Keys)
 	}
