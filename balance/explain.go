@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -12,7 +13,7 @@ import (
 type Decision struct {
 	Lease      LeaseID
 	At         Instant
-	Request    Request // of a recorded decision only key, tenant, priority, location and link
+	Request    Request // of a recorded decision only key, tenant and location, cut where they are long, priority and link
 	Chosen     ServerID
 	Candidates []Candidate // best first; of a recorded decision those that came closest
 	Servers    int         // in the pool
@@ -30,34 +31,37 @@ type Candidate struct {
 	Success  float64       // sr
 	Affinity float64       // factor for a key that the server knows
 	Distance float64       // location's share: the score is multiplied by 1 + Distance
-	Reported time.Duration // age of the newest metric; negative: none
+	Reported time.Duration // age of the newest metric, of a recorded decision of the newest that told load; negative: none
 }
 
 // Explain tells what a request would be given now, and why, without giving it.
 func (p *Pool) Explain(now Instant, req *Request) Decision {
 	d := Decision{Request: req.clone(), Servers: len(p.servers)}
-	eligible := slices.Clone(p.candidates(now, req))
+	eligible := p.candidates(now, req) // in order of p.servers
 	for _, s := range p.servers {
 		c := p.terms(now, req, s)
-		if !slices.Contains(eligible, s) {
+		if len(eligible) > 0 && eligible[0] == s {
+			eligible = eligible[1:]
+		} else {
 			c.Why = p.obstacle(now, req, s)
 		}
 		d.Candidates = append(d.Candidates, c)
 	}
-	slices.SortStableFunc(d.Candidates, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(len(a.Why), 0)-cmp.Compare(len(b.Why), 0), cmp.Compare(a.Score, b.Score), cmp.Compare(a.Server, b.Server))
-	})
 	d.settle(p.scorer != nil)
 	return d
 }
 
-// settle fills in who was chosen and that the others came after.
+// settle puts the candidates in order, those that could be chosen first, and fills in
+// who was chosen and that the others came after.
 func (d *Decision) settle(scored bool) {
+	slices.SortStableFunc(d.Candidates, func(a, b Candidate) int {
+		return cmp.Or(cmp.Compare(len(a.Why), 0)-cmp.Compare(len(b.Why), 0), cmp.Compare(a.Score, b.Score), cmp.Compare(a.Server, b.Server))
+	})
 	for i := range d.Candidates {
 		c := &d.Candidates[i]
 		switch {
 		case c.Why != "":
-		case !scored:
+		case !scored && d.Lease == 0:
 			c.Why = "may be chosen"
 		case c.Server == d.Chosen || d.Chosen == "" && i == 0:
 			c.Why, d.Chosen = "chosen", c.Server
@@ -103,8 +107,9 @@ func (p *Pool) obstacle(now Instant, req *Request, s *Server) string {
 	return "warming up"
 }
 
-// recent keeps the last decisions in a ring of fixed size.
+// recent keeps the last decisions in a ring of fixed size, made when the first comes.
 type recent struct {
+	size int
 	ring []record
 	next int
 }
@@ -112,61 +117,131 @@ type recent struct {
 // record is a Decision as it is kept: only what the order has at hand anyway, so that
 // keeping it costs next to nothing.
 type record struct {
-	lease      LeaseID
-	at         Instant
-	servers    int32
-	contenders [width]contender
-	n          int8
+	lease                 LeaseID
+	at                    Instant
+	servers               int32
+	priority              int32
+	link                  Link
+	n                     int8
+	key, tenant, location word
+	contenders            [width]contender
 }
 
 type contender struct {
-	server                                  *Server
-	score                                   float64
-	load, external, slots, service, success float32
+	server                                                     *Server
+	why                                                        string // it could not be chosen; empty: it could
+	reported                                                   Instant
+	score                                                      float64
+	load, external, slots, service, success, affinity, farther float32
+}
+
+// word is a copy of a string that is not ours to keep, cut if it is long.
+type word struct {
+	text [30]byte
+	n    uint8
+	cut  bool
+}
+
+func newWord(s string) (w word) {
+	w.n = uint8(copy(w.text[:], s))
+	w.cut = int(w.n) < len(s)
+	return w
+}
+
+func (w *word) String() string {
+	if w.cut {
+		return strings.ToValidUTF8(string(w.text[:w.n]), "") + "…"
+	}
+	return string(w.text[:w.n])
 }
 
 // note keeps a decision for s, with those that came closest: the finalists of the
 // tournament, the winner among them.
-func (p *Pool) note(now Instant, id LeaseID, s *Server) {
-	if len(p.recent.ring) == 0 {
+func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
+	if p.recent.size == 0 {
 		return
+	}
+	if p.recent.ring == nil {
+		p.recent.ring = make([]record, p.recent.size)
 	}
 	r := &p.recent.ring[p.recent.next]
 	p.recent.next = (p.recent.next + 1) % len(p.recent.ring)
 	r.lease, r.at, r.servers, r.n = id, now, int32(len(p.servers)), 0
-	r.add(now, p, s)
+	r.priority, r.link = int32(req.Priority), req.Link
+	r.key, r.tenant, r.location = newWord(req.Key), newWord(req.Tenant), newWord(req.Location)
+	r.add(now, p, req, s)
 	if p.scorer == nil {
 		return
 	}
 	var finalists [width]int32
 	for _, i := range p.order.finalists(finalists[:0]) {
 		if other := p.servers[i]; other != s && int(r.n) < width {
-			r.add(now, p, other)
+			r.add(now, p, req, other)
 		}
 	}
 }
 
-func (r *record) add(now Instant, p *Pool, s *Server) {
-	c, _ := s.Slots()
-	r.contenders[r.n] = contender{s, p.order.keys[s.index].score(), float32(s.Load(now)), float32(s.load.at(now)), float32(c), float32(s.Service()), float32(s.Success())}
+func (r *record) add(now Instant, p *Pool, req *Request, s *Server) {
+	slots, _ := s.Slots()
+	c := &r.contenders[r.n]
+	*c = contender{server: s, reported: s.load.reported, score: math.NaN(), load: float32(s.Load(now)), external: float32(s.load.at(now)),
+		slots: float32(slots), service: float32(s.Service()), success: float32(s.Success()), affinity: 1}
 	r.n++
+	if p.scorer == nil {
+		return
+	}
+	rank := p.order.keys[s.index]
+	if r.n > 1 && (rank == never || !s.suits(req)) {
+		c.why = p.obstacle(now, req, s)
+	}
+	switch {
+	case p.personal(req):
+		key := p.hash(req.Key)
+		c.score, c.farther = p.personalScore(now, req, key, s), float32(p.distance(req.Location, s.spec.Location))
+		if key != 0 && s.memory.knows(key) {
+			c.affinity = float32(p.cfg.Affinity.Hit)
+		}
+	case rank == never:
+		c.score = p.scorer.Score(now, s)
+	default:
+		c.score = rank.score()
+	}
 }
 
 // Decision returns a decision that is still in the ring.
 func (p *Pool) Decision(id LeaseID) (Decision, bool) {
 	for i := range p.recent.ring {
-		r := &p.recent.ring[i]
-		if r.lease != id || id == 0 {
-			continue
+		if r := &p.recent.ring[i]; r.lease == id && id != 0 {
+			return p.told(r), true
 		}
-		d := Decision{Lease: id, At: r.at, Servers: int(r.servers), Chosen: r.contenders[0].server.spec.ID}
-		for _, c := range r.contenders[:r.n] {
-			d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Score: c.score, Load: float64(c.load), External: float64(c.external),
-				Slots: float64(c.slots), Service: float64(c.service), Success: float64(c.success), Affinity: 1, Reported: -1})
-		}
-		slices.SortStableFunc(d.Candidates, func(a, b Candidate) int { return cmp.Compare(a.Score, b.Score) })
-		d.settle(p.scorer != nil)
-		return d, true
 	}
 	return Decision{}, false
+}
+
+// Decisions returns up to n recent decisions, newest first.
+func (p *Pool) Decisions(n int) []Decision {
+	var list []Decision
+	for back := 1; back <= min(n, len(p.recent.ring)); back++ {
+		r := &p.recent.ring[(p.recent.next-back+len(p.recent.ring))%len(p.recent.ring)]
+		if r.lease == 0 {
+			break
+		}
+		list = append(list, p.told(r))
+	}
+	return list
+}
+
+func (p *Pool) told(r *record) Decision {
+	d := Decision{Lease: r.lease, At: r.at, Servers: int(r.servers), Chosen: r.contenders[0].server.spec.ID,
+		Request: Request{Key: r.key.String(), Tenant: r.tenant.String(), Location: r.location.String(), Priority: int(r.priority), Link: r.link}}
+	for _, c := range r.contenders[:r.n] {
+		reported := time.Duration(-1)
+		if c.reported != 0 {
+			reported = max(0, r.at.Sub(c.reported))
+		}
+		d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Why: c.why, Score: c.score, Load: float64(c.load), External: float64(c.external),
+			Slots: float64(c.slots), Service: float64(c.service), Success: float64(c.success), Affinity: float64(c.affinity), Distance: float64(c.farther), Reported: reported})
+	}
+	d.settle(p.scorer != nil)
+	return d
 }
