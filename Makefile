@@ -4,7 +4,7 @@ GO    ?= go
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
 
-.PHONY: help build test check race fuzz lint vuln peers bench bench-ask bench-fleet
+.PHONY: $(shell sed -nE "s/^([a-z-]+):.*/\1/p" Makefile)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,3 +56,9 @@ bench-fleet: ## what 10,000 agents that report cost a master; results in build/b
 bench-simulate: ## the canonical scenarios in simulation, with their goals (a minute or two)
 	@mkdir -p build/bench
 	$(GO) run ./cmd/evenkeel simulate --all --goals build/bench/simulate.json
+
+bench-core: ## what a decision costs, by number of servers and by structure; results in build/bench/core.json
+	$(GO) run ./bench/core
+
+bench-start: build ## from starting the program to its first answer; results in build/bench/start.json
+	$(GO) run ./bench/start
