@@ -35,6 +35,9 @@ func (m *Master) routes() []route {
 		{"POST", "/v1/pools/{pool}/report", m.postReport},
 		{"GET", "/v1/pools", m.getPools},
 		{"GET", "/v1/pools/{pool}", m.getPool},
+		{"POST", "/v1/pools/{pool}/explain", m.postExplain},
+		{"GET", "/v1/pools/{pool}/decisions", m.getDecisions},
+		{"GET", "/v1/leases/{lease}", m.getLease},
 		{"POST", "/v1/pools/{pool}/servers/{server}/drain", m.postDrain(true)},
 		{"POST", "/v1/pools/{pool}/servers/{server}/undrain", m.postDrain(false)},
 		{"POST", "/v1/leases/{lease}/done", m.postLeaseDone},
@@ -286,7 +289,7 @@ func (p *pool) describe() (poolBody, []balance.View) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	views := p.core.Views(now)
-	body := poolBody{Name: p.name, Policy: p.cfg.Policy, Dispatch: p.cfg.Dispatch, Removed: p.closing, Open: p.core.Open(), Count: len(views)}
+	body := poolBody{Name: p.name, Policy: p.cfg.Policy, Dispatch: p.cfg.Dispatch, Removed: p.closing, Open: p.core.Open(), Waiting: p.core.Waiting(), Count: len(views)}
 	for i := range views {
 		if views[i].State == balance.Up {
 			body.Up++

@@ -148,6 +148,7 @@ type poolBody struct {
 	Dispatch bool         `json:"dispatch"`
 	Removed  bool         `json:"removed"`
 	Open     int          `json:"leases_open"`
+	Waiting  int          `json:"queue_length"`
 	Count    int          `json:"server_count"`
 	Up       int          `json:"servers_up"`
 	Servers  []serverBody `json:"servers,omitempty"`

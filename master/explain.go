@@ -1,0 +1,177 @@
+package master
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// The part of the API that tells why a server was chosen, or would be.
+
+const (
+	someDecisions = 20   // listed if the caller names no limit
+	listedAtMost  = 1000 // decisions
+)
+
+type leaseBody struct {
+	Lease     string        `json:"lease"`
+	Pool      string        `json:"pool"`
+	Open      bool          `json:"open"`
+	Server    string        `json:"server"`
+	Edge      string        `json:"edge,omitempty"`
+	AgeMS     float64       `json:"age_ms"`
+	ExpiresMS *float64      `json:"expires_ms,omitempty"`
+	Decision  *decisionBody `json:"decision,omitempty"`
+}
+
+type decisionBody struct {
+	Lease      string          `json:"lease,omitempty"`
+	Pool       string          `json:"pool"`
+	Policy     string          `json:"policy"`
+	AgeMS      *float64        `json:"age_ms,omitempty"`
+	Request    factsBody       `json:"request"`
+	Chosen     string          `json:"chosen"`
+	Waiting    *int            `json:"queue_length,omitempty"`
+	Servers    int             `json:"server_count"`
+	Candidates []candidateBody `json:"candidates"`
+}
+
+type factsBody struct {
+	Key      string `json:"key,omitempty"`
+	Tenant   string `json:"tenant,omitempty"`
+	Location string `json:"location,omitempty"`
+	Priority int    `json:"priority,omitempty"`
+	Link     string `json:"link"`
+}
+
+type candidateBody struct {
+	Server   string   `json:"server"`
+	Why      string   `json:"why"`
+	Score    *float64 `json:"score"`
+	Load     float64  `json:"load"`
+	External float64  `json:"external_load"`
+	Slots    float64  `json:"slots"`
+	Service  float64  `json:"service_s"`
+	Success  float64  `json:"success_ratio"`
+	Affinity float64  `json:"affinity"`
+	Distance float64  `json:"distance"`
+	AgeMS    *float64 `json:"report_age_ms,omitempty"`
+}
+
+func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisionBody {
+	r := &d.Request
+	b := decisionBody{Pool: p.name, Policy: p.cfg.Policy, Chosen: string(d.Chosen), Servers: d.Servers, Candidates: make([]candidateBody, len(d.Candidates)),
+		Request: factsBody{Key: r.Key, Tenant: r.Tenant, Location: r.Location, Priority: r.Priority, Link: r.Link.String()}}
+	if d.Lease != 0 {
+		age := toMS(now.Sub(d.At))
+		b.Lease, b.AgeMS = d.Lease.String(), &age
+	}
+	for i := range d.Candidates {
+		c := &d.Candidates[i]
+		b.Candidates[i] = candidateBody{Server: string(c.Server), Why: c.Why, Load: c.Load, External: c.External, Slots: c.Slots,
+			Service: c.Service, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance}
+		if !math.IsNaN(c.Score) && !math.IsInf(c.Score, 0) {
+			b.Candidates[i].Score = &c.Score
+		}
+		if c.Reported >= 0 {
+			age := toMS(c.Reported)
+			b.Candidates[i].AgeMS = &age
+		}
+	}
+	return b
+}
+
+func (m *Master) getLease(w http.ResponseWriter, r *http.Request) *problem {
+	id, err := balance.ParseLeaseID(r.PathValue("lease"))
+	if err != nil {
+		return malformed(err)
+	}
+	now := clock.Now()
+	for _, p := range m.pools.Load().list {
+		if body, known := p.tell(now, id); known {
+			return write(w, body)
+		}
+	}
+	return newProblem(http.StatusNotFound, noSuchLease, fmt.Sprintf("lease %s: not open, and no longer among the recent decisions", id))
+}
+
+// tell says what the pool knows of a lease.
+func (p *pool) tell(now balance.Instant, id balance.LeaseID) (leaseBody, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, open := p.core.Lease(id)
+	d, kept := p.core.Decision(id)
+	b := leaseBody{Lease: id.String(), Pool: p.name, Open: open, Server: string(d.Chosen), AgeMS: toMS(now.Sub(d.At))}
+	if kept {
+		decision := p.newDecisionBody(now, &d)
+		b.Decision = &decision
+	}
+	if open {
+		b.Server, b.Edge, b.AgeMS = string(l.Server), string(l.Edge), toMS(now.Sub(l.Started))
+		if l.Expires != 0 {
+			left := toMS(max(0, l.Expires.Sub(now)))
+			b.ExpiresMS = &left
+		}
+	}
+	return b, open || kept
+}
+
+// postExplain tells what a request would be given now, and gives nothing.
+func (m *Master) postExplain(w http.ResponseWriter, r *http.Request) *problem {
+	var body pickBody
+	if p := read(r, &body); p != nil {
+		return p
+	}
+	req, err := body.request()
+	switch {
+	case err != nil:
+		return malformed(err)
+	case len(body.Reports) > 0:
+		return malformed(fmt.Errorf("reports: an explanation changes nothing; post them to /v1/pools/%s/report", clip(r.PathValue("pool"))))
+	}
+	p, missing := m.lookup(r)
+	if missing != nil {
+		return missing
+	}
+	return write(w, p.explain(clock.Now(), req))
+}
+
+func (p *pool) explain(now balance.Instant, req *balance.Request) decisionBody {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d, waiting := p.core.Explain(now, req), p.core.Waiting()
+	b := p.newDecisionBody(now, &d)
+	b.Waiting = &waiting
+	return b
+}
+
+func (m *Master) getDecisions(w http.ResponseWriter, r *http.Request) *problem {
+	p, missing := m.lookup(r)
+	if missing != nil {
+		return missing
+	}
+	limit := someDecisions
+	if text := r.URL.Query().Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > listedAtMost {
+			return malformed(fmt.Errorf("limit: %q, want 1 to %d", clip(text), listedAtMost))
+		}
+		limit = n
+	}
+	return write(w, map[string]any{"decisions": p.decisions(clock.Now(), limit)})
+}
+
+func (p *pool) decisions(now balance.Instant, limit int) []decisionBody {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.core.Decisions(limit)
+	bodies := make([]decisionBody, len(list))
+	for i := range list {
+		bodies[i] = p.newDecisionBody(now, &list[i])
+	}
+	return bodies
+}
