@@ -21,7 +21,7 @@ type agentTalk struct {
 
 func newAgentTalk(pool string, spec balance.ServerSpec, software string) *agentTalk {
 	return &agentTalk{
-		session:  session{hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleAgent, ID: string(spec.ID), Software: software}},
+		session:  session{habits: agentHabits, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleAgent, ID: string(spec.ID), Software: software}},
 		register: wire.Register{Pool: pool, Server: spec},
 	}
 }

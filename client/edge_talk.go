@@ -101,7 +101,7 @@ var (
 
 func newEdgeTalk(id balance.EdgeID, watch []string, software string) *edgeTalk {
 	t := &edgeTalk{
-		session:  session{hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: string(id), Software: software}},
+		session:  session{habits: edgeHabits, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: string(id), Software: software}},
 		pools:    make(map[string]*pool),
 		canceled: make(map[uint64]*pool),
 		leases:   make(map[balance.LeaseID]openLease),

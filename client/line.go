@@ -42,7 +42,6 @@ const (
 	accepted    = time.Second     // without a Fail since the welcome: a registration is refused sooner
 	linger      = time.Millisecond
 	reportsWait = 100 * time.Millisecond
-	tickEvery   = 100 * time.Millisecond
 	muchToWrite = 16 << 10
 	writeRounds = 4 // after so many writes a picker leaves further ones to the line's goroutine
 )
@@ -80,7 +79,7 @@ type line struct {
 }
 
 func newLine(masters []string, t *tls.Config, log *slog.Logger, talk conversation, deliver func(context.Context)) *line {
-	l := &line{masters: masters, tls: t, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1), reading: newReading(),
+	l := &line{masters: masters, tls: t, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1), reading: newReading(talk.base().buffer),
 		flush: time.NewTimer(time.Hour), reports: time.NewTimer(time.Hour)}
 	l.tried = make(chan struct{})
 	l.settle = sync.OnceFunc(func() { close(l.tried) })
@@ -220,7 +219,7 @@ func (l *line) kick() {
 
 // tend does what is due over time on a connection, until its life or ctx ends.
 func (l *line) tend(ctx, life context.Context, conn net.Conn) {
-	tick := time.NewTicker(tickEvery)
+	tick := time.NewTicker(l.talk.base().tick)
 	defer tick.Stop()
 	for {
 		select {
@@ -241,7 +240,7 @@ func (l *line) tend(ctx, life context.Context, conn net.Conn) {
 		case <-tick.C:
 			l.mu.Lock()
 			now, s := clock.Now(), l.talk.base()
-			if err := s.tick(now); err != nil {
+			if err := s.look(now); err != nil {
 				l.drop(conn, err)
 			}
 			if s.stage == up && now.Sub(s.since) > accepted {

@@ -40,10 +40,8 @@ type reading struct {
 	parting     bool          // Goodbye is said
 }
 
-const readBuffer = 64 << 10
-
-func newReading() reading {
-	return reading{buf: make([]byte, readBuffer), summons: make(chan struct{}, 1)}
+func newReading(size int) reading {
+	return reading{buf: make([]byte, size), summons: make(chan struct{}, 1)}
 }
 
 // begin gives a new connection's turn to the line.

@@ -273,8 +273,8 @@ func TestASilentMasterIsLeft(t *testing.T) {
 		if !wasUp || !errors.Is(err, errSilent) {
 			t.Errorf("stay = %v, %v; want errSilent", wasUp, err)
 		}
-		if took := time.Since(began); took < silentFor || took > silentFor+time.Second {
-			t.Errorf("it took %v to notice, want %v", took, silentFor)
+		if took := time.Since(began); took < edgeHabits.silent || took > edgeHabits.silent+time.Second {
+			t.Errorf("it took %v to notice, want %v", took, edgeHabits.silent)
 		}
 	})
 }

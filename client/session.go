@@ -10,10 +10,19 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// A peer that is silent is asked to say something, and given up if it does not.
-const (
-	quietFor  = time.Second
-	silentFor = 3 * time.Second
+// habits are what suits one role.
+type habits struct {
+	quiet  time.Duration // a master that is silent for so long is asked to say something,
+	silent time.Duration // and given up if it has not by then
+	tick   time.Duration // how often to look
+	buffer int           // bytes, for reading at first
+}
+
+// Edges wait for answers, and their clients with them. Agents are many and wait for
+// nothing: all that a sooner notice would gain is a report.
+var (
+	edgeHabits  = habits{quiet: time.Second, silent: 3 * time.Second, tick: 100 * time.Millisecond, buffer: 64 << 10}
+	agentHabits = habits{quiet: 5 * time.Second, silent: 10 * time.Second, tick: time.Second, buffer: 4 << 10}
 )
 
 // stage of a session.
@@ -29,6 +38,7 @@ const (
 // session is what both roles say alike: Hello, Welcome, Fail, Ping, Pong. It is pure;
 // the line that owns it holds the lock.
 type session struct {
+	habits
 	hello  wire.Hello
 	stage  stage
 	master string // the id of the one that welcomed us
@@ -42,7 +52,7 @@ type session struct {
 	pings  uint64
 }
 
-var errSilent = errors.New("it has said nothing for 3 s")
+var errSilent = errors.New("it says nothing")
 
 // open starts a session over a new connection.
 func (s *session) open(now balance.Instant) {
@@ -61,20 +71,20 @@ func (s *session) bye() {
 	s.out, s.urgent, s.stage = (&wire.Goodbye{}).Append(s.out), true, leaving
 }
 
-// tick is called a few times a second. Its error ends the connection.
-func (s *session) tick(now balance.Instant) error {
+// look is called on every tick. Its error ends the connection.
+func (s *session) look(now balance.Instant) error {
 	if s.stage == down {
 		return nil
 	}
-	if now.Sub(s.ticked) > quietFor {
+	if now.Sub(s.ticked) > s.quiet {
 		s.heard = now // it was we who slept, so the silence proves nothing
 	}
 	s.ticked = now
 	quiet := now.Sub(s.heard)
-	if quiet >= silentFor {
-		return errSilent
+	if quiet >= s.silent {
+		return fmt.Errorf("%w, for %v now", errSilent, quiet.Round(time.Second))
 	}
-	if s.stage == up && quiet >= quietFor && now.Sub(s.pinged) >= quietFor {
+	if s.stage == up && quiet >= s.quiet && now.Sub(s.pinged) >= s.quiet {
 		s.pings++
 		s.pinged, s.urgent = now, true
 		s.out = (&wire.Ping{Seq: s.pings}).Append(s.out)

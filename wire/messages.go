@@ -96,8 +96,9 @@ type Fail struct {
 	Detail string // 2: for people
 }
 
-// Ping asks for a Pong with the same Seq. An edge or an agent that has heard nothing for a second
-// sends one, and gives the connection up if it hears nothing for two seconds more.
+// Ping asks for a Pong with the same Seq. An edge that has heard nothing for a second sends one,
+// and gives the connection up if it hears nothing for two seconds more; an agent does so after
+// five seconds and five more.
 type Ping struct {
 	Seq uint64 // 1
 }

@@ -218,6 +218,11 @@ func (k *kase) median(of func(slice) float64) float64 {
 	for i, s := range k.slices {
 		values[i] = of(s)
 	}
+	return middle(values)
+}
+
+// middle returns the median, and sorts.
+func middle(values []float64) float64 {
 	slices.Sort(values)
 	return values[len(values)/2]
 }

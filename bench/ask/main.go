@@ -53,6 +53,10 @@ func child(role string, n int) error {
 		return edge(n)
 	case "agents":
 		return agents(n)
+	case "edges":
+		return edges(n)
+	case "reporter":
+		return reporter()
 	case "master":
 		return fleetMaster()
 	}

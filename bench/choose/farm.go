@@ -54,7 +54,7 @@ func runFarm(argument string) error {
 			return fmt.Errorf("server %s: %w", serverID(i), err)
 		}
 		addresses[i] = l.Addr().String()
-		s := sample.New(sample.Config{ID: serverID(i), Model: f.Model, Slots: k.Slots, Speed: k.Speed, Window: f.Every, Quiet: !f.Responses})
+		s := sample.New(sample.Config{ID: serverID(i), Model: f.Model, Slots: k.Slots, Speed: k.Speed, Window: f.Every, Quiet: !f.Responses, Exact: true})
 		g.Go(func() error { return s.Run(ctx) })
 		g.Go(func() error { return serve(ctx, l, s.Handler()) })
 		if f.Master != "" {

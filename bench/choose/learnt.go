@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -125,7 +124,7 @@ func (p *plan) judge(told *pool) (l learnt) {
 
 func spread(v []float64, relative bool) (q [3]float64) {
 	if len(v) == 0 {
-		return [3]float64{math.NaN(), math.NaN(), math.NaN()}
+		return q
 	}
 	slices.Sort(v)
 	for i, share := range []float64{.1, .5, .9} {

@@ -100,6 +100,9 @@ func play(ctx context.Context, cfg *config, p *plan, s *system, seed uint64) (ru
 	}
 	r.Busy = (after.busy - before.busy) / (after.total - before.total)
 	r.Choosers = (after.own - before.own).Seconds() / time.Since(began).Seconds()
+	if len(t.took) == 0 {
+		return r, fmt.Errorf("%s: none of %d requests was answered", s.name, t.errors)
+	}
 	t.fill(&r)
 	return r, nil
 }
