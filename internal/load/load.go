@@ -58,13 +58,16 @@ func Send(ctx context.Context, client *http.Client, urls []string, trace []Arriv
 	defer inFlight.Wait()
 	<-timer.C
 	for i, arrival := range trace {
-		if wait := arrival.At - time.Since(start); wait > 0 {
-			timer.Reset(wait)
+		if wait := arrival.At - time.Since(start); wait > longestNap {
+			timer.Reset(wait - longestNap)
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
 				return
 			}
+		}
+		if wait := arrival.At - time.Since(start); wait > 0 {
+			nap(wait)
 		}
 		inFlight.Go(func() {
 			r := Result{Arrival: arrival, Index: i, Late: time.Since(start) - arrival.At}
@@ -80,6 +83,10 @@ func Send(ctx context.Context, client *http.Client, urls []string, trace []Arriv
 		})
 	}
 }
+
+// longestNap is how much of a wait is slept without listening for the end of ctx. It is
+// longer than a timer is late.
+const longestNap = 2 * time.Millisecond
 
 func one(ctx context.Context, client *http.Client, url string, work float64) (server string, status int) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -17,6 +17,7 @@ type engine struct {
 	began   time.Time
 	slots   float64
 	window  time.Duration
+	napping time.Duration // how much of a wait is slept in the kernel
 	wake    chan struct{} // holds one when the model has changed
 	changed func()        // told after every change; set before use, must not block
 
@@ -42,6 +43,7 @@ const (
 	window     = 100 * time.Millisecond // window, unless another is asked for
 	finest     = time.Millisecond       // between marks, so that they are few however much happens
 	rateMemory = time.Second
+	longestNap = 1500 * time.Microsecond // more than a timer is late
 )
 
 func newEngine(cfg Config) *engine {
@@ -50,7 +52,7 @@ func newEngine(cfg Config) *engine {
 	if cfg.Model == FCFS {
 		model = station.NewFCFS(slots, speed)
 	}
-	return &engine{
+	e := &engine{
 		began:   time.Now(),
 		slots:   float64(slots),
 		window:  cmp.Or(cfg.Window, window),
@@ -59,6 +61,10 @@ func newEngine(cfg Config) *engine {
 		model:   model,
 		waiting: make(map[uint64]chan struct{}),
 	}
+	if cfg.Exact {
+		e.napping = longestNap
+	}
+	return e
 }
 
 // now is the model's time. It is taken with the mutex held, so that it never falls.
@@ -75,8 +81,12 @@ func (e *engine) run(ctx context.Context) {
 		case <-e.wake:
 		case <-timer.C:
 		}
-		if left, ok := e.finish(); ok {
-			timer.Reset(left)
+		left, ok := e.finish()
+		for ; ok && left <= e.napping; left, ok = e.finish() {
+			nap(left) // whoever comes meanwhile and is done sooner waits for it
+		}
+		if ok {
+			timer.Reset(left - e.napping)
 		} else {
 			timer.Stop()
 		}

@@ -44,6 +44,7 @@ type Config struct {
 	Refuse bool          // every dispatch
 	Window time.Duration // over which the utilisation is a mean; zero: 100 ms
 	Quiet  bool          // answers carry no load report
+	Exact  bool          // answers are in time to a tenth of a millisecond, not to a whole one
 	Log    *slog.Logger
 }
 
