@@ -3,6 +3,7 @@
 GO    ?= go
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
+PEERS  = haproxy nginx curl wrk python3 node
 
 .PHONY: $(shell sed -nE "s/^([a-z-]+):.*/\1/p" Makefile)
 
@@ -12,8 +13,10 @@ help: ## this list
 build: ## one static binary in build/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o build/evenkeel ./cmd/evenkeel
 
-test: ## the quick tests, under two minutes
+test: ## the quick tests, under two minutes; says what it skipped
 	$(GO) test ./...
+	@PATH=$$PATH:/usr/sbin; for tool in $(PEERS); do command -v $$tool >/dev/null || \
+		echo "skipped: the tests that need $$tool, which is not installed; to run them too: make peers test"; done
 
 check: lint race fuzz ## all that a change must pass
 
@@ -39,7 +42,7 @@ vuln: ## known vulnerabilities, where their list can be reached
 
 peers: ## install what the peer tests run against (Debian)
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk
+	apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs
 
 bench: ## the Go benchmarks, once each
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -41,6 +41,6 @@ func (s *Server) Weight() float64 {
 
 // settle accounts for the time since the number of requests at the server last changed.
 func (s *Server) settle(now Instant) {
-	s.slots.stay(s.Load(now), now.Sub(s.usage.since).Seconds())
+	s.slots.stay(s.Load(now), seconds(now.Sub(s.usage.since)))
 	s.usage.step(now, s.leases)
 }

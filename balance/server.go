@@ -139,14 +139,14 @@ type usage struct {
 }
 
 func (u *usage) step(now Instant, leases int) {
-	u.area += float64(leases) * now.Sub(u.since).Seconds()
+	u.area += float64(leases) * seconds(now.Sub(u.since))
 	u.since = now
 }
 
 // mean ends the window and returns the mean over it.
 func (u *usage) mean(now Instant, leases int) float64 {
 	u.step(now, leases)
-	window := now.Sub(u.from).Seconds()
+	window := seconds(now.Sub(u.from))
 	mean := float64(leases)
 	if window > 0 {
 		mean = u.area / window

@@ -16,6 +16,9 @@ func (t Instant) Add(d time.Duration) Instant { return t + Instant(d) }
 // Sub returns the time from u to t.
 func (t Instant) Sub(u Instant) time.Duration { return time.Duration(t - u) }
 
+// seconds is d.Seconds without its two divisions, which show where every pick counts.
+func seconds(d time.Duration) float64 { return float64(d) * 1e-9 }
+
 // ServerID names a server within its pool.
 type ServerID string
 
