@@ -21,7 +21,7 @@ type world struct {
 	busy     []float64
 	served   []int
 	forge    func(server int, honest []balance.Metric) []balance.Metric // nil: all are honest
-	slow     func(server int, took time.Duration) time.Duration        // nil: durations are as they are
+	slow     func(server int, took time.Duration) time.Duration         // nil: durations are as they are
 }
 
 type lease struct {
