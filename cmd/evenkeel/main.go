@@ -19,7 +19,7 @@ const (
 	exitUsage   = 2
 )
 
-// commands lists every command, in the order of the help. Each has a file of its name.
+// commands lists every command, in the order of the help. Each has a file of its name, undrain drain's.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		runCommand(),
@@ -29,6 +29,9 @@ func commands() []*cobra.Command {
 		agentCommand(),
 		sampleServerCommand(),
 		checkCommand(),
+		explainCommand(),
+		drainCommand(),
+		undrainCommand(),
 		simulateCommand(),
 		versionCommand(),
 	}
