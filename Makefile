@@ -65,3 +65,7 @@ bench-core: ## what a decision costs, by number of servers and by structure; res
 
 bench-start: build ## from starting the program to its first answer; results in build/bench/start.json
 	$(GO) run ./bench/start
+
+bench-choose: build ## real edges, HAProxys and nginxs beside the ideal (an hour; ROUNDS=1 LENGTH=10s for less); results in build/bench/choose.json
+	$(GO) build -o build/bench/choose ./bench/choose
+	build/bench/choose -rounds $(or $(ROUNDS),5) -length $(or $(LENGTH),30s) -docs docs/benchmarks.md -plot docs/bench-choose.svg $(ARGS)

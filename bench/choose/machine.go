@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -66,6 +67,29 @@ func processTime(pid int) (time.Duration, error) {
 		sum += n
 	}
 	return time.Duration(sum) * time.Second / ticks, nil
+}
+
+// others is the share of the machine that may be busy before a run begins.
+const others = .10
+
+// quiet waits until the machine has nothing else to do, or for so long.
+func quiet(ctx context.Context, patience time.Duration) error {
+	for until := time.Now().Add(patience); time.Now().Before(until); {
+		before, err := measure(nil)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+		after, err := measure(nil)
+		if err != nil || after.busy-before.busy <= others*(after.total-before.total) {
+			return err
+		}
+	}
+	return nil
 }
 
 // machine describes where this runs.

@@ -29,6 +29,7 @@ type config struct {
 	length    time.Duration
 	stretch   float64
 	repeats   int
+	patience  time.Duration
 	responses bool
 	only      []string // scenarios; none: all
 	who       []string // systems; none: all
@@ -67,10 +68,11 @@ func parse() *config {
 	flag.DurationVar(&c.length, "length", 30*time.Second, "of one run")
 	flag.Float64Var(&c.stretch, "stretch", 0, "times work, and times between requests and reports; 0: so that the machine is at most 60 % busy")
 	flag.IntVar(&c.repeats, "repeats", 2, "of a run whose requests were sent late")
+	flag.DurationVar(&c.patience, "patience", time.Minute, "how long to wait before a run for others to leave the machine alone")
 	flag.BoolVar(&c.responses, "responses", false, "servers report in every answer too, beside their agents")
 	flag.StringVar(&only, "only", "", "scenarios, such as B1,B4")
 	flag.StringVar(&who, "who", "", "systems, such as evenkeel,haproxy-leastconn")
-	flag.StringVar(&c.out, "out", "build/bench/choose", "directory for every run's record")
+	flag.StringVar(&c.out, "out", "build/bench/choose-runs", "directory for every run's record")
 	flag.StringVar(&c.goals, "goals", "build/bench/choose.json", "file for the goals and what was measured")
 	flag.StringVar(&c.docs, "docs", "", "Markdown file whose section is written anew")
 	flag.StringVar(&c.plot, "plot", "build/bench/choose.svg", "file for the picture")
@@ -186,6 +188,9 @@ func (c *config) meet(ctx context.Context, i, round int, chosen []system) (runs 
 		}
 		c.say("  %-27s p50 %6.1f ms  p99 %7.1f ms  p99/ideal %.3f (simulated %.3f)  errors %d  busy %.0f %%  choosers %.2f CPU  late %.2f ms",
 			s.name, 1e3*r.P50, 1e3*r.P99, r.Ratio, r.Simulated, r.Errors, 100*r.Busy, r.Choosers, 1e3*r.Late)
+		if r.Errors > 0 {
+			c.say("    answers other than 200, 0 for none: %v", r.Statuses)
+		}
 		for _, l := range r.Learnt {
 			c.say("    %v", l)
 		}

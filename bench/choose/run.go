@@ -21,6 +21,7 @@ type run struct {
 	Seed      uint64
 	Requests  int // that count
 	Errors    int
+	Statuses  map[int]int // of answers other than 200; 0: no answer
 	P50, P99  float64
 	IdealP50  float64
 	IdealP99  float64
@@ -67,6 +68,9 @@ const (
 // play sends the plan's requests through a system that has just started.
 func play(ctx context.Context, cfg *config, p *plan, s *system, seed uint64) (run, error) {
 	r := run{Scenario: p.id, System: s.name, Seed: seed, IdealP50: p.ideal.P50, IdealP99: p.ideal.P99}
+	if err := quiet(ctx, cfg.patience); err != nil {
+		return r, err
+	}
 	st, err := newStage(ctx, cfg, p, s)
 	defer st.stop()
 	if err != nil {
@@ -89,7 +93,7 @@ func play(ctx context.Context, cfg *config, p *plan, s *system, seed uint64) (ru
 	began := time.Now()
 	within, cancel := context.WithTimeout(ctx, length+tailLimit)
 	defer cancel()
-	t := tally{plan: p}
+	t := tally{plan: p, statuses: make(map[int]int)}
 	var work sync.WaitGroup
 	work.Go(func() { t.send(within, trace) })
 	r.Learnt, err = st.watch(within, length, fmt.Sprintf("%s-%d", p.id, seed))
@@ -101,7 +105,7 @@ func play(ctx context.Context, cfg *config, p *plan, s *system, seed uint64) (ru
 	r.Busy = (after.busy - before.busy) / (after.total - before.total)
 	r.Choosers = (after.own - before.own).Seconds() / time.Since(began).Seconds()
 	if len(t.took) == 0 {
-		return r, fmt.Errorf("%s: none of %d requests was answered", s.name, t.errors)
+		return r, fmt.Errorf("%s: none of %d requests was answered by 200: %v", s.name, t.errors, t.statuses)
 	}
 	t.fill(&r)
 	return r, nil
@@ -131,10 +135,11 @@ func (s *stage) watch(ctx context.Context, length time.Duration, name string) (s
 
 // tally collects the results that count.
 type tally struct {
-	plan   *plan
-	took   []time.Duration
-	late   []time.Duration
-	errors int
+	plan     *plan
+	took     []time.Duration
+	late     []time.Duration
+	errors   int
+	statuses map[int]int
 }
 
 func (t *tally) send(ctx context.Context, trace []load.Arrival) {
@@ -150,6 +155,7 @@ func (t *tally) add(r load.Result) {
 	t.late = append(t.late, r.Late)
 	if r.Status != 200 {
 		t.errors++
+		t.statuses[r.Status]++
 		return
 	}
 	t.took = append(t.took, r.Took)
@@ -158,7 +164,7 @@ func (t *tally) add(r load.Result) {
 func (t *tally) fill(r *run) {
 	slices.Sort(t.took)
 	slices.Sort(t.late)
-	r.Requests, r.Errors = len(t.took)+t.errors, t.errors
+	r.Requests, r.Errors, r.Statuses = len(t.took)+t.errors, t.errors, t.statuses
 	r.P50, r.P99 = load.Quantile(t.took, .5).Seconds(), load.Quantile(t.took, .99).Seconds()
 	r.Late = load.Quantile(t.late, .99).Seconds()
 	r.Ratio = r.P99 / r.IdealP99
