@@ -92,8 +92,7 @@ func TestMatch(t *testing.T) {
 }
 
 func TestSources(t *testing.T) {
-	lines := map[string][]string{"X-User": {"ann", "bob"}, "Cookie": {"a=1; sid=x=y", "sid=second"}}
-	h := head{path: "/p", query: "a=1&b%20c=d+e&bad=%zz&bad=ok", header: func(name string) []string { return lines[name] }}
+	h := head{path: "/p", query: "a=1&b%20c=d+e&bad=%zz&bad=ok", fields: lines{"x-user": {"ann", "bob"}, "cookie": {"a=1; sid=x=y", "sid=second"}}}
 	for spec, want := range map[string]string{
 		"": "", "client": "192.0.2.1", "path": "/p", "header:X-User": "ann", "header:None": "", "cookie:sid": "x=y", "cookie:none": "",
 		"query:a": "1", "query:b c": "d e", "query:bad": "ok", "query:none": "",

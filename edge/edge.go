@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
 // Picker is whom the edge asks for servers. All methods may be called at once.
@@ -48,6 +49,7 @@ type engine interface {
 type listener struct {
 	Listener
 	routes routes
+	limits http1.Limits
 }
 
 // Edge is the built-in proxy. New makes one.
@@ -61,6 +63,7 @@ type Edge struct {
 	metrics   *metrics
 	engine    engine
 	serving   atomic.Bool
+	inFlight  atomic.Int64
 }
 
 // New returns an Edge that asks picker. If picker also has Snapshot or Connected, as
@@ -82,9 +85,11 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		if err != nil {
 			return nil, fmt.Errorf("edge: listener %s: %w", l.Listen, err)
 		}
-		e.listeners = append(e.listeners, &listener{Listener: l.withDefaults(), routes: routes})
+		ready := &listener{Listener: l.withDefaults(), routes: routes}
+		ready.limits = ready.parserLimits()
+		e.listeners = append(e.listeners, ready)
 	}
-	e.engine = newStandard(e)
+	e.engine = newCarrier(e)
 	return e, nil
 }
 
@@ -124,6 +129,9 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	defer stop()
 	return group.Wait()
 }
+
+// Open returns how many requests have been taken and are not yet answered in full.
+func (e *Edge) Open() int { return int(e.inFlight.Load()) }
 
 func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
 	var listeners []net.Listener

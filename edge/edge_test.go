@@ -40,8 +40,11 @@ func newFakePicker() *fakePicker {
 
 func (p *fakePicker) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
 	p.mu.Lock()
-	kept := *req
+	kept := *req // which the edge may write over once it is answered
 	kept.Exclude = slices.Clone(req.Exclude)
+	for _, s := range []*string{&kept.Key, &kept.Tenant, &kept.Method, &kept.Host, &kept.Path} {
+		*s = strings.Clone(*s)
+	}
 	p.asks = append(p.asks, kept)
 	p.mu.Unlock()
 	g, err := p.pick(ctx, req)
@@ -259,6 +262,18 @@ func wantStatus(t *testing.T, res *http.Response, body string, status int, reaso
 		t.Errorf("got %d %s %s, want a problem with status %d and reason %q", res.StatusCode, res.Header.Get("Content-Type"), body, status, reason)
 	}
 }
+
+// lines are the fields of a head, by their names in lower case.
+type lines map[string][]string
+
+func (l lines) first(name string) string {
+	if len(l[name]) == 0 {
+		return ""
+	}
+	return l[name][0]
+}
+
+func (l lines) all(name string) []string { return l[name] }
 
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)

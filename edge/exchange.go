@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -20,49 +19,54 @@ import (
 // carries its bytes: the shell around a Flight. The engine opens it, starts it, tells
 // it how each link went, and closes it in any case. Not safe for concurrent use.
 type exchange struct {
-	edge      *Edge
-	listener  *listener
-	route     *route // nil: none matches
-	head      head
-	id        string // of the request, for people
-	client    netip.Addr
-	flight    *flight.Flight // nil: not started
-	request   balance.Request
-	linked    bool          // the last grant counts as in flight
-	grant     balance.Grant // of the last link or redirect
-	began     balance.Instant
-	picking   time.Duration  // spent on asks
-	attempts  int            // links
-	result    balance.Result // of the last link
-	status    int            // what the client was told; zero: nothing
-	bytes     int64          // of the response's body
-	tunnelled atomic.Int64   // bytes that an upgraded connection's server has sent
+	edge     *Edge
+	listener *listener
+	route    *route // nil: none matches
+	head     head
+	id       string   // of the request, for people
+	made     [32]byte // room for an id of our own
+	client   netip.Addr
+	recall   *recall
+	started  bool // flight has begun
+	flight   flight.Flight
+	request  balance.Request
+	linked   bool          // the last grant counts as in flight
+	grant    balance.Grant // of the last link or redirect
+	began    balance.Instant
+	picking  time.Duration  // spent on asks
+	attempts int            // links
+	result   balance.Result // of the last link
+	status   int            // what the client was told; zero: nothing
+	bytes    int64          // of the response's body, or of what a tunnel brought to the client
 }
 
 // statusGone stands in logs and metrics where the client left before it was told anything.
 const statusGone = 499
 
-// open begins an exchange. A non-zero answer is what the client is to be told instead
-// of starting it.
-func (e *Edge) open(l *listener, h head) (*exchange, flight.Answer) {
-	x := &exchange{edge: e, listener: l, head: h, began: clock.Now(), id: requestID(first(h.header(headerRequestID))), client: l.client(&h)}
+// open begins an exchange in x. A non-zero answer is what the client is to be told
+// instead of starting it. The head's strings must last until close.
+func (x *exchange) open(e *Edge, l *listener, h head, r *recall) flight.Answer {
+	*x = exchange{edge: e, listener: l, head: h, began: clock.Now(), recall: r}
+	x.id = x.requestID(h.first("x-request-id"))
+	x.client = l.client(&x.head)
+	e.inFlight.Add(1)
 	if x.route = l.routes.match(h.host, h.path); x.route != nil {
 		x.route.pool.inFlight.Inc()
 	}
 	switch {
 	case h.method == http.MethodConnect:
-		return x, flight.Answer{Status: http.StatusNotImplemented, Reason: reasonUnsupported}
+		return flight.Answer{Status: http.StatusNotImplemented, Reason: reasonUnsupported}
 	case !strings.HasPrefix(h.target, "/"):
-		return x, flight.Answer{Status: http.StatusBadRequest, Reason: reasonTarget}
+		return flight.Answer{Status: http.StatusBadRequest, Reason: reasonTarget}
 	case x.route == nil:
-		return x, flight.Answer{Status: http.StatusNotFound, Reason: reasonNoRoute}
+		return flight.Answer{Status: http.StatusNotFound, Reason: reasonNoRoute}
 	}
-	return x, flight.Answer{}
+	return flight.Answer{}
 }
 
 // start asks for a server. The step it returns, as that of failed, is to Link or ends
 // the exchange.
-func (x *exchange) start(ctx context.Context) flight.Step {
+func (x *exchange) start() flight.Step {
 	r, h := x.route, &x.head
 	link := r.Link
 	if h.upgrade {
@@ -71,13 +75,13 @@ func (x *exchange) start(ctx context.Context) flight.Step {
 	x.request = balance.Request{Edge: x.edge.cfg.ID, Key: r.key.read(h, x.client), Client: x.client, Tenant: r.tenant.read(h, x.client),
 		Link: link, Method: h.method, Host: h.host, Path: h.path}
 	r.pool.arrived()
-	var step flight.Step
-	x.flight, step = flight.New(flight.Facts{Method: h.method, Link: link}, flight.Limits{})
-	return x.settle(ctx, step)
+	f, step := flight.New(flight.Facts{Method: h.method, Link: link}, flight.Limits{})
+	x.flight, x.started = *f, true
+	return x.settle(step)
 }
 
 // settle takes the steps that need no bytes carried.
-func (x *exchange) settle(ctx context.Context, step flight.Step) flight.Step {
+func (x *exchange) settle(step flight.Step) flight.Step {
 	for {
 		if step.Done.Lease != 0 {
 			x.edge.picker.Done(x.route.Pool, step.Done.Lease, step.Done.Outcome)
@@ -87,7 +91,7 @@ func (x *exchange) settle(ctx context.Context, step flight.Step) flight.Step {
 		}
 		switch step.Do {
 		case flight.Ask:
-			step = x.ask(ctx, step.Exclude)
+			step = x.ask(step.Exclude)
 		case flight.Choose:
 			step = x.choose(step.Exclude)
 		case flight.Link:
@@ -108,28 +112,30 @@ func (x *exchange) settle(ctx context.Context, step flight.Step) flight.Step {
 // master that is silent beyond it is taken for none.
 const askGrace = 250 * time.Millisecond
 
-func (x *exchange) ask(ctx context.Context, exclude []balance.ServerID) flight.Step {
+func (x *exchange) ask(exclude []balance.ServerID) flight.Step {
 	p := x.route.pool
 	before := clock.Now()
 	x.request.Exclude, x.request.Deadline = exclude, before.Add(x.route.timeout)
-	limited, cancel := context.WithTimeout(ctx, x.route.timeout+askGrace)
-	grant, err := x.edge.picker.Pick(limited, p.name, &x.request)
-	cancel()
+	x.recall.until.Store(int64(x.request.Deadline.Add(askGrace)))
+	grant, err := x.edge.picker.Pick(x.recall, p.name, &x.request)
+	x.recall.until.Store(0)
 	now := clock.Now()
 	x.picking += now.Sub(before)
 	p.pickTime.Observe(now.Sub(before).Seconds())
+	if err == nil {
+		p.granted.Inc()
+		return x.flight.Granted(now, grant)
+	}
 	var refusal *balance.Refusal
 	switch {
-	case err == nil:
-		p.picks("granted")
-		return x.flight.Granted(now, grant)
 	case errors.As(err, &refusal):
 		p.picks(refusal.Reason.String())
 		return x.flight.Refused(refusal)
-	case ctx.Err() != nil:
+	case x.recall.left():
 		p.picks("canceled")
 		return x.flight.Gone(now)
 	}
+	x.recall.renew()
 	p.picks("no-master")
 	x.edge.cfg.Log.Debug("no master answers", "pool", p.name, "err", err)
 	return x.flight.NoMaster()
@@ -149,31 +155,33 @@ func (x *exchange) choose(exclude []balance.ServerID) flight.Step {
 	return x.flight.Chosen(clock.Now(), server)
 }
 
-// failed says that the link came to nothing. With its context ended, the client has.
-func (x *exchange) failed(ctx context.Context, why flight.Failure, err error) flight.Step {
+// failed says that the link came to nothing. If the client has left, that is why.
+func (x *exchange) failed(why flight.Failure, err error) flight.Step {
 	x.unlink()
-	if ctx.Err() != nil {
+	if x.recall.left() {
 		return x.gone()
 	}
 	p, now := x.route.pool, clock.Now()
-	x.edge.cfg.Log.Debug("link failed", "pool", p.name, "server", x.grant.Server, "lease", x.grant.Lease, "err", err)
+	if log := x.edge.cfg.Log; log.Enabled(context.Background(), slog.LevelDebug) {
+		log.Debug("link failed", "pool", p.name, "server", x.grant.Server, "lease", x.grant.Lease, "err", err)
+	}
 	step := x.flight.Failed(now, why, func() bool { return p.mayRetry(now) })
 	if step.Do == flight.Ask {
 		p.retries.Inc()
 	}
-	return x.settle(ctx, step)
+	return x.settle(step)
 }
 
 // finished says that the link is over in good order.
 func (x *exchange) finished() {
 	x.unlink()
-	x.settle(context.Background(), x.flight.Finished(clock.Now(), x.status))
+	x.settle(x.flight.Finished(clock.Now(), x.status))
 }
 
 // gone says that the client has left, or cannot be served for a reason of its own.
 func (x *exchange) gone() flight.Step {
 	x.unlink()
-	return x.settle(context.Background(), x.flight.Gone(clock.Now()))
+	return x.settle(x.flight.Gone(clock.Now()))
 }
 
 func (x *exchange) unlink() {
@@ -183,9 +191,16 @@ func (x *exchange) unlink() {
 	}
 }
 
-// reported passes on the load report among the headers or trailers of a response.
-func (x *exchange) reported(h http.Header) {
-	metrics, err := orca.Parse(h.Values)
+// reported passes on the load report among the fields or trailers of a response.
+func (x *exchange) reported(values func(lower string) []string) {
+	// The figures' names are kept by whoever learns of them, longer than the buffer lasts.
+	metrics, err := orca.Parse(func(name string) []string {
+		told := values(name)
+		for i := range told {
+			told[i] = strings.Clone(told[i])
+		}
+		return told
+	})
 	if err != nil {
 		x.route.pool.badReports.Inc()
 		x.edge.cfg.Log.Debug("load report", "pool", x.route.Pool, "server", x.grant.Server, "err", err)
@@ -214,20 +229,24 @@ func (x *exchange) location() string {
 
 // close ends the exchange however far it came, counts it and writes the access log.
 func (x *exchange) close() {
-	if x.flight != nil && !x.flight.Over() {
+	if x.started && !x.flight.Over() {
 		x.gone()
 	}
 	if x.status == 0 {
 		x.status = statusGone
 	}
+	x.edge.inFlight.Add(-1)
 	took := clock.Now().Sub(x.began)
 	name := "" // of the pool
 	if x.route != nil {
-		name = x.route.Pool
-		x.route.pool.inFlight.Dec()
-		x.route.pool.duration.Observe(took.Seconds())
+		p := x.route.pool
+		name = p.name
+		p.inFlight.Dec()
+		p.duration.Observe(took.Seconds())
+		p.answered(x.status)
+	} else {
+		x.edge.metrics.request(name, x.status)
 	}
-	x.edge.metrics.request(name, x.status)
 	if log := x.edge.cfg.AccessLog; log != nil {
 		x.log(log, name, took)
 	}
@@ -242,12 +261,12 @@ func (x *exchange) log(log *slog.Logger, pool string, took time.Duration) {
 		result = x.result.String()
 	}
 	log.LogAttrs(context.Background(), slog.LevelInfo, "request",
-		slog.String("method", x.head.method), slog.String("host", x.head.host), slog.String("path", x.head.path),
-		slog.Int("status", x.status), slog.Int64("bytes", x.bytes+x.tunnelled.Load()),
+		slog.String("method", strings.Clone(x.head.method)), slog.String("host", strings.Clone(x.head.host)), slog.String("path", strings.Clone(x.head.path)),
+		slog.Int("status", x.status), slog.Int64("bytes", x.bytes),
 		slog.Float64("duration_ms", milliseconds(took)), slog.Float64("pick_ms", milliseconds(x.picking)),
 		slog.String("pool", pool), slog.String("server", string(x.grant.Server)), slog.String("lease", lease),
 		slog.String("edge", string(x.edge.cfg.ID)), slog.String("client", node(x.client)), slog.Int("attempts", x.attempts), slog.String("result", result),
-		slog.String("request", x.id))
+		slog.String("request", strings.Clone(x.id)))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -25,8 +25,7 @@ func FuzzHead(f *testing.F) {
 	}
 	l := &listener{Listener: Listener{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}}
 	f.Fuzz(func(t *testing.T, host, path, query, chain, cookies, id string) {
-		lines := map[string][]string{"X-Forwarded-For": {chain}, "Cookie": {cookies}}
-		h := head{host: host, path: path, query: query, peer: netip.MustParseAddr("127.0.0.1"), header: func(name string) []string { return lines[name] }}
+		h := head{host: host, path: path, query: query, peer: netip.MustParseAddr("127.0.0.1"), fields: lines{"x-forwarded-for": {chain}, "cookie": {cookies}}}
 		if rs.match(host, path) == nil {
 			t.Errorf("%q %q: no route, though one takes all", host, path)
 		}
@@ -37,10 +36,10 @@ func FuzzHead(f *testing.F) {
 		for _, s := range sources {
 			s.read(&h, client)
 		}
-		if kept := requestID(id); kept == "" || len(kept) > longestRequestID || strings.ContainsAny(kept, " \"\r\n") {
+		if kept := new(exchange).requestID(id); kept == "" || len(kept) > longestRequestID || strings.ContainsAny(kept, " \"\r\n") {
 			t.Errorf("id %q became %q", id, kept)
 		}
-		element := forwarded(client, host, "http")
+		element := string(appendForwarded(nil, client, host, "http"))
 		rest, ok := strings.CutSuffix(element, ";proto=http")
 		_, told, found := strings.Cut(rest, ";host=")
 		if !ok || !found || !isToken(told) && !quoted(told) {

@@ -1,12 +1,15 @@
 package edge
 
 import (
+	"cmp"
 	"math/rand/v2"
-	"net/http"
 	"net/netip"
-	"strconv"
+	"slices"
 	"strings"
+	"unsafe"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
 )
 
@@ -22,25 +25,22 @@ const (
 	via             = "evenkeel"
 )
 
-// reserved tells whether clients may not say a header: it is the edge's own word to
-// servers, or theirs to the edge. Servers that turn names into variables take
-// Evenkeel_Lease for the same as Evenkeel-Lease, so we do too.
-func reserved(name string) bool {
-	if len(name) < len("Evenkeel-") {
-		return false
-	}
-	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	return strings.HasPrefix(name, "evenkeel-") || strings.HasPrefix(name, "x-gateway-destination-endpoint") || isReport(name)
-}
+// What is dropped of a message, besides what is for one connection only. Servers that
+// turn names into variables take Evenkeel_Lease for the same as Evenkeel-Lease, so we
+// do too.
+var (
+	// reserved are the edge's own words to servers, or theirs to the edge.
+	reserved = []string{"evenkeel-*", "x-gateway-destination-endpoint*", orca.Header + "*"}
+	// origin tells of one who only a trusted proxy may speak for.
+	origin = []string{"forwarded", "x-real-ip", "x-forwarded-*"}
+	// rewritten are said anew, with what was said before where it counts.
+	rewritten = []string{"via", "x-request-id", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 
-// isReport tells whether a header, by its name in lower case, is about load reports.
-func isReport(name string) bool { return strings.HasPrefix(name, orca.Header) }
-
-// origin tells of one who only a trusted proxy may speak for.
-func origin(name string) bool {
-	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	return name == "forwarded" || name == "x-real-ip" || strings.HasPrefix(name, "x-forwarded-")
-}
+	fromClients = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
+	fromTrusted = http1.NewNames(slices.Concat(reserved, rewritten)...)
+	fromServers = http1.NewNames(orca.Header+"*", "via", "trailer")
+	noTrailers  = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
+)
 
 // trusts tells whether the peer's word about whom it speaks for counts.
 func (l *listener) trusts(peer netip.Addr) bool {
@@ -59,7 +59,7 @@ func (l *listener) client(h *head) netip.Addr {
 	if len(l.TrustedProxies) == 0 {
 		return addr
 	}
-	chain := strings.Split(strings.Join(h.header("X-Forwarded-For"), ","), ",")
+	chain := strings.Split(strings.Join(h.all("x-forwarded-for"), ","), ",")
 	for i := len(chain) - 1; i >= 0 && l.trusts(addr); i-- {
 		before, err := parseHop(strings.TrimSpace(chain[i]))
 		if err != nil {
@@ -78,84 +78,140 @@ func parseHop(s string) (netip.Addr, error) {
 	return addr.Unmap(), err
 }
 
-// toServer makes the headers of a request to a server, in out, from those that the
-// client sent, without hop-by-hop ones. The lease is set with each attempt.
-func (x *exchange) toServer(out http.Header) {
-	h, trusted := &x.head, x.listener.trusts(x.head.peer)
-	for name := range out {
-		if reserved(name) || origin(name) && !trusted {
-			delete(out, name)
-		}
+// additions are fields to add to a message. Their values live in its text until reset.
+type additions struct {
+	list []http1.Added
+	text []byte
+}
+
+func (a *additions) reset() { a.list, a.text = a.list[:0], a.text[:0] }
+
+// add adds a field whose value is what text has from start on.
+func (a *additions) add(name string, start int) {
+	a.list = append(a.list, http1.Added{Name: name, Value: a.text[start:]})
+}
+
+func (a *additions) say(name, value string) {
+	start := len(a.text)
+	a.text = append(a.text, value...)
+	a.add(name, start)
+}
+
+// sayBehind adds a field to whose earlier values another is appended.
+func (a *additions) sayBehind(name string, before []string, own func([]byte) []byte) {
+	start := len(a.text)
+	for _, v := range before {
+		a.text = append(append(a.text, v...), ", "...)
 	}
+	a.text = own(a.text)
+	a.add(name, start)
+}
+
+// toServer tells what is dropped of the client's fields and adds those that a server
+// is told. The lease is its own.
+func (x *exchange) toServer(a *additions) (drop *http1.Names) {
+	h, trusted := &x.head, x.listener.trusts(x.head.peer)
 	scheme := "http"
 	if h.secure {
 		scheme = "https"
 	}
-	chain, element := node(h.peer), forwarded(h.peer, h.host, scheme)
+	var chain, elements []string
+	proto, host := scheme, h.host
+	drop = fromClients
 	if trusted {
-		chain = join(h.header("X-Forwarded-For"), chain)
-		element = join(h.header("Forwarded"), element)
+		drop = fromTrusted
+		chain, elements = h.all("x-forwarded-for"), h.all("forwarded")
+		proto, host = cmp.Or(h.first("x-forwarded-proto"), proto), cmp.Or(h.first("x-forwarded-host"), host)
 	}
-	out.Set("X-Forwarded-For", chain)
-	out.Set("Forwarded", element)
-	for _, told := range [...]struct{ name, own string }{{"X-Forwarded-Proto", scheme}, {"X-Forwarded-Host", h.host}} {
-		out.Set(told.name, told.own)
-		if before := first(h.header(told.name)); trusted && before != "" {
-			out.Set(told.name, before)
+	a.sayBehind("X-Forwarded-For", chain, func(b []byte) []byte { return appendNode(b, h.peer) })
+	a.sayBehind("Forwarded", elements, func(b []byte) []byte { return appendForwarded(b, h.peer, h.host, scheme) })
+	a.say("X-Forwarded-Proto", proto)
+	a.say("X-Forwarded-Host", host)
+	a.sayBehind("Via", h.all("via"), func(b []byte) []byte { return append(append(b, h.proto...), " "+via...) })
+	a.say(headerRequestID, x.id)
+	a.say(HeaderEdge, string(x.edge.cfg.ID))
+	a.say(HeaderPool, x.route.Pool)
+	a.say(orca.HeaderFormat, "TEXT")
+	return drop
+}
+
+// toClient does the same for a server's response, whose fields are told.
+func (x *exchange) toClient(a *additions, told fields) (drop *http1.Names) {
+	a.sayBehind("Via", told.all("via"), func(b []byte) []byte { return append(b, "1.1 "+via...) })
+	if told.first("x-request-id") == "" {
+		a.say(headerRequestID, x.id)
+	}
+	if told.first("trailer") != "" {
+		a.sayTrailers(told.all("trailer"))
+	}
+	return fromServers
+}
+
+// sayTrailers announces the trailers that a client will get.
+func (a *additions) sayTrailers(announced []string) {
+	start := len(a.text)
+	for _, list := range announced {
+		for name := range strings.SplitSeq(list, ",") {
+			name = strings.TrimSpace(name)
+			if name == "" || noTrailers.Has([]byte(name)) {
+				continue
+			}
+			if len(a.text) > start {
+				a.text = append(a.text, ", "...)
+			}
+			a.text = append(a.text, name...)
 		}
 	}
-	out.Set("Via", join(out.Values("Via"), h.proto+" "+via))
-	out.Set(headerRequestID, x.id)
-	out.Set(HeaderEdge, string(x.edge.cfg.ID))
-	out.Set(HeaderPool, x.route.Pool)
-	out.Set(orca.HeaderFormat, "TEXT")
-}
-
-// toClient makes the headers of a server's response fit for the client.
-func (x *exchange) toClient(h http.Header) {
-	stripReports(h)
-	h.Set("Via", join(h.Values("Via"), "1.1 "+via))
-	if h.Get(headerRequestID) == "" {
-		h.Set(headerRequestID, x.id)
+	if len(a.text) > start {
+		a.add("Trailer", start)
 	}
 }
 
-func stripReports(h http.Header) {
-	for name := range h {
-		if isReport(strings.ToLower(name)) {
-			delete(h, name)
-		}
-	}
-}
-
-func join(before []string, last string) string {
-	return strings.Join(append(before[:len(before):len(before)], last), ", ")
-}
-
-// forwarded is one element of the Forwarded header (RFC 7239, 4): an IPv6 address goes
-// in brackets and quotes, and so does anything else that is no token.
-func forwarded(peer netip.Addr, host, scheme string) string {
-	who := node(peer)
+// appendForwarded appends one element of the Forwarded header (RFC 7239, 4): an IPv6
+// address goes in brackets and quotes, and so does anything else that is no token.
+func appendForwarded(dst []byte, peer netip.Addr, host, scheme string) []byte {
+	dst = append(dst, "for="...)
 	if peer.Is6() {
-		who = `"[` + who + `]"`
+		dst = append(append(append(dst, `"[`...), node(peer)...), `]"`...)
+	} else {
+		dst = appendNode(dst, peer)
 	}
-	if !isToken(host) {
-		host = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(host) + `"`
+	dst = append(dst, ";host="...)
+	if isToken(host) {
+		dst = append(dst, host...)
+	} else {
+		dst = append(dst, '"')
+		for i := range len(host) {
+			if host[i] == '"' || host[i] == '\\' {
+				dst = append(dst, '\\')
+			}
+			dst = append(dst, host[i])
+		}
+		dst = append(dst, '"')
 	}
-	return "for=" + who + ";host=" + host + ";proto=" + scheme
+	return append(append(dst, ";proto="...), scheme...)
 }
+
+func appendNode(dst []byte, peer netip.Addr) []byte {
+	if !peer.IsValid() {
+		return append(dst, unknown...)
+	}
+	return peer.AppendTo(dst)
+}
+
+const unknown = "unknown"
 
 // node names a peer; one without an IP address is unknown (RFC 7239, 6.2).
 func node(peer netip.Addr) string {
 	if !peer.IsValid() {
-		return "unknown"
+		return unknown
 	}
 	return peer.String()
 }
 
 func isToken(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isAlphanumeric(c) && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+		if c := s[i]; !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
 			return false
 		}
 	}
@@ -169,8 +225,8 @@ func isAlphanumeric(c byte) bool {
 const longestRequestID = 128
 
 // requestID keeps the client's id for the request if it is fit to stand in logs, and
-// makes one otherwise. It is no secret.
-func requestID(told string) string {
+// makes one otherwise, in x. It is no secret.
+func (x *exchange) requestID(told string) string {
 	fit := told != "" && len(told) <= longestRequestID
 	for i := 0; fit && i < len(told); i++ {
 		fit = isAlphanumeric(told[i]) || strings.IndexByte("-._~+/=:@", told[i]) >= 0
@@ -178,5 +234,22 @@ func requestID(told string) string {
 	if fit {
 		return told
 	}
-	return strconv.FormatUint(rand.Uint64()|1<<63, 16) + strconv.FormatUint(rand.Uint64()|1<<63, 16)
+	const digits = "0123456789abcdef"
+	for i, bits := 0, uint64(0); i < len(x.made); i, bits = i+1, bits>>4 {
+		if i%16 == 0 {
+			bits = rand.Uint64()
+		}
+		x.made[i] = digits[bits&15]
+	}
+	return view(x.made[:])
 }
+
+func appendLease(dst []byte, lease balance.LeaseID) []byte {
+	for shift := 60; shift >= 0; shift -= 4 {
+		dst = append(dst, "0123456789abcdef"[lease>>shift&15])
+	}
+	return dst
+}
+
+// view is a string that shares b's memory, for as long as nobody writes there.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -86,7 +86,7 @@ func TestClientAddress(t *testing.T) {
 		{trusting, "10.0.0.1", []string{"nonsense"}, "10.0.0.1"},
 		{trusting, "10.0.0.1", []string{"[2001:db8::1]:80"}, "2001:db8::1"},
 	} {
-		h := head{peer: netip.MustParseAddr(c.peer), header: func(string) []string { return c.chain }}
+		h := head{peer: netip.MustParseAddr(c.peer), fields: lines{"x-forwarded-for": c.chain}}
 		if got := c.l.client(&h); got.String() != c.want {
 			t.Errorf("peer %s, chain %q: client %v, want %s", c.peer, c.chain, got, c.want)
 		}
@@ -99,11 +99,11 @@ func TestForwarded(t *testing.T) {
 		{"2001:db8::1", "a.example:80", `for="[2001:db8::1]";host="a.example:80";proto=http`},
 		{"192.0.2.1", `a";for=x`, `for=192.0.2.1;host="a\";for=x";proto=http`},
 	} {
-		if got := forwarded(netip.MustParseAddr(c.peer), c.host, "http"); got != c.want {
+		if got := string(appendForwarded(nil, netip.MustParseAddr(c.peer), c.host, "http")); got != c.want {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}
-	if got := forwarded(netip.Addr{}, "a", "http"); got != "for=unknown;host=a;proto=http" {
+	if got := string(appendForwarded(nil, netip.Addr{}, "a", "http")); got != "for=unknown;host=a;proto=http" {
 		t.Errorf("without an address: %s", got)
 	}
 }
@@ -148,12 +148,12 @@ func TestUpgradeToAnotherHTTPIsIgnored(t *testing.T) {
 
 func TestRequestID(t *testing.T) {
 	for _, told := range []string{"a", "0af7651916cd43dd8448eb211c80319c", "A_b-c.d~e+f/g=h:i@j", strings.Repeat("x", 128)} {
-		if got := requestID(told); got != told {
+		if got := new(exchange).requestID(told); got != told {
 			t.Errorf("%q became %q", told, got)
 		}
 	}
 	for _, told := range []string{"", " ", "a b", "a\"b", "é", strings.Repeat("x", 129)} {
-		if got := requestID(told); got == told || len(got) != 32 {
+		if got := new(exchange).requestID(told); got == told || len(got) != 32 {
 			t.Errorf("%q became %q, want a new id", told, got)
 		}
 	}

@@ -2,7 +2,9 @@ package edge
 
 import (
 	"math/rand/v2"
+	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -19,7 +21,10 @@ type pool struct {
 	budget flight.Budget
 	rng    *rand.Rand
 
+	granted    prometheus.Counter // picks of that result
 	picks      func(result string)
+	codes      [mostCode]atomic.Pointer[prometheus.Counter] // requests by status; nil: none yet
+	metrics    *metrics
 	inFlight   prometheus.Gauge
 	duration   prometheus.Observer
 	pickTime   prometheus.Observer
@@ -33,6 +38,8 @@ func newPool(name string, m *metrics) *pool {
 		name:       name,
 		held:       make(map[balance.ServerID]int),
 		rng:        rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		granted:    m.picks.WithLabelValues(name, "granted"),
+		metrics:    m,
 		picks:      func(result string) { m.picks.WithLabelValues(name, result).Inc() },
 		inFlight:   m.inFlight.WithLabelValues(name),
 		duration:   m.duration.WithLabelValues(name),
@@ -41,6 +48,24 @@ func newPool(name string, m *metrics) *pool {
 		fallbacks:  m.fallbacks.WithLabelValues(name),
 		badReports: m.badReports.WithLabelValues(name),
 	}
+}
+
+// mostCode is one more than the largest status that is counted without a search.
+const mostCode = 600
+
+// answered counts a request by what its client was told.
+func (p *pool) answered(status int) {
+	if status >= mostCode {
+		p.metrics.request(p.name, status)
+		return
+	}
+	c := p.codes[status].Load()
+	if c == nil {
+		counter := p.metrics.requests.WithLabelValues(p.name, strconv.Itoa(status))
+		c = &counter
+		p.codes[status].Store(c)
+	}
+	(*c).Inc()
 }
 
 // hold adds n, which may be negative, to this edge's links to a server.

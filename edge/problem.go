@@ -30,8 +30,9 @@ const (
 	reasonHeadTooBig  = "head-too-large"
 	reasonBodyTooBig  = "body-too-large"
 	reasonBodySlow    = "body-timeout"
+	reasonHeadSlow    = "head-timeout"
 	reasonTarget      = "bad-target"
-	reasonUpgrade     = "bad-upgrade"
+	reasonMalformed   = "bad-request"
 	reasonUnsupported = "method-not-supported"
 )
 
@@ -40,8 +41,8 @@ var details = map[string]string{
 	reasonHeadTooBig:             "the request line and headers are larger or more than is taken here",
 	reasonBodyTooBig:             "the request's body is larger than is taken here",
 	reasonBodySlow:               "the rest of the request's body did not come in time",
+	reasonHeadSlow:               "the request's head did not come in time",
 	reasonTarget:                 "the request's target is not a path or a URL",
-	reasonUpgrade:                "the name of the protocol to upgrade to is not printable",
 	reasonUnsupported:            "this is no forward proxy: CONNECT is not served",
 	flight.ReasonUnreachable:     "the server could not be reached",
 	flight.ReasonBroken:          "the server broke the connection off",
@@ -56,31 +57,45 @@ var details = map[string]string{
 	balance.Malformed.String():   "the master could make no sense of the request",
 }
 
-// page is a problem as it goes to the client.
-type page struct {
-	status     int
-	retryAfter string // empty: not told
-	body       []byte
-}
-
-func newPage(a flight.Answer, request string) page {
+// appendProblem appends the answer as HTTP/1.1 has it. detail is empty if the reason
+// says it all; closing: no other follows it.
+func appendProblem(dst []byte, a flight.Answer, detail, request string, headOnly, closing bool) (out []byte, bodySize int) {
 	body, _ := json.Marshal(problem{Type: "about:blank", Title: cmp.Or(http.StatusText(a.Status), "Error"), Status: a.Status,
-		Detail: cmp.Or(details[a.Reason], a.Reason), Reason: a.Reason, Server: a.Server, Request: request})
-	p := page{status: a.Status, body: append(body, '\n')}
+		Detail: cmp.Or(detail, details[a.Reason], a.Reason), Reason: a.Reason, Server: a.Server, Request: request})
+	dst = appendStatus(dst, a.Status)
+	dst = append(dst, "Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: "...)
+	dst = append(strconv.AppendInt(dst, int64(len(body)+1), 10), "\r\n"...)
 	if a.RetryAfter > 0 {
-		p.retryAfter = strconv.FormatInt(int64((a.RetryAfter+time.Second-1)/time.Second), 10)
+		dst = append(dst, "Retry-After: "...)
+		dst = append(strconv.AppendInt(dst, int64((a.RetryAfter+time.Second-1)/time.Second), 10), "\r\n"...)
 	}
-	return p
+	dst = appendEnd(dst, request, closing)
+	if headOnly {
+		return dst, 0
+	}
+	return append(append(dst, body...), '\n'), len(body) + 1
 }
 
-func (p page) write(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(p.body)))
-	h.Set("Cache-Control", "no-store")
-	if p.retryAfter != "" {
-		h.Set("Retry-After", p.retryAfter)
+// appendRedirect appends the answer that sends the client to the server. 307 keeps
+// method and body.
+func appendRedirect(dst []byte, location, lease, request string, closing bool) []byte {
+	dst = appendStatus(dst, http.StatusTemporaryRedirect)
+	dst = append(append(append(dst, "Location: "...), location...), "\r\nCache-Control: no-store\r\nContent-Length: 0\r\n"...)
+	if lease != "" {
+		dst = append(append(append(dst, HeaderLease+": "...), lease...), "\r\n"...)
 	}
-	w.WriteHeader(p.status)
-	_, _ = w.Write(p.body) // a client that has left needs no answer
+	return appendEnd(dst, request, closing)
+}
+
+func appendStatus(dst []byte, status int) []byte {
+	dst = strconv.AppendInt(append(dst, "HTTP/1.1 "...), int64(status), 10)
+	return append(append(append(dst, ' '), http.StatusText(status)...), "\r\n"...)
+}
+
+func appendEnd(dst []byte, request string, closing bool) []byte {
+	dst = append(append(append(dst, headerRequestID+": "...), request...), "\r\n"...)
+	if closing {
+		dst = append(dst, "Connection: close\r\n"...)
+	}
+	return append(dst, "\r\n"...)
 }

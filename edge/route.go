@@ -21,7 +21,14 @@ type head struct {
 	secure  bool   // came by TLS
 	upgrade bool   // asks for another protocol
 	peer    netip.Addr
-	header  func(name string) []string // all values of a header line, by its canonical name
+	fields
+}
+
+// fields are the header lines of a request. Names are given in lower case, and _ is
+// the same as -.
+type fields interface {
+	first(lower string) string // empty: none
+	all(lower string) []string
 }
 
 // route is a Route made ready.
@@ -117,9 +124,10 @@ func newSource(spec string) (source, error) {
 	case spec == "path":
 		return func(h *head, _ netip.Addr) string { return h.path }, nil
 	case named && name != "" && kind == "header":
-		return func(h *head, _ netip.Addr) string { return first(h.header(name)) }, nil
+		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		return func(h *head, _ netip.Addr) string { return h.first(name) }, nil
 	case named && name != "" && kind == "cookie":
-		return func(h *head, _ netip.Addr) string { return cookie(h.header("Cookie"), name) }, nil
+		return func(h *head, _ netip.Addr) string { return cookie(h.all("cookie"), name) }, nil
 	case named && name != "" && kind == "query":
 		return func(h *head, _ netip.Addr) string { return parameter(h.query, name) }, nil
 	}
@@ -131,13 +139,6 @@ func (s source) read(h *head, client netip.Addr) string {
 		return ""
 	}
 	return s(h, client)
-}
-
-func first(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	return values[0]
 }
 
 func cookie(lines []string, name string) string {

@@ -280,3 +280,15 @@ func (l *lines) Value(buf []byte, lower string) ([]byte, bool) {
 	}
 	return nil, false
 }
+
+// Index returns where in Fields the first field with this name stands, from the given
+// place on; -1 if there is none. The name is given as Value has it.
+func (l *lines) Index(buf []byte, lower string, from int) int {
+	for i := from; i < len(l.Fields); i++ {
+		f := &l.Fields[i]
+		if f.Name.Len() == len(lower) && is(f.Name.Of(buf), lower) {
+			return i
+		}
+	}
+	return -1
+}

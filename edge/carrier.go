@@ -1,0 +1,169 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// carrier is the engine with one goroutine for each client connection, which also
+// drives the connection to the server. Others are started only for what must go both
+// ways at once: a request's body that has not come whole, and a tunnel.
+type carrier struct {
+	edge      *Edge
+	upstreams *upstreams
+	pipes     pipes
+	works     sync.Pool // of *work
+}
+
+func newCarrier(e *Edge) *carrier {
+	return &carrier{edge: e, upstreams: newUpstreams(e.cfg.ConnectTimeout), works: sync.Pool{New: func() any { return newWork() }}}
+}
+
+const (
+	// watchEvery is how often it is looked after clients that have left, masters that
+	// are silent and connections that nobody needs.
+	watchEvery = 100 * time.Millisecond
+	// acceptGrace is how long connections are still taken when the edge is to stop:
+	// the kernel has made them already.
+	acceptGrace = 5 * time.Millisecond
+	// freshGrace is how long a stopping edge waits for the first request on a
+	// connection, idleGrace for another.
+	freshGrace = time.Second
+	idleGrace  = 50 * time.Millisecond
+)
+
+// service is one listener being served.
+type service struct {
+	*carrier
+	listener *listener
+	draining atomic.Bool
+	open     sync.WaitGroup // connections
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+}
+
+// serve implements engine.
+func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error {
+	s := &service{carrier: e, listener: l, conns: make(map[*conn]struct{})}
+	failed := make(chan error, 1)
+	go func() { failed <- s.accept(nl) }()
+	over := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(over) })
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		s.stopAccepting(nl, failed)
+	}
+	_ = nl.Close() // it has taken what it could
+	s.drain()
+	close(over)
+	watching.Wait()
+	e.upstreams.close()
+	e.pipes.close()
+	return err
+}
+
+// stopAccepting takes what the kernel has already made, then closes.
+func (s *service) stopAccepting(nl net.Listener, ended <-chan error) {
+	if l, ok := nl.(interface{ SetDeadline(time.Time) error }); ok && l.SetDeadline(time.Now().Add(acceptGrace)) == nil {
+		select {
+		case <-ended:
+			return
+		case <-time.After(2 * acceptGrace):
+		}
+	}
+	_ = nl.Close() // ends the accept under way
+	<-ended
+}
+
+func (s *service) accept(nl net.Listener) error {
+	pause := time.Duration(0)
+	for {
+		nc, err := nl.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.take(nc)
+			continue
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		case !exhausted(err) && !isTemporary(err):
+			return err
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.edge.cfg.Log.Warn("cannot take connections just now", "listen", nl.Addr().String(), "err", err)
+		time.Sleep(pause)
+	}
+}
+
+// isTemporary: a client that left before it was taken is no fault of the listener.
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+func (s *service) take(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	s.open.Go(func() {
+		c.serve()
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	})
+}
+
+// drain lets what has begun finish for the drain time, and cuts the rest.
+func (s *service) drain() {
+	s.draining.Store(true)
+	s.each((*conn).hurry)
+	limit := time.AfterFunc(s.edge.cfg.DrainTime, func() { s.each((*conn).cutOff) })
+	s.open.Wait()
+	limit.Stop()
+}
+
+func (s *service) each(do func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		do(c)
+	}
+}
+
+// watch looks after what no goroutine waits for.
+func (s *service) watch(over <-chan struct{}) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-over:
+			return
+		case <-ticker.C:
+		}
+		now := clock.Now()
+		s.upstreams.tend(now)
+		if s.edge.Open() > 0 {
+			s.each(func(c *conn) { c.watch(now) })
+		}
+	}
+}
+
+func peerOf(nc net.Conn) netip.Addr {
+	if peer, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
+		return peer.Addr().Unmap()
+	}
+	return netip.Addr{}
+}

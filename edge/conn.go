@@ -1,0 +1,293 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/http1"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// conn is a client's connection. The goroutine that serves it owns whatever has no
+// other owner named.
+type conn struct {
+	side
+	service *service
+	peer    netip.Addr
+
+	in   []byte // what has come is in[r:w]; never moved while an exchange is open, whose head it holds
+	r, w int
+
+	watched atomic.Bool // the request has come whole, so that a client that closes has left
+
+	mu      sync.Mutex
+	waiting waiting
+	hurried bool      // a stopping edge has set a deadline of its own
+	work    *work     // of the exchange under way
+	up      *upstream // of the link under way
+}
+
+// waiting is what a connection without a request waits for.
+type waiting uint8
+
+const (
+	forNothing waiting = iota // a request is under way
+	forFirst
+	forNext
+)
+
+const (
+	roomFirst = 4 << 10
+	roomKept  = 16 << 10 // a larger buffer does not outlive its request
+)
+
+func newConn(s *service, nc net.Conn) *conn {
+	c := &conn{side: side{Conn: nc, raw: rawOf(nc)}, service: s, peer: peerOf(nc), in: make([]byte, roomFirst), waiting: forFirst}
+	c.readWait, c.writeWait = s.listener.IdleTimeout, s.listener.IdleTimeout
+	return c
+}
+
+func (c *conn) serve() {
+	for c.await() && c.serveOne() {
+	}
+	_ = c.Close() // all that was to be said has been
+}
+
+// await returns true when something of a request is there.
+func (c *conn) await() bool {
+	if c.r < c.w {
+		return true
+	}
+	c.r, c.w = 0, 0
+	if len(c.in) > roomKept {
+		c.in = make([]byte, roomFirst)
+	}
+	c.awaitRead()
+	if c.service.draining.Load() {
+		c.hurry()
+	}
+	n, err := c.Conn.Read(c.in)
+	c.w = n
+	c.mu.Lock()
+	c.waiting = forNothing
+	if c.hurried {
+		c.hurried, c.reading = false, patience{}
+	}
+	c.mu.Unlock()
+	return err == nil && n > 0
+}
+
+// idle says that the request is over and another may come.
+func (c *conn) idle() {
+	c.watched.Store(false)
+	c.mu.Lock()
+	c.waiting, c.work = forNext, nil
+	c.mu.Unlock()
+}
+
+// hurry gives a connection without a request a moment for one. Anybody may call it.
+func (c *conn) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	grace := idleGrace
+	switch c.waiting {
+	case forNothing:
+		return
+	case forFirst:
+		grace = freshGrace
+	}
+	c.hurried = true
+	c.readUntil(time.Now().Add(grace))
+}
+
+// cutOff ends the connection wherever it is. Anybody may call it.
+func (c *conn) cutOff() {
+	c.cut()
+	c.leave()
+}
+
+// leave says that the client has left. Anybody may call it.
+func (c *conn) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.work != nil {
+		c.work.recall.end(errLeft)
+	}
+	if c.up != nil {
+		c.up.cut()
+	}
+}
+
+// watch looks whether the client has left or the master is silent. Anybody may call it.
+func (c *conn) watch(now balance.Instant) {
+	c.mu.Lock()
+	if c.work != nil {
+		c.work.recall.expire(now)
+	}
+	waits := c.work != nil && c.watched.Load() && now.Sub(c.work.exchange.began) > watchEvery/2
+	c.mu.Unlock()
+	if waits && c.raw != nil {
+		gone := false
+		if err := c.raw.Control(func(fd uintptr) { gone = hungUp(fd) }); err == nil && gone && c.watched.Load() {
+			c.leave()
+		}
+	}
+}
+
+// attach makes u the server's side of the link. It returns false if the client has left.
+func (c *conn) attach(u *upstream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.work.recall.left() {
+		return false
+	}
+	c.up = u
+	return true
+}
+
+// detach takes the server's side away: it is kept for others if it is good for them.
+func (c *conn) detach(good bool) {
+	c.mu.Lock()
+	u := c.up
+	c.up = nil
+	c.mu.Unlock()
+	switch {
+	case u == nil:
+	case good && !u.isCut.Load():
+		c.service.upstreams.put(clock.Now(), u)
+	default:
+		_ = u.Close() // its exchange is over
+	}
+}
+
+// fill reads more behind what is there, into another buffer if this one is full.
+func (c *conn) fill() error {
+	if c.w == len(c.in) {
+		larger := make([]byte, 2*len(c.in))
+		c.w = copy(larger, c.in[c.r:c.w])
+		c.r, c.in = 0, larger
+	}
+	n, err := c.Conn.Read(c.in[c.w:])
+	c.w += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// serveOne serves the request that has begun and tells whether another may follow.
+func (c *conn) serveOne() bool {
+	w := c.service.works.Get().(*work)
+	again := c.exchangeOne(w)
+	c.idle()
+	w.clear()
+	c.service.works.Put(w)
+	return again
+}
+
+func (c *conn) exchangeOne(w *work) bool {
+	w.req.Limits = c.service.listener.limits
+	n, err := c.readHead(w)
+	if err != nil {
+		c.refuse(w, err)
+		return false
+	}
+	w.begin(c.in[c.r:c.w], n)
+	c.mu.Lock()
+	w.recall.renew()
+	c.work = w
+	c.mu.Unlock()
+	x := &w.exchange
+	answer := x.open(c.service.edge, c.service.listener, w.describe(c), &w.recall)
+	again := c.carry(w, answer)
+	c.detach(false)
+	x.close()
+	if !again {
+		c.farewell(w)
+	}
+	return again
+}
+
+// readHead returns the length of the head that begins what is there, when it is whole.
+func (c *conn) readHead(w *work) (int, error) {
+	limited := false
+	for {
+		if c.r < c.w {
+			n, err := w.req.Parse(c.in[c.r:c.w])
+			if n > 0 || err != nil {
+				return n, err
+			}
+		}
+		if !limited {
+			limited = true
+			c.reading = patience{}
+			c.readUntil(time.Now().Add(c.service.listener.HeaderTimeout))
+		}
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// refuse answers a head that is none.
+func (c *conn) refuse(w *work, err error) {
+	answer, detail := flight.Answer{}, ""
+	var bad http1.Error
+	switch {
+	case errors.As(err, &bad):
+		answer, detail = flight.Answer{Status: bad.Status(), Reason: reasonMalformed}, bad.Error()
+		if answer.Status == 431 {
+			answer.Reason, detail = reasonHeadTooBig, ""
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded) && !c.isCut.Load() && c.w-c.r > len("\r\n"):
+		answer = flight.Answer{Status: 408, Reason: reasonHeadSlow}
+	default:
+		return // nothing was asked
+	}
+	x := &w.exchange
+	x.refused(c.service.edge, c.service.listener, c.peer, &w.recall)
+	c.answer(w, answer, detail, true)
+	x.close()
+	c.farewell(w)
+}
+
+// answer tells the client what came instead of a server's response.
+func (c *conn) answer(w *work, a flight.Answer, detail string, closing bool) bool {
+	x := &w.exchange
+	size := 0
+	w.out, size = appendProblem(w.out[:0], a, detail, x.id, w.req.Method == http1.MethodHead && w.told.buf != nil, closing)
+	x.status, x.bytes = a.Status, int64(size)
+	_, err := c.Write(w.out)
+	return err == nil && !closing
+}
+
+// farewell lets the client read what it was told: a connection that is closed with
+// something unread in it is reset, and what was sent before is lost.
+func (c *conn) farewell(w *work) {
+	if w.abort || c.isCut.Load() || c.closeWrite() != nil {
+		return
+	}
+	const most, wait = 256 << 10, time.Second
+	c.readUntil(time.Now().Add(wait))
+	for got := 0; got < most; {
+		n, err := c.Conn.Read(c.in)
+		if err != nil {
+			return
+		}
+		got += n
+	}
+}
+
+// gone tells whether an error is of a client that has left, rather than a slow one's.
+func gone(err error) bool { return !errors.Is(err, os.ErrDeadlineExceeded) }
+
+// isEnd tells whether a peer closed its side in good order.
+func isEnd(err error) bool { return err == io.EOF }

@@ -1,0 +1,12 @@
+//go:build unix && !linux
+
+package edge
+
+import "syscall"
+
+// hungUp tells whether the peer has closed its side, if it has left nothing to be read.
+func hungUp(fd uintptr) bool {
+	var b [1]byte
+	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+	return err == nil && n == 0 || err == syscall.ECONNRESET
+}

@@ -1,0 +1,199 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+const (
+	// upstreamIdle is how long a connection to a server is kept without a request.
+	// Many servers close theirs after 5 s; a request that meets the close on its way
+	// is lost unless it can be sent again, so we close first.
+	upstreamIdle = 4 * time.Second
+	// idleMost is how many such connections are kept to one address.
+	idleMost = 256
+)
+
+// upstream is a connection to a server. One exchange at a time owns it; in between it
+// is the pool's.
+type upstream struct {
+	side
+	address  string
+	parked   balance.Instant       // when it was put back; zero: it was never used
+	answered bool                  // the head of the response has come; guarded by the client connection's mu
+	turnOnce func(fd uintptr) bool // turn, bound
+
+	// Of the turn under way.
+	begun    bool
+	out, in  []byte
+	wrote, n int
+	err      error
+}
+
+// errStale says that a connection is of no use before anything was sent on it.
+var errStale = errors.New("the server closed the connection, or spoke without being asked")
+
+func newUpstream(conn net.Conn, address string) *upstream {
+	u := &upstream{side: side{Conn: conn, raw: rawOf(conn)}, address: address}
+	u.turnOnce = u.turn
+	return u
+}
+
+// converse writes out and reads the first octets that come back. The read is not
+// tried before there is something to read: a read that finds nothing costs as much as
+// one that does.
+func (u *upstream) converse(out, in []byte) (wrote, n int, err error) {
+	if u.raw == nil {
+		if wrote, err = u.Write(out); err == nil {
+			n, err = u.Read(in)
+		}
+		return wrote, n, err
+	}
+	u.awaitRead()
+	u.begun, u.out, u.in, u.wrote, u.n, u.err = false, out, in, 0, 0, nil
+	err = u.raw.Read(u.turnOnce)
+	u.out, u.in = nil, nil
+	if u.err != nil {
+		err = u.err
+	}
+	return u.wrote, u.n, err
+}
+
+// turn is called once before it is known whether there is something to read, and
+// again when there is; it tells whether the conversation is over.
+func (u *upstream) turn(fd uintptr) bool {
+	if !u.begun {
+		u.begun = true
+		if !quiet(fd, u.in) {
+			u.err = errStale
+			return true
+		}
+		u.wrote, u.err = u.Write(u.out)
+		return u.err != nil
+	}
+	n, err := readFD(fd, u.in)
+	if err == syscall.EAGAIN {
+		return false
+	}
+	u.n, u.err = n, err
+	switch {
+	case err != nil:
+		u.n, u.err = 0, os.NewSyscallError("read", err)
+	case n == 0:
+		u.err = io.EOF
+	}
+	return true
+}
+
+// quiet tells whether a connection is open and has nothing to say. in is overwritten.
+func quiet(fd uintptr, in []byte) bool {
+	_, err := readFD(fd, in[:1])
+	return err == syscall.EAGAIN
+}
+
+// fit tells whether a connection may be used, for those who do not converse.
+func (u *upstream) fit(in []byte) bool {
+	if u.raw == nil {
+		return true
+	}
+	ok := false
+	err := u.raw.Control(func(fd uintptr) { ok = quiet(fd, in) })
+	return err == nil && ok
+}
+
+// upstreams are the connections that are kept for the next request.
+type upstreams struct {
+	dialer net.Dialer
+
+	mu   sync.Mutex
+	idle map[string][]*upstream // by address, the one used last at the end; never an empty list
+}
+
+func newUpstreams(connect time.Duration) *upstreams {
+	return &upstreams{dialer: net.Dialer{Timeout: connect}, idle: make(map[string][]*upstream)}
+}
+
+// take returns the connection to an address that was used last, nil if none is kept.
+func (p *upstreams) take(now balance.Instant, address string) *upstream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.idle[address]
+	n := len(list) - 1
+	if n < 0 || now.Sub(list[n].parked) > upstreamIdle {
+		return nil
+	}
+	u := list[n]
+	list[n] = nil
+	p.idle[address] = list[:n]
+	return u
+}
+
+func (p *upstreams) dial(ctx context.Context, address string) (*upstream, error) {
+	conn, err := p.dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return newUpstream(conn, address), nil
+}
+
+// put keeps a connection whose last response was read to its end, and nothing beyond.
+func (p *upstreams) put(now balance.Instant, u *upstream) {
+	u.parked = now
+	p.mu.Lock()
+	list := p.idle[u.address]
+	full := len(list) >= idleMost
+	if !full {
+		p.idle[u.address] = append(list, u)
+	}
+	p.mu.Unlock()
+	if full {
+		_ = u.Close() // it has served
+	}
+}
+
+// tend closes what nobody has used for too long.
+func (p *upstreams) tend(now balance.Instant) {
+	for _, u := range p.expired(now) {
+		_ = u.Close() // it has served
+	}
+}
+
+func (p *upstreams) expired(now balance.Instant) (old []*upstream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for address, list := range p.idle {
+		n := 0
+		for n < len(list) && now.Sub(list[n].parked) > upstreamIdle {
+			n++
+		}
+		if old = append(old, list[:n]...); n == len(list) {
+			delete(p.idle, address)
+		} else if n > 0 {
+			p.idle[address] = append(list[:0], list[n:]...)
+		}
+	}
+	return old
+}
+
+// close closes all that are kept.
+func (p *upstreams) close() { p.tend(clock.Now().Add(2 * upstreamIdle)) }
+
+// exhausted tells whether the edge's own machine has run out of something. That says
+// nothing about the server, and another one would not help.
+func exhausted(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

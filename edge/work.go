@@ -1,0 +1,146 @@
+package edge
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/evenkeel-lb/evenkeel/http1"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// work is what a request needs while it is under way, and an idle connection does
+// not. It is used again and again, so that in the steady state nothing is allocated.
+type work struct {
+	exchange exchange
+	recall   recall
+	req      http1.RequestHead
+	resp     http1.ResponseHead
+	trailers http1.Trailers
+	told     fieldView // of the request
+	answered fieldView // of the response
+	adds     additions
+	rewrite  http1.Rewrite
+	out      []byte // a head on its way
+
+	buf    []byte     // of the request: the head, and what of the body came with it
+	head   int        // its length in buf
+	body   http1.Body // behind what is passed
+	passed int        // octets of the body in buf that go to the server as they are
+	tail   int        // octets of trailers behind them
+	whole  bool       // the request is in buf to its end
+	upload *upload    // what brings the rest of it; nil: none
+
+	in       []byte // from the server: room for a head, then what has come in in[r:w]
+	r, w     int
+	respHead int  // length of the response's head
+	abort    bool // the client must see that its answer is not whole
+}
+
+const (
+	headRoom  = 1 << 10  // a head that has grown stands there, right before its body
+	bodyRoom  = 32 << 10 // what is read at once
+	roomMost  = 64 << 10 // larger buffers do not outlive their request
+	spliceMin = 64 << 10 // octets of a body for which it pays to move them inside the kernel
+)
+
+func newWork() *work {
+	return &work{in: make([]byte, headRoom+bodyRoom), out: make([]byte, 0, 2<<10), resp: http1.ResponseHead{}}
+}
+
+// clear forgets the request, lest it be kept in memory.
+func (w *work) clear() {
+	w.req.Reset()
+	w.buf, w.told, w.answered, w.upload, w.abort = nil, fieldView{}, fieldView{}, nil, false
+	w.exchange.head, w.exchange.id = head{}, ""
+	if len(w.in) > roomMost {
+		w.in = make([]byte, headRoom+bodyRoom)
+	}
+	if cap(w.out) > roomMost {
+		w.out = nil
+	}
+}
+
+// begin takes a request whose head of n octets begins buf.
+func (w *work) begin(buf []byte, n int) {
+	w.buf, w.head = buf, n
+	w.told = fieldView{&w.req.Head, buf}
+}
+
+// describe tells the exchange of the head. Its strings are views of the buffer.
+func (w *work) describe(c *conn) head {
+	r, buf := &w.req, w.buf
+	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", peer: c.peer, fields: &w.told}
+	if r.Minor == 0 {
+		h.proto = "1.0"
+	}
+	h.upgrade = r.Upgrade.Len() > 0 && r.Framing == http1.NoBody && !upgradesHTTP(view(r.Upgrade.Of(buf)))
+	h.target = view(r.Path.Of(buf))
+	if r.Form == http1.AbsoluteForm && !strings.HasPrefix(h.target, "/") {
+		h.target = "/" + h.target
+	}
+	h.path, h.query, _ = strings.Cut(h.target, "?")
+	if strings.IndexByte(h.path, '%') >= 0 {
+		if plain, err := url.PathUnescape(h.path); err == nil {
+			h.path = plain
+		}
+	}
+	return h
+}
+
+// upgradesHTTP tells whether the client asks for another HTTP in the same connection. A
+// tunnel of that would take any number of requests past the routes and the header rules,
+// so we do as a server may that does not know the protocol (RFC 9110, 7.8): ignore it.
+func upgradesHTTP(protocols string) bool {
+	for p := range strings.SplitSeq(protocols, ",") {
+		name, _, _ := strings.Cut(strings.TrimSpace(p), "/")
+		if strings.EqualFold(name, "h2c") || strings.EqualFold(name, "h2") || strings.EqualFold(name, "http") {
+			return true
+		}
+	}
+	return false
+}
+
+// refused begins an exchange with a client whose request could not be read.
+func (x *exchange) refused(e *Edge, l *listener, peer netip.Addr, r *recall) {
+	*x = exchange{edge: e, listener: l, began: clock.Now(), recall: r, client: peer}
+	x.head.peer = peer
+	x.id = x.requestID("")
+	e.inFlight.Add(1)
+}
+
+// fieldView is the fields of a head that was parsed.
+type fieldView struct {
+	head *http1.Head
+	buf  []byte
+}
+
+func (v *fieldView) first(lower string) string {
+	value, _ := v.head.Value(v.buf, lower)
+	return view(value)
+}
+
+func (v *fieldView) all(lower string) (values []string) {
+	for i := v.head.Index(v.buf, lower, 0); i >= 0; i = v.head.Index(v.buf, lower, i+1) {
+		values = append(values, view(v.head.Fields[i].Value.Of(v.buf)))
+	}
+	return values
+}
+
+// limits are a listener's, as the parser takes them.
+func (l *Listener) parserLimits() http1.Limits {
+	return http1.Limits{Head: l.HeaderLimit, Line: max(8<<10, l.HeaderLimit/4), Fields: l.HeaderCount}
+}
+
+// trailerView is the fields of trailers that were read.
+type trailerView struct {
+	trailers *http1.Trailers
+	buf      []byte
+}
+
+func (v *trailerView) all(lower string) (values []string) {
+	for i := v.trailers.Index(v.buf, lower, 0); i >= 0; i = v.trailers.Index(v.buf, lower, i+1) {
+		values = append(values, view(v.trailers.Fields[i].Value.Of(v.buf)))
+	}
+	return values
+}
