@@ -129,3 +129,42 @@ func BenchmarkClientPick(b *testing.B) {
 		edge.Done("web", g.Lease, balance.Outcome{Duration: time.Millisecond})
 	}
 }
+
+func TestClientWaitsInTheQueue(t *testing.T) {
+	r := start(t, narrow(0))
+	edge, err := client.New(client.Config{Masters: []string{r.addr}, ID: "e1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := runAll(t, edge.Run)
+	defer stop()
+	eventually(t, "connected", edge.Connected)
+	held, err := edge.Pick(context.Background(), "web", &balance.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error)
+	pick := func(ctx context.Context) {
+		g, err := edge.Pick(ctx, "web", &balance.Request{})
+		edge.Done("web", g.Lease, balance.Outcome{})
+		answered <- err
+	}
+	go pick(context.Background())
+	eventually(t, "one waits", func() bool { return r.waiting() == 1 })
+	ctx, cancel := context.WithCancel(context.Background())
+	go pick(ctx)
+	eventually(t, "two wait", func() bool { return r.waiting() == 2 })
+	cancel()
+	if err := <-answered; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want canceled", err)
+	}
+	eventually(t, "one waits again", func() bool { return r.waiting() == 1 })
+	edge.Done("web", held.Lease, balance.Outcome{})
+	if err := <-answered; err != nil {
+		t.Errorf("got %v, want a grant after a wait", err)
+	}
+	if n := edge.Queued(); n != 2 {
+		t.Errorf("the edge was told %d times that it waits, want 2", n)
+	}
+	eventually(t, "all leases end", func() bool { return r.open() == 0 })
+}

@@ -112,7 +112,10 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 		{"decisions", c.Decisions, None, mostDecisions},
 		{"affinity.keys", c.Affinity.Keys, 0, mostKeys},
 	} {
-		if n.value < n.least || n.value > n.most {
+		switch {
+		case n.value < n.least:
+			bad(n.field, fmt.Sprintf("negative, want 0 to %d", n.most))
+		case n.value > n.most:
 			bad(n.field, fmt.Sprintf("%d, want 0 to %d", n.value, n.most))
 		}
 	}

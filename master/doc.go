@@ -11,5 +11,7 @@
 //
 // Each pool has one mutex, held over memory work only; no two are ever held at
 // once. The set of pools stands behind one atomic pointer. Whatever waits, for a
-// socket or for a server's verdict on a dispatch, waits without a lock.
+// socket, for its turn in a queue or for a server's verdict on a dispatch, waits
+// without a lock. A pool's lock is given back by unlock, which first hands out what
+// has come free to those in the queue.
 package master
