@@ -12,6 +12,8 @@ func (s *Server) Slots() (c float64, known bool) {
 		return s.slots.learnt, true
 	case s.spec.Slots > 0:
 		return s.spec.Slots, true
+	case s.knee.c > 0:
+		return s.knee.c, true
 	}
 	return 1, false
 }

@@ -60,10 +60,10 @@ func (p *Pool) anyRoom(now Instant) bool {
 // Others get enough ahead that no slot idles. A server whose slots are not known, or a
 // pool without a queue, has no limit.
 func (p *Pool) ceiling(s *Server) float64 {
-	c, known := s.Slots()
-	if p.queue.size == 0 || !known {
-		return math.Inf(1)
+	if p.queue.size == 0 || s.slots.learnt == 0 && s.spec.Slots == 0 {
+		return math.Inf(1) // what latencies tell is too vague to hold requests back for
 	}
+	c, _ := s.Slots()
 	whole := math.Ceil(c - slotsError)
 	if p.pace.weight == 0 {
 		return whole + s.stretch

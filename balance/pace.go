@@ -48,15 +48,19 @@ func (p *pace) spread() float64 {
 	return max(1, p.total/p.weight*math.Exp(-p.sum/p.weight))
 }
 
+// variance returns that of the logarithms.
+func (p *pace) variance() float64 {
+	mean := p.sum / p.weight
+	return max(0, p.square/p.weight-mean*mean)
+}
+
 // most returns the time under which 98 in 100 of the service times stay, if their
 // logarithms are spread as chance would.
 func (p *pace) most() float64 {
 	if p.weight == 0 {
 		return 0
 	}
-	mean := p.sum / p.weight
-	deviation := math.Sqrt(max(0, p.square/p.weight-mean*mean))
-	return math.Exp(mean + nearlyAll*deviation)
+	return math.Exp(p.sum/p.weight + nearlyAll*math.Sqrt(p.variance()))
 }
 
 const nearlyAll = 2 // standard deviations that 98 in 100 stay under
@@ -91,6 +95,9 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 	first := p.pace.weight == 0
 	p.pace.observe(now, alone*s.Speed(), log+s.logSpeed, p.usual)
 	s.pace.observe(now, alone, log, p.usual)
+	if s.slots.learnt == 0 && s.spec.Slots == 0 {
+		s.knee.observe(crowd, math.Log(took.Seconds()), p.pace.variance())
+	}
 	if !first {
 		p.assess(s)
 		return

@@ -67,6 +67,7 @@ type Server struct {
 	usage               usage
 	spec                ServerSpec
 	slots               slots
+	knee                knee
 
 	memory  memory
 	metrics []reading

@@ -19,8 +19,8 @@ type slots struct {
 }
 
 const (
-	levels       = 48
-	exactLevels  = 16   // levels of one number each; beyond, four to a doubling
+	levels       = 34
+	exactLevels  = 16   // levels of one number each; beyond, two to a doubling
 	slotsMemory  = 20.  // seconds of reports that count
 	slotsEnough  = .5   // seconds of reports before c is believed
 	leastWindow  = .05  // seconds; reports that come faster, such as with every response, are taken together
@@ -33,7 +33,7 @@ func level(n float64) int {
 	if n < exactLevels {
 		return int(max(0, n) + .5)
 	}
-	return min(levels-1, exactLevels+int(4*math.Log2(n/exactLevels)+.5))
+	return min(levels-1, exactLevels+int(2*math.Log2(n/exactLevels)+.5))
 }
 
 // present is the number of requests that a level stands for.
@@ -41,7 +41,7 @@ var present = func() (table [levels]float64) {
 	for l := range table {
 		table[l] = float64(l)
 		if l >= exactLevels {
-			table[l] = exactLevels * math.Exp2(float64(l-exactLevels)/4)
+			table[l] = exactLevels * math.Exp2(float64(l-exactLevels)/2)
 		}
 	}
 	return table
