@@ -501,15 +501,16 @@ func (s *Server) take(m Metric, taken Instant) bool {
 // requests is best. Failing that, the utilisation which our own leases do not explain
 // stands for as many requests as a processor-sharing server with such a utilisation has.
 func (s *Server) weigh(now Instant, metrics []Metric) {
-	count, utilization := facts(metrics)
+	count, utilization, vague := facts(metrics)
 	if formula := s.pool.cfg.Utilization; formula != nil {
-		utilization = s.combined(now, formula)
+		utilization, vague = s.combined(now, formula), false
 	}
 	if count < 0 && utilization < 0 {
 		return
 	}
 	s.settle(now)
 	if utilization >= 0 {
+		s.slots.vague = vague
 		s.slots.reported(utilization)
 	}
 	own := s.usage.mean(now, s.leases)
@@ -537,9 +538,10 @@ func (s *Server) combined(now Instant, formula func(func(string) (float64, bool)
 // mostBelieved bounds a reported utilisation: beyond it queue lengths say little.
 const mostBelieved = .9
 
-// facts reads a report: requests present and utilisation, each -1 if not told.
-func facts(metrics []Metric) (count, utilization float64) {
-	count, utilization = -1, -1
+// facts reads a report: requests present and utilisation, each -1 if not told, and
+// whether the utilisation is only that of the CPU, which others may use too.
+func facts(metrics []Metric) (count, utilization float64, vague bool) {
+	count = -1
 	var queue, cpu, app float64 = -1, -1, -1
 	for _, m := range metrics {
 		switch m.Name {
@@ -557,7 +559,7 @@ func facts(metrics []Metric) (count, utilization float64) {
 		count += queue
 	}
 	if app >= 0 {
-		return count, app
+		return count, app, false
 	}
-	return count, cpu
+	return count, cpu, true
 }

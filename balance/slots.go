@@ -11,6 +11,7 @@ import "math"
 // the server was full tells less than others but misleads no more, so none is left out.
 type slots struct {
 	learnt  float64         // c; zero: not yet
+	vague   bool            // the utilisation was the machine's, which others use too
 	busy    float64         // seconds of full utilisation that were reported, faded
 	timeAt  [levels]float32 // seconds by level of n, faded
 	current [levels]float32 // seconds by level since the window began

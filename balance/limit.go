@@ -1,0 +1,61 @@
+package balance
+
+import (
+	"math"
+	"time"
+)
+
+// ceiling is L, the leases a server may have before requests are held back in the
+// queue, where they are not bound yet and can still go to whoever comes free first.
+// A server with a slot or two is held to exactly that, if the round trip that leaves
+// a slot idle is small beside the work: there one long request blocks all behind it.
+// Others get enough ahead that no slot idles. A server whose slots are not known, or a
+// pool without a queue, has no limit. It counts leases, not load: a server that lies
+// about its load could otherwise hold everybody up.
+func (p *Pool) ceiling(s *Server) float64 {
+	if p.queue.size == 0 || s.slots.learnt == 0 && s.spec.Slots == 0 {
+		return math.Inf(1) // what latencies tell is too vague to hold requests back for
+	}
+	c, _ := s.Slots()
+	whole := math.Ceil(c - slotsError)
+	if p.pace.weight == 0 {
+		return whole + s.stretch
+	}
+	trip, mean := p.cfg.RoundTrip.Seconds(), s.mean()
+	if c <= lateSlots && trip < lateTrip*mean {
+		return whole + s.stretch
+	}
+	return whole + math.Ceil(2*trip*c/mean-spareSlot) + s.stretch
+}
+
+const (
+	slotsError = .3 // learnt slots are off by less
+	lateSlots  = 2 + slotsError
+	lateTrip   = .04
+	spareSlot  = .1
+)
+
+// probe moves the limit of a server on which a request has just ended. A limit that
+// rests on slots declared too low would prove itself right for ever, as nothing beyond
+// it is ever tried. So while requests wait and the server is no slower than alone, it
+// gets more; and that is taken back when it slows down. So it is with slots learnt from
+// the CPU, which others may use too. Slots that an application's own utilisation tells
+// need no probing: they show however few requests there are.
+func (p *Pool) probe(s *Server, took time.Duration) {
+	if p.queue.size == 0 || p.pace.weight == 0 || s.slots.learnt > 0 && !s.slots.vague {
+		return
+	}
+	s.delay += probeGain * (math.Log(took.Seconds()) - s.logService - s.delay)
+	switch c, _ := s.Slots(); {
+	case s.delay > math.Log(probeSlow):
+		s.stretch = max(0, s.stretch-1/c)
+	case p.queue.length > 0 && s.delay < math.Log(probeFast):
+		s.stretch = min(s.stretch+1/(4*c), c)
+	}
+}
+
+const (
+	probeGain = .02
+	probeFast = 1.15
+	probeSlow = 1.3
+)
