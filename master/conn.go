@@ -20,7 +20,7 @@ import (
 type limits struct {
 	handshake time.Duration // from the accept to a whole Hello
 	quiet     time.Duration // without a byte before a peer is pinged, and from then until it counts as dead
-	write     time.Duration // for one write to be taken
+	write     time.Duration // for one write to be taken, at most; half of it at least
 	linger    time.Duration // for a peer to read the last frame before the socket closes
 	outBytes  int           // waiting to be written; beyond it the connection is dropped
 }
@@ -49,6 +49,7 @@ type conn struct {
 	out     []byte     // to be written
 	spare   []byte     // written, and free for use
 	writing bool
+	writeBy balance.Instant // the deadline that is set for writing
 	kick    chan struct{} // wakes the writer goroutine; has room for one
 }
 
@@ -86,18 +87,21 @@ func (c *conn) append(frames []byte) bool {
 }
 
 // flush writes all that waits, unless another goroutine is at it already.
-func (c *conn) flush() {
+func (c *conn) flush(now balance.Instant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.writing {
 		return
 	}
 	c.writing = true
-	for len(c.out) > 0 {
+	for ; len(c.out) > 0; now = clock.Now() {
 		batch := c.out
 		c.out = c.spare[:0]
+		if c.writeBy.Sub(now) < c.limits.write/2 {
+			c.writeBy = now.Add(c.limits.write)
+			_ = c.SetWriteDeadline(time.Now().Add(c.limits.write))
+		}
 		c.mu.Unlock()
-		_ = c.SetWriteDeadline(time.Now().Add(c.limits.write))
 		_, err := c.Write(batch)
 		c.mu.Lock()
 		if cap(batch) > batchBytes {
@@ -119,7 +123,7 @@ func (c *conn) write(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.kick:
-			c.flush()
+			c.flush(clock.Now())
 		}
 	}
 }
@@ -128,12 +132,11 @@ func (c *conn) write(ctx context.Context) {
 // what came behind the Hello.
 func (c *conn) read(ctx context.Context, in []byte, p peer) error {
 	var armed balance.Instant
-	pinged := false
+	pinged, now := false, clock.Now()
 	for {
-		now := clock.Now()
 		used, err := c.frames(ctx, now, in, p)
 		if out := p.settle(now); len(out) > 0 && c.append(out) {
-			c.flush()
+			c.flush(now)
 		}
 		c.faults.tell(c.log, now)
 		if err != nil {
@@ -148,10 +151,10 @@ func (c *conn) read(ctx context.Context, in []byte, p peer) error {
 			return context.Cause(ctx)
 		}
 		n, err := c.Read(in[len(in):cap(in)])
-		in = in[:len(in)+n]
+		in, now = in[:len(in)+n], clock.Now()
 		switch {
 		case n > 0:
-			c.heard.Store(int64(clock.Now()))
+			c.heard.Store(int64(now))
 			pinged = false
 		case ctx.Err() != nil:
 			return context.Cause(ctx)

@@ -69,7 +69,7 @@ func keep(what string) (*trial.Result, error) {
 		runtime.KeepAlive(specs)
 		return &trial.Result{Asks: many, RSS: taken}, err
 	}
-	m, err := master.New(master.Config{Pools: []master.PoolConfig{{Name: trial.Pool, Servers: specs}}, Seed: 1})
+	m, err := master.New(master.Config{Pools: []master.PoolConfig{{Name: trial.Pool, Servers: specs, QueueSize: master.None}}, Seed: 1})
 	if err != nil {
 		return nil, err
 	}
