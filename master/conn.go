@@ -50,7 +50,7 @@ type conn struct {
 	spare   []byte     // written, and free for use
 	writing bool
 	writeBy balance.Instant // the deadline that is set for writing
-	kick    chan struct{} // wakes the writer goroutine; has room for one
+	kick    chan struct{}   // wakes the writer goroutine; has room for one
 }
 
 // peer is what an edge's and an agent's connection differ in.
