@@ -9,14 +9,15 @@ import (
 // queue, where they are not bound yet and can still go to whoever comes free first.
 // A server with a slot or two is held to exactly that, if the round trip that leaves
 // a slot idle is small beside the work: there one long request blocks all behind it.
-// Others get enough ahead that no slot idles. A server whose slots are not known, or a
-// pool without a queue, has no limit. It counts leases, not load: a server that lies
+// Others get enough ahead that no slot idles. A server whose slots are not known, or are
+// guessed from its CPU or its latencies, has no limit, nor has a pool without a queue: a
+// limit on a guess that is too low would hold work back and so prove itself right. It counts leases, not load: a server that lies
 // about its load could otherwise hold everybody up.
 func (p *Pool) ceiling(s *Server) float64 {
-	if p.queue.size == 0 || s.slots.learnt == 0 && s.spec.Slots == 0 {
-		return math.Inf(1) // what latencies tell is too vague to hold requests back for
+	c, firm := s.firmSlots()
+	if p.queue.size == 0 || !firm {
+		return math.Inf(1)
 	}
-	c, _ := s.Slots()
 	whole := math.Ceil(c - slotsError)
 	if p.pace.weight == 0 {
 		return whole + s.stretch
@@ -35,12 +36,10 @@ const (
 	spareSlot  = .1
 )
 
-// probe moves the limit of a server on which a request has just ended. A limit that
-// rests on slots declared too low would prove itself right for ever, as nothing beyond
-// it is ever tried. So while requests wait and the server is no slower than alone, it
-// gets more; and that is taken back when it slows down. So it is with slots learnt from
-// the CPU, which others may use too. Slots that an application's own utilisation tells
-// need no probing: they show however few requests there are.
+// probe moves the limit of a server on which a request has just ended, where it rests on
+// declared slots. While requests wait and the server is no slower than alone, it gets
+// more; and that is taken back when it slows down. Slots that an application's own
+// utilisation tells need no probing: they show however few requests there are.
 func (p *Pool) probe(s *Server, took time.Duration) {
 	if p.queue.size == 0 || p.pace.weight == 0 || s.slots.learnt > 0 && !s.slots.vague {
 		return
