@@ -39,7 +39,12 @@ func (f *fields) next() bool {
 	if f.err != nil || f.at == len(f.in) {
 		return false
 	}
-	tag := f.varint()
+	tag := uint64(f.in[f.at])
+	if tag < 0x80 {
+		f.at++
+	} else {
+		tag = f.varint()
+	}
 	f.no, f.kind = tag>>3, uint8(tag&7)
 	if f.err == nil && f.no == 0 {
 		f.fail("a field has the number 0")
@@ -58,7 +63,13 @@ func (f *fields) next() bool {
 		f.value = binary.LittleEndian.Uint64(f.in[f.at:])
 		f.at += 8
 	case kindBytes:
-		size := f.varint()
+		var size uint64
+		if f.at < len(f.in) && f.in[f.at] < 0x80 {
+			size = uint64(f.in[f.at])
+			f.at++
+		} else {
+			size = f.varint()
+		}
 		if f.err == nil && size > uint64(len(f.in)-f.at) {
 			f.fail(fmt.Sprintf("%d bytes, but only %d follow", size, len(f.in)-f.at))
 		}

@@ -1,6 +1,10 @@
 package wire
 
 import (
+	"encoding/binary"
+	"math"
+	"unsafe"
+
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
@@ -76,9 +80,28 @@ func (f *fields) report(to []PoolReport, most int) []PoolReport {
 	return to
 }
 
+// plainMetric reads a metric that is written as putReport writes most: the name, of less
+// than 128 bytes, then the value. A report is little else, so it is worth a way of its own.
+func (f *fields) plainMetric() (m balance.Metric, ok bool) {
+	b := f.bytes
+	if f.kind != kindBytes || len(b) < 2 || b[0] != 1<<3|kindBytes || b[1] >= 0x80 {
+		return m, false
+	}
+	value := 2 + int(b[1])
+	if len(b) != value+9 || b[value] != 2<<3|kindFixed {
+		return m, false
+	}
+	m.Name = unsafe.String(unsafe.SliceData(b[2:]), value-2)
+	m.Value = math.Float64frombits(binary.LittleEndian.Uint64(b[value+1:]))
+	return m, true
+}
+
 func (f *fields) metric(to []balance.Metric) []balance.Metric {
 	if !f.room(len(to), MaxMetrics) {
 		return to
+	}
+	if m, ok := f.plainMetric(); ok {
+		return append(to, m)
 	}
 	var m balance.Metric
 	in := f.within()
