@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -17,24 +18,23 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/bench/ask/trial"
-	"github.com/evenkeel-lb/evenkeel/master"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
 var outcome = balance.Outcome{Result: balance.OK, Duration: 50e6}
 
 // answer is the process of the master.
 func answer(servers int) error {
-	m, err := master.New(master.Config{Pools: []master.PoolConfig{{Name: trial.Pool, Servers: trial.Servers(servers)}}, Seed: 1})
+	desk, err := newDesk(servers)
 	if err != nil {
 		return err
 	}
-	go m.Run(context.Background())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	s := grpc.NewServer()
-	desk := &desk{edge: m.Edge("grpc")}
 	s.RegisterService(&unary, desk)
 	extproc.RegisterExternalProcessorServer(s, &processor{desk: desk})
 	go s.Serve(l)
@@ -44,8 +44,40 @@ func answer(servers int) error {
 	return trial.Serve(func(trial.Order) (*trial.Result, error) { return nil, errors.New("this process only answers") })
 }
 
-// desk answers asks from the master in its own process.
-type desk struct{ edge *master.Local }
+// desk makes the same decisions as a master, and does nothing else. It is not a master so
+// that this module needs none of what that one needs.
+type desk struct {
+	mu   sync.Mutex
+	pool *balance.Pool
+}
+
+func newDesk(servers int) (*desk, error) {
+	chosen, err := policy.New("")
+	if err != nil {
+		return nil, err
+	}
+	d := &desk{pool: balance.New(balance.Config{Name: trial.Pool, QueueSize: 1000}, chosen, 1)}
+	for _, spec := range trial.Servers(servers) {
+		if err := d.pool.Put(clock.Now(), spec, true); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *desk) ask(path string) (balance.Grant, error) {
+	now := clock.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pool.Pick(now, &balance.Request{Edge: "grpc", Path: path})
+}
+
+func (d *desk) done(lease balance.LeaseID) {
+	now := clock.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pool.Done(now, lease, outcome)
+}
 
 // unary is a service without a schema: bytes in, bytes out.
 var unary = grpc.ServiceDesc{
@@ -67,9 +99,9 @@ func (d *desk) pick(in []byte) (*[]byte, error) {
 		return nil, errors.New("an ask of less than 8 bytes")
 	}
 	if lease := binary.LittleEndian.Uint64(in); lease != 0 {
-		d.edge.Done(trial.Pool, balance.LeaseID(lease), outcome)
+		d.done(balance.LeaseID(lease))
 	}
-	g, err := d.edge.Pick(context.Background(), trial.Pool, &balance.Request{Path: string(in[8:])})
+	g, err := d.ask(string(in[8:]))
 	out := append(binary.LittleEndian.AppendUint64(nil, uint64(g.Lease)), g.Address...)
 	return &out, err
 }
@@ -83,7 +115,7 @@ type processor struct {
 // endpoint pickers do; the end of the stream is the done.
 func (p *processor) Process(s extproc.ExternalProcessor_ProcessServer) error {
 	var open balance.LeaseID
-	defer func() { p.edge.Done(trial.Pool, open, outcome) }()
+	defer func() { p.done(open) }()
 	for {
 		in, err := s.Recv()
 		if err == io.EOF {
@@ -92,16 +124,13 @@ func (p *processor) Process(s extproc.ExternalProcessor_ProcessServer) error {
 		if err != nil {
 			return err
 		}
-		req := &balance.Request{}
+		path := ""
 		for _, h := range in.GetRequestHeaders().GetHeaders().GetHeaders() {
-			switch h.Key {
-			case ":path":
-				req.Path = string(h.RawValue)
-			case ":authority":
-				req.Host = string(h.RawValue)
+			if h.Key == ":path" {
+				path = string(h.RawValue)
 			}
 		}
-		g, err := p.edge.Pick(s.Context(), trial.Pool, req)
+		g, err := p.ask(path)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Grpc asks the same master as bench/ask does, in the ways that people use today: by
+// Grpc asks for the same decisions as bench/ask does, in the ways that people use today: by
 // unary calls, and by Envoy's external processing, a stream for each request. It is a
 // module of its own, so that the project does not depend on gRPC, and a child of
 // bench/ask, whose orders it obeys.
