@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -29,11 +30,26 @@ func newGate(t *testing.T) *gate {
 	g := &gate{arrived: make(chan string, 10), leave: make(chan struct{}, 10)}
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.arrived <- r.URL.Path
-		<-g.leave
-		_, _ = io.WriteString(w, r.URL.Path)
+		select {
+		case <-g.leave:
+			_, _ = io.WriteString(w, r.URL.Path)
+		case <-r.Context().Done():
+		}
 	}))
 	t.Cleanup(g.Close)
 	return g
+}
+
+// next returns the path of the next request to come.
+func (g *gate) next(t *testing.T) string {
+	t.Helper()
+	select {
+	case path := <-g.arrived:
+		return path
+	case <-time.After(10 * time.Second):
+		t.Fatal("no request came within 10 s")
+		return ""
+	}
 }
 
 // oneSlot runs a master and an edge in this process before one server with one slot,
@@ -50,7 +66,7 @@ func oneSlot(t *testing.T, g *gate, pool master.PoolConfig, timeout time.Duratio
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := edge.New(edge.Config{ID: "e1", Listeners: []edge.Listener{{Listen: ln.Addr().String(), Routes: []edge.Route{{Pool: "web", Timeout: timeout}}}}}, m.Edge("e1"))
+	e, err := edge.New(edge.Config{ID: "e1", Listeners: []edge.Listener{{Listen: ln.Addr().String(), Routes: []edge.Route{{Pool: "web", Key: "path", Timeout: timeout}}}}}, m.Edge("e1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +125,7 @@ func fetch(ctx context.Context, url string) (*http.Response, string, error) {
 }
 
 // Three requests meet a server with one slot: the second and the third wait in the
-// master and reach it in order, one at a time.
+// master while the first is there, and are granted the server in order.
 func TestRequestsWaitForTheirTurn(t *testing.T) {
 	g := newGate(t)
 	m, base := oneSlot(t, g, master.PoolConfig{}, 0)
@@ -122,25 +138,32 @@ func TestRequestsWaitForTheirTurn(t *testing.T) {
 			}
 		})
 		if i == 0 {
-			if got := <-g.arrived; got != "/0" {
+			if got := g.next(t); got != "/0" {
 				t.Fatalf("got %s, want /0", got)
 			}
 			continue
 		}
 		awaitMetric(t, m, queueLength, fmt.Sprint(i))
 	}
-	var order []string
-	for range 2 {
-		if len(g.arrived) > 0 {
-			t.Errorf("%s came while the only slot was taken", <-g.arrived)
-		}
-		g.leave <- struct{}{}
-		order = append(order, <-g.arrived)
+	if len(g.arrived) > 0 {
+		t.Errorf("%s came while the only slot was taken", <-g.arrived)
 	}
-	g.leave <- struct{}{}
+	for range 3 {
+		g.leave <- struct{}{}
+	}
 	clients.Wait()
-	if !slices.Equal(order, []string{"/1", "/2"}) {
-		t.Errorf("they came in order %v, want /1, /2", order)
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/v1/pools/web/decisions", nil))
+	var told struct{ Decisions []decisionTold }
+	if err := json.Unmarshal(w.Body.Bytes(), &told); err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, d := range slices.Backward(told.Decisions) {
+		order = append(order, d.Request.Key)
+	}
+	if !slices.Equal(order, []string{"/0", "/1", "/2"}) {
+		t.Errorf("they were granted the server in order %v, want /0, /1, /2", order)
 	}
 	awaitMetric(t, m, `evenkeel_queue_wait_duration_seconds_count{end="served",pool="web"}`, "2")
 }
@@ -158,14 +181,14 @@ func TestSurplusIsRefused(t *testing.T) {
 			}
 		})
 	}
-	<-g.arrived
+	g.next(t)
 	awaitMetric(t, m, queueLength, "1")
 	res, body, err := fetch(t.Context(), base+"/surplus") // the server holds on to what it has until this is answered
 	if err != nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || !strings.Contains(body, `"saturated"`) {
 		t.Errorf("got %v %q %v, want 503 saturated and Retry-After", res, body, err)
 	}
 	g.leave <- struct{}{}
-	<-g.arrived
+	g.next(t)
 	g.leave <- struct{}{}
 }
 
@@ -183,7 +206,7 @@ func TestRequestIsGivenUpInTheQueue(t *testing.T) {
 			var clients sync.WaitGroup
 			defer clients.Wait()
 			clients.Go(func() { _, _, _ = fetch(t.Context(), base+"/") })
-			<-g.arrived
+			g.next(t)
 			defer func() { g.leave <- struct{}{} }()
 			res, body, err := fetch(t.Context(), base+"/")
 			if err != nil || res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") == "" || !strings.Contains(body, `"shed"`) {
@@ -200,7 +223,7 @@ func TestClientThatLeavesTheQueueIsForgotten(t *testing.T) {
 	var clients sync.WaitGroup
 	defer clients.Wait()
 	clients.Go(func() { _, _, _ = fetch(t.Context(), base+"/first") })
-	<-g.arrived
+	g.next(t)
 	ctx, leave := context.WithCancel(t.Context())
 	clients.Go(func() { _, _, _ = fetch(ctx, base+"/impatient") })
 	awaitMetric(t, m, queueLength, "1")
