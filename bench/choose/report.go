@@ -177,11 +177,14 @@ func goals(rows []row) string {
 		}
 		all = append(all, e)
 	}
-	text, err := json.MarshalIndent(all, "", "  ")
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // people read the bounds
+	e.SetIndent("", "  ")
+	if err := e.Encode(all); err != nil {
 		panic(err) // a figure is not finite, but runs without answers are not summarised
 	}
-	return string(text) + "\n"
+	return b.String()
 }
 
 func (c *config) heading() string {

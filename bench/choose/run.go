@@ -43,6 +43,10 @@ const trusted = .05
 func turn(ctx context.Context, cfg *config, p *plan, s *system, seed uint64) (best run, err error) {
 	for again := 0; again <= cfg.repeats; again++ {
 		r, err := play(ctx, cfg, p, s, seed)
+		if err != nil && again > 0 && ctx.Err() == nil {
+			cfg.say("  %v; the run before counts", err)
+			break
+		}
 		if err != nil {
 			return best, err
 		}
