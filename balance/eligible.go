@@ -14,11 +14,11 @@ import (
 // would help nobody.
 func (p *Pool) candidates(now Instant, req *Request) []*Server {
 	if room := p.filter(now, req, Up, func(s *Server) bool {
-		return float64(s.leases) < min(p.ceiling(s), p.warmth(now, s))
+		return float64(s.leases) < min(p.ceiling(now, s), p.warmth(now, s))
 	}); len(room) > 0 {
 		return room
 	}
-	if room := p.filter(now, req, Up, func(s *Server) bool { return float64(s.leases) < p.ceiling(s) }); len(room) > 0 || p.mayWait(now, req) {
+	if room := p.filter(now, req, Up, func(s *Server) bool { return float64(s.leases) < p.ceiling(now, s) }); len(room) > 0 || p.mayWait(now, req) {
 		return room
 	}
 	return p.filter(now, req, Ejected, func(*Server) bool { return true })
@@ -49,7 +49,7 @@ func (p *Pool) anyRoom(now Instant) bool {
 	if p.scorer != nil && p.order.first() >= 0 {
 		return true
 	}
-	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && float64(s.leases) < p.ceiling(s) })
+	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && float64(s.leases) < p.ceiling(now, s) })
 }
 
 // refuse says why no server can take the request now.

@@ -101,7 +101,7 @@ func (p *Pool) obstacle(now Instant, req *Request, s *Server) string {
 		return "excluded: it has already failed this request"
 	case !s.carries(req.Labels):
 		return "lacks the labels asked for"
-	case float64(s.leases) >= p.ceiling(s):
+	case float64(s.leases) >= p.ceiling(now, s):
 		return "at its limit"
 	}
 	return "warming up"

@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// ceiling is L, the leases a server may have before requests are held back in the
+// limitOf returns L, the requests a server may have before requests are held back in the
 // queue, where they are not bound yet and can still go to whoever comes free first.
 // A server with a slot or two is held to exactly that, if the round trip that leaves
 // a slot idle is small beside the work: there one long request blocks all behind it.
 // Others get enough ahead that no slot idles. A server whose slots are not known, or are
 // guessed from its CPU or its latencies, has no limit, nor has a pool without a queue: a
-// limit on a guess that is too low would hold work back and so prove itself right. It counts leases, not load: a server that lies
-// about its load could otherwise hold everybody up.
-func (p *Pool) ceiling(s *Server) float64 {
+// limit on a guess that is too low would hold work back and so prove itself right.
+func (p *Pool) limitOf(s *Server) float64 {
 	c, firm := s.firmSlots()
 	if p.queue.size == 0 || !firm {
 		return math.Inf(1)
@@ -28,6 +27,41 @@ func (p *Pool) ceiling(s *Server) float64 {
 	}
 	return whole + math.Ceil(2*trip*c/mean-spareSlot) + s.stretch
 }
+
+// ceiling is how many leases a server may have: its limit less the requests that
+// others keep there. When others fill nearly the whole pool, waiting for them to leave
+// would leave everything to them, so then they do not count.
+func (p *Pool) ceiling(now Instant, s *Server) float64 {
+	limit := p.limitOf(s)
+	if math.IsInf(limit, 1) || p.crowdedOut {
+		return limit
+	}
+	return limit - max(0, s.load.at(now)-loadError)
+}
+
+// census adds up, server by server as they are looked after, what others leave of the
+// pool's limits.
+type census struct{ limits, left float64 }
+
+func (p *Pool) count(now Instant, s *Server) {
+	limit := p.limitOf(s)
+	if math.IsInf(limit, 1) {
+		return
+	}
+	p.census.limits += limit
+	p.census.left += max(0, limit-s.load.at(now))
+}
+
+// conclude ends a census that has been round all servers.
+func (p *Pool) conclude() {
+	p.crowdedOut = p.census.left < crowdedLeft*p.census.limits
+	p.census = census{}
+}
+
+const (
+	loadError   = .5 // estimates of external load are off by less
+	crowdedLeft = .1
+)
 
 const (
 	slotsError = .3 // learnt slots are off by less

@@ -69,31 +69,33 @@ const (
 // Pool is the servers that can do the same processing, their ledger, and the policy
 // for choosing among them.
 type Pool struct {
-	cfg       Config
-	policy    Policy
-	scorer    Scorer // of policy, or nil
-	rng       *rand.Rand
-	ledger    ledger
-	order     order     // of servers by score, if there is a scorer
-	servers   []*Server // in order of arrival; Server.index points back
-	byID      map[ServerID]*Server
-	edges     []EdgeID // interned; 0 is nobody
-	edgeNo    map[EdgeID]int32
-	lastEdge  int32
-	scratch   []*Server
-	version   uint64
-	pace      pace    // over all servers, as if each had speed 1
-	spread    float64 // mean over b of all servers
-	usual     float64 // b of all servers in seconds, at speed 1
-	queue     queue
-	recent    recent
-	displaced []Release // from the queue, since Serve last ran
-	warmUntil Instant   // nobody is warming up from then on
-	returns   Instant   // the first ejection is over then
-	mean      float64   // leases of a server that is warm
-	meanAt    Instant   // when mean was taken; zero: never
-	tended    int       // the server that was looked after last
-	tendedAt  Instant
+	cfg        Config
+	policy     Policy
+	scorer     Scorer // of policy, or nil
+	rng        *rand.Rand
+	ledger     ledger
+	order      order     // of servers by score, if there is a scorer
+	servers    []*Server // in order of arrival; Server.index points back
+	byID       map[ServerID]*Server
+	edges      []EdgeID // interned; 0 is nobody
+	edgeNo     map[EdgeID]int32
+	lastEdge   int32
+	scratch    []*Server
+	version    uint64
+	pace       pace    // over all servers, as if each had speed 1
+	spread     float64 // mean over b of all servers
+	usual      float64 // b of all servers in seconds, at speed 1
+	census     census
+	crowdedOut bool // others fill nearly the whole pool
+	queue      queue
+	recent     recent
+	displaced  []Release // from the queue, since Serve last ran
+	warmUntil  Instant   // nobody is warming up from then on
+	returns    Instant   // the first ejection is over then
+	mean       float64   // leases of a server that is warm
+	meanAt     Instant   // when mean was taken; zero: never
+	tended     int       // the server that was looked after last
+	tendedAt   Instant
 }
 
 // New returns an empty pool. Two pools with the same seed, told the same things,
@@ -350,8 +352,8 @@ func (p *Pool) Expire(now Instant) (next Instant) {
 	for {
 		l, next := p.ledger.due(now)
 		if l == nil {
-			if p.queue.length > 0 && (next == 0 || p.queue.soonest < next) {
-				next = p.queue.soonest
+			if p.queue.length > 0 { // external load may fade without a word
+				next = min(cmp.Or(next, forever), p.queue.soonest, now.Add(tendCycle))
 			}
 			return next
 		}

@@ -88,6 +88,9 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		}
 		dst = append(dst, p.shed(now, w))
 	}
+	if p.queue.length > 0 {
+		p.tendAll(now)
+	}
 	for p.queue.length > 0 && p.anyRoom(now) {
 		var s *Server
 		w := p.queue.remove(lookahead, func(w *waiter) bool {

@@ -69,7 +69,10 @@ func TestQueueGivesUpInTime(t *testing.T) {
 	p, _ := full(t, 10)
 	id := join(t, p, second, balance.Request{Deadline: second.Add(3 * time.Second)})
 	other := join(t, p, second, balance.Request{})
-	if next := p.Expire(second); next != second.Add(3*time.Second) {
+	if next := p.Expire(second); next <= second || next > second.Add(time.Second) {
+		t.Errorf("Expire asks to be called at %v, want soon, as somebody waits", time.Duration(next))
+	}
+	if next := p.Expire(second.Add(2990 * time.Millisecond)); next != second.Add(3*time.Second) {
 		t.Errorf("Expire asks to be called at %v, want the first deadline, 4s", time.Duration(next))
 	}
 	out := p.Serve(second.Add(3*time.Second), nil)
@@ -224,4 +227,36 @@ func TestNewServersWarmUp(t *testing.T) {
 	if got := held(); got < 20 {
 		t.Errorf("a server that has warmed up has %d requests, want its share of some 40", got)
 	}
+}
+
+// Load that others put on the servers holds requests back, and when it fades, or
+// fills the pool for good, they go on: nobody waits for ever.
+func TestExternalLoadHoldsBackForAWhile(t *testing.T) {
+	p := balance.New(balance.Config{Name: "web", QueueSize: 10, QueueWait: time.Minute}, balance.ByScore{Scorer: leastLoad{}}, 1)
+	for _, id := range []string{"a", "b"} {
+		s := spec(id)
+		s.Slots = 4
+		p.Put(second, s, true)
+	}
+	full := func(now balance.Instant, id balance.ServerID) {
+		if err := p.Report(now, &balance.Report{Server: id, Metrics: []balance.Metric{{Name: balance.InFlight, Value: 12}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full(second, "a")
+	for range 4 {
+		if grant, err := p.Pick(second, &balance.Request{}); err != nil || grant.Server != "b" {
+			t.Fatalf("picked %q, %v; want b while others fill a", grant.Server, err)
+		}
+	}
+	join(t, p, second, balance.Request{})
+	full(second, "b")
+	now := second
+	for range 100 {
+		if out := p.Serve(now, nil); len(out) == 1 && out[0].Refusal == nil {
+			return
+		}
+		now = p.Expire(now)
+	}
+	t.Errorf("a request still waits after %v in which both servers were full of others' requests", now.Sub(second))
 }

@@ -11,7 +11,7 @@ func (p *Pool) rank(now Instant, s *Server) {
 		return
 	}
 	k := never
-	if s.State(now) == Up && float64(s.leases) < min(p.ceiling(s), p.warmth(now, s)) {
+	if s.State(now) == Up && float64(s.leases) < min(p.ceiling(now, s), p.warmth(now, s)) {
 		k = newKey(p.scorer.Score(now, s), p.rng.Uint64())
 	}
 	p.order.set(s.index, k)
@@ -30,16 +30,31 @@ func (p *Pool) tend(now Instant) {
 			p.rank(now, s)
 		}
 	}
-	if len(p.servers) == 0 || now.Sub(p.tendedAt)*time.Duration(len(p.servers)) < tendCycle {
+	if len(p.servers) > 0 && now.Sub(p.tendedAt)*time.Duration(len(p.servers)) >= tendCycle {
+		p.tendNext(now)
+	}
+}
+
+// tendAll looks after every server, for requests that wait while nothing else happens.
+func (p *Pool) tendAll(now Instant) {
+	if now.Sub(p.tendedAt) < tendCycle {
 		return
 	}
+	for range p.servers {
+		p.tendNext(now)
+	}
+}
+
+func (p *Pool) tendNext(now Instant) {
 	p.tendedAt = now
 	p.tended++
 	if p.tended >= len(p.servers) {
 		p.tended = 0
+		p.conclude()
 	}
 	s := p.servers[p.tended]
 	p.fade(now, s)
+	p.count(now, s)
 	p.rank(now, s)
 }
 
