@@ -73,6 +73,6 @@ func startSampleServer(ctx context.Context, f *sampleFlags, stderr io.Writer) er
 		{"http", func(ctx context.Context) error { return serveHTTP(ctx, l, s.Handler(), log) }},
 		{"model", s.Run},
 	}}
-	log.Info("serving", "role", "sample-server", "id", f.cfg.ID, "listen", l.Addr().String(), "model", f.cfg.Model, "slots", f.cfg.Slots, "speed", f.cfg.Speed)
+	p.serving = []any{"role", "sample-server", "id", f.cfg.ID, "listen", l.Addr().String(), "model", f.cfg.Model, "slots", f.cfg.Slots, "speed", f.cfg.Speed}
 	return p.serve(ctx)
 }
