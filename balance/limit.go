@@ -19,13 +19,13 @@ func (p *Pool) limitOf(s *Server) float64 {
 	}
 	whole := math.Ceil(c - slotsError)
 	if p.pace.weight == 0 {
-		return whole + s.stretch
+		return whole + math.Floor(s.stretch)
 	}
 	trip, mean := p.cfg.RoundTrip.Seconds(), s.mean()
 	if c <= lateSlots && trip < lateTrip*mean {
-		return whole + s.stretch
+		return whole + math.Floor(s.stretch)
 	}
-	return whole + math.Ceil(2*trip*c/mean-spareSlot) + s.stretch
+	return whole + math.Ceil(2*trip*c/mean-spareSlot) + math.Floor(s.stretch)
 }
 
 // ceiling is how many leases a server may have: its limit less the requests that
@@ -83,7 +83,7 @@ func (p *Pool) probe(s *Server, took time.Duration) {
 	case s.delay > math.Log(probeSlow):
 		s.stretch = max(0, s.stretch-1/c)
 	case p.queue.length > 0 && s.delay < math.Log(probeFast):
-		s.stretch = min(s.stretch+1/(4*c), c)
+		s.stretch = min(s.stretch+1/(probeSteps*c), c)
 	}
 }
 
@@ -91,4 +91,6 @@ const (
 	probeGain = .02
 	probeFast = 1.15
 	probeSlow = 1.3
+
+	probeSteps = 32 // requests on each slot for one more
 )
