@@ -206,7 +206,8 @@ func (c *Client) cancel(seq uint64) bool {
 }
 
 // Done ends a lease. It does not wait: the word rides the next ask, or goes after a
-// millisecond. Without a connection it is kept for the next one, up to some ten
+// millisecond; where asks have followed each other within that for a while and suddenly
+// stop, after 16. Without a connection it is kept for the next one, up to some ten
 // thousand of them; beyond that the master ends the lease when its grace period is over.
 func (c *Client) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
 	l := c.line

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/wire"
@@ -47,4 +48,26 @@ func TestManyPickTogether(t *testing.T) {
 	if m.reads > workers*each/4 {
 		t.Errorf("%d picks came in %d reads: they were not batched", workers*each, m.reads)
 	}
+}
+
+// Where asks follow each other closely the timer for dones is set seldom; the last done
+// arrives all the same.
+func TestTheLastDoneArrivesAfterSteadyAsks(t *testing.T) {
+	m := startMaster(t, &fakeMaster{})
+	c := start(t, Config{Masters: []string{m.addr()}}, m)
+	n := 0
+	pick := func() bool {
+		g, err := c.Pick(context.Background(), "p", &balance.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Done("p", g.Lease, balance.Outcome{})
+		n++
+		c.line.mu.Lock()
+		defer c.line.mu.Unlock()
+		return c.line.carried > steady
+	}
+	for late := time.Now().Add(20 * time.Second); !pick() && time.Now().Before(late); {
+	}
+	await[wire.Done](m, n, nil)
 }

@@ -41,6 +41,8 @@ const (
 	slowRetry   = 5 * time.Second // after a Fail that a person must mend
 	accepted    = time.Second     // without a Fail since the welcome: a registration is refused sooner
 	linger      = time.Millisecond
+	longLinger  = 16 * time.Millisecond
+	steady      = 8 // lingers in a row in which others took along what waited
 	reportsWait = 100 * time.Millisecond
 	muchToWrite = 16 << 10
 	writeRounds = 4 // after so many writes a picker leaves further ones to the line's goroutine
@@ -75,6 +77,8 @@ type line struct {
 	idle         sync.Cond // when writing ends
 	deadline     time.Time // that is set on conn for writing
 	flushArmed   bool
+	wrote        bool // since flush was armed
+	carried      int  // lingers in a row in which we did
 	reportsArmed bool
 }
 
@@ -233,6 +237,9 @@ func (l *line) tend(ctx, life context.Context, conn net.Conn) {
 		case <-l.flush.C:
 			l.mu.Lock()
 			l.flushArmed = false
+			if l.carried++; !l.wrote {
+				l.carried = 0
+			}
 		case <-l.reports.C:
 			l.mu.Lock()
 			l.reportsArmed = false
@@ -297,12 +304,20 @@ func (l *line) giveUp(conn net.Conn, err error) {
 	conn.Close()
 }
 
-// soon makes sure that what has gathered is written within a moment. mu is held.
+// soon makes sure that what has gathered is written within a moment. Where asks follow
+// each other so closely that they have long taken along whatever waited, the moment is
+// longer: each time that the process falls asleep, the kernel has to set the clock for a
+// timer so near, which costs as much as a third of an ask. mu is held.
 func (l *line) soon() {
-	if !l.flushArmed && l.conn != nil {
-		l.flushArmed = true
-		l.flush.Reset(linger)
+	if l.flushArmed || l.conn == nil {
+		return
 	}
+	wait := linger
+	if l.carried >= steady && !l.talk.expecting() {
+		wait = longLinger
+	}
+	l.flushArmed, l.wrote = true, false
+	l.flush.Reset(wait)
 }
 
 // push writes what has gathered. mu is held, and released.
@@ -333,7 +348,7 @@ func (l *line) write() {
 			l.summon(conn) // answers must be read while we write, or both sides may get stuck
 		}
 		buf := s.out
-		s.out, s.urgent, l.spare = l.spare[:0], false, nil
+		s.out, s.urgent, l.spare, l.wrote = l.spare[:0], false, nil, true
 		if now := time.Now(); l.deadline.Sub(now) < writeTime/2 {
 			l.deadline = now.Add(writeTime)
 			_ = conn.SetWriteDeadline(l.deadline)
