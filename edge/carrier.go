@@ -63,6 +63,7 @@ func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
+		s.draining.Store(true) // before anybody can see that nobody listens
 		s.stopAccepting(nl, failed)
 	}
 	_ = nl.Close() // it has taken what it could

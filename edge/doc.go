@@ -7,15 +7,27 @@
 //
 // An engine carries bytes and nothing else. Routing, header rules, leases, problems,
 // metrics and the access log are the exchange's and its files', so that another
-// engine shares them. Today's engine stands on net/http, which its hooks do not let us
-// make as strict as we want:
+// engine shares them.
 //
-//   - it takes a request with both Content-Length and Transfer-Encoding (as chunked;
-//     it is framed anew toward the server, so nothing can be smuggled in it), bare LF
-//     for CRLF, and folded header lines;
-//   - it forgets what a server's "Connection: close, X" says of X;
-//   - its own answers to heads that it cannot read are plain text, not problems.
+// The engine here, the carrier, has one goroutine for each client connection, which
+// also drives the connection to the server:
 //
-// The edge takes HTTP/1.0 and 1.1 and speaks 1.1 to servers. An upgrade (WebSocket)
-// passes through, and its lease lasts as long as the tunnel.
+//	conn.serve ─▶ await ─▶ readHead ─▶ exchange.open ─▶ start ─▶ link ─▶ respond ─┐
+//	                ▲                                     (ask)   (send)  (relay) │
+//	                └─────────────────────────────────────────────────────────────┘
+//
+// A second goroutine is started only for what must go both ways at once: a request's
+// body that has not come whole with its head, and a tunnel. Nobody waits for what is
+// rare: a watch looks every 100 ms after clients that have left while their server
+// works, and after masters that are silent.
+//
+// Connections to servers are kept for the next request. One is looked at right before
+// it is used, and dropped if its server has closed it or has spoken unasked; after a
+// response that was not framed to the octet, or was followed by anything, it is not
+// kept at all. So a request that cannot be repeated is never lost on a stale connection
+// that could be known to be one.
+//
+// The edge takes HTTP/1.0 and 1.1 as strictly as http1 reads them, and speaks 1.1 to
+// servers. Long bodies move inside the kernel where it can do that. An upgrade
+// (WebSocket) passes through, and its lease lasts as long as the tunnel.
 package edge

@@ -32,8 +32,9 @@ func (c *conn) carry(w *work, answer flight.Answer) bool {
 	}
 	if answer.Status != 0 {
 		// A body that nobody wants is not worth reading, and nothing of it must pass
-		// for a request.
-		closing := w.req.Framing != http1.NoBody || w.closing(c)
+		// for a request. Nor must what a client sends into the tunnel that it believes
+		// to have.
+		closing := w.req.Framing != http1.NoBody || w.req.Method == http1.MethodConnect || answer.Status == 400 || w.closing(c)
 		c.r += w.head
 		return c.answer(w, answer, "", closing)
 	}

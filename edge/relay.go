@@ -53,8 +53,8 @@ func (c *conn) settleRequest(w *work) bool {
 		c.consume(w)
 		return true
 	}
-	_ = c.stopUpload(w) // the response has been passed on: whose fault it is no longer matters
-	if w.upload == nil || !w.upload.ended {
+	w.upload.halt()
+	if !w.upload.ended {
 		return false
 	}
 	c.in = append(make([]byte, 0, max(roomFirst, len(w.upload.rest))), w.upload.rest...)

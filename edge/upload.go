@@ -3,7 +3,7 @@ package edge
 import (
 	"errors"
 	"os"
-	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/http1"
@@ -19,6 +19,7 @@ type upload struct {
 	body     http1.Body // behind first
 	rest     []byte     // what has come in and is not dealt with; at last: of the next request
 	over     chan struct{}
+	last     atomic.Bool // the last octets have come from the client
 
 	// Of the goroutine until over is closed.
 	sent, took int64 // octets to the server; octets from the client
@@ -39,18 +40,25 @@ func (c *conn) startUpload(w *work, u *upstream) {
 }
 
 // done tells whether the body has gone whole. It gives a moment to an upload whose
-// last octets have just been answered.
+// last octets are on their way, or have just been answered.
 func (l *upload) done() bool {
-	for range 100 {
-		select {
-		case <-l.over:
-			return l.ended
-		default:
-			runtime.Gosched()
-		}
+	select {
+	case <-l.over:
+		return l.ended
+	default:
 	}
-	return false
+	if !l.last.Load() {
+		return false
+	}
+	select {
+	case <-l.over:
+	case <-time.After(lastMoment):
+		return false
+	}
+	return l.ended
 }
+
+const lastMoment = 50 * time.Millisecond
 
 // halt ends the upload and returns when it has.
 func (l *upload) halt() {
@@ -140,6 +148,7 @@ func (l *upload) pass() error {
 			return err
 		}
 		l.rest = buf[good:n]
+		l.last.Store(l.body.Done())
 		if err := l.send(buf[:good]); err != nil {
 			return err
 		}
@@ -188,6 +197,7 @@ func (l *upload) passTrailers() error {
 		if n > 0 {
 			out := l.trailers.Append(nil, l.rest, noTrailers)
 			l.rest = l.rest[n:]
+			l.last.Store(true)
 			return l.send(out)
 		}
 		if err := l.readTrailers(); err != nil {
