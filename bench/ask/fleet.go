@@ -148,6 +148,7 @@ func (f *fleet) reporting(n int, figures map[string]float64) error {
 func (f *fleet) watch(n int, figures map[string]float64) error {
 	const length = 10 * time.Second
 	var seen [4]*trial.Result
+	var at [4]time.Time
 	for i, what := range []string{"reports", "cpu", "cpu", "reports"} { // counting costs too
 		if i == 2 {
 			time.Sleep(length)
@@ -156,11 +157,14 @@ func (f *fleet) watch(n int, figures map[string]float64) error {
 		if seen[i], err = f.master.Do(trial.Order{What: what}); err != nil {
 			return err
 		}
+		at[i] = time.Now()
 	}
-	reports, spent, resident := float64(seen[3].Asks-seen[0].Asks), seen[2].CPU-seen[1].CPU, float64(seen[1].RSS)
-	figures["reports a second"] = reports / length.Seconds()
-	figures["share of a core"] = spent.Seconds() / length.Seconds()
-	figures["CPU µs a report on its own"] = micros(spent) / reports
+	reports := float64(seen[3].Asks-seen[0].Asks) / at[3].Sub(at[0]).Seconds()
+	share := (seen[2].CPU - seen[1].CPU).Seconds() / at[2].Sub(at[1]).Seconds()
+	resident := float64(seen[1].RSS)
+	figures["reports a second"] = reports
+	figures["share of a core"] = share
+	figures["CPU µs a report on its own"] = share * 1e6 / reports
 	figures["MiB resident"] = resident / (1 << 20)
 	figures["KiB resident an agent"] = resident / 1024 / float64(n)
 	return nil
