@@ -253,6 +253,7 @@ func (c *conn) refuse(w *work, err error) {
 		return // nothing was asked
 	}
 	x := &w.exchange
+	w.whole = false
 	x.refused(c.service.edge, c.service.listener, c.peer, &w.recall)
 	c.answer(w, answer, detail, true)
 	x.close()
@@ -272,10 +273,17 @@ func (c *conn) answer(w *work, a flight.Answer, detail string, closing bool) boo
 // farewell lets the client read what it was told: a connection that is closed with
 // something unread in it is reset, and what was sent before is lost.
 func (c *conn) farewell(w *work) {
+	const most = 256 << 10
+	wait := time.Second
+	if w.whole && c.r == c.w { // nothing more is known to come
+		wait = idleGrace
+		if !w.req.KeepAlive {
+			return
+		}
+	}
 	if w.abort || c.isCut.Load() || c.closeWrite() != nil {
 		return
 	}
-	const most, wait = 256 << 10, time.Second
 	c.readUntil(time.Now().Add(wait))
 	for got := 0; got < most; {
 		n, err := c.Conn.Read(c.in)
@@ -285,9 +293,6 @@ func (c *conn) farewell(w *work) {
 		got += n
 	}
 }
-
-// gone tells whether an error is of a client that has left, rather than a slow one's.
-func gone(err error) bool { return !errors.Is(err, os.ErrDeadlineExceeded) }
 
 // isEnd tells whether a peer closed its side in good order.
 func isEnd(err error) bool { return err == io.EOF }

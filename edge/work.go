@@ -63,7 +63,7 @@ func (w *work) clear() {
 
 // begin takes a request whose head of n octets begins buf.
 func (w *work) begin(buf []byte, n int) {
-	w.buf, w.head = buf, n
+	w.buf, w.head, w.whole = buf, n, false
 	w.told = fieldView{&w.req.Head, buf}
 }
 
