@@ -67,7 +67,7 @@ func parse() *config {
 	flag.Uint64Var(&c.seed, "seed", 1001, "of the first round's requests; each round has its own")
 	flag.DurationVar(&c.length, "length", 30*time.Second, "of one run")
 	flag.Float64Var(&c.stretch, "stretch", 0, "times work, and times between requests and reports; 0: so that the machine is at most 60 % busy")
-	flag.IntVar(&c.repeats, "repeats", 2, "of a run whose requests were sent late")
+	flag.IntVar(&c.repeats, "repeats", 1, "of a run whose requests were sent late")
 	flag.DurationVar(&c.patience, "patience", time.Minute, "how long to wait before a run for others to leave the machine alone")
 	flag.BoolVar(&c.responses, "responses", false, "servers report in every answer too, beside their agents")
 	flag.StringVar(&only, "only", "", "scenarios, such as B1,B4")
