@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
@@ -153,14 +154,36 @@ func (l *line) readOnce(ctx context.Context, conn net.Conn, own <-chan struct{})
 	return settled
 }
 
+// piece is how many bytes are handed to the talk under one lock. Those who ask meanwhile
+// would else wait for as long as a thousand answers take.
+const piece = 4 << 10
+
 // take hands n bytes more to the talk and carries out what follows.
-func (l *line) take(ctx context.Context, n int) error {
+func (l *line) take(ctx context.Context, n int) (err error) {
 	if n == 0 {
 		return nil
 	}
 	l.have += n
+	now, at, used := clock.Now(), 0, 0
+	for at < l.have && err == nil {
+		used, err = l.hand(ctx, now, l.buf[at:min(at+piece, l.have)])
+		if used == 0 && err == nil && l.have-at > piece { // a frame that is larger
+			used, err = l.hand(ctx, now, l.buf[at:l.have])
+		}
+		if at += used; used == 0 {
+			break
+		}
+	}
+	if l.have = copy(l.buf, l.buf[at:l.have]); l.have == len(l.buf) {
+		l.buf = append(l.buf, make([]byte, len(l.buf))...)
+	}
+	return err
+}
+
+// hand hands bytes to the talk and returns how many it used.
+func (l *line) hand(ctx context.Context, now balance.Instant, bytes []byte) (used int, err error) {
 	l.mu.Lock()
-	used, err := l.talk.receive(clock.Now(), l.buf[:l.have])
+	used, err = l.talk.receive(now, bytes)
 	l.talk.collect()
 	s := l.talk.base()
 	if up := s.stage == up; up != l.isUp.Load() {
@@ -172,8 +195,5 @@ func (l *line) take(ctx context.Context, n int) error {
 	}
 	l.mu.Unlock()
 	l.deliver(ctx)
-	if l.have = copy(l.buf, l.buf[used:l.have]); l.have == len(l.buf) {
-		l.buf = append(l.buf, make([]byte, len(l.buf))...)
-	}
-	return err
+	return used, err
 }
