@@ -63,6 +63,10 @@ bench-simulate: ## the canonical scenarios in simulation, with their goals (a mi
 bench-core: ## what a decision costs, by number of servers and by structure; results in build/bench/core.json
 	$(GO) run ./bench/core
 
+bench-carry: build ## what a request costs to carry, beside HAProxy and nginx, one core each (ARGS='-rounds 3' for less); results in build/bench/carry.json
+	$(GO) build -o build/bench/carry ./bench/carry
+	build/bench/carry $(ARGS)
+
 bench-start: build ## from starting the program to its first answer; results in build/bench/start.json
 	$(GO) run ./bench/start
 

@@ -1,0 +1,289 @@
+//go:build linux
+
+// Command carry measures what it costs to carry a request: CPU time of the proxy for
+// each request, beside HAProxy and nginx on the same core, in turns within one run.
+//
+// The proxy is bound to the first CPU; a generator and a backend of our own, both on
+// raw epoll so that they are no bottleneck, share the second. All of it lives in a
+// network namespace of its own if we may make one, with cubic or reno as congestion
+// control: BBR halves bulk on loopback. CPU time is the kernel's own, of every thread.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/internal/figures"
+)
+
+// load is one kind of request.
+type load struct {
+	name    string
+	path    string
+	headers int // lines of the request beside Host
+	body    int // octets of the response
+	goal    string
+}
+
+var loads = []load{
+	{"small", "/small", 2, 100, "<=.75"},
+	{"16 KiB", "/16k", 2, 16 << 10, "<=.65"},
+	{"12 headers", "/headers", 12, 100, "<=.80"},
+	{"1 MiB", "/1m", 2, 1 << 20, "<=.40"},
+}
+
+const base = "haproxy"
+
+func main() {
+	binary := flag.String("binary", "build/evenkeel", "what to measure")
+	rounds := flag.Int("rounds", 7, "turns of each proxy")
+	length := flag.Duration("length", time.Second, "of a turn")
+	conns := flag.Int("connections", 64, "clients that keep theirs")
+	only := flag.String("only", "", "proxies to measure beside haproxy, separated by commas")
+	out := flag.String("out", "build/bench/carry.json", "file for the figures")
+	child := flag.String("child", "", "for the program itself")
+	flag.Parse()
+	switch *child {
+	case "peer":
+		peer(*conns)
+		return
+	case "inside":
+		must(inside())
+	default:
+		if alone() {
+			return
+		}
+	}
+	b, err := newBench(*binary, *conns, *only)
+	must(err)
+	defer b.close()
+	must(b.run(*rounds, *length))
+	b.print()
+	must(figures.Write(*out, b.figures()))
+}
+
+// alone runs the program again in a network namespace of its own, if it may.
+func alone() bool {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "not root: measuring in the machine's own network, with its congestion control")
+		return false
+	}
+	self, err := os.Executable()
+	must(err)
+	cmd := exec.Command(self, append([]string{"-child", "inside"}, os.Args[1:]...)...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "carry:", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+// inside readies the namespace.
+func inside() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	const setting = "/proc/sys/net/ipv4/tcp_congestion_control"
+	if os.WriteFile(setting, []byte("cubic"), 0) == nil {
+		return nil
+	}
+	return os.WriteFile(setting, []byte("reno"), 0) // which nobody may forbid
+}
+
+// bench is one run.
+type bench struct {
+	proxies []*proxy
+	peer    *peerProcess
+	dir     string
+	conns   int
+}
+
+// turn is what one turn of a proxy showed.
+type turn struct {
+	cpu      float64 // µs a request
+	rate     float64 // requests a second
+	p50, p99 float64 // µs
+	cores    float64 // of the proxy's CPU, busy
+}
+
+func (b *bench) run(rounds int, length time.Duration) error {
+	for round := range rounds + 1 { // the first is to warm up
+		for _, l := range loads {
+			for i := range b.proxies {
+				p := b.proxies[(i+round)%len(b.proxies)]
+				took, err := b.turn(p, l, length)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", p.name, l.name, err)
+				}
+				if round > 0 {
+					p.turns[l.name] = append(p.turns[l.name], took)
+				}
+			}
+		}
+		fmt.Fprintf(os.Stderr, "\rround %d of %d ", round, rounds)
+	}
+	fmt.Fprintln(os.Stderr)
+	return nil
+}
+
+func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
+	before, err := p.cpu()
+	if err != nil {
+		return turn{}, err
+	}
+	r, err := b.peer.load(order{Port: p.port, Path: l.path, Headers: l.headers, Body: l.body, For: length})
+	if err != nil {
+		return turn{}, err
+	}
+	after, err := p.cpu()
+	if err != nil {
+		return turn{}, err
+	}
+	used := float64(after - before)
+	return turn{cpu: used / 1e3 / float64(r.Requests), rate: float64(r.Requests) / r.Took.Seconds(), p50: r.P50, p99: r.P99, cores: used / float64(r.Took)}, nil
+}
+
+// ratio is the median over the rounds of what p shows to what HAProxy does.
+func (b *bench) ratio(p *proxy, load string, of func(turn) float64) float64 {
+	var all []float64
+	for i, t := range p.turns[load] {
+		all = append(all, of(t)/of(b.proxies[0].turns[load][i]))
+	}
+	return median(all)
+}
+
+func median(all []float64) float64 {
+	all = slices.Sorted(slices.Values(all))
+	return all[len(all)/2]
+}
+
+func (b *bench) print() {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "proxy\trequest\tCPU µs\tof haproxy\trequests/s\tof haproxy\tp50 µs\tp99 µs\tcores busy")
+	for _, l := range loads {
+		for _, p := range b.proxies {
+			mid := func(of func(turn) float64) float64 {
+				var all []float64
+				for _, t := range p.turns[l.name] {
+					all = append(all, of(t))
+				}
+				return median(all)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t%.0f\t%.2f\t%.0f\t%.0f\t%.2f\n", p.name, l.name, mid(turn.ofCPU), b.ratio(p, l.name, turn.ofCPU),
+				mid(turn.ofRate), b.ratio(p, l.name, turn.ofRate), mid(func(t turn) float64 { return t.p50 }), mid(turn.ofP99), mid(func(t turn) float64 { return t.cores }))
+		}
+	}
+	must(w.Flush())
+}
+
+func (t turn) ofCPU() float64  { return t.cpu }
+func (t turn) ofRate() float64 { return t.rate }
+func (t turn) ofP99() float64  { return t.p99 }
+
+func (b *bench) figures() (all []figures.Figure) {
+	for _, p := range b.proxies[1:] {
+		for _, l := range loads {
+			f := figures.Figure{Name: p.name + ", " + l.name + ", CPU", Value: b.ratio(p, l.name, turn.ofCPU), Unit: "ratio"}
+			switch {
+			case p.name == "run":
+				f.Goal = l.goal
+			case p.name == "edge and master" && l.name == "small":
+				f.Goal = "<=.95"
+			}
+			all = append(all, f)
+		}
+		if p.name == "run" {
+			all = append(all,
+				figures.Figure{Name: "run, small, requests a second", Value: b.ratio(p, "small", turn.ofRate), Unit: "ratio", Goal: ">=1.35"},
+				figures.Figure{Name: "run, small, p99", Value: b.ratio(p, "small", turn.ofP99), Unit: "ratio", Goal: "<=.8"})
+		}
+	}
+	return all
+}
+
+// order is what the peer is told on its standard input, result what it answers.
+type order struct {
+	Port, Headers, Body int
+	Path                string
+	For                 time.Duration
+}
+
+type result struct {
+	Requests int
+	Took     time.Duration
+	P50, P99 float64 // µs
+	Error    string
+}
+
+// peerProcess is generator and backend.
+type peerProcess struct {
+	cmd  *exec.Cmd
+	in   *json.Encoder
+	out  *json.Decoder
+	port int // of the backend
+}
+
+func startPeer(conns int) (*peerProcess, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("taskset", "-c", "1", self, "-child", "peer", "-connections", strconv.Itoa(conns))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p := &peerProcess{cmd: cmd, in: json.NewEncoder(in), out: json.NewDecoder(out)}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return p, p.out.Decode(&p.port)
+}
+
+func (p *peerProcess) load(o order) (r result, err error) {
+	if err := p.in.Encode(o); err != nil {
+		return r, err
+	}
+	if err := p.out.Decode(&r); err != nil {
+		return r, err
+	}
+	if r.Error != "" {
+		return r, fmt.Errorf("%s", strings.TrimSpace(r.Error))
+	}
+	return r, nil
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "carry:", err)
+		os.Exit(1)
+	}
+}
