@@ -39,28 +39,8 @@ func (p *Pool) ceiling(now Instant, s *Server) float64 {
 	return limit - max(0, s.load.at(now)-loadError)
 }
 
-// census adds up, server by server as they are looked after, what others leave of the
-// pool's limits.
-type census struct{ limits, left float64 }
-
-func (p *Pool) count(now Instant, s *Server) {
-	limit := p.limitOf(s)
-	if math.IsInf(limit, 1) {
-		return
-	}
-	p.census.limits += limit
-	p.census.left += max(0, limit-s.load.at(now))
-}
-
-// conclude ends a census that has been round all servers.
-func (p *Pool) conclude() {
-	p.crowdedOut = p.census.left < crowdedLeft*p.census.limits
-	p.census = census{}
-}
-
 const (
-	loadError   = .5 // estimates of external load are off by less
-	crowdedLeft = .1
+	loadError = .5 // estimates of external load are off by less
 )
 
 const (

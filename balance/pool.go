@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -82,9 +84,10 @@ type Pool struct {
 	lastEdge   int32
 	scratch    []*Server
 	version    uint64
-	pace       pace    // over all servers, as if each had speed 1
-	spread     float64 // mean over b of all servers
-	usual      float64 // b of all servers in seconds, at speed 1
+	pace       pace              // over all servers, as if each had speed 1
+	spread     float64           // mean over b of all servers
+	usual      float64           // b of all servers in seconds, at speed 1
+	names      map[string]string // of metrics, interned
 	census     census
 	crowdedOut bool // others fill nearly the whole pool
 	queue      queue
@@ -92,8 +95,7 @@ type Pool struct {
 	displaced  []Release // from the queue, since Serve last ran
 	warmUntil  Instant   // nobody is warming up from then on
 	returns    Instant   // the first ejection is over then
-	mean       float64   // leases of a server that is warm
-	meanAt     Instant   // when mean was taken; zero: never
+	mean       float64   // leases of a server that is warm; infinite while none is
 	tended     int       // the server that was looked after last
 	tendedAt   Instant
 }
@@ -108,6 +110,8 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 		byID:   make(map[ServerID]*Server),
 		edges:  []EdgeID{""},
 		edgeNo: map[EdgeID]int32{"": 0},
+		mean:   math.Inf(1),
+		names:  make(map[string]string),
 	}
 	p.Configure(0, cfg, policy)
 	return p
@@ -161,8 +165,8 @@ func (p *Pool) Pick(now Instant, req *Request) (Grant, error) {
 
 // choose returns the server for a request, or nil if none can take it now.
 func (p *Pool) choose(now Instant, req *Request) *Server {
+	p.tend(now)
 	if p.scorer != nil && len(req.Labels) == 0 {
-		p.tend(now)
 		if p.personal(req) {
 			return p.closest(now, req)
 		}
@@ -470,8 +474,8 @@ func (p *Pool) Report(now Instant, r *Report) error {
 	var keep [MaxMetrics]Metric
 	sane, err := r.Sane(keep[:0])
 	taken := now.Add(-r.Age)
-	for _, m := range sane {
-		if !s.take(m, taken) {
+	for i, m := range sane {
+		if !s.take(i, m, taken) {
 			err = fmt.Errorf("report from server %s: metric %q: it has %d others already, the most that are kept", r.Server, clip(m.Name), MaxMetrics)
 		}
 	}
@@ -480,24 +484,38 @@ func (p *Pool) Report(now Instant, r *Report) error {
 	return err
 }
 
-// take keeps one figure, unless a newer one is known. It returns false if there is
-// no room for another name.
-func (s *Server) take(m Metric, taken Instant) bool {
-	for i := range s.metrics {
-		if have := &s.metrics[i]; have.Name == m.Name {
-			if taken >= have.at {
-				have.Value, have.at = m.Value, taken
-			}
-			return true
-		}
+// take keeps one figure, unless a newer one is known. It returns false if there is no
+// room for another name. The figure most often stands where it stood in the last report.
+func (s *Server) take(at int, m Metric, taken Instant) bool {
+	if at >= len(s.metrics) || s.metrics[at].Name != m.Name {
+		at = slices.IndexFunc(s.metrics, func(have reading) bool { return have.Name == m.Name })
 	}
-	if len(s.metrics) == MaxMetrics {
+	switch {
+	case at < 0 && len(s.metrics) == MaxMetrics:
 		return false
+	case at < 0:
+		m.Name = s.pool.intern(m.Name)
+		s.metrics = append(s.metrics, reading{m, taken})
+	case taken >= s.metrics[at].at:
+		s.metrics[at].Value, s.metrics[at].at = m.Value, taken
 	}
-	m.Name = string([]byte(m.Name))
-	s.metrics = append(s.metrics, reading{m, taken})
 	return true
 }
+
+// intern returns a copy of a metric's name that all servers share, as far as names are
+// few enough to be meant.
+func (p *Pool) intern(name string) string {
+	if own, ok := p.names[name]; ok {
+		return own
+	}
+	name = strings.Clone(name)
+	if len(p.names) < mostNames {
+		p.names[name] = name
+	}
+	return name
+}
+
+const mostNames = 4096
 
 // weigh corrects x and c by what a report says of everybody's load. A count of
 // requests is best. Failing that, the utilisation which our own leases do not explain

@@ -58,6 +58,37 @@ func (p *Pool) tendNext(now Instant) {
 	p.rank(now, s)
 }
 
+// census adds up, server by server as they are looked after, what is told of all.
+type census struct {
+	limits, left float64 // of the servers' limits, and what others' requests leave of them
+	leases, warm int     // of servers that are up and warm
+}
+
+func (p *Pool) count(now Instant, s *Server) {
+	if limit := p.limitOf(s); !math.IsInf(limit, 1) {
+		p.census.limits += limit
+		p.census.left += max(0, limit-s.load.at(now))
+	}
+	if s.State(now) == Up && now.Sub(s.warmFrom) >= warmTime {
+		p.census.leases += s.leases
+		p.census.warm++
+	}
+}
+
+// conclude ends a census that has been round all servers.
+func (p *Pool) conclude() {
+	c := p.census
+	p.crowdedOut = c.left < crowdedLeft*c.limits
+	p.mean = math.Inf(1)
+	if c.warm > 0 {
+		p.mean = float64(c.leases) / float64(c.warm)
+	}
+	p.census = census{}
+}
+
+// crowdedLeft is the part of all limits which, if others leave less of them, is nothing.
+const crowdedLeft = .1
+
 const (
 	tendCycle = 100 * time.Millisecond
 	forever   = Instant(math.MaxInt64)

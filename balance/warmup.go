@@ -20,30 +20,12 @@ func (p *Pool) warm(s *Server, from Instant) {
 }
 
 // warmth is how many leases a server may have: no more than the mean of those that
-// are warm, and of that a part that grows. Without any that are warm, all are equal.
+// were warm when they were last counted, and of that a part that grows. Without any
+// that are warm, all are equal.
 func (p *Pool) warmth(now Instant, s *Server) float64 {
 	age := now.Sub(s.warmFrom)
 	if now >= p.warmUntil || age >= warmTime {
 		return math.Inf(1)
 	}
-	if now.Sub(p.meanAt) > meanEvery || p.meanAt == 0 {
-		p.mean, p.meanAt = p.meanOfWarm(now), now
-	}
 	return max(1, p.mean*(warmStart+(1-warmStart)*max(0, age.Seconds())/warmTime.Seconds()))
-}
-
-const meanEvery = 10 * time.Millisecond
-
-func (p *Pool) meanOfWarm(now Instant) float64 {
-	leases, warm := 0, 0
-	for _, s := range p.servers {
-		if s.State(now) == Up && now.Sub(s.warmFrom) >= warmTime {
-			leases += s.leases
-			warm++
-		}
-	}
-	if warm == 0 {
-		return math.Inf(1)
-	}
-	return float64(leases) / float64(warm)
 }
