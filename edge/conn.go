@@ -50,7 +50,8 @@ const (
 )
 
 func newConn(s *service, nc net.Conn) *conn {
-	c := &conn{side: side{Conn: nc, raw: rawOf(nc)}, service: s, peer: peerOf(nc), in: make([]byte, roomFirst), waiting: forFirst}
+	c := &conn{service: s, peer: peerOf(nc), in: make([]byte, roomFirst), waiting: forFirst}
+	c.begin(nc)
 	c.readWait, c.writeWait = s.listener.IdleTimeout, s.listener.IdleTimeout
 	return c
 }
@@ -74,7 +75,11 @@ func (c *conn) await() bool {
 	if c.service.draining.Load() {
 		c.hurry()
 	}
-	n, err := c.Conn.Read(c.in)
+	n, err := c.take(c.in)
+	if err != nil && c.service.draining.Load() {
+		n = c.lastLook()
+		err = nil // if it has come to an end the next read tells
+	}
 	c.w = n
 	c.mu.Lock()
 	c.waiting = forNothing
@@ -83,6 +88,14 @@ func (c *conn) await() bool {
 	}
 	c.mu.Unlock()
 	return err == nil && n > 0
+}
+
+// lastLook reads what came at the very moment when the time for it was over.
+func (c *conn) lastLook() (n int) {
+	if c.raw != nil && !c.isCut.Load() {
+		_ = c.raw.Control(func(fd uintptr) { n, _ = readFD(fd, c.in) }) // with an error, nothing came
+	}
+	return n
 }
 
 // idle says that the request is over and another may come.
@@ -175,7 +188,7 @@ func (c *conn) fill() error {
 		c.w = copy(larger, c.in[c.r:c.w])
 		c.r, c.in = 0, larger
 	}
-	n, err := c.Conn.Read(c.in[c.w:])
+	n, err := c.take(c.in[c.w:])
 	c.w += n
 	if n > 0 {
 		return nil

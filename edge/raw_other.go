@@ -8,6 +8,8 @@ const readsRaw = false
 
 func readFD(uintptr, []byte) (int, error) { return 0, syscall.EINVAL }
 
+func writeFD(uintptr, []byte) (int, error) { return 0, syscall.EINVAL }
+
 // hungUp would tell whether the peer has closed its side. Here it is found out when
 // something is written.
 func hungUp(uintptr) bool { return false }

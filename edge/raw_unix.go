@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !linux
 
 package edge
 
@@ -7,9 +7,14 @@ import "syscall"
 const readsRaw = true
 
 // readFD reads from a descriptor that does not block.
-func readFD(fd uintptr, p []byte) (int, error) {
+func readFD(fd uintptr, p []byte) (int, error) { return again(syscall.Read, fd, p) }
+
+// writeFD writes to one.
+func writeFD(fd uintptr, p []byte) (int, error) { return again(syscall.Write, fd, p) }
+
+func again(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, error) {
 	for {
-		n, err := syscall.Read(int(fd), p)
+		n, err := call(int(fd), p)
 		switch err {
 		case nil:
 			return n, nil

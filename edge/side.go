@@ -1,7 +1,9 @@
 package edge
 
 import (
+	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,6 +19,22 @@ type side struct {
 	readWait, writeWait time.Duration   // zero: any time
 	reading, writing    patience
 	isCut               atomic.Bool
+
+	input, output inOut
+}
+
+// inOut is a read or a write under way on a descriptor.
+type inOut struct {
+	once func(fd uintptr) bool // bound to the side, lest every call allocate
+	buf  []byte
+	n    int
+	err  error
+}
+
+// begin makes a side of a connection that nobody else reads or writes.
+func (s *side) begin(conn net.Conn) {
+	s.Conn, s.raw = conn, rawOf(conn)
+	s.input.once, s.output.once = s.readOnce, s.writeOnce
 }
 
 // rawOf returns nil if conn's descriptor cannot be had.
@@ -30,12 +48,61 @@ func rawOf(conn net.Conn) syscall.RawConn {
 
 func (s *side) Read(p []byte) (int, error) {
 	s.awaitRead()
-	return s.Conn.Read(p)
+	return s.take(p)
+}
+
+// take is Read for a wait that has its deadline.
+func (s *side) take(p []byte) (int, error) {
+	if s.raw == nil {
+		return s.Conn.Read(p)
+	}
+	s.input.buf, s.input.n, s.input.err = p, 0, nil
+	err := s.raw.Read(s.input.once)
+	s.input.buf = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case s.input.err != nil:
+		return 0, os.NewSyscallError("read", s.input.err)
+	case s.input.n == 0 && len(p) > 0:
+		return 0, io.EOF
+	}
+	return s.input.n, nil
+}
+
+func (s *side) readOnce(fd uintptr) bool {
+	s.input.n, s.input.err = readFD(fd, s.input.buf)
+	return s.input.err != syscall.EAGAIN
 }
 
 func (s *side) Write(p []byte) (int, error) {
 	s.awaitWrite()
-	return s.Conn.Write(p)
+	if s.raw == nil {
+		return s.Conn.Write(p)
+	}
+	s.output.buf, s.output.n, s.output.err = p, 0, nil
+	err := s.raw.Write(s.output.once)
+	s.output.buf = nil
+	if err == nil && s.output.err != nil {
+		err = os.NewSyscallError("write", s.output.err)
+	}
+	return s.output.n, err
+}
+
+// writeOnce writes what goes, and tells whether that is all.
+func (s *side) writeOnce(fd uintptr) bool {
+	for s.output.n < len(s.output.buf) {
+		n, err := writeFD(fd, s.output.buf[s.output.n:])
+		if err == syscall.EAGAIN {
+			s.awaitWrite()
+			return false
+		}
+		s.output.n += n
+		if s.output.err = err; err != nil {
+			return true
+		}
+	}
+	return true
 }
 
 // awaitRead gives the peer its time to send something.

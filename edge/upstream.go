@@ -43,7 +43,8 @@ type upstream struct {
 var errStale = errors.New("the server closed the connection, or spoke without being asked")
 
 func newUpstream(conn net.Conn, address string) *upstream {
-	u := &upstream{side: side{Conn: conn, raw: rawOf(conn)}, address: address}
+	u := &upstream{address: address}
+	u.begin(conn)
 	u.turnOnce = u.turn
 	return u
 }
