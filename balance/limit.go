@@ -13,10 +13,10 @@ import (
 // guessed from its CPU or its latencies, has no limit, nor has a pool without a queue: a
 // limit on a guess that is too low would hold work back and so prove itself right.
 func (p *Pool) limitOf(s *Server) float64 {
-	c, firm := s.firmSlots()
-	if p.queue.size == 0 || !firm {
+	if p.queue.size == 0 || !s.capacity.firm {
 		return math.Inf(1)
 	}
+	c := s.capacity.slots
 	whole := math.Ceil(c - slotsError)
 	if p.pace.weight == 0 {
 		return whole + math.Floor(s.stretch)

@@ -97,12 +97,13 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 	s.pace.observe(now, alone, log, p.usual)
 	if s.slots.learnt == 0 && s.spec.Slots == 0 {
 		s.knee.observe(crowd, math.Log(took.Seconds()), p.pace.variance())
+		s.survey()
 	}
 	if !first {
 		p.assess(s)
 		return
 	}
-	p.survey()
+	p.derive()
 	for _, s := range p.servers { // from now on b is in seconds
 		p.assess(s)
 		p.rank(now, s)
@@ -134,11 +135,11 @@ func (p *Pool) fade(now Instant, s *Server) {
 	}
 	s.pace.fade(now, p.usual)
 	p.assess(s)
-	p.survey()
+	p.derive()
 }
 
-// survey brings up to date what is derived from all servers' samples.
-func (p *Pool) survey() {
+// derive brings up to date what follows from all servers' samples.
+func (p *Pool) derive() {
 	p.spread = p.pace.spread()
 	p.usual = math.Exp(p.pace.sum / p.pace.weight)
 }

@@ -379,7 +379,7 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	p.version++
 	s := p.byID[spec.ID]
 	if s == nil {
-		s = &Server{pool: p, index: len(p.servers), health: health{success: 1}, usage: usage{from: now, since: now}, pace: pace{last: now}}
+		s = &Server{pool: p, index: len(p.servers), health: health{success: 1}, pace: pace{last: now}}
 		p.servers = append(p.servers, s)
 		p.order.grow()
 		p.byID[spec.ID] = s
@@ -391,7 +391,8 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 		p.warm(s, now)
 	}
 	s.spec, s.fixed = spec, s.fixed || fixed
-	s.logSpeed = math.Log(s.Speed())
+	s.survey()
+	s.logSpeed, s.service = math.Log(s.Speed()), 1/s.Speed()
 	if p.pace.weight > 0 {
 		p.assess(s)
 	}
@@ -528,10 +529,14 @@ func (s *Server) weigh(now Instant, metrics []Metric) {
 	if count < 0 && utilization < 0 {
 		return
 	}
+	if !s.reporting {
+		s.reporting, s.usage = true, usage{from: now, since: now}
+	}
 	s.settle(now)
 	if utilization >= 0 {
 		s.slots.vague = vague
 		s.slots.reported(utilization)
+		s.survey()
 	}
 	own := s.usage.mean(now, s.leases)
 	if count >= 0 {

@@ -48,16 +48,18 @@ func badAddress(address string) string {
 // Server is a pool's record of one server. Policies read it; only its Pool writes it.
 type Server struct {
 	// What every pick and done touches stands together.
-	pool     *Pool
-	index    int // where it stands in Pool.servers
-	leases   int // own outstanding: open leases on it
-	granted  uint64
-	fixed    bool
-	draining bool
-	gone     bool
-	health   health
-	load     external
-	pace     pace
+	pool      *Pool
+	index     int // where it stands in Pool.servers
+	leases    int // own outstanding: open leases on it
+	granted   uint64
+	fixed     bool
+	draining  bool
+	gone      bool
+	reporting bool // a report has told of its load
+	capacity  capacity
+	health    health
+	load      external
+	pace      pace
 
 	service, logService float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
 	logSpeed            float64 // of the declared speed
