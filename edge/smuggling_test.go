@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,9 +101,9 @@ func TestSmuggling(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newFakePicker()
-	var servers *recorder
+	var at atomic.Pointer[recorder]
 	p.pick = func(context.Context, *balance.Request) (balance.Grant, error) {
-		return balance.Grant{Server: "s1", Address: servers.Addr().String()}, nil
+		return balance.Grant{Server: "s1", Address: at.Load().Addr().String()}, nil
 	}
 	r := run(t, p, nil)
 	verdicts := make(map[string]int)
@@ -125,7 +126,8 @@ func TestSmuggling(t *testing.T) {
 			}
 		}
 		verdicts[word]++
-		servers = record(t) // so that what is late of one request is not taken for the next
+		servers := record(t) // so that what is late of one request is not taken for the next
+		at.Store(servers)
 		if problem := verdict(r, servers, in, word, rest); problem != "" {
 			t.Errorf("%s: %q: %s", lines[0], in, problem)
 		}
