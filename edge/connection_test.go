@@ -1,0 +1,194 @@
+package edge
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// A connection that its server has closed, or on which it has spoken unasked, is not used.
+func TestStaleConnections(t *testing.T) {
+	for name, spoil := range map[string]func(*net.TCPConn){
+		"closed":      func(conn *net.TCPConn) { _ = conn.Close() },
+		"half closed": func(conn *net.TCPConn) { _ = conn.CloseWrite() },
+		"reset":       func(conn *net.TCPConn) { _ = conn.SetLinger(0); _ = conn.Close() },
+		"spoke": func(conn *net.TCPConn) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+		},
+		"spoke, ended": func(conn *net.TCPConn) { _, _ = io.WriteString(conn, "x"); _ = conn.Close() },
+	} {
+		now, spoilt := make(chan struct{}), make(chan struct{})
+		var conns atomic.Int64
+		p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
+			again := conns.Add(1) > 1
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+			if again {
+				_, _ = io.Copy(io.Discard, r)
+				return
+			}
+			<-now
+			spoil(conn)
+			close(spoilt)
+			if _, err := r.ReadByte(); err == nil {
+				t.Errorf("%s: a request came on the spoilt connection", name)
+			}
+		}))
+		r := run(t, p, nil)
+		client := r.dial()
+		client.send(get).response("GET")
+		close(now)
+		<-spoilt
+		// POST could not be sent again, had it been sent once.
+		if res, body := client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").response("POST"); res.StatusCode != 200 || body != "good" {
+			t.Errorf("%s: got %d %q", name, res.StatusCode, body)
+		}
+		p.wantResults(t, balance.OK, balance.OK)
+	}
+}
+
+func TestSlowHeads(t *testing.T) {
+	p := newFakePicker()
+	r := run(t, p, func(c *Config) { c.Listeners[0].HeaderTimeout = 50 * time.Millisecond })
+	client := r.dial()
+	dripping := make(chan struct{})
+	go func() {
+		defer close(dripping)
+		for {
+			if _, err := io.WriteString(client.TCPConn, "GET / HTTP/1.1\r\n"[:1]); err != nil {
+				return
+			}
+		}
+	}()
+	answer, _ := io.ReadAll(client.Reader) // a reset after the answer is as good as an end
+	_ = client.Close()
+	<-dripping
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 501 ") && !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") { // the method never ends
+		t.Errorf("got %q", answer)
+	}
+	client = r.dial().send("GET / HTTP/1.1\r\nHost: a\r\nX: ")
+	if res, body := client.response("GET"); res.StatusCode != 408 || !strings.Contains(body, reasonHeadSlow) || !res.Close || !client.ended() {
+		t.Errorf("got %d %s", res.StatusCode, body)
+	}
+}
+
+func TestIdleClientsAreClosed(t *testing.T) {
+	p := newFakePicker()
+	p.pick = among(granted("s1", server(t, echo)))
+	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 30 * time.Millisecond })
+	if !r.dial().ended() {
+		t.Errorf("one that said nothing got an answer")
+	}
+	client := r.dial()
+	client.send(get).response("GET")
+	if !client.ended() {
+		t.Errorf("one that said no more got another answer")
+	}
+}
+
+// Whoever has sent something before the edge stops is answered, wherever that has got to.
+func TestDrainAnswersWhatHasCome(t *testing.T) {
+	for range 20 {
+		p := to(scripted(t, answering(func(*http.Request, string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" })))
+		r := run(t, p, nil)
+		used, fresh, half, idle := r.dial(), r.dial(), r.dial(), r.dial()
+		used.send(get).response("GET")
+		idle.send(get).response("GET")
+		used.send("%s", get+get) // while it waits for another
+		fresh.send(get)          // perhaps before it is accepted
+		half.send("%s", get[:20])
+		r.stop()
+		half.send("%s", get[20:])
+		for name, client := range map[string]*rawClient{"used": used, "fresh": fresh, "half": half} {
+			if name == "used" {
+				client.response("GET")
+			}
+			if res, body := client.response("GET"); res.StatusCode != 200 || body != "ok" || !client.ended() {
+				t.Fatalf("%s: got %d %q", name, res.StatusCode, body)
+			}
+		}
+		if !idle.ended() {
+			t.Errorf("the idle one got an answer")
+		}
+		for err := range r.stopped {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if r.Open() != 0 {
+			t.Errorf("%d requests are open", r.Open())
+		}
+	}
+}
+
+// still is a picker that costs nothing.
+type still struct{ grant balance.Grant }
+
+func (s *still) Pick(context.Context, string, *balance.Request) (balance.Grant, error) {
+	return s.grant, nil
+}
+
+func (s *still) Done(string, balance.LeaseID, balance.Outcome) {}
+
+func (s *still) Report(string, balance.Report) {}
+
+func TestRequestsAllocateNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector pools forget at random")
+	}
+	response := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
+	g := scripted(t, func(conn *net.TCPConn, _ *bufio.Reader) {
+		buf := make([]byte, 4096)
+		for {
+			if n, err := conn.Read(buf); n == 0 || err != nil {
+				return
+			}
+			_, _ = conn.Write(response)
+		}
+	})
+	g.Lease = 7
+	e, err := New(Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Host: "a", Pool: "web"}}}}}, &still{g})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- e.Run(ctx, l) }()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, answer := []byte("GET /path?q=1 HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n"), make([]byte, 4096)
+	once := func() {
+		_, _ = conn.Write(request)
+		if n, err := conn.Read(answer); err != nil || !bytes.HasPrefix(answer[:n], response[:17]) {
+			t.Fatalf("got %q, %v", answer[:n], err)
+		}
+	}
+	for range 100 {
+		once()
+	}
+	if n := testing.AllocsPerRun(2000, once); n > 0 {
+		t.Errorf("%v allocations a request, want none", n)
+	}
+	_ = conn.Close()
+	stop()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
