@@ -206,6 +206,30 @@ func TestEjectedServersAreTriedWhenNobodyElseIsLeft(t *testing.T) {
 	}
 }
 
+func TestARefusalReadsAsAReport(t *testing.T) {
+	p := balance.New(balance.Config{Name: "web"}, balance.ByScore{Scorer: leastLoad{}}, 1)
+	for _, id := range []string{"a", "b"} {
+		s := spec(id)
+		s.Slots = 4
+		p.Put(second, s, true)
+	}
+	refused, err := p.Pick(second, &balance.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Done(second, refused.Lease, balance.Outcome{Result: balance.Refused})
+	for range 4 {
+		if grant, err := p.Pick(second, &balance.Request{}); err != nil || grant.Server == refused.Server {
+			t.Fatalf("picked %s, %v; want the one that has not just refused", grant.Server, err)
+		}
+	}
+	for _, v := range p.Views(second.Add(time.Minute)) {
+		if v.External > .1 {
+			t.Errorf("a minute after its refusal %s is thought to have %.2f of others' requests", v.Spec.ID, v.External)
+		}
+	}
+}
+
 func TestNoMoreThanAThirdIsEjectedForFaults(t *testing.T) {
 	p := balance.New(balance.Config{Name: "web"}, anyOf{}, 1)
 	for i := range 9 {

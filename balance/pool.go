@@ -285,6 +285,9 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 		p.learn(now, s, crowd, o.Duration)
 		p.probe(s, o.Duration)
 	}
+	if o.Result == Refused { // as good as a report that the slots are taken; it fades like one
+		s.load.correct(now, s.load.at(now)+s.capacity.slots)
+	}
 	if s.health.observe(now, o.Result, func() bool { return p.canSpare(now) }) {
 		p.warm(s, s.health.ejectedUntil)
 	}
