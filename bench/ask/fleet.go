@@ -4,12 +4,16 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/bench/ask/trial"
+
+	"github.com/evenkeel-lb/evenkeel/internal/figures"
 )
 
 // agentsPerProcess keeps each process well below the 20,000 descriptors that one may have.
@@ -49,7 +53,16 @@ func measureFleet(n int, out string) error {
 	}
 	goals := judgeFleet(figures)
 	showFleet(n, figures, goals)
-	return writeJSON(out, map[string]any{"figures": figures, "goals": goals})
+	return saveFleet(out, figures, goals)
+}
+
+// saveFleet writes what was measured for programs, the goals first.
+func saveFleet(out string, measured map[string]float64, goals []goal) error {
+	list := goalFigures(goals)
+	for _, name := range slices.Sorted(maps.Keys(measured)) {
+		list = append(list, figures.Figure{Name: name, Value: measured[name]})
+	}
+	return save(out, list)
 }
 
 // memory measures what servers, leases and idle edges take.

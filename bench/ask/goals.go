@@ -3,21 +3,23 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"math"
+	"slices"
+	"strings"
 	"text/tabwriter"
+
+	"github.com/evenkeel-lb/evenkeel/internal/figures"
 )
 
 // goal is a bound on a ratio or on a figure of this run.
 type goal struct {
-	Name   string  `json:"name"`
-	Got    float64 `json:"got"`
-	Bound  float64 `json:"bound"`
-	AtMost bool    `json:"at_most"` // else at least
-	Met    bool    `json:"met"`
+	Name   string
+	Got    float64
+	Bound  float64
+	AtMost bool // else at least
+	Met    bool
 }
 
 func rate(s slice) float64 { return s.rate }
@@ -99,39 +101,55 @@ func tell(to io.Writer, goals []goal) {
 
 // write writes the results for programs; an empty name: nowhere.
 func write(name string, all []*kase, goals []goal) error {
-	type row struct {
-		Name   string  `json:"name"`
-		P50    float64 `json:"p50_us"`
-		Best   float64 `json:"best_p50_us"`
-		P99    float64 `json:"p99_us"`
-		P999   float64 `json:"p999_us"`
-		Rate   float64 `json:"asks_per_s"`
-		Master float64 `json:"cpu_us_master"`
-		Edge   float64 `json:"cpu_us_edge"`
-		Err    string  `json:"err,omitempty"`
-	}
-	var rows []row
+	list := goalFigures(goals)
 	for _, k := range all {
-		r := row{k.name, k.median(p50), k.best(p50), k.median(p99), k.median(p999), k.median(rate),
-			k.median(func(s slice) float64 { return s.master }), k.median(func(s slice) float64 { return s.edge }), ""}
 		if k.err != nil {
-			r.Err = k.err.Error()
+			continue // the table tells of it
 		}
-		rows = append(rows, r)
+		list = append(list,
+			figures.Figure{Name: k.name + ", p50", Value: k.median(p50), Unit: "us"},
+			figures.Figure{Name: k.name + ", p99", Value: k.median(p99), Unit: "us"},
+			figures.Figure{Name: k.name + ", p99.9", Value: k.median(p999), Unit: "us"},
+			figures.Figure{Name: k.name + ", rate", Value: k.median(rate), Unit: "asks/s"},
+			figures.Figure{Name: k.name + ", CPU master", Value: k.median(func(s slice) float64 { return s.master }), Unit: "us"},
+			figures.Figure{Name: k.name + ", CPU edge", Value: k.median(func(s slice) float64 { return s.edge }), Unit: "us"})
 	}
-	return writeJSON(name, map[string]any{"cases": rows, "goals": goals})
+	return save(name, list)
 }
 
-func writeJSON(name string, what any) error {
+// goalFigures lists what was reached beside what was wanted.
+func goalFigures(goals []goal) (list []figures.Figure) {
+	for _, g := range goals {
+		sign := ">="
+		if g.AtMost {
+			sign = "<="
+		}
+		list = append(list, figures.Figure{Name: g.Name, Value: g.Got, Unit: g.unit(), Goal: fmt.Sprintf("%s%.10g", sign, g.Bound)})
+	}
+	return list
+}
+
+// save writes figures, all but those that are not numbers because their case failed.
+func save(name string, list []figures.Figure) error {
 	if name == "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(what, "", "  ")
-	if err != nil {
-		return err
+	return figures.Write(name, slices.DeleteFunc(list, func(f figures.Figure) bool { return math.IsNaN(f.Value) || math.IsInf(f.Value, 0) }))
+}
+
+// unit is what a goal counts: nearly all compare, the others' names begin with it or have it.
+func (g goal) unit() string {
+	switch {
+	case strings.HasPrefix(g.Name, "asks/s"):
+		return "asks/s"
+	case strings.Contains(g.Name, ", ns "):
+		return "ns"
+	case strings.Contains(g.Name, "µs"):
+		return "us"
+	case strings.Contains(g.Name, "MiB"):
+		return "MiB"
+	case strings.Contains(g.Name, "bytes"):
+		return "bytes"
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(name, append(text, '\n'), 0o644)
+	return "ratio"
 }

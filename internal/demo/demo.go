@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -212,7 +211,7 @@ func (t *tally) watch(ctx context.Context, live func(Sight)) {
 		t.seen = len(t.took)
 		t.mu.Unlock()
 		slices.Sort(last)
-		live(Sight{Policy: t.policy, At: time.Since(start).Round(time.Second), Answers: len(last), P50: quantile(last, .5), P99: quantile(last, .99)})
+		live(Sight{Policy: t.policy, At: time.Since(start).Round(time.Second), Answers: len(last), P50: load.Quantile(last, .5), P99: load.Quantile(last, .99)})
 	}
 }
 
@@ -223,7 +222,7 @@ func (t *tally) outcome(length time.Duration) Outcome {
 		sum += d
 	}
 	o := Outcome{Policy: t.policy, Requests: len(t.took) + t.errors, Errors: t.errors,
-		P50: ms(quantile(t.took, .5)), P95: ms(quantile(t.took, .95)), P99: ms(quantile(t.took, .99))}
+		P50: ms(load.Quantile(t.took, .5)), P95: ms(load.Quantile(t.took, .95)), P99: ms(load.Quantile(t.took, .99))}
 	if len(t.took) > 0 {
 		o.Mean = ms(sum / time.Duration(len(t.took)))
 	}
@@ -234,14 +233,6 @@ func (t *tally) outcome(length time.Duration) Outcome {
 			Utilization: t.work[id] / (float64(s.slots) * s.speed * length.Seconds())})
 	}
 	return o
-}
-
-// quantile returns the smallest of sorted that q of them do not exceed.
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
 }
 
 func ms(d time.Duration) float64 {

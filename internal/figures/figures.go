@@ -3,6 +3,7 @@
 package figures
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -37,12 +38,15 @@ func (f Figure) Met() bool {
 
 // Write writes the figures to a file as a JSON list, and makes its folder.
 func Write(name string, all []Figure) error {
-	text, err := json.MarshalIndent(all, "", "  ")
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // people read the goals too
+	e.SetIndent("", "  ")
+	if err := e.Encode(all); err != nil {
 		return fmt.Errorf("figures for %s: %w", name, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(name, append(text, '\n'), 0o644)
+	return os.WriteFile(name, text.Bytes(), 0o644)
 }
