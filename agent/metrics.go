@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // metrics is what the agent tells of itself, and of its server, to Prometheus.
@@ -23,6 +24,7 @@ type metrics struct {
 	age     *prometheus.Desc
 	link    *prometheus.Desc
 	verdict *prometheus.Desc
+	refused *prometheus.Desc
 }
 
 func newMetrics(a *Agent) *metrics {
@@ -36,6 +38,7 @@ func newMetrics(a *Agent) *metrics {
 		age:      prometheus.NewDesc("evenkeel_agent_metric_age_seconds", "Time since that value was read or pushed.", []string{"name"}, nil),
 		link:     prometheus.NewDesc("evenkeel_agent_connected", "1 if connected to a master.", nil, nil),
 		verdict:  prometheus.NewDesc("evenkeel_agent_dispatches_total", "Dispatches, by what the application said.", []string{"verdict"}, nil),
+		refused:  prometheus.NewDesc("evenkeel_agent_masters_refused_total", "Masters refused for what they could not prove, or that refused this agent, by reason.", []string{"reason"}, nil),
 	}
 	m.registry.MustRegister(m.reports, m.failures, m)
 	return m
@@ -75,6 +78,11 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		connected = 1
 	}
 	ch <- prometheus.MustNewConstMetric(m.link, prometheus.GaugeValue, connected)
+	if g, ok := a.sender.(interface{ Refused() *trust.Tally }); ok {
+		g.Refused().Each(func(reason string, n uint64) {
+			ch <- prometheus.MustNewConstMetric(m.refused, prometheus.CounterValue, float64(n), reason)
+		})
+	}
 	if h := a.cfg.Hook; h != nil {
 		ch <- prometheus.MustNewConstMetric(m.verdict, prometheus.CounterValue, float64(h.accepted.Load()), "accepted")
 		ch <- prometheus.MustNewConstMetric(m.verdict, prometheus.CounterValue, float64(h.refused.Load()), "refused")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -28,6 +29,7 @@ type AgentConfig struct {
 	Server   balance.ServerSpec
 	Dispatch func(ctx context.Context, d Dispatch) error // nil accepts all; ctx ends with the dispatch's limit or its connection
 	TLS      *tls.Config                                 // nil: plain connections
+	Trust    *trust.Keeper                               // nil: who is at the other end is for TLS to judge
 	Log      *slog.Logger                                // nil: silent
 	Software string                                      // name and version, for the masters' logs; may be empty
 }
@@ -47,6 +49,8 @@ type Dispatch struct {
 type Agent struct {
 	cfg   AgentConfig
 	links []*link
+
+	refused trust.Tally // over all links
 }
 
 // link is an agent's line to one master.
@@ -74,7 +78,8 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 	a := &Agent{cfg: cfg}
 	for _, master := range cfg.Masters {
 		k := &link{cfg: &a.cfg, busy: make(chan struct{}, maxDispatches), talk: newAgentTalk(cfg.Pool, cfg.Server, cfg.Software)}
-		k.line = newLine([]string{master}, cfg.TLS, logger(cfg.Log), k.talk, k.deliver)
+		k.line = newLine([]string{master}, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), k.talk, k.deliver)
+		k.also = &a.refused
 		a.links = append(a.links, k)
 	}
 	return a, nil

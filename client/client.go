@@ -12,6 +12,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -19,10 +20,11 @@ import (
 type Config struct {
 	Masters  []string // host:port or unix:/path, tried in order; at least one
 	ID       balance.EdgeID
-	Pools    []string     // whose snapshots are wanted
-	TLS      *tls.Config  // nil: plain connections
-	Log      *slog.Logger // nil: silent
-	Software string       // name and version, for the master's logs; may be empty
+	Pools    []string      // whose snapshots are wanted
+	TLS      *tls.Config   // nil: plain connections
+	Trust    *trust.Keeper // nil: who is at the other end is for TLS to judge
+	Log      *slog.Logger  // nil: silent
+	Software string        // name and version, for the master's logs; may be empty
 }
 
 // Client is an edge's connection to a master. Its methods may be called at any time,
@@ -46,7 +48,7 @@ func New(cfg Config) (*Client, error) {
 	for _, p := range c.talk.watched {
 		c.watched[p.name] = p
 	}
-	c.line = newLine(cfg.Masters, cfg.TLS, logger(cfg.Log), c.talk, c.wake)
+	c.line = newLine(cfg.Masters, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), c.talk, c.wake)
 	return c, nil
 }
 

@@ -3,7 +3,6 @@ package client
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -51,14 +51,16 @@ const (
 // line keeps one connection to one of its masters and makes another when it is lost.
 type line struct {
 	masters []string
-	tls     *tls.Config // nil: none
+	security
 	log     *slog.Logger
 	deliver func(ctx context.Context) // what collect has set aside; called without the lock, never twice at once
 
 	isUp    atomic.Bool
-	begun   atomic.Bool               // Run
-	tried   chan struct{}             // closed once a master has welcomed us, or none of them has
-	settle  func()                    // closes tried
+	begun   atomic.Bool   // Run
+	tried   chan struct{} // closed once a master has welcomed us, or none of them has
+	settle  func()        // closes tried
+	refused trust.Tally
+	also    *trust.Tally              // counts what refused counts; nil: none
 	problem atomic.Pointer[wire.Fail] // the last Fail, until a master has had us for a second
 	picks   atomic.Int32              // in progress, until their waiters have resumed
 
@@ -82,8 +84,8 @@ type line struct {
 	reportsArmed bool
 }
 
-func newLine(masters []string, t *tls.Config, log *slog.Logger, talk conversation, deliver func(context.Context)) *line {
-	l := &line{masters: masters, tls: t, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1), reading: newReading(talk.base().buffer),
+func newLine(masters []string, safe security, log *slog.Logger, talk conversation, deliver func(context.Context)) *line {
+	l := &line{masters: masters, security: safe, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1), reading: newReading(talk.base().buffer),
 		flush: time.NewTimer(time.Hour), reports: time.NewTimer(time.Hour)}
 	l.tried = make(chan struct{})
 	l.settle = sync.OnceFunc(func() { close(l.tried) })
@@ -116,6 +118,7 @@ func (l *line) run(ctx context.Context) error {
 		switch refused := errors.As(err, &fail) && fail.Code != wire.GoingAway; {
 		case refused:
 			l.problem.Store(fail)
+			l.count(fail)
 			level = slog.LevelError
 			if (at+1)%len(l.masters) == 0 {
 				pause = patience(fail.Code)
@@ -176,20 +179,10 @@ func (l *line) dial(ctx context.Context, master string) (net.Conn, error) {
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, address)
-	if err != nil || l.tls == nil {
-		return conn, err
+	if err != nil {
+		return nil, err
 	}
-	cfg := l.tls
-	if cfg.ServerName == "" && network == "tcp" {
-		cfg = cfg.Clone()
-		cfg.ServerName, _, _ = net.SplitHostPort(address)
-	}
-	secure := tls.Client(conn, cfg)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("TLS: %w", err)
-	}
-	return secure, nil
+	return l.secure(ctx, conn, master)
 }
 
 func (l *line) begin(conn net.Conn) {

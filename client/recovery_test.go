@@ -257,7 +257,7 @@ func TestASilentMasterIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		talk := newEdgeTalk("a", nil, "")
-		l := newLine([]string{"-"}, nil, logger(nil), talk, func(context.Context) {})
+		l := newLine([]string{"-"}, security{}, logger(nil), talk, func(context.Context) {})
 		go func() {
 			buf := make([]byte, 1000)
 			theirs.Read(buf)
@@ -283,7 +283,7 @@ func TestAMasterThatDoesNotReadIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		talk := newEdgeTalk("a", nil, "")
-		l := newLine([]string{"-"}, nil, logger(nil), talk, func(context.Context) {})
+		l := newLine([]string{"-"}, security{}, logger(nil), talk, func(context.Context) {})
 		ended := make(chan error)
 		go func() {
 			_, err := l.stay(t.Context(), ours)

@@ -80,6 +80,9 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		e.connected = c.Connected
 	}
 	e.metrics = newMetrics(e.connected)
+	if g, ok := picker.(guarded); ok {
+		e.metrics.registry.MustRegister(refusals{g.Refused()})
+	}
 	for _, l := range cfg.Listeners {
 		routes, err := newRoutes(l.Routes, e.pool)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
@@ -19,11 +20,12 @@ import (
 type Config struct {
 	ID        string // names the master to edges and agents; empty: "master"
 	Pools     []PoolConfig
-	OpenPools bool         // an agent may register into a pool that no file names; it is made with defaults
-	Seed      uint64       // of all chance; zero: drawn at random
-	Log       *slog.Logger // nil: nothing is logged
-	Version   string       // of the software, for build info and the handshake
-	Admin     string       // where the HTTP API is served, told to those who speak HTTP to the wire port; may be empty
+	OpenPools bool          // an agent may register into a pool that no file names; it is made with defaults
+	Seed      uint64        // of all chance; zero: drawn at random
+	Log       *slog.Logger  // nil: nothing is logged
+	Version   string        // of the software, for build info and the handshake
+	Trust     *trust.Keeper // what edges and agents have to prove; nil: nothing, they speak plainly
+	Admin     string        // where the HTTP API is served, told to those who speak HTTP to the wire port; may be empty
 }
 
 // PoolConfig is what the file says of one pool.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/policy"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
@@ -26,6 +27,8 @@ type Master struct {
 	log                *slog.Logger
 	epoch              uint64
 	limits             limits
+	trust              *trust.Keeper // nil: peers speak plainly
+	refusals           trust.Tally
 	handler            http.Handler
 
 	pools   atomic.Pointer[poolSet]
@@ -77,6 +80,7 @@ func New(cfg Config) (*Master, error) {
 		admin:   cfg.Admin,
 		log:     cfg.Log,
 		limits:  standardLimits,
+		trust:   cfg.Trust,
 		seeds:   rand.New(rand.NewPCG(seed, 0x6d617374)),
 		epochs:  make(map[uint16]bool),
 		wake:    make(chan struct{}, 1),

@@ -37,6 +37,7 @@ var (
 	reportsTotal    = family(counter, "reports_total", "Load reports, by who brought them and whether they were kept whole, flawed (in part or wholly unbelievable), or foreign (an agent's about another's server). Reports for unknown pools have an empty pool and source.", "pool", "source", "result")
 	dispatchesTotal = family(counter, "dispatches_total", "Servers told to perform a request before the edge was answered, by verdict.", "pool", "verdict")
 	connections     = family(gauge, "connections", "Open connections, by the peer's role; new ones have not said hello yet.", "role")
+	peersRefused    = family(counter, "peers_refused_total", "Connections refused for what the peer could not prove, or that gave this master up for its own certificate, by reason.", "reason")
 	buildInfo       = family(gauge, "build_info", "Always 1; the labels tell the version.", "version", "goversion")
 
 	serverUp          = family(gauge, "server_up", "1 if the server may be given work, 0 if it is draining, ejected or gone.", "pool", "server")
@@ -51,7 +52,7 @@ var (
 	serverReportAge   = family(gauge, "server_report_age_seconds", "Age of the newest reported metric. Absent if there is none.", "pool", "server")
 )
 
-var families = []metric{picksTotal, pickSeconds, queueLength, queueSeconds, leasesOpen, reportsTotal, dispatchesTotal, connections, buildInfo, serverUp,
+var families = []metric{picksTotal, pickSeconds, queueLength, queueSeconds, leasesOpen, reportsTotal, dispatchesTotal, connections, peersRefused, buildInfo, serverUp,
 	serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverUtilization, serverGrants, serverReportAge}
 
 // collector reads the pools when it is scraped.
@@ -78,6 +79,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for r := range roles {
 		connections.put(out, float64(m.peers.counts[r].Load()), roleNames[r])
 	}
+	m.refusals.Each(func(reason string, n uint64) { peersRefused.put(out, float64(n), reason) })
 	picksTotal.put(out, float64(m.strayAsks.Load()), "", balance.UnknownPool.String())
 	reportsTotal.put(out, float64(m.strayReports.Load()), "", "", "unknown-pool")
 	for _, p := range m.pools.Load().list {

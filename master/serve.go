@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
 // Serve accepts edges and agents until ctx ends; then it closes ln, tells everybody
 // that the master is going away, and returns nil when all connections have ended.
-// It may serve several listeners at a time, plain ones and those of crypto/tls.
+// It may serve several listeners at a time.
 func (m *Master) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	var conns sync.WaitGroup
@@ -72,9 +73,10 @@ func (m *Master) serve(parent context.Context, nc net.Conn) {
 // ends and, if the peer speaks another protocol, the answer in that.
 func (m *Master) attend(ctx context.Context, c *conn) (last []byte, err error) {
 	m.peers.enter(roleNew)
-	hello, rest, err := c.greet(ctx)
+	hello, rest, err := m.meet(ctx, c)
 	m.peers.leave(roleNew)
 	if err != nil {
+		m.refusals.Add(err)
 		m.strangers.refuse(m.log, fmt.Errorf("%s: %w", remote(c), err))
 		return m.foreign(rest), err
 	}
@@ -107,7 +109,7 @@ func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
 		var hello wire.Hello
 		_, size, fail := wire.Greet(in, &hello)
 		if fail != nil {
-			return nil, in, fail
+			return nil, in, misled(in, fail)
 		}
 		if size > 0 {
 			hello.ID, hello.Software = strings.Clone(hello.ID), strings.Clone(hello.Software)
@@ -143,6 +145,9 @@ func lastWords(err error, parent context.Context) []byte {
 	}
 	if parent.Err() != nil && fail == nil {
 		fail = &wire.Fail{Code: wire.GoingAway, Detail: "this master is stopping"}
+	}
+	if r, ok := errors.AsType[*trust.Refusal](err); ok {
+		fail = &wire.Fail{Code: wire.Forbidden, Detail: r.Detail}
 	}
 	if fail == nil || errors.Is(err, errGoodbye) || errors.Is(err, errPeerFailed) {
 		return nil

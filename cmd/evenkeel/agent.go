@@ -11,6 +11,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // agentFlags are those of the agent command.
@@ -32,7 +33,7 @@ type agentFlags struct {
 	interval   time.Duration
 	admin      string
 	config     string
-	insecure   bool
+	trust      trustFlags
 	logs       logFlags
 }
 
@@ -80,7 +81,7 @@ func (f *agentFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.interval, "interval", 0, "between reports (default 100ms)")
 	flags.StringVar(&f.admin, "admin", "", "where the application and operators reach the agent, host:port, or off (default "+defaultAgentAdmin+")")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
-	flags.BoolVar(&f.insecure, "insecure", false, "let the admin address be beyond loopback without TLS")
+	f.trust.add(flags)
 }
 
 func (f *agentFlags) settings(cmd *cobra.Command) (*settings, error) {
@@ -126,6 +127,17 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Write
 	if err != nil {
 		return err
 	}
+	safe := f.trust.over(s.Agent.TLS, s.Agent.Insecure)
+	keeper, err := safe.open(trust.Agent, log)
+	if err != nil {
+		return err
+	}
+	if err := safe.refusePlain(s.Agent.masters()); err != nil {
+		return err
+	}
+	if s.Agent.ID, err = nameBy(keeper, s.Agent.ID, "agent.id"); err != nil {
+		return err
+	}
 	hook, err := agent.NewHook(s.Agent.Hook)
 	if err != nil {
 		return err
@@ -136,6 +148,7 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Write
 		Pool:     s.Agent.Pool,
 		Server:   s.Agent.spec(),
 		Dispatch: hook.Dispatch,
+		Trust:    keeper,
 		Log:      log,
 		Software: "evenkeel " + version(),
 	})
@@ -148,15 +161,15 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Write
 	if err != nil {
 		return err
 	}
-	admin, err := chooseAdmin(f.admin, s.Agent.Admin, defaultAgentAdmin).listen(ctx, f.insecure, log)
+	admin, err := chooseAdmin(f.admin, s.Agent.Admin, defaultAgentAdmin).listen(ctx, safe.insecure, log)
 	if err != nil {
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), parts: []part{{"agent", a.Run}}}
+	p := &process{log: log, tell: teller(stderr), trust: keeper, parts: []part{{"agent", a.Run}}}
 	if admin != nil {
 		p.parts = append(p.parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, admin, a.Handler(), log) }})
 	}
-	p.parts = append(p.parts, part{"client", c.Run})
+	p.parts = append(append(p.parts, part{"client", c.Run}), guardParts(keeper)...)
 	if f.config != "" {
 		p.reload = func() error { return errors.New("an agent reads its file at the start only: restart it") }
 	}

@@ -41,6 +41,9 @@ func (s *settings) summary() []string {
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf("  "+format, args...)) }
 	if m := s.Master; m != nil {
 		say("master: edges and agents at %s, admin at %s", cmp.Or(m.Listen, defaultWire), cmp.Or(m.Admin, defaultMasterAdmin))
+		if m.Listen != "" && !isLoopback(m.Listen) {
+			say("        %s", m.TLS.beyond(m.Insecure))
+		}
 		if m.OpenPools {
 			say("        agents may open further pools")
 		}

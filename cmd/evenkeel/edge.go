@@ -10,21 +10,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // edgeFlags are those of the edge command.
 type edgeFlags struct {
-	masters  []string
-	listen   string
-	routes   []string
-	pool     string
-	link     string
-	admin    string
-	id       string
-	config   string
-	insecure bool
-	access   accessFlag
-	logs     logFlags
+	masters []string
+	listen  string
+	routes  []string
+	pool    string
+	link    string
+	admin   string
+	id      string
+	config  string
+	trust   trustFlags
+	access  accessFlag
+	logs    logFlags
 }
 
 func edgeCommand() *cobra.Command {
@@ -56,7 +57,7 @@ or redirects the client. While no master answers it goes on with what it last kn
 	flags.StringVar(&f.admin, "admin", "", "where metrics and health are, host:port, or off (default "+defaultEdgeAdmin+")")
 	flags.StringVar(&f.id, "id", "", "what the edge is called to its master (default HOSTNAME-PORT)")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
-	flags.BoolVar(&f.insecure, "insecure", false, "let the admin address be beyond loopback without TLS")
+	f.trust.add(flags)
 	f.access.add(cmd)
 	f.logs.add(cmd)
 	return cmd
@@ -125,8 +126,19 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	if err != nil {
 		return err
 	}
+	safe := f.trust.over(s.Edge.TLS, s.Edge.Insecure)
+	keeper, err := safe.open(trust.Edge, log)
+	if err != nil {
+		return err
+	}
+	if err := safe.refusePlain(s.Edge.masters()); err != nil {
+		return err
+	}
+	if s.Edge.ID, err = nameBy(keeper, s.Edge.ID, "edge.id"); err != nil {
+		return err
+	}
 	ec := s.edgeConfig()
-	c, err := client.New(client.Config{Masters: s.Edge.masters(), ID: ec.ID, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version()})
+	c, err := client.New(client.Config{Masters: s.Edge.masters(), ID: ec.ID, Trust: keeper, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version()})
 	if err != nil {
 		return err
 	}
@@ -134,16 +146,16 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	admin, err := chooseAdmin(f.admin, s.Edge.Admin, defaultEdgeAdmin).listen(ctx, f.insecure, log)
+	admin, err := chooseAdmin(f.admin, s.Edge.Admin, defaultEdgeAdmin).listen(ctx, safe.insecure, log)
 	if err != nil {
 		front.closeSockets()
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), draining: front.inFlight, parts: []part{{"edge", front.run}}}
+	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight, parts: []part{{"edge", front.run}}}
 	if admin != nil {
 		p.parts = append(p.parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, admin, front, log) }})
 	}
-	p.parts = append(p.parts, part{"client", c.Run})
+	p.parts = append(append(p.parts, part{"client", c.Run}), guardParts(keeper)...)
 	if f.config != "" {
 		p.reload = func() error { return reloadEdge(ctx, f, s.Edge, front) }
 	}
@@ -158,7 +170,7 @@ func reloadEdge(ctx context.Context, f *edgeFlags, old *edgePart, front *edges) 
 	if err != nil {
 		return err
 	}
-	s.Edge.ID = cmp.Or(f.id, s.Edge.ID)
+	s.Edge.ID = cmp.Or(f.id, s.Edge.ID, old.ID)
 	if len(f.masters) > 0 {
 		s.Edge.Masters = f.masters
 	}

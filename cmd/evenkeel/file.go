@@ -21,10 +21,19 @@ type settings struct {
 }
 
 type masterPart struct {
-	ID        string `yaml:"id" also:"name"`
-	Listen    string `yaml:"listen" also:"bind address"`
-	Admin     string `yaml:"admin" also:"api"`
-	OpenPools bool   `yaml:"open_pools"`
+	ID        string  `yaml:"id" also:"name"`
+	Listen    string  `yaml:"listen" also:"bind address"`
+	Admin     string  `yaml:"admin" also:"api"`
+	OpenPools bool    `yaml:"open_pools"`
+	TLS       tlsPart `yaml:"tls"`
+	Insecure  bool    `yaml:"insecure"`
+}
+
+// tlsPart is what proves a component's role and name to the others, and theirs to it.
+type tlsPart struct {
+	Cert string `yaml:"cert" also:"certificate"`
+	Key  string `yaml:"key" also:"private"`
+	CA   string `yaml:"ca" also:"authority"`
 }
 
 type poolPart struct {
@@ -73,6 +82,8 @@ type edgePart struct {
 	ConnectTimeout  time.Duration  `yaml:"connect_timeout"`
 	ResponseTimeout time.Duration  `yaml:"response_timeout" also:"readtimeout"`
 	DrainTime       time.Duration  `yaml:"drain_time" also:"draintimeout shutdowntimeout gracetime"`
+	TLS             tlsPart        `yaml:"tls"`
+	Insecure        bool           `yaml:"insecure"`
 }
 
 type listenerPart struct {
@@ -113,6 +124,8 @@ type agentPart struct {
 	Prometheus prometheusPart    `yaml:"prometheus" also:"scrape"`
 	ORCA       orcaPart          `yaml:"orca"`
 	Admin      string            `yaml:"admin" also:"api metrics listen"`
+	TLS        tlsPart           `yaml:"tls"`
+	Insecure   bool              `yaml:"insecure"`
 }
 
 type prometheusPart struct {

@@ -59,6 +59,7 @@ func (s *settings) validate(bad func(path, problem string)) {
 		mc.Pools = nil // judged below, by name
 		mc.Validate(under("master"))
 		badAddresses(s.Master.Listen, s.Master.Admin, under("master"))
+		s.Master.TLS.validate(under("master"))
 	}
 	for _, name := range s.poolNames() {
 		pool := s.Pools[name].config(name)
@@ -69,6 +70,7 @@ func (s *settings) validate(bad func(path, problem string)) {
 		ec.Validate(under("edge"))
 		badAddresses("", s.Edge.Admin, under("edge"))
 		badMasters(s.Edge.Masters, under("edge"))
+		s.Edge.TLS.validate(under("edge"))
 		s.strayRoutes(bad)
 	}
 	if s.Agent != nil {
@@ -108,6 +110,7 @@ func (a *agentPart) validate(bad func(field, problem string)) {
 	}
 	badAddresses("", a.Admin, bad)
 	badMasters(a.Masters, bad)
+	a.TLS.validate(bad)
 }
 
 func badMasters(masters []string, bad func(field, problem string)) {

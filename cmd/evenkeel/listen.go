@@ -66,12 +66,11 @@ func whoListens(address string) string {
 	return "ss -ltnp 'sport = " + portOnly(address) + "' shows it"
 }
 
-// listenInside opens a listener for our own components or operators. They speak
-// without TLS, so beyond loopback only if told that the network can be trusted.
-func listenInside(ctx context.Context, address string, insecure bool) (net.Listener, error) {
-	if !insecure && !isLoopback(address) {
-		return nil, hinted(fmt.Errorf("listen on %s: this version has no TLS between its components, so they listen on loopback only", address),
-			"listen on 127.0.0.1, or give --insecure if everybody who can reach that address may be trusted")
+// listenInside opens a listener for our own components or operators. Beyond loopback
+// it does so only if that is safe, or said to be; advice tells how to make it so.
+func listenInside(ctx context.Context, address string, safe bool, advice string) (net.Listener, error) {
+	if !safe && !isLoopback(address) {
+		return nil, hinted(fmt.Errorf("listen on %s: it is beyond loopback, and whoever connects would not have to prove who they are", address), advice)
 	}
 	return listen(ctx, address)
 }
@@ -87,6 +86,8 @@ func isLoopback(address string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
+
+const adminAdvice = "listen on 127.0.0.1, or give --insecure if everybody who can reach that address may be trusted"
 
 // adminAddress is where a role serves its metrics and API.
 type adminAddress struct {
@@ -111,7 +112,7 @@ func (a adminAddress) listen(ctx context.Context, insecure bool, log *slog.Logge
 	if a.address == off {
 		return nil, nil
 	}
-	l, err := listenInside(ctx, a.address, insecure)
+	l, err := listenInside(ctx, a.address, insecure, adminAdvice)
 	if errors.Is(err, syscall.EADDRINUSE) && !a.asked {
 		log.Warn("going on without the admin address, which somebody else has; --admin chooses another", "admin", a.address)
 		return nil, nil

@@ -30,6 +30,7 @@ func commands() []*cobra.Command {
 		sampleServerCommand(),
 		checkCommand(),
 		explainCommand(),
+		certsCommand(),
 		drainCommand(),
 		undrainCommand(),
 		simulateCommand(),

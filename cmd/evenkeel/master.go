@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
@@ -21,7 +22,7 @@ type masterFlags struct {
 	servers   []string
 	openPools bool
 	config    string
-	insecure  bool
+	trust     trustFlags
 	logs      logFlags
 }
 
@@ -52,7 +53,7 @@ by flags or the file, or join through agents.`,
 	flags.StringArrayVar(&f.servers, "server", nil, "a server, http://host:port[,pool=NAME][,key=value…]; repeat for each")
 	flags.BoolVar(&f.openPools, "open-pools", false, "let agents open pools that are not named here")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
-	flags.BoolVar(&f.insecure, "insecure", false, "listen beyond loopback without TLS")
+	f.trust.add(flags)
 	f.logs.add(cmd)
 	return cmd
 }
@@ -118,17 +119,26 @@ func startMaster(ctx context.Context, s *settings, f *masterFlags, stderr io.Wri
 		return err
 	}
 	mp := cmp.Or(s.Master, &masterPart{})
-	at := insideAddresses{wire: cmp.Or(f.listen, mp.Listen, defaultWire), admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), insecure: f.insecure}
+	safe := f.trust.over(mp.TLS, mp.Insecure)
+	keeper, err := safe.open(trust.Master, log)
+	if err != nil {
+		return err
+	}
+	if mp.ID, err = nameBy(keeper, mp.ID, "master.id"); err != nil {
+		return err
+	}
+	s.Master = mp
+	at := insideAddresses{wire: cmp.Or(f.listen, mp.Listen, defaultWire), admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), proven: keeper != nil, insecure: safe.insecure}
 	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
 	}
-	m, err := newMaster(s, inside, log)
+	m, err := newMaster(s, keeper, inside, log)
 	if err != nil {
 		inside.close()
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), parts: masterParts(m, inside, m.Handler(), log)}
+	p := &process{log: log, tell: teller(stderr), trust: keeper, parts: append(masterParts(m, inside, m.Handler(), log), guardParts(keeper)...)}
 	if f.config != "" {
 		p.reload = func() error {
 			s, err := readMaster(f.config)

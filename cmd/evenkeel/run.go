@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
@@ -57,7 +58,7 @@ Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
 	flags.StringVar(&f.policy, "policy", "", "how to choose: "+policyNames())
 	flags.StringVar(&f.admin, "admin", "", "where the HTTP API and metrics are, host:port, or off (default "+defaultMasterAdmin+")")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
-	flags.BoolVar(&f.insecure, "insecure", false, "let admin and agents' addresses be beyond loopback without TLS")
+	flags.BoolVar(&f.insecure, "insecure", false, "let admin and agents' addresses be beyond loopback without certificates")
 	f.access.add(cmd)
 	f.logs.add(cmd)
 	return cmd
@@ -117,11 +118,20 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		return err
 	}
 	mp := cmp.Or(s.Master, &masterPart{})
-	inside, err := openInside(ctx, insideAddresses{wire: mp.Listen, admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), insecure: f.insecure}, log)
+	safe := trustFlags{insecure: f.insecure}.over(mp.TLS, mp.Insecure)
+	keeper, err := safe.open(trust.Master, log)
 	if err != nil {
 		return err
 	}
-	m, err := newMaster(s, inside, log)
+	if mp.ID, err = nameBy(keeper, mp.ID, "master.id"); err != nil {
+		return err
+	}
+	s.Master = mp
+	inside, err := openInside(ctx, insideAddresses{wire: mp.Listen, admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), proven: keeper != nil, insecure: safe.insecure}, log)
+	if err != nil {
+		return err
+	}
+	m, err := newMaster(s, keeper, inside, log)
 	if err != nil {
 		inside.close()
 		return err
@@ -132,8 +142,9 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		inside.close()
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), draining: front.inFlight}
+	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight}
 	p.parts = append([]part{{"edge", front.run}}, masterParts(m, inside, runHandler(m, front), log)...)
+	p.parts = append(p.parts, guardParts(keeper)...)
 	if f.config != "" {
 		p.reload = func() error { return reloadRun(ctx, f.config, ec.ID, m, front) }
 	}
@@ -162,9 +173,9 @@ func runHandler(m *master.Master, front http.Handler) http.Handler {
 	return mux
 }
 
-func newMaster(s *settings, l insideListeners, log *slog.Logger) (*master.Master, error) {
+func newMaster(s *settings, k *trust.Keeper, l insideListeners, log *slog.Logger) (*master.Master, error) {
 	mc := s.masterConfig()
-	mc.Log = log
+	mc.Log, mc.Trust = log, k
 	if l.admin != nil {
 		mc.Admin = address(l.admin)
 	}
@@ -175,6 +186,7 @@ func newMaster(s *settings, l insideListeners, log *slog.Logger) (*master.Master
 type insideAddresses struct {
 	wire     string // empty: nowhere
 	admin    adminAddress
+	proven   bool // whoever connects to wire proves who they are
 	insecure bool
 }
 
@@ -185,7 +197,7 @@ func (l insideListeners) close() { closeAll([]net.Listener{l.wire, l.admin}) }
 
 func openInside(ctx context.Context, at insideAddresses, log *slog.Logger) (l insideListeners, err error) {
 	if at.wire != "" {
-		if l.wire, err = listenInside(ctx, at.wire, at.insecure); err != nil {
+		if l.wire, err = listenInside(ctx, at.wire, at.proven || at.insecure, plainAdvice); err != nil {
 			return l, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/config"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // part is something that runs until its context ends.
@@ -25,6 +26,7 @@ type process struct {
 	log      *slog.Logger
 	serving  []any             // attributes of the record that says so: role and addresses
 	tell     func(line string) // what the person at the terminal should read; nil: nobody is there
+	trust    *trust.Keeper     // looks for new certificates on SIGHUP too; nil: there are none
 	parts    []part            // in the order in which they stop, each when the one before has ended
 	draining func() int        // requests still open; nil: the role has none
 	reload   func() error      // reads the file anew; nil: there is no file
@@ -88,6 +90,14 @@ func (p *process) hurried() error {
 }
 
 func (p *process) reloadOnce() {
+	if p.trust != nil {
+		if err := p.trust.Reload(); err != nil {
+			p.log.Error("new certificate files are bad; the former certificate stays", "err", err)
+		}
+	}
+	if p.reload == nil && p.trust != nil {
+		return
+	}
 	if p.reload == nil {
 		p.log.Warn("nothing to reload: this process was started without a file")
 		return

@@ -1,0 +1,137 @@
+// Package trust is how our own components prove to each other who they are: a
+// certificate of a private authority names one role and one name, as the URI
+//
+//	evenkeel://agent/r1
+//
+// and nothing else in it counts. Whoever holds a master's certificate is a master,
+// wherever it listens; an edge is the edge, and an agent speaks for the server, of that
+// name. A Keeper reads certificates from files and takes up new ones while it works.
+package trust
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync/atomic"
+)
+
+// Role is what a component is.
+type Role string
+
+// The roles, as certificates and commands write them.
+const (
+	Master Role = "master"
+	Edge   Role = "edge"
+	Agent  Role = "agent"
+)
+
+// Roles lists all.
+var Roles = []Role{Master, Edge, Agent}
+
+// Identity is who a component is.
+type Identity struct {
+	Role Role
+	Name string // a master's or edge's id; for an agent, that of its server
+}
+
+const scheme = "evenkeel"
+
+// URI is the identity as a certificate has it.
+func (i Identity) URI() *url.URL {
+	return &url.URL{Scheme: scheme, Host: string(i.Role), Path: "/" + i.Name}
+}
+
+// String is the identity for people: agent r1.
+func (i Identity) String() string { return string(i.Role) + " " + i.Name }
+
+var errNameless = errors.New("the certificate has no evenkeel://ROLE/NAME among its names")
+
+// IdentityOf reads the identity of a certificate. Two of them are none.
+func IdentityOf(cert *x509.Certificate) (Identity, error) {
+	var found []Identity
+	for _, u := range cert.URIs {
+		if u.Scheme == scheme {
+			found = append(found, Identity{Role(u.Host), strings.TrimPrefix(u.Path, "/")})
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return Identity{}, errNameless
+	case len(found) > 1:
+		return Identity{}, fmt.Errorf("the certificate has %d identities, want one", len(found))
+	case found[0].Name == "":
+		return Identity{}, errNameless
+	}
+	for _, role := range Roles {
+		if found[0].Role == role {
+			return found[0], nil
+		}
+	}
+	return Identity{}, fmt.Errorf("the certificate is for role %q, want master, edge or agent", found[0].Role)
+}
+
+// Reason is why one component would not have another.
+type Reason uint8
+
+// The reasons, in the order of a Tally.
+const (
+	Plaintext        Reason = iota // it spoke plainly where a certificate is wanted
+	Encrypted                      // it spoke TLS, or wants it, and this side has no certificate
+	NoCertificate                  // it showed none
+	UnknownAuthority               // another authority than ours has signed it
+	Expired                        // or is not valid yet
+	Unfit                          // anything else that is wrong with the certificate
+	WrongRole                      // an edge's where an agent's is wanted, and the like
+	WrongName                      // another edge's, another server's
+	BrokenHandshake                // the peer or the network ended it half way
+	ByPeer                         // the other side would not have us
+	reasons
+)
+
+var reasonNames = [reasons]string{Plaintext: "plaintext", Encrypted: "encrypted", NoCertificate: "no-certificate", UnknownAuthority: "unknown-authority",
+	Expired: "expired", Unfit: "unfit", WrongRole: "wrong-role", WrongName: "wrong-name", BrokenHandshake: "broken-handshake", ByPeer: "by-peer"}
+
+// String is the reason as metrics have it.
+func (r Reason) String() string { return reasonNames[r] }
+
+// Refusal is the error of a peer that is not to be talked to.
+type Refusal struct {
+	Reason Reason
+	Detail string
+}
+
+func (r *Refusal) Error() string { return r.Detail }
+
+func refusef(why Reason, format string, args ...any) *Refusal {
+	return &Refusal{why, fmt.Sprintf(format, args...)}
+}
+
+// Want refuses an identity that is not the one wanted. An empty name is any.
+func (i Identity) Want(role Role, name string) error {
+	switch {
+	case i.Role != role:
+		return refusef(WrongRole, "the certificate is for %s, want one for role %s", i, role)
+	case name != "" && i.Name != name:
+		return refusef(WrongName, "the certificate is for %s, which may not speak as %s", i, Identity{role, name})
+	}
+	return nil
+}
+
+// Tally counts refusals by reason. Its zero value is ready; any goroutine may use it.
+type Tally struct{ counts [reasons]atomic.Uint64 }
+
+// Add counts a refusal; other errors are nothing to it.
+func (t *Tally) Add(err error) {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		t.counts[r.Reason].Add(1)
+	}
+}
+
+// Each calls f with every reason, as metrics have it, and its count.
+func (t *Tally) Each(f func(reason string, n uint64)) {
+	for r := range reasons {
+		f(r.String(), t.counts[r].Load())
+	}
+}
