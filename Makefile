@@ -56,6 +56,10 @@ bench-fleet: ## what 10,000 agents that report cost a master; results in build/b
 	$(GO) build -o build/bench/ask ./bench/ask
 	build/bench/ask -fleet -out build/bench/fleet.json
 
+bench-snapshots: ## what edges cost that watch 10,000 servers whose loads change; results in build/bench/snapshots.json
+	$(GO) build -o build/bench/ask ./bench/ask
+	build/bench/ask -snapshots -out build/bench/snapshots.json
+
 bench-simulate: ## the canonical scenarios in simulation, with their goals (a minute or two)
 	@mkdir -p build/bench
 	$(GO) run ./cmd/evenkeel simulate --all --goals build/bench/simulate.json

@@ -29,6 +29,7 @@ type Snapshot struct {
 	Version  uint64 // grows with every change
 	Dispatch bool   // servers are told first, so an edge must not choose for itself
 	Servers  []SnapshotServer
+	Edges    int // that the master tells of the pool; zero: not known
 }
 
 // SnapshotServer is one server of a Snapshot.
@@ -44,13 +45,23 @@ type SnapshotServer struct {
 
 // Snapshot returns what edges need to know of the pool.
 func (p *Pool) Snapshot(now Instant) *Snapshot {
-	snap := &Snapshot{Pool: p.cfg.Name, Version: p.version, Dispatch: p.cfg.Dispatch, Servers: make([]SnapshotServer, len(p.servers))}
-	for i, s := range p.servers {
+	return &Snapshot{Pool: p.cfg.Name, Version: p.version, Dispatch: p.cfg.Dispatch, Servers: p.Tell(now, nil, 0, len(p.servers))}
+}
+
+// Servers returns how many servers the pool has, and the version of a Snapshot taken now.
+func (p *Pool) Servers() (n int, version uint64) { return len(p.servers), p.version }
+
+// Tell appends the servers from place from to before place to of a Snapshot taken now, as
+// far as there are so many. Places change only with the version.
+func (p *Pool) Tell(now Instant, dst []SnapshotServer, from, to int) []SnapshotServer {
+	from, to = min(from, len(p.servers)), min(to, len(p.servers))
+	dst = slices.Grow(dst, to-from)
+	for _, s := range p.servers[from:to] {
 		c, _ := s.Slots()
-		snap.Servers[i] = SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public,
-			State: s.State(now), Slots: c, Service: s.Service(), Load: s.Load(now)}
+		dst = append(dst, SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public,
+			State: s.State(now), Slots: c, Service: s.Service(), Load: s.Load(now)})
 	}
-	return snap
+	return dst
 }
 
 // View is all that a pool knows of one server, for people.

@@ -61,7 +61,7 @@ func echoOne(conn net.Conn) {
 			used += size
 			switch typ {
 			case wire.THello:
-				out = (&wire.Welcome{Version: 1, Master: "echo"}).Append(out)
+				out = (&wire.Welcome{Version: wire.MaxVersion, Master: "echo"}).Append(out)
 			case wire.TPing:
 				out = (&wire.Pong{}).Append(out)
 			case wire.TAsk:

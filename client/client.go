@@ -99,12 +99,20 @@ func (l *line) trouble() error {
 	return nil
 }
 
-// Snapshot returns the latest snapshot of a pool that Config.Pools names; nil if none has come yet.
+// Snapshot returns what is known of a pool that Config.Pools names; nil if nothing has
+// come yet. It is made when it is asked for and something has changed since, which takes
+// as long as copying the list of servers; while there is no connection nothing changes.
 func (c *Client) Snapshot(pool string) *balance.Snapshot {
-	if p := c.watched[pool]; p != nil {
-		return p.latest.Load()
+	p := c.watched[pool]
+	if p == nil {
+		return nil
 	}
-	return nil
+	if p.known.stale.Load() {
+		c.line.mu.Lock()
+		defer c.line.mu.Unlock()
+		return p.snapshot()
+	}
+	return p.known.latest.Load()
 }
 
 // Queued returns how often the master told that an ask had to wait in its queue.

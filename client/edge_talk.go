@@ -3,9 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/wire"
@@ -32,6 +30,7 @@ type edgeTalk struct {
 	free     []uint32
 	waiting  int
 	canceled map[uint64]*pool
+	behind   balance.Instant // since when a snapshot is expected; zero: none is
 
 	leases  map[balance.LeaseID]openLease // with no limit but their done
 	limited map[balance.LeaseID]openLease // with one: perhaps nobody says done
@@ -49,14 +48,14 @@ type edgeTalk struct {
 	granted  wire.Granted
 	refused  wire.Refused
 	snapshot wire.Snapshot
+	change   wire.Change
 }
 
 // pool is what an edge knows of one.
 type pool struct {
 	name    string
 	servers map[string]names3
-	latest  atomic.Pointer[balance.Snapshot]
-	partial *balance.Snapshot // of which more frames follow
+	known   known
 }
 
 // names3 are a server's id and addresses, kept so that grants need no copies.
@@ -248,7 +247,7 @@ func (t *edgeTalk) welcomed(now balance.Instant) {
 	}
 	t.dones = t.dones[:0]
 	for _, p := range t.watched {
-		t.out = (&wire.Watch{Pool: p.name}).Append(t.out)
+		t.watch(now, p)
 	}
 	t.flushReports(now)
 }
@@ -282,8 +281,9 @@ func (t *edgeTalk) lost(why error) {
 		}
 	}
 	clear(t.canceled)
+	t.behind = 0
 	for _, p := range t.watched {
-		p.partial = nil
+		p.known.whole, p.known.halfway = false, false
 	}
 	t.close()
 }
@@ -299,12 +299,15 @@ func (t *edgeTalk) goodbye(now balance.Instant) {
 // collect sets aside who is to be woken; the shell wakes them when it has let go of its lock.
 func (t *edgeTalk) collect() { t.settled, t.waking = t.waking[:0], t.settled }
 
-// expecting tells whether an answer is.
-func (t *edgeTalk) expecting() bool { return t.waiting > 0 }
+// expecting tells whether an answer is, or a snapshot that was asked for.
+func (t *edgeTalk) expecting() bool { return t.waiting > 0 || t.behind != 0 }
 
 func (t *edgeTalk) base() *session { return &t.session }
 
 func (t *edgeTalk) receive(now balance.Instant, buf []byte) (int, error) {
+	if t.behind != 0 && now.Sub(t.behind) > awaitSnapshot {
+		t.behind = 0
+	}
 	return t.session.receive(now, buf, t)
 }
 
@@ -320,6 +323,8 @@ func (t *edgeTalk) frame(now balance.Instant, typ wire.Type, payload []byte) err
 		return nil
 	case wire.TSnapshot:
 		return t.keepSnapshot(payload)
+	case wire.TChange:
+		return t.keepChange(now, payload)
 	}
 	return unexpected(typ)
 }
@@ -385,35 +390,3 @@ func (t *edgeTalk) refuse(payload []byte) error {
 	t.settled = append(t.settled, w)
 	return nil
 }
-
-// keepSnapshot publishes a snapshot once all its frames are here.
-func (t *edgeTalk) keepSnapshot(payload []byte) error {
-	m := &t.snapshot
-	if err := m.Decode(payload); err != nil {
-		return err
-	}
-	p := t.pools[m.Snapshot.Pool]
-	if p == nil || !slices.Contains(t.watched, p) {
-		return nil
-	}
-	if p.partial == nil || p.partial.Version != m.Snapshot.Version {
-		p.partial = &balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch}
-	}
-	for _, s := range m.Snapshot.Servers {
-		n := p.names(&balance.Grant{Server: s.ID, Address: s.Address, Public: s.Public})
-		s.ID, s.Address, s.Public = n.id, n.address, n.public
-		p.partial.Servers = append(p.partial.Servers, s)
-	}
-	clear(m.Snapshot.Servers) // their strings lie in a buffer that will be another's
-	if len(p.partial.Servers) > maxSnapshot {
-		return &wire.FrameError{What: fmt.Sprintf("snapshot of pool %s: more than %d servers", p.name, maxSnapshot)}
-	}
-	if !m.More {
-		p.latest.Store(p.partial)
-		p.partial = nil
-	}
-	return nil
-}
-
-// maxSnapshot is how many servers an edge takes from one snapshot.
-const maxSnapshot = 1 << 20

@@ -31,8 +31,10 @@ func TestBadInput(t *testing.T) {
 		{"half a hello", func(p *remotePeer) { p.write([]byte{9, 0}) }, wire.BadFrame, "no hello within"},
 		{"old version", func(p *remotePeer) { p.send(&wire.Hello{Min: 0, Max: 0, Role: wire.RoleEdge, ID: "x"}) }, wire.BadVersion, "upgrade"},
 		{"version to come", func(p *remotePeer) { p.send(&wire.Hello{Min: 99, Max: 100, Role: wire.RoleEdge, ID: "x"}) }, wire.BadVersion, "99"},
-		{"no role", func(p *remotePeer) { p.send(&wire.Hello{Min: 1, Max: 1, Role: 9, ID: "x"}) }, wire.BadRole, "role"},
-		{"no id", func(p *remotePeer) { p.send(&wire.Hello{Min: 1, Max: 1, Role: wire.RoleEdge}) }, wire.BadFrame, "id"},
+		{"no role", func(p *remotePeer) { p.send(&wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: 9, ID: "x"}) }, wire.BadRole, "role"},
+		{"no id", func(p *remotePeer) {
+			p.send(&wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge})
+		}, wire.BadFrame, "id"},
 		{"edge as agent", func(p *remotePeer) { p.hello(wire.RoleEdge); p.send(&wire.Register{Pool: "web", Server: spec("x")}) }, wire.BadRole, "register"},
 		{"agent as edge", func(p *remotePeer) { p.hello(wire.RoleAgent); p.ask(wire.Ask{Seq: 1, Pool: "web"}) }, wire.BadRole, "ask"},
 		{"edge as master", func(p *remotePeer) { p.hello(wire.RoleEdge); p.send(&wire.Snapshot{}) }, wire.BadRole, "snapshot"},
@@ -58,7 +60,7 @@ func TestBadInput(t *testing.T) {
 
 func (p *remotePeer) hello(role wire.Role) {
 	p.t.Helper()
-	p.send(&wire.Hello{Min: 1, Max: 1, Role: role, ID: "x"})
+	p.send(&wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: role, ID: "x"})
 	p.want(wire.TWelcome, new(wire.Welcome))
 }
 

@@ -22,7 +22,7 @@ type limits struct {
 	quiet     time.Duration // without a byte before a peer is pinged, and from then until it counts as dead
 	write     time.Duration // for one write to be taken, at most; half of it at least
 	linger    time.Duration // for a peer to read the last frame before the socket closes
-	outBytes  int           // waiting to be written; beyond it the connection is dropped
+	outBytes  int           // waiting to be written; if something is and more would exceed it, the connection is dropped
 }
 
 var standardLimits = limits{handshake: 5 * time.Second, quiet: 3 * time.Second, write: 5 * time.Second, linger: time.Second, outBytes: 8 << 20}
@@ -78,7 +78,7 @@ func (c *conn) send(frames []byte) {
 func (c *conn) append(frames []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.out)+len(frames) > c.limits.outBytes {
+	if len(c.out) > 0 && len(c.out)+len(frames) > c.limits.outBytes {
 		c.drop(errSlow)
 		return false
 	}

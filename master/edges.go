@@ -64,6 +64,7 @@ func (m *Master) serveEdge(ctx context.Context, c *conn, hello *wire.Hello, rest
 		} else {
 			p.lost(now, e.id)
 		}
+		p.touch() // for there is an edge less
 		p.unlock()
 	}
 	c.log.Info("edge disconnected", "err", err)
@@ -160,7 +161,7 @@ func common(out *[]byte, t wire.Type, payload []byte, who string) error {
 		fail.Detail = strings.Clone(fail.Detail)
 		return fmt.Errorf("%w: %w", errPeerFailed, &fail)
 	case wire.TAsk, wire.TCancel, wire.THold, wire.TWatch, wire.TDone, wire.TReports, wire.TRegister, wire.TVerdict,
-		wire.TGranted, wire.TQueued, wire.TRefused, wire.TSnapshot, wire.TDispatch, wire.THello, wire.TWelcome:
+		wire.TGranted, wire.TQueued, wire.TRefused, wire.TSnapshot, wire.TChange, wire.TDispatch, wire.THello, wire.TWelcome:
 		return &wire.Fail{Code: wire.BadRole, Detail: fmt.Sprintf("this connection is an %s's, which may not send a %s", who, t)}
 	}
 	return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("%s is not known", t)}
@@ -230,18 +231,15 @@ func (e *edge) watch(now balance.Instant, payload []byte) error {
 	}
 	name := strings.Clone(w.Pool)
 	e.exit()
-	if !e.master.peers.addWatch(name, e) {
+	f := e.master.peers.addWatch(name, e)
+	if f == nil {
 		return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("more than %d pools watched", mostWatches)}
 	}
-	p := e.enter(name)
+	p := e.master.pool(name)
 	if p == nil {
 		e.faults.add(fmt.Errorf("watch for pool %q, which is not here", clip(name)))
-		return nil
 	}
-	s := p.snapshot(now)
-	p.wake() // so that the loop begins to look after its watchers
-	e.exit()
-	e.out = (&wire.Snapshot{Snapshot: *s}).Append(e.out)
+	f.begin(now, p, e)
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package master
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -146,32 +145,5 @@ func TestCancelAfterTheGrant(t *testing.T) {
 	e.sync()
 	if n := r.open(); n != 0 {
 		t.Fatalf("%d leases are open, want 0: all were cancelled", n)
-	}
-}
-
-func TestSnapshotsArePushed(t *testing.T) {
-	r := start(t, web("a"))
-	e := r.dialEdge("e1")
-	e.send(&wire.Watch{Pool: "web"})
-	for want := 1; want <= 40; want++ {
-		if want > 1 {
-			r.dialAgent(balance.ServerID(fmt.Sprint("s", want)))
-		}
-		for {
-			var s wire.Snapshot
-			e.want(wire.TSnapshot, &s)
-			if s.Snapshot.Pool != "web" {
-				t.Fatalf("got pool %q, want web", s.Snapshot.Pool)
-			}
-			if len(s.Snapshot.Servers) >= want {
-				break
-			}
-		}
-		if want == 2 {
-			want = 39 // the rest at one go, so that they share a push
-			for i := range 37 {
-				r.dialAgent(balance.ServerID(fmt.Sprint("x", i)))
-			}
-		}
 	}
 }

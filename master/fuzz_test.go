@@ -19,8 +19,8 @@ func FuzzServe(f *testing.F) {
 		}
 		return b
 	}
-	edge := frames(&wire.Hello{Min: 1, Max: 1, Role: wire.RoleEdge, ID: "e"})
-	agent := frames(&wire.Hello{Min: 1, Max: 1, Role: wire.RoleAgent, ID: "s"})
+	edge := frames(&wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: "e"})
+	agent := frames(&wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleAgent, ID: "s"})
 	ask := wire.Ask{Seq: 1, Pool: "web", Request: balance.Request{Key: "k", Exclude: []balance.ServerID{"b"}}}
 	f.Add(append(ask.Append(edge, 1), frames(&wire.Watch{Pool: "web"}, &wire.Cancel{Seq: 1}, &wire.Goodbye{})...))
 	f.Add(append(edge, frames(&wire.Hold{Pool: "web", Lease: 5, Server: "a"}, &wire.Done{Pool: "web", Lease: 5}, &wire.Reports{Reports: []wire.PoolReport{

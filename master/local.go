@@ -59,5 +59,5 @@ func (l *Local) Snapshot(pool string) *balance.Snapshot {
 	now := clock.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.snapshot(now)
+	return p.core.Snapshot(now)
 }

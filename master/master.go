@@ -282,19 +282,19 @@ func (m *Master) Run(ctx context.Context) error {
 // tend looks once at every pool and returns when to look again; zero: when woken.
 func (m *Master) tend() (next balance.Instant) {
 	for _, p := range m.pools.Load().list {
-		watched := m.peers.watched(p.name)
+		watched := m.peers.feed(p.name) != nil
 		now := clock.Now()
 		p.mu.Lock()
 		p.next = p.core.Expire(now)
 		if p.serve(now); len(p.waits) > 0 {
 			p.next = sooner(p.next, now.Add(lookAgain))
 		}
-		news, again := p.news(now, watched)
+		due, loads, again := p.due(now, watched)
 		at := sooner(p.next, again)
 		empty := p.closing && p.core.Open() == 0
 		p.mu.Unlock()
-		if news != nil {
-			m.push(news)
+		if due {
+			m.push(now, p, loads)
 		}
 		if empty {
 			m.forget(p)

@@ -214,7 +214,7 @@ func (p *remotePeer) next() (wire.Type, []byte, error) {
 }
 
 // want reads frames up to one of type t, which must come before any other but
-// snapshots, and decodes it.
+// snapshots and their changes, and decodes it.
 func (p *remotePeer) want(t wire.Type, into interface{ Decode([]byte) error }) {
 	p.t.Helper()
 	for {
@@ -222,7 +222,7 @@ func (p *remotePeer) want(t wire.Type, into interface{ Decode([]byte) error }) {
 		if err != nil {
 			p.t.Fatalf("waiting for a %s: %v", t, err)
 		}
-		if got == wire.TSnapshot && t != wire.TSnapshot {
+		if got != t && (got == wire.TSnapshot || got == wire.TChange) {
 			continue
 		}
 		if got != t {

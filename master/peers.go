@@ -14,7 +14,7 @@ type peers struct {
 	mu     sync.Mutex // guards the following
 	edges  map[balance.EdgeID]*edge
 	agents map[agentKey]*agent
-	watch  map[string]map[*edge]struct{} // by pool
+	watch  map[string]*feed // by pool; one without edges is none
 }
 
 type role uint8
@@ -36,7 +36,7 @@ type agentKey struct {
 func (p *peers) init() {
 	p.edges = make(map[balance.EdgeID]*edge)
 	p.agents = make(map[agentKey]*agent)
-	p.watch = make(map[string]map[*edge]struct{})
+	p.watch = make(map[string]*feed)
 }
 
 func (p *peers) enter(r role) { p.counts[r].Add(1) }
@@ -57,8 +57,8 @@ func (p *peers) removeEdge(e *edge) {
 	if p.edges[e.id] == e {
 		delete(p.edges, e.id)
 	}
-	for pool, edges := range p.watch {
-		if delete(edges, e); len(edges) == 0 {
+	for pool, f := range p.watch {
+		if delete(f.edges, e); len(f.edges) == 0 {
 			delete(p.watch, pool)
 		}
 	}
@@ -67,36 +67,40 @@ func (p *peers) removeEdge(e *edge) {
 // mostWatches bounds the pools that one edge may watch.
 const mostWatches = 1024
 
-// addWatch has e told of a pool's changes; false: it watches too many.
-func (p *peers) addWatch(pool string, e *edge) bool {
+// addWatch has e told of a pool's changes, and returns by what; nil: it watches too many.
+func (p *peers) addWatch(pool string, e *edge) *feed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	f := p.watch[pool]
+	if f != nil {
+		if _, already := f.edges[e]; already {
+			return f
+		}
+	}
 	if e.watches == mostWatches {
-		return false
+		return nil
 	}
-	edges := p.watch[pool]
-	if edges == nil {
-		edges = make(map[*edge]struct{})
-		p.watch[pool] = edges
+	if f == nil {
+		f = &feed{pool: pool, edges: make(map[*edge]struct{})}
+		p.watch[pool] = f
 	}
-	if _, already := edges[e]; !already {
-		edges[e] = struct{}{}
-		e.watches++
-	}
-	return true
+	f.edges[e] = struct{}{}
+	e.watches++
+	return f
 }
 
-func (p *peers) watched(pool string) bool {
+// feed returns that of a pool; nil: nobody watches it.
+func (p *peers) feed(pool string) *feed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.watch[pool]) > 0
+	return p.watch[pool]
 }
 
-func (p *peers) watchers(pool string) []*edge {
+func (p *peers) watchers(f *feed) []*edge {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]*edge, 0, len(p.watch[pool]))
-	for e := range p.watch[pool] {
+	all := make([]*edge, 0, len(f.edges))
+	for e := range f.edges {
 		all = append(all, e)
 	}
 	return all

@@ -27,10 +27,11 @@ type pool struct {
 	drained map[balance.ServerID]struct{}
 	scratch balance.Request // where a caller's request is copied, so that a pick allocates nothing
 	next    balance.Instant // when core wants Expire; zero: when something else has been called
-	changed bool            // since the last snapshot was pushed
-	pushed  balance.Instant // when that was
-	told    []balance.SnapshotServer
 	tally   tally
+
+	changed   bool            // since edges were told
+	told      balance.Instant // when that was
+	loadsTold balance.Instant
 
 	released []balance.Release // where core puts the waits that are over
 }
@@ -228,6 +229,3 @@ func (p *pool) remove(now balance.Instant) {
 	p.dismiss()
 	p.touch()
 }
-
-// snapshot returns what edges need to know.
-func (p *pool) snapshot(now balance.Instant) *balance.Snapshot { return p.core.Snapshot(now) }

@@ -74,7 +74,7 @@ func readHex(t *testing.T, body string) []byte {
 }
 
 // lists names the fields that are messages within messages.
-var lists = map[Type][]uint64{TAsk: {10, 16}, TReports: {1}, TSnapshot: {4}, TRegister: {7}}
+var lists = map[Type][]uint64{TAsk: {10, 16}, TReports: {1}, TSnapshot: {4}, TChange: {4}, TRegister: {7}}
 
 // annotate writes a frame with a line for each field.
 func annotate(frame []byte) string {

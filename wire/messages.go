@@ -9,8 +9,8 @@ import (
 // Versions of the protocol that this build speaks. A Hello names a range, the
 // Welcome one version in it.
 const (
-	MinVersion = 1
-	MaxVersion = 1
+	MinVersion = 2
+	MaxVersion = 2
 )
 
 // Limits on what either side accepts. Append keeps to them by itself: it cuts a
@@ -25,7 +25,9 @@ const (
 	MaxMetrics    = 128     // metrics of a report
 	MaxAskReports = 16      // reports that ride in an Ask
 	MaxReports    = 1024    // reports of a Reports
-	MaxServers    = 4096    // servers of one frame of a Snapshot
+	MaxServers    = 4096    // servers of one frame of a Snapshot or a Change
+	MaxMoved      = 16384   // loads, and capacities, of a Change
+	MaxPlaces     = 1 << 20 // servers of a pool that an edge is told of
 )
 
 // Type tells what a frame carries. Numbers are never reused.
@@ -46,7 +48,8 @@ const (
 	TReports  Type = 22 // edge, agent: when no ask or done is about to carry them
 	THold     Type = 23 // edge: a lease it still holds, told to a master that may not know
 	TWatch    Type = 24 // edge: send me this pool's snapshots
-	TSnapshot Type = 25 // master
+	TSnapshot Type = 25 // master: a pool as it is
+	TChange   Type = 26 // master: what has changed of it since
 	TRegister Type = 32 // agent: my server, at the start and when it changes
 	TDispatch Type = 33 // master
 	TVerdict  Type = 34 // agent: the answer to a dispatch
@@ -167,16 +170,51 @@ type Hold struct {
 	Left   time.Duration    // 5 (µs): until it expires; 0: when it is done
 }
 
-// Watch asks for the snapshots of a pool, now and whenever it changes.
+// Watch asks for the snapshot of a pool, now, and for its changes from then on. It may be
+// sent again for the sake of a whole one.
 type Watch struct {
 	Pool string // 1
 }
 
 // Snapshot carries a whole balance.Snapshot, if need be in several frames that follow
-// each other.
+// each other. A server's place is where it comes, from 0.
 type Snapshot struct {
-	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load
+	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load; 7 edges
 	More     bool             // 5: further servers of this version follow in the next Snapshot
+	Seq      uint64           // 6: the next Change has the next number
+}
+
+// Change carries what has changed of a pool since the Snapshot or Change whose Seq is one
+// less. Servers are put into their places first, in ascending order, a new place only
+// right behind the last; then Count servers are left.
+type Change struct {
+	Pool       string     // 1
+	Version    uint64     // 2
+	Dispatch   bool       // 3
+	Servers    []Placed   // 4*: as in a Snapshot, and 8 place
+	Count      int        // 5
+	Seq        uint64     // 6
+	Edges      int        // 7
+	Loads      []Load     // 8: packed, each a varint, how far its place is behind the last one's plus one, and a little-endian IEEE 754 single
+	Capacities []Capacity // 9: packed likewise, with two singles
+}
+
+// Placed is a server and its place.
+type Placed struct {
+	At     int
+	Server balance.SnapshotServer
+}
+
+// Load is what is now in flight at the server in a place.
+type Load struct {
+	At   int
+	Load float32
+}
+
+// Capacity is what the server in a place now counts as capable of.
+type Capacity struct {
+	At             int
+	Slots, Service float32
 }
 
 // Register tells of the agent's server.

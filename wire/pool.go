@@ -8,7 +8,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// softFrame is the size beyond which Reports and Snapshot go on in another frame.
+// softFrame is the size beyond which Reports go on in another frame.
 const softFrame = MaxFrame / 4
 
 // Append writes the frame behind dst; more than one if the reports are many.
@@ -115,104 +115,6 @@ func (f *fields) metric(to []balance.Metric) []balance.Metric {
 	}
 	f.took(&in)
 	return append(to, m)
-}
-
-// Append writes the frame behind dst.
-func (m *Watch) Append(dst []byte) []byte {
-	start := len(dst)
-	return end(putText(begin(dst, TWatch), 1, m.Pool, MaxName), start)
-}
-
-// Decode reads a payload.
-func (m *Watch) Decode(payload []byte) error {
-	*m = Watch{}
-	f := fields{what: TWatch, in: payload}
-	for f.next() {
-		if f.no == 1 {
-			m.Pool = f.text(MaxName)
-		}
-	}
-	return f.err
-}
-
-// Append writes the frame behind dst; more than one if the servers are many. All but
-// the last say More.
-func (m *Snapshot) Append(dst []byte) []byte {
-	for rest := m.Snapshot.Servers; ; {
-		start, n := len(dst), 0
-		dst = begin(dst, TSnapshot)
-		dst = putText(dst, 1, m.Snapshot.Pool, MaxName)
-		dst = putUint(dst, 2, m.Snapshot.Version)
-		dst = putBool(dst, 3, m.Snapshot.Dispatch)
-		for n < len(rest) && n < MaxServers && len(dst)-start < softFrame {
-			dst = putServer(dst, 4, &rest[n])
-			n++
-		}
-		rest = rest[n:]
-		dst = end(putBool(dst, 5, m.More || len(rest) > 0), start)
-		if len(rest) == 0 {
-			return dst
-		}
-	}
-}
-
-func putServer(dst []byte, no int, s *balance.SnapshotServer) []byte {
-	dst, mark := nest(dst, no)
-	dst = putText(dst, 1, string(s.ID), MaxName)
-	dst = putText(dst, 2, s.Address, MaxText)
-	dst = putText(dst, 3, s.Public, MaxText)
-	dst = putUint(dst, 4, uint64(s.State))
-	dst = putFloat(dst, 5, s.Slots)
-	dst = putFloat(dst, 6, s.Service)
-	dst = putFloat(dst, 7, s.Load)
-	return unnest(dst, mark)
-}
-
-// Decode reads a payload.
-func (m *Snapshot) Decode(payload []byte) error {
-	*m = Snapshot{Snapshot: balance.Snapshot{Servers: m.Snapshot.Servers[:0]}}
-	s, f := &m.Snapshot, fields{what: TSnapshot, in: payload}
-	for f.next() {
-		switch f.no {
-		case 1:
-			s.Pool = f.text(MaxName)
-		case 2:
-			s.Version = f.uint()
-		case 3:
-			s.Dispatch = f.bool()
-		case 4:
-			if f.room(len(s.Servers), MaxServers) {
-				s.Servers = append(s.Servers, f.server())
-			}
-		case 5:
-			m.More = f.bool()
-		}
-	}
-	return f.err
-}
-
-func (f *fields) server() (s balance.SnapshotServer) {
-	in := f.within()
-	for in.next() {
-		switch in.no {
-		case 1:
-			s.ID = balance.ServerID(in.text(MaxName))
-		case 2:
-			s.Address = in.text(MaxText)
-		case 3:
-			s.Public = in.text(MaxText)
-		case 4:
-			s.State = balance.State(in.upTo(uint64(balance.Gone)))
-		case 5:
-			s.Slots = in.float()
-		case 6:
-			s.Service = in.float()
-		case 7:
-			s.Load = in.float()
-		}
-	}
-	f.took(&in)
-	return s
 }
 
 // Append writes the frame behind dst.

@@ -50,7 +50,7 @@ var blanks = map[Type]func() any{
 	TAsk: func() any { return new(Ask) }, TGranted: func() any { return new(Granted) }, TQueued: func() any { return new(Queued) },
 	TRefused: func() any { return new(Refused) }, TCancel: func() any { return new(Cancel) }, TDone: func() any { return new(Done) },
 	TReports: func() any { return new(Reports) }, THold: func() any { return new(Hold) }, TWatch: func() any { return new(Watch) },
-	TSnapshot: func() any { return new(Snapshot) }, TRegister: func() any { return new(Register) },
+	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TRegister: func() any { return new(Register) },
 	TDispatch: func() any { return new(Dispatch) }, TVerdict: func() any { return new(Verdict) }, TGoodbye: func() any { return new(Goodbye) },
 }
 
@@ -63,8 +63,8 @@ var full = []struct {
 	t    Type
 	m    any
 }{
-	{"hello", THello, &Hello{Min: 1, Max: 3, Role: RoleEdge, ID: "edge-a", Software: "evenkeel 0.1"}},
-	{"welcome", TWelcome, &Welcome{Version: 1, Master: "m1", Epoch: 77}},
+	{"hello", THello, &Hello{Min: 2, Max: 3, Role: RoleEdge, ID: "edge-a", Software: "evenkeel 0.1"}},
+	{"welcome", TWelcome, &Welcome{Version: 2, Master: "m1", Epoch: 77}},
 	{"fail", TFail, &Fail{Code: Taken, Detail: "edge-a is connected from elsewhere"}},
 	{"ping", TPing, &Ping{Seq: 300}},
 	{"pong", TPong, &Pong{Seq: 300}},
@@ -80,7 +80,9 @@ var full = []struct {
 	{"hold", THold, &Hold{Pool: "render", Lease: 0x3f00000000017, Server: "r1", Age: time.Second, Left: time.Minute}},
 	{"watch", TWatch, &Watch{Pool: "render"}},
 	{"snapshot", TSnapshot, &Snapshot{Snapshot: balance.Snapshot{Pool: "render", Version: 9, Dispatch: true, Servers: []balance.SnapshotServer{
-		{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2}}}, More: true}},
+		{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2}}, Edges: 3}, More: true, Seq: 41}},
+	{"change", TChange, &Change{Pool: "render", Version: 10, Dispatch: true, Servers: []Placed{{At: 2, Server: balance.SnapshotServer{
+		ID: "r3", Address: "10.0.0.7:8000", Slots: 8, Service: .5}}}, Count: 3, Seq: 42, Edges: 3, Loads: []Load{{0, 5}, {1, .5}}, Capacities: []Capacity{{1, 4, .25}}}},
 	{"register", TRegister, &Register{Pool: "render", Server: balance.ServerSpec{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Slots: 4, Speed: 2,
 		Labels: []balance.Label{{Key: "zone", Value: "b"}}, Location: "eu"}}},
 	{"dispatch", TDispatch, &Dispatch{Lease: 0x3f00000000017, Pool: "render", Edge: "edge-a", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("2001:db8::7"),

@@ -5,6 +5,7 @@
 //
 //	ask [-rounds n] [-slice d] [-servers n] [-out file] [-grpc program]
 //	ask -fleet …        many agents that report, instead
+//	ask -snapshots …    edges that watch a pool, instead
 //
 // The processes are this program again: one answers (a master and the other end of the
 // pings), up to sixteen ask.

@@ -142,6 +142,8 @@ func (g goal) unit() string {
 	switch {
 	case strings.HasPrefix(g.Name, "asks/s"):
 		return "asks/s"
+	case strings.Contains(g.Name, ", ms"):
+		return "ms"
 	case strings.Contains(g.Name, ", ns "):
 		return "ns"
 	case strings.Contains(g.Name, "µs"):

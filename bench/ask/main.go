@@ -26,6 +26,7 @@ func main() {
 	}
 	var (
 		fleet   = flag.Bool("fleet", false, "measure agents that report, not asks")
+		watch   = flag.Bool("snapshots", false, "measure edges that watch a pool, not asks")
 		rounds  = flag.Int("rounds", 10, "how often each case has its turn")
 		slice   = flag.Duration("slice", 300*time.Millisecond, "how long a turn is")
 		servers = flag.Int("servers", 10_000, "in the pool")
@@ -38,6 +39,9 @@ func main() {
 	run := func() error { return measureAsks(*servers, *rounds, *slice, *only, *grpc, *out) }
 	if *fleet {
 		run = func() error { return measureFleet(*agents, *out) }
+	}
+	if *watch {
+		run = func() error { return measureSnapshots(*servers, *out) }
 	}
 	if err := run(); err != nil {
 		log.Fatal(err)
@@ -55,6 +59,10 @@ func child(role string, n int) error {
 		return agents(n)
 	case "edges":
 		return edges(n)
+	case "changing":
+		return changing(n)
+	case "watchers":
+		return watchers(n)
 	case "reporter":
 		return reporter()
 	case "master":
