@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // ServerSpec is what is declared of a server, in the file, by its agent or on the command line.
 type ServerSpec struct {
 	ID       ServerID
-	Address  string  // host:port
+	Address  string  // host:port, or https://host:port
 	Public   string  // base URL that redirected clients can reach; empty: http:// and Address
 	Slots    float64 // how many requests it works on at once; zero: not declared
 	Speed    float64 // of one slot, relative to the pool's others; zero: 1
@@ -34,10 +35,29 @@ func (s *ServerSpec) Validate(bad func(field, problem string)) {
 	}
 }
 
+// secureScheme begins the address of a server that speaks TLS.
+const secureScheme = "https://"
+
+// SplitAddress takes the scheme off a server's address: whether it speaks TLS, and
+// where it is reached.
+func SplitAddress(address string) (secure bool, hostPort string) {
+	hostPort, secure = strings.CutPrefix(address, secureScheme)
+	return secure, hostPort
+}
+
+// BaseURL is the URL of a server's root.
+func BaseURL(address string) string {
+	if secure, _ := SplitAddress(address); secure {
+		return address
+	}
+	return "http://" + address
+}
+
 func badAddress(address string) string {
-	host, port, err := net.SplitHostPort(address)
+	_, hostPort := SplitAddress(address)
+	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil || host == "" {
-		return fmt.Sprintf("%q, want host:port, such as 10.0.0.5:8000", address)
+		return fmt.Sprintf("%q, want host:port, such as 10.0.0.5:8000, or https://host:port", address)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return fmt.Sprintf("%q: port %q, want 1 to 65535", address, port)

@@ -17,14 +17,14 @@ import (
 // drives the connection to the server. Others are started only for what must go both
 // ways at once: a request's body that has not come whole, and a tunnel.
 type carrier struct {
-	edge      *Edge
-	upstreams *upstreams
-	pipes     pipes
-	works     sync.Pool // of *work
+	edge    *Edge
+	servers *servers
+	pipes   pipes
+	works   sync.Pool // of *work
 }
 
 func newCarrier(e *Edge) *carrier {
-	return &carrier{edge: e, upstreams: newUpstreams(e.cfg.ConnectTimeout), works: sync.Pool{New: func() any { return newWork() }}}
+	return &carrier{edge: e, servers: newServers(e), works: sync.Pool{New: func() any { return newWork() }}}
 }
 
 const (
@@ -70,7 +70,7 @@ func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error
 	s.drain()
 	close(over)
 	watching.Wait()
-	e.upstreams.close()
+	e.servers.close()
 	e.pipes.close()
 	return err
 }
@@ -155,7 +155,7 @@ func (s *service) watch(over <-chan struct{}) {
 		case <-ticker.C:
 		}
 		now := clock.Now()
-		s.upstreams.tend(now)
+		s.servers.tend(now)
 		if s.edge.Open() > 0 {
 			s.each(func(c *conn) { c.watch(now) })
 		}

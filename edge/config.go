@@ -2,6 +2,7 @@ package edge
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -27,6 +28,7 @@ type Config struct {
 type Listener struct {
 	Listen         string         // host:port
 	Routes         []Route        // the most specific one that matches is taken
+	Certificate    Certificate    // clients speak TLS; nil: they do not
 	TrustedProxies []netip.Prefix // peers whose word on Forwarded and X-Forwarded-* counts
 	HeaderLimit    int            // bytes of a request's head; more is answered 431; zero: 32 KiB
 	HeaderCount    int            // lines of a request's head; more is answered 431; zero: 100
@@ -44,6 +46,7 @@ type Route struct {
 	LeaseParam string        // query parameter by which a redirected client brings its lease to the server; empty: none
 	Key        string        // where the request's key is: header:NAME, cookie:NAME, query:NAME, client or path; empty: it has none
 	Tenant     string        // where the request's tenant is, likewise
+	ServerTLS  *tls.Config   // TLS to the pool's servers; nil: to those whose address begins with https://, as the system's roots have it
 	Timeout    time.Duration // how long one ask may wait for a server; zero: 10 s
 }
 

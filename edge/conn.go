@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -22,6 +24,7 @@ type conn struct {
 	side
 	service *service
 	peer    netip.Addr
+	socket  syscall.RawConn // below whatever TLS there is; nil: it cannot be looked at
 
 	in   []byte // what has come is in[r:w]; never moved while an exchange is open, whose head it holds
 	r, w int
@@ -50,14 +53,19 @@ const (
 )
 
 func newConn(s *service, nc net.Conn) *conn {
-	c := &conn{service: s, peer: peerOf(nc), in: make([]byte, roomFirst), waiting: forFirst}
+	c := &conn{service: s, peer: peerOf(nc), socket: rawOf(nc), in: make([]byte, roomFirst), waiting: forFirst}
+	if s.listener.secure != nil {
+		nc = tls.Server(nc, s.listener.secure)
+	}
 	c.begin(nc)
 	c.readWait, c.writeWait = s.listener.IdleTimeout, s.listener.IdleTimeout
 	return c
 }
 
 func (c *conn) serve() {
-	for c.await() && c.serveOne() {
+	if c.greet() {
+		for c.await() && c.serveOne() {
+		}
 	}
 	_ = c.Close() // all that was to be said has been
 }
@@ -147,9 +155,9 @@ func (c *conn) watch(now balance.Instant) {
 	}
 	waits := c.work != nil && c.watched.Load() && now.Sub(c.work.exchange.began) > watchEvery/2
 	c.mu.Unlock()
-	if waits && c.raw != nil {
+	if waits && c.socket != nil {
 		gone := false
-		if err := c.raw.Control(func(fd uintptr) { gone = hungUp(fd) }); err == nil && gone && c.watched.Load() {
+		if err := c.socket.Control(func(fd uintptr) { gone = hungUp(fd) }); err == nil && gone && c.watched.Load() {
 			c.leave()
 		}
 	}
@@ -175,7 +183,7 @@ func (c *conn) detach(good bool) {
 	switch {
 	case u == nil:
 	case good && !u.isCut.Load():
-		c.service.upstreams.put(clock.Now(), u)
+		u.home.put(clock.Now(), u)
 	default:
 		_ = u.Close() // its exchange is over
 	}

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -50,6 +51,7 @@ type listener struct {
 	Listener
 	routes routes
 	limits http1.Limits
+	secure *tls.Config // nil: plain
 }
 
 // Edge is the built-in proxy. New makes one.
@@ -89,7 +91,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 			return nil, fmt.Errorf("edge: listener %s: %w", l.Listen, err)
 		}
 		ready := &listener{Listener: l.withDefaults(), routes: routes}
-		ready.limits = ready.parserLimits()
+		ready.limits, ready.secure = ready.parserLimits(), ready.tlsConfig()
 		e.listeners = append(e.listeners, ready)
 	}
 	e.engine = newCarrier(e)

@@ -214,7 +214,7 @@ func (x *exchange) reported(values func(lower string) []string) {
 func (x *exchange) location() string {
 	base := x.grant.Public
 	if base == "" {
-		base = "http://" + x.grant.Address
+		base = balance.BaseURL(x.grant.Address)
 	}
 	location := strings.TrimSuffix(base, "/") + x.head.target
 	if x.route.LeaseParam == "" || x.grant.Lease == 0 {

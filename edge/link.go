@@ -145,12 +145,12 @@ func (c *conn) badBody(w *work, err error) bool {
 // link sends the request to the server that was granted and returns when the head of
 // its response has come.
 func (c *conn) link(w *work) (flight.Failure, error) {
-	address := w.exchange.grant.Address
+	kept, address := c.service.servers.of(&w.exchange)
 	for {
-		u := c.service.upstreams.take(clock.Now(), address)
+		u := kept.take(clock.Now(), address)
 		if u == nil {
 			var err error
-			if u, err = c.service.upstreams.dial(&w.recall, address); err != nil {
+			if u, err = kept.dial(&w.recall, address); err != nil {
 				return flight.Failure{Unreachable: true, Ours: exhausted(err)}, err
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"net"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/flight"
@@ -82,9 +81,7 @@ func (c *conn) broken(w *work, err error) bool {
 		x.failed(flight.Failure{Sent: true, Begun: true}, err)
 	}
 	w.abort = true
-	if tcp, ok := c.Conn.(*net.TCPConn); ok && w.req.Minor == 0 {
-		_ = tcp.SetLinger(0) // a reset is the only way to tell that the end of the connection is not that of the body
-	}
+	c.breakOff(w.req.Minor == 0)
 	return false
 }
 

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -27,7 +28,9 @@ const (
 // is the pool's.
 type upstream struct {
 	side
+	home     *upstreams
 	address  string
+	socket   syscall.RawConn       // below TLS; nil: it cannot be looked at
 	parked   balance.Instant       // when it was put back; zero: it was never used
 	answered bool                  // the head of the response has come; guarded by the client connection's mu
 	turnOnce func(fd uintptr) bool // turn, bound
@@ -54,6 +57,9 @@ func newUpstream(conn net.Conn, address string) *upstream {
 // one that does.
 func (u *upstream) converse(out, in []byte) (wrote, n int, err error) {
 	if u.raw == nil {
+		if !u.fit(in) {
+			return 0, 0, errStale
+		}
 		if wrote, err = u.Write(out); err == nil {
 			n, err = u.Read(in)
 		}
@@ -104,23 +110,37 @@ func quiet(fd uintptr, in []byte) bool {
 // fit tells whether a connection may be used, for those who do not converse.
 func (u *upstream) fit(in []byte) bool {
 	if u.raw == nil {
-		return true
+		return u.parked == 0 || u.silent(in)
 	}
 	ok := false
 	err := u.raw.Control(func(fd uintptr) { ok = quiet(fd, in) })
 	return err == nil && ok
 }
 
+// silent is quiet for TLS: nothing has come to the socket, nor was anything read from
+// there ahead. in is overwritten.
+func (u *upstream) silent(in []byte) bool {
+	ok := u.socket == nil
+	if !ok && u.socket.Control(func(fd uintptr) { ok = quiet(fd, in) }) != nil || !ok {
+		return false
+	}
+	u.readUntil(past)
+	_, err := u.Conn.Read(in)
+	u.readUntil(noTime)
+	return errors.Is(err, os.ErrDeadlineExceeded)
+}
+
 // upstreams are the connections that are kept for the next request.
 type upstreams struct {
 	dialer net.Dialer
+	secure *tls.Config // nil: plain
 
 	mu   sync.Mutex
 	idle map[string][]*upstream // by address, the one used last at the end; never an empty list
 }
 
-func newUpstreams(connect time.Duration) *upstreams {
-	return &upstreams{dialer: net.Dialer{Timeout: connect}, idle: make(map[string][]*upstream)}
+func newUpstreams(connect time.Duration, secure *tls.Config) *upstreams {
+	return &upstreams{dialer: net.Dialer{Timeout: connect}, secure: secure, idle: make(map[string][]*upstream)}
 }
 
 // take returns the connection to an address that was used last, nil if none is kept.
@@ -139,11 +159,27 @@ func (p *upstreams) take(now balance.Instant, address string) *upstream {
 }
 
 func (p *upstreams) dial(ctx context.Context, address string) (*upstream, error) {
+	if p.secure != nil {
+		return p.dialSecure(ctx, address)
+	}
 	conn, err := p.dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return newUpstream(conn, address), nil
+	u := newUpstream(conn, address)
+	u.home = p
+	return u, nil
+}
+
+// dialSecure returns when the server has proved who it is.
+func (p *upstreams) dialSecure(ctx context.Context, address string) (*upstream, error) {
+	conn, err := (&tls.Dialer{NetDialer: &p.dialer, Config: p.secure}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	u := newUpstream(conn, address)
+	u.home, u.socket = p, rawOf(conn.(*tls.Conn).NetConn())
+	return u, nil
 }
 
 // put keeps a connection whose last response was read to its end, and nothing beyond.

@@ -70,7 +70,7 @@ func (w *work) begin(buf []byte, n int) {
 // describe tells the exchange of the head. Its strings are views of the buffer.
 func (w *work) describe(c *conn) head {
 	r, buf := &w.req, w.buf
-	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", peer: c.peer, fields: &w.told}
+	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", secure: c.service.listener.secure != nil, peer: c.peer, fields: &w.told}
 	if r.Minor == 0 {
 		h.proto = "1.0"
 	}

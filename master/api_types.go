@@ -81,7 +81,7 @@ type grantBody struct {
 func newGrantBody(g balance.Grant) grantBody {
 	b := grantBody{Lease: g.Lease.String(), Server: string(g.Server), Address: g.Address, Public: g.Public}
 	if b.Public == "" {
-		b.Public = "http://" + g.Address
+		b.Public = balance.BaseURL(g.Address)
 	}
 	if g.Expires != 0 {
 		left := toMS(max(0, g.Expires.Sub(clock.Now())))

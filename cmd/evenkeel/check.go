@@ -56,7 +56,7 @@ func (s *settings) summary() []string {
 		say("edge: asks %s, admin at %s", strings.Join(e.masters(), ", "), cmp.Or(e.Admin, defaultEdgeAdmin))
 		for _, l := range e.Listeners {
 			for _, r := range l.Routes {
-				say("      %s %s %s -> pool %s (%s)", l.Listen, cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
+				say("      %s%s %s %s -> pool %s (%s)", l.Listen, l.TLS.brief(), cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
 			}
 		}
 	}
@@ -67,6 +67,14 @@ func (s *settings) summary() []string {
 		say("it says nothing: no master, no pools, no edge, no agent")
 	}
 	return lines
+}
+
+// brief names the protocol of clients, if it is not plain.
+func (t *certsPart) brief() string {
+	if t == nil {
+		return ""
+	}
+	return " (TLS)"
 }
 
 func (p poolPart) members() string {

@@ -31,6 +31,9 @@ func keysOf(t reflect.Type, path string) []string {
 	}
 	var keys []string
 	for i := range t.NumField() {
+		if !t.Field(i).IsExported() {
+			continue
+		}
 		key := strings.TrimPrefix(path+"."+t.Field(i).Tag.Get("yaml"), ".")
 		if path != "" {
 			keys = append(keys, key)

@@ -24,6 +24,7 @@ type edgeFlags struct {
 	id      string
 	config  string
 	trust   trustFlags
+	certs   certFlags
 	access  accessFlag
 	logs    logFlags
 }
@@ -58,6 +59,7 @@ or redirects the client. While no master answers it goes on with what it last kn
 	flags.StringVar(&f.id, "id", "", "what the edge is called to its master (default HOSTNAME-PORT)")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	f.trust.add(flags)
+	f.certs.add(cmd)
 	f.access.add(cmd)
 	f.logs.add(cmd)
 	return cmd
@@ -65,7 +67,7 @@ or redirects the client. While no master answers it goes on with what it last kn
 
 func (f *edgeFlags) settings(cmd *cobra.Command) (*settings, error) {
 	if f.config != "" {
-		if err := notBoth(cmd, "listen", "route", "pool", "link"); err != nil {
+		if err := notBoth(cmd, "listen", "listen-cert", "listen-key", "route", "pool", "link"); err != nil {
 			return nil, err
 		}
 		s, err := readEdge(f.config)
@@ -85,7 +87,11 @@ func (f *edgeFlags) settings(cmd *cobra.Command) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &settings{Edge: &edgePart{ID: f.id, Masters: f.masters, Listeners: []listenerPart{{Listen: f.listen, Routes: routes}}}}
+	tls, err := f.certs.part()
+	if err != nil {
+		return nil, err
+	}
+	s := &settings{Edge: &edgePart{ID: f.id, Masters: f.masters, Listeners: []listenerPart{{Listen: f.listen, TLS: tls, Routes: routes}}}}
 	return s, s.problems()
 }
 
@@ -142,7 +148,7 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	front, err := newEdges(ctx, ec, c, log, access)
+	front, err := newEdges(ctx, ec, s.keys, c, log, access)
 	if err != nil {
 		return err
 	}
@@ -177,5 +183,5 @@ func reloadEdge(ctx context.Context, f *edgeFlags, old *edgePart, front *edges) 
 	if s.Edge.ID != old.ID || !slices.Equal(s.Edge.masters(), old.masters()) || !slices.Equal(s.Edge.pools(), old.pools()) {
 		return errors.New("the edge's id, its masters or the pools that it routes to have changed: restart it to take that up")
 	}
-	return front.reload(ctx, s.edgeConfig(), func() error { return nil })
+	return front.reload(ctx, s.edgeConfig(), s.keys, func() error { return nil })
 }

@@ -36,6 +36,7 @@ type edges struct {
 // them that it is lent.
 type turn struct {
 	edge      *edge.Edge
+	keys      *keyrings // that it uses
 	sockets   map[string]net.Listener
 	listeners []net.Listener
 }
@@ -50,9 +51,9 @@ func (t turn) park() {
 }
 
 // newEdges opens the sockets of an edge and makes it; run serves.
-func newEdges(ctx context.Context, cfg edge.Config, picker edge.Picker, log, access *slog.Logger) (*edges, error) {
+func newEdges(ctx context.Context, cfg edge.Config, keys *keyrings, picker edge.Picker, log, access *slog.Logger) (*edges, error) {
 	es := &edges{picker: picker, log: log, access: access, turns: make(chan turn), over: make(chan struct{}), living: make(map[*edge.Edge]bool), lends: true}
-	t, err := es.prepare(ctx, cfg)
+	t, err := es.prepare(ctx, cfg, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -63,11 +64,11 @@ func newEdges(ctx context.Context, cfg edge.Config, picker edge.Picker, log, acc
 
 // reload makes the edge what cfg says, and calls also when nothing can fail any more
 // but that. If it fails nothing changes.
-func (es *edges) reload(ctx context.Context, cfg edge.Config, also func() error) error {
+func (es *edges) reload(ctx context.Context, cfg edge.Config, keys *keyrings, also func() error) error {
 	if !es.lends {
 		return errNoHandover
 	}
-	t, err := es.prepare(ctx, cfg)
+	t, err := es.prepare(ctx, cfg, keys)
 	if err != nil {
 		return err
 	}
@@ -86,13 +87,13 @@ func (es *edges) reload(ctx context.Context, cfg edge.Config, also func() error)
 }
 
 // prepare opens the sockets that cfg needs and are not open, and lends all to a new edge.
-func (es *edges) prepare(ctx context.Context, cfg edge.Config) (turn, error) {
+func (es *edges) prepare(ctx context.Context, cfg edge.Config, keys *keyrings) (turn, error) {
 	cfg.Log, cfg.AccessLog = es.log, es.access
 	e, err := edge.New(cfg, es.picker)
 	if err != nil {
 		return turn{}, err
 	}
-	t := turn{edge: e, sockets: make(map[string]net.Listener)}
+	t := turn{edge: e, keys: keys, sockets: make(map[string]net.Listener)}
 	for _, l := range cfg.Listeners {
 		socket, had := es.sockets[l.Listen]
 		if !had {
@@ -185,6 +186,11 @@ func (t turn) retire(ctx context.Context) {
 }
 
 func (es *edges) serve(ctx context.Context, t turn, failed chan<- error) {
+	watch, stopWatch := context.WithCancel(context.WithoutCancel(ctx)) // those that drain may still have to say who they are
+	var watching sync.WaitGroup
+	watching.Go(func() { t.keys.watch(watch, es.log) })
+	defer watching.Wait()
+	defer stopWatch()
 	if err := t.edge.Run(ctx, t.listeners...); err != nil {
 		select {
 		case failed <- err:

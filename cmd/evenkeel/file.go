@@ -18,6 +18,8 @@ type settings struct {
 	Pools  map[string]poolPart `yaml:"pools" also:"clusters upstreams backends services"`
 	Edge   *edgePart           `yaml:"edge" also:"edges proxy frontend frontends listeners"`
 	Agent  *agentPart          `yaml:"agent" also:"agents"`
+
+	keys *keyrings // what was read of the files that these name; nil: not yet
 }
 
 type masterPart struct {
@@ -89,6 +91,7 @@ type edgePart struct {
 type listenerPart struct {
 	Listen         string        `yaml:"listen" also:"bind address port"`
 	Routes         []routePart   `yaml:"routes" also:"rules locations"`
+	TLS            *certsPart    `yaml:"tls" also:"ssl https"`
 	TrustedProxies []prefixWord  `yaml:"trusted_proxies"`
 	HeaderLimit    config.Size   `yaml:"header_limit" also:"maxheaderbytes"`
 	HeaderCount    int           `yaml:"header_count"`
@@ -106,6 +109,27 @@ type routePart struct {
 	Key        string        `yaml:"key" also:"hash"`
 	Tenant     string        `yaml:"tenant"`
 	Timeout    time.Duration `yaml:"timeout"`
+	ServerTLS  *trustPart    `yaml:"server_tls" also:"tls ssl"`
+}
+
+// certsPart is how an edge proves to clients who it is.
+type certsPart struct {
+	Certificates []pairPart `yaml:"certificates" also:"certs certificate"`
+}
+
+// pairPart is two PEM files: a certificate, with those between it and its authority
+// behind it, and its private key.
+type pairPart struct {
+	Cert string `yaml:"cert" also:"certificate crt"`
+	Key  string `yaml:"key" also:"privatekey"`
+}
+
+// trustPart is how servers prove to an edge who they are, and the edge to them.
+type trustPart struct {
+	CA         string `yaml:"ca" also:"cafile cacert"`
+	ServerName string `yaml:"server_name" also:"sni"`
+	Cert       string `yaml:"cert" also:"certificate crt"`
+	Key        string `yaml:"key" also:"privatekey"`
 }
 
 type agentPart struct {

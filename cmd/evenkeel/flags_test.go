@@ -28,7 +28,7 @@ func TestParseServer(t *testing.T) {
 		{flag: "http://[::1]", want: serverPart{Address: "[::1]:80"}},
 		{flag: "http://b,slots=8,speed=2.5,id=x,public=https://x.example,location=eu", want: serverPart{ID: "x", Address: "b:80", Public: "https://x.example", Slots: 8, Speed: 2.5, Location: "eu"}},
 		{flag: "http://b:1,pool=render", pool: "render", want: serverPart{Address: "b:1"}},
-		{flag: "https://a", problem: "no TLS to servers"},
+		{flag: "https://a", want: serverPart{Address: "https://a:443"}},
 		{flag: "tcp://a", problem: `scheme "tcp"`},
 		{flag: "a:80", problem: "want http://host:port"},
 		{flag: "", problem: "want http://host:port"},

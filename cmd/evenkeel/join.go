@@ -72,6 +72,7 @@ func (s *settings) validate(bad func(path, problem string)) {
 		badMasters(s.Edge.Masters, under("edge"))
 		s.Edge.TLS.validate(under("edge"))
 		s.strayRoutes(bad)
+		s.keys = s.Edge.readKeys(under("edge"))
 	}
 	if s.Agent != nil {
 		s.Agent.validate(under("agent"))
@@ -198,8 +199,11 @@ func labels(m map[string]string) []balance.Label {
 func (s *settings) edgeConfig() edge.Config {
 	e := s.Edge
 	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, DrainTime: e.DrainTime}
-	for _, l := range e.Listeners {
+	for i, l := range e.Listeners {
 		c.Listeners = append(c.Listeners, l.config())
+		if s.keys != nil {
+			s.keys.fit(i, &l, &c.Listeners[i])
+		}
 	}
 	if c.ID == "" {
 		listen := defaultListen
@@ -275,16 +279,16 @@ func parseServer(flag string) (pool string, s serverPart, err error) {
 	words := strings.Split(flag, ",")
 	u, err := url.Parse(words[0])
 	switch {
-	case err != nil || u.Scheme == "" || u.Host == "" && u.Scheme != "https":
+	case err != nil || u.Scheme == "" || u.Host == "":
 		return "", s, fmt.Errorf("--server %q: want http://host:port", flag)
-	case u.Scheme == "https":
-		return "", s, fmt.Errorf("--server %q: this version speaks no TLS to servers: want http://host:port", flag)
-	case u.Scheme != "http":
+	case u.Scheme != "http" && u.Scheme != "https":
 		return "", s, fmt.Errorf("--server %q: scheme %q, want http://host:port", flag, u.Scheme)
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil || u.Fragment != "":
 		return "", s, fmt.Errorf("--server %q: a server is http://host:port and nothing behind it; paths are kept as clients ask for them", flag)
 	}
-	s.Address = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80"))
+	if s.Address = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80")); u.Scheme == "https" {
+		s.Address = "https://" + net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
+	}
 	for _, word := range words[1:] {
 		key, value, _ := strings.Cut(word, "=")
 		switch key {

@@ -50,7 +50,7 @@ by flags or the file, or join through agents.`,
 	flags.StringVar(&f.admin, "admin", "", "where the HTTP API and metrics are, host:port, or off (default "+defaultMasterAdmin+")")
 	flags.StringVar(&f.id, "id", "", "what the master is called in logs and to edges")
 	flags.StringArrayVar(&f.pools, "pool", nil, "a pool, NAME[=policy]; repeat for each. Policies: "+policyNames())
-	flags.StringArrayVar(&f.servers, "server", nil, "a server, http://host:port[,pool=NAME][,key=value…]; repeat for each")
+	flags.StringArrayVar(&f.servers, "server", nil, "a server, http[s]://host:port[,pool=NAME][,key=value…]; repeat for each")
 	flags.BoolVar(&f.openPools, "open-pools", false, "let agents open pools that are not named here")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	f.trust.add(flags)

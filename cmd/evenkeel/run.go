@@ -24,6 +24,7 @@ type runFlags struct {
 	admin    string
 	config   string
 	insecure bool
+	certs    certFlags
 	access   accessFlag
 	logs     logFlags
 }
@@ -34,7 +35,7 @@ func runCommand() *cobra.Command {
 		Use:   "run --server http://HOST:PORT [--server …] | --config FILE",
 		Short: "balance between servers: master and edge in one process",
 		Long: `Run takes HTTP requests and gives each to the server that will finish it first. It
-needs no file and no agent. A --server is http://host:port, followed if need be by
+needs no file and no agent. A --server is http://host:port or https://host:port, followed if need be by
 what is known of it: ,slots=8 (requests it works on at once) ,speed=2 (of one slot,
 relative to the others) ,id=NAME ,public=URL ,location=WORD.
 
@@ -53,12 +54,13 @@ Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", defaultListen, "where clients connect, host:port")
-	flags.StringArrayVar(&f.servers, "server", nil, "a server, http://host:port[,key=value…]; repeat for each")
+	flags.StringArrayVar(&f.servers, "server", nil, "a server, http[s]://host:port[,key=value…]; repeat for each")
 	flags.StringVar(&f.pool, "pool", "default", "name of the pool")
 	flags.StringVar(&f.policy, "policy", "", "how to choose: "+policyNames())
 	flags.StringVar(&f.admin, "admin", "", "where the HTTP API and metrics are, host:port, or off (default "+defaultMasterAdmin+")")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	flags.BoolVar(&f.insecure, "insecure", false, "let admin and agents' addresses be beyond loopback without certificates")
+	f.certs.add(cmd)
 	f.access.add(cmd)
 	f.logs.add(cmd)
 	return cmd
@@ -67,7 +69,7 @@ Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
 // settings reads the file, or makes of the flags what a file would say.
 func (f *runFlags) settings(cmd *cobra.Command) (*settings, error) {
 	if f.config != "" {
-		if err := notBoth(cmd, "listen", "server", "pool", "policy"); err != nil {
+		if err := notBoth(cmd, "listen", "listen-cert", "listen-key", "server", "pool", "policy"); err != nil {
 			return nil, err
 		}
 		return readRun(f.config)
@@ -86,9 +88,13 @@ func (f *runFlags) settings(cmd *cobra.Command) (*settings, error) {
 		}
 		pool.Servers = append(pool.Servers, server)
 	}
+	tls, err := f.certs.part()
+	if err != nil {
+		return nil, err
+	}
 	s := &settings{
 		Pools: map[string]poolPart{f.pool: pool},
-		Edge:  &edgePart{Listeners: []listenerPart{{Listen: f.listen, Routes: []routePart{{Pool: f.pool}}}}},
+		Edge:  &edgePart{Listeners: []listenerPart{{Listen: f.listen, TLS: tls, Routes: []routePart{{Pool: f.pool}}}}},
 	}
 	return s, s.problems()
 }
@@ -137,7 +143,7 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		return err
 	}
 	ec := s.edgeConfig()
-	front, err := newEdges(ctx, ec, m.Edge(ec.ID), log, access)
+	front, err := newEdges(ctx, ec, s.keys, m.Edge(ec.ID), log, access)
 	if err != nil {
 		inside.close()
 		return err
@@ -162,7 +168,7 @@ func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Ma
 	}
 	ec := s.edgeConfig()
 	ec.ID = id // the leases are in its name
-	return front.reload(ctx, ec, func() error { return m.Reload(s.masterConfig()) })
+	return front.reload(ctx, ec, s.keys, func() error { return m.Reload(s.masterConfig()) })
 }
 
 // runHandler serves the master's API, and the edge's metrics and health under /edge.

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/config"
+	"github.com/evenkeel-lb/evenkeel/edge"
+)
+
+// keyring is certificates of ours, as their files had them when they last made sense.
+type keyring struct {
+	files   []pairPart
+	current atomic.Pointer[[]tls.Certificate]
+	seen    []fs.FileInfo // the files when they were last read; owned by whoever watches
+}
+
+// newKeyring reads certificates. bad is told of each pair that is none, by its place.
+func newKeyring(files []pairPart, bad func(i int, field, problem string)) *keyring {
+	k := &keyring{files: files, seen: stats(files)}
+	certs := make([]tls.Certificate, len(files))
+	for i, f := range files {
+		var field string
+		var err error
+		if certs[i], field, err = f.read(); err != nil {
+			bad(i, field, err.Error())
+		}
+	}
+	k.current.Store(&certs)
+	return k
+}
+
+// read returns, with an error, the field that is at fault.
+func (p pairPart) read() (pair tls.Certificate, field string, err error) {
+	cert, err := readPEM(p.Cert)
+	if err != nil {
+		return pair, "cert", err
+	}
+	key, err := readPEM(p.Key)
+	if err != nil {
+		return pair, "key", err
+	}
+	if pair, err = tls.X509KeyPair(cert, key); err != nil {
+		return pair, "cert", fmt.Errorf("%s with %s: %s", p.Cert, p.Key, strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	return pair, "", nil
+}
+
+func readPEM(path string) ([]byte, error) {
+	if path == "" {
+		return nil, errors.New("empty, want the path of a PEM file")
+	}
+	text, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no file %s", path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s may not be read by this user", path)
+	}
+	return text, err
+}
+
+// choose is an edge.Certificate: the first that has the name and that the client
+// understands, else the first.
+func (k *keyring) choose(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	certs := *k.current.Load()
+	if len(certs) > 1 {
+		for i := range certs {
+			if hello.SupportsCertificate(&certs[i]) == nil {
+				return &certs[i], nil
+			}
+		}
+	}
+	return &certs[0], nil
+}
+
+// own is for a server that asks who we are.
+func (k *keyring) own(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return &(*k.current.Load())[0], nil
+}
+
+// lookEvery is how often certificates' files are looked at. A change is taken up when
+// it has lasted until the next look: certificate and key are seldom replaced at once.
+const lookEvery = time.Second
+
+// watch reads the files anew when they have changed, until ctx ends. What makes no
+// sense is logged, and what was there before goes on.
+func (k *keyring) watch(ctx context.Context, log *slog.Logger) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for before := k.seen; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := stats(k.files)
+		if settled := slices.EqualFunc(now, before, same); settled && !slices.EqualFunc(now, k.seen, same) {
+			k.seen = now
+			k.reread(log)
+		}
+		before = now
+	}
+}
+
+func (k *keyring) reread(log *slog.Logger) {
+	failed := false
+	fresh := newKeyring(k.files, func(i int, _, problem string) {
+		failed = true
+		log.Error("certificate failed to load; the old one stays", "cert", k.files[i].Cert, "err", problem)
+	})
+	if failed {
+		return
+	}
+	k.current.Store(fresh.current.Load())
+	for i, f := range k.files {
+		log.Info("certificate loaded", "cert", f.Cert, "until", (*k.current.Load())[i].Leaf.NotAfter)
+	}
+}
+
+// stats tells the files apart from what they will be; a nil one is not there.
+func stats(files []pairPart) (all []fs.FileInfo) {
+	for _, f := range files {
+		for _, path := range []string{f.Cert, f.Key} {
+			info, _ := os.Stat(path) // one that cannot be seen is read in vain, and that tells why
+			all = append(all, info)
+		}
+	}
+	return all
+}
+
+func same(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// certFlags are the certificates of the listener that flags describe.
+type certFlags struct{ certs, keys []string }
+
+func (f *certFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.certs, "listen-cert", nil, "a PEM file with a certificate: clients speak TLS; repeat for each name")
+	cmd.Flags().StringArrayVar(&f.keys, "listen-key", nil, "a PEM file with its private key; repeat in the same order")
+}
+
+// part returns nil without an error if clients speak no TLS.
+func (f *certFlags) part() (*certsPart, error) {
+	if len(f.certs) != len(f.keys) {
+		return nil, usagef("such as --listen-cert www.pem --listen-key www.key", "%d --listen-cert and %d --listen-key: want a key for each certificate", len(f.certs), len(f.keys))
+	}
+	if len(f.certs) == 0 {
+		return nil, nil
+	}
+	t := &certsPart{}
+	for i, cert := range f.certs {
+		t.Certificates = append(t.Certificates, pairPart{Cert: cert, Key: f.keys[i]})
+	}
+	return t, nil
+}
+
+// keyrings are what an edge's settings name of files with keys.
+type keyrings struct {
+	listeners []*keyring            // nil: plain
+	servers   map[trustPart]*secret // by what routes say
+}
+
+// secret is TLS to servers.
+type secret struct {
+	config *tls.Config
+	own    *keyring // nil: none
+}
+
+// readKeys reads what the edge's part names.
+func (e *edgePart) readKeys(bad func(field, problem string)) *keyrings {
+	all := &keyrings{listeners: make([]*keyring, len(e.Listeners)), servers: make(map[trustPart]*secret)}
+	for i, l := range e.Listeners {
+		at := config.Item("listeners", i)
+		if l.TLS != nil && len(l.TLS.Certificates) == 0 {
+			bad(at+".tls.certificates", "none, want at least one")
+		} else if l.TLS != nil {
+			all.listeners[i] = newKeyring(l.TLS.Certificates, func(i int, field, problem string) {
+				bad(config.Item(at+".tls.certificates", i)+"."+field, problem)
+			})
+		}
+		for j, r := range l.Routes {
+			if t := r.ServerTLS; t != nil && all.servers[*t] == nil {
+				all.servers[*t] = t.read(func(field, problem string) { bad(config.Item(at+".routes", j)+".server_tls."+field, problem) })
+			}
+		}
+	}
+	return all
+}
+
+// read makes a configuration of what the part says.
+func (t *trustPart) read(bad func(field, problem string)) *secret {
+	s := &secret{config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}}
+	if t.CA != "" {
+		text, err := readPEM(t.CA)
+		s.config.RootCAs = x509.NewCertPool()
+		if err != nil {
+			bad("ca", err.Error())
+		} else if !s.config.RootCAs.AppendCertsFromPEM(text) {
+			bad("ca", t.CA+" has no certificate in PEM")
+		}
+	}
+	if t.Cert != "" || t.Key != "" {
+		s.own = newKeyring([]pairPart{{t.Cert, t.Key}}, func(_ int, field, problem string) { bad(field, problem) })
+		s.config.GetClientCertificate = s.own.own
+	}
+	return s
+}
+
+// fit hands a listener of the settings what its files have.
+func (all *keyrings) fit(i int, part *listenerPart, l *edge.Listener) {
+	if ring := all.listeners[i]; ring != nil {
+		l.Certificate = ring.choose
+	}
+	for j, r := range part.Routes {
+		if r.ServerTLS != nil {
+			l.Routes[j].ServerTLS = all.servers[*r.ServerTLS].config
+		}
+	}
+}
+
+// watch keeps all of them up to date until ctx ends.
+func (all *keyrings) watch(ctx context.Context, log *slog.Logger) {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	for _, ring := range all.listeners {
+		if ring != nil {
+			watching.Go(func() { ring.watch(ctx, log) })
+		}
+	}
+	for _, s := range all.servers {
+		if s.own != nil {
+			watching.Go(func() { s.own.watch(ctx, log) })
+		}
+	}
+}

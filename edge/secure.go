@@ -1,0 +1,82 @@
+package edge
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// Certificate chooses the certificate that a client is shown, by the name it asks for
+// and by what it understands. It may be called at once by many, and may answer
+// otherwise from one call to the next.
+type Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+// Application protocols, as RFC 7301 names them.
+const (
+	protoHTTP1 = "http/1.1"
+	protoHTTP2 = "h2"
+)
+
+// tlsConfig is what the standard library takes for safe, for the certificates of the
+// listener; nil if it has none. Sessions are resumed by tickets, whose keys the
+// library makes and changes daily.
+func (l *Listener) tlsConfig() *tls.Config {
+	if l.Certificate == nil {
+		return nil
+	}
+	return &tls.Config{GetCertificate: l.Certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{protoHTTP1}}
+}
+
+// greet does what comes before the first request, and tells whether requests of
+// HTTP/1 may follow.
+func (c *conn) greet() bool {
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	return c.handshake(secure)
+}
+
+// handshake must be over in the time that a head may take.
+func (c *conn) handshake(secure *tls.Conn) bool {
+	_ = c.SetDeadline(time.Now().Add(c.service.listener.HeaderTimeout)) // an error is the connection's, which whoever uses it will see
+	c.recut()
+	err := secure.Handshake()
+	if err == nil {
+		_ = c.SetDeadline(noTime)
+		c.recut()
+		return true
+	}
+	c.service.edge.cfg.Log.Debug("handshake failed", "listen", c.service.listener.Listen, "client", c.peer, "err", err)
+	var plain tls.RecordHeaderError
+	if errors.As(err, &plain) && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
+		_, _ = io.WriteString(plain.Conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nthis address takes HTTPS only\n")
+	}
+	return false
+}
+
+// looksLikeHTTP tells whether a client speaks HTTP where TLS is spoken.
+func looksLikeHTTP(first [5]byte) bool {
+	for _, c := range first {
+		if c != ' ' && c != '/' && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return true
+}
+
+// breakOff ends the connection so that the client cannot take what it got for the
+// whole. byEnd: nothing but the connection's end tells where that is. To close TLS in
+// good order would be to say that all has been said, which not every client waits for.
+func (c *conn) breakOff(byEnd bool) {
+	nc := c.Conn
+	if secure, ok := nc.(*tls.Conn); ok {
+		nc = secure.NetConn()
+		defer func() { _ = nc.Close() }()
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok && byEnd {
+		_ = tcp.SetLinger(0) // a reset is the only way to tell that the end of the connection is not that of the body
+	}
+}
