@@ -41,6 +41,7 @@ type PoolConfig struct {
 	Affinity      balance.Affinity              //
 	Distances     map[string]map[string]float64 // from a client's location to a server's: how much dearer, 0 for not at all
 	Utilization   string                        // formula that makes one utilisation of a server's metrics; empty: the application's, else the CPU's
+	Health        HealthCheck                   // how servers without an agent are looked at
 	Decisions     int                           // how many recent decisions can be explained; zero: 1000; negative: none
 	Servers       []balance.ServerSpec          // others may register through agents
 }
@@ -91,6 +92,7 @@ func (c *PoolConfig) Validate(bad func(field, problem string)) {
 		}
 	}
 	c.validateChoice(bad)
+	c.Health.validate(bad)
 	first := make(map[balance.ServerID]int, len(c.Servers))
 	for i := range c.Servers {
 		s := &c.Servers[i]
@@ -165,7 +167,7 @@ func (c *PoolConfig) core() (balance.Config, balance.Policy, error) {
 
 // alike tells whether two configs tell a balance.Pool the same.
 func (c PoolConfig) alike(other *PoolConfig) bool {
-	c.Servers, c.DispatchLimit = other.Servers, other.DispatchLimit
+	c.Servers, c.DispatchLimit, c.Health = other.Servers, other.DispatchLimit, other.Health
 	return reflect.DeepEqual(c, *other)
 }
 

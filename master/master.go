@@ -257,10 +257,13 @@ func unknownPool(name string) *balance.Refusal {
 }
 
 // Run drives what happens by itself, until ctx ends: leases that expire, snapshots
-// that are due, removed pools that are empty. It returns nil.
+// that are due, looks at servers without an agent, removed pools that are empty. It returns nil.
 func (m *Master) Run(ctx context.Context) error {
 	m.running.Store(true)
 	defer m.running.Store(false)
+	var checks sync.WaitGroup
+	checks.Go(func() { m.runChecks(ctx) })
+	defer checks.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -36,6 +36,7 @@ var (
 	leasesOpen      = family(gauge, "leases_open", "Leases granted and not ended.", "pool")
 	reportsTotal    = family(counter, "reports_total", "Load reports, by who brought them and whether they were kept whole, flawed (in part or wholly unbelievable), or foreign (an agent's about another's server). Reports for unknown pools have an empty pool and source.", "pool", "source", "result")
 	dispatchesTotal = family(counter, "dispatches_total", "Servers told to perform a request before the edge was answered, by verdict.", "pool", "verdict")
+	checksTotal     = family(counter, "health_checks_total", "Looks at servers without an agent, by result.", "pool", "result")
 	connections     = family(gauge, "connections", "Open connections, by the peer's role; new ones have not said hello yet.", "role")
 	peersRefused    = family(counter, "peers_refused_total", "Connections refused for what the peer could not prove, or that gave this master up for its own certificate, by reason.", "reason")
 	buildInfo       = family(gauge, "build_info", "Always 1; the labels tell the version.", "version", "goversion")
@@ -52,7 +53,7 @@ var (
 	serverReportAge   = family(gauge, "server_report_age_seconds", "Age of the newest reported metric. Absent if there is none.", "pool", "server")
 )
 
-var families = []metric{picksTotal, pickSeconds, queueLength, queueSeconds, leasesOpen, reportsTotal, dispatchesTotal, connections, peersRefused, buildInfo, serverUp,
+var families = []metric{picksTotal, pickSeconds, queueLength, queueSeconds, leasesOpen, reportsTotal, dispatchesTotal, checksTotal, connections, peersRefused, buildInfo, serverUp,
 	serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverUtilization, serverGrants, serverReportAge}
 
 // collector reads the pools when it is scraped.
@@ -105,6 +106,9 @@ func (p *pool) collect(out chan<- prometheus.Metric) {
 	}
 	for v, n := range t.dispatches {
 		dispatchesTotal.put(out, float64(n), p.name, outcomeNames[v])
+	}
+	for l, n := range t.checks {
+		checksTotal.put(out, float64(n), p.name, lookNames[l])
 	}
 	pickSeconds.putAll(out, &t.took, p.name)
 	for end := range t.waited {

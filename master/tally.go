@@ -12,6 +12,7 @@ type tally struct {
 	picks      [verdicts]uint64 // by balance.Reason; 0 is granted
 	reports    [sources][results]uint64
 	dispatches [outcomes]uint64
+	checks     [looks]uint64
 	took       histogram
 	waited     [waitEnds]histogram
 }
@@ -65,6 +66,17 @@ const (
 )
 
 var outcomeNames = [outcomes]string{accepted: "accepted", declined: "declined", silent: "silent", agentless: "no-agent", withdrawn: "withdrawn"}
+
+// look is how a look at a server's health ended.
+type look uint8
+
+const (
+	passed look = iota
+	failed
+	looks
+)
+
+var lookNames = [looks]string{passed: "passed", failed: "failed"}
 
 // waitEnd is how a wait in the queue ended.
 type waitEnd uint8

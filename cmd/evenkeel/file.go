@@ -48,6 +48,7 @@ type poolPart struct {
 	Affinity      affinityPart  `yaml:"affinity" also:"stickiness sticky"`
 	Distances     distances     `yaml:"distances" also:"locality costs"`
 	Utilization   string        `yaml:"utilization" also:"formula load utilisation"`
+	Health        healthPart    `yaml:"health" also:"check healthcheck probe"`
 	Decisions     *int          `yaml:"decisions"`
 	Servers       []serverPart  `yaml:"servers" also:"upstreams backends endpoints nodes targets"`
 }
@@ -56,6 +57,16 @@ type poolPart struct {
 type queuePart struct {
 	Size *int          `yaml:"size" also:"length limit max"`
 	Wait time.Duration `yaml:"wait" also:"timeout"`
+}
+
+type healthPart struct {
+	HTTP     string        `yaml:"http" also:"path"`
+	Status   int           `yaml:"status"`
+	TCP      bool          `yaml:"tcp"`
+	Interval time.Duration `yaml:"interval" also:"period"`
+	Timeout  time.Duration `yaml:"timeout"`
+	Rise     int           `yaml:"rise"`
+	Fall     int           `yaml:"fall"`
 }
 
 type affinityPart struct {

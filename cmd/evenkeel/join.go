@@ -162,7 +162,7 @@ func (s *settings) masterConfig() master.Config {
 func (p poolPart) config(name string) master.PoolConfig {
 	c := master.PoolConfig{Name: name, Policy: p.Policy, Dispatch: p.Dispatch, DispatchLimit: p.DispatchLimit, LeaseTime: p.LeaseTime, Grace: p.Grace,
 		QueueSize: count(p.Queue.Size), QueueWait: p.Queue.Wait, Affinity: balance.Affinity(p.Affinity), Distances: p.Distances,
-		Utilization: p.Utilization, Decisions: count(p.Decisions)}
+		Utilization: p.Utilization, Health: master.HealthCheck(p.Health), Decisions: count(p.Decisions)}
 	for _, s := range p.Servers {
 		c.Servers = append(c.Servers, s.spec())
 	}

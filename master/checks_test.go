@@ -1,0 +1,161 @@
+package master
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// patient is an application whose health can be set.
+type patient struct {
+	*httptest.Server
+	status atomic.Int64
+	looks  atomic.Int64
+}
+
+func newPatient(t *testing.T) *patient {
+	p := &patient{}
+	p.status.Store(200)
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" && r.UserAgent() == "evenkeel-health" {
+			p.looks.Add(1)
+		}
+		w.WriteHeader(int(p.status.Load()))
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *patient) spec(id balance.ServerID) balance.ServerSpec {
+	return balance.ServerSpec{ID: id, Address: strings.TrimPrefix(p.URL, "http://")}
+}
+
+func checked(h HealthCheck, servers ...balance.ServerSpec) Config {
+	h.Interval, h.Timeout = shortestCheck, 10*time.Second
+	return Config{ID: "m1", Pools: []PoolConfig{{Name: "web", Health: h, Servers: servers}}}
+}
+
+func (r *rig) state(id balance.ServerID) balance.State { return r.view(id).State }
+
+func TestHTTPHealth(t *testing.T) {
+	p, other := newPatient(t), newPatient(t)
+	r := start(t, checked(HealthCheck{HTTP: "/health"}, p.spec("a"), other.spec("b")))
+	eventually(t, "a is looked at", func() bool { return p.looks.Load() > 2 })
+	if got := r.state("a"); got != balance.Up {
+		t.Errorf("well: got %s, want up", got)
+	}
+	p.status.Store(500)
+	eventually(t, "a is out", func() bool { return r.state("a") == balance.Ejected })
+	p.status.Store(404)
+	seen := p.looks.Load()
+	eventually(t, "a is looked at more", func() bool { return p.looks.Load() > seen+4 })
+	if got := r.state("a"); got != balance.Ejected {
+		t.Errorf("404: got %s, want ejected", got)
+	}
+	p.status.Store(302)
+	eventually(t, "a is back", func() bool { return r.state("a") == balance.Up })
+	if got := r.state("b"); got != balance.Up {
+		t.Errorf("b: got %s, want up", got)
+	}
+}
+
+func TestExpectedStatus(t *testing.T) {
+	p := newPatient(t)
+	r := start(t, checked(HealthCheck{HTTP: "/health", Status: 204}, p.spec("a")))
+	eventually(t, "200 is wrong", func() bool { return r.state("a") == balance.Ejected })
+	p.status.Store(204)
+	eventually(t, "204 is right", func() bool { return r.state("a") == balance.Up })
+}
+
+func TestTCPHealth(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, checked(HealthCheck{TCP: true, Fall: 1, Rise: 1}, balance.ServerSpec{ID: "a", Address: l.Addr().String()}))
+	p := r.pool("web")
+	looks := func(of look) uint64 {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.tally.checks[of]
+	}
+	eventually(t, "a good look", func() bool { return looks(passed) > 0 })
+	l.Close()
+	eventually(t, "a is out", func() bool { return r.state("a") == balance.Ejected })
+	if l, err = net.Listen("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	eventually(t, "a is back", func() bool { return r.state("a") == balance.Up })
+}
+
+// An agent knows better: while a server has one, nobody looks, and what was found before
+// means nothing.
+func TestAServerWithAnAgentIsNotLookedAt(t *testing.T) {
+	p := newPatient(t)
+	p.status.Store(500)
+	r := start(t, checked(HealthCheck{HTTP: "/health"}, p.spec("s1")))
+	eventually(t, "s1 is out", func() bool { return r.state("s1") == balance.Ejected })
+	agent := r.dialAgent("s1")
+	eventually(t, "s1 is in", func() bool { return r.state("s1") == balance.Up })
+	agent.send(&wire.Ping{Seq: 1})
+	if got := r.state("s1"); got != balance.Up {
+		t.Errorf("got %s, want up", got)
+	}
+	agent.Close()
+	eventually(t, "s1 is out again", func() bool { return r.state("s1") == balance.Ejected })
+}
+
+func TestAReloadEndsChecks(t *testing.T) {
+	p := newPatient(t)
+	p.status.Store(500)
+	r := start(t, checked(HealthCheck{HTTP: "/health"}, p.spec("a")))
+	eventually(t, "a is out", func() bool { return r.state("a") == balance.Ejected })
+	cfg := checked(HealthCheck{}, p.spec("a"))
+	cfg.Pools[0].Health = HealthCheck{}
+	r.reload(cfg)
+	eventually(t, "a is in", func() bool { return r.state("a") == balance.Up })
+}
+
+// A thousand servers are not looked at all at once.
+func TestLooksAreSpread(t *testing.T) {
+	m := newMaster(t, Config{})
+	c := &checker{master: m, targets: make(map[agentKey]*target)}
+	const n = 1000
+	var bins [10]int
+	for i := range n {
+		key := agentKey{"web", balance.ServerID("server-" + string(rune('a'+i%26)) + strings.Repeat("x", i/26))}
+		c.keep(1, key, &target{how: HealthCheck{TCP: true}.withDefaults()})
+		bins[int(c.targets[key].due.Sub(1)*10/defaultCheckInterval)]++
+	}
+	for i, got := range bins {
+		if got < n/20 || got > n/5 {
+			t.Errorf("tenth %d of the interval: got %d of %d, want about %d: %v", i, got, n, n/10, bins)
+		}
+	}
+}
+
+func TestHealthIsValidated(t *testing.T) {
+	for field, h := range map[string]HealthCheck{
+		"health.http":     {HTTP: "healthz"},
+		"health.status":   {HTTP: "/", Status: 99},
+		"health.interval": {HTTP: "/", Interval: time.Millisecond},
+		"health.timeout":  {HTTP: "/", Timeout: 2 * time.Hour},
+		"health.rise":     {HTTP: "/", Rise: -1},
+		"health.fall":     {HTTP: "/", Fall: 101},
+		"health":          {Interval: time.Second},
+	} {
+		var got []string
+		h.validate(func(field, _ string) { got = append(got, field) })
+		if len(got) != 1 || got[0] != field {
+			t.Errorf("%+v: got problems with %v, want %s", h, got, field)
+		}
+	}
+}
