@@ -103,6 +103,7 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		p.queue.turn(w)
 		release := Release{ID: w.id, Waited: now.Sub(w.joined)}
 		release.Grant, release.Refusal = p.grant(now, &w.req, s)
+		release.Grant.Waited = release.Waited
 		dst = append(dst, release)
 	}
 	return dst

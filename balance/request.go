@@ -45,9 +45,10 @@ type Request struct {
 type Grant struct {
 	Lease   LeaseID
 	Server  ServerID
-	Address string  // host:port or https://host:port, where edges connect
-	Public  string  // base URL for redirected clients; empty: http:// and Address
-	Expires Instant // the lease ends by itself then; zero: it lasts until it is done or its edge is lost
+	Address string        // host:port or https://host:port, where edges connect
+	Public  string        // base URL for redirected clients; empty: http:// and Address
+	Expires Instant       // the lease ends by itself then; zero: it lasts until it is done or its edge is lost
+	Waited  time.Duration // how long the request was in the queue
 }
 
 // Reason says why a request got no server.

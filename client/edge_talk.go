@@ -345,7 +345,7 @@ func (t *edgeTalk) grant(now balance.Instant, payload []byte) error {
 	}
 	p, w := a.pool, t.release(a, m.Seq)
 	n := p.names(&m.Grant)
-	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, Public: n.public, Expires: m.Grant.Expires}
+	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, Public: n.public, Expires: m.Grant.Expires, Waited: m.Queue}
 	t.settled = append(t.settled, w)
 	l := openLease{pool: p, server: n.id, since: now, expires: m.Grant.Expires}
 	if l.expires == 0 {

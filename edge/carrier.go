@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -55,7 +56,7 @@ type service struct {
 func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error {
 	s := &service{carrier: e, listener: l, conns: make(map[*conn]struct{})}
 	failed := make(chan error, 1)
-	go func() { failed <- s.accept(nl) }()
+	go func() { failed <- accept(nl, e.edge.cfg.Log, s.take) }()
 	over := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watch(over) })
@@ -64,7 +65,7 @@ func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error
 	case err = <-failed:
 	case <-ctx.Done():
 		s.draining.Store(true) // before anybody can see that nobody listens
-		s.stopAccepting(nl, failed)
+		stopAccepting(nl, failed)
 	}
 	_ = nl.Close() // it has taken what it could
 	s.drain()
@@ -76,7 +77,7 @@ func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error
 }
 
 // stopAccepting takes what the kernel has already made, then closes.
-func (s *service) stopAccepting(nl net.Listener, ended <-chan error) {
+func stopAccepting(nl net.Listener, ended <-chan error) {
 	if l, ok := nl.(interface{ SetDeadline(time.Time) error }); ok && l.SetDeadline(time.Now().Add(acceptGrace)) == nil {
 		select {
 		case <-ended:
@@ -88,14 +89,15 @@ func (s *service) stopAccepting(nl net.Listener, ended <-chan error) {
 	<-ended
 }
 
-func (s *service) accept(nl net.Listener) error {
+// accept hands connections on until nl is closed.
+func accept(nl net.Listener, log *slog.Logger, take func(net.Conn)) error {
 	pause := time.Duration(0)
 	for {
 		nc, err := nl.Accept()
 		switch {
 		case err == nil:
 			pause = 0
-			s.take(nc)
+			take(nc)
 			continue
 		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
 			return err
@@ -103,7 +105,7 @@ func (s *service) accept(nl net.Listener) error {
 			return err
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		s.edge.cfg.Log.Warn("cannot take connections just now", "listen", nl.Addr().String(), "err", err)
+		log.Warn("cannot take connections just now", "listen", nl.Addr().String(), "err", err)
 		time.Sleep(pause)
 	}
 }

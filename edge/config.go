@@ -27,6 +27,7 @@ type Config struct {
 // Listener is one address that clients connect to.
 type Listener struct {
 	Listen         string         // host:port
+	Mode           Mode           // what its connections carry
 	Routes         []Route        // the most specific one that matches is taken
 	Certificate    Certificate    // clients speak TLS; nil: they do not
 	TrustedProxies []netip.Prefix // peers whose word on Forwarded and X-Forwarded-* counts
@@ -35,7 +36,21 @@ type Listener struct {
 	HeaderTimeout  time.Duration  // until a request's head has arrived; zero: 10 s
 	IdleTimeout    time.Duration  // how long a connection may stay without a request, or amid one without a byte that its client should send or take; zero: 75 s
 	BodyLimit      int64          // bytes of a request's body; more is answered 413; zero: any
+	ProxyTrusted   []netip.Prefix // peers that begin every connection with a PROXY protocol header, and nobody else may connect; empty: no header is expected
+	ServerTiming   bool           // responses tell by Server-Timing what the pick took, and how long the request waited in the queue
 }
+
+// Mode is what a listener's connections carry.
+type Mode uint8
+
+const (
+	ModeHTTP Mode = iota
+	ModeTCP       // anything: octets are carried as they are
+)
+
+var modeNames = [...]string{"http", "tcp"}
+
+func (m Mode) String() string { return modeNames[m] }
 
 // Route sends requests to a pool.
 type Route struct {
@@ -48,6 +63,7 @@ type Route struct {
 	Tenant     string        // where the request's tenant is, likewise
 	ServerTLS  *tls.Config   // TLS to the pool's servers; nil: to those whose address begins with https://, as the system's roots have it
 	Timeout    time.Duration // how long one ask may wait for a server; zero: 10 s
+	SendProxy  int           // version of the PROXY protocol's header that servers are told clients' addresses by, with ModeTCP; zero: none
 }
 
 const (
@@ -55,6 +71,7 @@ const (
 	defaultHeaderCount    = 100
 	defaultHeaderTimeout  = 10 * time.Second
 	defaultIdleTimeout    = 75 * time.Second
+	defaultTunnelTimeout  = time.Hour // of a connection that may be quiet for good reasons
 	defaultConnectTimeout = 2 * time.Second
 	defaultDrainTime      = 30 * time.Second
 	defaultRouteTimeout   = 10 * time.Second
@@ -86,13 +103,21 @@ func (l *Listener) Validate(bad func(field, problem string)) {
 	notNegative(bad, "header_timeout", l.HeaderTimeout)
 	notNegative(bad, "idle_timeout", l.IdleTimeout)
 	notNegative(bad, "body_limit", l.BodyLimit)
+	if l.Mode == ModeTCP && l.Certificate != nil {
+		bad("tls", "a listener with mode tcp ends no TLS: it carries it to servers as it is")
+	}
+	if l.Mode > ModeTCP {
+		bad("mode", fmt.Sprintf("%d, want http or tcp", l.Mode))
+	}
 	if len(l.Routes) == 0 {
 		bad("routes", "none, want at least one")
 	}
 	seen := make(map[string]int)
 	for i := range l.Routes {
 		r := &l.Routes[i]
-		r.Validate(func(field, problem string) { bad(fmt.Sprintf("routes[%d].%s", i, field), problem) })
+		of := func(field, problem string) { bad(fmt.Sprintf("routes[%d].%s", i, field), problem) }
+		r.Validate(of)
+		r.suits(l.Mode, of)
 		matches := strings.ToLower(r.Host) + " " + r.Path
 		if first, twice := seen[matches]; twice {
 			bad(fmt.Sprintf("routes[%d]", i), fmt.Sprintf("matches the same as routes[%d]", first))
@@ -128,6 +153,38 @@ func (r *Route) Validate(bad func(field, problem string)) {
 	notNegative(bad, "timeout", r.Timeout)
 }
 
+// suits calls bad once for every field that a listener of this mode has no use for.
+func (r *Route) suits(m Mode, bad func(field, problem string)) {
+	if m != ModeTCP {
+		if r.SendProxy != 0 {
+			bad("send_proxy", "a connection to an HTTP server is shared by clients, which a PROXY header cannot tell; servers find them in Forwarded and X-Forwarded-For")
+		}
+		return
+	}
+	const unread = "a listener with mode tcp reads no requests"
+	if r.Path != "" {
+		bad("path", unread)
+	}
+	if r.Link == balance.LinkRedirect {
+		bad("link", unread+", so it cannot redirect")
+	}
+	if r.LeaseParam != "" {
+		bad("lease_param", unread)
+	}
+	if r.Key != "" && r.Key != "client" {
+		bad("key", fmt.Sprintf("%q, want client: %s", r.Key, unread))
+	}
+	if r.Tenant != "" && r.Tenant != "client" {
+		bad("tenant", fmt.Sprintf("%q, want client: %s", r.Tenant, unread))
+	}
+	if r.ServerTLS != nil {
+		bad("server_tls", "a listener with mode tcp carries octets as they are")
+	}
+	if r.SendProxy < 0 || r.SendProxy > 2 {
+		bad("send_proxy", fmt.Sprintf("version %d, want v1 or v2", r.SendProxy))
+	}
+}
+
 func notNegative[T ~int | ~int64](bad func(field, problem string), field string, v T) {
 	if v < 0 {
 		bad(field, fmt.Sprintf("%v is negative", v))
@@ -146,6 +203,9 @@ func (l Listener) withDefaults() Listener {
 	l.HeaderLimit = cmp.Or(l.HeaderLimit, defaultHeaderLimit)
 	l.HeaderCount = cmp.Or(l.HeaderCount, defaultHeaderCount)
 	l.HeaderTimeout = cmp.Or(l.HeaderTimeout, defaultHeaderTimeout)
+	if l.Mode == ModeTCP {
+		l.IdleTimeout = cmp.Or(l.IdleTimeout, defaultTunnelTimeout)
+	}
 	l.IdleTimeout = cmp.Or(l.IdleTimeout, defaultIdleTimeout)
 	return l
 }

@@ -63,11 +63,33 @@ func newConn(s *service, nc net.Conn) *conn {
 }
 
 func (c *conn) serve() {
-	if c.greet() {
+	if c.introduce() && c.greet() {
 		for c.await() && c.serveOne() {
 		}
 	}
 	_ = c.Close() // all that was to be said has been
+}
+
+// introduce learns from the PROXY header, if there is to be one, whom the connection
+// speaks for. It comes before TLS.
+func (c *conn) introduce() bool {
+	l := c.service.listener
+	if !l.introduces() {
+		return true
+	}
+	c.readUntil(time.Now().Add(l.HeaderTimeout))
+	told, err := l.introduce(beneath(c.Conn))
+	if err != nil {
+		c.service.edge.metrics.refused(reasonPreface)
+		c.service.edge.cfg.Log.Debug("connection refused", "client", node(c.peer), "err", err)
+		breakOff(c.Conn)
+		return false
+	}
+	if told.Source.IsValid() {
+		c.peer = told.Source.Addr()
+	}
+	c.readUntil(noTime)
+	return true
 }
 
 // await returns true when something of a request is there.

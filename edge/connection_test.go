@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -190,5 +191,35 @@ func TestRequestsAllocateNothing(t *testing.T) {
 	stop()
 	if err := <-stopped; err != nil {
 		t.Error(err)
+	}
+}
+
+// A client that keeps sending a little is held to the same time as one that sends nothing.
+func TestDrippingHeadIsCutOff(t *testing.T) {
+	p := newFakePicker()
+	r := run(t, p, func(c *Config) { c.Listeners[0].HeaderTimeout = 30 * time.Millisecond })
+	client := r.dial().send("GET / HTTP/1.1\r\nHost: a\r\nX: ")
+	stop := make(chan struct{})
+	var dripping sync.WaitGroup
+	dripping.Go(func() {
+		ticker := time.NewTicker(time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				_, _ = io.WriteString(client.TCPConn, "a") // the edge breaks off some time
+			}
+		}
+	})
+	res, body := client.response("GET")
+	close(stop)
+	dripping.Wait()
+	if res.StatusCode != 408 || !strings.Contains(body, reasonHeadSlow) || !res.Close {
+		t.Errorf("got %d %s, want 408 and the end", res.StatusCode, body)
+	}
+	if len(p.asks) != 0 {
+		t.Errorf("half a request was asked for")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -52,6 +53,7 @@ type listener struct {
 	routes routes
 	limits http1.Limits
 	secure *tls.Config // nil: plain
+	named  bool        // with ModeTCP: routes tell servers' names apart, which clients say by TLS
 }
 
 // Edge is the built-in proxy. New makes one.
@@ -64,6 +66,7 @@ type Edge struct {
 	pools     map[string]*pool
 	metrics   *metrics
 	engine    engine
+	tunnels   engine // for listeners whose octets are carried as they are
 	serving   atomic.Bool
 	inFlight  atomic.Int64
 }
@@ -92,9 +95,10 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		}
 		ready := &listener{Listener: l.withDefaults(), routes: routes}
 		ready.limits, ready.secure = ready.parserLimits(), ready.tlsConfig()
+		ready.named = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
 		e.listeners = append(e.listeners, ready)
 	}
-	e.engine = newCarrier(e)
+	e.engine, e.tunnels = newCarrier(e), newTunnels(e)
 	return e, nil
 }
 
@@ -123,7 +127,7 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i, l := range listeners {
 		group.Go(func() error {
-			if err := e.engine.serve(ctx, e.listeners[i], l); err != nil {
+			if err := e.engineOf(e.listeners[i]).serve(ctx, e.listeners[i], l); err != nil {
 				return fmt.Errorf("edge: listener %s: %w", l.Addr(), err)
 			}
 			return nil
@@ -133,6 +137,13 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { e.serving.Store(false) })
 	defer stop()
 	return group.Wait()
+}
+
+func (e *Edge) engineOf(l *listener) engine {
+	if l.Mode == ModeTCP {
+		return e.tunnels
+	}
+	return e.engine
 }
 
 // Open returns how many requests have been taken and are not yet answered in full.

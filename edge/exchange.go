@@ -34,6 +34,7 @@ type exchange struct {
 	grant    balance.Grant // of the last link or redirect
 	began    balance.Instant
 	picking  time.Duration  // spent on asks
+	waiting  time.Duration  // of that, in the master's queue
 	attempts int            // links
 	result   balance.Result // of the last link
 	status   int            // what the client was told; zero: nothing
@@ -124,6 +125,7 @@ func (x *exchange) ask(exclude []balance.ServerID) flight.Step {
 	p.pickTime.Observe(now.Sub(before).Seconds())
 	if err == nil {
 		p.granted.Inc()
+		x.waiting += grant.Waited
 		return x.flight.Granted(now, grant)
 	}
 	var refusal *balance.Refusal
@@ -182,6 +184,18 @@ func (x *exchange) finished() {
 func (x *exchange) gone() flight.Step {
 	x.unlink()
 	return x.settle(x.flight.Gone(clock.Now()))
+}
+
+// parted says that a tunnel is over, and which side broke it off.
+func (x *exchange) parted(broke int) {
+	switch {
+	case x.recall.left() || broke == clientSide:
+		x.gone()
+	case broke == serverSide:
+		x.failed(flight.Failure{Sent: true, Begun: true}, errBrokeOff)
+	default:
+		x.finished()
+	}
 }
 
 func (x *exchange) unlink() {

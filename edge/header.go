@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -43,8 +44,10 @@ var (
 )
 
 // trusts tells whether the peer's word about whom it speaks for counts.
-func (l *listener) trusts(peer netip.Addr) bool {
-	for _, p := range l.TrustedProxies {
+func (l *listener) trusts(peer netip.Addr) bool { return within(l.TrustedProxies, peer) }
+
+func within(networks []netip.Prefix, peer netip.Addr) bool {
+	for _, p := range networks {
 		if p.Contains(peer) {
 			return true
 		}
@@ -141,10 +144,22 @@ func (x *exchange) toClient(a *additions, told fields) (drop *http1.Names) {
 	if told.first("x-request-id") == "" {
 		a.say(headerRequestID, x.id)
 	}
+	if x.listener.ServerTiming {
+		start := len(a.text)
+		a.text = x.appendTiming(a.text)
+		a.add("Server-Timing", start)
+	}
 	if told.first("trailer") != "" {
 		a.sayTrailers(told.all("trailer"))
 	}
 	return fromServers
+}
+
+// appendTiming appends what the edge has to say in Server-Timing, beside what the
+// server said: how long the asks took, without and within the queue.
+func (x *exchange) appendTiming(dst []byte) []byte {
+	dst = strconv.AppendFloat(append(dst, "pick;dur="...), milliseconds(max(0, x.picking-x.waiting)), 'f', -1, 64)
+	return strconv.AppendFloat(append(dst, ", queue;dur="...), milliseconds(x.waiting), 'f', -1, 64)
 }
 
 // sayTrailers announces the trailers that a client will get.

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -17,6 +18,9 @@ type metrics struct {
 	fallbacks  *prometheus.CounterVec
 	badReports *prometheus.CounterVec
 	inFlight   *prometheus.GaugeVec
+	tunnels    *prometheus.CounterVec
+	octets     *prometheus.CounterVec
+	tunnelTime *prometheus.HistogramVec
 }
 
 func newMetrics(connected func() bool) *metrics {
@@ -38,9 +42,15 @@ func newMetrics(connected func() bool) *metrics {
 		badReports: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_bad_reports_total",
 			Help: "Load reports in responses that made no sense, wholly or in part."}, byPool),
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "evenkeel_edge_in_flight",
-			Help: "Requests taken and not yet answered in full."}, byPool),
+			Help: "Requests taken and not yet answered in full, and connections of TCP listeners."}, byPool),
+		tunnels: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_connections_total",
+			Help: "Connections of TCP listeners that have ended, by pool (empty: no route) and how: a result, or why they were refused; and those of HTTP listeners refused before a request."}, []string{"pool", "ended"}),
+		octets: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_connection_bytes_total",
+			Help: "Octets carried by connections of TCP listeners that have ended, in from clients and out to them."}, []string{"pool", "direction"}),
+		tunnelTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_connection_duration_seconds",
+			Help: "How long connections of TCP listeners lasted.", Buckets: prometheus.ExponentialBuckets(.001, 6, 11)}, byPool),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.pickTime, m.picks, m.retries, m.fallbacks, m.badReports, m.inFlight,
+	m.registry.MustRegister(m.requests, m.duration, m.pickTime, m.picks, m.retries, m.fallbacks, m.badReports, m.inFlight, m.tunnels, m.octets, m.tunnelTime,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_master_connected", Help: "1 while a master is connected."},
 			func() float64 {
 				if connected() {
@@ -54,3 +64,14 @@ func newMetrics(connected func() bool) *metrics {
 func (m *metrics) request(pool string, status int) {
 	m.requests.WithLabelValues(pool, strconv.Itoa(status)).Inc()
 }
+
+// tunnel counts one that has ended.
+func (m *metrics) tunnel(pool, ended string, in, out int64, took time.Duration) {
+	m.tunnels.WithLabelValues(pool, ended).Inc()
+	m.octets.WithLabelValues(pool, "in").Add(float64(in))
+	m.octets.WithLabelValues(pool, "out").Add(float64(out))
+	m.tunnelTime.WithLabelValues(pool).Observe(took.Seconds())
+}
+
+// refused counts a connection that was refused before it could ask for anything.
+func (m *metrics) refused(why string) { m.tunnels.WithLabelValues("", why).Inc() }

@@ -34,6 +34,8 @@ const (
 	reasonTarget      = "bad-target"
 	reasonMalformed   = "bad-request"
 	reasonUnsupported = "method-not-supported"
+	reasonPreface     = "bad-preface"
+	reasonLeft        = "left"
 )
 
 var details = map[string]string{

@@ -2,8 +2,6 @@ package edge
 
 import (
 	"errors"
-	"io"
-	"math"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/flight"
@@ -286,25 +284,11 @@ func (c *conn) tunnel(w *work, u *upstream) bool {
 	c.consume(w)
 	c.anyTime()
 	u.anyTime()
-	var there counter
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		_, err := u.Write(c.in[c.r:c.w])
-		if err == nil {
-			err = c.service.pour(&u.side, &c.side, &there)
-		}
-		c.endHalf(&u.side, err)
-	}()
-	var back counter
-	c.endHalf(&c.side, c.service.pour(&c.side, &u.side, &back))
-	<-over
-	x.bytes = int64(back)
-	if x.recall.left() {
-		x.gone()
-	} else {
-		x.finished()
-	}
+	j := joint{pipes: &c.service.pipes, sides: [2]*side{&c.side, &u.side}, early: c.in[c.r:c.w]}
+	broke := j.run()
+	x.bytes = j.moved[clientSide].Load()
+	x.parted(broke)
+	j.settle(!x.recall.left())
 	return false
 }
 
@@ -316,61 +300,8 @@ func (s *side) anyTime() {
 	s.recut()
 }
 
-// endHalf tells dst that one direction of a tunnel is over: in good order, or with all of it.
-func (c *conn) endHalf(dst *side, err error) {
-	if err == nil && dst.closeWrite() == nil {
-		return
-	}
-	c.cut()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.up.cut()
-}
-
 var (
-	errClient = errors.New("the client takes no more")
-	noTime    time.Time // for a deadline: there is none
+	errClient   = errors.New("the client takes no more")
+	errBrokeOff = errors.New("the server broke the connection off")
+	noTime      time.Time // for a deadline: there is none
 )
-
-type counter int64
-
-const pourRoom = 16 << 10
-
-// pour copies from src to dst until src ends, inside the kernel once there is much.
-// It returns nil when src ended in good order.
-func (e *carrier) pour(dst, src *side, count *counter) error {
-	buf := make([]byte, pourRoom)
-	for full := 0; full < 2 || dst.raw == nil || src.raw == nil; {
-		n, err := src.Read(buf)
-		if n > 0 {
-			if _, err := dst.Write(buf[:n]); err != nil {
-				return err
-			}
-			*count += counter(n)
-		}
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return err
-		case n == len(buf):
-			full++
-		default:
-			full = 0
-		}
-	}
-	p := e.pipes.take()
-	if p == nil {
-		_, err := io.Copy(dst, struct{ io.Reader }{src})
-		return err
-	}
-	readErr, writeErr := p.move(dst, src, math.MaxInt64, func(n int64) { *count += counter(n) })
-	e.pipes.put(p, writeErr == nil)
-	if readErr == io.EOF {
-		return nil
-	}
-	if writeErr != nil {
-		return writeErr
-	}
-	return readErr
-}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge"
 	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
@@ -56,7 +57,7 @@ func (s *settings) summary() []string {
 		say("edge: asks %s, admin at %s", strings.Join(e.masters(), ", "), cmp.Or(e.Admin, defaultEdgeAdmin))
 		for _, l := range e.Listeners {
 			for _, r := range l.Routes {
-				say("      %s%s %s %s -> pool %s (%s)", l.Listen, l.TLS.brief(), cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
+				say("      %s", l.meaning(&r))
 			}
 		}
 	}
@@ -75,6 +76,14 @@ func (t *certsPart) brief() string {
 		return ""
 	}
 	return " (TLS)"
+}
+
+// meaning says where the listener sends what a route takes.
+func (l *listenerPart) meaning(r *routePart) string {
+	if edge.Mode(l.Mode) == edge.ModeTCP {
+		return fmt.Sprintf("%s tcp, %s -> pool %s", l.Listen, cmp.Or(r.Host, "any name"), r.Pool)
+	}
+	return fmt.Sprintf("%s%s %s %s -> pool %s (%s)", l.Listen, l.TLS.brief(), cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
 }
 
 func (p poolPart) members() string {

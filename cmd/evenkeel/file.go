@@ -101,6 +101,7 @@ type edgePart struct {
 
 type listenerPart struct {
 	Listen         string        `yaml:"listen" also:"bind address port"`
+	Mode           modeWord      `yaml:"mode" also:"protocol type"`
 	Routes         []routePart   `yaml:"routes" also:"rules locations"`
 	TLS            *certsPart    `yaml:"tls" also:"ssl https"`
 	TrustedProxies []prefixWord  `yaml:"trusted_proxies"`
@@ -109,10 +110,17 @@ type listenerPart struct {
 	HeaderTimeout  time.Duration `yaml:"header_timeout" also:"readheadertimeout"`
 	IdleTimeout    time.Duration `yaml:"idle_timeout" also:"keepalivetimeout keepalive"`
 	BodyLimit      config.Size   `yaml:"body_limit" also:"maxbodysize clientmaxbodysize"`
+	ProxyProtocol  *proxyPart    `yaml:"proxy_protocol" also:"acceptproxy"`
+	ServerTiming   bool          `yaml:"server_timing"`
+}
+
+// proxyPart is who begins connections with a PROXY header.
+type proxyPart struct {
+	Trusted []prefixWord `yaml:"trusted" also:"from"`
 }
 
 type routePart struct {
-	Host       string        `yaml:"host" also:"hostname servername domain"`
+	Host       string        `yaml:"host" also:"hostname servername domain sni"`
 	Path       string        `yaml:"path" also:"prefix pathprefix location"`
 	Pool       string        `yaml:"pool" also:"cluster backend upstream service"`
 	Link       linkWord      `yaml:"link"`
@@ -121,6 +129,7 @@ type routePart struct {
 	Tenant     string        `yaml:"tenant"`
 	Timeout    time.Duration `yaml:"timeout"`
 	ServerTLS  *trustPart    `yaml:"server_tls" also:"tls ssl"`
+	SendProxy  proxyWord     `yaml:"send_proxy" also:"sendproxyprotocol"`
 }
 
 // certsPart is how an edge proves to clients who it is.

@@ -34,6 +34,42 @@ func (l *linkWord) UnmarshalText(text []byte) error {
 	return fmt.Errorf("want %s or %s", balance.LinkRoute, balance.LinkRedirect)
 }
 
+// modeWord is an edge.Mode in a file.
+type modeWord edge.Mode
+
+func (m *modeWord) UnmarshalText(text []byte) error {
+	for _, mode := range []edge.Mode{edge.ModeHTTP, edge.ModeTCP} {
+		if mode.String() == string(text) {
+			*m = modeWord(mode)
+			return nil
+		}
+	}
+	return fmt.Errorf("want %s or %s", edge.ModeHTTP, edge.ModeTCP)
+}
+
+// proxyWord is a version of the PROXY protocol in a file.
+type proxyWord int
+
+func (p *proxyWord) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "v1":
+		*p = 1
+	case "v2":
+		*p = 2
+	default:
+		return errors.New("want v1 or v2")
+	}
+	return nil
+}
+
+// prefixes are a list of them as the rooms take it.
+func prefixes(words []prefixWord) (list []netip.Prefix) {
+	for _, p := range words {
+		list = append(list, netip.Prefix(p))
+	}
+	return list
+}
+
 // prefixWord is a netip.Prefix in a file, where a single address is one too.
 type prefixWord netip.Prefix
 
@@ -73,9 +109,30 @@ func (s *settings) validate(bad func(path, problem string)) {
 		s.Edge.TLS.validate(under("edge"))
 		s.strayRoutes(bad)
 		s.keys = s.Edge.readKeys(under("edge"))
+		for i, l := range s.Edge.Listeners {
+			l.validate(under(fmt.Sprintf("edge.listeners[%d]", i)))
+		}
 	}
 	if s.Agent != nil {
 		s.Agent.validate(under("agent"))
+	}
+}
+
+// validate judges what the edge never sees because it was not made of it.
+func (l *listenerPart) validate(bad func(field, problem string)) {
+	if l.ProxyProtocol != nil && len(l.ProxyProtocol.Trusted) == 0 {
+		bad("proxy_protocol", "no trusted networks, want those from which connections with a PROXY header come")
+	}
+	if edge.Mode(l.Mode) != edge.ModeTCP {
+		return
+	}
+	if l.TLS != nil {
+		bad("tls", "a listener with mode tcp ends no TLS: it carries it to servers as it is")
+	}
+	for j, r := range l.Routes {
+		if r.ServerTLS != nil {
+			bad(fmt.Sprintf("routes[%d].server_tls", j), "a listener with mode tcp carries octets as they are")
+		}
 	}
 }
 
@@ -216,14 +273,15 @@ func (s *settings) edgeConfig() edge.Config {
 }
 
 func (l listenerPart) config() edge.Listener {
-	c := edge.Listener{Listen: l.Listen, HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
+	c := edge.Listener{Listen: l.Listen, Mode: edge.Mode(l.Mode), TrustedProxies: prefixes(l.TrustedProxies),
+		ServerTiming: l.ServerTiming, HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
 		HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout, BodyLimit: int64(l.BodyLimit)}
-	for _, p := range l.TrustedProxies {
-		c.TrustedProxies = append(c.TrustedProxies, netip.Prefix(p))
+	if l.ProxyProtocol != nil {
+		c.ProxyTrusted = prefixes(l.ProxyProtocol.Trusted)
 	}
 	for _, r := range l.Routes {
 		c.Routes = append(c.Routes, edge.Route{Host: r.Host, Path: r.Path, Pool: r.Pool, Link: balance.Link(r.Link),
-			LeaseParam: r.LeaseParam, Key: r.Key, Tenant: r.Tenant, Timeout: r.Timeout})
+			LeaseParam: r.LeaseParam, Key: r.Key, Tenant: r.Tenant, Timeout: r.Timeout, SendProxy: int(r.SendProxy)})
 	}
 	return c
 }

@@ -1,0 +1,98 @@
+package edge
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// documented returns the default of each key in a section of docs/config.md.
+func documented(t *testing.T, section string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n## `"+section+"`\n")
+	rest, _, _ = strings.Cut(rest, "\n## ")
+	defaults := make(map[string]string)
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| [^|]+ \\| ([^|]+) \\|").FindAllStringSubmatch(rest, -1) {
+		defaults[m[1]] = m[2]
+	}
+	return defaults
+}
+
+// size is a number of octets as documents write it.
+func size(n int) string {
+	if n%(1<<10) == 0 && n > 0 {
+		return strconv.Itoa(n>>10) + "KiB"
+	}
+	return strconv.Itoa(n)
+}
+
+// shortly is a time as documents write it: 75s, 1h.
+func shortly(d time.Duration) string {
+	if d%time.Hour == 0 {
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
+
+func TestDefaultsAreThoseDocumented(t *testing.T) {
+	c := Config{}.withDefaults()
+	http, tcp := Listener{}.withDefaults(), Listener{Mode: ModeTCP}.withDefaults()
+	rs, err := newRoutes([]Route{{Pool: "web"}}, func(string) *pool { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := func(zero bool) string {
+		if zero {
+			return "none"
+		}
+		return "some"
+	}
+	for section, want := range map[string]map[string]string{
+		"edge": {
+			"connect_timeout": "`" + shortly(c.ConnectTimeout) + "`", "response_timeout": none(c.ResponseTimeout == 0), "drain_time": "`" + shortly(c.DrainTime) + "`",
+		},
+		"edge.listeners[]": {
+			"mode": "`" + http.Mode.String() + "`", "header_limit": "`" + size(http.HeaderLimit) + "`", "header_count": fmt.Sprintf("`%d`", http.HeaderCount),
+			"header_timeout": "`" + shortly(http.HeaderTimeout) + "`", "idle_timeout": "`" + shortly(http.IdleTimeout) + "`; with `mode: tcp` `" + shortly(tcp.IdleTimeout) + "`",
+			"body_limit": none(http.BodyLimit == 0), "trusted_proxies": none(http.TrustedProxies == nil), "proxy_protocol": none(http.ProxyTrusted == nil),
+			"server_timing": fmt.Sprintf("`%v`", http.ServerTiming),
+		},
+		"edge.listeners[].routes[]": {
+			"timeout": "`" + shortly(rs[0].timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
+			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
+		},
+	} {
+		got := documented(t, section)
+		for key, w := range want {
+			if got[key] != w {
+				t.Errorf("docs/config.md, %s: default of %s is %q, want %q as in the code", section, key, got[key], w)
+			}
+		}
+		for key, d := range got {
+			if _, held := want[key]; !held && section != "edge" && strings.HasPrefix(d, "`") {
+				t.Errorf("docs/config.md, %s: default %s of %s is held against no code", section, d, key)
+			}
+		}
+	}
+	text, err := os.ReadFile("../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Join(strings.Fields(string(text)), " ")
+	for _, want := range []string{
+		fmt.Sprintf("a connection to a server waits %d s for its next request", upstreamIdle/time.Second), fmt.Sprintf("%d of them are kept for each server", idleMost),
+		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", responseHeadMost>>10), fmt.Sprintf("buffers of %d KiB", bodyRoom>>10),
+	} {
+		if !strings.Contains(words, want) || responseFields != 1000 {
+			t.Errorf("docs/config.md does not say: %s", want)
+		}
+	}
+}
