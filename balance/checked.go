@@ -1,6 +1,9 @@
 package balance
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // SetHealth tells what checking a server from outside has found. A sick one gets
 // nothing until it is well again, and is then given work by and by. It returns whether
@@ -33,3 +36,9 @@ func (p *Pool) Members(yield func(id ServerID, address string) bool) {
 		}
 	}
 }
+
+// forgiveness is the part of a server's lost success that is given back each tendCycle.
+const forgiveness = float64(tendCycle) / float64(30*time.Second)
+
+// forgive lets faults grow old, so that a server which nobody needs to choose is tried again.
+func (h *health) forgive() { h.success += (1 - h.success) * forgiveness }

@@ -75,3 +75,39 @@ func TestAllSick(t *testing.T) {
 		t.Errorf("got %v, want a grant", err)
 	}
 }
+
+// Where the others are idle all the time, a server that could not be reached for a while
+// is given its part again when it can.
+func TestAServerThatWasGoneIsTriedAgain(t *testing.T) {
+	for name, gone := range map[string]balance.Result{"unreachable": balance.Unreachable, "failing": balance.Fault} {
+		chosen, _ := policy.New("")
+		p := balance.New(balance.Config{Name: "p"}, chosen, 1)
+		for _, id := range []balance.ServerID{"a", "b", "c", "d"} {
+			if err := p.Put(1, balance.ServerSpec{ID: id, Address: string(id) + ":1", Slots: 16}, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now := balance.Instant(time.Hour)
+		run := func(length time.Duration, of balance.Result) (onA, all int) {
+			for end := now.Add(length); now < end; now = now.Add(10 * time.Millisecond) {
+				g, err := p.Pick(now, &balance.Request{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := balance.Outcome{Result: balance.OK, Duration: 5 * time.Millisecond}
+				if all++; g.Server == "a" {
+					onA++
+					o.Result = of
+				}
+				p.Done(now.Add(5*time.Millisecond), g.Lease, o)
+			}
+			return onA, all
+		}
+		run(30*time.Second, balance.OK)
+		run(30*time.Second, gone)
+		run(3*time.Minute, balance.OK)
+		if onA, all := run(time.Minute, balance.OK); onA < all/20 {
+			t.Errorf("%s: got %d of %d requests long after its return, want about a quarter", name, onA, all)
+		}
+	}
+}

@@ -51,6 +51,7 @@ func (h *health) eject(now Instant, first time.Duration) bool {
 	}
 	h.ejectedUntil = now.Add(min(first<<min(h.ejections, 16), longestEject))
 	h.ejections++
+	h.success = 1 // it pays for its faults by this; where all others are idle, a lower rate would keep it out for good
 	h.inRow = 0
 	return true
 }

@@ -54,6 +54,7 @@ func (p *Pool) tendNext(now Instant) {
 	}
 	s := p.servers[p.tended]
 	p.fade(now, s)
+	s.health.forgive()
 	p.count(now, s)
 	p.rank(now, s)
 }

@@ -176,6 +176,8 @@ func (e *Edge) Handler() http.Handler {
 			say(w, http.StatusServiceUnavailable, "not listening")
 		case !e.connected() && !e.knowsServers():
 			say(w, http.StatusServiceUnavailable, "no master and no snapshot")
+		case !e.connected():
+			say(w, http.StatusOK, "degraded: no master answers, servers are chosen from the last snapshot")
 		default:
 			say(w, http.StatusOK, "ready")
 		}

@@ -174,3 +174,17 @@ func TestDrainedServerStaysDrainedWhenItsAgentReturns(t *testing.T) {
 		t.Fatalf("s1 is %s, want draining", v.State)
 	}
 }
+
+// A pool that an agent opens keeps its name, whatever the agent says afterwards.
+func TestAnOpenedPoolKeepsItsName(t *testing.T) {
+	r := start(t, Config{ID: "m1", OpenPools: true})
+	c := r.dialAgent("s1")
+	c.send(&wire.Register{Pool: "web", Server: spec("s1")}, &wire.Register{Pool: "web", Server: spec("s1")})
+	for range 100 {
+		c.send(&wire.Reports{Reports: []wire.PoolReport{{Pool: "web", Report: balance.Report{Server: "s1", Metrics: []balance.Metric{{Name: balance.CPUUtilization, Value: .5}}}}}})
+	}
+	eventually(t, "the reports are in", func() bool { return len(r.view("s1").Metrics) == 1 })
+	if got := r.pool("web").name; got != "web" {
+		t.Errorf("the pool is called %q now, want web", got)
+	}
+}

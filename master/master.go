@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -196,6 +197,7 @@ func (m *Master) openPool(name string) *pool {
 	if !m.open || len(set.list) >= mostPools || set.byName[name] != nil || !poolName.MatchString(name) {
 		return nil
 	}
+	name = strings.Clone(name) // it lies in the agent's read buffer
 	p, err := m.newPool(PoolConfig{Name: name}, false)
 	if err != nil {
 		return nil

@@ -1,0 +1,303 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/load"
+	"github.com/evenkeel-lb/evenkeel/internal/proc"
+)
+
+// Masters, edges, servers and agents die under load.
+
+const work = 10 * time.Millisecond
+
+// The master is killed again and again: no request fails, both edges say that they are
+// on their own, and when it is back it knows every lease and every server.
+func TestMasterKilled(t *testing.T) {
+	kills, rate := whenLong(2, 20), whenLong(150., 2000)
+	down := whenLong(500*time.Millisecond, 2500*time.Millisecond)
+	_, entries := servers(t, 4, 16)
+	holder := startServer(t, "holder", "--slots", "1000")
+	m := startFixedMaster(t, fmt.Sprintf("pools:\n  web: {servers: %s}\n  held: {servers: [{id: holder, address: %q, slots: 1000}]}\n", entries, holder.Addr("listen")))
+	e1, e2 := edgeAt(t, m, "e1", "web", "held"), edgeAt(t, m, "e2", "web", "held")
+	joined := startServer(t, "joined", "--slots", "16")
+	startAgent(t, m.master, "web", "joined", joined)
+	awaitServers(t, m.master, "web", 5)
+	const held = 20
+	hold(t, e1, "held", held)
+	hold(t, e2, "held", held)
+	awaitOpen(t, m.master, "held", 2*held)
+
+	r := startTraffic(t, rate, work, e1, e2)
+	r.settle(time.Second)
+	var gaps []load.Result
+	var slowestSign, slowestLedger time.Duration
+	for range kills {
+		m.Kill()
+		killed := time.Now()
+		slowestSign = max(slowestSign, degraded(t, e1, e2))
+		r.settle(down)
+		m.again()
+		back := time.Now()
+		gaps = append(gaps, r.within(killed, back)...)
+		slowestLedger = max(slowestLedger, awaitOpen(t, m.master, "held", 2*held))
+		awaitServers(t, m.master, "web", 5)
+		r.settle(whenLong(200*time.Millisecond, 1500*time.Millisecond))
+	}
+	all := r.everything()
+	r.stop()
+	noFailures(t, all)
+	awaitOpen(t, m.master, "web", 0)
+	awaitOpen(t, m.master, "held", 2*held)
+
+	n, _ := failures(all)
+	figure(t, "master killed: kills", float64(kills), "", "")
+	figure(t, "master killed: requests", float64(len(all)), "", "")
+	figure(t, "master killed: requests that failed", float64(n), "", "<=0")
+	figure(t, "master killed: requests without a master", float64(len(gaps)), "", "")
+	normal := p99(except(all, gaps))
+	figure(t, "master killed: p99 while it is there", milliseconds(normal), "ms", "")
+	figure(t, "master killed: p99 while it is gone, above that", milliseconds(p99(gaps)-normal), "ms", "<=50")
+	figure(t, "master killed: until edges say so, slowest", milliseconds(slowestSign), "ms", "<=2000")
+	figure(t, "master killed: until the ledger is exact again, slowest", milliseconds(slowestLedger), "ms", "<=1000")
+}
+
+// except returns those of all that are not among some.
+func except(all, some []load.Result) (rest []load.Result) {
+	without := make(map[int]bool, len(some))
+	for _, r := range some {
+		without[r.Index] = true
+	}
+	for _, r := range all {
+		if !without[r.Index] {
+			rest = append(rest, r)
+		}
+	}
+	return rest
+}
+
+// degraded waits until edges say that no master answers, by metric, log and API, and
+// returns how long that took.
+func degraded(t testing.TB, edges ...*proc.Process) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for _, e := range edges {
+		eventually(t, func() (bool, string) {
+			value, _ := metric(t, e.Addr("admin"), "evenkeel_edge_master_connected")
+			ready := get(t, "http://"+e.Addr("admin")+"/readyz")
+			return value == "0" && ready.StatusCode == http.StatusOK && strings.HasPrefix(string(ready.body), "degraded") &&
+					strings.Contains(e.Log(), "no connection to the master"),
+				fmt.Sprintf("%s: connected is %q, readyz says %d %q", e.Name, value, ready.StatusCode, ready.body)
+		})
+	}
+	return time.Since(began)
+}
+
+// All masters are gone for a long time.
+func TestMasterGoneForLong(t *testing.T) {
+	_, entries := servers(t, 3, 16)
+	m := startFixedMaster(t, "pools: {web: {servers: "+entries+"}}")
+	e1, e2 := edgeAt(t, m, "e1", "web"), edgeAt(t, m, "e2", "web")
+	r := startTraffic(t, whenLong(100., 1000), work, e1, e2)
+	r.settle(500 * time.Millisecond)
+	m.Kill()
+	killed := time.Now()
+	r.settle(whenLong(2*time.Second, time.Minute))
+	gap := r.within(killed, time.Now())
+	r.stop()
+	noFailures(t, gap)
+	n, _ := failures(gap)
+	figure(t, "all masters gone: requests in that time", float64(len(gap)), "", "")
+	figure(t, "all masters gone: requests that failed", float64(n), "", "<=0")
+}
+
+// An edge is killed: its leases end when their grace is over, and the other edge's
+// clients do not notice.
+func TestEdgeKilled(t *testing.T) {
+	_, entries := servers(t, 3, 16)
+	holder := startServer(t, "holder", "--slots", "1000")
+	grace := whenLong(time.Second, 5*time.Second)
+	m := startFixedMaster(t, fmt.Sprintf("pools:\n  web: {servers: %s}\n  held: {grace: %s, servers: [{id: holder, address: %q, slots: 1000}]}\n", entries, grace, holder.Addr("listen")))
+	e1 := edgeAt(t, m, "e1", "web", "held")
+	e2 := start(t, "edge", "--id", "e2", "--master", m.wire, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "off", "--pool", "held")
+	const held = 20
+	hold(t, e1, "held", held)
+	lost := startLost(t, e2, held)
+	awaitOpen(t, m.master, "held", 2*held)
+	r := startTraffic(t, whenLong(100., 1000), work, e1)
+	r.settle(500 * time.Millisecond)
+	e2.Kill()
+	took := awaitOpen(t, m.master, "held", held)
+	lost()
+	r.settle(500 * time.Millisecond)
+	all := r.everything()
+	r.stop()
+	noFailures(t, all)
+	figure(t, "edge killed: until its leases have ended, beyond the grace of "+grace.String(), milliseconds(took-grace), "ms", "<=500")
+	n, _ := failures(all)
+	figure(t, "edge killed: requests through the other", float64(len(all)), "", "")
+	figure(t, "edge killed: of these failed", float64(n), "", "<=0")
+}
+
+// startLost opens n requests through an edge that is about to be killed.
+func startLost(t testing.TB, edge *proc.Process, n int) (wait func()) {
+	ended := make(chan struct{}, n)
+	for range n {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			req, _ := http.NewRequest("GET", "http://"+edge.Addr("listen")+"/held", nil)
+			req.Header.Set("Sample-Work", "3600")
+			if resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req); err == nil {
+				resp.Body.Close()
+			}
+		}()
+	}
+	return func() {
+		for range n {
+			<-ended
+		}
+	}
+}
+
+// A server is killed under load, and comes back: requests that may be tried elsewhere
+// are, it is out of rotation at once, and is given work by and by.
+func TestServerKilled(t *testing.T) {
+	slots, rate := whenLong(2, 8), whenLong(240., 960) // servers are busy for .6 of the time, so that each is needed
+	all, _ := servers(t, 3, slots)
+	address := freeAddress(t)
+	startVictim := func() *proc.Process {
+		return start(t, "sample-server", "--listen", address, "--id", "victim", "--slots", fmt.Sprint(slots))
+	}
+	victim := startVictim()
+	entries := fmt.Sprintf("{id: victim, address: %q, slots: %d}", address, slots)
+	for _, s := range all {
+		entries += fmt.Sprintf(", {id: %s, address: %q, slots: %d}", name(s), s.Addr("listen"), slots)
+	}
+	m := startFixedMaster(t, "pools: {web: {servers: ["+entries+"]}}")
+	e1, e2 := edgeAt(t, m, "e1", "web"), edgeAt(t, m, "e2", "web")
+	r := startTraffic(t, rate, 2*work, e1, e2)
+	r.settle(500 * time.Millisecond)
+	kills := whenLong(1, 5)
+	var slowestOut, slowestBack time.Duration
+	for range kills {
+		victim.Kill()
+		killed := time.Now()
+		eventually(t, func() (bool, string) {
+			s := server(t, m.master, "web", "victim").State
+			return s == "ejected", "the dead server is " + s
+		})
+		slowestOut = max(slowestOut, time.Since(killed))
+		if !*long {
+			break // its return is waited for by seconds
+		}
+		r.settle(3 * time.Second)
+		victim = startVictim()
+		back := time.Now()
+		eventually(t, func() (bool, string) {
+			n := served(t, victim, "/")
+			return n > 0, fmt.Sprintf("the server has had %d requests since its return", n)
+		})
+		slowestBack = max(slowestBack, time.Since(back))
+		r.settle(3 * time.Second)
+	}
+	r.settle(500 * time.Millisecond)
+	got := r.everything()
+	r.stop()
+	noFailures(t, got)
+	n, _ := failures(got)
+	figure(t, "server killed: kills", float64(kills), "", "")
+	figure(t, "server killed: requests, all of which may be tried again", float64(len(got)), "", "")
+	figure(t, "server killed: requests that failed", float64(n), "", "<=0")
+	figure(t, "server killed: until it is out of rotation, slowest", milliseconds(slowestOut), "ms", "<=1000")
+	if *long {
+		figure(t, "server killed: from its return to its first request, slowest", milliseconds(slowestBack), "ms", "")
+	}
+}
+
+// A server that answers errors at once looks idle, and gets no more for it.
+func TestFastErrorsAttractNothing(t *testing.T) {
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Evenkeel-Server", "broken")
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, "broken")
+	}))
+	t.Cleanup(broken.Close)
+	_, entries := servers(t, 3, 16)
+	entries = fmt.Sprintf("[{id: broken, address: %q, slots: 16}, %s", strings.TrimPrefix(broken.URL, "http://"), entries[1:])
+	m := startFixedMaster(t, "pools: {web: {servers: "+entries+"}}")
+	e := edgeAt(t, m, "e1", "web")
+	r := startTraffic(t, whenLong(150., 500), work, e)
+	r.settle(whenLong(2*time.Second, 20*time.Second))
+	r.stop()
+	all := r.everything()
+	n, _ := failures(all)
+	share := float64(n) / float64(len(all))
+	figure(t, "fast errors: requests", float64(len(all)), "", "")
+	figure(t, "fast errors: share that got one; fair would be a quarter", share, "", "<=0.25")
+	if share > .25 {
+		t.Errorf("a server that fails at once got %.0f %% of %d requests, want no more than its fair quarter", 100*share, len(all))
+	}
+}
+
+// All agents stand still, so that every report is stale: nobody is dropped for silence,
+// and no server draws a herd.
+func TestStaleReports(t *testing.T) {
+	const n = 5
+	slots, rate := whenLong(2, 8), whenLong(140., 560) // servers are busy for .7 of the time, so that each is needed
+	m := startFixedMaster(t, "master: {open_pools: true}")
+	e1, e2 := edgeAt(t, m, "e1", "web"), edgeAt(t, m, "e2", "web")
+	var agents []*proc.Process
+	for i := range n {
+		id := fmt.Sprintf("s%d", i+1)
+		s := startServer(t, id, "--slots", fmt.Sprint(slots))
+		agents = append(agents, startScrapingAgent(t, m.master, "web", id, s))
+	}
+	awaitServers(t, m.master, "web", n)
+	r := startTraffic(t, rate, 5*work, e1, e2)
+	r.settle(whenLong(time.Second, 5*time.Second))
+	for _, a := range agents {
+		if err := a.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stopped := time.Now()
+	r.settle(whenLong(2*time.Second, 15*time.Second))
+	silent := r.within(stopped, time.Now())
+	up := 0
+	for _, s := range pool(t, m.master, "web").Servers {
+		if s.State == "up" {
+			up++
+		}
+	}
+	for _, a := range agents {
+		a.Kill()
+	}
+	dead := time.Now()
+	r.settle(whenLong(time.Second, 5*time.Second))
+	gone := r.within(dead, time.Now())
+	r.stop()
+	noFailures(t, r.everything())
+	if up != n {
+		t.Errorf("%d servers are up while their agents are silent, want %d", up, n)
+	}
+	for what, all := range map[string][]load.Result{"silent": silent, "dead": gone} {
+		worst := 0
+		by := make(map[string]int)
+		for _, res := range all {
+			by[res.Server]++
+			worst = max(worst, by[res.Server])
+		}
+		times := float64(worst) * n / float64(len(all))
+		figure(t, "agents "+what+": most that a server got, in fair shares", times, "", "<=2")
+		if times > 2 {
+			t.Errorf("agents %s: one server got %.1f times its fair share: %v", what, times, by)
+		}
+	}
+}

@@ -1,0 +1,272 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/figures"
+	"github.com/evenkeel-lb/evenkeel/internal/load"
+	"github.com/evenkeel-lb/evenkeel/internal/proc"
+)
+
+// What dies here is killed under load, as real processes. go test runs a short form of
+// each; make reliability the long ones, whose figures docs/reliability.md tells.
+
+var (
+	long    = flag.Bool("long", false, "run the long forms of the reliability tests")
+	results = flag.String("out", "", "file for what they measured")
+)
+
+// whenLong returns the second of two sizes in the long form.
+func whenLong[T any](short, size T) T {
+	if *long {
+		return size
+	}
+	return short
+}
+
+// measured is what the tests of this run have found out.
+var measured struct {
+	sync.Mutex
+	figures []figures.Figure
+}
+
+// figure enters a figure. In the long form one that misses its goal fails the test; a
+// machine that is busy with other tests says little about time.
+func figure(t testing.TB, name string, value float64, unit, goal string) {
+	t.Helper()
+	f := figures.Figure{Name: name, Value: value, Unit: unit, Goal: goal}
+	t.Logf("%-58s %10.3f %-4s %s", name, value, unit, goal)
+	if *long && !f.Met() {
+		t.Errorf("%s: got %v %s, want %s", name, value, unit, goal)
+	}
+	measured.Lock()
+	defer measured.Unlock()
+	measured.figures = append(measured.figures, f)
+}
+
+// writeFigures writes them if the command line says where.
+func writeFigures() error {
+	if *results == "" {
+		return nil
+	}
+	return figures.Write(*results, measured.figures)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / 1e6 }
+
+// traffic is requests at a rate that does not depend on the answers, until stop.
+type traffic struct {
+	t     testing.TB
+	began time.Time
+	end   context.CancelFunc
+	over  sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool
+	all     []load.Result
+}
+
+// startTraffic sends rate requests a second, in turn to the edges, each of so much work.
+func startTraffic(t testing.TB, rate float64, work time.Duration, edges ...*proc.Process) *traffic {
+	var urls []string
+	for _, e := range edges {
+		urls = append(urls, "http://"+e.Addr("listen")+"/")
+	}
+	return startTrace(t, urls, load.LogNormal(1, 10*time.Minute, rate, work.Seconds(), 0))
+}
+
+func startTrace(t testing.TB, urls []string, trace []load.Arrival) *traffic {
+	ctx, end := context.WithCancel(context.Background())
+	sender := load.Client()
+	r := &traffic{t: t, began: time.Now(), end: end}
+	r.over.Go(func() {
+		defer sender.CloseIdleConnections()
+		load.Send(ctx, sender, urls, trace, func(res load.Result) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if !r.stopped {
+				r.all = append(r.all, res)
+			}
+		})
+	})
+	t.Cleanup(r.stop)
+	return r
+}
+
+// stop ends the traffic. What is not answered by then does not count.
+func (r *traffic) stop() {
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
+	r.end()
+	r.over.Wait()
+}
+
+// settle waits until requests sent from now on have been answered, for as long as given.
+func (r *traffic) settle(d time.Duration) {
+	r.t.Helper()
+	until := time.Since(r.began) + d
+	eventually(r.t, func() (bool, string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		n := len(r.all)
+		return n > 0 && r.all[n-1].At > until, fmt.Sprintf("%d requests answered", n)
+	})
+}
+
+// within returns the results of requests sent in a span of time.
+func (r *traffic) within(from, to time.Time) (some []load.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, res := range r.all {
+		if at := r.began.Add(res.At); !at.Before(from) && at.Before(to) {
+			some = append(some, res)
+		}
+	}
+	return some
+}
+
+func (r *traffic) everything() []load.Result { return r.within(r.began, time.Now().Add(time.Hour)) }
+
+// failures returns how many were not answered 200, and one of them.
+func failures(all []load.Result) (n int, example load.Result) {
+	for _, r := range all {
+		if r.Status != http.StatusOK {
+			n, example = n+1, r
+		}
+	}
+	return n, example
+}
+
+// noFailures wants every request answered 200.
+func noFailures(t testing.TB, all []load.Result) {
+	t.Helper()
+	if n, one := failures(all); n > 0 {
+		t.Errorf("%d of %d requests failed, want none; one got status %d from server %q, sent at %v, after %v", n, len(all), one.Status, one.Server, one.At, one.Took)
+	}
+}
+
+// p99 returns the 99th percentile of the response times.
+func p99(all []load.Result) time.Duration {
+	var took []time.Duration
+	for _, r := range all {
+		took = append(took, r.Took)
+	}
+	slices.Sort(took)
+	return load.Quantile(took, .99)
+}
+
+// metric returns the value of a series on an admin address; ok is false if it is not there.
+func metric(t testing.TB, admin, series string) (value string, ok bool) {
+	t.Helper()
+	for line := range strings.Lines(string(get(t, "http://"+admin+"/metrics").body)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), series+" "); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// fixedMaster is a master that can be killed and started again where it was.
+type fixedMaster struct {
+	t           testing.TB
+	wire, admin string
+	file        string
+	master
+}
+
+func startFixedMaster(t testing.TB, yaml string) *fixedMaster {
+	m := &fixedMaster{t: t, wire: freeAddress(t), admin: freeAddress(t), file: file(t, yaml)}
+	m.again()
+	return m
+}
+
+// again starts it, and returns when it serves.
+func (m *fixedMaster) again() {
+	m.t.Helper()
+	m.master = master{start(m.t, "master", "--config", m.file, "--listen", m.wire, "--admin", m.admin)}
+}
+
+// edgeAt runs an edge with routes to the pools, /POOL to each and the rest to the first.
+func edgeAt(t testing.TB, m *fixedMaster, id string, pools ...string) *proc.Process {
+	args := []string{"edge", "--id", id, "--master", m.wire, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "off", "--pool", pools[0]}
+	for _, p := range pools[1:] {
+		args = append(args, "--route", "/"+p+"="+p)
+	}
+	return start(t, args...)
+}
+
+// hold opens n requests through an edge that end only with the test.
+func hold(t testing.TB, edge *proc.Process, pool string, n int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var clients sync.WaitGroup
+	holder := load.Client()
+	for range n {
+		clients.Go(func() {
+			req, _ := http.NewRequestWithContext(ctx, "GET", "http://"+edge.Addr("listen")+"/"+pool, nil)
+			req.Header.Set("Sample-Work", "3600")
+			if resp, err := holder.Do(req); err == nil {
+				if resp.StatusCode != http.StatusOK {
+					t.Errorf("a long request got %s", resp.Status)
+				}
+				resp.Body.Close()
+			}
+		})
+	}
+	t.Cleanup(func() { cancel(); clients.Wait(); holder.CloseIdleConnections() })
+}
+
+// awaitOpen waits until a pool has so many open leases and returns how long that took.
+func awaitOpen(t testing.TB, m master, poolName string, want int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	eventually(t, func() (bool, string) {
+		got := pool(t, m, poolName).Open
+		return got == want, fmt.Sprintf("pool %s has %d open leases, want %d", poolName, got, want)
+	})
+	return time.Since(began)
+}
+
+// servers starts n sample servers and returns them with their entries for a file.
+func servers(t testing.TB, n, slots int) (all []*proc.Process, entries string) {
+	var list []string
+	for i := range n {
+		id := fmt.Sprintf("s%d", i+1)
+		s := startServer(t, id, "--slots", fmt.Sprint(slots))
+		all = append(all, s)
+		list = append(list, fmt.Sprintf("{id: %s, address: %q, slots: %d}", id, s.Addr("listen"), slots))
+	}
+	return all, "[" + strings.Join(list, ", ") + "]"
+}
+
+// residentKB is the memory of a process that is in use.
+func residentKB(t testing.TB, p *proc.Process) int {
+	t.Helper()
+	out, err := exec.Command("ps", "-o", "rss=", "-p", fmt.Sprint(p.PID())).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kb int
+	if _, err := fmt.Sscan(string(out), &kb); err != nil {
+		t.Fatal(err)
+	}
+	return kb
+}
+
+func mustWrite(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
