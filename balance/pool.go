@@ -98,6 +98,7 @@ type Pool struct {
 	mean       float64   // leases of a server that is warm; infinite while none is
 	tended     int       // the server that was looked after last
 	tendedAt   Instant
+	serials    uint32 // given out
 }
 
 // New returns an empty pool. Two pools with the same seed, told the same things,
@@ -212,7 +213,7 @@ func (p *Pool) grant(now Instant, req *Request, s *Server) (Grant, *Refusal) {
 	}
 	s.granted++
 	s.hold(now, 1)
-	return Grant{Lease: l.id, Server: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public, Expires: l.expires}, nil
+	return Grant{Lease: l.id, Server: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public, Expires: l.expires, Serial: s.serial}, nil
 }
 
 // limit returns when a lease for the request ends by itself. Nobody's connection
@@ -392,6 +393,10 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	}
 	if s.gone {
 		p.warm(s, now)
+	}
+	if s.serial == 0 || s.spec.Address != spec.Address || s.spec.Public != spec.Public {
+		p.serials++
+		s.serial = p.serials
 	}
 	s.spec, s.fixed = spec, s.fixed || fixed
 	s.survey()

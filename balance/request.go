@@ -49,6 +49,7 @@ type Grant struct {
 	Public  string        // base URL for redirected clients; empty: http:// and Address
 	Expires Instant       // the lease ends by itself then; zero: it lasts until it is done or its edge is lost
 	Waited  time.Duration // how long the request was in the queue
+	Serial  uint32        // stands for Server, Address and Public: another whenever one of them is; zero: for none
 }
 
 // Reason says why a request got no server.

@@ -76,6 +76,7 @@ type Server struct {
 	draining  bool
 	gone      bool
 	reporting bool // a report has told of its load
+	serial    uint32
 	capacity  capacity
 	health    health
 	load      external

@@ -29,6 +29,8 @@ func newAgentTalk(pool string, spec balance.ServerSpec, software string) *agentT
 // expecting is always true: a dispatch may come at any time.
 func (t *agentTalk) expecting() bool { return true }
 
+func (t *agentTalk) underWay() int { return 0 }
+
 func (t *agentTalk) base() *session { return &t.session }
 
 func (t *agentTalk) welcomed(now balance.Instant) {

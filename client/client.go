@@ -140,8 +140,6 @@ func (c *Client) Pick(ctx context.Context, pool string, req *balance.Request) (b
 		l.awaitFirst(ctx)
 	}
 	w := waiters.Get().(*waiter)
-	l.picks.Add(1)
-	defer l.picks.Add(-1)
 	seq, conn, err := c.ask(pool, req, w)
 	if err != nil {
 		waiters.Put(w)
@@ -179,6 +177,9 @@ func (c *Client) ask(pool string, req *balance.Request, w *waiter) (seq uint64, 
 	}
 	if seq, err = c.talk.ask(now, pool, req, w); err != nil {
 		return 0, nil, err
+	}
+	if l.resuming > 0 {
+		l.resuming--
 	}
 	l.write()
 	if c.talk.find(seq) != nil {

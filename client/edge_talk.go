@@ -23,8 +23,10 @@ const (
 type edgeTalk struct {
 	session
 	pools   map[string]*pool
-	last    *pool   // asked for
-	watched []*pool // in the order of the configuration
+	last    *pool    // asked for
+	watched []*pool  // in the order of the configuration
+	said    string   // the pool that the last ask or done of this connection named
+	numbers []names3 // by what the master's grants on this connection call them
 
 	asks     []ask // by the lower slotBits of their Seq
 	free     []uint32
@@ -32,9 +34,9 @@ type edgeTalk struct {
 	canceled map[uint64]*pool
 	behind   balance.Instant // since when a snapshot is expected; zero: none is
 
-	leases  map[balance.LeaseID]openLease // with no limit but their done
-	limited map[balance.LeaseID]openLease // with one: perhaps nobody says done
-	sweepAt int                           // how many limited leases make it worth looking for expired ones
+	leases  leases // with no limit but their done
+	limited leases // with one: perhaps nobody says done
+	sweepAt int    // how many limited leases make it worth looking for expired ones
 
 	dones   []wire.Done // while there is no connection
 	pending pending
@@ -80,17 +82,11 @@ type waiter struct {
 	err   error
 }
 
-type openLease struct {
-	pool    *pool
-	server  balance.ServerID
-	since   balance.Instant
-	expires balance.Instant // zero: never
-}
-
 // ErrNoMaster is wrapped by the error of a Pick that no master could be asked for.
 var ErrNoMaster = errors.New("no master answers")
 
 var (
+	errNoPool  = &balance.Refusal{Reason: balance.UnknownPool, Detail: "the ask names no pool"}
 	errNeverUp = fmt.Errorf("%w: no connection yet", ErrNoMaster)
 	errBehind  = fmt.Errorf("%w: it does not keep up reading", ErrNoMaster)
 	errTooMany = fmt.Errorf("%w: %d asks are waiting", ErrNoMaster, 1<<slotBits)
@@ -103,8 +99,6 @@ func newEdgeTalk(id balance.EdgeID, watch []string, software string) *edgeTalk {
 		session:  session{habits: edgeHabits, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: string(id), Software: software}},
 		pools:    make(map[string]*pool),
 		canceled: make(map[uint64]*pool),
-		leases:   make(map[balance.LeaseID]openLease),
-		limited:  make(map[balance.LeaseID]openLease),
 		sweepAt:  1024,
 		why:      errNeverUp,
 	}
@@ -143,6 +137,8 @@ func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w
 		return 0, errLeaving
 	case t.stage != up:
 		return 0, t.why
+	case name == "":
+		return 0, errNoPool
 	case len(t.out) > mostUnwritten:
 		return 0, errBehind
 	case t.waiting == 1<<slotBits:
@@ -162,8 +158,17 @@ func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w
 	if len(t.pending.list) > 0 {
 		reports = t.pending.take(now, wire.MaxAskReports)
 	}
-	t.out = wire.AppendAsk(t.out, now, seq, name, req, reports)
+	t.out = wire.AppendAsk(t.out, now, seq, t.say(a.pool.name), req, reports)
 	return seq, nil
+}
+
+// say returns what an ask or a done has to name a pool by: nothing, if the last one named it.
+func (t *edgeTalk) say(name string) string {
+	if name == t.said {
+		return ""
+	}
+	t.said = name
+	return name
 }
 
 // find returns the ask that waits for an answer under seq, or nil.
@@ -202,15 +207,15 @@ func (t *edgeTalk) cancel(seq uint64) bool {
 
 // done ends a lease; while there is no connection, as soon as there is one.
 func (t *edgeTalk) done(name string, id balance.LeaseID, o balance.Outcome) error {
-	delete(t.leases, id)
-	if len(t.limited) > 0 {
-		delete(t.limited, id)
-	}
-	m := wire.Done{Pool: name, Lease: id, Outcome: o}
+	t.leases.drop(id)
+	t.limited.drop(id)
+	m := wire.Done{Lease: id, Outcome: o}
 	switch {
+	case name == "": // nobody's lease
 	case t.stage == up && len(t.out) > clogged:
 		return errClogged
 	case t.stage == up:
+		m.Pool = t.say(t.pool(name).name)
 		t.out = m.Append(t.out)
 	case len(t.dones) < maxDones:
 		m.Pool = t.pool(name).name
@@ -235,12 +240,14 @@ func (t *edgeTalk) flushReports(now balance.Instant) {
 // welcomed tells the master, which may be another or have forgotten, all that it needs:
 // first the leases that are open, then those that ended meanwhile.
 func (t *edgeTalk) welcomed(now balance.Instant) {
-	for id, l := range t.leases {
-		t.hold(now, id, &l)
-	}
+	t.said, t.numbers = "", t.numbers[:0]
 	t.sweep(now)
-	for id, l := range t.limited {
-		t.hold(now, id, &l)
+	for _, all := range []*leases{&t.leases, &t.limited} {
+		for i := range all.at {
+			if all.at[i].id != 0 {
+				t.hold(now, &all.at[i])
+			}
+		}
 	}
 	for i := range t.dones {
 		t.out = t.dones[i].Append(t.out)
@@ -252,8 +259,8 @@ func (t *edgeTalk) welcomed(now balance.Instant) {
 	t.flushReports(now)
 }
 
-func (t *edgeTalk) hold(now balance.Instant, id balance.LeaseID, l *openLease) {
-	m := wire.Hold{Pool: l.pool.name, Lease: id, Server: l.server, Age: now.Sub(l.since)}
+func (t *edgeTalk) hold(now balance.Instant, l *openLease) {
+	m := wire.Hold{Pool: l.pool.name, Lease: l.id, Server: l.server, Age: now.Sub(l.since)}
 	if l.expires != 0 {
 		m.Left = l.expires.Sub(now)
 	}
@@ -262,12 +269,13 @@ func (t *edgeTalk) hold(now balance.Instant, id balance.LeaseID, l *openLease) {
 
 // sweep forgets limited leases whose time is over.
 func (t *edgeTalk) sweep(now balance.Instant) {
-	for id, l := range t.limited {
-		if l.expires <= now {
-			delete(t.limited, id)
+	var left leases
+	for i := range t.limited.at {
+		if l := &t.limited.at[i]; l.id != 0 && l.expires > now {
+			left.put(*l)
 		}
 	}
-	t.sweepAt = max(1024, 2*len(t.limited))
+	t.limited, t.sweepAt = left, max(1024, 2*left.n)
 }
 
 // lost ends the session. Those who wait learn why; open leases are remembered.
@@ -301,6 +309,8 @@ func (t *edgeTalk) collect() { t.settled, t.waking = t.waking[:0], t.settled }
 
 // expecting tells whether an answer is, or a snapshot that was asked for.
 func (t *edgeTalk) expecting() bool { return t.waiting > 0 || t.behind != 0 }
+
+func (t *edgeTalk) underWay() int { return t.waiting }
 
 func (t *edgeTalk) base() *session { return &t.session }
 
@@ -336,27 +346,57 @@ func (t *edgeTalk) grant(now balance.Instant, payload []byte) error {
 	}
 	a := t.find(m.Seq)
 	if a == nil {
-		if p := t.canceled[m.Seq]; p != nil {
-			delete(t.canceled, m.Seq)
-			t.out = (&wire.Done{Pool: p.name, Lease: m.Grant.Lease, Outcome: balance.Outcome{Result: balance.Canceled}}).Append(t.out)
-			t.urgent = true
-		}
-		return nil
+		return t.unwanted(m)
+	}
+	n, err := t.named(a.pool, m)
+	if err != nil {
+		return err
 	}
 	p, w := a.pool, t.release(a, m.Seq)
-	n := p.names(&m.Grant)
 	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, Public: n.public, Expires: m.Grant.Expires, Waited: m.Queue}
 	t.settled = append(t.settled, w)
-	l := openLease{pool: p, server: n.id, since: now, expires: m.Grant.Expires}
+	l := openLease{id: m.Grant.Lease, pool: p, server: n.id, since: now, expires: m.Grant.Expires}
 	if l.expires == 0 {
-		t.leases[m.Grant.Lease] = l
+		t.leases.put(l)
 		return nil
 	}
-	t.limited[m.Grant.Lease] = l
-	if len(t.limited) > t.sweepAt {
+	if t.limited.put(l); t.limited.n > t.sweepAt {
 		t.sweep(now)
 	}
 	return nil
+}
+
+// unwanted ends the lease of a grant that nobody waits for any more.
+func (t *edgeTalk) unwanted(m *wire.Granted) error {
+	p := t.canceled[m.Seq]
+	if p == nil && t.last != nil { // its number may still be used again
+		_, err := t.named(t.last, m)
+		return err
+	}
+	if p == nil {
+		return nil
+	}
+	delete(t.canceled, m.Seq)
+	t.out = (&wire.Done{Pool: t.say(p.name), Lease: m.Grant.Lease, Outcome: balance.Outcome{Result: balance.Canceled}}).Append(t.out)
+	t.urgent = true
+	_, err := t.named(p, m)
+	return err
+}
+
+// named returns a grant's server as the edge keeps it, and learns its number.
+func (t *edgeTalk) named(p *pool, m *wire.Granted) (*names3, error) {
+	at := int(m.Number)
+	switch {
+	case m.Grant.Server == "" && at != 0 && at < len(t.numbers) && t.numbers[at].id != "":
+		return &t.numbers[at], nil
+	case m.Grant.Server == "":
+		return nil, &wire.FrameError{What: fmt.Sprintf("granted: server number %d, which has no name yet", at)}
+	}
+	for len(t.numbers) <= at {
+		t.numbers = append(t.numbers, names3{})
+	}
+	t.numbers[at] = p.names(&m.Grant)
+	return &t.numbers[at], nil
 }
 
 // names returns copies, the same ones each time, of the strings of a grant.

@@ -29,6 +29,7 @@ type conversation interface {
 	flushReports(now balance.Instant)
 	collect()
 	expecting() bool // an answer
+	underWay() int   // asks without one
 }
 
 // Times and sizes of a line.
@@ -62,8 +63,6 @@ type line struct {
 	refused trust.Tally
 	also    *trust.Tally              // counts what refused counts; nil: none
 	problem atomic.Pointer[wire.Fail] // the last Fail, until a master has had us for a second
-	picks   atomic.Int32              // in progress, until their waiters have resumed
-
 	reading
 
 	more    chan struct{} // something urgent is to be written
@@ -81,6 +80,7 @@ type line struct {
 	flushArmed   bool
 	wrote        bool // since flush was armed
 	carried      int  // lingers in a row in which we did
+	resuming     int  // whose answers have come since, less the asks since: they are about to ask again
 	reportsArmed bool
 }
 
@@ -189,6 +189,7 @@ func (l *line) begin(conn net.Conn) {
 	l.mu.Lock()
 	l.conn, l.cause, l.deadline = conn, nil, time.Time{}
 	l.reading.begin()
+	l.resuming = 0
 	l.talk.base().open(clock.Now())
 	l.push()
 }
@@ -327,7 +328,7 @@ func (l *line) write() {
 		return
 	}
 	l.writing = true
-	if l.picks.Load() > 2 {
+	if l.talk.underWay()+l.resuming > 2 {
 		l.mu.Unlock()
 		runtime.Gosched() // others are about to ask; one write will do for all
 		l.mu.Lock()

@@ -39,7 +39,16 @@ type fakeMaster struct {
 type fakeConn struct {
 	m *fakeMaster
 	net.Conn
-	out []byte
+	out   []byte
+	named string // the pool that the last ask or done named
+}
+
+// meant returns the pool that an ask or a done is for.
+func (c *fakeConn) meant(pool string) string {
+	if pool != "" {
+		c.named = strings.Clone(pool)
+	}
+	return c.named
 }
 
 // startMaster listens on loopback until the test ends.
@@ -190,6 +199,7 @@ func (c *fakeConn) frame(t wire.Type, payload []byte) {
 	case wire.TAsk:
 		m := new(wire.Ask)
 		check(m.Decode(payload, 1))
+		m.Pool = c.meant(m.Pool)
 		c.m.note(*m)
 		if c.m.onAsk != nil {
 			c.m.onAsk(c, m)
@@ -199,6 +209,7 @@ func (c *fakeConn) frame(t wire.Type, payload []byte) {
 	case wire.TDone:
 		var m wire.Done
 		check(m.Decode(payload))
+		m.Pool = c.meant(m.Pool)
 		c.m.note(m)
 	case wire.TCancel:
 		var m wire.Cancel

@@ -183,7 +183,9 @@ func (l *line) take(ctx context.Context, n int) (err error) {
 // hand hands bytes to the talk and returns how many it used.
 func (l *line) hand(ctx context.Context, now balance.Instant, bytes []byte) (used int, err error) {
 	l.mu.Lock()
+	before := l.talk.underWay()
 	used, err = l.talk.receive(now, bytes)
+	l.resuming += before - l.talk.underWay()
 	l.talk.collect()
 	s := l.talk.base()
 	if up := s.stage == up; up != l.isUp.Load() {

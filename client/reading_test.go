@@ -98,7 +98,7 @@ func TestEveryPickEndsWhateverHappens(t *testing.T) {
 	waitFor(t, "connection", c.Connected)
 	c.line.mu.Lock()
 	defer c.line.mu.Unlock()
-	if c.talk.waiting != 0 || len(c.talk.leases) != 0 {
-		t.Errorf("%d asks wait and %d leases are open, want none", c.talk.waiting, len(c.talk.leases))
+	if c.talk.waiting != 0 || c.talk.leases.n != 0 {
+		t.Errorf("%d asks wait and %d leases are open, want none", c.talk.waiting, c.talk.leases.n)
 	}
 }

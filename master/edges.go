@@ -20,10 +20,14 @@ type edge struct {
 	id      balance.EdgeID
 	watches int // guarded by peers.mu
 
-	held  *pool // locked by frame until settle, or until another pool is needed
+	held  *pool  // locked by frame until settle, or until another pool is needed
+	named string // the pool that its last ask or done named
+	told  numbers
 	began balance.Instant
 	asks  int    // answered under the lock that is held
 	out   []byte // answers of this batch
+
+	recent recent // granted at once
 
 	ask     wire.Ask // decoded into, again and again
 	done    wire.Done
@@ -33,7 +37,7 @@ type edge struct {
 	waiters sync.WaitGroup // of asks that are answered later
 	waitMu  sync.Mutex     // guards the following; may be locked under a pool's lock
 	waiting map[uint64]context.CancelCauseFunc
-	recent  recent
+	late    recent // granted to those who waited
 }
 
 // mostWaiting bounds the asks of one edge that are in queues, or whose servers are
@@ -116,7 +120,7 @@ func (e *edge) frame(ctx context.Context, now balance.Instant, t wire.Type, payl
 		if err := e.done.Decode(payload); err != nil {
 			return err
 		}
-		if p := e.enter(e.done.Pool); p != nil {
+		if p := e.enter(e.meant(e.done.Pool)); p != nil {
 			p.done(now, e.done.Lease, e.done.Outcome)
 		}
 	case wire.TReports:
@@ -170,10 +174,11 @@ func common(out *[]byte, t wire.Type, payload []byte, who string) error {
 // answer answers e.ask, or has it wait and be answered later.
 func (e *edge) answer(ctx context.Context, now balance.Instant) {
 	e.report(now, e.ask.Reports) // first: the pick may follow from them
-	p := e.enter(e.ask.Pool)
+	name := e.meant(e.ask.Pool)
+	p := e.enter(name)
 	if p == nil {
 		e.master.strayAsks.Add(1)
-		e.refuse(e.ask.Seq, unknownPool(e.ask.Pool))
+		e.refuse(e.ask.Seq, unknownPool(name))
 		return
 	}
 	req := &e.ask.Request
@@ -189,8 +194,20 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) {
 		e.refuse(e.ask.Seq, refusal(err))
 		return
 	}
-	e.remember(e.ask.Seq, p, grant.Lease)
-	e.out = (&wire.Granted{Seq: e.ask.Seq, Grant: grant}).Append(e.out, now)
+	e.recent.add(e.ask.Seq, p, grant.Lease)
+	number, known := e.told.number(p.number, grant.Serial)
+	if known {
+		grant.Server, grant.Address, grant.Public = "", "", ""
+	}
+	e.out = (&wire.Granted{Seq: e.ask.Seq, Grant: grant, Number: number}).Append(e.out, now)
+}
+
+// meant returns the pool that an ask or a done is for: the last one named, if it names none.
+func (e *edge) meant(name string) string {
+	if name != "" && name != e.named {
+		e.named = strings.Clone(name)
+	}
+	return e.named
 }
 
 func (e *edge) refuse(seq uint64, r *balance.Refusal) {
@@ -276,7 +293,7 @@ func (e *edge) obtained(ctx context.Context, g *wire.Granted, p *pool, err error
 	delete(e.waiting, seq)
 	withdrawn := ctx.Err() != nil
 	if err == nil && !withdrawn {
-		e.recent.add(seq, p, grant.Lease)
+		e.late.add(seq, p, grant.Lease)
 	}
 	e.waitMu.Unlock()
 	now := clock.Now()
@@ -303,8 +320,11 @@ func (e *edge) cancel(now balance.Instant, payload []byte) error {
 	}
 	e.waitMu.Lock()
 	cancel := e.waiting[c.Seq]
-	p, lease := e.recent.take(c.Seq)
+	p, lease := e.late.take(c.Seq)
 	e.waitMu.Unlock()
+	if p == nil {
+		p, lease = e.recent.take(c.Seq)
+	}
 	if cancel != nil {
 		cancel(errWithdrawn)
 		return nil
@@ -328,12 +348,6 @@ func (e *edge) withdraw(why error) {
 	for _, cancel := range e.waiting {
 		cancel(why)
 	}
-}
-
-func (e *edge) remember(seq uint64, p *pool, lease balance.LeaseID) {
-	e.waitMu.Lock()
-	e.recent.add(seq, p, lease)
-	e.waitMu.Unlock()
 }
 
 // recent remembers the last grants, whose cancellation may still be on its way.

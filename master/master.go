@@ -32,13 +32,14 @@ type Master struct {
 	refusals           trust.Tally
 	handler            http.Handler
 
-	pools   atomic.Pointer[poolSet]
-	change  sync.Mutex // one change of the set at a time; guards the following
-	open    bool       // Config.OpenPools
-	seeds   *rand.Rand
-	epochs  map[uint16]bool // of the pools' leases
-	wake    chan struct{}
-	running atomic.Bool
+	pools     atomic.Pointer[poolSet]
+	change    sync.Mutex // one change of the set at a time; guards the following
+	open      bool       // Config.OpenPools
+	seeds     *rand.Rand
+	poolsMade uint32
+	epochs    map[uint16]bool // of the pools' leases
+	wake      chan struct{}
+	running   atomic.Bool
 
 	peers        peers
 	strangers    strangers
@@ -226,7 +227,12 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 		}
 		if epoch := uint16(grant.Lease >> 48); !m.epochs[epoch] {
 			m.epochs[epoch] = true
-			return newPool(cfg, named, seed, m.nudge)
+			p, err := newPool(cfg, named, seed, m.nudge)
+			if err == nil {
+				m.poolsMade++
+				p.number = m.poolsMade
+			}
+			return p, err
 		}
 	}
 }

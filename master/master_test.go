@@ -124,8 +124,9 @@ func eventually(t testing.TB, what string, is func() bool) {
 // remotePeer is an edge or an agent that the test plays frame by frame.
 type remotePeer struct {
 	net.Conn
-	t   testing.TB
-	buf []byte
+	t       testing.TB
+	buf     []byte
+	numbers map[uint32]balance.Grant // servers, by what grants call them
 }
 
 func (r *rig) connect() *remotePeer {
@@ -135,7 +136,7 @@ func (r *rig) connect() *remotePeer {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = nc.Close() })
-	return &remotePeer{Conn: nc, t: r.t}
+	return &remotePeer{Conn: nc, t: r.t, numbers: make(map[uint32]balance.Grant)}
 }
 
 // dial connects and says hello.
@@ -250,6 +251,14 @@ func (p *remotePeer) granted() wire.Granted {
 	p.t.Helper()
 	g := grantedNow{}
 	p.want(wire.TGranted, &g)
+	switch n := g.Number; {
+	case g.Grant.Server == "" && p.numbers[n].Server == "":
+		p.t.Fatalf("granted server number %d, which has not been named", n)
+	case g.Grant.Server == "":
+		g.Grant.Server, g.Grant.Address, g.Grant.Public = p.numbers[n].Server, p.numbers[n].Address, p.numbers[n].Public
+	case n != 0:
+		p.numbers[n] = g.Grant
+	}
 	return g.Granted
 }
 

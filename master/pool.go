@@ -15,8 +15,9 @@ import (
 // pool is the lock around a balance.Pool, with what the master itself keeps of it.
 // Pools share nothing but the wake function.
 type pool struct {
-	name string
-	wake func() // has the master's loop look at the pool; never blocks
+	name   string
+	number uint32 // no other pool of the master has had it
+	wake   func() // has the master's loop look at the pool; never blocks
 
 	mu      sync.Mutex // held over memory work only, and let go of by unlock; guards what follows
 	core    *balance.Pool

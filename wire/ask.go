@@ -105,6 +105,7 @@ func (m *Granted) Append(dst []byte, now balance.Instant) []byte {
 	dst = putText(dst, 5, m.Grant.Public, MaxText)
 	dst = putInstant(dst, 6, now, m.Grant.Expires)
 	dst = putDuration(dst, 7, m.Queue)
+	dst = putUint(dst, 8, uint64(m.Number))
 	return end(dst, start)
 }
 
@@ -128,6 +129,8 @@ func (m *Granted) Decode(payload []byte, now balance.Instant) error {
 			m.Grant.Expires = f.instant(now)
 		case 7:
 			m.Queue = f.duration()
+		case 8:
+			m.Number = uint32(f.upTo(MaxNumber))
 		}
 	}
 	return f.err

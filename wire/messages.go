@@ -26,6 +26,7 @@ const (
 	MaxAskReports = 16      // reports that ride in an Ask
 	MaxReports    = 1024    // reports of a Reports
 	MaxServers    = 4096    // servers of one frame of a Snapshot or a Change
+	MaxNumber     = 1 << 16 // number of a Granted
 	MaxMoved      = 16384   // loads, and capacities, of a Change
 	MaxPlaces     = 1 << 20 // servers of a pool that an edge is told of
 )
@@ -114,7 +115,7 @@ type Pong struct {
 // Ask asks for a server. Seq is chosen by the edge and named by the answer.
 type Ask struct {
 	Seq     uint64          // 1
-	Pool    string          // 2
+	Pool    string          // 2; empty in an Ask or a Done: as in the last of them that had one
 	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9* exclude, 10* label: 1 key, 2 value, 11 location, 12 method, 13 host, 14 path, 15 hold (µs)
 	Reports []PoolReport    // 16*: load metrics encoded in the ask
 }
@@ -125,11 +126,13 @@ type PoolReport struct {
 	Report balance.Report // 2 server, 3 age (µs), 4* metric: 1 name, 2 value (fixed64, an IEEE 754 double)
 }
 
-// Granted answers an Ask. Lease, server and addresses as in balance.Grant; Expires travels as µs from now, 0 for none.
+// Granted answers an Ask. Lease, server and addresses as in balance.Grant, whose Serial does
+// not travel; Expires travels as µs from now, 0 for none.
 type Granted struct {
-	Seq   uint64        // 1
-	Grant balance.Grant // 2 lease, 3 server, 4 address, 5 public, 6 expires (µs from now)
-	Queue time.Duration // 7: how long the request waited in the master
+	Seq    uint64        // 1
+	Grant  balance.Grant // 2 lease, 3 server, 4 address, 5 public, 6 expires (µs from now)
+	Queue  time.Duration // 7: how long the request waited in the master
+	Number uint32        // 8: stands for 3, 4 and 5 of the last Granted on this connection that had it and them; zero: for none
 }
 
 // Queued tells that an Ask waits in the master's queue.

@@ -71,7 +71,7 @@ var full = []struct {
 	{"ask", TAsk, &Ask{Seq: 5, Pool: "render", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("192.0.2.7"), Priority: -2, Tenant: "t",
 		Deadline: now + 5e6, Link: balance.LinkRedirect, Exclude: []balance.ServerID{"r1", "r2"}, Labels: []balance.Label{{Key: "zone", Value: "b"}},
 		Location: "eu", Method: "GET", Host: "h", Path: "/p", Hold: time.Second}, Reports: []PoolReport{report}}},
-	{"granted", TGranted, &Granted{Seq: 5, Grant: balance.Grant{Lease: 0x3f00000000017, Server: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Expires: now + 1e9}, Queue: time.Millisecond}},
+	{"granted", TGranted, &Granted{Seq: 5, Grant: balance.Grant{Lease: 0x3f00000000017, Server: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Expires: now + 1e9}, Queue: time.Millisecond, Number: 18}},
 	{"queued", TQueued, &Queued{Seq: 5, Position: 1}},
 	{"refused", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Saturated, RetryAfter: time.Second, Detail: "full"}}},
 	{"cancel", TCancel, &Cancel{Seq: 5}},
