@@ -36,6 +36,13 @@ func peer(t testing.TB, name string) string {
 // background runs a foreign program until the test ends.
 func background(t testing.TB, address string, program string, args ...string) {
 	t.Helper()
+	backgroundTo(t, nil, address, program, args...)
+}
+
+// backgroundTo gives the program somewhere to write its output to, which is its own
+// from then on; nil: its log.
+func backgroundTo(t testing.TB, stdout *os.File, address string, program string, args ...string) {
+	t.Helper()
 	cmd := exec.Command(program, args...)
 	log := filepath.Join(t.TempDir(), "log")
 	out, err := os.Create(log)
@@ -43,6 +50,10 @@ func background(t testing.TB, address string, program string, args ...string) {
 		t.Fatal(err)
 	}
 	cmd.Stdout, cmd.Stderr = out, out
+	if stdout != nil {
+		cmd.Stdout = stdout
+		defer stdout.Close()
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
