@@ -85,9 +85,12 @@ func startTraffic(t testing.TB, rate float64, work time.Duration, edges ...*proc
 	return startTrace(t, urls, load.LogNormal(1, 10*time.Minute, rate, work.Seconds(), 0))
 }
 
+const mostConns = 2000
+
 func startTrace(t testing.TB, urls []string, trace []load.Arrival) *traffic {
 	ctx, end := context.WithCancel(context.Background())
-	sender := load.Client()
+	// No more than so many at a time, as a machine that cannot keep up runs out of descriptors.
+	sender := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096, MaxConnsPerHost: mostConns, DisableCompression: true}}
 	r := &traffic{t: t, began: time.Now(), end: end}
 	r.over.Go(func() {
 		defer sender.CloseIdleConnections()

@@ -133,9 +133,9 @@ func (s *service) take(nc net.Conn) {
 func (s *service) drain() {
 	s.draining.Store(true)
 	s.each((*conn).hurry)
-	limit := time.AfterFunc(s.edge.cfg.DrainTime, func() { s.each((*conn).cutOff) })
+	stop := s.edge.afterGrace(func() { s.each((*conn).cutOff) })
 	s.open.Wait()
-	limit.Stop()
+	stop()
 }
 
 func (s *service) each(do func(*conn)) {

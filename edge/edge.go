@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -68,6 +69,9 @@ type Edge struct {
 	engine    engine
 	tunnels   engine // for listeners whose octets are carried as they are
 	serving   atomic.Bool
+	replaced  atomic.Bool
+	finish    chan struct{} // closed by finishing
+	finishing func()
 	inFlight  atomic.Int64
 }
 
@@ -80,6 +84,8 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		return nil, errors.Join(problems...)
 	}
 	e := &Edge{cfg: cfg.withDefaults(), picker: picker, connected: func() bool { return true }, pools: make(map[string]*pool)}
+	e.finish = make(chan struct{})
+	e.finishing = sync.OnceFunc(func() { close(e.finish) })
 	e.snapshots, _ = picker.(snapshots)
 	if c, ok := picker.(connected); ok {
 		e.connected = c.Connected

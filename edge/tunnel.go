@@ -53,9 +53,9 @@ func (e *tunnels) serve(ctx context.Context, l *listener, nl net.Listener) error
 		stopAccepting(nl, failed)
 	}
 	_ = nl.Close() // it has taken what it could
-	limit := time.AfterFunc(e.edge.cfg.DrainTime, func() { p.each((*tunnel).cutOff) })
+	stop := e.edge.afterGrace(func() { p.each((*tunnel).cutOff) })
 	p.open.Wait()
-	limit.Stop()
+	stop()
 	close(over)
 	watching.Wait()
 	e.pipes.close()

@@ -1,42 +1,140 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 func drainCommand() *cobra.Command {
-	return steerCommand("drain", "give a server nothing new",
-		"Drain has a server finish what it has and get nothing new, whoever registers it again,\nuntil it is undrained.", "gets nothing new")
+	s := steering{verb: "drain", done: "gets nothing new"}
+	var deadline time.Duration
+	cmd := s.command("give a server nothing new", `Drain has a server finish what it has and get nothing new, whoever registers it again,
+until it is undrained. With --deadline it waits until the server has finished, says every
+second how many requests are left, and fails if some still are when the time is over.`)
+	cmd.Example += "\n  evenkeel drain r1 --pool render --deadline 5m"
+	cmd.Flags().DurationVar(&deadline, "deadline", 0, "wait so long at most until the server has finished (default: do not wait)")
+	s.then = func(ctx context.Context, server string, out io.Writer) error {
+		if deadline <= 0 {
+			return nil
+		}
+		return s.awaitIdle(ctx, server, deadline, out)
+	}
+	return cmd
 }
 
 func undrainCommand() *cobra.Command {
-	return steerCommand("undrain", "give a drained server work again", "Undrain takes a drain back.", "takes work")
+	s := steering{verb: "undrain", done: "takes work"}
+	return s.command("give a drained server work again", "Undrain takes a drain back.")
 }
 
-func steerCommand(verb, short, long, done string) *cobra.Command {
-	var a api
-	var pool string
+// steering is a command that tells a master what to do with a server.
+type steering struct {
+	verb, done string
+	api        api
+	pool       string
+	then       func(ctx context.Context, server string, out io.Writer) error // after the master has heard; nil: nothing
+}
+
+func (s *steering) command(short, long string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     verb + " SERVER --pool NAME",
+		Use:     s.verb + " SERVER --pool NAME",
 		Short:   short,
 		Long:    long,
-		Example: "  evenkeel " + verb + " r1 --pool render",
+		Example: "  evenkeel " + s.verb + " r1 --pool render",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || pool == "" {
-				return usagef("such as evenkeel "+verb+" r1 --pool render", "%s takes one server and its --pool", verb)
+			if len(args) != 1 || s.pool == "" {
+				return usagef("such as evenkeel "+s.verb+" r1 --pool render", "%s takes one server and its --pool", s.verb)
 			}
-			if _, err := a.call(cmd.Context(), http.MethodPost, "/v1/pools/"+url.PathEscape(pool)+"/servers/"+url.PathEscape(args[0])+"/"+verb, nil); err != nil {
+			if _, err := s.api.call(cmd.Context(), http.MethodPost, s.path()+"/servers/"+url.PathEscape(args[0])+"/"+s.verb, nil); err != nil {
 				return err
 			}
-			printLine(cmd.OutOrStdout(), fmt.Sprintf("server %s of pool %s %s", args[0], pool, done))
-			return nil
+			printLine(cmd.OutOrStdout(), fmt.Sprintf("server %s of pool %s %s", args[0], s.pool, s.done))
+			if s.then == nil {
+				return nil
+			}
+			return s.then(cmd.Context(), args[0], cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVar(&pool, "pool", "", "the server's pool")
-	a.add(cmd)
+	cmd.Flags().StringVar(&s.pool, "pool", "", "the server's pool")
+	s.api.add(cmd)
 	return cmd
+}
+
+func (s *steering) path() string { return "/v1/pools/" + url.PathEscape(s.pool) }
+
+// Looking how far a drain has come.
+const (
+	drainLook = 100 * time.Millisecond
+	drainTell = time.Second
+)
+
+// awaitIdle waits until a server has no open leases and says how many it has meanwhile.
+func (s *steering) awaitIdle(ctx context.Context, server string, deadline time.Duration, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	look := time.NewTicker(drainLook)
+	defer look.Stop()
+	began, told := time.Now(), time.Now()
+	for left := 0; ; {
+		now, err := s.open(ctx, server)
+		if err == nil {
+			left = now
+		}
+		switch {
+		case ctx.Err() != nil:
+			return s.unfinished(ctx, server, left, deadline)
+		case err != nil:
+			return err
+		case left == 0:
+			printLine(out, fmt.Sprintf("server %s has finished, after %v", server, time.Since(began).Round(drainLook)))
+			return nil
+		case time.Since(told) >= drainTell:
+			told = time.Now()
+			printLine(out, fmt.Sprintf("%d %s left, %v to go", left, plural(left, "request"), (deadline-time.Since(began)).Round(time.Second)))
+		}
+		select {
+		case <-ctx.Done():
+			return s.unfinished(ctx, server, left, deadline)
+		case <-look.C:
+		}
+	}
+}
+
+func (s *steering) unfinished(ctx context.Context, server string, left int, deadline time.Duration) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return context.Cause(ctx)
+	}
+	return hinted(fmt.Errorf("server %s has not finished after %v: %d %s left", server, deadline, left, plural(left, "request")),
+		"it stays drained; wait longer, stop it all the same, or: evenkeel undrain "+server+" --pool "+s.pool)
+}
+
+// open returns how many leases a server has; none if it has left its pool.
+func (s *steering) open(ctx context.Context, server string) (int, error) {
+	answer, err := s.api.call(ctx, http.MethodGet, s.path(), nil)
+	if err != nil {
+		return 0, err
+	}
+	var pool struct {
+		Servers []struct {
+			ID       string `json:"id"`
+			InFlight int    `json:"in_flight"`
+		} `json:"servers"`
+	}
+	if err := json.Unmarshal(answer, &pool); err != nil {
+		return 0, fmt.Errorf("what the master tells of pool %s: %w", s.pool, err)
+	}
+	for _, one := range pool.Servers {
+		if one.ID == server {
+			return one.InFlight, nil
+		}
+	}
+	return 0, nil
 }

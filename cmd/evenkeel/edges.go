@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge"
 )
@@ -153,6 +152,7 @@ func (es *edges) run(ctx context.Context) error {
 		es.closeSockets()
 		current.park()
 		stop()
+		es.finish()
 		running.Wait()
 	}()
 	for {
@@ -161,7 +161,8 @@ func (es *edges) run(ctx context.Context) error {
 			before, stopBefore := current, stop
 			current, stop = t, begin(t)
 			running.Go(func() {
-				before.retire(ctx)
+				before.park()
+				before.edge.Replace()
 				stopBefore()
 			})
 		case err := <-failed:
@@ -169,19 +170,6 @@ func (es *edges) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-// linger is how long an edge that takes no more connections waits for the first
-// request on those just taken. The HTTP server that is told to stop drops them.
-const linger = time.Second
-
-// retire returns when the edge may be told to stop, or when ctx has ended.
-func (t turn) retire(ctx context.Context) {
-	t.park()
-	select {
-	case <-time.After(linger):
-	case <-ctx.Done():
 	}
 }
 
@@ -200,6 +188,15 @@ func (es *edges) serve(ctx context.Context, t turn, failed chan<- error) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	delete(es.living, t.edge)
+}
+
+// finish starts the drain time of those that were replaced.
+func (es *edges) finish() {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for e := range es.living {
+		e.Finish()
+	}
 }
 
 func (es *edges) closeSockets() {
