@@ -16,7 +16,7 @@ func (leastLoad) Score(now balance.Instant, s *balance.Server) float64 {
 	c, _ := s.Slots()
 	n, sr := s.Load(now), s.Success()
 	if n+1 <= c+.3 {
-		return s.Service() * (1 + .03*(n+1)/c) / (sr * sr)
+		return s.Service() * (1 + .03*(n+1)/c)
 	}
 	return s.Service() * (2.5*n + 1) / c / (sr * sr)
 }

@@ -8,24 +8,26 @@ type capacity struct {
 	slots float64 // c
 	known bool    // not just assumed
 	firm  bool    // well enough for a limit to rest on
+	told  bool    // somebody said so, be it the file or the server's utilisation
 }
 
-// survey works out c. What the application's own utilisation tells comes before what
+// survey works out c and what follows. What the application's own utilisation tells comes before what
 // was declared: machines change, files stay. What the CPU's utilisation tells, which
 // others use too, comes after, and last what latencies alone tell.
-func (s *Server) survey() {
+func (p *Pool) survey(s *Server) {
 	switch {
 	case s.slots.learnt > 0 && !s.slots.vague:
-		s.capacity = capacity{s.slots.learnt, true, true}
+		s.capacity = capacity{s.slots.learnt, true, true, true}
 	case s.spec.Slots > 0:
-		s.capacity = capacity{s.spec.Slots, true, true}
+		s.capacity = capacity{s.spec.Slots, true, true, true}
 	case s.slots.learnt > 0:
-		s.capacity = capacity{s.slots.learnt, true, false}
+		s.capacity = capacity{s.slots.learnt, true, false, true}
 	case s.knee.c > 0:
-		s.capacity = capacity{s.knee.c, true, false}
+		s.capacity = capacity{s.knee.c, true, false, false}
 	default:
 		s.capacity = capacity{slots: 1}
 	}
+	p.bound(s)
 }
 
 // Slots returns c, how many requests the server works on at once, and whether that is
@@ -37,12 +39,7 @@ func (s *Server) Slots() (c float64, known bool) { return s.capacity.slots, s.ca
 func (s *Server) Service() float64 { return s.service }
 
 // Speed returns the declared speed of one slot, 1 if none was declared.
-func (s *Server) Speed() float64 {
-	if s.spec.Speed > 0 {
-		return s.spec.Speed
-	}
-	return 1
-}
+func (s *Server) Speed() float64 { return s.speed }
 
 // Weight returns the throughput the server is good for, relative to the pool's others.
 func (s *Server) Weight() float64 {
@@ -53,9 +50,6 @@ func (s *Server) Weight() float64 {
 // settle accounts for the time since the number of requests at the server last changed.
 // There is nothing to account for until somebody reports, who may never come.
 func (s *Server) settle(now Instant) {
-	if !s.reporting {
-		return
-	}
 	s.slots.stay(s.Load(now), seconds(now.Sub(s.usage.since)))
 	s.usage.step(now, s.leases)
 }

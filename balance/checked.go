@@ -38,7 +38,7 @@ func (p *Pool) Members(yield func(id ServerID, address string) bool) {
 }
 
 // forgiveness is the part of a server's lost success that is given back each tendCycle.
-const forgiveness = float64(tendCycle) / float64(30*time.Second)
+const forgiveness = float32(tendCycle) / float32(30*time.Second)
 
 // forgive lets faults grow old, so that a server which nobody needs to choose is tried again.
 func (h *health) forgive() { h.success += (1 - h.success) * forgiveness }

@@ -14,7 +14,7 @@ import (
 // would help nobody.
 func (p *Pool) candidates(now Instant, req *Request) []*Server {
 	if room := p.filter(now, req, Up, func(s *Server) bool {
-		return float64(s.leases) < min(p.ceiling(now, s), p.warmth(now, s))
+		return p.hasRoom(now, s)
 	}); len(room) > 0 {
 		return room
 	}

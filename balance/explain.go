@@ -190,7 +190,7 @@ func (r *record) add(now Instant, p *Pool, req *Request, s *Server) {
 	if p.scorer == nil {
 		return
 	}
-	rank := p.order.keys[s.index]
+	rank := p.order.of(s.index)
 	if r.n > 1 && (rank == never || !s.suits(req)) {
 		c.why = p.obstacle(now, req, s)
 	}

@@ -38,8 +38,10 @@ func (e *external) at(now Instant) float64 {
 	if e.x <= 0 {
 		return 0
 	}
-	return e.x * e.trust(now)
+	return e.faded(now)
 }
+
+func (e *external) faded(now Instant) float64 { return e.x * e.trust(now) }
 
 // trust halves with every missedReports reports that should have come and did not,
 // so a server is neither shunned nor favoured for long on an old word.

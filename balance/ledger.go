@@ -21,10 +21,10 @@ type ledger struct {
 type lease struct {
 	id      LeaseID // zero: the slot is free
 	server  *Server
-	edge    int32 // index in Pool.edges; 0 is nobody
 	started Instant
-	crowd   float32 // requests at the server with this one, when it was granted
 	expires Instant // zero: never
+	edge    int32   // index in Pool.edges; 0 is nobody
+	crowd   float32 // requests at the server with this one, when it was granted
 	gen     uint32
 	next    uint32 // free slot after this one
 }
@@ -35,28 +35,41 @@ const (
 	maxOpen  = 1 << slotBits
 )
 
-// add opens a lease; ok is false when the ledger is full.
-func (l *ledger) add(fill lease) (*lease, bool) {
+// add opens a lease under an id of its own; ok is false when the ledger is full.
+func (l *ledger) add(s *Server, edge int32, started, expires Instant) (at *lease, ok bool) {
 	slot, ok := l.slot()
 	if !ok {
 		return nil, false
 	}
-	at := &l.leases[slot]
-	fill.gen = (at.gen + 1) & (1<<genBits - 1)
-	if fill.id == 0 {
-		fill.id = LeaseID(uint64(l.epoch)<<(genBits+slotBits) | uint64(fill.gen)<<slotBits | uint64(slot))
-	} else {
-		if l.adopted == nil {
-			l.adopted = make(map[LeaseID]uint32)
-		}
-		l.adopted[fill.id] = slot
-	}
-	*at = fill
-	l.open++
-	if fill.expires != 0 {
-		heap.Push(&l.expiry, expiry{fill.expires, fill.id})
-	}
+	at = &l.leases[slot]
+	at.gen = (at.gen + 1) & (1<<genBits - 1)
+	at.id = LeaseID(uint64(l.epoch)<<(genBits+slotBits) | uint64(at.gen)<<slotBits | uint64(slot))
+	l.fill(at, s, edge, started, expires)
 	return at, true
+}
+
+// adopt opens a lease under the id that another life of this pool gave it.
+func (l *ledger) adopt(id LeaseID, s *Server, edge int32, started, expires Instant) (ok bool) {
+	slot, ok := l.slot()
+	if !ok {
+		return false
+	}
+	if l.adopted == nil {
+		l.adopted = make(map[LeaseID]uint32)
+	}
+	l.adopted[id] = slot
+	at := &l.leases[slot]
+	at.id = id
+	l.fill(at, s, edge, started, expires)
+	return true
+}
+
+func (l *ledger) fill(at *lease, s *Server, edge int32, started, expires Instant) {
+	at.server, at.edge, at.started, at.crowd = s, edge, started, 0
+	l.open++
+	if at.expires = expires; expires != 0 {
+		heap.Push(&l.expiry, expiry{expires, at.id})
+	}
 }
 
 func (l *ledger) slot() (uint32, bool) {
@@ -76,9 +89,11 @@ func (l *ledger) slot() (uint32, bool) {
 
 // find returns an open lease, or nil.
 func (l *ledger) find(id LeaseID) *lease {
-	slot, adopted := l.adopted[id]
-	if !adopted {
-		slot = uint32(id & (maxOpen - 1))
+	slot := uint32(id & (maxOpen - 1))
+	if len(l.adopted) > 0 {
+		if own, adopted := l.adopted[id]; adopted {
+			slot = own
+		}
 	}
 	if int(slot) >= len(l.leases) || l.leases[slot].id != id || id == 0 {
 		return nil
@@ -88,13 +103,14 @@ func (l *ledger) find(id LeaseID) *lease {
 
 // drop closes a lease that find returned.
 func (l *ledger) drop(at *lease) {
-	slot, adopted := l.adopted[at.id]
-	if adopted {
-		delete(l.adopted, at.id)
-	} else {
-		slot = uint32(at.id & (maxOpen - 1))
+	slot := uint32(at.id & (maxOpen - 1))
+	if len(l.adopted) > 0 {
+		if own, adopted := l.adopted[at.id]; adopted {
+			delete(l.adopted, at.id)
+			slot = own
+		}
 	}
-	*at = lease{gen: at.gen}
+	at.id, at.server = 0, nil
 	if l.freed == 0 {
 		l.oldest = slot
 	} else {

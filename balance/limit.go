@@ -5,38 +5,45 @@ import (
 	"time"
 )
 
-// limitOf returns L, the requests a server may have before requests are held back in the
+// bound brings up to date L, the requests a server may have before requests are held back in the
 // queue, where they are not bound yet and can still go to whoever comes free first.
 // A server with a slot or two is held to exactly that, if the round trip that leaves
 // a slot idle is small beside the work: there one long request blocks all behind it.
 // Others get enough ahead that no slot idles. A server whose slots are not known, or are
 // guessed from its CPU or its latencies, has no limit, nor has a pool without a queue: a
 // limit on a guess that is too low would hold work back and so prove itself right.
-func (p *Pool) limitOf(s *Server) float64 {
+func (p *Pool) bound(s *Server) {
 	if p.queue.size == 0 || !s.capacity.firm {
-		return math.Inf(1)
+		s.limit = float32(math.Inf(1))
+		return
 	}
-	c := s.capacity.slots
-	whole := math.Ceil(c - slotsError)
-	if p.pace.weight == 0 {
-		return whole + math.Floor(s.stretch)
+	c, ahead := s.capacity.slots, 0.
+	if p.times.weight > 0 {
+		trip, mean := p.cfg.RoundTrip.Seconds(), s.mean()
+		if c > lateSlots || trip >= lateTrip*mean {
+			ahead = math.Ceil(2*trip*c/mean - spareSlot)
+		}
 	}
-	trip, mean := p.cfg.RoundTrip.Seconds(), s.mean()
-	if c <= lateSlots && trip < lateTrip*mean {
-		return whole + math.Floor(s.stretch)
+	s.limit = float32(math.Ceil(c-slotsError) + ahead + math.Floor(s.stretch))
+}
+
+// hasRoom tells whether the server may have one more lease now.
+func (p *Pool) hasRoom(now Instant, s *Server) bool {
+	if s.load.x <= loadError && now >= p.warmUntil { // nearly always
+		return float32(s.leases) < s.limit
 	}
-	return whole + math.Ceil(2*trip*c/mean-spareSlot) + math.Floor(s.stretch)
+	return float64(s.leases) < min(p.ceiling(now, s), p.warmth(now, s))
 }
 
 // ceiling is how many leases a server may have: its limit less the requests that
 // others keep there. When others fill nearly the whole pool, waiting for them to leave
 // would leave everything to them, so then they do not count.
 func (p *Pool) ceiling(now Instant, s *Server) float64 {
-	limit := p.limitOf(s)
-	if math.IsInf(limit, 1) || p.crowdedOut {
+	limit := float64(s.limit)
+	if s.load.x <= loadError || p.crowdedOut {
 		return limit
 	}
-	return limit - max(0, s.load.at(now)-loadError)
+	return limit - max(0, s.load.faded(now)-loadError)
 }
 
 const (
@@ -55,15 +62,17 @@ const (
 // more; and that is taken back when it slows down. Slots that an application's own
 // utilisation tells need no probing: they show however few requests there are.
 func (p *Pool) probe(s *Server, took time.Duration) {
-	if p.queue.size == 0 || p.pace.weight == 0 || s.slots.learnt > 0 && !s.slots.vague {
+	if p.queue.size == 0 || p.times.weight == 0 || s.slots.learnt > 0 && !s.slots.vague {
 		return
 	}
-	s.delay += probeGain * (math.Log(took.Seconds()) - s.logService - s.delay)
+	s.delay += probeGain * (math.Log(took.Seconds()/s.service) - s.delay)
 	switch c, _ := s.Slots(); {
 	case s.delay > math.Log(probeSlow):
 		s.stretch = max(0, s.stretch-1/c)
+		p.bound(s)
 	case p.queue.length > 0 && s.delay < math.Log(probeFast):
 		s.stretch = min(s.stretch+1/(probeSteps*c), c)
+		p.bound(s)
 	}
 }
 

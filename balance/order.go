@@ -4,27 +4,29 @@ import "math"
 
 // order keeps servers by score so that the one with the lowest is at hand at once.
 //
-// It is a tournament of width 8: of every eight servers the one with the lowest key
-// goes up a round. A change replays only the rounds above it, about four at 10,000
-// servers, and eight keys are one cache line.
+// It is a tournament of width 8: of every eight keys the lowest goes up a round. A
+// change goes up only as far as it changes a winner, four rounds at most at 10,000
+// servers; eight keys are one cache line and are compared without a branch.
 type order struct {
-	keys   []key     // by server index
-	rounds [][]int32 // rounds[0][i] is the winner of servers 8i … 8i+7, and so on up to one
+	size   int
+	rounds [][]key // rounds[0] by server index, rounds[r+1][i] the lowest of rounds[r][8i … 8i+7]; each filled up with never to whole eights
 }
 
-// key is a score as an integer that compares alike. Its low bits are drawn by lot, so
-// that among servers less than a hundredth apart, which is nearer than b is known,
-// it is anyone's turn.
+// key is a score as an integer that compares alike, with the server's index in its
+// lowest bits. The bits between are drawn by lot, so that among servers less than a
+// hundredth apart, which is nearer than b is known, it is anyone's turn.
 type key uint64
 
 const (
-	width   = 8
-	lotBits = 45             // of a float64's 52 bits of fraction: the lot is worth 2^-7
-	never   = key(1<<64 - 1) // not to be picked
+	width     = 8
+	indexBits = slotBits // as many servers as leases
+	lotBits   = 21
+	lowBits   = indexBits + lotBits // of a float64's 52 bits of fraction: the lot is worth 2^-7
+	never     = key(1<<64 - 1)      // not to be picked
 )
 
-func newKey(score float64, lot uint64) key {
-	return key(math.Float64bits(score)&^(1<<lotBits-1) | lot&(1<<lotBits-1))
+func newKey(score float64, lot uint64, index int32) key {
+	return key(math.Float64bits(score)&^(1<<lowBits-1) | lot>>(64-lotBits)<<indexBits | uint64(index))
 }
 
 // score returns the score less its low bits; +Inf for never.
@@ -32,101 +34,99 @@ func (k key) score() float64 {
 	if k == never {
 		return math.Inf(1)
 	}
-	return math.Float64frombits(uint64(k) &^ (1<<lotBits - 1))
+	return math.Float64frombits(uint64(k) &^ (1<<lowBits - 1))
+}
+
+// index returns the server's, -1 for never.
+func (k key) index() int32 {
+	if k == never {
+		return -1
+	}
+	return int32(k & (1<<indexBits - 1))
+}
+
+// lowest returns the lowest of the eight keys of which at is one.
+func lowest(round []key, at int) key {
+	k := (*[width]key)(round[at&^(width-1):])
+	return min(min(min(k[0], k[1]), min(k[2], k[3])), min(min(k[4], k[5]), min(k[6], k[7])))
 }
 
 // grow adds a server, which is not to be picked yet.
 func (o *order) grow() {
-	o.keys = append(o.keys, never)
-	last := len(o.keys) - 1
-	for r, size := 0, len(o.keys); size > 1 || r == 0; r++ {
-		size = (size + width - 1) / width
+	o.size++
+	for r, n := 0, o.size; ; r, n = r+1, (n+width-1)/width {
 		if r == len(o.rounds) {
 			o.rounds = append(o.rounds, nil)
-			if r > 0 {
-				o.rounds[r] = append(o.rounds[r], o.rounds[r-1][0])
+		}
+		for len(o.rounds[r]) < n {
+			o.rounds[r] = append(o.rounds[r], never, never, never, never, never, never, never, never)
+			if len(o.rounds[r]) == width && r > 0 {
+				o.rounds[r][0] = lowest(o.rounds[r-1], 0)
 			}
 		}
-		if len(o.rounds[r]) < size {
-			o.rounds[r] = append(o.rounds[r], int32(last))
+		if n == 1 {
+			return
 		}
-	}
-	o.replay(last)
-	if n := len(o.rounds); n > 1 {
-		o.replay(0) // of a round that has just begun
 	}
 }
 
 // shrink removes the last server.
 func (o *order) shrink() {
-	o.keys = o.keys[:len(o.keys)-1]
-	if len(o.keys) == 0 {
-		o.rounds = o.rounds[:0]
-		return
+	o.set(o.size-1, never)
+	o.size--
+	n, rounds := o.size, 1
+	for ; n > 1; n = (n + width - 1) / width {
+		rounds++
 	}
-	size := len(o.keys)
-	for r := range o.rounds {
-		size = (size + width - 1) / width
-		o.rounds[r] = o.rounds[r][:size]
-		if size == 1 {
-			o.rounds = o.rounds[:r+1]
-			break
-		}
-	}
-	o.replay(len(o.keys) - 1)
+	o.rounds = o.rounds[:rounds]
 }
+
+// of returns the key of server i.
+func (o *order) of(i int32) key { return o.rounds[0][i] }
 
 // set changes the key of server i.
 func (o *order) set(i int, k key) {
-	o.keys[i] = k
-	o.replay(i)
-}
-
-// replay plays the rounds above server i again.
-func (o *order) replay(i int) {
-	first := i &^ (width - 1)
-	best, lowest := first, o.keys[first]
-	for j, k := range o.keys[first+1 : min(first+width, len(o.keys))] {
-		if k < lowest {
-			best, lowest = first+1+j, k
+	last := len(o.rounds) - 1
+	for r, round := range o.rounds {
+		was := round[i]
+		round[i] = k
+		if r == last {
+			return
 		}
-	}
-	at := i / width
-	o.rounds[0][at] = int32(best)
-	for r := 1; r < len(o.rounds); r++ {
-		below := o.rounds[r-1]
-		first := at &^ (width - 1)
-		best := below[first]
-		lowest := o.keys[best]
-		for _, j := range below[first+1 : min(first+width, len(below))] {
-			if k := o.keys[j]; k < lowest {
-				best, lowest = j, k
+		switch won := o.rounds[r+1][i/width]; {
+		case k < won:
+		case was == won:
+			if k = lowest(round, i); k == won {
+				return
 			}
+		default:
+			return
 		}
-		at /= width
-		o.rounds[r][at] = best
+		i /= width
 	}
 }
 
 // first returns the server with the lowest key, or -1 if none is to be picked.
-func (o *order) first() int {
-	if len(o.keys) == 0 {
+func (o *order) first() int32 {
+	if o.size == 0 {
 		return -1
 	}
-	best := o.rounds[len(o.rounds)-1][0]
-	if o.keys[best] == never {
-		return -1
-	}
-	return int(best)
+	return o.rounds[len(o.rounds)-1][0].index()
 }
 
 // finalists appends the servers that reached the last round, at most width of them.
+// Where there are no more than that, all have, even those that are not to be picked.
 func (o *order) finalists(dst []int32) []int32 {
-	if len(o.rounds) > 1 {
-		return append(dst, o.rounds[len(o.rounds)-2]...)
+	if o.size <= width {
+		for i := range int32(o.size) {
+			dst = append(dst, i)
+		}
+		return dst
 	}
-	for i := range o.keys {
-		dst = append(dst, int32(i))
+	for _, k := range o.rounds[len(o.rounds)-2] {
+		if k != never {
+			dst = append(dst, k.index())
+		}
 	}
 	return dst
 }
@@ -140,9 +140,9 @@ func (o *order) best(dst []int32, n int) []int32 {
 		if i < 0 {
 			break
 		}
-		saved[len(dst)-start] = o.keys[i]
-		dst = append(dst, int32(i))
-		o.set(i, never)
+		saved[len(dst)-start] = o.of(i)
+		dst = append(dst, i)
+		o.set(int(i), never)
 	}
 	for j, i := range dst[start:] {
 		o.set(int(i), saved[j])

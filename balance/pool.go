@@ -75,6 +75,7 @@ type Pool struct {
 	policy     Policy
 	scorer     Scorer // of policy, or nil
 	rng        *rand.Rand
+	lot        uint64 // what draw gave last
 	ledger     ledger
 	order      order     // of servers by score, if there is a scorer
 	servers    []*Server // in order of arrival; Server.index points back
@@ -84,9 +85,7 @@ type Pool struct {
 	lastEdge   int32
 	scratch    []*Server
 	version    uint64
-	pace       pace              // over all servers, as if each had speed 1
-	spread     float64           // mean over b of all servers
-	usual      float64           // b of all servers in seconds, at speed 1
+	times      times
 	names      map[string]string // of metrics, interned
 	census     census
 	crowdedOut bool // others fill nearly the whole pool
@@ -107,6 +106,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 	rng := rand.New(rand.NewPCG(seed, 0x65766b6c))
 	p := &Pool{
 		rng:    rng,
+		lot:    rng.Uint64(),
 		ledger: ledger{epoch: uint16(rng.Uint32N(1<<16-1)) + 1},
 		byID:   make(map[ServerID]*Server),
 		edges:  []EdgeID{""},
@@ -137,6 +137,7 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 	p.version++
 	for _, s := range p.servers {
 		s.memory = memory{}
+		p.bound(s)
 		p.rank(now, s)
 	}
 }
@@ -149,7 +150,7 @@ func (p *Pool) Open() int { return p.ledger.open }
 
 // Pick chooses a server and opens a lease on it. Its error is always a *Refusal;
 // where the pool has a queue, one whose Reason is Saturated may be waited out by Join.
-func (p *Pool) Pick(now Instant, req *Request) (Grant, error) {
+func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
 	if p.queue.holds(req.Priority) {
 		return Grant{}, p.refuse(now, req)
 	}
@@ -157,11 +158,10 @@ func (p *Pool) Pick(now Instant, req *Request) (Grant, error) {
 	if s == nil {
 		return Grant{}, p.refuse(now, req)
 	}
-	grant, refusal := p.grant(now, req, s)
-	if refusal != nil {
+	if refusal := p.grant(now, req, s, &g); refusal != nil {
 		return Grant{}, refusal
 	}
-	return grant, nil
+	return g, nil
 }
 
 // choose returns the server for a request, or nil if none can take it now.
@@ -201,10 +201,11 @@ func (p *Pool) lowest(req *Request) *Server {
 	return nil
 }
 
-func (p *Pool) grant(now Instant, req *Request, s *Server) (Grant, *Refusal) {
-	l, ok := p.ledger.add(lease{server: s, edge: p.edge(req.Edge), started: now, expires: p.limit(now, req)})
+// grant opens a lease on a server and fills in what the edge is told of it.
+func (p *Pool) grant(now Instant, req *Request, s *Server, g *Grant) *Refusal {
+	l, ok := p.ledger.add(s, p.edge(req.Edge), now, p.limit(now, req))
 	if !ok {
-		return Grant{}, &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
+		return &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
 	l.crowd = float32(s.Load(now) + 1)
 	p.note(now, l.id, req, s)
@@ -212,8 +213,10 @@ func (p *Pool) grant(now Instant, req *Request, s *Server) (Grant, *Refusal) {
 		s.memory.use(key, p.cfg.Affinity.Keys)
 	}
 	s.granted++
-	s.hold(now, 1)
-	return Grant{Lease: l.id, Server: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public, Expires: l.expires, Serial: s.serial}, nil
+	p.hold(now, s, 1)
+	g.Lease, g.Server, g.Address, g.Public, g.Expires = l.id, s.answer.id, s.answer.address, s.answer.public, l.expires
+	g.Serial = s.answer.serial
+	return nil
 }
 
 // limit returns when a lease for the request ends by itself. Nobody's connection
@@ -244,10 +247,12 @@ func (p *Pool) edge(id EdgeID) int32 {
 }
 
 // hold adds n, which may be negative, to the server's open leases.
-func (s *Server) hold(now Instant, n int) {
-	s.settle(now)
+func (p *Pool) hold(now Instant, s *Server, n int32) {
+	if s.reporting {
+		s.settle(now)
+	}
 	s.leases += n
-	s.pool.rank(now, s)
+	p.rank(now, s)
 }
 
 // Done ends a lease. It returns false if the lease is not open: ended already,
@@ -292,9 +297,9 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	if s.health.observe(now, o.Result, func() bool { return p.canSpare(now) }) {
 		p.warm(s, s.health.ejectedUntil)
 	}
-	s.hold(now, -1)
+	p.hold(now, s, -1)
 	if s.gone && s.leases == 0 {
-		p.forget(s)
+		p.forget(now, s)
 	}
 }
 
@@ -324,10 +329,10 @@ func (p *Pool) Hold(now Instant, edge EdgeID, id LeaseID, server ServerID, age, 
 	if s == nil {
 		return fmt.Errorf("pool %s: lease %s is on server %s, which is not in the pool", p.cfg.Name, id, server)
 	}
-	if _, ok := p.ledger.add(lease{id: id, server: s, edge: p.edge(edge), started: now.Add(-age), expires: expires}); !ok {
+	if !p.ledger.adopt(id, s, p.edge(edge), now.Add(-age), expires) {
 		return fmt.Errorf("pool %s: lease %s: the ledger is full", p.cfg.Name, id)
 	}
-	s.hold(now, 1)
+	p.hold(now, s, 1)
 	return nil
 }
 
@@ -383,7 +388,7 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	p.version++
 	s := p.byID[spec.ID]
 	if s == nil {
-		s = &Server{pool: p, index: len(p.servers), health: health{success: 1}, pace: pace{last: now}}
+		s = &Server{pool: p, index: int32(len(p.servers)), health: health{success: 1}, pace: pace{last: now}, details: new(details)}
 		p.servers = append(p.servers, s)
 		p.order.grow()
 		p.byID[spec.ID] = s
@@ -394,16 +399,18 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	if s.gone {
 		p.warm(s, now)
 	}
-	if s.serial == 0 || s.spec.Address != spec.Address || s.spec.Public != spec.Public {
+	if told := (answer{spec.ID, spec.Address, spec.Public, s.answer.serial}); told != s.answer {
 		p.serials++
-		s.serial = p.serials
+		told.serial = p.serials
+		s.answer = told
 	}
 	s.spec, s.fixed = spec, s.fixed || fixed
-	s.survey()
-	s.logSpeed, s.service = math.Log(s.Speed()), 1/s.Speed()
-	if p.pace.weight > 0 {
+	s.speed = cmp.Or(spec.Speed, 1)
+	s.service = 1 / s.speed
+	if p.times.weight > 0 {
 		p.assess(s)
 	}
+	p.survey(s)
 	s.gone, s.draining = false, false
 	p.rank(now, s)
 	return nil
@@ -444,7 +451,7 @@ func (p *Pool) Goodbye(now Instant, id ServerID) {
 	s.gone = true
 	p.rank(now, s)
 	if s.leases == 0 {
-		p.forget(s)
+		p.forget(now, s)
 	}
 }
 
@@ -456,16 +463,18 @@ func (p *Pool) Unname(now Instant, id ServerID) {
 	}
 }
 
-func (p *Pool) forget(s *Server) {
+func (p *Pool) forget(now Instant, s *Server) {
 	if s.fixed {
 		return
 	}
 	end := len(p.servers) - 1
 	last := p.servers[end]
 	p.servers[s.index], last.index = last, s.index
-	p.order.set(s.index, p.order.keys[end])
 	p.servers = p.servers[:end]
 	p.order.shrink()
+	if last != s {
+		p.rank(now, last)
+	}
 	delete(p.byID, s.spec.ID)
 	p.version++
 }
@@ -544,7 +553,7 @@ func (s *Server) weigh(now Instant, metrics []Metric) {
 	if utilization >= 0 {
 		s.slots.vague = vague
 		s.slots.reported(utilization)
-		s.survey()
+		s.pool.survey(s)
 	}
 	own := s.usage.mean(now, s.leases)
 	if count >= 0 {

@@ -102,7 +102,7 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		}
 		p.queue.turn(w)
 		release := Release{ID: w.id, Waited: now.Sub(w.joined)}
-		release.Grant, release.Refusal = p.grant(now, &w.req, s)
+		release.Refusal = p.grant(now, &w.req, s, &release.Grant)
 		release.Grant.Waited = release.Waited
 		dst = append(dst, release)
 	}
@@ -158,7 +158,7 @@ func (p *Pool) displace(now Instant, req *Request) bool {
 // when all wait that long, as in lasting overload, half of the servers' work is for
 // nothing. So it is the time in which 98 in 100 are answered.
 func (p *Pool) needed() time.Duration {
-	return time.Duration(p.pace.most() * float64(time.Second))
+	return time.Duration(p.times.most() * float64(time.Second))
 }
 
 // retryAfter guesses when the queue will have moved on: what waits, at the rate at
@@ -168,10 +168,10 @@ func (p *Pool) retryAfter() time.Duration {
 	for _, s := range p.servers {
 		rate += s.Weight()
 	}
-	if p.pace.weight == 0 || rate <= 0 {
+	if p.times.weight == 0 || rate <= 0 {
 		return time.Second
 	}
-	seconds := float64(p.queue.length) * p.spread / rate
+	seconds := float64(p.queue.length) * p.times.spread / rate
 	return max(time.Second, min(time.Duration(seconds*float64(time.Second)), time.Minute))
 }
 

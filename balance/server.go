@@ -66,34 +66,47 @@ func badAddress(address string) string {
 }
 
 // Server is a pool's record of one server. Policies read it; only its Pool writes it.
+//
+// What every pick and done reads stands here, in three cache lines: among thousands of
+// servers it is memory that a decision waits for.
 type Server struct {
-	// What every pick and done touches stands together.
-	pool      *Pool
-	index     int // where it stands in Pool.servers
-	leases    int // own outstanding: open leases on it
-	granted   uint64
+	index     int32 // where it stands in Pool.servers
+	leases    int32 // own outstanding: open leases on it
 	fixed     bool
 	draining  bool
 	gone      bool
-	reporting bool // a report has told of its load
-	serial    uint32
+	reporting bool    // a report has told of its load
+	limit     float32 // L, infinite for none
+	granted   uint64  // leases ever
 	capacity  capacity
+	service   float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
+	speed     float64 // the declared one, 1 if none was
 	health    health
 	load      external
 	pace      pace
+	*details
+	pool   *Pool
+	answer answer
+}
 
-	service, logService float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
-	logSpeed            float64 // of the declared speed
-	warmFrom            Instant // when it joined or came back
-	stretch             float64 // learnt addition to its limit
-	delay               float64 // moving average of log(latency / b)
-	usage               usage
-	spec                ServerSpec
-	slots               slots
-	knee                knee
+// answer is what an edge is told of a server.
+type answer struct {
+	id              ServerID
+	address, public string
+	serial          uint32 // changes with the others
+}
 
-	memory  memory
-	metrics []reading
+// details is what is needed of a server less often.
+type details struct {
+	spec     ServerSpec
+	warmFrom Instant // when it joined or came back
+	stretch  float64 // learnt addition to its limit
+	delay    float64 // moving average of log(latency / b)
+	usage    usage
+	slots    slots
+	knee     knee
+	memory   memory
+	metrics  []reading
 }
 
 // reading is the last value of one metric.
@@ -109,15 +122,20 @@ func (s *Server) ID() ServerID { return s.spec.ID }
 func (s *Server) Spec() ServerSpec { return s.spec }
 
 // Leases returns the number of open leases on the server: exact, and only ours.
-func (s *Server) Leases() int { return s.leases }
+func (s *Server) Leases() int { return int(s.leases) }
 
 // Load returns n, the requests in flight at the server: ours by the ledger, and
 // everybody else's as far as reports tell.
-func (s *Server) Load(now Instant) float64 { return float64(s.leases) + s.load.at(now) }
+func (s *Server) Load(now Instant) float64 {
+	if s.load.x <= 0 {
+		return float64(s.leases)
+	}
+	return float64(s.leases) + s.load.faded(now)
+}
 
 // Success returns sr, the share of recent requests that did not fail by the
 // server's fault, from .01 to 1.
-func (s *Server) Success() float64 { return s.health.success }
+func (s *Server) Success() float64 { return float64(s.health.success) }
 
 // State returns whether the server may be given work.
 func (s *Server) State(now Instant) State {
@@ -162,13 +180,13 @@ type usage struct {
 	since Instant // leases has been constant since then
 }
 
-func (u *usage) step(now Instant, leases int) {
+func (u *usage) step(now Instant, leases int32) {
 	u.area += float64(leases) * seconds(now.Sub(u.since))
 	u.since = now
 }
 
 // mean ends the window and returns the mean over it.
-func (u *usage) mean(now Instant, leases int) float64 {
+func (u *usage) mean(now Instant, leases int32) float64 {
 	u.step(now, leases)
 	window := seconds(now.Sub(u.from))
 	mean := float64(leases)

@@ -92,7 +92,7 @@ func (p *Pool) Views(now Instant) []View {
 	views := make([]View, 0, len(p.servers))
 	for _, s := range p.servers {
 		c, known := s.Slots()
-		v := View{Spec: s.spec, State: s.State(now), Fixed: s.fixed, Leases: s.leases, Granted: s.granted, Load: s.Load(now),
+		v := View{Spec: s.spec, State: s.State(now), Fixed: s.fixed, Leases: int(s.leases), Granted: s.granted, Load: s.Load(now),
 			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Success: s.Success(), Score: math.NaN()}
 		if p.scorer != nil {
 			v.Score = p.scorer.Score(now, s)
@@ -109,7 +109,7 @@ func (p *Pool) Views(now Instant) []View {
 // Check states the pool's invariants and returns the first that does not hold. Tests
 // and the simulator call it after every event.
 func (p *Pool) Check() error {
-	held := make(map[*Server]int)
+	held := make(map[*Server]int32)
 	open := 0
 	for i := range p.ledger.leases {
 		if l := &p.ledger.leases[i]; l.id != 0 {
@@ -124,13 +124,13 @@ func (p *Pool) Check() error {
 		switch {
 		case s.leases != held[s]:
 			return fmt.Errorf("server %s: holds %d leases, counts %d", s.spec.ID, held[s], s.leases)
-		case s.index != i || p.byID[s.spec.ID] != s:
+		case int(s.index) != i || p.byID[s.spec.ID] != s:
 			return fmt.Errorf("server %s: is not where it says it stands", s.spec.ID)
 		case s.gone && s.leases == 0 && !s.fixed:
 			return fmt.Errorf("server %s: has left and is idle, yet is remembered", s.spec.ID)
 		}
 		delete(held, s)
-		if first := p.order.first(); p.scorer != nil && p.order.keys[i] < never && (first < 0 || p.order.keys[i] < p.order.keys[first]) {
+		if first := p.order.first(); p.scorer != nil && p.order.of(int32(i)) < never && (first < 0 || p.order.of(int32(i)) < p.order.of(first)) {
 			return fmt.Errorf("server %s: stands before the first in order", s.spec.ID)
 		}
 	}

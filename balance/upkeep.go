@@ -11,10 +11,16 @@ func (p *Pool) rank(now Instant, s *Server) {
 		return
 	}
 	k := never
-	if s.State(now) == Up && float64(s.leases) < min(p.ceiling(now, s), p.warmth(now, s)) {
-		k = newKey(p.scorer.Score(now, s), p.rng.Uint64())
+	if s.State(now) == Up && p.hasRoom(now, s) {
+		k = newKey(p.scorer.Score(now, s), p.draw(), s.index)
 	}
-	p.order.set(s.index, k)
+	p.order.set(int(s.index), k)
+}
+
+// draw returns a number by lot, which is only good for putting equals in some order.
+func (p *Pool) draw() uint64 {
+	p.lot = p.lot*6364136223846793005 + 1442695040888963407 // Knuth's MMIX generator: its upper bits are even
+	return p.lot
 }
 
 // tend looks after what changes by itself, one server at a time and all of them in
@@ -66,12 +72,12 @@ type census struct {
 }
 
 func (p *Pool) count(now Instant, s *Server) {
-	if limit := p.limitOf(s); !math.IsInf(limit, 1) {
+	if limit := float64(s.limit); !math.IsInf(limit, 1) {
 		p.census.limits += limit
 		p.census.left += max(0, limit-s.load.at(now))
 	}
 	if s.State(now) == Up && now.Sub(s.warmFrom) >= warmTime {
-		p.census.leases += s.leases
+		p.census.leases += int(s.leases)
 		p.census.warm++
 	}
 }

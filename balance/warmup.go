@@ -24,7 +24,7 @@ func (p *Pool) warm(s *Server, from Instant) {
 // that are warm, all are equal.
 func (p *Pool) warmth(now Instant, s *Server) float64 {
 	age := now.Sub(s.warmFrom)
-	if now >= p.warmUntil || age >= warmTime {
+	if age >= warmTime {
 		return math.Inf(1)
 	}
 	return max(1, p.mean*(warmStart+(1-warmStart)*max(0, age.Seconds())/warmTime.Seconds()))

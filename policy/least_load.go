@@ -33,5 +33,8 @@ func (LeastLoad) Score(now balance.Instant, s *balance.Server) float64 {
 	default:
 		cost = b * (phi*n + 1) / c
 	}
-	return cost / (sr * sr)
+	if sr < 1 {
+		cost /= sr * sr
+	}
+	return cost
 }
