@@ -169,7 +169,7 @@ func startLost(t testing.TB, edge *proc.Process, n int) (wait func()) {
 // A server is killed under load, and comes back: requests that may be tried elsewhere
 // are, it is out of rotation at once, and is given work by and by.
 func TestServerKilled(t *testing.T) {
-	slots, rate := whenLong(2, 8), whenLong(240., 960) // servers are busy for .6 of the time, so that each is needed
+	slots, rate := whenLong(2, 4), whenLong(240., 480) // servers are busy for .6 of the time, so that each is needed
 	all, _ := servers(t, 3, slots)
 	address := freeAddress(t)
 	startVictim := func() *proc.Process {
@@ -211,6 +211,15 @@ func TestServerKilled(t *testing.T) {
 	got := r.everything()
 	r.stop()
 	noFailures(t, got)
+	if t.Failed() {
+		for _, at := range []string{m.admin, e1.Addr("admin"), e2.Addr("admin")} {
+			for line := range strings.Lines(string(get(t, "http://"+at+"/metrics").body)) {
+				if strings.Contains(line, "picks_total{") || strings.Contains(line, "requests_total{") || strings.Contains(line, "retries_total{") {
+					t.Log(line)
+				}
+			}
+		}
+	}
 	n, _ := failures(got)
 	figure(t, "server killed: kills", float64(kills), "", "")
 	figure(t, "server killed: requests, all of which may be tried again", float64(len(got)), "", "")

@@ -77,6 +77,9 @@ the master or the edge; for an agent it is the id of the one server it speaks fo
 			if len(args) != 2 || args[1] == "" || !slices.Contains(trust.Roles, trust.Role(args[0])) {
 				return usagef("such as evenkeel certs issue edge e1", "issue takes a role (master, edge or agent) and a name")
 			}
+			if args[0] == string(trust.Edge) && strings.Contains(args[1], trust.Heir) {
+				return usagef("such as evenkeel certs issue edge e1", "an edge's name has no %s in it, which stands before the number of one that has taken over", trust.Heir)
+			}
 			if days < 1 || days > 3650 {
 				return usagef("such as --days 90", "--days %d: want 1 to 3650", days)
 			}

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
@@ -144,7 +146,7 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 		return err
 	}
 	ec := s.edgeConfig()
-	c, err := client.New(client.Config{Masters: s.Edge.masters(), ID: ec.ID, Trust: keeper, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version()})
+	c, err := client.New(client.Config{Masters: s.Edge.masters(), ID: nameAmongHeirs(ec.ID), Trust: keeper, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version()})
 	if err != nil {
 		return err
 	}
@@ -152,7 +154,8 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	admin, err := chooseAdmin(f.admin, s.Edge.Admin, defaultEdgeAdmin).listen(ctx, safe.insecure, log)
+	adminAt := chooseAdmin(f.admin, s.Edge.Admin, defaultEdgeAdmin)
+	admin, err := adminAt.listen(ctx, safe.insecure, log)
 	if err != nil {
 		front.closeSockets()
 		return err
@@ -161,12 +164,25 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	if admin != nil {
 		p.parts = append(p.parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, admin, front, log) }})
 	}
+	p.sockets = func() []heirloom { return append(front.open(), heirloom{adminAt.address, admin}) }
+	if admin == nil {
+		p.sockets = func() []heirloom { return front.open() }
+	}
 	p.parts = append(append(p.parts, part{"client", c.Run}), guardParts(keeper)...)
 	if f.config != "" {
 		p.reload = func() error { return reloadEdge(ctx, f, s.Edge, front) }
 	}
 	p.serving = []any{"role", "edge", "listen", front.addresses(ec), "admin", address(admin), "edge", ec.ID, "masters", s.Edge.masters()}
 	return p.serve(ctx)
+}
+
+// nameAmongHeirs is what an edge is called to its master. One that has taken over from
+// another has leases of its own while that one drains, so it needs a name of its own.
+func nameAmongHeirs(id balance.EdgeID) balance.EdgeID {
+	if n := generation(); n > 0 {
+		return balance.EdgeID(fmt.Sprintf("%s%s%d", id, trust.Heir, n))
+	}
+	return id
 }
 
 // reloadEdge takes up listeners, routes and times. The connection to the master was

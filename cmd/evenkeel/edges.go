@@ -205,6 +205,16 @@ func (es *edges) closeSockets() {
 	closeOthers(es.sockets, nil)
 }
 
+// open returns the sockets of the present settings, in no order that matters.
+func (es *edges) open() (all []heirloom) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for at, l := range es.sockets {
+		all = append(all, heirloom{at, l})
+	}
+	return all
+}
+
 // addresses returns where the edge listens, in the order of its settings.
 func (es *edges) addresses(cfg edge.Config) string {
 	es.mu.Lock()

@@ -22,8 +22,12 @@ const (
 	off                = "off" // an admin address that listens nowhere
 )
 
-// listen opens a listener for clients, on host:port or unix:/path; its error tells what to do.
+// listen opens a listener for clients, on host:port or unix:/path, or takes the one that
+// this process was started with; its error tells what to do.
 func listen(ctx context.Context, address string) (net.Listener, error) {
+	if l := inherited(address); l != nil {
+		return l, nil
+	}
 	network, where := "tcp", address
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, where = "unix", path

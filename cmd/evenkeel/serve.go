@@ -29,6 +29,7 @@ type process struct {
 	trust    *trust.Keeper     // looks for new certificates on SIGHUP too; nil: there are none
 	parts    []part            // in the order in which they stop, each when the one before has ended
 	draining func() int        // requests still open; nil: the role has none
+	sockets  func() []heirloom // to hand over to a new program; nil: the role cannot
 	reload   func() error      // reads the file anew; nil: there is no file
 }
 
@@ -42,8 +43,14 @@ func (p *process) serve(ctx context.Context) error {
 	defer stop()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	if takeoverSignal != nil {
+		signal.Notify(signals, takeoverSignal)
+	}
 	defer signal.Stop(signals)
 	p.log.Info("serving", p.serving...)
+	if err := tellReady(); err != nil {
+		p.log.Warn("the program before cannot be told that this one serves", "err", err)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- runParts(ctx, p.parts) }()
 	for {
@@ -59,6 +66,11 @@ func (p *process) serve(ctx context.Context) error {
 				if ctx.Err() == nil {
 					p.reloadOnce()
 				}
+			case s == takeoverSignal:
+				if ctx.Err() == nil && p.handOverOnce() {
+					p.announceDrain()
+					stop()
+				}
 			case ctx.Err() != nil:
 				return p.hurried()
 			default:
@@ -67,6 +79,21 @@ func (p *process) serve(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// handOverOnce has a new program take over and tells whether it has.
+func (p *process) handOverOnce() bool {
+	if p.sockets == nil {
+		p.log.Warn("only an edge hands its sockets over to a new program: restart this role instead")
+		return false
+	}
+	pid, err := handOver(p.sockets())
+	if err != nil {
+		p.log.Error("no new program has taken over; this one goes on", "err", err)
+		return false
+	}
+	p.log.Info("a new program has taken over", "pid", pid)
+	return true
 }
 
 func (p *process) announceDrain() {

@@ -38,6 +38,10 @@ type Identity struct {
 
 const scheme = "evenkeel"
 
+// Heir stands between an edge's name and a number where several processes in a row are
+// the edge of that name. No edge's own name has it in it.
+const Heir = "~"
+
 // URI is the identity as a certificate has it.
 func (i Identity) URI() *url.URL {
 	return &url.URL{Scheme: scheme, Host: string(i.Role), Path: "/" + i.Name}
@@ -108,8 +112,12 @@ func refusef(why Reason, format string, args ...any) *Refusal {
 	return &Refusal{why, fmt.Sprintf(format, args...)}
 }
 
-// Want refuses an identity that is not the one wanted. An empty name is any.
+// Want refuses an identity that is not the one wanted. An empty name is any; an edge's
+// certificate is good for its heirs too.
 func (i Identity) Want(role Role, name string) error {
+	if role == Edge {
+		name, _, _ = strings.Cut(name, Heir)
+	}
 	switch {
 	case i.Role != role:
 		return refusef(WrongRole, "the certificate is for %s, want one for role %s", i, role)

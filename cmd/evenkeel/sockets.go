@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Sockets that this process was started with: by a service manager that opened them
+// (LISTEN_FDS, as systemd has it), or by an older program of ours that hands over.
+
+// What an older program tells a newer one.
+const (
+	envListeners  = "EVENKEEL_LISTENERS"  // addresses as the settings write them, a line each, of the descriptors from 3 on
+	envParent     = "EVENKEEL_PARENT"     // the older one's process id, so that nobody further down believes it
+	envReady      = "EVENKEEL_READY"      // the descriptor that wants to hear that we serve
+	envGeneration = "EVENKEEL_GENERATION" // how many programs before us handed over to one another
+)
+
+const firstInherited = 3 // behind standard input, output and error
+
+// heirloom is an inherited socket that nobody has taken yet.
+type heirloom struct {
+	name string // the address that the settings write; empty: only the socket tells
+	net.Listener
+}
+
+var inheritance struct {
+	once sync.Once
+	mu   sync.Mutex
+	left []heirloom
+}
+
+// inherited returns the inherited socket for an address, nil if there is none.
+func inherited(address string) net.Listener {
+	inheritance.once.Do(func() { inheritance.left = inherit(os.Getenv, os.Getpid(), os.Getppid()) })
+	inheritance.mu.Lock()
+	defer inheritance.mu.Unlock()
+	for i, h := range inheritance.left {
+		if h.name == address || h.name == "" && isAt(h.Listener, address) {
+			inheritance.left = append(inheritance.left[:i:i], inheritance.left[i+1:]...)
+			return h.Listener
+		}
+	}
+	return nil
+}
+
+// inherit takes up the descriptors that the environment tells of, if it speaks to us.
+func inherit(env func(string) string, self, parent int) (all []heirloom) {
+	var names []string
+	switch {
+	case env(envParent) == strconv.Itoa(parent) && env(envListeners) != "":
+		names = strings.Split(env(envListeners), "\n")
+	case env("LISTEN_PID") == strconv.Itoa(self):
+		if n, err := strconv.Atoi(env("LISTEN_FDS")); err == nil && n > 0 && n < 1024 {
+			names = make([]string, n)
+		}
+	}
+	for i, name := range names {
+		file := os.NewFile(uintptr(firstInherited+i), fmt.Sprintf("inherited socket %d", i))
+		l, err := net.FileListener(file)
+		_ = file.Close() // the listener has a copy
+		if err == nil {
+			all = append(all, heirloom{name, l})
+		} // else it is no stream socket, which is no business of ours
+	}
+	return all
+}
+
+// isAt tells whether a socket listens where an address says.
+func isAt(l net.Listener, address string) bool {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return l.Addr().Network() == "unix" && l.Addr().String() == path
+	}
+	have, ok := l.Addr().(*net.TCPAddr)
+	want, err := net.ResolveTCPAddr("tcp", address)
+	if !ok || err != nil || have.Port != want.Port || want.Port == 0 {
+		return false
+	}
+	return have.IP.Equal(want.IP) || have.IP.IsUnspecified() && (want.IP == nil || want.IP.IsUnspecified())
+}
+
+// generation is how many programs handed over to one another before this one.
+func generation() int {
+	if os.Getenv(envParent) != strconv.Itoa(firstParent) {
+		return 0
+	}
+	n, err := strconv.Atoi(os.Getenv(envGeneration))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// firstParent is who started us; later, when that one has ended, somebody else is our parent.
+var firstParent = os.Getppid()

@@ -1,0 +1,90 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// takeoverSignal has a new program take the listening sockets over.
+var takeoverSignal os.Signal = syscall.SIGUSR2
+
+// takeoverLimit is how long a new program may take until it serves.
+const takeoverLimit = 30 * time.Second
+
+// handOver starts the program that now is where this one came from, with the same
+// arguments and this one's listening sockets, and returns its process id when it serves.
+// From then on both take connections, until this one stops.
+func handOver(sockets []heirloom) (pid int, err error) {
+	program, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	ready, tell, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = ready.Close() }()
+	cmd := exec.Command(program, os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	defer func() {
+		for _, f := range cmd.ExtraFiles {
+			_ = f.Close() // the new program has copies
+		}
+	}()
+	var names []string
+	for _, s := range sockets {
+		l, ok := s.Listener.(interface{ File() (*os.File, error) })
+		if !ok {
+			return 0, fmt.Errorf("the socket at %s cannot be handed over", s.name)
+		}
+		f, err := l.File()
+		if err != nil {
+			return 0, err
+		}
+		if u, ok := s.Listener.(*net.UnixListener); ok {
+			u.SetUnlinkOnClose(false) // the path stays for the other
+		}
+		cmd.ExtraFiles, names = append(cmd.ExtraFiles, f), append(names, s.name)
+	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, tell)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), isOfSockets),
+		envListeners+"="+strings.Join(names, "\n"), envParent+"="+strconv.Itoa(os.Getpid()),
+		envReady+"="+strconv.Itoa(firstInherited+len(names)), envGeneration+"="+strconv.Itoa(generation()+1))
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	_ = tell.Close() // so that its end is the new program's end
+	go func() { _ = cmd.Wait() }()
+	_ = ready.SetReadDeadline(time.Now().Add(takeoverLimit))
+	if _, err := ready.Read(make([]byte, 1)); err != nil {
+		_ = cmd.Process.Kill() // if it has not ended by itself
+		return 0, fmt.Errorf("the new program %s did not serve: %w", program, err)
+	}
+	return cmd.Process.Pid, nil
+}
+
+func isOfSockets(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	return slices.Contains([]string{envListeners, envParent, envReady, envGeneration, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}, name)
+}
+
+// tellReady tells an older program that this one serves.
+func tellReady() error {
+	fd, err := strconv.Atoi(os.Getenv(envReady))
+	if err != nil || os.Getenv(envParent) != strconv.Itoa(firstParent) {
+		return nil // nobody waits
+	}
+	f := os.NewFile(uintptr(fd), "ready")
+	_, err = f.Write([]byte("1"))
+	return errors.Join(err, f.Close())
+}
