@@ -15,7 +15,8 @@ import (
 //
 // It returns a reason for NoChoice if there is nothing to choose: no snapshot yet, no
 // server to give, or a pool whose servers only the master can tell. inFlight returns
-// what this edge has under way at a server.
+// what this edge has under way at a server; where edges are few, each can take the
+// others to keep as much there.
 func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(balance.ServerID) int, rng *rand.Rand) (s balance.SnapshotServer, reason string) {
 	if snap == nil || snap.Dispatch {
 		return s, ReasonNoMaster
@@ -37,8 +38,11 @@ func least(snap *balance.Snapshot, exclude []balance.ServerID, state balance.Sta
 		if s.State != state || slices.Contains(exclude, s.ID) {
 			continue
 		}
-		rate := capacity(s)
-		switch busy := float64(inFlight(s.ID)) / rate; {
+		n, rate := float64(inFlight(s.ID)), capacity(s)
+		if 0 < snap.Edges && snap.Edges <= fewEdges {
+			n = n*float64(snap.Edges) + 1
+		}
+		switch busy := n / rate; {
 		case chosen == nil || busy < lowest:
 			chosen, lowest, tied = s, busy, rate
 		case busy == lowest:
@@ -49,6 +53,11 @@ func least(snap *balance.Snapshot, exclude []balance.ServerID, state balance.Sta
 	}
 	return chosen
 }
+
+// fewEdges is up to how many edges the rest of the requests is guessed from one's own.
+// Where they are many, each has so little under way that the guess is none, and all
+// would go to the fastest server at once.
+const fewEdges = 4
 
 // capacity returns μ, the throughput that a server is good for.
 func capacity(s *balance.SnapshotServer) float64 {

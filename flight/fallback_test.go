@@ -50,6 +50,23 @@ func TestFallbackSharesByCapacity(t *testing.T) {
 	}
 }
 
+// With few edges an idle slow server must wait until the fast one, as the other edges
+// are thought to use it too, would take longer; with many nobody guesses.
+func TestFallbackCountsOtherEdges(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 3))
+	for _, c := range []struct {
+		edges, atFast int
+		want          balance.ServerID
+	}{{1, 1, "fast"}, {1, 3, "slow"}, {3, 0, "fast"}, {3, 1, "slow"}, {16, 1, "slow"}, {0, 1, "slow"}} {
+		snap := &balance.Snapshot{Edges: c.edges, Servers: []balance.SnapshotServer{up("slow", 1), up("fast", 3)}}
+		held := map[balance.ServerID]int{"fast": c.atFast}
+		s, _ := Fallback(snap, nil, func(id balance.ServerID) int { return held[id] }, rng)
+		if s.ID != c.want {
+			t.Errorf("%d edges, %d requests of this one at the fast server: chose %s, want %s", c.edges, c.atFast, s.ID, c.want)
+		}
+	}
+}
+
 func TestFallbackNeverIneligible(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var snap balance.Snapshot

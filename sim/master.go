@@ -169,6 +169,7 @@ func (m *master) report(now balance.Instant, l load) {
 // are linked by their edges.
 func (m *master) stop(now balance.Instant) {
 	m.snapshot = m.pool.Snapshot(now)
+	m.snapshot.Edges = m.w.s.Edges
 	m.up, m.wake = false, never
 	waiting := make([]int32, 0, len(m.waiting))
 	for id := range m.w.requests {

@@ -1,11 +1,13 @@
 // Command core measures what one decision costs: a pick and its done, with all that is
-// learnt from it, from 10 to 100,000 servers, by three ways to find the server. It
-// prints a table and writes build/bench/core.json.
+// learnt from it, from 10 to 100,000 servers, by three ways to find the server; and how
+// fast the simulator goes, which spends its time on them. It prints a table and writes
+// build/bench/core.json.
 package main
 
 import (
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -15,8 +17,10 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/internal/figures"
 	"github.com/evenkeel-lb/evenkeel/policy"
+	"github.com/evenkeel-lb/evenkeel/sim"
 )
 
 // ways are the structures that were tried. Ordered is what pools use.
@@ -132,11 +136,13 @@ func main() {
 	must(w.Flush())
 	perServer, perLease := memory()
 	one, sixteen := contention()
+	rate := simulated()
 	all = append(all,
 		figures.Figure{Name: "memory a server", Value: perServer, Unit: "bytes", Goal: "<=1024"},
 		figures.Figure{Name: "memory an open lease", Value: perLease, Unit: "bytes", Goal: "<=200"},
-		figures.Figure{Name: "decision under one lock, 16 goroutines over 1", Value: sixteen / one, Unit: "ratio"})
-	fmt.Printf("\nmemory: %.0f bytes a server, %.0f an open lease\none lock: %.0f ns a decision from 1 goroutine, %.0f from 16\n", perServer, perLease, one, sixteen)
+		figures.Figure{Name: "decision under one lock, 16 goroutines over 1", Value: sixteen / one, Unit: "ratio"},
+		figures.Figure{Name: "simulated requests a second of one core", Value: math.Round(rate), Unit: "1/s", Goal: ">=500000"})
+	fmt.Printf("\nmemory: %.0f bytes a server, %.0f an open lease\none lock: %.0f ns a decision from 1 goroutine, %.0f from 16\nsimulator: %.0f requests a second of one core, least-load and 50 servers\n", perServer, perLease, one, sixteen, rate)
 	for _, f := range all {
 		if !f.Met() {
 			fmt.Printf("falls short: %s %.0f %s, wanted %s\n", f.Name, f.Value, f.Unit, f.Goal)
@@ -225,6 +231,21 @@ func contention() (one, sixteen float64) {
 	slices.Sort(a)
 	slices.Sort(c)
 	return a[4], c[4]
+}
+
+// simulated returns the requests of scenario B1 that one core simulates in a second, at
+// the best of five times.
+func simulated() (best float64) {
+	var s sim.Scenario
+	file := config.Parse("B1", sim.Canonical("b1-4")[0].YAML)
+	file.Decode(&s)
+	must(file.Err())
+	for range 5 {
+		from := time.Now()
+		sim.Run(s, "least-load", 1)
+		best = max(best, float64(s.WithDefaults().Requests)/time.Since(from).Seconds())
+	}
+	return best
 }
 
 func must(err error) {

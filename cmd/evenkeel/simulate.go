@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/config"
+	"github.com/evenkeel-lb/evenkeel/internal/figures"
 	"github.com/evenkeel-lb/evenkeel/sim"
 )
 
@@ -183,19 +184,13 @@ func parseScenario(name string, text []byte) (sim.Scenario, error) {
 
 // write leaves the files that were asked for.
 func (want *simulation) write(comparisons []sim.Comparison) error {
-	for _, file := range []struct {
-		path string
-		fill func(io.Writer) error
-	}{
-		{want.plot, func(w io.Writer) error { return sim.Plot(w, comparisons) }},
-		{want.goals, func(w io.Writer) error { return writeGoals(w, comparisons) }},
-	} {
-		if file.path == "" {
-			continue
-		}
-		if err := writeFile(file.path, file.fill); err != nil {
+	if want.goals != "" {
+		if err := figures.Write(want.goals, append(goals(comparisons), peers(comparisons)...)); err != nil {
 			return err
 		}
+	}
+	if want.plot != "" {
+		return writeFile(want.plot, func(w io.Writer) error { return sim.Plot(w, comparisons) })
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/figures"
 	"github.com/evenkeel-lb/evenkeel/sim"
 )
 
@@ -46,32 +47,46 @@ func printComparison(out io.Writer, c *sim.Comparison) {
 	printLine(out, "")
 }
 
-// goalRow is one goal beside what the first policy reached.
-type goalRow struct {
-	Name  string  `json:"name"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-	Goal  string  `json:"goal"`
-	met   bool
-}
-
-func goalRows(comparisons []sim.Comparison) []goalRow {
-	rows := []goalRow{}
+// goals puts each goal beside what the first policy reached.
+func goals(comparisons []sim.Comparison) (rows []figures.Figure) {
 	for _, c := range comparisons {
 		for _, g := range c.Scenario.Goals {
-			v := c.Results[0].Figure(g.Figure)
-			row := goalRow{Name: c.Scenario.Name + " " + g.Figure, Value: math.Round(v*1e4) / 1e4, Unit: "ratio", Goal: g.String(), met: g.Met(v)}
-			if g.Figure == "p99" {
-				row.Unit = "s"
-			}
-			rows = append(rows, row)
+			rows = append(rows, measured(&c, g, 0))
 		}
 	}
 	return rows
 }
 
+// peers has what the other policies reached where the first has a goal.
+func peers(comparisons []sim.Comparison) (rows []figures.Figure) {
+	for _, c := range comparisons {
+		for _, g := range c.Scenario.Goals {
+			for i := range c.Results[1:] {
+				if f := measured(&c, g, i+1); !math.IsNaN(f.Value) && !math.IsInf(f.Value, 0) {
+					rows = append(rows, f)
+				}
+			}
+		}
+	}
+	return rows
+}
+
+func measured(c *sim.Comparison, g sim.Goal, result int) figures.Figure {
+	r := &c.Results[result]
+	f := figures.Figure{Name: c.Scenario.Name + " " + g.Figure, Value: math.Round(r.Figure(g.Figure)*1e4) / 1e4, Unit: "ratio"}
+	if g.Figure == "p99" {
+		f.Unit = "s"
+	}
+	if result == 0 {
+		f.Goal = g.String()
+	} else {
+		f.Name += " " + r.Policy
+	}
+	return f
+}
+
 func printGoals(out io.Writer, comparisons []sim.Comparison) {
-	rows := goalRows(comparisons)
+	rows := goals(comparisons)
 	if len(rows) == 0 {
 		return
 	}
@@ -79,19 +94,12 @@ func printGoals(out io.Writer, comparisons []sim.Comparison) {
 	fmt.Fprintf(w, "goal of %s\twanted\tmeasured\t\n", comparisons[0].Results[0].Policy)
 	for _, r := range rows {
 		word := "met"
-		if !r.met {
+		if !r.Met() {
 			word = "MISSED"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%.4g\t%s\n", r.Name, r.Goal, r.Value, word)
 	}
 	_ = w.Flush()
-}
-
-func writeGoals(out io.Writer, comparisons []sim.Comparison) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(goalRows(comparisons))
 }
 
 // resultRow is a sim.Result as JSON, which has no word for what is not a number.
