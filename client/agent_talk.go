@@ -13,6 +13,7 @@ type agentTalk struct {
 	session
 	register wire.Register
 	pending  pending // the latest report, while there is no connection
+	forms    forms
 	dones    []wire.Done
 
 	dispatches []Dispatch // that came in
@@ -34,6 +35,7 @@ func (t *agentTalk) underWay() int { return 0 }
 func (t *agentTalk) base() *session { return &t.session }
 
 func (t *agentTalk) welcomed(now balance.Instant) {
+	t.forms.forget()
 	t.out = t.register.Append(t.out)
 	t.flushReports(now)
 	for i := range t.dones {
@@ -50,7 +52,12 @@ func (t *agentTalk) report(now balance.Instant, r *balance.Report) {
 
 func (t *agentTalk) flushReports(now balance.Instant) {
 	if t.stage == up && len(t.out) < mostUnwritten && len(t.pending.list) > 0 {
-		t.out = (&wire.Reports{Reports: t.pending.take(now, maxPending)}).Append(t.out)
+		reports := t.pending.take(now, maxPending)
+		t.out = t.forms.give(t.out, reports)
+		for i := range reports { // it is the only server that this connection may speak for
+			reports[i].Pool, reports[i].Report.Server = "", ""
+		}
+		t.out = (&wire.Reports{Reports: reports}).Append(t.out)
 	}
 }
 

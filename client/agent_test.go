@@ -40,7 +40,7 @@ func TestAgentRegistersReportsAndLeaves(t *testing.T) {
 			t.Errorf("registered as %+v", r)
 		}
 		reports := await[wire.Reports](m, 1, nil)[0].Reports
-		if len(reports) != 1 || reports[0].Report.Server != "r1" || reports[0].Report.Metrics[0].Value != 3 {
+		if len(reports) != 1 || reports[0].Report.Server != "r1" || reports[0].Report.Metrics[0] != (balance.Metric{Name: balance.InFlight, Value: 3}) || reports[0].Form != 1 {
 			t.Errorf("reported %+v", reports)
 		}
 		if d := await[wire.Done](m, 1, nil)[0]; d.Lease != 0x77 || d.Pool != "p" {

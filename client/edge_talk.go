@@ -40,6 +40,7 @@ type edgeTalk struct {
 
 	dones   []wire.Done // while there is no connection
 	pending pending
+	forms   forms
 	queued  uint64 // Queued frames seen
 
 	settled []*waiter // to be woken
@@ -157,6 +158,12 @@ func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w
 	var reports []wire.PoolReport
 	if len(t.pending.list) > 0 {
 		reports = t.pending.take(now, wire.MaxAskReports)
+		t.out = t.forms.give(t.out, reports)
+		for i := range reports {
+			if reports[i].Pool == a.pool.name {
+				reports[i].Pool = ""
+			}
+		}
 	}
 	t.out = wire.AppendAsk(t.out, now, seq, t.say(a.pool.name), req, reports)
 	return seq, nil
@@ -232,7 +239,8 @@ func (t *edgeTalk) report(now balance.Instant, name string, r *balance.Report) {
 // flushReports sends the reports that no ask has taken along.
 func (t *edgeTalk) flushReports(now balance.Instant) {
 	if t.stage == up && len(t.pending.list) > 0 {
-		t.out = (&wire.Reports{Reports: t.pending.take(now, maxPending)}).Append(t.out)
+		reports := t.pending.take(now, maxPending)
+		t.out = (&wire.Reports{Reports: reports}).Append(t.forms.give(t.out, reports))
 		t.urgent = true
 	}
 }
@@ -241,6 +249,7 @@ func (t *edgeTalk) flushReports(now balance.Instant) {
 // first the leases that are open, then those that ended meanwhile.
 func (t *edgeTalk) welcomed(now balance.Instant) {
 	t.said, t.numbers = "", t.numbers[:0]
+	t.forms.forget()
 	t.sweep(now)
 	for _, all := range []*leases{&t.leases, &t.limited} {
 		for i := range all.at {

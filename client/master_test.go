@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -41,6 +42,23 @@ type fakeConn struct {
 	net.Conn
 	out   []byte
 	named string // the pool that the last ask or done named
+	agent wire.Register
+	forms map[uint32]wire.Form
+}
+
+// fill puts into reports what they leave out.
+func (c *fakeConn) fill(reports []wire.PoolReport, pool string) {
+	for i := range reports {
+		r := &reports[i]
+		r.Pool, r.Report.Server = cmp.Or(r.Pool, pool), cmp.Or(r.Report.Server, c.agent.Server.ID)
+		if names := c.forms[r.Form].Names; r.Form != 0 && len(names) != len(r.Report.Metrics) {
+			c.m.t.Errorf("form %d has %d names, the report %d values", r.Form, len(names), len(r.Report.Metrics))
+			continue
+		}
+		for k, name := range c.forms[r.Form].Names {
+			r.Report.Metrics[k].Name = name
+		}
+	}
 }
 
 // meant returns the pool that an ask or a done is for.
@@ -200,6 +218,7 @@ func (c *fakeConn) frame(t wire.Type, payload []byte) {
 		m := new(wire.Ask)
 		check(m.Decode(payload, 1))
 		m.Pool = c.meant(m.Pool)
+		c.fill(m.Reports, m.Pool)
 		c.m.note(*m)
 		if c.m.onAsk != nil {
 			c.m.onAsk(c, m)
@@ -226,11 +245,20 @@ func (c *fakeConn) frame(t wire.Type, payload []byte) {
 	case wire.TReports:
 		var m wire.Reports
 		check(m.Decode(payload))
+		c.fill(m.Reports, c.agent.Pool)
 		c.m.note(m)
 	case wire.TRegister:
 		var m wire.Register
 		check(m.Decode(payload))
+		c.agent = m
 		c.m.note(m)
+	case wire.TForm:
+		var m wire.Form
+		check(m.Decode(slices.Clone(payload)))
+		if c.forms == nil {
+			c.forms = make(map[uint32]wire.Form)
+		}
+		c.forms[m.Number] = m
 	case wire.TVerdict:
 		var m wire.Verdict
 		check(m.Decode(payload))

@@ -148,7 +148,7 @@ func TestReportsRideInTheAsk(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := await[wire.Ask](m, 1, nil)[0]
-	if len(a.Reports) != 1 || a.Reports[0].Pool != "p" || a.Reports[0].Report.Server != "s" || a.Reports[0].Report.Metrics[0].Value != 2 {
+	if len(a.Reports) != 1 || a.Reports[0].Pool != "p" || a.Reports[0].Report.Server != "s" || a.Reports[0].Report.Metrics[0] != (balance.Metric{Name: balance.InFlight, Value: 2}) || a.Reports[0].Form != 1 {
 		t.Errorf("with the ask came %+v, want the latest report", a.Reports)
 	}
 	c.Report("p", balance.Report{Server: "lonely"})

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,9 @@ func (a *agent) frame(ctx context.Context, now balance.Instant, t wire.Type, pay
 		if err := a.reports.Decode(payload); err != nil {
 			return err
 		}
-		a.report(now)
+		return a.report(now)
+	case wire.TForm:
+		return a.learn(&a.master.forms, payload)
 	case wire.TDone:
 		if err := a.done.Decode(payload); err != nil {
 			return err
@@ -185,14 +188,18 @@ func (a *agent) claim(ctx context.Context, pool string) error {
 }
 
 // report takes the agent's word on its own server and on no other.
-func (a *agent) report(now balance.Instant) {
+func (a *agent) report(now balance.Instant) error {
 	for i := range a.reports.Reports {
 		r := &a.reports.Reports[i]
+		if err := a.fill(r); err != nil {
+			return err
+		}
+		r.Report.Server = cmp.Or(r.Report.Server, a.server)
 		switch {
 		case a.pool == nil:
 			a.master.strayReports.Add(1)
 			a.faults.add(errors.New("report before the registration"))
-		case r.Report.Server != a.server || r.Pool != a.pool.name:
+		case r.Report.Server != a.server || r.Pool != "" && r.Pool != a.pool.name:
 			a.enter().tally.reports[fromAgent][foreign]++
 			if !a.overreach {
 				a.overreach = true
@@ -204,6 +211,7 @@ func (a *agent) report(now balance.Instant) {
 			}
 		}
 	}
+	return nil
 }
 
 // end ends a lease of the agent's own server, and of no other.

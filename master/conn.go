@@ -44,6 +44,7 @@ type conn struct {
 	ended  chan struct{}           // closed when nothing more of what the peer said will be done
 	heard  atomic.Int64            // balance.Instant of the last byte
 	faults faults                  // owned by the reader
+	forms  [][]string              // names of metrics, by the number of the form less one; owned by the reader
 
 	mu      sync.Mutex // guards the following
 	out     []byte     // to be written

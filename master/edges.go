@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (e *edge) frame(ctx context.Context, now balance.Instant, t wire.Type, payl
 		if err := e.ask.Decode(payload, now); err != nil {
 			return err
 		}
-		e.answer(ctx, now)
+		return e.answer(ctx, now)
 	case wire.TDone:
 		if err := e.done.Decode(payload); err != nil {
 			return err
@@ -127,7 +128,9 @@ func (e *edge) frame(ctx context.Context, now balance.Instant, t wire.Type, payl
 		if err := e.reports.Decode(payload); err != nil {
 			return err
 		}
-		e.report(now, e.reports.Reports)
+		return e.report(now, e.reports.Reports, "")
+	case wire.TForm:
+		return e.learn(&e.master.forms, payload)
 	case wire.THold:
 		if err := e.hold.Decode(payload); err != nil {
 			return err
@@ -172,27 +175,31 @@ func common(out *[]byte, t wire.Type, payload []byte, who string) error {
 }
 
 // answer answers e.ask, or has it wait and be answered later.
-func (e *edge) answer(ctx context.Context, now balance.Instant) {
-	e.report(now, e.ask.Reports) // first: the pick may follow from them
+func (e *edge) answer(ctx context.Context, now balance.Instant) error {
 	name := e.meant(e.ask.Pool)
+	if len(e.ask.Reports) > 0 { // first: the pick may follow from them
+		if err := e.report(now, e.ask.Reports, name); err != nil {
+			return err
+		}
+	}
 	p := e.enter(name)
 	if p == nil {
 		e.master.strayAsks.Add(1)
 		e.refuse(e.ask.Seq, unknownPool(name))
-		return
+		return nil
 	}
 	req := &e.ask.Request
 	req.Edge = e.id
 	grant, wait, err := p.ask(now, req)
 	if wait != nil {
 		e.later(ctx, now, p, wait)
-		return
+		return nil
 	}
 	p.count(err)
 	e.began, e.asks = now, e.asks+1
 	if err != nil {
 		e.refuse(e.ask.Seq, refusal(err))
-		return
+		return nil
 	}
 	e.recent.add(e.ask.Seq, p, grant.Lease)
 	number, known := e.told.number(p.number, grant.Serial)
@@ -200,6 +207,7 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) {
 		grant.Server, grant.Address, grant.Public = "", "", ""
 	}
 	e.out = (&wire.Granted{Seq: e.ask.Seq, Grant: grant, Number: number}).Append(e.out, now)
+	return nil
 }
 
 // meant returns the pool that an ask or a done is for: the last one named, if it names none.
@@ -214,10 +222,14 @@ func (e *edge) refuse(seq uint64, r *balance.Refusal) {
 	e.out = (&wire.Refused{Seq: seq, Refusal: *r}).Append(e.out)
 }
 
-func (e *edge) report(now balance.Instant, reports []wire.PoolReport) {
+// report takes reports, those that name no pool as of this one.
+func (e *edge) report(now balance.Instant, reports []wire.PoolReport, pool string) error {
 	for i := range reports {
 		r := &reports[i]
-		p := e.enter(r.Pool)
+		if err := e.fill(r); err != nil {
+			return err
+		}
+		p := e.enter(cmp.Or(r.Pool, pool))
 		if p == nil {
 			e.master.strayReports.Add(1)
 			e.faults.add(fmt.Errorf("report for pool %q, which is not here", clip(r.Pool)))
@@ -227,6 +239,7 @@ func (e *edge) report(now balance.Instant, reports []wire.PoolReport) {
 			e.faults.add(err)
 		}
 	}
+	return nil
 }
 
 func (e *edge) confirm(now balance.Instant) {

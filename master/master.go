@@ -43,6 +43,7 @@ type Master struct {
 
 	peers        peers
 	strangers    strangers
+	forms        forms
 	strayAsks    atomic.Uint64 // for pools that do not exist
 	strayReports atomic.Uint64
 }

@@ -62,6 +62,8 @@ func TestDecodeSaysWhatIsWrongAndWhere(t *testing.T) {
 		{"result", TDone, "1806", "6, at most 5", 2},
 		{"state", TSnapshot, "22022004", "4, at most 3", 4},
 		{"within", TReports, "0a04" + "2202" + "0801", "field 1: kind 0, want 2", 6},
+		{"values", TReports, "0a04" + "32020102", "field 6: 2 bytes of values, want 8 each", 6},
+		{"form", TForm, "0841", "65, at most 64", 2},
 		{"list cut off", TChange, "4203000102", "field 8: a list is cut off within an entry", 5},
 		{"place", TChange, "4208808040" + "0000000000", "field 8: a place beyond 1048575", 10},
 		{"too many", TAsk, strings.Repeat("4a00", 65), "field 9: more than 64 of them", 130},

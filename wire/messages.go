@@ -24,6 +24,7 @@ const (
 	MaxLabels     = 64      // labels of an Ask or a Register
 	MaxMetrics    = 128     // metrics of a report
 	MaxAskReports = 16      // reports that ride in an Ask
+	MaxForms      = 64      // number of a Form
 	MaxReports    = 1024    // reports of a Reports
 	MaxServers    = 4096    // servers of one frame of a Snapshot or a Change
 	MaxNumber     = 1 << 16 // number of a Granted
@@ -51,6 +52,7 @@ const (
 	TWatch    Type = 24 // edge: send me this pool's snapshots
 	TSnapshot Type = 25 // master: a pool as it is
 	TChange   Type = 26 // master: what has changed of it since
+	TForm     Type = 27 // edge, agent: the names of metrics, for reports that give values only
 	TRegister Type = 32 // agent: my server, at the start and when it changes
 	TDispatch Type = 33 // master
 	TVerdict  Type = 34 // agent: the answer to a dispatch
@@ -120,10 +122,18 @@ type Ask struct {
 	Reports []PoolReport    // 16*: load metrics encoded in the ask
 }
 
-// PoolReport is a report and the pool of its server.
+// PoolReport is a report and the pool of its server, or with a Form a report whose metrics
+// have no names: those of the form stand for them.
 type PoolReport struct {
-	Pool   string         // 1
-	Report balance.Report // 2 server, 3 age (µs), 4* metric: 1 name, 2 value (fixed64, an IEEE 754 double)
+	Pool   string         // 1; empty: the ask's, or that of the agent's server
+	Report balance.Report // 2 server, empty: the agent's; 3 age (µs), 4* metric: 1 name, 2 value (fixed64, an IEEE 754 double)
+	Form   uint32         // 5; then 6 values, 8 bytes each, is there in place of 4
+}
+
+// Form tells which metrics the values of reports are that name it, until it is told anew.
+type Form struct {
+	Number uint32   // 1
+	Names  []string // 2*
 }
 
 // Granted answers an Ask. Lease, server and addresses as in balance.Grant, whose Serial does

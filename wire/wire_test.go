@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"maps"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -50,7 +51,7 @@ var blanks = map[Type]func() any{
 	TAsk: func() any { return new(Ask) }, TGranted: func() any { return new(Granted) }, TQueued: func() any { return new(Queued) },
 	TRefused: func() any { return new(Refused) }, TCancel: func() any { return new(Cancel) }, TDone: func() any { return new(Done) },
 	TReports: func() any { return new(Reports) }, THold: func() any { return new(Hold) }, TWatch: func() any { return new(Watch) },
-	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TRegister: func() any { return new(Register) },
+	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TRegister: func() any { return new(Register) },
 	TDispatch: func() any { return new(Dispatch) }, TVerdict: func() any { return new(Verdict) }, TGoodbye: func() any { return new(Goodbye) },
 }
 
@@ -77,12 +78,14 @@ var full = []struct {
 	{"cancel", TCancel, &Cancel{Seq: 5}},
 	{"done", TDone, &Done{Pool: "render", Lease: 0x3f00000000017, Outcome: balance.Outcome{Result: balance.Fault, Duration: 12 * time.Millisecond}}},
 	{"reports", TReports, &Reports{Reports: []PoolReport{report}}},
+	{"formed", TReports, &Reports{Reports: []PoolReport{{Form: 2, Report: balance.Report{Age: 1500 * time.Microsecond, Metrics: []balance.Metric{{Value: .5}, {Value: 3}}}}}}},
 	{"hold", THold, &Hold{Pool: "render", Lease: 0x3f00000000017, Server: "r1", Age: time.Second, Left: time.Minute}},
 	{"watch", TWatch, &Watch{Pool: "render"}},
 	{"snapshot", TSnapshot, &Snapshot{Snapshot: balance.Snapshot{Pool: "render", Version: 9, Dispatch: true, Servers: []balance.SnapshotServer{
 		{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2}}, Edges: 3}, More: true, Seq: 41}},
 	{"change", TChange, &Change{Pool: "render", Version: 10, Dispatch: true, Servers: []Placed{{At: 2, Server: balance.SnapshotServer{
 		ID: "r3", Address: "10.0.0.7:8000", Slots: 8, Service: .5}}}, Count: 3, Seq: 42, Edges: 3, Loads: []Load{{0, 5}, {1, .5}}, Capacities: []Capacity{{1, 4, .25}}}},
+	{"form", TForm, &Form{Number: 2, Names: []string{balance.CPUUtilization, balance.InFlight}}},
 	{"register", TRegister, &Register{Pool: "render", Server: balance.ServerSpec{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Slots: 4, Speed: 2,
 		Labels: []balance.Label{{Key: "zone", Value: "b"}}, Location: "eu"}}},
 	{"dispatch", TDispatch, &Dispatch{Lease: 0x3f00000000017, Pool: "render", Edge: "edge-a", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("2001:db8::7"),
@@ -92,8 +95,12 @@ var full = []struct {
 }
 
 func TestRoundTripOfEveryMessage(t *testing.T) {
-	if len(full) != len(blanks) {
-		t.Fatalf("%d examples of %d messages", len(full), len(blanks))
+	missing := maps.Clone(blanks)
+	for _, test := range full {
+		delete(missing, test.t)
+	}
+	for typ := range missing {
+		t.Errorf("no example of %v", typ)
 	}
 	for _, test := range full {
 		frame := bind(test.m).append(nil)
