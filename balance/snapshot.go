@@ -89,21 +89,31 @@ type MetricView struct {
 
 // Views returns all servers, in order of their ids.
 func (p *Pool) Views(now Instant) []View {
-	views := make([]View, 0, len(p.servers))
-	for _, s := range p.servers {
+	views := p.Look(now, nil, 0, len(p.servers))
+	slices.SortFunc(views, func(a, b View) int { return cmp.Compare(a.Spec.ID, b.Spec.ID) })
+	return views
+}
+
+// Look appends views of the servers from place from to before place to, as far as there
+// are so many, in no order that means anything. It writes over what lies behind dst, and
+// uses the Metrics there again.
+func (p *Pool) Look(now Instant, dst []View, from, to int) []View {
+	from, to = min(from, len(p.servers)), min(to, len(p.servers))
+	dst = slices.Grow(dst, to-from)
+	for _, s := range p.servers[from:to] {
+		dst = dst[:len(dst)+1]
+		v := &dst[len(dst)-1]
 		c, known := s.Slots()
-		v := View{Spec: s.spec, State: s.State(now), Fixed: s.fixed, Leases: int(s.leases), Granted: s.granted, Load: s.Load(now),
-			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Success: s.Success(), Score: math.NaN()}
+		*v = View{Spec: s.spec, State: s.State(now), Fixed: s.fixed, Leases: int(s.leases), Granted: s.granted, Load: s.Load(now),
+			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Success: s.Success(), Score: math.NaN(), Metrics: v.Metrics[:0]}
 		if p.scorer != nil {
 			v.Score = p.scorer.Score(now, s)
 		}
 		for _, m := range s.metrics {
 			v.Metrics = append(v.Metrics, MetricView{m.Metric, now.Sub(m.at)})
 		}
-		views = append(views, v)
 	}
-	slices.SortFunc(views, func(a, b View) int { return cmp.Compare(a.Spec.ID, b.Spec.ID) })
-	return views
+	return dst
 }
 
 // Check states the pool's invariants and returns the first that does not hold. Tests

@@ -1,0 +1,118 @@
+package master
+
+import (
+	"cmp"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// The metrics of servers are written by hand: a pool of 10,000 has 100,000 of them, and
+// the library would make, sort, check and take apart an object for each.
+
+// figures are what is told of one server; NaN: absent.
+type figures struct {
+	server string
+	values [serverFigures]float64
+}
+
+const serverFigures = 10
+
+// serverFamilies are in the order of figures.values.
+var serverFamilies = [serverFigures]metric{serverUp, serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverUtilization, serverGrants, serverReportAge}
+
+func (f *figures) read(v *balance.View) {
+	up, busy, age := 0., math.NaN(), math.NaN()
+	if v.State == balance.Up {
+		up = 1
+	}
+	if u, ok := utilization(v); ok {
+		busy = u
+	}
+	for i, m := range v.Metrics {
+		if s := m.Age.Seconds(); i == 0 || s < age {
+			age = s
+		}
+	}
+	f.server = string(v.Spec.ID)
+	f.values = [serverFigures]float64{up, float64(v.Leases), v.External, v.Slots, v.Service, v.Score, v.Success, busy, float64(v.Granted), age}
+}
+
+func utilization(v *balance.View) (value float64, ok bool) {
+	for _, m := range v.Metrics {
+		switch m.Name {
+		case balance.ApplicationUtilization:
+			return m.Value, true
+		case balance.CPUUtilization:
+			value, ok = m.Value, true
+		}
+	}
+	return value, ok
+}
+
+// figures reads all servers of a pool, in pieces so that asks need not wait long. A server
+// whose place changes meanwhile may be missing, but none is there twice.
+func (p *pool) figures() []figures {
+	var all []figures
+	var views []balance.View
+	now := clock.Now()
+	for from := 0; from == 0 || len(views) == piece; from += piece {
+		p.mu.Lock()
+		views = p.core.Look(now, views[:0], from, from+piece)
+		p.mu.Unlock()
+		for i := range views {
+			all = append(all, figures{})
+			all[len(all)-1].read(&views[i])
+		}
+	}
+	slices.SortFunc(all, func(a, b figures) int { return cmp.Compare(a.server, b.server) })
+	return slices.CompactFunc(all, func(a, b figures) bool { return a.server == b.server })
+}
+
+// writeServers writes the metrics of all servers in Prometheus' text format.
+func (m *Master) writeServers(w io.Writer) {
+	pools := m.pools.Load().list
+	all := make([][]figures, len(pools))
+	labels := make([][]string, len(pools))
+	for i, p := range pools {
+		all[i] = p.figures()
+		for k := range all[i] {
+			labels[i] = append(labels[i], `{pool="`+escape.Replace(p.name)+`",server="`+escape.Replace(all[i][k].server)+`"} `)
+		}
+	}
+	var out []byte
+	for no, family := range serverFamilies {
+		kind := "gauge"
+		if family.kind == prometheus.CounterValue {
+			kind = "counter"
+		}
+		out = append(out, "# HELP "+family.name+" "+family.help+"\n# TYPE "+family.name+" "+kind+"\n"...)
+		for i := range all {
+			for k := range all[i] {
+				value := all[i][k].values[no]
+				if math.IsNaN(value) {
+					continue
+				}
+				out = append(append(out, family.name...), labels[i][k]...)
+				out = append(strconv.AppendFloat(out, value, 'g', -1, 64), '\n')
+			}
+			if len(out) > batchBytes {
+				if _, err := w.Write(out); err != nil {
+					return // whoever asked has left
+				}
+				out = out[:0]
+			}
+		}
+	}
+	_, _ = w.Write(out)
+}
+
+// escape is what the text format wants of labels.
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
