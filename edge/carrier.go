@@ -45,6 +45,7 @@ const (
 type service struct {
 	*carrier
 	listener *listener
+	front    *front
 	draining atomic.Bool
 	open     sync.WaitGroup // connections
 
@@ -54,7 +55,7 @@ type service struct {
 
 // serve implements engine.
 func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error {
-	s := &service{carrier: e, listener: l, conns: make(map[*conn]struct{})}
+	s := &service{carrier: e, listener: l, front: newFront(l, e.edge.cfg.Log), conns: make(map[*conn]struct{})}
 	failed := make(chan error, 1)
 	go func() { failed <- accept(nl, e.edge.cfg.Log, s.take) }()
 	over := make(chan struct{})
@@ -158,6 +159,9 @@ func (s *service) watch(over <-chan struct{}) {
 		}
 		now := clock.Now()
 		s.servers.tend(now)
+		if s.draining.Load() {
+			s.front.drain() // again and again, for those that have only now begun
+		}
 		if s.edge.Open() > 0 {
 			s.each(func(c *conn) { c.watch(now) })
 		}

@@ -29,7 +29,8 @@ type Listener struct {
 	Listen         string         // host:port
 	Mode           Mode           // what its connections carry
 	Routes         []Route        // the most specific one that matches is taken
-	Certificate    Certificate    // clients speak TLS; nil: they do not
+	Certificate    Certificate    // clients speak TLS, and by it HTTP/2 if they can; nil: they do not
+	H2C            bool           // clients without TLS may begin with HTTP/2 (RFC 9113, 3.3)
 	TrustedProxies []netip.Prefix // peers whose word on Forwarded and X-Forwarded-* counts
 	HeaderLimit    int            // bytes of a request's head; more is answered 431; zero: 32 KiB
 	HeaderCount    int            // lines of a request's head; more is answered 431; zero: 100
@@ -54,17 +55,30 @@ func (m Mode) String() string { return modeNames[m] }
 
 // Route sends requests to a pool.
 type Route struct {
-	Host       string        // exactly, or *.suffix; empty: any
-	Path       string        // its first segments; empty: any
-	Pool       string        //
-	Link       balance.Link  // an upgrade is routed in any case, since browsers follow no redirect of one
-	LeaseParam string        // query parameter by which a redirected client brings its lease to the server; empty: none
-	Key        string        // where the request's key is: header:NAME, cookie:NAME, query:NAME, client or path; empty: it has none
-	Tenant     string        // where the request's tenant is, likewise
-	ServerTLS  *tls.Config   // TLS to the pool's servers; nil: to those whose address begins with https://, as the system's roots have it
-	Timeout    time.Duration // how long one ask may wait for a server; zero: 10 s
-	SendProxy  int           // version of the PROXY protocol's header that servers are told clients' addresses by, with ModeTCP; zero: none
+	Host           string        // exactly, or *.suffix; empty: any
+	Path           string        // its first segments; empty: any
+	Pool           string        //
+	Link           balance.Link  // an upgrade is routed in any case, since browsers follow no redirect of one
+	LeaseParam     string        // query parameter by which a redirected client brings its lease to the server; empty: none
+	Key            string        // where the request's key is: header:NAME, cookie:NAME, query:NAME, client or path; empty: it has none
+	Tenant         string        // where the request's tenant is, likewise
+	ServerProtocol Protocol      // what the pool's servers speak
+	ServerTLS      *tls.Config   // TLS to the pool's servers; nil: to those whose address begins with https://, as the system's roots have it
+	Timeout        time.Duration // how long one ask may wait for a server; zero: 10 s
+	SendProxy      int           // version of the PROXY protocol's header that servers are told clients' addresses by, with ModeTCP; zero: none
 }
+
+// Protocol is a version of HTTP between the edge and servers. The zero value is HTTP/1.1.
+type Protocol uint8
+
+const (
+	HTTP1 Protocol = iota
+	HTTP2          // by TLS as it is agreed upon there, otherwise from the first octet; for clients of HTTP/2 only
+)
+
+var protocolNames = [...]string{"http/1.1", "h2"}
+
+func (p Protocol) String() string { return protocolNames[p] }
 
 const (
 	defaultHeaderLimit    = 32 << 10
@@ -97,6 +111,12 @@ func (c *Config) Validate(bad func(field, problem string)) {
 func (l *Listener) Validate(bad func(field, problem string)) {
 	if _, _, err := net.SplitHostPort(l.Listen); err != nil {
 		bad("listen", fmt.Sprintf("%q, want host:port or :port, such as :8080", l.Listen))
+	}
+	switch {
+	case l.H2C && l.Certificate != nil:
+		bad("h2c", "true beside tls: clients that speak TLS agree on HTTP/2 there")
+	case l.H2C && l.Mode == ModeTCP:
+		bad("h2c", "a listener with mode tcp reads no requests")
 	}
 	notNegative(bad, "header_limit", l.HeaderLimit)
 	notNegative(bad, "header_count", l.HeaderCount)
@@ -141,6 +161,9 @@ func (r *Route) Validate(bad func(field, problem string)) {
 	if r.Link > balance.LinkRedirect {
 		bad("link", fmt.Sprintf("%d, want route or redirect", r.Link))
 	}
+	if r.ServerProtocol > HTTP2 {
+		bad("server_protocol", fmt.Sprintf("%d, want http/1.1 or h2", r.ServerProtocol))
+	}
 	if strings.ContainsAny(r.LeaseParam, "&=#? ") {
 		bad("lease_param", fmt.Sprintf("%q, want a plain name", r.LeaseParam))
 	}
@@ -164,6 +187,9 @@ func (r *Route) suits(m Mode, bad func(field, problem string)) {
 	const unread = "a listener with mode tcp reads no requests"
 	if r.Path != "" {
 		bad("path", unread)
+	}
+	if r.ServerProtocol != HTTP1 {
+		bad("server_protocol", unread)
 	}
 	if r.Link == balance.LinkRedirect {
 		bad("link", unread+", so it cannot redirect")

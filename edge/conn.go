@@ -36,6 +36,7 @@ type conn struct {
 	hurried bool      // a stopping edge has set a deadline of its own
 	work    *work     // of the exchange under way
 	up      *upstream // of the link under way
+	session *session  // of HTTP/2; nil: HTTP/1
 }
 
 // waiting is what a connection without a request waits for.
@@ -174,6 +175,9 @@ func (c *conn) watch(now balance.Instant) {
 	c.mu.Lock()
 	if c.work != nil {
 		c.work.recall.expire(now)
+	}
+	if c.session != nil {
+		c.session.watch(now)
 	}
 	waits := c.work != nil && c.watched.Load() && now.Sub(c.work.exchange.began) > watchEvery/2
 	c.mu.Unlock()

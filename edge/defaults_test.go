@@ -63,11 +63,12 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 			"mode": "`" + http.Mode.String() + "`", "header_limit": "`" + size(http.HeaderLimit) + "`", "header_count": fmt.Sprintf("`%d`", http.HeaderCount),
 			"header_timeout": "`" + shortly(http.HeaderTimeout) + "`", "idle_timeout": "`" + shortly(http.IdleTimeout) + "`; with `mode: tcp` `" + shortly(tcp.IdleTimeout) + "`",
 			"body_limit": none(http.BodyLimit == 0), "trusted_proxies": none(http.TrustedProxies == nil), "proxy_protocol": none(http.ProxyTrusted == nil),
-			"server_timing": fmt.Sprintf("`%v`", http.ServerTiming),
+			"h2c": fmt.Sprintf("`%v`", http.H2C), "server_timing": fmt.Sprintf("`%v`", http.ServerTiming),
 		},
 		"edge.listeners[].routes[]": {
 			"timeout": "`" + shortly(rs[0].timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
 			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
+			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`",
 		},
 	} {
 		got := documented(t, section)
@@ -90,6 +91,8 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 	for _, want := range []string{
 		fmt.Sprintf("a connection to a server waits %d s for its next request", upstreamIdle/time.Second), fmt.Sprintf("%d of them are kept for each server", idleMost),
 		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", responseHeadMost>>10), fmt.Sprintf("buffers of %d KiB", bodyRoom>>10),
+		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", streamsMost, streamWindow>>10, connectionWindow>>20),
+		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d octets", idleFramesRate/1000, idleFramesAtOnce/1000, octetsAFrame),
 	} {
 		if !strings.Contains(words, want) || responseFields != 1000 {
 			t.Errorf("docs/config.md does not say: %s", want)

@@ -37,6 +37,7 @@ type exchange struct {
 	waiting  time.Duration  // of that, in the master's queue
 	attempts int            // links
 	result   balance.Result // of the last link
+	spoke    string         // version of HTTP in which the server answered; empty: 1.1
 	status   int            // what the client was told; zero: nothing
 	bytes    int64          // of the response's body, or of what a tunnel brought to the client
 }
@@ -61,6 +62,8 @@ func (x *exchange) open(e *Edge, l *listener, h head, r *recall) flight.Answer {
 		return flight.Answer{Status: http.StatusBadRequest, Reason: reasonTarget}
 	case x.route == nil:
 		return flight.Answer{Status: http.StatusNotFound, Reason: reasonNoRoute}
+	case x.route.ServerProtocol == HTTP2 && h.proto != version2:
+		return flight.Answer{Status: http.StatusUpgradeRequired, Reason: reasonHTTP2Only}
 	}
 	return flight.Answer{}
 }

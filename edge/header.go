@@ -140,7 +140,7 @@ func (x *exchange) toServer(a *additions) (drop *http1.Names) {
 
 // toClient does the same for a server's response, whose fields are told.
 func (x *exchange) toClient(a *additions, told fields) (drop *http1.Names) {
-	a.sayBehind("Via", told.all("via"), func(b []byte) []byte { return append(b, "1.1 "+via...) })
+	a.sayBehind("Via", told.all("via"), func(b []byte) []byte { return append(append(b, cmp.Or(x.spoke, "1.1")...), " "+via...) })
 	if told.first("x-request-id") == "" {
 		a.say(headerRequestID, x.id)
 	}

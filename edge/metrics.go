@@ -21,6 +21,7 @@ type metrics struct {
 	tunnels    *prometheus.CounterVec
 	octets     *prometheus.CounterVec
 	tunnelTime *prometheus.HistogramVec
+	heldBack   prometheus.Counter
 }
 
 func newMetrics(connected func() bool) *metrics {
@@ -50,7 +51,9 @@ func newMetrics(connected func() bool) *metrics {
 		tunnelTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_connection_duration_seconds",
 			Help: "How long connections of TCP listeners lasted.", Buckets: prometheus.ExponentialBuckets(.001, 6, 11)}, byPool),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.pickTime, m.picks, m.retries, m.fallbacks, m.badReports, m.inFlight, m.tunnels, m.octets, m.tunnelTime,
+	m.heldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
+		Help: "Times that a client's HTTP/2 connection was read no further for a moment, because of too many frames that bring nothing."})
+	m.registry.MustRegister(m.requests, m.heldBack, m.duration, m.pickTime, m.picks, m.retries, m.fallbacks, m.badReports, m.inFlight, m.tunnels, m.octets, m.tunnelTime,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_master_connected", Help: "1 while a master is connected."},
 			func() float64 {
 				if connected() {

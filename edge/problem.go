@@ -36,6 +36,7 @@ const (
 	reasonUnsupported = "method-not-supported"
 	reasonPreface     = "bad-preface"
 	reasonLeft        = "left"
+	reasonHTTP2Only   = "http2-only"
 )
 
 var details = map[string]string{
@@ -46,6 +47,7 @@ var details = map[string]string{
 	reasonHeadSlow:               "the request's head did not come in time",
 	reasonTarget:                 "the request's target is not a path or a URL",
 	reasonUnsupported:            "this is no forward proxy: CONNECT is not served",
+	reasonHTTP2Only:              "the servers of this route speak HTTP/2, so clients have to",
 	flight.ReasonUnreachable:     "the server could not be reached",
 	flight.ReasonBroken:          "the server broke the connection off",
 	flight.ReasonTimeout:         "the server did not answer in time",
@@ -62,20 +64,32 @@ var details = map[string]string{
 // appendProblem appends the answer as HTTP/1.1 has it. detail is empty if the reason
 // says it all; closing: no other follows it.
 func appendProblem(dst []byte, a flight.Answer, detail, request string, headOnly, closing bool) (out []byte, bodySize int) {
-	body, _ := json.Marshal(problem{Type: "about:blank", Title: cmp.Or(http.StatusText(a.Status), "Error"), Status: a.Status,
-		Detail: cmp.Or(detail, details[a.Reason], a.Reason), Reason: a.Reason, Server: a.Server, Request: request})
+	body := problemBody(a, detail, request)
 	dst = appendStatus(dst, a.Status)
-	dst = append(dst, "Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: "...)
-	dst = append(strconv.AppendInt(dst, int64(len(body)+1), 10), "\r\n"...)
+	dst = append(dst, "Content-Type: "+problemType+"\r\nCache-Control: no-store\r\nContent-Length: "...)
+	dst = append(strconv.AppendInt(dst, int64(len(body)), 10), "\r\n"...)
 	if a.RetryAfter > 0 {
 		dst = append(dst, "Retry-After: "...)
-		dst = append(strconv.AppendInt(dst, int64((a.RetryAfter+time.Second-1)/time.Second), 10), "\r\n"...)
+		dst = append(strconv.AppendInt(dst, retryAfter(a), 10), "\r\n"...)
 	}
 	dst = appendEnd(dst, request, closing)
 	if headOnly {
 		return dst, 0
 	}
-	return append(append(dst, body...), '\n'), len(body) + 1
+	return append(dst, body...), len(body)
+}
+
+const problemType = "application/problem+json"
+
+func problemBody(a flight.Answer, detail, request string) []byte {
+	body, _ := json.Marshal(problem{Type: "about:blank", Title: cmp.Or(http.StatusText(a.Status), "Error"), Status: a.Status,
+		Detail: cmp.Or(detail, details[a.Reason], a.Reason), Reason: a.Reason, Server: a.Server, Request: request})
+	return append(body, '\n')
+}
+
+// retryAfter is in whole seconds, never sooner than meant.
+func retryAfter(a flight.Answer) int64 {
+	return int64((a.RetryAfter + time.Second - 1) / time.Second)
 }
 
 // appendRedirect appends the answer that sends the client to the server. 307 keeps

@@ -17,7 +17,7 @@ type head struct {
 	host    string // with its port, if one was given
 	path    string // decoded
 	query   string // as written
-	proto   string // 1.0 or 1.1
+	proto   string // 1.0, 1.1 or 2
 	secure  bool   // came by TLS
 	upgrade bool   // asks for another protocol
 	peer    netip.Addr

@@ -26,17 +26,20 @@ func (l *Listener) tlsConfig() *tls.Config {
 	if l.Certificate == nil {
 		return nil
 	}
-	return &tls.Config{GetCertificate: l.Certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{protoHTTP1}}
+	return &tls.Config{GetCertificate: l.Certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{protoHTTP2, protoHTTP1}}
 }
 
 // greet does what comes before the first request, and tells whether requests of
-// HTTP/1 may follow.
+// HTTP/1 may follow. A client of HTTP/2 is served to its end.
 func (c *conn) greet() bool {
-	secure, ok := c.Conn.(*tls.Conn)
-	if !ok {
-		return true
+	switch secure, ok := c.Conn.(*tls.Conn); {
+	case ok && !c.handshake(secure):
+		return false
+	case ok && secure.ConnectionState().NegotiatedProtocol == protoHTTP2, !ok && c.service.listener.H2C && c.awaitPreface():
+		c.serveHTTP2()
+		return false
 	}
-	return c.handshake(secure)
+	return true
 }
 
 // handshake must be over in the time that a head may take.

@@ -2,6 +2,8 @@ package edge
 
 import (
 	"crypto/tls"
+	"net"
+	"net/http"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
@@ -13,6 +15,13 @@ type servers struct {
 	plain  *upstreams
 	secure *upstreams                 // of servers whose address says so, and whose route says nothing of it
 	own    map[*tls.Config]*upstreams // of routes that do
+	round  map[reach]*http.Transport  // for clients of HTTP/2
+}
+
+// reach is how servers are reached.
+type reach struct {
+	protocol Protocol
+	secure   *tls.Config
 }
 
 // resumedMost is how many servers' TLS sessions are remembered for each setting.
@@ -20,9 +29,12 @@ const resumedMost = 1024
 
 func newServers(e *Edge) *servers {
 	connect := e.cfg.ConnectTimeout
-	s := &servers{plain: newUpstreams(connect, nil), secure: newUpstreams(connect, toServers(nil)), own: make(map[*tls.Config]*upstreams)}
+	s := &servers{plain: newUpstreams(connect, nil), secure: newUpstreams(connect, toServers(nil)), own: make(map[*tls.Config]*upstreams), round: make(map[reach]*http.Transport)}
 	for _, l := range e.listeners {
 		for _, r := range l.routes {
+			if by := (reach{r.ServerProtocol, r.ServerTLS}); s.round[by] == nil {
+				s.round[by] = newTransport(&e.cfg, by)
+			}
 			if r.ServerTLS != nil && s.own[r.ServerTLS] == nil {
 				s.own[r.ServerTLS] = newUpstreams(connect, toServers(r.ServerTLS))
 			}
@@ -66,4 +78,34 @@ func (s *servers) each(do func(*upstreams)) {
 // tend closes what nobody has used for too long.
 func (s *servers) tend(now balance.Instant) { s.each(func(u *upstreams) { u.tend(now) }) }
 
-func (s *servers) close() { s.each((*upstreams).close) }
+func (s *servers) close() {
+	s.each((*upstreams).close)
+	for _, t := range s.round {
+		t.CloseIdleConnections()
+	}
+}
+
+// newTransport makes what carries streams to servers. It keeps its connections as
+// upstreams does, and those of HTTP/2, which tell when they close, for longer.
+func newTransport(cfg *Config, by reach) *http.Transport {
+	t := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: cfg.ConnectTimeout}).DialContext,
+		TLSClientConfig:        toServers(by.secure),
+		TLSHandshakeTimeout:    cfg.ConnectTimeout,
+		ResponseHeaderTimeout:  cfg.ResponseTimeout,
+		MaxResponseHeaderBytes: responseHeadMost,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    idleMost,
+		IdleConnTimeout:        upstreamIdle,
+		Protocols:              new(http.Protocols),
+	}
+	t.Protocols.SetHTTP1(by.protocol == HTTP1)
+	if by.protocol == HTTP2 {
+		t.Protocols.SetHTTP2(true)
+		t.Protocols.SetUnencryptedHTTP2(true)
+		t.TLSClientConfig.NextProtos = []string{protoHTTP2}
+		t.IdleConnTimeout = defaultIdleTimeout
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait, WriteByteTimeout: defaultIdleTimeout}
+	}
+	return t
+}

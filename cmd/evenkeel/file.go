@@ -104,6 +104,7 @@ type listenerPart struct {
 	Mode           modeWord      `yaml:"mode" also:"protocol type"`
 	Routes         []routePart   `yaml:"routes" also:"rules locations"`
 	TLS            *certsPart    `yaml:"tls" also:"ssl https"`
+	H2C            bool          `yaml:"h2c" also:"http2"`
 	TrustedProxies []prefixWord  `yaml:"trusted_proxies"`
 	HeaderLimit    config.Size   `yaml:"header_limit" also:"maxheaderbytes"`
 	HeaderCount    int           `yaml:"header_count"`
@@ -128,6 +129,7 @@ type routePart struct {
 	Key        string        `yaml:"key" also:"hash"`
 	Tenant     string        `yaml:"tenant"`
 	Timeout    time.Duration `yaml:"timeout"`
+	Servers    protocolWord  `yaml:"server_protocol" also:"protocol http2 grpc h2c"`
 	ServerTLS  *trustPart    `yaml:"server_tls" also:"tls ssl"`
 	SendProxy  proxyWord     `yaml:"send_proxy" also:"sendproxyprotocol"`
 }

@@ -70,6 +70,19 @@ func prefixes(words []prefixWord) (list []netip.Prefix) {
 	return list
 }
 
+// protocolWord is an edge.Protocol in a file.
+type protocolWord edge.Protocol
+
+func (p *protocolWord) UnmarshalText(text []byte) error {
+	for _, protocol := range []edge.Protocol{edge.HTTP1, edge.HTTP2} {
+		if protocol.String() == string(text) {
+			*p = protocolWord(protocol)
+			return nil
+		}
+	}
+	return fmt.Errorf("want %s or %s", edge.HTTP1, edge.HTTP2)
+}
+
 // prefixWord is a netip.Prefix in a file, where a single address is one too.
 type prefixWord netip.Prefix
 
@@ -102,13 +115,13 @@ func (s *settings) validate(bad func(path, problem string)) {
 		pool.Validate(under(config.Field("pools", name)))
 	}
 	if s.Edge != nil {
+		s.keys = s.Edge.readKeys(under("edge"))
 		ec := s.edgeConfig()
 		ec.Validate(under("edge"))
 		badAddresses("", s.Edge.Admin, under("edge"))
 		badMasters(s.Edge.Masters, under("edge"))
 		s.Edge.TLS.validate(under("edge"))
 		s.strayRoutes(bad)
-		s.keys = s.Edge.readKeys(under("edge"))
 		for i, l := range s.Edge.Listeners {
 			l.validate(under(fmt.Sprintf("edge.listeners[%d]", i)))
 		}
@@ -273,7 +286,7 @@ func (s *settings) edgeConfig() edge.Config {
 }
 
 func (l listenerPart) config() edge.Listener {
-	c := edge.Listener{Listen: l.Listen, Mode: edge.Mode(l.Mode), TrustedProxies: prefixes(l.TrustedProxies),
+	c := edge.Listener{Listen: l.Listen, H2C: l.H2C, Mode: edge.Mode(l.Mode), TrustedProxies: prefixes(l.TrustedProxies),
 		ServerTiming: l.ServerTiming, HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
 		HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout, BodyLimit: int64(l.BodyLimit)}
 	if l.ProxyProtocol != nil {
@@ -281,7 +294,7 @@ func (l listenerPart) config() edge.Listener {
 	}
 	for _, r := range l.Routes {
 		c.Routes = append(c.Routes, edge.Route{Host: r.Host, Path: r.Path, Pool: r.Pool, Link: balance.Link(r.Link),
-			LeaseParam: r.LeaseParam, Key: r.Key, Tenant: r.Tenant, Timeout: r.Timeout, SendProxy: int(r.SendProxy)})
+			LeaseParam: r.LeaseParam, ServerProtocol: edge.Protocol(r.Servers), Key: r.Key, Tenant: r.Tenant, Timeout: r.Timeout, SendProxy: int(r.SendProxy)})
 	}
 	return c
 }

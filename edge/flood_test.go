@@ -1,0 +1,163 @@
+package edge
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// attacker is a client of HTTP/2 that writes what frames it likes.
+type attacker struct {
+	net.Conn
+	*http2.Framer
+	text bytes.Buffer
+	pack *hpack.Encoder
+	id   uint32
+}
+
+func (r *running) attacker() *attacker {
+	r.t.Helper()
+	conn, err := net.Dial("tcp", r.address)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = conn.Close() })
+	a := &attacker{Conn: conn, Framer: http2.NewFramer(conn, conn), id: 1}
+	a.AllowIllegalWrites = true
+	a.pack = hpack.NewEncoder(&a.text)
+	_, _ = io.WriteString(conn, http2.ClientPreface)
+	_ = a.WriteSettings()
+	return a
+}
+
+// request opens a stream.
+func (a *attacker) request(last bool) error {
+	a.text.Reset()
+	for _, f := range []hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "a"}, {Name: ":path", Value: "/"}} {
+		_ = a.pack.WriteField(f) // into memory
+	}
+	err := a.WriteHeaders(http2.HeadersFrameParam{StreamID: a.id, BlockFragment: a.text.Bytes(), EndStream: true, EndHeaders: last})
+	a.id += 2
+	return err
+}
+
+// Whatever one attacker sends, another client is served and the edge's leases are all
+// given back. The attacker is cut off, or read no faster than its frames are allowed.
+func TestFloods(t *testing.T) {
+	for name, flood := range map[string]func(*attacker) error{
+		"rapid reset": func(a *attacker) error {
+			return errors.Join(a.request(true), a.WriteRSTStream(a.id-2, http2.ErrCodeCancel))
+		},
+		"continuation": func(a *attacker) error {
+			if a.id == 1 {
+				if err := a.request(false); err != nil {
+					return err
+				}
+			}
+			a.text.Reset()
+			_ = a.pack.WriteField(hpack.HeaderField{Name: "x", Value: strings.Repeat("y", 1000), Sensitive: true})
+			return a.WriteContinuation(a.id-2, false, a.text.Bytes())
+		},
+		"empty continuation": func(a *attacker) error {
+			if a.id == 1 {
+				if err := a.request(false); err != nil {
+					return err
+				}
+			}
+			return a.WriteContinuation(a.id-2, false, nil)
+		},
+		"settings":   func(a *attacker) error { return a.WriteSettings() },
+		"ping":       func(a *attacker) error { return a.WritePing(false, [8]byte{}) },
+		"priority":   func(a *attacker) error { return a.WritePriority(3, http2.PriorityParam{Weight: 1}) },
+		"empty data": func(a *attacker) error { return a.WriteRawFrame(http2.FrameData, 0, 1, nil) },
+		"unknown":    func(a *attacker) error { return a.WriteRawFrame(0xfa, 0, 0, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := to(granted("a", server(t, echo)))
+			r := runH2C(t, p, nil)
+			a := r.attacker()
+			attacking := make(chan error, 1)
+			go func() {
+				_ = a.SetWriteDeadline(time.Now().Add(20 * time.Second))
+				for {
+					if err := flood(a); err != nil {
+						attacking <- err
+						return
+					}
+				}
+			}()
+			limit := time.Now().Add(20 * time.Second)
+			bounded := func() bool { return len(attacking) > 0 || testutil.ToFloat64(r.metrics.heldBack) > 0 }
+			for n := 0; n < 10 || !bounded(); n++ {
+				if time.Now().After(limit) {
+					t.Error("after 20 s the attacker was neither cut off nor held back")
+					break
+				}
+				if res, body := r.do(r.two("POST", "/", strings.NewReader("x"))); res.StatusCode != 200 || body != "POST / x" {
+					t.Errorf("the other client got %d %q", res.StatusCode, body)
+				}
+			}
+			_ = a.Close() // if the edge has not
+			if err := <-attacking; err == nil {
+				t.Error("the attack ended without an error")
+			}
+			p.results(t)
+		})
+	}
+}
+
+// An allowance lets through what clients in good order send, and no more than its rate of what an attack is made of.
+func TestAllowance(t *testing.T) {
+	var a allowance
+	now := balance.Instant(time.Hour)
+	if pause := a.take(now, idleFramesAtOnce); pause != 0 {
+		t.Errorf("the first %d frames are held back for %v", idleFramesAtOnce, pause)
+	}
+	if pause := a.take(now, 10); pause != 10*time.Millisecond {
+		t.Errorf("ten more are held back for %v, want 10ms", pause)
+	}
+	if pause := a.take(now.Add(10*time.Millisecond), 0); pause != 0 {
+		t.Errorf("after that pause there is another of %v", pause)
+	}
+	if pause := a.take(now.Add(time.Minute), idleFramesAtOnce); pause != 0 {
+		t.Errorf("a minute later %d frames are held back for %v", idleFramesAtOnce, pause)
+	}
+	if a.earn(5 * octetsAFrame); a.take(now.Add(time.Minute), 5) != 0 {
+		t.Error("octets have earned nothing")
+	}
+	if pause := a.take(now.Add(time.Minute), 1<<20); pause != heldBackMost {
+		t.Errorf("a pause lasts %v, want no more than %v", pause, heldBackMost)
+	}
+}
+
+// However the octets are cut, the same frames are counted.
+func FuzzFrames(f *testing.F) {
+	f.Add([]byte("\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678\x00\x00\x03\x00\x00\x00\x00\x00\x01abc\x00\x00\x00\x04\x01\x00\x00\x00\x00"), 3)
+	f.Add([]byte("\xff\xff\xff\x00"), 1)
+	f.Fuzz(func(t *testing.T, b []byte, cut int) {
+		var whole, parts frames
+		idle, octets := whole.follow(b)
+		if idle > len(b)/9 || octets < 0 {
+			t.Fatalf("%d frames and %d octets in %d octets", idle, octets, len(b))
+		}
+		size := min(max(cut, 1), 64)
+		for rest := b; len(rest) > 0; {
+			n := min(size, len(rest))
+			i, o := parts.follow(rest[:n])
+			idle, octets, rest = idle-i, octets-o, rest[n:]
+		}
+		if idle != 0 || octets != 0 || whole != parts {
+			t.Fatalf("cut into pieces of %d: %d frames and %d octets fewer, %+v and %+v", size, idle, octets, whole, parts)
+		}
+	})
+}
