@@ -34,23 +34,35 @@ type load struct {
 	headers int // lines of the request beside Host
 	body    int // octets of the response
 	goal    string
+	tcp     bool   // through a listener that carries connections as they are
+	conns   int    // clients; zero: as many as was said
+	base    string // whom it is held against
 }
 
 var loads = []load{
-	{"small", "/small", 2, 100, "<=.75"},
-	{"16 KiB", "/16k", 2, 16 << 10, "<=.65"},
-	{"12 headers", "/headers", 12, 100, "<=.80"},
-	{"1 MiB", "/1m", 2, 1 << 20, "<=.40"},
+	{name: "small", path: "/small", headers: 2, body: 100, goal: "<=.75", base: base},
+	{name: "16 KiB", path: "/16k", headers: 2, body: 16 << 10, goal: "<=.65", base: base},
+	{name: "12 headers", path: "/headers", headers: 12, body: 100, goal: "<=.80", base: base},
+	{name: "1 MiB", path: "/1m", headers: 2, body: 1 << 20, goal: "<=.40", base: base},
+	{name: one, path: "/small", headers: 2, body: 100, conns: 1, base: base},
+	{name: "TCP ping-pong", path: "/small", body: 100, goal: "<=.95", tcp: true, base: base},
+	{name: "TCP bulk", path: "/1m", body: 1 << 20, goal: "<=1.0", tcp: true, base: splicing},
 }
 
-const base = "haproxy"
+const (
+	base     = "haproxy"
+	splicing = "haproxy, splice" // for octets that pass as they are HAProxy's best
+	one      = "one connection"
+)
 
 func main() {
 	binary := flag.String("binary", "build/evenkeel", "what to measure")
 	rounds := flag.Int("rounds", 7, "turns of each proxy")
 	length := flag.Duration("length", time.Second, "of a turn")
 	conns := flag.Int("connections", 64, "clients that keep theirs")
-	only := flag.String("only", "", "proxies to measure beside haproxy, separated by commas")
+	only := flag.String("only", "", "proxies to measure beside HAProxy, separated by commas")
+	kinds := flag.String("loads", "", "kinds of requests to measure, separated by commas; all if empty")
+	idle := flag.Int("idle", 1800, "clients that keep their connections after a few requests, to see the memory they take; 0 for none")
 	out := flag.String("out", "build/bench/carry.json", "file for the figures")
 	child := flag.String("child", "", "for the program itself")
 	flag.Parse()
@@ -65,9 +77,13 @@ func main() {
 			return
 		}
 	}
+	if *kinds != "" {
+		loads = slices.DeleteFunc(loads, func(l load) bool { return !slices.Contains(strings.Split(*kinds, ","), l.name) })
+	}
 	b, err := newBench(*binary, *conns, *only)
 	must(err)
 	defer b.close()
+	must(b.keep(*idle))
 	must(b.run(*rounds, *length))
 	b.print()
 	must(figures.Write(*out, b.figures()))
@@ -134,6 +150,9 @@ func (b *bench) run(rounds int, length time.Duration) error {
 		for _, l := range loads {
 			for i := range b.proxies {
 				p := b.proxies[(i+round)%len(b.proxies)]
+				if l.tcp && p.tcp == 0 {
+					continue
+				}
 				took, err := b.turn(p, l, length)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", p.name, l.name, err)
@@ -154,7 +173,11 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 	if err != nil {
 		return turn{}, err
 	}
-	r, err := b.peer.load(order{Port: p.port, Path: l.path, Headers: l.headers, Body: l.body, For: length})
+	port := p.port
+	if l.tcp {
+		port = p.tcp
+	}
+	r, err := b.peer.load(order{Port: port, Path: l.path, Headers: l.headers, Body: l.body, For: length, Conns: l.conns})
 	if err != nil {
 		return turn{}, err
 	}
@@ -166,11 +189,39 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 	return turn{cpu: used / 1e3 / float64(r.Requests), rate: float64(r.Requests) / r.Took.Seconds(), p50: r.P50, p99: r.P99, cores: used / float64(r.Took)}, nil
 }
 
-// ratio is the median over the rounds of what p shows to what HAProxy does.
-func (b *bench) ratio(p *proxy, load string, of func(turn) float64) float64 {
+// keep shows what memory clients take who have all asked at once and are idle now: all
+// that the proxy's processes hold then.
+func (b *bench) keep(clients int) error {
+	if clients == 0 {
+		return nil
+	}
+	for _, p := range b.proxies {
+		if _, err := b.peer.load(order{Port: p.port, Path: "/16k", Headers: 2, Body: 16 << 10, Keep: clients}); err != nil {
+			return fmt.Errorf("%s, %d idle clients: %w", p.name, clients, err)
+		}
+		held, err := p.memory()
+		if err != nil {
+			return err
+		}
+		p.idle = float64(held)
+		if _, err := b.peer.load(order{Keep: -1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ratio is the median over the rounds of what p shows to what the load's base does.
+func (b *bench) ratio(p *proxy, l load, of func(turn) float64) float64 {
+	against := b.proxies[0]
+	for _, q := range b.proxies {
+		if q.name == l.base {
+			against = q
+		}
+	}
 	var all []float64
-	for i, t := range p.turns[load] {
-		all = append(all, of(t)/of(b.proxies[0].turns[load][i]))
+	for i, t := range p.turns[l.name] {
+		all = append(all, of(t)/of(against.turns[l.name][i]))
 	}
 	return median(all)
 }
@@ -185,6 +236,9 @@ func (b *bench) print() {
 	fmt.Fprintln(w, "proxy\trequest\tCPU µs\tof haproxy\trequests/s\tof haproxy\tp50 µs\tp99 µs\tcores busy")
 	for _, l := range loads {
 		for _, p := range b.proxies {
+			if len(p.turns[l.name]) == 0 {
+				continue
+			}
 			mid := func(of func(turn) float64) float64 {
 				var all []float64
 				for _, t := range p.turns[l.name] {
@@ -192,21 +246,30 @@ func (b *bench) print() {
 				}
 				return median(all)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t%.0f\t%.2f\t%.0f\t%.0f\t%.2f\n", p.name, l.name, mid(turn.ofCPU), b.ratio(p, l.name, turn.ofCPU),
-				mid(turn.ofRate), b.ratio(p, l.name, turn.ofRate), mid(func(t turn) float64 { return t.p50 }), mid(turn.ofP99), mid(func(t turn) float64 { return t.cores }))
+			fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t%.0f\t%.2f\t%.0f\t%.0f\t%.2f\n", p.name, l.name, mid(turn.ofCPU), b.ratio(p, l, turn.ofCPU),
+				mid(turn.ofRate), b.ratio(p, l, turn.ofRate), mid(turn.ofP50), mid(turn.ofP99), mid(func(t turn) float64 { return t.cores }))
 		}
 	}
 	must(w.Flush())
+	for _, p := range b.proxies {
+		if p.idle != 0 {
+			fmt.Printf("%s: %.1f MiB with idle clients\n", p.name, p.idle/(1<<20))
+		}
+	}
 }
 
 func (t turn) ofCPU() float64  { return t.cpu }
 func (t turn) ofRate() float64 { return t.rate }
+func (t turn) ofP50() float64  { return t.p50 }
 func (t turn) ofP99() float64  { return t.p99 }
 
 func (b *bench) figures() (all []figures.Figure) {
 	for _, p := range b.proxies[1:] {
 		for _, l := range loads {
-			f := figures.Figure{Name: p.name + ", " + l.name + ", CPU", Value: b.ratio(p, l.name, turn.ofCPU), Unit: "ratio"}
+			if len(p.turns[l.name]) == 0 {
+				continue
+			}
+			f := figures.Figure{Name: p.name + ", " + l.name + ", CPU", Value: b.ratio(p, l, turn.ofCPU), Unit: "ratio"}
 			switch {
 			case p.name == "run":
 				f.Goal = l.goal
@@ -214,14 +277,29 @@ func (b *bench) figures() (all []figures.Figure) {
 				f.Goal = "<=.95"
 			}
 			all = append(all, f)
+			if p.name == "run" {
+				all = append(all, b.beside(p, l)...)
+			}
 		}
-		if p.name == "run" {
-			all = append(all,
-				figures.Figure{Name: "run, small, requests a second", Value: b.ratio(p, "small", turn.ofRate), Unit: "ratio", Goal: ">=1.35"},
-				figures.Figure{Name: "run, small, p99", Value: b.ratio(p, "small", turn.ofP99), Unit: "ratio", Goal: "<=.8"})
+		if p.name == "run" && p.idle != 0 {
+			all = append(all, figures.Figure{Name: "run, idle clients, memory", Value: p.idle / b.proxies[0].idle, Unit: "ratio", Goal: "<=.25"})
 		}
 	}
 	return all
+}
+
+// beside are the figures of a load that are no CPU time.
+func (b *bench) beside(p *proxy, l load) []figures.Figure {
+	switch l.name {
+	case "small":
+		return []figures.Figure{
+			{Name: "run, small, requests a second", Value: b.ratio(p, l, turn.ofRate), Unit: "ratio", Goal: ">=1.35"},
+			{Name: "run, small, p99", Value: b.ratio(p, l, turn.ofP99), Unit: "ratio", Goal: "<=.8"},
+		}
+	case one:
+		return []figures.Figure{{Name: "run, one connection, p50", Value: b.ratio(p, l, turn.ofP50), Unit: "ratio", Goal: "<=1"}}
+	}
+	return nil
 }
 
 // order is what the peer is told on its standard input, result what it answers.
@@ -229,6 +307,8 @@ type order struct {
 	Port, Headers, Body int
 	Path                string
 	For                 time.Duration
+	Conns               int // clients; zero: as many as the peer was started with
+	Keep                int // clients that ask once and keep their connections; negative: give those up
 }
 
 type result struct {

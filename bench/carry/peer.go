@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -24,12 +25,19 @@ func peer(conns int) {
 	out := json.NewEncoder(os.Stdout)
 	must(out.Encode(<-port))
 	runtime.LockOSThread()
+	var kept []int
 	for in := json.NewDecoder(os.Stdin); ; {
 		var o order
 		if in.Decode(&o) != nil {
 			return
 		}
-		r, err := generate(o, conns)
+		var r result
+		var err error
+		if o.Keep != 0 {
+			kept, err = keep(o, kept)
+		} else {
+			r, err = generate(o, cmp.Or(o.Conns, conns))
+		}
 		if err != nil {
 			r.Error = err.Error()
 		}
@@ -120,13 +128,13 @@ type client struct {
 	part  []byte
 }
 
+// silence is how long nothing may come, in ms. A machine that does other things
+// besides takes its time.
+const silence = 10_000
+
 // generate keeps every connection busy with one request at a time.
 func generate(o order, conns int) (r result, err error) {
-	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: bench.example\r\n", o.Path)
-	for i := range o.Headers {
-		request = fmt.Appendf(request, "X-Header-Number-%d: a value of some thirty-two octets\r\n", i)
-	}
-	request = append(request, "\r\n"...)
+	request := o.request()
 	epfd, err := unix.EpollCreate1(0)
 	if err != nil {
 		return r, err
@@ -149,8 +157,8 @@ func generate(o order, conns int) (r result, err error) {
 	}
 	buf, events, took := make([]byte, 256<<10), make([]unix.EpollEvent, conns), make([]time.Duration, 0, 1<<17)
 	begin := time.Now()
-	for now := begin; now.Sub(begin) < o.For; {
-		n, err := unix.EpollWait(epfd, events, 1000)
+	for now := begin; now.Sub(begin) < o.For || len(took) == 0; {
+		n, err := unix.EpollWait(epfd, events, silence)
 		if err == unix.EINTR {
 			continue
 		}
@@ -158,7 +166,7 @@ func generate(o order, conns int) (r result, err error) {
 			return r, err
 		}
 		if n == 0 {
-			return r, fmt.Errorf("nothing came for a second")
+			return r, fmt.Errorf("nothing came for %d ms", silence)
 		}
 		now = time.Now()
 		for _, ev := range events[:n] {
@@ -177,12 +185,55 @@ func generate(o order, conns int) (r result, err error) {
 		}
 	}
 	r.Took, r.Requests = time.Since(begin), len(took)
-	if r.Requests == 0 {
-		return r, fmt.Errorf("no response came within %v", o.For)
-	}
 	slices.Sort(took)
 	r.P50, r.P99 = float64(took[len(took)/2])/1e3, float64(took[len(took)*99/100])/1e3
 	return r, nil
+}
+
+// keep opens connections, has all of them ask at once a few times, and leaves them
+// open; or closes them.
+func keep(o order, kept []int) ([]int, error) {
+	for _, fd := range kept {
+		unix.Close(fd)
+	}
+	kept = kept[:0]
+	var clients []*client
+	for range o.Keep {
+		fd, err := dial(o.Port)
+		if err != nil {
+			return kept, err
+		}
+		kept = append(kept, fd)
+		clients = append(clients, &client{fd: fd})
+	}
+	buf := make([]byte, 64<<10)
+	for range 3 {
+		for _, c := range clients {
+			if err := c.ask(o.request(), time.Now()); err != nil {
+				return kept, err
+			}
+		}
+		for _, c := range clients {
+			for whole := false; !whole; {
+				_, err := unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}, silence)
+				if err == nil {
+					whole, err = c.read(buf, o.Body)
+				}
+				if err != nil && err != unix.EINTR {
+					return kept, err
+				}
+			}
+		}
+	}
+	return kept, nil
+}
+
+func (o *order) request() []byte {
+	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: bench.example\r\n", o.Path)
+	for i := range o.Headers {
+		request = fmt.Appendf(request, "X-Header-Number-%d: a value of some thirty-two octets\r\n", i)
+	}
+	return append(request, "\r\n"...)
 }
 
 func dial(port int) (int, error) {

@@ -20,6 +20,8 @@ import (
 type proxy struct {
 	name  string
 	port  int
+	tcp   int     // port of the listener that carries connections as they are; zero: none
+	idle  float64 // octets of memory with idle clients
 	cmds  []*exec.Cmd
 	turns map[string][]turn // by the load's name
 }
@@ -40,10 +42,10 @@ func newBench(binary string, conns int, only string) (*bench, error) {
 		start func(p *proxy) error
 	}{
 		{base, func(p *proxy) error { return b.haproxy(p, backend, "") }},
-		{"haproxy, splice", func(p *proxy) error { return b.haproxy(p, backend, "option splice-response") }},
+		{splicing, func(p *proxy) error { return b.haproxy(p, backend, "option splice-auto") }},
 		{"nginx", func(p *proxy) error { return b.nginx(p, backend) }},
 		{"run", func(p *proxy) error {
-			return p.exec(binary, "run", "--listen", p.address(), "--admin", "off", "--access-log", "off", "--server", "http://"+backend)
+			return b.evenkeel(p, binary, backend)
 		}},
 		{"edge and master", func(p *proxy) error {
 			master := fmt.Sprintf("127.0.0.1:%d", freePort())
@@ -56,7 +58,7 @@ func newBench(binary string, conns int, only string) (*bench, error) {
 			return p.exec(binary, "edge", "--listen", p.address(), "--admin", "off", "--access-log", "off", "--pool", "web", "--master", master)
 		}},
 	} {
-		if s.name != base && only != "" && !slices.Contains(strings.Split(only, ","), s.name) {
+		if s.name != base && s.name != splicing && only != "" && !slices.Contains(strings.Split(only, ","), s.name) {
 			continue
 		}
 		p := &proxy{name: s.name, port: freePort(), turns: make(map[string][]turn)}
@@ -114,6 +116,7 @@ func (p *proxy) exec(name string, args ...string) error {
 }
 
 func (b *bench) haproxy(p *proxy, backend, option string) error {
+	p.tcp = freePort()
 	path := filepath.Join(b.dir, fmt.Sprintf("haproxy%d.cfg", p.port))
 	config := fmt.Sprintf(`global
   maxconn 4000
@@ -129,11 +132,31 @@ defaults
 listen l
   bind %s
   server s %s
-`, option, p.address(), backend)
+listen t
+  mode tcp
+  bind 127.0.0.1:%d
+  server s %s
+`, option, p.address(), backend, p.tcp, backend)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
 	return p.exec("haproxy", "-db", "-f", path)
+}
+
+func (b *bench) evenkeel(p *proxy, binary, backend string) error {
+	p.tcp = freePort()
+	path := filepath.Join(b.dir, "evenkeel.yaml")
+	config := fmt.Sprintf(`pools:
+  default: { servers: [{ address: "%s" }] }
+edge:
+  listeners:
+    - { listen: "%s", routes: [{ pool: default }] }
+    - { listen: "127.0.0.1:%d", mode: tcp, routes: [{ pool: default }] }
+`, backend, p.address(), p.tcp)
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		return err
+	}
+	return p.exec(binary, "run", "--config", path, "--admin", "off", "--access-log", "off")
 }
 
 func (b *bench) nginx(p *proxy, backend string) error {
@@ -200,6 +223,41 @@ func cpuOf(pid int) (total int64, err error) {
 		}
 	}
 	return total, nil
+}
+
+// memory is what the proxy's processes hold, in octets.
+func (p *proxy) memory() (total int64, err error) {
+	for _, cmd := range p.cmds {
+		n, err := memoryOf(cmd.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
+func memoryOf(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	words := strings.Fields(string(status))
+	if len(words) < 2 {
+		return 0, fmt.Errorf("/proc/%d/statm: %q", pid, status)
+	}
+	pages, err := strconv.ParseInt(words[1], 10, 64)
+	total := pages * int64(os.Getpagesize())
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // a kernel without it shows none
+	for _, child := range strings.Fields(string(children)) {
+		pid, _ := strconv.Atoi(child)
+		n, err := memoryOf(pid)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, err
 }
 
 func freePort() int {
