@@ -143,7 +143,11 @@ func (l *lines) Reset() { l.begun = false }
 // waiting tells whether the line at l.line is still incomplete. At the limit it says
 // no, so that what is wrong with the line as it stands comes before its length.
 func (l *lines) waiting(buf []byte, limit int) bool {
-	if l.scan == 0 || len(buf) >= limit {
+	return l.scan != 0 && l.stillWaiting(buf, limit)
+}
+
+func (l *lines) stillWaiting(buf []byte, limit int) bool {
+	if len(buf) >= limit {
 		return false
 	}
 	if bytes.IndexByte(buf[l.scan:], '\n') >= 0 {
