@@ -3,7 +3,7 @@
 GO    ?= go
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
-PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2
+PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft
 
 .PHONY: $(shell sed -nE "s/^([a-z-]+):.*/\1/p" Makefile)
 
@@ -43,8 +43,11 @@ vuln: ## known vulnerabilities, where their list can be reached
 peers: ## install what the peer tests run against (Debian), none of it as a service
 	apt-get update -qq
 	@made=; policy=/usr/sbin/policy-rc.d; if [ ! -e $$policy ]; then made=1; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
-		apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin; \
+		apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables; \
 		status=$$?; [ -z "$$made" ] || rm $$policy; exit $$status
+
+reliability-election: ## lose the leader ten times each way, and hold the time without one against its goal
+	EVENKEEL_ELECTION_ROUNDS=$(or $(ROUNDS),10) EVENKEEL_PEERS=required $(GO) test ./e2e -run '^TestLeader' -count=1 -timeout 30m -v
 
 bench: ## the Go benchmarks, once each
 	$(GO) test -run '^$$' -bench . -benchmem ./...

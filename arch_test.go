@@ -28,10 +28,11 @@ const arrows = `
 	client       < wire balance internal
 	master       < balance policy wire internal github.com/prometheus/client_golang github.com/expr-lang/expr
 	edge         < flight http1 preface wire client balance policy internal github.com/prometheus/client_golang
+	elect        < go.etcd.io/etcd go.uber.org/zap
 	agent        < client balance internal github.com/prometheus/procfs github.com/prometheus/client_golang
 	sim          < balance policy flight internal
 	internal     < internal balance
-	cmd/evenkeel < balance policy flight http1 wire config client master edge agent sim internal github.com/spf13/cobra github.com/spf13/pflag
+	cmd/evenkeel < balance policy flight http1 wire config client master edge agent elect sim internal github.com/spf13/cobra github.com/spf13/pflag
 	bench        < balance policy flight http1 wire config client master edge agent sim internal github.com/goccy/go-yaml
 	e2e          < internal
 `

@@ -45,12 +45,13 @@ type body struct {
 	Path       string `json:"path,omitempty"`
 	Tenant     string `json:"tenant,omitempty"`
 	Priority   int    `json:"priority,omitempty"`
+	Fence      uint64 `json:"fence,omitempty"`
 	DeadlineMS int64  `json:"deadline_ms"` // milliseconds from now in which an answer counts
 }
 
 func bodyOf(d client.Dispatch) body {
 	b := body{Lease: d.Lease.String(), Pool: d.Pool, Edge: string(d.Edge), Key: d.Request.Key, Method: d.Request.Method, Host: d.Request.Host,
-		Path: d.Request.Path, Tenant: d.Request.Tenant, Priority: d.Request.Priority, DeadlineMS: d.Limit.Milliseconds()}
+		Path: d.Request.Path, Tenant: d.Request.Tenant, Priority: d.Request.Priority, DeadlineMS: d.Limit.Milliseconds(), Fence: d.Fence}
 	if d.Request.Client.IsValid() {
 		b.Client = d.Request.Client.String()
 	}

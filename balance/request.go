@@ -50,6 +50,7 @@ type Grant struct {
 	Expires Instant       // the lease ends by itself then; zero: it lasts until it is done or its edge is lost
 	Waited  time.Duration // how long the request was in the queue
 	Serial  uint32        // stands for Server, Address and Public: another whenever one of them is; zero: for none
+	Fence   uint64        // grows with every change of the pool's leader; zero: the master was not elected
 }
 
 // Reason says why a request got no server.
@@ -81,6 +82,7 @@ type Refusal struct {
 	Reason     Reason
 	RetryAfter time.Duration // when it may be worth asking again; zero: unknown
 	Detail     string        // for people: what, where, why
+	Leader     string        // of NotLeader: the address of the master that leads; empty: unknown
 }
 
 func (r *Refusal) Error() string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -42,6 +43,7 @@ type Dispatch struct {
 	Edge    balance.EdgeID
 	Request balance.Request
 	Limit   time.Duration
+	Fence   uint64 // of the master's lead; zero: it was not elected
 }
 
 // Agent keeps a server registered with its masters. Its methods may be called at any
@@ -49,6 +51,7 @@ type Dispatch struct {
 type Agent struct {
 	cfg   AgentConfig
 	links []*link
+	fence atomic.Uint64 // the largest that came with a dispatch
 
 	refused trust.Tally // over all links
 }
@@ -56,8 +59,9 @@ type Agent struct {
 // link is an agent's line to one master.
 type link struct {
 	*line
-	talk *agentTalk
-	cfg  *AgentConfig
+	talk  *agentTalk
+	cfg   *AgentConfig
+	fence *atomic.Uint64 // the Agent's
 
 	handlers sync.WaitGroup
 	busy     chan struct{} // holds one for each dispatch being worked on
@@ -77,7 +81,7 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg}
 	for _, master := range cfg.Masters {
-		k := &link{cfg: &a.cfg, busy: make(chan struct{}, maxDispatches), talk: newAgentTalk(cfg.Pool, cfg.Server, cfg.Software)}
+		k := &link{cfg: &a.cfg, fence: &a.fence, busy: make(chan struct{}, maxDispatches), talk: newAgentTalk(cfg.Pool, cfg.Server, cfg.Software)}
 		k.line = newLine([]string{master}, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), k.talk, k.deliver)
 		k.also = &a.refused
 		a.links = append(a.links, k)
@@ -149,6 +153,10 @@ func (a *Agent) Done(lease balance.LeaseID, o balance.Outcome) {
 func (k *link) deliver(ctx context.Context) {
 	for i, d := range k.talk.handing {
 		k.talk.handing[i] = Dispatch{}
+		if newest := k.newest(d.Fence); d.Fence < newest {
+			k.answer(ctx, d.Lease, fmt.Errorf("fence %d is older than %d: another master leads pool %s by now", d.Fence, newest, d.Pool))
+			continue
+		}
 		if k.cfg.Dispatch == nil {
 			k.answer(ctx, d.Lease, nil)
 			continue
@@ -161,6 +169,16 @@ func (k *link) deliver(ctx context.Context) {
 			})
 		default:
 			k.answer(ctx, d.Lease, fmt.Errorf("the agent is working on %d dispatches, the most it takes", maxDispatches))
+		}
+	}
+}
+
+// newest returns the largest fence that any master's dispatch has come with, this one's among them.
+func (k *link) newest(fence uint64) uint64 {
+	for {
+		seen := k.fence.Load()
+		if fence <= seen || k.fence.CompareAndSwap(seen, fence) {
+			return max(fence, seen)
 		}
 	}
 }

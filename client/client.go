@@ -34,6 +34,7 @@ type Client struct {
 	talk *edgeTalk
 	// watched never changes, so that Snapshot needs no lock.
 	watched map[string]*pool
+	turned  func() // called, without the lock, when who leads may have changed; nil: nobody cares
 }
 
 // New returns a Client that is idle until Run.
@@ -57,6 +58,9 @@ func (c *Client) wake(context.Context) {
 	for i, w := range c.talk.waking {
 		c.talk.waking[i] = nil
 		w.done <- struct{}{}
+	}
+	if c.talk.telling && c.turned != nil {
+		c.turned()
 	}
 }
 

@@ -43,6 +43,12 @@ type edgeTalk struct {
 	forms   forms
 	queued  uint64 // Queued frames seen
 
+	turned  bool // who leads may have changed
+	telling bool // the same, set aside by collect
+	moving  int  // pools whose leases are being moved here
+	probed  balance.Instant
+	hushed  bool // the master is connected but does not answer
+
 	settled []*waiter // to be woken
 	waking  []*waiter // set aside by collect
 	why     error     // of the last loss, for those who ask while down
@@ -59,6 +65,9 @@ type pool struct {
 	name    string
 	servers map[string]names3
 	known   known
+	claim   claim                        // of the master that is connected
+	away    bool                         // leases and asks belong to another master
+	ended   map[balance.LeaseID]struct{} // done while leases are being moved here; nil: they are not
 }
 
 // names3 are a server's id and addresses, kept so that grants need no copies.
@@ -140,6 +149,8 @@ func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w
 		return 0, t.why
 	case name == "":
 		return 0, errNoPool
+	case t.pool(name).away:
+		return 0, errMoved
 	case len(t.out) > mostUnwritten:
 		return 0, errBehind
 	case t.waiting == 1<<slotBits:
@@ -216,6 +227,11 @@ func (t *edgeTalk) cancel(seq uint64) bool {
 func (t *edgeTalk) done(name string, id balance.LeaseID, o balance.Outcome) error {
 	t.leases.drop(id)
 	t.limited.drop(id)
+	if t.moving > 0 {
+		if p := t.pool(name); p.ended != nil {
+			p.ended[id] = struct{}{}
+		}
+	}
 	m := wire.Done{Lease: id, Outcome: o}
 	switch {
 	case name == "": // nobody's lease
@@ -251,6 +267,7 @@ func (t *edgeTalk) welcomed(now balance.Instant) {
 	t.said, t.numbers = "", t.numbers[:0]
 	t.forms.forget()
 	t.sweep(now)
+	t.turned = true
 	for _, all := range []*leases{&t.leases, &t.limited} {
 		for i := range all.at {
 			if all.at[i].id != 0 {
@@ -298,7 +315,10 @@ func (t *edgeTalk) lost(why error) {
 		}
 	}
 	clear(t.canceled)
-	t.behind = 0
+	for _, p := range t.pools {
+		p.claim = claim{}
+	}
+	t.behind, t.turned, t.hushed = 0, true, false
 	for _, p := range t.watched {
 		p.known.whole, p.known.halfway = false, false
 	}
@@ -314,7 +334,10 @@ func (t *edgeTalk) goodbye(now balance.Instant) {
 }
 
 // collect sets aside who is to be woken; the shell wakes them when it has let go of its lock.
-func (t *edgeTalk) collect() { t.settled, t.waking = t.waking[:0], t.settled }
+func (t *edgeTalk) collect() {
+	t.settled, t.waking = t.waking[:0], t.settled
+	t.turned, t.telling = false, t.turned
+}
 
 // expecting tells whether an answer is, or a snapshot that was asked for.
 func (t *edgeTalk) expecting() bool { return t.waiting > 0 || t.behind != 0 }
@@ -340,6 +363,8 @@ func (t *edgeTalk) frame(now balance.Instant, typ wire.Type, payload []byte) err
 	case wire.TQueued:
 		t.queued++
 		return nil
+	case wire.TLead:
+		return t.lead(payload)
 	case wire.TSnapshot:
 		return t.keepSnapshot(payload)
 	case wire.TChange:
@@ -362,7 +387,7 @@ func (t *edgeTalk) grant(now balance.Instant, payload []byte) error {
 		return err
 	}
 	p, w := a.pool, t.release(a, m.Seq)
-	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, Public: n.public, Expires: m.Grant.Expires, Waited: m.Queue}
+	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, Public: n.public, Expires: m.Grant.Expires, Waited: m.Queue, Fence: m.Grant.Fence}
 	t.settled = append(t.settled, w)
 	l := openLease{id: m.Grant.Lease, pool: p, server: n.id, since: now, expires: m.Grant.Expires}
 	if l.expires == 0 {
@@ -435,7 +460,7 @@ func (t *edgeTalk) refuse(payload []byte) error {
 		return nil
 	}
 	w := t.release(a, m.Seq)
-	w.err = &balance.Refusal{Reason: m.Refusal.Reason, RetryAfter: m.Refusal.RetryAfter, Detail: strings.Clone(m.Refusal.Detail)}
+	w.err = &balance.Refusal{Reason: m.Refusal.Reason, RetryAfter: m.Refusal.RetryAfter, Detail: strings.Clone(m.Refusal.Detail), Leader: strings.Clone(m.Refusal.Leader)}
 	t.settled = append(t.settled, w)
 	return nil
 }

@@ -40,11 +40,12 @@ const (
 // the line that owns it holds the lock.
 type session struct {
 	habits
-	hello  wire.Hello
-	stage  stage
-	master string // the id of the one that welcomed us
-	out    []byte // frames to be written
-	urgent bool   // some of out should not wait for company
+	hello   wire.Hello
+	stage   stage
+	master  string // the id of the one that welcomed us
+	elected bool   // it leads only what it says it leads
+	out     []byte // frames to be written
+	urgent  bool   // some of out should not wait for company
 
 	since  balance.Instant // the welcome
 	heard  balance.Instant // the last byte
@@ -161,6 +162,7 @@ func (s *session) welcome(now balance.Instant, t wire.Type, payload []byte, r ro
 		return &wire.FrameError{What: fmt.Sprintf("welcome to version %d, but only %d to %d were offered", m.Version, s.hello.Min, s.hello.Max)}
 	}
 	s.stage, s.master, s.since, s.urgent = up, strings.Clone(m.Master), now, true
+	s.elected = m.Elected
 	r.welcomed(now)
 	return nil
 }

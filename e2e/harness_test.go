@@ -159,6 +159,7 @@ type event struct {
 	Lease   string `json:"lease"`
 	Path    string `json:"path"`
 	Refused bool   `json:"refused"`
+	Fence   string `json:"fence"`
 }
 
 func record(t testing.TB, server *proc.Process) (events []event) {

@@ -19,6 +19,7 @@ const (
 	HeaderLease = "Evenkeel-Lease"
 	HeaderEdge  = "Evenkeel-Edge"
 	HeaderPool  = "Evenkeel-Pool"
+	HeaderFence = "Evenkeel-Fence" // decimal; larger than that of any leader of the pool before
 )
 
 const (

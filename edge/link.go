@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -176,6 +177,11 @@ func (w *work) compose() {
 		start := len(w.adds.text)
 		w.adds.text = appendLease(w.adds.text, x.grant.Lease)
 		w.adds.add(HeaderLease, start)
+	}
+	if x.grant.Fence != 0 {
+		start := len(w.adds.text)
+		w.adds.text = strconv.AppendUint(w.adds.text, x.grant.Fence, 10)
+		w.adds.add(HeaderFence, start)
 	}
 	w.rewrite.Add = w.adds.list
 	w.out = w.req.Append(w.out[:0], w.buf, &w.rewrite)

@@ -289,7 +289,8 @@ func (p *pool) describe() (poolBody, []balance.View) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	views := p.core.Views(now)
-	body := poolBody{Name: p.name, Policy: p.cfg.Policy, Dispatch: p.cfg.Dispatch, Removed: p.closing, Open: p.core.Open(), Waiting: p.core.Waiting(), Count: len(views)}
+	body := poolBody{Name: p.name, Policy: p.cfg.Policy, Dispatch: p.cfg.Dispatch, Removed: p.closing, Open: p.core.Open(), Waiting: p.core.Waiting(), Count: len(views),
+		Leading: p.leads(now), Fence: p.lead.fence, Leader: p.lead.leader}
 	for i := range views {
 		if views[i].State == balance.Up {
 			body.Up++

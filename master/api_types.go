@@ -76,10 +76,11 @@ type grantBody struct {
 	Address   string   `json:"address"`
 	Public    string   `json:"public"`
 	ExpiresMS *float64 `json:"expires_ms,omitempty"`
+	Fence     uint64   `json:"fence,omitempty"`
 }
 
 func newGrantBody(g balance.Grant) grantBody {
-	b := grantBody{Lease: g.Lease.String(), Server: string(g.Server), Address: g.Address, Public: g.Public}
+	b := grantBody{Lease: g.Lease.String(), Server: string(g.Server), Address: g.Address, Public: g.Public, Fence: g.Fence}
 	if b.Public == "" {
 		b.Public = balance.BaseURL(g.Address)
 	}
@@ -151,6 +152,9 @@ type poolBody struct {
 	Waiting  int          `json:"queue_length"`
 	Count    int          `json:"server_count"`
 	Up       int          `json:"servers_up"`
+	Leading  bool         `json:"leading"`
+	Fence    uint64       `json:"fence,omitempty"`
+	Leader   string       `json:"leader,omitempty"`
 	Servers  []serverBody `json:"servers,omitempty"`
 }
 

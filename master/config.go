@@ -20,6 +20,7 @@ import (
 type Config struct {
 	ID        string // names the master to edges and agents; empty: "master"
 	Pools     []PoolConfig
+	Elected   bool          // a pool may be granted from only while Lead and Extend say so
 	OpenPools bool          // an agent may register into a pool that no file names; it is made with defaults
 	Seed      uint64        // of all chance; zero: drawn at random
 	Log       *slog.Logger  // nil: nothing is logged

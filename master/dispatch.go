@@ -85,7 +85,7 @@ func (m *Master) indicate(ctx context.Context, p *pool, req *balance.Request, gr
 	if req.Deadline != 0 {
 		limit = min(limit, max(0, req.Deadline.Sub(clock.Now())))
 	}
-	a.send((&wire.Dispatch{Lease: grant.Lease, Pool: p.name, Edge: req.Edge, Request: *req, Limit: limit}).Append(nil))
+	a.send((&wire.Dispatch{Lease: grant.Lease, Pool: p.name, Edge: req.Edge, Request: *req, Limit: limit, Fence: grant.Fence}).Append(nil))
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {

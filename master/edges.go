@@ -245,6 +245,9 @@ func (e *edge) report(now balance.Instant, reports []wire.PoolReport, pool strin
 func (e *edge) confirm(now balance.Instant) {
 	h := &e.hold
 	p := e.enter(h.Pool)
+	if p != nil && !p.leads(now) {
+		return // the one that leads keeps the ledger
+	}
 	if p == nil {
 		e.faults.add(fmt.Errorf("lease %s of pool %q, which is not here", h.Lease, clip(h.Pool)))
 		return
@@ -268,6 +271,11 @@ func (e *edge) watch(now balance.Instant, payload []byte) error {
 	p := e.master.pool(name)
 	if p == nil {
 		e.faults.add(fmt.Errorf("watch for pool %q, which is not here", clip(name)))
+	}
+	if p != nil && p.lead.elected {
+		p.mu.Lock()
+		e.send(p.tellLead()) // under the lock, as later ones
+		p.mu.Unlock()
 	}
 	f.begin(now, p, e)
 	return nil

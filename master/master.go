@@ -27,6 +27,8 @@ type Master struct {
 	id, version, admin string
 	log                *slog.Logger
 	epoch              uint64
+	elected            bool
+	reign              atomic.Int64 // until when, as a balance.Instant, what is led may be granted
 	limits             limits
 	trust              *trust.Keeper // nil: peers speak plainly
 	refusals           trust.Tally
@@ -81,6 +83,7 @@ func New(cfg Config) (*Master, error) {
 		id:      cmp.Or(cfg.ID, "master"),
 		version: cmp.Or(cfg.Version, "devel"),
 		admin:   cfg.Admin,
+		elected: cfg.Elected,
 		log:     cfg.Log,
 		limits:  standardLimits,
 		trust:   cfg.Trust,
@@ -232,6 +235,7 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 			if err == nil {
 				m.poolsMade++
 				p.number = m.poolsMade
+				p.reign, p.lead.elected = &m.reign, m.elected
 			}
 			return p, err
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 // metric is one family; docs/metrics.md lists them for people.
@@ -38,6 +39,9 @@ var (
 	checksTotal     = family(counter, "health_checks_total", "Looks at servers without an agent, by result.", "pool", "result")
 	connections     = family(gauge, "connections", "Open connections, by the peer's role; new ones have not said hello yet.", "role")
 	peersRefused    = family(counter, "peers_refused_total", "Connections refused for what the peer could not prove, or that gave this master up for its own certificate, by reason.", "reason")
+	poolLeader      = family(gauge, "pool_leader", "1 if this master leads the pool, 0 if it stands by. Always 1 without an election.", "pool")
+	poolFence       = family(gauge, "pool_fence", "The fencing number of this master's lead of the pool, 0 if it does not lead. Absent without an election.", "pool")
+	leaderChanges   = family(counter, "pool_leader_changes_total", "Changes of the pool's leader that this master has seen. Absent without an election.", "pool")
 	buildInfo       = family(gauge, "build_info", "Always 1; the labels tell the version.", "version", "goversion")
 
 	serverUp          = family(gauge, "server_up", "1 if the server may be given work, 0 if it is draining, ejected or gone.", "pool", "server")
@@ -52,7 +56,7 @@ var (
 	serverReportAge   = family(gauge, "server_report_age_seconds", "Age of the newest reported metric. Absent if there is none.", "pool", "server")
 )
 
-var families = []metric{picksTotal, pickSeconds, queueLength, queueSeconds, leasesOpen, reportsTotal, dispatchesTotal, checksTotal, connections, peersRefused, buildInfo, serverUp,
+var families = []metric{picksTotal, pickSeconds, queueLength, queueSeconds, leasesOpen, reportsTotal, dispatchesTotal, checksTotal, connections, peersRefused, poolLeader, poolFence, leaderChanges, buildInfo, serverUp,
 	serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverUtilization, serverGrants, serverReportAge}
 
 // collector reads the pools when it is scraped.
@@ -89,9 +93,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 func (p *pool) collect(out chan<- prometheus.Metric) {
 	p.mu.Lock()
+	leading, led := p.leads(clock.Now()), p.lead
 	t, open, waiting := p.tally, p.core.Open(), p.core.Waiting()
 	p.mu.Unlock()
 
+	collectLead(out, p.name, leading, led)
 	leasesOpen.put(out, float64(open), p.name)
 	queueLength.put(out, float64(waiting), p.name)
 	for v, n := range t.picks {
@@ -111,6 +117,18 @@ func (p *pool) collect(out chan<- prometheus.Metric) {
 	pickSeconds.putAll(out, &t.took, p.name)
 	for end := range t.waited {
 		queueSeconds.putAll(out, &t.waited[end], p.name, waitEndNames[end])
+	}
+}
+
+func collectLead(out chan<- prometheus.Metric, pool string, leading bool, l lead) {
+	one := 0.
+	if leading {
+		one = 1
+	}
+	poolLeader.put(out, one, pool)
+	if l.elected {
+		poolFence.put(out, float64(l.fence), pool)
+		leaderChanges.put(out, float64(l.changes), pool)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -16,14 +17,16 @@ import (
 // Pools share nothing but the wake function.
 type pool struct {
 	name   string
-	number uint32 // no other pool of the master has had it
-	wake   func() // has the master's loop look at the pool; never blocks
+	number uint32        // no other pool of the master has had it
+	wake   func()        // has the master's loop look at the pool; never blocks
+	reign  *atomic.Int64 // until when, as a balance.Instant, what is led may be granted
 
 	mu      sync.Mutex // held over memory work only, and let go of by unlock; guards what follows
 	core    *balance.Pool
 	cfg     PoolConfig // with defaults filled
 	named   bool       // by the file; otherwise an agent's registration made it
 	waits   map[balance.WaitID]*pending
+	lead    lead
 	closing bool // removed: no new asks, and gone with its last lease
 	drained map[balance.ServerID]struct{}
 	scratch balance.Request // where a caller's request is copied, so that a pick allocates nothing
@@ -56,12 +59,15 @@ func (p *pool) pick(now balance.Instant, req *balance.Request) (balance.Grant, e
 	switch {
 	case p.closing:
 		return balance.Grant{}, &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %s has been removed", p.name)}
+	case !p.leads(now):
+		return balance.Grant{}, p.notLeader()
 	case req.Deadline != 0 && now >= req.Deadline:
 		return balance.Grant{}, &balance.Refusal{Reason: balance.Shed, Detail: "the deadline had passed when the ask was read"}
 	case req.Hold < 0 || req.Hold > longestHold:
 		return balance.Grant{}, &balance.Refusal{Reason: balance.Malformed, Detail: fmt.Sprintf("hold %v, want 0 to %v", req.Hold, longestHold)}
 	}
 	grant, err := p.core.Pick(now, req)
+	grant.Fence = p.lead.fence
 	if grant.Expires != 0 {
 		p.soon(grant.Expires)
 	}
@@ -227,6 +233,6 @@ func (p *pool) remove(now balance.Instant) {
 	for _, v := range p.core.Views(now) {
 		p.core.Unname(now, v.Spec.ID)
 	}
-	p.dismiss()
+	p.dismiss(&balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %s has been removed", p.name)})
 	p.touch()
 }

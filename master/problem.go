@@ -19,6 +19,7 @@ type problem struct {
 	Status     int           `json:"status"`
 	Detail     string        `json:"detail,omitempty"`
 	Reason     string        `json:"reason"`
+	Leader     string        `json:"leader,omitempty"` // of not-leader: where edges and agents reach the one that leads
 	retryAfter time.Duration // zero: unknown
 }
 
@@ -74,7 +75,7 @@ func refused(err error) *problem {
 		status = http.StatusBadRequest
 	}
 	p := newProblem(status, r.Reason.String(), r.Detail)
-	p.retryAfter = r.RetryAfter
+	p.retryAfter, p.Leader = r.RetryAfter, r.Leader
 	return p
 }
 

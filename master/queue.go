@@ -2,7 +2,6 @@ package master
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -69,6 +68,10 @@ func (p *pool) unlock() {
 }
 
 func (p *pool) serve(now balance.Instant) {
+	if !p.leads(now) {
+		p.dismiss(p.notLeader())
+		return
+	}
 	p.released = p.core.Serve(now, p.released[:0])
 	for i := range p.released {
 		p.end(release{Release: p.released[i]})
@@ -80,6 +83,7 @@ func (p *pool) serve(now balance.Instant) {
 func (p *pool) end(r release) {
 	w := p.waits[r.ID]
 	delete(p.waits, r.ID)
+	r.Grant.Fence = p.lead.fence
 	if r.Refusal != nil {
 		p.tally.waited[endOf(r.Refusal.Reason)].observe(r.Waited, 1)
 		p.count(r.Refusal)
@@ -123,11 +127,11 @@ func (p *pool) leave(now, began balance.Instant, w *pending) {
 	}
 }
 
-// dismiss ends all waits: the pool has been removed.
-func (p *pool) dismiss() {
+// dismiss ends all waits: the pool has been removed, or is led by another master.
+func (p *pool) dismiss(why *balance.Refusal) {
 	for id := range p.waits {
 		p.core.Leave(id)
-		p.end(release{Release: balance.Release{ID: id, Refusal: &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %s has been removed", p.name)}}})
+		p.end(release{Release: balance.Release{ID: id, Refusal: why}})
 	}
 }
 

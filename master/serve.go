@@ -134,7 +134,7 @@ func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
 }
 
 func (m *Master) welcome(c *conn, version uint32) {
-	c.send((&wire.Welcome{Version: version, Master: m.id, Epoch: m.epoch}).Append(nil))
+	c.send((&wire.Welcome{Version: version, Master: m.id, Epoch: m.epoch, Elected: m.elected}).Append(nil))
 }
 
 // lastWords is the frame that tells the peer why, or nil if it is not to be told.

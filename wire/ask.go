@@ -106,6 +106,7 @@ func (m *Granted) Append(dst []byte, now balance.Instant) []byte {
 	dst = putInstant(dst, 6, now, m.Grant.Expires)
 	dst = putDuration(dst, 7, m.Queue)
 	dst = putUint(dst, 8, uint64(m.Number))
+	dst = putUint(dst, 9, m.Grant.Fence)
 	return end(dst, start)
 }
 
@@ -131,6 +132,8 @@ func (m *Granted) Decode(payload []byte, now balance.Instant) error {
 			m.Queue = f.duration()
 		case 8:
 			m.Number = uint32(f.upTo(MaxNumber))
+		case 9:
+			m.Grant.Fence = f.uint()
 		}
 	}
 	return f.err
@@ -168,6 +171,7 @@ func (m *Refused) Append(dst []byte) []byte {
 	dst = putUint(dst, 2, uint64(m.Refusal.Reason))
 	dst = putDuration(dst, 3, m.Refusal.RetryAfter)
 	dst = putText(dst, 4, m.Refusal.Detail, MaxText)
+	dst = putText(dst, 5, m.Refusal.Leader, MaxText)
 	return end(dst, start)
 }
 
@@ -185,6 +189,8 @@ func (m *Refused) Decode(payload []byte) error {
 			m.Refusal.RetryAfter = f.duration()
 		case 4:
 			m.Refusal.Detail = f.text(MaxText)
+		case 5:
+			m.Refusal.Leader = f.text(MaxText)
 		}
 	}
 	return f.err

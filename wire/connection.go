@@ -42,6 +42,7 @@ func (m *Welcome) Append(dst []byte) []byte {
 	dst = putUint(dst, 1, uint64(m.Version))
 	dst = putText(dst, 2, m.Master, MaxName)
 	dst = putUint(dst, 3, m.Epoch)
+	dst = putBool(dst, 4, m.Elected)
 	return end(dst, start)
 }
 
@@ -57,6 +58,8 @@ func (m *Welcome) Decode(payload []byte) error {
 			m.Master = f.text(MaxName)
 		case 3:
 			m.Epoch = f.uint()
+		case 4:
+			m.Elected = f.bool()
 		}
 	}
 	return f.err

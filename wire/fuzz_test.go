@@ -128,9 +128,9 @@ func TestAnyAnswerComesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seq := rapid.Uint64().Draw(t, "seq")
 		comesBack(t, &Granted{Seq: seq, Grant: balance.Grant{Lease: balance.LeaseID(rapid.Uint64().Draw(t, "lease")), Server: anyServer.Draw(t, "server"),
-			Address: anyText.Draw(t, "address"), Public: anyText.Draw(t, "public"), Expires: anyInstant(t, "expires")}, Queue: anyMicros.Draw(t, "queue")}, new(Granted))
+			Address: anyText.Draw(t, "address"), Public: anyText.Draw(t, "public"), Expires: anyInstant(t, "expires"), Fence: rapid.Uint64().Draw(t, "fence")}, Queue: anyMicros.Draw(t, "queue")}, new(Granted))
 		comesBack(t, &Refused{Seq: seq, Refusal: balance.Refusal{Reason: balance.Reason(rapid.Uint8().Draw(t, "reason")), RetryAfter: anyMicros.Draw(t, "retry"),
-			Detail: anyText.Draw(t, "detail")}}, new(Refused))
+			Detail: anyText.Draw(t, "detail"), Leader: anyText.Draw(t, "leader")}}, new(Refused))
 		comesBack(t, &Done{Pool: anyName.Draw(t, "pool"), Lease: balance.LeaseID(rapid.Uint64().Draw(t, "lease")),
 			Outcome: balance.Outcome{Result: balance.Result(rapid.IntRange(0, int(balance.Expired)).Draw(t, "result")), Duration: anyMicros.Draw(t, "duration")}}, new(Done))
 		comesBack(t, &Reports{Reports: list(t, "reports", 5, anyReport)}, new(Reports))

@@ -80,6 +80,7 @@ func (m *Dispatch) Append(dst []byte) []byte {
 	dst = putText(dst, 9, r.Tenant, MaxName)
 	dst = putInt(dst, 10, int64(r.Priority))
 	dst = putDuration(dst, 11, m.Limit)
+	dst = putUint(dst, 12, m.Fence)
 	return end(dst, start)
 }
 
@@ -111,6 +112,8 @@ func (m *Dispatch) Decode(payload []byte) error {
 			r.Priority = f.int()
 		case 11:
 			m.Limit = f.duration()
+		case 12:
+			m.Fence = f.uint()
 		}
 	}
 	return f.err

@@ -53,6 +53,7 @@ const (
 	TSnapshot Type = 25 // master: a pool as it is
 	TChange   Type = 26 // master: what has changed of it since
 	TForm     Type = 27 // edge, agent: the names of metrics, for reports that give values only
+	TLead     Type = 28 // master: who leads a pool
 	TRegister Type = 32 // agent: my server, at the start and when it changes
 	TDispatch Type = 33 // master
 	TVerdict  Type = 34 // agent: the answer to a dispatch
@@ -80,6 +81,7 @@ type Welcome struct {
 	Version uint32 // 1
 	Master  string // 2: the master's id
 	Epoch   uint64 // 3: differs from one life of a master to the next
+	Elected bool   // 4: it leads only the pools of which a Lead says so; without it, all
 }
 
 // Code of a Fail.
@@ -136,11 +138,19 @@ type Form struct {
 	Names  []string // 2*
 }
 
+// Lead tells, when the watch of a pool begins and when it changes, who leads it. A master
+// that is not elected never sends it.
+type Lead struct {
+	Pool   string // 1
+	Fence  uint64 // 2: this master leads, with this fencing number; 0: it does not
+	Leader string // 3: the address of the one that does; empty: unknown
+}
+
 // Granted answers an Ask. Lease, server and addresses as in balance.Grant, whose Serial does
 // not travel; Expires travels as µs from now, 0 for none.
 type Granted struct {
 	Seq    uint64        // 1
-	Grant  balance.Grant // 2 lease, 3 server, 4 address, 5 public, 6 expires (µs from now)
+	Grant  balance.Grant // 2 lease, 3 server, 4 address, 5 public, 6 expires (µs from now), 9 fence
 	Queue  time.Duration // 7: how long the request waited in the master
 	Number uint32        // 8: stands for 3, 4 and 5 of the last Granted on this connection that had it and them; zero: for none
 }
@@ -154,7 +164,7 @@ type Queued struct {
 // Refused answers an Ask that got no server.
 type Refused struct {
 	Seq     uint64          // 1
-	Refusal balance.Refusal // 2 reason, 3 retry-after (µs), 4 detail
+	Refusal balance.Refusal // 2 reason, 3 retry-after (µs), 4 detail, 5 leader
 }
 
 // Cancel withdraws an Ask. If it was granted meanwhile, the lease ends as Canceled.
@@ -243,6 +253,7 @@ type Dispatch struct {
 	Edge    balance.EdgeID  // 3
 	Request balance.Request // 4 key, 5 client, 6 method, 7 host, 8 path, 9 tenant, 10 priority
 	Limit   time.Duration   // 11 (µs): the verdict is worthless after it
+	Fence   uint64          // 12: of the master that tells; 0: it was not elected
 }
 
 // Verdict answers a Dispatch.

@@ -51,7 +51,7 @@ var blanks = map[Type]func() any{
 	TAsk: func() any { return new(Ask) }, TGranted: func() any { return new(Granted) }, TQueued: func() any { return new(Queued) },
 	TRefused: func() any { return new(Refused) }, TCancel: func() any { return new(Cancel) }, TDone: func() any { return new(Done) },
 	TReports: func() any { return new(Reports) }, THold: func() any { return new(Hold) }, TWatch: func() any { return new(Watch) },
-	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TRegister: func() any { return new(Register) },
+	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TLead: func() any { return new(Lead) }, TRegister: func() any { return new(Register) },
 	TDispatch: func() any { return new(Dispatch) }, TVerdict: func() any { return new(Verdict) }, TGoodbye: func() any { return new(Goodbye) },
 }
 
@@ -65,16 +65,16 @@ var full = []struct {
 	m    any
 }{
 	{"hello", THello, &Hello{Min: 2, Max: 3, Role: RoleEdge, ID: "edge-a", Software: "evenkeel 0.1"}},
-	{"welcome", TWelcome, &Welcome{Version: 2, Master: "m1", Epoch: 77}},
+	{"welcome", TWelcome, &Welcome{Version: 2, Master: "m1", Epoch: 77, Elected: true}},
 	{"fail", TFail, &Fail{Code: Taken, Detail: "edge-a is connected from elsewhere"}},
 	{"ping", TPing, &Ping{Seq: 300}},
 	{"pong", TPong, &Pong{Seq: 300}},
 	{"ask", TAsk, &Ask{Seq: 5, Pool: "render", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("192.0.2.7"), Priority: -2, Tenant: "t",
 		Deadline: now + 5e6, Link: balance.LinkRedirect, Exclude: []balance.ServerID{"r1", "r2"}, Labels: []balance.Label{{Key: "zone", Value: "b"}},
 		Location: "eu", Method: "GET", Host: "h", Path: "/p", Hold: time.Second}, Reports: []PoolReport{report}}},
-	{"granted", TGranted, &Granted{Seq: 5, Grant: balance.Grant{Lease: 0x3f00000000017, Server: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Expires: now + 1e9}, Queue: time.Millisecond, Number: 18}},
+	{"granted", TGranted, &Granted{Seq: 5, Grant: balance.Grant{Lease: 0x3f00000000017, Server: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Expires: now + 1e9, Fence: 42}, Queue: time.Millisecond, Number: 18}},
 	{"queued", TQueued, &Queued{Seq: 5, Position: 1}},
-	{"refused", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Saturated, RetryAfter: time.Second, Detail: "full"}}},
+	{"refused", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Saturated, RetryAfter: time.Second, Detail: "full", Leader: "10.0.0.2:7400"}}},
 	{"cancel", TCancel, &Cancel{Seq: 5}},
 	{"done", TDone, &Done{Pool: "render", Lease: 0x3f00000000017, Outcome: balance.Outcome{Result: balance.Fault, Duration: 12 * time.Millisecond}}},
 	{"reports", TReports, &Reports{Reports: []PoolReport{report}}},
@@ -86,10 +86,11 @@ var full = []struct {
 	{"change", TChange, &Change{Pool: "render", Version: 10, Dispatch: true, Servers: []Placed{{At: 2, Server: balance.SnapshotServer{
 		ID: "r3", Address: "10.0.0.7:8000", Slots: 8, Service: .5}}}, Count: 3, Seq: 42, Edges: 3, Loads: []Load{{0, 5}, {1, .5}}, Capacities: []Capacity{{1, 4, .25}}}},
 	{"form", TForm, &Form{Number: 2, Names: []string{balance.CPUUtilization, balance.InFlight}}},
+	{"lead", TLead, &Lead{Pool: "render", Fence: 42, Leader: "10.0.0.2:7400"}},
 	{"register", TRegister, &Register{Pool: "render", Server: balance.ServerSpec{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Slots: 4, Speed: 2,
 		Labels: []balance.Label{{Key: "zone", Value: "b"}}, Location: "eu"}}},
 	{"dispatch", TDispatch, &Dispatch{Lease: 0x3f00000000017, Pool: "render", Edge: "edge-a", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("2001:db8::7"),
-		Method: "GET", Host: "h", Path: "/p", Tenant: "t", Priority: 3}, Limit: 50 * time.Millisecond}},
+		Method: "GET", Host: "h", Path: "/p", Tenant: "t", Priority: 3}, Limit: 50 * time.Millisecond, Fence: 42}},
 	{"verdict", TVerdict, &Verdict{Lease: 0x3f00000000017, Accepted: true, Detail: "d"}},
 	{"goodbye", TGoodbye, &Goodbye{}},
 }

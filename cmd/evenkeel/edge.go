@@ -52,7 +52,7 @@ or redirects the client. While no master answers it goes on with what it last kn
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&f.masters, "master", nil, "a master, host:port or unix:/path; repeat for those to try next (default "+defaultWire+")")
+	flags.StringArrayVar(&f.masters, "master", nil, "a master, host:port or unix:/path; repeat for each (default "+defaultWire+")")
 	flags.StringVar(&f.listen, "listen", defaultListen, "where clients connect, host:port")
 	flags.StringArrayVar(&f.routes, "route", nil, "which requests go to which pool, [host][/path]=pool; repeat for each")
 	flags.StringVar(&f.pool, "pool", "", "the pool that all other requests go to")
@@ -146,7 +146,7 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 		return err
 	}
 	ec := s.edgeConfig()
-	c, err := client.New(client.Config{Masters: s.Edge.masters(), ID: nameAmongHeirs(ec.ID), Trust: keeper, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version()})
+	c, err := client.NewMasters(client.Config{Masters: s.Edge.masters(), ID: nameAmongHeirs(ec.ID), Trust: keeper, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version()})
 	if err != nil {
 		return err
 	}

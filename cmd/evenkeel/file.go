@@ -29,6 +29,8 @@ type masterPart struct {
 	OpenPools bool    `yaml:"open_pools"`
 	TLS       tlsPart `yaml:"tls"`
 	Insecure  bool    `yaml:"insecure"`
+
+	Election *electionPart `yaml:"election" also:"leaderelection ha"`
 }
 
 // tlsPart is what proves a component's role and name to the others, and theirs to it.

@@ -108,6 +108,9 @@ func (s *settings) validate(bad func(path, problem string)) {
 		mc.Pools = nil // judged below, by name
 		mc.Validate(under("master"))
 		badAddresses(s.Master.Listen, s.Master.Admin, under("master"))
+		if s.Master.Election != nil {
+			s.Master.Election.validate(under("master.election"))
+		}
 		s.Master.TLS.validate(under("master"))
 	}
 	for _, name := range s.poolNames() {
@@ -221,7 +224,7 @@ func (s *settings) poolNames() []string { return slices.Sorted(maps.Keys(s.Pools
 func (s *settings) masterConfig() master.Config {
 	c := master.Config{Version: version()}
 	if s.Master != nil {
-		c.ID, c.OpenPools = s.Master.ID, s.Master.OpenPools
+		c.ID, c.OpenPools, c.Elected = s.Master.ID, s.Master.OpenPools, s.Master.Election != nil
 	}
 	for _, name := range s.poolNames() {
 		c.Pools = append(c.Pools, s.Pools[name].config(name))

@@ -128,7 +128,11 @@ func startMaster(ctx context.Context, s *settings, f *masterFlags, stderr io.Wri
 		return err
 	}
 	s.Master = mp
-	at := insideAddresses{wire: cmp.Or(f.listen, mp.Listen, defaultWire), admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), proven: keeper != nil, insecure: safe.insecure}
+	wire := cmp.Or(f.listen, mp.Listen, defaultWire)
+	if mp.Election != nil && mp.ID == "" {
+		mp.ID = thisHost(wire) // several masters need several names
+	}
+	at := insideAddresses{wire: wire, admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), proven: keeper != nil, insecure: safe.insecure}
 	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
@@ -138,7 +142,15 @@ func startMaster(ctx context.Context, s *settings, f *masterFlags, stderr io.Wri
 		inside.close()
 		return err
 	}
+	election, err := mp.Election.stand(m, mp.ID, address(inside.wire), log)
+	if err != nil {
+		inside.close()
+		return err
+	}
 	p := &process{log: log, tell: teller(stderr), trust: keeper, parts: append(masterParts(m, inside, m.Handler(), log), guardParts(keeper)...)}
+	if election != nil {
+		p.parts = append([]part{*election}, p.parts...) // first to stop: another leads before this one is gone
+	}
 	if f.config != "" {
 		p.reload = func() error {
 			s, err := readMaster(f.config)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -107,6 +108,8 @@ func readRun(path string) (*settings, error) {
 		return nil, err
 	case s.Edge == nil:
 		return nil, lacks(path, "edge", "edge: { listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
+	case s.Master != nil && s.Master.Election != nil:
+		return nil, hinted(fmt.Errorf("%s has master.election, but run is a master of its own process", path), "start evenkeel master and evenkeel edge instead")
 	case len(s.Pools) == 0 && (s.Master == nil || !s.Master.OpenPools):
 		return nil, lacks(path, "pools", "pools: { web: { servers: [{ address: 127.0.0.1:8000 }] } }")
 	}

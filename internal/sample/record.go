@@ -14,6 +14,7 @@ type event struct {
 	Lease   string `json:"lease,omitempty"`
 	Edge    string `json:"edge,omitempty"`
 	Path    string `json:"path"` // without the query
+	Fence   string `json:"fence,omitempty"`
 	Refused bool   `json:"refused,omitempty"`
 	Aborted bool   `json:"aborted,omitempty"` // the client went away before the answer
 }
@@ -90,7 +91,7 @@ func (r *record) arrived(req *http.Request) visit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v.lease = r.claim(v)
-	r.append(event{Kind: "request", Lease: v.lease, Edge: req.Header.Get("Evenkeel-Edge"), Path: v.path})
+	r.append(event{Kind: "request", Lease: v.lease, Edge: req.Header.Get("Evenkeel-Edge"), Path: v.path, Fence: req.Header.Get("Evenkeel-Fence")})
 	return v
 }
 

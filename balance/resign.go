@@ -1,0 +1,14 @@
+package balance
+
+// Resign ends every lease of an edge: the pool is led elsewhere, and there the edges
+// hold them now. Leases that are nobody's stay until their time is over. It returns how
+// many have ended.
+func (p *Pool) Resign(now Instant) (ended int) {
+	for i := range p.ledger.leases {
+		if l := &p.ledger.leases[i]; l.id != 0 && l.edge != 0 {
+			p.end(now, l, Outcome{Result: Expired})
+			ended++
+		}
+	}
+	return ended
+}

@@ -1,0 +1,446 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
+)
+
+// Masters is an edge's connections to all its masters, of which one leads each pool.
+// It asks the leader, and takes the open leases of a pool along when another leads it:
+//
+//	Pick ─▶ seat of the pool ─▶ leader ─▶ Client ─▶ master
+//	Done ─▶                 ─▶ keeper ─▶
+//
+// A master that is not elected leads every pool; of several such the first that answers
+// is asked until it is lost. Masters follows a leader whose address it learns from
+// another master. Its methods may be called at any time, from any goroutine.
+type Masters struct {
+	cfg   Config
+	log   *slog.Logger
+	seats map[string]*seat // by pool; never changes
+	tried chan struct{}    // closed once each of Config.Masters has answered, or has not
+	turn  chan struct{}    // one slot: there is something to review
+	tally trust.Tally
+
+	mu      sync.Mutex // guards the following; taken before a line's
+	clients []*Client  // those of Config.Masters in their order, then those we were told of
+	spawn   func(*Client)
+	learned map[*Client]context.CancelFunc // those we were told of; nil before Run
+}
+
+// seat is who leads one pool.
+type seat struct {
+	pool   string
+	leader atomic.Pointer[Client] // is asked; nil: nobody known leads
+	keeper atomic.Pointer[Client] // has the leases: the leader, or the one that led last
+
+	mu     sync.Mutex    // guards the following
+	fence  uint64        // the largest seen
+	moved  chan struct{} // closed when leader changes
+	vacant time.Time     // since when there is no leader
+	had    bool          // there has been one
+}
+
+// How long an ask waits for a leader, from when the last one was lost.
+const (
+	briefly     = 20 * time.Millisecond // then the edge can choose for itself
+	patiently   = 5 * time.Second       // in a pool that dispatches it cannot
+	atFirst     = time.Second           // it knows no server yet
+	reviewEvery = 250 * time.Millisecond
+	mostMasters = 16
+	outdated    = 10 * time.Second // what a master that led said of a pool is not preferred after so long without one
+)
+
+var past = time.Unix(1, 0)
+
+// NewMasters returns Masters that are idle until Run. Asks go only for Config.Pools.
+func NewMasters(cfg Config) (*Masters, error) {
+	m := &Masters{cfg: cfg, log: logger(cfg.Log), seats: make(map[string]*seat), tried: make(chan struct{}), turn: make(chan struct{}, 1)}
+	if err := checkMasters(cfg.Masters); err != nil {
+		return nil, err
+	}
+	for _, pool := range cfg.Pools {
+		m.seats[pool] = &seat{pool: pool, moved: make(chan struct{}), vacant: time.Now()}
+	}
+	for i, address := range cfg.Masters {
+		if slices.Contains(cfg.Masters[:i], address) {
+			continue
+		}
+		if _, err := m.add(address); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// add makes a connection to one more master. mu is held, if there is anybody else.
+func (m *Masters) add(address string) (*Client, error) {
+	cfg := m.cfg
+	cfg.Masters = []string{address}
+	c, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.line.also = &m.tally
+	c.turned = m.nudge
+	m.clients = append(slices.Clone(m.clients), c)
+	return c, nil
+}
+
+func (m *Masters) nudge() {
+	select {
+	case m.turn <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the connections until ctx ends, then says Goodbye on each, and returns nil.
+// It may run once.
+func (m *Masters) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	m.mu.Lock()
+	first := slices.Clone(m.clients)
+	m.learned = make(map[*Client]context.CancelFunc)
+	m.spawn = func(c *Client) {
+		own, stop := context.WithCancel(ctx)
+		m.learned[c] = stop
+		running.Go(func() { _ = c.Run(own) })
+	}
+	m.mu.Unlock()
+	for _, c := range first {
+		running.Go(func() { _ = c.Run(ctx) })
+	}
+	running.Go(func() {
+		for _, c := range first {
+			<-c.line.tried
+		}
+		close(m.tried)
+		m.nudge()
+	})
+	again, probe := time.NewTicker(reviewEvery), time.NewTicker(probeEvery)
+	defer again.Stop()
+	defer probe.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.turn:
+		case <-again.C:
+		case <-probe.C:
+			changed := false
+			for _, c := range m.all() {
+				changed = c.probe() || changed
+			}
+			if !changed {
+				continue
+			}
+		}
+		m.review()
+	}
+}
+
+// review looks who leads each pool by what all masters say now.
+func (m *Masters) review() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.prune()
+	allTried := false // so that all edges begin with the same of several that are not elected
+	select {
+	case <-m.tried:
+		allTried = true
+	default:
+	}
+	for _, s := range m.seats {
+		var best *Client
+		fence, elsewhere := s.fence, ""
+		for _, c := range m.clients {
+			said, leads := c.claims(s.pool)
+			elsewhere = cmp.Or(elsewhere, said.leader)
+			if !leads || said.fence == 0 && !allTried || said.fence < fence || said.fence == fence && best != nil && c != s.keeper.Load() {
+				continue
+			}
+			best, fence = c, said.fence
+		}
+		switch {
+		case best == nil:
+			if s.vacate() > reviewEvery { // the leader may be one that is just coming
+				m.follow(elsewhere)
+			}
+		case best != s.keeper.Load() || fence != s.fence:
+			m.log.Info("asking another master", "pool", s.pool, "master", best.line.masters[0], "fence", fence)
+			s.move(best, fence)
+		default:
+			s.seat(best)
+		}
+	}
+}
+
+// prune parts from masters that we were told of and that one of Config.Masters turns out
+// to be. mu is held.
+func (m *Masters) prune() {
+	known := make(map[string]bool)
+	m.clients = slices.DeleteFunc(slices.Clone(m.clients), func(c *Client) bool {
+		id, stop := c.master(), m.learned[c]
+		if stop == nil {
+			known[id] = true
+			return false
+		}
+		if id == "" || !known[id] {
+			return false
+		}
+		stop()
+		delete(m.learned, c)
+		return true
+	})
+}
+
+// master returns the id of the master that welcomed us last; empty: none has.
+func (c *Client) master() string {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	return c.talk.session.master
+}
+
+// follow connects to a leader that no file names. mu is held.
+func (m *Masters) follow(address string) {
+	known := func(c *Client) bool { return c.line.masters[0] == address }
+	if address == "" || !m.mayTrust(address) || len(m.clients) >= mostMasters || slices.ContainsFunc(m.clients, known) {
+		return
+	}
+	c, err := m.add(address)
+	if err != nil {
+		m.log.Warn("the leader's address is none", "master", address, "err", err)
+		return
+	}
+	m.spawn(c)
+}
+
+// vacate returns for how long there has been no leader.
+func (s *seat) vacate() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leader.Swap(nil) != nil {
+		s.vacant = time.Now()
+	}
+	return time.Since(s.vacant)
+}
+
+// mayTrust tells whether an address that another master told may be spoken to: without
+// certificates beyond this machine only if that holds for an address of the file.
+func (m *Masters) mayTrust(address string) bool {
+	if m.cfg.TLS != nil || m.cfg.Trust != nil || nearby(address) {
+		return true
+	}
+	return !slices.ContainsFunc(m.cfg.Masters, nearby)
+}
+
+func nearby(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return strings.HasPrefix(address, "unix:") || err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+func (s *seat) seat(c *Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leader.Swap(c) == c {
+		return
+	}
+	s.had = true
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// move takes the open leases of the pool to another leader, or tells the same one again
+// that leads anew. Dones go there first, asks last.
+func (s *seat) move(to *Client, fence uint64) {
+	s.vacate()
+	to.expect(s.pool)
+	from := s.keeper.Swap(to)
+	var open []openLease
+	if from != nil && from != to {
+		open = from.yield(s.pool)
+	}
+	to.adopt(s.pool, open)
+	s.fence = fence
+	s.seat(to)
+}
+
+// Pick asks the pool's leader, as Client.Pick does. While none is known it waits: briefly
+// if the edge could choose for itself, for seconds if not.
+func (m *Masters) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
+	s := m.seats[pool]
+	if s == nil {
+		return balance.Grant{}, &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %q is none that this edge was told of at its start", pool)}
+	}
+	asked, why := s.leader.Load(), error(errNeverUp)
+	for {
+		if asked != nil {
+			grant, err := asked.Pick(ctx, pool, req)
+			if err == nil || !astray(err) {
+				return grant, err
+			}
+			why = err
+		}
+		next, err := m.await(ctx, s, asked)
+		if err != nil {
+			return balance.Grant{}, err
+		}
+		if next == nil {
+			return balance.Grant{}, leaderless(why)
+		}
+		asked = next
+	}
+}
+
+// astray tells whether another master might answer better.
+func astray(err error) bool {
+	if r, ok := err.(*balance.Refusal); ok {
+		return r.Reason == balance.NotLeader
+	}
+	return errors.Is(err, ErrNoMaster)
+}
+
+// leaderless makes an error of the last answer that flights take for no master.
+func leaderless(why error) error {
+	if errors.Is(why, ErrNoMaster) {
+		return why
+	}
+	return fmt.Errorf("%w that leads the pool: %w", ErrNoMaster, why)
+}
+
+// await waits for a leader after the one that would not answer; nil: there is none in time.
+// Its error is the context's cause.
+func (m *Masters) await(ctx context.Context, s *seat, after *Client) (*Client, error) {
+	began := time.Now()
+	for {
+		s.mu.Lock()
+		leader, moved, since, had := s.leader.Load(), s.moved, s.vacant, s.had
+		s.mu.Unlock()
+		if leader != nil && leader != after {
+			return leader, nil
+		}
+		limit, tried := briefly, m.tried
+		if leader != nil {
+			since = began // it does not lead any more; the word of who does is on its way
+		}
+		switch snap := m.Snapshot(s.pool); {
+		case snap != nil && snap.Dispatch:
+			limit = patiently
+		case !had && snap == nil:
+			limit = atFirst
+		}
+		left := time.Until(since.Add(limit))
+		select {
+		case <-tried:
+			tried = nil
+		default:
+			left = max(left, atFirst)
+		}
+		if left <= 0 {
+			return nil, nil
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-moved:
+			after = nil // it may be the same one, that leads anew
+		case <-timer.C:
+		case <-tried:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+// Done ends a lease, at the master that keeps the pool's.
+func (m *Masters) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
+	if s := m.seats[pool]; s != nil {
+		if c := s.keeper.Load(); c != nil {
+			c.Done(pool, lease, o)
+		}
+	}
+}
+
+// Report keeps a server's load metrics for the pool's leader, as Client.Report does, and
+// for the others, which may have to lead it.
+func (m *Masters) Report(pool string, r balance.Report) {
+	m.mu.Lock()
+	clients := m.clients
+	m.mu.Unlock()
+	for _, c := range clients {
+		c.Report(pool, r)
+	}
+}
+
+// Snapshot returns what the leader said of a pool, or the one that led last, or if that is
+// long ago whoever answers.
+func (m *Masters) Snapshot(pool string) *balance.Snapshot {
+	s := m.seats[pool]
+	if s == nil {
+		return nil
+	}
+	if c := s.leader.Load(); c != nil {
+		if snap := c.Snapshot(pool); snap != nil {
+			return snap
+		}
+	}
+	s.mu.Lock()
+	old := time.Since(s.vacant) > outdated
+	s.mu.Unlock()
+	var last *balance.Snapshot
+	if c := s.keeper.Load(); c != nil {
+		if last = c.Snapshot(pool); last != nil && (!old || c.Connected()) {
+			return last
+		}
+	}
+	m.mu.Lock()
+	clients := m.clients
+	m.mu.Unlock()
+	for _, c := range clients {
+		if snap := c.Snapshot(pool); snap != nil && (last == nil || c.Connected()) {
+			return snap
+		}
+	}
+	return last
+}
+
+// Connected tells whether any master has welcomed us and is there.
+func (m *Masters) Connected() bool {
+	return slices.ContainsFunc(m.all(), (*Client).Connected)
+}
+
+// Problem returns why masters would not have us, if a person must mend it; else nil.
+func (m *Masters) Problem() error {
+	var all []error
+	for _, c := range m.all() {
+		if err := c.Problem(); err != nil {
+			all = append(all, fmt.Errorf("master %s: %w", c.line.masters[0], err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// Refused counts, over all masters, those that were refused, or that refused us for our
+// certificate or the want of one, by reason.
+func (m *Masters) Refused() *trust.Tally { return &m.tally }
+
+func (m *Masters) all() []*Client {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.clients)
+}

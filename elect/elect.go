@@ -1,0 +1,331 @@
+// Package elect decides which of several masters leads a pool, by a Store that
+// somebody else keeps: etcd, or the Leases of Kubernetes. A lead is ours until a time
+// on our own monotonic clock that lies before the Store lets another have it, and each
+// lead has a fencing number, larger than that of any before it.
+//
+//	Elector ── Renew, Look, Take, Leave ──▶ Store
+//	   │
+//	   └── Extend, Lead, Follow ──▶ Host (a master)
+//
+// Nobody counts votes here and nothing is replicated: the ledgers are rebuilt from
+// those who hold the leases, so all that has to be agreed on is a name for each pool.
+package elect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Candidate is a master that may lead.
+type Candidate struct {
+	ID      string // of this life of the master: another after a restart
+	Address string // where edges reach it
+}
+
+// Lead is who leads a pool.
+type Lead struct {
+	Leader Candidate
+	Fence  uint64 // grows with each lead of the pool; never zero
+}
+
+// View is what a Store knows at one time. What has expired is not in it.
+type View struct {
+	Masters []Candidate
+	Leads   map[string]Lead // by pool
+}
+
+// Store keeps who is there and who leads, each for its time to live. Its methods are
+// called by one goroutine.
+type Store interface {
+	// Renew keeps our presence, and what we lead, for a time to live that begins no
+	// earlier than the call. It returns the pools that we led and do not lead any more.
+	Renew(ctx context.Context) (lost []string, err error)
+	// Look returns what is known now, not what was a moment ago.
+	Look(ctx context.Context) (View, error)
+	// Take makes us the leader if there is none, and returns the fencing number; zero:
+	// somebody else was faster.
+	Take(ctx context.Context, pool string) (fence uint64, err error)
+	// Leave gives a lead up.
+	Leave(ctx context.Context, pool string) error
+	// Quit gives up everything.
+	Quit(ctx context.Context) error
+	// Changed says that another Look may show something new; nil if the Store cannot tell.
+	Changed() <-chan struct{}
+}
+
+// Host is told what we lead. Whatever Extend said last bounds every lead.
+type Host interface {
+	Extend(until time.Time) // on the monotonic clock
+	Lead(pool string, fence uint64)
+	Follow(pool, leader string) // another leads, at that address; empty: nobody known does
+}
+
+// Config is what an Elector is told once.
+type Config struct {
+	Self  Candidate
+	TTL   time.Duration // of the Store
+	Pools func() []string
+	Log   *slog.Logger // nil: silent
+}
+
+// Elector has a master lead its share of the pools. New makes one.
+type Elector struct {
+	cfg   Config
+	store Store
+	host  Host
+
+	renewed time.Time            // when the last Renew that worked was begun; zero: none has
+	until   time.Time            // the end of what is ours
+	held    map[string]uint64    // fencing number by pool
+	leaders map[string]string    // what the host was told of the pools of others
+	vacant  map[string]time.Time // since when nobody leads a pool
+	seen    map[string]time.Time // since when a master is there
+	spurned map[string]string    // the master that did not take a pool when it was left to it
+	left    map[string]string    // the master to which a pool was left
+	handed  time.Time            // when a pool was last left to another
+	said    string               // the last trouble in the log
+}
+
+// New returns an Elector that is idle until Run.
+func New(cfg Config, store Store, host Host) *Elector {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Elector{cfg: cfg, store: store, host: host, held: make(map[string]uint64), leaders: make(map[string]string), vacant: make(map[string]time.Time),
+		seen: make(map[string]time.Time), spurned: make(map[string]string), left: make(map[string]string)}
+}
+
+// Shares of the time to live.
+const (
+	rounds   = 4  // in one; a call of the Store may take as long as a round
+	drift    = 10 // a tenth is for clocks that run unlike ours
+	patience = 2  // a half, for each master that is nearer to a pool than we are, before we take it: it looks every round
+	glance   = 16 // a sixteenth, between two looks while a pool is vacant
+	settling = 5  // so many must a master be there before pools are left to it
+)
+
+// errWithdrawn ends an Elector's calls when it stops.
+var errWithdrawn = errors.New("the election takes too long to answer")
+
+// Run campaigns until ctx ends, then gives everything up and returns nil.
+func (e *Elector) Run(ctx context.Context) error {
+	defer e.quit(context.WithoutCancel(ctx))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.store.Changed():
+		case <-timer.C:
+		}
+		err := e.round(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		e.tell(err)
+		if !time.Now().Before(e.until) {
+			e.drop(slices.Sorted(maps.Keys(e.held))...)
+		}
+		timer.Reset(e.next())
+	}
+}
+
+// next returns how long to wait for the next round.
+func (e *Elector) next() time.Duration {
+	wait := time.Until(e.renewed.Add(e.cfg.TTL / rounds))
+	if len(e.vacant) > 0 {
+		wait = min(wait, e.cfg.TTL/glance)
+	}
+	return max(wait, e.cfg.TTL/glance/4)
+}
+
+func (e *Elector) round(ctx context.Context) error {
+	if err := e.renew(ctx); err != nil {
+		return err
+	}
+	view, err := call(ctx, e, e.store.Look)
+	if err != nil {
+		return err
+	}
+	e.learn(view)
+	for _, pool := range e.wanted(view) {
+		if err := e.renew(ctx); err != nil {
+			return err
+		}
+		fence, err := call(ctx, e, func(ctx context.Context) (uint64, error) { return e.store.Take(ctx, pool) })
+		if err != nil {
+			return fmt.Errorf("pool %s: %w", pool, err)
+		}
+		if fence != 0 {
+			e.lead(pool, fence)
+		}
+	}
+	return e.handOver(ctx, view)
+}
+
+// call gives a call of the Store a round's time.
+func call[T any](ctx context.Context, e *Elector, do func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, e.cfg.TTL/rounds, errWithdrawn)
+	defer cancel()
+	return do(ctx)
+}
+
+// renew renews if it is time to.
+func (e *Elector) renew(ctx context.Context) error {
+	began := time.Now()
+	if began.Sub(e.renewed) < e.cfg.TTL/rounds {
+		return nil
+	}
+	lost, err := call(ctx, e, e.store.Renew)
+	if err != nil {
+		return err
+	}
+	e.drop(lost...)
+	e.renewed, e.until = began, began.Add(e.cfg.TTL-e.cfg.TTL/drift)
+	e.host.Extend(e.until)
+	return nil
+}
+
+// learn takes up what a view shows.
+func (e *Elector) learn(view View) {
+	now := time.Now()
+	present := make(map[string]bool)
+	for _, m := range view.Masters {
+		present[m.ID] = true
+		if _, known := e.seen[m.ID]; !known {
+			e.seen[m.ID] = now
+		}
+	}
+	maps.DeleteFunc(e.seen, func(id string, _ time.Time) bool { return !present[id] })
+	maps.DeleteFunc(e.spurned, func(_, id string) bool { return !present[id] })
+	for _, pool := range e.cfg.Pools() {
+		lead, led := view.Leads[pool]
+		mine, held := e.held[pool]
+		switch {
+		case led && lead.Leader.ID == e.cfg.Self.ID:
+			if mine != lead.Fence {
+				e.lead(pool, lead.Fence) // the answer to our Take was lost
+			}
+			continue
+		case held:
+			e.drop(pool)
+		}
+		e.follow(pool, lead.Leader.Address)
+		if !led {
+			if _, known := e.vacant[pool]; !known {
+				e.vacant[pool] = now
+			}
+			continue
+		}
+		delete(e.vacant, pool)
+		delete(e.left, pool)
+	}
+}
+
+// wanted returns the vacant pools that it is our turn to take: those that are nearest
+// to us at once, and others when those who are nearer have had their time.
+func (e *Elector) wanted(view View) (pools []string) {
+	for _, pool := range e.cfg.Pools() {
+		since, vacant := e.vacant[pool]
+		_, led := view.Leads[pool]
+		if !vacant || led {
+			continue
+		}
+		rank := time.Duration(len(nearer(pool, e.cfg.Self.ID, view.Masters)))
+		if time.Since(since) >= rank*e.cfg.TTL/patience {
+			pools = append(pools, pool)
+		}
+	}
+	return pools
+}
+
+// handOver leaves one pool, at most one a second, to a master that is nearer to it and
+// has been there for a while: one that has just come back gets its share again.
+func (e *Elector) handOver(ctx context.Context, view View) error {
+	now, pools := time.Now(), e.cfg.Pools()
+	if now.Sub(e.handed) < time.Second {
+		return nil
+	}
+	for _, pool := range slices.Sorted(maps.Keys(e.held)) {
+		if !slices.Contains(pools, pool) {
+			return e.leave(ctx, pool) // the file names it no more
+		}
+		before := nearer(pool, e.cfg.Self.ID, view.Masters)
+		if len(before) == 0 || e.spurned[pool] == before[0].ID || now.Sub(e.seen[before[0].ID]) < settling*e.cfg.TTL {
+			continue
+		}
+		e.cfg.Log.Info("leaving the pool to the master nearest to it", "pool", pool, "master", before[0].ID)
+		e.handed, e.left[pool], e.vacant[pool] = now, before[0].ID, now
+		return e.leave(ctx, pool)
+	}
+	return nil
+}
+
+// leave gives a lead up, first at the host.
+func (e *Elector) leave(ctx context.Context, pool string) error {
+	e.drop(pool)
+	_, err := call(ctx, e, func(ctx context.Context) (struct{}, error) { return struct{}{}, e.store.Leave(ctx, pool) })
+	return err
+}
+
+func (e *Elector) lead(pool string, fence uint64) {
+	if to := e.left[pool]; to != "" {
+		e.spurned[pool] = to
+	}
+	delete(e.left, pool)
+	delete(e.vacant, pool)
+	delete(e.leaders, pool)
+	e.held[pool] = fence
+	e.cfg.Log.Info("leading the pool", "pool", pool, "fence", fence)
+	e.host.Lead(pool, fence)
+}
+
+// drop ends leads of ours. Nobody is known to lead these pools now.
+func (e *Elector) drop(pools ...string) {
+	for _, pool := range pools {
+		if _, held := e.held[pool]; !held {
+			continue
+		}
+		delete(e.held, pool)
+		e.cfg.Log.Info("not leading the pool any more", "pool", pool)
+		e.follow(pool, "")
+	}
+}
+
+func (e *Elector) follow(pool, leader string) {
+	if told, known := e.leaders[pool]; !known || told != leader {
+		e.leaders[pool] = leader
+		e.host.Follow(pool, leader)
+	}
+}
+
+// tell logs trouble once, and its end.
+func (e *Elector) tell(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text == e.said {
+		return
+	}
+	if e.said = text; err == nil {
+		e.cfg.Log.Info("the election works again")
+		return
+	}
+	e.cfg.Log.Warn("the election does not work; what is led is given up when its time is over", "left", max(0, time.Until(e.until)).Round(time.Millisecond), "err", err)
+}
+
+func (e *Elector) quit(ctx context.Context) {
+	e.drop(slices.Sorted(maps.Keys(e.held))...)
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Second, errWithdrawn)
+	defer cancel()
+	if err := e.store.Quit(ctx); err != nil {
+		e.cfg.Log.Warn("leaving the election", "err", err)
+	}
+}

@@ -1,0 +1,419 @@
+package elect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const ttl = 2 * time.Second
+
+// registry is what all stores of a test share: keys of leases that expire.
+type registry struct {
+	mu       sync.Mutex
+	revision uint64
+	masters  map[string]time.Time // when the lease of a master ends
+	leads    map[string]Lead
+}
+
+func newRegistry() *registry {
+	return &registry{masters: make(map[string]time.Time), leads: make(map[string]Lead)}
+}
+
+// expire drops what is over. mu is held.
+func (r *registry) expire() {
+	for id, until := range r.masters {
+		if time.Now().Before(until) {
+			continue
+		}
+		delete(r.masters, id)
+		for pool, l := range r.leads {
+			if l.Leader.ID == id {
+				delete(r.leads, pool)
+			}
+		}
+	}
+}
+
+// store is one master's way to the registry.
+type store struct {
+	*registry
+	self Candidate
+	mu2  sync.Mutex
+	cut  bool          // nothing gets through
+	mute bool          // what is asked is done, but no answer comes
+	slow time.Duration // for a call to be done and answered
+	had  map[string]bool
+}
+
+var errCut = errors.New("cut off")
+
+// pass lets a call through, or not. do runs with the registry locked.
+func (s *store) pass(ctx context.Context, do func()) error {
+	s.mu2.Lock()
+	cut, mute, slow := s.cut, s.mute, s.slow
+	s.mu2.Unlock()
+	if cut {
+		<-ctx.Done()
+		return errCut
+	}
+	time.Sleep(slow / 2) // of the bubble's time
+	s.registry.mu.Lock()
+	s.expire()
+	do()
+	s.registry.mu.Unlock()
+	if mute {
+		<-ctx.Done()
+		return errCut
+	}
+	time.Sleep(slow / 2)
+	if ctx.Err() != nil {
+		return errCut
+	}
+	return nil
+}
+
+func (s *store) set(cut, mute bool, slow time.Duration) {
+	s.mu2.Lock()
+	defer s.mu2.Unlock()
+	s.cut, s.mute, s.slow = cut, mute, slow
+}
+
+func (s *store) Renew(ctx context.Context) (lost []string, err error) {
+	err = s.pass(ctx, func() {
+		if _, there := s.masters[s.self.ID]; !there {
+			for pool := range s.had {
+				lost = append(lost, pool)
+			}
+			clear(s.had)
+		}
+		s.masters[s.self.ID] = time.Now().Add(ttl)
+	})
+	return lost, err
+}
+
+func (s *store) Look(ctx context.Context) (View, error) {
+	v := View{Leads: make(map[string]Lead)}
+	err := s.pass(ctx, func() {
+		for id := range s.masters {
+			v.Masters = append(v.Masters, Candidate{ID: id, Address: id + ":1"})
+		}
+		for pool, l := range s.leads {
+			v.Leads[pool] = l
+		}
+	})
+	return v, err
+}
+
+func (s *store) Take(ctx context.Context, pool string) (fence uint64, err error) {
+	err = s.pass(ctx, func() {
+		if _, there := s.masters[s.self.ID]; !there {
+			err = errCut
+			return
+		}
+		if _, led := s.leads[pool]; led {
+			return
+		}
+		s.revision++
+		fence = s.revision
+		s.leads[pool] = Lead{Leader: s.self, Fence: fence}
+		s.had[pool] = true
+	})
+	return fence, err
+}
+
+func (s *store) Leave(ctx context.Context, pool string) error {
+	return s.pass(ctx, func() {
+		if s.leads[pool].Leader.ID == s.self.ID {
+			delete(s.leads, pool)
+		}
+	})
+}
+
+func (s *store) Quit(ctx context.Context) error {
+	return s.pass(ctx, func() {
+		delete(s.masters, s.self.ID)
+		s.masters[s.self.ID] = time.Time{}
+		s.expire()
+	})
+}
+
+func (s *store) Changed() <-chan struct{} { return nil }
+
+// host is a master as the elector sees it.
+type host struct {
+	mu     sync.Mutex
+	until  time.Time
+	fences map[string]uint64
+	leader map[string]string
+	low    string // a fence that did not grow
+	high   map[string]uint64
+}
+
+func newHost() *host {
+	return &host{fences: make(map[string]uint64), leader: make(map[string]string), high: make(map[string]uint64)}
+}
+
+func (h *host) Extend(until time.Time) { h.mu.Lock(); h.until = until; h.mu.Unlock() }
+
+func (h *host) Lead(pool string, fence uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if fence < h.high[pool] {
+		h.low = fmt.Sprintf("pool %s: fence %d after %d", pool, fence, h.high[pool])
+	}
+	h.fences[pool], h.leader[pool], h.high[pool] = fence, "", fence
+}
+
+func (h *host) Follow(pool, leader string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.fences, pool)
+	h.leader[pool] = leader
+}
+
+// leads returns the fence by which the host may grant from a pool now, or zero.
+func (h *host) leads(pool string) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if time.Now().Before(h.until) {
+		return h.fences[pool]
+	}
+	return 0
+}
+
+// rally is several masters that stand for election.
+type rally struct {
+	t      *testing.T
+	pools  []string
+	common *registry
+	stores []*store
+	hosts  []*host
+	stops  []func()
+}
+
+func newRally(t *testing.T, masters, pools int) *rally {
+	r := &rally{t: t, common: newRegistry()}
+	for i := range pools {
+		r.pools = append(r.pools, fmt.Sprintf("pool-%d", i))
+	}
+	for range masters {
+		r.join()
+	}
+	return r
+}
+
+// join starts one master more.
+func (r *rally) join() {
+	i := len(r.stores)
+	self := Candidate{ID: fmt.Sprintf("m%d%s%d", i+1, LifeMark, i), Address: fmt.Sprintf("m%d:1", i+1)}
+	s, h := &store{registry: r.common, self: self, had: make(map[string]bool)}, newHost()
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		e := New(Config{Self: self, TTL: ttl, Pools: func() []string { return r.pools }}, s, h)
+		if err := e.Run(ctx); err != nil {
+			r.t.Error(err)
+		}
+	})
+	r.stores, r.hosts = append(r.stores, s), append(r.hosts, h)
+	r.stops = append(r.stops, sync.OnceFunc(func() { cancel(); done.Wait() }))
+}
+
+func (r *rally) end() {
+	for i, stop := range r.stops {
+		r.stores[i].set(false, false, 0)
+		stop()
+	}
+}
+
+// watch lets time pass and holds all along that no pool has two leaders.
+func (r *rally) watch(d time.Duration) {
+	r.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for _, pool := range r.pools {
+			leaders := 0
+			for _, h := range r.hosts {
+				if h.leads(pool) != 0 {
+					leaders++
+				}
+				if h.low != "" {
+					r.t.Fatal(h.low)
+				}
+			}
+			if leaders > 1 {
+				r.t.Fatalf("pool %s has %d leaders", pool, leaders)
+			}
+		}
+	}
+}
+
+// leader returns who leads a pool, -1 for nobody.
+func (r *rally) leader(pool string) int {
+	return slices.IndexFunc(r.hosts, func(h *host) bool { return h.leads(pool) != 0 })
+}
+
+func (r *rally) led() (n int) {
+	for _, pool := range r.pools {
+		if r.leader(pool) >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func TestOneOfThreeLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRally(t, 3, 1)
+		defer r.end()
+		r.watch(2 * ttl)
+		first := r.leader("pool-0")
+		if first < 0 {
+			t.Fatal("nobody leads")
+		}
+		for i, h := range r.hosts {
+			h.mu.Lock()
+			if at := h.leader["pool-0"]; i != first && at != fmt.Sprintf("m%d:1", first+1) {
+				t.Errorf("m%d believes the leader to be at %q, want m%d's address", i+1, at, first+1)
+			}
+			h.mu.Unlock()
+		}
+	})
+}
+
+// A leader that is cut off stops granting before another begins, and within the time to live
+// and a little there is another.
+func TestACutOffLeaderIsReplaced(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		cut, mute bool
+	}{{"nothing gets through", true, false}, {"no answers come", false, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRally(t, 3, 1)
+				defer r.end()
+				r.watch(ttl)
+				old := r.leader("pool-0")
+				fence := r.hosts[old].leads("pool-0")
+				r.stores[old].set(c.cut, c.mute, 0)
+				if c.mute {
+					r.watch(2 * ttl) // it keeps its lease at the store, without knowing
+					if now := r.leader("pool-0"); now >= 0 {
+						t.Errorf("m%d leads, of whom the store says that another does", now+1)
+					}
+					return
+				}
+				r.watch(ttl + ttl/2)
+				now := r.leader("pool-0")
+				if now < 0 || now == old {
+					t.Fatalf("m%d leads after the time to live and half of it, want another than m%d", now+1, old+1)
+				}
+				if got := r.hosts[now].leads("pool-0"); got <= fence {
+					t.Errorf("fence %d, want more than %d", got, fence)
+				}
+				r.stores[old].set(false, false, 0)
+				r.watch(ttl)
+			})
+		})
+	}
+}
+
+func TestALeaderThatStopsIsReplacedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRally(t, 3, 1)
+		defer r.end()
+		r.watch(ttl)
+		old := r.leader("pool-0")
+		r.stops[old]()
+		if r.leader("pool-0") == old {
+			t.Error("it leads though it has stopped")
+		}
+		r.watch(ttl / 2)
+		if now := r.leader("pool-0"); now < 0 || now == old {
+			t.Errorf("m%d leads half a time to live later, want another than m%d", now+1, old+1)
+		}
+	})
+}
+
+// Pools spread over masters that were there from the start and those that come later, and
+// those of one that is gone over all others.
+func TestPoolsSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRally(t, 2, 30)
+		defer r.end()
+		r.watch(ttl)
+		r.join()
+		r.watch(settling*ttl + 40*time.Second)
+		shares := make([]int, 3)
+		for _, pool := range r.pools {
+			shares[r.leader(pool)]++
+		}
+		if slices.Min(shares) < 5 {
+			t.Errorf("of 30 pools the masters lead %v, want at least 5 each", shares)
+		}
+		r.stops[0]()
+		r.watch(ttl)
+		if n := r.led(); n != 30 || r.leader(r.pools[0]) == 0 {
+			t.Errorf("%d of 30 pools are led after a master has gone", n)
+		}
+	})
+}
+
+// A master that is nearest to a pool but does not take it is not waited for twice.
+func TestAPoolComesBackFromAMasterThatDoesNotTakeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRally(t, 1, 8)
+		defer r.end()
+		r.watch(ttl)
+		r.common.mu.Lock()
+		r.common.masters["idle"+LifeMark] = time.Now().Add(time.Hour) // it is there, and no more
+		r.common.mu.Unlock()
+		r.watch(settling*ttl + 30*time.Second)
+		for range 50 {
+			r.watch(100 * time.Millisecond)
+			if n := r.led(); n != 8 {
+				t.Fatalf("%d of 8 pools are led, long after all were left to a master that takes none", n)
+			}
+		}
+	})
+}
+
+// Whatever happens on the way to the store: never two leaders, fences grow, and when all
+// is well again every pool is led.
+func TestNeverTwoLeaders(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(seed, 1))
+				r := newRally(t, 3, 4)
+				defer r.end()
+				for range 40 {
+					s := r.stores[rng.IntN(3)]
+					slow := time.Duration(0)
+					if rng.IntN(3) == 0 {
+						slow = time.Duration(rng.Int64N(int64(ttl)))
+					}
+					s.set(rng.IntN(3) == 0, rng.IntN(4) == 0, slow)
+					r.watch(time.Duration(rng.Int64N(int64(ttl))))
+				}
+				for _, s := range r.stores {
+					s.set(false, false, 0)
+				}
+				r.watch(3 * ttl)
+				if n := r.led(); n != 4 {
+					t.Errorf("%d of 4 pools are led", n)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,179 @@
+// Package etcd keeps an election in etcd. A master has one etcd lease; its presence and
+// each pool it leads are keys of that lease, so all of them go with it. A pool's key is
+// made only where none is, and its create-revision, which etcd never uses twice, is the
+// fencing number.
+//
+//	PREFIX/masters/ID   address
+//	PREFIX/pools/POOL   ID address
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/evenkeel-lb/evenkeel/elect"
+)
+
+// Config is what a Store is told once.
+type Config struct {
+	Endpoints []string // host:port or http(s)://host:port; at least one
+	Prefix    string   // of all keys; empty: "evenkeel"
+	TTL       time.Duration
+	TLS       *tls.Config // nil: plain connections
+}
+
+// LeastTTL is what an etcd with its standard settings grants at least; it counts in seconds.
+const LeastTTL = 2 * time.Second
+
+// Store is an elect.Store.
+type Store struct {
+	cfg     Config
+	self    elect.Candidate
+	client  *clientv3.Client
+	lease   clientv3.LeaseID // zero: none
+	held    map[string]struct{}
+	changed chan struct{}
+	stop    context.CancelFunc
+	watched chan struct{} // closed when the watch has ended
+}
+
+// New returns a Store that watches until Quit. It does not wait for a connection.
+func New(cfg Config, self elect.Candidate) (*Store, error) {
+	if cfg.Prefix == "" {
+		cfg.Prefix = "evenkeel"
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: cfg.Endpoints, DialTimeout: cfg.TTL, TLS: cfg.TLS,
+		DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: cfg.TTL, Logger: zap.NewNop()})
+	if err != nil {
+		return nil, fmt.Errorf("etcd: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s := &Store{cfg: cfg, self: self, client: client, held: make(map[string]struct{}), changed: make(chan struct{}, 1), stop: stop, watched: make(chan struct{})}
+	go s.watch(ctx)
+	return s, nil
+}
+
+func (s *Store) master(id string) string  { return s.cfg.Prefix + "/masters/" + id }
+func (s *Store) pool(name string) string  { return s.cfg.Prefix + "/pools/" + name }
+func (s *Store) value() string            { return s.self.ID + " " + s.self.Address }
+func (s *Store) Changed() <-chan struct{} { return s.changed }
+func fromValue(v string) (c elect.Candidate) {
+	c.ID, c.Address, _ = strings.Cut(v, " ")
+	return c
+}
+
+// watch says that there is news, until ctx ends.
+func (s *Store) watch(ctx context.Context) {
+	defer close(s.watched)
+	for ctx.Err() == nil {
+		within, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+		for r := range s.client.Watch(within, s.cfg.Prefix+"/", clientv3.WithPrefix()) {
+			if r.Err() != nil {
+				break
+			}
+			select {
+			case s.changed <- struct{}{}:
+			default:
+			}
+		}
+		cancel()
+		select { // a watch that cannot be had is asked for again, not in a rush
+		case <-ctx.Done():
+		case <-time.After(s.cfg.TTL / 4):
+		}
+	}
+}
+
+// Renew implements elect.Store.
+func (s *Store) Renew(ctx context.Context) (lost []string, err error) {
+	if s.lease != 0 {
+		_, err := s.client.KeepAliveOnce(ctx, s.lease)
+		if err == nil {
+			return nil, nil
+		}
+		if !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return nil, fmt.Errorf("etcd: renew: %w", err)
+		}
+		s.lease = 0
+	}
+	for pool := range s.held {
+		lost = append(lost, pool)
+	}
+	granted, err := s.client.Grant(ctx, int64(s.cfg.TTL/time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("etcd: lease: %w", err)
+	}
+	if _, err := s.client.Put(ctx, s.master(s.self.ID), s.self.Address, clientv3.WithLease(granted.ID)); err != nil {
+		return nil, fmt.Errorf("etcd: enter: %w", err)
+	}
+	s.lease = granted.ID
+	clear(s.held)
+	return lost, nil
+}
+
+// Look implements elect.Store.
+func (s *Store) Look(ctx context.Context) (elect.View, error) {
+	view := elect.View{Leads: make(map[string]elect.Lead)}
+	r, err := s.client.Get(ctx, s.cfg.Prefix+"/", clientv3.WithPrefix())
+	if err != nil {
+		return view, fmt.Errorf("etcd: look: %w", err)
+	}
+	for _, kv := range r.Kvs {
+		key := string(kv.Key)
+		if id, ok := strings.CutPrefix(key, s.master("")); ok {
+			view.Masters = append(view.Masters, elect.Candidate{ID: id, Address: string(kv.Value)})
+		}
+		if pool, ok := strings.CutPrefix(key, s.pool("")); ok {
+			lead := elect.Lead{Leader: fromValue(string(kv.Value)), Fence: uint64(kv.CreateRevision)}
+			view.Leads[pool] = lead
+			if lead.Leader.ID == s.self.ID {
+				s.held[pool] = struct{}{}
+			}
+		}
+	}
+	return view, nil
+}
+
+// Take implements elect.Store.
+func (s *Store) Take(ctx context.Context, pool string) (uint64, error) {
+	key := s.pool(pool)
+	r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
+		Then(clientv3.OpPut(key, s.value(), clientv3.WithLease(s.lease))).Commit()
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("etcd: take: %w", err)
+	case !r.Succeeded:
+		return 0, nil
+	}
+	s.held[pool] = struct{}{}
+	return uint64(r.Header.Revision), nil
+}
+
+// Leave implements elect.Store. It deletes the key only if it is still ours.
+func (s *Store) Leave(ctx context.Context, pool string) error {
+	delete(s.held, pool)
+	key := s.pool(pool)
+	if _, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.Value(key), "=", s.value())).Then(clientv3.OpDelete(key)).Commit(); err != nil {
+		return fmt.Errorf("etcd: leave: %w", err)
+	}
+	return nil
+}
+
+// Quit implements elect.Store. Nothing may be called after it.
+func (s *Store) Quit(ctx context.Context) error {
+	s.stop()
+	<-s.watched
+	var err error
+	if s.lease != 0 {
+		_, err = s.client.Revoke(ctx, s.lease)
+	}
+	return errors.Join(err, s.client.Close())
+}

@@ -1,0 +1,278 @@
+// Package kubernetes keeps an election in the Leases of a Kubernetes namespace, by a
+// small client of our own. There is one Lease for each pool and one for each master's
+// presence. Each write names the version that it replaces, so of two writers one gets a
+// conflict. Nobody's wall clock counts: a Lease has expired when an observer has not
+// seen it change for as long as it says, by the observer's own monotonic clock.
+//
+// The fencing number of a pool is its Lease's leaseTransitions and one more; each Take
+// adds to them. Deleting a pool's Lease by hand starts it anew, and everybody who has
+// seen a larger number will not follow: do not.
+package kubernetes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/elect"
+)
+
+// Config is what a Store is told once. Empty values are what a pod finds in its place.
+type Config struct {
+	Server    string // base URL of the API server
+	Namespace string
+	TokenFile string
+	CAFile    string
+	Name      string // what all Leases' names begin with; empty: "evenkeel"
+	TTL       time.Duration
+}
+
+// LeastTTL is the shortest time to live of a Lease, which counts in seconds.
+const LeastTTL = time.Second
+
+// Store is an elect.Store.
+type Store struct {
+	cfg      Config
+	self     elect.Candidate
+	api      *api
+	held     map[string]lease // ours, by name: the pools' and our presence
+	observed map[string]observed
+}
+
+// observed is when a Lease was first seen in a version.
+type observed struct {
+	version string
+	at      time.Time
+}
+
+const (
+	labelElection   = "evenkeel.io/election"
+	annotateMaster  = "evenkeel.io/master"
+	annotatePool    = "evenkeel.io/pool"
+	annotateAddress = "evenkeel.io/address"
+)
+
+// New returns a Store. It says nothing to the API server yet.
+func New(cfg Config, self elect.Candidate) (*Store, error) {
+	if cfg.Name == "" {
+		cfg.Name = "evenkeel"
+	}
+	a, err := newAPI(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{cfg: cfg, self: self, api: a, held: make(map[string]lease), observed: make(map[string]observed)}, nil
+}
+
+// Changed implements elect.Store: the API is asked again and again instead.
+func (s *Store) Changed() <-chan struct{} { return nil }
+
+func (s *Store) pool(name string) string { return objectName(s.cfg.Name, "pool", name) }
+
+func (s *Store) presence() string {
+	name, _, _ := strings.Cut(s.self.ID, elect.LifeMark)
+	return objectName(s.cfg.Name, "master", name)
+}
+
+// objectName makes a name that Kubernetes allows: lower case letters, digits, '-' and
+// '.', the ends not marks. The hash keeps apart what that makes alike.
+func objectName(parts ...string) string {
+	plain := strings.Join(parts, "-")
+	clean := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, plain)
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(plain))
+	return fmt.Sprintf("%s-%08x", clean[:min(len(clean), 200)], h.Sum32())
+}
+
+// blank is a Lease of ours that there is not yet.
+func (s *Store) blank(name, about, what string) lease {
+	return lease{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Metadata: metadata{Name: name,
+		Labels: map[string]string{labelElection: s.cfg.Name}, Annotations: map[string]string{about: what}}}
+}
+
+// claim makes a Lease say that it is ours from now.
+func (s *Store) claim(l lease) lease {
+	l.Metadata.Annotations = maps.Clone(l.Metadata.Annotations)
+	if l.Metadata.Annotations == nil {
+		l.Metadata.Annotations = make(map[string]string)
+	}
+	l.Metadata.Annotations[annotateAddress] = s.self.Address
+	l.Spec.Holder, l.Spec.Seconds = s.self.ID, int64(s.cfg.TTL/time.Second)
+	l.Spec.Renewed = time.Now().UTC().Format(microTime) // for people; nobody judges by it
+	return l
+}
+
+// Renew implements elect.Store.
+func (s *Store) Renew(ctx context.Context) (lost []string, err error) {
+	if _, there := s.held[s.presence()]; !there {
+		if err := s.enter(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.held)) {
+		now, err := s.keep(ctx, s.held[name])
+		switch {
+		case err == nil:
+			s.held[name] = now
+		case errors.Is(err, errLost):
+			delete(s.held, name)
+			if pool := now.Metadata.Annotations[annotatePool]; pool != "" {
+				lost = append(lost, pool)
+			}
+		default:
+			return nil, err
+		}
+	}
+	return lost, nil
+}
+
+// errLost says that a Lease is somebody else's now.
+var errLost = errors.New("it is another's")
+
+// keep writes a Lease of ours anew. A conflict may be with a write of our own whose
+// answer was lost, so it looks before it believes that.
+func (s *Store) keep(ctx context.Context, l lease) (lease, error) {
+	now, err := s.api.update(ctx, s.claim(l))
+	if err == nil || !hasCode(err, http.StatusConflict) && !hasCode(err, http.StatusNotFound) {
+		return now, err
+	}
+	seen, err := s.api.get(ctx, l.Metadata.Name)
+	switch {
+	case hasCode(err, http.StatusNotFound):
+		return l, errLost
+	case err != nil:
+		return l, err
+	case seen.Spec.Holder != s.self.ID || seen.Spec.Transitions != l.Spec.Transitions:
+		return l, errLost
+	}
+	now, err = s.api.update(ctx, s.claim(seen))
+	if hasCode(err, http.StatusConflict) {
+		return l, errLost
+	}
+	return now, err
+}
+
+// enter makes our presence, or takes over that of our former life.
+func (s *Store) enter(ctx context.Context) error {
+	l, err := s.api.get(ctx, s.presence())
+	switch {
+	case hasCode(err, http.StatusNotFound):
+		name, _, _ := strings.Cut(s.self.ID, elect.LifeMark)
+		l, err = s.api.create(ctx, s.claim(s.blank(s.presence(), annotateMaster, name)))
+	case err == nil:
+		l, err = s.api.update(ctx, s.claim(l))
+	}
+	if err != nil {
+		return err
+	}
+	s.held[s.presence()] = l
+	return nil
+}
+
+// Look implements elect.Store.
+func (s *Store) Look(ctx context.Context) (elect.View, error) {
+	view := elect.View{Leads: make(map[string]elect.Lead)}
+	all, err := s.api.list(ctx, labelElection+"="+s.cfg.Name)
+	if err != nil {
+		return view, err
+	}
+	now := time.Now()
+	for i := range all {
+		l := &all[i]
+		if s.expired(now, l) {
+			continue
+		}
+		who := elect.Candidate{ID: l.Spec.Holder, Address: l.Metadata.Annotations[annotateAddress]}
+		if pool := l.Metadata.Annotations[annotatePool]; pool != "" {
+			view.Leads[pool] = elect.Lead{Leader: who, Fence: fence(l)}
+			if who.ID == s.self.ID {
+				s.held[l.Metadata.Name] = *l
+			}
+		} else {
+			view.Masters = append(view.Masters, who)
+		}
+	}
+	return view, nil
+}
+
+func fence(l *lease) uint64 { return uint64(l.Spec.Transitions) + 1 }
+
+// expired tells whether a Lease is nobody's. Its time begins when this process first
+// sees it as it is, which is after it was written.
+func (s *Store) expired(now time.Time, l *lease) bool {
+	seen := s.observed[l.Metadata.Name]
+	if seen.version != l.Metadata.ResourceVersion {
+		seen = observed{l.Metadata.ResourceVersion, now}
+		s.observed[l.Metadata.Name] = seen
+	}
+	return l.Spec.Holder == "" || now.Sub(seen.at) >= time.Duration(l.Spec.Seconds)*time.Second
+}
+
+// Take implements elect.Store.
+func (s *Store) Take(ctx context.Context, pool string) (uint64, error) {
+	l, err := s.api.get(ctx, s.pool(pool))
+	switch {
+	case hasCode(err, http.StatusNotFound):
+		l, err = s.api.create(ctx, s.taken(s.blank(s.pool(pool), annotatePool, pool)))
+	case err == nil && !s.expired(time.Now(), &l):
+		return 0, nil
+	case err == nil:
+		l.Spec.Transitions++
+		l, err = s.api.update(ctx, s.taken(l))
+	}
+	switch {
+	case hasCode(err, http.StatusConflict):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	s.held[l.Metadata.Name] = l
+	return fence(&l), nil
+}
+
+func (s *Store) taken(l lease) lease {
+	l = s.claim(l)
+	l.Spec.Acquired = l.Spec.Renewed
+	return l
+}
+
+// Leave implements elect.Store: the Lease stays, with nobody as its holder.
+func (s *Store) Leave(ctx context.Context, pool string) error { return s.release(ctx, s.pool(pool)) }
+
+func (s *Store) release(ctx context.Context, name string) error {
+	l, ours := s.held[name]
+	if !ours {
+		return nil
+	}
+	delete(s.held, name)
+	l.Spec.Holder = ""
+	_, err := s.api.update(ctx, l)
+	if hasCode(err, http.StatusConflict) || hasCode(err, http.StatusNotFound) {
+		return nil // it is another's by now, or of a newer version, and will expire
+	}
+	return err
+}
+
+// Quit implements elect.Store.
+func (s *Store) Quit(ctx context.Context) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s.held)) {
+		errs = append(errs, s.release(ctx, name))
+	}
+	s.api.client.CloseIdleConnections()
+	return errors.Join(errs...)
+}
