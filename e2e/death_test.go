@@ -21,7 +21,7 @@ const work = 10 * time.Millisecond
 // The master is killed again and again: no request fails, both edges say that they are
 // on their own, and when it is back it knows every lease and every server.
 func TestMasterKilled(t *testing.T) {
-	kills, rate := whenLong(2, 20), whenLong(150., 2000)
+	kills, perSecond := whenLong(2, 20), rate(150, 2000)
 	down := whenLong(500*time.Millisecond, 2500*time.Millisecond)
 	_, entries := servers(t, 4, 16)
 	holder := startServer(t, "holder", "--slots", "1000")
@@ -35,7 +35,7 @@ func TestMasterKilled(t *testing.T) {
 	hold(t, e2, "held", held)
 	awaitOpen(t, m.master, "held", 2*held)
 
-	r := startTraffic(t, rate, work, e1, e2)
+	r := startTraffic(t, perSecond, work, e1, e2)
 	r.settle(time.Second)
 	var gaps []load.Result
 	var slowestSign, slowestLedger time.Duration
@@ -59,6 +59,7 @@ func TestMasterKilled(t *testing.T) {
 
 	n, _ := failures(all)
 	figure(t, "master killed: kills", float64(kills), "", "")
+	figure(t, "master killed: requests a second", perSecond, "/s", "")
 	figure(t, "master killed: requests", float64(len(all)), "", "")
 	figure(t, "master killed: requests that failed", float64(n), "", "<=0")
 	figure(t, "master killed: requests without a master", float64(len(gaps)), "", "")
@@ -105,7 +106,7 @@ func TestMasterGoneForLong(t *testing.T) {
 	_, entries := servers(t, 3, 16)
 	m := startFixedMaster(t, "pools: {web: {servers: "+entries+"}}")
 	e1, e2 := edgeAt(t, m, "e1", "web"), edgeAt(t, m, "e2", "web")
-	r := startTraffic(t, whenLong(100., 1000), work, e1, e2)
+	r := startTraffic(t, rate(100, 1000), work, e1, e2)
 	r.settle(500 * time.Millisecond)
 	m.Kill()
 	killed := time.Now()
@@ -131,7 +132,7 @@ func TestEdgeKilled(t *testing.T) {
 	hold(t, e1, "held", held)
 	lost := startLost(t, e2, held)
 	awaitOpen(t, m.master, "held", 2*held)
-	r := startTraffic(t, whenLong(100., 1000), work, e1)
+	r := startTraffic(t, rate(100, 1000), work, e1)
 	r.settle(500 * time.Millisecond)
 	e2.Kill()
 	took := awaitOpen(t, m.master, "held", held)
@@ -169,7 +170,7 @@ func startLost(t testing.TB, edge *proc.Process, n int) (wait func()) {
 // A server is killed under load, and comes back: requests that may be tried elsewhere
 // are, it is out of rotation at once, and is given work by and by.
 func TestServerKilled(t *testing.T) {
-	slots, rate := whenLong(2, 4), whenLong(240., 480) // servers are busy for .6 of the time, so that each is needed
+	slots, perSecond := whenLong(2, 4), whenLong(240., 480) // servers are busy for .6 of the time, so that each is needed
 	all, _ := servers(t, 3, slots)
 	address := freeAddress(t)
 	startVictim := func() *proc.Process {
@@ -182,7 +183,7 @@ func TestServerKilled(t *testing.T) {
 	}
 	m := startFixedMaster(t, "pools: {web: {servers: ["+entries+"]}}")
 	e1, e2 := edgeAt(t, m, "e1", "web"), edgeAt(t, m, "e2", "web")
-	r := startTraffic(t, rate, 2*work, e1, e2)
+	r := startTraffic(t, perSecond, 2*work, e1, e2)
 	r.settle(500 * time.Millisecond)
 	kills := whenLong(1, 5)
 	var slowestOut, slowestBack time.Duration
@@ -242,7 +243,7 @@ func TestFastErrorsAttractNothing(t *testing.T) {
 	entries = fmt.Sprintf("[{id: broken, address: %q, slots: 16}, %s", strings.TrimPrefix(broken.URL, "http://"), entries[1:])
 	m := startFixedMaster(t, "pools: {web: {servers: "+entries+"}}")
 	e := edgeAt(t, m, "e1", "web")
-	r := startTraffic(t, whenLong(150., 500), work, e)
+	r := startTraffic(t, rate(150, 500), work, e)
 	r.settle(whenLong(2*time.Second, 20*time.Second))
 	r.stop()
 	all := r.everything()
@@ -259,7 +260,7 @@ func TestFastErrorsAttractNothing(t *testing.T) {
 // and no server draws a herd.
 func TestStaleReports(t *testing.T) {
 	const n = 5
-	slots, rate := whenLong(2, 8), whenLong(140., 560) // servers are busy for .7 of the time, so that each is needed
+	slots, perSecond := whenLong(2, 8), whenLong(140., 560) // servers are busy for .7 of the time, so that each is needed
 	m := startFixedMaster(t, "master: {open_pools: true}")
 	e1, e2 := edgeAt(t, m, "e1", "web"), edgeAt(t, m, "e2", "web")
 	var agents []*proc.Process
@@ -269,7 +270,7 @@ func TestStaleReports(t *testing.T) {
 		agents = append(agents, startScrapingAgent(t, m.master, "web", id, s))
 	}
 	awaitServers(t, m.master, "web", n)
-	r := startTraffic(t, rate, 5*work, e1, e2)
+	r := startTraffic(t, perSecond, 5*work, e1, e2)
 	r.settle(whenLong(time.Second, 5*time.Second))
 	for _, a := range agents {
 		if err := a.Signal(syscall.SIGSTOP); err != nil {

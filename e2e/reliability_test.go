@@ -24,12 +24,21 @@ import (
 var (
 	long    = flag.Bool("long", false, "run the long forms of the reliability tests")
 	results = flag.String("out", "", "file for what they measured")
+	scale   = flag.Float64("scale", 1, "part of the requests a second to send, in the long forms, on a machine that cannot keep up")
 )
 
 // whenLong returns the second of two sizes in the long form.
 func whenLong[T any](short, size T) T {
 	if *long {
 		return size
+	}
+	return short
+}
+
+// rate returns requests a second for the form that runs.
+func rate(short, full float64) float64 {
+	if *long {
+		return full * *scale
 	}
 	return short
 }

@@ -133,7 +133,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	e := start(t, "edge", "--config", name, "--access-log", "off")
 	const open = 10
 	s := openStreams(t, listen, open)
-	r := startTraffic(t, whenLong(200., 1000), 0, e)
+	r := startTraffic(t, rate(200, 1000), 0, e)
 	r.settle(200 * time.Millisecond)
 	reloads := whenLong(10, 100)
 	for n := range reloads {

@@ -91,7 +91,7 @@ func TestTakeover(t *testing.T) {
 	listen := freeAddress(t)
 	h := startHeirs(t, exec.Command(binary, "edge", "--id", "e1", "--master", m.wire, "--listen", listen, "--admin", "off", "--pool", "web", "--access-log", "off", "--log-format", "json"))
 	s := openStreams(t, listen, 5)
-	kept := startTrace(t, []string{"http://" + listen + "/"}, load.LogNormal(1, 10*time.Minute, whenLong(100., 500), 0, 0))
+	kept := startTrace(t, []string{"http://" + listen + "/"}, load.LogNormal(1, 10*time.Minute, rate(100, 500), 0, 0))
 	fresh := startFresh(t, listen)
 	takeovers := whenLong(2, 10)
 	for n := range takeovers {
