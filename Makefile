@@ -3,7 +3,7 @@
 GO    ?= go
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
-PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft
+PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load
 
 .PHONY: $(shell sed -nE "s/^([a-z-]+):.*/\1/p" Makefile)
 
@@ -17,6 +17,9 @@ test: ## the quick tests, under two minutes; says what it skipped
 	$(GO) test ./...
 	@PATH=$$PATH:/usr/sbin; for tool in $(PEERS); do command -v $$tool >/dev/null || \
 		echo "skipped: the tests that need $$tool, which is not installed; to run them too: make peers test"; done
+
+test-grpc: ## grpc-go's interoperability cases and h2spec through an edge, which take a module of their own
+	cd e2e/grpc && $(GO) vet ./... && $(GO) test ./...
 
 check: lint race fuzz ## all that a change must pass
 
@@ -43,7 +46,7 @@ vuln: ## known vulnerabilities, where their list can be reached
 peers: ## install what the peer tests run against (Debian), none of it as a service
 	apt-get update -qq
 	@made=; policy=/usr/sbin/policy-rc.d; if [ ! -e $$policy ]; then made=1; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
-		apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables; \
+		apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client; \
 		status=$$?; [ -z "$$made" ] || rm $$policy; exit $$status
 
 reliability-election: ## lose the leader ten times each way, and hold the time without one against its goal

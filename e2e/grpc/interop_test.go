@@ -1,6 +1,6 @@
-// Package grpc runs the interoperability cases of grpc-go through a real edge: its
-// client, the edge and its server are processes of their own. It is a module of its
-// own, so that what it needs is no burden on the project's.
+// Package grpc holds a real edge to what others wrote about HTTP/2: the interoperability
+// cases of grpc-go, whose client and server are processes of their own, and h2spec. It is a
+// module of its own, so that what it needs is no burden on the project's.
 package grpc
 
 import (
@@ -21,7 +21,7 @@ import (
 )
 
 // programs are built once.
-var programs struct{ evenkeel, client, server string }
+var programs struct{ evenkeel, client, server, h2spec string }
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "evenkeel-grpc-")
@@ -37,11 +37,14 @@ func TestMain(m *testing.M) {
 }
 
 func build(dir string) bool {
-	programs.evenkeel, programs.client, programs.server = filepath.Join(dir, "evenkeel"), filepath.Join(dir, "client"), filepath.Join(dir, "server")
+	for at, name := range map[*string]string{&programs.evenkeel: "evenkeel", &programs.client: "client", &programs.server: "server", &programs.h2spec: "h2spec"} {
+		*at = filepath.Join(dir, name)
+	}
 	for _, args := range [][]string{
 		{"build", "-C", "../..", "-o", programs.evenkeel, "./cmd/evenkeel"},
 		{"build", "-o", programs.client, "google.golang.org/grpc/interop/client"},
 		{"build", "-o", programs.server, "google.golang.org/grpc/interop/server"},
+		{"build", "-o", programs.h2spec, "github.com/summerwind/h2spec/cmd/h2spec"},
 	} {
 		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -85,11 +88,12 @@ func start(t *testing.T) *system {
 pools:
   plain: { servers: [{ id: p, address: %q }] }
   secure: { servers: [{ id: s, address: %q }] }
+  sample: { servers: [{ id: w, address: %q }] }
 edge:
   listeners:
-    - { listen: 127.0.0.1:0, h2c: true, routes: [{ pool: plain, server_protocol: h2 }] }
+    - { listen: 127.0.0.1:0, h2c: true, routes: [{ path: /grpc.testing.TestService, pool: plain, server_protocol: h2 }, { path: /grpc.testing.UnimplementedService, pool: plain, server_protocol: h2 }, { path: /xds.service.orca.v3.OpenRcaService, pool: plain, server_protocol: h2 }, { pool: sample }] }
     - { listen: localhost:0, tls: { certificates: [{ cert: %s, key: %s }] }, routes: [{ pool: secure, server_protocol: h2, server_tls: { ca: %s, server_name: back.test } }] }
-`, server(t), server(t, "--use_tls", "--tls_cert_file="+backCert, "--tls_key_file="+backKey), cert, key, backCert), 0o600); err != nil {
+`, server(t), server(t, "--use_tls", "--tls_cert_file="+backCert, "--tls_key_file="+backKey), sample(t), cert, key, backCert), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p, err := proc.Start(nil, programs.evenkeel, "run", "--config", file, "--admin", "127.0.0.1:0", "--log-format", "json")
@@ -104,6 +108,17 @@ edge:
 	})
 	plain, secure, _ := strings.Cut(p.Addr("listen"), ",")
 	return &system{p, cert, map[string]string{"plain": plain, "TLS": secure}}
+}
+
+// sample starts a server of HTTP/1.1.
+func sample(t *testing.T) (address string) {
+	t.Helper()
+	p, err := proc.Start(nil, programs.evenkeel, "sample-server", "--listen", "127.0.0.1:0", "--log-format", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return p.Addr("listen")
 }
 
 // server starts an interop server and returns where it listens.
