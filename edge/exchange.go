@@ -121,7 +121,7 @@ func (x *exchange) ask(exclude []balance.ServerID) flight.Step {
 	before := clock.Now()
 	x.request.Exclude, x.request.Deadline = exclude, before.Add(x.route.timeout)
 	x.recall.until.Store(int64(x.request.Deadline.Add(askGrace)))
-	grant, err := x.edge.picker.Pick(x.recall, p.name, &x.request)
+	grant, err := x.edge.picker.Pick(x.recall.context(), p.name, &x.request)
 	x.recall.until.Store(0)
 	now := clock.Now()
 	x.picking += now.Sub(before)

@@ -151,7 +151,7 @@ func (c *conn) link(w *work) (flight.Failure, error) {
 		u := kept.take(clock.Now(), address)
 		if u == nil {
 			var err error
-			if u, err = kept.dial(&w.recall, address); err != nil {
+			if u, err = kept.dial(w.recall.context(), address); err != nil {
 				return flight.Failure{Unreachable: true, Ours: exhausted(err)}, err
 			}
 		}

@@ -10,15 +10,15 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// recall is the context of an exchange. It ends when the client leaves or a master
-// is silent for too long, and after that can be had anew, so that in the steady state
-// no request pays for one.
+// recall ends what is done for an exchange when its client leaves or a master is
+// silent for too long. After that it can be had anew, so that in the steady state no
+// request pays for one.
 type recall struct {
 	until atomic.Int64 // balance.Instant after which the master is taken for silent; zero: not asked
 
-	mu    sync.Mutex
-	done  chan struct{} // nil: nobody wanted to wait for it yet
-	cause error         // nil: not ended
+	mu      sync.Mutex
+	present *recallable // nil: nobody wanted to wait for it yet
+	cause   error       // nil: not ended
 }
 
 var (
@@ -26,7 +26,7 @@ var (
 	errSilent = errors.New("the master is silent")
 )
 
-// end ends the context. A client's leaving outweighs whatever ended it before.
+// end ends the present context. A client's leaving outweighs whatever ended it before.
 func (r *recall) end(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -36,20 +36,33 @@ func (r *recall) end(cause error) {
 			r.cause = cause
 		}
 		return
-	case r.done == nil:
-		r.done = make(chan struct{})
+	case r.present != nil:
+		r.present.end()
 	}
 	r.cause = cause
-	close(r.done)
 }
 
-// renew makes a new context of one that has ended. Whoever waits for the old one sees that one's end.
+// renew makes a new context of one that has ended. Whoever has the old one sees that
+// one's end, however late they look.
 func (r *recall) renew() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cause != nil {
-		r.done, r.cause = nil, nil
+		r.present, r.cause = nil, nil
 	}
+}
+
+// context returns the present one.
+func (r *recall) context() context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.present == nil {
+		r.present = &recallable{done: make(chan struct{})}
+		if r.cause != nil {
+			r.present.end()
+		}
+	}
+	return r.present
 }
 
 // left tells whether the client has left.
@@ -66,28 +79,33 @@ func (r *recall) expire(now balance.Instant) {
 	}
 }
 
-// Deadline implements context.Context.
-func (r *recall) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-// Value implements context.Context.
-func (r *recall) Value(any) any { return nil }
-
-// Done implements context.Context.
-func (r *recall) Done() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.done == nil {
-		r.done = make(chan struct{})
-	}
-	return r.done
+// recallable is a context that may serve many exchanges one after another, until it ends.
+// It is never had anew: the context of somebody who waits for it too may be told of its
+// end long after its exchange.
+type recallable struct {
+	done  chan struct{}
+	ended atomic.Bool
 }
 
+// end is called once.
+func (c *recallable) end() {
+	c.ended.Store(true)
+	close(c.done)
+}
+
+// Deadline implements context.Context.
+func (c *recallable) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Value implements context.Context.
+func (c *recallable) Value(any) any { return nil }
+
+// Done implements context.Context.
+func (c *recallable) Done() <-chan struct{} { return c.done }
+
 // Err implements context.Context.
-func (r *recall) Err() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cause == nil {
-		return nil
+func (c *recallable) Err() error {
+	if c.ended.Load() {
+		return context.Canceled
 	}
-	return context.Canceled
+	return nil
 }

@@ -225,7 +225,7 @@ func (t *tunnel) carry() {
 func (t *tunnel) link() (flight.Failure, error) {
 	x := &t.exchange
 	_, hostPort := balance.SplitAddress(x.grant.Address) // whether TLS is spoken is the client's affair
-	nc, err := t.port.dialer.DialContext(&t.recall, "tcp", hostPort)
+	nc, err := t.port.dialer.DialContext(t.recall.context(), "tcp", hostPort)
 	if err != nil {
 		return flight.Failure{Unreachable: true, Ours: exhausted(err)}, err
 	}
