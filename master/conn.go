@@ -34,8 +34,8 @@ const (
 )
 
 // conn is one connection. Its reader goroutine reads, handles all that it has
-// read, and writes the answers at once; what others send, the writer goroutine
-// writes.
+// read, and writes the answers at once; what others send is written by a goroutine that
+// lives no longer than that takes, for most connections are idle and thousands.
 type conn struct {
 	net.Conn
 	limits *limits
@@ -51,7 +51,8 @@ type conn struct {
 	spare   []byte     // written, and free for use
 	writing bool
 	writeBy balance.Instant // the deadline that is set for writing
-	kick    chan struct{}   // wakes the writer goroutine; has room for one
+	over    bool            // nothing more is to be written
+	writers sync.WaitGroup  // nobody joins once it is over
 }
 
 // peer is what an edge's and an agent's connection differ in.
@@ -68,17 +69,22 @@ var errSlow = errors.New("the peer reads too slowly: what waits for it has outgr
 
 // send hands over frames to be written soon. It never blocks; any goroutine may call it.
 func (c *conn) send(frames []byte) {
-	if c.append(frames) {
-		select {
-		case c.kick <- struct{}{}:
-		default:
-		}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	idle := len(c.out) == 0 // else somebody is about to write already
+	if c.put(frames) && idle && !c.writing && !c.over {
+		c.writers.Go(func() { c.flush(clock.Now()) })
 	}
 }
 
 func (c *conn) append(frames []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.put(frames)
+}
+
+// put wants mu held.
+func (c *conn) put(frames []byte) bool {
 	if len(c.out) > 0 && len(c.out)+len(frames) > c.limits.outBytes {
 		c.drop(errSlow)
 		return false
@@ -95,7 +101,7 @@ func (c *conn) flush(now balance.Instant) {
 		return
 	}
 	c.writing = true
-	for ; len(c.out) > 0; now = clock.Now() {
+	for ; len(c.out) > 0 && !c.over; now = clock.Now() {
 		batch := c.out
 		c.out = c.spare[:0]
 		if c.writeBy.Sub(now) < c.limits.write/2 {
@@ -115,18 +121,6 @@ func (c *conn) flush(now balance.Instant) {
 		}
 	}
 	c.writing = false
-}
-
-// write flushes what others than the reader send, until ctx ends.
-func (c *conn) write(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.kick:
-			c.flush(clock.Now())
-		}
-	}
 }
 
 // read takes frames until the connection ends, and returns why. The buffer may hold

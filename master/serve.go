@@ -47,19 +47,20 @@ func (m *Master) Serve(ctx context.Context, ln net.Listener) error {
 // serve drives one connection from its accept to its end.
 func (m *Master) serve(parent context.Context, nc net.Conn) {
 	ctx, drop := context.WithCancelCause(parent)
-	c := &conn{Conn: nc, limits: &m.limits, drop: drop, ended: make(chan struct{}), kick: make(chan struct{}, 1),
+	c := &conn{Conn: nc, limits: &m.limits, drop: drop, ended: make(chan struct{}),
 		log: m.log.With("remote", remote(nc))}
 	c.heard.Store(int64(clock.Now()))
 	defer func() { _ = nc.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 
-	var writer sync.WaitGroup
-	writer.Go(func() { c.write(ctx) })
 	last, err := m.attend(ctx, c)
 	stop()
 	drop(err)
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
 	_ = nc.SetDeadline(time.Unix(1, 0))
-	writer.Wait()
+	c.writers.Wait()
 	close(c.ended)
 	if last == nil {
 		last = lastWords(err, parent)
