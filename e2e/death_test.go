@@ -282,6 +282,7 @@ func TestStaleReports(t *testing.T) {
 	silent := r.within(stopped, time.Now())
 	up := 0
 	for _, s := range pool(t, m.master, "web").Servers {
+		t.Logf("%s while its agent is silent: %s, load %.1f, slots %.1f", s.ID, s.State, s.Load, s.Slots)
 		if s.State == "up" {
 			up++
 		}

@@ -128,6 +128,7 @@ func (r *traffic) stop() {
 func (r *traffic) settle(d time.Duration) {
 	r.t.Helper()
 	until := time.Since(r.began) + d
+	<-time.After(d)
 	eventually(r.t, func() (bool, string) {
 		r.mu.Lock()
 		defer r.mu.Unlock()

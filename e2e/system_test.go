@@ -27,6 +27,7 @@ type serverView struct {
 	Agent    bool           `json:"agent"`
 	InFlight int            `json:"in_flight"`
 	Load     float64        `json:"load"`
+	Slots    float64        `json:"slots"`
 	Granted  int            `json:"granted"`
 	Metrics  map[string]any `json:"metrics"`
 }
