@@ -169,11 +169,11 @@ func noFailures(t testing.TB, all []load.Result) {
 	}
 }
 
-// p99 returns the 99th percentile of the response times.
+// p99 returns the 99th percentile of the response times, less what the sender was late.
 func p99(all []load.Result) time.Duration {
 	var took []time.Duration
 	for _, r := range all {
-		took = append(took, r.Took)
+		took = append(took, r.Took-r.Late)
 	}
 	slices.Sort(took)
 	return load.Quantile(took, .99)
