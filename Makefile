@@ -49,8 +49,12 @@ peers: ## install what the peer tests run against (Debian), none of it as a serv
 		apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client; \
 		status=$$?; [ -z "$$made" ] || rm $$policy; exit $$status
 
-reliability-election: ## lose the leader ten times each way, and hold the time without one against its goal
-	EVENKEEL_ELECTION_ROUNDS=$(or $(ROUNDS),10) EVENKEEL_PEERS=required $(GO) test ./e2e -run '^TestLeader' -count=1 -timeout 30m -v
+chaos: build ## kill, stop, cut off and reload all parts for DURATION (10m) by a SEED, and hold what is left against the rules; results in build/bench/chaos.json
+	$(GO) build -o build/bench/chaos ./bench/chaos
+	build/bench/chaos -duration $(or $(DURATION),10m) -seed $(or $(SEED),0)
+
+reliability-election: ## lose the leader ten times each way, and hold the time without one against its goal; results in build/bench/election.json
+	EVENKEEL_PEERS=required $(GO) test ./e2e -count 1 -timeout 30m -v -run '^TestLeader' -args -long -out $(CURDIR)/build/bench/election.json | grep -vE '^\s*(\{|harness)'
 
 bench: ## the Go benchmarks, once each
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -264,6 +264,9 @@ func (st *stream) compose() *http.Request {
 	if x.grant.Lease != 0 {
 		st.adds.say(HeaderLease, x.grant.Lease.String())
 	}
+	if x.grant.Fence != 0 {
+		st.adds.say(HeaderFence, strconv.FormatUint(x.grant.Fence, 10))
+	}
 	header := make(http.Header, len(r.Header)+len(st.adds.list))
 	for name, values := range r.Header {
 		if !hops[name] && name != "Content-Length" && !drop.Has([]byte(name)) {
