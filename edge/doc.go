@@ -30,4 +30,9 @@
 // The edge takes HTTP/1.0 and 1.1 as strictly as http1 reads them, and speaks 1.1 to
 // servers. Long bodies move inside the kernel where it can do that. An upgrade
 // (WebSocket) passes through, and its lease lasts as long as the tunnel.
+//
+// Listeners that carry TCP have an engine of their own (tunnels): each connection is one
+// flight, with a lease as long as itself, and a joint joins it with the server's so that
+// half-closes and resets pass both ways and overtake nothing. A joint carries upgraded
+// connections, too.
 package edge
