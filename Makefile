@@ -84,7 +84,8 @@ bench-carry: build ## what a request costs to carry, beside HAProxy and nginx, o
 	build/bench/carry $(ARGS)
 
 reliability: ## what dies, is drained, reloaded or overloaded, in the long forms (ten minutes; SCALE=.25 for a quarter of the load); results in build/bench/reliability.json
-	$(GO) test ./e2e -count 1 -timeout 30m -v -run 'Killed|Gone|FastErrors|Stale|Overload|Reload|Takeover|Drain' -args -long -scale $(or $(SCALE),1) -out $(CURDIR)/build/bench/reliability.json | grep -vE '^\s*(\{|harness)'
+	@mkdir -p build/bench
+	$(GO) test ./e2e -count 1 -timeout 30m -v -run 'Killed|Gone|FastErrors|Stale|Overload|Reload|Takeover|Drain' -args -long -scale $(or $(SCALE),1) -out $(CURDIR)/build/bench/reliability.json > build/bench/reliability.log 2>&1; code=$$?; grep -E '^(---|ok|FAIL)|_test.go:' build/bench/reliability.log; exit $$code
 
 bench-start: build ## from starting the program to its first answer; results in build/bench/start.json
 	$(GO) run ./bench/start
