@@ -21,6 +21,13 @@
 // rare: a watch looks every 100 ms after clients that have left while their server
 // works, and after masters that are silent.
 //
+// Over TLS the same goroutines serve, with the library's TLS where the descriptor was.
+// HTTP/2 is of golang.org/x/net/http2: a session is a client's connection, a stream is
+// one request. A stream's head is held to the rules of HTTP/1 and becomes an exchange
+// like all others; net/http carries it to its server.
+//
+//	conn.greet ─▶ session.ServeHTTP ─▶ stream.describe ─▶ exchange.open ─▶ start ─▶ link ─▶ respond
+//
 // Connections to servers are kept for the next request. One is looked at right before
 // it is used, and dropped if its server has closed it or has spoken unasked; after a
 // response that was not framed to the octet, or was followed by anything, it is not

@@ -66,6 +66,24 @@ func TestHTTPHealth(t *testing.T) {
 	}
 }
 
+// A server that speaks TLS is looked at by TLS, whoever vouches for it.
+func TestSecureHealth(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
+	t.Cleanup(s.Close)
+	for _, how := range []HealthCheck{{HTTP: "/health", Fall: 1}, {TCP: true, Fall: 1}} {
+		r := start(t, checked(how, balance.ServerSpec{ID: "a", Address: s.URL}))
+		p := r.pool("web")
+		eventually(t, "a good look", func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.tally.checks[passed] > 0
+		})
+		if got := r.state("a"); got != balance.Up {
+			t.Errorf("got %s, want up", got)
+		}
+	}
+}
+
 func TestExpectedStatus(t *testing.T) {
 	p := newPatient(t)
 	r := start(t, checked(HealthCheck{HTTP: "/health", Status: 204}, p.spec("a")))

@@ -35,6 +35,7 @@ type load struct {
 	body    int // octets of the response
 	goal    string
 	tcp     bool   // through a listener that carries connections as they are
+	secure  bool   // by TLS
 	conns   int    // clients; zero: as many as was said
 	base    string // whom it is held against
 }
@@ -44,6 +45,8 @@ var loads = []load{
 	{name: "16 KiB", path: "/16k", headers: 2, body: 16 << 10, goal: "<=.65", base: base},
 	{name: "12 headers", path: "/headers", headers: 12, body: 100, goal: "<=.80", base: base},
 	{name: "1 MiB", path: "/1m", headers: 2, body: 1 << 20, goal: "<=.40", base: base},
+	{name: "small by TLS", path: "/small", headers: 2, body: 100, goal: "<=.9", secure: true, base: base},
+	{name: "16 KiB by TLS", path: "/16k", headers: 2, body: 16 << 10, secure: true, base: base},
 	{name: one, path: "/small", headers: 2, body: 100, conns: 1, base: base},
 	{name: "TCP ping-pong", path: "/small", body: 100, goal: "<=.95", tcp: true, base: base},
 	{name: "TCP bulk", path: "/1m", body: 1 << 20, goal: "<=1.0", tcp: true, base: splicing},
@@ -150,7 +153,7 @@ func (b *bench) run(rounds int, length time.Duration) error {
 		for _, l := range loads {
 			for i := range b.proxies {
 				p := b.proxies[(i+round)%len(b.proxies)]
-				if l.tcp && p.tcp == 0 {
+				if l.tcp && p.tcp == 0 || l.secure && p.secure == 0 {
 					continue
 				}
 				took, err := b.turn(p, l, length)
@@ -174,10 +177,13 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 		return turn{}, err
 	}
 	port := p.port
-	if l.tcp {
+	switch {
+	case l.tcp:
 		port = p.tcp
+	case l.secure:
+		port = p.secure
 	}
-	r, err := b.peer.load(order{Port: port, Path: l.path, Headers: l.headers, Body: l.body, For: length, Conns: l.conns})
+	r, err := b.peer.load(order{Port: port, Path: l.path, Headers: l.headers, Body: l.body, For: length, Conns: l.conns, Secure: l.secure})
 	if err != nil {
 		return turn{}, err
 	}
@@ -308,6 +314,7 @@ type order struct {
 	Path                string
 	For                 time.Duration
 	Conns               int // clients; zero: as many as the peer was started with
+	Secure              bool
 	Keep                int // clients that ask once and keep their connections; negative: give those up
 }
 

@@ -35,6 +35,8 @@ func peer(conns int) {
 		var err error
 		if o.Keep != 0 {
 			kept, err = keep(o, kept)
+		} else if o.Secure {
+			r, err = generateSecure(o, cmp.Or(o.Conns, conns))
 		} else {
 			r, err = generate(o, cmp.Or(o.Conns, conns))
 		}

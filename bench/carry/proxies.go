@@ -14,16 +14,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/selfsigned"
 )
 
 // proxy is one that is measured: all its processes count.
 type proxy struct {
-	name  string
-	port  int
-	tcp   int     // port of the listener that carries connections as they are; zero: none
-	idle  float64 // octets of memory with idle clients
-	cmds  []*exec.Cmd
-	turns map[string][]turn // by the load's name
+	name   string
+	port   int
+	secure int     // port of the listener by TLS; zero: none
+	tcp    int     // port of the listener that carries connections as they are; zero: none
+	idle   float64 // octets of memory with idle clients
+	cmds   []*exec.Cmd
+	turns  map[string][]turn // by the load's name
 }
 
 func newBench(binary string, conns int, only string) (*bench, error) {
@@ -116,7 +119,15 @@ func (p *proxy) exec(name string, args ...string) error {
 }
 
 func (b *bench) haproxy(p *proxy, backend, option string) error {
-	p.tcp = freePort()
+	p.tcp, p.secure = freePort(), freePort()
+	cert, key, err := selfsigned.New("bench.example")
+	if err != nil {
+		return err
+	}
+	both := filepath.Join(b.dir, "haproxy.pem")
+	if err := os.WriteFile(both, append(cert, key...), 0o600); err != nil {
+		return err
+	}
 	path := filepath.Join(b.dir, fmt.Sprintf("haproxy%d.cfg", p.port))
 	config := fmt.Sprintf(`global
   maxconn 4000
@@ -132,11 +143,14 @@ defaults
 listen l
   bind %s
   server s %s
+listen s
+  bind 127.0.0.1:%d ssl crt %s
+  server s %s
 listen t
   mode tcp
   bind 127.0.0.1:%d
   server s %s
-`, option, p.address(), backend, p.tcp, backend)
+`, option, p.address(), backend, p.secure, both, backend, p.tcp, backend)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
@@ -144,7 +158,11 @@ listen t
 }
 
 func (b *bench) evenkeel(p *proxy, binary, backend string) error {
-	p.tcp = freePort()
+	p.tcp, p.secure = freePort(), freePort()
+	cert, key, err := selfsigned.Files(b.dir, "bench.example")
+	if err != nil {
+		return err
+	}
 	path := filepath.Join(b.dir, "evenkeel.yaml")
 	config := fmt.Sprintf(`pools:
   default: { servers: [{ address: "%s" }] }
@@ -152,7 +170,8 @@ edge:
   listeners:
     - { listen: "%s", routes: [{ pool: default }] }
     - { listen: "127.0.0.1:%d", mode: tcp, routes: [{ pool: default }] }
-`, backend, p.address(), p.tcp)
+    - { listen: "127.0.0.1:%d", tls: { certificates: [{ cert: "%s", key: "%s" }] }, routes: [{ pool: default }] }
+`, backend, p.address(), p.tcp, p.secure, cert, key)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
