@@ -48,6 +48,8 @@ type service struct {
 	front    *front
 	draining atomic.Bool
 	open     sync.WaitGroup // connections
+	watching sync.WaitGroup
+	over     chan struct{} // closed when nothing is to be watched any more
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -55,12 +57,9 @@ type service struct {
 
 // serve implements engine.
 func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error {
-	s := &service{carrier: e, listener: l, front: newFront(l, e.edge.cfg.Log), conns: make(map[*conn]struct{})}
+	s := e.attend(l)
 	failed := make(chan error, 1)
 	go func() { failed <- accept(nl, e.edge.cfg.Log, s.take) }()
-	over := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() { s.watch(over) })
 	var err error
 	select {
 	case err = <-failed:
@@ -69,12 +68,24 @@ func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error
 		stopAccepting(nl, failed)
 	}
 	_ = nl.Close() // it has taken what it could
-	s.drain()
-	close(over)
-	watching.Wait()
-	e.servers.close()
-	e.pipes.close()
+	s.end()
 	return err
+}
+
+// attend begins to look after the connections of a listener, whoever accepts them.
+func (e *carrier) attend(l *listener) *service {
+	s := &service{carrier: e, listener: l, front: newFront(l, e.edge.cfg.Log), over: make(chan struct{}), conns: make(map[*conn]struct{})}
+	s.watching.Go(s.watch)
+	return s
+}
+
+// end returns when the last connection is closed, of its own accord or because it had to be.
+func (s *service) end() {
+	s.drain()
+	close(s.over)
+	s.watching.Wait()
+	s.servers.close()
+	s.pipes.close()
 }
 
 // stopAccepting takes what the kernel has already made, then closes.
@@ -119,11 +130,16 @@ func isTemporary(err error) bool {
 
 func (s *service) take(nc net.Conn) {
 	c := newConn(s, nc)
+	s.admit(c, c.serve)
+}
+
+// admit looks after a connection while serve serves it.
+func (s *service) admit(c *conn, serve func()) {
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.open.Go(func() {
-		c.serve()
+		serve()
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
@@ -148,12 +164,12 @@ func (s *service) each(do func(*conn)) {
 }
 
 // watch looks after what no goroutine waits for.
-func (s *service) watch(over <-chan struct{}) {
+func (s *service) watch() {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-over:
+		case <-s.over:
 			return
 		case <-ticker.C:
 		}

@@ -127,7 +127,9 @@ func (c *rawClient) ended() bool {
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
-func TestFramings(t *testing.T) {
+func TestFramings(t *testing.T) { eachEngine(t, testFramings) }
+
+func testFramings(t *testing.T) {
 	for _, c := range []struct {
 		name, request, answer string
 		method                string
@@ -163,7 +165,7 @@ func TestFramings(t *testing.T) {
 				conns.Add(1)
 				answering(func(*http.Request, string) string { return c.answer })(conn, r)
 			}))
-			r := run(t, p, nil)
+			r := run(t, p, func(c *Config) { c.Loops = 1 })
 			client := r.dial()
 			for i := range 2 {
 				client.send("%s", c.request)
@@ -195,7 +197,9 @@ func TestFramings(t *testing.T) {
 	}
 }
 
-func TestBodyEndedByClose(t *testing.T) {
+func TestBodyEndedByClose(t *testing.T) { eachEngine(t, testBodyEndedByClose) }
+
+func testBodyEndedByClose(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err == nil {
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\nhel")
@@ -216,7 +220,9 @@ func TestBodyEndedByClose(t *testing.T) {
 	p.wantResults(t, balance.OK, balance.OK, balance.OK)
 }
 
-func TestPipelining(t *testing.T) {
+func TestPipelining(t *testing.T) { eachEngine(t, testPipelining) }
+
+func testPipelining(t *testing.T) {
 	p := to(scripted(t, answering(func(r *http.Request, body string) string {
 		said := r.RequestURI + body
 		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(said), said)
@@ -253,7 +259,9 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-func TestTrailers(t *testing.T) {
+func TestTrailers(t *testing.T) { eachEngine(t, testTrailers) }
+
+func testTrailers(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		for {
 			req, err := http.ReadRequest(r)
@@ -282,7 +290,9 @@ func TestTrailers(t *testing.T) {
 	}
 }
 
-func TestExpectContinue(t *testing.T) {
+func TestExpectContinue(t *testing.T) { eachEngine(t, testExpectContinue) }
+
+func testExpectContinue(t *testing.T) {
 	var refuse atomic.Bool
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		for {
@@ -318,7 +328,9 @@ func TestExpectContinue(t *testing.T) {
 }
 
 // A server may answer before it has read the request's body.
-func TestEarlyResponse(t *testing.T) {
+func TestEarlyResponse(t *testing.T) { eachEngine(t, testEarlyResponse) }
+
+func testEarlyResponse(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err == nil {
 			_, _ = io.WriteString(conn, "HTTP/1.1 413 Too Much\r\nContent-Length: 4\r\n\r\nstop")
@@ -345,7 +357,9 @@ func TestEarlyResponse(t *testing.T) {
 }
 
 // What a server begins to say while the body still comes, goes to the client.
-func TestBothWaysAtOnce(t *testing.T) {
+func TestBothWaysAtOnce(t *testing.T) { eachEngine(t, testBothWaysAtOnce) }
+
+func testBothWaysAtOnce(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		req, err := http.ReadRequest(r)
 		if err != nil {
@@ -386,7 +400,9 @@ func noise(n int) []byte {
 	return b
 }
 
-func TestLongBodies(t *testing.T) {
+func TestLongBodies(t *testing.T) { eachEngine(t, testLongBodies) }
+
+func testLongBodies(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -416,7 +432,9 @@ func TestLongBodies(t *testing.T) {
 }
 
 // Both directions of a tunnel end by themselves.
-func TestTunnelHalfClose(t *testing.T) {
+func TestTunnelHalfClose(t *testing.T) { eachEngine(t, testTunnelHalfClose) }
+
+func testTunnelHalfClose(t *testing.T) {
 	back := noise(8 << 20)
 	there := noise(8<<20 + 1)
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {

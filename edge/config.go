@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"time"
 
@@ -20,9 +21,20 @@ type Config struct {
 	ConnectTimeout  time.Duration // until a server has taken the connection; zero: 2 s
 	ResponseTimeout time.Duration // from the request's last byte to the head of the response; zero: none, since requests may be long
 	DrainTime       time.Duration // how long Run lets requests finish once its context has ended; zero: 30 s
+	Engine          Engine        // what carries the bytes
+	Loops           int           // of EngineLoop; zero: one for each CPU
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
 }
+
+// Engine is what carries the bytes between clients and servers.
+type Engine string
+
+const (
+	EngineAny        Engine = ""           // loops where there are any, else goroutines
+	EngineLoop       Engine = "loop"       // one event loop for each core, on Linux
+	EngineGoroutines Engine = "goroutines" // one goroutine for each client's connection
+)
 
 // Listener is one address that clients connect to.
 type Listener struct {
@@ -89,6 +101,7 @@ const (
 	defaultConnectTimeout = 2 * time.Second
 	defaultDrainTime      = 30 * time.Second
 	defaultRouteTimeout   = 10 * time.Second
+	mostLoops             = 1024
 )
 
 // Validate calls bad once for every field that cannot be worked with.
@@ -99,6 +112,15 @@ func (c *Config) Validate(bad func(field, problem string)) {
 	notNegative(bad, "connect_timeout", c.ConnectTimeout)
 	notNegative(bad, "response_timeout", c.ResponseTimeout)
 	notNegative(bad, "drain_time", c.DrainTime)
+	switch {
+	case c.Engine != EngineAny && c.Engine != EngineLoop && c.Engine != EngineGoroutines:
+		bad("engine", fmt.Sprintf("%q, want %s or %s", c.Engine, EngineLoop, EngineGoroutines))
+	case c.Engine == EngineLoop && !loopsHere:
+		bad("engine", fmt.Sprintf("%q is for Linux; want %s here, or leave it out", c.Engine, EngineGoroutines))
+	}
+	if c.Loops < 0 || c.Loops > mostLoops {
+		bad("loops", fmt.Sprintf("%d, want 1 to %d, or 0 for one for each CPU", c.Loops, mostLoops))
+	}
 	if len(c.Listeners) == 0 {
 		bad("listeners", "none, want at least one")
 	}
@@ -221,6 +243,7 @@ func notNegative[T ~int | ~int64](bad func(field, problem string), field string,
 func (c Config) withDefaults() Config {
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, defaultConnectTimeout)
 	c.DrainTime = cmp.Or(c.DrainTime, defaultDrainTime)
+	c.Loops = cmp.Or(c.Loops, runtime.NumCPU())
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	return c
 }

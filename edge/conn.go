@@ -253,7 +253,7 @@ func (c *conn) exchangeOne(w *work) bool {
 	c.work = w
 	c.mu.Unlock()
 	x := &w.exchange
-	answer := x.open(c.service.edge, c.service.listener, w.describe(c), &w.recall)
+	answer := w.open(c.service.edge, c.service.listener, c.peer)
 	again := c.carry(w, answer)
 	c.detach(false)
 	x.close()
@@ -286,18 +286,9 @@ func (c *conn) readHead(w *work) (int, error) {
 
 // refuse answers a head that is none.
 func (c *conn) refuse(w *work, err error) {
-	answer, detail := flight.Answer{}, ""
-	var bad http1.Error
-	switch {
-	case errors.As(err, &bad):
-		answer, detail = flight.Answer{Status: bad.Status(), Reason: reasonMalformed}, bad.Error()
-		if answer.Status == 431 {
-			answer.Reason, detail = reasonHeadTooBig, ""
-		}
-	case errors.Is(err, os.ErrDeadlineExceeded) && !c.isCut.Load() && c.w-c.r > len("\r\n"):
-		answer = flight.Answer{Status: 408, Reason: reasonHeadSlow}
-	default:
-		return // nothing was asked
+	answer, detail, ok := unreadable(err, c.w-c.r)
+	if !ok || c.isCut.Load() {
+		return
 	}
 	x := &w.exchange
 	w.whole = false
@@ -305,6 +296,23 @@ func (c *conn) refuse(w *work, err error) {
 	c.answer(w, answer, detail, true)
 	x.close()
 	c.farewell(w)
+}
+
+// unreadable is what a client is told whose head could not be read, of which so many
+// octets have come; false: nothing, since nothing was asked.
+func unreadable(err error, come int) (a flight.Answer, detail string, ok bool) {
+	var bad http1.Error
+	switch {
+	case errors.As(err, &bad):
+		a, detail = flight.Answer{Status: bad.Status(), Reason: reasonMalformed}, bad.Error()
+		if a.Status == 431 {
+			a.Reason, detail = reasonHeadTooBig, ""
+		}
+		return a, detail, true
+	case errors.Is(err, os.ErrDeadlineExceeded) && come > len("\r\n"):
+		return flight.Answer{Status: 408, Reason: reasonHeadSlow}, "", true
+	}
+	return a, "", false
 }
 
 // answer tells the client what came instead of a server's response.

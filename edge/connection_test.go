@@ -17,7 +17,9 @@ import (
 )
 
 // A connection that its server has closed, or on which it has spoken unasked, is not used.
-func TestStaleConnections(t *testing.T) {
+func TestStaleConnections(t *testing.T) { eachEngine(t, testStaleConnections) }
+
+func testStaleConnections(t *testing.T) {
 	for name, spoil := range map[string]func(*net.TCPConn){
 		"closed":      func(conn *net.TCPConn) { _ = conn.Close() },
 		"half closed": func(conn *net.TCPConn) { _ = conn.CloseWrite() },
@@ -59,7 +61,9 @@ func TestStaleConnections(t *testing.T) {
 	}
 }
 
-func TestSlowHeads(t *testing.T) {
+func TestSlowHeads(t *testing.T) { eachEngine(t, testSlowHeads) }
+
+func testSlowHeads(t *testing.T) {
 	p := newFakePicker()
 	r := run(t, p, func(c *Config) { c.Listeners[0].HeaderTimeout = 50 * time.Millisecond })
 	client := r.dial()
@@ -84,7 +88,9 @@ func TestSlowHeads(t *testing.T) {
 	}
 }
 
-func TestIdleClientsAreClosed(t *testing.T) {
+func TestIdleClientsAreClosed(t *testing.T) { eachEngine(t, testIdleClientsAreClosed) }
+
+func testIdleClientsAreClosed(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 30 * time.Millisecond })
@@ -99,7 +105,9 @@ func TestIdleClientsAreClosed(t *testing.T) {
 }
 
 // Whoever has sent something before the edge stops is answered, wherever that has got to.
-func TestDrainAnswersWhatHasCome(t *testing.T) {
+func TestDrainAnswersWhatHasCome(t *testing.T) { eachEngine(t, testDrainAnswersWhatHasCome) }
+
+func testDrainAnswersWhatHasCome(t *testing.T) {
 	for range 20 {
 		p := to(scripted(t, answering(func(*http.Request, string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" })))
 		r := run(t, p, nil)
@@ -140,11 +148,17 @@ func (s *still) Pick(context.Context, string, *balance.Request) (balance.Grant, 
 	return s.grant, nil
 }
 
+func (s *still) Prompt(string, *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
+	return s.grant, nil, nil
+}
+
 func (s *still) Done(string, balance.LeaseID, balance.Outcome) {}
 
 func (s *still) Report(string, balance.Report) {}
 
-func TestRequestsAllocateNothing(t *testing.T) {
+func TestRequestsAllocateNothing(t *testing.T) { eachEngine(t, testRequestsAllocateNothing) }
+
+func testRequestsAllocateNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("under the race detector pools forget at random")
 	}
@@ -159,7 +173,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 		}
 	})
 	g.Lease = 7
-	e, err := New(Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Host: "a", Pool: "web"}}}}}, &still{g})
+	e, err := New(Config{ID: "e1", Engine: engineOf(t), Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Host: "a", Pool: "web"}}}}}, &still{g})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +209,9 @@ func TestRequestsAllocateNothing(t *testing.T) {
 }
 
 // A client that keeps sending a little is held to the same time as one that sends nothing.
-func TestDrippingHeadIsCutOff(t *testing.T) {
+func TestDrippingHeadIsCutOff(t *testing.T) { eachEngine(t, testDrippingHeadIsCutOff) }
+
+func testDrippingHeadIsCutOff(t *testing.T) {
 	p := newFakePicker()
 	r := run(t, p, func(c *Config) { c.Listeners[0].HeaderTimeout = 30 * time.Millisecond })
 	client := r.dial().send("GET / HTTP/1.1\r\nHost: a\r\nX: ")

@@ -9,7 +9,23 @@
 // metrics and the access log are the exchange's and its files', so that another
 // engine shares them.
 //
-// The engine here, the carrier, has one goroutine for each client connection, which
+// There are two. On Linux a loop for each core carries requests over plain TCP: one
+// thread that waits for all its descriptors at once, and does what can be done without
+// waiting. A client's connection is an inbound, a server's a back:
+//
+//	inbound.ready ─▶ readHead ─▶ open ─▶ gather ─▶ start ─▶ link ─▶ send ─┐
+//	     ▲                              (body)    (ask)                   │
+//	     └─── conclude ◀─ finish ◀─ pass ◀─ respond ◀─ receive ◀──────────┘
+//
+// Nothing in a loop is shared with another, so nothing is locked: connections to
+// servers, buffers, pipes, timers are each loop's own. A loop asks a master in its own
+// process by a call; where an answer is still to come, a goroutine waits for it and
+// posts a letter. A connection without a request has no buffer; one that waits for its
+// server has the request's head and no more; what a peer does not take at once is kept
+// for as long as that lasts.
+//
+// What loops do not do goes to the carrier: TLS on either side, and tunnels. So does
+// everything on other systems. The carrier has one goroutine for each client connection, which
 // also drives the connection to the server:
 //
 //	conn.serve ─▶ await ─▶ readHead ─▶ exchange.open ─▶ start ─▶ link ─▶ respond ─┐

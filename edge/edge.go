@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
@@ -55,6 +56,7 @@ type listener struct {
 	limits http1.Limits
 	secure *tls.Config // nil: plain
 	named  bool        // with ModeTCP: routes tell servers' names apart, which clients say by TLS
+	mixed  atomic.Bool // some routes are known to lead to servers that speak TLS
 }
 
 // Edge is the built-in proxy. New makes one.
@@ -66,7 +68,8 @@ type Edge struct {
 	listeners []*listener
 	pools     map[string]*pool
 	metrics   *metrics
-	engine    engine
+	engine    engine // goroutines, which can carry every request
+	loops     engine // nil: none
 	tunnels   engine // for listeners whose octets are carried as they are
 	serving   atomic.Bool
 	replaced  atomic.Bool
@@ -105,6 +108,9 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		e.listeners = append(e.listeners, ready)
 	}
 	e.engine, e.tunnels = newCarrier(e), newTunnels(e)
+	if e.cfg.Engine != EngineGoroutines {
+		e.loops = newLoops(e)
+	}
 	return e, nil
 }
 
@@ -133,7 +139,7 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i, l := range listeners {
 		group.Go(func() error {
-			if err := e.engineOf(e.listeners[i]).serve(ctx, e.listeners[i], l); err != nil {
+			if err := e.engineFor(e.listeners[i], l).serve(ctx, e.listeners[i], l); err != nil {
 				return fmt.Errorf("edge: listener %s: %w", l.Addr(), err)
 			}
 			return nil
@@ -145,9 +151,15 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	return group.Wait()
 }
 
-func (e *Edge) engineOf(l *listener) engine {
-	if l.Mode == ModeTCP {
+// engineFor returns what can serve a listener: a loop needs its descriptor, and the
+// standard library's TLS a goroutine.
+func (e *Edge) engineFor(l *listener, nl net.Listener) engine {
+	_, open := nl.(syscall.Conn)
+	switch {
+	case l.Mode == ModeTCP:
 		return e.tunnels
+	case open && l.secure == nil && !l.introduces() && !l.H2C && e.loops != nil:
+		return e.loops
 	}
 	return e.engine
 }

@@ -20,6 +20,27 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// eachEngine runs a test on every engine there is, which its name tells.
+func eachEngine(t *testing.T, test func(t *testing.T)) {
+	engines := []Engine{EngineGoroutines}
+	if loopsHere {
+		engines = append(engines, EngineLoop)
+	}
+	for _, e := range engines {
+		t.Run(string(e), test)
+	}
+}
+
+// engineOf is the engine that eachEngine runs the test on.
+func engineOf(t *testing.T) Engine {
+	for part := range strings.SplitSeq(t.Name(), "/") {
+		if e := Engine(part); e == EngineGoroutines || e == EngineLoop {
+			return e
+		}
+	}
+	return EngineAny
+}
+
 // fakePicker is a master whose word the test puts into its mouth.
 type fakePicker struct {
 	pick func(ctx context.Context, req *balance.Request) (balance.Grant, error)
@@ -163,7 +184,7 @@ type running struct {
 
 func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 	t.Helper()
-	cfg := Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
+	cfg := Config{ID: "e1", Engine: engineOf(t), Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
 	if change != nil {
 		change(&cfg)
 	}

@@ -56,14 +56,16 @@ func headOf(r io.Reader) string {
 func both(t *testing.T, serve func(t *testing.T, c *net.TCPConn), client func(t *testing.T, open func() *net.TCPConn, p *fakePicker)) {
 	for _, way := range throughs {
 		t.Run(way.name, func(t *testing.T) {
-			p := newFakePicker()
-			p.pick = among(tcpServer(t, "s1", func(c *net.TCPConn) {
-				if way.taken(c) {
-					serve(t, c)
-				}
-			}))
-			r := run(t, p, way.config)
-			client(t, func() *net.TCPConn { return way.open(r) }, p)
+			eachEngine(t, func(t *testing.T) {
+				p := newFakePicker()
+				p.pick = among(tcpServer(t, "s1", func(c *net.TCPConn) {
+					if way.taken(c) {
+						serve(t, c)
+					}
+				}))
+				r := run(t, p, way.config)
+				client(t, func() *net.TCPConn { return way.open(r) }, p)
+			})
 		})
 	}
 }

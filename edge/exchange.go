@@ -27,19 +27,29 @@ type exchange struct {
 	made     [32]byte // room for an id of our own
 	client   netip.Addr
 	recall   *recall
-	started  bool // flight has begun
+	asker    asker // nil: whoever drives the exchange may wait for the master
+	started  bool  // flight has begun
 	flight   flight.Flight
 	request  balance.Request
 	linked   bool          // the last grant counts as in flight
 	grant    balance.Grant // of the last link or redirect
 	began    balance.Instant
-	picking  time.Duration  // spent on asks
-	waiting  time.Duration  // of that, in the master's queue
-	attempts int            // links
-	result   balance.Result // of the last link
-	spoke    string         // version of HTTP in which the server answered; empty: 1.1
-	status   int            // what the client was told; zero: nothing
-	bytes    int64          // of the response's body, or of what a tunnel brought to the client
+	asked    balance.Instant // the last ask
+	picking  time.Duration   // spent on asks
+	waiting  time.Duration   // of that, in the master's queue
+	attempts int             // links
+	result   balance.Result  // of the last link
+	spoke    string          // version of HTTP in which the server answered; empty: 1.1
+	status   int             // what the client was told; zero: nothing
+	bytes    int64           // of the response's body, or of what a tunnel brought to the client
+}
+
+// asker asks in the place of an engine that must not wait.
+type asker interface {
+	// ask sends x.request to the pool. If there is no answer yet it returns false, and
+	// gives the answer to x.resume once it is there. The request and its recall must not
+	// be touched until then.
+	ask(x *exchange) (balance.Grant, error, bool)
 }
 
 // statusGone stands in logs and metrics where the client left before it was told anything.
@@ -68,8 +78,8 @@ func (x *exchange) open(e *Edge, l *listener, h head, r *recall) flight.Answer {
 	return flight.Answer{}
 }
 
-// start asks for a server. The step it returns, as that of failed, is to Link or ends
-// the exchange.
+// start asks for a server. The step it returns, as that of failed and resume, is to
+// Link or ends the exchange; with an asker, it may be to Wait until resume is called.
 func (x *exchange) start() flight.Step {
 	r, h := x.route, &x.head
 	link := r.Link
@@ -95,7 +105,11 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 		}
 		switch step.Do {
 		case flight.Ask:
-			step = x.ask(step.Exclude)
+			grant, err, answered := x.ask(step.Exclude)
+			if !answered {
+				return flight.Step{Do: flight.Wait}
+			}
+			step = x.answered(grant, err)
 		case flight.Choose:
 			step = x.choose(step.Exclude)
 		case flight.Link:
@@ -116,16 +130,27 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 // master that is silent beyond it is taken for none.
 const askGrace = 250 * time.Millisecond
 
-func (x *exchange) ask(exclude []balance.ServerID) flight.Step {
-	p := x.route.pool
-	before := clock.Now()
-	x.request.Exclude, x.request.Deadline = exclude, before.Add(x.route.timeout)
+func (x *exchange) ask(exclude []balance.ServerID) (balance.Grant, error, bool) {
+	x.asked = clock.Now()
+	x.request.Exclude, x.request.Deadline = exclude, x.asked.Add(x.route.timeout)
 	x.recall.until.Store(int64(x.request.Deadline.Add(askGrace)))
-	grant, err := x.edge.picker.Pick(x.recall.context(), p.name, &x.request)
+	if x.asker != nil {
+		return x.asker.ask(x)
+	}
+	grant, err := x.edge.picker.Pick(x.recall.context(), x.route.pool.name, &x.request)
+	return grant, err, true
+}
+
+// resume goes on with the answer to an ask that its asker had to wait for.
+func (x *exchange) resume(grant balance.Grant, err error) flight.Step {
+	return x.settle(x.answered(grant, err))
+}
+
+func (x *exchange) answered(grant balance.Grant, err error) flight.Step {
 	x.recall.until.Store(0)
-	now := clock.Now()
-	x.picking += now.Sub(before)
-	p.pickTime.Observe(now.Sub(before).Seconds())
+	p, now := x.route.pool, clock.Now()
+	x.picking += now.Sub(x.asked)
+	p.pickTime.Observe(now.Sub(x.asked).Seconds())
 	if err == nil {
 		p.granted.Inc()
 		x.waiting += grant.Waited
@@ -201,6 +226,14 @@ func (x *exchange) parted(broke int) {
 	}
 }
 
+// abandon takes the exchange back, as if it had not been opened: the request begins
+// anew elsewhere.
+func (x *exchange) abandon() {
+	x.gone()
+	x.edge.inFlight.Add(-1)
+	x.route.pool.inFlight.Dec()
+}
+
 func (x *exchange) unlink() {
 	if x.linked {
 		x.linked = false
@@ -242,6 +275,16 @@ func (x *exchange) location() string {
 		mark = "&"
 	}
 	return location + mark + x.route.LeaseParam + "=" + x.grant.Lease.String()
+}
+
+// redirect appends the answer that sends the client to the server.
+func (x *exchange) redirect(dst []byte, closing bool) []byte {
+	lease := ""
+	if x.grant.Lease != 0 {
+		lease = x.grant.Lease.String()
+	}
+	x.status = 307
+	return appendRedirect(dst, x.location(), lease, x.id, closing)
 }
 
 // close ends the exchange however far it came, counts it and writes the access log.

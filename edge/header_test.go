@@ -108,7 +108,9 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-func TestHeadersToClient(t *testing.T) {
+func TestHeadersToClient(t *testing.T) { eachEngine(t, testHeadersToClient) }
+
+func testHeadersToClient(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -133,6 +135,10 @@ func TestHeadersToClient(t *testing.T) {
 }
 
 func TestUpgradeToAnotherHTTPIsIgnored(t *testing.T) {
+	eachEngine(t, testUpgradeToAnotherHTTPIsIgnored)
+}
+
+func testUpgradeToAnotherHTTPIsIgnored(t *testing.T) {
 	var got http.Header
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() })))

@@ -27,17 +27,10 @@ var errInterims = errors.New("the server sent too many interim responses")
 // carry takes the exchange to its end and tells whether another may follow on the
 // connection.
 func (c *conn) carry(w *work, answer flight.Answer) bool {
-	x, limit := &w.exchange, c.service.listener.BodyLimit
-	if answer.Status == 0 && limit > 0 && w.req.Length > limit {
-		answer = flight.Answer{Status: 413, Reason: reasonBodyTooBig}
-	}
+	x := &w.exchange
 	if answer.Status != 0 {
-		// A body that nobody wants is not worth reading, and nothing of it must pass
-		// for a request. Nor must what a client sends into the tunnel that it believes
-		// to have.
-		closing := w.req.Framing != http1.NoBody || w.req.Method == http1.MethodConnect || answer.Status == 400 || w.closing(c)
 		c.r += w.head
-		return c.answer(w, answer, "", closing)
+		return c.answer(w, answer, "", w.closingUnread(answer, c.service.draining.Load()))
 	}
 	if err := c.beginBody(w); err != nil {
 		return c.badBody(w, err)
@@ -60,18 +53,13 @@ func (c *conn) carry(w *work, answer flight.Answer) bool {
 
 // endWithout ends an exchange that got no response.
 func (c *conn) endWithout(w *work, step flight.Step) bool {
-	x, closing := &w.exchange, !w.whole || w.closing(c)
+	x, closing := &w.exchange, !w.whole || w.closing(c.service.draining.Load())
 	c.consume(w)
 	switch step.Do {
 	case flight.Respond:
 		return c.answer(w, step.Answer, "", closing)
 	case flight.Redirect:
-		lease := ""
-		if x.grant.Lease != 0 {
-			lease = x.grant.Lease.String()
-		}
-		x.status = 307
-		w.out = appendRedirect(w.out[:0], x.location(), lease, x.id, closing)
+		w.out = x.redirect(w.out[:0], closing)
 		_, err := c.Write(w.out)
 		return err == nil && !closing
 	}
@@ -81,11 +69,19 @@ func (c *conn) endWithout(w *work, step flight.Step) bool {
 
 // closing tells whether the connection ends with this exchange. What HTTP/1.0 says of
 // where a body ends cannot be relied on.
-func (w *work) closing(c *conn) bool {
+func (w *work) closing(draining bool) bool {
 	if !w.req.KeepAlive || w.req.Minor == 0 {
 		return true
 	}
-	return c.service.draining.Load() && (!w.whole || w.head+w.passed+w.tail == len(w.buf))
+	return draining && (!w.whole || w.head+w.passed+w.tail == len(w.buf))
+}
+
+// closingUnread tells whether the connection ends with an answer that was given before
+// the request's body was looked at. A body that nobody wants is not worth reading, and
+// nothing of it must pass for a request. Nor must what a client sends into the tunnel
+// that it believes to have.
+func (w *work) closingUnread(a flight.Answer, draining bool) bool {
+	return w.req.Framing != http1.NoBody || w.req.Method == http1.MethodConnect || a.Status == 400 || w.closing(draining)
 }
 
 // consume leaves in the buffer what belongs to the next request.
@@ -94,25 +90,34 @@ func (c *conn) consume(w *work) { c.r += w.head + w.passed + w.tail }
 // beginBody finds how much of the request's body is there. A small one that may have
 // to be sent again is read whole.
 func (c *conn) beginBody(w *work) error {
-	r := &w.req
-	w.body, w.passed, w.tail = r.Body(), 0, 0
-	w.body.Limit = c.service.listener.BodyLimit
-	if r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect && flight.Idempotent(w.exchange.head.method) {
-		for int64(c.w-c.r-w.head) < r.Length {
-			c.awaitRead()
-			if err := c.fill(); err != nil {
-				return err
-			}
+	for !w.mayFrame(c.w - c.r) {
+		c.awaitRead()
+		if err := c.fill(); err != nil {
+			return err
 		}
-		w.buf = c.in[c.r:c.w]
 	}
-	var err error
+	return w.frame(c.in[c.r:c.w], c.service.listener)
+}
+
+// mayFrame tells whether enough of a request has come to begin its link: so many octets
+// from its head on.
+func (w *work) mayFrame(come int) bool {
+	r := &w.req
+	replayed := r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect && flight.Idempotent(w.exchange.head.method)
+	return !replayed || int64(come-w.head) >= r.Length
+}
+
+// frame finds how much of the request's body is in buf, which its head begins.
+func (w *work) frame(buf []byte, l *listener) (err error) {
+	w.buf = buf
+	w.body, w.passed, w.tail = w.req.Body(), 0, 0
+	w.body.Limit = l.BodyLimit
 	if w.passed, err = w.body.Pass(w.buf[w.head:]); err != nil {
 		return err
 	}
 	if w.body.AtTrailers() {
 		w.trailers.Reset()
-		w.trailers.Limits = c.service.listener.limits
+		w.trailers.Limits = l.limits
 		if w.tail, err = w.body.ReadTrailers(&w.trailers, w.buf[w.head+w.passed:]); err != nil {
 			return err
 		}
@@ -128,19 +133,28 @@ func (c *conn) badBody(w *work, err error) bool {
 		x.gone()
 	}
 	c.detach(false)
-	var bad http1.Error
-	switch {
-	case x.status != 0: // too late to say anything
-	case c.isCut.Load():
-	case errors.Is(err, http1.ErrLongBody):
-		return c.answer(w, flight.Answer{Status: 413, Reason: reasonBodyTooBig}, "", true)
-	case errors.As(err, &bad) && bad != http1.ErrTruncated:
-		return c.answer(w, flight.Answer{Status: 400, Reason: reasonMalformed}, bad.Error(), true)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return c.answer(w, flight.Answer{Status: 408, Reason: reasonBodySlow}, "", true)
+	if x.status == 0 && !c.isCut.Load() { // else it is too late to say anything
+		if answer, detail, ok := unusable(err); ok {
+			return c.answer(w, answer, detail, true)
+		}
 	}
 	w.abort = true
 	return false
+}
+
+// unusable is what a client is told whose request's body could not be read; false:
+// nothing, since it has left.
+func unusable(err error) (a flight.Answer, detail string, ok bool) {
+	var bad http1.Error
+	switch {
+	case errors.Is(err, http1.ErrLongBody):
+		return flight.Answer{Status: 413, Reason: reasonBodyTooBig}, "", true
+	case errors.As(err, &bad) && bad != http1.ErrTruncated:
+		return flight.Answer{Status: 400, Reason: reasonMalformed}, bad.Error(), true
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return flight.Answer{Status: 408, Reason: reasonBodySlow}, "", true
+	}
+	return a, "", false
 }
 
 // link sends the request to the server that was granted and returns when the head of
@@ -239,8 +253,7 @@ func (w *work) failure(sent int, err error) flight.Failure {
 // awaitHead reads until the head of the response is there. Interim ones are passed on
 // on the way.
 func (c *conn) awaitHead(w *work, u *upstream) error {
-	w.resp.Limits = http1.Limits{Head: responseHeadMost, Fields: responseFields}
-	w.resp.Reset()
+	w.awaitResponse()
 	asked := w.req.Asked(w.exchange.head.upgrade)
 	for interims := 0; ; {
 		n, err := w.resp.Parse(w.in[w.r:w.w], asked)
@@ -264,6 +277,12 @@ func (c *conn) awaitHead(w *work, u *upstream) error {
 			w.r += n
 		}
 	}
+}
+
+// awaitResponse readies the parser for another response.
+func (w *work) awaitResponse() {
+	w.resp.Limits = http1.Limits{Head: responseHeadMost, Fields: responseFields}
+	w.resp.Reset()
 }
 
 // receive reads more from the server behind what is there.
@@ -300,10 +319,13 @@ func (c *conn) passInterim(w *work) error {
 	if w.req.Minor == 0 {
 		return nil
 	}
-	rw := http1.Rewrite{Drop: fromServers}
-	if _, err := c.Write(w.resp.Append(nil, w.in[w.r:w.w], &rw)); err != nil {
+	if _, err := c.Write(w.appendInterim(nil)); err != nil {
 		c.leave()
 		return errLeft
 	}
 	return nil
+}
+
+func (w *work) appendInterim(dst []byte) []byte {
+	return w.resp.Append(dst, w.in[w.r:w.w], &http1.Rewrite{Drop: fromServers})
 }

@@ -27,7 +27,9 @@ func dropping(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func TestRetry(t *testing.T) {
+func TestRetry(t *testing.T) { eachEngine(t, testRetry) }
+
+func testRetry(t *testing.T) {
 	alive, drops := server(t, echo), server(t, dropping)
 	large := strings.Repeat("x", replayMost+1)
 	for _, c := range []struct {
@@ -66,7 +68,9 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-func TestAllServersDead(t *testing.T) {
+func TestAllServersDead(t *testing.T) { eachEngine(t, testAllServersDead) }
+
+func testAllServersDead(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(dead(t, "a"), dead(t, "b"), dead(t, "c"), dead(t, "d"))
 	r := run(t, p, nil)
@@ -80,7 +84,9 @@ func TestAllServersDead(t *testing.T) {
 	wantStatus(t, res, body, 502, "unreachable")
 }
 
-func TestResponseBrokenOff(t *testing.T) {
+func TestResponseBrokenOff(t *testing.T) { eachEngine(t, testResponseBrokenOff) }
+
+func testResponseBrokenOff(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
@@ -101,7 +107,9 @@ func TestResponseBrokenOff(t *testing.T) {
 	p.wantResults(t, balance.Fault)
 }
 
-func TestClientLeaves(t *testing.T) {
+func TestClientLeaves(t *testing.T) { eachEngine(t, testClientLeaves) }
+
+func testClientLeaves(t *testing.T) {
 	arrived := make(chan struct{})
 	waits := server(t, func(_ http.ResponseWriter, r *http.Request) {
 		close(arrived)
@@ -208,7 +216,9 @@ func openTunnel(t *testing.T, r *running) (net.Conn, *bufio.Reader) {
 	return conn, reader
 }
 
-func TestTunnel(t *testing.T) {
+func TestTunnel(t *testing.T) { eachEngine(t, testTunnel) }
+
+func testTunnel(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, tunnelling)))
 	r := run(t, p, func(c *Config) { c.Listeners[0].Routes[0].Link = balance.LinkRedirect })
@@ -228,7 +238,9 @@ func TestTunnel(t *testing.T) {
 	p.wantResults(t, balance.OK)
 }
 
-func TestUnwantedTunnel(t *testing.T) {
+func TestUnwantedTunnel(t *testing.T) { eachEngine(t, testUnwantedTunnel) }
+
+func testUnwantedTunnel(t *testing.T) {
 	s := server(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
@@ -248,7 +260,9 @@ func TestUnwantedTunnel(t *testing.T) {
 	}
 }
 
-func TestDrain(t *testing.T) {
+func TestDrain(t *testing.T) { eachEngine(t, testDrain) }
+
+func testDrain(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -290,7 +304,9 @@ func TestDrain(t *testing.T) {
 	p.wantResults(t, balance.OK)
 }
 
-func TestDrainEnds(t *testing.T) {
+func TestDrainEnds(t *testing.T) { eachEngine(t, testDrainEnds) }
+
+func testDrainEnds(t *testing.T) {
 	arrived := make(chan struct{}, 1)
 	waits := server(t, func(_ http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
@@ -350,7 +366,9 @@ func TestListenFails(t *testing.T) {
 	}
 }
 
-func TestEveryLeaseOnceUnderLoad(t *testing.T) {
+func TestEveryLeaseOnceUnderLoad(t *testing.T) { eachEngine(t, testEveryLeaseOnceUnderLoad) }
+
+func testEveryLeaseOnceUnderLoad(t *testing.T) {
 	var served atomic.Int64
 	alive := server(t, func(w http.ResponseWriter, r *http.Request) { served.Add(1); echo(w, r) })
 	drops := server(t, dropping)

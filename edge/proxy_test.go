@@ -19,7 +19,9 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-func TestRoutedRequest(t *testing.T) {
+func TestRoutedRequest(t *testing.T) { eachEngine(t, testRoutedRequest) }
+
+func testRoutedRequest(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, func(c *Config) {
@@ -41,7 +43,9 @@ func TestRoutedRequest(t *testing.T) {
 	}
 }
 
-func TestServerFaultIsTold(t *testing.T) {
+func TestServerFaultIsTold(t *testing.T) { eachEngine(t, testServerFaultIsTold) }
+
+func testServerFaultIsTold(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sorry", http.StatusServiceUnavailable) })))
 	r := run(t, p, nil)
@@ -51,7 +55,9 @@ func TestServerFaultIsTold(t *testing.T) {
 	p.wantResults(t, balance.Fault)
 }
 
-func TestNoRoute(t *testing.T) {
+func TestNoRoute(t *testing.T) { eachEngine(t, testNoRoute) }
+
+func testNoRoute(t *testing.T) {
 	p := newFakePicker()
 	r := run(t, p, func(c *Config) { c.Listeners[0].Routes = []Route{{Host: "only.example", Pool: "web"}} })
 	res, body := r.do(r.request("GET", "/", ""))
@@ -61,7 +67,9 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
-func TestRedirect(t *testing.T) {
+func TestRedirect(t *testing.T) { eachEngine(t, testRedirect) }
+
+func testRedirect(t *testing.T) {
 	for _, c := range []struct {
 		public, param, path, want string
 	}{
@@ -88,7 +96,9 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-func TestLoadReports(t *testing.T) {
+func TestLoadReports(t *testing.T) { eachEngine(t, testLoadReports) }
+
+func testLoadReports(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Endpoint-Load-Metrics-Format") != "TEXT" {
@@ -121,7 +131,9 @@ func TestLoadReports(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
+func TestRefusals(t *testing.T) { eachEngine(t, testRefusals) }
+
+func testRefusals(t *testing.T) {
 	for _, c := range []struct {
 		refusal balance.Refusal
 		status  int
@@ -142,7 +154,9 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestFallbackWithoutMaster(t *testing.T) {
+func TestFallbackWithoutMaster(t *testing.T) { eachEngine(t, testFallbackWithoutMaster) }
+
+func testFallbackWithoutMaster(t *testing.T) {
 	s := server(t, func(w http.ResponseWriter, r *http.Request) {
 		if len(r.Header["Evenkeel-Lease"]) != 0 {
 			t.Errorf("the server was told lease %q, there is none", r.Header.Get("Evenkeel-Lease"))
@@ -169,7 +183,9 @@ func TestFallbackWithoutMaster(t *testing.T) {
 	wantStatus(t, res, body, 503, "no-master")
 }
 
-func TestSilentMasterHangsNobody(t *testing.T) {
+func TestSilentMasterHangsNobody(t *testing.T) { eachEngine(t, testSilentMasterHangsNobody) }
+
+func testSilentMasterHangsNobody(t *testing.T) {
 	p := newFakePicker()
 	p.pick = func(ctx context.Context, _ *balance.Request) (balance.Grant, error) {
 		<-ctx.Done()
@@ -182,7 +198,9 @@ func TestSilentMasterHangsNobody(t *testing.T) {
 	}
 }
 
-func TestResponseTimeout(t *testing.T) {
+func TestResponseTimeout(t *testing.T) { eachEngine(t, testResponseTimeout) }
+
+func testResponseTimeout(t *testing.T) {
 	release := make(chan struct{})
 	s := server(t, func(http.ResponseWriter, *http.Request) { <-release })
 	defer close(release)
@@ -194,7 +212,9 @@ func TestResponseTimeout(t *testing.T) {
 	p.wantResults(t, balance.Fault)
 }
 
-func TestBodyLimit(t *testing.T) {
+func TestBodyLimit(t *testing.T) { eachEngine(t, testBodyLimit) }
+
+func testBodyLimit(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, func(c *Config) { c.Listeners[0].BodyLimit = 100 })
@@ -227,7 +247,9 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-func TestDawdlingClients(t *testing.T) {
+func TestDawdlingClients(t *testing.T) { eachEngine(t, testDawdlingClients) }
+
+func testDawdlingClients(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -255,7 +277,9 @@ func TestDawdlingClients(t *testing.T) {
 }
 
 // A deadline for one request must not outlive it.
-func TestSlowServerIsNoDawdlingClient(t *testing.T) {
+func TestSlowServerIsNoDawdlingClient(t *testing.T) { eachEngine(t, testSlowServerIsNoDawdlingClient) }
+
+func testSlowServerIsNoDawdlingClient(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -272,7 +296,9 @@ func TestSlowServerIsNoDawdlingClient(t *testing.T) {
 	}
 }
 
-func TestOversizedHeads(t *testing.T) {
+func TestOversizedHeads(t *testing.T) { eachEngine(t, testOversizedHeads) }
+
+func testOversizedHeads(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, nil)
@@ -294,7 +320,9 @@ func TestOversizedHeads(t *testing.T) {
 	}
 }
 
-func TestUnservableRequests(t *testing.T) {
+func TestUnservableRequests(t *testing.T) { eachEngine(t, testUnservableRequests) }
+
+func testUnservableRequests(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, nil)
@@ -318,7 +346,9 @@ func TestUnservableRequests(t *testing.T) {
 }
 
 // What HTTP/1.0 leaves unclear about a body's end must not become a second request.
-func TestHTTP10Closes(t *testing.T) {
+func TestHTTP10Closes(t *testing.T) { eachEngine(t, testHTTP10Closes) }
+
+func testHTTP10Closes(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, nil)
@@ -328,7 +358,9 @@ func TestHTTP10Closes(t *testing.T) {
 	}
 }
 
-func TestAbsoluteTarget(t *testing.T) {
+func TestAbsoluteTarget(t *testing.T) { eachEngine(t, testAbsoluteTarget) }
+
+func testAbsoluteTarget(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, func(c *Config) { c.Listeners[0].Routes[0].Host = "a.example" })
@@ -338,7 +370,9 @@ func TestAbsoluteTarget(t *testing.T) {
 	}
 }
 
-func TestAccessLog(t *testing.T) {
+func TestAccessLog(t *testing.T) { eachEngine(t, testAccessLog) }
+
+func testAccessLog(t *testing.T) {
 	var mu sync.Mutex
 	var lines bytes.Buffer
 	p := newFakePicker()
@@ -377,7 +411,9 @@ func (l locked) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-func TestAdmin(t *testing.T) {
+func TestAdmin(t *testing.T) { eachEngine(t, testAdmin) }
+
+func testAdmin(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, nil)

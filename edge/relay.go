@@ -12,18 +12,13 @@ import (
 // respond passes the response on whose head has come, and tells whether another
 // exchange may follow on the client's connection.
 func (c *conn) respond(w *work) bool {
-	x, u := &w.exchange, c.up
-	x.status = w.resp.Status
-	w.answered = fieldView{&w.resp.Head, w.in[w.r:w.w]}
-	c.reported(w)
-	w.adds.reset()
-	w.rewrite = http1.Rewrite{Drop: x.toClient(&w.adds, &w.answered), Upgrade: w.resp.Tunnel}
-	w.rewrite.Add = w.adds.list
+	u := c.up
+	w.beginResponse()
 	if w.resp.Tunnel {
 		return c.tunnel(w, u)
 	}
 	whole := w.upload == nil || w.upload.done()
-	w.rewrite.Close = !whole || w.closing(c)
+	w.rewrite.Close = !whole || w.closing(c.service.draining.Load())
 	again := false
 	switch {
 	case w.resp.Framing == http1.ByClose && w.req.Minor == 1:
@@ -36,11 +31,17 @@ func (c *conn) respond(w *work) bool {
 	return c.settleRequest(w) && again && !w.rewrite.Close
 }
 
-// reported passes on the load report in the response's head, if there is one.
-func (c *conn) reported(w *work) {
+// beginResponse takes in the head that has come, and what it is to say to the client.
+func (w *work) beginResponse() {
+	x := &w.exchange
+	x.status = w.resp.Status
+	w.answered = fieldView{&w.resp.Head, w.in[w.r:w.w]}
 	if w.answered.first(orca.Header) != "" || w.answered.first(orca.HeaderBin) != "" {
-		w.exchange.reported(w.answered.all)
+		x.reported(w.answered.all)
 	}
+	w.adds.reset()
+	w.rewrite = http1.Rewrite{Drop: x.toClient(&w.adds, &w.answered), Upgrade: w.resp.Tunnel}
+	w.rewrite.Add = w.adds.list
 }
 
 // settleRequest leaves in the buffer what belongs to the next request, and tells
@@ -191,18 +192,23 @@ func (c *conn) passTrailers(w *work, u *upstream, body *http1.Body) bool {
 			}
 			continue
 		}
-		told := trailerView{&w.trailers, w.in[w.r:w.w]}
-		if told.all(orca.Header) != nil || told.all(orca.HeaderBin) != nil {
-			w.exchange.reported(told.all)
-		}
-		w.out = w.trailers.Append(w.out[:0], w.in[w.r:w.w], noTrailers)
-		w.r += n
+		w.takeTrailers(n)
 		c.linkDone(w, w.r == w.w)
 		if _, err := c.Write(w.out); err != nil {
 			return c.clientBroken(w)
 		}
 		return true
 	}
+}
+
+// takeTrailers makes of the trailers that have come, so many octets, what goes to the client.
+func (w *work) takeTrailers(n int) {
+	told := trailerView{&w.trailers, w.in[w.r:w.w]}
+	if told.all(orca.Header) != nil || told.all(orca.HeaderBin) != nil {
+		w.exchange.reported(told.all)
+	}
+	w.out = w.trailers.Append(w.out[:0], w.in[w.r:w.w], noTrailers)
+	w.r += n
 }
 
 // passInChunks puts a body that ends with its connection into chunks, so that the

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +39,7 @@ type route struct {
 	pool        *pool
 	key, tenant source
 	timeout     time.Duration
+	secure      atomic.Bool // some of its servers are known to speak TLS
 }
 
 // routes are in the order in which they are tried: the most specific host first, and

@@ -211,7 +211,9 @@ func secureServer(t *testing.T, cert tls.Certificate, clients *x509.CertPool, h 
 	return balance.Grant{Server: "a", Address: "https://" + s.Listener.Addr().String()}
 }
 
-func TestServersByTLS(t *testing.T) {
+func TestServersByTLS(t *testing.T) { eachEngine(t, testServersByTLS) }
+
+func testServersByTLS(t *testing.T) {
 	theirs, believed := identity(t, "127.0.0.1")
 	named, namedBelieved := identity(t, "render.internal")
 	ours, known := identity(t, "edge")
@@ -241,7 +243,9 @@ func TestServersByTLS(t *testing.T) {
 }
 
 // Connections by TLS are kept, but not used when their server has closed them.
-func TestConnectionsByTLSAreKept(t *testing.T) {
+func TestConnectionsByTLSAreKept(t *testing.T) { eachEngine(t, testConnectionsByTLSAreKept) }
+
+func testConnectionsByTLSAreKept(t *testing.T) {
 	theirs, believed := identity(t, "127.0.0.1")
 	accepted := make(chan net.Conn, 8)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(echo))
@@ -275,7 +279,9 @@ func TestConnectionsByTLSAreKept(t *testing.T) {
 }
 
 // A server that takes the connection and never shakes hands is unreachable, not awaited for ever.
-func TestServerThatShakesNoHands(t *testing.T) {
+func TestServerThatShakesNoHands(t *testing.T) { eachEngine(t, testServerThatShakesNoHands) }
+
+func testServerThatShakesNoHands(t *testing.T) {
 	silent := scripted(t, func(_ *net.TCPConn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
 	theirs, believed := identity(t, "127.0.0.1")
 	good := secureServer(t, theirs, nil, echo)

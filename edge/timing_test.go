@@ -14,7 +14,9 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-func TestServerTiming(t *testing.T) {
+func TestServerTiming(t *testing.T) { eachEngine(t, testServerTiming) }
+
+func testServerTiming(t *testing.T) {
 	own := server(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Add("Server-Timing", "db;dur=53")
 		w.Header().Add("Server-Timing", "cache;desc=\"hit\"")
@@ -39,7 +41,9 @@ func TestServerTiming(t *testing.T) {
 }
 
 // What a server has compressed passes as it is, and the edge compresses nothing.
-func TestCompressionIsLeftAlone(t *testing.T) {
+func TestCompressionIsLeftAlone(t *testing.T) { eachEngine(t, testCompressionIsLeftAlone) }
+
+func testCompressionIsLeftAlone(t *testing.T) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
 	_, _ = z.Write(bytes.Repeat([]byte("text "), 10_000)) // a buffer takes all

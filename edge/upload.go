@@ -20,6 +20,7 @@ type upload struct {
 	rest     []byte     // what has come in and is not dealt with; at last: of the next request
 	over     chan struct{}
 	last     atomic.Bool // the last octets have come from the client
+	halting  atomic.Bool // it is being ended, which looks to it like a client that dawdles
 
 	// Of the goroutine until over is closed.
 	sent, took int64 // octets to the server; octets from the client
@@ -67,13 +68,11 @@ func (l *upload) halt() {
 		return
 	default:
 	}
+	l.halting.Store(true)
 	l.up.cut()
 	l.conn.cut()
 	<-l.over
 	l.conn.mend()
-	if errors.Is(l.err, os.ErrDeadlineExceeded) {
-		l.err = nil // it was this that ended it
-	}
 }
 
 // stopUpload ends the upload, if there is one, and returns what the client did wrong.
@@ -101,7 +100,9 @@ func (l *upload) run() {
 	case err == errTakesNoMore:
 		return
 	case err != nil:
-		l.err = err
+		if !l.halting.Load() || !errors.Is(err, os.ErrDeadlineExceeded) {
+			l.err = err
+		}
 		if !isFault(err) && !errors.Is(err, os.ErrDeadlineExceeded) {
 			l.conn.leave()
 		}

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
@@ -31,10 +32,11 @@ type work struct {
 	whole  bool       // the request is in buf to its end
 	upload *upload    // what brings the rest of it; nil: none
 
-	in       []byte // from the server: room for a head, then what has come in in[r:w]
-	r, w     int
-	respHead int  // length of the response's head
-	abort    bool // the client must see that its answer is not whole
+	in         []byte // from the server: room for a head, then what has come in in[r:w]
+	r, w       int
+	respHead   int  // length of the response's head
+	inTrailers bool // those of the response are being read
+	abort      bool // the client must see that its answer is not whole
 }
 
 const (
@@ -67,10 +69,20 @@ func (w *work) begin(buf []byte, n int) {
 	w.told = fieldView{&w.req.Head, buf}
 }
 
+// open begins the exchange. A non-zero answer is what the client is to be told instead
+// of starting it.
+func (w *work) open(e *Edge, l *listener, peer netip.Addr) flight.Answer {
+	answer := w.exchange.open(e, l, w.describe(l, peer), &w.recall)
+	if answer.Status == 0 && l.BodyLimit > 0 && w.req.Length > l.BodyLimit {
+		return flight.Answer{Status: 413, Reason: reasonBodyTooBig}
+	}
+	return answer
+}
+
 // describe tells the exchange of the head. Its strings are views of the buffer.
-func (w *work) describe(c *conn) head {
+func (w *work) describe(l *listener, peer netip.Addr) head {
 	r, buf := &w.req, w.buf
-	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", secure: c.service.listener.secure != nil, peer: c.peer, fields: &w.told}
+	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", secure: l.secure != nil, peer: peer, fields: &w.told}
 	if r.Minor == 0 {
 		h.proto = "1.0"
 	}

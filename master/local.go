@@ -23,6 +23,13 @@ func (l *Local) Pick(ctx context.Context, pool string, req *balance.Request) (ba
 	return l.master.pick(ctx, pool, l.id, req)
 }
 
+// Prompt is Pick for those who must not block: if the request is in the queue, or a
+// server is told, it returns at once with a function that waits as Pick does, and must
+// be called.
+func (l *Local) Prompt(pool string, req *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
+	return l.master.prompt(pool, l.id, req)
+}
+
 // Done ends a lease. One that is not open is ignored.
 func (l *Local) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
 	if p := l.master.pool(pool); p != nil {

@@ -244,10 +244,19 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 
 // pick serves Local and the HTTP API.
 func (m *Master) pick(ctx context.Context, name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, error) {
+	grant, wait, err := m.prompt(name, edge, req)
+	if wait != nil {
+		return wait(ctx)
+	}
+	return grant, err
+}
+
+// prompt answers at once, or returns what waits for the answer.
+func (m *Master) prompt(name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
 	p := m.pool(name)
 	if p == nil {
 		m.strayAsks.Add(1)
-		return balance.Grant{}, unknownPool(name)
+		return balance.Grant{}, nil, unknownPool(name)
 	}
 	began := clock.Now()
 	p.mu.Lock()
@@ -256,13 +265,16 @@ func (m *Master) pick(ctx context.Context, name string, edge balance.EdgeID, req
 	grant, wait, err := p.ask(began, &p.scratch)
 	if wait != nil {
 		p.unlock()
-		grant, _, err = m.obtain(ctx, p, began, own(req, edge), wait)
-		return grant, err
+		req := own(req, edge)
+		return balance.Grant{}, func(ctx context.Context) (balance.Grant, error) {
+			grant, _, err := m.obtain(ctx, p, began, req, wait)
+			return grant, err
+		}, nil
 	}
 	p.count(err)
 	p.tally.took.observe(clock.Now().Sub(began), 1)
 	p.unlock()
-	return grant, err
+	return grant, nil, err
 }
 
 func unknownPool(name string) *balance.Refusal {

@@ -97,6 +97,8 @@ type edgePart struct {
 	ConnectTimeout  time.Duration  `yaml:"connect_timeout"`
 	ResponseTimeout time.Duration  `yaml:"response_timeout" also:"readtimeout"`
 	DrainTime       time.Duration  `yaml:"drain_time" also:"draintimeout shutdowntimeout gracetime"`
+	Engine          string         `yaml:"engine"`
+	Loops           int            `yaml:"loops" also:"threads workers nbthread workerprocesses"`
 	TLS             tlsPart        `yaml:"tls"`
 	Insecure        bool           `yaml:"insecure"`
 }

@@ -18,6 +18,21 @@ type lent struct {
 	closed chan struct{}
 
 	parkOnce, closeOnce sync.Once
+
+	mu      sync.Mutex
+	stop    func() // how whoever accepts without Accept is told to stop; nil: nobody does
+	parking bool
+}
+
+// OnPark is told how to stop whoever takes connections from the socket itself, without
+// Accept. stop returns when no more will be taken.
+func (l *lent) OnPark(stop func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stop = stop; l.parking {
+		stop()
+		l.parkOnce.Do(func() { close(l.parked) })
+	}
 }
 
 // lend returns a second listener on the socket of l.
@@ -52,6 +67,14 @@ func (l *lent) Accept() (net.Conn, error) {
 // park stops taking connections and returns when all taken are in the hands of whoever
 // accepts. A server told to stop between an accept and its next forgets the connection.
 func (l *lent) park() {
+	l.mu.Lock()
+	stop := l.stop
+	l.parking = true
+	l.mu.Unlock()
+	if stop != nil {
+		stop()
+		return
+	}
 	if l.SetDeadline(time.Unix(1, 0)) != nil {
 		return // it is closed
 	}

@@ -271,7 +271,8 @@ func labels(m map[string]string) []balance.Label {
 
 func (s *settings) edgeConfig() edge.Config {
 	e := s.Edge
-	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, DrainTime: e.DrainTime}
+	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, DrainTime: e.DrainTime,
+		Engine: edge.Engine(e.Engine), Loops: e.Loops}
 	for i, l := range e.Listeners {
 		c.Listeners = append(c.Listeners, l.config())
 		if s.keys != nil {

@@ -1,0 +1,189 @@
+package edge
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// back is a connection to a server. One link at a time has it; in between it is kept
+// and watched, so that one that its server has closed is never taken.
+type back struct {
+	end
+	timer
+	address    string
+	inbound    *inbound // nil: nobody has it
+	used       bool     // it has carried a response
+	connecting bool
+}
+
+// idleBacks are the connections of a loop that nobody has.
+type idleBacks struct {
+	byAddress map[string][]*back // the one used last at the end
+}
+
+// ready implements the end's owner.
+func (b *back) ready() {
+	switch {
+	case b.inbound != nil:
+		b.inbound.ready()
+	case b.readable: // it has spoken unasked, or hung up
+		b.loop.backs.remove(b)
+		b.close()
+	}
+}
+
+// expired implements the timer's owner: nobody has needed it for too long.
+func (b *back) expired() {
+	if b.inbound == nil && b.fd >= 0 {
+		b.loop.backs.remove(b)
+		b.close()
+	}
+}
+
+func (b *back) close() {
+	if b.fd >= 0 {
+		b.loop.wheel.drop(&b.timer)
+		b.end.close()
+	}
+}
+
+// take returns the connection to an address that was used last, nil if none is kept.
+func (p *idleBacks) take(address string) *back {
+	list := p.byAddress[address]
+	n := len(list) - 1
+	if n < 0 {
+		return nil
+	}
+	b := list[n]
+	list[n] = nil
+	p.byAddress[address] = list[:n]
+	b.due = 0
+	return b
+}
+
+// keep keeps a connection whose last response was read to its end, and nothing beyond.
+func (l *loop) keep(b *back) {
+	list := l.backs.byAddress[b.address]
+	if b.readable { // perhaps there is more: the read that got all there should be was full
+		var one [1]byte
+		if _, err := b.read(one[:]); err != syscall.EAGAIN {
+			b.close()
+			return
+		}
+	}
+	if b.hup || len(list) >= idleMost {
+		b.close()
+		return
+	}
+	b.inbound, b.used = nil, true
+	l.backs.byAddress[b.address] = append(list, b)
+	l.wheel.set(&b.timer, l.now.Add(upstreamIdle))
+}
+
+func (p *idleBacks) remove(b *back) {
+	list := p.byAddress[b.address]
+	for i := range list {
+		if list[i] == b {
+			if p.byAddress[b.address] = append(list[:i], list[i+1:]...); len(list) == 1 {
+				delete(p.byAddress, b.address)
+			}
+			return
+		}
+	}
+}
+
+// fit tells whether the server has neither closed nor spoken, right now.
+func (b *back) fit() bool {
+	var one [1]byte
+	_, _, err := unix.Recvfrom(b.fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == unix.EAGAIN
+}
+
+// dial begins a connection; ready is called when it stands or has failed. nil and no
+// error: the address is a name, which must be looked up first.
+func (l *loop) dial(address string) (*back, error) {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || at.Addr().Zone() != "" {
+		return nil, nil
+	}
+	family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()})
+	if ip := at.Addr().Unmap(); ip.Is4() {
+		family, to = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: ip.As4()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // without, all is as right and only slower
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) // without, a dead peer is noticed later
+	if err := unix.Connect(fd, to); err != nil && err != unix.EINPROGRESS {
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("connect", err)
+	}
+	return l.adopt(fd, address, true)
+}
+
+func (l *loop) adopt(fd int, address string, connecting bool) (*back, error) {
+	b := &back{address: address, connecting: connecting}
+	b.end.owner, b.timer.owner = b, b
+	if err := l.watch(&b.end, fd, readiness); err != nil {
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	return b, nil
+}
+
+// stands tells whether a connection that was begun stands; false and no error: not yet.
+func (b *back) stands() (bool, error) {
+	if !b.connecting {
+		return true, nil
+	}
+	if !b.writable {
+		return false, nil
+	}
+	code, err := unix.GetsockoptInt(b.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	switch {
+	case err != nil:
+		return false, os.NewSyscallError("getsockopt", err)
+	case code != 0:
+		return false, os.NewSyscallError("connect", syscall.Errno(code))
+	}
+	b.connecting = false
+	return true, nil
+}
+
+// dialAside looks a name up and connects, on a goroutine of its own.
+func (f *inbound) dialAside(address string) {
+	e, l, ctx := f.loop.engine, f.loop, f.task.recall.context()
+	e.aside.Go(func() {
+		fd := -1
+		conn, err := e.dialer.DialContext(ctx, "tcp", address)
+		if err == nil {
+			fd, err = descriptor(conn)
+			_ = conn.Close() // the descriptor is a copy
+		}
+		if !l.post(letter{do: func() { f.dialled(fd, address, err) }}) && fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	})
+}
+
+// descriptor returns a copy of a connection's, or a listener's.
+func descriptor(conn any) (fd int, err error) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return -1, net.UnknownNetworkError("without a descriptor")
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	if bad := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); bad != nil {
+		return -1, bad
+	}
+	return fd, err
+}

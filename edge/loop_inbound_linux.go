@@ -1,0 +1,420 @@
+package edge
+
+import (
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/http1"
+)
+
+// inbound is a client's connection in a loop. Without a request it has no buffer.
+type inbound struct {
+	end
+	timer
+	service *loopService
+	peer    netip.Addr
+	stage   stage
+	served  bool // a request, before
+	leaving bool // the client has closed its side; it is left a moment for the answer
+	isCut   bool
+	queued  bool // in loop.again
+	task    *task
+	back    *back // of the link under way
+}
+
+// stage is what a client's connection is about.
+type stage uint8
+
+const (
+	idling    stage = iota // nothing of a request is there
+	heading                // a part of its head
+	gathering              // a part of a body that is read before a server is asked for
+	lent                   // another goroutine has the task: the master is asked, or a name looked up
+	linking                // a server has the request, or is being reached
+	flushing               // all is said, and some of it on its way
+	parting                // all is said and gone; what the client still sends is thrown away
+	closed                 // or somebody else's
+)
+
+// task is a request under way, and what has come behind it.
+type task struct {
+	work
+	got      []byte // from the client, in got[gr:gw]; the head of the request stays where it is while its exchange is open
+	gr, gw   int
+	private  []byte // room for a response's head that comes in pieces
+	passage  passage
+	up, down outflow
+	interims int
+	closing  bool // no other request follows
+
+	sent      bool            // the request, as far as it was there
+	part      bool            // the server may have got a part of it
+	begun     bool            // the head of the response has gone to the client, or is about to
+	uploading bool            // the rest of the request's body is still to come
+	ended     bool            // it has gone to the server, to its end
+	rest      []byte          // what has come behind it
+	trailing  http1.Trailers  // of the request
+	took      int64           // octets of the rest that have come
+	since     balance.Instant // when what is waited for began
+	leaveAt   balance.Instant // when a client that has closed its side is taken for gone
+	thrown    int             // octets, when parting
+}
+
+func newTask() *task { return &task{got: make([]byte, roomFirst)} }
+
+// forget readies the task for another connection.
+func (t *task) forget() {
+	t.work.in, t.work.out = nil, nil // the loop's own
+	t.clear()
+	t.gr, t.gw = 0, 0
+	if len(t.got) > roomKept {
+		t.got = make([]byte, roomFirst)
+	}
+	if len(t.private) > roomMost {
+		t.private = nil
+	}
+	t.trailing.Limits = http1.Limits{}
+}
+
+// begin makes a client's connection of an accepted descriptor.
+func (l *loop) begin(s *loopService, fd int, peer netip.Addr) {
+	f := &inbound{service: s, peer: peer}
+	f.end.owner, f.timer.owner = f, f
+	if err := l.watch(&f.end, fd, readiness); err != nil {
+		_ = unix.Close(fd)
+		l.connects.Add(-1)
+		s.open.Done()
+		return
+	}
+	s.inbounds[l][f] = struct{}{}
+	f.until(s.listener.IdleTimeout)
+	if s.draining.Load() {
+		f.hurry()
+	}
+	if s.isCut.Load() {
+		f.cutOff()
+	}
+}
+
+// until sets the time by which something must have happened; zero: none.
+func (f *inbound) until(wait time.Duration) {
+	due := balance.Instant(0)
+	if wait > 0 {
+		due = f.loop.now.Add(wait)
+	}
+	f.loop.wheel.set(&f.timer, due)
+}
+
+// ready implements the end's owner: do what can be done now.
+func (f *inbound) ready() {
+	switch f.stage {
+	case idling, heading:
+		f.readHead()
+	case gathering:
+		f.gather()
+	case lent:
+		f.watchClient()
+	case linking:
+		f.carry()
+	case flushing:
+		f.flush()
+	case parting:
+		f.throw()
+	}
+}
+
+// expired implements the timer's owner: something did not happen in time.
+func (f *inbound) expired() {
+	switch f.stage {
+	case idling:
+		f.readable = true // what came at this very moment counts
+		f.readHead()
+		if f.fd >= 0 && f.stage == idling {
+			f.close()
+		}
+	case heading:
+		f.refuse(os.ErrDeadlineExceeded)
+	case gathering:
+		f.badBody(os.ErrDeadlineExceeded)
+	case lent:
+		if f.leaving {
+			f.task.recall.end(errLeft)
+		} else {
+			f.task.recall.end(errSilent)
+		}
+	case linking:
+		f.late()
+	case flushing:
+		f.gone()
+	case parting:
+		f.close()
+	}
+}
+
+// readHead reads until the head of a request is there.
+func (f *inbound) readHead() {
+	if t := f.task; f.stage == idling && t != nil && t.gr < t.gw {
+		f.parseHead() // of what came behind the last request
+	}
+	for f.fd >= 0 && f.readable && f.stage <= heading {
+		t := f.task
+		if t == nil {
+			t = f.loop.takeTask()
+			f.task = t
+		}
+		n, err := f.fill()
+		switch {
+		case err == syscall.EAGAIN:
+			f.vacate()
+			return
+		case err != nil || n == 0:
+			f.close() // nothing was asked
+			return
+		}
+		f.parseHead()
+	}
+}
+
+// fill reads more behind what is there, into a larger buffer if this one is full.
+func (f *inbound) fill() (int, error) {
+	t := f.task
+	if t.gw == len(t.got) {
+		larger := t.got
+		if t.gr == 0 || f.stage > heading {
+			larger = make([]byte, 2*len(t.got))
+		}
+		t.gw = copy(larger, t.got[t.gr:t.gw])
+		t.gr, t.got = 0, larger
+	}
+	n, err := f.read(t.got[t.gw:])
+	t.gw += max(0, n)
+	return n, err
+}
+
+// vacate gives the buffer of a connection without a request back.
+func (f *inbound) vacate() {
+	if t := f.task; t != nil && f.stage == idling && t.gr == t.gw {
+		f.task = nil
+		f.loop.putTask(t)
+	}
+}
+
+// parseHead begins the request whose head is there.
+func (f *inbound) parseHead() {
+	t := f.task
+	t.req.Limits = f.service.listener.limits
+	n, err := t.req.Parse(t.got[t.gr:t.gw])
+	switch {
+	case err != nil:
+		f.refuse(err)
+	case n > 0:
+		f.open(n)
+	case f.stage == idling:
+		f.stage = heading
+		f.until(f.service.listener.HeaderTimeout)
+	}
+}
+
+// refuse answers a head that is none.
+func (f *inbound) refuse(err error) {
+	t := f.task
+	answer, detail, ok := unreadable(err, t.gw-t.gr)
+	if !ok || f.isCut {
+		f.close()
+		return
+	}
+	t.whole = false
+	t.exchange.refused(f.service.engine.edge, f.service.listener, f.peer, &t.recall)
+	f.answer(answer, detail, true)
+}
+
+// answer tells the client what comes instead of a server's response.
+func (f *inbound) answer(a flight.Answer, detail string, closing bool) {
+	t, size := f.task, 0
+	x := &t.exchange
+	t.out, size = appendProblem(f.loop.out[:0], a, detail, x.id, t.req.Method == http1.MethodHead && t.told.buf != nil, closing)
+	x.status, x.bytes = a.Status, int64(size)
+	f.say(closing)
+}
+
+// say sends what is in out and ends the exchange.
+func (f *inbound) say(closing bool) {
+	t := f.task
+	f.stage, t.closing = flushing, closing
+	_, err := t.down.write(&f.end, t.out)
+	f.loop.lay(&t.work)
+	if err != nil {
+		f.gone()
+		return
+	}
+	f.flush()
+}
+
+// flush ends the exchange once all has gone to the client.
+func (f *inbound) flush() {
+	t := f.task
+	switch clear, err := t.down.flush(&f.end); {
+	case err != nil:
+		f.gone()
+	case clear:
+		f.conclude()
+	default:
+		f.until(f.service.listener.IdleTimeout)
+	}
+}
+
+// conclude ends the exchange, of which everything has been said.
+func (f *inbound) conclude() {
+	t := f.task
+	f.detach()
+	t.exchange.close()
+	t.down.reset(f.loop)
+	t.up.reset(f.loop)
+	if t.closing || t.abort {
+		f.part()
+		return
+	}
+	f.stage, f.served, f.leaving = idling, true, false
+	t.work.in = nil
+	t.clear()
+	if f.until(f.service.listener.IdleTimeout); f.service.draining.Load() {
+		f.hurry()
+	}
+	switch {
+	case t.gr < t.gw:
+		f.loop.soon(f)
+	case f.readable:
+		t.gr, t.gw = 0, 0
+		f.loop.soon(f)
+	default:
+		f.vacate()
+	}
+}
+
+// part lets the client read what it was told: a connection that is closed with something
+// unread in it is reset, and what was sent before is lost.
+func (f *inbound) part() {
+	t := f.task
+	wait := time.Second
+	if t.whole && t.gr == t.gw { // nothing more is known to come
+		wait = idleGrace
+		if !t.req.KeepAlive {
+			f.close()
+			return
+		}
+	}
+	if t.abort || f.isCut || unix.Shutdown(f.fd, unix.SHUT_WR) != nil {
+		f.close()
+		return
+	}
+	f.stage, t.thrown = parting, 0
+	f.until(wait)
+	f.throw()
+}
+
+// throw reads and forgets.
+func (f *inbound) throw() {
+	const most = 256 << 10
+	for f.readable {
+		n, err := f.read(f.loop.shared)
+		if err == syscall.EAGAIN {
+			return
+		}
+		if f.task.thrown += n; err != nil || n <= 0 || f.task.thrown >= most {
+			f.close()
+			return
+		}
+	}
+}
+
+// close ends the connection, and whatever is under way on it. A task that is lent comes
+// back to nobody.
+func (f *inbound) close() {
+	if f.fd < 0 {
+		return
+	}
+	f.detach()
+	l, s := f.loop, f.service
+	f.stage = closed
+	l.wheel.drop(&f.timer)
+	f.end.close()
+	if t := f.task; t != nil {
+		f.task = nil
+		t.down.reset(l)
+		t.up.reset(l)
+		l.putTask(t)
+	}
+	delete(s.inbounds[l], f)
+	l.connects.Add(-1)
+	s.open.Done()
+}
+
+// gone ends the exchange and the connection: the client takes no more, or has left.
+func (f *inbound) gone() {
+	x := &f.task.exchange
+	if x.started {
+		x.gone()
+	}
+	f.abort()
+}
+
+// abort ends both when the exchange knows its end.
+func (f *inbound) abort() {
+	t := f.task
+	t.abort = true
+	f.detach()
+	t.exchange.close()
+	f.close()
+}
+
+// hurry gives a connection without a request a moment for one.
+func (f *inbound) hurry() {
+	switch {
+	case f.stage != idling:
+	case f.served:
+		f.until(idleGrace)
+	default:
+		f.until(freshGrace)
+	}
+}
+
+// cutOff ends the connection wherever it is.
+func (f *inbound) cutOff() {
+	f.isCut = true
+	switch f.stage {
+	case idling, heading, parting:
+		f.close()
+	case lent:
+		f.task.recall.end(errLeft)
+	case gathering, linking, flushing:
+		f.gone()
+	}
+}
+
+// watchClient gives a client that has closed its side a moment for the answer, and takes
+// one that has hung up for gone.
+func (f *inbound) watchClient() {
+	switch {
+	case f.reset:
+		f.leave()
+	case f.hup && !f.leaving:
+		f.leaving = true
+		f.task.leaveAt = f.loop.now.Add(watchEvery / 2)
+		f.until(watchEvery / 2)
+	}
+}
+
+// leave says that the client has left.
+func (f *inbound) leave() {
+	if f.stage == lent {
+		f.task.recall.end(errLeft)
+		return
+	}
+	f.gone()
+}

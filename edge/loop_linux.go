@@ -1,0 +1,324 @@
+package edge
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// loop carries bytes on one thread: it waits for any of its descriptors, does what can
+// be done without waiting, and waits again. All it has is its own, so that it takes no
+// locks; whoever else wants something of it posts a letter.
+type loop struct {
+	engine *loops
+	epfd   int
+	bell   end // an eventfd, by which others wake it
+	now    balance.Instant
+	wheel  wheel
+
+	slots  []slot
+	vacant []int32
+	again  []*inbound // go on before the next wait
+	spare  []*inbound
+	backs  idleBacks
+	tasks  []*task
+	pipes  pipes
+	askers []*asking
+
+	shared []byte // room for a head, then what is read at once; good until the next read
+	out    []byte // a head on its way; good until the next one
+
+	connects atomic.Int64 // client connections, those on their way to it included
+
+	mu      sync.Mutex
+	letters []letter
+	rung    bool // the bell has been rung for them
+	over    bool // no letter is read any more
+
+	opened  []letter // those that are being read
+	stopped bool
+}
+
+// slot is where a descriptor stands. An event carries slot and generation, so that one
+// for a descriptor that was closed in the same turn reaches nobody.
+type slot struct {
+	end        *end
+	generation int32
+}
+
+// end is a descriptor that a loop watches, and what is known of it. Readiness is told
+// once, at its edge, and remembered until a call shows the opposite.
+type end struct {
+	loop     *loop
+	owner    interface{ ready() }
+	fd       int // -1: closed
+	slot     int32
+	readable bool
+	writable bool
+	hup      bool // the peer has closed its side; there may be something left to read
+	reset    bool // nothing can be written any more
+}
+
+// letter is what somebody else asks of a loop.
+type letter struct {
+	do    func() // nil: the answer to an ask
+	asker *inbound
+	by    *asking
+	grant balance.Grant
+	err   error
+}
+
+const (
+	loopRoom  = 64 << 10 // what is read at once
+	mostReady = 256      // events in one turn
+	mostTasks = 1024     // kept for the next request
+	mostOut   = 64 << 10 // a larger head's room is not kept
+)
+
+func newLoop(e *loops) (*loop, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		_ = unix.Close(epfd)
+		return nil, err
+	}
+	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10)}
+	l.backs.byAddress = make(map[string][]*back)
+	l.bell.owner = l
+	if err := l.watch(&l.bell, bell, unix.EPOLLIN|unix.EPOLLET); err != nil {
+		_ = unix.Close(epfd)
+		_ = unix.Close(bell)
+		return nil, err
+	}
+	return l, nil
+}
+
+// readiness is what connections are watched for, once and for all.
+const readiness = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+
+// watch has the loop tell e.owner of a descriptor's readiness.
+func (l *loop) watch(e *end, fd int, events uint32) error {
+	e.loop, e.fd = l, fd
+	if n := len(l.vacant); n > 0 {
+		e.slot, l.vacant = l.vacant[n-1], l.vacant[:n-1]
+	} else {
+		e.slot = int32(len(l.slots))
+		l.slots = append(l.slots, slot{})
+	}
+	s := &l.slots[e.slot]
+	s.end = e
+	err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: e.slot, Pad: s.generation})
+	if err != nil {
+		l.leave(e)
+	}
+	return err
+}
+
+// leave frees the slot, so that what is still reported of the descriptor is ignored.
+func (l *loop) leave(e *end) {
+	s := &l.slots[e.slot]
+	s.end = nil
+	s.generation++
+	l.vacant = append(l.vacant, e.slot)
+	e.fd = -1
+}
+
+// close closes the descriptor, which also ends its watch: nobody has a copy.
+func (e *end) close() {
+	if e.fd < 0 {
+		return
+	}
+	fd := e.fd
+	e.loop.leave(e)
+	_ = unix.Close(fd) // all that was to be said has been
+}
+
+// post puts a letter into the loop's box; false: the loop has ended.
+func (l *loop) post(m letter) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return false
+	}
+	l.letters = append(l.letters, m)
+	if !l.rung {
+		l.rung = true
+		one := [8]byte{1}
+		_, _ = unix.Write(l.bell.fd, one[:]) // full, it rings already
+	}
+	return true
+}
+
+// ready implements the bell's owner.
+func (l *loop) ready() {
+	var count [8]byte
+	_, _ = readFD(uintptr(l.bell.fd), count[:]) // empty, it has been heard already
+	l.bell.readable = false
+	l.mu.Lock()
+	l.rung = false
+	l.opened, l.letters = l.letters, l.opened[:0]
+	l.mu.Unlock()
+	for i := range l.opened {
+		m := l.opened[i]
+		l.opened[i] = letter{}
+		if m.do != nil {
+			m.do()
+		} else {
+			m.asker.answered(m.by, m.grant, m.err)
+		}
+	}
+}
+
+// run serves until stopped. Its goroutine keeps its thread, and so the thread its core
+// and the core its caches.
+func (l *loop) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	l.now = clock.Now()
+	l.wheel.begin(l.now)
+	events := make([]unix.EpollEvent, mostReady)
+	for !l.stopped {
+		n := l.wait(events)
+		l.now = clock.Now()
+		for i := range events[:n] {
+			l.dispatch(&events[i])
+		}
+		l.wheel.turn(l.now)
+		l.goOn()
+	}
+	l.end()
+}
+
+func (l *loop) wait(events []unix.EpollEvent) int {
+	timeout := 0
+	if len(l.again) == 0 {
+		timeout = -1
+		if wait := l.wheel.wait(l.now); wait >= 0 {
+			timeout = int((wait + time.Millisecond - 1) / time.Millisecond)
+		}
+	}
+	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(timeout), 0, 0)
+	if errno != 0 {
+		return 0 // a signal
+	}
+	return int(n)
+}
+
+func (l *loop) dispatch(ev *unix.EpollEvent) {
+	s := &l.slots[ev.Fd]
+	if s.end == nil || s.generation != ev.Pad {
+		return
+	}
+	e := s.end
+	if ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.readable = true
+	}
+	if ev.Events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.writable = true
+	}
+	e.hup = e.hup || ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	e.reset = e.reset || ev.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
+	e.owner.ready()
+}
+
+// goOn lets those go on who have had their share of the turn and have more to do.
+func (l *loop) goOn() {
+	l.again, l.spare = l.spare[:0], l.again
+	for i, f := range l.spare {
+		l.spare[i] = nil
+		f.queued = false
+		if f.fd >= 0 {
+			f.ready()
+		}
+	}
+}
+
+// soon lets f go on when everybody else has had a turn.
+func (l *loop) soon(f *inbound) {
+	if !f.queued {
+		f.queued = true
+		l.again = append(l.again, f)
+	}
+}
+
+// end closes what the loop has kept. No client is left.
+func (l *loop) end() {
+	l.mu.Lock()
+	l.over = true
+	left := l.letters
+	l.letters = nil
+	l.mu.Unlock()
+	for i := range left {
+		if left[i].do != nil {
+			left[i].do() // somebody waits for it
+		}
+	}
+	for _, list := range l.backs.byAddress {
+		for _, b := range list {
+			b.close()
+		}
+	}
+	for _, a := range l.askers {
+		close(a.next)
+	}
+	l.pipes.close()
+	l.bell.close()
+	_ = unix.Close(l.epfd)
+}
+
+// read reads what has come, into p. It returns EAGAIN if there is nothing, 0 and no
+// error at the end.
+func (e *end) read(p []byte) (int, error) {
+	n, err := readFD(uintptr(e.fd), p)
+	// A short read has emptied the socket: what comes later is another edge. Only the
+	// peer's end may have been told already.
+	if err == syscall.EAGAIN || err == nil && n < len(p) && !e.hup {
+		e.readable = false
+	}
+	return n, err
+}
+
+// write writes what goes.
+func (e *end) write(p []byte) (n int, err error) {
+	for n < len(p) {
+		m, err := writeFD(uintptr(e.fd), p[n:])
+		if err == syscall.EAGAIN {
+			e.writable = false
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// takeTask returns room for a request.
+func (l *loop) takeTask() *task {
+	if n := len(l.tasks); n > 0 {
+		t := l.tasks[n-1]
+		l.tasks = l.tasks[:n-1]
+		return t
+	}
+	return newTask()
+}
+
+// putTask takes it back.
+func (l *loop) putTask(t *task) {
+	if len(l.tasks) < mostTasks {
+		t.forget()
+		l.tasks = append(l.tasks, t)
+	}
+}

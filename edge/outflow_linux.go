@@ -1,0 +1,121 @@
+package edge
+
+import (
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// outflow is what goes to one end. What that does not take at once is kept, in memory or
+// in a pipe, never in both; nothing more may be put in before flush has found it clear.
+type outflow struct {
+	kept  []byte // kept[at:] is still to go
+	at    int
+	pipe  *pipe // nil: none
+	piped int64 // octets in it
+}
+
+const mostKept = 64 << 10 // a larger buffer does not outlive its use
+
+// write sends p, keeps what does not go, and returns how much went.
+func (s *outflow) write(to *end, p []byte) (int, error) {
+	n := 0
+	if to.writable && s.at == len(s.kept) {
+		var err error
+		if n, err = to.write(p); err != nil || n == len(p) {
+			return n, err
+		}
+	}
+	s.kept = append(s.kept, p[n:]...)
+	return n, nil
+}
+
+// flush sends what is kept and tells whether all has gone.
+func (s *outflow) flush(to *end) (clear bool, err error) {
+	if s.at < len(s.kept) {
+		if !to.writable {
+			return false, nil
+		}
+		n, err := to.write(s.kept[s.at:])
+		if s.at += n; err != nil || s.at < len(s.kept) {
+			return false, err
+		}
+		s.forget()
+	}
+	for s.piped > 0 {
+		if !to.writable {
+			return false, nil
+		}
+		n, err := splicing(s.pipe.from, to.fd, s.piped)
+		switch {
+		case err == syscall.EAGAIN:
+			to.writable = false
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		s.piped -= n
+	}
+	return true, nil
+}
+
+// empty tells whether nothing waits to go.
+func (s *outflow) empty() bool { return s.at == len(s.kept) && s.piped == 0 }
+
+// pull moves up to limit octets from an end into the pipe. It returns EAGAIN if there
+// is nothing, io.EOF at the end; it must be clear.
+func (s *outflow) pull(from *end, limit int64) (int64, error) {
+	if s.pipe == nil {
+		if s.pipe = from.loop.pipes.take(); s.pipe == nil {
+			return 0, errNoPipe
+		}
+	}
+	n, err := splicing(from.fd, s.pipe.to, min(limit, pipeSize))
+	switch {
+	case err == syscall.EAGAIN:
+		from.readable = false
+		return 0, err
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	s.piped += n
+	return n, nil
+}
+
+// errNoPipe says that the system has no pipe to give.
+var errNoPipe = syscall.EMFILE
+
+func splicing(from, to int, most int64) (int64, error) {
+	for {
+		n, err := unix.Splice(from, nil, to, nil, int(most), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// release gives an empty pipe back.
+func (s *outflow) release(l *loop) {
+	if s.pipe != nil && s.piped == 0 {
+		l.pipes.put(s.pipe, true)
+		s.pipe = nil
+	}
+}
+
+// reset forgets whatever has not gone.
+func (s *outflow) reset(l *loop) {
+	s.forget()
+	if s.pipe != nil {
+		l.pipes.put(s.pipe, s.piped == 0)
+		s.pipe, s.piped = nil, 0
+	}
+}
+
+func (s *outflow) forget() {
+	if s.kept, s.at = s.kept[:0], 0; cap(s.kept) > mostKept {
+		s.kept = nil
+	}
+}

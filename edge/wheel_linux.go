@@ -1,0 +1,111 @@
+package edge
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// wheel keeps the timers of one loop. To put a timer off costs nothing: it stays where
+// it is and moves on only when the wheel comes by, so that a deadline for each request
+// is no more than a number written.
+type wheel struct {
+	slots    [wheelSlots]*timer // heads of lists
+	occupied [wheelSlots / 64]uint64
+	tick     int64 // up to which all is done
+}
+
+const (
+	wheelSlots = 1024
+	wheelTick  = 4 * time.Millisecond
+)
+
+// timer tells its owner when it is due. Its fields are the wheel's.
+type timer struct {
+	owner      interface{ expired() }
+	due        balance.Instant // zero: never
+	at         int64           // tick of the slot it stands in; zero: in none
+	next, prev *timer
+}
+
+func tickOf(t balance.Instant) int64 { return int64(t) / int64(wheelTick) }
+
+// begin sets an empty wheel to the present.
+func (w *wheel) begin(now balance.Instant) { w.tick = tickOf(now) }
+
+// set makes the timer due at a time; zero: never.
+func (w *wheel) set(t *timer, due balance.Instant) {
+	t.due = due
+	if due == 0 || t.at != 0 && tickOf(due)+1 >= t.at {
+		return
+	}
+	w.drop(t)
+	w.put(t)
+}
+
+// drop forgets the timer.
+func (w *wheel) drop(t *timer) {
+	if t.at == 0 {
+		return
+	}
+	slot := t.at % wheelSlots
+	if t.next != nil {
+		t.next.prev = t.prev
+	}
+	if t.prev != nil {
+		t.prev.next = t.next
+	} else if w.slots[slot] = t.next; t.next == nil {
+		w.occupied[slot/64] &^= 1 << (slot % 64)
+	}
+	t.next, t.prev, t.at = nil, nil, 0
+}
+
+// put places a timer that stands nowhere: one that is due beyond the horizon in the
+// last slot before it.
+func (w *wheel) put(t *timer) {
+	t.at = min(max(tickOf(t.due)+1, w.tick+1), w.tick+wheelSlots-1)
+	slot := t.at % wheelSlots
+	if t.next = w.slots[slot]; t.next != nil {
+		t.next.prev = t
+	}
+	w.slots[slot] = t
+	w.occupied[slot/64] |= 1 << (slot % 64)
+}
+
+// turn calls the owners of all timers that are due.
+func (w *wheel) turn(now balance.Instant) {
+	last := tickOf(now)
+	if last-w.tick >= wheelSlots { // it was us who slept: one round finds them all
+		w.tick = last - wheelSlots
+	}
+	for w.tick < last {
+		w.tick++
+		slot := w.tick % wheelSlots
+		for w.slots[slot] != nil && w.slots[slot].at <= w.tick {
+			t := w.slots[slot]
+			w.drop(t)
+			switch {
+			case t.due == 0:
+			case t.due <= now:
+				t.due = 0
+				t.owner.expired()
+			default:
+				w.put(t)
+			}
+		}
+	}
+}
+
+// wait returns how long nothing is due; negative: forever.
+func (w *wheel) wait(now balance.Instant) time.Duration {
+	for i := int64(1); i <= wheelSlots; {
+		slot := (w.tick + i) % wheelSlots
+		if word := w.occupied[slot/64] >> (slot % 64); word != 0 {
+			due := balance.Instant((w.tick + i + int64(bits.TrailingZeros64(word))) * int64(wheelTick))
+			return max(0, due.Sub(now))
+		}
+		i += 64 - slot%64
+	}
+	return -1
+}
