@@ -111,3 +111,30 @@ func TestARefusedRegistrationIsShown(t *testing.T) {
 		t.Errorf("Problem = %s", text)
 	}
 }
+
+// A dispatch with a lower fence than any before comes from a master that leads no more.
+func TestAgentRefusesALowerFence(t *testing.T) {
+	fenced := func(lease balance.LeaseID, fence uint64) []byte {
+		return (&wire.Dispatch{Lease: lease, Pool: "p", Fence: fence}).Append(nil)
+	}
+	young := startMaster(t, &fakeMaster{onWelcome: func(c *fakeConn) { c.Write(fenced(1, 8)) }})
+	started := make(chan struct{})
+	old := startMaster(t, &fakeMaster{onWelcome: func(c *fakeConn) {
+		<-started
+		c.Write(fenced(2, 7))
+		c.Write(fenced(3, 8))
+	}})
+	startAgent(t, AgentConfig{Masters: []string{young.addr(), old.addr()}})
+	if v := await[wire.Verdict](young, 1, nil)[0]; !v.Accepted {
+		t.Errorf("the first dispatch: %+v", v)
+	}
+	close(started)
+	for _, v := range await[wire.Verdict](old, 2, nil) {
+		if v.Accepted != (v.Lease == 3) {
+			t.Errorf("verdict %+v, want only lease 3 accepted", v)
+		}
+		if v.Lease == 2 && !strings.Contains(v.Detail, "fence 7 is older than 8") {
+			t.Errorf("the refusal says %q", v.Detail)
+		}
+	}
+}

@@ -188,9 +188,9 @@ func TestMastersWithoutAnElection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the ask at the first master", func() bool { return m.seats["p"].leader.Load() == m.clients[0] })
+	waitFor(t, "the ask at the first master", func() bool { return m.seats["p"].leader.Load() == m.all()[0] })
 	a.stop()
-	waitFor(t, "the second master is asked", func() bool { return m.seats["p"].leader.Load() == m.clients[1] })
+	waitFor(t, "the second master is asked", func() bool { return m.seats["p"].leader.Load() == m.all()[1] })
 	if _, err := m.Pick(within, "p", &balance.Request{}); err != nil {
 		t.Error(err)
 	}

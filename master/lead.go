@@ -67,12 +67,13 @@ func (m *Master) setLead(name string, fence uint64, leader string) {
 
 // led takes up who leads. It returns how many leases have gone to another master's ledger.
 func (p *pool) led(now balance.Instant, fence uint64, leader string) (ended int) {
-	if p.lead.fence != 0 && fence == 0 {
+	led := p.lead.fence != 0
+	p.lead.fence, p.lead.leader = fence, leader
+	p.lead.changes++
+	if led && fence == 0 {
 		ended = p.core.Resign(now)
 		p.dismiss(p.notLeader())
 	}
-	p.lead.fence, p.lead.leader = fence, leader
-	p.lead.changes++
 	p.touch()
 	return ended
 }
