@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 http.Server takes no connection that was accepted, and has shaken hands, elsewhere: what is deprecated in favour of it is what can.
+
 package edge
 
 import (
