@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // takeoverSignal has a new program take the listening sockets over.
@@ -43,11 +45,7 @@ func handOver(sockets []heirloom) (pid int, err error) {
 	}()
 	var names []string
 	for _, s := range sockets {
-		l, ok := s.Listener.(interface{ File() (*os.File, error) })
-		if !ok {
-			return 0, fmt.Errorf("the socket at %s cannot be handed over", s.name)
-		}
-		f, err := l.File()
+		f, err := copyOf(s)
 		if err != nil {
 			return 0, err
 		}
@@ -71,6 +69,28 @@ func handOver(sockets []heirloom) (pid int, err error) {
 		return 0, fmt.Errorf("the new program %s did not serve: %w", program, err)
 	}
 	return cmd.Process.Pid, nil
+}
+
+// copyOf duplicates a socket. Its listener's File would not do: starting a program with
+// that makes the socket blocking for everybody, and whoever accepts until there is
+// nothing more would hang.
+func copyOf(s heirloom) (*os.File, error) {
+	l, ok := s.Listener.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("the socket at %s cannot be handed over", s.name)
+	}
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	if problem := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); problem != nil {
+		return nil, problem
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), s.name), nil
 }
 
 func isOfSockets(variable string) bool {
