@@ -61,6 +61,43 @@ func testStaleConnections(t *testing.T) {
 	}
 }
 
+// A server closes a kept connection when a request is on its way: what can be repeated
+// is, at the same server and to nobody's blame.
+func TestKeptConnectionClosesUnderARequest(t *testing.T) {
+	eachEngine(t, testKeptConnectionClosesUnderARequest)
+}
+
+func testKeptConnectionClosesUnderARequest(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		status int
+		want   balance.Result
+	}{{"GET", 200, balance.OK}, {"PUT", 200, balance.OK}, {"POST", 502, balance.Fault}} {
+		var conns atomic.Int64
+		p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
+			again := conns.Add(1) > 1
+			for answered := 0; ; answered++ {
+				req, err := http.ReadRequest(r)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, req.Body)
+				if answered == 1 && !again {
+					_ = conn.Close()
+					return
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+			}
+		}))
+		client := run(t, p, nil).dial()
+		client.send(get).response("GET")
+		if res, body := client.send("%s / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", c.method).response(c.method); res.StatusCode != c.status {
+			t.Errorf("%s: got %d %q, want %d", c.method, res.StatusCode, body, c.status)
+		}
+		p.wantResults(t, balance.OK, c.want)
+	}
+}
+
 func TestSlowHeads(t *testing.T) { eachEngine(t, testSlowHeads) }
 
 func testSlowHeads(t *testing.T) {

@@ -230,7 +230,9 @@ func (c *conn) talk(w *work, u *upstream) (flight.Failure, error) {
 		err = c.awaitHead(w, u)
 	}
 	if err != nil {
-		return w.failure(sent, err), err
+		why := w.failure(sent, err)
+		why.Kept = u.parked != 0 && !why.Late && w.w == headRoom
+		return why, err
 	}
 	c.mu.Lock()
 	u.answered = true

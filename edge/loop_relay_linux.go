@@ -239,7 +239,9 @@ func (f *inbound) serverEnded(err error) {
 		why = io.EOF
 	}
 	if !t.begun {
-		f.failed(t.failure(why), why)
+		failure := t.failure(why)
+		failure.Kept = f.back.used && t.interims == 0 && t.work.w == headRoom
+		f.failed(failure, why)
 		return
 	}
 	if err == nil {

@@ -89,6 +89,7 @@ type Failure struct {
 	Begun       bool // the client has got a part of the response
 	Late        bool // the server did not answer in time
 	Ours        bool // the edge's own fault, such as having no descriptor left
+	Kept        bool // the server closed a connection that had served before, and said nothing to this request
 }
 
 type phase uint8
@@ -109,6 +110,7 @@ type Flight struct {
 	since    balance.Instant // when it began
 	exclude  []balance.ServerID
 	failed   Answer // what the last failure alone would have been answered; zero Status: none yet
+	again    bool   // a link has been tried again on the same grant
 }
 
 // New returns a Flight and its first step, which is to ask.
@@ -141,7 +143,7 @@ func (f *Flight) take(now balance.Instant, g balance.Grant) Step {
 		f.phase = over
 		return Step{Do: Redirect, Grant: g}
 	}
-	f.phase, f.grant, f.since = linked, g, now
+	f.phase, f.grant, f.since, f.again = linked, g, now, false
 	f.attempts--
 	return Step{Do: Link, Grant: g}
 }
@@ -195,6 +197,12 @@ func (f *Flight) Finished(now balance.Instant, status int) Step {
 func (f *Flight) Failed(now balance.Instant, why Failure, mayRetry func() bool) Step {
 	if f.phase != linked {
 		return Step{}
+	}
+	// A server may close a connection that it has kept just when a request is on its way
+	// (RFC 9112, 9.5). That is nobody's fault and says nothing of the server.
+	if why.Kept && !f.again && f.repeatable(why) {
+		f.again = true
+		return Step{Do: Link, Grant: f.grant}
 	}
 	step := Step{Done: f.done(now, blame(why))}
 	f.failed = answer(why, f.grant.Server)

@@ -77,6 +77,24 @@ func TestFailure(t *testing.T) {
 	}
 }
 
+// A kept connection that closes costs neither an attempt nor the server's good name, once.
+func TestKeptConnectionsAreTriedAgainOnce(t *testing.T) {
+	closed := Failure{Sent: true, Kept: true}
+	f, _ := New(Facts{Method: "GET"}, Limits{Attempts: 1})
+	f.Granted(0, grant(7, "a"))
+	if got := f.Failed(5, closed, no); got.Do != Link || got.Grant.Server != "a" || got.Done.Lease != 0 {
+		t.Errorf("%+v, want the same link again and no lease given back", got)
+	}
+	if got := f.Failed(6, closed, no); got.Do != Respond || got.Done.Outcome.Result != balance.Fault {
+		t.Errorf("the second time: %+v, want an answer and a fault", got)
+	}
+	f, _ = New(Facts{Method: "POST"}, Limits{})
+	f.Granted(0, grant(8, "a"))
+	if got := f.Failed(5, closed, yes); got.Do != Respond || got.Answer.Status != 502 {
+		t.Errorf("POST: %+v, want 502", got)
+	}
+}
+
 func TestAttemptsEnd(t *testing.T) {
 	f, step := New(Facts{Method: "GET"}, Limits{Attempts: 2})
 	for i, want := range []Do{Ask, Respond} {
@@ -208,7 +226,7 @@ func TestEveryLeaseIsDoneOnce(t *testing.T) {
 				see(f.NoChoice(ReasonNoMaster))
 			case 5:
 				flag := rapid.Bool()
-				see(f.Failed(now, Failure{flag.Draw(t, "unreachable"), flag.Draw(t, "sent"), flag.Draw(t, "spent"), flag.Draw(t, "begun"), flag.Draw(t, "late"), flag.Draw(t, "ours")},
+				see(f.Failed(now, Failure{flag.Draw(t, "unreachable"), flag.Draw(t, "sent"), flag.Draw(t, "spent"), flag.Draw(t, "begun"), flag.Draw(t, "late"), flag.Draw(t, "ours"), flag.Draw(t, "kept")},
 					func() bool { return flag.Draw(t, "budget") }))
 			case 6:
 				see(f.Finished(now, rapid.IntRange(100, 599).Draw(t, "status")))
