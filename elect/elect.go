@@ -5,7 +5,7 @@
 //
 //	Elector ── Renew, Look, Take, Leave ──▶ Store
 //	   │
-//	   └── Extend, Lead, Follow ──▶ Host (a master)
+//	   └── Ready, Extend, Lead, Follow ──▶ Host (a master)
 //
 // Nobody counts votes here and nothing is replicated: the ledgers are rebuilt from
 // those who hold the leases, so all that has to be agreed on is a name for each pool.
@@ -60,6 +60,7 @@ type Store interface {
 
 // Host is told what we lead. Whatever Extend said last bounds every lead.
 type Host interface {
+	Ready(pool string) bool // it knows servers to grant
 	Extend(until time.Time) // on the monotonic clock
 	Lead(pool string, fence uint64)
 	Follow(pool, leader string) // another leads, at that address; empty: nobody known does
@@ -229,7 +230,8 @@ func (e *Elector) learn(view View) {
 }
 
 // wanted returns the vacant pools that it is our turn to take: those that are nearest
-// to us at once, and others when those who are nearer have had their time.
+// to us at once, and others when those who are nearer have had their time. Who could
+// grant nothing comes last.
 func (e *Elector) wanted(view View) (pools []string) {
 	for _, pool := range e.cfg.Pools() {
 		since, vacant := e.vacant[pool]
@@ -237,8 +239,11 @@ func (e *Elector) wanted(view View) (pools []string) {
 		if !vacant || led {
 			continue
 		}
-		rank := time.Duration(len(nearer(pool, e.cfg.Self.ID, view.Masters)))
-		if time.Since(since) >= rank*e.cfg.TTL/patience {
+		rank := len(nearer(pool, e.cfg.Self.ID, view.Masters))
+		if !e.host.Ready(pool) {
+			rank = len(view.Masters) // it has just been started: its agents are on their way
+		}
+		if time.Since(since) >= time.Duration(rank)*e.cfg.TTL/patience {
 			pools = append(pools, pool)
 		}
 	}

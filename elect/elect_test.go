@@ -158,11 +158,14 @@ type host struct {
 	leader map[string]string
 	low    string // a fence that did not grow
 	high   map[string]uint64
+	blank  bool // it knows no servers
 }
 
 func newHost() *host {
 	return &host{fences: make(map[string]uint64), leader: make(map[string]string), high: make(map[string]uint64)}
 }
+
+func (h *host) Ready(string) bool { h.mu.Lock(); defer h.mu.Unlock(); return !h.blank }
 
 func (h *host) Extend(until time.Time) { h.mu.Lock(); h.until = until; h.mu.Unlock() }
 
@@ -287,6 +290,43 @@ func TestOneOfThreeLeads(t *testing.T) {
 				t.Errorf("m%d believes the leader to be at %q, want m%d's address", i+1, at, first+1)
 			}
 			h.mu.Unlock()
+		}
+	})
+}
+
+// A master that has just been started and knows no servers leads only where nobody else does.
+func TestWhoKnowsNoServersLeadsLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRally(t, 3, 1)
+		defer r.end()
+		for knows := range r.hosts {
+			r.watch(3 * ttl)
+			first := r.leader("pool-0")
+			for i, h := range r.hosts {
+				h.mu.Lock()
+				h.blank = i != knows
+				h.mu.Unlock()
+			}
+			if first == knows {
+				continue
+			}
+			r.stores[first].set(true, false, 0)
+			r.watch(2 * ttl)
+			if at := r.leader("pool-0"); at != knows {
+				t.Fatalf("m%d leads, want m%d, which alone knows servers", at+1, knows+1)
+			}
+			r.stores[first].set(false, false, 0)
+		}
+		for _, h := range r.hosts {
+			h.mu.Lock()
+			h.blank = true
+			h.mu.Unlock()
+		}
+		last := r.leader("pool-0")
+		r.stores[last].set(true, false, 0)
+		r.watch(4 * ttl)
+		if r.leader("pool-0") < 0 {
+			t.Error("nobody leads where nobody knows servers")
 		}
 	})
 }

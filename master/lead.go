@@ -27,6 +27,20 @@ func (m *Master) PoolNames() (names []string) {
 	return names
 }
 
+// Ready tells whether there are servers in the pool that this master knows of.
+func (m *Master) Ready(pool string) bool {
+	p := m.pool(pool)
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	for range p.core.Members {
+		return true
+	}
+	return false
+}
+
 // Extend says until when, on the monotonic clock, the pools that we lead may be granted from.
 func (m *Master) Extend(until time.Time) {
 	now := clock.Now() // first: a pause behind it makes the time shorter, not longer
