@@ -108,10 +108,29 @@ func (p *Pool) obstacle(now Instant, req *Request, s *Server) string {
 }
 
 // recent keeps the last decisions in a ring of fixed size, made when the first comes.
+//
+// To keep one costs as much as to make it. So of many thousands a second, of which a
+// ring holds a few hundredths of a second anyway, only some are kept: one in keepEvery,
+// but for bursts.
 type recent struct {
 	size int
 	ring []record
 	next int
+	paid Instant // up to when what is kept has used its share of time
+}
+
+const (
+	keepEvery = 50 * time.Microsecond
+	keepBurst = 1000 * keepEvery
+)
+
+// affords tells whether a decision made now is to be kept.
+func (r *recent) affords(now Instant) bool {
+	if r.size == 0 || r.paid > now {
+		return false
+	}
+	r.paid = max(r.paid, now.Add(-keepBurst)).Add(keepEvery)
+	return true
 }
 
 // record is a Decision as it is kept: only what the order has at hand anyway, so that
@@ -158,7 +177,7 @@ func (w *word) String() string {
 // note keeps a decision for s, with those that came closest: the finalists of the
 // tournament, the winner among them.
 func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
-	if p.recent.size == 0 {
+	if !p.recent.affords(now) {
 		return
 	}
 	if p.recent.ring == nil {

@@ -126,6 +126,29 @@ func TestDecisionsAreBounded(t *testing.T) {
 	}
 }
 
+// Of a flood of decisions a share is kept, and of a burst all.
+func TestAFloodOfDecisionsIsNotAllKept(t *testing.T) {
+	p := told(t, balance.Config{Decisions: 1000}, "a", "b")
+	kept := func(from balance.Instant, n int, apart time.Duration) (kept int) {
+		for i := range n {
+			g, err := p.Pick(from.Add(time.Duration(i)*apart), &balance.Request{Edge: "edge-1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := p.Decision(g.Lease); ok {
+				kept++
+			}
+		}
+		return kept
+	}
+	if n := kept(second.Add(time.Minute), 1000, 0); n != 1000 {
+		t.Errorf("of a burst of 1000 decisions %d were kept, want all", n)
+	}
+	if n := kept(second.Add(2*time.Minute), 100_000, time.Microsecond); n < 2800 || n > 3200 {
+		t.Errorf("of 100,000 decisions in a tenth of a second %d were kept, want about 2,000 and a burst's 1,000", n)
+	}
+}
+
 func TestDecisionOfAPolicyThatComparesNothing(t *testing.T) {
 	p := balance.New(balance.Config{Name: "web", Decisions: 3}, first{}, 1)
 	for _, id := range []string{"a", "b"} {
