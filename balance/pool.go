@@ -317,6 +317,9 @@ func (p *Pool) canSpare(now Instant) bool {
 // Hold enters a lease that another life of this pool granted and its edge still
 // holds, or confirms one that is open. A zero left lifts the time limit.
 func (p *Pool) Hold(now Instant, edge EdgeID, id LeaseID, server ServerID, age, left time.Duration) error {
+	if id == 0 {
+		return fmt.Errorf("pool %s: lease 0 on server %s is none", p.cfg.Name, server)
+	}
 	var expires Instant
 	if left > 0 {
 		expires = now.Add(left)
