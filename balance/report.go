@@ -3,6 +3,8 @@ package balance
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -81,4 +83,131 @@ func clip(s string) string {
 		return s[:40] + "…"
 	}
 	return s
+}
+
+// Report takes what is known of a server's load. What can be believed is kept even
+// if the error names something that cannot.
+func (p *Pool) Report(now Instant, r *Report) error {
+	s := p.byID[r.Server]
+	if s == nil {
+		return fmt.Errorf("report from server %q, which is not in pool %s", clip(string(r.Server)), p.cfg.Name)
+	}
+	if r.Age < 0 || r.Age > time.Hour {
+		return fmt.Errorf("report from server %s: age %v, want 0 to 1 h", r.Server, r.Age)
+	}
+	var keep [MaxMetrics]Metric
+	sane, err := r.Sane(keep[:0])
+	taken := now.Add(-r.Age)
+	for i, m := range sane {
+		if !s.take(i, m, taken) {
+			err = fmt.Errorf("report from server %s: metric %q: it has %d others already, the most that are kept", r.Server, clip(m.Name), MaxMetrics)
+		}
+	}
+	s.weigh(now, sane)
+	p.rank(now, s)
+	return err
+}
+
+// take keeps one figure, unless a newer one is known. It returns false if there is no
+// room for another name. The figure most often stands where it stood in the last report.
+func (s *Server) take(at int, m Metric, taken Instant) bool {
+	if at >= len(s.metrics) || s.metrics[at].Name != m.Name {
+		at = slices.IndexFunc(s.metrics, func(have reading) bool { return have.Name == m.Name })
+	}
+	switch {
+	case at < 0 && len(s.metrics) == MaxMetrics:
+		return false
+	case at < 0:
+		m.Name = s.pool.intern(m.Name)
+		s.metrics = append(s.metrics, reading{m, taken})
+	case taken >= s.metrics[at].at:
+		s.metrics[at].Value, s.metrics[at].at = m.Value, taken
+	}
+	return true
+}
+
+// intern returns a copy of a metric's name that all servers share, as far as names are
+// few enough to be meant.
+func (p *Pool) intern(name string) string {
+	if own, ok := p.names[name]; ok {
+		return own
+	}
+	name = strings.Clone(name)
+	if len(p.names) < mostNames {
+		p.names[name] = name
+	}
+	return name
+}
+
+const mostNames = 4096
+
+// weigh corrects x and c by what a report says of everybody's load. A count of
+// requests is best. Failing that, the utilisation which our own leases do not explain
+// stands for as many requests as a processor-sharing server with such a utilisation has.
+func (s *Server) weigh(now Instant, metrics []Metric) {
+	count, utilization, vague := facts(metrics)
+	if formula := s.pool.cfg.Utilization; formula != nil {
+		utilization, vague = s.combined(now, formula), false
+	}
+	if count < 0 && utilization < 0 {
+		return
+	}
+	if !s.reporting {
+		s.reporting, s.usage = true, usage{from: now, since: now}
+	}
+	s.settle(now)
+	if utilization >= 0 {
+		s.slots.vague = vague
+		s.slots.reported(utilization)
+		s.pool.survey(s)
+	}
+	own := s.usage.mean(now, s.leases)
+	if count >= 0 {
+		s.load.correct(now, count-float64(s.leases))
+		return
+	}
+	c, _ := s.Slots()
+	rest := max(-mostBelieved, min(utilization-own/c, mostBelieved))
+	s.load.correct(now, c*rest/(1-rest))
+}
+
+// combined returns what the pool's formula makes of the server's metrics, -1 if nothing.
+func (s *Server) combined(now Instant, formula func(func(string) (float64, bool)) (float64, bool)) float64 {
+	u, ok := formula(func(name string) (float64, bool) {
+		value, _, ok := s.Metric(now, name)
+		return value, ok
+	})
+	if !ok || !(u >= 0 && u <= 1e15) {
+		return -1
+	}
+	return u
+}
+
+// mostBelieved bounds a reported utilisation: beyond it queue lengths say little.
+const mostBelieved = .9
+
+// facts reads a report: requests present and utilisation, each -1 if not told, and
+// whether the utilisation is only that of the CPU, which others may use too.
+func facts(metrics []Metric) (count, utilization float64, vague bool) {
+	count = -1
+	var queue, cpu, app float64 = -1, -1, -1
+	for _, m := range metrics {
+		switch m.Name {
+		case InFlight:
+			count = m.Value
+		case QueueDepth:
+			queue = m.Value
+		case CPUUtilization:
+			cpu = m.Value
+		case ApplicationUtilization:
+			app = m.Value
+		}
+	}
+	if count >= 0 && queue > 0 {
+		count += queue
+	}
+	if app >= 0 {
+		return count, app, false
+	}
+	return count, cpu, true
 }
