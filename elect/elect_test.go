@@ -165,7 +165,7 @@ func newHost() *host {
 	return &host{fences: make(map[string]uint64), leader: make(map[string]string), high: make(map[string]uint64)}
 }
 
-func (h *host) Ready(string) bool { h.mu.Lock(); defer h.mu.Unlock(); return !h.blank }
+func (h *host) Ready(string) bool { return !h.blank }
 
 func (h *host) Extend(until time.Time) { h.mu.Lock(); h.until = until; h.mu.Unlock() }
 
@@ -203,6 +203,7 @@ type rally struct {
 	stores []*store
 	hosts  []*host
 	stops  []func()
+	blank  func(master int) bool // who knows no servers; nil: all do
 }
 
 func newRally(t *testing.T, masters, pools int) *rally {
@@ -221,6 +222,7 @@ func (r *rally) join() {
 	i := len(r.stores)
 	self := Candidate{ID: fmt.Sprintf("m%d%s%d", i+1, LifeMark, i), Address: fmt.Sprintf("m%d:1", i+1)}
 	s, h := &store{registry: r.common, self: self, had: make(map[string]bool)}, newHost()
+	h.blank = r.blank != nil && r.blank(i)
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -296,39 +298,33 @@ func TestOneOfThreeLeads(t *testing.T) {
 
 // A master that has just been started and knows no servers leads only where nobody else does.
 func TestWhoKnowsNoServersLeadsLast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRally(t, 3, 1)
-		defer r.end()
-		for knows := range r.hosts {
-			r.watch(3 * ttl)
-			first := r.leader("pool-0")
-			for i, h := range r.hosts {
-				h.mu.Lock()
-				h.blank = i != knows
-				h.mu.Unlock()
+	for knows := range 3 {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRally(t, 0, 1)
+			defer r.end()
+			r.blank = func(i int) bool { return i != knows }
+			for range 3 {
+				r.join()
 			}
-			if first == knows {
-				continue
+			for range 16 {
+				r.watch(ttl / 8)
+				if at := r.leader("pool-0"); at >= 0 && at != knows {
+					t.Fatalf("m%d leads, want m%d, which alone knows servers", at+1, knows+1)
+				}
 			}
-			r.stores[first].set(true, false, 0)
-			r.watch(2 * ttl)
-			if at := r.leader("pool-0"); at != knows {
-				t.Fatalf("m%d leads, want m%d, which alone knows servers", at+1, knows+1)
+			if r.leader("pool-0") != knows {
+				t.Fatalf("nobody leads, want m%d, which knows servers", knows+1)
 			}
-			r.stores[first].set(false, false, 0)
-		}
-		for _, h := range r.hosts {
-			h.mu.Lock()
-			h.blank = true
-			h.mu.Unlock()
-		}
-		last := r.leader("pool-0")
-		r.stores[last].set(true, false, 0)
-		r.watch(4 * ttl)
-		if r.leader("pool-0") < 0 {
-			t.Error("nobody leads where nobody knows servers")
-		}
-	})
+			r.stores[knows].set(true, false, 0)
+			r.watch(ttl)
+			for wait := 0; r.leader("pool-0") < 0; wait++ {
+				if wait == 8 {
+					t.Fatal("nobody leads where nobody knows servers")
+				}
+				r.watch(ttl)
+			}
+		})
+	}
 }
 
 // A leader that is cut off stops granting before another begins, and within the time to live
