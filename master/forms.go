@@ -24,6 +24,7 @@ func (f *forms) share(names []string) []string {
 	if kept, ok := f.kept[joined]; ok && len(kept) == len(names) {
 		return kept
 	}
+	joined = strings.Clone(joined) // Join copies nothing where there is one name only
 	kept, rest := make([]string, len(names)), joined
 	for i, name := range names {
 		kept[i], rest = rest[:len(name)], rest[min(len(name)+1, len(rest)):]

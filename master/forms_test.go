@@ -3,6 +3,7 @@ package master
 import (
 	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/wire"
@@ -52,6 +53,12 @@ func TestFormsAreShared(t *testing.T) {
 	one, other := f.share([]string{"a", "", "bc"}), f.share([]string{"a", "", "bc"})
 	if &one[0] != &other[0] || !slices.Equal(one, []string{"a", "", "bc"}) {
 		t.Errorf("%q and %q, want one list", one, other)
+	}
+	lent := []byte("alone")
+	own := f.share([]string{unsafe.String(&lent[0], len(lent))})
+	copy(lent, "again")
+	if own[0] != "alone" {
+		t.Errorf("got %q, want a copy that outlives the buffer it was read into", own[0])
 	}
 	if split := f.share([]string{"a\x00", "bc"}); !slices.Equal(split, []string{"a\x00", "bc"}) {
 		t.Errorf("got %q", split)
