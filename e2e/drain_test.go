@@ -32,6 +32,7 @@ func TestDrain(t *testing.T) {
 	r.stop()
 	noFailures(t, all)
 
+	awaitOpen(t, m.master, "web", 0) // else one of the traffic's would be taken for the one held
 	hold(t, e, "", 1)
 	awaitOpen(t, m.master, "web", 1)
 	cmd := exec.Command(binary, "drain", "s2", "--pool", "web", "--admin", m.admin, "--deadline", "1500ms")
