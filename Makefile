@@ -72,7 +72,7 @@ bench-snapshots: ## what edges cost that watch 10,000 servers whose loads change
 	$(GO) build -o build/bench/ask ./bench/ask
 	build/bench/ask -snapshots -out build/bench/snapshots.json
 
-bench-simulate: ## the canonical scenarios in simulation, with their goals and peers, six seeds (three minutes)
+bench-simulate: ## the canonical scenarios in simulation, with their goals and peers, six seeds (minutes)
 	@mkdir -p build/bench
 	$(GO) run ./cmd/evenkeel simulate --all --seeds 301,302,303,304,305,306 --goals build/bench/simulate.json
 
