@@ -50,6 +50,7 @@ func New(cfg Config) (*Client, error) {
 		c.watched[p.name] = p
 	}
 	c.line = newLine(cfg.Masters, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), c.talk, c.wake)
+	c.line.direct = true
 	return c, nil
 }
 

@@ -54,6 +54,7 @@ type line struct {
 	masters []string
 	security
 	log     *slog.Logger
+	direct  bool                      // whoever reads may hold a thread
 	deliver func(ctx context.Context) // what collect has set aside; called without the lock, never twice at once
 
 	isUp    atomic.Bool
@@ -182,13 +183,16 @@ func (l *line) dial(ctx context.Context, master string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.direct {
+		conn = direct(conn)
+	}
 	return l.secure(ctx, conn, master)
 }
 
 func (l *line) begin(conn net.Conn) {
 	l.mu.Lock()
 	l.conn, l.cause, l.deadline = conn, nil, time.Time{}
-	l.reading.begin()
+	l.reading.begin(conn)
 	l.resuming = 0
 	l.talk.base().open(clock.Now())
 	l.push()

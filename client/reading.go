@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -27,12 +28,20 @@ const (
 	ofNobody
 )
 
-// reading is the part of a line that it needs for that. Who has the turn owns buf and
-// have; the line's mu guards the rest.
-type reading struct {
-	buf  []byte
-	have int
+// sleeper is a connection whose reader may hold a thread until an answer comes, and so has
+// it sooner. Its deadline is known only to some hundredths of a second.
+type sleeper interface {
+	readAlone(p []byte) (int, error)
+}
 
+// reading is the part of a line that it needs for that. Who has the turn owns buf,
+// have and alone; the line's mu guards the rest.
+type reading struct {
+	buf   []byte
+	have  int
+	alone bool // nobody else waits for an answer
+
+	sleeper     sleeper // the connection, if it is one; nil: it is not
 	turn        turn
 	summons     chan struct{} // one slot: the turn is the line's again
 	broken      error         // what ended a picker's read
@@ -46,7 +55,11 @@ func newReading(size int) reading {
 }
 
 // begin gives a new connection's turn to the line.
-func (r *reading) begin() {
+func (r *reading) begin(conn net.Conn) {
+	r.sleeper, _ = conn.(sleeper)
+	if runtime.GOMAXPROCS(0) == 1 {
+		r.sleeper = nil // all others would sleep too
+	}
 	r.have, r.turn, r.broken, r.interrupted, r.parting = 0, ofLine, nil, false, false
 }
 
@@ -115,13 +128,18 @@ func (l *line) takeTurn() net.Conn {
 		return nil
 	}
 	l.turn, l.ticks = ofPicker, 0
+	l.alone = l.sleeper != nil && l.talk.underWay() == 1
 	return l.conn
 }
 
 // readOnce is a picker's read; then it passes the turn on, with what went wrong. It
 // tells whether its own answer was there.
 func (l *line) readOnce(ctx context.Context, conn net.Conn, own <-chan struct{}) (settled bool) {
-	n, err := conn.Read(l.buf[l.have:])
+	read := conn.Read
+	if l.alone {
+		read = l.sleeper.readAlone
+	}
+	n, err := read(l.buf[l.have:])
 	bad := l.take(ctx, n)
 	select {
 	case <-own:
