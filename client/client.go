@@ -58,7 +58,7 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) wake(context.Context) {
 	for i, w := range c.talk.waking {
 		c.talk.waking[i] = nil
-		w.done <- struct{}{}
+		w.told()
 	}
 	if c.talk.telling && c.turned != nil {
 		c.turned()
@@ -176,11 +176,7 @@ func (c *Client) ask(pool string, req *balance.Request, w *waiter) (seq uint64, 
 	l := c.line
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var now balance.Instant
-	if c.talk.timed(req) {
-		now = clock.Now()
-	}
-	if seq, err = c.talk.ask(now, pool, req, w); err != nil {
+	if seq, err = c.talk.ask(c.instant(req), pool, req, w); err != nil {
 		return 0, nil, err
 	}
 	if l.resuming > 0 {
@@ -191,6 +187,14 @@ func (c *Client) ask(pool string, req *balance.Request, w *waiter) (seq uint64, 
 		conn = l.takeTurn()
 	}
 	return seq, conn, nil
+}
+
+// instant is when an ask is made, if it needs to know. mu is held.
+func (c *Client) instant(req *balance.Request) balance.Instant {
+	if c.talk.timed(req) {
+		return clock.Now()
+	}
+	return 0
 }
 
 // await waits for the answer. Its error is the context's cause.

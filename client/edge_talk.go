@@ -85,11 +85,23 @@ type ask struct {
 
 const slotBits = 20
 
-// waiter is where the answer goes. Whoever settles it fills it in before done is signalled.
+// waiter is where the answer goes. Whoever settles it fills it in before told is called.
 type waiter struct {
 	done  chan struct{} // one slot
+	ask   *Ask          // is told instead of done; nil: nobody is
 	grant balance.Grant
 	err   error
+}
+
+// told lets whoever asked know. The waiter must not be touched any more.
+func (w *waiter) told() {
+	if w.ask == nil {
+		w.done <- struct{}{}
+		return
+	}
+	grant, err := w.grant, w.err
+	w.grant, w.err = balance.Grant{}, nil
+	w.ask.To.Answered(grant, err)
 }
 
 // ErrNoMaster is wrapped by the error of a Pick that no master could be asked for.

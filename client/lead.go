@@ -197,7 +197,7 @@ func (l *line) release(waiting []*waiter) {
 	l.kick()
 	l.mu.Unlock()
 	for _, w := range waiting {
-		w.done <- struct{}{}
+		w.told()
 	}
 }
 

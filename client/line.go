@@ -57,13 +57,14 @@ type line struct {
 	direct  bool                      // whoever reads may hold a thread
 	deliver func(ctx context.Context) // what collect has set aside; called without the lock, never twice at once
 
-	isUp    atomic.Bool
-	begun   atomic.Bool   // Run
-	tried   chan struct{} // closed once a master has welcomed us, or none of them has
-	settle  func()        // closes tried
-	refused trust.Tally
-	also    *trust.Tally              // counts what refused counts; nil: none
-	problem atomic.Pointer[wire.Fail] // the last Fail, until a master has had us for a second
+	isUp     atomic.Bool
+	gathered atomic.Bool   // by Client.Ask, for Flush
+	begun    atomic.Bool   // Run
+	tried    chan struct{} // closed once a master has welcomed us, or none of them has
+	settle   func()        // closes tried
+	refused  trust.Tally
+	also     *trust.Tally              // counts what refused counts; nil: none
+	problem  atomic.Pointer[wire.Fail] // the last Fail, until a master has had us for a second
 	reading
 
 	more    chan struct{} // something urgent is to be written
@@ -345,8 +346,7 @@ func (l *line) write() {
 		if (round > 0 || len(s.out) > muchToWrite) && l.turn == ofNobody {
 			l.summon(conn) // answers must be read while we write, or both sides may get stuck
 		}
-		buf := s.out
-		s.out, s.urgent, l.spare, l.wrote = l.spare[:0], false, nil, true
+		buf := l.takeOut()
 		if now := time.Now(); l.deadline.Sub(now) < writeTime/2 {
 			l.deadline = now.Add(writeTime)
 			_ = conn.SetWriteDeadline(l.deadline)
@@ -354,10 +354,7 @@ func (l *line) write() {
 		l.mu.Unlock()
 		_, err := conn.Write(buf)
 		l.mu.Lock()
-		if cap(buf) <= mostUnwritten {
-			l.spare = buf
-		}
-		if err != nil {
+		if l.putOut(buf); err != nil {
 			l.drop(conn, err)
 			break
 		}
@@ -366,5 +363,20 @@ func (l *line) write() {
 	l.idle.Broadcast()
 	if l.conn != conn && len(s.out) > 0 {
 		l.kick() // a new connection came while we wrote to the old one
+	}
+}
+
+// takeOut returns what has gathered, for it is about to be written. mu is held.
+func (l *line) takeOut() []byte {
+	s := l.talk.base()
+	buf := s.out
+	s.out, s.urgent, l.spare, l.wrote = l.spare[:0], false, nil, true
+	return buf
+}
+
+// putOut takes its room back. mu is held.
+func (l *line) putOut(buf []byte) {
+	if cap(buf) <= mostUnwritten {
+		l.spare = buf
 	}
 }

@@ -33,11 +33,13 @@ type Masters struct {
 	tried chan struct{}    // closed once each of Config.Masters has answered, or has not
 	turn  chan struct{}    // one slot: there is something to review
 	tally trust.Tally
+	every atomic.Pointer[[]*Client] // clients, to be read without mu
 
 	mu      sync.Mutex // guards the following; taken before a line's
 	clients []*Client  // those of Config.Masters in their order, then those we were told of
 	spawn   func(*Client)
 	learned map[*Client]context.CancelFunc // those we were told of; nil before Run
+	driver  Driver                         // of all clients; nil: none
 }
 
 // seat is who leads one pool.
@@ -95,7 +97,10 @@ func (m *Masters) add(address string) (*Client, error) {
 	}
 	c.line.also = &m.tally
 	c.turned = m.nudge
-	m.clients = append(slices.Clone(m.clients), c)
+	if m.driver != nil {
+		c.Drive(m.driver)
+	}
+	m.know(append(slices.Clone(m.clients), c))
 	return c, nil
 }
 
@@ -192,7 +197,7 @@ func (m *Masters) review() {
 // to be. mu is held.
 func (m *Masters) prune() {
 	known := make(map[string]bool)
-	m.clients = slices.DeleteFunc(slices.Clone(m.clients), func(c *Client) bool {
+	m.know(slices.DeleteFunc(slices.Clone(m.clients), func(c *Client) bool {
 		id, stop := c.master(), m.learned[c]
 		if stop == nil {
 			known[id] = true
@@ -204,7 +209,13 @@ func (m *Masters) prune() {
 		stop()
 		delete(m.learned, c)
 		return true
-	})
+	}))
+}
+
+// know sets clients. mu is held, if there is anybody else.
+func (m *Masters) know(clients []*Client) {
+	m.clients = clients
+	m.every.Store(&clients)
 }
 
 // master returns the id of the master that welcomed us last; empty: none has.
@@ -290,7 +301,7 @@ func (m *Masters) Pick(ctx context.Context, pool string, req *balance.Request) (
 	for {
 		if asked != nil {
 			grant, err := asked.Pick(ctx, pool, req)
-			if err == nil || !astray(err) {
+			if err == nil || !Astray(err) {
 				return grant, err
 			}
 			why = err
@@ -306,8 +317,8 @@ func (m *Masters) Pick(ctx context.Context, pool string, req *balance.Request) (
 	}
 }
 
-// astray tells whether another master might answer better.
-func astray(err error) bool {
+// Astray tells whether another master might answer better.
+func Astray(err error) bool {
 	if r, ok := err.(*balance.Refusal); ok {
 		return r.Reason == balance.NotLeader
 	}
@@ -364,6 +375,47 @@ func (m *Masters) await(ctx context.Context, s *seat, after *Client) (*Client, e
 			return nil, context.Cause(ctx)
 		}
 		timer.Stop()
+	}
+}
+
+// Ask asks the pool's leader, as Client.Ask does. Its error says that nobody will be told
+// an answer, for none can be asked just now: Pick may wait for one. An answer for which
+// Astray is true is of one that leads the pool no more.
+func (m *Masters) Ask(pool string, req *balance.Request, a *Ask) error {
+	if s := m.seats[pool]; s != nil {
+		if c := s.leader.Load(); c != nil {
+			return c.Ask(pool, req, a)
+		}
+	}
+	return errNeverUp
+}
+
+// Flush writes what Ask has gathered, as Client.Flush does.
+func (m *Masters) Flush() {
+	for _, c := range *m.every.Load() {
+		c.Flush()
+	}
+}
+
+// Drive has d read the connections to all masters, as Client.Drive does.
+func (m *Masters) Drive(d Driver) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.driver = d
+	for _, c := range m.clients {
+		c.Drive(d)
+	}
+}
+
+// Undrive ends what Drive began, unless another driver has followed d.
+func (m *Masters) Undrive(d Driver) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.driver == d {
+		m.driver = nil
+	}
+	for _, c := range m.clients {
+		c.Undrive(d)
 	}
 }
 

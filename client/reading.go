@@ -1,12 +1,14 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -17,7 +19,8 @@ import (
 // reading reads its own answer. The line's goroutine reads when there is more to read
 // than one answer, and retires when nothing is expected. So that a lost connection is
 // noticed and a picker whose context ends does not sit in a read, the line's goroutine
-// is summoned on every tick.
+// is summoned on every tick. Where there is a Driver it has the turn as long as the
+// connection is in order.
 
 // turn says who may read from the connection, own the buffer, and call collect and deliver.
 type turn uint8
@@ -25,6 +28,7 @@ type turn uint8
 const (
 	ofLine   turn = iota // the line's goroutine, which may be asleep on its summons
 	ofPicker             // a picker
+	ofDriver
 	ofNobody
 )
 
@@ -48,6 +52,9 @@ type reading struct {
 	interrupted bool          // the deadline for reading has been set to end a picker's read
 	ticks       int           // since a picker took the turn
 	parting     bool          // Goodbye is said
+
+	driver  Driver     // reads instead of the line's goroutine; nil: none
+	pulling sync.Mutex // held while it reads
 }
 
 func newReading(size int) reading {
@@ -89,17 +96,32 @@ func (l *line) read(life context.Context, conn net.Conn) (wasUp bool, err error)
 
 var errHungUp = errors.New("it closed the connection")
 
-// retire leaves the turn to pickers while nothing is expected, and returns when the turn
-// is the line's again, with what ended a picker's read.
+// retire leaves the turn to the driver or, while nothing is expected, to pickers. It
+// returns when the turn is the line's again, with what ended the others' reads.
 func (l *line) retire() error {
 	l.mu.Lock()
-	if l.parting || l.talk.base().stage != up || l.talk.expecting() {
+	conn, driven := l.conn.(drivable)
+	driver := l.driver
+	switch {
+	case l.parting || l.talk.base().stage != up:
 		l.mu.Unlock()
 		return nil
+	case driven && driver != nil:
+		l.turn = ofDriver
+		l.mu.Unlock()
+		if !l.entrust(conn, driver) {
+			l.undrive(driver)
+		}
+	case l.talk.expecting():
+		l.mu.Unlock()
+		return nil
+	default:
+		l.turn = ofNobody
+		l.mu.Unlock()
 	}
-	l.turn = ofNobody
-	l.mu.Unlock()
 	<-l.summons
+	l.pulling.Lock() // until a driver that is in the middle of it has read
+	defer l.pulling.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.broken
@@ -110,9 +132,8 @@ func (l *line) retire() error {
 func (l *line) summon(conn net.Conn) {
 	switch {
 	case l.conn != conn:
-	case l.turn == ofNobody:
-		l.turn = ofLine
-		l.summons <- struct{}{}
+	case l.turn == ofNobody, l.turn == ofDriver && (l.parting || l.cause != nil):
+		l.reclaim()
 	case l.turn == ofPicker && !l.parting && !l.interrupted:
 		if l.ticks++; l.ticks > 1 {
 			l.interrupted = true
@@ -157,19 +178,22 @@ func (l *line) readOnce(ctx context.Context, conn net.Conn, own <-chan struct{})
 			_ = conn.SetReadDeadline(time.Time{})
 		}
 	}
-	switch {
-	case bad != nil:
-		l.broken = bad
-	case errors.Is(err, io.EOF):
-		l.broken = errHungUp
-	case err != nil:
-		l.broken = err
-	}
+	l.fail(cmp.Or(bad, err))
 	l.turn = ofNobody
 	if l.broken != nil || l.parting || l.cause != nil || l.talk.expecting() {
 		l.summon(conn)
 	}
 	return settled
+}
+
+// fail notes what ended a read; nil: nothing did. mu is held.
+func (l *line) fail(err error) {
+	if errors.Is(err, io.EOF) {
+		err = errHungUp
+	}
+	if err != nil {
+		l.broken = err
+	}
 }
 
 // piece is how many bytes are handed to the talk under one lock. Those who ask meanwhile

@@ -168,6 +168,28 @@ func (s *socket) readAlone(p []byte) (int, error) {
 	}
 }
 
+// tryRead implements drivable.
+func (s *socket) tryRead(p []byte) (int, error) {
+	if !s.enter() {
+		return 0, net.ErrClosed
+	}
+	defer s.exit()
+	n, err := s.receive(p)
+	if err == syscall.EAGAIN {
+		return 0, err
+	}
+	return s.outcome("read", n, err)
+}
+
+// copy implements drivable.
+func (s *socket) copy() (int, error) {
+	if !s.enter() {
+		return -1, net.ErrClosed
+	}
+	defer s.exit()
+	return unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+}
+
 // outcome is what a net.Conn says of a call that has returned.
 func (s *socket) outcome(name string, n int, err error) (int, error) {
 	switch {
@@ -203,8 +225,8 @@ func (s *socket) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// send writes what goes without waiting.
-func (s *socket) send(p []byte) (int, error) {
+// trySend implements drivable.
+func (s *socket) trySend(p []byte) (int, error) {
 	if !s.enter() {
 		return 0, net.ErrClosed
 	}

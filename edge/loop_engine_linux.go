@@ -18,7 +18,8 @@ const loopsHere = true
 // it was given to, and so do the connections to servers that this one has made.
 type loops struct {
 	edge   *Edge
-	prompt prompt // nil: the picker makes everybody wait
+	prompt prompt // nil: the picker knows no answer at once
+	driven driven // nil: it has no connections to drive
 	dialer net.Dialer
 	aside  sync.WaitGroup // goroutines that wait for the master, or for a name
 
@@ -30,7 +31,8 @@ type loops struct {
 
 func newLoops(e *Edge) engine {
 	p, _ := e.picker.(prompt)
-	return &loops{edge: e, prompt: p, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}}
+	d, _ := e.picker.(driven)
+	return &loops{edge: e, prompt: p, driven: d, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}}
 }
 
 // loopService is one listener being served by all loops.
@@ -104,6 +106,9 @@ func (e *loops) enter() error {
 		e.all = append(e.all, l)
 		e.running.Go(l.run)
 	}
+	if e.driven != nil {
+		e.driven.Drive(e.all[0])
+	}
 	// A loop keeps its processor while it works; the rest of the program needs one too.
 	if want := len(e.all) + 1; runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
@@ -121,6 +126,9 @@ func (e *loops) leave() {
 }
 
 func (e *loops) stop() {
+	if e.driven != nil && len(e.all) > 0 {
+		e.driven.Undrive(e.all[0])
+	}
 	for _, l := range e.all {
 		l.post(letter{do: func() { l.stopped = true }})
 	}

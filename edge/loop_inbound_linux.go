@@ -17,15 +17,16 @@ import (
 type inbound struct {
 	end
 	timer
-	service *loopService
-	peer    netip.Addr
-	stage   stage
-	served  bool // a request, before
-	leaving bool // the client has closed its side; it is left a moment for the answer
-	isCut   bool
-	queued  bool // in loop.again
-	task    *task
-	back    *back // of the link under way
+	service  *loopService
+	peer     netip.Addr
+	stage    stage
+	served   bool // a request, before
+	leaving  bool // the client has closed its side; it is left a moment for the answer
+	isCut    bool
+	queued   bool // in loop.again
+	task     *task
+	question *question // that is on its way, in the stage lent; nil: a goroutine asks
+	back     *back     // of the link under way
 }
 
 // stage is what a client's connection is about.
@@ -144,9 +145,9 @@ func (f *inbound) expired() {
 		f.badBody(os.ErrDeadlineExceeded)
 	case lent:
 		if f.leaving {
-			f.task.recall.end(errLeft)
+			f.recallAsk(errLeft)
 		} else {
-			f.task.recall.end(errSilent)
+			f.recallAsk(errSilent)
 		}
 	case linking:
 		f.late()
@@ -391,7 +392,7 @@ func (f *inbound) cutOff() {
 	case idling, heading, parting:
 		f.close()
 	case lent:
-		f.task.recall.end(errLeft)
+		f.recallAsk(errLeft)
 	case gathering, linking, flushing:
 		f.gone()
 	}
@@ -413,7 +414,7 @@ func (f *inbound) watchClient() {
 // leave says that the client has left.
 func (f *inbound) leave() {
 	if f.stage == lent {
-		f.task.recall.end(errLeft)
+		f.recallAsk(errLeft)
 		return
 	}
 	f.gone()

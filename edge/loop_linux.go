@@ -33,6 +33,9 @@ type loop struct {
 	pipes  pipes
 	askers []*asking
 
+	questions []*question
+	wires     []*wire
+
 	shared []byte // room for a head, then what is read at once; good until the next read
 	out    []byte // a head on its way; good until the next one
 
@@ -40,7 +43,7 @@ type loop struct {
 
 	mu      sync.Mutex
 	letters []letter
-	rung    bool // the bell has been rung for them
+	asleep  bool // it must be woken for them
 	over    bool // no letter is read any more
 
 	opened  []letter // those that are being read
@@ -71,6 +74,7 @@ type end struct {
 type letter struct {
 	do    func() // nil: the answer to an ask
 	asker *inbound
+	of    *question // that it answers; nil: by asked
 	by    *asking
 	grant balance.Grant
 	err   error
@@ -144,7 +148,8 @@ func (e *end) close() {
 	_ = unix.Close(fd) // all that was to be said has been
 }
 
-// post puts a letter into the loop's box; false: the loop has ended.
+// post puts a letter into the loop's box, which it empties before it next sleeps; false:
+// the loop has ended.
 func (l *loop) post(m letter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,32 +157,48 @@ func (l *loop) post(m letter) bool {
 		return false
 	}
 	l.letters = append(l.letters, m)
-	if !l.rung {
-		l.rung = true
+	if l.asleep {
+		l.asleep = false
 		one := [8]byte{1}
 		_, _ = unix.Write(l.bell.fd, one[:]) // full, it rings already
 	}
 	return true
 }
 
-// ready implements the bell's owner.
+// ready implements the bell's owner. The letters are read later in the turn.
 func (l *loop) ready() {
 	var count [8]byte
 	_, _ = readFD(uintptr(l.bell.fd), count[:]) // empty, it has been heard already
 	l.bell.readable = false
+}
+
+// readLetters does what others ask for.
+func (l *loop) readLetters() {
 	l.mu.Lock()
-	l.rung = false
 	l.opened, l.letters = l.letters, l.opened[:0]
 	l.mu.Unlock()
 	for i := range l.opened {
-		m := l.opened[i]
-		l.opened[i] = letter{}
-		if m.do != nil {
+		if m := &l.opened[i]; m.do != nil {
 			m.do()
 		} else {
-			m.asker.answered(m.by, m.grant, m.err)
+			m.asker.answered(m)
 		}
+		l.opened[i] = letter{}
 	}
+}
+
+// lieDown says that the loop is about to sleep, unless there is a letter to read.
+func (l *loop) lieDown() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asleep = len(l.letters) == 0
+	return l.asleep
+}
+
+func (l *loop) getUp() {
+	l.mu.Lock()
+	l.asleep = false
+	l.mu.Unlock()
 }
 
 // run serves until stopped. Its goroutine keeps its thread, and so the thread its core
@@ -196,13 +217,18 @@ func (l *loop) run() {
 		}
 		l.wheel.turn(l.now)
 		l.goOn()
+		l.readLetters()
+		if l.engine.driven != nil {
+			l.engine.driven.Flush()
+		}
 	}
 	l.end()
 }
 
 func (l *loop) wait(events []unix.EpollEvent) int {
 	timeout := 0
-	if len(l.again) == 0 {
+	if len(l.again) == 0 && l.lieDown() {
+		defer l.getUp()
 		timeout = -1
 		if wait := l.wheel.wait(l.now); wait >= 0 {
 			timeout = int((wait + time.Millisecond - 1) / time.Millisecond)
@@ -271,6 +297,9 @@ func (l *loop) end() {
 	}
 	for _, a := range l.askers {
 		close(a.next)
+	}
+	for _, w := range l.wires {
+		w.close()
 	}
 	l.pipes.close()
 	l.bell.close()

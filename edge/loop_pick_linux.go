@@ -2,9 +2,18 @@ package edge
 
 import (
 	"context"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/client"
 )
+
+// A loop asks for a server in one of three ways, whichever its picker has. The picker may
+// know the answer at once. Or the loop drives the picker's connections itself: asks of one
+// turn leave in one write at its end, and answers are read when the loop finds them there.
+// Or a goroutine waits in the loop's place.
 
 // prompt is a Picker that need not make those wait whose answer is there.
 type prompt interface {
@@ -12,6 +21,26 @@ type prompt interface {
 	// and waits for it as Pick would have. It must be called then. The request must stay
 	// as it is until there is an answer.
 	Prompt(pool string, req *balance.Request) (g balance.Grant, wait func(context.Context) (balance.Grant, error), err error)
+}
+
+// driven is a Picker whose connections a loop can drive, as client.Masters is.
+type driven interface {
+	Ask(pool string, req *balance.Request, a *client.Ask) error
+	Flush()
+	Drive(d client.Driver)
+	Undrive(d client.Driver)
+}
+
+// question is an ask that is on its way over a connection.
+type question struct {
+	client.Ask
+	loop    *loop
+	inbound *inbound
+}
+
+// Answered implements client.Asker.
+func (q *question) Answered(g balance.Grant, err error) {
+	q.loop.post(letter{asker: q.inbound, of: q, grant: g, err: err})
 }
 
 // asking is a goroutine that waits for answers in the place of a loop. One that has
@@ -22,34 +51,76 @@ type asking struct {
 	next    chan struct{}
 }
 
-// mostAsking is how many of them are kept.
+// mostAsking is how many of them are kept, and how many questions.
 const mostAsking = 64
 
 // ask implements asker.
 func (f *inbound) ask(x *exchange) (balance.Grant, error, bool) {
+	e, l := f.loop.engine, f.loop
 	var wait func(context.Context) (balance.Grant, error)
-	if p := f.service.engine.prompt; p != nil {
-		g, later, err := p.Prompt(x.route.pool.name, &x.request)
+	if e.prompt != nil {
+		g, later, err := e.prompt.Prompt(x.route.pool.name, &x.request)
 		if later == nil {
 			return g, err, true
 		}
 		wait = later
 	}
-	l := f.loop
 	f.stage = lent
 	l.wheel.set(&f.timer, x.request.Deadline.Add(askGrace))
+	if wait == nil && e.driven != nil && l.question(f, x) {
+		f.watchClient()
+		return balance.Grant{}, nil, false
+	}
 	f.watchClient()
+	l.askAside(f, wait)
+	return balance.Grant{}, nil, false
+}
+
+// question puts an ask where the end of the turn takes it along; false: there is nobody
+// to ask this way just now.
+func (l *loop) question(f *inbound, x *exchange) bool {
+	var q *question
+	if n := len(l.questions); n > 0 {
+		q, l.questions = l.questions[n-1], l.questions[:n-1]
+	} else {
+		q = &question{loop: l}
+		q.To = q
+	}
+	q.inbound, f.question = f, q
+	if l.engine.driven.Ask(x.route.pool.name, &x.request, &q.Ask) != nil {
+		l.putQuestion(q)
+		return false
+	}
+	return true
+}
+
+// putQuestion takes one back that is settled.
+func (l *loop) putQuestion(q *question) {
+	q.inbound.question, q.inbound = nil, nil
+	if len(l.questions) < mostAsking {
+		l.questions = append(l.questions, q)
+	}
+}
+
+// recallAsk ends an ask. Its answer, if nothing else, comes by letter all the same.
+func (f *inbound) recallAsk(cause error) {
+	f.task.recall.end(cause)
+	if q := f.question; q != nil && q.Withdraw() {
+		f.loop.post(letter{asker: f, of: q, err: cause})
+	}
+}
+
+// askAside has a goroutine wait for the answer, or ask.
+func (l *loop) askAside(f *inbound, wait func(context.Context) (balance.Grant, error)) {
 	if n := len(l.askers); n > 0 {
 		a := l.askers[n-1]
 		l.askers = l.askers[:n-1]
 		a.inbound, a.wait = f, wait
 		a.next <- struct{}{}
-		return balance.Grant{}, nil, false
+		return
 	}
 	a := &asking{inbound: f, wait: wait, next: make(chan struct{}, 1)}
-	e := l.engine
-	e.aside.Go(func() { a.run(l) })
-	return balance.Grant{}, nil, false
+	l.engine.aside.Go(func() { a.run(l) })
 }
 
 // run asks until there is nobody to ask for.
@@ -71,15 +142,63 @@ func (a *asking) run(l *loop) {
 }
 
 // answered goes on with the answer to an ask.
-func (f *inbound) answered(a *asking, grant balance.Grant, err error) {
+func (f *inbound) answered(m *letter) {
 	l := f.loop
-	a.inbound, a.wait = nil, nil
-	if len(l.askers) < mostAsking {
-		l.askers = append(l.askers, a)
-	} else {
-		close(a.next)
+	switch {
+	case m.of != nil:
+		l.putQuestion(m.of)
+		if m.err != nil && client.Astray(m.err) && !f.task.recall.left() {
+			l.askAside(f, nil) // who can wait for another leader
+			return
+		}
+	case len(l.askers) < mostAsking:
+		m.by.inbound, m.by.wait = nil, nil
+		l.askers = append(l.askers, m.by)
+	default:
+		close(m.by.next)
 	}
 	f.stage = linking
 	f.until(0)
-	f.follow(f.task.exchange.resume(grant, err))
+	f.follow(f.task.exchange.resume(m.grant, m.err))
+}
+
+// wire is a connection to a master that the loop reads.
+type wire struct {
+	end
+	read func() (more bool)
+}
+
+// Drive implements client.Driver.
+func (l *loop) Drive(fd int, read func() (more bool)) bool {
+	if l.post(letter{do: func() { l.attend(fd, read) }}) {
+		return true
+	}
+	_ = unix.Close(fd) // a copy
+	return false
+}
+
+func (l *loop) attend(fd int, read func() (more bool)) {
+	w := &wire{read: read}
+	w.end.owner = w
+	if l.stopped || l.watch(&w.end, fd, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET) != nil {
+		_ = unix.Close(fd) // a copy
+		l.engine.driven.Undrive(l)
+		return
+	}
+	l.wires = append(l.wires, w)
+	w.readable = true // perhaps, and the edge of it is past
+	w.ready()
+}
+
+// ready implements the end's owner.
+func (w *wire) ready() {
+	for w.readable {
+		if !w.read() {
+			l := w.loop
+			l.wires = slices.DeleteFunc(l.wires, func(other *wire) bool { return other == w })
+			w.close()
+			return
+		}
+		w.readable = w.hup // else all there was has been read
+	}
 }
