@@ -144,7 +144,7 @@ func (c *Client) Ask(pool string, req *balance.Request, a *Ask) error {
 
 // Withdraw takes an Ask back. It returns false if the answer has been told or is just
 // being told.
-func (a *Ask) Withdraw() bool { return a.client.cancel(a.seq) }
+func (c *Client) Withdraw(a *Ask) bool { return a.client.cancel(a.seq) }
 
 // Flush writes what Ask has gathered. It does not block: what does not go at once goes
 // with the line's goroutine.

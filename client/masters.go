@@ -390,6 +390,9 @@ func (m *Masters) Ask(pool string, req *balance.Request, a *Ask) error {
 	return errNeverUp
 }
 
+// Withdraw takes an Ask back, as Client.Withdraw does.
+func (m *Masters) Withdraw(a *Ask) bool { return a.client.Withdraw(a) }
+
 // Flush writes what Ask has gathered, as Client.Flush does.
 func (m *Masters) Flush() {
 	for _, c := range *m.every.Load() {

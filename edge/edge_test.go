@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/client"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,18 +25,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func eachEngine(t *testing.T, test func(t *testing.T)) {
 	engines := []Engine{EngineGoroutines}
 	if loopsHere {
-		engines = append(engines, EngineLoop)
+		engines = append(engines, EngineLoop, loopThatDrives)
 	}
 	for _, e := range engines {
 		t.Run(string(e), test)
 	}
 }
 
+// loopThatDrives is EngineLoop with a picker whose connections it drives.
+const loopThatDrives Engine = "loop-that-drives"
+
 // engineOf is the engine that eachEngine runs the test on.
 func engineOf(t *testing.T) Engine {
 	for part := range strings.SplitSeq(t.Name(), "/") {
-		if e := Engine(part); e == EngineGoroutines || e == EngineLoop {
+		switch e := Engine(part); e {
+		case EngineGoroutines, EngineLoop:
 			return e
+		case loopThatDrives:
+			return EngineLoop
 		}
 	}
 	return EngineAny
@@ -59,15 +66,25 @@ func newFakePicker() *fakePicker {
 	return &fakePicker{granted: make(map[balance.LeaseID]balance.ServerID), done: make(map[balance.LeaseID][]balance.Outcome), changed: make(chan struct{})}
 }
 
-func (p *fakePicker) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
-	p.mu.Lock()
-	kept := *req // which the edge may write over once it is answered
+func (p *fakePicker) Pick(ctx context.Context, _ string, req *balance.Request) (balance.Grant, error) {
+	p.note(req)
+	return p.answer(ctx, req)
+}
+
+// note remembers an ask, as a copy, for the edge may write over it once it is answered.
+func (p *fakePicker) note(req *balance.Request) balance.Request {
+	kept := *req
 	kept.Exclude = slices.Clone(req.Exclude)
 	for _, s := range []*string{&kept.Key, &kept.Tenant, &kept.Method, &kept.Host, &kept.Path} {
 		*s = strings.Clone(*s)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.asks = append(p.asks, kept)
-	p.mu.Unlock()
+	return kept
+}
+
+func (p *fakePicker) answer(ctx context.Context, req *balance.Request) (balance.Grant, error) {
 	g, err := p.pick(ctx, req)
 	if err != nil {
 		return g, err
@@ -188,7 +205,11 @@ func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 	if change != nil {
 		change(&cfg)
 	}
-	e, err := New(cfg, p)
+	var picker Picker = p
+	if strings.Contains(t.Name(), string(loopThatDrives)) {
+		picker = &drivenPicker{fakePicker: p, open: make(map[*client.Ask]context.CancelFunc)}
+	}
+	e, err := New(cfg, picker)
 	if err != nil {
 		t.Fatal(err)
 	}

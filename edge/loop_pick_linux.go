@@ -26,6 +26,7 @@ type prompt interface {
 // driven is a Picker whose connections a loop can drive, as client.Masters is.
 type driven interface {
 	Ask(pool string, req *balance.Request, a *client.Ask) error
+	Withdraw(a *client.Ask) bool
 	Flush()
 	Drive(d client.Driver)
 	Undrive(d client.Driver)
@@ -105,7 +106,7 @@ func (l *loop) putQuestion(q *question) {
 // recallAsk ends an ask. Its answer, if nothing else, comes by letter all the same.
 func (f *inbound) recallAsk(cause error) {
 	f.task.recall.end(cause)
-	if q := f.question; q != nil && q.Withdraw() {
+	if q := f.question; q != nil && f.loop.engine.driven.Withdraw(&q.Ask) {
 		f.loop.post(letter{asker: f, of: q, err: cause})
 	}
 }
