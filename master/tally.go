@@ -14,6 +14,7 @@ type tally struct {
 	dispatches [outcomes]uint64
 	checks     [looks]uint64
 	took       histogram
+	local      uint64 // answers at once to those who ask without a connection
 	waited     [waitEnds]histogram
 }
 

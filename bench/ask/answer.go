@@ -38,7 +38,7 @@ func answer(n int) error {
 	}
 	local := m.Edge("local")
 	return trial.Serve(func(o trial.Order) (*trial.Result, error) {
-		return trial.Run(o.Waiting, o.For, func(int) error {
+		return trial.Run(o.Waiting, true, o.For, func(int) error {
 			g, err := local.Pick(context.Background(), trial.Pool, &balance.Request{Path: "/v1/render"})
 			local.Done(trial.Pool, g.Lease, outcome)
 			return err

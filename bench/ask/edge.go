@@ -81,7 +81,7 @@ func (a *asker) obey(o trial.Order) (*trial.Result, error) {
 	if way, is := strings.CutPrefix(o.What, "ping-"); is {
 		conn := a.pings[way]
 		var b [pingBytes]byte
-		return trial.Run(1, o.For, func(int) error {
+		return trial.Run(1, false, o.For, func(int) error {
 			if _, err := conn.Write(b[:]); err != nil {
 				return err
 			}
@@ -94,7 +94,7 @@ func (a *asker) obey(o trial.Order) (*trial.Result, error) {
 		return nil, fmt.Errorf("no connection of the kind %q", o.What)
 	}
 	ctx, req := context.Background(), &balance.Request{Path: "/v1/render"}
-	return trial.Run(o.Waiting, o.For, func(int) error {
+	return trial.Run(o.Waiting, false, o.For, func(int) error {
 		g, err := c.Pick(ctx, trial.Pool, req)
 		if err == nil {
 			c.Done(trial.Pool, g.Lease, outcome)

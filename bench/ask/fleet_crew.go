@@ -120,7 +120,7 @@ func reporter() error {
 	return ready([]interface{ Connected() bool }{c}, func(o trial.Order) (*trial.Result, error) {
 		reporting := o.What == "asks with reports"
 		metrics := load(1)
-		return trial.Run(o.Waiting, o.For, func(int) error {
+		return trial.Run(o.Waiting, false, o.For, func(int) error {
 			if reporting {
 				c.Report(trial.Pool, balance.Report{Server: ids[turn.Add(1)%known], Metrics: metrics})
 			}

@@ -46,9 +46,9 @@ func edge() error {
 	return trial.Serve(func(o trial.Order) (*trial.Result, error) {
 		switch o.What {
 		case "unary":
-			return trial.Run(o.Waiting, o.For, callUnary(conn, o.Waiting)), nil
+			return trial.Run(o.Waiting, false, o.For, callUnary(conn, o.Waiting)), nil
 		case "stream":
-			return trial.Run(o.Waiting, o.For, callStream(extproc.NewExternalProcessorClient(conn))), nil
+			return trial.Run(o.Waiting, false, o.For, callStream(extproc.NewExternalProcessorClient(conn))), nil
 		}
 		return nil, fmt.Errorf("no way to ask by %q", o.What)
 	})

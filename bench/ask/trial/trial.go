@@ -53,9 +53,10 @@ func (r *Result) Merge(other *Result) {
 	}
 }
 
-// Run has so many goroutines call ask again and again for a while. Where many wait only
-// every eighth is timed, for reading the clock costs as much as a tenth of an ask.
-func Run(waiting int, length time.Duration, ask func(worker int) error) *Result {
+// Run has so many goroutines call ask again and again for a while. Where many wait, or
+// asks are short, only every eighth is timed, for reading the clock costs as much as a
+// tenth of an ask.
+func Run(waiting int, short bool, length time.Duration, ask func(worker int) error) *Result {
 	var (
 		over    atomic.Bool
 		workers sync.WaitGroup
@@ -63,7 +64,7 @@ func Run(waiting int, length time.Duration, ask func(worker int) error) *Result 
 		all     Result
 	)
 	every := 1
-	if waiting > 8 {
+	if short || waiting > 8 {
 		every = 8
 	}
 	results := make([]*Result, waiting)
