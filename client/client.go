@@ -134,7 +134,7 @@ var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan struct{
 // the list of masters for the first time does it wait for a connection. It keeps nothing of req. A grant's lease
 // is open until Done, or until it expires.
 //
-// A pick may be the one that writes or reads for others, and then ends up to two tenths
+// A pick may be the one that writes or reads for others, and then ends up to a quarter
 // of a second, with a master that does not read up to four seconds, after its context.
 func (c *Client) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
 	if ctx.Err() != nil {
