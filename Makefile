@@ -90,6 +90,10 @@ reliability: ## what dies, is drained, reloaded or overloaded, in the long forms
 bench-start: build ## from starting the program to its first answer; results in build/bench/start.json
 	$(GO) run ./bench/start
 
+bench-attack: build ## what one attacker by HTTP/2 does to another client (three minutes); results in build/bench/attack.json
+	$(GO) build -o build/bench/attack ./bench/attack
+	build/bench/attack $(ARGS)
+
 bench-choose: build ## real edges, HAProxys and nginxs beside the ideal (an hour; ROUNDS=1 LENGTH=10s for less); results in build/bench/choose.json
 	$(GO) build -o build/bench/choose ./bench/choose
 	build/bench/choose -rounds $(or $(ROUNDS),5) -length $(or $(LENGTH),30s) -docs docs/benchmarks.md -plot docs/bench-choose.svg $(ARGS)
