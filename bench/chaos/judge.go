@@ -15,14 +15,17 @@ import (
 // three times, and the client's own library once more if its connection breaks.
 const mostTries = 6
 
+// told is how many violations of a rule are told in full.
+const told = 20
+
 // excused is how long after a fault clients may still see its errors.
 const excused = 2 * time.Second
 
-// verdict counts what went against the rules, and tells the first of each kind.
+// verdict counts what went against the rules, and tells the first few of each kind.
 type verdict struct {
 	requests, failed int
 	broken           map[string]int // violations by rule
-	first            map[string]string
+	first            map[string][]string
 }
 
 const (
@@ -37,12 +40,12 @@ const (
 var rules = []string{ruleOnce, ruleDone, ruleNoErrors, ruleRest, ruleGrowth, ruleAlive}
 
 func newVerdict() *verdict {
-	return &verdict{broken: make(map[string]int), first: make(map[string]string)}
+	return &verdict{broken: make(map[string]int), first: make(map[string][]string)}
 }
 
 func (v *verdict) against(rule, format string, args ...any) {
-	if v.broken[rule]++; v.broken[rule] == 1 {
-		v.first[rule] = fmt.Sprintf(format, args...)
+	if v.broken[rule]++; v.broken[rule] <= told {
+		v.first[rule] = append(v.first[rule], fmt.Sprintf(format, args...))
 	}
 }
 

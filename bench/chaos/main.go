@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/figures"
@@ -23,6 +24,7 @@ type settings struct {
 	seed     uint64
 	rate     float64
 	out      string
+	logs     string
 }
 
 func main() {
@@ -32,6 +34,7 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", 0, "of all chance; 0 draws one")
 	flag.Float64Var(&c.rate, "rate", 80, "requests a second")
 	flag.StringVar(&c.out, "out", "build/bench/chaos.json", "where the figures go")
+	flag.StringVar(&c.logs, "logs", "", "a folder for the log of every process; empty: only the last lines are kept, and shown if a rule is broken")
 	listen := flag.String("serve", "", "be a server of the system, at this address")
 	record := flag.String("record", "", "where that server writes what it is asked")
 	flag.Parse()
@@ -72,7 +75,7 @@ func run(ctx context.Context, c settings) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := build(binary, self, dir)
+	s, err := build(binary, self, dir, c.logs)
 	defer func() {
 		if ended := s.end(); err == nil {
 			err = ended
@@ -164,7 +167,7 @@ func (v *verdict) report(c settings, s *system, plan [][]*fault) error {
 		all = append(all, figures.Figure{Name: rule, Value: float64(v.broken[rule]), Goal: "<=0"})
 		if v.broken[rule] > 0 {
 			bad++
-			fmt.Printf("BROKEN: %s: %d; the first: %s\n", rule, v.broken[rule], v.first[rule])
+			fmt.Printf("BROKEN: %s: %d; the first:\n  %s\n", rule, v.broken[rule], strings.Join(v.first[rule], "\n  "))
 		}
 	}
 	for _, f := range all {

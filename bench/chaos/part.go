@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +28,8 @@ type part struct {
 	listen     string // where it is reached once it is up
 	admin      string // empty: it has none
 
+	logs  string // the folder where each life's log goes; empty: only the last lines are kept
+	lives int
 	child *proc.Process // of evenkeel
 	plain *exec.Cmd     // of anything else
 }
@@ -44,12 +47,25 @@ func (p *part) start() error {
 		}
 		return p.reachable()
 	}
-	started, err := proc.Start(nil, program, args...)
+	log, err := p.openLog()
+	if err != nil {
+		return err
+	}
+	started, err := proc.Start(log, program, args...)
 	if err != nil {
 		return err
 	}
 	p.child = started
 	return nil
+}
+
+// openLog returns where the next life's log goes; nil: nowhere. It is open until we end.
+func (p *part) openLog() (io.Writer, error) {
+	if p.logs == "" {
+		return nil, nil
+	}
+	p.lives++
+	return os.Create(filepath.Join(p.logs, fmt.Sprintf("%s.%03d.log", strings.ReplaceAll(p.name, " ", "-"), p.lives)))
 }
 
 // reachable waits until somebody listens.

@@ -14,6 +14,7 @@ import (
 // system is all that runs.
 type system struct {
 	dir        string
+	logs       string // where the parts' logs go; empty: nowhere
 	namespaces bool
 	parts      []*part
 	etcdPort   string
@@ -27,8 +28,8 @@ const (
 )
 
 // build starts everything, from the keeper of the election to the edges.
-func build(binary, self, dir string) (*system, error) {
-	s := &system{dir: dir, namespaces: mayNamespace()}
+func build(binary, self, dir, logs string) (*system, error) {
+	s := &system{dir: dir, logs: logs, namespaces: mayNamespace()}
 	if err := s.etcd(); err != nil {
 		return s, err
 	}
@@ -54,6 +55,7 @@ func build(binary, self, dir string) (*system, error) {
 }
 
 func (s *system) add(p *part) error {
+	p.logs = s.logs
 	s.parts = append(s.parts, p)
 	if err := p.start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
