@@ -123,9 +123,10 @@ func TestLedgerNeverDrifts(t *testing.T) {
 			"hold": func(t *rapid.T) {
 				foreign++
 				id := balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server"))
-				if p.Hold(now, "e1", foreign, id, time.Second, 0) == nil {
-					model.leases[foreign] = &obviousLease{id, "e1", 0}
+				if err := p.Hold(now, "e1", foreign, id, time.Second, 0); err != nil {
+					t.Fatal(err)
 				}
+				model.leases[foreign] = &obviousLease{id, "e1", 0}
 			},
 			"hold again": func(t *rapid.T) {
 				if id, ok := lease(t); ok {
@@ -170,6 +171,48 @@ func TestLedgerNeverDrifts(t *testing.T) {
 			},
 		})
 	})
+}
+
+// After a restart an edge may tell of its leases before agents tell of their servers. Such
+// a lease counts from the start, and its server is given nothing until it is told of.
+func TestALeaseOnAServerThatIsStillToCome(t *testing.T) {
+	p := balance.New(balance.Config{Name: "web"}, first{}, 1)
+	for id := range balance.LeaseID(2) {
+		if err := p.Hold(second, "e", 77+id, "a", time.Second, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Pick(second, &balance.Request{}); err == nil {
+		t.Error("a server of which only a lease tells was given a request")
+	}
+	for range p.Members {
+		t.Error("a server of which only a lease tells is a member")
+	}
+	if err := p.Put(second, spec("a"), false); err != nil {
+		t.Fatal(err)
+	}
+	if v := p.Views(second); len(v) != 1 || v[0].Leases != 2 || v[0].State != balance.Up || v[0].Spec.Address == "" {
+		t.Errorf("the server that has come is %+v, want it up with 2 leases", v)
+	}
+	for id := range balance.LeaseID(2) {
+		p.Done(second, 77+id, balance.Outcome{})
+	}
+	if v := p.Views(second); len(v) != 1 || v[0].Leases != 0 {
+		t.Errorf("with its leases over the server is %+v, want it idle", v)
+	}
+	if err := p.Hold(second, "e", 99, "b", time.Second, 0); err != nil {
+		t.Fatal(err)
+	}
+	p.Done(second, 99, balance.Outcome{})
+	if n, _ := p.Servers(); n != 1 {
+		t.Errorf("%d servers are remembered, want the one that came: the other's lease is over", n)
+	}
+	if p.Hold(second, "e", 98, "", time.Second, 0) == nil {
+		t.Error("a lease on a server without a name was taken")
+	}
+	if err := p.Check(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRefusalSaysWhy(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -313,7 +314,9 @@ func (p *Pool) canSpare(now Instant) bool {
 }
 
 // Hold enters a lease that another life of this pool granted and its edge still
-// holds, or confirms one that is open. A zero left lifts the time limit.
+// holds, or confirms one that is open. A zero left lifts the time limit. The lease may
+// be on a server of which nobody has told this life yet: edges are often back before
+// agents are. Such a server counts as one that has left, until Put says otherwise.
 func (p *Pool) Hold(now Instant, edge EdgeID, id LeaseID, server ServerID, age, left time.Duration) error {
 	if id == 0 {
 		return fmt.Errorf("pool %s: lease 0 on server %s is none", p.cfg.Name, server)
@@ -326,11 +329,18 @@ func (p *Pool) Hold(now Instant, edge EdgeID, id LeaseID, server ServerID, age, 
 		p.ledger.limit(l, expires)
 		return nil
 	}
+	if server == "" || len(server) > maxID {
+		return fmt.Errorf("pool %s: lease %s is on a server whose id has %d bytes, want 1 to %d", p.cfg.Name, id, len(server), maxID)
+	}
 	s := p.byID[server]
 	if s == nil {
-		return fmt.Errorf("pool %s: lease %s is on server %s, which is not in the pool", p.cfg.Name, id, server)
+		s = p.admit(now, ServerSpec{ID: ServerID(strings.Clone(string(server)))})
+		s.gone = true
 	}
 	if !p.ledger.adopt(id, s, p.edge(edge), now.Add(-age), expires) {
+		if s.gone && s.leases == 0 {
+			p.forget(now, s)
+		}
 		return fmt.Errorf("pool %s: lease %s: the ledger is full", p.cfg.Name, id)
 	}
 	p.hold(now, s, 1)
@@ -386,17 +396,13 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	if len(problems) > 0 {
 		return errors.Join(problems...)
 	}
-	p.version++
 	s := p.byID[spec.ID]
 	if s == nil {
-		s = &Server{pool: p, index: int32(len(p.servers)), health: health{success: 1}, pace: pace{last: now}, details: new(details)}
-		p.servers = append(p.servers, s)
-		p.order.grow()
-		p.byID[spec.ID] = s
-		p.warm(s, now)
+		s = p.admit(now, spec)
 	} else if s.fixed && !fixed {
 		spec = merge(s.spec, spec)
 	}
+	p.version++
 	if s.gone {
 		p.warm(s, now)
 	}
@@ -405,16 +411,34 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 		told.serial = p.serials
 		s.answer = told
 	}
-	s.spec, s.fixed = spec, s.fixed || fixed
+	s.fixed = s.fixed || fixed
+	p.declare(s, spec)
+	s.gone, s.draining = false, false
+	p.rank(now, s)
+	return nil
+}
+
+// admit enters a server that the pool does not have.
+func (p *Pool) admit(now Instant, spec ServerSpec) *Server {
+	p.version++
+	s := &Server{pool: p, index: int32(len(p.servers)), health: health{success: 1}, pace: pace{last: now}, details: new(details)}
+	p.servers = append(p.servers, s)
+	p.order.grow()
+	p.byID[spec.ID] = s
+	p.warm(s, now)
+	p.declare(s, spec)
+	return s
+}
+
+// declare takes up what is declared of a server.
+func (p *Pool) declare(s *Server, spec ServerSpec) {
+	s.spec = spec
 	s.speed = cmp.Or(spec.Speed, 1)
 	s.service = 1 / s.speed
 	if p.times.weight > 0 {
 		p.assess(s)
 	}
 	p.survey(s)
-	s.gone, s.draining = false, false
-	p.rank(now, s)
-	return nil
 }
 
 // merge fills what the file left open from the agent's word.

@@ -21,8 +21,8 @@ type ServerSpec struct {
 
 // Validate calls bad once for every field that makes the spec unusable.
 func (s *ServerSpec) Validate(bad func(field, problem string)) {
-	if s.ID == "" || len(s.ID) > 255 {
-		bad("id", fmt.Sprintf("%d bytes, want 1 to 255", len(s.ID)))
+	if s.ID == "" || len(s.ID) > maxID {
+		bad("id", fmt.Sprintf("%d bytes, want 1 to %d", len(s.ID), maxID))
 	}
 	if problem := badAddress(s.Address); problem != "" {
 		bad("address", problem)
@@ -34,6 +34,8 @@ func (s *ServerSpec) Validate(bad func(field, problem string)) {
 		bad("speed", fmt.Sprintf("%v, want 0 (as the others) to 1000000", s.Speed))
 	}
 }
+
+const maxID = 255 // bytes
 
 // secureScheme begins the address of a server that speaks TLS.
 const secureScheme = "https://"

@@ -65,6 +65,7 @@ type pool struct {
 	name    string
 	servers map[string]names3
 	known   known
+	former  *balance.Snapshot            // known when the last connection ended; nil: nothing was
 	claim   claim                        // of the master that is connected
 	away    bool                         // leases and asks belong to another master
 	ended   map[balance.LeaseID]struct{} // done while leases are being moved here; nil: they are not
@@ -332,6 +333,7 @@ func (t *edgeTalk) lost(why error) {
 	}
 	t.behind, t.turned, t.hushed = 0, true, false
 	for _, p := range t.watched {
+		p.remember(t.isBehind(t.heard, p, p.former))
 		p.known.whole, p.known.halfway = false, false
 	}
 	t.close()

@@ -26,6 +26,7 @@ type fakeMaster struct {
 	onAsk     func(c *fakeConn, m *wire.Ask) // nil: grant
 	onWelcome func(c *fakeConn)
 	fail      *wire.Fail // instead of the welcome
+	epoch     uint64     // zero: 1
 	mute      bool       // after the welcome, says nothing of its own accord: not even Pong
 
 	wg    sync.WaitGroup
@@ -181,7 +182,7 @@ func (c *fakeConn) serve() {
 				}
 				hello.ID, hello.Software = strings.Clone(hello.ID), strings.Clone(hello.Software)
 				c.m.note(hello)
-				c.Write((&wire.Welcome{Version: version, Master: "fake", Epoch: 1}).Append(nil))
+				c.Write((&wire.Welcome{Version: version, Master: "fake", Epoch: max(1, c.m.epoch)}).Append(nil))
 				if c.m.onWelcome != nil {
 					c.m.onWelcome(c)
 				}

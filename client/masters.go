@@ -174,7 +174,7 @@ func (m *Masters) review() {
 		for _, c := range m.clients {
 			said, leads := c.claims(s.pool)
 			elsewhere = cmp.Or(elsewhere, said.leader)
-			if !leads || said.fence == 0 && !allTried || said.fence < fence || said.fence == fence && best != nil && c != s.keeper.Load() {
+			if !leads || c.isBehind(s) || said.fence == 0 && !allTried || said.fence < fence || said.fence == fence && best != nil && c != s.keeper.Load() {
 				continue
 			}
 			best, fence = c, said.fence
@@ -457,11 +457,9 @@ func (m *Masters) Snapshot(pool string) *balance.Snapshot {
 	s.mu.Lock()
 	old := time.Since(s.vacant) > outdated
 	s.mu.Unlock()
-	var last *balance.Snapshot
-	if c := s.keeper.Load(); c != nil {
-		if last = c.Snapshot(pool); last != nil && (!old || c.Connected()) {
-			return last
-		}
+	last := s.last()
+	if c := s.keeper.Load(); last != nil && (!old || c.Connected()) {
+		return last
 	}
 	m.mu.Lock()
 	clients := m.clients

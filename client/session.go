@@ -47,6 +47,8 @@ type session struct {
 	out     []byte // frames to be written
 	urgent  bool   // some of out should not wait for company
 
+	epoch  uint64          // the life of the master that welcomed us last
+	met    balance.Instant // when it did for the first time
 	since  balance.Instant // the welcome
 	heard  balance.Instant // the last byte
 	pinged balance.Instant
@@ -163,6 +165,9 @@ func (s *session) welcome(now balance.Instant, t wire.Type, payload []byte, r ro
 	}
 	s.stage, s.master, s.since, s.urgent = up, strings.Clone(m.Master), now, true
 	s.elected = m.Elected
+	if m.Epoch != s.epoch {
+		s.epoch, s.met = m.Epoch, now
+	}
 	r.welcomed(now)
 	return nil
 }

@@ -72,6 +72,7 @@ func (t *edgeTalk) keepSnapshot(payload []byte) error {
 	k.now = balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch, Servers: part.Servers, Edges: m.Snapshot.Edges}
 	k.seq, k.whole, k.halfway, k.partial = m.Seq, true, false, balance.Snapshot{}
 	k.stale.Store(true)
+	t.turned = true // its master may have come back to what was known before
 	if !slices.ContainsFunc(t.watched, func(p *pool) bool { return !p.known.whole }) {
 		t.behind = 0
 	}
@@ -107,6 +108,7 @@ func (t *edgeTalk) keepChange(now balance.Instant, payload []byte) error {
 	clear(m.Servers)
 	k.seq, k.now.Version, k.now.Dispatch, k.now.Edges = m.Seq, m.Version, m.Dispatch, m.Edges
 	k.stale.Store(true)
+	t.turned = t.turned || now.Sub(t.met) < comeBack
 	return nil
 }
 

@@ -70,6 +70,47 @@ func TestMasterKilled(t *testing.T) {
 	figure(t, "master killed: until the ledger is exact again, slowest", milliseconds(slowestLedger), "ms", "<=1000")
 }
 
+// All servers come by agents, which a new master hears of only when they are back: until
+// then edges know more than it does. No request fails, and leases that are open at servers
+// of which it has not heard yet are not forgotten.
+func TestMasterKilledThatLearnsOfServersByAgents(t *testing.T) {
+	kills, perSecond := whenLong(2, 20), rate(150, 1000)
+	m := startFixedMaster(t, "pools: {web: {}, held: {}}")
+	e1, e2 := edgeAt(t, m, "e1", "web", "held"), edgeAt(t, m, "e2", "web", "held")
+	const n, held = 4, 20
+	for i := range n {
+		id := fmt.Sprintf("s%d", i+1)
+		startAgent(t, m.master, "web", id, startServer(t, id, "--slots", "16"), "--slots", "16")
+	}
+	startAgent(t, m.master, "held", "holder", startServer(t, "holder", "--slots", "1000"), "--slots", "1000")
+	awaitServers(t, m.master, "web", n)
+	awaitServers(t, m.master, "held", 1)
+	hold(t, e1, "held", held)
+	hold(t, e2, "held", held)
+	awaitOpen(t, m.master, "held", 2*held)
+	r := startTraffic(t, perSecond, work, e1, e2)
+	r.settle(time.Second)
+	var slowest time.Duration
+	for range kills {
+		m.Kill()
+		degraded(t, e1, e2)
+		r.settle(whenLong(time.Second, 2500*time.Millisecond)) // edges and agents look for it more and more seldom
+		m.again()
+		slowest = max(slowest, awaitOpen(t, m.master, "held", 2*held))
+		awaitServers(t, m.master, "web", n)
+		r.settle(whenLong(200*time.Millisecond, time.Second))
+	}
+	all := r.everything()
+	r.stop()
+	noFailures(t, all)
+	awaitOpen(t, m.master, "web", 0)
+	failed, _ := failures(all)
+	figure(t, "master killed, servers by agents: kills", float64(kills), "", "")
+	figure(t, "master killed, servers by agents: requests", float64(len(all)), "", "")
+	figure(t, "master killed, servers by agents: requests that failed", float64(failed), "", "<=0")
+	figure(t, "master killed, servers by agents: until the ledger is exact again, slowest", milliseconds(slowest), "ms", "<=1000")
+}
+
 // except returns those of all that are not among some.
 func except(all, some []load.Result) (rest []load.Result) {
 	without := make(map[int]bool, len(some))
