@@ -245,6 +245,9 @@ func (e *edge) report(now balance.Instant, reports []wire.PoolReport, pool strin
 func (e *edge) confirm(now balance.Instant) {
 	h := &e.hold
 	p := e.enter(h.Pool)
+	if p == nil && e.master.openPool(h.Pool) != nil { // its agents are still on their way back
+		p = e.enter(h.Pool)
+	}
 	if p != nil && !p.leads(now) {
 		return // the one that leads keeps the ledger
 	}

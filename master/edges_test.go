@@ -120,6 +120,23 @@ func TestHoldConfirmsALeaseAfterAReconnection(t *testing.T) {
 	}
 }
 
+// An edge is back before the agents are, even before the pool that they open.
+func TestHoldOpensAPool(t *testing.T) {
+	r := start(t, Config{ID: "m1", OpenPools: true})
+	e := r.dialEdge("e1")
+	e.send(&wire.Hold{Pool: "web", Lease: 0xabcd_000001_000001, Server: "a", Age: time.Second})
+	e.sync()
+	if n := r.open(); n != 1 {
+		t.Errorf("%d leases are open, want the one that is held", n)
+	}
+	a := r.dialAgent("a")
+	a.send(&wire.Register{Pool: "web", Server: spec("a")})
+	a.sync()
+	if v := r.view("a"); v == nil || v.Leases != 1 || v.State != balance.Up {
+		t.Errorf("the server that has come is %+v, want it up with the lease", v)
+	}
+}
+
 func TestGoodbyeEndsLeasesAtOnce(t *testing.T) {
 	cfg := web("a")
 	cfg.Pools[0].Grace = time.Hour

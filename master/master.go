@@ -187,8 +187,8 @@ func (m *Master) remove(now balance.Instant, p *pool) {
 	m.peers.dropAgents(p.name, &wire.Fail{Code: wire.Unknown, Detail: fmt.Sprintf("pool %s has been removed", p.name)})
 }
 
-// openPool returns a pool for an agent's registration, made if need be; nil if
-// there is none and none may be made.
+// openPool returns a pool for an agent's registration, or for a lease that an edge still
+// holds, made if need be; nil if there is none and none may be made.
 func (m *Master) openPool(name string) *pool {
 	if p := m.pool(name); p != nil && !p.isClosing() {
 		return p
@@ -202,17 +202,17 @@ func (m *Master) openPool(name string) *pool {
 	if !m.open || len(set.list) >= mostPools || set.byName[name] != nil || !poolName.MatchString(name) {
 		return nil
 	}
-	name = strings.Clone(name) // it lies in the agent's read buffer
+	name = strings.Clone(name) // it lies in a read buffer
 	p, err := m.newPool(PoolConfig{Name: name}, false)
 	if err != nil {
 		return nil
 	}
 	m.pools.Store(set.with(p))
-	m.log.Info("pool opened by an agent", "pool", name)
+	m.log.Info("pool opened", "pool", name)
 	return p
 }
 
-// mostPools bounds what agents can open.
+// mostPools bounds what agents and edges can open.
 const mostPools = 10_000
 
 // newPool makes a pool whose leases no other pool of this master can have, so that
