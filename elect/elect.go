@@ -23,9 +23,12 @@ import (
 
 // Candidate is a master that may lead.
 type Candidate struct {
-	ID      string // of this life of the master: another after a restart
-	Address string // where edges reach it
+	ID      string   // of this life of the master: another after a restart
+	Address string   // where edges reach it
+	Lacks   []string // pools of which it knows no servers, so that it could grant nothing
 }
+
+func (c *Candidate) lacks(pool string) bool { return slices.Contains(c.Lacks, pool) }
 
 // Lead is who leads a pool.
 type Lead struct {
@@ -43,8 +46,9 @@ type View struct {
 // called by one goroutine.
 type Store interface {
 	// Renew keeps our presence, and what we lead, for a time to live that begins no
-	// earlier than the call. It returns the pools that we led and do not lead any more.
-	Renew(ctx context.Context) (lost []string, err error)
+	// earlier than the call, and tells what we lack. It returns the pools that we led and
+	// do not lead any more.
+	Renew(ctx context.Context, lacks []string) (lost []string, err error)
 	// Look returns what is known now, not what was a moment ago.
 	Look(ctx context.Context) (View, error)
 	// Take makes us the leader if there is none, and returns the fencing number; zero:
@@ -105,7 +109,7 @@ func New(cfg Config, store Store, host Host) *Elector {
 const (
 	rounds   = 4  // in one; a call of the Store may take as long as a round
 	drift    = 10 // a tenth is for clocks that run unlike ours
-	patience = 2  // a half, for each master that is nearer to a pool than we are, before we take it: it looks every round
+	patience = 2  // a half, for each master that comes before us for a pool, before we take it: it looks every round
 	glance   = 16 // a sixteenth, between two looks while a pool is vacant
 	settling = 5  // so many must a master be there before pools are left to it
 )
@@ -183,7 +187,8 @@ func (e *Elector) renew(ctx context.Context) error {
 	if began.Sub(e.renewed) < e.cfg.TTL/rounds {
 		return nil
 	}
-	lost, err := call(ctx, e, e.store.Renew)
+	lacks := e.lacks()
+	lost, err := call(ctx, e, func(ctx context.Context) ([]string, error) { return e.store.Renew(ctx, lacks) })
 	if err != nil {
 		return err
 	}
@@ -191,6 +196,29 @@ func (e *Elector) renew(ctx context.Context) error {
 	e.renewed, e.until = began, began.Add(e.cfg.TTL-e.cfg.TTL/drift)
 	e.host.Extend(e.until)
 	return nil
+}
+
+// mostLacks bounds what is told of us. Whoever lacks more pools has just been started, or
+// they have no servers anywhere.
+const mostLacks = 500
+
+// lacks returns the pools of which the host knows no servers.
+func (e *Elector) lacks() (pools []string) {
+	for _, pool := range e.cfg.Pools() {
+		if len(pools) < mostLacks && !e.host.Ready(pool) {
+			pools = append(pools, pool)
+		}
+	}
+	return pools
+}
+
+// self returns us as we are, whatever others know of that yet.
+func (e *Elector) self(pool string) Candidate {
+	c := e.cfg.Self
+	if c.Lacks = nil; !e.host.Ready(pool) {
+		c.Lacks = []string{pool}
+	}
+	return c
 }
 
 // learn takes up what a view shows.
@@ -229,9 +257,9 @@ func (e *Elector) learn(view View) {
 	}
 }
 
-// wanted returns the vacant pools that it is our turn to take: those that are nearest
-// to us at once, and others when those who are nearer have had their time. Who could
-// grant nothing comes last.
+// wanted returns the vacant pools that it is our turn to take: those that we come first
+// for at once, and others when those who come before us have had their time. Who lacks a
+// pool leaves time for it to be known that another does not.
 func (e *Elector) wanted(view View) (pools []string) {
 	for _, pool := range e.cfg.Pools() {
 		since, vacant := e.vacant[pool]
@@ -239,9 +267,10 @@ func (e *Elector) wanted(view View) (pools []string) {
 		if !vacant || led {
 			continue
 		}
-		rank := len(nearer(pool, e.cfg.Self.ID, view.Masters))
-		if !e.host.Ready(pool) {
-			rank = len(view.Masters) // it has just been started: its agents are on their way
+		self := e.self(pool)
+		rank := len(before(pool, self, view.Masters))
+		if self.lacks(pool) {
+			rank++
 		}
 		if time.Since(since) >= time.Duration(rank)*e.cfg.TTL/patience {
 			pools = append(pools, pool)
@@ -250,8 +279,9 @@ func (e *Elector) wanted(view View) (pools []string) {
 	return pools
 }
 
-// handOver leaves one pool, at most one a second, to a master that is nearer to it and
-// has been there for a while: one that has just come back gets its share again.
+// handOver leaves one pool, at most one a second, to a master that comes before us: one
+// that has just come back gets its share again when it has been there for a while, and one
+// that knows servers where we know none gets the pool now.
 func (e *Elector) handOver(ctx context.Context, view View) error {
 	now, pools := time.Now(), e.cfg.Pools()
 	if now.Sub(e.handed) < time.Second {
@@ -261,12 +291,13 @@ func (e *Elector) handOver(ctx context.Context, view View) error {
 		if !slices.Contains(pools, pool) {
 			return e.leave(ctx, pool) // the file names it no more
 		}
-		before := nearer(pool, e.cfg.Self.ID, view.Masters)
-		if len(before) == 0 || e.spurned[pool] == before[0].ID || now.Sub(e.seen[before[0].ID]) < settling*e.cfg.TTL {
+		self := e.self(pool)
+		all := before(pool, self, view.Masters)
+		if len(all) == 0 || e.spurned[pool] == all[0].ID || !self.lacks(pool) && now.Sub(e.seen[all[0].ID]) < settling*e.cfg.TTL {
 			continue
 		}
-		e.cfg.Log.Info("leaving the pool to the master nearest to it", "pool", pool, "master", before[0].ID)
-		e.handed, e.left[pool], e.vacant[pool] = now, before[0].ID, now
+		e.cfg.Log.Info("leaving the pool to the master that comes first for it", "pool", pool, "master", all[0].ID)
+		e.handed, e.left[pool], e.vacant[pool] = now, all[0].ID, now
 		return e.leave(ctx, pool)
 	}
 	return nil

@@ -23,11 +23,12 @@ type registry struct {
 	mu       sync.Mutex
 	revision uint64
 	masters  map[string]time.Time // when the lease of a master ends
+	lacks    map[string][]string  // by master
 	leads    map[string]Lead
 }
 
 func newRegistry() *registry {
-	return &registry{masters: make(map[string]time.Time), leads: make(map[string]Lead)}
+	return &registry{masters: make(map[string]time.Time), lacks: make(map[string][]string), leads: make(map[string]Lead)}
 }
 
 // expire drops what is over. mu is held.
@@ -89,7 +90,7 @@ func (s *store) set(cut, mute bool, slow time.Duration) {
 	s.cut, s.mute, s.slow = cut, mute, slow
 }
 
-func (s *store) Renew(ctx context.Context) (lost []string, err error) {
+func (s *store) Renew(ctx context.Context, lacks []string) (lost []string, err error) {
 	err = s.pass(ctx, func() {
 		if _, there := s.masters[s.self.ID]; !there {
 			for pool := range s.had {
@@ -98,6 +99,7 @@ func (s *store) Renew(ctx context.Context) (lost []string, err error) {
 			clear(s.had)
 		}
 		s.masters[s.self.ID] = time.Now().Add(ttl)
+		s.registry.lacks[s.self.ID] = lacks
 	})
 	return lost, err
 }
@@ -106,7 +108,7 @@ func (s *store) Look(ctx context.Context) (View, error) {
 	v := View{Leads: make(map[string]Lead)}
 	err := s.pass(ctx, func() {
 		for id := range s.masters {
-			v.Masters = append(v.Masters, Candidate{ID: id, Address: id + ":1"})
+			v.Masters = append(v.Masters, Candidate{ID: id, Address: id + ":1", Lacks: s.registry.lacks[id]})
 		}
 		for pool, l := range s.leads {
 			v.Leads[pool] = l
@@ -161,11 +163,17 @@ type host struct {
 	blank  bool // it knows no servers
 }
 
+func (h *host) setBlank(blank bool) { h.mu.Lock(); h.blank = blank; h.mu.Unlock() }
+
 func newHost() *host {
 	return &host{fences: make(map[string]uint64), leader: make(map[string]string), high: make(map[string]uint64)}
 }
 
-func (h *host) Ready(string) bool { return !h.blank }
+func (h *host) Ready(string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.blank
+}
 
 func (h *host) Extend(until time.Time) { h.mu.Lock(); h.until = until; h.mu.Unlock() }
 
@@ -325,6 +333,36 @@ func TestWhoKnowsNoServersLeadsLast(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A pool is not left to a master that is nearer but knows no servers, however long it has
+// been there, until it does; and a leader that has come to know none leaves it to one that does.
+func TestAPoolGoesToWhoKnowsItsServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRally(t, 2, 1)
+		defer r.end()
+		r.watch(2*settling*ttl + ttl)
+		near := r.leader("pool-0") // who is nearest has it by now
+		far := 1 - near
+		r.hosts[near].setBlank(true)
+		for wait := 0; r.leader("pool-0") != far; wait++ {
+			if wait == 16 {
+				t.Fatalf("m%d leads without servers, want m%d, which knows some", r.leader("pool-0")+1, far+1)
+			}
+			r.watch(ttl / 8)
+		}
+		for range 4 * settling {
+			r.watch(ttl)
+			if at := r.leader("pool-0"); at != far {
+				t.Fatalf("m%d leads, want m%d still: the nearest knows no servers", at+1, far+1)
+			}
+		}
+		r.hosts[near].setBlank(false)
+		r.watch(4 * ttl)
+		if at := r.leader("pool-0"); at != near {
+			t.Errorf("m%d leads, want m%d, which is nearest and knows servers again", at+1, near+1)
+		}
+	})
 }
 
 // A leader that is cut off stops granting before another begins, and within the time to live

@@ -7,25 +7,30 @@ import (
 	"strings"
 )
 
-// nearer returns the masters that shall lead a pool rather than self, the first of all
-// first. Each pool has an order of masters of its own, by a hash of both names, so that
-// pools spread over masters, and those of one that is lost over all others.
-func nearer(pool, self string, masters []Candidate) []Candidate {
-	mine := weight(pool, self)
-	var before []Candidate
+// before returns the masters that shall lead a pool rather than self, the first of all
+// first: those that know servers of it, and among equals those that are nearer. Each pool
+// has an order of masters of its own, by a hash of both names, so that pools spread over
+// masters, and those of one that is lost over all others.
+func before(pool string, self Candidate, masters []Candidate) []Candidate {
+	var all []Candidate
 	for _, m := range masters {
-		if order(weight(pool, m.ID), m.ID, mine, self) < 0 {
-			before = append(before, m)
+		if m.ID != self.ID && compare(pool, m, self) < 0 {
+			all = append(all, m)
 		}
 	}
-	slices.SortFunc(before, func(a, b Candidate) int {
-		return order(weight(pool, a.ID), a.ID, weight(pool, b.ID), b.ID)
-	})
-	return before
+	slices.SortFunc(all, func(a, b Candidate) int { return compare(pool, a, b) })
+	return all
 }
 
-func order(a uint64, first string, b uint64, second string) int {
-	return cmp.Or(cmp.Compare(b, a), cmp.Compare(first, second))
+// compare returns a negative number if a comes before b for a pool.
+func compare(pool string, a, b Candidate) int {
+	if lacks := a.lacks(pool); lacks != b.lacks(pool) {
+		if lacks {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(cmp.Compare(weight(pool, b.ID), weight(pool, a.ID)), cmp.Compare(a.ID, b.ID))
 }
 
 // weight is the same for every life of a master, so that its pools come back to it.

@@ -3,7 +3,7 @@
 // made only where none is, and its create-revision, which etcd never uses twice, is the
 // fencing number.
 //
-//	PREFIX/masters/ID   address
+//	PREFIX/masters/ID   address, and the pools that it lacks
 //	PREFIX/pools/POOL   ID address
 package etcd
 
@@ -39,6 +39,7 @@ type Store struct {
 	self    elect.Candidate
 	client  *clientv3.Client
 	lease   clientv3.LeaseID // zero: none
+	told    string           // the value of our presence
 	held    map[string]struct{}
 	changed chan struct{}
 	stop    context.CancelFunc
@@ -93,11 +94,12 @@ func (s *Store) watch(ctx context.Context) {
 }
 
 // Renew implements elect.Store.
-func (s *Store) Renew(ctx context.Context) (lost []string, err error) {
+func (s *Store) Renew(ctx context.Context, lacks []string) (lost []string, err error) {
+	presence := strings.Join(append([]string{s.self.Address}, lacks...), " ")
 	if s.lease != 0 {
 		_, err := s.client.KeepAliveOnce(ctx, s.lease)
 		if err == nil {
-			return nil, nil
+			return nil, s.enter(ctx, s.lease, presence)
 		}
 		if !errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return nil, fmt.Errorf("etcd: renew: %w", err)
@@ -111,12 +113,25 @@ func (s *Store) Renew(ctx context.Context) (lost []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd: lease: %w", err)
 	}
-	if _, err := s.client.Put(ctx, s.master(s.self.ID), s.self.Address, clientv3.WithLease(granted.ID)); err != nil {
-		return nil, fmt.Errorf("etcd: enter: %w", err)
+	s.told = ""
+	if err := s.enter(ctx, granted.ID, presence); err != nil {
+		return nil, err
 	}
 	s.lease = granted.ID
 	clear(s.held)
 	return lost, nil
+}
+
+// enter writes our presence, if it has changed.
+func (s *Store) enter(ctx context.Context, lease clientv3.LeaseID, presence string) error {
+	if presence == s.told {
+		return nil
+	}
+	if _, err := s.client.Put(ctx, s.master(s.self.ID), presence, clientv3.WithLease(lease)); err != nil {
+		return fmt.Errorf("etcd: enter: %w", err)
+	}
+	s.told = presence
+	return nil
 }
 
 // Look implements elect.Store.
@@ -129,7 +144,8 @@ func (s *Store) Look(ctx context.Context) (elect.View, error) {
 	for _, kv := range r.Kvs {
 		key := string(kv.Key)
 		if id, ok := strings.CutPrefix(key, s.master("")); ok {
-			view.Masters = append(view.Masters, elect.Candidate{ID: id, Address: string(kv.Value)})
+			address, lacks, _ := strings.Cut(string(kv.Value), " ")
+			view.Masters = append(view.Masters, elect.Candidate{ID: id, Address: address, Lacks: strings.Fields(lacks)})
 		}
 		if pool, ok := strings.CutPrefix(key, s.pool("")); ok {
 			lead := elect.Lead{Leader: fromValue(string(kv.Value)), Fence: uint64(kv.CreateRevision)}

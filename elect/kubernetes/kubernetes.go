@@ -41,6 +41,7 @@ type Store struct {
 	cfg      Config
 	self     elect.Candidate
 	api      *api
+	lacks    string           // by the last Renew
 	held     map[string]lease // ours, by name: the pools' and our presence
 	observed map[string]observed
 }
@@ -56,6 +57,7 @@ const (
 	annotateMaster  = "evenkeel.io/master"
 	annotatePool    = "evenkeel.io/pool"
 	annotateAddress = "evenkeel.io/address"
+	annotateLacks   = "evenkeel.io/lacks" // pools, of a master's presence
 )
 
 // New returns a Store. It says nothing to the API server yet.
@@ -111,13 +113,17 @@ func (s *Store) claim(l lease) lease {
 		l.Metadata.Annotations = make(map[string]string)
 	}
 	l.Metadata.Annotations[annotateAddress] = s.self.Address
+	if l.Metadata.Name == s.presence() {
+		l.Metadata.Annotations[annotateLacks] = s.lacks
+	}
 	l.Spec.Holder, l.Spec.Seconds = s.self.ID, int64(s.cfg.TTL/time.Second)
 	l.Spec.Renewed = time.Now().UTC().Format(microTime) // for people; nobody judges by it
 	return l
 }
 
 // Renew implements elect.Store.
-func (s *Store) Renew(ctx context.Context) (lost []string, err error) {
+func (s *Store) Renew(ctx context.Context, lacks []string) (lost []string, err error) {
+	s.lacks = strings.Join(lacks, " ")
 	if _, there := s.held[s.presence()]; !there {
 		if err := s.enter(ctx); err != nil {
 			return nil, err
@@ -203,6 +209,7 @@ func (s *Store) Look(ctx context.Context) (elect.View, error) {
 				s.held[l.Metadata.Name] = *l
 			}
 		} else {
+			who.Lacks = strings.Fields(l.Metadata.Annotations[annotateLacks])
 			view.Masters = append(view.Masters, who)
 		}
 	}

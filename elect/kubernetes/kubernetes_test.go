@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func newStore(t *testing.T, s *apiServer, id string) *Store {
 
 func renew(t *testing.T, s *Store) []string {
 	t.Helper()
-	lost, err := s.Renew(context.Background())
+	lost, err := s.Renew(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func TestOneTakesAPoolAndKeepsIt(t *testing.T) {
 		t.Fatalf("another took a pool that is led, with fence %d", fence)
 	}
 	v := look(t, b)
-	if l := v.Leads[awkward]; l.Leader != a.self || l.Fence != 1 || len(v.Masters) != 2 {
+	if l := v.Leads[awkward]; l.Leader.ID != a.self.ID || l.Leader.Address != a.self.Address || l.Fence != 1 || len(v.Masters) != 2 {
 		t.Errorf("the view is %+v, want the lead of a~1 and both masters", v)
 	}
 	age(b)
@@ -88,6 +89,20 @@ func TestOneTakesAPoolAndKeepsIt(t *testing.T) {
 	}
 	if _, led := look(t, b).Leads[awkward]; !led {
 		t.Error("a lead that was renewed has expired")
+	}
+}
+
+// Others are told in which pools a master knows no servers, as long as it does not.
+func TestWhatAMasterLacksIsTold(t *testing.T) {
+	server := newAPIServer(t)
+	a, b := newStore(t, server, "a~1"), newStore(t, server, "b~1")
+	for _, lacks := range [][]string{{"web", awkward}, {"web"}, nil} {
+		if _, err := a.Renew(context.Background(), lacks); err != nil {
+			t.Fatal(err)
+		}
+		if v := look(t, b); len(v.Masters) != 1 || !slices.Equal(v.Masters[0].Lacks, lacks) {
+			t.Errorf("the masters are %+v, want one that lacks %v", v.Masters, lacks)
+		}
 	}
 }
 
@@ -143,7 +158,7 @@ func TestARenewalWhoseAnswerIsLost(t *testing.T) {
 	server.mu.Lock()
 	server.drop = true
 	server.mu.Unlock()
-	if _, err := a.Renew(context.Background()); err == nil {
+	if _, err := a.Renew(context.Background(), nil); err == nil {
 		t.Fatal("no error though the connection broke")
 	}
 	if lost := renew(t, a); len(lost) > 0 {
@@ -206,7 +221,7 @@ func TestAWrongTokenIsTold(t *testing.T) {
 	if err := os.WriteFile(s.api.tokenFile, []byte("other"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Renew(context.Background()); err == nil || !strings.Contains(err.Error(), "401 Unauthorized") {
+	if _, err := s.Renew(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "401 Unauthorized") {
 		t.Errorf("the error is %v, want the API server's 401", err)
 	}
 }
