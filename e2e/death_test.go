@@ -253,15 +253,7 @@ func TestServerKilled(t *testing.T) {
 	got := r.everything()
 	r.stop()
 	noFailures(t, got)
-	if t.Failed() {
-		for _, at := range []string{m.admin, e1.Addr("admin"), e2.Addr("admin")} {
-			for line := range strings.Lines(string(get(t, "http://"+at+"/metrics").body)) {
-				if strings.Contains(line, "picks_total{") || strings.Contains(line, "requests_total{") || strings.Contains(line, "retries_total{") {
-					t.Log(line)
-				}
-			}
-		}
-	}
+	tellVerdicts(t, m, e1, e2)
 	n, _ := failures(got)
 	figure(t, "server killed: kills", float64(kills), "", "")
 	figure(t, "server killed: requests, all of which may be tried again", float64(len(got)), "", "")
@@ -269,6 +261,24 @@ func TestServerKilled(t *testing.T) {
 	figure(t, "server killed: until it is out of rotation, slowest", milliseconds(slowestOut), "ms", "<=1000")
 	if *long {
 		figure(t, "server killed: from its return to its first request, slowest", milliseconds(slowestBack), "ms", "")
+	}
+}
+
+// tellVerdicts logs, for a test that has failed, what became of asks and requests.
+func tellVerdicts(t testing.TB, m *fixedMaster, edges ...*proc.Process) {
+	if !t.Failed() {
+		return
+	}
+	at := []string{m.admin}
+	for _, e := range edges {
+		at = append(at, e.Addr("admin"))
+	}
+	for _, at := range at {
+		for line := range strings.Lines(string(get(t, "http://"+at+"/metrics").body)) {
+			if strings.Contains(line, "picks_total{") || strings.Contains(line, "requests_total{") || strings.Contains(line, "retries_total{") || strings.Contains(line, "waits_total{") {
+				t.Log(strings.TrimSpace(line))
+			}
+		}
 	}
 }
 
@@ -336,6 +346,7 @@ func TestStaleReports(t *testing.T) {
 	gone := r.within(dead, time.Now())
 	r.stop()
 	noFailures(t, r.everything())
+	tellVerdicts(t, m, e1, e2)
 	if up != n {
 		t.Errorf("%d servers are up while their agents are silent, want %d", up, n)
 	}

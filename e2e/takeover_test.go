@@ -128,6 +128,93 @@ func TestTakeover(t *testing.T) {
 	awaitOpen(t, m.master, "web", 0)
 }
 
+// New programs take over a master and an edge that are one process: no connection is
+// refused and no request fails, also where servers come by agents; what an operator drained
+// stays drained; the old program finishes what it has, and the new one's ledger is its own.
+func TestTakeoverOfRun(t *testing.T) {
+	held, joined, drained := startServer(t, "held"), startServer(t, "joined", "--slots", "16"), startServer(t, "drained")
+	listen, wire, admin := freeAddress(t), freeAddress(t), freeAddress(t)
+	name := file(t, fmt.Sprintf("master: {listen: %q, admin: %q}\npools:\n  web: {servers: [{id: drained, address: %q}]}\n  held: {servers: [{id: held, address: %q}]}\n"+
+		"edge: {listeners: [{listen: %q, routes: [{path: /held, pool: held}, {pool: web}]}]}\n", wire, admin, drained.Addr("listen"), held.Addr("listen"), listen))
+	h := startHeirs(t, exec.Command(binary, "run", "--config", name, "--access-log", "off", "--log-format", "json"))
+	start(t, "agent", "--master", wire, "--pool", "web", "--id", "joined", "--address", joined.Addr("listen"), "--admin", "off")
+	at := func(path string) string { return "http://" + admin + path }
+	awaitUp := func() {
+		eventually(t, func() (bool, string) {
+			var v view
+			get(t, at("/v1/pools/web")).into(t, &v)
+			states := make(map[string]string)
+			for _, s := range v.Servers {
+				states[s.ID] = s.State
+			}
+			return states["joined"] == "up" && states["drained"] == "draining", fmt.Sprintf("the servers are %v", states)
+		})
+	}
+	eventually(t, func() (bool, string) {
+		resp := do(t, "POST", at("/v1/pools/web/servers/drained/drain"), nil)
+		return resp.StatusCode < 300, "the drain got " + resp.Status
+	})
+	awaitUp()
+	kept := startTrace(t, []string{"http://" + listen + "/"}, load.LogNormal(1, 10*time.Minute, rate(100, 500), 0, 0))
+	fresh := startFresh(t, listen)
+	takeovers := whenLong(2, 10)
+	for n := range takeovers {
+		finish := finishes(t, "http://"+listen+"/held")
+		eventually(t, func() (bool, string) {
+			got := served(t, held, "/held")
+			return got == n+1, fmt.Sprintf("%d long requests have reached their server, want %d", got, n+1)
+		})
+		if err := syscall.Kill(h.pid, syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		h.pid = int(h.await("a new program has taken over", n+1)["pid"].(float64))
+		awaitUp()
+		kept.settle(whenLong(200*time.Millisecond, time.Second))
+		finish()
+		h.await("stopped", n+1)
+	}
+	attempts, refused := fresh()
+	all := kept.everything()
+	kept.stop()
+	noFailures(t, all)
+	for _, err := range refused {
+		t.Errorf("lost: %v", err)
+	}
+	eventually(t, func() (bool, string) {
+		var v view
+		get(t, at("/v1/pools/web")).into(t, &v)
+		return v.Open == 0, fmt.Sprintf("%d leases are open at rest", v.Open)
+	})
+	n, _ := failures(all)
+	figure(t, "takeover of run: new programs", float64(takeovers), "", "")
+	figure(t, "takeover of run: requests on connections kept", float64(len(all)), "", "")
+	figure(t, "takeover of run: of these failed", float64(n), "", "<=0")
+	figure(t, "takeover of run: requests on connections of their own", float64(attempts), "", "")
+	figure(t, "takeover of run: of these refused or failed", float64(len(refused)), "", "<=0")
+}
+
+// finishes sends a long request, and returns what waits for its answer and wants it good.
+func finishes(t testing.TB, url string) (wait func()) {
+	status := make(chan string, 1)
+	go func() {
+		req, _ := http.NewRequest("GET", url, nil)
+		req.Header.Set("Sample-Work", "1.5")
+		resp, err := client.Do(req)
+		if err != nil {
+			status <- err.Error()
+			return
+		}
+		resp.Body.Close()
+		status <- resp.Status
+	}()
+	return func() {
+		t.Helper()
+		if got := <-status; got != "200 OK" {
+			t.Errorf("a request that was under way when a new program took over got %s", got)
+		}
+	}
+}
+
 // startFresh sends requests one after another, each on a connection of its own, until stop.
 func startFresh(t testing.TB, at string) (stop func() (attempts int, refused []error)) {
 	end, over := make(chan struct{}), make(chan struct{})
@@ -183,25 +270,41 @@ func TestTakeoverThatFails(t *testing.T) {
 	}
 }
 
-// A service manager opens the sockets, and the edge takes them.
+// A service manager opens the sockets, and an edge takes them, alone or with its master.
 func TestTakeoverFromAServiceManager(t *testing.T) {
 	s := startServer(t, "a")
 	m := startFixedMaster(t, fmt.Sprintf("pools: {web: {servers: [{id: a, address: %q}]}}", s.Addr("listen")))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	socket, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	at := l.Addr().String() // still listened on here: without the socket, it would be in use
-	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`, binary, "edge", "--id", "e1", "--master", m.wire, "--listen", at, "--admin", "off", "--pool", "web", "--log-format", "json")
-	cmd.ExtraFiles = []*os.File{socket}
-	startHeirs(t, cmd)
-	if resp := get(t, "http://"+at+"/", "Sample-Work", "0.001"); resp.StatusCode != http.StatusOK || !strings.Contains(resp.server(), "a") {
-		t.Errorf("got %s from %q, want 200 from a", resp.Status, resp.server())
+	for name, args := range map[string][]string{
+		"edge": {"edge", "--id", "e1", "--master", m.wire, "--pool", "web"},
+		"run":  {"run", "--server", "http://" + s.Addr("listen") + ",id=a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			socket, err := l.(*net.TCPListener).File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.Close()
+			at := l.Addr().String() // still listened on here: without the socket, it would be in use
+			args = append([]string{"-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"`, binary}, append(args, "--listen", at, "--admin", "off", "--log-format", "json")...)
+			cmd := exec.Command("sh", args...)
+			cmd.ExtraFiles = []*os.File{socket}
+			h := startHeirs(t, cmd)
+			for n := range 2 {
+				if resp := get(t, "http://"+at+"/", "Sample-Work", "0.001"); resp.StatusCode != http.StatusOK || !strings.Contains(resp.server(), "a") {
+					t.Errorf("got %s from %q, want 200 from a", resp.Status, resp.server())
+				}
+				if n == 0 { // and handed on they work as well
+					if err := syscall.Kill(h.pid, syscall.SIGUSR2); err != nil {
+						t.Fatal(err)
+					}
+					h.await("stopped", 1)
+				}
+			}
+		})
 	}
 }

@@ -165,11 +165,11 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Write
 	if err != nil {
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), trust: keeper, parts: []part{{"agent", a.Run}}}
+	p := &process{log: log, tell: teller(stderr), trust: keeper, parts: []part{{name: "agent", run: a.Run}}}
 	if admin != nil {
-		p.parts = append(p.parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, admin, a.Handler(), log) }})
+		p.parts = append(p.parts, part{name: "admin", run: func(ctx context.Context) error { return serveHTTP(ctx, admin, a.Handler(), log) }})
 	}
-	p.parts = append(append(p.parts, part{"client", c.Run}), guardParts(keeper)...)
+	p.parts = append(append(p.parts, part{name: "client", run: c.Run}), guardParts(keeper)...)
 	if f.config != "" {
 		p.reload = func() error { return errors.New("an agent reads its file at the start only: restart it") }
 	}

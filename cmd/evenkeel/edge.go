@@ -160,15 +160,15 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 		front.closeSockets()
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight, parts: []part{{"edge", front.run}}}
+	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight, parts: []part{{name: "edge", run: front.run}}}
 	if admin != nil {
-		p.parts = append(p.parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, admin, front, log) }})
+		p.parts = append(p.parts, part{name: "admin", shared: true, run: func(ctx context.Context) error { return serveHTTP(ctx, admin, front, log) }})
 	}
 	p.sockets = func() []heirloom { return append(front.open(), heirloom{adminAt.address, admin}) }
 	if admin == nil {
 		p.sockets = func() []heirloom { return front.open() }
 	}
-	p.parts = append(append(p.parts, part{"client", c.Run}), guardParts(keeper)...)
+	p.parts = append(append(p.parts, part{name: "client", run: c.Run}), guardParts(keeper)...)
 	if f.config != "" {
 		p.reload = func() error { return reloadEdge(ctx, f, s.Edge, front) }
 	}

@@ -101,7 +101,7 @@ func (e *electionPart) stand(m *master.Master, id, wire string, log *slog.Logger
 		return nil, err
 	}
 	elector := elect.New(elect.Config{Self: self, TTL: ttl, Pools: m.PoolNames, Log: log}, store, m)
-	return &part{"election", func(ctx context.Context) error { return elector.Run(ctx) }}, nil
+	return &part{name: "election", run: func(ctx context.Context) error { return elector.Run(ctx) }}, nil
 }
 
 func (e *electionPart) store(self elect.Candidate) (elect.Store, time.Duration, error) {

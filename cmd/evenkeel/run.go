@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -136,7 +138,8 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		return err
 	}
 	s.Master = mp
-	inside, err := openInside(ctx, insideAddresses{wire: mp.Listen, admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), proven: keeper != nil, insecure: safe.insecure}, log)
+	at := insideAddresses{wire: mp.Listen, admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), proven: keeper != nil, insecure: safe.insecure}
+	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
 	}
@@ -145,6 +148,7 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		inside.close()
 		return err
 	}
+	adoptLegacy(m, log)
 	ec := s.edgeConfig()
 	front, err := newEdges(ctx, ec, s.keys, m.Edge(ec.ID), log, access)
 	if err != nil {
@@ -152,8 +156,10 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		return err
 	}
 	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight}
-	p.parts = append([]part{{"edge", front.run}}, masterParts(m, inside, runHandler(m, front), log)...)
+	p.parts = append([]part{{name: "edge", run: front.run}}, masterParts(m, inside, runHandler(m, front), log)...)
 	p.parts = append(p.parts, guardParts(keeper)...)
+	p.sockets = func() []heirloom { return append(front.open(), inside.heirlooms(at)...) }
+	p.legacy = func() any { return m.Members() }
 	if f.config != "" {
 		p.reload = func() error { return reloadRun(ctx, f.config, ec.ID, m, front) }
 	}
@@ -162,6 +168,19 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		p.serving = append(p.serving, "wire", address(inside.wire))
 	}
 	return p.serve(ctx)
+}
+
+// adoptLegacy has the master begin with what the one knew from which this program takes over.
+func adoptLegacy(m *master.Master, log *slog.Logger) {
+	text, err := legacy()
+	if text == nil && err == nil {
+		return
+	}
+	var known []master.Member
+	err = errors.Join(err, json.Unmarshal(text, &known), m.Adopt(known))
+	if err != nil {
+		log.Warn("not all that the program before knew of servers could be taken over; agents will tell", "err", err)
+	}
 }
 
 func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *edges) error {
@@ -201,6 +220,17 @@ type insideAddresses struct {
 
 type insideListeners struct{ wire, admin net.Listener } // nil: none
 
+// heirlooms are the listeners, by the addresses that were asked for.
+func (l insideListeners) heirlooms(at insideAddresses) (all []heirloom) {
+	if l.wire != nil {
+		all = append(all, heirloom{at.wire, l.wire})
+	}
+	if l.admin != nil {
+		all = append(all, heirloom{at.admin.address, l.admin})
+	}
+	return all
+}
+
 // close gives up listeners of a start that failed half way.
 func (l insideListeners) close() { closeAll([]net.Listener{l.wire, l.admin}) }
 
@@ -220,10 +250,10 @@ func openInside(ctx context.Context, at insideAddresses, log *slog.Logger) (l in
 func masterParts(m *master.Master, l insideListeners, admin http.Handler, log *slog.Logger) []part {
 	var parts []part
 	if l.wire != nil {
-		parts = append(parts, part{"master", func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
+		parts = append(parts, part{name: "master", shared: true, run: func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
 	}
 	if l.admin != nil {
-		parts = append(parts, part{"admin", func(ctx context.Context) error { return serveHTTP(ctx, l.admin, admin, log) }})
+		parts = append(parts, part{name: "admin", shared: true, run: func(ctx context.Context) error { return serveHTTP(ctx, l.admin, admin, log) }})
 	}
-	return append(parts, part{"master", m.Run})
+	return append(parts, part{name: "master", run: m.Run})
 }

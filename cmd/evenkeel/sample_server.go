@@ -70,8 +70,8 @@ func startSampleServer(ctx context.Context, f *sampleFlags, stderr io.Writer) er
 	}
 	s := sample.New(f.cfg)
 	p := &process{log: log, tell: teller(stderr), parts: []part{
-		{"http", func(ctx context.Context) error { return serveHTTP(ctx, l, s.Handler(), log) }},
-		{"model", s.Run},
+		{name: "http", run: func(ctx context.Context) error { return serveHTTP(ctx, l, s.Handler(), log) }},
+		{name: "model", run: s.Run},
 	}}
 	p.serving = []any{"role", "sample-server", "id", f.cfg.ID, "listen", l.Addr().String(), "model", f.cfg.Model, "slots", f.cfg.Slots, "speed", f.cfg.Speed}
 	return p.serve(ctx)

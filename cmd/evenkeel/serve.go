@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,8 +18,9 @@ import (
 
 // part is something that runs until its context ends.
 type part struct {
-	name string
-	run  func(context.Context) error
+	name   string
+	run    func(context.Context) error
+	shared bool // who has taken over takes its connections too, so then it is the first to stop
 }
 
 // process is a role at work.
@@ -30,8 +32,12 @@ type process struct {
 	parts    []part            // in the order in which they stop, each when the one before has ended
 	draining func() int        // requests still open; nil: the role has none
 	sockets  func() []heirloom // to hand over to a new program; nil: the role cannot
+	legacy   func() any        // what else that is to know, for JSON; nil: nothing
 	reload   func() error      // reads the file anew; nil: there is no file
 }
+
+// errSucceeded stops a process from which a new program has taken over.
+var errSucceeded = errors.New("a new program has taken over")
 
 // errHurried ends a process that was told twice to stop.
 var errHurried = errors.New("told twice to stop")
@@ -39,8 +45,8 @@ var errHurried = errors.New("told twice to stop")
 // serve logs that it serves, once signals are heeded, and runs all parts until ctx ends, a signal says stop, or a part fails; then it
 // stops them in order. A second signal makes it return at once.
 func (p *process) serve(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	if takeoverSignal != nil {
@@ -69,13 +75,13 @@ func (p *process) serve(ctx context.Context) error {
 			case s == takeoverSignal:
 				if ctx.Err() == nil && p.handOverOnce() {
 					p.announceDrain()
-					stop()
+					stop(errSucceeded)
 				}
 			case ctx.Err() != nil:
 				return p.hurried()
 			default:
 				p.announceDrain()
-				stop()
+				stop(nil)
 			}
 		}
 	}
@@ -84,10 +90,18 @@ func (p *process) serve(ctx context.Context) error {
 // handOverOnce has a new program take over and tells whether it has.
 func (p *process) handOverOnce() bool {
 	if p.sockets == nil {
-		p.log.Warn("only an edge hands its sockets over to a new program: restart this role instead")
+		p.log.Warn("only an edge, alone or with its master, hands its sockets over to a new program: restart this role instead")
 		return false
 	}
-	pid, err := handOver(p.sockets())
+	var known []byte
+	var err error
+	if p.legacy != nil {
+		known, err = json.Marshal(p.legacy())
+	}
+	pid := 0
+	if err == nil {
+		pid, err = handOver(p.sockets(), known)
+	}
 	if err != nil {
 		p.log.Error("no new program has taken over; this one goes on", "err", err)
 		return false
@@ -151,7 +165,8 @@ func logReload(log *slog.Logger, err error) {
 }
 
 // runParts runs all parts at once. When ctx ends, or a part ends, it stops them one
-// after another, waits for each, and returns their errors joined.
+// after another, waits for each, and returns their errors joined. Of a process that has
+// been succeeded those parts stop first whose connections are the new program's now.
 func runParts(ctx context.Context, parts []part) error {
 	var errs []error
 	early := make(chan struct{}, len(parts))
@@ -170,10 +185,18 @@ func runParts(ctx context.Context, parts []part) error {
 	case <-ctx.Done():
 	case <-early:
 	}
-	for i, p := range parts {
+	end := func(i int) {
 		stops[i]()
 		if err := <-results[i]; err != nil && !errors.Is(err, context.Canceled) {
-			errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
+			errs = append(errs, fmt.Errorf("%s: %w", parts[i].name, err))
+		}
+	}
+	succeeded := errors.Is(context.Cause(ctx), errSucceeded)
+	for _, first := range []bool{true, false} {
+		for i, p := range parts {
+			if first == (succeeded && p.shared) {
+				end(i)
+			}
 		}
 	}
 	return errors.Join(errs...)

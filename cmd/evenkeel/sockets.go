@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -17,6 +18,7 @@ const (
 	envListeners  = "EVENKEEL_LISTENERS"  // addresses as the settings write them, a line each, of the descriptors from 3 on
 	envParent     = "EVENKEEL_PARENT"     // the older one's process id, so that nobody further down believes it
 	envReady      = "EVENKEEL_READY"      // the descriptor that wants to hear that we serve
+	envLegacy     = "EVENKEEL_LEGACY"     // the descriptor of a file with what else the older one knows; empty: nothing
 	envGeneration = "EVENKEEL_GENERATION" // how many programs before us handed over to one another
 )
 
@@ -68,6 +70,17 @@ func inherit(env func(string) string, self, parent int) (all []heirloom) {
 		} // else it is no stream socket, which is no business of ours
 	}
 	return all
+}
+
+// legacy returns what an older program knew, nil if there is none that said so.
+func legacy() ([]byte, error) {
+	fd, err := strconv.Atoi(os.Getenv(envLegacy))
+	if err != nil || os.Getenv(envParent) != strconv.Itoa(firstParent) {
+		return nil, nil
+	}
+	f := os.NewFile(uintptr(fd), "legacy")
+	defer func() { _ = f.Close() }()
+	return io.ReadAll(f)
 }
 
 // isAt tells whether a socket listens where an address says.

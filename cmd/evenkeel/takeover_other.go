@@ -10,7 +10,7 @@ import (
 // takeoverSignal is nil: there is none.
 var takeoverSignal os.Signal
 
-func handOver([]heirloom) (int, error) {
+func handOver([]heirloom, []byte) (int, error) {
 	return 0, errors.New("this system hands no sockets over")
 }
 

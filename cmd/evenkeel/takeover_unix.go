@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -24,9 +25,9 @@ var takeoverSignal os.Signal = syscall.SIGUSR2
 const takeoverLimit = 30 * time.Second
 
 // handOver starts the program that now is where this one came from, with the same
-// arguments and this one's listening sockets, and returns its process id when it serves.
-// From then on both take connections, until this one stops.
-func handOver(sockets []heirloom) (pid int, err error) {
+// arguments, this one's listening sockets and what else it is to know, and returns its
+// process id when it serves. From then on both take connections, until this one stops.
+func handOver(sockets []heirloom, known []byte) (pid int, err error) {
 	program, err := os.Executable()
 	if err != nil {
 		return 0, err
@@ -58,6 +59,14 @@ func handOver(sockets []heirloom) (pid int, err error) {
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), isOfSockets),
 		envListeners+"="+strings.Join(names, "\n"), envParent+"="+strconv.Itoa(os.Getpid()),
 		envReady+"="+strconv.Itoa(firstInherited+len(names)), envGeneration+"="+strconv.Itoa(generation()+1))
+	if known != nil {
+		f, err := unnamed(known)
+		if err != nil {
+			return 0, fmt.Errorf("what the new program is to know: %w", err)
+		}
+		cmd.Env = append(cmd.Env, envLegacy+"="+strconv.Itoa(firstInherited+len(cmd.ExtraFiles)))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
@@ -69,6 +78,22 @@ func handOver(sockets []heirloom) (pid int, err error) {
 		return 0, fmt.Errorf("the new program %s did not serve: %w", program, err)
 	}
 	return cmd.Process.Pid, nil
+}
+
+// unnamed returns a file with a text that only its descriptor leads to.
+func unnamed(text []byte) (*os.File, error) {
+	f, err := os.CreateTemp("", "evenkeel-legacy-")
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(f.Name())
+	if _, err := f.Write(text); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // copyOf duplicates a socket. Its listener's File would not do: starting a program with
@@ -95,7 +120,7 @@ func copyOf(s heirloom) (*os.File, error) {
 
 func isOfSockets(variable string) bool {
 	name, _, _ := strings.Cut(variable, "=")
-	return slices.Contains([]string{envListeners, envParent, envReady, envGeneration, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}, name)
+	return slices.Contains([]string{envListeners, envParent, envReady, envLegacy, envGeneration, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}, name)
 }
 
 // tellReady tells an older program that this one serves.

@@ -103,7 +103,7 @@ func guardParts(k *trust.Keeper) []part {
 	if k == nil {
 		return nil
 	}
-	return []part{{"certificates", func(ctx context.Context) error { return k.Run(ctx) }}}
+	return []part{{name: "certificates", run: func(ctx context.Context) error { return k.Run(ctx) }}}
 }
 
 // beyond says how a component that goes beyond loopback knows who is there.
