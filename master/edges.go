@@ -280,7 +280,7 @@ func (e *edge) watch(now balance.Instant, payload []byte) error {
 		e.send(p.tellLead()) // under the lock, as later ones
 		p.mu.Unlock()
 	}
-	f.begin(now, p, e)
+	f.begin(now, p, e, e.master.peers.watchers(f))
 	return nil
 }
 

@@ -72,15 +72,21 @@ func (m *Master) push(now balance.Instant, p *pool, loads bool) {
 	}
 }
 
-// begin tells one edge of the pool as it was told to the others; p may be nil.
-func (f *feed) begin(now balance.Instant, p *pool, e *edge) {
+// begin tells one edge of the pool as it was told to the others, all of whom watch it; p
+// may be nil.
+func (f *feed) begin(now balance.Instant, p *pool, e *edge, all []*edge) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.seq == 0 && p == nil {
 		return // the first push will tell
 	}
 	if f.seq == 0 {
-		f.catchUp(now, p, true, 1)
+		f.catchUp(now, p, true, len(all))
+		for _, other := range all {
+			if other != e {
+				other.send(f.all()) // it came before the pool, and changes alone would tell it nothing
+			}
+		}
 	}
 	e.send(f.all())
 	if p != nil {

@@ -2,8 +2,10 @@ package master
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -142,6 +144,42 @@ func TestFeedFollowsThePool(t *testing.T) {
 			t.Fatalf("told anew: %d servers, seq %d, %d edges, want %d, %d, 2", len(late.servers), late.seq, late.edges, len(w.servers), w.seq)
 		}
 	})
+}
+
+// An edge may watch a pool that is still to come, and another may watch it before the first
+// has been told of it: both are told.
+func TestWatchersFromBeforeThePoolAreTold(t *testing.T) {
+	p, err := newPool(PoolConfig{Name: "web"}, false, 1, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.put(1, spec("a"), false); err != nil {
+		t.Fatal(err)
+	}
+	m, f := newMaster(t, web()), &feed{pool: "web"}
+	var all []*edge
+	var peers []net.Conn
+	for range 2 {
+		near, far := net.Pipe()
+		e := &edge{conn: &conn{Conn: near, limits: &m.limits, log: slog.New(slog.DiscardHandler), drop: func(why error) { t.Log("dropped: ", why) }}}
+		t.Cleanup(func() { _ = near.Close(); _ = far.Close(); e.writers.Wait() })
+		all, peers = append(all, e), append(peers, far)
+	}
+	f.begin(1, nil, all[0], all[:1])
+	f.begin(1, p, all[1], all)
+	for i, far := range peers {
+		_ = far.SetReadDeadline(time.Now().Add(20 * time.Second))
+		buf := make([]byte, 1<<16)
+		n, err := far.Read(buf)
+		if err != nil {
+			t.Fatalf("edge %d was told nothing: %v", i+1, err)
+		}
+		w := &watcher{whole: true}
+		w.take(t, buf[:n])
+		if len(w.servers) != 1 || w.edges != 2 {
+			t.Errorf("edge %d was told of %d servers and %d edges, want 1 and 2", i+1, len(w.servers), w.edges)
+		}
+	}
 }
 
 // Loads that move are told once a second, and in few bytes.
