@@ -281,18 +281,36 @@ func TestSlowServerIsNoDawdlingClient(t *testing.T) { eachEngine(t, testSlowServ
 
 func testSlowServerIsNoDawdlingClient(t *testing.T) {
 	p := newFakePicker()
+	address := make(chan string, 1)
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = io.WriteString(w, "part ")
 		w.(http.Flusher).Flush()
-		time.Sleep(800 * time.Millisecond) // longer than the client is given
+		at := <-address
+		address <- at
+		outstay(t, at) // the edge's patience with a client that says nothing is over
 		_, _ = w.Write(body)
 	})))
 	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 500 * time.Millisecond })
+	address <- r.address
 	for range 2 {
 		if res, body := r.do(r.request("POST", "/", "body")); res.StatusCode != 200 || body != "part body" {
 			t.Errorf("got %d %q", res.StatusCode, body)
 		}
+	}
+}
+
+// outstay connects, says nothing, and returns when it is sent away.
+func outstay(t *testing.T, address string) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Errorf("an idle connection, which should be closed: %v", err)
 	}
 }
 
