@@ -32,6 +32,14 @@ func (e *external) correct(now Instant, sample float64) {
 	e.reported = now
 }
 
+// usual returns the mean time between reports.
+func (e *external) usual() time.Duration {
+	if e.reported == 0 {
+		return firstInterval
+	}
+	return e.interval
+}
+
 // at returns x. Only the average is bounded below, never a sample: cutting off the
 // samples that err downwards would leave a load that is not there.
 func (e *external) at(now Instant) float64 {

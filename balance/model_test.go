@@ -388,6 +388,57 @@ func TestCapacityIsLearnt(t *testing.T) {
 	}
 }
 
+// Where the machine stands still now and then, reports come in bunches out of busy moments,
+// with long idle times between. That makes no server look as if it had fewer slots.
+func TestSlotsAreNotUnlearntFromReportsInBunches(t *testing.T) {
+	const c = 8
+	p := balance.New(balance.Config{Name: "web"}, first{}, 1)
+	p.Put(second, spec("a"), true)
+	now := second
+	var open []balance.LeaseID
+	present := func(n int) {
+		for len(open) < n {
+			grant, err := p.Pick(now, &balance.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, grant.Lease)
+		}
+		for ; len(open) > n; open = open[:len(open)-1] {
+			p.Done(now, open[len(open)-1], balance.Outcome{Duration: 50 * time.Millisecond})
+		}
+	}
+	report := func(after time.Duration, utilization float64) {
+		now = now.Add(after)
+		if err := p.Report(now, &balance.Report{Server: "a", Metrics: []balance.Metric{{Name: balance.ApplicationUtilization, Value: utilization}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	present(4)
+	for range 100 {
+		report(20*time.Millisecond, .5)
+	}
+	if v := p.Views(now)[0]; v.Slots < c-1 || v.Slots > c+1 {
+		t.Fatalf("learnt %.1f slots, want %d", v.Slots, c)
+	}
+	for range 20 {
+		present(c)
+		for range 9 {
+			report(time.Millisecond, 1)
+		}
+		present(1)
+		now = now.Add(2 * time.Second) // nothing is reported
+		present(c)
+		report(time.Millisecond, 1)
+		for range 10 {
+			report(10*time.Millisecond, 1)
+		}
+		if v := p.Views(now)[0]; v.Slots < c-1 {
+			t.Fatalf("%.1f slots are left of %d", v.Slots, c)
+		}
+	}
+}
+
 func FuzzParseLeaseID(f *testing.F) {
 	f.Add("0003f00000000017")
 	f.Add("")

@@ -158,7 +158,7 @@ func (s *Server) weigh(now Instant, metrics []Metric) {
 	s.settle(now)
 	if utilization >= 0 {
 		s.slots.vague = vague
-		s.slots.reported(utilization)
+		s.slots.reported(utilization, s.load.usual())
 		s.pool.survey(s)
 	}
 	own := s.usage.mean(now, s.leases)

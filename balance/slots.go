@@ -1,6 +1,9 @@
 package balance
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // slots learns c, how many requests a server works on at once, from the only thing
 // that tells it directly: a reported utilisation is the mean of min(1, n/c), and n
@@ -15,8 +18,8 @@ type slots struct {
 	busy    float64         // seconds of full utilisation that were reported, faded
 	timeAt  [levels]float32 // seconds by level of n, faded
 	current [levels]float32 // seconds by level since the window began
-	told    float64         // utilisations reported since then
-	reports float64
+	told    float64         // seconds of full utilisation that were reported since then
+	counted float64         // seconds of the window that those reports speak for
 }
 
 const (
@@ -25,6 +28,7 @@ const (
 	slotsMemory  = 20.  // seconds of reports that count
 	slotsEnough  = .5   // seconds of reports before c is believed
 	leastWindow  = .05  // seconds; reports that come faster, such as with every response, are taken together
+	leastGap     = .1   // seconds between reports that are always believed to be spoken for
 	leastBusy    = .05  // below, one background job would decide c
 	leastPresent = .25  // mean requests present, likewise
 	fullBusy     = .995 // above, c could be anything smaller
@@ -51,14 +55,22 @@ var present = func() (table [levels]float64) {
 // stay notes that n requests were present for so many seconds.
 func (s *slots) stay(n, seconds float64) { s.current[level(n)] += float32(seconds) }
 
-// reported takes the mean utilisation since the last report.
-func (s *slots) reported(utilization float64) {
-	s.told += min(utilization, 1)
-	s.reports++
+// reported takes the mean utilisation since the last report, for which it counts as long as
+// that was ago. A report that is overdue says what the utilisation was of late, and nothing
+// of the time when none came: where machines stand still now and then, what came just before
+// and just after is of busy moments, and would make long idle ones look full.
+func (s *slots) reported(utilization float64, usual time.Duration) {
 	var window float64
 	for _, t := range s.current {
 		window += float64(t)
 	}
+	gap := window - s.counted
+	if gap > max(leastGap, missedReports*seconds(usual)) {
+		s.current, s.told, s.counted = [levels]float32{}, 0, 0
+		return
+	}
+	s.told += min(utilization, 1) * gap
+	s.counted = window
 	if window < leastWindow {
 		return
 	}
@@ -66,8 +78,8 @@ func (s *slots) reported(utilization float64) {
 	for i := range s.timeAt {
 		s.timeAt[i] = s.timeAt[i]*float32(keep) + s.current[i]
 	}
-	s.busy = s.busy*keep + s.told/s.reports*window
-	s.current, s.told, s.reports = [levels]float32{}, 0, 0
+	s.busy = s.busy*keep + s.told
+	s.current, s.told, s.counted = [levels]float32{}, 0, 0
 	s.solve()
 }
 
