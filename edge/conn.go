@@ -141,7 +141,7 @@ func (c *conn) idle() {
 func (c *conn) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	grace := idleGrace
+	grace := min(c.service.edge.lastGrace(), c.readWait)
 	switch c.waiting {
 	case forNothing:
 		return

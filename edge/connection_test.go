@@ -144,6 +144,28 @@ func testIdleClientsAreClosed(t *testing.T) {
 // Whoever has sent something before the edge stops is answered, wherever that has got to.
 func TestDrainAnswersWhatHasCome(t *testing.T) { eachEngine(t, testDrainAnswersWhatHasCome) }
 
+// Where another edge goes on in its place, a request that may not be repeated is not lost
+// on a connection that was idle at that moment, as a connection is not closed under it.
+func TestAnEdgeThatLingersAnswersOneMore(t *testing.T) {
+	eachEngine(t, testAnEdgeThatLingersAnswersOneMore)
+}
+
+func testAnEdgeThatLingersAnswersOneMore(t *testing.T) {
+	p := to(scripted(t, answering(func(*http.Request, string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" })))
+	r := run(t, p, nil)
+	served, silent := r.dial(), r.dial()
+	served.send(get).response("GET")
+	r.Linger()
+	r.stop()
+	if !silent.ended() { // by then there was time enough to close the other in a hurry
+		t.Error("a connection that says nothing got an answer")
+	}
+	served.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+	if res, body := served.response("POST"); res.StatusCode != 200 || body != "ok" || !res.Close || !served.ended() {
+		t.Errorf("got %d %q (closing: %v), want 200 and the end", res.StatusCode, body, res.Close)
+	}
+}
+
 func testDrainAnswersWhatHasCome(t *testing.T) {
 	for range 20 {
 		p := to(scripted(t, answering(func(*http.Request, string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" })))

@@ -8,7 +8,25 @@ import (
 // Replace says, before Run's context ends, that another edge goes on in this one's place
 // within the same process: then what is open, tunnels too, may take as long as it does,
 // until Finish.
-func (e *Edge) Replace() { e.replaced.Store(true) }
+func (e *Edge) Replace() {
+	e.Linger()
+	e.replaced.Store(true)
+}
+
+// Linger says, before Run's context ends, that another edge goes on in this one's place,
+// be it of the same process or of a new one, so that there is no haste.
+func (e *Edge) Linger() { e.lingers.Store(true) }
+
+// lastGrace is how long a connection that has been served may stay without another
+// request. When it is closed a request may just be on its way, and its client cannot
+// know whether it has been read: one that may not be repeated is lost. The answer to
+// one more says that the connection ends, so where there is no haste that is waited for.
+func (e *Edge) lastGrace() time.Duration {
+	if e.lingers.Load() {
+		return lingerGrace
+	}
+	return idleGrace
+}
 
 // Finish starts the drain time of an edge that was replaced. It may be called again.
 func (e *Edge) Finish() { e.finishing() }

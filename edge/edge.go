@@ -73,6 +73,7 @@ type Edge struct {
 	tunnels   engine // for listeners whose octets are carried as they are
 	serving   atomic.Bool
 	replaced  atomic.Bool
+	lingers   atomic.Bool   // another goes on in its place
 	finish    chan struct{} // closed by finishing
 	finishing func()
 	inFlight  atomic.Int64

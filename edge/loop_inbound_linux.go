@@ -379,7 +379,7 @@ func (f *inbound) hurry() {
 	switch {
 	case f.stage != idling:
 	case f.served:
-		f.until(idleGrace)
+		f.until(min(f.service.engine.edge.lastGrace(), f.service.listener.IdleTimeout))
 	default:
 		f.until(freshGrace)
 	}

@@ -215,6 +215,13 @@ func (es *edges) open() (all []heirloom) {
 	return all
 }
 
+// yield says that a new program serves what this one has served.
+func (es *edges) yield() {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	es.current.Linger()
+}
+
 // addresses returns where the edge listens, in the order of its settings.
 func (es *edges) addresses(cfg edge.Config) string {
 	es.mu.Lock()

@@ -155,7 +155,7 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		inside.close()
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight}
+	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight, yield: front.yield}
 	p.parts = append([]part{{name: "edge", run: front.run}}, masterParts(m, inside, runHandler(m, front), log)...)
 	p.parts = append(p.parts, guardParts(keeper)...)
 	p.sockets = func() []heirloom { return append(front.open(), inside.heirlooms(at)...) }

@@ -32,6 +32,7 @@ type process struct {
 	parts    []part            // in the order in which they stop, each when the one before has ended
 	draining func() int        // requests still open; nil: the role has none
 	sockets  func() []heirloom // to hand over to a new program; nil: the role cannot
+	yield    func()            // called when a new program has taken over, before the parts are stopped; nil: nothing to do
 	legacy   func() any        // what else that is to know, for JSON; nil: nothing
 	reload   func() error      // reads the file anew; nil: there is no file
 }
@@ -107,6 +108,9 @@ func (p *process) handOverOnce() bool {
 		return false
 	}
 	p.log.Info("a new program has taken over", "pid", pid)
+	if p.yield != nil {
+		p.yield()
+	}
 	return true
 }
 
