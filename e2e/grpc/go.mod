@@ -8,7 +8,10 @@ tool (
 	google.golang.org/grpc/interop/server
 )
 
-require github.com/evenkeel-lb/evenkeel v0.0.0
+require (
+	github.com/evenkeel-lb/evenkeel v0.0.0
+	google.golang.org/grpc v1.85.0
+)
 
 require (
 	cel.dev/expr v0.25.3 // indirect
@@ -35,7 +38,6 @@ require (
 	golang.org/x/text v0.43.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
-	google.golang.org/grpc v1.85.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 

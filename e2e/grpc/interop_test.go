@@ -4,6 +4,7 @@
 package grpc
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,8 +71,19 @@ var cases = []string{
 // system is an edge with a master, between clients and interop servers with and without TLS.
 type system struct {
 	*proc.Process
-	ca     string
-	listen map[string]string // by what the client and the server speak
+	ca      string
+	listen  map[string]string // by what the client and the server speak
+	reloads *atomic.Int64     // that the log has told of
+}
+
+// reloadsOf counts records of reloads in a log that is written to it, line by line.
+type reloadsOf struct{ atomic.Int64 }
+
+func (n *reloadsOf) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(`"msg":"reloaded"`)) {
+		n.Add(1)
+	}
+	return len(line), nil
 }
 
 func start(t *testing.T) *system {
@@ -96,7 +109,8 @@ edge:
 `, server(t), server(t, "--use_tls", "--tls_cert_file="+backCert, "--tls_key_file="+backKey), sample(t), cert, key, backCert), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := proc.Start(nil, programs.evenkeel, "run", "--config", file, "--admin", "127.0.0.1:0", "--log-format", "json")
+	seen := new(reloadsOf)
+	p, err := proc.Start(seen, programs.evenkeel, "run", "--config", file, "--admin", "127.0.0.1:0", "--log-format", "json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +121,7 @@ edge:
 		}
 	})
 	plain, secure, _ := strings.Cut(p.Addr("listen"), ",")
-	return &system{p, cert, map[string]string{"plain": plain, "TLS": secure}}
+	return &system{p, cert, map[string]string{"plain": plain, "TLS": secure}, &seen.Int64}
 }
 
 // sample starts a server of HTTP/1.1.
