@@ -30,16 +30,21 @@ func (p *Pool) bound(s *Server) {
 // hasRoom tells whether the server may have one more lease now.
 func (p *Pool) hasRoom(now Instant, s *Server) bool {
 	if s.load.x <= loadError && now >= p.warmUntil { // nearly always
-		return float32(s.leases) < s.limit
+		return float32(s.leases) < s.limit || p.loose
 	}
 	return float64(s.leases) < min(p.ceiling(now, s), p.warmth(now, s))
 }
 
 // ceiling is how many leases a server may have: its limit less the requests that
-// others keep there. When others fill nearly the whole pool, waiting for them to leave
+// others keep there. Limits hold only where every server has one. If one had none, all that
+// the others' limits hold back would go there, and keep it so full that nothing could be
+// learnt of it. When others fill nearly the whole pool, waiting for them to leave
 // would leave everything to them, so then they do not count.
 func (p *Pool) ceiling(now Instant, s *Server) float64 {
 	limit := float64(s.limit)
+	if p.loose {
+		return math.Inf(1)
+	}
 	if s.load.x <= loadError || p.crowdedOut {
 		return limit
 	}

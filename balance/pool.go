@@ -88,6 +88,7 @@ type Pool struct {
 	names      map[string]string // of metrics, interned
 	census     census
 	crowdedOut bool // others fill nearly the whole pool
+	loose      bool // limits hold nobody back, for a server has none
 	queue      queue
 	recent     recent
 	displaced  []Release // from the queue, since Serve last ran

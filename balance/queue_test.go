@@ -266,3 +266,42 @@ func TestExternalLoadHoldsBackForAWhile(t *testing.T) {
 	}
 	t.Errorf("a request still waits after %v in which both servers were full of others' requests", now.Sub(second))
 }
+
+// Limits hold nobody back while one server has none: else all that they hold back would
+// go to that one.
+func TestLimitsHoldOnlyWhereEveryServerHasOne(t *testing.T) {
+	p := balance.New(balance.Config{Name: "web", QueueSize: 10}, balance.ByScore{Scorer: leastLoad{}}, 1)
+	for _, id := range []string{"a", "b", "c"} {
+		s := spec(id)
+		s.Slots = 4
+		p.Put(second, s, true)
+	}
+	put := func(now balance.Instant, slots float64) {
+		s := spec("of which nothing is known")
+		s.Slots = slots
+		if err := p.Put(now, s, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := second
+	put(now, 0)
+	pick := func(n int) (refused int) {
+		for range n {
+			now = now.Add(100 * time.Millisecond) // in which each server is looked after
+			if _, err := p.Pick(now, &balance.Request{}); err != nil {
+				refused++
+			}
+		}
+		return refused
+	}
+	pick(40)
+	for _, v := range p.Views(now) {
+		if v.Leases > 20 {
+			t.Errorf("server %s has %d of 40 requests, want no more than its share", v.Spec.ID, v.Leases)
+		}
+	}
+	put(now, 4)
+	if n := pick(20); n < 10 {
+		t.Errorf("%d of 20 requests were held back once every server had its limit, want nearly all", n)
+	}
+}

@@ -56,7 +56,7 @@ func (p *Pool) tendNext(now Instant) {
 	p.tended++
 	if p.tended >= len(p.servers) {
 		p.tended = 0
-		p.conclude()
+		p.conclude(now)
 	}
 	s := p.servers[p.tended]
 	p.fade(now, s)
@@ -69,6 +69,7 @@ func (p *Pool) tendNext(now Instant) {
 type census struct {
 	limits, left float64 // of the servers' limits, and what others' requests leave of them
 	leases, warm int     // of servers that are up and warm
+	loose        bool    // one that is up has no limit
 }
 
 func (p *Pool) count(now Instant, s *Server) {
@@ -76,14 +77,20 @@ func (p *Pool) count(now Instant, s *Server) {
 		p.census.limits += limit
 		p.census.left += max(0, limit-s.load.at(now))
 	}
-	if s.State(now) == Up && now.Sub(s.warmFrom) >= warmTime {
+	if s.State(now) != Up {
+		return
+	}
+	if now.Sub(s.warmFrom) >= warmTime {
 		p.census.leases += int(s.leases)
 		p.census.warm++
+	}
+	if math.IsInf(float64(s.limit), 1) && math.IsInf(p.warmth(now, s), 1) {
+		p.census.loose = true
 	}
 }
 
 // conclude ends a census that has been round all servers.
-func (p *Pool) conclude() {
+func (p *Pool) conclude(now Instant) {
 	c := p.census
 	p.crowdedOut = c.left < crowdedLeft*c.limits
 	p.mean = math.Inf(1)
@@ -91,6 +98,12 @@ func (p *Pool) conclude() {
 		p.mean = float64(c.leases) / float64(c.warm)
 	}
 	p.census = census{}
+	if c.loose != p.loose {
+		p.loose = c.loose
+		for _, s := range p.servers {
+			p.rank(now, s)
+		}
+	}
 }
 
 // crowdedLeft is the part of all limits which, if others leave less of them, is nothing.
