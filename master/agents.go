@@ -25,8 +25,6 @@ type agent struct {
 	held   bool  // pool is locked, from frame until settle
 	out    []byte
 
-	reports   wire.Reports
-	done      wire.Done
 	overreach bool // it has reported for another's server, and that is in the log
 
 	mu       sync.Mutex // guards the following
@@ -38,26 +36,28 @@ type agent struct {
 // place: it has missed its pings by then.
 const silence = 5 * time.Second
 
-func (m *Master) serveAgent(ctx context.Context, c *conn, hello *wire.Hello, rest []byte) error {
+func (m *Master) newAgent(c *conn, hello *wire.Hello) *agent {
 	a := &agent{conn: c, master: m, server: balance.ServerID(hello.ID), verdicts: make(map[balance.LeaseID]chan wire.Verdict)}
 	c.log = c.log.With("server", hello.ID)
 	m.peers.enter(roleAgent)
-	defer m.peers.leave(roleAgent)
-	m.welcome(c, min(hello.Max, wire.MaxVersion))
-
-	err := c.read(ctx, rest, a)
-	a.leave(err)
-	if a.pool == nil {
-		c.log.Warn("agent refused", "err", err)
-	} else {
-		c.log.Info("agent disconnected", "pool", a.pool.name, "err", err)
-	}
-	return err
+	m.welcome(c, hello)
+	return a
 }
 
-// leave gives the agent's place up. Only a goodbye takes its server along: a server
-// whose agent is merely lost goes on as the ledger knows it.
+// leave implements peer.
 func (a *agent) leave(why error) {
+	a.vacate(why)
+	if a.pool == nil {
+		a.log.Warn("agent refused", "err", why)
+	} else {
+		a.log.Info("agent disconnected", "pool", a.pool.name, "err", why)
+	}
+	a.master.peers.leave(roleAgent)
+}
+
+// vacate gives the agent's place up. Only a goodbye takes its server along: a server
+// whose agent is merely lost goes on as the ledger knows it.
+func (a *agent) vacate(why error) {
 	a.mu.Lock()
 	a.gone = true
 	for _, answer := range a.verdicts {
@@ -74,6 +74,9 @@ func (a *agent) leave(why error) {
 		a.pool.unlock()
 	}
 }
+
+// steady implements peer: only to claim a place takes time.
+func (a *agent) steady() bool { return a.pool != nil }
 
 func (a *agent) settle(balance.Instant) []byte {
 	a.exit()
@@ -103,14 +106,14 @@ func (a *agent) frame(ctx context.Context, now balance.Instant, t wire.Type, pay
 		a.exit()
 		return a.register(ctx, now, payload)
 	case wire.TReports:
-		if err := a.reports.Decode(payload); err != nil {
+		if err := a.desk.reports.Decode(payload); err != nil {
 			return err
 		}
 		return a.report(now)
 	case wire.TForm:
 		return a.learn(&a.master.forms, payload)
 	case wire.TDone:
-		if err := a.done.Decode(payload); err != nil {
+		if err := a.desk.done.Decode(payload); err != nil {
 			return err
 		}
 		a.end(now)
@@ -175,22 +178,22 @@ func (a *agent) claim(ctx context.Context, pool string) error {
 		}
 		quiet := clock.Now().Sub(balance.Instant(holder.heard.Load()))
 		if quiet >= silence {
-			holder.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("server %s has a new agent, %s, after %v of silence from this one", a.server, remote(a), quiet.Round(time.Millisecond))})
+			holder.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("server %s has a new agent, %s, after %v of silence from this one", a.server, a.remote, quiet.Round(time.Millisecond))})
 		}
 		select {
 		case <-holder.ended:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(notice):
-			return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("server %s of pool %s has an agent already: %s, last heard %v ago", a.server, pool, remote(holder), quiet.Round(time.Millisecond))}
+			return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("server %s of pool %s has an agent already: %s, last heard %v ago", a.server, pool, holder.remote, quiet.Round(time.Millisecond))}
 		}
 	}
 }
 
 // report takes the agent's word on its own server and on no other.
 func (a *agent) report(now balance.Instant) error {
-	for i := range a.reports.Reports {
-		r := &a.reports.Reports[i]
+	for i := range a.desk.reports.Reports {
+		r := &a.desk.reports.Reports[i]
 		if err := a.fill(r); err != nil {
 			return err
 		}
@@ -216,7 +219,7 @@ func (a *agent) report(now balance.Instant) error {
 
 // end ends a lease of the agent's own server, and of no other.
 func (a *agent) end(now balance.Instant) {
-	d := &a.done
+	d := &a.desk.done
 	if a.pool == nil || d.Pool != a.pool.name {
 		a.faults.add(fmt.Errorf("done for lease %s of pool %q, which is not this agent's", d.Lease, clip(d.Pool)))
 		return
@@ -232,7 +235,7 @@ func (a *agent) end(now balance.Instant) {
 }
 
 // expect returns where the verdict on a lease will come, or be closed if the agent
-// is lost before; nil if it is lost already. Any goroutine may call it.
+// is lost before, and wants forget in any case; nil if it is lost already. Any goroutine may call it.
 func (a *agent) expect(lease balance.LeaseID) <-chan wire.Verdict {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -241,6 +244,7 @@ func (a *agent) expect(lease balance.LeaseID) <-chan wire.Verdict {
 	}
 	answer := make(chan wire.Verdict, 1)
 	a.verdicts[lease] = answer
+	a.master.loops.hurry(1)
 	return answer
 }
 
@@ -249,6 +253,7 @@ func (a *agent) forget(lease balance.LeaseID) {
 	a.mu.Lock()
 	delete(a.verdicts, lease)
 	a.mu.Unlock()
+	a.master.loops.hurry(-1)
 }
 
 // verdict hands a verdict to whoever waits for it. One that nobody waits for came

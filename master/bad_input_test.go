@@ -130,9 +130,7 @@ func TestSlowWatcher(t *testing.T) {
 	r := start(t, web("a"), func(m *Master) { m.limits.outBytes = 1 << 10 })
 	e := r.dialEdge("e1")
 	e.sync()
-	r.peers.mu.Lock()
-	conn := r.peers.edges["e1"]
-	r.peers.mu.Unlock()
+	conn := r.edgeConn("e1")
 	conn.mu.Lock()
 	conn.writing = true // as if a write had not been taken yet
 	conn.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// desk is an edge without a connection: bytes in, bytes out, as its reader would do it.
-func desk(t testing.TB, servers int) *edge {
+// unconnected is an edge without a connection: bytes in, bytes out, as its reader would do it.
+func unconnected(t testing.TB, servers int) *edge {
 	t.Helper()
 	cfg := web()
 	for i := range servers {
@@ -22,7 +22,7 @@ func desk(t testing.TB, servers int) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &edge{conn: &conn{limits: &m.limits}, master: m, id: "e"}
+	return &edge{conn: &conn{limits: &m.limits, desk: new(desk)}, master: m, id: "e"}
 }
 
 // turn handles one batch as conn.read does.
@@ -44,7 +44,7 @@ func tenMetrics() []balance.Metric {
 
 // Asks, dones and reports of servers that are known cost no memory.
 func TestABatchAllocatesNothing(t *testing.T) {
-	e := desk(t, 50)
+	e := unconnected(t, 50)
 	var batch, out []byte
 	var granted wire.Granted
 	seq := uint64(0)
@@ -78,7 +78,7 @@ func TestABatchAllocatesNothing(t *testing.T) {
 // BenchmarkReport is what a report of ten metrics costs beside its ask: reports come 16
 // at a time from an edge that knows 1,000 servers.
 func BenchmarkReport(b *testing.B) {
-	e := desk(b, 1000)
+	e := unconnected(b, 1000)
 	metrics := tenMetrics()
 	var batches [][]byte
 	for first := 0; first+16 <= 1000; first += 16 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,26 +34,51 @@ const (
 	lingerBytes = 256 << 10 // read and thrown away after the last frame
 )
 
-// conn is one connection. Its reader goroutine reads, handles all that it has
-// read, and writes the answers at once; what others send is written by a goroutine that
+// conn is one connection. Its reader, a goroutine or a loop, reads, handles all that it
+// has read, and writes the answers at once; what others send is written by a goroutine that
 // lives no longer than that takes, for most connections are idle and thousands.
 type conn struct {
-	net.Conn
-	limits *limits
-	log    *slog.Logger
-	drop   context.CancelCauseFunc // ends the connection, from any goroutine; a *wire.Fail is told to the peer
-	ended  chan struct{}           // closed when nothing more of what the peer said will be done
-	heard  atomic.Int64            // balance.Instant of the last byte
-	faults faults                  // owned by the reader
-	forms  [][]string              // names of metrics, by the number of the form less one; owned by the reader
+	net.Conn // nil while a loop reads it
+	remote   string
+	limits   *limits
+	log      *slog.Logger
+	drop     context.CancelCauseFunc // ends the connection, from any goroutine; a *wire.Fail is told to the peer
+	ended    chan struct{}           // closed when nothing more of what the peer said will be done
+	heard    atomic.Int64            // balance.Instant of the last byte
+	faults   faults                  // owned by the reader
+	desk     *desk                   // of the reader
+	forms    [][]string              // names of metrics, by the number of the form less one; owned by the reader
+
+	full atomic.Bool // nothing more can be written just now; set under mu
 
 	mu      sync.Mutex // guards the following
+	window  window     // of the loop; nil: a goroutine reads
 	out     []byte     // to be written
-	spare   []byte     // written, and free for use
+	going   []byte     // the batch on its way; going[gone:] has not gone
+	gone    int
 	writing bool
-	writeBy balance.Instant // the deadline that is set for writing
+	writeBy balance.Instant // the deadline that is set for writing; of a window: for the batch that does not go
 	over    bool            // nothing more is to be written
 	writers sync.WaitGroup  // nobody joins once it is over
+}
+
+// desk is where a reader decodes what may be large, one frame after the other. Those who
+// are read by one loop share it.
+type desk struct {
+	ask     wire.Ask
+	done    wire.Done
+	reports wire.Reports
+	hold    wire.Hold
+}
+
+// window is what a conn has of the loop that reads it.
+type window interface {
+	// write writes what goes now.
+	write(p []byte) (int, error)
+	// await has emptied called when there is room again. It wants the conn's mu held.
+	await() error
+	// release parts from the descriptor, and returns it as a connection that blocks; nil: it cannot be made one.
+	release() net.Conn
 }
 
 // peer is what an edge's and an agent's connection differ in.
@@ -63,6 +89,10 @@ type peer interface {
 	frame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error
 	// settle lets go of whatever frame holds, and hands over what is to be written.
 	settle(now balance.Instant) []byte
+	// steady tells whether frame, from now on, never waits for anything but a lock.
+	steady() bool
+	// leave gives up what the peer has here. It may wait for those who work for it.
+	leave(why error)
 }
 
 var errSlow = errors.New("the peer reads too slowly: what waits for it has outgrown its buffer")
@@ -72,7 +102,7 @@ func (c *conn) send(frames []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	idle := len(c.out) == 0 // else somebody is about to write already
-	if c.put(frames) && idle && !c.writing && !c.over {
+	if c.put(frames) && idle && !c.writing && !c.full.Load() && !c.over {
 		c.writers.Go(func() { c.flush(clock.Now()) })
 	}
 }
@@ -93,7 +123,8 @@ func (c *conn) put(frames []byte) bool {
 	return true
 }
 
-// flush writes all that waits, unless another goroutine is at it already.
+// flush writes all that waits, or of a window what goes now, unless another goroutine is
+// at it already.
 func (c *conn) flush(now balance.Instant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,21 +132,9 @@ func (c *conn) flush(now balance.Instant) {
 		return
 	}
 	c.writing = true
-	for ; len(c.out) > 0 && !c.over; now = clock.Now() {
-		batch := c.out
-		c.out = c.spare[:0]
-		if c.writeBy.Sub(now) < c.limits.write/2 {
-			c.writeBy = now.Add(c.limits.write)
-			_ = c.SetWriteDeadline(time.Now().Add(c.limits.write))
-		}
-		c.mu.Unlock()
-		_, err := c.Write(batch)
-		c.mu.Lock()
-		if cap(batch) > batchBytes {
-			batch = nil
-		}
-		if c.spare = batch; err != nil {
-			c.out = nil
+	for !c.over && !c.full.Load() && c.load() {
+		if err := c.write(now); err != nil {
+			c.out, c.over = nil, true
 			c.drop(fmt.Errorf("writing: %w", err))
 			break
 		}
@@ -123,45 +142,126 @@ func (c *conn) flush(now balance.Instant) {
 	c.writing = false
 }
 
-// read takes frames until the connection ends, and returns why. The buffer may hold
-// what came behind the Hello.
-func (c *conn) read(ctx context.Context, in []byte, p peer) error {
+// load makes what waits the batch that goes, if none is on its way; false: there is neither.
+func (c *conn) load() bool {
+	if c.gone == len(c.going) {
+		if cap(c.going) > batchBytes {
+			c.going = nil
+		}
+		c.going, c.out, c.gone = c.out, c.going[:0], 0
+	}
+	return c.gone < len(c.going)
+}
+
+// write writes the batch. It lets go of mu meanwhile.
+func (c *conn) write(now balance.Instant) error {
+	w, rest := c.window, c.going[c.gone:]
+	if w == nil && c.writeBy.Sub(now) < c.limits.write/2 {
+		c.writeBy = now.Add(c.limits.write)
+		_ = c.SetWriteDeadline(time.Now().Add(c.limits.write))
+	}
+	var n int
+	var err error
+	c.mu.Unlock()
+	if w == nil {
+		n, err = c.Write(rest)
+	} else {
+		n, err = w.write(rest)
+	}
+	c.mu.Lock()
+	if c.gone += n; w == nil || err != nil {
+		return err
+	}
+	if n == len(rest) {
+		c.writeBy = 0
+		return nil
+	}
+	switch {
+	case c.writeBy == 0:
+		c.writeBy = now.Add(c.limits.write)
+	case now > c.writeBy:
+		return os.ErrDeadlineExceeded
+	}
+	c.full.Store(true)
+	return w.await()
+}
+
+// emptied goes on writing, for a window has room again.
+func (c *conn) emptied(now balance.Instant) {
+	c.mu.Lock()
+	c.full.Store(false)
+	c.mu.Unlock()
+	c.flush(now)
+}
+
+// stuck tells whether a batch will not have gone in time.
+func (c *conn) stuck(now balance.Instant) bool {
+	if !c.full.Load() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.full.Load() && now > c.writeBy
+}
+
+// handle has the peer take the frames of in and writes the answers. It returns how many
+// bytes they were.
+func (s *stay) handle(now balance.Instant, in []byte) (used int, err error) {
+	used, err = s.frames(s.ctx, now, in, s.peer)
+	if out := s.peer.settle(now); len(out) > 0 && s.append(out) {
+		s.flush(now)
+	}
+	s.faults.tell(s.log, now)
+	return used, err
+}
+
+// read takes frames until the connection ends, and returns why, or until a loop has taken
+// it over. The buffer may hold what came behind the Hello.
+func (s *stay) read(in []byte) error {
 	var armed balance.Instant
 	pinged, now := false, clock.Now()
 	for {
-		used, err := c.frames(ctx, now, in, p)
-		if out := p.settle(now); len(out) > 0 && c.append(out) {
-			c.flush(now)
-		}
-		c.faults.tell(c.log, now)
+		used, err := s.handle(now, in)
 		if err != nil {
 			return err
 		}
+		if s.peer.steady() && s.loops.move(s, in[used:]) {
+			return errMoved
+		}
 		in = room(in, used)
-		if now.Sub(armed) > c.limits.quiet/4 {
+		if now.Sub(armed) > s.limits.quiet/4 {
 			armed = now
-			_ = c.SetReadDeadline(time.Now().Add(c.limits.quiet))
+			_ = s.SetReadDeadline(time.Now().Add(s.limits.quiet))
 		}
-		if ctx.Err() != nil { // after the deadline was set, for the end of ctx sets it too
-			return context.Cause(ctx)
+		if s.ctx.Err() != nil { // after the deadline was set, for the end of ctx sets it too
+			return context.Cause(s.ctx)
 		}
-		n, err := c.Read(in[len(in):cap(in)])
+		n, err := s.Read(in[len(in):cap(in)])
 		in, now = in[:len(in)+n], clock.Now()
 		switch {
 		case n > 0:
-			c.heard.Store(int64(now))
+			s.heard.Store(int64(now))
 			pinged = false
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
+		case s.ctx.Err() != nil:
+			return context.Cause(s.ctx)
 		case isTimeout(err) && !pinged:
-			c.send((&wire.Ping{Seq: uint64(now)}).Append(nil))
+			s.ping(now)
 			pinged, armed = true, 0
 		case isTimeout(err):
-			return fmt.Errorf("nothing heard for %v, not even the answer to a ping", 2*c.limits.quiet)
+			return s.silent()
 		case err != nil:
 			return fmt.Errorf("reading: %w", err)
 		}
 	}
+}
+
+// errMoved says that a loop serves the connection from now on.
+var errMoved = errors.New("moved to a loop")
+
+func (c *conn) ping(now balance.Instant) { c.send((&wire.Ping{Seq: uint64(now)}).Append(nil)) }
+
+func (c *conn) silent() error {
+	return fmt.Errorf("nothing heard for %v, not even the answer to a ping", 2*c.limits.quiet)
 }
 
 // frames hands all complete frames to p and returns how many bytes they were.

@@ -9,6 +9,10 @@
 //	HTTP API ─────────▶│       pool ── balance.Pool   │
 //	                   └─────────────────────────────┘
 //
+// Who reads a connection is a goroutine or, on Linux and without TLS, a loop that reads
+// thousands; what is done with what was read is the same. A goroutine greets every peer,
+// and gives it to a loop when nothing that it may say has to wait any more.
+//
 // Each pool has one mutex, held over memory work only; no two are ever held at
 // once. The set of pools stands behind one atomic pointer. Whatever waits, for a
 // socket, for its turn in a queue or for a server's verdict on a dispatch, waits

@@ -30,41 +30,44 @@ type edge struct {
 
 	recent recent // granted at once
 
-	ask     wire.Ask // decoded into, again and again
-	done    wire.Done
-	reports wire.Reports
-	hold    wire.Hold
-
-	waiters sync.WaitGroup // of asks that are answered later
-	waitMu  sync.Mutex     // guards the following; may be locked under a pool's lock
-	waiting map[uint64]context.CancelCauseFunc
-	late    recent // granted to those who waited
+	waiters   sync.WaitGroup // of asks that are answered later, and of snapshots
+	waitMu    sync.Mutex     // guards the following; may be locked under a pool's lock
+	waiting   map[uint64]context.CancelCauseFunc
+	late      recent // granted to those who waited
+	beginning map[*feed]struct{}
 }
 
 // mostWaiting bounds the asks of one edge that are in queues, or whose servers are
 // being told, at a time.
 const mostWaiting = longestQueue
 
-func (m *Master) serveEdge(ctx context.Context, c *conn, hello *wire.Hello, rest []byte) error {
-	e := &edge{conn: c, master: m, id: balance.EdgeID(hello.ID), waiting: make(map[uint64]context.CancelCauseFunc)}
+// newEdge waits for the end of the connection that had the edge's id until now.
+func (m *Master) newEdge(c *conn, hello *wire.Hello) *edge {
+	e := &edge{conn: c, master: m, id: balance.EdgeID(hello.ID), waiting: make(map[uint64]context.CancelCauseFunc), beginning: make(map[*feed]struct{})}
 	c.log = c.log.With("edge", hello.ID)
 	m.peers.enter(roleEdge)
-	defer m.peers.leave(roleEdge)
 	if before := m.peers.addEdge(e); before != nil {
-		before.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("edge %s has connected anew from %s", hello.ID, remote(c))})
+		before.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("edge %s has connected anew from %s", hello.ID, c.remote)})
 		<-before.ended // its leases must count as lost before this one's Hold confirms them
 	}
-	m.welcome(c, min(hello.Max, wire.MaxVersion))
+	m.welcome(c, hello)
 	c.log.Info("edge connected", "software", hello.Software)
+	return e
+}
 
-	err := c.read(ctx, rest, e)
+// steady implements peer.
+func (e *edge) steady() bool { return true }
+
+// leave implements peer.
+func (e *edge) leave(why error) {
+	m := e.master
 	m.peers.removeEdge(e)
-	e.withdraw(err)
+	e.withdraw(why)
 	e.waiters.Wait()
 	now := clock.Now()
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
-		if errors.Is(err, errGoodbye) {
+		if errors.Is(why, errGoodbye) {
 			p.left(now, e.id)
 		} else {
 			p.lost(now, e.id)
@@ -72,8 +75,8 @@ func (m *Master) serveEdge(ctx context.Context, c *conn, hello *wire.Hello, rest
 		p.touch() // for there is an edge less
 		p.unlock()
 	}
-	c.log.Info("edge disconnected", "err", err)
-	return err
+	e.log.Info("edge disconnected", "err", why)
+	m.peers.leave(roleEdge)
 }
 
 // enter locks a pool, or keeps it locked, and returns nil if there is none of that name.
@@ -113,33 +116,33 @@ func (e *edge) settle(balance.Instant) []byte {
 func (e *edge) frame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error {
 	switch t {
 	case wire.TAsk:
-		if err := e.ask.Decode(payload, now); err != nil {
+		if err := e.desk.ask.Decode(payload, now); err != nil {
 			return err
 		}
 		return e.answer(ctx, now)
 	case wire.TDone:
-		if err := e.done.Decode(payload); err != nil {
+		if err := e.desk.done.Decode(payload); err != nil {
 			return err
 		}
-		if p := e.enter(e.meant(e.done.Pool)); p != nil {
-			p.done(now, e.done.Lease, e.done.Outcome)
+		if p := e.enter(e.meant(e.desk.done.Pool)); p != nil {
+			p.done(now, e.desk.done.Lease, e.desk.done.Outcome)
 		}
 	case wire.TReports:
-		if err := e.reports.Decode(payload); err != nil {
+		if err := e.desk.reports.Decode(payload); err != nil {
 			return err
 		}
-		return e.report(now, e.reports.Reports, "")
+		return e.report(now, e.desk.reports.Reports, "")
 	case wire.TForm:
 		return e.learn(&e.master.forms, payload)
 	case wire.THold:
-		if err := e.hold.Decode(payload); err != nil {
+		if err := e.desk.hold.Decode(payload); err != nil {
 			return err
 		}
 		e.confirm(now)
 	case wire.TCancel:
 		return e.cancel(now, payload)
 	case wire.TWatch:
-		return e.watch(now, payload)
+		return e.watch(payload)
 	default:
 		return common(&e.out, t, payload, "edge")
 	}
@@ -174,21 +177,21 @@ func common(out *[]byte, t wire.Type, payload []byte, who string) error {
 	return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("%s is not known", t)}
 }
 
-// answer answers e.ask, or has it wait and be answered later.
+// answer answers desk.ask, or has it wait and be answered later.
 func (e *edge) answer(ctx context.Context, now balance.Instant) error {
-	name := e.meant(e.ask.Pool)
-	if len(e.ask.Reports) > 0 { // first: the pick may follow from them
-		if err := e.report(now, e.ask.Reports, name); err != nil {
+	name := e.meant(e.desk.ask.Pool)
+	if len(e.desk.ask.Reports) > 0 { // first: the pick may follow from them
+		if err := e.report(now, e.desk.ask.Reports, name); err != nil {
 			return err
 		}
 	}
 	p := e.enter(name)
 	if p == nil {
 		e.master.strayAsks.Add(1)
-		e.refuse(e.ask.Seq, unknownPool(name))
+		e.refuse(e.desk.ask.Seq, unknownPool(name))
 		return nil
 	}
-	req := &e.ask.Request
+	req := &e.desk.ask.Request
 	req.Edge = e.id
 	grant, wait, err := p.ask(now, req)
 	if wait != nil {
@@ -198,15 +201,15 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) error {
 	p.count(err)
 	e.began, e.asks = now, e.asks+1
 	if err != nil {
-		e.refuse(e.ask.Seq, refusal(err))
+		e.refuse(e.desk.ask.Seq, refusal(err))
 		return nil
 	}
-	e.recent.add(e.ask.Seq, p, grant.Lease)
+	e.recent.add(e.desk.ask.Seq, p, grant.Lease)
 	number, known := e.told.number(p.number, grant.Serial)
 	if known {
 		grant.Server, grant.Address, grant.Public = "", "", ""
 	}
-	e.out = (&wire.Granted{Seq: e.ask.Seq, Grant: grant, Number: number}).Append(e.out, now)
+	e.out = (&wire.Granted{Seq: e.desk.ask.Seq, Grant: grant, Number: number}).Append(e.out, now)
 	return nil
 }
 
@@ -243,7 +246,7 @@ func (e *edge) report(now balance.Instant, reports []wire.PoolReport, pool strin
 }
 
 func (e *edge) confirm(now balance.Instant) {
-	h := &e.hold
+	h := &e.desk.hold
 	p := e.enter(h.Pool)
 	if p == nil && e.master.openPool(h.Pool) != nil { // its agents are still on their way back
 		p = e.enter(h.Pool)
@@ -260,7 +263,7 @@ func (e *edge) confirm(now balance.Instant) {
 	}
 }
 
-func (e *edge) watch(now balance.Instant, payload []byte) error {
+func (e *edge) watch(payload []byte) error {
 	var w wire.Watch
 	if err := w.Decode(payload); err != nil {
 		return err
@@ -280,14 +283,31 @@ func (e *edge) watch(now balance.Instant, payload []byte) error {
 		e.send(p.tellLead()) // under the lock, as later ones
 		p.mu.Unlock()
 	}
-	f.begin(now, p, e, e.master.peers.watchers(f))
+	e.begin(f, p)
 	return nil
 }
 
-// later answers e.ask when what it waits for has come, in the background; other asks
+// begin has the edge told of a pool, in the background: to put a snapshot of thousands of
+// servers together takes time, which others that are read by the same loop do not have.
+func (e *edge) begin(f *feed, p *pool) {
+	e.waitMu.Lock()
+	defer e.waitMu.Unlock()
+	if _, already := e.beginning[f]; already {
+		return // it is about to be told
+	}
+	e.beginning[f] = struct{}{}
+	e.waiters.Go(func() {
+		e.waitMu.Lock()
+		delete(e.beginning, f) // first: who watches once more from here on is told once more
+		e.waitMu.Unlock()
+		f.begin(clock.Now(), p, e, e.master.peers.watchers(f))
+	})
+}
+
+// later answers desk.ask when what it waits for has come, in the background; other asks
 // go on. Wants p locked.
 func (e *edge) later(ctx context.Context, began balance.Instant, p *pool, wait *pending) {
-	seq := e.ask.Seq
+	seq := e.desk.ask.Seq
 	e.waitMu.Lock()
 	defer e.waitMu.Unlock()
 	if len(e.waiting) >= mostWaiting {
@@ -302,7 +322,7 @@ func (e *edge) later(ctx context.Context, began balance.Instant, p *pool, wait *
 	if wait.over != nil {
 		e.send((&wire.Queued{Seq: seq, Position: uint32(wait.position)}).Append(nil)) // at once, so that the answer comes behind it
 	}
-	req := own(&e.ask.Request, e.id)
+	req := own(&e.desk.ask.Request, e.id)
 	e.waiters.Go(func() {
 		defer cancel(nil)
 		grant, waited, err := e.master.obtain(ctx, p, began, req, wait)

@@ -31,7 +31,7 @@ func FuzzServe(f *testing.F) {
 		m := newMaster(t, web("a", "b"))
 		here, there := net.Pipe()
 		var all sync.WaitGroup
-		all.Go(func() { m.serve(context.Background(), there) })
+		all.Go(func() { m.serve(context.Background(), there, func() {}) })
 		all.Go(func() { _, _ = io.Copy(io.Discard, here) })
 		_, _ = here.Write(data) // fails when the master has had enough
 		_ = here.Close()

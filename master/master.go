@@ -44,6 +44,7 @@ type Master struct {
 	running   atomic.Bool
 
 	peers        peers
+	loops        loops
 	strangers    strangers
 	forms        forms
 	strayAsks    atomic.Uint64 // for pools that do not exist

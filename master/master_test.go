@@ -29,9 +29,29 @@ type rig struct {
 	addr string
 }
 
+// byGoroutines has the tests' masters serve all connections by goroutines.
+var byGoroutines bool
+
+// Where loops serve plaintext connections, the other way is held to the same tests.
+func TestByGoroutines(t *testing.T) {
+	byGoroutines = true
+	defer func() { byGoroutines = false }()
+	for name, test := range map[string]func(*testing.T){
+		"agents are lost": TestAgentLostKeepsServerAndPlaceIsFree, "agents are silent": TestSilentAgentLosesItsPlace, "agents speak": TestAgentBringsItsServer,
+		"asks": TestBatchIsAnsweredInOrder, "bad input": TestBadInput, "cancels": TestCancelAfterTheGrant, "changes": TestChangesArePushed, "clients": TestClientAndAgent,
+		"clients wait": TestClientWaitsInTheQueue, "dispatches": TestServerAcceptsBeforeTheEdgeIsAnswered, "edges are lost": TestEdgeLostWhileAServerIsTold,
+		"edges return": TestHoldConfirmsALeaseAfterAReconnection, "frames in pieces": TestFramesInPieces, "goodbyes": TestGoodbyeEndsLeasesAtOnce, "graces": TestLostEdgeKeepsItsLeasesForTheGrace,
+		"long sends": TestALongSendArrives, "many wait": TestManyWaitAndNoneIsLost, "quiet peers": TestQuietPeerIsPingedAndDropped, "slow and willing": TestSlowPeerLosesNothing, "slow readers": TestSlowReader,
+		"slow watchers": TestSlowWatcher, "stops": TestGoingAway,
+	} {
+		t.Run(name, test)
+	}
+}
+
 func start(t testing.TB, cfg Config, tweaks ...func(*Master)) *rig {
 	t.Helper()
 	m := newMaster(t, cfg)
+	m.loops.none = byGoroutines
 	for _, tweak := range tweaks {
 		tweak(m)
 	}
@@ -298,6 +318,7 @@ func (p *remotePeer) closed() {
 
 func TestGoingAway(t *testing.T) {
 	m := newMaster(t, web("a"))
+	m.loops.none = byGoroutines
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,8 @@ import (
 // It may serve several listeners at a time.
 func (m *Master) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
+	m.loops.enter(m)
+	defer m.loops.leave()
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	defer stop(&wire.Fail{Code: wire.GoingAway, Detail: "this master is stopping"})
@@ -28,7 +30,8 @@ func (m *Master) Serve(ctx context.Context, ln net.Listener) error {
 		nc, err := ln.Accept()
 		switch {
 		case err == nil:
-			conns.Go(func() { m.serve(ctx, nc) })
+			conns.Add(1)
+			go m.serve(ctx, nc, conns.Done)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
@@ -44,47 +47,86 @@ func (m *Master) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// serve drives one connection from its accept to its end.
-func (m *Master) serve(parent context.Context, nc net.Conn) {
-	ctx, drop := context.WithCancelCause(parent)
-	c := &conn{Conn: nc, limits: &m.limits, drop: drop, ended: make(chan struct{}),
-		log: m.log.With("remote", remote(nc))}
-	c.heard.Store(int64(clock.Now()))
-	defer func() { _ = nc.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+// stay is a connection from its accept to its end, whoever drives it. It keeps contexts
+// because a loop calls for it again and again.
+type stay struct {
+	*conn
+	ctx    context.Context // of the connection
+	parent context.Context // of the listener
+	peer   peer            // nil until it is greeted
+	loops  *loops          // that may take it over
+	stop   func() bool     // ends the watch for the end of ctx
+	over   func()          // is called last
+}
 
-	last, err := m.attend(ctx, c)
-	stop()
-	drop(err)
-	c.mu.Lock()
-	c.over = true
-	c.mu.Unlock()
-	_ = nc.SetDeadline(time.Unix(1, 0))
-	c.writers.Wait()
-	close(c.ended)
-	if last == nil {
-		last = lastWords(err, parent)
+// serve greets a peer and drives its connection until that ends or a loop takes it over.
+// over is called at the end in either case.
+func (m *Master) serve(parent context.Context, nc net.Conn, over func()) {
+	ctx, drop := context.WithCancelCause(parent)
+	c := &conn{Conn: nc, remote: remote(nc), limits: &m.limits, drop: drop, ended: make(chan struct{}), desk: new(desk)}
+	c.log = m.log.With("remote", c.remote)
+	c.heard.Store(int64(clock.Now()))
+	s := &stay{conn: c, ctx: ctx, parent: parent, loops: &m.loops, over: over}
+	s.stop = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+
+	rest, last, err := m.attend(s)
+	if err == nil {
+		err = s.read(rest)
 	}
-	if last != nil {
-		c.farewell(last)
+	if err != errMoved {
+		s.end(last, err)
 	}
 }
 
-// attend greets the peer and serves it in its role. It returns why the connection
+// attend greets the peer. It returns what came behind its Hello; or why the connection
 // ends and, if the peer speaks another protocol, the answer in that.
-func (m *Master) attend(ctx context.Context, c *conn) (last []byte, err error) {
+func (m *Master) attend(s *stay) (rest, last []byte, err error) {
 	m.peers.enter(roleNew)
-	hello, rest, err := m.meet(ctx, c)
+	hello, rest, err := m.meet(s.ctx, s.conn)
 	m.peers.leave(roleNew)
 	if err != nil {
 		m.refusals.Add(err)
-		m.strangers.refuse(m.log, fmt.Errorf("%s: %w", remote(c), err))
-		return m.foreign(rest), err
+		m.strangers.refuse(m.log, fmt.Errorf("%s: %w", s.remote, err))
+		return nil, m.foreign(rest), err
 	}
 	if hello.Role == wire.RoleAgent {
-		return nil, m.serveAgent(ctx, c, hello, rest)
+		s.peer = m.newAgent(s.conn, hello)
+	} else {
+		s.peer = m.newEdge(s.conn, hello)
 	}
-	return nil, m.serveEdge(ctx, c, hello, rest)
+	return rest, nil, nil
+}
+
+// end brings a stay to its end, with a last word if one is given or called for. It
+// waits for all who work for the peer, and for the peer to have read that word.
+func (s *stay) end(last []byte, why error) {
+	c := s.conn
+	if s.peer != nil {
+		s.peer.leave(why)
+	}
+	s.stop()
+	s.drop(why)
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	if c.window == nil {
+		_ = c.SetDeadline(time.Unix(1, 0))
+	}
+	c.writers.Wait()
+	if c.window != nil {
+		c.Conn = c.window.release()
+	}
+	close(c.ended)
+	if last == nil {
+		last = lastWords(why, s.parent)
+	}
+	if c.Conn != nil {
+		if last != nil && (c.gone == 0 || c.gone == len(c.going)) { // within a frame, no other can begin
+			c.farewell(last)
+		}
+		_ = c.Close()
+	}
+	s.over()
 }
 
 // strangers are the faults of all who come without a proper hello: scanners and
@@ -134,8 +176,11 @@ func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
 	}
 }
 
-func (m *Master) welcome(c *conn, version uint32) {
-	c.send((&wire.Welcome{Version: version, Master: m.id, Epoch: m.epoch, Elected: m.elected}).Append(nil))
+// welcome writes the answer to a Hello. It waits for that, so that nobody writes when a loop takes over.
+func (m *Master) welcome(c *conn, hello *wire.Hello) {
+	if c.append((&wire.Welcome{Version: min(hello.Max, wire.MaxVersion), Master: m.id, Epoch: m.epoch, Elected: m.elected}).Append(nil)) {
+		c.flush(clock.Now())
+	}
 }
 
 // lastWords is the frame that tells the peer why, or nil if it is not to be told.

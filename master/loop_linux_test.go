@@ -1,0 +1,47 @@
+package master
+
+import (
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/wire"
+)
+
+// Every edge is read by a loop, and an agent as soon as it is registered.
+func TestLoopsTakePlaintext(t *testing.T) {
+	r := start(t, web("a"))
+	e, a, stranger := r.dialEdge("e1"), r.dialAgent("s1"), r.dial(wire.RoleAgent, "s2")
+	for _, p := range []*remotePeer{e, a, stranger} {
+		p.sync()
+	}
+	taken := func(c *conn) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.window != nil
+	}
+	if !taken(r.edgeConn("e1")) || !taken(r.peers.agent("web", "s1").conn) {
+		t.Error("an edge or an agent has a goroutine for itself")
+	}
+	if n := r.loops.agents[0].taken.Load(); n != 1 {
+		t.Errorf("the agents' loop has %d connections, want that of the one that has registered", n)
+	}
+}
+
+// A verdict that somebody waits for is read at once, however long reports may wait.
+func TestAVerdictWaitsForNobody(t *testing.T) {
+	r := start(t, dispatching(time.Minute), func(m *Master) {
+		m.loops.gather, m.limits.quiet, m.limits.write = time.Hour, time.Hour, time.Hour // no look ends the wait
+	})
+	a, e := r.dialAgent("s1"), r.dialEdge("e1")
+	eventually(t, "the loop waits for more", func() bool {
+		a.send(&wire.Pong{})
+		return r.loops.agents[0].napping.Load()
+	})
+	e.ask(wire.Ask{Seq: 1, Pool: "web", Request: balance.Request{Key: "k"}})
+	d := a.dispatched()
+	a.send(&wire.Verdict{Lease: d.Lease, Accepted: true})
+	if g := e.granted(); g.Grant.Lease != d.Lease {
+		t.Fatalf("got %+v, want lease %s", g, d.Lease)
+	}
+}
