@@ -97,3 +97,30 @@ func BenchmarkReport(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/16, "ns/report")
 }
+
+// BenchmarkAsk is what an ask and its done cost without a socket, 64 at a time.
+func BenchmarkAsk(b *testing.B) {
+	e := unconnected(b, 1000)
+	var batch, out []byte
+	var granted wire.Granted
+	seq := uint64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		now := clock.Now()
+		batch = batch[:0]
+		for rest := out; len(rest) > 0; {
+			_, payload, size, err := wire.Next(rest)
+			if err != nil || granted.Decode(payload, now) != nil {
+				b.Fatal("the answer makes no sense")
+			}
+			batch = (&wire.Done{Pool: "web", Lease: granted.Grant.Lease, Outcome: balance.Outcome{Duration: time.Millisecond}}).Append(batch)
+			rest = rest[size:]
+		}
+		for range 64 {
+			seq++
+			batch = (&wire.Ask{Seq: seq, Pool: "web"}).Append(batch, now)
+		}
+		out = e.turn(b, now, batch)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/ask")
+}

@@ -61,7 +61,8 @@ func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.
 
 // again picks for a request that the server of a grant has just refused.
 func (p *pool) again(now balance.Instant, req *balance.Request, grant balance.Grant, detail string) (balance.Grant, *pending, error) {
-	next, wait, err := p.ask(now, req)
+	var next balance.Grant
+	wait, err := p.ask(now, req, &next)
 	if r := refusal(err); r != nil && r.Reason == balance.NoServer {
 		err = &balance.Refusal{Reason: balance.Declined, RetryAfter: r.RetryAfter,
 			Detail: fmt.Sprintf("pool %s: every eligible server has refused the dispatch; the last, %s: %s", p.name, grant.Server, detail)}

@@ -193,7 +193,9 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) error {
 	}
 	req := &e.desk.ask.Request
 	req.Edge = e.id
-	grant, wait, err := p.ask(now, req)
+	granted := wire.Granted{Seq: e.desk.ask.Seq}
+	grant := &granted.Grant
+	wait, err := p.ask(now, req, grant)
 	if wait != nil {
 		e.later(ctx, now, p, wait)
 		return nil
@@ -205,11 +207,11 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) error {
 		return nil
 	}
 	e.recent.add(e.desk.ask.Seq, p, grant.Lease)
-	number, known := e.told.number(p.number, grant.Serial)
-	if known {
+	var known bool
+	if granted.Number, known = e.told.number(p.number, grant.Serial); known {
 		grant.Server, grant.Address, grant.Public = "", "", ""
 	}
-	e.out = (&wire.Granted{Seq: e.desk.ask.Seq, Grant: grant, Number: number}).Append(e.out, now)
+	e.out = granted.Append(e.out, now)
 	return nil
 }
 

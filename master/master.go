@@ -263,7 +263,8 @@ func (m *Master) prompt(name string, edge balance.EdgeID, req *balance.Request) 
 	p.mu.Lock()
 	p.scratch = *req
 	p.scratch.Edge = edge
-	grant, wait, err := p.ask(began, &p.scratch)
+	var grant balance.Grant
+	wait, err := p.ask(began, &p.scratch, &grant)
 	if wait != nil {
 		p.unlock()
 		req := own(req, edge)

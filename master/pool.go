@@ -54,24 +54,25 @@ func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error
 
 // All methods from here on want mu held.
 
-// pick opens a lease. It keeps nothing of the request.
-func (p *pool) pick(now balance.Instant, req *balance.Request) (balance.Grant, error) {
+// pick opens a lease, and puts the grant where the caller has room. It keeps nothing of the request.
+func (p *pool) pick(now balance.Instant, req *balance.Request, grant *balance.Grant) error {
 	switch {
 	case p.closing:
-		return balance.Grant{}, &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %s has been removed", p.name)}
+		return &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %s has been removed", p.name)}
 	case !p.leads(now):
-		return balance.Grant{}, p.notLeader()
+		return p.notLeader()
 	case req.Deadline != 0 && now >= req.Deadline:
-		return balance.Grant{}, &balance.Refusal{Reason: balance.Shed, Detail: "the deadline had passed when the ask was read"}
+		return &balance.Refusal{Reason: balance.Shed, Detail: "the deadline had passed when the ask was read"}
 	case req.Hold < 0 || req.Hold > longestHold:
-		return balance.Grant{}, &balance.Refusal{Reason: balance.Malformed, Detail: fmt.Sprintf("hold %v, want 0 to %v", req.Hold, longestHold)}
+		return &balance.Refusal{Reason: balance.Malformed, Detail: fmt.Sprintf("hold %v, want 0 to %v", req.Hold, longestHold)}
 	}
-	grant, err := p.core.Pick(now, req)
+	var err error
+	*grant, err = p.core.Pick(now, req)
 	grant.Fence = p.lead.fence
 	if grant.Expires != 0 {
 		p.soon(grant.Expires)
 	}
-	return grant, err
+	return err
 }
 
 // count enters the final answer to an ask.

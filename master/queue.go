@@ -30,20 +30,20 @@ const lookAgain = 100 * time.Millisecond
 // The methods of pool want mu held.
 
 // ask answers a request with a grant, a *balance.Refusal, or what it has to wait for.
-// It keeps nothing of the request.
-func (p *pool) ask(now balance.Instant, req *balance.Request) (balance.Grant, *pending, error) {
-	grant, err := p.pick(now, req)
+// It keeps nothing of the request. A grant is large: it is put where the caller has room.
+func (p *pool) ask(now balance.Instant, req *balance.Request, grant *balance.Grant) (*pending, error) {
+	err := p.pick(now, req, grant)
 	switch r := refusal(err); {
 	case err == nil && p.cfg.Dispatch:
-		return balance.Grant{}, &pending{grant: grant}, nil
+		return &pending{grant: *grant}, nil
 	case r != nil && r.Reason == balance.Saturated && p.cfg.QueueSize > 0:
 		wait, full := p.join(now, req)
 		if full != nil {
-			return balance.Grant{}, nil, full
+			return nil, full
 		}
-		return balance.Grant{}, wait, nil
+		return wait, nil
 	}
-	return grant, nil, err
+	return nil, err
 }
 
 // join puts a request into the queue.

@@ -362,7 +362,8 @@ func TestEndOfAnEjectionServesTheQueue(t *testing.T) {
 		}
 	}
 	for range 5 { // b is ejected, for ten seconds from then
-		g, err := p.pick(past, &balance.Request{Exclude: []balance.ServerID{"a", "c"}})
+		var g balance.Grant
+		err := p.pick(past, &balance.Request{Exclude: []balance.ServerID{"a", "c"}}, &g)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -118,7 +118,8 @@ func TestFeedFollowsThePool(t *testing.T) {
 				_ = p.drain(now, id, rapid.Bool().Draw(t, "on"))
 			case 4:
 				for range 50 {
-					if g, err := p.pick(now, &balance.Request{}); err == nil {
+					var g balance.Grant
+					if p.pick(now, &balance.Request{}, &g) == nil {
 						leases = append(leases, g.Lease)
 					}
 				}
@@ -199,7 +200,7 @@ func TestLoadsAreToldInFewBytes(t *testing.T) {
 	f, w := &feed{pool: "web"}, &watcher{whole: true}
 	w.take(t, f.catchUp(1, p, true, 1))
 	for range 2 * many {
-		if _, err := p.pick(1, &balance.Request{Edge: "e"}); err != nil {
+		if err := p.pick(1, &balance.Request{Edge: "e"}, new(balance.Grant)); err != nil {
 			t.Fatal(err)
 		}
 	}
