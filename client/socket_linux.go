@@ -11,6 +11,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 // socket is a plain connection that can be read in two ways. Who reads for many sleeps in
@@ -26,7 +29,7 @@ type socket struct {
 	parking       *os.File
 	parked        syscall.RawConn // of parking
 	uses          atomic.Int64    // calls under way, and closing once it is closed
-	readBy        atomic.Int64    // the deadline in nanoseconds of the wall clock; zero: none
+	readBy        atomic.Int64    // the deadline as a balance.Instant; zero: none
 	writeBy       atomic.Int64
 	local, remote net.Addr
 }
@@ -283,24 +286,25 @@ func (s *socket) SetDeadline(t time.Time) error {
 
 // SetReadDeadline implements net.Conn.
 func (s *socket) SetReadDeadline(t time.Time) error {
-	s.readBy.Store(nanoseconds(t))
+	s.readBy.Store(instant(t))
 	return s.parking.SetReadDeadline(t)
 }
 
 // SetWriteDeadline implements net.Conn.
 func (s *socket) SetWriteDeadline(t time.Time) error {
-	s.writeBy.Store(nanoseconds(t))
+	s.writeBy.Store(instant(t))
 	return nil
 }
 
-func nanoseconds(t time.Time) int64 {
+// instant is when a deadline is over by the clock that never jumps.
+func instant(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	return t.UnixNano()
+	return int64(clock.Now().Add(time.Until(t)))
 }
 
 func overdue(by *atomic.Int64) bool {
-	due := by.Load()
-	return due != 0 && time.Now().UnixNano() >= due
+	due := balance.Instant(by.Load())
+	return due != 0 && clock.Now() >= due
 }
