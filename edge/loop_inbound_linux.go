@@ -23,7 +23,6 @@ type inbound struct {
 	served   bool // a request, before
 	leaving  bool // the client has closed its side; it is left a moment for the answer
 	isCut    bool
-	queued   bool // in loop.again
 	task     *task
 	question *question // that is on its way, in the stage lent; nil: a goroutine asks
 	back     *back     // of the link under way
@@ -289,10 +288,10 @@ func (f *inbound) conclude() {
 	}
 	switch {
 	case t.gr < t.gw:
-		f.loop.soon(f)
+		f.loop.soon(&f.end)
 	case f.readable:
 		t.gr, t.gw = 0, 0
-		f.loop.soon(f)
+		f.loop.soon(&f.end)
 	default:
 		f.vacate()
 	}

@@ -26,8 +26,8 @@ type loop struct {
 
 	slots  []slot
 	vacant []int32
-	again  []*inbound // go on before the next wait
-	spare  []*inbound
+	again  []*end // go on before the next wait
+	spare  []*end
 	backs  idleBacks
 	tasks  []*task
 	pipes  pipes
@@ -68,12 +68,13 @@ type end struct {
 	writable bool
 	hup      bool // the peer has closed its side; there may be something left to read
 	reset    bool // nothing can be written any more
+	queued   bool // in loop.again
 }
 
 // letter is what somebody else asks of a loop.
 type letter struct {
 	do    func() // nil: the answer to an ask
-	asker *inbound
+	asker waiter
 	of    *question // that it answers; nil: by asked
 	by    *asking
 	grant balance.Grant
@@ -181,7 +182,7 @@ func (l *loop) readLetters() {
 		if m := &l.opened[i]; m.do != nil {
 			m.do()
 		} else {
-			m.asker.answered(m)
+			l.hear(m)
 		}
 		l.opened[i] = letter{}
 	}
@@ -261,20 +262,20 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 // goOn lets those go on who have had their share of the turn and have more to do.
 func (l *loop) goOn() {
 	l.again, l.spare = l.spare[:0], l.again
-	for i, f := range l.spare {
+	for i, e := range l.spare {
 		l.spare[i] = nil
-		f.queued = false
-		if f.fd >= 0 {
-			f.ready()
+		e.queued = false
+		if e.fd >= 0 {
+			e.owner.ready()
 		}
 	}
 }
 
-// soon lets f go on when everybody else has had a turn.
-func (l *loop) soon(f *inbound) {
-	if !f.queued {
-		f.queued = true
-		l.again = append(l.again, f)
+// soon lets the owner of e go on when everybody else has had a turn.
+func (l *loop) soon(e *end) {
+	if !e.queued {
+		e.queued = true
+		l.again = append(l.again, e)
 	}
 }
 

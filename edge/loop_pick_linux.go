@@ -32,32 +32,42 @@ type driven interface {
 	Undrive(d client.Driver)
 }
 
+// waiter is a client's connection that waits for the answer to an ask.
+type waiter interface {
+	// questions tells which question is on its way for it; nil: none.
+	questions(*question)
+	// answered goes on with the answer.
+	answered(grant balance.Grant, err error)
+}
+
 // question is an ask that is on its way over a connection.
 type question struct {
 	client.Ask
-	loop    *loop
-	inbound *inbound
+	loop     *loop
+	waiter   waiter
+	exchange *exchange // the waiter's
 }
 
 // Answered implements client.Asker.
 func (q *question) Answered(g balance.Grant, err error) {
-	q.loop.post(letter{asker: q.inbound, of: q, grant: g, err: err})
+	q.loop.post(letter{asker: q.waiter, of: q, grant: g, err: err})
 }
 
 // asking is a goroutine that waits for answers in the place of a loop. One that has
 // nothing to do waits for the next ask, so that none has to be started for each.
 type asking struct {
-	inbound *inbound
-	wait    func(context.Context) (balance.Grant, error) // nil: ask the picker
-	next    chan struct{}
+	waiter   waiter
+	exchange *exchange                                    // the waiter's
+	wait     func(context.Context) (balance.Grant, error) // nil: ask the picker
+	next     chan struct{}
 }
 
 // mostAsking is how many of them are kept, and how many questions.
 const mostAsking = 64
 
-// ask implements asker.
-func (f *inbound) ask(x *exchange) (balance.Grant, error, bool) {
-	e, l := f.loop.engine, f.loop
+// ask asks for w, whose exchange x is; false: it is answered later, by letter.
+func (l *loop) ask(w waiter, x *exchange) (balance.Grant, error, bool) {
+	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
 	if e.prompt != nil {
 		g, later, err := e.prompt.Prompt(x.route.pool.name, &x.request)
@@ -66,20 +76,15 @@ func (f *inbound) ask(x *exchange) (balance.Grant, error, bool) {
 		}
 		wait = later
 	}
-	f.stage = lent
-	l.wheel.set(&f.timer, x.request.Deadline.Add(askGrace))
-	if wait == nil && e.driven != nil && l.question(f, x) {
-		f.watchClient()
-		return balance.Grant{}, nil, false
+	if wait != nil || e.driven == nil || !l.question(w, x) {
+		l.askAside(w, x, wait)
 	}
-	f.watchClient()
-	l.askAside(f, wait)
 	return balance.Grant{}, nil, false
 }
 
 // question puts an ask where the end of the turn takes it along; false: there is nobody
 // to ask this way just now.
-func (l *loop) question(f *inbound, x *exchange) bool {
+func (l *loop) question(w waiter, x *exchange) bool {
 	var q *question
 	if n := len(l.questions); n > 0 {
 		q, l.questions = l.questions[n-1], l.questions[:n-1]
@@ -87,7 +92,8 @@ func (l *loop) question(f *inbound, x *exchange) bool {
 		q = &question{loop: l}
 		q.To = q
 	}
-	q.inbound, f.question = f, q
+	q.waiter, q.exchange = w, x
+	w.questions(q)
 	if l.engine.driven.Ask(x.route.pool.name, &x.request, &q.Ask) != nil {
 		l.putQuestion(q)
 		return false
@@ -97,37 +103,38 @@ func (l *loop) question(f *inbound, x *exchange) bool {
 
 // putQuestion takes one back that is settled.
 func (l *loop) putQuestion(q *question) {
-	q.inbound.question, q.inbound = nil, nil
-	if len(l.questions) < mostAsking {
+	q.waiter.questions(nil)
+	if q.waiter, q.exchange = nil, nil; len(l.questions) < mostAsking {
 		l.questions = append(l.questions, q)
 	}
 }
 
-// recallAsk ends an ask. Its answer, if nothing else, comes by letter all the same.
-func (f *inbound) recallAsk(cause error) {
-	f.task.recall.end(cause)
-	if q := f.question; q != nil && f.loop.engine.driven.Withdraw(&q.Ask) {
-		f.loop.post(letter{asker: f, of: q, err: cause})
+// recallAsk ends an ask, whose question q is if there is one. Its answer, if nothing
+// else, comes by letter all the same.
+func (l *loop) recallAsk(r *recall, q *question, cause error) {
+	r.end(cause)
+	if q != nil && l.engine.driven.Withdraw(&q.Ask) {
+		l.post(letter{asker: q.waiter, of: q, err: cause})
 	}
 }
 
 // askAside has a goroutine wait for the answer, or ask.
-func (l *loop) askAside(f *inbound, wait func(context.Context) (balance.Grant, error)) {
+func (l *loop) askAside(w waiter, x *exchange, wait func(context.Context) (balance.Grant, error)) {
 	if n := len(l.askers); n > 0 {
 		a := l.askers[n-1]
 		l.askers = l.askers[:n-1]
-		a.inbound, a.wait = f, wait
+		a.waiter, a.exchange, a.wait = w, x, wait
 		a.next <- struct{}{}
 		return
 	}
-	a := &asking{inbound: f, wait: wait, next: make(chan struct{}, 1)}
+	a := &asking{waiter: w, exchange: x, wait: wait, next: make(chan struct{}, 1)}
 	l.engine.aside.Go(func() { a.run(l) })
 }
 
 // run asks until there is nobody to ask for.
 func (a *asking) run(l *loop) {
 	for {
-		x := &a.inbound.task.exchange
+		x := a.exchange
 		var grant balance.Grant
 		var err error
 		if a.wait != nil {
@@ -135,32 +142,56 @@ func (a *asking) run(l *loop) {
 		} else {
 			grant, err = l.engine.edge.picker.Pick(x.recall.context(), x.route.pool.name, &x.request)
 		}
-		l.post(letter{asker: a.inbound, by: a, grant: grant, err: err})
+		l.post(letter{asker: a.waiter, by: a, grant: grant, err: err})
 		if _, more := <-a.next; !more {
 			return
 		}
 	}
 }
 
-// answered goes on with the answer to an ask.
-func (f *inbound) answered(m *letter) {
-	l := f.loop
+// hear passes an answer on.
+func (l *loop) hear(m *letter) {
 	switch {
 	case m.of != nil:
+		x := m.of.exchange
 		l.putQuestion(m.of)
-		if m.err != nil && client.Astray(m.err) && !f.task.recall.left() {
-			l.askAside(f, nil) // who can wait for another leader
+		if m.err != nil && client.Astray(m.err) && !x.recall.left() {
+			l.askAside(m.asker, x, nil) // who can wait for another leader
 			return
 		}
 	case len(l.askers) < mostAsking:
-		m.by.inbound, m.by.wait = nil, nil
+		m.by.waiter, m.by.exchange, m.by.wait = nil, nil, nil
 		l.askers = append(l.askers, m.by)
 	default:
 		close(m.by.next)
 	}
+	m.asker.answered(m.grant, m.err)
+}
+
+// ask implements asker.
+func (f *inbound) ask(x *exchange) (balance.Grant, error, bool) {
+	grant, err, answered := f.loop.ask(f, x)
+	if !answered {
+		f.stage = lent
+		f.loop.wheel.set(&f.timer, x.request.Deadline.Add(askGrace))
+		f.watchClient()
+	}
+	return grant, err, answered
+}
+
+// recallAsk ends an ask, or a look-up.
+func (f *inbound) recallAsk(cause error) {
+	f.loop.recallAsk(&f.task.recall, f.question, cause)
+}
+
+// questions implements waiter.
+func (f *inbound) questions(q *question) { f.question = q }
+
+// answered implements waiter.
+func (f *inbound) answered(grant balance.Grant, err error) {
 	f.stage = linking
 	f.until(0)
-	f.follow(f.task.exchange.resume(m.grant, m.err))
+	f.follow(f.task.exchange.resume(grant, err))
 }
 
 // wire is a connection to a master that the loop reads.

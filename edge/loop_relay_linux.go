@@ -28,7 +28,7 @@ func (f *inbound) receive() {
 			break
 		}
 		if left == 0 {
-			l.soon(f)
+			l.soon(&f.end)
 			break
 		}
 		if t.begun && t.passage.long() && t.work.r == t.work.w {

@@ -36,7 +36,7 @@ func (f *inbound) upload() bool {
 			return true
 		}
 		if left == 0 {
-			l.soon(f)
+			l.soon(&f.end)
 			return true
 		}
 		if err := f.uploadMore(); err != nil {
