@@ -157,10 +157,10 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 func (e *Edge) engineFor(l *listener, nl net.Listener) engine {
 	_, open := nl.(syscall.Conn)
 	switch {
+	case open && e.loops != nil && (l.Mode == ModeTCP || l.secure == nil && !l.introduces() && !l.H2C):
+		return e.loops
 	case l.Mode == ModeTCP:
 		return e.tunnels
-	case open && l.secure == nil && !l.introduces() && !l.H2C && e.loops != nil:
-		return e.loops
 	}
 	return e.engine
 }

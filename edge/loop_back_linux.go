@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"os"
@@ -156,9 +157,9 @@ func (b *back) stands() (bool, error) {
 	return true, nil
 }
 
-// dialAside looks a name up and connects, on a goroutine of its own.
-func (f *inbound) dialAside(address string) {
-	e, l, ctx := f.loop.engine, f.loop, f.task.recall.context()
+// dialAside looks a name up and connects, on a goroutine of its own; the loop does then.
+func (l *loop) dialAside(ctx context.Context, address string, then func(fd int, err error)) {
+	e := l.engine
 	e.aside.Go(func() {
 		fd := -1
 		conn, err := e.dialer.DialContext(ctx, "tcp", address)
@@ -166,7 +167,7 @@ func (f *inbound) dialAside(address string) {
 			fd, err = descriptor(conn)
 			_ = conn.Close() // the descriptor is a copy
 		}
-		if !l.post(letter{do: func() { f.dialled(fd, address, err) }}) && fd >= 0 {
+		if !l.post(letter{do: func() { then(fd, err) }}) && fd >= 0 {
 			_ = unix.Close(fd)
 		}
 	})

@@ -45,7 +45,15 @@ type loopService struct {
 	open       sync.WaitGroup // connections
 	failed     chan error
 	doors      map[*loop]*door
-	inbounds   map[*loop]map[*inbound]struct{} // each loop's own
+	members    map[*loop]map[member]struct{} // each loop's own
+}
+
+// member is a client's connection of a listener.
+type member interface {
+	// hurry gives one that does nothing a moment to begin.
+	hurry()
+	// cutOff ends it wherever it is.
+	cutOff()
 }
 
 // serve implements engine.
@@ -54,9 +62,9 @@ func (e *loops) serve(ctx context.Context, listener *listener, l net.Listener) e
 		return err
 	}
 	defer e.leave()
-	s := &loopService{engine: e, listener: listener, failed: make(chan error, 1), doors: make(map[*loop]*door), inbounds: make(map[*loop]map[*inbound]struct{})}
+	s := &loopService{engine: e, listener: listener, failed: make(chan error, 1), doors: make(map[*loop]*door), members: make(map[*loop]map[member]struct{})}
 	for _, loop := range e.all {
-		s.inbounds[loop] = make(map[*inbound]struct{})
+		s.members[loop] = make(map[member]struct{})
 	}
 	for _, r := range listener.routes {
 		if r.ServerTLS != nil {
@@ -155,15 +163,15 @@ func (s *loopService) drain() {
 	var handed sync.WaitGroup
 	handed.Go(s.goroutines.end)
 	s.each(func(l *loop) {
-		for f := range s.inbounds[l] {
-			f.hurry()
+		for m := range s.members[l] {
+			m.hurry()
 		}
 	})
 	stop := s.engine.edge.afterGrace(func() {
 		s.isCut.Store(true)
 		s.each(func(l *loop) {
-			for f := range s.inbounds[l] {
-				f.cutOff()
+			for m := range s.members[l] {
+				m.cutOff()
 			}
 		})
 		s.goroutines.each((*conn).cutOff)
@@ -272,7 +280,7 @@ func (d *door) expired() {
 }
 
 // admit gives a connection to the loop that has fewest.
-func (d *door) admit(fd int, peer netip.Addr) {
+func (d *door) admit(fd int, peer netip.AddrPort) {
 	s, to := d.service, d.loop
 	for _, l := range s.engine.all {
 		if l.connects.Load() < to.connects.Load() {
@@ -282,24 +290,40 @@ func (d *door) admit(fd int, peer netip.Addr) {
 	to.connects.Add(1)
 	s.open.Add(1)
 	if to == d.loop {
-		to.begin(s, fd, peer)
+		to.take(s, fd, peer)
 		return
 	}
-	to.post(letter{do: func() { to.begin(s, fd, peer) }})
+	to.post(letter{do: func() { to.take(s, fd, peer) }})
 }
 
-func addressOf(from unix.Sockaddr) netip.Addr {
+// take makes a member of an accepted descriptor.
+func (l *loop) take(s *loopService, fd int, peer netip.AddrPort) {
+	if s.listener.Mode == ModeTCP {
+		l.beginDuct(s, fd, peer)
+	} else {
+		l.begin(s, fd, peer.Addr())
+	}
+}
+
+// left says that a member of a loop is gone.
+func (s *loopService) left(l *loop, m member) {
+	delete(s.members[l], m)
+	l.connects.Add(-1)
+	s.open.Done()
+}
+
+func addressOf(from unix.Sockaddr) netip.AddrPort {
 	switch a := from.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrFrom4(a.Addr)
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 	case *unix.SockaddrInet6:
 		ip := netip.AddrFrom16(a.Addr).Unmap()
 		if a.ZoneId != 0 && ip.Is6() {
 			if i, err := net.InterfaceByIndex(int(a.ZoneId)); err == nil {
-				return ip.WithZone(i.Name)
+				ip = ip.WithZone(i.Name)
 			}
 		}
-		return ip
+		return netip.AddrPortFrom(ip, uint16(a.Port))
 	}
-	return netip.Addr{}
+	return netip.AddrPort{}
 }

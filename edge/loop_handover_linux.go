@@ -83,7 +83,7 @@ func (f *inbound) release() *conn {
 	l, s := f.loop, f.service
 	f.task, f.stage = nil, closed
 	l.wheel.drop(&f.timer)
-	delete(s.inbounds[l], f)
+	delete(s.members[l], f)
 	l.connects.Add(-1)
 	nc, err := connOf(f.end.leaveLoop())
 	if err != nil {

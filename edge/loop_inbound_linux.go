@@ -88,11 +88,10 @@ func (l *loop) begin(s *loopService, fd int, peer netip.Addr) {
 	f.end.owner, f.timer.owner = f, f
 	if err := l.watch(&f.end, fd, readiness); err != nil {
 		_ = unix.Close(fd)
-		l.connects.Add(-1)
-		s.open.Done()
+		s.left(l, f)
 		return
 	}
-	s.inbounds[l][f] = struct{}{}
+	s.members[l][f] = struct{}{}
 	f.until(s.listener.IdleTimeout)
 	if s.draining.Load() {
 		f.hurry()
@@ -103,12 +102,14 @@ func (l *loop) begin(s *loopService, fd int, peer netip.Addr) {
 }
 
 // until sets the time by which something must have happened; zero: none.
-func (f *inbound) until(wait time.Duration) {
-	due := balance.Instant(0)
-	if wait > 0 {
-		due = f.loop.now.Add(wait)
+func (f *inbound) until(wait time.Duration) { f.loop.wheel.set(&f.timer, f.loop.due(wait)) }
+
+// due is when a wait that begins now has been long enough; zero, if it is: never.
+func (l *loop) due(wait time.Duration) balance.Instant {
+	if wait == 0 {
+		return 0
 	}
-	f.loop.wheel.set(&f.timer, due)
+	return l.now.Add(wait)
 }
 
 // ready implements the end's owner: do what can be done now.
@@ -350,9 +351,7 @@ func (f *inbound) close() {
 		t.up.reset(l)
 		l.putTask(t)
 	}
-	delete(s.inbounds[l], f)
-	l.connects.Add(-1)
-	s.open.Done()
+	s.left(l, f)
 }
 
 // gone ends the exchange and the connection: the client takes no more, or has left.
@@ -373,7 +372,7 @@ func (f *inbound) abort() {
 	f.close()
 }
 
-// hurry gives a connection without a request a moment for one.
+// hurry implements member: it gives a connection without a request a moment for one.
 func (f *inbound) hurry() {
 	switch {
 	case f.stage != idling:
@@ -384,7 +383,7 @@ func (f *inbound) hurry() {
 	}
 }
 
-// cutOff ends the connection wherever it is.
+// cutOff implements member: it ends the connection wherever it is.
 func (f *inbound) cutOff() {
 	f.isCut = true
 	switch f.stage {

@@ -135,7 +135,7 @@ func (f *inbound) link() {
 		}
 		if b == nil {
 			f.stage = lent
-			f.dialAside(address)
+			l.dialAside(t.recall.context(), address, func(fd int, err error) { f.dialled(fd, address, err) })
 			return
 		}
 	}

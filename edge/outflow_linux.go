@@ -60,6 +60,20 @@ func (s *outflow) flush(to *end) (clear bool, err error) {
 	return true, nil
 }
 
+// waiting is how many octets wait to go.
+func (s *outflow) waiting() int64 { return int64(len(s.kept)-s.at) + s.piped }
+
+// idle gives back what is not needed while nothing waits to go.
+func (s *outflow) idle(l *loop) {
+	if s.empty() {
+		s.kept, s.at = nil, 0
+		s.release(l)
+	}
+}
+
+// finish tells the peer that nothing more will come.
+func (s *outflow) finish(to *end) { _ = unix.Shutdown(to.fd, unix.SHUT_WR) }
+
 // empty tells whether nothing waits to go.
 func (s *outflow) empty() bool { return s.at == len(s.kept) && s.piped == 0 }
 

@@ -133,7 +133,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 func (t *tunnel) serve() {
 	x := &t.exchange
 	name, err := t.introduce()
-	x.openTunnel(t, name)
+	x.openTunnel(t.port.edge, t.port.listener, t.told.Source.Addr(), name, &t.recall)
 	switch {
 	case err != nil:
 		t.reason = reasonPreface
@@ -147,7 +147,11 @@ func (t *tunnel) serve() {
 		breakOff(t.client.Conn) // the only way to say that it is refused
 	}
 	_ = t.client.Close() // it has served
-	x.closeTunnel(t)
+	var in, out int64
+	if t.joint != nil {
+		in, out = t.joint.moved[serverSide].Load(), t.joint.moved[clientSide].Load()
+	}
+	x.closeTunnel(t.reason, in, out)
 }
 
 // introduce reads what the connection says of itself first: the PROXY header and the
@@ -176,7 +180,7 @@ func (t *tunnel) introduce() (name string, err error) {
 
 var errLongHello = errors.New("a ClientHello longer than header_limit")
 
-// readName reads until the server's name is known. What speaks no TLS names none.
+// readName reads until the server's name is known.
 func (t *tunnel) readName() (string, error) {
 	room := make([]byte, min(roomFirst, t.port.listener.HeaderLimit))
 	for n := 0; ; {
@@ -186,18 +190,26 @@ func (t *tunnel) readName() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		name, whole, err := preface.ServerName(t.early)
-		switch {
-		case err == preface.ErrNoTLS:
-			return "", nil
-		case whole || err != nil:
+		switch name, known, err := t.port.listener.nameIn(t.early); {
+		case known || err != nil:
 			return name, err
-		case n == t.port.listener.HeaderLimit:
-			return "", errLongHello
 		case n == len(room):
 			room = append(room, make([]byte, min(n, t.port.listener.HeaderLimit-n))...)
 		}
 	}
+}
+
+// nameIn finds the server's name in what has come, when that is enough to tell. What
+// speaks no TLS names none.
+func (l *listener) nameIn(early []byte) (name string, known bool, err error) {
+	name, whole, err := preface.ServerName(early)
+	switch {
+	case err == preface.ErrNoTLS:
+		return "", true, nil
+	case !whole && err == nil && len(early) >= l.HeaderLimit:
+		return "", false, errLongHello
+	}
+	return name, whole, err
 }
 
 // carry takes the flight to its end.
@@ -231,14 +243,7 @@ func (t *tunnel) link() (flight.Failure, error) {
 	}
 	t.server = side{}
 	t.server.begin(nc)
-	var head []byte
-	switch x.route.SendProxy {
-	case 1:
-		head = t.told.AppendV1(nil)
-	case 2:
-		head = t.told.AppendV2(nil, x.head.host)
-	}
-	if len(head) > 0 {
+	if head := x.proxyHeader(t.told); len(head) > 0 {
 		_ = nc.SetWriteDeadline(time.Now().Add(t.port.edge.cfg.ConnectTimeout)) // an error is the connection's
 		n, err := t.server.Write(head)
 		_ = nc.SetWriteDeadline(noTime)
@@ -291,18 +296,29 @@ func (t *tunnel) watch(now balance.Instant) {
 }
 
 // openTunnel begins the exchange of a tunnel whose client asks for a name.
-func (x *exchange) openTunnel(t *tunnel, name string) {
-	e, l := t.port.edge, t.port.listener
-	*x = exchange{edge: e, listener: l, began: clock.Now(), recall: &t.recall, client: t.told.Source.Addr()}
-	x.head = head{host: name, peer: x.client}
+func (x *exchange) openTunnel(e *Edge, l *listener, client netip.Addr, name string, r *recall) {
+	*x = exchange{edge: e, listener: l, began: clock.Now(), recall: r, client: client}
+	x.head = head{host: name, peer: client}
 	e.inFlight.Add(1)
 	if x.route = l.routes.match(name, ""); x.route != nil {
 		x.route.pool.inFlight.Inc()
 	}
 }
 
-// closeTunnel ends it, counts it and writes the access log.
-func (x *exchange) closeTunnel(t *tunnel) {
+// proxyHeader is what the server is to be told first of whom the connection joins.
+func (x *exchange) proxyHeader(told preface.Proxy) []byte {
+	switch x.route.SendProxy {
+	case 1:
+		return told.AppendV1(nil)
+	case 2:
+		return told.AppendV2(nil, x.head.host)
+	}
+	return nil
+}
+
+// closeTunnel ends it, counts it and writes the access log. reason tells why it was not
+// linked, in and out are the octets that have gone to the server and to the client.
+func (x *exchange) closeTunnel(reason string, in, out int64) {
 	if x.started && !x.flight.Over() {
 		x.gone()
 	}
@@ -312,11 +328,7 @@ func (x *exchange) closeTunnel(t *tunnel) {
 		name = x.route.pool.name
 		x.route.pool.inFlight.Dec()
 	}
-	var in, out int64
-	if t.joint != nil {
-		in, out = t.joint.moved[serverSide].Load(), t.joint.moved[clientSide].Load()
-	}
-	ended := t.reason
+	ended := reason
 	if ended == "" {
 		ended = x.result.String()
 	}
