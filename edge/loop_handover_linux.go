@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a loop does not do, goroutines do: TLS to servers, and tunnels, which are few and
-// live long. A connection that needs either goes over to them with what has come on it.
+// What a loop does not do, goroutines do: TLS to servers. A connection that needs it goes
+// over to them with what has come on it.
 
 // beyond tells whether the request whose head has come is for the goroutines.
 func (f *inbound) beyond() bool {
@@ -35,45 +35,6 @@ func (f *inbound) handOver() {
 		c.in, c.r, c.w = t.got, t.gr, t.gw
 		c.service.admit(c, c.serve)
 	}
-	f.service.open.Done()
-}
-
-// openTunnel gives both connections to a goroutine, with the exchange, to carry what
-// follows on the server's answer.
-func (f *inbound) openTunnel() {
-	t, b := f.task, f.back
-	if !t.down.empty() || !t.up.empty() {
-		f.gone() // a server that switches before it has the request is no partner for it
-		return
-	}
-	w := &t.work
-	kept := make([]byte, headRoom+w.w-w.r)
-	w.w = headRoom + copy(kept[headRoom:], w.in[w.r:w.w])
-	w.r, w.in = headRoom, kept
-	f.back = nil
-	f.loop.wheel.drop(&b.timer)
-	up, err := connOf(b.leaveLoop())
-	if err != nil {
-		f.gone()
-		return
-	}
-	c := f.release()
-	if c == nil {
-		_ = up.Close() // its client is gone
-		t.exchange.gone()
-		t.exchange.close()
-		f.service.open.Done()
-		return
-	}
-	u := newUpstream(up, b.address)
-	t.exchange.asker = nil
-	c.in, c.r, c.w, c.work, c.up = t.got, t.gr, t.gw, w, u
-	c.service.admit(c, func() {
-		c.tunnel(w, u)
-		c.detach(false)
-		t.exchange.close()
-		_ = c.Close() // all that was to be said has been
-	})
 	f.service.open.Done()
 }
 

@@ -26,6 +26,7 @@ type inbound struct {
 	task     *task
 	question *question // that is on its way, in the stage lent; nil: a goroutine asks
 	back     *back     // of the link under way
+	junction *junction // of the client and the server, once the connection is upgraded
 }
 
 // stage is what a client's connection is about.
@@ -38,6 +39,8 @@ const (
 	lent                   // another goroutine has the task: the master is asked, or a name looked up
 	linking                // a server has the request, or is being reached
 	flushing               // all is said, and some of it on its way
+	upgraded               // whatever either peer says goes to the other
+	severed                // it does no more, but what was sent is not broken off
 	parting                // all is said and gone; what the client still sends is thrown away
 	closed                 // or somebody else's
 )
@@ -125,6 +128,8 @@ func (f *inbound) ready() {
 		f.carry()
 	case flushing:
 		f.flush()
+	case upgraded:
+		f.carryTunnel()
 	case parting:
 		f.throw()
 	}
@@ -153,6 +158,8 @@ func (f *inbound) expired() {
 		f.late()
 	case flushing:
 		f.gone()
+	case severed:
+		f.settleTunnel()
 	case parting:
 		f.close()
 	}
@@ -337,7 +344,7 @@ func (f *inbound) throw() {
 // close ends the connection, and whatever is under way on it. A task that is lent comes
 // back to nobody.
 func (f *inbound) close() {
-	if f.fd < 0 {
+	if f.stage == closed {
 		return
 	}
 	f.detach()
@@ -393,6 +400,8 @@ func (f *inbound) cutOff() {
 		f.recallAsk(errLeft)
 	case gathering, linking, flushing:
 		f.gone()
+	case upgraded, severed:
+		f.cutTunnel()
 	}
 }
 

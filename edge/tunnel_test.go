@@ -281,7 +281,9 @@ func testIdleTunnelIsCut(t *testing.T) {
 	p.wantResults(t, balance.Canceled)
 }
 
-func TestTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) { eachEngine(t, testTunnelWhoseClientBreaksOffIsNotLinked) }
+func TestTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) {
+	eachEngine(t, testTunnelWhoseClientBreaksOffIsNotLinked)
+}
 
 func testTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) {
 	p := newFakePicker()
