@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -130,7 +131,11 @@ func isTemporary(err error) bool {
 }
 
 func (s *service) take(nc net.Conn) {
-	c := newConn(s, nc)
+	var secure *tls.Conn
+	if s.listener.secure != nil {
+		secure = tls.Server(nc, s.listener.secure)
+	}
+	c := newConn(s, nc, secure)
 	s.admit(c, c.serve)
 }
 
@@ -141,10 +146,15 @@ func (s *service) admit(c *conn, serve func()) {
 	s.mu.Unlock()
 	s.open.Go(func() {
 		serve()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
+		s.forget(c)
 	})
+}
+
+// forget looks after a connection no more.
+func (s *service) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
 }
 
 // drain lets what has begun finish for the drain time, and cuts the rest.

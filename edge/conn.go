@@ -53,10 +53,11 @@ const (
 	roomKept  = 16 << 10 // a larger buffer does not outlive its request
 )
 
-func newConn(s *service, nc net.Conn) *conn {
+// newConn makes a client's connection; secure is the TLS that is spoken on it, nil: none.
+func newConn(s *service, nc net.Conn, secure *tls.Conn) *conn {
 	c := &conn{service: s, peer: peerOf(nc), socket: rawOf(nc), in: make([]byte, roomFirst), waiting: forFirst}
-	if s.listener.secure != nil {
-		nc = tls.Server(nc, s.listener.secure)
+	if secure != nil {
+		nc = secure
 	}
 	c.begin(nc)
 	c.readWait, c.writeWait = s.listener.IdleTimeout, s.listener.IdleTimeout
@@ -65,10 +66,15 @@ func newConn(s *service, nc net.Conn) *conn {
 
 func (c *conn) serve() {
 	if c.introduce() && c.greet() {
-		for c.await() && c.serveOne() {
-		}
+		c.serveRequests()
 	}
 	_ = c.Close() // all that was to be said has been
+}
+
+// serveRequests serves those of HTTP/1, until there are no more.
+func (c *conn) serveRequests() {
+	for c.await() && c.serveOne() {
+	}
 }
 
 // introduce learns from the PROXY header, if there is to be one, whom the connection

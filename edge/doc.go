@@ -9,9 +9,9 @@
 // metrics and the access log are the exchange's and its files', so that another
 // engine shares them.
 //
-// There are two. On Linux a loop for each core carries requests over plain TCP: one
-// thread that waits for all its descriptors at once, and does what can be done without
-// waiting. A client's connection is an inbound, a server's a back:
+// There are two. On Linux a loop for each core carries requests: one thread that waits
+// for all its descriptors at once, and does what can be done without waiting. A client's
+// connection is an inbound, a server's a back:
 //
 //	inbound.ready ─▶ readHead ─▶ open ─▶ gather ─▶ start ─▶ link ─▶ send ─┐
 //	     ▲                              (body)    (ask)                   │
@@ -24,8 +24,14 @@
 // server has the request's head and no more; what a peer does not take at once is kept
 // for as long as that lasts.
 //
-// What loops do not do goes to the carrier: TLS on either side, and tunnels. So does
-// everything on other systems. The carrier has one goroutine for each client connection, which
+// A junction joins two of a loop's ends, so that whatever either peer says reaches the
+// other: an upgraded connection, or a TCP listener's, which is a duct. TLS of clients is
+// the library's, over a sealed that never blocks: what it has to say goes the way of plain
+// octets.
+//
+// What loops do not do goes to the carrier: handshakes, after which a connection of
+// HTTP/1 comes to a loop, HTTP/2, and TLS to servers. So does everything on other
+// systems. The carrier has one goroutine for each client connection, which
 // also drives the connection to the server:
 //
 //	conn.serve ─▶ await ─▶ readHead ─▶ exchange.open ─▶ start ─▶ link ─▶ respond ─┐
@@ -37,7 +43,7 @@
 // rare: a watch looks every 100 ms after clients that have left while their server
 // works, and after masters that are silent.
 //
-// Over TLS the same goroutines serve, with the library's TLS where the descriptor was.
+// By TLS the same goroutines serve, with the library's TLS where the descriptor was.
 // HTTP/2 is of golang.org/x/net/http2: a session is a client's connection, a stream is
 // one request. A stream's head is held to the rules of HTTP/1 and becomes an exchange
 // like all others; net/http carries it to its server.
@@ -54,8 +60,8 @@
 // servers. Long bodies move inside the kernel where it can do that. An upgrade
 // (WebSocket) passes through, and its lease lasts as long as the tunnel.
 //
-// Listeners that carry TCP have an engine of their own (tunnels): each connection is one
-// flight, with a lease as long as itself, and a joint joins it with the server's so that
-// half-closes and resets pass both ways and overtake nothing. A joint carries upgraded
-// connections, too.
+// A connection of a listener that carries TCP is one flight, with a lease as long as
+// itself. Without loops such listeners have an engine of their own (tunnels), and a joint
+// does what a junction does in a loop: half-closes and resets pass both ways and overtake
+// nothing.
 package edge

@@ -152,12 +152,11 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	return group.Wait()
 }
 
-// engineFor returns what can serve a listener: a loop needs its descriptor, and the
-// standard library's TLS a goroutine.
+// engineFor returns what can serve a listener: a loop needs its descriptor.
 func (e *Edge) engineFor(l *listener, nl net.Listener) engine {
 	_, open := nl.(syscall.Conn)
 	switch {
-	case open && e.loops != nil && (l.Mode == ModeTCP || l.secure == nil && !l.introduces() && !l.H2C):
+	case open && e.loops != nil:
 		return e.loops
 	case l.Mode == ModeTCP:
 		return e.tunnels

@@ -53,7 +53,9 @@ func (a *attacker) request(last bool) error {
 
 // Whatever one attacker sends, another client is served and the edge's leases are all
 // given back. The attacker is cut off, or read no faster than its frames are allowed.
-func TestFloods(t *testing.T) {
+func TestFloods(t *testing.T) { eachEngine(t, testFloods) }
+
+func testFloods(t *testing.T) {
 	for name, flood := range map[string]func(*attacker) error{
 		"rapid reset": func(a *attacker) error {
 			return errors.Join(a.request(true), a.WriteRSTStream(a.id-2, http2.ErrCodeCancel))

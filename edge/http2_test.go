@@ -73,7 +73,9 @@ func http2Server(t *testing.T, h http.HandlerFunc) *httptest.Server {
 
 func speaksHTTP2(c *Config) { c.Listeners[0].Routes[0].ServerProtocol = HTTP2 }
 
-func TestHTTP2Requests(t *testing.T) {
+func TestHTTP2Requests(t *testing.T) { eachEngine(t, testHTTP2Requests) }
+
+func testHTTP2Requests(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 1<<16)
 	for name, front := range fronts {
 		for _, protocol := range []Protocol{HTTP1, HTTP2} {
@@ -117,7 +119,9 @@ func TestHTTP2Requests(t *testing.T) {
 }
 
 // Both sides speak at once, in small pieces, and end with trailers.
-func TestHTTP2Conversation(t *testing.T) {
+func TestHTTP2Conversation(t *testing.T) { eachEngine(t, testHTTP2Conversation) }
+
+func testHTTP2Conversation(t *testing.T) {
 	for name, front := range fronts {
 		s := http2Server(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Trailer", "Grpc-Status")
@@ -160,7 +164,9 @@ func TestHTTP2Conversation(t *testing.T) {
 	}
 }
 
-func TestHTTP2ClientThatCancels(t *testing.T) {
+func TestHTTP2ClientThatCancels(t *testing.T) { eachEngine(t, testHTTP2ClientThatCancels) }
+
+func testHTTP2ClientThatCancels(t *testing.T) {
 	for name, front := range fronts {
 		arrived, left := make(chan struct{}), make(chan struct{})
 		s := http2Server(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -181,7 +187,9 @@ func TestHTTP2ClientThatCancels(t *testing.T) {
 	}
 }
 
-func TestHTTP2RetriesElsewhere(t *testing.T) {
+func TestHTTP2RetriesElsewhere(t *testing.T) { eachEngine(t, testHTTP2RetriesElsewhere) }
+
+func testHTTP2RetriesElsewhere(t *testing.T) {
 	for name, front := range fronts {
 		broken := scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 			if req, err := http.ReadRequest(r); err == nil {
@@ -203,7 +211,9 @@ func TestHTTP2RetriesElsewhere(t *testing.T) {
 	}
 }
 
-func TestHTTP2Answers(t *testing.T) {
+func TestHTTP2Answers(t *testing.T) { eachEngine(t, testHTTP2Answers) }
+
+func testHTTP2Answers(t *testing.T) {
 	for _, front := range fronts {
 		p := newFakePicker()
 		p.pick = func(context.Context, *balance.Request) (balance.Grant, error) {
@@ -241,6 +251,10 @@ func TestHTTP2Answers(t *testing.T) {
 }
 
 func TestHTTP2BodyLimitOfUnknownLength(t *testing.T) {
+	eachEngine(t, testHTTP2BodyLimitOfUnknownLength)
+}
+
+func testHTTP2BodyLimitOfUnknownLength(t *testing.T) {
 	for name, front := range fronts {
 		s := server(t, echo)
 		r := front(t, to(granted("a", s)), func(c *Config) { c.Listeners[0].BodyLimit = 10 })
@@ -251,7 +265,9 @@ func TestHTTP2BodyLimitOfUnknownLength(t *testing.T) {
 	}
 }
 
-func TestHTTP2BrokenResponses(t *testing.T) {
+func TestHTTP2BrokenResponses(t *testing.T) { eachEngine(t, testHTTP2BrokenResponses) }
+
+func testHTTP2BrokenResponses(t *testing.T) {
 	for name, front := range fronts {
 		p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 			if _, err := http.ReadRequest(r); err == nil {
@@ -272,7 +288,9 @@ func TestHTTP2BrokenResponses(t *testing.T) {
 }
 
 // HTTP/1.1 is served where HTTP/2 may be spoken, and told so where it may not be.
-func TestHTTP1BesideHTTP2(t *testing.T) {
+func TestHTTP1BesideHTTP2(t *testing.T) { eachEngine(t, testHTTP1BesideHTTP2) }
+
+func testHTTP1BesideHTTP2(t *testing.T) {
 	s := server(t, echo)
 	r := runH2C(t, to(granted("a", s)), nil)
 	for _, first := range []string{"", "P", "PRI"} {
@@ -293,7 +311,9 @@ func TestHTTP1BesideHTTP2(t *testing.T) {
 	}
 }
 
-func TestHTTP2ServersByTLS(t *testing.T) {
+func TestHTTP2ServersByTLS(t *testing.T) { eachEngine(t, testHTTP2ServersByTLS) }
+
+func testHTTP2ServersByTLS(t *testing.T) {
 	theirs, believed := identity(t, "127.0.0.1")
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{theirs}}
@@ -312,7 +332,9 @@ func TestHTTP2ServersByTLS(t *testing.T) {
 }
 
 // A stopping edge lets streams end, takes no more, and closes.
-func TestHTTP2Drain(t *testing.T) {
+func TestHTTP2Drain(t *testing.T) { eachEngine(t, testHTTP2Drain) }
+
+func testHTTP2Drain(t *testing.T) {
 	for name, front := range fronts {
 		release := make(chan struct{})
 		s := server(t, func(w http.ResponseWriter, r *http.Request) { <-release; echo(w, r) })
@@ -343,7 +365,9 @@ func TestHTTP2Drain(t *testing.T) {
 }
 
 // An edge that has waited for long enough cuts streams off.
-func TestHTTP2DrainEnds(t *testing.T) {
+func TestHTTP2DrainEnds(t *testing.T) { eachEngine(t, testHTTP2DrainEnds) }
+
+func testHTTP2DrainEnds(t *testing.T) {
 	for name, front := range fronts {
 		release := make(chan struct{})
 		s := server(t, func(http.ResponseWriter, *http.Request) { <-release })

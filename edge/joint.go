@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"crypto/tls"
 	"errors"
 	"io"
 	"math"
@@ -131,10 +130,13 @@ func breakOff(nc net.Conn) {
 
 // beneath is the connection that TLS is spoken on, if it is spoken.
 func beneath(nc net.Conn) net.Conn {
-	if secure, ok := nc.(*tls.Conn); ok {
-		return secure.NetConn()
+	for {
+		above, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = above.NetConn()
 	}
-	return nc
 }
 
 const pourRoom = 16 << 10

@@ -279,16 +279,17 @@ func (d *door) expired() {
 	d.ready()
 }
 
-// admit gives a connection to the loop that has fewest.
+// admit gives a connection to the loop that has fewest, unless there is something to be
+// done first.
 func (d *door) admit(fd int, peer netip.AddrPort) {
-	s, to := d.service, d.loop
-	for _, l := range s.engine.all {
-		if l.connects.Load() < to.connects.Load() {
-			to = l
-		}
-	}
-	to.connects.Add(1)
+	s := d.service
 	s.open.Add(1)
+	if s.listener.Mode == ModeHTTP && s.listener.greets() {
+		s.greet(fd)
+		return
+	}
+	to := s.engine.least(d.loop)
+	to.connects.Add(1)
 	if to == d.loop {
 		to.take(s, fd, peer)
 		return
@@ -296,12 +297,22 @@ func (d *door) admit(fd int, peer netip.AddrPort) {
 	to.post(letter{do: func() { to.take(s, fd, peer) }})
 }
 
+// least is the loop that has fewest connections; of those that have as few, this one.
+func (e *loops) least(this *loop) *loop {
+	for _, l := range e.all {
+		if l.connects.Load() < this.connects.Load() {
+			this = l
+		}
+	}
+	return this
+}
+
 // take makes a member of an accepted descriptor.
 func (l *loop) take(s *loopService, fd int, peer netip.AddrPort) {
 	if s.listener.Mode == ModeTCP {
 		l.beginDuct(s, fd, peer)
 	} else {
-		l.begin(s, fd, peer.Addr())
+		l.begin(s, fd, peer.Addr(), nil, nil)
 	}
 }
 

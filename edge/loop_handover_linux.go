@@ -1,14 +1,62 @@
 package edge
 
 import (
+	"crypto/tls"
 	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// What a loop does not do, goroutines do: TLS to servers. A connection that needs it goes
-// over to them with what has come on it.
+// What a loop does not do, goroutines do: what comes before a client's first request, if
+// that takes more than to read it, HTTP/2, and TLS to servers. A connection comes from them
+// once it is known to speak HTTP/1, and goes over to them with what has come on it.
+
+// greets tells whether something comes before a client's first request.
+func (l *listener) greets() bool { return l.secure != nil || l.introduces() || l.H2C }
+
+// greet has a goroutine greet a client. One of HTTP/2 stays with it.
+func (s *loopService) greet(fd int) {
+	nc, err := connOf(fd)
+	if err != nil {
+		s.open.Done() // it is lost, for want of a descriptor
+		return
+	}
+	var secure *tls.Conn
+	if s.listener.secure != nil {
+		secure = seal(nc, s.listener.secure)
+	}
+	c := newConn(s.goroutines, nc, secure)
+	c.service.admit(c, func() {
+		if !c.introduce() || !c.greet() || !s.adopt(c) {
+			_ = c.Close() // all that was to be said has been
+			s.open.Done()
+		}
+	})
+}
+
+// adopt takes a connection into a loop that a goroutine has greeted; false: it cannot.
+func (s *loopService) adopt(c *conn) bool {
+	var tls *sealed
+	if secure, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
+		tls = secure.NetConn().(*sealed)
+	}
+	nc := beneath(c.Conn)
+	fd, err := descriptor(nc)
+	if err != nil {
+		return false
+	}
+	s.goroutines.forget(c) // nobody else must touch it from now on
+	_ = nc.Close()         // the descriptor is a copy
+	to := s.engine.least(s.engine.all[0])
+	to.connects.Add(1)
+	peer, early := c.peer, c.in[c.r:c.w]
+	if to.post(letter{do: func() { to.begin(s, fd, peer, tls, early) }}) {
+		return true
+	}
+	_ = unix.Close(fd)
+	return false
+}
 
 // beyond tells whether the request whose head has come is for the goroutines.
 func (f *inbound) beyond() bool {
@@ -33,7 +81,10 @@ func (f *inbound) handOver() {
 	t.req.Reset()
 	if c := f.release(); c != nil {
 		c.in, c.r, c.w = t.got, t.gr, t.gw
-		c.service.admit(c, c.serve)
+		c.service.admit(c, func() {
+			c.serveRequests()
+			_ = c.Close() // all that was to be said has been
+		})
 	}
 	f.service.open.Done()
 }
@@ -50,7 +101,7 @@ func (f *inbound) release() *conn {
 	if err != nil {
 		return nil
 	}
-	c := newConn(s.goroutines, nc)
+	c := newConn(s.goroutines, nc, f.sealed.over(nc))
 	c.peer, c.waiting = f.peer, forNothing
 	return c
 }

@@ -85,8 +85,9 @@ func (t *task) forget() {
 	t.trailing.Limits = http1.Limits{}
 }
 
-// begin makes a client's connection of an accepted descriptor.
-func (l *loop) begin(s *loopService, fd int, peer netip.Addr) {
+// begin makes a client's connection of an accepted descriptor. tls is what is spoken on
+// it, if that is so, and early what was read of it already.
+func (l *loop) begin(s *loopService, fd int, peer netip.Addr, tls *sealed, early []byte) {
 	f := &inbound{service: s, peer: peer}
 	f.end.owner, f.timer.owner = f, f
 	if err := l.watch(&f.end, fd, readiness); err != nil {
@@ -95,9 +96,21 @@ func (l *loop) begin(s *loopService, fd int, peer netip.Addr) {
 		return
 	}
 	s.members[l][f] = struct{}{}
+	if f.sealed = tls; tls != nil {
+		tls.end, tls.Conn = &f.end, nil
+		f.readable = true // something may have come behind its last word
+	}
 	f.until(s.listener.IdleTimeout)
 	if s.draining.Load() {
 		f.hurry()
+	}
+	if len(early) > 0 {
+		f.task = l.takeTask()
+		f.task.got = append(f.task.got[:0], early...)
+		f.task.got, f.task.gw = f.task.got[:cap(f.task.got)], len(early)
+	}
+	if f.task != nil || f.readable {
+		f.readHead()
 	}
 	if s.isCut.Load() {
 		f.cutOff()
@@ -317,7 +330,7 @@ func (f *inbound) part() {
 			return
 		}
 	}
-	if t.abort || f.isCut || unix.Shutdown(f.fd, unix.SHUT_WR) != nil {
+	if t.abort || f.isCut || t.down.finish(&f.end) != nil {
 		f.close()
 		return
 	}
@@ -349,6 +362,7 @@ func (f *inbound) close() {
 	}
 	f.detach()
 	l, s := f.loop, f.service
+	f.takeLeave()
 	f.stage = closed
 	l.wheel.drop(&f.timer)
 	f.end.close()
@@ -359,6 +373,16 @@ func (f *inbound) close() {
 		l.putTask(t)
 	}
 	s.left(l, f)
+}
+
+// takeLeave tells a client that speaks TLS that all has been said, if that is so.
+func (f *inbound) takeLeave() {
+	if f.sealed == nil || f.fd < 0 || f.isCut {
+		return
+	}
+	if t := f.task; t == nil || !t.abort && t.down.empty() {
+		_, _ = writeFD(uintptr(f.fd), f.sealed.farewell()) // what does not go is missed by nobody
+	}
 }
 
 // gone ends the exchange and the connection: the client takes no more, or has left.

@@ -91,14 +91,14 @@ func (j *junction) pass(to, from int) bool {
 		j.end() // the end is that of the connection, not of what its peer had to say
 	default:
 		dst.over = true
-		dst.out.finish(dst.end) // if it fails, whoever reads there sees why
+		_ = dst.out.finish(dst.end) // if it fails, whoever reads there sees why
 	}
 	return false
 }
 
 // take moves what has come at src: inside the kernel, if there is much.
 func (dst *arm) take(src *arm) (n int64, readErr, writeErr error) {
-	if dst.much >= muchAfter {
+	if dst.much >= muchAfter && dst.sealed == nil && src.sealed == nil {
 		n, readErr = dst.out.pull(src.end, pipeSize)
 		if readErr != errNoPipe || dst.out.pipe != nil {
 			dst.weigh(n >= muchLeast)

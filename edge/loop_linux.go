@@ -38,6 +38,7 @@ type loop struct {
 
 	shared []byte // room for a head, then what is read at once; good until the next read
 	out    []byte // a head on its way; good until the next one
+	sealed []byte // likewise, what is on its way by TLS
 
 	connects atomic.Int64 // client connections, those on their way to it included
 
@@ -66,9 +67,10 @@ type end struct {
 	slot     int32
 	readable bool
 	writable bool
-	hup      bool // the peer has closed its side; there may be something left to read
-	reset    bool // nothing can be written any more
-	queued   bool // in loop.again
+	hup      bool    // the peer has closed its side; there may be something left to read
+	reset    bool    // nothing can be written any more
+	queued   bool    // in loop.again
+	sealed   *sealed // TLS is spoken; nil: octets are what they are
 }
 
 // letter is what somebody else asks of a loop.
@@ -310,6 +312,9 @@ func (l *loop) end() {
 // read reads what has come, into p. It returns EAGAIN if there is nothing, 0 and no
 // error at the end.
 func (e *end) read(p []byte) (int, error) {
+	if e.sealed != nil {
+		return e.sealed.read(p)
+	}
 	n, err := readFD(uintptr(e.fd), p)
 	// A short read has emptied the socket: what comes later is another edge. Only the
 	// peer's end may have been told already.

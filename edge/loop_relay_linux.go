@@ -31,7 +31,7 @@ func (f *inbound) receive() {
 			l.soon(&f.end)
 			break
 		}
-		if t.begun && t.passage.long() && t.work.r == t.work.w {
+		if t.begun && t.passage.long() && t.work.r == t.work.w && f.sealed == nil {
 			if f.pull() {
 				continue
 			}

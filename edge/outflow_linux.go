@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outflow is what goes to one end. What that does not take at once is kept, in memory or
+// outflow is what goes to one end, as it goes over the wire. What that does not take at once is kept, in memory or
 // in a pipe, never in both; nothing more may be put in before flush has found it clear.
 type outflow struct {
 	kept  []byte // kept[at:] is still to go
@@ -18,8 +18,20 @@ type outflow struct {
 
 const mostKept = 64 << 10 // a larger buffer does not outlive its use
 
-// write sends p, keeps what does not go, and returns how much went.
+// write sends p, keeps what does not go, and returns how much went; by TLS, how much of
+// what has become of p.
 func (s *outflow) write(to *end, p []byte) (int, error) {
+	if to.sealed != nil {
+		var err error
+		if p, err = to.sealed.seal(p); err != nil {
+			return 0, err
+		}
+	}
+	return s.send(to, p)
+}
+
+// send is write for what goes over the wire as it is.
+func (s *outflow) send(to *end, p []byte) (int, error) {
 	n := 0
 	if to.writable && s.at == len(s.kept) {
 		var err error
@@ -72,7 +84,13 @@ func (s *outflow) idle(l *loop) {
 }
 
 // finish tells the peer that nothing more will come.
-func (s *outflow) finish(to *end) { _ = unix.Shutdown(to.fd, unix.SHUT_WR) }
+func (s *outflow) finish(to *end) error {
+	if to.sealed != nil {
+		_, err := s.send(to, to.sealed.farewell())
+		return err
+	}
+	return unix.Shutdown(to.fd, unix.SHUT_WR)
+}
 
 // empty tells whether nothing waits to go.
 func (s *outflow) empty() bool { return s.at == len(s.kept) && s.piped == 0 }

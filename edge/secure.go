@@ -74,9 +74,8 @@ func looksLikeHTTP(first [5]byte) bool {
 // whole. byEnd: nothing but the connection's end tells where that is. To close TLS in
 // good order would be to say that all has been said, which not every client waits for.
 func (c *conn) breakOff(byEnd bool) {
-	nc := c.Conn
-	if secure, ok := nc.(*tls.Conn); ok {
-		nc = secure.NetConn()
+	nc := beneath(c.Conn)
+	if nc != c.Conn {
 		defer func() { _ = nc.Close() }()
 	}
 	if tcp, ok := nc.(*net.TCPConn); ok && byEnd {

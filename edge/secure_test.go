@@ -2,10 +2,12 @@ package edge
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -72,7 +74,9 @@ func secureRequest(r *running, method, path, body string) *http.Request {
 	return req
 }
 
-func TestSecureRequests(t *testing.T) {
+func TestSecureRequests(t *testing.T) { eachEngine(t, testSecureRequests) }
+
+func testSecureRequests(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 1<<16)
 	s := server(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Forwarded-Proto") != "https" || !strings.Contains(r.Header.Get("Forwarded"), "proto=https") {
@@ -91,7 +95,9 @@ func TestSecureRequests(t *testing.T) {
 }
 
 // What is refused plainly is refused by TLS too.
-func TestSecureIsAsStrict(t *testing.T) {
+func TestSecureIsAsStrict(t *testing.T) { eachEngine(t, testSecureIsAsStrict) }
+
+func testSecureIsAsStrict(t *testing.T) {
 	r := runSecure(t, newFakePicker(), nil)
 	for _, request := range []string{
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -106,7 +112,9 @@ func TestSecureIsAsStrict(t *testing.T) {
 	}
 }
 
-func TestSessionsAreResumed(t *testing.T) {
+func TestSessionsAreResumed(t *testing.T) { eachEngine(t, testSessionsAreResumed) }
+
+func testSessionsAreResumed(t *testing.T) {
 	s := server(t, echo)
 	r := runSecure(t, to(granted("a", s)), nil)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -124,7 +132,9 @@ func TestSessionsAreResumed(t *testing.T) {
 	}
 }
 
-func TestOldTLSIsRefused(t *testing.T) {
+func TestOldTLSIsRefused(t *testing.T) { eachEngine(t, testOldTLSIsRefused) }
+
+func testOldTLSIsRefused(t *testing.T) {
 	r := runSecure(t, newFakePicker(), nil)
 	if conn, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
 		_ = conn.Close()
@@ -135,15 +145,144 @@ func TestOldTLSIsRefused(t *testing.T) {
 	}
 }
 
-func TestSilentHandshakesEnd(t *testing.T) {
+func TestSilentHandshakesEnd(t *testing.T) { eachEngine(t, testSilentHandshakesEnd) }
+
+func testSilentHandshakesEnd(t *testing.T) {
 	r := runSecure(t, newFakePicker(), func(c *Config) { c.Listeners[0].HeaderTimeout = 50 * time.Millisecond })
 	if answer := r.raw(""); answer != "" {
 		t.Errorf("got %q", answer)
 	}
 }
 
+// pieces is a connection that sends what it is told in pieces of a size, or, while it
+// gathers, nothing.
+type pieces struct {
+	net.Conn
+	size      int // zero: as it is told
+	gathering bool
+	gathered  []byte
+}
+
+func (c *pieces) Write(p []byte) (int, error) {
+	if c.gathering {
+		c.gathered = append(c.gathered, p...)
+		return len(p), nil
+	}
+	for rest := p; len(rest) > 0; {
+		n := min(len(rest), cmp.Or(c.size, len(rest)))
+		if _, err := c.Conn.Write(rest[:n]); err != nil {
+			return len(p) - len(rest), err
+		}
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+// dialPieces shakes hands over such a connection.
+func (r *running) dialPieces(version uint16) (*tls.Conn, *pieces) {
+	r.t.Helper()
+	below := &pieces{Conn: r.connect()}
+	cfg := r.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	cfg.ServerName, cfg.MinVersion, cfg.MaxVersion = "localhost", version, version
+	conn := tls.Client(below, cfg)
+	if err := conn.Handshake(); err != nil {
+		r.t.Fatal(err)
+	}
+	return conn, below
+}
+
+// Requests are what they are, however their records come: octet by octet, or many at once
+// and the last of them in part.
+func TestRecordsInPieces(t *testing.T) { eachEngine(t, testRecordsInPieces) }
+
+func testRecordsInPieces(t *testing.T) {
+	r := runSecure(t, to(granted("a", server(t, echo))), nil)
+	request := func(i, size int) string {
+		return fmt.Sprintf("POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", i, size, strings.Repeat("x", size))
+	}
+	answered := func(in *bufio.Reader, i, size int) {
+		t.Helper()
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != fmt.Sprintf("POST /%d %s", i, strings.Repeat("x", size)) {
+			t.Errorf("request %d: got %d octets, %v", i, len(body), err)
+		}
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		conn, below := r.dialPieces(version)
+		in := bufio.NewReader(conn)
+		below.size = 1
+		_, _ = io.WriteString(conn, request(0, 50)) // the answer tells
+		answered(in, 0, 50)
+		below.size, below.gathering = 0, true
+		for i := range 5 {
+			_, _ = io.WriteString(conn, request(i, 10_000*i)) // likewise
+		}
+		below.gathering = false
+		for at := 0; at < len(below.gathered); at += 30_001 {
+			_, _ = below.Write(below.gathered[at:min(at+30_001, len(below.gathered))]) // likewise
+		}
+		for i := range 5 {
+			answered(in, i, 10_000*i)
+		}
+	}
+}
+
+// A client that takes little at once gets every octet, and those that follow on its
+// connection: what does not go is kept.
+func TestNarrowSecureReader(t *testing.T) { eachEngine(t, testNarrowSecureReader) }
+
+func testNarrowSecureReader(t *testing.T) {
+	out := randomOctets(9, bulk)
+	r := runSecure(t, to(granted("a", server(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(out) }))), nil)
+	conn, below := r.dialPieces(tls.VersionTLS13)
+	_ = below.Conn.(*net.TCPConn).SetReadBuffer(128 << 10) // the system may know better
+	in := bufio.NewReaderSize(conn, 1000)
+	for range 2 {
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") // the answer tells
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantOctets(t, "the client", got, out)
+	}
+}
+
+// One connection may ask for servers with TLS and without in turn.
+func TestSecureOnBothSides(t *testing.T) { eachEngine(t, testSecureOnBothSides) }
+
+func testSecureOnBothSides(t *testing.T) {
+	theirs, believed := identity(t, "127.0.0.1")
+	plain, secret := granted("plain", server(t, echo)), secureServer(t, theirs, nil, echo)
+	p := newFakePicker()
+	p.pick = func(_ context.Context, req *balance.Request) (balance.Grant, error) {
+		if strings.HasPrefix(req.Path, "/secret") {
+			return secret, nil
+		}
+		return plain, nil
+	}
+	r := runSecure(t, p, func(c *Config) {
+		c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Path: "/secret", Pool: "secret", ServerTLS: &tls.Config{RootCAs: believed}})
+	})
+	for _, path := range []string{"/1", "/2", "/secret/1", "/3", "/secret/2"} {
+		if res, body := r.do(secureRequest(r, "POST", path, "x")); res.StatusCode != 200 || body != "POST "+path+" x" {
+			t.Errorf("%s: got %d %q", path, res.StatusCode, body)
+		}
+	}
+}
+
 // A response that breaks off must not look whole to a client that reads to the end of the connection.
 func TestBrokenResponsesEndWithoutNotice(t *testing.T) {
+	eachEngine(t, testBrokenResponsesEndWithoutNotice)
+}
+
+func testBrokenResponsesEndWithoutNotice(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err == nil {
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
@@ -158,7 +297,9 @@ func TestBrokenResponsesEndWithoutNotice(t *testing.T) {
 	p.wantResults(t, balance.Fault)
 }
 
-func TestSecureClientThatLeaves(t *testing.T) {
+func TestSecureClientThatLeaves(t *testing.T) { eachEngine(t, testSecureClientThatLeaves) }
+
+func testSecureClientThatLeaves(t *testing.T) {
 	release := make(chan struct{})
 	s := server(t, func(http.ResponseWriter, *http.Request) { <-release })
 	t.Cleanup(func() { close(release) })
@@ -171,7 +312,9 @@ func TestSecureClientThatLeaves(t *testing.T) {
 	p.wantResults(t, balance.Canceled)
 }
 
-func TestSecureTunnel(t *testing.T) {
+func TestSecureTunnel(t *testing.T) { eachEngine(t, testSecureTunnel) }
+
+func testSecureTunnel(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err != nil {
 			return
@@ -186,7 +329,7 @@ func TestSecureTunnel(t *testing.T) {
 	if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 101 {
 		t.Fatalf("got %v, %v", res, err)
 	}
-	word := strings.Repeat("there and back ", 10_000)
+	word := strings.Repeat("there and back ", 600_000)
 	go func() {
 		_, _ = io.WriteString(conn, word)
 		_ = conn.CloseWrite()
@@ -299,7 +442,9 @@ func testServerThatShakesNoHands(t *testing.T) {
 	p.wantResults(t, balance.Unreachable, balance.OK)
 }
 
-func TestSecureDrain(t *testing.T) {
+func TestSecureDrain(t *testing.T) { eachEngine(t, testSecureDrain) }
+
+func testSecureDrain(t *testing.T) {
 	s := server(t, echo)
 	r := runSecure(t, to(granted("a", s)), nil)
 	conn := r.dialSecure(nil)
