@@ -147,7 +147,7 @@ func (c *conn) idle() {
 func (c *conn) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	grace := min(c.service.edge.lastGrace(), c.readWait)
+	grace := min(c.service.edge.lastGrace(), c.service.listener.IdleTimeout)
 	switch c.waiting {
 	case forNothing:
 		return
