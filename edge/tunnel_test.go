@@ -328,6 +328,44 @@ func testTunnelsDrain(t *testing.T) {
 	p.wantResults(t, balance.OK, balance.Canceled)
 }
 
+// Where another edge goes on in this one's place, tunnels take as long as they do, until
+// they have had enough of that.
+func TestTunnelsOutliveTheirListener(t *testing.T) { eachEngine(t, testTunnelsOutliveTheirListener) }
+
+func testTunnelsOutliveTheirListener(t *testing.T) {
+	p := newFakePicker()
+	p.pick = among(tcpServer(t, "s1", echoTCP))
+	r := run(t, p, func(c *Config) { asTCP(c); c.DrainTime = time.Nanosecond })
+	conn := r.connect()
+	r.asked(1)
+	r.Replace()
+	r.stop()
+	for { // until nobody listens, after which the drain begins
+		late, err := net.Dial("tcp", r.address)
+		if err != nil {
+			break
+		}
+		_ = late.Close()
+	}
+	const word = "still here"
+	for range 3 {
+		_, _ = io.WriteString(conn, word) // what comes back tells
+		if back := make([]byte, len(word)); readFull(conn, back) != word {
+			t.Fatalf("got %q", back)
+		}
+	}
+	r.Finish()
+	wantReset(t, conn)
+	if got := p.results(t)[0]; got != balance.Canceled {
+		t.Errorf("the lease ended as %v, want canceled", got)
+	}
+}
+
+func readFull(r io.Reader, b []byte) string {
+	n, _ := io.ReadFull(r, b) // what is missing tells
+	return string(b[:n])
+}
+
 func TestTunnelsByServerName(t *testing.T) { eachEngine(t, testTunnelsByServerName) }
 
 func testTunnelsByServerName(t *testing.T) {
