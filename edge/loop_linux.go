@@ -12,6 +12,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/raw"
 )
 
 // loop carries bytes on one thread: it waits for any of its descriptors, does what can
@@ -315,7 +316,7 @@ func (e *end) read(p []byte) (int, error) {
 	if e.sealed != nil {
 		return e.sealed.read(p)
 	}
-	n, err := readFD(uintptr(e.fd), p)
+	n, err := raw.Receive(e.fd, p)
 	// A short read has emptied the socket: what comes later is another edge. Only the
 	// peer's end may have been told already.
 	if err == syscall.EAGAIN || err == nil && n < len(p) && !e.hup {
@@ -327,7 +328,7 @@ func (e *end) read(p []byte) (int, error) {
 // write writes what goes.
 func (e *end) write(p []byte) (n int, err error) {
 	for n < len(p) {
-		m, err := writeFD(uintptr(e.fd), p[n:])
+		m, err := raw.Send(e.fd, p[n:])
 		if err == syscall.EAGAIN {
 			e.writable = false
 			return n, nil

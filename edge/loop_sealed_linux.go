@@ -6,6 +6,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/raw"
 )
 
 // sealed is what the TLS of a client's connection is spoken over. A goroutine shakes
@@ -44,7 +46,7 @@ func (s *sealed) Read(p []byte) (n int, err error) {
 	case s.short && !s.end.hup:
 		return 0, syscall.EAGAIN
 	default:
-		n, err = readFD(uintptr(s.end.fd), p)
+		n, err = raw.Receive(s.end.fd, p)
 		if s.short = n < len(p); n == 0 && err == nil {
 			err = io.EOF
 		}
