@@ -41,6 +41,17 @@ type connected interface {
 	Connected() bool
 }
 
+// prompt is a Picker that need not make those wait whose answer is there, nor have the
+// clock read for it.
+type prompt interface {
+	// Prompt is Pick, but does not wait: if the answer is still to come, wait is not nil
+	// and waits for it as Pick would have. It must be called then. The request must stay
+	// as it is until there is an answer. It is told the time.
+	Prompt(now balance.Instant, pool string, req *balance.Request) (g balance.Grant, wait func(context.Context) (balance.Grant, error), err error)
+	// DoneAt is Done for those who have just read the clock.
+	DoneAt(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
+}
+
 // engine carries bytes between clients and servers.
 type engine interface {
 	// serve takes connections for a listener from l until ctx ends. Then it takes no
@@ -63,6 +74,7 @@ type listener struct {
 type Edge struct {
 	cfg       Config // with defaults
 	picker    Picker
+	prompt    prompt    // nil: the picker knows no answer at once
 	snapshots snapshots // nil: none
 	connected func() bool
 	listeners []*listener
@@ -90,6 +102,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	e := &Edge{cfg: cfg.withDefaults(), picker: picker, connected: func() bool { return true }, pools: make(map[string]*pool)}
 	e.finish = make(chan struct{})
 	e.finishing = sync.OnceFunc(func() { close(e.finish) })
+	e.prompt, _ = picker.(prompt)
 	e.snapshots, _ = picker.(snapshots)
 	if c, ok := picker.(connected); ok {
 		e.connected = c.Connected

@@ -27,8 +27,9 @@ type exchange struct {
 	made     [32]byte // room for an id of our own
 	client   netip.Addr
 	recall   *recall
-	asker    asker // nil: whoever drives the exchange may wait for the master
-	started  bool  // flight has begun
+	asker    asker            // nil: whoever drives the exchange may wait for the master
+	time     *balance.Instant // the present, as the exchange's loop has it; nil: that of the clock
+	started  bool             // flight has begun
 	flight   flight.Flight
 	request  balance.Request
 	linked   bool          // the last grant counts as in flight
@@ -55,10 +56,21 @@ type asker interface {
 // statusGone stands in logs and metrics where the client left before it was told anything.
 const statusGone = 499
 
+// now returns the present time.
+func (x *exchange) now() balance.Instant {
+	if x.time != nil {
+		return *x.time
+	}
+	return clock.Now()
+}
+
 // open begins an exchange in x. A non-zero answer is what the client is to be told
 // instead of starting it. The head's strings must last until close.
-func (x *exchange) open(e *Edge, l *listener, h head, r *recall) flight.Answer {
-	*x = exchange{edge: e, listener: l, head: h, began: clock.Now(), recall: r}
+func (x *exchange) open(e *Edge, l *listener, h *head, r *recall) flight.Answer {
+	time := x.time
+	*x = exchange{} // where it is: it is large
+	x.edge, x.listener, x.head, x.time, x.recall = e, l, *h, time, r
+	x.began = x.now()
 	x.id = x.requestID(h.first("x-request-id"))
 	x.client = l.client(&x.head)
 	e.inFlight.Add(1)
@@ -86,19 +98,19 @@ func (x *exchange) start() flight.Step {
 	if h.upgrade {
 		link = balance.LinkRoute
 	}
-	x.request = balance.Request{Edge: x.edge.cfg.ID, Key: r.key.read(h, x.client), Client: x.client, Tenant: r.tenant.read(h, x.client),
-		Link: link, Method: h.method, Host: h.host, Path: h.path}
+	q := &x.request
+	q.Edge, q.Key, q.Client, q.Tenant = x.edge.cfg.ID, r.key.read(h, x.client), x.client, r.tenant.read(h, x.client)
+	q.Link, q.Method, q.Host, q.Path = link, h.method, h.host, h.path
 	r.pool.arrived()
-	f, step := flight.New(flight.Facts{Method: h.method, Link: link}, flight.Limits{})
-	x.flight, x.started = *f, true
-	return x.settle(step)
+	x.started = true
+	return x.settle(x.flight.Begin(flight.Facts{Method: h.method, Link: link}, flight.Limits{}))
 }
 
 // settle takes the steps that need no bytes carried.
 func (x *exchange) settle(step flight.Step) flight.Step {
 	for {
 		if step.Done.Lease != 0 {
-			x.edge.picker.Done(x.route.Pool, step.Done.Lease, step.Done.Outcome)
+			x.giveBack(step.Done)
 		}
 		if step.Done != (flight.Done{}) {
 			x.result = step.Done.Outcome.Result
@@ -126,12 +138,21 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 	}
 }
 
+// giveBack ends a lease.
+func (x *exchange) giveBack(d flight.Done) {
+	if x.time != nil && x.edge.prompt != nil {
+		x.edge.prompt.DoneAt(*x.time, x.route.Pool, d.Lease, d.Outcome)
+		return
+	}
+	x.edge.picker.Done(x.route.Pool, d.Lease, d.Outcome)
+}
+
 // askGrace is how much longer than the request's deadline an answer may take. A
 // master that is silent beyond it is taken for none.
 const askGrace = 250 * time.Millisecond
 
 func (x *exchange) ask(exclude []balance.ServerID) (balance.Grant, error, bool) {
-	x.asked = clock.Now()
+	x.asked = x.now()
 	x.request.Exclude, x.request.Deadline = exclude, x.asked.Add(x.route.timeout)
 	x.recall.until.Store(int64(x.request.Deadline.Add(askGrace)))
 	if x.asker != nil {
@@ -148,7 +169,7 @@ func (x *exchange) resume(grant balance.Grant, err error) flight.Step {
 
 func (x *exchange) answered(grant balance.Grant, err error) flight.Step {
 	x.recall.until.Store(0)
-	p, now := x.route.pool, clock.Now()
+	p, now := x.route.pool, x.now()
 	x.picking += now.Sub(x.asked)
 	p.pickTime.Observe(now.Sub(x.asked).Seconds())
 	if err == nil {
@@ -182,7 +203,7 @@ func (x *exchange) choose(exclude []balance.ServerID) flight.Step {
 		return x.flight.NoChoice(reason)
 	}
 	p.fallbacks.Inc()
-	return x.flight.Chosen(clock.Now(), server)
+	return x.flight.Chosen(x.now(), server)
 }
 
 // failed says that the link came to nothing. If the client has left, that is why.
@@ -191,7 +212,7 @@ func (x *exchange) failed(why flight.Failure, err error) flight.Step {
 	if x.recall.left() {
 		return x.gone()
 	}
-	p, now := x.route.pool, clock.Now()
+	p, now := x.route.pool, x.now()
 	if log := x.edge.cfg.Log; log.Enabled(context.Background(), slog.LevelDebug) {
 		log.Debug("link failed", "pool", p.name, "server", x.grant.Server, "lease", x.grant.Lease, "err", err)
 	}
@@ -205,13 +226,13 @@ func (x *exchange) failed(why flight.Failure, err error) flight.Step {
 // finished says that the link is over in good order.
 func (x *exchange) finished() {
 	x.unlink()
-	x.settle(x.flight.Finished(clock.Now(), x.status))
+	x.settle(x.flight.Finished(x.now(), x.status))
 }
 
 // gone says that the client has left, or cannot be served for a reason of its own.
 func (x *exchange) gone() flight.Step {
 	x.unlink()
-	return x.settle(x.flight.Gone(clock.Now()))
+	return x.settle(x.flight.Gone(x.now()))
 }
 
 // parted says that a tunnel is over, and which side broke it off.
@@ -296,7 +317,7 @@ func (x *exchange) close() {
 		x.status = statusGone
 	}
 	x.edge.inFlight.Add(-1)
-	took := clock.Now().Sub(x.began)
+	took := x.now().Sub(x.began)
 	name := "" // of the pool
 	if x.route != nil {
 		p := x.route.pool

@@ -18,7 +18,6 @@ const loopsHere = true
 // it was given to, and so do the connections to servers that this one has made.
 type loops struct {
 	edge   *Edge
-	prompt prompt // nil: the picker knows no answer at once
 	driven driven // nil: it has no connections to drive
 	dialer net.Dialer
 	aside  sync.WaitGroup // goroutines that wait for the master, or for a name
@@ -30,9 +29,8 @@ type loops struct {
 }
 
 func newLoops(e *Edge) engine {
-	p, _ := e.picker.(prompt)
 	d, _ := e.picker.(driven)
-	return &loops{edge: e, prompt: p, driven: d, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}}
+	return &loops{edge: e, driven: d, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}}
 }
 
 // loopService is one listener being served by all loops.

@@ -22,7 +22,6 @@ type loop struct {
 	engine *loops
 	epfd   int
 	bell   end // an eventfd, by which others wake it
-	now    balance.Instant
 	wheel  wheel
 
 	slots  []slot
@@ -36,6 +35,9 @@ type loop struct {
 
 	questions []*question
 	wires     []*wire
+
+	now     balance.Instant // when it began what it is doing
+	crowded bool            // several events came at once
 
 	shared []byte // room for a head, then what is read at once; good until the next read
 	out    []byte // a head on its way; good until the next one
@@ -215,10 +217,11 @@ func (l *loop) run() {
 	events := make([]unix.EpollEvent, mostReady)
 	for !l.stopped {
 		n := l.wait(events)
-		l.now = clock.Now()
 		for i := range events[:n] {
+			l.now = clock.Now()
 			l.dispatch(&events[i])
 		}
+		l.now = clock.Now()
 		l.wheel.turn(l.now)
 		l.goOn()
 		l.readLetters()
@@ -229,19 +232,28 @@ func (l *loop) run() {
 	l.end()
 }
 
+// wait returns how many events there are, and sleeps until there are some if nothing
+// else is to be done. Where several came at once there are more by now: then it looks
+// before it sleeps, and the scheduler need not hear of that.
 func (l *loop) wait(events []unix.EpollEvent) int {
-	timeout := 0
-	if len(l.again) == 0 && l.lieDown() {
-		defer l.getUp()
-		timeout = -1
-		if wait := l.wheel.wait(l.now); wait >= 0 {
-			timeout = int((wait + time.Millisecond - 1) / time.Millisecond)
-		}
+	if l.crowded || len(l.again) > 0 || !l.lieDown() {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+		return l.found(n, errno)
+	}
+	defer l.getUp()
+	timeout := -1
+	if wait := l.wheel.wait(l.now); wait >= 0 {
+		timeout = int((wait + time.Millisecond - 1) / time.Millisecond)
 	}
 	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(timeout), 0, 0)
+	return l.found(n, errno)
+}
+
+func (l *loop) found(n uintptr, errno syscall.Errno) int {
 	if errno != 0 {
-		return 0 // a signal
+		n = 0 // a signal
 	}
+	l.crowded = n > 1
 	return int(n)
 }
 
@@ -348,7 +360,9 @@ func (l *loop) takeTask() *task {
 		l.tasks = l.tasks[:n-1]
 		return t
 	}
-	return newTask()
+	t := newTask()
+	t.exchange.time = &l.now
+	return t
 }
 
 // putTask takes it back.

@@ -8,20 +8,13 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 // A loop asks for a server in one of three ways, whichever its picker has. The picker may
 // know the answer at once. Or the loop drives the picker's connections itself: asks of one
 // turn leave in one write at its end, and answers are read when the loop finds them there.
 // Or a goroutine waits in the loop's place.
-
-// prompt is a Picker that need not make those wait whose answer is there.
-type prompt interface {
-	// Prompt is Pick, but does not wait: if the answer is still to come, wait is not nil
-	// and waits for it as Pick would have. It must be called then. The request must stay
-	// as it is until there is an answer.
-	Prompt(pool string, req *balance.Request) (g balance.Grant, wait func(context.Context) (balance.Grant, error), err error)
-}
 
 // driven is a Picker whose connections a loop can drive, as client.Masters is.
 type driven interface {
@@ -69,8 +62,9 @@ const mostAsking = 64
 func (l *loop) ask(w waiter, x *exchange) (balance.Grant, error, bool) {
 	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
-	if e.prompt != nil {
-		g, later, err := e.prompt.Prompt(x.route.pool.name, &x.request)
+	if p := e.edge.prompt; p != nil {
+		g, later, err := p.Prompt(l.now, x.route.pool.name, &x.request)
+		l.now = clock.Now()
 		if later == nil {
 			return g, err, true
 		}

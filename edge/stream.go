@@ -47,7 +47,7 @@ func (st *stream) serve() bool {
 	stop := context.AfterFunc(st.r.Context(), func() { st.recall.end(errLeft) })
 	defer stop()
 	h, err := st.describe(l)
-	answer := x.open(st.session.conn.service.edge, l, h, &st.recall)
+	answer := x.open(st.session.conn.service.edge, l, &h, &st.recall)
 	detail := ""
 	var bad http1.Error
 	if errors.As(err, &bad) {

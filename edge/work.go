@@ -7,7 +7,6 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
-	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 // work is what a request needs while it is under way, and an idle connection does
@@ -72,7 +71,8 @@ func (w *work) begin(buf []byte, n int) {
 // open begins the exchange. A non-zero answer is what the client is to be told instead
 // of starting it.
 func (w *work) open(e *Edge, l *listener, peer netip.Addr) flight.Answer {
-	answer := w.exchange.open(e, l, w.describe(l, peer), &w.recall)
+	h := w.describe(l, peer)
+	answer := w.exchange.open(e, l, &h, &w.recall)
 	if answer.Status == 0 && l.BodyLimit > 0 && w.req.Length > l.BodyLimit {
 		return flight.Answer{Status: 413, Reason: reasonBodyTooBig}
 	}
@@ -115,7 +115,7 @@ func upgradesHTTP(protocols string) bool {
 
 // refused begins an exchange with a client whose request could not be read.
 func (x *exchange) refused(e *Edge, l *listener, peer netip.Addr, r *recall) {
-	*x = exchange{edge: e, listener: l, began: clock.Now(), recall: r, client: peer}
+	*x = exchange{edge: e, listener: l, began: x.now(), recall: r, client: peer, time: x.time}
 	x.head.peer = peer
 	x.id = x.requestID("")
 	e.inFlight.Add(1)

@@ -115,11 +115,17 @@ type Flight struct {
 
 // New returns a Flight and its first step, which is to ask.
 func New(facts Facts, limits Limits) (*Flight, Step) {
-	f := &Flight{facts: facts, attempts: limits.Attempts}
+	f := new(Flight)
+	return f, f.Begin(facts, limits)
+}
+
+// Begin makes a Flight of the zero value, for those who have room for one.
+func (f *Flight) Begin(facts Facts, limits Limits) Step {
+	f.facts, f.attempts = facts, limits.Attempts
 	if f.attempts == 0 {
 		f.attempts = defaultAttempts
 	}
-	return f, Step{Do: Ask}
+	return Step{Do: Ask}
 }
 
 // Granted says that the master granted a lease.

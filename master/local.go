@@ -25,15 +25,19 @@ func (l *Local) Pick(ctx context.Context, pool string, req *balance.Request) (ba
 
 // Prompt is Pick for those who must not block: if the request is in the queue, or a
 // server is told, it returns at once with a function that waits as Pick does, and must
-// be called.
-func (l *Local) Prompt(pool string, req *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
-	return l.master.prompt(pool, l.id, req)
+// be called. It is told what time it is.
+func (l *Local) Prompt(now balance.Instant, pool string, req *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
+	return l.master.prompt(now, pool, l.id, req)
 }
 
 // Done ends a lease. One that is not open is ignored.
 func (l *Local) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
+	l.DoneAt(clock.Now(), pool, lease, o)
+}
+
+// DoneAt is Done for those who know what time it is.
+func (l *Local) DoneAt(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
 	if p := l.master.pool(pool); p != nil {
-		now := clock.Now()
 		p.mu.Lock()
 		p.done(now, lease, o)
 		p.unlock()

@@ -245,7 +245,7 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 
 // pick serves Local and the HTTP API.
 func (m *Master) pick(ctx context.Context, name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, error) {
-	grant, wait, err := m.prompt(name, edge, req)
+	grant, wait, err := m.prompt(clock.Now(), name, edge, req)
 	if wait != nil {
 		return wait(ctx)
 	}
@@ -253,18 +253,21 @@ func (m *Master) pick(ctx context.Context, name string, edge balance.EdgeID, req
 }
 
 // prompt answers at once, or returns what waits for the answer.
-func (m *Master) prompt(name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
+func (m *Master) prompt(began balance.Instant, name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
 	p := m.pool(name)
 	if p == nil {
 		m.strayAsks.Add(1)
 		return balance.Grant{}, nil, unknownPool(name)
 	}
-	began := clock.Now()
 	p.mu.Lock()
-	p.scratch = *req
-	p.scratch.Edge = edge
+	asked := req
+	if req.Edge != edge {
+		p.scratch = *req
+		p.scratch.Edge = edge
+		asked = &p.scratch
+	}
 	var grant balance.Grant
-	wait, err := p.ask(began, &p.scratch, &grant)
+	wait, err := p.ask(began, asked, &grant)
 	if wait != nil {
 		p.unlock()
 		req := own(req, edge)
