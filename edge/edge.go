@@ -116,6 +116,9 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		if err != nil {
 			return nil, fmt.Errorf("edge: listener %s: %w", l.Listen, err)
 		}
+		for _, r := range routes {
+			r.told = r.toldBy(e.cfg.ID)
+		}
 		ready := &listener{Listener: l.withDefaults(), routes: routes}
 		ready.limits, ready.secure = ready.parserLimits(), ready.tlsConfig()
 		ready.named = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })

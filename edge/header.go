@@ -82,33 +82,28 @@ func parseHop(s string) (netip.Addr, error) {
 	return addr.Unmap(), err
 }
 
-// additions are fields to add to a message. Their values live in its text until reset.
-type additions struct {
-	list []http1.Added
-	text []byte
-}
+// additions are field lines to add to a message, as they go over the wire.
+type additions struct{ text []byte }
 
-func (a *additions) reset() { a.list, a.text = a.list[:0], a.text[:0] }
-
-// add adds a field whose value is what text has from start on.
-func (a *additions) add(name string, start int) {
-	a.list = append(a.list, http1.Added{Name: name, Value: a.text[start:]})
-}
+func (a *additions) reset() { a.text = a.text[:0] }
 
 func (a *additions) say(name, value string) {
-	start := len(a.text)
+	a.begin(name)
 	a.text = append(a.text, value...)
-	a.add(name, start)
+	a.end()
 }
 
-// sayBehind adds a field to whose earlier values another is appended.
-func (a *additions) sayBehind(name string, before []string, own func([]byte) []byte) {
-	start := len(a.text)
+// begin begins a line whose value is appended to text, and end ends it.
+func (a *additions) begin(name string) { a.text = append(append(a.text, name...), ": "...) }
+
+func (a *additions) end() { a.text = append(a.text, "\r\n"...) }
+
+// behind begins a line with a field's earlier values, to which another is appended.
+func (a *additions) behind(name string, before []string) {
+	a.begin(name)
 	for _, v := range before {
 		a.text = append(append(a.text, v...), ", "...)
 	}
-	a.text = own(a.text)
-	a.add(name, start)
 }
 
 // toServer tells what is dropped of the client's fields and adds those that a server
@@ -127,28 +122,32 @@ func (x *exchange) toServer(a *additions) (drop *http1.Names) {
 		chain, elements = h.all("x-forwarded-for"), h.all("forwarded")
 		proto, host = cmp.Or(h.first("x-forwarded-proto"), proto), cmp.Or(h.first("x-forwarded-host"), host)
 	}
-	a.sayBehind("X-Forwarded-For", chain, func(b []byte) []byte { return appendNode(b, h.peer) })
-	a.sayBehind("Forwarded", elements, func(b []byte) []byte { return appendForwarded(b, h.peer, h.host, scheme) })
+	a.behind("X-Forwarded-For", chain)
+	a.text = appendNode(a.text, h.peer)
+	a.end()
+	a.behind("Forwarded", elements)
+	a.text = appendForwarded(a.text, h.peer, h.host, scheme)
+	a.end()
 	a.say("X-Forwarded-Proto", proto)
 	a.say("X-Forwarded-Host", host)
-	a.sayBehind("Via", h.all("via"), func(b []byte) []byte { return append(append(b, h.proto...), " "+via...) })
+	a.behind("Via", h.all("via"))
+	a.text = append(append(a.text, h.proto...), " "+via+"\r\n"...)
 	a.say(headerRequestID, x.id)
-	a.say(HeaderEdge, string(x.edge.cfg.ID))
-	a.say(HeaderPool, x.route.Pool)
-	a.say(orca.HeaderFormat, "TEXT")
+	a.text = append(a.text, x.route.told...)
 	return drop
 }
 
 // toClient does the same for a server's response, whose fields are told.
 func (x *exchange) toClient(a *additions, told fields) (drop *http1.Names) {
-	a.sayBehind("Via", told.all("via"), func(b []byte) []byte { return append(append(b, cmp.Or(x.spoke, "1.1")...), " "+via...) })
+	a.behind("Via", told.all("via"))
+	a.text = append(append(a.text, cmp.Or(x.spoke, "1.1")...), " "+via+"\r\n"...)
 	if told.first("x-request-id") == "" {
 		a.say(headerRequestID, x.id)
 	}
 	if x.listener.ServerTiming {
-		start := len(a.text)
+		a.begin("Server-Timing")
 		a.text = x.appendTiming(a.text)
-		a.add("Server-Timing", start)
+		a.end()
 	}
 	if told.first("trailer") != "" {
 		a.sayTrailers(told.all("trailer"))
@@ -165,6 +164,8 @@ func (x *exchange) appendTiming(dst []byte) []byte {
 
 // sayTrailers announces the trailers that a client will get.
 func (a *additions) sayTrailers(announced []string) {
+	before := len(a.text)
+	a.begin("Trailer")
 	start := len(a.text)
 	for _, list := range announced {
 		for name := range strings.SplitSeq(list, ",") {
@@ -178,9 +179,20 @@ func (a *additions) sayTrailers(announced []string) {
 			a.text = append(a.text, name...)
 		}
 	}
-	if len(a.text) > start {
-		a.add("Trailer", start)
+	if len(a.text) == start {
+		a.text = a.text[:before]
+		return
 	}
+	a.end()
+}
+
+// toldBy returns the lines that every request by the route tells its server.
+func (r *route) toldBy(edge balance.EdgeID) string {
+	var a additions
+	a.say(HeaderEdge, string(edge))
+	a.say(HeaderPool, r.Pool)
+	a.say(orca.HeaderFormat, "TEXT")
+	return string(a.text)
 }
 
 // appendForwarded appends one element of the Forwarded header (RFC 7239, 4): an IPv6
@@ -225,14 +237,32 @@ func node(peer netip.Addr) string {
 	return peer.String()
 }
 
-func isToken(s string) bool {
+func isToken(s string) bool { return s != "" && tokens.hold(s) }
+
+// octets is a set of them.
+type octets [256]bool
+
+// octetsOf returns letters, digits and others.
+func octetsOf(others string) (set octets) {
+	for c := range set {
+		set[c] = isAlphanumeric(byte(c)) || strings.IndexByte(others, byte(c)) >= 0
+	}
+	return set
+}
+
+func (set *octets) hold(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+		if !set[s[i]] {
 			return false
 		}
 	}
-	return s != ""
+	return true
 }
+
+var (
+	tokens = octetsOf("!#$%&'*+-.^_`|~")
+	idents = octetsOf("-._~+/=:@")
+)
 
 func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
@@ -243,11 +273,7 @@ const longestRequestID = 128
 // requestID keeps the client's id for the request if it is fit to stand in logs, and
 // makes one otherwise, in x. It is no secret.
 func (x *exchange) requestID(told string) string {
-	fit := told != "" && len(told) <= longestRequestID
-	for i := 0; fit && i < len(told); i++ {
-		fit = isAlphanumeric(told[i]) || strings.IndexByte("-._~+/=:@", told[i]) >= 0
-	}
-	if fit {
+	if told != "" && len(told) <= longestRequestID && idents.hold(told) {
 		return told
 	}
 	const digits = "0123456789abcdef"

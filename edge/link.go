@@ -188,16 +188,16 @@ func (w *work) compose() {
 	w.adds.reset()
 	w.rewrite = http1.Rewrite{Drop: x.toServer(&w.adds), Upgrade: x.head.upgrade}
 	if x.grant.Lease != 0 {
-		start := len(w.adds.text)
+		w.adds.begin(HeaderLease)
 		w.adds.text = appendLease(w.adds.text, x.grant.Lease)
-		w.adds.add(HeaderLease, start)
+		w.adds.end()
 	}
 	if x.grant.Fence != 0 {
-		start := len(w.adds.text)
+		w.adds.begin(HeaderFence)
 		w.adds.text = strconv.AppendUint(w.adds.text, x.grant.Fence, 10)
-		w.adds.add(HeaderFence, start)
+		w.adds.end()
 	}
-	w.rewrite.Add = w.adds.list
+	w.rewrite.Add = w.adds.text
 	w.out = w.req.Append(w.out[:0], w.buf, &w.rewrite)
 	body := w.buf[w.head:]
 	w.out = append(w.out, body[:w.passed]...)

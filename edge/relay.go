@@ -41,7 +41,7 @@ func (w *work) beginResponse() {
 	}
 	w.adds.reset()
 	w.rewrite = http1.Rewrite{Drop: x.toClient(&w.adds, &w.answered), Upgrade: w.resp.Tunnel}
-	w.rewrite.Add = w.adds.list
+	w.rewrite.Add = w.adds.text
 }
 
 // settleRequest leaves in the buffer what belongs to the next request, and tells

@@ -39,6 +39,7 @@ type route struct {
 	pool        *pool
 	key, tenant source
 	timeout     time.Duration
+	told        string      // to servers with every request: header lines
 	secure      atomic.Bool // some of its servers are known to speak TLS
 }
 

@@ -267,7 +267,7 @@ func (st *stream) compose() *http.Request {
 	if x.grant.Fence != 0 {
 		st.adds.say(HeaderFence, strconv.FormatUint(x.grant.Fence, 10))
 	}
-	header := make(http.Header, len(r.Header)+len(st.adds.list))
+	header := make(http.Header, len(r.Header)+additionsAbout)
 	for name, values := range r.Header {
 		if !hops[name] && name != "Content-Length" && !drop.Has([]byte(name)) {
 			header[name] = values
@@ -292,10 +292,14 @@ func (st *stream) compose() *http.Request {
 
 // into adds the fields to a header.
 func (a *additions) into(h http.Header) {
-	for _, f := range a.list {
-		h.Add(f.Name, string(f.Value))
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(a.text), "\r\n"), "\r\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
 	}
 }
+
+// additionsAbout is about how many fields that are.
+const additionsAbout = 12
 
 // respond passes the response on.
 func (st *stream) respond(res *http.Response) bool {

@@ -17,9 +17,7 @@ const (
 
 var edgeNames = NewNames("evenkeel-*", "x-gateway-destination-endpoint*", "endpoint-load-metrics*", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
 
-var edgeRewrite = Rewrite{Drop: edgeNames, Add: []Added{
-	{"Via", []byte("1.1 evenkeel")}, {"X-Forwarded-For", []byte("192.0.2.7")}, {"X-Forwarded-Proto", []byte("http")},
-}}
+var edgeRewrite = Rewrite{Drop: edgeNames, Add: []byte("Via: 1.1 evenkeel\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\n")}
 
 func BenchmarkRequestHead(b *testing.B) {
 	for name, in := range map[string]string{"small": smallRequest, "12 fields": largeRequest} {

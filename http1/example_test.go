@@ -13,7 +13,7 @@ func Example() {
 		"Evenkeel-Lease: forged\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbook\r\n0\r\n\r\nGET /next")
 	rewrite := http1.Rewrite{
 		Drop: http1.NewNames("evenkeel-*"),
-		Add:  []http1.Added{{Name: "Via", Value: []byte("1.1 evenkeel")}},
+		Add:  []byte("Via: 1.1 evenkeel\r\n"),
 	}
 
 	var head http1.RequestHead

@@ -8,18 +8,12 @@ package http1
 // Transfer-Encoding. What must be said anew to the next hop is.
 type Rewrite struct {
 	Drop      *Names  // more to drop; not Host and Content-Length, which stay what framing and routing took them for
-	Add       []Added // put at the end; after Drop, so a name may be in both
+	Add       []byte  // whole field lines to put at the end; after Drop, so a name may be in both. Whoever takes a value from outside asks ValidValue
 	Upgrade   bool    // forward the upgrade that is asked for or agreed to
 	Close     bool    // say that the connection will be closed
 	KeepAlive bool    // say that it will not, to those who would not think so: HTTP/1.0
 	Host      []byte  // requests: in place of the client's, or for want of one; nil: the client's
 	Framing   Framing // responses: how the body is sent, if not as it came: ByChunks for a body ByClose, ByClose for one ByChunks
-}
-
-// Added is a field to add. Whoever takes the value from outside asks ValidValue.
-type Added struct {
-	Name  string
-	Value []byte
 }
 
 // oneHop are the known fields that are never forwarded as they stand.
@@ -150,15 +144,7 @@ func (h *Head) appendConnection(dst, buf []byte, rw *Rewrite, te bool) []byte {
 	return dst
 }
 
-func appendEnd(dst []byte, add []Added) []byte {
-	for i := range add {
-		dst = append(dst, add[i].Name...)
-		dst = append(dst, ": "...)
-		dst = append(dst, add[i].Value...)
-		dst = append(dst, "\r\n"...)
-	}
-	return append(dst, "\r\n"...)
-}
+func appendEnd(dst, add []byte) []byte { return append(append(dst, add...), "\r\n"...) }
 
 func appendField(dst, name, value []byte) []byte {
 	dst = append(dst, name...)

@@ -3,7 +3,7 @@ package http1
 import "testing"
 
 func TestRequestForwarded(t *testing.T) {
-	full := Rewrite{Drop: edgeNames, Add: []Added{{"Via", []byte("1.1 e")}}}
+	full := Rewrite{Drop: edgeNames, Add: []byte("Via: 1.1 e\r\n")}
 	for _, row := range []struct {
 		name, in, want string
 		rw             Rewrite
