@@ -32,7 +32,7 @@ type exchange struct {
 	started  bool             // flight has begun
 	flight   flight.Flight
 	request  balance.Request
-	linked   bool          // the last grant counts as in flight
+	linked   *int          // where the last grant counts as in flight; nil: it does not
 	grant    balance.Grant // of the last link or redirect
 	began    balance.Instant
 	asked    balance.Instant // the last ask
@@ -125,9 +125,9 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 		case flight.Choose:
 			step = x.choose(step.Exclude)
 		case flight.Link:
-			x.grant, x.linked = step.Grant, true
+			x.grant = step.Grant
 			x.attempts++
-			x.route.pool.hold(step.Grant.Server, 1)
+			x.linked = x.route.pool.hold(step.Grant.Server)
 			return step
 		case flight.Redirect:
 			x.grant = step.Grant
@@ -154,11 +154,12 @@ const askGrace = 250 * time.Millisecond
 func (x *exchange) ask(exclude []balance.ServerID) (balance.Grant, error, bool) {
 	x.asked = x.now()
 	x.request.Exclude, x.request.Deadline = exclude, x.asked.Add(x.route.timeout)
-	x.recall.until.Store(int64(x.request.Deadline.Add(askGrace)))
 	if x.asker != nil {
 		return x.asker.ask(x)
 	}
+	x.recall.until.Store(int64(x.request.Deadline.Add(askGrace)))
 	grant, err := x.edge.picker.Pick(x.recall.context(), x.route.pool.name, &x.request)
+	x.recall.until.Store(0)
 	return grant, err, true
 }
 
@@ -168,7 +169,6 @@ func (x *exchange) resume(grant balance.Grant, err error) flight.Step {
 }
 
 func (x *exchange) answered(grant balance.Grant, err error) flight.Step {
-	x.recall.until.Store(0)
 	p, now := x.route.pool, x.now()
 	x.picking += now.Sub(x.asked)
 	p.pickTime.Observe(now.Sub(x.asked).Seconds())
@@ -256,9 +256,9 @@ func (x *exchange) abandon() {
 }
 
 func (x *exchange) unlink() {
-	if x.linked {
-		x.linked = false
-		x.route.pool.hold(x.grant.Server, -1)
+	if x.linked != nil {
+		x.route.pool.release(x.linked)
+		x.linked = nil
 	}
 }
 

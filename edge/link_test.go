@@ -423,7 +423,9 @@ func testEveryLeaseOnceUnderLoad(t *testing.T) {
 	}
 	r.pools["web"].mu.Lock()
 	defer r.pools["web"].mu.Unlock()
-	if held := r.pools["web"].held; len(held) != 0 {
-		t.Errorf("links still count as under way: %v", held)
+	for server, n := range r.pools["web"].held {
+		if *n != 0 {
+			t.Errorf("%d links to %s still count as under way", *n, server)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,14 +17,21 @@ type back struct {
 	end
 	timer
 	address    string
-	inbound    *inbound // nil: nobody has it
-	used       bool     // it has carried a response
+	list       *idleList // where it was kept last; nil: nowhere yet
+	inbound    *inbound  // nil: nobody has it
+	used       bool      // it has carried a response
 	connecting bool
 }
 
 // idleBacks are the connections of a loop that nobody has.
 type idleBacks struct {
-	byAddress map[string][]*back // the one used last at the end
+	byAddress map[string]*idleList
+}
+
+// idleList is those to one address.
+type idleList struct {
+	backs   []*back // the one used last at the end
+	dropped bool    // byAddress has it no more
 }
 
 // ready implements the end's owner.
@@ -55,20 +63,19 @@ func (b *back) close() {
 // take returns the connection to an address that was used last, nil if none is kept.
 func (p *idleBacks) take(address string) *back {
 	list := p.byAddress[address]
-	n := len(list) - 1
-	if n < 0 {
+	if list == nil || len(list.backs) == 0 {
 		return nil
 	}
-	b := list[n]
-	list[n] = nil
-	p.byAddress[address] = list[:n]
+	n := len(list.backs) - 1
+	b := list.backs[n]
+	list.backs[n] = nil
+	list.backs = list.backs[:n]
 	b.due = 0
 	return b
 }
 
 // keep keeps a connection whose last response was read to its end, and nothing beyond.
 func (l *loop) keep(b *back) {
-	list := l.backs.byAddress[b.address]
 	if b.readable { // perhaps there is more: the read that got all there should be was full
 		var one [1]byte
 		if _, err := b.read(one[:]); err != syscall.EAGAIN {
@@ -76,24 +83,35 @@ func (l *loop) keep(b *back) {
 			return
 		}
 	}
-	if b.hup || len(list) >= idleMost {
+	list := l.backs.of(b)
+	if b.hup || len(list.backs) >= idleMost {
 		b.close()
 		return
 	}
 	b.inbound, b.used = nil, true
-	l.backs.byAddress[b.address] = append(list, b)
+	list.backs = append(list.backs, b)
 	l.wheel.set(&b.timer, l.now.Add(upstreamIdle))
 }
 
-func (p *idleBacks) remove(b *back) {
-	list := p.byAddress[b.address]
-	for i := range list {
-		if list[i] == b {
-			if p.byAddress[b.address] = append(list[:i], list[i+1:]...); len(list) == 1 {
-				delete(p.byAddress, b.address)
-			}
-			return
+// of returns the list where a connection is kept.
+func (p *idleBacks) of(b *back) *idleList {
+	if b.list == nil || b.list.dropped {
+		if b.list = p.byAddress[b.address]; b.list == nil {
+			b.list = new(idleList)
+			p.byAddress[b.address] = b.list
 		}
+	}
+	return b.list
+}
+
+func (p *idleBacks) remove(b *back) {
+	list := p.of(b)
+	if i := slices.Index(list.backs, b); i >= 0 {
+		list.backs = slices.Delete(list.backs, i, i+1)
+	}
+	if len(list.backs) == 0 {
+		list.dropped = true
+		delete(p.byAddress, b.address)
 	}
 }
 

@@ -104,7 +104,7 @@ func newLoop(e *loops) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10)}
-	l.backs.byAddress = make(map[string][]*back)
+	l.backs.byAddress = make(map[string]*idleList)
 	l.bell.owner = l
 	if err := l.watch(&l.bell, bell, unix.EPOLLIN|unix.EPOLLET); err != nil {
 		_ = unix.Close(epfd)
@@ -307,7 +307,7 @@ func (l *loop) end() {
 		}
 	}
 	for _, list := range l.backs.byAddress {
-		for _, b := range list {
+		for _, b := range list.backs {
 			b.close()
 		}
 	}

@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"maps"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -16,8 +18,9 @@ import (
 type pool struct {
 	name string
 
-	mu     sync.Mutex               // over memory work only
-	held   map[balance.ServerID]int // links of this edge, by server; no zeros
+	mu     sync.Mutex                // over memory work only
+	held   map[balance.ServerID]*int // links of this edge, by server
+	none   int                       // how many of held are 0
 	budget flight.Budget
 	rng    *rand.Rand
 
@@ -36,7 +39,7 @@ type pool struct {
 func newPool(name string, m *metrics) *pool {
 	return &pool{
 		name:       name,
-		held:       make(map[balance.ServerID]int),
+		held:       make(map[balance.ServerID]*int),
 		rng:        rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		granted:    m.picks.WithLabelValues(name, "granted"),
 		metrics:    m,
@@ -68,13 +71,42 @@ func (p *pool) answered(status int) {
 	(*c).Inc()
 }
 
-// hold adds n, which may be negative, to this edge's links to a server.
-func (p *pool) hold(server balance.ServerID, n int) {
+// hold counts one more link of this edge to a server, and returns what release is to be
+// given when it is over.
+func (p *pool) hold(server balance.ServerID) *int {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.held[server] += n; p.held[server] == 0 {
-		delete(p.held, server)
+	n := p.held[server]
+	if n == nil {
+		n = p.holdFirst(server)
+	} else if *n == 0 {
+		p.none--
 	}
+	*n++
+	p.mu.Unlock()
+	return n
+}
+
+// holdFirst makes room for a server's count. Those of servers that have nothing under
+// way are kept as long as they are not many.
+func (p *pool) holdFirst(server balance.ServerID) *int {
+	if p.none > mostNone {
+		maps.DeleteFunc(p.held, func(_ balance.ServerID, n *int) bool { return *n == 0 })
+		p.none = 0
+	}
+	n := new(int)
+	p.held[balance.ServerID(strings.Clone(string(server)))] = n
+	return n
+}
+
+// mostNone is how many servers without a link are remembered.
+const mostNone = 1000
+
+func (p *pool) release(n *int) {
+	p.mu.Lock()
+	if *n--; *n == 0 {
+		p.none++
+	}
+	p.mu.Unlock()
 }
 
 func (p *pool) arrived() {
@@ -89,8 +121,16 @@ func (p *pool) mayRetry(now balance.Instant) bool {
 	return p.budget.Retry(now)
 }
 
+// links returns how many of this edge there are to a server. Wants mu held.
+func (p *pool) links(server balance.ServerID) int {
+	if n := p.held[server]; n != nil {
+		return *n
+	}
+	return 0
+}
+
 func (p *pool) fallback(snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return flight.Fallback(snap, exclude, func(s balance.ServerID) int { return p.held[s] }, p.rng)
+	return flight.Fallback(snap, exclude, p.links, p.rng)
 }

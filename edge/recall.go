@@ -16,6 +16,8 @@ import (
 type recall struct {
 	until atomic.Int64 // balance.Instant after which the master is taken for silent; zero: not asked
 
+	ended atomic.Bool // what mu guards says so: looked at for every request
+
 	mu      sync.Mutex
 	present *recallable // nil: nobody wanted to wait for it yet
 	cause   error       // nil: not ended
@@ -40,16 +42,19 @@ func (r *recall) end(cause error) {
 		r.present.end()
 	}
 	r.cause = cause
+	r.ended.Store(true)
 }
 
 // renew makes a new context of one that has ended. Whoever has the old one sees that
 // one's end, however late they look.
 func (r *recall) renew() {
+	if !r.ended.Load() {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cause != nil {
-		r.present, r.cause = nil, nil
-	}
+	r.present, r.cause = nil, nil
+	r.ended.Store(false)
 }
 
 // context returns the present one.
@@ -67,6 +72,9 @@ func (r *recall) context() context.Context {
 
 // left tells whether the client has left.
 func (r *recall) left() bool {
+	if !r.ended.Load() {
+		return false
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cause == errLeft
