@@ -195,27 +195,35 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 	return turn{cpu: used / 1e3 / float64(r.Requests), rate: float64(r.Requests) / r.Took.Seconds(), p50: r.P50, p99: r.P99, cores: used / float64(r.Took)}, nil
 }
 
-// keep shows what memory clients take who have all asked at once and are idle now: all
-// that the proxy's processes hold then.
+// keep shows what memory clients take who have all asked at once and have been idle for a
+// while: all that the proxy's processes hold then, and what that is more than before.
 func (b *bench) keep(clients int) error {
 	if clients == 0 {
 		return nil
 	}
 	for _, p := range b.proxies {
+		before, err := p.memory()
+		if err != nil {
+			return err
+		}
 		if _, err := b.peer.load(order{Port: p.port, Path: "/16k", Headers: 2, Body: 16 << 10, Keep: clients}); err != nil {
 			return fmt.Errorf("%s, %d idle clients: %w", p.name, clients, err)
 		}
+		time.Sleep(idleFor)
 		held, err := p.memory()
 		if err != nil {
 			return err
 		}
-		p.idle = float64(held)
+		p.idle, p.growth = float64(held), float64(held-before)
 		if _, err := b.peer.load(order{Keep: -1}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// idleFor is how long clients are idle before it is looked what they take.
+const idleFor = 2 * time.Second
 
 // ratio is the median over the rounds of what p shows to what the load's base does.
 func (b *bench) ratio(p *proxy, l load, of func(turn) float64) float64 {
@@ -259,7 +267,7 @@ func (b *bench) print() {
 	must(w.Flush())
 	for _, p := range b.proxies {
 		if p.idle != 0 {
-			fmt.Printf("%s: %.1f MiB with idle clients\n", p.name, p.idle/(1<<20))
+			fmt.Printf("%s: %.1f MiB with idle clients, %.1f more than before they came\n", p.name, p.idle/(1<<20), p.growth/(1<<20))
 		}
 	}
 }
@@ -288,7 +296,8 @@ func (b *bench) figures() (all []figures.Figure) {
 			}
 		}
 		if p.name == "run" && p.idle != 0 {
-			all = append(all, figures.Figure{Name: "run, idle clients, memory", Value: p.idle / b.proxies[0].idle, Unit: "ratio", Goal: "<=.25"})
+			all = append(all, figures.Figure{Name: "run, idle clients, memory", Value: p.idle / b.proxies[0].idle, Unit: "ratio", Goal: "<=.25"},
+				figures.Figure{Name: "run, idle clients, memory they added", Value: p.growth / b.proxies[0].growth, Unit: "ratio"})
 		}
 	}
 	return all

@@ -25,6 +25,7 @@ type proxy struct {
 	secure int     // port of the listener by TLS; zero: none
 	tcp    int     // port of the listener that carries connections as they are; zero: none
 	idle   float64 // octets of memory with idle clients
+	growth float64 // of that, what was not there before they came
 	cmds   []*exec.Cmd
 	turns  map[string][]turn // by the load's name
 }
