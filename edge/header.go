@@ -85,7 +85,15 @@ func parseHop(s string) (netip.Addr, error) {
 // additions are field lines to add to a message, as they go over the wire.
 type additions struct{ text []byte }
 
-func (a *additions) reset() { a.text = a.text[:0] }
+func (a *additions) reset() {
+	if a.text == nil {
+		a.text = make([]byte, 0, additionsUsual)
+	}
+	a.text = a.text[:0]
+}
+
+// additionsUsual is what most additions have room in.
+const additionsUsual = 512
 
 func (a *additions) say(name, value string) {
 	a.begin(name)

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"math/bits"
 	"net/netip"
 	"os"
 	"syscall"
@@ -69,15 +70,13 @@ type task struct {
 	thrown    int             // octets, when parting
 }
 
-func newTask() *task { return &task{got: make([]byte, roomFirst)} }
-
 // forget readies the task for another connection.
 func (t *task) forget() {
 	t.work.in, t.work.out = nil, nil // the loop's own
 	t.clear()
 	t.gr, t.gw = 0, 0
 	if len(t.got) > roomKept {
-		t.got = make([]byte, roomFirst)
+		t.got = nil
 	}
 	if len(t.private) > roomMost {
 		t.private = nil
@@ -202,21 +201,34 @@ func (f *inbound) readHead() {
 	}
 }
 
-// fill reads more behind what is there, into a larger buffer if this one is full.
+// fill reads more behind what is there: first into the loop's own room, since how much it
+// is, and so what the task needs room for, is known only then.
 func (f *inbound) fill() (int, error) {
 	t := f.task
-	if t.gw == len(t.got) {
-		larger := t.got
-		if t.gr == 0 || f.stage > heading {
-			larger = make([]byte, 2*len(t.got))
+	room := f.loop.shared[:min(max(roomFirst, len(t.got)), loopRoom)]
+	n, err := f.read(room)
+	if n > 0 {
+		t.gather(room[:n], f.stage > heading)
+	}
+	return n, err
+}
+
+// gather puts what was read behind what is there, into a larger buffer if it must. What
+// is there may not move within its buffer if that is in use.
+func (t *task) gather(p []byte, inUse bool) {
+	if len(t.got)-t.gw < len(p) {
+		larger, need := t.got, t.gw-t.gr+len(p)
+		if inUse || need > len(t.got) {
+			larger = make([]byte, max(roomLeast, 1<<bits.Len(uint(need-1))))
 		}
 		t.gw = copy(larger, t.got[t.gr:t.gw])
 		t.gr, t.got = 0, larger
 	}
-	n, err := f.read(t.got[t.gw:])
-	t.gw += max(0, n)
-	return n, err
+	t.gw += copy(t.got[t.gw:], p)
 }
+
+// roomLeast is what most heads have room in.
+const roomLeast = 512
 
 // vacate gives the buffer of a connection without a request back.
 func (f *inbound) vacate() {

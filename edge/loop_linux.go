@@ -30,6 +30,7 @@ type loop struct {
 	spare  []*end
 	backs  idleBacks
 	tasks  []*task
+	tidy   tidy
 	pipes  pipes
 	askers []*asking
 
@@ -89,7 +90,7 @@ type letter struct {
 const (
 	loopRoom  = 64 << 10 // what is read at once
 	mostReady = 256      // events in one turn
-	mostTasks = 1024     // kept for the next request
+	mostTasks = 256      // kept for the next request
 	mostOut   = 64 << 10 // a larger head's room is not kept
 )
 
@@ -106,6 +107,7 @@ func newLoop(e *loops) (*loop, error) {
 	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10)}
 	l.backs.byAddress = make(map[string]*idleList)
 	l.bell.owner = l
+	l.tidy.loop, l.tidy.owner = l, &l.tidy
 	if err := l.watch(&l.bell, bell, unix.EPOLLIN|unix.EPOLLET); err != nil {
 		_ = unix.Close(epfd)
 		_ = unix.Close(bell)
@@ -360,15 +362,17 @@ func (l *loop) takeTask() *task {
 		l.tasks = l.tasks[:n-1]
 		return t
 	}
-	t := newTask()
+	t := new(task)
 	t.exchange.time = &l.now
 	return t
 }
 
 // putTask takes it back.
 func (l *loop) putTask(t *task) {
-	if len(l.tasks) < mostTasks {
-		t.forget()
-		l.tasks = append(l.tasks, t)
+	if len(l.tasks) == mostTasks {
+		l.tidy.spill()
+		return
 	}
+	t.forget()
+	l.tasks = append(l.tasks, t)
 }

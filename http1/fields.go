@@ -96,6 +96,7 @@ const (
 	defaultLine   = 8 << 10
 	defaultHead   = 32 << 10
 	defaultFields = 100
+	usualFields   = 8 // that most heads have no more of
 )
 
 func (l *Limits) line() int {
@@ -132,6 +133,9 @@ type lines struct {
 }
 
 func (l *lines) begin() {
+	if l.Fields == nil {
+		l.Fields = make([]Field, 0, usualFields)
+	}
 	l.Fields = l.Fields[:0]
 	l.line, l.scan, l.begun = 0, 0, true
 }
