@@ -164,6 +164,8 @@ func (t *edgeTalk) ask(now balance.Instant, name string, req *balance.Request, w
 		return 0, errNoPool
 	case t.pool(name).away:
 		return 0, errMoved
+	case t.hushed: // whoever has just been told so may be back before another is known to lead
+		return 0, errHushed
 	case len(t.out) > mostUnwritten:
 		return 0, errBehind
 	case t.waiting == 1<<slotBits:

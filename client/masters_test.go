@@ -136,6 +136,9 @@ func TestAHushedMaster(t *testing.T) {
 	if _, leads := talk.claims("p"); leads {
 		t.Error("it leads though it does not answer")
 	}
+	if _, err := talk.ask(0, "p", &balance.Request{}, w); !errors.Is(err, ErrNoMaster) {
+		t.Errorf("asked while it does not answer: %v, want no master: nobody would give that ask up", err)
+	}
 	if _, err := talk.receive(now.Add(1), (&wire.Pong{Seq: 1}).Append(nil)); err != nil {
 		t.Fatal(err)
 	}
