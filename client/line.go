@@ -38,9 +38,9 @@ const (
 	writeTime   = 4 * time.Second // a write that takes longer means that the master is stuck
 	partTime    = time.Second     // for the Goodbye to be written and the master to hang up
 	firstRetry  = 10 * time.Millisecond
-	lastRetry   = 500 * time.Millisecond // and half of it more, at most: a master that is back is to know its leases within a second
-	slowRetry   = 5 * time.Second        // after a Fail that a person must mend
-	accepted    = time.Second            // without a Fail since the welcome: a registration is refused sooner
+	takenRetry  = 500 * time.Millisecond
+	slowRetry   = 5 * time.Second // after a Fail that a person must mend
+	accepted    = time.Second     // without a Fail since the welcome: a registration is refused sooner
 	linger      = time.Millisecond
 	longLinger  = 16 * time.Millisecond
 	steady      = 8 // lingers in a row in which others took along what waited
@@ -136,7 +136,7 @@ func (l *line) run(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
-		wait = min(2*wait, lastRetry)
+		wait = min(2*wait, l.talk.base().retry)
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func (l *line) run(ctx context.Context) error {
 // whose end the master has not noticed yet; everything else a person must mend.
 func patience(c wire.Code) time.Duration {
 	if c == wire.Taken {
-		return lastRetry
+		return takenRetry
 	}
 	return slowRetry
 }

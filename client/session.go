@@ -15,15 +15,17 @@ type habits struct {
 	quiet  time.Duration // a master that is silent for so long is asked to say something,
 	silent time.Duration // and given up if it has not by then
 	tick   time.Duration // how often to look
+	retry  time.Duration // how long to wait at most, and half of it more, to look for a master again
 	buffer int           // bytes, for reading at first
 }
 
 // Edges wait for answers, and their clients with them. Agents are many and wait for
 // nothing: all that a sooner notice would gain is a report. The answer to a ping costs the
-// master a third of what a report does.
+// master a third of what a report does. A master that is back is to know within a second of
+// the leases that edges hold, on a busy machine too.
 var (
-	edgeHabits  = habits{quiet: time.Second, silent: 3 * time.Second, tick: 100 * time.Millisecond, buffer: 64 << 10}
-	agentHabits = habits{quiet: 15 * time.Second, silent: 25 * time.Second, tick: time.Second, buffer: 4 << 10}
+	edgeHabits  = habits{quiet: time.Second, silent: 3 * time.Second, tick: 100 * time.Millisecond, retry: 300 * time.Millisecond, buffer: 64 << 10}
+	agentHabits = habits{quiet: 15 * time.Second, silent: 25 * time.Second, tick: time.Second, retry: 500 * time.Millisecond, buffer: 4 << 10}
 )
 
 // stage of a session.
