@@ -37,9 +37,10 @@ func answer(n int) error {
 		return err
 	}
 	local := m.Edge("local")
+	ctx, req := context.Background(), &balance.Request{Path: "/v1/render"}
 	return trial.Serve(func(o trial.Order) (*trial.Result, error) {
 		return trial.Run(o.Waiting, true, o.For, func(int) error {
-			g, err := local.Pick(context.Background(), trial.Pool, &balance.Request{Path: "/v1/render"})
+			g, err := local.Pick(ctx, trial.Pool, req)
 			local.Done(trial.Pool, g.Lease, outcome)
 			return err
 		}), nil
