@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"flag"
 	"fmt"
 	"maps"
@@ -22,8 +21,6 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"github.com/evenkeel-lb/evenkeel/internal/figures"
 	"github.com/evenkeel-lb/evenkeel/internal/load"
@@ -56,9 +53,8 @@ func main() {
 	defer server.Close()
 	address, stop := serve(*binary, server.Listener.Addr().String())
 	defer stop()
-	client := &http.Client{Transport: &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, at string, _ *tls.Config) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, at)
-	}}}
+	client := &http.Client{Transport: &http.Transport{Protocols: new(http.Protocols)}}
+	client.Transport.(*http.Transport).Protocols.SetUnencryptedHTTP2(true)
 	b := &bench{client: client, address: address, rate: *rate, length: *length}
 	b.watch("warm-up")
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
