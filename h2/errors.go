@@ -1,0 +1,30 @@
+package h2
+
+import "fmt"
+
+// Code says why a stream or a connection ends (RFC 9113, 7).
+type Code uint32
+
+const (
+	NoError          Code = 0x0
+	ProtocolError    Code = 0x1
+	InternalError    Code = 0x2
+	FlowControlError Code = 0x3
+	StreamClosed     Code = 0x5
+	FrameSizeError   Code = 0x6
+	RefusedStream    Code = 0x7
+	Cancel           Code = 0x8
+	CompressionError Code = 0x9
+	EnhanceYourCalm  Code = 0xb
+)
+
+// Error is what a peer did wrong. Whether its stream ends by it or its connection is for
+// whoever knows where it stands to say; what Next returns ends the connection.
+type Error struct {
+	Code   Code
+	Reason string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("http2: %s (code %d)", e.Reason, e.Code) }
+
+func bad(c Code, reason string) *Error { return &Error{c, reason} }
