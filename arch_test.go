@@ -22,12 +22,13 @@ const arrows = `
 	policy       < balance
 	flight       < balance
 	http1        <
+	h2           <
 	wire         < balance
 	preface      <
 	config       < github.com/goccy/go-yaml
 	client       < wire balance internal
 	master       < balance policy wire internal github.com/prometheus/client_golang github.com/expr-lang/expr
-	edge         < flight http1 preface wire client balance policy internal github.com/prometheus/client_golang
+	edge         < flight http1 h2 preface wire client balance policy internal github.com/prometheus/client_golang
 	elect        < go.etcd.io/etcd go.uber.org/zap
 	agent        < client balance internal github.com/prometheus/procfs github.com/prometheus/client_golang
 	sim          < balance policy flight internal
@@ -38,7 +39,7 @@ const arrows = `
 `
 
 // pure rooms decide; whoever calls them does the rest.
-var pure = []string{"balance", "policy", "flight", "http1", "preface", "wire", "config", "internal/orca", "internal/station"}
+var pure = []string{"balance", "policy", "flight", "http1", "h2", "preface", "wire", "config", "internal/orca", "internal/station"}
 
 // impure is what a pure room must not reach for: package, then names, or * for any.
 const impure = `

@@ -37,6 +37,8 @@ type conn struct {
 	work    *work     // of the exchange under way
 	up      *upstream // of the link under way
 	session *session  // of HTTP/2; nil: HTTP/1
+
+	two bool // it stands for a stream of HTTP/2; set once
 }
 
 // waiting is what a connection without a request waits for.
@@ -65,8 +67,14 @@ func newConn(s *service, nc net.Conn, secure *tls.Conn) *conn {
 }
 
 func (c *conn) serve() {
-	if c.introduce() && c.greet() {
-		c.serveRequests()
+	if c.introduce() {
+		switch two, ok := c.greet(); {
+		case !ok:
+		case two:
+			c.serveHTTP2()
+		default:
+			c.serveRequests()
+		}
 	}
 	_ = c.Close() // all that was to be said has been
 }
@@ -254,6 +262,7 @@ func (c *conn) exchangeOne(w *work) bool {
 		return false
 	}
 	w.begin(c.in[c.r:c.w], n)
+	w.two = c.two
 	c.mu.Lock()
 	w.recall.renew()
 	c.work = w

@@ -218,6 +218,20 @@ func (s *still) Report(string, balance.Report) {}
 func TestRequestsAllocateNothing(t *testing.T) { eachEngine(t, testRequestsAllocateNothing) }
 
 func testRequestsAllocateNothing(t *testing.T) {
+	request := []byte("GET /path?q=1 HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n")
+	allocateNothing(t, false, func(conn net.Conn) func() {
+		answer := make([]byte, 4096)
+		return func() {
+			_, _ = conn.Write(request)
+			if n, err := conn.Read(answer); err != nil || !bytes.HasSuffix(answer[:n], []byte("hello")) {
+				t.Fatalf("got %q, %v", answer[:n], err)
+			}
+		}
+	})
+}
+
+// allocateNothing makes requests, each to be answered by hello, one after another.
+func allocateNothing(t *testing.T, h2c bool, client func(net.Conn) (once func())) {
 	if raceEnabled {
 		t.Skip("under the race detector pools forget at random")
 	}
@@ -232,7 +246,7 @@ func testRequestsAllocateNothing(t *testing.T) {
 		}
 	})
 	g.Lease = 7
-	e, err := New(Config{ID: "e1", Engine: engineOf(t), Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Host: "a", Pool: "web"}}}}}, &still{g})
+	e, err := New(Config{ID: "e1", Engine: engineOf(t), Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: h2c, Routes: []Route{{Host: "a", Pool: "web"}}}}}, &still{g})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,13 +261,7 @@ func testRequestsAllocateNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, answer := []byte("GET /path?q=1 HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n"), make([]byte, 4096)
-	once := func() {
-		_, _ = conn.Write(request)
-		if n, err := conn.Read(answer); err != nil || !bytes.HasPrefix(answer[:n], response[:17]) {
-			t.Fatalf("got %q, %v", answer[:n], err)
-		}
-	}
+	once := client(conn)
 	for range 100 {
 		once()
 	}

@@ -29,8 +29,15 @@
 // the library's, over a sealed that never blocks: what it has to say goes the way of plain
 // octets.
 //
-// What loops do not do goes to the carrier: handshakes, after which a connection of
-// HTTP/1 comes to a loop, HTTP/2, and TLS to servers. So does everything on other
+// A client's connection of HTTP/2 is a trunk, each of its streams a branch. To the rest of
+// the loop a branch is an inbound like any other: what comes on the stream it reads as
+// HTTP/1.1 has it, and what it writes goes out as frames, all those of a turn at once.
+//
+//	trunk.listen ─▶ h2.Next ─▶ follow ─▶ branchOff ─▶ inbound.parseHead ─▶ open, as above
+//	trunk.flush  ◀─ loop.speak (at the end of the turn) ◀─ branch.write ◀─ pass
+//
+// What loops do not do goes to the carrier: handshakes, after which a connection comes to
+// a loop, servers that speak HTTP/2, and TLS to servers. So does everything on other
 // systems. The carrier has one goroutine for each client connection, which
 // also drives the connection to the server:
 //
@@ -44,7 +51,7 @@
 // works, and after masters that are silent.
 //
 // By TLS the same goroutines serve, with the library's TLS where the descriptor was.
-// HTTP/2 is of golang.org/x/net/http2: a session is a client's connection, a stream is
+// Their HTTP/2 is of golang.org/x/net/http2: a session is a client's connection, a stream is
 // one request. A stream's head is held to the rules of HTTP/1 and becomes an exchange
 // like all others; net/http carries it to its server.
 //

@@ -9,13 +9,13 @@ import (
 )
 
 // What a loop does not do, goroutines do: what comes before a client's first request, if
-// that takes more than to read it, HTTP/2, and TLS to servers. A connection comes from them
-// once it is known to speak HTTP/1, and goes over to them with what has come on it.
+// that takes more than to read it, servers that speak HTTP/2 or TLS. A connection comes
+// from them once it is known what it speaks, and goes over to them with what has come on it.
 
 // greets tells whether something comes before a client's first request.
 func (l *listener) greets() bool { return l.secure != nil || l.introduces() || l.H2C }
 
-// greet has a goroutine greet a client. One of HTTP/2 stays with it.
+// greet has a goroutine greet a client.
 func (s *loopService) greet(fd int) {
 	nc, err := connOf(fd)
 	if err != nil {
@@ -28,15 +28,32 @@ func (s *loopService) greet(fd int) {
 	}
 	c := newConn(s.goroutines, nc, secure)
 	c.service.admit(c, func() {
-		if !c.introduce() || !c.greet() || !s.adopt(c) {
+		if !s.welcome(c) {
 			_ = c.Close() // all that was to be said has been
 			s.open.Done()
 		}
 	})
 }
 
+// welcome greets a client and gives it to a loop, unless its HTTP/2 is not for loops.
+// False: the connection is over.
+func (s *loopService) welcome(c *conn) bool {
+	if !c.introduce() {
+		return false
+	}
+	two, ok := c.greet()
+	switch {
+	case !ok:
+		return false
+	case two && (!s.listener.takesHTTP2() || !c.strong()):
+		c.serveHTTP2()
+		return false
+	}
+	return s.adopt(c, two)
+}
+
 // adopt takes a connection into a loop that a goroutine has greeted; false: it cannot.
-func (s *loopService) adopt(c *conn) bool {
+func (s *loopService) adopt(c *conn, two bool) bool {
 	var tls *sealed
 	if secure, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
 		tls = secure.NetConn().(*sealed)
@@ -51,7 +68,11 @@ func (s *loopService) adopt(c *conn) bool {
 	to := s.engine.least(s.engine.all[0])
 	to.connects.Add(1)
 	peer, early := c.peer, c.in[c.r:c.w]
-	if to.post(letter{do: func() { to.begin(s, fd, peer, tls, early) }}) {
+	begin := func() { to.begin(s, fd, peer, tls, early) }
+	if two {
+		begin = func() { to.beginTrunk(s, fd, peer, tls, early) }
+	}
+	if to.post(letter{do: begin}) {
 		return true
 	}
 	_ = unix.Close(fd)
@@ -77,6 +98,10 @@ func (l *listener) expectSecure(r *route) {
 
 // handOver gives the connection to the goroutines. No exchange is open.
 func (f *inbound) handOver() {
+	if f.branch != nil {
+		f.detour()
+		return
+	}
 	t := f.task
 	t.req.Reset()
 	if c := f.release(); c != nil {

@@ -42,6 +42,7 @@ const (
 	flushing               // all is said, and some of it on its way
 	upgraded               // whatever either peer says goes to the other
 	severed                // it does no more, but what was sent is not broken off
+	detoured               // goroutines serve it, and the loop carries octets to them
 	parting                // all is said and gone; what the client still sends is thrown away
 	closed                 // or somebody else's
 )
@@ -142,6 +143,8 @@ func (f *inbound) ready() {
 		f.flush()
 	case upgraded:
 		f.carryTunnel()
+	case detoured:
+		f.carryDetour()
 	case parting:
 		f.throw()
 	}
@@ -309,7 +312,11 @@ func (f *inbound) conclude() {
 	t.exchange.close()
 	t.down.reset(f.loop)
 	t.up.reset(f.loop)
-	if t.closing || t.abort {
+	switch {
+	case f.branch != nil:
+		f.close() // which is the end of a stream, and not of the client's connection
+		return
+	case t.closing || t.abort:
 		f.part()
 		return
 	}
@@ -384,6 +391,10 @@ func (f *inbound) close() {
 		t.up.reset(l)
 		l.putTask(t)
 	}
+	if b := f.branch; b != nil {
+		b.free()
+		return
+	}
 	s.left(l, f)
 }
 
@@ -430,7 +441,7 @@ func (f *inbound) hurry() {
 func (f *inbound) cutOff() {
 	f.isCut = true
 	switch f.stage {
-	case idling, heading, parting:
+	case idling, heading, parting, detoured:
 		f.close()
 	case lent:
 		f.recallAsk(errLeft)

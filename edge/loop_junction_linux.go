@@ -98,7 +98,7 @@ func (j *junction) pass(to, from int) bool {
 
 // take moves what has come at src: inside the kernel, if there is much.
 func (dst *arm) take(src *arm) (n int64, readErr, writeErr error) {
-	if dst.much >= muchAfter && dst.sealed == nil && src.sealed == nil {
+	if dst.much >= muchAfter && dst.bare() && src.bare() {
 		n, readErr = dst.out.pull(src.end, pipeSize)
 		if readErr != errNoPipe || dst.out.pipe != nil {
 			dst.weigh(n >= muchLeast)

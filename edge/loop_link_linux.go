@@ -249,6 +249,7 @@ func (f *inbound) await() {
 		due = t.since.Add(cfg.ConnectTimeout)
 	case !t.down.empty() || !t.up.empty():
 		due = l.now.Add(idle)
+	case t.uploading && f.branch != nil && f.branch.chunked: // both may have a conversation, with silences
 	case t.uploading:
 		due = t.since.Add(idle)
 	case !t.begun && cfg.ResponseTimeout > 0:

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/raw"
 )
@@ -44,6 +45,14 @@ type loop struct {
 	out    []byte // a head on its way; good until the next one
 	sealed []byte // likewise, what is on its way by TLS
 
+	// Of HTTP/2.
+	frames     []byte             // room for what is read of a trunk; good until the next read
+	frameRooms [][]byte           // for what trunks say in a turn
+	speakers   []*trunk           // that have something to say at the end of the turn
+	branches   []*branch          // for the next streams
+	answer     http1.ResponseHead // that is being translated
+	trailers   http1.Trailers     // likewise
+
 	connects atomic.Int64 // client connections, those on their way to it included
 
 	mu      sync.Mutex
@@ -75,6 +84,7 @@ type end struct {
 	reset    bool    // nothing can be written any more
 	queued   bool    // in loop.again
 	sealed   *sealed // TLS is spoken; nil: octets are what they are
+	branch   *branch // it is a stream's, and has no descriptor; nil: it has one
 }
 
 // letter is what somebody else asks of a loop.
@@ -149,6 +159,10 @@ func (l *loop) leave(e *end) {
 // close closes the descriptor, which also ends its watch: nobody has a copy.
 func (e *end) close() {
 	if e.fd < 0 {
+		return
+	}
+	if e.branch != nil {
+		e.branch.shut()
 		return
 	}
 	fd := e.fd
@@ -227,6 +241,7 @@ func (l *loop) run() {
 		l.wheel.turn(l.now)
 		l.goOn()
 		l.readLetters()
+		l.speak()
 		if l.engine.driven != nil {
 			l.engine.driven.Flush()
 		}
@@ -327,8 +342,11 @@ func (l *loop) end() {
 // read reads what has come, into p. It returns EAGAIN if there is nothing, 0 and no
 // error at the end.
 func (e *end) read(p []byte) (int, error) {
-	if e.sealed != nil {
+	switch {
+	case e.sealed != nil:
 		return e.sealed.read(p)
+	case e.branch != nil:
+		return e.branch.read(p)
 	}
 	n, err := raw.Receive(e.fd, p)
 	// A short read has emptied the socket: what comes later is another edge. Only the
@@ -341,6 +359,11 @@ func (e *end) read(p []byte) (int, error) {
 
 // write writes what goes.
 func (e *end) write(p []byte) (n int, err error) {
+	if e.branch != nil {
+		n = e.branch.write(p)
+		e.writable = n == len(p)
+		return n, nil
+	}
 	for n < len(p) {
 		m, err := raw.Send(e.fd, p[n:])
 		if err == syscall.EAGAIN {
@@ -354,6 +377,10 @@ func (e *end) write(p []byte) (n int, err error) {
 	}
 	return n, nil
 }
+
+// bare tells whether what goes over the wire is what is said, so that octets can move
+// unseen.
+func (e *end) bare() bool { return e.sealed == nil && e.branch == nil }
 
 // takeTask returns room for a request.
 func (l *loop) takeTask() *task {

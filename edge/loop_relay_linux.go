@@ -31,14 +31,15 @@ func (f *inbound) receive() {
 			l.soon(&f.end)
 			break
 		}
-		if t.begun && t.passage.long() && t.work.r == t.work.w && f.sealed == nil {
+		if t.begun && t.passage.long() && t.work.r == t.work.w && f.bare() {
 			if f.pull() {
 				continue
 			}
 			break
 		}
 		l.room(&t.work, &t.private)
-		n, err := b.read(t.work.in[t.work.w:])
+		room := t.work.in[t.work.w:]
+		n, err := b.read(room[:f.readMost(len(room))])
 		switch {
 		case err == syscall.EAGAIN:
 			continue

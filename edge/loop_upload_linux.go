@@ -58,7 +58,7 @@ func (f *inbound) takesNoMore() {
 // uploadMore takes what the client has sent. Its error is the client's fault.
 func (f *inbound) uploadMore() error {
 	t, b, l := f.task, f.back, f.loop
-	if run := t.body.Run(); run >= spliceMin && f.sealed == nil {
+	if run := t.body.Run(); run >= spliceMin && f.bare() {
 		n, err := t.up.pull(&f.end, run)
 		switch {
 		case err == syscall.EAGAIN:

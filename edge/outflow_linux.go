@@ -85,11 +85,22 @@ func (s *outflow) idle(l *loop) {
 
 // finish tells the peer that nothing more will come.
 func (s *outflow) finish(to *end) error {
-	if to.sealed != nil {
+	switch {
+	case to.branch != nil: // the end of what is said on it says so
+		return nil
+	case to.sealed != nil:
 		_, err := s.send(to, to.sealed.farewell())
 		return err
 	}
 	return unix.Shutdown(to.fd, unix.SHUT_WR)
+}
+
+// compact makes room behind what is kept, for those who put something in before all
+// has gone.
+func (s *outflow) compact() {
+	if s.at > len(s.kept)/2 {
+		s.kept, s.at = s.kept[:copy(s.kept, s.kept[s.at:])], 0
+	}
 }
 
 // empty tells whether nothing waits to go.

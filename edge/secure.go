@@ -29,17 +29,32 @@ func (l *Listener) tlsConfig() *tls.Config {
 	return &tls.Config{GetCertificate: l.Certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{protoHTTP2, protoHTTP1}}
 }
 
-// greet does what comes before the first request, and tells whether requests of
-// HTTP/1 may follow. A client of HTTP/2 is served to its end.
-func (c *conn) greet() bool {
-	switch secure, ok := c.Conn.(*tls.Conn); {
-	case ok && !c.handshake(secure):
-		return false
-	case ok && secure.ConnectionState().NegotiatedProtocol == protoHTTP2, !ok && c.service.listener.H2C && c.awaitPreface():
-		c.serveHTTP2()
-		return false
+// greet does what comes before the first request, and tells whether HTTP/2 is spoken;
+// not ok: nothing is.
+func (c *conn) greet() (two, ok bool) {
+	switch secure, sealed := c.Conn.(*tls.Conn); {
+	case sealed && !c.handshake(secure):
+		return false, false
+	case sealed:
+		return secure.ConnectionState().NegotiatedProtocol == protoHTTP2, true
 	}
-	return true
+	return c.service.listener.H2C && c.awaitPreface(), true
+}
+
+// strong tells whether HTTP/2 may be spoken by the cipher suite that was agreed on: RFC
+// 9113, 9.2.2 has a long list of those of TLS 1.2 by which it may not.
+func (c *conn) strong() bool {
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return true
+	}
+	switch state := secure.ConnectionState(); state.CipherSuite {
+	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256:
+		return true
+	default:
+		return state.Version > tls.VersionTLS12
+	}
 }
 
 // handshake must be over in the time that a head may take.

@@ -29,6 +29,7 @@ type work struct {
 	passed int        // octets of the body in buf that go to the server as they are
 	tail   int        // octets of trailers behind them
 	whole  bool       // the request is in buf to its end
+	two    bool       // its client speaks HTTP/2
 	upload *upload    // what brings the rest of it; nil: none
 
 	in         []byte // from the server: room for a head, then what has come in in[r:w]
@@ -52,7 +53,7 @@ func newWork() *work {
 // clear forgets the request, lest it be kept in memory.
 func (w *work) clear() {
 	w.req.Reset()
-	w.buf, w.told, w.answered, w.upload, w.abort = nil, fieldView{}, fieldView{}, nil, false
+	w.buf, w.told, w.answered, w.upload, w.abort, w.two = nil, fieldView{}, fieldView{}, nil, false, false
 	w.exchange.head, w.exchange.id = head{}, ""
 	if len(w.in) > roomMost {
 		w.in = make([]byte, headRoom+bodyRoom)
@@ -83,7 +84,10 @@ func (w *work) open(e *Edge, l *listener, peer netip.Addr) flight.Answer {
 func (w *work) describe(l *listener, peer netip.Addr) head {
 	r, buf := &w.req, w.buf
 	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", secure: l.secure != nil, peer: peer, fields: &w.told}
-	if r.Minor == 0 {
+	switch {
+	case w.two:
+		h.proto = version2
+	case r.Minor == 0:
 		h.proto = "1.0"
 	}
 	h.upgrade = r.Upgrade.Len() > 0 && r.Framing == http1.NoBody && !upgradesHTTP(view(r.Upgrade.Of(buf)))

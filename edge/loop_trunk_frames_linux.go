@@ -1,0 +1,305 @@
+package edge
+
+import "github.com/evenkeel-lb/evenkeel/h2"
+
+// What a client's frames ask for.
+
+// follow does what a frame asks for. An error ends the connection.
+func (k *trunk) follow(f *h2.Frame) error {
+	switch {
+	case !k.settled && (f.Type != h2.Settings || f.Has(h2.Ack)):
+		return &h2.Error{Code: h2.ProtocolError, Reason: "the first frame is not SETTINGS"}
+	case k.block.stream != 0 && (f.Type != h2.Continuation || f.Stream != k.block.stream):
+		return &h2.Error{Code: h2.ProtocolError, Reason: "a block of fields is broken off"}
+	}
+	switch f.Type {
+	case h2.Data:
+		return k.data(f)
+	case h2.Headers:
+		return k.begin(f)
+	case h2.Continuation:
+		return k.goOn(f)
+	case h2.RSTStream:
+		return k.given(f)
+	case h2.WindowUpdate:
+		return k.widen(f)
+	case h2.Settings:
+		return k.adapt(f)
+	case h2.Ping:
+		if !f.Has(h2.Ack) {
+			k.speak()
+			k.out = h2.AppendPing(k.out, f.Payload, h2.Ack)
+		}
+	case h2.GoAway:
+		k.age()
+	}
+	return nil
+}
+
+// begin takes the fields of a request, or of its trailers.
+func (k *trunk) begin(f *h2.Frame) error {
+	if f.Stream%2 == 0 {
+		return &h2.Error{Code: h2.ProtocolError, Reason: "a client begins streams with odd numbers only"}
+	}
+	if f.Has(h2.EndHeaders) {
+		return k.fields(f.Stream, f.Has(h2.EndStream), f.Payload)
+	}
+	k.block = block{stream: f.Stream, ended: f.Has(h2.EndStream), octets: append(k.block.octets[:0], f.Payload...), since: k.loop.now}
+	return nil
+}
+
+// goOn takes more of them.
+func (k *trunk) goOn(f *h2.Frame) error {
+	b := &k.block
+	if b.stream == 0 {
+		return &h2.Error{Code: h2.ProtocolError, Reason: "CONTINUATION of nothing"}
+	}
+	if b.octets = append(b.octets, f.Payload...); len(b.octets) > 2*max(k.service.listener.HeaderLimit, h2.FrameMost) {
+		return &h2.Error{Code: h2.EnhanceYourCalm, Reason: "a block of fields is larger than is taken here"}
+	}
+	if !f.Has(h2.EndHeaders) {
+		return nil
+	}
+	stream, octets := b.stream, b.octets
+	*b = block{ended: b.ended}
+	return k.fields(stream, b.ended, octets)
+}
+
+// fields unpacks a whole block. That must be done whatever becomes of it, since later
+// ones refer to it.
+func (k *trunk) fields(stream uint32, ended bool, packed []byte) error {
+	k.head.Limit = k.service.listener.HeaderLimit
+	b := k.find(stream)
+	switch {
+	case b != nil:
+		k.head.BeginTrailers(append(b.tail[:0], "0\r\n"...))
+	case stream > k.last:
+		t := k.loop.takeTask()
+		k.head.Begin(t.got[:0])
+		if err := k.unpacked(packed); err != nil {
+			k.loop.putTask(t)
+			return err
+		}
+		k.last = stream
+		k.branchOff(stream, ended, t)
+		return nil
+	case k.wasReset(stream):
+		k.head.BeginTrailers(nil)
+		return k.unpacked(packed)
+	default:
+		return &h2.Error{Code: h2.StreamClosed, Reason: "HEADERS of a stream that has ended"}
+	}
+	if err := k.unpacked(packed); err != nil {
+		return err
+	}
+	text, err := k.head.End(ended)
+	b.tail = text
+	switch {
+	case b.ended:
+		k.strike(b, h2.StreamClosed)
+	case err != nil || !ended:
+		k.strike(b, h2.ProtocolError)
+	default:
+		b.complete(text)
+	}
+	return nil
+}
+
+func (k *trunk) unpacked(block []byte) error {
+	_, err := k.packed.Write(block)
+	if err == nil {
+		err = k.packed.Close()
+	}
+	if err != nil {
+		return &h2.Error{Code: h2.CompressionError, Reason: "a block of fields cannot be unpacked"}
+	}
+	return nil
+}
+
+// branchOff begins a request, unless it is refused.
+func (k *trunk) branchOff(stream uint32, ended bool, t *task) {
+	text, err := k.head.End(ended)
+	t.got = text[:cap(text)]
+	switch {
+	case k.stage == aging && stream > k.final:
+		// RFC 9113, 6.8: it has been told that nothing comes of it.
+	case err != nil:
+		k.wasted++
+		k.refuse(stream, err.(*h2.Error).Code)
+	case k.open() >= streamsMost || len(k.branches) >= streamsBeyond:
+		k.wasted++
+		k.refuse(stream, h2.RefusedStream)
+	default:
+		k.loop.branchOff(k, stream, ended, t, len(text))
+		return
+	}
+	k.loop.putTask(t)
+}
+
+// open is how many streams the client takes for open.
+func (k *trunk) open() (n int) {
+	if len(k.branches) < streamsMost {
+		return len(k.branches)
+	}
+	for _, b := range k.branches {
+		if !b.over {
+			n++
+		}
+	}
+	return n
+}
+
+// find returns the branch of a stream; nil: it is not open.
+func (k *trunk) find(stream uint32) *branch {
+	for i := len(k.branches) - 1; i >= 0 && k.branches[i].id >= stream; i-- {
+		if b := k.branches[i]; b.id == stream && !b.over {
+			return b
+		}
+	}
+	return nil
+}
+
+// idle tells whether a stream has never begun.
+func (k *trunk) idle(stream uint32) bool { return stream > k.last || stream%2 == 0 }
+
+func (k *trunk) wasReset(stream uint32) bool {
+	for _, id := range k.struck {
+		if id == stream {
+			return true
+		}
+	}
+	return false
+}
+
+// refuse ends a stream, of which no branch is left, or none has been.
+func (k *trunk) refuse(stream uint32, c h2.Code) {
+	k.speak()
+	k.out = h2.AppendReset(k.out, stream, c)
+	k.struck[k.strikes%len(k.struck)] = stream
+	k.strikes++
+}
+
+// strike ends a stream for what its client did wrong.
+func (k *trunk) strike(b *branch, c h2.Code) {
+	b.over = true
+	k.wasted++
+	k.refuse(b.id, c)
+	b.cutOff()
+}
+
+// given ends a stream that its client has given up.
+func (k *trunk) given(f *h2.Frame) error {
+	if k.idle(f.Stream) {
+		return &h2.Error{Code: h2.ProtocolError, Reason: "RST_STREAM of a stream that has not begun"}
+	}
+	if b := k.find(f.Stream); b != nil {
+		b.over = true
+		b.cutOff()
+	}
+	return nil
+}
+
+// data takes a piece of a body.
+func (k *trunk) data(f *h2.Frame) error {
+	b := k.find(f.Stream)
+	if k.window -= int64(f.Size); k.window < 0 {
+		return &h2.Error{Code: h2.FlowControlError, Reason: "more octets than the connection's window lets through"}
+	}
+	switch {
+	case b != nil && !b.ended:
+		k.repay(int64(f.Size - len(f.Payload)))
+		b.gain(f)
+		return nil
+	case k.idle(f.Stream):
+		return &h2.Error{Code: h2.ProtocolError, Reason: "DATA of a stream that has not begun"}
+	}
+	k.repay(int64(f.Size))
+	switch {
+	case b != nil:
+		k.strike(b, h2.StreamClosed)
+	case !k.wasReset(f.Stream):
+		k.refuse(f.Stream, h2.StreamClosed)
+	}
+	return nil
+}
+
+// repay lets the client send as many octets again.
+func (k *trunk) repay(n int64) {
+	if k.credit += n; k.credit >= creditAtOnce && k.stage <= aging {
+		k.speak()
+		k.out = h2.AppendWindowUpdate(k.out, 0, uint32(k.credit))
+		k.window += k.credit
+		k.credit = 0
+	}
+}
+
+// widen lets more octets go to the client.
+func (k *trunk) widen(f *h2.Frame) error {
+	n := int64(f.Number())
+	if f.Stream == 0 {
+		if k.room += n; n == 0 {
+			return &h2.Error{Code: h2.ProtocolError, Reason: "WINDOW_UPDATE of nothing"}
+		}
+		if k.room > h2.WindowMost {
+			return &h2.Error{Code: h2.FlowControlError, Reason: "a window is larger than windows may be"}
+		}
+		k.wake()
+		return nil
+	}
+	b := k.find(f.Stream)
+	switch {
+	case k.idle(f.Stream):
+		return &h2.Error{Code: h2.ProtocolError, Reason: "WINDOW_UPDATE of a stream that has not begun"}
+	case b == nil: // its end may have been on its way
+	case n == 0:
+		k.strike(b, h2.ProtocolError)
+	case b.room+n > h2.WindowMost:
+		k.strike(b, h2.FlowControlError)
+	default:
+		b.room += n
+		b.wake()
+	}
+	return nil
+}
+
+// adapt takes in what the client has chosen.
+func (k *trunk) adapt(f *h2.Frame) error {
+	if f.Has(h2.Ack) {
+		return nil
+	}
+	k.settled = true
+	first := k.first
+	for p := f.Payload; len(p) > 0; {
+		s, value, rest, err := h2.NextSetting(p)
+		if err != nil {
+			return err
+		}
+		p = rest
+		switch s {
+		case h2.InitialWindowSize:
+			first = int64(value)
+		case h2.MaxFrameSize:
+			k.most = min(int(value), allAtOnce)
+		case h2.HeaderTableSize:
+			k.unpack = true
+		}
+	}
+	k.speak()
+	k.out = h2.AppendSettingsAck(k.out)
+	if first == k.first {
+		return nil
+	}
+	return k.resize(first)
+}
+
+// resize changes what one stream may take, of those that are open too (RFC 9113, 6.9.2).
+func (k *trunk) resize(first int64) error {
+	for _, b := range k.branches {
+		if b.room += first - k.first; b.room > h2.WindowMost {
+			return &h2.Error{Code: h2.FlowControlError, Reason: "INITIAL_WINDOW_SIZE makes a window larger than windows may be"}
+		}
+	}
+	k.first = first
+	k.wake()
+	return nil
+}

@@ -1,0 +1,294 @@
+package edge
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/h2"
+)
+
+// trunk is a client's connection of HTTP/2 in a loop. Each of its streams is a branch,
+// which the rest of the loop takes for a client's connection of HTTP/1.1.
+type trunk struct {
+	end
+	timer
+	service  *loopService
+	peer     netip.Addr
+	stage    trunkStage
+	branches []*branch // those that are not closed, by their numbers
+	next     int       // of them is woken first
+	served   bool      // one of them has ended
+
+	// What comes.
+	in      []byte // of a frame that has not come whole
+	preface int    // octets of the client's preface that have come
+	settled bool   // its first SETTINGS have come
+	last    uint32 // the highest number of a stream so far
+	window  int64  // octets of bodies that it may still send
+	credit  int64  // of them that it may send again, and has not been told of
+	leave   allowance
+	packed  *hpack.Decoder
+	head    h2.Head
+	block   block
+	struck  [32]uint32 // streams that we have ended of late: their client may not know yet
+	strikes int
+	wasted  int // streams that came to nothing by their client's fault, and are not yet weighed
+
+	// What goes.
+	out    []byte // frames of this turn; nil: none
+	down   outflow
+	spoken bool  // it is among the loop's speakers
+	room   int64 // octets of bodies that the client takes yet, of all streams
+	first  int64 // of one stream, when it begins
+	most   int   // octets of a frame
+	unpack bool  // the client must be told that we use no table of fields
+
+	// When.
+	resumeAt balance.Instant // reading is put off until then; zero: it is not
+	heardAt  balance.Instant // of the client
+	tookAt   balance.Instant // the client took something, or there was nothing to take
+	pingAt   balance.Instant // a PING was sent; zero: none is on its way
+	idleAt   balance.Instant // the last stream ended
+	endAt    balance.Instant // no more streams are taken; zero: they are
+	final    uint32          // the last stream that is served, once that is told
+}
+
+// trunkStage is how far a trunk has come.
+type trunkStage uint8
+
+const (
+	growing      trunkStage = iota // new streams are taken
+	aging                          // no more are; it ends with the last
+	felled                         // all has been said, and some of it is on its way
+	settlingDown                   // all has gone; what the client still sends is thrown away
+	gone
+)
+
+// block is a block of fields that comes in several frames.
+type block struct {
+	stream uint32 // zero: none
+	ended  bool
+	octets []byte
+	since  balance.Instant
+}
+
+const (
+	mostBehind    = 128 << 10 // octets on their way to a client, after which nothing more is read for it
+	mostBranches  = 1024      // kept for the next stream
+	mostFrames    = 4         // rooms for frames that are kept
+	frameRoom     = 16 << 10  // of those
+	allAtOnce     = 64 << 10  // octets that are read at once
+	someAtOnce    = 16 << 10  // of a client that has sent frames that bring nothing
+	fewAtOnce     = 4 << 10   // of one that has sent many, or nothing yet
+	lingers       = time.Second
+	creditAtOnce  = connectionWindow / 4
+	streamsBeyond = 2 * streamsMost // with those that their clients have given up, and that are still being ended
+)
+
+// takesHTTP2 tells whether loops serve the listener's clients of HTTP/2. Servers that
+// speak it are reached by goroutines.
+func (l *listener) takesHTTP2() bool {
+	for _, r := range l.routes {
+		if r.ServerProtocol == HTTP2 {
+			return false
+		}
+	}
+	return true
+}
+
+// beginTrunk makes one of an accepted descriptor, of which something was read already.
+func (l *loop) beginTrunk(s *loopService, fd int, peer netip.Addr, tls *sealed, early []byte) {
+	k := &trunk{service: s, peer: peer, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost, window: connectionWindow}
+	k.end.owner, k.timer.owner = k, k
+	if err := l.watch(&k.end, fd, readiness); err != nil {
+		_ = unix.Close(fd)
+		s.left(l, k)
+		return
+	}
+	s.members[l][k] = struct{}{}
+	if k.sealed = tls; tls != nil {
+		tls.end, tls.Conn = &k.end, nil
+		k.readable = true // something may have come behind its last word
+	}
+	k.packed = hpack.NewDecoder(4096, func(f hpack.HeaderField) { k.head.Field(f.Name, f.Value) })
+	k.packed.SetMaxStringLength(2 * max(s.listener.HeaderLimit, h2.FrameMost))
+	k.heardAt, k.tookAt, k.idleAt = l.now, l.now, l.now
+	k.greet()
+	if s.draining.Load() {
+		k.hurry()
+	}
+	if len(early) > 0 {
+		k.take(early)
+	}
+	k.ready()
+	if s.isCut.Load() {
+		k.cutOff()
+	}
+}
+
+// greet says what a client may do.
+func (k *trunk) greet() {
+	k.speak()
+	k.out = h2.AppendSettings(k.out,
+		h2.Chosen{Setting: h2.MaxConcurrentStreams, Value: streamsMost},
+		h2.Chosen{Setting: h2.InitialWindowSize, Value: streamWindow},
+		h2.Chosen{Setting: h2.MaxHeaderListSize, Value: uint32(k.service.listener.HeaderLimit)})
+	k.out = h2.AppendWindowUpdate(k.out, 0, connectionWindow-h2.WindowFirst)
+}
+
+// ready implements the end's owner.
+func (k *trunk) ready() {
+	if !k.down.empty() && k.writable {
+		k.speak()
+	}
+	switch k.stage {
+	case growing, aging:
+		k.listen()
+	case settlingDown:
+		k.throw()
+	}
+	if k.fd >= 0 {
+		k.schedule()
+	}
+}
+
+// listen reads what has come, as long as the client takes what is said to it.
+func (k *trunk) listen() {
+	l := k.loop
+	for left := share; k.readable && k.stage <= aging && k.resumeAt == 0 && k.behind() < mostBehind; left-- {
+		if left == 0 {
+			l.soon(&k.end)
+			return
+		}
+		if l.frames == nil {
+			l.frames = make([]byte, h2.HeadSize+h2.FrameMost+allAtOnce)
+		}
+		at := copy(l.frames, k.in)
+		n, err := k.read(l.frames[at : at+k.portion()])
+		switch {
+		case err == syscall.EAGAIN:
+			return
+		case err != nil || n == 0:
+			k.close() // and so all its requests
+			return
+		}
+		k.heardAt, k.pingAt = l.now, 0
+		k.take(l.frames[:at+n])
+	}
+}
+
+// portion is how much is read at once: less of a client that has sent frames which bring
+// nothing, since a great many go into a large one, and all of them are dealt with before
+// anybody else has a turn.
+func (k *trunk) portion() int {
+	switch {
+	case !k.settled || k.leave.spent > idleFramesAtOnce/2:
+		return fewAtOnce
+	case k.leave.spent > 0:
+		return someAtOnce
+	}
+	return allAtOnce
+}
+
+// behind is how many octets the client has not taken yet.
+func (k *trunk) behind() int { return len(k.out) + int(k.down.waiting()) }
+
+// take deals with what has come, and keeps what is no whole frame.
+func (k *trunk) take(p []byte) {
+	if k.preface < len(h2.Preface) {
+		n := min(len(p), len(h2.Preface)-k.preface)
+		if string(p[:n]) != h2.Preface[k.preface:k.preface+n] {
+			k.fail(&h2.Error{Code: h2.ProtocolError, Reason: "the connection does not begin with the preface of HTTP/2"})
+			return
+		}
+		k.preface += n
+		p = p[n:]
+	}
+	idle, octets := 0, int64(0)
+	for k.stage <= aging {
+		f, n, err := h2.Next(p)
+		if err == nil && n > 0 {
+			p = p[n:]
+			if brings(&f) {
+				octets += int64(f.Size)
+			} else if f.Type != h2.WindowUpdate {
+				idle++
+			}
+			err = k.follow(&f)
+		}
+		if err != nil {
+			k.fail(err)
+			return
+		}
+		if n == 0 {
+			break
+		}
+	}
+	if k.stage <= aging {
+		k.keep(p)
+		k.pace(idle+k.wasted, octets)
+		k.wasted = 0
+	}
+}
+
+// brings tells whether a frame brings a request further.
+func brings(f *h2.Frame) bool {
+	return f.Type == h2.Headers || f.Type == h2.Data && (f.Size > 0 || f.Has(h2.EndStream))
+}
+
+// keep keeps a part of a frame. p may lie in what is kept already.
+func (k *trunk) keep(p []byte) {
+	if len(p) == 0 && (len(k.branches) == 0 || cap(k.in) > 2*h2.FrameMost) {
+		k.in = nil
+		return
+	}
+	k.in = append(k.in[:0], p...)
+}
+
+// pace holds back a client that sends too many frames that bring nothing.
+func (k *trunk) pace(idle int, octets int64) {
+	if k.leave.spent > 0 {
+		k.leave.earn(octets)
+	}
+	if idle == 0 {
+		return
+	}
+	if pause := k.leave.take(k.loop.now, idle); pause > 0 {
+		k.service.engine.edge.metrics.heldBack.Inc()
+		k.resumeAt = k.loop.now.Add(pause)
+	}
+}
+
+// wake lets those branches go on that have something to say and may. Each time another
+// one is first, lest one take the whole window again and again.
+func (k *trunk) wake() {
+	n := len(k.branches)
+	for i := range n {
+		k.branches[(k.next+i)%n].wake()
+	}
+	k.next++
+}
+
+// left says that a branch is no more.
+func (k *trunk) left(b *branch) {
+	for i := range k.branches {
+		if k.branches[i] == b {
+			k.branches = append(k.branches[:i], k.branches[i+1:]...)
+			break
+		}
+	}
+	k.served = true
+	if len(k.branches) > 0 {
+		return
+	}
+	if k.idleAt = k.loop.now; k.stage == gone {
+		k.service.left(k.loop, k)
+		return
+	}
+	k.speak() // which looks what is to be done then
+}

@@ -1,0 +1,72 @@
+package edge
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/evenkeel-lb/evenkeel/h2"
+)
+
+// keptFor is what loops keep for a client of HTTP/2 that takes it slowly.
+type keptFor struct{ trunk, branch int } // octets for the connection, and the most for one of its streams
+
+func (r *running) kept() (k keptFor) {
+	for _, l := range r.loops.(*loops).all {
+		looked := make(chan struct{})
+		l.post(letter{do: func() {
+			defer close(looked)
+			for _, s := range l.slots {
+				if s.end == nil {
+					continue
+				}
+				if t, ok := s.end.owner.(*trunk); ok {
+					k.trunk += t.behind()
+					for _, b := range t.branches {
+						k.branch = max(k.branch, int(b.task.down.waiting()))
+					}
+				}
+			}
+		}})
+		<-looked
+	}
+	return k
+}
+
+// A client that asks for much by many streams and takes nothing does not make the edge
+// read it from servers.
+func TestHTTP2SlowReadersPinNothing(t *testing.T) {
+	large := strings.Repeat("0123456789abcdef", 1<<16)
+	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+		for {
+			if _, err := io.WriteString(w, large); err != nil {
+				return
+			}
+		}
+	})
+	p := to(granted("a", s))
+	r := runH2C(t, p, func(c *Config) { c.Engine = EngineLoop })
+	c := r.talker(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	_ = c.WriteWindowUpdate(0, 1<<30)
+	for range streamsMost {
+		c.open(true)
+	}
+	r.asked(streamsMost)
+	var most keptFor
+	for limit := time.Now().Add(20 * time.Second); most.trunk < mostBehind/2; {
+		if time.Now().After(limit) {
+			t.Fatalf("after 20 s %d octets wait for a client that takes none", most.trunk)
+		}
+		now := r.kept()
+		most = keptFor{max(most.trunk, now.trunk), max(most.branch, now.branch)}
+	}
+	if most.trunk > mostBehind+2*h2.FrameMost || most.branch > 8<<10 {
+		t.Errorf("%d octets are kept for the connection, want at most %d; for one stream %d, want at most %d", most.trunk, mostBehind+2*h2.FrameMost, most.branch, 8<<10)
+	}
+	_ = c.Close()
+	p.results(t)
+}
