@@ -36,6 +36,7 @@ type load struct {
 	goal    string
 	tcp     bool   // through a listener that carries connections as they are
 	secure  bool   // by TLS
+	two     bool   // by HTTP/2
 	conns   int    // clients; zero: as many as was said
 	base    string // whom it is held against
 }
@@ -47,6 +48,8 @@ var loads = []load{
 	{name: "1 MiB", path: "/1m", headers: 2, body: 1 << 20, goal: "<=.40", base: base},
 	{name: "small by TLS", path: "/small", headers: 2, body: 100, goal: "<=.9", secure: true, base: base},
 	{name: "16 KiB by TLS", path: "/16k", headers: 2, body: 16 << 10, secure: true, base: base},
+	{name: "small by h2c", path: "/small", body: 100, goal: "<=1.5", two: true, base: base},
+	{name: "small by h2", path: "/small", body: 100, goal: "<=1.5", two: true, secure: true, base: base},
 	{name: one, path: "/small", headers: 2, body: 100, conns: 1, base: base},
 	{name: "TCP ping-pong", path: "/small", body: 100, goal: "<=.95", tcp: true, base: base},
 	{name: "TCP bulk", path: "/1m", body: 1 << 20, goal: "<=1.0", tcp: true, base: splicing},
@@ -136,6 +139,7 @@ func inside() error {
 type bench struct {
 	proxies []*proxy
 	peer    *peerProcess
+	h2load  bool // it is there, to speak HTTP/2
 	dir     string
 	conns   int
 }
@@ -153,7 +157,7 @@ func (b *bench) run(rounds int, length time.Duration) error {
 		for _, l := range loads {
 			for i := range b.proxies {
 				p := b.proxies[(i+round)%len(b.proxies)]
-				if l.tcp && p.tcp == 0 || l.secure && p.secure == 0 {
+				if l.tcp && p.tcp == 0 || l.secure && p.secure == 0 || l.two && (p.two == 0 || !b.h2load) {
 					continue
 				}
 				took, err := b.turn(p, l, length)
@@ -183,7 +187,15 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 	case l.secure:
 		port = p.secure
 	}
-	r, err := b.peer.load(order{Port: port, Path: l.path, Headers: l.headers, Body: l.body, For: length, Conns: l.conns, Secure: l.secure})
+	var r result
+	if l.two {
+		if port = p.two; l.secure {
+			port = p.secure
+		}
+		r, err = generateTwo(port, l)
+	} else {
+		r, err = b.peer.load(order{Port: port, Path: l.path, Headers: l.headers, Body: l.body, For: length, Conns: l.conns, Secure: l.secure})
+	}
 	if err != nil {
 		return turn{}, err
 	}
@@ -304,7 +316,17 @@ func (b *bench) figures() (all []figures.Figure) {
 }
 
 // beside are the figures of a load that are no CPU time.
-func (b *bench) beside(p *proxy, l load) []figures.Figure {
+func (b *bench) beside(p *proxy, l load) (all []figures.Figure) {
+	if l.two {
+		for _, q := range []*proxy{b.proxies[0], p} {
+			var each []float64
+			for _, t := range q.turns[l.name] {
+				each = append(each, 1e6/t.cpu)
+			}
+			all = append(all, figures.Figure{Name: q.name + ", " + l.name + ", requests a CPU-second", Value: median(each), Unit: "1/s"})
+		}
+		return all
+	}
 	switch l.name {
 	case "small":
 		return []figures.Figure{

@@ -23,6 +23,7 @@ type proxy struct {
 	name   string
 	port   int
 	secure int     // port of the listener by TLS; zero: none
+	two    int     // port of the listener for HTTP/2 without TLS; zero: none
 	tcp    int     // port of the listener that carries connections as they are; zero: none
 	idle   float64 // octets of memory with idle clients
 	growth float64 // of that, what was not there before they came
@@ -36,6 +37,11 @@ func newBench(binary string, conns int, only string) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{dir: dir, conns: conns}
+	if _, err := exec.LookPath("h2load"); err == nil {
+		b.h2load = true
+	} else {
+		fmt.Fprintln(os.Stderr, "h2load is not installed, so HTTP/2 is left out")
+	}
 	if b.peer, err = startPeer(conns); err != nil {
 		b.close()
 		return nil, fmt.Errorf("generator: %w", err)
@@ -120,7 +126,7 @@ func (p *proxy) exec(name string, args ...string) error {
 }
 
 func (b *bench) haproxy(p *proxy, backend, option string) error {
-	p.tcp, p.secure = freePort(), freePort()
+	p.tcp, p.secure, p.two = freePort(), freePort(), freePort()
 	cert, key, err := selfsigned.New("bench.example")
 	if err != nil {
 		return err
@@ -145,13 +151,16 @@ listen l
   bind %s
   server s %s
 listen s
-  bind 127.0.0.1:%d ssl crt %s
+  bind 127.0.0.1:%d ssl crt %s alpn h2,http/1.1
+  server s %s
+listen h
+  bind 127.0.0.1:%d proto h2
   server s %s
 listen t
   mode tcp
   bind 127.0.0.1:%d
   server s %s
-`, option, p.address(), backend, p.secure, both, backend, p.tcp, backend)
+`, option, p.address(), backend, p.secure, both, backend, p.two, backend, p.tcp, backend)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
@@ -159,7 +168,7 @@ listen t
 }
 
 func (b *bench) evenkeel(p *proxy, binary, backend string) error {
-	p.tcp, p.secure = freePort(), freePort()
+	p.tcp, p.secure, p.two = freePort(), freePort(), freePort()
 	cert, key, err := selfsigned.Files(b.dir, "bench.example")
 	if err != nil {
 		return err
@@ -171,8 +180,9 @@ edge:
   listeners:
     - { listen: "%s", routes: [{ pool: default }] }
     - { listen: "127.0.0.1:%d", mode: tcp, routes: [{ pool: default }] }
+    - { listen: "127.0.0.1:%d", h2c: true, routes: [{ pool: default }] }
     - { listen: "127.0.0.1:%d", tls: { certificates: [{ cert: "%s", key: "%s" }] }, routes: [{ pool: default }] }
-`, backend, p.address(), p.tcp, p.secure, cert, key)
+`, backend, p.address(), p.tcp, p.two, p.secure, cert, key)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
