@@ -73,6 +73,7 @@ type system struct {
 	*proc.Process
 	ca      string
 	listen  map[string]string // by what the client and the server speak
+	other   string            // listens for clients of HTTP/2 too, but has only servers of HTTP/1
 	reloads *atomic.Int64     // that the log has told of
 }
 
@@ -106,6 +107,7 @@ edge:
   listeners:
     - { listen: 127.0.0.1:0, h2c: true, routes: [{ path: /grpc.testing.TestService, pool: plain, server_protocol: h2 }, { path: /grpc.testing.UnimplementedService, pool: plain, server_protocol: h2 }, { path: /xds.service.orca.v3.OpenRcaService, pool: plain, server_protocol: h2 }, { pool: sample }] }
     - { listen: localhost:0, tls: { certificates: [{ cert: %s, key: %s }] }, routes: [{ pool: secure, server_protocol: h2, server_tls: { ca: %s, server_name: back.test } }] }
+    - { listen: 127.0.0.2:0, h2c: true, routes: [{ pool: sample }] }
 `, server(t), server(t, "--use_tls", "--tls_cert_file="+backCert, "--tls_key_file="+backKey), sample(t), cert, key, backCert), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -120,8 +122,8 @@ edge:
 			t.Logf("log of the edge:\n%s", p.Log())
 		}
 	})
-	plain, secure, _ := strings.Cut(p.Addr("listen"), ",")
-	return &system{p, cert, map[string]string{"plain": plain, "TLS": secure}, &seen.Int64}
+	at := strings.Split(p.Addr("listen"), ",")
+	return &system{p, cert, map[string]string{"plain": at[0], "TLS": at[1]}, at[2], &seen.Int64}
 }
 
 // sample starts a server of HTTP/1.1.
