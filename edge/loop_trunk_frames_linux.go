@@ -193,6 +193,9 @@ func (k *trunk) given(f *h2.Frame) error {
 		return &h2.Error{Code: h2.ProtocolError, Reason: "RST_STREAM of a stream that has not begun"}
 	}
 	if b := k.find(f.Stream); b != nil {
+		if !b.told {
+			k.wasted += givenUpWeighs
+		}
 		b.over = true
 		b.cutOff()
 	}

@@ -87,6 +87,7 @@ const (
 	fewAtOnce     = 4 << 10   // of one that has sent many, or nothing yet
 	lingers       = time.Second
 	creditAtOnce  = connectionWindow / 4
+	givenUpWeighs = 10              // frames that bring nothing: a server has perhaps been asked, and its connection is lost
 	streamsBeyond = 2 * streamsMost // with those that their clients have given up, and that are still being ended
 )
 
@@ -183,11 +184,11 @@ func (k *trunk) listen() {
 }
 
 // portion is how much is read at once: less of a client that has sent frames which bring
-// nothing, since a great many go into a large one, and all of them are dealt with before
-// anybody else has a turn.
+// nothing, or has not been served yet, since a great many go into a large one, and all of
+// them are dealt with before anybody else has a turn.
 func (k *trunk) portion() int {
 	switch {
-	case !k.settled || k.leave.spent > idleFramesAtOnce/2:
+	case !k.served || k.leave.spent > idleFramesAtOnce/64:
 		return fewAtOnce
 	case k.leave.spent > 0:
 		return someAtOnce
@@ -258,9 +259,9 @@ func (k *trunk) pace(idle int, octets int64) {
 	if idle == 0 {
 		return
 	}
-	if pause := k.leave.take(k.loop.now, idle); pause > 0 {
+	if k.leave.take(k.loop.now, idle) > 0 {
 		k.service.engine.edge.metrics.heldBack.Inc()
-		k.resumeAt = k.loop.now.Add(pause)
+		k.resumeAt = k.loop.now.Add(k.leave.debt())
 	}
 }
 

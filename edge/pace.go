@@ -38,14 +38,17 @@ type allowance struct {
 // earn gives frames back for octets.
 func (a *allowance) earn(octets int64) { a.spent = max(0, a.spent-float64(octets)/octetsAFrame) }
 
-// take spends n frames and returns how long to read nothing.
+// take spends n frames and returns how long to read nothing, if whoever reads cannot stop
+// for longer than heldBackMost.
 func (a *allowance) take(now balance.Instant, n int) time.Duration {
-	a.spent = max(0, a.spent-now.Sub(a.at).Seconds()*idleFramesRate)
+	a.spent = max(0, a.spent-now.Sub(a.at).Seconds()*idleFramesRate) + float64(n)
 	a.at = now
-	if a.spent += float64(n); a.spent <= idleFramesAtOnce {
-		return 0
-	}
-	return min(heldBackMost, time.Duration((a.spent-idleFramesAtOnce)/idleFramesRate*float64(time.Second)))
+	return min(heldBackMost, a.debt())
+}
+
+// debt returns how long it takes until what was spent too much is earned again.
+func (a *allowance) debt() time.Duration {
+	return time.Duration(max(0, a.spent-idleFramesAtOnce) / idleFramesRate * float64(time.Second))
 }
 
 // paced is a connection that is read by the frame. One goroutine reads, one writes.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/selfsigned"
@@ -92,8 +93,8 @@ func newBench(binary string, conns int, only string) (*bench, error) {
 func (b *bench) close() {
 	for _, p := range b.proxies {
 		for _, cmd := range p.cmds {
-			_ = cmd.Process.Signal(os.Interrupt)
-			_ = cmd.Wait() // how it ends no longer matters
+			_ = cmd.Process.Signal(syscall.SIGTERM) // an interrupt is ignored by what a shell has put into the background
+			_ = cmd.Wait()                          // how it ends no longer matters
 		}
 	}
 	if b.peer != nil {
