@@ -58,7 +58,11 @@ type place struct {
 const (
 	mostReady = 256                  // events in one turn
 	gathered  = 8 * time.Millisecond // what agents' loops take together
-	bellPlace = -1
+
+	// readAtOnce is a few hundred asks. While they are answered, edges make the next; with
+	// more of them at once both sides wait for each other in turns.
+	readAtOnce = 8 << 10
+	bellPlace  = -1
 )
 
 func newLoop(all *loops, gather time.Duration) (*loop, error) {
@@ -71,7 +75,7 @@ func newLoop(all *loops, gather time.Duration) (*loop, error) {
 		_ = unix.Close(epfd)
 		return nil, err
 	}
-	l := &loop{loops: all, gather: gather, epfd: epfd, bell: bell, hurried: make(chan struct{}, 1), shared: make([]byte, batchBytes)}
+	l := &loop{loops: all, gather: gather, epfd: epfd, bell: bell, hurried: make(chan struct{}, 1), shared: make([]byte, readAtOnce)}
 	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: bellPlace}); err != nil {
 		l.close()
 		return nil, err
