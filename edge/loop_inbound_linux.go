@@ -12,6 +12,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
+	"github.com/evenkeel-lb/evenkeel/internal/raw"
 )
 
 // inbound is a client's connection in a loop. Without a request it has no buffer.
@@ -404,7 +405,7 @@ func (f *inbound) takeLeave() {
 		return
 	}
 	if t := f.task; t == nil || !t.abort && t.down.empty() {
-		_, _ = writeFD(uintptr(f.fd), f.sealed.farewell()) // what does not go is missed by nobody
+		_, _ = raw.Send(f.fd, f.sealed.farewell()) // what does not go is missed by nobody
 	}
 }
 

@@ -190,7 +190,7 @@ func (l *loop) post(m letter) bool {
 // ready implements the bell's owner. The letters are read later in the turn.
 func (l *loop) ready() {
 	var count [8]byte
-	_, _ = readFD(uintptr(l.bell.fd), count[:]) // empty, it has been heard already
+	_, _ = raw.Read(l.bell.fd, count[:]) // empty, it has been heard already
 	l.bell.readable = false
 }
 
