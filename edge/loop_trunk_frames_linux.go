@@ -210,6 +210,7 @@ func (k *trunk) data(f *h2.Frame) error {
 	}
 	switch {
 	case b != nil && !b.ended:
+		k.served = k.served || len(f.Payload) > 0 // a body is worth large reads
 		k.repay(int64(f.Size - len(f.Payload)))
 		b.gain(f)
 		return nil

@@ -22,7 +22,7 @@ type trunk struct {
 	stage    trunkStage
 	branches []*branch // those that are not closed, by their numbers
 	next     int       // of them is woken first
-	served   bool      // one of them has ended
+	served   bool      // one of them has ended, or has brought a part of a body
 
 	// What comes.
 	in      []byte // of a frame that has not come whole
@@ -184,7 +184,7 @@ func (k *trunk) listen() {
 }
 
 // portion is how much is read at once: less of a client that has sent frames which bring
-// nothing, or has not been served yet, since a great many go into a large one, and all of
+// nothing, or has neither been served nor sent a body yet, since a great many go into a large one, and all of
 // them are dealt with before anybody else has a turn.
 func (k *trunk) portion() int {
 	switch {
