@@ -24,6 +24,10 @@ func scripted(t *testing.T, serve func(conn *net.TCPConn, r *bufio.Reader)) bala
 	if err != nil {
 		t.Fatal(err)
 	}
+	return scriptedAt(t, l, serve)
+}
+
+func scriptedAt(t *testing.T, l net.Listener, serve func(conn *net.TCPConn, r *bufio.Reader)) balance.Grant {
 	var serving sync.WaitGroup
 	var mu sync.Mutex
 	var open []net.Conn

@@ -25,6 +25,8 @@ type Config struct {
 	Loops           int           // of EngineLoop; zero: one for each CPU
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
+
+	crowded bool // loops take every turn for a crowded one; for tests
 }
 
 // Engine is what carries the bytes between clients and servers.

@@ -32,7 +32,8 @@ func eachEngine(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-// loopThatDrives is EngineLoop with a picker whose connections it drives.
+// loopThatDrives is EngineLoop with a picker whose connections it drives, in turns that
+// are all taken for crowded.
 const loopThatDrives Engine = "loop-that-drives"
 
 // engineOf is the engine that eachEngine runs the test on.
@@ -115,6 +116,19 @@ func (p *fakePicker) Report(_ string, r balance.Report) {
 func (p *fakePicker) tell() {
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// untilGranted waits for the first grant.
+func (p *fakePicker) untilGranted() {
+	for {
+		p.mu.Lock()
+		n, changed := len(p.granted), p.changed
+		p.mu.Unlock()
+		if n > 0 {
+			return
+		}
+		<-changed
+	}
 }
 
 func (p *fakePicker) Snapshot(string) *balance.Snapshot { return p.snap }
@@ -208,6 +222,7 @@ func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 	var picker Picker = p
 	if strings.Contains(t.Name(), string(loopThatDrives)) {
 		picker = &drivenPicker{fakePicker: p, open: make(map[*client.Ask]context.CancelFunc)}
+		cfg.crowded = true
 	}
 	e, err := New(cfg, picker)
 	if err != nil {

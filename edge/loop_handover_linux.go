@@ -104,6 +104,11 @@ func (f *inbound) handOver() {
 	}
 	t := f.task
 	t.req.Reset()
+	if !f.sent() { // it is read again when the answer to the last one has gone
+		f.stage = idling
+		f.until(f.service.listener.IdleTimeout)
+		return
+	}
 	if c := f.release(); c != nil {
 		c.in, c.r, c.w = t.got, t.gr, t.gw
 		c.service.admit(c, func() {

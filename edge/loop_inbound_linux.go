@@ -181,12 +181,13 @@ func (f *inbound) expired() {
 	}
 }
 
-// readHead reads until the head of a request is there.
+// readHead reads until the head of a request is there. A client that does not take what it
+// was told is heard no further.
 func (f *inbound) readHead() {
-	if t := f.task; f.stage == idling && t != nil && t.gr < t.gw {
+	if t := f.task; f.stage == idling && f.remains == nil && t != nil && t.gr < t.gw {
 		f.parseHead() // of what came behind the last request
 	}
-	for f.fd >= 0 && f.readable && f.stage <= heading {
+	for f.fd >= 0 && f.readable && f.remains == nil && f.stage <= heading {
 		t := f.task
 		if t == nil {
 			t = f.loop.takeTask()
@@ -299,7 +300,7 @@ func (f *inbound) flush() {
 	switch clear, err := t.down.flush(&f.end); {
 	case err != nil:
 		f.gone()
-	case clear:
+	case clear && (!t.closing || f.sent()):
 		f.conclude()
 	default:
 		f.until(f.service.listener.IdleTimeout)
@@ -401,7 +402,7 @@ func (f *inbound) close() {
 
 // takeLeave tells a client that speaks TLS that all has been said, if that is so.
 func (f *inbound) takeLeave() {
-	if f.sealed == nil || f.fd < 0 || f.isCut {
+	if f.sealed == nil || f.fd < 0 || f.isCut || !f.sent() {
 		return
 	}
 	if t := f.task; t == nil || !t.abort && t.down.empty() {

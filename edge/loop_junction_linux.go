@@ -67,6 +67,9 @@ func (j *junction) pass(to, from int) bool {
 	if dst.over {
 		return false
 	}
+	if !src.readable && dst.out.empty() && dst.remains == nil {
+		return false
+	}
 	clear, err := dst.out.flush(dst.end)
 	if err != nil {
 		dst.over = true
@@ -89,6 +92,8 @@ func (j *junction) pass(to, from int) bool {
 		j.end()
 	case src.reset:
 		j.end() // the end is that of the connection, not of what its peer had to say
+	case !dst.sent():
+		src.readable = true // its end is seen again when that has gone
 	default:
 		dst.over = true
 		_ = dst.out.finish(dst.end) // if it fails, whoever reads there sees why
@@ -179,7 +184,7 @@ func (j *junction) moved(side int) int64 {
 	if a.end == nil {
 		return 0
 	}
-	return max(0, a.taken-a.out.waiting())
+	return max(0, a.taken-a.out.waiting()-a.unsent())
 }
 
 // settle closes both ends, and tells whether that is done. If one was broken off, so is

@@ -210,10 +210,10 @@ func (f *inbound) send() bool {
 		f.failed(flight.Failure{Sent: n > 0}, os.NewSyscallError("write", err))
 		return false
 	}
-	t.sent, t.uploading, t.since = true, !t.whole, l.now
+	t.sent, t.uploading, t.since = true, !t.whole || !t.up.empty(), l.now
 	t.work.in, t.work.r, t.work.w = l.shared, headRoom, headRoom
 	t.awaitResponse()
-	if t.uploading {
+	if !t.whole {
 		t.rest = append(t.rest[:0], t.buf[t.head+t.passed:]...)
 	}
 	return true
@@ -230,8 +230,9 @@ func (f *inbound) failed(why flight.Failure, err error) {
 }
 
 // failure is what is known of a link that breaks before its response.
-func (t *task) failure(err error) flight.Failure {
-	return flight.Failure{Sent: t.part, Spent: t.took > 0, Late: errors.Is(err, os.ErrDeadlineExceeded)}
+func (f *inbound) failure(err error) flight.Failure {
+	t := f.task
+	return flight.Failure{Sent: t.part && !f.back.unheard(), Spent: t.took > 0, Late: errors.Is(err, os.ErrDeadlineExceeded)}
 }
 
 // await sets the time by which the next thing must happen.
@@ -276,6 +277,6 @@ func (f *inbound) late() {
 	case t.uploading && t.up.empty():
 		f.badBody(os.ErrDeadlineExceeded)
 	default:
-		f.failed(t.failure(os.ErrDeadlineExceeded), os.ErrDeadlineExceeded)
+		f.failed(f.failure(os.ErrDeadlineExceeded), os.ErrDeadlineExceeded)
 	}
 }

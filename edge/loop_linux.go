@@ -38,8 +38,12 @@ type loop struct {
 	questions []*question
 	wires     []*wire
 
+	sayings []saying // wait for the end of the turn
+	said    []byte   // what they say
+
 	now     balance.Instant // when it began what it is doing
-	crowded bool            // several events came at once
+	crowded bool            // several events came at once, or letters
+	crowd   int             // how many are not yet several
 
 	shared []byte // room for a head, then what is read at once; good until the next read
 	out    []byte // a head on its way; good until the next one
@@ -80,9 +84,12 @@ type end struct {
 	slot     int32
 	readable bool
 	writable bool
-	hup      bool    // the peer has closed its side; there may be something left to read
-	reset    bool    // nothing can be written any more
-	queued   bool    // in loop.again
+	hup      bool  // the peer has closed its side; there may be something left to read
+	reset    bool  // nothing can be written any more
+	queued   bool  // in loop.again
+	prompt   bool  // nothing that is said waits for the end of the turn
+	saying   int32 // what waits for it, as its index in loop.sayings and one; zero: nothing
+	remains  *remains
 	sealed   *sealed // TLS is spoken; nil: octets are what they are
 	branch   *branch // it is a stream's, and has no descriptor; nil: it has one
 }
@@ -117,6 +124,9 @@ func newLoop(e *loops) (*loop, error) {
 	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10)}
 	l.backs.byAddress = make(map[string]*idleList)
 	l.bell.owner = l
+	if !e.edge.cfg.crowded {
+		l.crowd = 1
+	}
 	l.tidy.loop, l.tidy.owner = l, &l.tidy
 	if err := l.watch(&l.bell, bell, unix.EPOLLIN|unix.EPOLLET); err != nil {
 		_ = unix.Close(epfd)
@@ -165,6 +175,7 @@ func (e *end) close() {
 		e.branch.shut()
 		return
 	}
+	e.hasten()
 	fd := e.fd
 	e.loop.leave(e)
 	_ = unix.Close(fd) // all that was to be said has been
@@ -199,6 +210,7 @@ func (l *loop) readLetters() {
 	l.mu.Lock()
 	l.opened, l.letters = l.letters, l.opened[:0]
 	l.mu.Unlock()
+	l.crowded = l.crowded || len(l.opened) > l.crowd
 	for i := range l.opened {
 		if m := &l.opened[i]; m.do != nil {
 			m.do()
@@ -245,6 +257,7 @@ func (l *loop) run() {
 		if l.engine.driven != nil {
 			l.engine.driven.Flush()
 		}
+		l.sayAll()
 	}
 	l.end()
 }
@@ -270,7 +283,7 @@ func (l *loop) found(n uintptr, errno syscall.Errno) int {
 	if errno != 0 {
 		n = 0 // a signal
 	}
-	l.crowded = n > 1
+	l.crowded = int(n) > l.crowd
 	return int(n)
 }
 
@@ -288,6 +301,9 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 	}
 	e.hup = e.hup || ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	e.reset = e.reset || ev.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
+	if e.remains != nil && e.writable {
+		e.sayRest()
+	}
 	e.owner.ready()
 }
 
@@ -357,13 +373,24 @@ func (e *end) read(p []byte) (int, error) {
 	return n, err
 }
 
-// write writes what goes.
+// write says p, and returns how much of it goes: at once, or at the end of the turn.
 func (e *end) write(p []byte) (n int, err error) {
-	if e.branch != nil {
+	switch {
+	case e.branch != nil:
 		n = e.branch.write(p)
 		e.writable = n == len(p)
 		return n, nil
+	case e.later(p):
+		return len(p), nil
 	}
+	if e.hasten(); e.remains != nil {
+		return 0, e.remains.failed
+	}
+	return e.push(p)
+}
+
+// push writes what goes.
+func (e *end) push(p []byte) (n int, err error) {
 	for n < len(p) {
 		m, err := raw.Send(e.fd, p[n:])
 		if err == syscall.EAGAIN {

@@ -89,7 +89,7 @@ func (f *inbound) take() {
 		n, err := t.resp.Parse(t.work.in[t.work.r:t.work.w], t.req.Asked(t.exchange.head.upgrade))
 		switch {
 		case err != nil:
-			f.failed(t.failure(err), err)
+			f.failed(f.failure(err), err)
 			return
 		case n == 0:
 			f.loop.hold(&t.work, &t.private)
@@ -97,14 +97,14 @@ func (f *inbound) take() {
 		case !t.resp.Interim():
 			t.respHead = n
 			if err := t.checkSwitch(); err != nil {
-				f.failed(t.failure(err), err)
+				f.failed(f.failure(err), err)
 				return
 			}
 			f.respond()
 			return
 		}
 		if t.interims++; t.interims > interimMost {
-			f.failed(t.failure(errInterims), errInterims)
+			f.failed(f.failure(errInterims), errInterims)
 			return
 		}
 		f.passInterim()
@@ -240,7 +240,7 @@ func (f *inbound) serverEnded(err error) {
 		why = io.EOF
 	}
 	if !t.begun {
-		failure := t.failure(why)
+		failure := f.failure(why)
 		failure.Kept = f.back.used && t.interims == 0 && t.work.w == headRoom
 		f.failed(failure, why)
 		return
@@ -267,7 +267,7 @@ func (f *inbound) serverEnded(err error) {
 func (f *inbound) linkDone(good bool) {
 	t, b := f.task, f.back
 	t.exchange.finished()
-	if good && t.resp.KeepAlive && t.all() {
+	if good && t.resp.KeepAlive && t.all() && t.up.empty() {
 		f.back = nil
 		f.loop.keep(b)
 		return

@@ -106,6 +106,7 @@ func (l *listener) takesHTTP2() bool {
 func (l *loop) beginTrunk(s *loopService, fd int, peer netip.Addr, tls *sealed, early []byte) {
 	k := &trunk{service: s, peer: peer, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost, window: connectionWindow}
 	k.end.owner, k.timer.owner = k, k
+	k.prompt = true // all it says in a turn it says at the turn's end
 	if err := l.watch(&k.end, fd, readiness); err != nil {
 		_ = unix.Close(fd)
 		s.left(l, k)

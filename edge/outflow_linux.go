@@ -45,6 +45,9 @@ func (s *outflow) send(to *end, p []byte) (int, error) {
 
 // flush sends what is kept and tells whether all has gone.
 func (s *outflow) flush(to *end) (clear bool, err error) {
+	if r := to.remains; r != nil {
+		return false, r.failed
+	}
 	if s.at < len(s.kept) {
 		if !to.writable {
 			return false, nil
@@ -54,6 +57,9 @@ func (s *outflow) flush(to *end) (clear bool, err error) {
 			return false, err
 		}
 		s.forget()
+	}
+	if s.piped > 0 {
+		to.hasten()
 	}
 	for s.piped > 0 {
 		if !to.writable {
@@ -92,7 +98,7 @@ func (s *outflow) finish(to *end) error {
 		_, err := s.send(to, to.sealed.farewell())
 		return err
 	}
-	return unix.Shutdown(to.fd, unix.SHUT_WR)
+	return to.shutdown()
 }
 
 // compact makes room behind what is kept, for those who put something in before all

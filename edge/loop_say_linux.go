@@ -1,0 +1,128 @@
+package edge
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// In a turn with several events, what the loop has to say is short and goes to many. It
+// is sent at the end of the turn: the system's code for sending is long, and would
+// otherwise drive the code that reads and decides out of the processor's caches for each
+// event anew. To whoever said it, it has gone, as what stands in a socket's buffer has:
+// what the socket does not take is the end's to send, and an error is seen by whoever
+// writes or reads there next.
+
+// saying is what waits for the end of the turn, at one end.
+type saying struct {
+	end      *end // nil: it has been sent
+	from, to int  // in loop.said
+}
+
+const (
+	mostSayings = 32      // more do not wait, so that none waits long
+	shortSaying = 2 << 10 // octets; to copy more costs what it brings
+)
+
+// later has p wait for the end of the turn; false: it is to be sent now.
+func (e *end) later(p []byte) bool {
+	l := e.loop
+	if !l.crowded || e.prompt || e.saying != 0 || e.remains != nil || len(p) > shortSaying {
+		return false
+	}
+	if len(l.sayings) == mostSayings {
+		l.sayAll()
+	}
+	from := len(l.said)
+	l.said = append(l.said, p...)
+	l.sayings = append(l.sayings, saying{e, from, len(l.said)})
+	e.saying = int32(len(l.sayings))
+	return true
+}
+
+// sayAll sends what waits.
+func (l *loop) sayAll() {
+	for i := range l.sayings {
+		if s := &l.sayings[i]; s.end != nil {
+			s.end.saying = 0
+			s.end.say(l.said[s.from:s.to])
+			s.end = nil
+		}
+	}
+	l.sayings, l.said = l.sayings[:0], l.said[:0]
+}
+
+// hasten sends what waits at this end.
+func (e *end) hasten() {
+	if e.saying == 0 {
+		return
+	}
+	l := e.loop
+	s := &l.sayings[e.saying-1]
+	e.saying, s.end = 0, nil
+	e.say(l.said[s.from:s.to])
+}
+
+// say sends p, and keeps what does not go.
+func (e *end) say(p []byte) {
+	n, err := e.push(p)
+	switch {
+	case err != nil:
+		e.remains = &remains{failed: err, lost: n == 0}
+		e.readable, e.hup = true, true // whoever reads there sees why
+		e.loop.soon(e)
+	case n < len(p):
+		e.remains = &remains{octets: slices.Clone(p[n:])}
+	}
+}
+
+// remains is what is left of something said that the socket did not take.
+type remains struct {
+	octets []byte // that it may take later
+	shut   bool   // nothing is said behind them
+	failed error  // it takes nothing any more
+	lost   bool   // not even the first octet of what was said
+}
+
+// unheard tells whether nothing has gone of what was said last.
+func (e *end) unheard() bool { return e.remains != nil && e.remains.lost }
+
+// sayRest sends what the socket did not take, now that it takes more.
+func (e *end) sayRest() {
+	r := e.remains
+	if r.failed != nil {
+		return
+	}
+	e.remains = nil
+	e.say(r.octets)
+	switch {
+	case !r.shut:
+	case e.remains != nil:
+		e.remains.shut = true
+	default:
+		_ = unix.Shutdown(e.fd, unix.SHUT_WR) // if it fails, whoever reads there sees why
+	}
+}
+
+// unsent is how many octets wait for the socket to take more.
+func (e *end) unsent() int64 {
+	if e.remains == nil {
+		return 0
+	}
+	return int64(len(e.remains.octets))
+}
+
+// sent tells whether nothing of what was said waits to go.
+func (e *end) sent() bool {
+	e.hasten()
+	return e.remains == nil || e.remains.failed != nil
+}
+
+// shutdown tells the peer that nothing more will come.
+func (e *end) shutdown() error {
+	if !e.sent() {
+		e.remains.shut = true
+		return nil
+	}
+	return unix.Shutdown(e.fd, unix.SHUT_WR)
+}

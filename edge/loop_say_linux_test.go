@@ -1,0 +1,269 @@
+package edge
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// narrow has connections take little at once, as those over a network do.
+func narrow(_, _ string, c syscall.RawConn) (err error) {
+	bad := c.Control(func(fd uintptr) {
+		if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10); err == nil {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1460)
+		}
+	})
+	if bad != nil {
+		return bad
+	}
+	return err
+}
+
+func listenNarrow(t *testing.T) net.Listener {
+	t.Helper()
+	cfg := net.ListenConfig{Control: narrow}
+	l, err := cfg.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// A request that has come whole may be more than the server's socket takes at once.
+func TestSlowServer(t *testing.T) { eachEngine(t, testSlowServer) }
+
+func testSlowServer(t *testing.T) {
+	read := make(chan struct{})
+	p := to(scriptedAt(t, listenNarrow(t), func(conn *net.TCPConn, r *bufio.Reader) {
+		<-read
+		answering(func(_ *http.Request, body string) string {
+			return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		})(conn, r)
+	}))
+	r := run(t, p, func(c *Config) { c.Loops = 1 })
+	body := string(noise(replayMost))
+	request := fmt.Sprintf("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	client := r.dial().send("%s", request)
+	p.untilGranted()
+	close(read)
+	for range 2 {
+		if res, got := client.response("PUT"); res.StatusCode != 200 || got != body {
+			t.Fatalf("got %d and %d octets, want what was sent", res.StatusCode, len(got))
+		}
+		client.send("%s", request)
+	}
+	client.response("PUT")
+	p.wantResults(t, balance.OK, balance.OK, balance.OK)
+}
+
+// sayer is an end of a pair of sockets in a crowded loop that nobody runs, and its owner.
+type sayer struct {
+	end
+	t     *testing.T
+	peer  int
+	woken int
+}
+
+func (s *sayer) ready() { s.woken++ }
+
+func newSayer(t *testing.T) *sayer {
+	t.Helper()
+	l, err := newLoop(&loops{edge: &Edge{cfg: Config{crowded: true}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sayer{t: t, peer: pair[1]}
+	s.end.owner = s
+	if err := l.watch(&s.end, pair[0], readiness); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.end.close()
+		_ = unix.Close(s.peer)
+		l.end()
+	})
+	s.turn()
+	return s
+}
+
+// turn is one of the loop, of which there must be something to do.
+func (s *sayer) turn() {
+	events := make([]unix.EpollEvent, 8)
+	l := s.loop
+	for i := range events[:l.wait(events)] {
+		l.dispatch(&events[i])
+	}
+	l.goOn()
+	l.sayAll()
+	l.crowded = true // for what the test says next
+}
+
+func (s *sayer) says(p string) {
+	s.t.Helper()
+	if n, err := s.write([]byte(p)); n != len(p) || err != nil {
+		s.t.Fatalf("%.20q: %d octets, %v", p, n, err)
+	}
+}
+
+// heard is what has come to the peer; ended: and nothing more will.
+func (s *sayer) heard() (all string, ended bool) {
+	for p := make([]byte, 64<<10); ; {
+		n, err := unix.Read(s.peer, p)
+		if n <= 0 {
+			return all, n == 0 && err == nil
+		}
+		all += string(p[:n])
+	}
+}
+
+func (s *sayer) wantHeard(want string, end bool) {
+	s.t.Helper()
+	if got, ended := s.heard(); got != want || ended != end {
+		s.t.Fatalf("heard %q, ended %v; want %q, %v", got, ended, want, end)
+	}
+}
+
+// What is said in a turn leaves at its end, in its order.
+func TestSaidAtTheEndOfTheTurn(t *testing.T) {
+	s := newSayer(t)
+	s.says("one ")
+	s.wantHeard("", false)
+	s.says("two ") // which the first may not wait behind
+	s.wantHeard("one two ", false)
+	s.says("three")
+	s.loop.sayAll()
+	s.wantHeard("three", false)
+	s.says("last")
+	if err := s.shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	s.wantHeard("last", true)
+}
+
+// No more wait than mostSayings.
+func TestSayingsDoNotPileUp(t *testing.T) {
+	first := newSayer(t)
+	first.says("first")
+	for range mostSayings {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &end{owner: first}
+		if err := first.loop.watch(e, pair[0], readiness); err != nil {
+			t.Fatal(err)
+		}
+		e.writable = true
+		if _, err := e.write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			e.close()
+			_ = unix.Close(pair[1])
+		})
+	}
+	first.wantHeard("first", false)
+}
+
+// What the socket does not take at the end of the turn goes later, and nothing before it.
+func TestSaidToFullSocket(t *testing.T) {
+	s := newSayer(t)
+	filled := 0
+	for room := make([]byte, 1<<10); ; {
+		n, err := unix.Write(s.fd, room)
+		if err != nil {
+			break
+		}
+		filled += n
+	}
+	s.says("one ") // as far as the end knows, there is room
+	s.loop.sayAll()
+	if s.writable || s.sent() || s.unsent() != 4 {
+		t.Fatalf("writable %v, sent %v, %d octets kept; want 4 kept", s.writable, s.sent(), s.unsent())
+	}
+	if n, err := s.write([]byte("two")); n != 0 || err != nil {
+		t.Fatalf("%d octets taken, %v; want none while something is kept", n, err)
+	}
+	if clear, err := new(outflow).flush(&s.end); clear || err != nil {
+		t.Fatalf("clear %v, %v; want false", clear, err)
+	}
+	if err := s.shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	if got, ended := s.heard(); len(got) != filled || ended {
+		t.Fatalf("heard %d octets, ended %v; want %d", len(got), ended, filled)
+	}
+	s.turn() // the socket takes more
+	s.wantHeard("one ", true)
+	if !s.sent() || !s.writable || s.woken != 2 {
+		t.Fatalf("sent %v, writable %v, woken %d times", s.sent(), s.writable, s.woken)
+	}
+}
+
+// An error at the end of the turn is seen by whoever has the end, and that nothing went.
+func TestSaidToNobody(t *testing.T) {
+	s := newSayer(t)
+	s.says("one")
+	_ = unix.Close(s.peer)
+	s.loop.sayAll()
+	if !s.unheard() || !s.sent() {
+		t.Fatalf("unheard %v, sent %v; want both", s.unheard(), s.sent())
+	}
+	if _, err := s.write([]byte("two")); err != unix.EPIPE {
+		t.Fatalf("write: %v, want %v", err, unix.EPIPE)
+	}
+	if _, err := new(outflow).flush(&s.end); err != unix.EPIPE {
+		t.Fatalf("flush: %v, want %v", err, unix.EPIPE)
+	}
+	before := s.woken
+	s.turn()
+	if s.woken == before || !s.readable {
+		t.Fatalf("woken %d times more, readable %v", s.woken-before, s.readable)
+	}
+	s.peer = -1
+}
+
+// A client may ask much before it reads an answer; none is lost then, and none overtakes another.
+func TestClientReadsLate(t *testing.T) { eachEngine(t, testClientReadsLate) }
+
+func testClientReadsLate(t *testing.T) {
+	const asks = 1000
+	p := to(scripted(t, answering(func(r *http.Request, _ string) string {
+		body := strings.Repeat(r.URL.Path+" ", 1500/len(r.URL.Path))
+		return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	})))
+	r := run(t, p, func(c *Config) { c.Loops = 1 })
+	dialer := net.Dialer{Control: narrow}
+	conn, err := dialer.Dial("tcp", r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	client := &rawClient{conn.(*net.TCPConn), bufio.NewReader(conn), t}
+	var all bytes.Buffer
+	for i := range asks {
+		fmt.Fprintf(&all, "GET /%d HTTP/1.1\r\nHost: a\r\n\r\n", i)
+	}
+	client.send("%s", all.String())
+	for i := range asks {
+		res, got := client.response("GET")
+		path := fmt.Sprintf("/%d", i)
+		if want := strings.Repeat(path+" ", 1500/len(path)); res.StatusCode != 200 || got != want {
+			t.Fatalf("answer %d: %d %.20q… of %d octets", i, res.StatusCode, got, len(got))
+		}
+	}
+}
