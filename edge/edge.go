@@ -108,6 +108,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		e.connected = c.Connected
 	}
 	e.metrics = newMetrics(e.connected)
+	e.metrics.registry.MustRegister(newCounted(e))
 	if g, ok := picker.(guarded); ok {
 		e.metrics.registry.MustRegister(refusals{g.Refused()})
 	}
@@ -133,7 +134,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 
 func (e *Edge) pool(name string) *pool {
 	if e.pools[name] == nil {
-		e.pools[name] = newPool(name, e.metrics)
+		e.pools[name] = newPool(name, len(e.pools), e.metrics)
 	}
 	return e.pools[name]
 }

@@ -27,9 +27,10 @@ type exchange struct {
 	made     [32]byte // room for an id of our own
 	client   netip.Addr
 	recall   *recall
-	asker    asker            // nil: whoever drives the exchange may wait for the master
-	time     *balance.Instant // the present, as the exchange's loop has it; nil: that of the clock
-	started  bool             // flight has begun
+	asker    asker  // nil: whoever drives the exchange may wait for the master
+	books    *books // of the exchange's loop; nil: none carries it
+	tally    *tally // of the route's pool, where the exchange is counted
+	started  bool   // flight has begun
 	flight   flight.Flight
 	request  balance.Request
 	linked   *int          // where the last grant counts as in flight; nil: it does not
@@ -58,25 +59,35 @@ const statusGone = 499
 
 // now returns the present time.
 func (x *exchange) now() balance.Instant {
-	if x.time != nil {
-		return *x.time
+	if x.books != nil {
+		return x.books.now
 	}
 	return clock.Now()
+}
+
+// take makes the route, which may be none, the exchange's.
+func (x *exchange) take(r *route) {
+	x.edge.inFlight.Add(1)
+	if x.route = r; r == nil {
+		return
+	}
+	x.tally = &r.pool.tally
+	if x.books != nil {
+		x.tally = &x.books.tallies[r.pool.number]
+	}
+	x.tally.enter(1)
 }
 
 // open begins an exchange in x. A non-zero answer is what the client is to be told
 // instead of starting it. The head's strings must last until close.
 func (x *exchange) open(e *Edge, l *listener, h *head, r *recall) flight.Answer {
-	time := x.time
+	books := x.books
 	*x = exchange{} // where it is: it is large
-	x.edge, x.listener, x.head, x.time, x.recall = e, l, *h, time, r
+	x.edge, x.listener, x.head, x.books, x.recall = e, l, *h, books, r
 	x.began = x.now()
 	x.id = x.requestID(h.first("x-request-id"))
 	x.client = l.client(&x.head)
-	e.inFlight.Add(1)
-	if x.route = l.routes.match(h.host, h.path); x.route != nil {
-		x.route.pool.inFlight.Inc()
-	}
+	x.take(l.routes.match(h.host, h.path))
 	switch {
 	case h.method == http.MethodConnect:
 		return flight.Answer{Status: http.StatusNotImplemented, Reason: reasonUnsupported}
@@ -140,8 +151,8 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 
 // giveBack ends a lease.
 func (x *exchange) giveBack(d flight.Done) {
-	if x.time != nil && x.edge.prompt != nil {
-		x.edge.prompt.DoneAt(*x.time, x.route.Pool, d.Lease, d.Outcome)
+	if x.books != nil && x.edge.prompt != nil {
+		x.edge.prompt.DoneAt(x.books.now, x.route.Pool, d.Lease, d.Outcome)
 		return
 	}
 	x.edge.picker.Done(x.route.Pool, d.Lease, d.Outcome)
@@ -171,9 +182,8 @@ func (x *exchange) resume(grant balance.Grant, err error) flight.Step {
 func (x *exchange) answered(grant balance.Grant, err error) flight.Step {
 	p, now := x.route.pool, x.now()
 	x.picking += now.Sub(x.asked)
-	p.pickTime.Observe(now.Sub(x.asked).Seconds())
+	x.tally.pick(now.Sub(x.asked), err == nil)
 	if err == nil {
-		p.granted.Inc()
 		x.waiting += grant.Waited
 		return x.flight.Granted(now, grant)
 	}
@@ -252,7 +262,7 @@ func (x *exchange) parted(broke int) {
 func (x *exchange) abandon() {
 	x.gone()
 	x.edge.inFlight.Add(-1)
-	x.route.pool.inFlight.Dec()
+	x.tally.enter(-1)
 }
 
 func (x *exchange) unlink() {
@@ -320,12 +330,9 @@ func (x *exchange) close() {
 	took := x.now().Sub(x.began)
 	name := "" // of the pool
 	if x.route != nil {
-		p := x.route.pool
-		name = p.name
-		p.inFlight.Dec()
-		p.duration.Observe(took.Seconds())
-		p.answered(x.status)
-	} else {
+		name = x.route.pool.name
+	}
+	if x.tally == nil || !x.tally.answer(x.status, took) {
 		x.edge.metrics.request(name, x.status)
 	}
 	if log := x.edge.cfg.AccessLog; log != nil {

@@ -109,6 +109,7 @@ func (e *loops) enter() error {
 			e.stop()
 			return err
 		}
+		l.tallies = make([]tally, len(e.edge.pools))
 		e.all = append(e.all, l)
 		e.running.Go(l.run)
 	}
@@ -140,6 +141,21 @@ func (e *loops) stop() {
 	}
 	e.running.Wait()
 	e.aside.Wait()
+	for _, l := range e.all {
+		e.edge.inherit(l.tallies)
+	}
+	e.all = nil
+}
+
+// addTo implements tallies.
+func (e *loops) addTo(sums []tally) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.all { // none ends as long as mu is held
+		added := make(chan struct{})
+		l.post(letter{do: func() { addAll(sums, l.tallies); close(added) }})
+		<-added
+	}
 }
 
 // each has every loop do something, and returns when they have.

@@ -40,7 +40,7 @@ func TestTaskGathers(t *testing.T) {
 
 // A count that is held stays when those without a link are forgotten.
 func TestHeldLinksOutliveOthers(t *testing.T) {
-	p := newPool("web", newMetrics(func() bool { return true }))
+	p := newPool("web", 0, newMetrics(func() bool { return true }))
 	held := p.hold("held")
 	for i := range 3 * mostNone {
 		p.release(p.hold(balance.ServerID(rune(0x4e00 + i))))

@@ -20,6 +20,7 @@ import (
 // be done without waiting, and waits again. All it has is its own, so that it takes no
 // locks; whoever else wants something of it posts a letter.
 type loop struct {
+	books
 	engine *loops
 	epfd   int
 	bell   end // an eventfd, by which others wake it
@@ -41,9 +42,8 @@ type loop struct {
 	sayings []saying // wait for the end of the turn
 	said    []byte   // what they say
 
-	now     balance.Instant // when it began what it is doing
-	crowded bool            // several events came at once, or letters
-	crowd   int             // how many are not yet several
+	crowded bool // several events came at once, or letters
+	crowd   int  // how many are not yet several
 
 	shared []byte // room for a head, then what is read at once; good until the next read
 	out    []byte // a head on its way; good until the next one
@@ -417,7 +417,7 @@ func (l *loop) takeTask() *task {
 		return t
 	}
 	t := new(task)
-	t.exchange.time = &l.now
+	t.exchange.books = &l.books
 	return t
 }
 

@@ -10,30 +10,25 @@ import (
 // metrics are the edge's own, in a registry of their own.
 type metrics struct {
 	registry   *prometheus.Registry
-	requests   *prometheus.CounterVec
-	duration   *prometheus.HistogramVec
-	pickTime   *prometheus.HistogramVec
-	picks      *prometheus.CounterVec
+	requests   *prometheus.CounterVec // those that no tally counts
+	picks      *prometheus.CounterVec // those that were not granted
 	retries    *prometheus.CounterVec
 	fallbacks  *prometheus.CounterVec
 	badReports *prometheus.CounterVec
-	inFlight   *prometheus.GaugeVec
 	tunnels    *prometheus.CounterVec
 	octets     *prometheus.CounterVec
 	tunnelTime *prometheus.HistogramVec
 	heldBack   prometheus.Counter
 }
 
+var byPool = []string{"pool"}
+
+// newMetrics returns them without those of which tallies are kept.
 func newMetrics(connected func() bool) *metrics {
-	byPool := []string{"pool"}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_requests_total",
 			Help: "Requests answered, by pool (empty: no route) and status; 499: the client left first."}, []string{"pool", "code"}),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_request_duration_seconds",
-			Help: "From a request's head to the end of its response.", Buckets: prometheus.ExponentialBuckets(.001, 2.5, 14)}, byPool),
-		pickTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_pick_duration_seconds",
-			Help: "From an ask to its answer, waiting in the master's queue included.", Buckets: prometheus.ExponentialBuckets(.000025, 3, 13)}, byPool),
 		picks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_picks_total",
 			Help: "Asks, by pool and result: granted, canceled, no-master, or a refusal's reason."}, []string{"pool", "result"}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_retries_total",
@@ -42,8 +37,6 @@ func newMetrics(connected func() bool) *metrics {
 			Help: "Servers chosen from the last snapshot because no master answered."}, byPool),
 		badReports: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_bad_reports_total",
 			Help: "Load reports in responses that made no sense, wholly or in part."}, byPool),
-		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "evenkeel_edge_in_flight",
-			Help: "Requests taken and not yet answered in full, and connections of TCP listeners."}, byPool),
 		tunnels: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_connections_total",
 			Help: "Connections of TCP listeners that have ended, by pool (empty: no route) and how: a result, or why they were refused; and those of HTTP listeners refused before a request."}, []string{"pool", "ended"}),
 		octets: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_connection_bytes_total",
@@ -53,7 +46,7 @@ func newMetrics(connected func() bool) *metrics {
 	}
 	m.heldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
 		Help: "Times that a client's HTTP/2 connection was read no further for a moment, because of too many frames that bring nothing."})
-	m.registry.MustRegister(m.requests, m.heldBack, m.duration, m.pickTime, m.picks, m.retries, m.fallbacks, m.badReports, m.inFlight, m.tunnels, m.octets, m.tunnelTime,
+	m.registry.MustRegister(m.heldBack, m.retries, m.fallbacks, m.badReports, m.tunnels, m.octets, m.tunnelTime,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_master_connected", Help: "1 while a master is connected."},
 			func() float64 {
 				if connected() {

@@ -3,7 +3,6 @@ package edge
 import (
 	"maps"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,59 +15,36 @@ import (
 
 // pool is what the edge itself keeps of a pool.
 type pool struct {
-	name string
+	name   string
+	number int // where it stands in books.tallies
 
 	mu     sync.Mutex                // over memory work only
 	held   map[balance.ServerID]*int // links of this edge, by server
 	none   int                       // how many of held are 0
 	budget flight.Budget
 	rng    *rand.Rand
+	tally  tally // of exchanges that no loop carries
 
-	granted    prometheus.Counter // picks of that result
-	picks      func(result string)
-	codes      [mostCode]atomic.Pointer[prometheus.Counter] // requests by status; nil: none yet
-	metrics    *metrics
-	inFlight   prometheus.Gauge
-	duration   prometheus.Observer
-	pickTime   prometheus.Observer
+	retried    atomic.Bool         // the budget is not full
+	picks      func(result string) // counts those that were not granted
 	retries    prometheus.Counter
 	fallbacks  prometheus.Counter
 	badReports prometheus.Counter
 }
 
-func newPool(name string, m *metrics) *pool {
-	return &pool{
+func newPool(name string, number int, m *metrics) *pool {
+	p := &pool{
 		name:       name,
+		number:     number,
 		held:       make(map[balance.ServerID]*int),
 		rng:        rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		granted:    m.picks.WithLabelValues(name, "granted"),
-		metrics:    m,
 		picks:      func(result string) { m.picks.WithLabelValues(name, result).Inc() },
-		inFlight:   m.inFlight.WithLabelValues(name),
-		duration:   m.duration.WithLabelValues(name),
-		pickTime:   m.pickTime.WithLabelValues(name),
 		retries:    m.retries.WithLabelValues(name),
 		fallbacks:  m.fallbacks.WithLabelValues(name),
 		badReports: m.badReports.WithLabelValues(name),
 	}
-}
-
-// mostCode is one more than the largest status that is counted without a search.
-const mostCode = 600
-
-// answered counts a request by what its client was told.
-func (p *pool) answered(status int) {
-	if status >= mostCode {
-		p.metrics.request(p.name, status)
-		return
-	}
-	c := p.codes[status].Load()
-	if c == nil {
-		counter := p.metrics.requests.WithLabelValues(p.name, strconv.Itoa(status))
-		c = &counter
-		p.codes[status].Store(c)
-	}
-	(*c).Inc()
+	p.tally.mu = &p.mu
+	return p
 }
 
 // hold counts one more link of this edge to a server, and returns what release is to be
@@ -109,15 +85,21 @@ func (p *pool) release(n *int) {
 	p.mu.Unlock()
 }
 
+// arrived says that a request came in. While nothing is retried the budget is full, and
+// need not hear of it.
 func (p *pool) arrived() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.budget.Request()
+	if p.retried.Load() {
+		p.mu.Lock()
+		p.budget.Request()
+		p.retried.Store(!p.budget.Full())
+		p.mu.Unlock()
+	}
 }
 
 func (p *pool) mayRetry(now balance.Instant) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.retried.Store(true)
 	return p.budget.Retry(now)
 }
 

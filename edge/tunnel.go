@@ -299,10 +299,7 @@ func (t *tunnel) watch(now balance.Instant) {
 func (x *exchange) openTunnel(e *Edge, l *listener, client netip.Addr, name string, r *recall) {
 	*x = exchange{edge: e, listener: l, began: clock.Now(), recall: r, client: client}
 	x.head = head{host: name, peer: client}
-	e.inFlight.Add(1)
-	if x.route = l.routes.match(name, ""); x.route != nil {
-		x.route.pool.inFlight.Inc()
-	}
+	x.take(l.routes.match(name, ""))
 }
 
 // proxyHeader is what the server is to be told first of whom the connection joins.
@@ -326,7 +323,7 @@ func (x *exchange) closeTunnel(reason string, in, out int64) {
 	took, name := clock.Now().Sub(x.began), ""
 	if x.route != nil {
 		name = x.route.pool.name
-		x.route.pool.inFlight.Dec()
+		x.tally.enter(-1)
 	}
 	ended := reason
 	if ended == "" {

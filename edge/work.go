@@ -119,7 +119,7 @@ func upgradesHTTP(protocols string) bool {
 
 // refused begins an exchange with a client whose request could not be read.
 func (x *exchange) refused(e *Edge, l *listener, peer netip.Addr, r *recall) {
-	*x = exchange{edge: e, listener: l, began: x.now(), recall: r, client: peer, time: x.time}
+	*x = exchange{edge: e, listener: l, began: x.now(), recall: r, client: peer, books: x.books}
 	x.head.peer = peer
 	x.id = x.requestID("")
 	e.inFlight.Add(1)

@@ -1,0 +1,231 @@
+package edge
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// books are what a loop keeps for the exchanges that it carries. Only the loop touches
+// them, so that a request takes no lock to be counted; whoever wants to read them sends
+// the loop a letter.
+type books struct {
+	now     balance.Instant // when the loop began what it is doing
+	tallies []tally         // by the pool's number
+}
+
+// tally is what is counted of a pool's requests, by one loop or by all goroutines.
+type tally struct {
+	mu       *sync.Mutex // nil: the tally is a loop's own
+	inFlight int64
+	granted  uint64           // picks of that result
+	codes    [mostCode]uint64 // requests by status
+	duration histogram        // in durationScale
+	pickTime histogram        // in pickScale
+}
+
+// mostCode is one more than the largest status that is counted here.
+const mostCode = 600
+
+func (t *tally) lock() {
+	if t.mu != nil {
+		t.mu.Lock()
+	}
+}
+
+func (t *tally) unlock() {
+	if t.mu != nil {
+		t.mu.Unlock()
+	}
+}
+
+// enter counts n more in flight, fewer if it is negative.
+func (t *tally) enter(n int64) {
+	t.lock()
+	t.inFlight += n
+	t.unlock()
+}
+
+// pick counts an ask that took so long.
+func (t *tally) pick(took time.Duration, granted bool) {
+	t.lock()
+	t.pickTime.observe(&pickScale, took)
+	if granted {
+		t.granted++
+	}
+	t.unlock()
+}
+
+// answer counts a request that is over, by what its client was told. It returns false
+// for a status that must be counted elsewhere.
+func (t *tally) answer(status int, took time.Duration) bool {
+	here := status < mostCode
+	t.lock()
+	t.inFlight--
+	t.duration.observe(&durationScale, took)
+	if here {
+		t.codes[status]++
+	}
+	t.unlock()
+	return here
+}
+
+// add adds what another has counted.
+func (t *tally) add(other *tally) {
+	t.inFlight += other.inFlight
+	t.granted += other.granted
+	for i, n := range other.codes {
+		t.codes[i] += n
+	}
+	t.duration.add(&other.duration)
+	t.pickTime.add(&other.pickTime)
+}
+
+// scale is the upper bounds of a histogram's buckets.
+type scale struct {
+	bounds [buckets]time.Duration
+	told   []float64 // in seconds
+}
+
+const buckets = 14
+
+func newScale(told []float64) (s scale) {
+	s.told = told
+	for i := range s.bounds {
+		s.bounds[i] = longest
+		if i < len(told) {
+			s.bounds[i] = time.Duration(told[i] * float64(time.Second))
+		}
+	}
+	return s
+}
+
+const longest = time.Duration(1<<63 - 1)
+
+var (
+	durationScale = newScale(prometheus.ExponentialBuckets(.001, 2.5, 14))
+	pickScale     = newScale(prometheus.ExponentialBuckets(.000025, 3, 13))
+)
+
+// histogram counts durations by a scale.
+type histogram struct {
+	counts [buckets + 1]uint64 // the last: beyond all bounds
+	sum    time.Duration
+}
+
+func (h *histogram) observe(s *scale, d time.Duration) {
+	i := 0
+	for i < buckets && d > s.bounds[i] {
+		i++
+	}
+	h.counts[i]++
+	h.sum += d
+}
+
+func (h *histogram) add(other *histogram) {
+	for i, n := range other.counts {
+		h.counts[i] += n
+	}
+	h.sum += other.sum
+}
+
+// metric returns the histogram as Prometheus wants it.
+func (h *histogram) metric(desc *prometheus.Desc, s *scale, pool string) prometheus.Metric {
+	below, count := make(map[float64]uint64, len(s.told)), uint64(0)
+	for i, bound := range s.told {
+		count += h.counts[i]
+		below[bound] = count
+	}
+	for _, n := range h.counts[len(s.told):] {
+		count += n
+	}
+	return prometheus.MustNewConstHistogram(desc, count, h.sum.Seconds(), below, pool)
+}
+
+// tallies is an engine that keeps books.
+type tallies interface {
+	// addTo adds what it has counted to sums, by the pool's number.
+	addTo(sums []tally)
+}
+
+// tallied returns what has been counted of each pool's requests, by its number.
+func (e *Edge) tallied() []tally {
+	sums := make([]tally, len(e.pools))
+	for _, p := range e.pools {
+		p.mu.Lock()
+		sums[p.number].add(&p.tally)
+		p.mu.Unlock()
+	}
+	if t, ok := e.loops.(tallies); ok {
+		t.addTo(sums)
+	}
+	return sums
+}
+
+// inherit takes over what a loop has counted that is no more.
+func (e *Edge) inherit(left []tally) {
+	for _, p := range e.pools {
+		p.mu.Lock()
+		p.tally.add(&left[p.number])
+		p.mu.Unlock()
+	}
+}
+
+func addAll(sums, more []tally) {
+	for i := range more {
+		sums[i].add(&more[i])
+	}
+}
+
+// counted shows the tallies, together with what vectors count of the same.
+type counted struct {
+	edge                                              *Edge
+	requests, picks, inFlight, duration, pickDuration *prometheus.Desc
+}
+
+func newCounted(e *Edge) *counted {
+	return &counted{
+		edge:         e,
+		requests:     descOf(e.metrics.requests),
+		picks:        descOf(e.metrics.picks),
+		inFlight:     prometheus.NewDesc("evenkeel_edge_in_flight", "Requests taken and not yet answered in full, and connections of TCP listeners.", byPool, nil),
+		duration:     prometheus.NewDesc("evenkeel_edge_request_duration_seconds", "From a request's head to the end of its response.", byPool, nil),
+		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included.", byPool, nil),
+	}
+}
+
+func descOf(vector *prometheus.CounterVec) *prometheus.Desc {
+	one := make(chan *prometheus.Desc, 1)
+	vector.Describe(one)
+	return <-one
+}
+
+// Describe implements prometheus.Collector.
+func (c *counted) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.requests, c.picks, c.inFlight, c.duration, c.pickDuration} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *counted) Collect(out chan<- prometheus.Metric) {
+	c.edge.metrics.requests.Collect(out)
+	c.edge.metrics.picks.Collect(out)
+	sums := c.edge.tallied()
+	for name, p := range c.edge.pools {
+		t := &sums[p.number]
+		out <- t.duration.metric(c.duration, &durationScale, name)
+		out <- t.pickTime.metric(c.pickDuration, &pickScale, name)
+		out <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(t.inFlight), name)
+		out <- prometheus.MustNewConstMetric(c.picks, prometheus.CounterValue, float64(t.granted), name, "granted")
+		for code, n := range t.codes {
+			if n > 0 {
+				out <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(n), name, strconv.Itoa(code))
+			}
+		}
+	}
+}
