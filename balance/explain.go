@@ -174,12 +174,9 @@ func (w *word) String() string {
 	return string(w.text[:w.n])
 }
 
-// note keeps a decision for s, with those that came closest: the finalists of the
-// tournament, the winner among them.
+// note keeps a decision for s that can be afforded, with those that came closest: the
+// finalists of the tournament, the winner among them.
 func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
-	if !p.recent.affords(now) {
-		return
-	}
 	if p.recent.ring == nil {
 		p.recent.ring = make([]record, p.recent.size)
 	}

@@ -70,21 +70,24 @@ func (p *Pool) probe(s *Server, took time.Duration) {
 	if p.queue.size == 0 || p.times.weight == 0 || s.slots.learnt > 0 && !s.slots.vague {
 		return
 	}
-	s.delay += probeGain * (math.Log(took.Seconds()/s.service) - s.delay)
+	s.delay += probeGain * (math.Log(seconds(took)/s.service) - s.delay)
 	switch c, _ := s.Slots(); {
-	case s.delay > math.Log(probeSlow):
+	case s.delay > probeSlow:
 		s.stretch = max(0, s.stretch-1/c)
 		p.bound(s)
-	case p.queue.length > 0 && s.delay < math.Log(probeFast):
+	case p.queue.length > 0 && s.delay < probeFast:
 		s.stretch = min(s.stretch+1/(probeSteps*c), c)
 		p.bound(s)
 	}
 }
 
 const (
-	probeGain = .02
-	probeFast = 1.15
-	probeSlow = 1.3
-
+	probeGain  = .02
 	probeSteps = 32 // requests on each slot for one more
+)
+
+// Bounds of delay, which the compiler would not work out before.
+var (
+	probeFast = math.Log(1.15)
+	probeSlow = math.Log(1.3)
 )

@@ -208,7 +208,9 @@ func (p *Pool) grant(now Instant, req *Request, s *Server, g *Grant) *Refusal {
 		return &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
 	l.crowd = float32(s.Load(now) + 1)
-	p.note(now, l.id, req, s)
+	if p.recent.affords(now) {
+		p.note(now, l.id, req, s)
+	}
 	if key := p.hash(req.Key); key != 0 {
 		s.memory.use(key, p.cfg.Affinity.Keys)
 	}
