@@ -331,9 +331,9 @@ func (x *exchange) close() {
 	name := "" // of the pool
 	if x.route != nil {
 		name = x.route.pool.name
-	}
-	if x.tally == nil || !x.tally.answer(x.status, took) {
-		x.edge.metrics.request(name, x.status)
+		x.tally.answer(x.status, took)
+	} else {
+		x.edge.metrics.unrouted(x.status)
 	}
 	if log := x.edge.cfg.AccessLog; log != nil {
 		x.log(log, name, took)

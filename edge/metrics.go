@@ -10,7 +10,7 @@ import (
 // metrics are the edge's own, in a registry of their own.
 type metrics struct {
 	registry   *prometheus.Registry
-	requests   *prometheus.CounterVec // those that no tally counts
+	requests   *prometheus.CounterVec // those without a pool, which no tally counts
 	picks      *prometheus.CounterVec // those that were not granted
 	retries    *prometheus.CounterVec
 	fallbacks  *prometheus.CounterVec
@@ -57,9 +57,8 @@ func newMetrics(connected func() bool) *metrics {
 	return m
 }
 
-func (m *metrics) request(pool string, status int) {
-	m.requests.WithLabelValues(pool, strconv.Itoa(status)).Inc()
-}
+// unrouted counts a request for which there is no pool.
+func (m *metrics) unrouted(status int) { m.requests.WithLabelValues("", strconv.Itoa(status)).Inc() }
 
 // tunnel counts one that has ended.
 func (m *metrics) tunnel(pool, ended string, in, out int64, took time.Duration) {

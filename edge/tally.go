@@ -22,14 +22,17 @@ type books struct {
 type tally struct {
 	mu       *sync.Mutex // nil: the tally is a loop's own
 	inFlight int64
-	granted  uint64           // picks of that result
-	codes    [mostCode]uint64 // requests by status
-	duration histogram        // in durationScale
-	pickTime histogram        // in pickScale
+	granted  uint64      // picks of that result
+	codes    []codeCount // requests by status; few have more than three of them
+	duration histogram   // in durationScale
+	pickTime histogram   // in pickScale
 }
 
-// mostCode is one more than the largest status that is counted here.
-const mostCode = 600
+// codeCount is how many requests were answered with a status.
+type codeCount struct {
+	code  int
+	count uint64
+}
 
 func (t *tally) lock() {
 	if t.mu != nil {
@@ -60,26 +63,32 @@ func (t *tally) pick(took time.Duration, granted bool) {
 	t.unlock()
 }
 
-// answer counts a request that is over, by what its client was told. It returns false
-// for a status that must be counted elsewhere.
-func (t *tally) answer(status int, took time.Duration) bool {
-	here := status < mostCode
+// answer counts a request that is over, by what its client was told.
+func (t *tally) answer(status int, took time.Duration) {
 	t.lock()
 	t.inFlight--
 	t.duration.observe(&durationScale, took)
-	if here {
-		t.codes[status]++
-	}
+	t.answered(status, 1)
 	t.unlock()
-	return here
+}
+
+// answered counts n requests with a status.
+func (t *tally) answered(status int, n uint64) {
+	for i := range t.codes {
+		if c := &t.codes[i]; c.code == status {
+			c.count += n
+			return
+		}
+	}
+	t.codes = append(t.codes, codeCount{status, n})
 }
 
 // add adds what another has counted.
 func (t *tally) add(other *tally) {
 	t.inFlight += other.inFlight
 	t.granted += other.granted
-	for i, n := range other.codes {
-		t.codes[i] += n
+	for _, c := range other.codes {
+		t.answered(c.code, c.count)
 	}
 	t.duration.add(&other.duration)
 	t.pickTime.add(&other.pickTime)
@@ -222,10 +231,8 @@ func (c *counted) Collect(out chan<- prometheus.Metric) {
 		out <- t.pickTime.metric(c.pickDuration, &pickScale, name)
 		out <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(t.inFlight), name)
 		out <- prometheus.MustNewConstMetric(c.picks, prometheus.CounterValue, float64(t.granted), name, "granted")
-		for code, n := range t.codes {
-			if n > 0 {
-				out <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(n), name, strconv.Itoa(code))
-			}
+		for _, told := range t.codes {
+			out <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(told.count), name, strconv.Itoa(told.code))
 		}
 	}
 }
