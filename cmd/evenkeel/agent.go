@@ -167,7 +167,7 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Write
 	}
 	p := &process{log: log, tell: teller(stderr), trust: keeper, parts: []part{{name: "agent", run: a.Run}}}
 	if admin != nil {
-		p.parts = append(p.parts, part{name: "admin", run: func(ctx context.Context) error { return serveHTTP(ctx, admin, a.Handler(), log) }})
+		p.parts = append(p.parts, part{name: "admin", run: func(ctx context.Context) error { return serveHTTP(ctx, admin, withProfiles(a.Handler()), log) }})
 	}
 	p.parts = append(append(p.parts, part{name: "client", run: c.Run}), guardParts(keeper)...)
 	if f.config != "" {

@@ -162,7 +162,7 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	}
 	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight, yield: front.yield, parts: []part{{name: "edge", run: front.run}}}
 	if admin != nil {
-		p.parts = append(p.parts, part{name: "admin", shared: true, run: func(ctx context.Context) error { return serveHTTP(ctx, admin, front, log) }})
+		p.parts = append(p.parts, part{name: "admin", shared: true, run: func(ctx context.Context) error { return serveHTTP(ctx, admin, withProfiles(front), log) }})
 	}
 	p.sockets = func() []heirloom { return append(front.open(), heirloom{adminAt.address, admin}) }
 	if admin == nil {

@@ -186,7 +186,7 @@ func TestRunServesAndStops(t *testing.T) {
 	if !seen["a"] || !seen["b"] {
 		t.Errorf("got answers of %v, want both servers'", seen)
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/v1/pools", "/edge/metrics", "/edge/readyz"} {
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/v1/pools", "/edge/metrics", "/edge/readyz", "/debug/pprof/", "/debug/pprof/heap?debug=1"} {
 		if status, body := get(t, "http://"+admin+path); status != http.StatusOK {
 			t.Errorf("%s: got %d %s, want 200", path, status, body)
 		}

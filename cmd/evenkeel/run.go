@@ -253,7 +253,7 @@ func masterParts(m *master.Master, l insideListeners, admin http.Handler, log *s
 		parts = append(parts, part{name: "master", shared: true, run: func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
 	}
 	if l.admin != nil {
-		parts = append(parts, part{name: "admin", shared: true, run: func(ctx context.Context) error { return serveHTTP(ctx, l.admin, admin, log) }})
+		parts = append(parts, part{name: "admin", shared: true, run: func(ctx context.Context) error { return serveHTTP(ctx, l.admin, withProfiles(admin), log) }})
 	}
 	return append(parts, part{name: "master", run: m.Run})
 }
