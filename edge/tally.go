@@ -16,6 +16,8 @@ import (
 type books struct {
 	now     balance.Instant // when the loop began what it is doing
 	tallies []tally         // by the pool's number
+	askTook time.Duration   // the last ask that was answered at once and timed
+	untimed int             // how many of them follow before another is timed
 }
 
 // tally is what is counted of a pool's requests, by one loop or by all goroutines.
@@ -203,7 +205,7 @@ func newCounted(e *Edge) *counted {
 		picks:        descOf(e.metrics.picks),
 		inFlight:     prometheus.NewDesc("evenkeel_edge_in_flight", "Requests taken and not yet answered in full, and connections of TCP listeners.", byPool, nil),
 		duration:     prometheus.NewDesc("evenkeel_edge_request_duration_seconds", "From a request's head to the end of its response.", byPool, nil),
-		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included.", byPool, nil),
+		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included. Of answers at once in one process, one in sixteen is timed.", byPool, nil),
 	}
 }
 
