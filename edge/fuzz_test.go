@@ -39,7 +39,7 @@ func FuzzHead(f *testing.F) {
 		if kept := new(exchange).requestID(id); kept == "" || len(kept) > longestRequestID || strings.ContainsAny(kept, " \"\r\n") {
 			t.Errorf("id %q became %q", id, kept)
 		}
-		element := string(appendForwarded(nil, client, host, "http"))
+		element := string(appendForwarded(nil, appendNode(nil, client), host, "http"))
 		rest, ok := strings.CutSuffix(element, ";proto=http")
 		_, told, found := strings.Cut(rest, ";host=")
 		if !ok || !found || !isToken(told) && !quoted(told) {

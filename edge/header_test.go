@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bufio"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -99,11 +100,11 @@ func TestForwarded(t *testing.T) {
 		{"2001:db8::1", "a.example:80", `for="[2001:db8::1]";host="a.example:80";proto=http`},
 		{"192.0.2.1", `a";for=x`, `for=192.0.2.1;host="a\";for=x";proto=http`},
 	} {
-		if got := string(appendForwarded(nil, netip.MustParseAddr(c.peer), c.host, "http")); got != c.want {
+		if got := string(appendForwarded(nil, []byte(c.peer), c.host, "http")); got != c.want {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}
-	if got := string(appendForwarded(nil, netip.Addr{}, "a", "http")); got != "for=unknown;host=a;proto=http" {
+	if got := string(appendForwarded(nil, appendNode(nil, netip.Addr{}), "a", "http")); got != "for=unknown;host=a;proto=http" {
 		t.Errorf("without an address: %s", got)
 	}
 }
@@ -161,6 +162,14 @@ func TestRequestID(t *testing.T) {
 	for _, told := range []string{"", " ", "a b", "a\"b", "é", strings.Repeat("x", 129)} {
 		if got := new(exchange).requestID(told); got == told || len(got) != 32 {
 			t.Errorf("%q became %q, want a new id", told, got)
+		}
+	}
+}
+
+func TestHex(t *testing.T) {
+	for _, v := range []uint64{0, 1, 0x0123456789abcdef, 0xfedcba9876543210, 0x9a9a9a9aa9a9a9a9, 1<<64 - 1} {
+		if got, want := string(appendHex([]byte("x"), v)), fmt.Sprintf("x%016x", v); got != want {
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }
