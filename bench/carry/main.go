@@ -3,8 +3,8 @@
 // Command carry measures what it costs to carry a request: CPU time of the proxy for
 // each request, beside HAProxy and nginx on the same core, in turns within one run.
 //
-// The proxy is bound to the first CPU; a generator and a backend of our own, both on
-// raw epoll so that they are no bottleneck, share the second. All of it lives in a
+// The proxy is bound to the first CPU; a generator and a backend of our own, one thread
+// on raw epoll so that they are no bottleneck, have the second. All of it lives in a
 // network namespace of its own if we may make one, with cubic or reno as congestion
 // control: BBR halves bulk on loopback. CPU time is the kernel's own, of every thread.
 package main
@@ -59,23 +59,29 @@ const (
 	base     = "haproxy"
 	splicing = "haproxy, splice" // for octets that pass as they are HAProxy's best
 	one      = "one connection"
+	relaying = "bare relay"        // the least that a proxy can do
+	other    = "run, other binary" // what a change is held against
 )
 
 func main() {
-	binary := flag.String("binary", "build/evenkeel", "what to measure")
+	var s setup
+	flag.StringVar(&s.binary, "binary", "build/evenkeel", "what to measure")
+	flag.StringVar(&s.against, "against", "", `a second binary, such as one from before a change, measured as "`+other+`" in the same turns`)
+	flag.IntVar(&s.conns, "connections", 64, "clients that keep theirs")
+	flag.StringVar(&s.only, "only", "", "proxies to measure beside HAProxy and the second binary, separated by commas; all if empty")
 	rounds := flag.Int("rounds", 7, "turns of each proxy")
 	length := flag.Duration("length", time.Second, "of a turn")
-	conns := flag.Int("connections", 64, "clients that keep theirs")
-	only := flag.String("only", "", "proxies to measure beside HAProxy, separated by commas")
 	kinds := flag.String("loads", "", "kinds of requests to measure, separated by commas; all if empty")
-	idle := flag.Int("idle", 1800, "clients that keep their connections after a few requests, to see the memory they take; 0 for none")
+	idle := flag.String("idle", fmt.Sprintf("%d,%d", atOnce, manyIdle), "numbers of clients that keep their connections after a few requests, to see the memory they take, separated by commas; 0 for none")
 	out := flag.String("out", "build/bench/carry.json", "file for the figures")
 	child := flag.String("child", "", "for the program itself")
 	flag.Parse()
 	switch *child {
 	case "peer":
-		peer(*conns)
+		peer(s.conns)
 		return
+	case "relay":
+		must(relayed(flag.Args()))
 	case "inside":
 		must(inside())
 	default:
@@ -86,13 +92,32 @@ func main() {
 	if *kinds != "" {
 		loads = slices.DeleteFunc(loads, func(l load) bool { return !slices.Contains(strings.Split(*kinds, ","), l.name) })
 	}
-	b, err := newBench(*binary, *conns, *only)
-	must(err)
+	must(measure(s, *idle, *rounds, *length, *out))
+}
+
+func measure(s setup, idle string, rounds int, length time.Duration, out string) error {
+	clients, err := numbers(idle)
+	if err != nil {
+		return err
+	}
+	if err := allowDescriptors(clients); err != nil {
+		return err
+	}
+	kept, err := keep(s, clients)
+	if err != nil {
+		return err
+	}
+	b, err := newBench(s)
+	if err != nil {
+		return err
+	}
 	defer b.close()
-	must(b.keep(*idle))
-	must(b.run(*rounds, *length))
+	if err := b.run(rounds, length); err != nil {
+		return err
+	}
 	b.print()
-	must(figures.Write(*out, b.figures()))
+	printIdle(kept)
+	return figures.Write(out, append(b.figures(), idleFigures(kept)...))
 }
 
 // alone runs the program again in a network namespace of its own, if it may.
@@ -141,7 +166,7 @@ type bench struct {
 	peer    *peerProcess
 	h2load  bool // it is there, to speak HTTP/2
 	dir     string
-	conns   int
+	room    int // clients that a proxy must have room for
 }
 
 // turn is what one turn of a proxy showed.
@@ -157,7 +182,7 @@ func (b *bench) run(rounds int, length time.Duration) error {
 		for _, l := range loads {
 			for i := range b.proxies {
 				p := b.proxies[(i+round)%len(b.proxies)]
-				if l.tcp && p.tcp == 0 || l.secure && p.secure == 0 || l.two && (p.two == 0 || !b.h2load) {
+				if !p.takes(l) || l.two && !b.h2load {
 					continue
 				}
 				took, err := b.turn(p, l, length)
@@ -207,49 +232,26 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 	return turn{cpu: used / 1e3 / float64(r.Requests), rate: float64(r.Requests) / r.Took.Seconds(), p50: r.P50, p99: r.P99, cores: used / float64(r.Took)}, nil
 }
 
-// keep shows what memory clients take who have all asked at once and have been idle for a
-// while: all that the proxy's processes hold then, and what that is more than before.
-func (b *bench) keep(clients int) error {
-	if clients == 0 {
-		return nil
-	}
+// ratio is the median over the rounds of what p shows to what the load's base does.
+func (b *bench) ratio(p *proxy, l load, of func(turn) float64) float64 {
+	return median(ratios(p, b.named(l.base), l, of))
+}
+
+func (b *bench) named(name string) *proxy {
 	for _, p := range b.proxies {
-		before, err := p.memory()
-		if err != nil {
-			return err
-		}
-		if _, err := b.peer.load(order{Port: p.port, Path: "/16k", Headers: 2, Body: 16 << 10, Keep: clients}); err != nil {
-			return fmt.Errorf("%s, %d idle clients: %w", p.name, clients, err)
-		}
-		time.Sleep(idleFor)
-		held, err := p.memory()
-		if err != nil {
-			return err
-		}
-		p.idle, p.growth = float64(held), float64(held-before)
-		if _, err := b.peer.load(order{Keep: -1}); err != nil {
-			return err
+		if p.name == name {
+			return p
 		}
 	}
 	return nil
 }
 
-// idleFor is how long clients are idle before it is looked what they take.
-const idleFor = 2 * time.Second
-
-// ratio is the median over the rounds of what p shows to what the load's base does.
-func (b *bench) ratio(p *proxy, l load, of func(turn) float64) float64 {
-	against := b.proxies[0]
-	for _, q := range b.proxies {
-		if q.name == l.base {
-			against = q
-		}
-	}
-	var all []float64
+// ratios are those of each round.
+func ratios(p, against *proxy, l load, of func(turn) float64) (all []float64) {
 	for i, t := range p.turns[l.name] {
 		all = append(all, of(t)/of(against.turns[l.name][i]))
 	}
-	return median(all)
+	return all
 }
 
 func median(all []float64) float64 {
@@ -277,9 +279,18 @@ func (b *bench) print() {
 		}
 	}
 	must(w.Flush())
-	for _, p := range b.proxies {
-		if p.idle != 0 {
-			fmt.Printf("%s: %.1f MiB with idle clients, %.1f more than before they came\n", p.name, p.idle/(1<<20), p.growth/(1<<20))
+	b.printAgainst()
+}
+
+// printAgainst holds the binary against the second one, round by round.
+func (b *bench) printAgainst() {
+	ours, theirs := b.named("run"), b.named(other)
+	if ours == nil || theirs == nil {
+		return
+	}
+	for _, l := range loads {
+		if all := ratios(ours, theirs, l, turn.ofCPU); len(all) > 0 {
+			fmt.Printf("%s: the CPU of run is %.3f of the other binary's (%.3f to %.3f)\n", l.name, median(all), slices.Min(all), slices.Max(all))
 		}
 	}
 }
@@ -303,13 +314,12 @@ func (b *bench) figures() (all []figures.Figure) {
 				f.Goal = "<=.95"
 			}
 			all = append(all, f)
-			if p.name == "run" {
+			switch p.name {
+			case "run":
 				all = append(all, b.beside(p, l)...)
+			case relaying:
+				all = append(all, figures.Figure{Name: p.name + ", " + l.name + ", requests a second", Value: b.ratio(p, l, turn.ofRate), Unit: "ratio"})
 			}
-		}
-		if p.name == "run" && p.idle != 0 {
-			all = append(all, figures.Figure{Name: "run, idle clients, memory", Value: p.idle / b.proxies[0].idle, Unit: "ratio", Goal: "<=.25"},
-				figures.Figure{Name: "run, idle clients, memory they added", Value: p.growth / b.proxies[0].growth, Unit: "ratio"})
 		}
 	}
 	return all

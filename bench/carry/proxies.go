@@ -23,71 +23,96 @@ import (
 type proxy struct {
 	name   string
 	port   int
-	secure int     // port of the listener by TLS; zero: none
-	two    int     // port of the listener for HTTP/2 without TLS; zero: none
-	tcp    int     // port of the listener that carries connections as they are; zero: none
-	idle   float64 // octets of memory with idle clients
-	growth float64 // of that, what was not there before they came
+	secure int      // port of the listener by TLS; zero: none
+	two    int      // port of the listener for HTTP/2 without TLS; zero: none
+	tcp    int      // port of the listener that carries connections as they are; zero: none
+	loads  []string // the names of those that it is for; nil: all
 	cmds   []*exec.Cmd
 	turns  map[string][]turn // by the load's name
 }
 
-func newBench(binary string, conns int, only string) (*bench, error) {
+// setup says what a bench consists of.
+type setup struct {
+	binary  string
+	against string // a second binary; empty: none
+	conns   int    // clients that the peer has
+	only    string // the proxies, separated by commas; empty: all
+	room    int    // clients that a proxy must have room for; zero: a few thousand
+}
+
+func newBench(s setup) (*bench, error) {
 	dir, err := os.MkdirTemp("", "evenkeel-carry")
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{dir: dir, conns: conns}
+	b := &bench{dir: dir, room: max(s.room, 4000)}
 	if _, err := exec.LookPath("h2load"); err == nil {
 		b.h2load = true
 	} else {
 		fmt.Fprintln(os.Stderr, "h2load is not installed, so HTTP/2 is left out")
 	}
-	if b.peer, err = startPeer(conns); err != nil {
+	if b.peer, err = startPeer(s.conns); err != nil {
 		b.close()
 		return nil, fmt.Errorf("generator: %w", err)
 	}
 	backend := fmt.Sprintf("127.0.0.1:%d", b.peer.port)
-	for _, s := range []struct {
+	for _, kind := range []struct {
 		name  string
 		start func(p *proxy) error
 	}{
 		{base, func(p *proxy) error { return b.haproxy(p, backend, "") }},
 		{splicing, func(p *proxy) error { return b.haproxy(p, backend, "option splice-auto") }},
+		{relaying, b.relay},
 		{"nginx", func(p *proxy) error { return b.nginx(p, backend) }},
-		{"run", func(p *proxy) error {
-			return b.evenkeel(p, binary, backend)
-		}},
-		{"edge and master", func(p *proxy) error {
-			master := fmt.Sprintf("127.0.0.1:%d", freePort())
-			if err := p.exec(binary, "master", "--listen", master, "--admin", "off", "--pool", "web", "--server", "http://"+backend+",pool=web"); err != nil {
-				return err
-			}
-			if err := reach(master); err != nil {
-				return err
-			}
-			return p.exec(binary, "edge", "--listen", p.address(), "--admin", "off", "--access-log", "off", "--pool", "web", "--master", master)
-		}},
+		{"run", func(p *proxy) error { return b.evenkeel(p, s.binary, backend) }},
+		{other, func(p *proxy) error { return b.evenkeel(p, s.against, backend) }},
+		{"edge and master", func(p *proxy) error { return b.apart(p, s.binary, backend) }},
 	} {
-		if s.name != base && s.name != splicing && only != "" && !slices.Contains(strings.Split(only, ","), s.name) {
+		if !s.wants(kind.name) {
 			continue
 		}
-		p := &proxy{name: s.name, port: freePort(), turns: make(map[string][]turn)}
-		err := s.start(p)
+		p := &proxy{name: kind.name, port: freePort(), turns: make(map[string][]turn)}
+		err := kind.start(p)
 		if err == nil {
 			err = reach(p.address())
 		}
-		if errors.Is(err, exec.ErrNotFound) && s.name != base {
-			fmt.Fprintf(os.Stderr, "%s is not installed, so it is left out\n", s.name)
+		if errors.Is(err, exec.ErrNotFound) && kind.name != base {
+			fmt.Fprintf(os.Stderr, "%s is not installed, so it is left out\n", kind.name)
 			continue
 		}
 		b.proxies = append(b.proxies, p)
 		if err != nil {
 			b.close() // so that what it said is whole
-			return nil, fmt.Errorf("%s: %w\n%s", s.name, err, p.said())
+			return nil, fmt.Errorf("%s: %w\n%s", kind.name, err, p.said())
 		}
 	}
 	return b, nil
+}
+
+// wants tells whether a proxy is to be measured.
+func (s *setup) wants(name string) bool {
+	switch name {
+	case base, splicing:
+		return true
+	case other:
+		return s.against != ""
+	}
+	return s.only == "" || slices.Contains(strings.Split(s.only, ","), name)
+}
+
+// takes tells whether the proxy is for the load, and listens for it.
+func (p *proxy) takes(l load) bool {
+	switch {
+	case p.loads != nil:
+		return slices.Contains(p.loads, l.name)
+	case l.tcp:
+		return p.tcp != 0
+	case l.two && !l.secure:
+		return p.two != 0
+	case l.secure:
+		return p.secure != 0
+	}
+	return true
 }
 
 func (b *bench) close() {
@@ -138,7 +163,8 @@ func (b *bench) haproxy(p *proxy, backend, option string) error {
 	}
 	path := filepath.Join(b.dir, fmt.Sprintf("haproxy%d.cfg", p.port))
 	config := fmt.Sprintf(`global
-  maxconn 4000
+  maxconn %d
+  no strict-limits
   nbthread 1
   tune.pool-high-fd-ratio 90
 defaults
@@ -161,7 +187,7 @@ listen t
   mode tcp
   bind 127.0.0.1:%d
   server s %s
-`, option, p.address(), backend, p.secure, both, backend, p.two, backend, p.tcp, backend)
+`, b.room, option, p.address(), backend, p.secure, both, backend, p.two, backend, p.tcp, backend)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
@@ -190,13 +216,35 @@ edge:
 	return p.exec(binary, "run", "--config", path, "--admin", "off", "--access-log", "off")
 }
 
+// apart starts a master and an edge as two processes.
+func (b *bench) apart(p *proxy, binary, backend string) error {
+	master := fmt.Sprintf("127.0.0.1:%d", freePort())
+	if err := p.exec(binary, "master", "--listen", master, "--admin", "off", "--pool", "web", "--server", "http://"+backend+",pool=web"); err != nil {
+		return err
+	}
+	if err := reach(master); err != nil {
+		return err
+	}
+	return p.exec(binary, "edge", "--listen", p.address(), "--admin", "off", "--access-log", "off", "--pool", "web", "--master", master)
+}
+
+// relay starts the bare relay, for loads whose messages it can pass.
+func (b *bench) relay(p *proxy) error {
+	p.loads = []string{"small", "16 KiB", "12 headers"}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return p.exec(self, "-child", "relay", strconv.Itoa(p.port), strconv.Itoa(b.peer.port))
+}
+
 func (b *bench) nginx(p *proxy, backend string) error {
 	path := filepath.Join(b.dir, "nginx.conf")
 	config := fmt.Sprintf(`daemon off;
 worker_processes 1;
 pid %[1]s/nginx.pid;
 error_log %[1]s/nginx.log;
-events { worker_connections 4000; }
+events { worker_connections %[4]d; }
 http {
   access_log off;
   keepalive_requests 1000000000;
@@ -207,7 +255,7 @@ http {
     location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_max_temp_file_size 0; }
   }
 }
-`, b.dir, p.address(), backend)
+`, b.dir, p.address(), backend, b.room*5/4) // of which it wants a sixteenth free
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
@@ -254,41 +302,6 @@ func cpuOf(pid int) (total int64, err error) {
 		}
 	}
 	return total, nil
-}
-
-// memory is what the proxy's processes hold, in octets.
-func (p *proxy) memory() (total int64, err error) {
-	for _, cmd := range p.cmds {
-		n, err := memoryOf(cmd.Process.Pid)
-		if err != nil {
-			return 0, err
-		}
-		total += n
-	}
-	return total, nil
-}
-
-func memoryOf(pid int) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0, err
-	}
-	words := strings.Fields(string(status))
-	if len(words) < 2 {
-		return 0, fmt.Errorf("/proc/%d/statm: %q", pid, status)
-	}
-	pages, err := strconv.ParseInt(words[1], 10, 64)
-	total := pages * int64(os.Getpagesize())
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // a kernel without it shows none
-	for _, child := range strings.Fields(string(children)) {
-		pid, _ := strconv.Atoi(child)
-		n, err := memoryOf(pid)
-		if err != nil {
-			return 0, err
-		}
-		total += n
-	}
-	return total, err
 }
 
 func freePort() int {
