@@ -17,16 +17,17 @@ import (
 )
 
 const (
-	idleFor = 2 * time.Second // how long clients are idle before it is looked what they take
+	idleFor = 2 * time.Second // how long proxies and clients are idle before it is looked what they take
 	atOnce  = 1800            // of them ask at the same time
 	asks    = 3               // of each, before it is idle
 )
 
 // held is the memory that a proxy's processes hold with idle clients.
 type held struct {
-	proxy        string
-	clients      int
-	total, added float64 // octets; added is what was not there before they came
+	proxy   string
+	clients int
+	memory
+	added float64 // of its own, what was not there before they came
 }
 
 // keep shows what memory clients take who have all asked and have been idle for a while,
@@ -49,6 +50,7 @@ func keep(s setup, numbers []int) (all []held, err error) {
 }
 
 func (b *bench) keep(clients int) (all []held, err error) {
+	time.Sleep(idleFor)
 	for _, p := range b.proxies {
 		if p.loads != nil {
 			continue
@@ -76,47 +78,60 @@ func (b *bench) keepAt(p *proxy, clients int) (h held, err error) {
 		return h, err
 	}
 	_, err = b.peer.load(order{Keep: -1})
-	return held{proxy: p.name, clients: clients, total: float64(after), added: float64(after - before)}, err
+	return held{proxy: p.name, clients: clients, memory: after, added: after.own - before.own}, err
 }
 
-// memory is what the proxy's processes hold, in octets.
-func (p *proxy) memory() (total int64, err error) {
+// memory is what a proxy's processes hold, in octets.
+type memory struct {
+	total float64
+	own   float64 // without what is mapped of files: programs and libraries
+}
+
+func (p *proxy) memory() (all memory, err error) {
 	for _, cmd := range p.cmds {
-		n, err := memoryOf(cmd.Process.Pid)
+		of, err := memoryOf(cmd.Process.Pid)
 		if err != nil {
-			return 0, err
+			return all, err
 		}
-		total += n
+		all.add(of)
 	}
-	return total, nil
+	return all, nil
 }
 
-func memoryOf(pid int) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+func (m *memory) add(of memory) {
+	m.total += of.total
+	m.own += of.own
+}
+
+// memoryOf counts a process and its children.
+func memoryOf(pid int) (all memory, err error) {
+	path := fmt.Sprintf("/proc/%d/statm", pid)
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
+		return all, err
 	}
-	words := strings.Fields(string(status))
-	if len(words) < 2 {
-		return 0, fmt.Errorf("/proc/%d/statm: %q", pid, status)
+	var size, resident, files int
+	if _, err := fmt.Sscan(string(text), &size, &resident, &files); err != nil {
+		return all, fmt.Errorf("%s: %q: %w", path, text, err)
 	}
-	pages, err := strconv.ParseInt(words[1], 10, 64)
-	total := pages * int64(os.Getpagesize())
+	page := float64(os.Getpagesize())
+	all = memory{total: float64(resident) * page, own: float64(resident-files) * page}
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // a kernel without it shows none
 	for _, child := range strings.Fields(string(children)) {
 		pid, _ := strconv.Atoi(child)
-		n, err := memoryOf(pid)
+		of, err := memoryOf(pid)
 		if err != nil {
-			return 0, err
+			return all, err
 		}
-		total += n
+		all.add(of)
 	}
-	return total, err
+	return all, nil
 }
 
 func printIdle(all []held) {
 	for _, h := range all {
-		fmt.Printf("%s: %.1f MiB with %d idle clients, %.1f more than before they came\n", h.proxy, h.total/(1<<20), h.clients, h.added/(1<<20))
+		fmt.Printf("%s: %.1f MiB with %d idle clients; %.1f without files, %.1f more than before they came\n",
+			h.proxy, h.total/(1<<20), h.clients, h.own/(1<<20), h.added/(1<<20))
 	}
 }
 
@@ -140,7 +155,8 @@ func idleFigures(all []held) (out []figures.Figure) {
 		}
 		peer := of(base, h.clients)
 		out = append(out, figures.Figure{Name: name + ", memory", Value: h.total / peer.total, Unit: "ratio", Goal: goal},
-			figures.Figure{Name: name + ", memory they added", Value: h.added / peer.added, Unit: "ratio"})
+			figures.Figure{Name: name + ", memory they added", Value: h.added / peer.added, Unit: "ratio"},
+			figures.Figure{Name: name + ", memory without files", Value: h.own / peer.own, Unit: "ratio"})
 	}
 	return out
 }
@@ -183,7 +199,7 @@ func allowDescriptors(clients []int) error {
 	}
 	for _, n := range clients {
 		if need := uint64(n + 2*atOnce + 200); need > limit.Max {
-			return fmt.Errorf("%d idle clients need %d descriptors a process, and %d is all it may have (ulimit -Hn)", n, need, limit.Max)
+			return fmt.Errorf("%d idle clients need %d descriptors a process, and %d is all it may have (ulimit -Hn): -idle with fewer", n, need, limit.Max)
 		}
 	}
 	return nil
