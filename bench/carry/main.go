@@ -10,16 +10,13 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -230,183 +227,6 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 	}
 	used := float64(after - before)
 	return turn{cpu: used / 1e3 / float64(r.Requests), rate: float64(r.Requests) / r.Took.Seconds(), p50: r.P50, p99: r.P99, cores: used / float64(r.Took)}, nil
-}
-
-// ratio is the median over the rounds of what p shows to what the load's base does.
-func (b *bench) ratio(p *proxy, l load, of func(turn) float64) float64 {
-	return median(ratios(p, b.named(l.base), l, of))
-}
-
-func (b *bench) named(name string) *proxy {
-	for _, p := range b.proxies {
-		if p.name == name {
-			return p
-		}
-	}
-	return nil
-}
-
-// ratios are those of each round.
-func ratios(p, against *proxy, l load, of func(turn) float64) (all []float64) {
-	for i, t := range p.turns[l.name] {
-		all = append(all, of(t)/of(against.turns[l.name][i]))
-	}
-	return all
-}
-
-func median(all []float64) float64 {
-	all = slices.Sorted(slices.Values(all))
-	return all[len(all)/2]
-}
-
-func (b *bench) print() {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "proxy\trequest\tCPU µs\tof haproxy\trequests/s\tof haproxy\tp50 µs\tp99 µs\tcores busy")
-	for _, l := range loads {
-		for _, p := range b.proxies {
-			if len(p.turns[l.name]) == 0 {
-				continue
-			}
-			mid := func(of func(turn) float64) float64 {
-				var all []float64
-				for _, t := range p.turns[l.name] {
-					all = append(all, of(t))
-				}
-				return median(all)
-			}
-			fmt.Fprintf(w, "%s\t%s\t%.2f\t%.2f\t%.0f\t%.2f\t%.0f\t%.0f\t%.2f\n", p.name, l.name, mid(turn.ofCPU), b.ratio(p, l, turn.ofCPU),
-				mid(turn.ofRate), b.ratio(p, l, turn.ofRate), mid(turn.ofP50), mid(turn.ofP99), mid(func(t turn) float64 { return t.cores }))
-		}
-	}
-	must(w.Flush())
-	b.printAgainst()
-}
-
-// printAgainst holds the binary against the second one, round by round.
-func (b *bench) printAgainst() {
-	ours, theirs := b.named("run"), b.named(other)
-	if ours == nil || theirs == nil {
-		return
-	}
-	for _, l := range loads {
-		if all := ratios(ours, theirs, l, turn.ofCPU); len(all) > 0 {
-			fmt.Printf("%s: the CPU of run is %.3f of the other binary's (%.3f to %.3f)\n", l.name, median(all), slices.Min(all), slices.Max(all))
-		}
-	}
-}
-
-func (t turn) ofCPU() float64  { return t.cpu }
-func (t turn) ofRate() float64 { return t.rate }
-func (t turn) ofP50() float64  { return t.p50 }
-func (t turn) ofP99() float64  { return t.p99 }
-
-func (b *bench) figures() (all []figures.Figure) {
-	for _, p := range b.proxies[1:] {
-		for _, l := range loads {
-			if len(p.turns[l.name]) == 0 {
-				continue
-			}
-			f := figures.Figure{Name: p.name + ", " + l.name + ", CPU", Value: b.ratio(p, l, turn.ofCPU), Unit: "ratio"}
-			switch {
-			case p.name == "run":
-				f.Goal = l.goal
-			case p.name == "edge and master" && l.name == "small":
-				f.Goal = "<=.95"
-			}
-			all = append(all, f)
-			switch p.name {
-			case "run":
-				all = append(all, b.beside(p, l)...)
-			case relaying:
-				all = append(all, figures.Figure{Name: p.name + ", " + l.name + ", requests a second", Value: b.ratio(p, l, turn.ofRate), Unit: "ratio"})
-			}
-		}
-	}
-	return all
-}
-
-// beside are the figures of a load that are no CPU time.
-func (b *bench) beside(p *proxy, l load) (all []figures.Figure) {
-	if l.two {
-		for _, q := range []*proxy{b.proxies[0], p} {
-			var each []float64
-			for _, t := range q.turns[l.name] {
-				each = append(each, 1e6/t.cpu)
-			}
-			all = append(all, figures.Figure{Name: q.name + ", " + l.name + ", requests a CPU-second", Value: median(each), Unit: "1/s"})
-		}
-		return all
-	}
-	switch l.name {
-	case "small":
-		return []figures.Figure{
-			{Name: "run, small, requests a second", Value: b.ratio(p, l, turn.ofRate), Unit: "ratio", Goal: ">=1.35"},
-			{Name: "run, small, p99", Value: b.ratio(p, l, turn.ofP99), Unit: "ratio", Goal: "<=.8"},
-		}
-	case one:
-		return []figures.Figure{{Name: "run, one connection, p50", Value: b.ratio(p, l, turn.ofP50), Unit: "ratio", Goal: "<=1"}}
-	}
-	return nil
-}
-
-// order is what the peer is told on its standard input, result what it answers.
-type order struct {
-	Port, Headers, Body int
-	Path                string
-	For                 time.Duration
-	Conns               int // clients; zero: as many as the peer was started with
-	Secure              bool
-	Keep                int // clients that ask once and keep their connections; negative: give those up
-}
-
-type result struct {
-	Requests int
-	Took     time.Duration
-	P50, P99 float64 // µs
-	Error    string
-}
-
-// peerProcess is generator and backend.
-type peerProcess struct {
-	cmd  *exec.Cmd
-	in   *json.Encoder
-	out  *json.Decoder
-	port int // of the backend
-}
-
-func startPeer(conns int) (*peerProcess, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command("taskset", "-c", "1", self, "-child", "peer", "-connections", strconv.Itoa(conns))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	p := &peerProcess{cmd: cmd, in: json.NewEncoder(in), out: json.NewDecoder(out)}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	return p, p.out.Decode(&p.port)
-}
-
-func (p *peerProcess) load(o order) (r result, err error) {
-	if err := p.in.Encode(o); err != nil {
-		return r, err
-	}
-	if err := p.out.Decode(&r); err != nil {
-		return r, err
-	}
-	if r.Error != "" {
-		return r, fmt.Errorf("%s", strings.TrimSpace(r.Error))
-	}
-	return r, nil
 }
 
 func must(err error) {

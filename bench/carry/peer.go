@@ -5,9 +5,74 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
+	"strconv"
+	"strings"
+	"time"
 )
+
+// order is what the peer is told on its standard input, result what it answers.
+type order struct {
+	Port, Headers, Body int
+	Path                string
+	For                 time.Duration
+	Conns               int // clients; zero: as many as the peer was started with
+	Secure              bool
+	Keep                int // clients that ask once and keep their connections; negative: give those up
+}
+
+type result struct {
+	Requests int
+	Took     time.Duration
+	P50, P99 float64 // µs
+	Error    string
+}
+
+// peerProcess is generator and backend.
+type peerProcess struct {
+	cmd  *exec.Cmd
+	in   *json.Encoder
+	out  *json.Decoder
+	port int // of the backend
+}
+
+func startPeer(conns int) (*peerProcess, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("taskset", "-c", "1", self, "-child", "peer", "-connections", strconv.Itoa(conns))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p := &peerProcess{cmd: cmd, in: json.NewEncoder(in), out: json.NewDecoder(out)}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return p, p.out.Decode(&p.port)
+}
+
+func (p *peerProcess) load(o order) (r result, err error) {
+	if err := p.in.Encode(o); err != nil {
+		return r, err
+	}
+	if err := p.out.Decode(&r); err != nil {
+		return r, err
+	}
+	if r.Error != "" {
+		return r, fmt.Errorf("%s", strings.TrimSpace(r.Error))
+	}
+	return r, nil
+}
 
 // peer is the process of generator and backend.
 func peer(conns int) {

@@ -37,7 +37,7 @@ type setup struct {
 	against string // a second binary; empty: none
 	conns   int    // clients that the peer has
 	only    string // the proxies, separated by commas; empty: all
-	room    int    // clients that a proxy must have room for; zero: a few thousand
+	room    int    // clients that a proxy must have room for, as far as it may have descriptors; zero: a few thousand
 }
 
 func newBench(s setup) (*bench, error) {
