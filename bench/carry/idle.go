@@ -156,7 +156,7 @@ func idleFigures(all []held) (out []figures.Figure) {
 		peer := of(base, h.clients)
 		out = append(out, figures.Figure{Name: name + ", memory", Value: h.total / peer.total, Unit: "ratio", Goal: goal},
 			figures.Figure{Name: name + ", memory they added", Value: h.added / peer.added, Unit: "ratio"},
-			figures.Figure{Name: name + ", memory without files", Value: h.own / peer.own, Unit: "ratio"})
+			figures.Figure{Name: name + ", memory without files", Value: h.own / peer.own, Unit: "ratio", Goal: goal})
 	}
 	return out
 }
