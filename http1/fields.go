@@ -127,6 +127,8 @@ type lines struct {
 	Limits Limits
 	Fields []Field // in order of arrival; the slice is used again for the next head
 
+	lengths uint64 // of the fields' names, less 64 as often as can be: a bit for each
+
 	line  int  // where the first line stands that is not yet read
 	scan  int  // no LF in buf[line:scan]
 	begun bool // a head is half read
@@ -136,7 +138,7 @@ func (l *lines) begin() {
 	if l.Fields == nil {
 		l.Fields = make([]Field, 0, usualFields)
 	}
-	l.Fields = l.Fields[:0]
+	l.Fields, l.lengths = l.Fields[:0], 0
 	l.line, l.scan, l.begun = 0, 0, true
 }
 
@@ -206,6 +208,7 @@ func (l *lines) field(buf []byte) (bool, error) {
 	if len(l.Fields) >= l.Limits.fields() {
 		return false, ErrManyFields
 	}
+	l.lengths |= 1 << (uint(colon-at) % 64)
 	l.Fields = append(l.Fields, Field{
 		Name:  Span{uint32(at), uint32(colon)},
 		Value: Span{uint32(start), uint32(end)},
@@ -280,11 +283,8 @@ func (l *lines) next(buf []byte) (int, error) {
 // Value returns the value of the first field with this name, which is given in
 // lower case and compared as Names does, and whether there is one. It points into buf.
 func (l *lines) Value(buf []byte, lower string) ([]byte, bool) {
-	for i := range l.Fields {
-		f := &l.Fields[i]
-		if f.Name.Len() == len(lower) && is(f.Name.Of(buf), lower) {
-			return f.Value.Of(buf), true
-		}
+	if i := l.Index(buf, lower, 0); i >= 0 {
+		return l.Fields[i].Value.Of(buf), true
 	}
 	return nil, false
 }
@@ -292,6 +292,9 @@ func (l *lines) Value(buf []byte, lower string) ([]byte, bool) {
 // Index returns where in Fields the first field with this name stands, from the given
 // place on; -1 if there is none. The name is given as Value has it.
 func (l *lines) Index(buf []byte, lower string, from int) int {
+	if l.lengths>>(uint(len(lower))%64)&1 == 0 {
+		return -1 // most names that are asked for have a length of their own
+	}
 	for i := from; i < len(l.Fields); i++ {
 		f := &l.Fields[i]
 		if f.Name.Len() == len(lower) && is(f.Name.Of(buf), lower) {

@@ -94,15 +94,14 @@ func same(a, b []byte) bool {
 }
 
 // text returns the index at or after i of the first control other than a tab, or
-// len(b). It looks at eight octets at a time: in each of the two terms, the lowest
-// octet whose top bit comes out set is one that was asked for.
+// len(b). It looks at eight octets at a time: the top bit comes out set of those below
+// 0x20 and of 0x7f, and perhaps of others behind one of them or behind 0xff.
 func text(b []byte, i int) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for {
 		for i+8 <= len(b) {
 			x := binary.LittleEndian.Uint64(b[i:])
-			del := x ^ 0x7f*ones
-			if m := ((x-0x20*ones)&^x | (del-ones)&^del) & tops; m != 0 {
+			if m := ((x - 0x20*ones) | (x + ones)) &^ x & tops; m != 0 {
 				i += bits.TrailingZeros64(m) >> 3
 				break
 			}

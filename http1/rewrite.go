@@ -120,6 +120,9 @@ func (h *Head) appendFields(dst, buf []byte, drop names, more *Names) []byte {
 // appendConnection writes Connection and, if it goes on, Upgrade.
 func (h *Head) appendConnection(dst, buf []byte, rw *Rewrite, te bool) []byte {
 	upgrade := rw.Upgrade && h.Upgrade.Len() > 0
+	if !upgrade && !te && !rw.Close && !rw.KeepAlive {
+		return dst // as nearly always
+	}
 	if upgrade {
 		dst = appendField(dst, []byte("Upgrade"), h.Upgrade.Of(buf))
 	}
