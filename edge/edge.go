@@ -46,8 +46,8 @@ type connected interface {
 type prompt interface {
 	// Prompt is Pick, but does not wait: if the answer is still to come, wait is not nil
 	// and waits for it as Pick would have. It must be called then. The request must stay
-	// as it is until there is an answer. It is told the time.
-	Prompt(now balance.Instant, pool string, req *balance.Request) (g balance.Grant, wait func(context.Context) (balance.Grant, error), err error)
+	// as it is until there is an answer. An answer at once is put into g. It is told the time.
+	Prompt(now balance.Instant, pool string, req *balance.Request, g *balance.Grant) (wait func(context.Context) (balance.Grant, error), err error)
 	// DoneAt is Done for those who have just read the clock.
 	DoneAt(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
 }

@@ -34,6 +34,7 @@ type exchange struct {
 	flight   flight.Flight
 	request  balance.Request
 	linked   *int          // where the last grant counts as in flight; nil: it does not
+	offer    balance.Grant // what the last ask was granted
 	grant    balance.Grant // of the last link or redirect
 	began    balance.Instant
 	asked    balance.Instant // the last ask
@@ -48,10 +49,10 @@ type exchange struct {
 
 // asker asks in the place of an engine that must not wait.
 type asker interface {
-	// ask sends x.request to the pool. If there is no answer yet it returns false, and
-	// gives the answer to x.resume once it is there. The request and its recall must not
-	// be touched until then.
-	ask(x *exchange) (balance.Grant, error, bool)
+	// ask sends x.request to the pool, and puts what is granted into x.offer. If there is
+	// no answer yet it returns false, and gives the answer to x.resume once it is there.
+	// The request and its recall must not be touched until then.
+	ask(x *exchange) (answered bool, err error)
 }
 
 // statusGone stands in logs and metrics where the client left before it was told anything.
@@ -128,20 +129,20 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 		}
 		switch step.Do {
 		case flight.Ask:
-			grant, err, answered := x.ask(step.Exclude)
+			answered, err := x.ask(step.Exclude)
 			if !answered {
 				return flight.Step{Do: flight.Wait}
 			}
-			step = x.answered(grant, err)
+			step = x.answered(err)
 		case flight.Choose:
 			step = x.choose(step.Exclude)
 		case flight.Link:
-			x.grant = step.Grant
+			x.grant = *step.Grant
 			x.attempts++
 			x.linked = x.route.pool.hold(step.Grant.Server)
 			return step
 		case flight.Redirect:
-			x.grant = step.Grant
+			x.grant = *step.Grant
 			return step
 		default:
 			return step
@@ -162,30 +163,32 @@ func (x *exchange) giveBack(d flight.Done) {
 // master that is silent beyond it is taken for none.
 const askGrace = 250 * time.Millisecond
 
-func (x *exchange) ask(exclude []balance.ServerID) (balance.Grant, error, bool) {
+func (x *exchange) ask(exclude []balance.ServerID) (answered bool, err error) {
 	x.asked = x.now()
 	x.request.Exclude, x.request.Deadline = exclude, x.asked.Add(x.route.timeout)
 	if x.asker != nil {
 		return x.asker.ask(x)
 	}
 	x.recall.until.Store(int64(x.request.Deadline.Add(askGrace)))
-	grant, err := x.edge.picker.Pick(x.recall.context(), x.route.pool.name, &x.request)
+	x.offer, err = x.edge.picker.Pick(x.recall.context(), x.route.pool.name, &x.request)
 	x.recall.until.Store(0)
-	return grant, err, true
+	return true, err
 }
 
 // resume goes on with the answer to an ask that its asker had to wait for.
 func (x *exchange) resume(grant balance.Grant, err error) flight.Step {
-	return x.settle(x.answered(grant, err))
+	x.offer = grant
+	return x.settle(x.answered(err))
 }
 
-func (x *exchange) answered(grant balance.Grant, err error) flight.Step {
+// answered takes what was said to the last ask: x.offer, or an error.
+func (x *exchange) answered(err error) flight.Step {
 	p, now := x.route.pool, x.now()
 	x.picking += now.Sub(x.asked)
 	x.tally.pick(now.Sub(x.asked), err == nil)
 	if err == nil {
-		x.waiting += grant.Waited
-		return x.flight.Granted(now, grant)
+		x.waiting += x.offer.Waited
+		return x.flight.Granted(now, &x.offer)
 	}
 	var refusal *balance.Refusal
 	switch {

@@ -186,13 +186,12 @@ func (d *duct) start(name string, err error) {
 }
 
 // ask implements asker.
-func (d *duct) ask(x *exchange) (balance.Grant, error, bool) {
-	grant, err, answered := d.loop.ask(d, x)
-	if !answered {
+func (d *duct) ask(x *exchange) (answered bool, err error) {
+	if answered, err = d.loop.ask(d, x); !answered {
 		d.stage = pending
 		d.loop.wheel.set(&d.timer, x.request.Deadline.Add(askGrace))
 	}
-	return grant, err, answered
+	return answered, err
 }
 
 // recallAsk ends an ask, or a look-up.

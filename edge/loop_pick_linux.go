@@ -59,21 +59,21 @@ type asking struct {
 const mostAsking = 64
 
 // ask asks for w, whose exchange x is; false: it is answered later, by letter.
-func (l *loop) ask(w waiter, x *exchange) (balance.Grant, error, bool) {
+func (l *loop) ask(w waiter, x *exchange) (answered bool, err error) {
 	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
 	if p := e.edge.prompt; p != nil {
-		g, later, err := p.Prompt(l.now, x.route.pool.name, &x.request)
+		later, err := p.Prompt(l.now, x.route.pool.name, &x.request, &x.offer)
 		if later == nil {
 			l.answeredAtOnce(x)
-			return g, err, true
+			return true, err
 		}
 		wait = later
 	}
 	if wait != nil || e.driven == nil || !l.question(w, x) {
 		l.askAside(w, x, wait)
 	}
-	return balance.Grant{}, nil, false
+	return false, nil
 }
 
 // answeredAtOnce says how long an ask took that had not to wait. One in timedOf is timed,
@@ -179,14 +179,13 @@ func (l *loop) hear(m *letter) {
 }
 
 // ask implements asker.
-func (f *inbound) ask(x *exchange) (balance.Grant, error, bool) {
-	grant, err, answered := f.loop.ask(f, x)
-	if !answered {
+func (f *inbound) ask(x *exchange) (answered bool, err error) {
+	if answered, err = f.loop.ask(f, x); !answered {
 		f.stage = lent
 		f.loop.wheel.set(&f.timer, x.request.Deadline.Add(askGrace))
 		f.watchClient()
 	}
-	return grant, err, answered
+	return answered, err
 }
 
 // recallAsk ends an ask, or a look-up.

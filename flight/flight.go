@@ -44,7 +44,7 @@ func (d Do) String() string { return doNames[d] }
 type Step struct {
 	Do      Do
 	Exclude []balance.ServerID // of Ask and Choose; the Flight's own, to be read only
-	Grant   balance.Grant      // of Link and Redirect; its Lease is zero if it was chosen without a master
+	Grant   *balance.Grant     // of Link and Redirect; likewise. Its Lease is zero if it was chosen without a master
 	Answer  Answer             // of Respond
 	Done    Done               // a lease to be given back, whatever Do says
 }
@@ -106,7 +106,7 @@ type Flight struct {
 	facts    Facts
 	attempts int // links that may still be tried
 	phase    phase
-	grant    balance.Grant   // of the link under way
+	grant    balance.Grant   // of the link under way, or of the redirect
 	since    balance.Instant // when it began
 	exclude  []balance.ServerID
 	failed   Answer // what the last failure alone would have been answered; zero Status: none yet
@@ -128,8 +128,8 @@ func (f *Flight) Begin(facts Facts, limits Limits) Step {
 	return Step{Do: Ask}
 }
 
-// Granted says that the master granted a lease.
-func (f *Flight) Granted(now balance.Instant, g balance.Grant) Step {
+// Granted says that the master granted a lease. The grant is copied.
+func (f *Flight) Granted(now balance.Instant, g *balance.Grant) Step {
 	if f.phase != asking {
 		return Step{Done: Done{g.Lease, balance.Outcome{Result: balance.Canceled}}}
 	}
@@ -141,17 +141,18 @@ func (f *Flight) Chosen(now balance.Instant, s balance.SnapshotServer) Step {
 	if f.phase != choosing {
 		return Step{}
 	}
-	return f.take(now, balance.Grant{Server: s.ID, Address: s.Address, Public: s.Public})
+	return f.take(now, &balance.Grant{Server: s.ID, Address: s.Address, Public: s.Public})
 }
 
-func (f *Flight) take(now balance.Instant, g balance.Grant) Step {
+func (f *Flight) take(now balance.Instant, g *balance.Grant) Step {
+	f.grant = *g
 	if f.facts.Link == balance.LinkRedirect {
 		f.phase = over
-		return Step{Do: Redirect, Grant: g}
+		return Step{Do: Redirect, Grant: &f.grant}
 	}
-	f.phase, f.grant, f.since, f.again = linked, g, now, false
+	f.phase, f.since, f.again = linked, now, false
 	f.attempts--
-	return Step{Do: Link, Grant: g}
+	return Step{Do: Link, Grant: &f.grant}
 }
 
 // Refused says that the master refused.
@@ -208,7 +209,7 @@ func (f *Flight) Failed(now balance.Instant, why Failure, mayRetry func() bool) 
 	// (RFC 9112, 9.5). That is nobody's fault and says nothing of the server.
 	if why.Kept && !f.again && f.repeatable(why) {
 		f.again = true
-		return Step{Do: Link, Grant: f.grant}
+		return Step{Do: Link, Grant: &f.grant}
 	}
 	step := Step{Done: f.done(now, blame(why))}
 	f.failed = answer(why, f.grant.Server)

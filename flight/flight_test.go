@@ -13,8 +13,8 @@ import (
 func yes() bool { return true }
 func no() bool  { return false }
 
-func grant(lease balance.LeaseID, server balance.ServerID) balance.Grant {
-	return balance.Grant{Lease: lease, Server: server, Address: "127.0.0.1:1", Public: "http://public.example"}
+func grant(lease balance.LeaseID, server balance.ServerID) *balance.Grant {
+	return &balance.Grant{Lease: lease, Server: server, Address: "127.0.0.1:1", Public: "http://public.example"}
 }
 
 func TestOneLink(t *testing.T) {

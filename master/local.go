@@ -25,9 +25,9 @@ func (l *Local) Pick(ctx context.Context, pool string, req *balance.Request) (ba
 
 // Prompt is Pick for those who must not block: if the request is in the queue, or a
 // server is told, it returns at once with a function that waits as Pick does, and must
-// be called. It is told what time it is.
-func (l *Local) Prompt(now balance.Instant, pool string, req *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
-	return l.master.prompt(now, pool, l.id, req)
+// be called. Else grant is what Pick would have returned. It is told what time it is.
+func (l *Local) Prompt(now balance.Instant, pool string, req *balance.Request, grant *balance.Grant) (func(context.Context) (balance.Grant, error), error) {
+	return l.master.prompt(now, pool, l.id, req, grant)
 }
 
 // Done ends a lease. One that is not open is ignored.

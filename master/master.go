@@ -245,19 +245,20 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 
 // pick serves Local and the HTTP API.
 func (m *Master) pick(ctx context.Context, name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, error) {
-	grant, wait, err := m.prompt(clock.Now(), name, edge, req)
+	var grant balance.Grant
+	wait, err := m.prompt(clock.Now(), name, edge, req, &grant)
 	if wait != nil {
 		return wait(ctx)
 	}
 	return grant, err
 }
 
-// prompt answers at once, or returns what waits for the answer.
-func (m *Master) prompt(began balance.Instant, name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, func(context.Context) (balance.Grant, error), error) {
+// prompt answers at once, with grant, or returns what waits for the answer.
+func (m *Master) prompt(began balance.Instant, name string, edge balance.EdgeID, req *balance.Request, grant *balance.Grant) (func(context.Context) (balance.Grant, error), error) {
 	p := m.pool(name)
 	if p == nil {
 		m.strayAsks.Add(1)
-		return balance.Grant{}, nil, unknownPool(name)
+		return nil, unknownPool(name)
 	}
 	p.mu.Lock()
 	asked := req
@@ -266,12 +267,11 @@ func (m *Master) prompt(began balance.Instant, name string, edge balance.EdgeID,
 		p.scratch.Edge = edge
 		asked = &p.scratch
 	}
-	var grant balance.Grant
-	wait, err := p.ask(began, asked, &grant)
+	wait, err := p.ask(began, asked, grant)
 	if wait != nil {
 		p.unlock()
 		req := own(req, edge)
-		return balance.Grant{}, func(ctx context.Context) (balance.Grant, error) {
+		return func(ctx context.Context) (balance.Grant, error) {
 			grant, _, err := m.obtain(ctx, p, began, req, wait)
 			return grant, err
 		}, nil
@@ -281,7 +281,7 @@ func (m *Master) prompt(began balance.Instant, name string, edge balance.EdgeID,
 		p.tally.took.observe(clock.Now().Sub(began), timedOf)
 	}
 	p.unlock()
-	return grant, nil, err
+	return nil, err
 }
 
 // timedOf is of how many answers at once, without a connection, one is timed and counts for
