@@ -116,9 +116,16 @@ func appendList(dst []byte, before []string) []byte {
 	return dst
 }
 
-// toServer tells what is dropped of the client's fields and adds those that a server
-// is told. The lease is its own.
-func (x *exchange) toServer(a *additions) (drop *http1.Names) {
+// dropped tells what a server is not told of the client's fields.
+func (x *exchange) dropped() *http1.Names {
+	if x.listener.trusts(x.head.peer) {
+		return fromTrusted
+	}
+	return fromClients
+}
+
+// toServer adds the fields that a server is told.
+func (x *exchange) toServer(a *additions) {
 	h, trusted := &x.head, x.listener.trusts(x.head.peer)
 	scheme := "http"
 	if h.secure {
@@ -126,9 +133,7 @@ func (x *exchange) toServer(a *additions) (drop *http1.Names) {
 	}
 	var chain, elements []string
 	proto, host := scheme, h.host
-	drop = fromClients
 	if trusted {
-		drop = fromTrusted
 		chain, elements = h.all("x-forwarded-for"), h.all("forwarded")
 		proto, host = cmp.Or(h.first("x-forwarded-proto"), proto), cmp.Or(h.first("x-forwarded-host"), host)
 	}
@@ -152,10 +157,20 @@ func (x *exchange) toServer(a *additions) (drop *http1.Names) {
 	t = append(t, x.id...)
 	t = append(t, "\r\n"...)
 	a.text = append(t, x.route.told...)
-	return drop
+	if x.grant.Lease != 0 {
+		a.begin(HeaderLease)
+		a.text = appendHex(a.text, uint64(x.grant.Lease))
+		a.end()
+	}
+	if x.grant.Fence != 0 {
+		a.begin(HeaderFence)
+		a.text = strconv.AppendUint(a.text, x.grant.Fence, 10)
+		a.end()
+	}
 }
 
-// toClient does the same for a server's response, whose fields are told.
+// toClient tells what is dropped of a server's response, whose fields are told, and adds
+// those that its client is told.
 func (x *exchange) toClient(a *additions, told fields) (drop *http1.Names) {
 	t := append(a.text, "Via: "...)
 	t = appendList(t, told.all("via"))
@@ -298,8 +313,6 @@ func (x *exchange) requestID(told string) string {
 	}
 	return view(appendHex(appendHex(x.made[:0], rand.Uint64()), rand.Uint64()))
 }
-
-func appendLease(dst []byte, lease balance.LeaseID) []byte { return appendHex(dst, uint64(lease)) }
 
 // appendHex appends the 16 hexadecimal digits of v.
 func appendHex(dst []byte, v uint64) []byte {

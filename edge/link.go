@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -185,20 +184,10 @@ func (c *conn) link(w *work) (flight.Failure, error) {
 // compose makes the request for the server, with as much of the body as has come.
 func (w *work) compose() {
 	x := &w.exchange
-	w.adds.reset()
-	w.rewrite = http1.Rewrite{Drop: x.toServer(&w.adds), Upgrade: x.head.upgrade}
-	if x.grant.Lease != 0 {
-		w.adds.begin(HeaderLease)
-		w.adds.text = appendLease(w.adds.text, x.grant.Lease)
-		w.adds.end()
-	}
-	if x.grant.Fence != 0 {
-		w.adds.begin(HeaderFence)
-		w.adds.text = strconv.AppendUint(w.adds.text, x.grant.Fence, 10)
-		w.adds.end()
-	}
-	w.rewrite.Add = w.adds.text
-	w.out = w.req.Append(w.out[:0], w.buf, &w.rewrite)
+	w.rewrite = http1.Rewrite{Drop: x.dropped(), Upgrade: x.head.upgrade, Open: true}
+	a := additions{w.req.Append(w.out[:0], w.buf, &w.rewrite)}
+	x.toServer(&a)
+	w.out = append(a.text, "\r\n"...)
 	body := w.buf[w.head:]
 	w.out = append(w.out, body[:w.passed]...)
 	if w.tail > 0 {

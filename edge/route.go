@@ -84,7 +84,9 @@ func (r *route) hostRank() int {
 
 // match returns the route for a request, nil if there is none.
 func (rs routes) match(host, path string) *route {
-	host = plainHost(host)
+	if len(rs) > 0 && rs[0].Host != "" { // else none asks for one
+		host = plainHost(host)
+	}
 	for _, r := range rs {
 		if r.takesHost(host) && r.takesPath(path) {
 			return r

@@ -260,13 +260,8 @@ var hops = map[string]bool{"Connection": true, "Keep-Alive": true, "Proxy-Connec
 func (st *stream) compose() *http.Request {
 	x, r := &st.exchange, st.r
 	st.adds.reset()
-	drop := x.toServer(&st.adds)
-	if x.grant.Lease != 0 {
-		st.adds.say(HeaderLease, x.grant.Lease.String())
-	}
-	if x.grant.Fence != 0 {
-		st.adds.say(HeaderFence, strconv.FormatUint(x.grant.Fence, 10))
-	}
+	drop := x.dropped()
+	x.toServer(&st.adds)
 	header := make(http.Header, len(r.Header)+additionsAbout)
 	for name, values := range r.Header {
 		if !hops[name] && name != "Content-Length" && !drop.Has([]byte(name)) {

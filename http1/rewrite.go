@@ -9,6 +9,7 @@ package http1
 type Rewrite struct {
 	Drop      *Names  // more to drop; not Host and Content-Length, which stay what framing and routing took them for
 	Add       []byte  // whole field lines to put at the end; after Drop, so a name may be in both. Whoever takes a value from outside asks ValidValue
+	Open      bool    // requests: leave the empty line to the caller, who has more field lines to append
 	Upgrade   bool    // forward the upgrade that is asked for or agreed to
 	Close     bool    // say that the connection will be closed
 	KeepAlive bool    // say that it will not, to those who would not think so: HTTP/1.0
@@ -20,7 +21,7 @@ type Rewrite struct {
 var oneHop = set(Connection, KeepAlive, ProxyConnection, ProxyAuthenticate, ProxyAuthorization,
 	HTTP2Settings, TE, Upgrade, TransferEncoding)
 
-// Append appends the head as it goes to the server, with the empty line. The target
+// Append appends the head as it goes to the server, with the empty line unless it is left open. The target
 // is in origin-form, whatever it was (authority-form of CONNECT excepted), the
 // version HTTP/1.1, and Host there once. buf is what was parsed.
 func (h *RequestHead) Append(dst, buf []byte, rw *Rewrite) []byte {
@@ -48,6 +49,9 @@ func (h *RequestHead) Append(dst, buf []byte, rw *Rewrite) []byte {
 		dst = append(dst, "TE: trailers\r\n"...)
 	}
 	dst = h.appendConnection(dst, buf, rw, h.trailers)
+	if rw.Open {
+		return append(dst, rw.Add...)
+	}
 	return appendEnd(dst, rw.Add)
 }
 

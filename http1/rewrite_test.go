@@ -12,6 +12,7 @@ func TestRequestForwarded(t *testing.T) {
 		{"white space", "GET / HTTP/1.1\r\nHost:a\r\nX:  y\t\r\nY:\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\nY: \r\n\r\n", Rewrite{}},
 		{"one hop", "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X\r\nx: y\r\nKeep-Alive: 5\r\nProxy-Connection: a\r\nProxy-Authorization: a\r\nHTTP2-Settings: a\r\nUpgrade: b\r\nTE: gzip\r\nY: z\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a\r\nY: z\r\n\r\n", Rewrite{}},
+		{"open", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n", Rewrite{Open: true, Add: []byte("X: y\r\n")}},
 		{"TE: trailers", "GET / HTTP/1.1\r\nHost: a\r\nTE: gzip, trailers\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n", Rewrite{}},
 		{"upgrade", "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX: y\r\n\r\n",
 			"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", Rewrite{Upgrade: true}},
