@@ -189,7 +189,7 @@ func (s *service) watch() {
 		if s.draining.Load() {
 			s.front.drain() // again and again, for those that have only now begun
 		}
-		if s.edge.Open() > 0 {
+		if s.edge.open.Load() > 0 {
 			s.each(func(c *conn) { c.watch(now) })
 		}
 	}

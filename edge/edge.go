@@ -88,7 +88,7 @@ type Edge struct {
 	lingers   atomic.Bool   // another goes on in its place
 	finish    chan struct{} // closed by finishing
 	finishing func()
-	inFlight  atomic.Int64
+	open      atomic.Int64 // exchanges that no loop carries
 }
 
 // New returns an Edge that asks picker. If picker also has Snapshot or Connected, as
@@ -182,7 +182,11 @@ func (e *Edge) engineFor(l *listener, nl net.Listener) engine {
 }
 
 // Open returns how many requests have been taken and are not yet answered in full.
-func (e *Edge) Open() int { return int(e.inFlight.Load()) }
+func (e *Edge) Open() int {
+	n := e.open.Load()
+	e.audit(func(b *books) { n += b.open })
+	return int(n)
+}
 
 func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
 	var listeners []net.Listener

@@ -66,9 +66,18 @@ func (x *exchange) now() balance.Instant {
 	return clock.Now()
 }
 
+// count counts n more exchanges open, fewer if it is negative.
+func (x *exchange) count(n int64) {
+	if x.books != nil {
+		x.books.open += n
+		return
+	}
+	x.edge.open.Add(n)
+}
+
 // take makes the route, which may be none, the exchange's.
 func (x *exchange) take(r *route) {
-	x.edge.inFlight.Add(1)
+	x.count(1)
 	if x.route = r; r == nil {
 		return
 	}
@@ -264,7 +273,7 @@ func (x *exchange) parted(broke int) {
 // anew elsewhere.
 func (x *exchange) abandon() {
 	x.gone()
-	x.edge.inFlight.Add(-1)
+	x.count(-1)
 	x.tally.enter(-1)
 }
 
@@ -329,7 +338,7 @@ func (x *exchange) close() {
 	if x.status == 0 {
 		x.status = statusGone
 	}
-	x.edge.inFlight.Add(-1)
+	x.count(-1)
 	took := x.now().Sub(x.began)
 	name := "" // of the pool
 	if x.route != nil {

@@ -142,19 +142,19 @@ func (e *loops) stop() {
 	e.running.Wait()
 	e.aside.Wait()
 	for _, l := range e.all {
-		e.edge.inherit(l.tallies)
+		e.edge.inherit(&l.books)
 	}
 	e.all = nil
 }
 
-// addTo implements tallies.
-func (e *loops) addTo(sums []tally) {
+// audit implements bookkeeper.
+func (e *loops) audit(do func(*books)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, l := range e.all { // none ends as long as mu is held
-		added := make(chan struct{})
-		l.post(letter{do: func() { addAll(sums, l.tallies); close(added) }})
-		<-added
+		read := make(chan struct{})
+		l.post(letter{do: func() { do(&l.books); close(read) }})
+		<-read
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 // the loop a letter.
 type books struct {
 	now     balance.Instant // when the loop began what it is doing
+	open    int64           // exchanges
 	tallies []tally         // by the pool's number
 	askTook time.Duration   // the last ask that was answered at once and timed
 	untimed int             // how many of them follow before another is timed
@@ -157,10 +158,17 @@ func (h *histogram) metric(desc *prometheus.Desc, s *scale, pool string) prometh
 	return prometheus.MustNewConstHistogram(desc, count, h.sum.Seconds(), below, pool)
 }
 
-// tallies is an engine that keeps books.
-type tallies interface {
-	// addTo adds what it has counted to sums, by the pool's number.
-	addTo(sums []tally)
+// bookkeeper is an engine that keeps books.
+type bookkeeper interface {
+	// audit lets do read one of them after another. It waits for the loops, so that none
+	// of them may call it.
+	audit(do func(*books))
+}
+
+func (e *Edge) audit(do func(*books)) {
+	if k, ok := e.loops.(bookkeeper); ok {
+		k.audit(do)
+	}
 }
 
 // tallied returns what has been counted of each pool's requests, by its number.
@@ -171,24 +179,21 @@ func (e *Edge) tallied() []tally {
 		sums[p.number].add(&p.tally)
 		p.mu.Unlock()
 	}
-	if t, ok := e.loops.(tallies); ok {
-		t.addTo(sums)
-	}
+	e.audit(func(b *books) {
+		for i := range b.tallies {
+			sums[i].add(&b.tallies[i])
+		}
+	})
 	return sums
 }
 
 // inherit takes over what a loop has counted that is no more.
-func (e *Edge) inherit(left []tally) {
+func (e *Edge) inherit(left *books) {
+	e.open.Add(left.open)
 	for _, p := range e.pools {
 		p.mu.Lock()
-		p.tally.add(&left[p.number])
+		p.tally.add(&left.tallies[p.number])
 		p.mu.Unlock()
-	}
-}
-
-func addAll(sums, more []tally) {
-	for i := range more {
-		sums[i].add(&more[i])
 	}
 }
 

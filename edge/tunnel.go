@@ -319,7 +319,7 @@ func (x *exchange) closeTunnel(reason string, in, out int64) {
 	if x.started && !x.flight.Over() {
 		x.gone()
 	}
-	x.edge.inFlight.Add(-1)
+	x.count(-1)
 	took, name := clock.Now().Sub(x.began), ""
 	if x.route != nil {
 		name = x.route.pool.name

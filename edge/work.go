@@ -122,7 +122,7 @@ func (x *exchange) refused(e *Edge, l *listener, peer netip.Addr, r *recall) {
 	*x = exchange{edge: e, listener: l, began: x.now(), recall: r, client: peer, books: x.books}
 	x.head.peer = peer
 	x.id = x.requestID("")
-	e.inFlight.Add(1)
+	x.count(1)
 }
 
 // fieldView is the fields of a head that was parsed.

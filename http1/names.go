@@ -3,8 +3,14 @@ package http1
 // Names is a set of field names, without regard to case and with '_' as '-'. It is
 // made once and then only read. A nil set is empty.
 type Names struct {
-	by [32][]pattern // by the low bits of the first letter; most are empty
+	by [32][]pattern // by the low bits of the letter that key gives; most are empty
 }
+
+// key gives the letter that tells names apart best of those that all have: many begin
+// with x and a hyphen.
+func key(name []byte) byte { return fold[name[min(keyAt, len(name)-1)]] & 31 }
+
+const keyAt = 2
 
 type pattern struct {
 	name   string
@@ -19,8 +25,14 @@ func NewNames(list ...string) *Names {
 		if n := len(name) - 1; n > 0 && name[n] == '*' {
 			p = pattern{p.name[:n], true}
 		}
-		if p.name != "" {
-			at := &s.by[p.name[0]&31]
+		switch {
+		case p.name == "":
+		case p.prefix && len(p.name) <= keyAt: // the letter may be any
+			for i := range s.by {
+				s.by[i] = append(s.by[i], p)
+			}
+		default:
+			at := &s.by[key([]byte(p.name))]
 			*at = append(*at, p)
 		}
 	}
@@ -40,7 +52,7 @@ func (s *Names) Has(name []byte) bool {
 	if s == nil {
 		return false
 	}
-	for _, p := range s.by[fold[name[0]]&31] {
+	for _, p := range s.by[key(name)] {
 		if len(name) == len(p.name) || p.prefix && len(name) > len(p.name) {
 			if is(name[:len(p.name)], p.name) {
 				return true

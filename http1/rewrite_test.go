@@ -73,10 +73,11 @@ func TestResponseForwarded(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	s := NewNames("X-One", "evenkeel-*", "two_three", "")
+	s := NewNames("X-One", "evenkeel-*", "two_three", "z", "y-*", "")
 	for name, want := range map[string]bool{
 		"x-one": true, "X_ONE": true, "x-on": false, "x-one-": false, "Evenkeel-Lease": true, "evenkeel_": true,
 		"evenkeel": false, "Two-Three": true, "*": false, "a": false,
+		"Z": true, "za": false, "zaz": false, "Y-": true, "y": false, "y-a": true, "Y_Zebra": true, "ya": false,
 	} {
 		if got := s.Has([]byte(name)); got != want {
 			t.Errorf("%q: got %v, want %v", name, got, want)
