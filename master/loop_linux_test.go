@@ -33,10 +33,11 @@ func TestAVerdictWaitsForNobody(t *testing.T) {
 	r := start(t, dispatching(time.Minute), func(m *Master) {
 		m.loops.gather, m.limits.quiet, m.limits.write = time.Hour, time.Hour, time.Hour // no look ends the wait
 	})
-	a, e := r.dialAgent("s1"), r.dialEdge("e1")
-	eventually(t, "the loop waits for more", func() bool {
+	a, e := r.dial(wire.RoleAgent, "s1"), r.dialEdge("e1")
+	a.send(&wire.Register{Pool: "web", Server: spec("s1")}) // whose answer may already have to wait for more
+	eventually(t, "the loop has the agent, and waits for more", func() bool {
 		a.send(&wire.Pong{})
-		return r.loops.agents[0].napping.Load()
+		return r.loops.agents[0].taken.Load() == 1 && r.loops.agents[0].napping.Load()
 	})
 	e.ask(wire.Ask{Seq: 1, Pool: "web", Request: balance.Request{Key: "k"}})
 	d := a.dispatched()
