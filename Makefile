@@ -3,7 +3,7 @@
 GO    ?= go
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
-PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load sslscan
+PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load nghttpd sslscan
 
 .PHONY: $(shell sed -nE "s/^([a-z-]+):.*/\1/p" Makefile)
 
@@ -46,7 +46,7 @@ vuln: ## known vulnerabilities, where their list can be reached
 peers: ## install what the peer tests run against (Debian), none of it as a service
 	apt-get update -qq
 	@made=; policy=/usr/sbin/policy-rc.d; if [ ! -e $$policy ]; then made=1; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
-		apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client sslscan; \
+		apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client nghttp2-server sslscan; \
 		status=$$?; [ -z "$$made" ] || rm $$policy; exit $$status
 
 chaos: build ## kill, stop, cut off and reload all parts for DURATION (10m) by a SEED, and hold what is left against the rules; results in build/bench/chaos.json

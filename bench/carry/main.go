@@ -34,6 +34,7 @@ type load struct {
 	tcp     bool   // through a listener that carries connections as they are
 	secure  bool   // by TLS
 	two     bool   // by HTTP/2
+	through bool   // likewise to the server, as gRPC goes
 	conns   int    // clients; zero: as many as was said
 	base    string // whom it is held against
 }
@@ -47,6 +48,7 @@ var loads = []load{
 	{name: "16 KiB by TLS", path: "/16k", headers: 2, body: 16 << 10, secure: true, base: base},
 	{name: "small by h2c", path: "/small", body: 100, goal: "<=1.5", two: true, base: base},
 	{name: "small by h2", path: "/small", body: 100, goal: "<=1.5", two: true, secure: true, base: base},
+	{name: "small by h2c to h2c", path: "/small", body: 100, two: true, through: true, base: base},
 	{name: one, path: "/small", headers: 2, body: 100, conns: 1, base: base},
 	{name: "TCP ping-pong", path: "/small", body: 100, goal: "<=.95", tcp: true, base: base},
 	{name: "TCP bulk", path: "/1m", body: 1 << 20, goal: "<=1.0", tcp: true, base: splicing},
@@ -161,7 +163,8 @@ func inside() error {
 type bench struct {
 	proxies []*proxy
 	peer    *peerProcess
-	h2load  bool // it is there, to speak HTTP/2
+	h2load  bool         // it is there, to speak HTTP/2
+	server  *serverOfTwo // a server of HTTP/2; nil: nghttpd is not there
 	dir     string
 	room    int // clients that a proxy must have room for
 }
@@ -179,7 +182,7 @@ func (b *bench) run(rounds int, length time.Duration) error {
 		for _, l := range loads {
 			for i := range b.proxies {
 				p := b.proxies[(i+round)%len(b.proxies)]
-				if !p.takes(l) || l.two && !b.h2load {
+				if !p.takes(l) || l.two && !b.h2load || l.through && b.server == nil {
 					continue
 				}
 				took, err := b.turn(p, l, length)
@@ -211,8 +214,11 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 	}
 	var r result
 	if l.two {
-		if port = p.two; l.secure {
+		switch port = p.two; {
+		case l.secure:
 			port = p.secure
+		case l.through:
+			port = p.through
 		}
 		r, err = generateTwo(port, l)
 	} else {

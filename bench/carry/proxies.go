@@ -21,14 +21,15 @@ import (
 
 // proxy is one that is measured: all its processes count.
 type proxy struct {
-	name   string
-	port   int
-	secure int      // port of the listener by TLS; zero: none
-	two    int      // port of the listener for HTTP/2 without TLS; zero: none
-	tcp    int      // port of the listener that carries connections as they are; zero: none
-	loads  []string // the names of those that it is for; nil: all
-	cmds   []*exec.Cmd
-	turns  map[string][]turn // by the load's name
+	name    string
+	port    int
+	secure  int      // port of the listener by TLS; zero: none
+	two     int      // port of the listener for HTTP/2 without TLS; zero: none
+	through int      // port of the one whose server speaks it too; zero: none
+	tcp     int      // port of the listener that carries connections as they are; zero: none
+	loads   []string // the names of those that it is for; nil: all
+	cmds    []*exec.Cmd
+	turns   map[string][]turn // by the load's name
 }
 
 // setup says what a bench consists of.
@@ -50,6 +51,10 @@ func newBench(s setup) (*bench, error) {
 		b.h2load = true
 	} else {
 		fmt.Fprintln(os.Stderr, "h2load is not installed, so HTTP/2 is left out")
+	}
+	if b.server, err = startServerOfTwo(dir); err != nil {
+		b.close()
+		return nil, fmt.Errorf("nghttpd: %w", err)
 	}
 	if b.peer, err = startPeer(s.conns); err != nil {
 		b.close()
@@ -107,6 +112,8 @@ func (p *proxy) takes(l load) bool {
 		return slices.Contains(p.loads, l.name)
 	case l.tcp:
 		return p.tcp != 0
+	case l.through:
+		return p.through != 0
 	case l.two && !l.secure:
 		return p.two != 0
 	case l.secure:
@@ -126,6 +133,7 @@ func (b *bench) close() {
 		_ = b.peer.cmd.Process.Kill()
 		_ = b.peer.cmd.Wait()
 	}
+	b.server.close()
 	_ = os.RemoveAll(b.dir)
 }
 
@@ -152,7 +160,7 @@ func (p *proxy) exec(name string, args ...string) error {
 }
 
 func (b *bench) haproxy(p *proxy, backend, option string) error {
-	p.tcp, p.secure, p.two = freePort(), freePort(), freePort()
+	p.tcp, p.secure, p.two, p.through = freePort(), freePort(), freePort(), freePort()
 	cert, key, err := selfsigned.New("bench.example")
 	if err != nil {
 		return err
@@ -183,11 +191,14 @@ listen s
 listen h
   bind 127.0.0.1:%d proto h2
   server s %s
+listen g
+  bind 127.0.0.1:%d proto h2
+  server s %s proto h2
 listen t
   mode tcp
   bind 127.0.0.1:%d
   server s %s
-`, b.room, option, p.address(), backend, p.secure, both, backend, p.two, backend, p.tcp, backend)
+`, b.room, option, p.address(), backend, p.secure, both, backend, p.two, backend, p.through, b.server.address(), p.tcp, backend)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
@@ -195,7 +206,7 @@ listen t
 }
 
 func (b *bench) evenkeel(p *proxy, binary, backend string) error {
-	p.tcp, p.secure, p.two = freePort(), freePort(), freePort()
+	p.tcp, p.secure, p.two, p.through = freePort(), freePort(), freePort(), freePort()
 	cert, key, err := selfsigned.Files(b.dir, "bench.example")
 	if err != nil {
 		return err
@@ -203,13 +214,15 @@ func (b *bench) evenkeel(p *proxy, binary, backend string) error {
 	path := filepath.Join(b.dir, "evenkeel.yaml")
 	config := fmt.Sprintf(`pools:
   default: { servers: [{ address: "%s" }] }
+  two: { servers: [{ address: "%s" }] }
 edge:
   listeners:
     - { listen: "%s", routes: [{ pool: default }] }
     - { listen: "127.0.0.1:%d", mode: tcp, routes: [{ pool: default }] }
     - { listen: "127.0.0.1:%d", h2c: true, routes: [{ pool: default }] }
+    - { listen: "127.0.0.1:%d", h2c: true, routes: [{ pool: two, server_protocol: h2 }] }
     - { listen: "127.0.0.1:%d", tls: { certificates: [{ cert: "%s", key: "%s" }] }, routes: [{ pool: default }] }
-`, backend, p.address(), p.tcp, p.two, p.secure, cert, key)
+`, backend, b.server.address(), p.address(), p.tcp, p.two, p.through, p.secure, cert, key)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}

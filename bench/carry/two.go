@@ -4,7 +4,9 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -36,4 +38,48 @@ func generateTwo(port int, l load) (r result, err error) {
 	}
 	r.Requests, err = strconv.Atoi(string(said[3]))
 	return r, err
+}
+
+// serverOfTwo is nghttpd, a server that speaks HTTP/2 from the first octet. It shares
+// its CPU with the generator.
+type serverOfTwo struct {
+	cmd  *exec.Cmd
+	port int
+}
+
+// startServerOfTwo returns nil if there is none to start.
+func startServerOfTwo(dir string) (*serverOfTwo, error) {
+	path, err := exec.LookPath("nghttpd")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nghttpd is not installed, so HTTP/2 to servers is left out")
+		return nil, nil
+	}
+	root := filepath.Join(dir, "two")
+	if err := os.Mkdir(root, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(root, "small"), []byte(strings.Repeat("x", 100)), 0o600); err != nil {
+		return nil, err
+	}
+	s := &serverOfTwo{port: freePort()}
+	s.cmd = exec.Command("taskset", "-c", "1", path, "--no-tls", "--address=127.0.0.1", "--htdocs="+root, strconv.Itoa(s.port))
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	return s, reach(s.address())
+}
+
+// address is where nobody listens if there is no server.
+func (s *serverOfTwo) address() string {
+	if s == nil {
+		return "127.0.0.1:1"
+	}
+	return fmt.Sprintf("127.0.0.1:%d", s.port)
+}
+
+func (s *serverOfTwo) close() {
+	if s != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait() // how it ends no longer matters
+	}
 }
