@@ -13,26 +13,10 @@ import (
 // but whoever writes, as by a full socket.
 type branch struct {
 	inbound
-	trunk *trunk
-	id    uint32
-	over  bool // the client expects nothing more of the stream, or has been told that nothing comes
-
-	// The request.
-	come    []byte // of its body, and is still to be read, from at on
-	at      int
-	framed  []byte // of that, ready to be read
-	tail    []byte // what is to be read behind it
-	chunked bool
-	ended   bool  // it has come to its end
-	left    int64 // octets that are still to come, if it was said how many
-	window  int64 // octets that may come
-	credit  int64 // octets that may come again, and the client has not been told of
-
-	// The response.
-	room   int64 // octets of its body that the client takes yet
-	headed bool
-	told   bool // it has gone to its end
-	body   http1.Body
+	trunk  *trunk
+	over   bool // the client expects nothing more of the stream, or has been told that nothing comes
+	inlet       // the request
+	outlet      // the response
 }
 
 // nowhere stands for the descriptor of an end that has none.
@@ -47,7 +31,8 @@ func (l *loop) branchOff(k *trunk, id uint32, ended bool, t *task, size int) {
 		b = new(branch)
 	}
 	queued := b.queued
-	*b = branch{trunk: k, id: id, come: b.come[:0], tail: b.tail[:0], ended: ended, chunked: k.head.Chunked, left: max(0, k.head.Length), window: streamWindow, room: k.first}
+	*b = branch{trunk: k, inlet: inlet{come: b.come[:0], tail: b.tail[:0], ended: ended, chunked: k.head.Chunked, left: max(0, k.head.Length), window: streamWindow},
+		outlet: outlet{id: id, room: k.first}}
 	b.loop, b.fd, b.queued, b.branch, b.writable = l, nowhere, queued, b, true
 	b.end.owner, b.timer.owner = &b.inbound, &b.inbound
 	b.service, b.peer, b.task = k.service, k.peer, t
@@ -65,20 +50,13 @@ func (b *branch) gain(f *h2.Frame) {
 		return
 	}
 	b.repay(int64(f.Size) - n) // of padding
-	if !b.chunked {
-		if b.left -= n; b.left < 0 || f.Has(h2.EndStream) && b.left > 0 {
-			k.repay(n)
-			k.strike(b, h2.ProtocolError)
-			return
-		}
-	}
-	if b.at == len(b.come) || cap(b.come)-len(b.come) < len(f.Payload) {
-		b.come, b.at = b.come[:copy(b.come, b.come[b.at:])], 0
-	}
-	b.come = append(b.come, f.Payload...)
-	if f.Has(h2.EndStream) {
+	switch last := f.Has(h2.EndStream); {
+	case !b.put(f.Payload, last):
+		k.repay(n)
+		k.strike(b, h2.ProtocolError)
+	case last:
 		b.complete(nil)
-	} else if n > 0 {
+	case n > 0:
 		b.stir()
 	}
 }
@@ -86,18 +64,9 @@ func (b *branch) gain(f *h2.Frame) {
 // complete ends the request. last is what stands behind a body in chunks, if not only
 // the last of them.
 func (b *branch) complete(last []byte) {
-	if !b.chunked && b.left > 0 {
+	if !b.inlet.close(last) {
 		b.trunk.strike(b, h2.ProtocolError)
 		return
-	}
-	b.ended = true
-	switch {
-	case !b.chunked:
-		b.tail = b.tail[:0]
-	case last == nil:
-		b.tail = append(b.tail[:0], http1.LastChunk...)
-	default:
-		b.tail = last
 	}
 	b.stir()
 }
@@ -110,57 +79,22 @@ func (b *branch) stir() {
 
 // read reads what has come, as HTTP/1.1 has it. The end of the request is not that of
 // what the rest of the loop takes for a connection.
-func (b *branch) read(p []byte) (n int, err error) {
-	if len(b.framed) == 0 && b.at < len(b.come) && b.chunked && len(p) < chunkRoom {
-		b.framed = b.frame(make([]byte, 0, 2*chunkRoom))
+func (b *branch) read(p []byte) (int, error) {
+	n, taken := b.inlet.read(p)
+	if taken > 0 {
+		b.trunk.repay(int64(taken))
+		b.repay(int64(taken))
 	}
-	switch {
-	case len(b.framed) > 0:
-		n = copy(p, b.framed)
-		b.framed = b.framed[n:]
-	case b.at < len(b.come) && b.chunked:
-		n = len(b.frame(p[:0]))
-	case b.at < len(b.come):
-		n = copy(p, b.come[b.at:])
-		b.passed(n)
-	case len(b.tail) > 0 && b.ended:
-		n = copy(p, b.tail)
-		b.tail = b.tail[:copy(b.tail, b.tail[n:])]
-	default:
-		b.readable = false
+	if b.readable = b.more(); n == 0 {
 		return 0, syscall.EAGAIN
 	}
-	b.readable = len(b.framed) > 0 || b.at < len(b.come) || b.ended && len(b.tail) > 0
 	return n, nil
-}
-
-// chunkRoom is what a chunk needs, and a few octets in it.
-const chunkRoom = 32
-
-// frame appends a chunk, as large as there is room for.
-func (b *branch) frame(dst []byte) []byte {
-	n := min(len(b.come)-b.at, cap(dst)-len(dst)-chunkRoom/2)
-	dst = http1.AppendChunkSize(dst, n)
-	dst = append(append(dst, b.come[b.at:b.at+n]...), "\r\n"...)
-	b.passed(n)
-	return dst
-}
-
-// passed gives the client credit for what has been read.
-func (b *branch) passed(n int) {
-	b.at += n
-	b.trunk.repay(int64(n))
-	b.repay(int64(n))
 }
 
 // repay lets the client send as many octets again on the stream.
 func (b *branch) repay(n int64) {
-	if b.credit += n; b.credit >= streamWindow/2 && !b.ended && !b.over {
-		k := b.trunk
-		k.speak()
-		k.out = h2.AppendWindowUpdate(k.out, b.id, uint32(b.credit))
-		b.window += b.credit
-		b.credit = 0
+	if !b.over {
+		b.inlet.repay(&b.trunk.tongue, b.id, n, streamWindow/2)
 	}
 }
 
@@ -168,19 +102,19 @@ func (b *branch) repay(n int64) {
 // to its end, and so are trailers.
 func (b *branch) write(p []byte) (n int) {
 	for n < len(p) && !b.told && !b.over {
-		switch m := 0; {
-		case !b.headed:
+		if !b.headed {
 			n += b.writeHead(p[n:])
-		case b.body.AtTrailers():
-			n += b.writeTrailers(p[n:])
-		case b.body.Run() > 0:
-			if m = b.writeData(p[n:]); m == 0 {
-				return n
-			}
-			n += m
-		default:
-			n += b.writeBetween(p[n:])
+			continue
 		}
+		shut := b.body.Run() > 0
+		m, err := b.outlet.write(&b.trunk.tongue, p[n:])
+		switch {
+		case err != nil:
+			b.fail()
+		case m == 0 && shut:
+			return n
+		}
+		n += m
 	}
 	return len(p) // behind the end there is nothing that anybody wants
 }
@@ -215,94 +149,15 @@ func (b *branch) writeHead(p []byte) int {
 	return n
 }
 
-// beginBlock begins a block of fields.
-func (k *trunk) beginBlock() (start int) {
-	k.speak()
-	start = len(k.out)
-	k.out = h2.BeginBlock(k.out)
-	if k.unpack {
-		k.unpack = false
-		k.out = append(k.out, h2.EmptyTable)
-	}
-	return start
-}
-
 // fail ends a stream whose response makes no sense.
 func (b *branch) fail() {
 	b.over = true
 	b.trunk.refuse(b.id, h2.InternalError)
 }
 
-// writeTrailers says them, and so the end.
-func (b *branch) writeTrailers(p []byte) int {
-	k, trailers := b.trunk, &b.loop.trailers
-	n, err := b.body.ReadTrailers(trailers, p)
-	if err != nil || n == 0 {
-		trailers.Reset()
-		b.fail()
-		return len(p)
-	}
-	if len(trailers.Fields) == 0 {
-		b.writeEnd()
-		return n
-	}
-	start := k.beginBlock()
-	for i := range trailers.Fields {
-		f := &trailers.Fields[i]
-		k.out = h2.AppendField(k.out, f.Name.Of(p), f.Value.Of(p))
-	}
-	k.out = h2.FinishBlock(k.out, start, h2.EndStream, b.id, k.most)
-	b.told = true
-	return n
-}
-
-// writeEnd says that the response has gone, of which that was not known before.
-func (b *branch) writeEnd() {
-	k := b.trunk
-	k.speak()
-	k.out = h2.AppendFrame(k.out, 0, h2.Data, h2.EndStream, b.id)
-	b.told = true
-}
-
-// writeData says as much of the body as the windows let through; zero: none.
-func (b *branch) writeData(p []byte) int {
-	k := b.trunk
-	n := min(int64(len(p)), b.body.Run(), int64(k.most), b.mayWrite())
-	if n <= 0 {
-		return 0
-	}
-	b.body.Skip(n)
-	b.room -= n
-	k.room -= n
-	flags := h2.Flags(0)
-	if b.told = b.body.Done(); b.told {
-		flags = h2.EndStream
-	}
-	k.speak()
-	k.out = append(h2.AppendFrame(k.out, int(n), h2.Data, flags, b.id), p[:n]...)
-	return int(n)
-}
-
-// mayWrite is how many octets of a body may go.
-func (b *branch) mayWrite() int64 {
-	return min(b.room, b.trunk.room, int64(mostBehind-b.trunk.behind()))
-}
-
-// writeBetween deals with an octet of what stands between chunks.
-func (b *branch) writeBetween(p []byte) int {
-	_, n, err := b.body.Decode(p[:1])
-	switch {
-	case err != nil:
-		b.fail()
-	case b.body.Done():
-		b.writeEnd()
-	}
-	return n
-}
-
 // wake lets the response go on, if it may.
 func (b *branch) wake() {
-	if !b.writable && b.fd >= 0 && b.mayWrite() > 0 {
+	if !b.writable && b.fd >= 0 && b.mayWrite(&b.trunk.tongue) > 0 {
 		b.writable = true
 		b.loop.soon(&b.end)
 	}
@@ -314,7 +169,7 @@ func (e *end) readMost(room int) int {
 	if e.branch == nil {
 		return room
 	}
-	return int(min(int64(room), max(4<<10, e.branch.mayWrite())))
+	return int(min(int64(room), max(4<<10, e.branch.mayWrite(&e.branch.trunk.tongue))))
 }
 
 // shut ends the stream.
@@ -329,7 +184,7 @@ func (b *branch) shut() {
 		}
 	}
 	b.over = true
-	k.repay(int64(len(b.come) - b.at))
+	k.repay(b.unread())
 }
 
 // free ends the branch, whose request is over.

@@ -52,7 +52,7 @@ type loop struct {
 	// Of HTTP/2.
 	frames     []byte             // room for what is read of a trunk; good until the next read
 	frameRooms [][]byte           // for what trunks say in a turn
-	speakers   []*trunk           // that have something to say at the end of the turn
+	speakers   []*tongue          // that have something to say at the end of the turn
 	branches   []*branch          // for the next streams
 	answer     http1.ResponseHead // that is being translated
 	trailers   http1.Trailers     // likewise

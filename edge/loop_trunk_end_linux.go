@@ -10,67 +10,20 @@ import (
 
 // How a trunk speaks, and how it ends.
 
-// speak has what is put into out, or is kept, leave at the end of the turn: all of a
-// turn in one write.
-func (k *trunk) speak() {
-	l := k.loop
-	if k.out == nil {
-		if n := len(l.frameRooms); n > 0 {
-			k.out, l.frameRooms = l.frameRooms[n-1], l.frameRooms[:n-1]
-		} else {
-			k.out = make([]byte, 0, frameRoom)
-		}
-	}
-	if !k.spoken {
-		k.spoken = true
-		l.speakers = append(l.speakers, k)
-	}
-}
-
-// speak lets all trunks say what they have to.
-func (l *loop) speak() {
-	for i := 0; i < len(l.speakers); i++ { // one may say something to another
-		k := l.speakers[i]
-		l.speakers[i] = nil
-		k.spoken = false
-		if k.fd >= 0 {
-			k.flush()
-		}
-		k.lay()
-	}
-	l.speakers = l.speakers[:0]
-}
-
-// lay gives the room for frames back.
-func (k *trunk) lay() {
-	if l := k.loop; k.out != nil && !k.spoken {
-		if len(l.frameRooms) < mostFrames && cap(k.out) <= 2*mostBehind {
-			l.frameRooms = append(l.frameRooms, k.out[:0])
-		}
-		k.out = nil
-	}
-}
-
 // flush sends what there is to say.
 func (k *trunk) flush() {
-	before := k.down.waiting()
-	clear, err := k.down.flush(&k.end)
-	if err == nil && len(k.out) > 0 {
-		k.down.compact()
-		_, err = k.down.write(&k.end, k.out)
-		clear = k.down.empty()
-	}
+	waited := k.down.waiting()
+	clear, took, err := k.send()
 	if err != nil {
 		k.close()
 		return
 	}
-	if went := before + int64(len(k.out)) - k.down.waiting(); went > 0 && k.leave.spent > 0 {
-		k.leave.earn(went)
+	if took > 0 && k.leave.spent > 0 {
+		k.leave.earn(took)
 	}
-	if clear || before == 0 || k.down.waiting() < before {
+	if clear || waited == 0 || took > 0 {
 		k.tookAt = k.loop.now
 	}
-	k.out = k.out[:0]
 	if k.down.waiting() < mostBehind/2 {
 		k.wake()
 		if k.readable && k.stage <= aging {
@@ -141,12 +94,6 @@ func (k *trunk) fail(err error) {
 	k.bid(k.last, why.Code, why.Reason)
 	k.fell()
 	k.prune()
-}
-
-// bid says goodbye.
-func (k *trunk) bid(last uint32, c h2.Code, reason string) {
-	k.speak()
-	k.out = h2.AppendGoAway(k.out, last, c, reason)
 }
 
 // prune ends what is under way. Its client is told of it by the end of the connection.

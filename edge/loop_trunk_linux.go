@@ -15,7 +15,7 @@ import (
 // trunk is a client's connection of HTTP/2 in a loop. Each of its streams is a branch,
 // which the rest of the loop takes for a client's connection of HTTP/1.1.
 type trunk struct {
-	end
+	tongue
 	timer
 	service  *loopService
 	peer     netip.Addr
@@ -38,15 +38,6 @@ type trunk struct {
 	struck  [32]uint32 // streams that we have ended of late: their client may not know yet
 	strikes int
 	wasted  int // streams that came to nothing by their client's fault, and are not yet weighed
-
-	// What goes.
-	out    []byte // frames of this turn; nil: none
-	down   outflow
-	spoken bool  // it is among the loop's speakers
-	room   int64 // octets of bodies that the client takes yet, of all streams
-	first  int64 // of one stream, when it begins
-	most   int   // octets of a frame
-	unpack bool  // the client must be told that we use no table of fields
 
 	// When.
 	resumeAt balance.Instant // reading is put off until then; zero: it is not
@@ -78,13 +69,10 @@ type block struct {
 }
 
 const (
-	mostBehind    = 128 << 10 // octets on their way to a client, after which nothing more is read for it
-	mostBranches  = 1024      // kept for the next stream
-	mostFrames    = 4         // rooms for frames that are kept
-	frameRoom     = 16 << 10  // of those
-	allAtOnce     = 64 << 10  // octets that are read at once
-	someAtOnce    = 16 << 10  // of a client that has sent frames that bring nothing
-	fewAtOnce     = 4 << 10   // of one that has sent many, or nothing yet
+	mostBranches  = 1024     // kept for the next stream
+	allAtOnce     = 64 << 10 // octets that are read at once
+	someAtOnce    = 16 << 10 // of a client that has sent frames that bring nothing
+	fewAtOnce     = 4 << 10  // of one that has sent many, or nothing yet
 	lingers       = time.Second
 	creditAtOnce  = connectionWindow / 4
 	givenUpWeighs = 10              // frames that bring nothing: a server has perhaps been asked, and its connection is lost
@@ -104,7 +92,8 @@ func (l *listener) takesHTTP2() bool {
 
 // beginTrunk makes one of an accepted descriptor, of which something was read already.
 func (l *loop) beginTrunk(s *loopService, fd int, peer netip.Addr, tls *sealed, early []byte) {
-	k := &trunk{service: s, peer: peer, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost, window: connectionWindow}
+	k := &trunk{service: s, peer: peer, window: connectionWindow}
+	k.tongue = newTongue(k)
 	k.end.owner, k.timer.owner = k, k
 	k.prompt = true // all it says in a turn it says at the turn's end
 	if err := l.watch(&k.end, fd, readiness); err != nil {
@@ -196,9 +185,6 @@ func (k *trunk) portion() int {
 	}
 	return allAtOnce
 }
-
-// behind is how many octets the client has not taken yet.
-func (k *trunk) behind() int { return len(k.out) + int(k.down.waiting()) }
 
 // take deals with what has come, and keeps what is no whole frame.
 func (k *trunk) take(p []byte) {

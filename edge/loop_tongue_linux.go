@@ -1,0 +1,103 @@
+package edge
+
+import "github.com/evenkeel-lb/evenkeel/h2"
+
+// tongue is how a loop speaks HTTP/2 on one connection: all frames of a turn leave in one
+// write at its end, and what the peer does not take at once is kept.
+type tongue struct {
+	end
+	speaker interface{ flush() }
+	out     []byte // frames of this turn; nil: none
+	down    outflow
+	spoken  bool  // it is among the loop's speakers
+	room    int64 // octets of bodies that the peer takes yet, of all streams
+	first   int64 // of one stream, when it begins
+	most    int   // octets of a frame
+	unpack  bool  // the peer must be told that we use no table of fields
+}
+
+// newTongue is before anything is known of the peer; the end is not begun.
+func newTongue(who interface{ flush() }) tongue {
+	return tongue{speaker: who, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost}
+}
+
+const (
+	mostBehind = 128 << 10 // octets on their way to a peer, after which no more of a body goes there
+	mostFrames = 4         // rooms for frames that are kept
+	frameRoom  = 16 << 10  // of those
+)
+
+// speak has what is put into out, or is kept, leave at the end of the turn: all of a
+// turn in one write.
+func (k *tongue) speak() {
+	l := k.loop
+	if k.out == nil {
+		if n := len(l.frameRooms); n > 0 {
+			k.out, l.frameRooms = l.frameRooms[n-1], l.frameRooms[:n-1]
+		} else {
+			k.out = make([]byte, 0, frameRoom)
+		}
+	}
+	if !k.spoken {
+		k.spoken = true
+		l.speakers = append(l.speakers, k)
+	}
+}
+
+// speak lets all say what they have to.
+func (l *loop) speak() {
+	for i := 0; i < len(l.speakers); i++ { // one may say something to another
+		k := l.speakers[i]
+		l.speakers[i] = nil
+		k.spoken = false
+		if k.fd >= 0 {
+			k.speaker.flush()
+		}
+		k.lay()
+	}
+	l.speakers = l.speakers[:0]
+}
+
+// lay gives the room for frames back.
+func (k *tongue) lay() {
+	if l := k.loop; k.out != nil && !k.spoken {
+		if len(l.frameRooms) < mostFrames && cap(k.out) <= 2*mostBehind {
+			l.frameRooms = append(l.frameRooms, k.out[:0])
+		}
+		k.out = nil
+	}
+}
+
+// send sends what there is to say. clear: all has gone. took: so many octets have.
+func (k *tongue) send() (clear bool, took int64, err error) {
+	before := k.down.waiting() + int64(len(k.out))
+	clear, err = k.down.flush(&k.end)
+	if err == nil && len(k.out) > 0 {
+		k.down.compact()
+		_, err = k.down.write(&k.end, k.out)
+		clear = k.down.empty()
+	}
+	k.out = k.out[:0]
+	return clear, before - k.down.waiting(), err
+}
+
+// behind is how many octets the peer has not taken yet.
+func (k *tongue) behind() int { return len(k.out) + int(k.down.waiting()) }
+
+// beginBlock begins a block of fields.
+func (k *tongue) beginBlock() (start int) {
+	k.speak()
+	start = len(k.out)
+	k.out = h2.BeginBlock(k.out)
+	if k.unpack {
+		k.unpack = false
+		k.out = append(k.out, h2.EmptyTable)
+	}
+	return start
+}
+
+// bid says goodbye.
+func (k *tongue) bid(last uint32, c h2.Code, reason string) {
+	k.speak()
+	k.out = h2.AppendGoAway(k.out, last, c, reason)
+}
