@@ -3,6 +3,7 @@ package h2
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -151,7 +152,7 @@ func TestAppended(t *testing.T) {
 func TestStaticTable(t *testing.T) {
 	var got []hpack.HeaderField
 	d := hpack.NewDecoder(0, func(f hpack.HeaderField) { got = append(got, f) })
-	names := "accept-ranges access-control-allow-origin age allow cache-control content-disposition content-encoding content-language content-length content-location content-range content-type date etag expires last-modified link location refresh retry-after server set-cookie strict-transport-security vary via www-authenticate x-none"
+	names := "accept-charset accept-encoding accept-language accept authorization cookie expect from if-match if-modified-since if-none-match if-range if-unmodified-since max-forwards range referer user-agent accept-ranges access-control-allow-origin age allow cache-control content-disposition content-encoding content-language content-length content-location content-range content-type date etag expires last-modified link location refresh retry-after server set-cookie strict-transport-security vary via www-authenticate x-none"
 	for _, name := range strings.Fields(names) {
 		if name != "x-none" && static([]byte(name)) == 0 {
 			t.Errorf("%s is not found", name)
@@ -199,4 +200,18 @@ func FuzzNext(f *testing.F) {
 			t.Fatal("an increment beyond what windows may be")
 		}
 	})
+}
+
+// A request's pseudo-fields are found as they were said.
+func TestAppendRequest(t *testing.T) {
+	for _, c := range []struct {
+		method, path, scheme string
+	}{{"GET", "/", "http"}, {"POST", "/a?b", "https"}, {"PURGE", "/" + strings.Repeat("x", 300), "http"}} {
+		var got []hpack.HeaderField
+		d := hpack.NewDecoder(0, func(f hpack.HeaderField) { got = append(got, f) })
+		_, err := d.Write(AppendRequest(nil, []byte(c.method), c.scheme == "https", []byte("a:1"), []byte(c.path)))
+		if want := []hpack.HeaderField{{Name: ":method", Value: c.method}, {Name: ":scheme", Value: c.scheme}, {Name: ":authority", Value: "a:1"}, {Name: ":path", Value: c.path}}; err != nil || d.Close() != nil || !slices.Equal(got, want) {
+			t.Errorf("got %v, %v, want %v", got, err, want)
+		}
+	}
 }

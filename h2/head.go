@@ -217,13 +217,8 @@ var inName = func() (t [256]bool) {
 // valueFits tells whether a value has nothing that would end its line, and no blanks at
 // its ends (RFC 9113, 8.2.1).
 func valueFits(value string) bool {
-	for i := range len(value) {
-		if c := value[i]; c <= '\r' && (c == 0 || c == '\n' || c == '\r') {
-			return false
-		}
-	}
 	n := len(value)
-	return n == 0 || !blank(value[0]) && !blank(value[n-1])
+	return !breaksLine(value) && (n == 0 || !blank(value[0]) && !blank(value[n-1]))
 }
 
 func blank(c byte) bool { return c == ' ' || c == '\t' }

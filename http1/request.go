@@ -17,8 +17,9 @@ type RequestHead struct {
 	Host   Span // who is asked, with the port if there is one: of the target if it says, else of the Host field; empty only in HTTP/1.0
 	Expect bool // the client waits for 100 Continue before it sends the body
 
-	trailers bool // TE says that trailers are welcome
-	unmet    bool // Expect says what cannot be met
+	Trailers bool // TE says that trailers are welcome
+
+	unmet bool // Expect says what cannot be met
 }
 
 // Method is a request method that is known here.
@@ -85,7 +86,7 @@ func (h *RequestHead) begin() {
 	h.Head.begin()
 	h.Method, h.Form = MethodOther, 0
 	h.Verb, h.Target, h.Path, h.Host = Span{}, Span{}, Span{}, Span{}
-	h.Expect, h.trailers, h.unmet = false, false, false
+	h.Expect, h.Trailers, h.unmet = false, false, false
 }
 
 func (h *RequestHead) parse(buf []byte) (int, error) {
@@ -240,7 +241,7 @@ func (h *RequestHead) noteTE(value []byte) {
 	for rest, last := value, false; !last; {
 		var item []byte
 		item, rest, last = element(rest)
-		h.trailers = h.trailers || is(item, "trailers")
+		h.Trailers = h.Trailers || is(item, "trailers")
 	}
 }
 

@@ -139,7 +139,7 @@ func TestRequestAsked(t *testing.T) {
 	in := []byte("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-One: 1\r\nX_One: 2\r\n\r\n")
 	var h RequestHead
 	_, _ = h.Parse(in)
-	if got, want := h.Asked(true), (Asked{MethodGet, true}); got != want {
+	if got, want := h.Asked(true), (Asked{Method: MethodGet, Upgrade: true}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if h.Asked(false).Upgrade {

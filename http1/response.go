@@ -13,6 +13,7 @@ type ResponseHead struct {
 type Asked struct {
 	Method  Method
 	Upgrade bool // the request asked for an upgrade
+	Ended   bool // nothing follows the head, which it need not say: it came by HTTP/2, or goes there
 }
 
 // Interim tells whether the response is 1xx and another one will follow.
@@ -139,7 +140,7 @@ func (h *ResponseHead) settle(buf []byte, to Asked) error {
 		h.bodiless(coded)
 	case h.Status < 200 || h.Status == 204:
 		h.bodiless(coded)
-	case to.Method == MethodHead || h.Status == 304:
+	case to.Method == MethodHead || h.Status == 304 || to.Ended:
 		h.Framing = NoBody
 	case coded:
 		h.Framing = ByChunks

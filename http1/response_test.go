@@ -36,8 +36,8 @@ func TestResponseHead(t *testing.T) {
 		{"9112 6.3 both, to HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", Asked{Method: MethodHead}, ErrTwoLengths},
 		{"9112 6.3 twice", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", get, ErrContentLength},
 		{"9110 15.2.2 unasked", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", get, ErrUpgrade},
-		{"9110 15.2.2 without Upgrade", "HTTP/1.1 101 Switching Protocols\r\n\r\n", Asked{MethodGet, true}, ErrUpgrade},
-		{"9110 15.2.2", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", Asked{MethodGet, true}, nil},
+		{"9110 15.2.2 without Upgrade", "HTTP/1.1 101 Switching Protocols\r\n\r\n", Asked{Method: MethodGet, Upgrade: true}, ErrUpgrade},
+		{"9110 15.2.2", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", Asked{Method: MethodGet, Upgrade: true}, nil},
 		{"9112 5 too much", "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 33<<10), get, ErrLongHead},
 		{"9112 5 too many", "HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", 101) + "\r\n", get, ErrManyFields},
 	} {
@@ -81,7 +81,7 @@ func TestResponseFraming(t *testing.T) {
 		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", connect, NoBody, -1, false, true},
 		{"HTTP/1.1 200 OK\r\n\r\n", connect, NoBody, -1, true, true},
 		{"HTTP/1.1 407 No\r\nContent-Length: 5\r\n\r\n", connect, ByLength, 5, true, false},
-		{"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", Asked{MethodGet, true}, NoBody, -1, true, true},
+		{"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", Asked{Method: MethodGet, Upgrade: true}, NoBody, -1, true, true},
 	} {
 		var h ResponseHead
 		n, err := h.Parse([]byte(row.in), row.to)
@@ -128,7 +128,7 @@ func fedResponse(in []byte, to Asked, cuts ...int) (string, error) {
 func TestResponseSplitAnywhere(t *testing.T) {
 	for _, seed := range responseSeeds() {
 		in := []byte(seed)
-		to := Asked{MethodGet, true}
+		to := Asked{Method: MethodGet, Upgrade: true}
 		want, wantErr := fedResponse(in, to)
 		for i := range in {
 			for j := i; j < len(in); j++ {

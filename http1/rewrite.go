@@ -27,7 +27,7 @@ var oneHop = set(Connection, KeepAlive, ProxyConnection, ProxyAuthenticate, Prox
 func (h *RequestHead) Append(dst, buf []byte, rw *Rewrite) []byte {
 	dst = append(dst, h.Verb.Of(buf)...)
 	dst = append(dst, ' ')
-	dst = h.appendTarget(dst, buf)
+	dst = h.AppendTarget(dst, buf)
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	drop := oneHop
 	if h.Minor == 0 {
@@ -45,10 +45,10 @@ func (h *RequestHead) Append(dst, buf []byte, rw *Rewrite) []byte {
 	if h.Framing == ByChunks {
 		dst = append(dst, chunkedLine...)
 	}
-	if h.trailers {
+	if h.Trailers {
 		dst = append(dst, "TE: trailers\r\n"...)
 	}
-	dst = h.appendConnection(dst, buf, rw, h.trailers)
+	dst = h.appendConnection(dst, buf, rw, h.Trailers)
 	if rw.Open {
 		return append(dst, rw.Add...)
 	}
@@ -57,7 +57,8 @@ func (h *RequestHead) Append(dst, buf []byte, rw *Rewrite) []byte {
 
 const chunkedLine = "Transfer-Encoding: chunked\r\n"
 
-func (h *RequestHead) appendTarget(dst, buf []byte) []byte {
+// AppendTarget appends the target as it goes to the server.
+func (h *RequestHead) AppendTarget(dst, buf []byte) []byte {
 	path := h.Path.Of(buf)
 	switch {
 	case h.Form == AuthorityForm:
@@ -103,9 +104,7 @@ func (h *Head) appendFields(dst, buf []byte, drop names, more *Names) []byte {
 	var run Span
 	for i := range h.Fields {
 		f := &h.Fields[i]
-		stays := !drop.has(f.Known) &&
-			(more == nil || f.Known == ContentLength || f.Known == Host || !more.Has(f.Name.Of(buf))) &&
-			(h.nOptions == 0 || !h.named(buf, f))
+		stays := !drop.has(f.Known) && h.stays(buf, f, more)
 		switch {
 		case stays && f.plain && run.End == f.Name.Start && run.Start < run.End:
 			run.End = f.Value.End + 2
@@ -119,6 +118,17 @@ func (h *Head) appendFields(dst, buf []byte, drop names, more *Names) []byte {
 		}
 	}
 	return append(dst, run.Of(buf)...)
+}
+
+func (h *Head) stays(buf []byte, f *Field, drop *Names) bool {
+	return (drop == nil || f.Known == ContentLength || f.Known == Host || !drop.Has(f.Name.Of(buf))) &&
+		(h.nOptions == 0 || !h.named(buf, f))
+}
+
+// Forwards tells whether a field goes on to the next hop as Append has it, for those who
+// write the head in another way: what HTTP/2 has no other place for.
+func (h *Head) Forwards(buf []byte, f *Field, drop *Names) bool {
+	return !oneHop.has(f.Known) && f.Known != Host && h.stays(buf, f, drop)
 }
 
 // appendConnection writes Connection and, if it goes on, Upgrade.

@@ -61,7 +61,7 @@ func TestResponseForwarded(t *testing.T) {
 		{"close to 1.1", "HTTP/1.1 200 OK\r\n\r\n", get, Rewrite{Framing: ByChunks}, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"},
 		{"to HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", Asked{Method: MethodHead}, Rewrite{Framing: ByChunks}, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"},
 		{"204 that says too much", "HTTP/1.1 204 No\r\nContent-Length: 7\r\n\r\n", get, Rewrite{}, "HTTP/1.1 204 No\r\n\r\n"},
-		{"101", "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\nY: z\r\n\r\n", Asked{MethodGet, true}, Rewrite{Upgrade: true}, "HTTP/1.1 101 S\r\nY: z\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"},
+		{"101", "HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\nY: z\r\n\r\n", Asked{Method: MethodGet, Upgrade: true}, Rewrite{Upgrade: true}, "HTTP/1.1 101 S\r\nY: z\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"},
 	} {
 		var h ResponseHead
 		if n, err := h.Parse([]byte(row.in), row.to); n != len(row.in) {
