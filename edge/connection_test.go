@@ -219,7 +219,7 @@ func TestRequestsAllocateNothing(t *testing.T) { eachEngine(t, testRequestsAlloc
 
 func testRequestsAllocateNothing(t *testing.T) {
 	request := []byte("GET /path?q=1 HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n")
-	allocateNothing(t, false, func(conn net.Conn) func() {
+	allocateNothing(t, false, HTTP1, func(conn net.Conn) func() {
 		answer := make([]byte, 4096)
 		return func() {
 			_, _ = conn.Write(request)
@@ -231,12 +231,16 @@ func testRequestsAllocateNothing(t *testing.T) {
 }
 
 // allocateNothing makes requests, each to be answered by hello, one after another.
-func allocateNothing(t *testing.T, h2c bool, client func(net.Conn) (once func())) {
+func allocateNothing(t *testing.T, h2c bool, to Protocol, client func(net.Conn) (once func())) {
 	if raceEnabled {
 		t.Skip("under the race detector pools forget at random")
 	}
 	response := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
 	g := scripted(t, func(conn *net.TCPConn, _ *bufio.Reader) {
+		if to == HTTP2 {
+			helloByHTTP2(conn)
+			return
+		}
 		buf := make([]byte, 4096)
 		for {
 			if n, err := conn.Read(buf); n == 0 || err != nil {
@@ -246,7 +250,7 @@ func allocateNothing(t *testing.T, h2c bool, client func(net.Conn) (once func())
 		}
 	})
 	g.Lease = 7
-	e, err := New(Config{ID: "e1", Engine: engineOf(t), Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: h2c, Routes: []Route{{Host: "a", Pool: "web"}}}}}, &still{g})
+	e, err := New(Config{ID: "e1", Engine: engineOf(t), Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: h2c, Routes: []Route{{Host: "a", Pool: "web", ServerProtocol: to}}}}}, &still{g})
 	if err != nil {
 		t.Fatal(err)
 	}

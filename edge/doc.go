@@ -36,8 +36,14 @@
 //	trunk.listen ─▶ h2.Next ─▶ follow ─▶ branchOff ─▶ inbound.parseHead ─▶ open, as above
 //	trunk.flush  ◀─ loop.speak (at the end of the turn) ◀─ branch.write ◀─ pass
 //
+// A server's connection of HTTP/2 is a stem, shared by many links, and each of its streams
+// a shoot: to the rest of the loop a back like any other.
+//
+//	inbound.link ─▶ loop.grow ─▶ shoot.begin, write ─▶ stem.flush (at the end of the turn)
+//	inbound.receive ◀─ shoot.read ◀─ hear, gain ◀─ stem.follow ◀─ h2.Next ◀─ stem.listen
+//
 // What loops do not do goes to the carrier: handshakes, after which a connection comes to
-// a loop, servers that speak HTTP/2, and TLS to servers. So does everything on other
+// a loop, and TLS to servers of HTTP/1.1. So does everything on other
 // systems. The carrier has one goroutine for each client connection, which
 // also drives the connection to the server:
 //

@@ -392,3 +392,22 @@ func testHTTP2DrainEnds(t *testing.T) {
 		p.wantResults(t, balance.Canceled)
 	}
 }
+
+// What is answered has its body whatever the response before it had.
+func TestHTTP2AnswerBehindAnEmptyResponse(t *testing.T) {
+	eachEngine(t, testHTTP2AnswerBehindAnEmptyResponse)
+}
+
+func testHTTP2AnswerBehindAnEmptyResponse(t *testing.T) {
+	s := server(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	r := runH2C(t, to(granted("a", s)), func(c *Config) { c.Listeners[0].HeaderCount, c.Loops = 20, 1 })
+	if res, _ := r.do(r.two("GET", "/", nil)); res.StatusCode != 204 {
+		t.Errorf("got %s", res.Status)
+	}
+	req := r.two("GET", "/", nil)
+	for i := range 21 {
+		req.Header.Set(fmt.Sprintf("X-%d", i), "x")
+	}
+	res, body := r.do(req)
+	wantStatus(t, res, body, 431, "head-too-large")
+}

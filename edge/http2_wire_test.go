@@ -133,10 +133,16 @@ func testHTTP2TrailersOfHTTP1(t *testing.T) {
 	}
 }
 
-// Servers that are reached by TLS, which loops leave to others.
-func TestHTTP2BodiesToServersByTLS(t *testing.T) { eachEngine(t, testHTTP2BodiesToServersByTLS) }
+// Servers that are reached by TLS, which loops leave to others if it is by HTTP/1.1.
+func TestHTTP2BodiesToServersByTLS(t *testing.T) {
+	eachEngine(t, func(t *testing.T) {
+		for _, protocol := range []Protocol{HTTP1, HTTP2} {
+			testHTTP2BodiesToServersByTLS(t, protocol)
+		}
+	})
+}
 
-func testHTTP2BodiesToServersByTLS(t *testing.T) {
+func testHTTP2BodiesToServersByTLS(t *testing.T, protocol Protocol) {
 	theirs, believed := identity(t, "127.0.0.1")
 	arrived := make(chan struct{}, 1)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -145,16 +151,20 @@ func testHTTP2BodiesToServersByTLS(t *testing.T) {
 			<-r.Context().Done()
 			return
 		}
-		if r.Header.Get("Via") != "2 evenkeel" || r.Header.Get("X-Forwarded-For") != "127.0.0.1" {
-			t.Errorf("the server got %v", r.Header)
+		if r.ProtoMajor != int(protocol)+1 || r.Header.Get("Via") != "2 evenkeel" || r.Header.Get("X-Forwarded-For") != "127.0.0.1" {
+			t.Errorf("the server got %s %v", r.Proto, r.Header)
 		}
 		streaming(w, r)
 	}))
+	s.EnableHTTP2 = protocol == HTTP2
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{theirs}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	p := to(balance.Grant{Server: "a", Address: "https://" + s.Listener.Addr().String()})
-	r := runH2C(t, p, func(c *Config) { c.Listeners[0].Routes[0].ServerTLS = &tls.Config{RootCAs: believed} })
+	r := runH2C(t, p, func(c *Config) {
+		c.Listeners[0].Routes[0].ServerTLS = &tls.Config{RootCAs: believed}
+		c.Listeners[0].Routes[0].ServerProtocol = protocol
+	})
 	large := strings.Repeat("0123456789abcdef", 1<<16)
 	for _, body := range []string{"", "small", large} {
 		if res, got := r.do(r.two("POST", "/", io.MultiReader(strings.NewReader(body)))); res.StatusCode != 200 || got != body {
@@ -422,12 +432,13 @@ func TestHTTP2RequestsAllocateNothing(t *testing.T) {
 		if engineOf(t) != EngineLoop {
 			t.Skip("net/http allocates")
 		}
-		testHTTP2RequestsAllocateNothing(t)
+		t.Run("to HTTP/1.1", func(t *testing.T) { testHTTP2RequestsAllocateNothing(t, HTTP1) })
+		t.Run("to HTTP/2", func(t *testing.T) { testHTTP2RequestsAllocateNothing(t, HTTP2) })
 	})
 }
 
-func testHTTP2RequestsAllocateNothing(t *testing.T) {
-	allocateNothing(t, true, func(conn net.Conn) func() {
+func testHTTP2RequestsAllocateNothing(t *testing.T, to Protocol) {
+	allocateNothing(t, true, to, func(conn net.Conn) func() {
 		_, _ = io.WriteString(conn, http2.ClientPreface)
 		c := &talker{attacker: &attacker{Framer: http2.NewFramer(conn, conn), id: 1}, method: "GET"}
 		c.pack = hpack.NewEncoder(&c.text)

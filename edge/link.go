@@ -188,6 +188,11 @@ func (w *work) compose() {
 	a := additions{w.req.Append(w.out[:0], w.buf, &w.rewrite)}
 	x.toServer(&a)
 	w.out = append(a.text, "\r\n"...)
+	w.composeBody()
+}
+
+// composeBody appends as much of the body as has come.
+func (w *work) composeBody() {
 	body := w.buf[w.head:]
 	w.out = append(w.out, body[:w.passed]...)
 	if w.tail > 0 {

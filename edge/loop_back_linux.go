@@ -76,6 +76,10 @@ func (p *idleBacks) take(address string) *back {
 
 // keep keeps a connection whose last response was read to its end, and nothing beyond.
 func (l *loop) keep(b *back) {
+	if b.shoot != nil {
+		b.shoot.done()
+		return
+	}
 	if b.readable { // perhaps there is more: the read that got all there should be was full
 		var one [1]byte
 		if _, err := b.read(one[:]); err != syscall.EAGAIN {
@@ -116,34 +120,46 @@ func (p *idleBacks) remove(b *back) {
 }
 
 // fit tells whether the server has neither closed nor spoken, right now.
-func (b *back) fit() bool {
+func (b *back) fit() bool { return quietNow(b.fd) }
+
+// quietNow tells whether nothing has come to a descriptor that was not read, nor its end.
+func quietNow(fd int) bool {
 	var one [1]byte
-	_, _, err := unix.Recvfrom(b.fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	_, _, err := unix.Recvfrom(fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	return err == unix.EAGAIN
 }
 
 // dial begins a connection; ready is called when it stands or has failed. nil and no
 // error: the address is a name, which must be looked up first.
 func (l *loop) dial(address string) (*back, error) {
+	fd, err := connect(address)
+	if err != nil || fd < 0 {
+		return nil, err
+	}
+	return l.adopt(fd, address, true)
+}
+
+// connect begins a connection. Negative and no error: the address is a name.
+func connect(address string) (fd int, err error) {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || at.Addr().Zone() != "" {
-		return nil, nil
+		return -1, nil
 	}
 	family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()})
 	if ip := at.Addr().Unmap(); ip.Is4() {
 		family, to = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: ip.As4()}
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // without, all is as right and only slower
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) // without, a dead peer is noticed later
 	if err := unix.Connect(fd, to); err != nil && err != unix.EINPROGRESS {
 		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("connect", err)
+		return -1, os.NewSyscallError("connect", err)
 	}
-	return l.adopt(fd, address, true)
+	return fd, nil
 }
 
 func (l *loop) adopt(fd int, address string, connecting bool) (*back, error) {
@@ -158,21 +174,31 @@ func (l *loop) adopt(fd int, address string, connecting bool) (*back, error) {
 
 // stands tells whether a connection that was begun stands; false and no error: not yet.
 func (b *back) stands() (bool, error) {
-	if !b.connecting {
+	switch {
+	case !b.connecting:
 		return true, nil
-	}
-	if !b.writable {
+	case b.shoot != nil:
+		return b.shoot.rises()
+	case !b.writable:
 		return false, nil
 	}
-	code, err := unix.GetsockoptInt(b.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	switch {
-	case err != nil:
-		return false, os.NewSyscallError("getsockopt", err)
-	case code != 0:
-		return false, os.NewSyscallError("connect", syscall.Errno(code))
+	if err := cameOut(b.fd); err != nil {
+		return false, err
 	}
 	b.connecting = false
 	return true, nil
+}
+
+// cameOut tells how a connection that was begun has come out.
+func cameOut(fd int) error {
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	switch {
+	case err != nil:
+		return os.NewSyscallError("getsockopt", err)
+	case code != 0:
+		return os.NewSyscallError("connect", syscall.Errno(code))
+	}
+	return nil
 }
 
 // dialAside looks a name up and connects, on a goroutine of its own; the loop does then.

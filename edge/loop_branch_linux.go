@@ -15,6 +15,7 @@ type branch struct {
 	inbound
 	trunk  *trunk
 	over   bool // the client expects nothing more of the stream, or has been told that nothing comes
+	headed bool // the head of the response has gone
 	inlet       // the request
 	outlet      // the response
 }
@@ -123,7 +124,7 @@ func (b *branch) write(p []byte) (n int) {
 func (b *branch) writeHead(p []byte) int {
 	k, l := b.trunk, b.loop
 	head := &l.answer
-	n, err := head.Parse(p, http1.Asked{Method: b.task.req.Method})
+	n, err := head.Parse(p, http1.Asked{Method: b.task.req.Method, Ended: b.task.begun && b.task.resp.Framing == http1.NoBody})
 	if err != nil || n == 0 {
 		head.Reset()
 		b.fail()

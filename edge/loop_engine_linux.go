@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"runtime"
@@ -20,7 +21,8 @@ type loops struct {
 	edge   *Edge
 	driven driven // nil: it has no connections to drive
 	dialer net.Dialer
-	aside  sync.WaitGroup // goroutines that wait for the master, or for a name
+	secure map[*tls.Config]*tls.Config // for servers that speak HTTP/2 by TLS, by what their route says
+	aside  sync.WaitGroup              // goroutines that wait for the master, or for a name
 
 	mu      sync.Mutex
 	serving int // listeners
@@ -30,7 +32,21 @@ type loops struct {
 
 func newLoops(e *Edge) engine {
 	d, _ := e.picker.(driven)
-	return &loops{edge: e, driven: d, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}}
+	return &loops{edge: e, driven: d, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}, secure: secureStems(e)}
+}
+
+// secureStems completes what routes say of TLS to servers that speak HTTP/2.
+func secureStems(e *Edge) map[*tls.Config]*tls.Config {
+	all := make(map[*tls.Config]*tls.Config)
+	for _, l := range e.listeners {
+		for _, r := range l.routes {
+			if r.ServerProtocol == HTTP2 && all[r.ServerTLS] == nil {
+				all[r.ServerTLS] = toServers(r.ServerTLS)
+				all[r.ServerTLS].NextProtos = []string{protoHTTP2}
+			}
+		}
+	}
+	return all
 }
 
 // loopService is one listener being served by all loops.
@@ -65,7 +81,7 @@ func (e *loops) serve(ctx context.Context, listener *listener, l net.Listener) e
 		s.members[loop] = make(map[member]struct{})
 	}
 	for _, r := range listener.routes {
-		if r.ServerTLS != nil {
+		if r.ServerTLS != nil && r.ServerProtocol == HTTP1 {
 			listener.expectSecure(r)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // What a loop does not do, goroutines do: what comes before a client's first request, if
-// that takes more than to read it, servers that speak HTTP/2 or TLS. A connection comes
+// that takes more than to read it, and TLS to servers of HTTP/1.1. A connection comes
 // from them once it is known what it speaks, and goes over to them with what has come on it.
 
 // greets tells whether something comes before a client's first request.
@@ -45,7 +45,7 @@ func (s *loopService) welcome(c *conn) bool {
 	switch {
 	case !ok:
 		return false
-	case two && (!s.listener.takesHTTP2() || !c.strong()):
+	case two && !c.strong():
 		c.serveHTTP2()
 		return false
 	}

@@ -76,7 +76,7 @@ type task struct {
 func (t *task) forget() {
 	t.work.in, t.work.out = nil, nil // the loop's own
 	t.clear()
-	t.gr, t.gw = 0, 0
+	t.gr, t.gw, t.begun = 0, 0, false
 	if len(t.got) > roomKept {
 		t.got = nil
 	}

@@ -113,7 +113,12 @@ func (f *inbound) link() {
 		return
 	}
 	secure, address := balance.SplitAddress(t.exchange.grant.Address)
-	if route := t.exchange.route; secure || route.ServerTLS != nil {
+	route := t.exchange.route
+	switch {
+	case route.ServerProtocol == HTTP2:
+		f.linkStem(address, secure)
+		return
+	case secure || route.ServerTLS != nil:
 		f.service.listener.expectSecure(route)
 		t.exchange.abandon()
 		f.handOver()
@@ -195,10 +200,14 @@ func (f *inbound) carry() {
 func (f *inbound) send() bool {
 	t, b, l := f.task, f.back, f.loop
 	t.out = l.out
-	t.compose()
+	if b.shoot != nil {
+		b.shoot.begin(t)
+	} else {
+		t.compose()
+	}
 	n, err := t.up.write(&b.end, t.out)
 	l.lay(&t.work)
-	t.part = n > 0
+	t.part = n > 0 || b.shoot != nil
 	switch {
 	case err == nil:
 	case b.used && n == 0: // the server had closed it
@@ -232,7 +241,7 @@ func (f *inbound) failed(why flight.Failure, err error) {
 // failure is what is known of a link that breaks before its response.
 func (f *inbound) failure(err error) flight.Failure {
 	t := f.task
-	return flight.Failure{Sent: t.part && !f.back.unheard(), Spent: t.took > 0, Late: errors.Is(err, os.ErrDeadlineExceeded)}
+	return flight.Failure{Sent: t.part && err != errNotTaken && !f.back.unheard(), Spent: t.took > 0, Late: errors.Is(err, os.ErrDeadlineExceeded)}
 }
 
 // await sets the time by which the next thing must happen.

@@ -50,10 +50,12 @@ type loop struct {
 	sealed []byte // likewise, what is on its way by TLS
 
 	// Of HTTP/2.
-	frames     []byte             // room for what is read of a trunk; good until the next read
-	frameRooms [][]byte           // for what trunks say in a turn
-	speakers   []*tongue          // that have something to say at the end of the turn
-	branches   []*branch          // for the next streams
+	frames     []byte    // room for what is read of a trunk; good until the next read
+	frameRooms [][]byte  // for what trunks say in a turn
+	speakers   []*tongue // that have something to say at the end of the turn
+	branches   []*branch // for the next streams
+	stems      map[stemKey]*stemList
+	shoots     []*shoot           // for the next streams to servers
 	answer     http1.ResponseHead // that is being translated
 	trailers   http1.Trailers     // likewise
 
@@ -92,6 +94,7 @@ type end struct {
 	remains  *remains
 	sealed   *sealed // TLS is spoken; nil: octets are what they are
 	branch   *branch // it is a stream's, and has no descriptor; nil: it has one
+	shoot    *shoot  // likewise, of a server's
 }
 
 // letter is what somebody else asks of a loop.
@@ -122,7 +125,7 @@ func newLoop(e *loops) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10)}
-	l.backs.byAddress = make(map[string]*idleList)
+	l.backs.byAddress, l.stems = make(map[string]*idleList), make(map[stemKey]*stemList)
 	l.bell.owner = l
 	if !e.edge.cfg.crowded {
 		l.crowd = 1
@@ -171,8 +174,12 @@ func (e *end) close() {
 	if e.fd < 0 {
 		return
 	}
-	if e.branch != nil {
+	switch {
+	case e.branch != nil:
 		e.branch.shut()
+		return
+	case e.shoot != nil:
+		e.shoot.shut()
 		return
 	}
 	e.hasten()
@@ -344,6 +351,7 @@ func (l *loop) end() {
 			b.close()
 		}
 	}
+	l.fell()
 	for _, a := range l.askers {
 		close(a.next)
 	}
@@ -363,6 +371,8 @@ func (e *end) read(p []byte) (int, error) {
 		return e.sealed.read(p)
 	case e.branch != nil:
 		return e.branch.read(p)
+	case e.shoot != nil:
+		return e.shoot.read(p)
 	}
 	n, err := raw.Receive(e.fd, p)
 	// A short read has emptied the socket: what comes later is another edge. Only the
@@ -378,6 +388,10 @@ func (e *end) write(p []byte) (n int, err error) {
 	switch {
 	case e.branch != nil:
 		n = e.branch.write(p)
+		e.writable = n == len(p)
+		return n, nil
+	case e.shoot != nil:
+		n = e.shoot.write(p)
 		e.writable = n == len(p)
 		return n, nil
 	case e.later(p):
@@ -407,7 +421,7 @@ func (e *end) push(p []byte) (n int, err error) {
 
 // bare tells whether what goes over the wire is what is said, so that octets can move
 // unseen.
-func (e *end) bare() bool { return e.sealed == nil && e.branch == nil }
+func (e *end) bare() bool { return e.sealed == nil && e.branch == nil && e.shoot == nil }
 
 // takeTask returns room for a request.
 func (l *loop) takeTask() *task {

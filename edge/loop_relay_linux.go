@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
 // share is how many times a connection reads in one turn of its loop; then others go on.
@@ -86,7 +87,7 @@ func (l *loop) hold(w *work, private *[]byte) {
 func (f *inbound) take() {
 	t := f.task
 	for f.stage == linking && !t.begun {
-		n, err := t.resp.Parse(t.work.in[t.work.r:t.work.w], t.req.Asked(t.exchange.head.upgrade))
+		n, err := t.resp.Parse(t.work.in[t.work.r:t.work.w], f.asked())
 		switch {
 		case err != nil:
 			f.failed(f.failure(err), err)
@@ -118,6 +119,13 @@ func (f *inbound) take() {
 	}
 }
 
+// asked is what the response is read by.
+func (f *inbound) asked() http1.Asked {
+	asked := f.task.req.Asked(f.task.exchange.head.upgrade)
+	asked.Ended = f.back.shoot != nil && f.back.shoot.atOnce
+	return asked
+}
+
 // passInterim passes a response 1xx on, which clients of HTTP/1.0 do not understand.
 func (f *inbound) passInterim() {
 	t := f.task
@@ -135,7 +143,9 @@ func (f *inbound) passInterim() {
 // respond begins to pass the response on whose head has come.
 func (f *inbound) respond() {
 	t := f.task
-	t.begun = true
+	if t.begun = true; f.back.shoot != nil {
+		t.exchange.spoke = version2
+	}
 	t.beginResponse()
 	if t.resp.Tunnel {
 		f.openTunnel()

@@ -107,11 +107,10 @@ func (s *inlet) repay(k *tongue, stream uint32, n, least int64) {
 
 // outlet is what goes out on a stream, of what HTTP/1.1 would say.
 type outlet struct {
-	id     uint32 // of the stream
-	room   int64  // octets of its body that the peer takes yet
-	headed bool
-	told   bool // it has gone to its end
-	body   http1.Body
+	id   uint32 // of the stream
+	room int64  // octets of its body that the peer takes yet
+	told bool   // it has gone to its end
+	body http1.Body
 }
 
 // mayWrite is how many octets of a body may go.

@@ -18,7 +18,9 @@ type tongue struct {
 
 // newTongue is before anything is known of the peer; the end is not begun.
 func newTongue(who interface{ flush() }) tongue {
-	return tongue{speaker: who, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost}
+	k := tongue{speaker: who, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost}
+	k.prompt = true // all it says in a turn it says at the turn's end
+	return k
 }
 
 const (

@@ -65,6 +65,7 @@ type block struct {
 	stream uint32 // zero: none
 	ended  bool
 	octets []byte
+	frames int
 	since  balance.Instant
 }
 
@@ -79,23 +80,11 @@ const (
 	streamsBeyond = 2 * streamsMost // with those that their clients have given up, and that are still being ended
 )
 
-// takesHTTP2 tells whether loops serve the listener's clients of HTTP/2. Servers that
-// speak it are reached by goroutines.
-func (l *listener) takesHTTP2() bool {
-	for _, r := range l.routes {
-		if r.ServerProtocol == HTTP2 {
-			return false
-		}
-	}
-	return true
-}
-
 // beginTrunk makes one of an accepted descriptor, of which something was read already.
 func (l *loop) beginTrunk(s *loopService, fd int, peer netip.Addr, tls *sealed, early []byte) {
 	k := &trunk{service: s, peer: peer, window: connectionWindow}
 	k.tongue = newTongue(k)
 	k.end.owner, k.timer.owner = k, k
-	k.prompt = true // all it says in a turn it says at the turn's end
 	if err := l.watch(&k.end, fd, readiness); err != nil {
 		_ = unix.Close(fd)
 		s.left(l, k)
