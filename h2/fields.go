@@ -48,8 +48,8 @@ func AppendField(dst, name, value []byte) []byte {
 		dst = appendInteger(dst, 0, 4, at)
 	} else {
 		dst = appendString(append(dst, 0), name)
-		for text := dst[len(dst)-len(name):]; len(text) > 0; text = text[1:] {
-			text[0] = lower(text[0])
+		for i, text := 0, dst[len(dst)-len(name):]; i < len(text); i++ {
+			text[i] = lower(text[i])
 		}
 	}
 	return appendString(dst, value)
@@ -75,102 +75,82 @@ func appendInteger(dst []byte, first byte, bits, n int) []byte {
 	return append(dst, byte(n))
 }
 
+// known are the names that stand in the static table (RFC 7541, A), by their places there.
+var known = [...]string{
+	15: "accept-charset",
+	16: "accept-encoding",
+	17: "accept-language",
+	18: "accept-ranges",
+	19: "accept",
+	20: "access-control-allow-origin",
+	21: "age",
+	22: "allow",
+	23: "authorization",
+	24: "cache-control",
+	25: "content-disposition",
+	26: "content-encoding",
+	27: "content-language",
+	28: "content-length",
+	29: "content-location",
+	30: "content-range",
+	31: "content-type",
+	32: "cookie",
+	33: "date",
+	34: "etag",
+	35: "expect",
+	36: "expires",
+	37: "from",
+	39: "if-match",
+	40: "if-modified-since",
+	41: "if-none-match",
+	42: "if-range",
+	43: "if-unmodified-since",
+	44: "last-modified",
+	45: "link",
+	46: "location",
+	47: "max-forwards",
+	50: "range",
+	51: "referer",
+	52: "refresh",
+	53: "retry-after",
+	54: "server",
+	55: "set-cookie",
+	56: "strict-transport-security",
+	58: "user-agent",
+	59: "vary",
+	60: "via",
+	61: "www-authenticate",
+}
+
+// byLetter are the places of the names with one first letter.
+var byLetter = func() (t ['z' + 1][]uint8) {
+	for at, name := range known {
+		if name != "" {
+			t[name[0]] = append(t[name[0]], uint8(at))
+		}
+	}
+	return t
+}()
+
 // static is where a name stands in the static table; zero: nowhere.
 func static(name []byte) int {
-	var room [32]byte
-	if len(name) > len(room) {
+	if len(name) == 0 || name[0] > 'z' {
 		return 0
 	}
-	for i, c := range name {
-		room[i] = lower(c)
-	}
-	switch string(room[:len(name)]) {
-	case "accept-charset":
-		return 15
-	case "accept-encoding":
-		return 16
-	case "accept-language":
-		return 17
-	case "accept-ranges":
-		return 18
-	case "accept":
-		return 19
-	case "access-control-allow-origin":
-		return 20
-	case "age":
-		return 21
-	case "allow":
-		return 22
-	case "authorization":
-		return 23
-	case "cache-control":
-		return 24
-	case "content-disposition":
-		return 25
-	case "content-encoding":
-		return 26
-	case "content-language":
-		return 27
-	case "content-length":
-		return 28
-	case "content-location":
-		return 29
-	case "content-range":
-		return 30
-	case "content-type":
-		return 31
-	case "cookie":
-		return 32
-	case "date":
-		return 33
-	case "etag":
-		return 34
-	case "expect":
-		return 35
-	case "expires":
-		return 36
-	case "from":
-		return 37
-	case "if-match":
-		return 39
-	case "if-modified-since":
-		return 40
-	case "if-none-match":
-		return 41
-	case "if-range":
-		return 42
-	case "if-unmodified-since":
-		return 43
-	case "last-modified":
-		return 44
-	case "link":
-		return 45
-	case "location":
-		return 46
-	case "max-forwards":
-		return 47
-	case "range":
-		return 50
-	case "referer":
-		return 51
-	case "refresh":
-		return 52
-	case "retry-after":
-		return 53
-	case "server":
-		return 54
-	case "set-cookie":
-		return 55
-	case "strict-transport-security":
-		return 56
-	case "user-agent":
-		return 58
-	case "vary":
-		return 59
-	case "via":
-		return 60
-	case "www-authenticate":
-		return 61
+	for _, at := range byLetter[lower(name[0])] {
+		if k := known[at]; len(k) == len(name) && isLower(name, k) {
+			return int(at)
+		}
 	}
 	return 0
+}
+
+// isLower tells whether a name is this one, which is in lower case.
+func isLower(name []byte, k string) bool {
+	for i, c := range name {
+		if lower(c) != k[i] {
+			return false
+		}
+	}
+	return true
 }
