@@ -72,26 +72,17 @@ func (k *stem) begin(f *h2.Frame) error {
 	if f.Has(h2.EndHeaders) {
 		return k.fields(f.Stream, f.Has(h2.EndStream), f.Payload)
 	}
-	k.block = block{stream: f.Stream, ended: f.Has(h2.EndStream), octets: append(k.block.octets[:0], f.Payload...), frames: 1}
+	k.block.begin(f, k.loop.now)
 	return nil
 }
 
 // goOn takes more of them.
 func (k *stem) goOn(f *h2.Frame) error {
-	b := &k.block
-	if b.stream == 0 {
-		return &h2.Error{Code: h2.ProtocolError, Reason: "CONTINUATION of nothing"}
+	b, whole, err := k.block.goOn(f, responsePacked)
+	if err != nil || !whole {
+		return err
 	}
-	b.frames++
-	if b.octets = append(b.octets, f.Payload...); len(b.octets) > responsePacked || b.frames > blockFrames {
-		return &h2.Error{Code: h2.EnhanceYourCalm, Reason: "a block of fields is larger than is taken here"}
-	}
-	if !f.Has(h2.EndHeaders) {
-		return nil
-	}
-	stream, octets := b.stream, b.octets
-	*b = block{ended: b.ended}
-	return k.fields(stream, b.ended, octets)
+	return k.fields(b.stream, b.ended, b.octets)
 }
 
 // fields unpacks a whole block. That must be done whatever becomes of it, since later
@@ -108,14 +99,10 @@ func (k *stem) fields(stream uint32, ended bool, packed []byte) error {
 		k.reply.Begin(s.head)
 		k.reply.Bodiless = s.bodiless
 	}
-	_, err := k.packed.Write(packed)
-	if err == nil {
-		err = k.packed.Close()
+	if err := unpack(k.packed, packed); err != nil {
+		return err
 	}
-	switch {
-	case err != nil:
-		return &h2.Error{Code: h2.CompressionError, Reason: "a block of fields cannot be unpacked"}
-	case s != nil:
+	if s != nil {
 		s.hear(ended)
 	}
 	return nil

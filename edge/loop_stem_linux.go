@@ -70,7 +70,6 @@ const (
 	stemWindow     = 4 << 20   // of all by one connection
 	repaidAtOnce   = stemWindow / 4
 	leftOverMost   = 8    // streams whose links are done, and of which the server has not said the end
-	blockFrames    = 1000 // that a block of fields may come in
 	mostShoots     = 1024 // kept for the next stream
 	responsePacked = 2 * responseHeadMost
 )

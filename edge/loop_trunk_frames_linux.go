@@ -44,25 +44,17 @@ func (k *trunk) begin(f *h2.Frame) error {
 	if f.Has(h2.EndHeaders) {
 		return k.fields(f.Stream, f.Has(h2.EndStream), f.Payload)
 	}
-	k.block = block{stream: f.Stream, ended: f.Has(h2.EndStream), octets: append(k.block.octets[:0], f.Payload...), since: k.loop.now}
+	k.block.begin(f, k.loop.now)
 	return nil
 }
 
 // goOn takes more of them.
 func (k *trunk) goOn(f *h2.Frame) error {
-	b := &k.block
-	if b.stream == 0 {
-		return &h2.Error{Code: h2.ProtocolError, Reason: "CONTINUATION of nothing"}
+	b, whole, err := k.block.goOn(f, 2*max(k.service.listener.HeaderLimit, h2.FrameMost))
+	if err != nil || !whole {
+		return err
 	}
-	if b.octets = append(b.octets, f.Payload...); len(b.octets) > 2*max(k.service.listener.HeaderLimit, h2.FrameMost) {
-		return &h2.Error{Code: h2.EnhanceYourCalm, Reason: "a block of fields is larger than is taken here"}
-	}
-	if !f.Has(h2.EndHeaders) {
-		return nil
-	}
-	stream, octets := b.stream, b.octets
-	*b = block{ended: b.ended}
-	return k.fields(stream, b.ended, octets)
+	return k.fields(b.stream, b.ended, b.octets)
 }
 
 // fields unpacks a whole block. That must be done whatever becomes of it, since later
@@ -76,7 +68,7 @@ func (k *trunk) fields(stream uint32, ended bool, packed []byte) error {
 	case stream > k.last:
 		t := k.loop.takeTask()
 		k.head.Begin(t.got[:0])
-		if err := k.unpacked(packed); err != nil {
+		if err := unpack(k.packed, packed); err != nil {
 			k.loop.putTask(t)
 			return err
 		}
@@ -85,11 +77,11 @@ func (k *trunk) fields(stream uint32, ended bool, packed []byte) error {
 		return nil
 	case k.wasReset(stream):
 		k.head.BeginTrailers(nil)
-		return k.unpacked(packed)
+		return unpack(k.packed, packed)
 	default:
 		return &h2.Error{Code: h2.StreamClosed, Reason: "HEADERS of a stream that has ended"}
 	}
-	if err := k.unpacked(packed); err != nil {
+	if err := unpack(k.packed, packed); err != nil {
 		return err
 	}
 	text, err := k.head.End(ended)
@@ -101,17 +93,6 @@ func (k *trunk) fields(stream uint32, ended bool, packed []byte) error {
 		k.strike(b, h2.ProtocolError)
 	default:
 		b.complete(text)
-	}
-	return nil
-}
-
-func (k *trunk) unpacked(block []byte) error {
-	_, err := k.packed.Write(block)
-	if err == nil {
-		err = k.packed.Close()
-	}
-	if err != nil {
-		return &h2.Error{Code: h2.CompressionError, Reason: "a block of fields cannot be unpacked"}
 	}
 	return nil
 }

@@ -60,15 +60,6 @@ const (
 	gone
 )
 
-// block is a block of fields that comes in several frames.
-type block struct {
-	stream uint32 // zero: none
-	ended  bool
-	octets []byte
-	frames int
-	since  balance.Instant
-}
-
 const (
 	mostBranches  = 1024     // kept for the next stream
 	allAtOnce     = 64 << 10 // octets that are read at once
