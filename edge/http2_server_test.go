@@ -3,7 +3,6 @@ package edge
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -717,25 +716,14 @@ func FuzzHTTP2Server(f *testing.F) {
 	}()
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "a", Address: l.Addr().String()})
-	e, err := New(Config{ID: "e1", Loops: 1, Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: true, Routes: []Route{{Pool: "web", ServerProtocol: HTTP2}}}}}, p)
-	if err != nil {
-		f.Fatal(err)
-	}
-	front, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	stopped := make(chan error, 1)
-	go func() { stopped <- e.Run(ctx, front) }()
-	f.Cleanup(func() { cancel(); <-stopped })
+	address := fuzzed(f, Config{ID: "e1", Loops: 1, Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: true, Routes: []Route{{Pool: "web", ServerProtocol: HTTP2}}}}}, p)
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	f.Cleanup(transport.CloseIdleConnections)
 	client := http.Client{Transport: transport, Timeout: 20 * time.Second}
 	f.Fuzz(func(t *testing.T, said []byte) {
 		says <- said
-		res, err := client.Get(fmt.Sprintf("http://%s/", front.Addr()))
+		res, err := client.Get(fmt.Sprintf("http://%s/", address))
 		if err == nil {
 			_, _ = io.Copy(io.Discard, res.Body) // whatever it is
 			_ = res.Body.Close()

@@ -541,20 +541,9 @@ func FuzzHTTP2Client(f *testing.F) {
 	s := httptest.NewServer(http.HandlerFunc(echo))
 	f.Cleanup(s.Close)
 	p := to(granted("a", s))
-	e, err := New(Config{ID: "e1", Engine: EngineLoop, Loops: 1, Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: true, Routes: []Route{{Pool: "web"}}}}}, p)
-	if err != nil {
-		f.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	stopped := make(chan error, 1)
-	go func() { stopped <- e.Run(ctx, l) }()
-	f.Cleanup(func() { stop(); <-stopped })
+	address := fuzzed(f, Config{ID: "e1", Engine: EngineLoop, Loops: 1, Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: true, Routes: []Route{{Pool: "web"}}}}}, p)
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		conn, err := net.Dial("tcp", l.Addr().String())
+		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -569,4 +558,22 @@ func FuzzHTTP2Client(f *testing.F) {
 		}
 		p.results(t)
 	})
+}
+
+// fuzzed runs an edge for as long as a target is fuzzed, and returns where it listens.
+func fuzzed(f *testing.F, cfg Config, p Picker) (address string) {
+	f.Helper()
+	e, err := New(cfg, p)
+	if err != nil {
+		f.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- e.Run(ctx, l) }()
+	f.Cleanup(func() { stop(); <-stopped })
+	return l.Addr().String()
 }

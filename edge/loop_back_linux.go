@@ -88,7 +88,7 @@ func (l *loop) keep(b *back) {
 		}
 	}
 	list := l.backs.of(b)
-	if b.hup || b.remains != nil || len(list.backs) >= idleMost {
+	if b.hup || b.saying != 0 || b.remains != nil || len(list.backs) >= idleMost {
 		b.close()
 		return
 	}

@@ -184,10 +184,10 @@ func (f *inbound) expired() {
 // readHead reads until the head of a request is there. A client that does not take what it
 // was told is heard no further.
 func (f *inbound) readHead() {
-	if t := f.task; f.stage == idling && f.remains == nil && t != nil && t.gr < t.gw {
+	if t := f.task; f.stage == idling && f.unsent() == 0 && t != nil && t.gr < t.gw {
 		f.parseHead() // of what came behind the last request
 	}
-	for f.fd >= 0 && f.readable && f.remains == nil && f.stage <= heading {
+	for f.fd >= 0 && f.readable && f.unsent() == 0 && f.stage <= heading {
 		t := f.task
 		if t == nil {
 			t = f.loop.takeTask()

@@ -45,7 +45,7 @@ func (l *loop) sayAll() {
 	for i := range l.sayings {
 		if s := &l.sayings[i]; s.end != nil {
 			s.end.saying = 0
-			s.end.say(l.said[s.from:s.to])
+			s.end.say(l.said[s.from:s.to], true)
 			s.end = nil
 		}
 	}
@@ -60,19 +60,19 @@ func (e *end) hasten() {
 	l := e.loop
 	s := &l.sayings[e.saying-1]
 	e.saying, s.end = 0, nil
-	e.say(l.said[s.from:s.to])
+	e.say(l.said[s.from:s.to], true)
 }
 
-// say sends p, and keeps what does not go.
-func (e *end) say(p []byte) {
+// say sends p, and keeps what does not go. first: nothing has gone of what p belongs to.
+func (e *end) say(p []byte, first bool) {
 	n, err := e.push(p)
 	switch {
 	case err != nil:
-		e.remains = &remains{failed: err, lost: n == 0}
+		e.remains = &remains{failed: err, lost: first && n == 0}
 		e.readable, e.hup = true, true // whoever reads there sees why
 		e.loop.soon(e)
 	case n < len(p):
-		e.remains = &remains{octets: slices.Clone(p[n:])}
+		e.remains = &remains{octets: slices.Clone(p[n:]), lost: first && n == 0}
 	}
 }
 
@@ -81,7 +81,7 @@ type remains struct {
 	octets []byte // that it may take later
 	shut   bool   // nothing is said behind them
 	failed error  // it takes nothing any more
-	lost   bool   // not even the first octet of what was said
+	lost   bool   // not even the first octet of what was said has gone
 }
 
 // unheard tells whether nothing has gone of what was said last.
@@ -94,7 +94,7 @@ func (e *end) sayRest() {
 		return
 	}
 	e.remains = nil
-	e.say(r.octets)
+	e.say(r.octets, r.lost)
 	switch {
 	case !r.shut:
 	case e.remains != nil:

@@ -229,6 +229,10 @@ func TestSaidToNobody(t *testing.T) {
 	if _, err := new(outflow).flush(&s.end); err != unix.EPIPE {
 		t.Fatalf("flush: %v, want %v", err, unix.EPIPE)
 	}
+	s.remains = &remains{octets: []byte("of more")}
+	if s.sayRest(); s.remains == nil || s.unheard() {
+		t.Fatalf("%+v kept, unheard %v; want an error, and that a part had gone before", s.remains, s.unheard())
+	}
 	before := s.woken
 	s.turn()
 	if s.woken == before || !s.readable {

@@ -165,21 +165,21 @@ func (k *stem) data(f *h2.Frame) error {
 func (k *stem) widen(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {
-		if k.room += n; n == 0 || k.room > h2.WindowMost {
-			return &h2.Error{Code: h2.FlowControlError, Reason: "WINDOW_UPDATE of nothing, or of more than windows may be"}
+		if err := widen(&k.room, n); err != nil {
+			return err
 		}
 		k.wake()
 		return nil
 	}
 	s := k.find(f.Stream)
-	switch {
-	case s == nil: // it ended while that was on its way
-	case n == 0, s.room+n > h2.WindowMost:
-		s.strike(h2.FlowControlError, "WINDOW_UPDATE of nothing, or of more than windows may be")
-	default:
-		s.room += n
-		s.wake()
+	if s == nil {
+		return nil // it ended while that was on its way
 	}
+	if err := widen(&s.room, n); err != nil {
+		s.give(err)
+		return nil
+	}
+	s.wake()
 	return nil
 }
 
@@ -188,29 +188,15 @@ func (k *stem) adapt(f *h2.Frame) error {
 	if f.Has(h2.Ack) {
 		return nil
 	}
-	first := k.first
+	limit := uint32(k.limit)
 	if k.stage == greeted {
-		k.limit = shootsMost
+		limit = shootsMost
 	}
-	for p := f.Payload; len(p) > 0; {
-		s, value, rest, err := h2.NextSetting(p)
-		if err != nil {
-			return err
-		}
-		p = rest
-		switch s {
-		case h2.MaxConcurrentStreams:
-			k.limit = int(min(value, shootsMost))
-		case h2.InitialWindowSize:
-			first = int64(value)
-		case h2.MaxFrameSize:
-			k.most = min(int(value), allAtOnce)
-		case h2.HeaderTableSize:
-			k.unpack = true
-		}
+	first, limit, err := k.heed(f, limit)
+	if err != nil {
+		return err
 	}
-	k.speak()
-	k.out = h2.AppendSettingsAck(k.out)
+	k.limit = int(min(limit, shootsMost))
 	if err := k.resize(first); err != nil {
 		return err
 	}
@@ -226,8 +212,8 @@ func (k *stem) resize(first int64) error {
 		return nil
 	}
 	for _, s := range k.shoots {
-		if s.room += first - k.first; s.room > h2.WindowMost {
-			return &h2.Error{Code: h2.FlowControlError, Reason: "INITIAL_WINDOW_SIZE makes a window larger than windows may be"}
+		if err := resized(&s.room, first-k.first); err != nil {
+			return err
 		}
 	}
 	k.first = first

@@ -278,23 +278,19 @@ func (k *stem) listen() {
 			l.soon(&k.end)
 			return
 		}
-		if l.frames == nil {
-			l.frames = make([]byte, h2.HeadSize+h2.FrameMost+allAtOnce)
-		}
-		at := copy(l.frames, k.in)
-		n, err := k.read(l.frames[at : at+allAtOnce])
+		p, err := k.more(k.in, allAtOnce)
 		switch {
 		case err == syscall.EAGAIN:
+			return
+		case err == io.EOF:
+			k.fall(err)
 			return
 		case err != nil:
 			k.fall(os.NewSyscallError("read", err))
 			return
-		case n == 0:
-			k.fall(io.EOF)
-			return
 		}
 		k.heardAt, k.pingAt = l.now, 0
-		k.hear(l.frames[:at+n])
+		k.hear(p)
 	}
 }
 

@@ -1,6 +1,10 @@
 package edge
 
-import "github.com/evenkeel-lb/evenkeel/h2"
+import (
+	"io"
+
+	"github.com/evenkeel-lb/evenkeel/h2"
+)
 
 // tongue is how a loop speaks HTTP/2 on one connection: all frames of a turn leave in one
 // write at its end, and what the peer does not take at once is kept.
@@ -102,4 +106,65 @@ func (k *tongue) beginBlock() (start int) {
 func (k *tongue) bid(last uint32, c h2.Code, reason string) {
 	k.speak()
 	k.out = h2.AppendGoAway(k.out, last, c, reason)
+}
+
+// more reads what has come behind what is kept, and returns both, good until the next
+// read of the loop's. It returns EAGAIN if there is nothing, io.EOF at the end.
+func (k *tongue) more(kept []byte, most int) ([]byte, error) {
+	l := k.loop
+	if l.frames == nil {
+		l.frames = make([]byte, h2.HeadSize+h2.FrameMost+allAtOnce)
+	}
+	at := copy(l.frames, kept)
+	n, err := k.read(l.frames[at : at+most])
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return l.frames[:at+max(0, n)], err
+}
+
+// heed takes in what the peer has chosen. first: octets that one stream may now take.
+// streams: how many there may be at once, if it says so, else as it was given.
+func (k *tongue) heed(f *h2.Frame, was uint32) (first int64, streams uint32, err error) {
+	first, streams = k.first, was
+	for p := f.Payload; len(p) > 0; {
+		var s h2.Setting
+		var value uint32
+		if s, value, p, err = h2.NextSetting(p); err != nil {
+			return first, streams, err
+		}
+		switch s {
+		case h2.MaxConcurrentStreams:
+			streams = value
+		case h2.InitialWindowSize:
+			first = int64(value)
+		case h2.MaxFrameSize:
+			k.most = min(int(value), allAtOnce)
+		case h2.HeaderTableSize:
+			k.unpack = true
+		}
+	}
+	k.speak()
+	k.out = h2.AppendSettingsAck(k.out)
+	return first, streams, nil
+}
+
+// widen makes a window n octets wider, as WINDOW_UPDATE asks (RFC 9113, 6.9).
+func widen(window *int64, n int64) *h2.Error {
+	switch {
+	case n == 0:
+		return &h2.Error{Code: h2.ProtocolError, Reason: "WINDOW_UPDATE of nothing"}
+	case *window+n > h2.WindowMost:
+		return &h2.Error{Code: h2.FlowControlError, Reason: "a window is larger than windows may be"}
+	}
+	*window += n
+	return nil
+}
+
+// resized is a stream's window when what each may take at first changes (RFC 9113, 6.9.2).
+func resized(window *int64, by int64) error {
+	if *window += by; *window > h2.WindowMost {
+		return &h2.Error{Code: h2.FlowControlError, Reason: "INITIAL_WINDOW_SIZE makes a window larger than windows may be"}
+	}
+	return nil
 }

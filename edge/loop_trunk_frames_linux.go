@@ -222,11 +222,8 @@ func (k *trunk) repay(n int64) {
 func (k *trunk) widen(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {
-		if k.room += n; n == 0 {
-			return &h2.Error{Code: h2.ProtocolError, Reason: "WINDOW_UPDATE of nothing"}
-		}
-		if k.room > h2.WindowMost {
-			return &h2.Error{Code: h2.FlowControlError, Reason: "a window is larger than windows may be"}
+		if err := widen(&k.room, n); err != nil {
+			return err
 		}
 		k.wake()
 		return nil
@@ -236,14 +233,13 @@ func (k *trunk) widen(f *h2.Frame) error {
 	case k.idle(f.Stream):
 		return &h2.Error{Code: h2.ProtocolError, Reason: "WINDOW_UPDATE of a stream that has not begun"}
 	case b == nil: // its end may have been on its way
-	case n == 0:
-		k.strike(b, h2.ProtocolError)
-	case b.room+n > h2.WindowMost:
-		k.strike(b, h2.FlowControlError)
-	default:
-		b.room += n
-		b.wake()
+		return nil
 	}
+	if err := widen(&b.room, n); err != nil {
+		k.strike(b, err.Code)
+		return nil
+	}
+	b.wake()
 	return nil
 }
 
@@ -253,26 +249,9 @@ func (k *trunk) adapt(f *h2.Frame) error {
 		return nil
 	}
 	k.settled = true
-	first := k.first
-	for p := f.Payload; len(p) > 0; {
-		s, value, rest, err := h2.NextSetting(p)
-		if err != nil {
-			return err
-		}
-		p = rest
-		switch s {
-		case h2.InitialWindowSize:
-			first = int64(value)
-		case h2.MaxFrameSize:
-			k.most = min(int(value), allAtOnce)
-		case h2.HeaderTableSize:
-			k.unpack = true
-		}
-	}
-	k.speak()
-	k.out = h2.AppendSettingsAck(k.out)
-	if first == k.first {
-		return nil
+	first, _, err := k.heed(f, 0) // how many streams are its own affair: none is pushed
+	if err != nil || first == k.first {
+		return err
 	}
 	return k.resize(first)
 }
@@ -280,8 +259,8 @@ func (k *trunk) adapt(f *h2.Frame) error {
 // resize changes what one stream may take, of those that are open too (RFC 9113, 6.9.2).
 func (k *trunk) resize(first int64) error {
 	for _, b := range k.branches {
-		if b.room += first - k.first; b.room > h2.WindowMost {
-			return &h2.Error{Code: h2.FlowControlError, Reason: "INITIAL_WINDOW_SIZE makes a window larger than windows may be"}
+		if err := resized(&b.room, first-k.first); err != nil {
+			return err
 		}
 	}
 	k.first = first

@@ -136,20 +136,16 @@ func (k *trunk) listen() {
 			l.soon(&k.end)
 			return
 		}
-		if l.frames == nil {
-			l.frames = make([]byte, h2.HeadSize+h2.FrameMost+allAtOnce)
-		}
-		at := copy(l.frames, k.in)
-		n, err := k.read(l.frames[at : at+k.portion()])
+		p, err := k.more(k.in, k.portion())
 		switch {
 		case err == syscall.EAGAIN:
 			return
-		case err != nil || n == 0:
+		case err != nil:
 			k.close() // and so all its requests
 			return
 		}
 		k.heardAt, k.pingAt = l.now, 0
-		k.take(l.frames[:at+n])
+		k.take(p)
 	}
 }
 
