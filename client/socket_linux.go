@@ -132,9 +132,17 @@ func (s *socket) Read(p []byte) (n int, err error) {
 	})
 	if bad != nil {
 		s.disarm()
-		return 0, bad
+		return 0, s.parkingEnded(bad)
 	}
 	return s.outcome("read", n, err)
+}
+
+// parkingEnded is what a net.Conn says when nobody may sleep in the poller any more.
+func (s *socket) parkingEnded(why error) error {
+	if s.uses.Load() >= closing { // os would call it a file
+		return net.ErrClosed
+	}
+	return why
 }
 
 // arm has the poller told when there is something to read, once.

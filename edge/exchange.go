@@ -178,9 +178,9 @@ func (x *exchange) ask(exclude []balance.ServerID) (answered bool, err error) {
 	if x.asker != nil {
 		return x.asker.ask(x)
 	}
-	x.recall.until.Store(int64(x.request.Deadline.Add(askGrace)))
+	x.recall.expect(x.request.Deadline.Add(askGrace))
 	x.offer, err = x.edge.picker.Pick(x.recall.context(), x.route.pool.name, &x.request)
-	x.recall.until.Store(0)
+	x.recall.heard()
 	return true, err
 }
 
@@ -208,7 +208,7 @@ func (x *exchange) answered(err error) flight.Step {
 		p.picks("canceled")
 		return x.flight.Gone(now)
 	}
-	x.recall.renew()
+	x.recall.forgive()
 	p.picks("no-master")
 	x.edge.cfg.Log.Debug("no master answers", "pool", p.name, "err", err)
 	return x.flight.NoMaster()

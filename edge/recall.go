@@ -14,7 +14,7 @@ import (
 // silent for too long. After that it can be had anew, so that in the steady state no
 // request pays for one.
 type recall struct {
-	until atomic.Int64 // balance.Instant after which the master is taken for silent; zero: not asked
+	until atomic.Int64 // balance.Instant after which the master is taken for silent; zero: not asked, or taken for it
 
 	ended atomic.Bool // what mu guards says so: looked at for every request
 
@@ -32,17 +32,21 @@ var (
 func (r *recall) end(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.cause != nil:
+	r.finish(cause)
+}
+
+func (r *recall) finish(cause error) {
+	if r.cause != nil {
 		if cause == errLeft {
 			r.cause = cause
 		}
 		return
-	case r.present != nil:
-		r.present.end()
 	}
 	r.cause = cause
-	r.ended.Store(true)
+	r.ended.Store(true) // before anybody is told, who looks why
+	if r.present != nil {
+		r.present.end()
+	}
 }
 
 // renew makes a new context of one that has ended. Whoever has the old one sees that
@@ -53,6 +57,22 @@ func (r *recall) renew() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.reset()
+}
+
+// forgive is renew for an exchange that goes on: that the client has left stands.
+func (r *recall) forgive() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause != errLeft {
+		r.reset()
+	}
+}
+
+func (r *recall) reset() {
+	if r.cause == nil {
+		return
+	}
 	r.present, r.cause = nil, nil
 	r.ended.Store(false)
 }
@@ -80,10 +100,27 @@ func (r *recall) left() bool {
 	return r.cause == errLeft
 }
 
-// expire ends the context of an ask that has had its time.
+// expect says that an ask begins, which has its time until then.
+func (r *recall) expect(until balance.Instant) { r.until.Store(int64(until)) }
+
+// expire ends the context of an ask that has had its time. Anybody may call it.
 func (r *recall) expire(now balance.Instant) {
-	if until := balance.Instant(r.until.Load()); until != 0 && now > until {
-		r.end(errSilent)
+	until := r.until.Load()
+	if until == 0 || now <= balance.Instant(until) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.until.CompareAndSwap(until, 0) {
+		r.finish(errSilent)
+	}
+}
+
+// heard says that the ask is over. If the master was taken for silent meanwhile, what
+// follows does not suffer for it, even if the answer came in the same moment.
+func (r *recall) heard() {
+	if r.until.Swap(0) == 0 {
+		r.forgive()
 	}
 }
 

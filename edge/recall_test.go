@@ -49,3 +49,46 @@ func TestRecallIsKeptUntilItEnds(t *testing.T) {
 		t.Error("it has ended and does not show it")
 	}
 }
+
+// Who is told that the master is silent goes on at once, however soon that is.
+func TestSilenceOfTheMasterEndsOnlyTheAsk(t *testing.T) {
+	var r recall
+	for range 2000 {
+		r.expect(1)
+		asked := r.context()
+		go r.expire(2)
+		<-asked.Done()
+		r.heard()
+		if r.context().Err() != nil {
+			t.Fatal("what follows the ask has ended with it")
+		}
+	}
+}
+
+// An answer that comes while the master is being taken for silent counts.
+func TestAnAnswerInTheLastMomentCounts(t *testing.T) {
+	var r recall
+	for range 2000 {
+		r.expect(1)
+		var expired sync.WaitGroup
+		expired.Go(func() { r.expire(2) })
+		r.heard()
+		if r.context().Err() != nil {
+			t.Fatal("what follows the answer has ended")
+		}
+		expired.Wait()
+		if r.context().Err() != nil {
+			t.Fatal("what follows the answer ended late")
+		}
+	}
+}
+
+func TestSilenceDoesNotHideThatTheClientLeft(t *testing.T) {
+	var r recall
+	r.expect(1)
+	r.expire(2)
+	r.end(errLeft)
+	if r.heard(); !r.left() || r.context().Err() == nil {
+		t.Error("the client who left is forgotten")
+	}
+}
