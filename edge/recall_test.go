@@ -2,7 +2,9 @@ package edge
 
 import (
 	"context"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -50,14 +52,44 @@ func TestRecallIsKeptUntilItEnds(t *testing.T) {
 	}
 }
 
+// expiring has the master taken for silent again and again, in the moment in which the
+// function it returns is called, for at most a number of times.
+func expiring(t *testing.T, r *recall, times int64) (now func(wait bool)) {
+	var asked, expired atomic.Int64
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for expired.Load() < times {
+			for asked.Load() == expired.Load() {
+				runtime.Gosched()
+			}
+			r.expire(2)
+			expired.Add(1)
+		}
+	}()
+	t.Cleanup(func() {
+		asked.Store(times)
+		<-over
+	})
+	return func(wait bool) {
+		for n := asked.Add(1); wait && expired.Load() < n; {
+			runtime.Gosched()
+		}
+	}
+}
+
 // Who is told that the master is silent goes on at once, however soon that is.
 func TestSilenceOfTheMasterEndsOnlyTheAsk(t *testing.T) {
+	const times = 20000
 	var r recall
-	for range 2000 {
+	expire := expiring(t, &r, times)
+	for range times {
 		r.expect(1)
 		asked := r.context()
-		go r.expire(2)
-		<-asked.Done()
+		expire(false)
+		for asked.Err() == nil { // sooner than Done would say it
+			runtime.Gosched()
+		}
 		r.heard()
 		if r.context().Err() != nil {
 			t.Fatal("what follows the ask has ended with it")
@@ -67,18 +99,20 @@ func TestSilenceOfTheMasterEndsOnlyTheAsk(t *testing.T) {
 
 // An answer that comes while the master is being taken for silent counts.
 func TestAnAnswerInTheLastMomentCounts(t *testing.T) {
+	const times = 20000
 	var r recall
-	for range 2000 {
+	expire := expiring(t, &r, 2*times)
+	for i := range times {
 		r.expect(1)
-		var expired sync.WaitGroup
-		expired.Go(func() { r.expire(2) })
-		r.heard()
-		if r.context().Err() != nil {
-			t.Fatal("what follows the answer has ended")
+		expire(false)
+		for range i % 50 { // so that it comes a little later each time
+			_ = r.until.Load()
 		}
-		expired.Wait()
-		if r.context().Err() != nil {
-			t.Fatal("what follows the answer ended late")
+		r.heard()
+		follows := r.context()
+		expire(true)
+		if follows.Err() != nil {
+			t.Fatal("what follows the answer has ended")
 		}
 	}
 }
