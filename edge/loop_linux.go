@@ -6,13 +6,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/epoll"
 	"github.com/evenkeel-lb/evenkeel/internal/raw"
 )
 
@@ -24,6 +24,7 @@ type loop struct {
 	engine *loops
 	epfd   int
 	bell   end // an eventfd, by which others wake it
+	waiter epoll.Waiter
 	wheel  wheel
 
 	slots  []slot
@@ -126,6 +127,7 @@ func newLoop(e *loops) (*loop, error) {
 	}
 	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10)}
 	l.backs.byAddress, l.stems = make(map[string]*idleList), make(map[stemKey]*stemList)
+	l.waiter.Eager = true
 	l.bell.owner = l
 	if !e.edge.cfg.crowded {
 		l.crowd = 1
@@ -271,27 +273,25 @@ func (l *loop) run() {
 
 // wait returns how many events there are, and sleeps until there are some if nothing
 // else is to be done. Where several came at once there are more by now: then it looks
-// before it sleeps, and the scheduler need not hear of that.
-func (l *loop) wait(events []unix.EpollEvent) int {
+// before it sleeps.
+func (l *loop) wait(events []unix.EpollEvent) (n int) {
 	if l.crowded || len(l.again) > 0 || !l.lieDown() {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-		return l.found(n, errno)
+		n = epoll.Look(l.epfd, events)
+	} else {
+		n = l.waiter.Wait(l.epfd, events, l.patience())
+		l.getUp()
 	}
-	defer l.getUp()
-	timeout := -1
-	if wait := l.wheel.wait(l.now); wait >= 0 {
-		timeout = int((wait + time.Millisecond - 1) / time.Millisecond)
-	}
-	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(timeout), 0, 0)
-	return l.found(n, errno)
+	l.crowded = n > l.crowd
+	return n
 }
 
-func (l *loop) found(n uintptr, errno syscall.Errno) int {
-	if errno != 0 {
-		n = 0 // a signal
+// patience is for how many milliseconds it may sleep, less than zero without a limit.
+func (l *loop) patience() int {
+	wait := l.wheel.wait(l.now)
+	if wait < 0 {
+		return -1
 	}
-	l.crowded = int(n) > l.crowd
-	return int(n)
+	return int((wait + time.Millisecond - 1) / time.Millisecond)
 }
 
 func (l *loop) dispatch(ev *unix.EpollEvent) {

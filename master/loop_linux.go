@@ -4,14 +4,13 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/epoll"
 	"github.com/evenkeel-lb/evenkeel/internal/raw"
 )
 
@@ -22,6 +21,7 @@ type loop struct {
 	loops  *loops
 	gather time.Duration // for which work may wait for more; zero: none may
 	epfd   int
+	waiter epoll.Waiter
 	bell   int // an eventfd, by which others wake it
 	now    balance.Instant
 	turned balance.Instant // when the last turn began
@@ -140,19 +140,11 @@ func (l *loop) run() {
 
 // wait has no time limit: for one, the kernel would set a clock at each wait.
 func (l *loop) wait(events []unix.EpollEvent, block bool) int {
-	room, most := uintptr(unsafe.Pointer(&events[0])), uintptr(len(events))
-	var n uintptr
-	var errno syscall.Errno
-	if block {
-		const forever = ^uintptr(0)
-		n, _, errno = syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), room, most, forever, 0, 0)
-	} else {
-		n, _, errno = syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), room, most, 0, 0, 0)
+	if !block {
+		return epoll.Look(l.epfd, events)
 	}
-	if errno != 0 {
-		return 0 // a signal
-	}
-	return int(n)
+	const forever = -1
+	return l.waiter.Wait(l.epfd, events, forever)
 }
 
 // nap lets work gather where there is much of it. It sleeps as any goroutine does: what

@@ -1,0 +1,126 @@
+package epoll
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// rung returns an epoll and what makes it tell of an event, which it does until it is read.
+func rung(t *testing.T) (fd int, ring func(), still func()) {
+	t.Helper()
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(bell); unix.Close(fd) })
+	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: 7}); err != nil {
+		t.Fatal(err)
+	}
+	ring = func() {
+		octets := [8]byte{1}
+		if _, err := unix.Write(bell, octets[:]); err != nil {
+			t.Error(err)
+		}
+	}
+	still = func() {
+		var octets [8]byte
+		if _, err := unix.Read(bell, octets[:]); err != nil {
+			t.Error(err)
+		}
+	}
+	return fd, ring, still
+}
+
+func TestWaits(t *testing.T) {
+	fd, ring, still := rung(t)
+	events := make([]unix.EpollEvent, 4)
+	w := Waiter{Eager: true}
+	for i := range 5 * manySoon {
+		if n := Look(fd, events); n != 0 {
+			t.Fatalf("Look %d = %d events before there was one", i, n)
+		}
+		if n := w.Wait(fd, events, 0); n != 0 {
+			t.Fatalf("Wait %d = %d events before there was one", i, n)
+		}
+		go ring()
+		for w.Wait(fd, events, -1) == 0 { // a signal
+		}
+		if n := Look(fd, events); n != 1 || events[0].Fd != 7 || events[0].Events != unix.EPOLLIN {
+			t.Fatalf("Look %d = %d events, %+v; want the one that is there", i, n, events[:max(n, 0)])
+		}
+		if n := w.Wait(fd, events, -1); n != 1 {
+			t.Fatalf("Wait %d = %d events, want the one that is there", i, n)
+		}
+		still()
+	}
+}
+
+// It looks before it sleeps where waits have been short, and no longer once one was not.
+func TestWaitLooksWhereWaitsAreShort(t *testing.T) {
+	fd, ring, still := rung(t)
+	events := make([]unix.EpollEvent, 1)
+	w := Waiter{Eager: true}
+	for range manySoon {
+		w.woke(soon - 1)
+	}
+	ring()
+	if n := w.Wait(fd, events, -1); n != 1 || w.waits != 0 {
+		t.Errorf("%d events with %d sleeps, want one without a sleep", n, w.waits)
+	}
+	still()
+	if n := w.Wait(fd, events, 1); n != 0 || w.waits != 1 || w.soon != 0 {
+		t.Errorf("%d events with %d sleeps, %d short waits; want none, a sleep, and no more looking", n, w.waits, w.soon)
+	}
+	for range manySoon - 1 {
+		w.woke(soon - 1)
+	}
+	w.woke(soon)
+	w.woke(soon - 1)
+	if ring(); w.Wait(fd, events, -1) != 1 || w.waits != 2 {
+		t.Errorf("%d sleeps, want another, since a wait was long", w.waits)
+	}
+}
+
+func TestWhoIsNotEagerSleeps(t *testing.T) {
+	fd, ring, _ := rung(t)
+	w := Waiter{soon: manySoon}
+	if ring(); w.Wait(fd, make([]unix.EpollEvent, 1), -1) != 1 || w.waits != 1 {
+		t.Errorf("%d sleeps, want one", w.waits)
+	}
+}
+
+func TestRests(t *testing.T) {
+	var w Waiter
+	start := balance.Instant(time.Hour)
+	rests := func(waits int, each time.Duration) (n int) {
+		for i := range waits {
+			if w.tires(start.Add(time.Duration(i) * each)) {
+				n++
+			}
+		}
+		start = start.Add(time.Duration(waits) * each)
+		return n
+	}
+	for _, c := range []struct {
+		name  string
+		waits int
+		each  time.Duration
+		want  int
+	}{
+		{"many", 10000, turn / 1000, 10},
+		{"few", 10 * (fewWaits + 1), turn, 10},
+	} {
+		w = Waiter{rested: start}
+		if n := rests(c.waits, c.each); n != c.want && n != c.want-1 {
+			t.Errorf("%s: rested %d times, want %d", c.name, n, c.want)
+		}
+	}
+}
