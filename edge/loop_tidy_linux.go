@@ -1,8 +1,9 @@
 package edge
 
 import (
-	"runtime/debug"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/memory"
 )
 
 // tidy gives memory back to the system that a rush of requests took. A task that is one too
@@ -28,5 +29,9 @@ func (t *tidy) spill() {
 // expired implements the timer's owner: the rush is over.
 func (t *tidy) expired() {
 	t.spilt = 0
-	t.loop.engine.aside.Go(debug.FreeOSMemory)
+	t.loop.engine.aside.Go(func() {
+		if err := memory.Return(); err != nil {
+			t.loop.engine.edge.cfg.Log.Debug("what a rush took of memory stays in part", "err", err)
+		}
+	})
 }

@@ -11,8 +11,10 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/config"
+	"github.com/evenkeel-lb/evenkeel/internal/memory"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
@@ -43,6 +45,9 @@ var errSucceeded = errors.New("a new program has taken over")
 // errHurried ends a process that was told twice to stop.
 var errHurried = errors.New("told twice to stop")
 
+// settleAfter is when what starting took is given back: no longer needed, and nobody waits.
+const settleAfter = time.Second
+
 // serve logs that it serves, once signals are heeded, and runs all parts until ctx ends, a signal says stop, or a part fails; then it
 // stops them in order. A second signal makes it return at once.
 func (p *process) serve(ctx context.Context) error {
@@ -60,8 +65,13 @@ func (p *process) serve(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- runParts(ctx, p.parts) }()
+	settled := time.After(settleAfter)
 	for {
 		select {
+		case <-settled:
+			if err := memory.Return(); err != nil {
+				p.log.Debug("what starting took of memory stays", "err", err)
+			}
 		case err := <-ended:
 			if err == nil {
 				p.log.Info("stopped")
