@@ -233,11 +233,18 @@ func (c *Client) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
 	l := c.line
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := c.talk.done(pool, lease, o); err != nil {
-		l.drop(l.conn, err)
-		return
+	if c.end(pool, lease, o) {
+		l.soon()
 	}
-	l.soon()
+}
+
+// end notes that a lease is over; false: there is no more room for it. mu is held.
+func (c *Client) end(pool string, lease balance.LeaseID, o balance.Outcome) bool {
+	err := c.talk.done(pool, lease, o)
+	if err != nil {
+		c.line.drop(c.line.conn, err)
+	}
+	return err == nil
 }
 
 // Report keeps a server's load metrics, the latest for each server, for the next ask;

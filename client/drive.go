@@ -146,16 +146,33 @@ func (c *Client) Ask(pool string, req *balance.Request, a *Ask) error {
 // being told.
 func (c *Client) Withdraw(a *Ask) bool { return a.client.cancel(a.seq) }
 
-// Flush writes what Ask has gathered. It does not block: what does not go at once goes
-// with the line's goroutine.
-func (c *Client) Flush() {
+// GiveBack ends a lease as Done does, but has the word gather where Flush takes it along.
+func (c *Client) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
 	l := c.line
-	if !l.gathered.Load() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.end(pool, lease, o) && l.returns.Load() == 0 {
+		l.returns.Store(int64(now.Add(linger)))
+	}
+}
+
+// Flush writes what Ask has gathered, and what GiveBack has if it has waited for long
+// enough. Until then it is left to the next Flush if the caller stays awake, and else to a
+// timer, which would cost another goroutine's waking. Flush does not block: what does not
+// go at once goes with the line's goroutine.
+func (c *Client) Flush(now balance.Instant, stays bool) {
+	l := c.line
+	due := balance.Instant(l.returns.Load())
+	if mayWait := due == 0 || stays && now < due; mayWait && !l.gathered.Load() {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gathered.Store(false)
+	l.returns.Store(0)
+	if !l.gathered.Swap(false) && now < due {
+		l.soon()
+		return
+	}
 	l.dash()
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -97,7 +98,7 @@ func TestAsksOfATurnLeaveTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.Flush()
+	c.Flush(clock.Now(), false)
 	for range asks {
 		if err := <-answers; err != nil {
 			t.Error(err)
@@ -107,6 +108,38 @@ func TestAsksOfATurnLeaveTogether(t *testing.T) {
 	defer m.mu.Unlock()
 	if n := m.reads - before; n > 10 { // dones of before may come by themselves
 		t.Errorf("%d asks came in %d reads", len(asks), n)
+	}
+}
+
+// What is given back rides the next ask, waits for the next Flush or a timer, and never
+// stays.
+func TestWhatIsGivenBackLeaves(t *testing.T) {
+	for name, flush := range map[string]func(c *Client){
+		"with an ask": func(c *Client) {
+			a := Ask{To: make(told, 1)}
+			if err := c.Ask("p", &balance.Request{}, &a); err != nil {
+				t.Error(err)
+			}
+			c.Flush(clock.Now(), true)
+		},
+		"once it is time": func(c *Client) { c.Flush(clock.Now().Add(linger), true) },
+		"before a sleep":  func(c *Client) { c.Flush(clock.Now(), false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := startMaster(t, &fakeMaster{})
+			c, _ := driven(t, m)
+			await[wire.Done](m, 1, nil) // of driven's ask
+			c.GiveBack(clock.Now().Add(-linger/2), "p", 77, balance.Outcome{})
+			c.Flush(clock.Now().Add(-linger/2), true)
+			if c.line.returns.Load() == 0 {
+				t.Fatal("it did not wait, though it had time")
+			}
+			flush(c)
+			await(m, 1, func(d wire.Done) bool { return d.Lease == 77 })
+			if c.line.returns.Load() != 0 {
+				t.Error("it waits though it has gone")
+			}
+		})
 	}
 }
 
@@ -122,7 +155,7 @@ func TestAskAnswersALossAndDrivesTheNext(t *testing.T) {
 	if err := c.Ask("p", &balance.Request{Key: "never"}, &a); err != nil {
 		t.Fatal(err)
 	}
-	c.Flush()
+	c.Flush(clock.Now(), false)
 	await(m, 1, func(a wire.Ask) bool { return a.Request.Key == "never" })
 	m.cut()
 	if err := <-answers; !errors.Is(err, ErrNoMaster) {
@@ -141,7 +174,7 @@ func TestWithdrawnAsksAreNotAnswered(t *testing.T) {
 	if err := c.Ask("p", &balance.Request{}, &a); err != nil {
 		t.Fatal(err)
 	}
-	c.Flush()
+	c.Flush(clock.Now(), false)
 	await[wire.Ask](m, 1, nil)
 	if !c.Withdraw(&a) {
 		t.Error("an ask that waits could not be withdrawn")

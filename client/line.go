@@ -59,6 +59,7 @@ type line struct {
 
 	isUp     atomic.Bool
 	gathered atomic.Bool   // by Client.Ask, for Flush
+	returns  atomic.Int64  // the balance.Instant until which what GiveBack gathered may wait; zero: nothing does
 	begun    atomic.Bool   // Run
 	tried    chan struct{} // closed once a master has welcomed us, or none of them has
 	settle   func()        // closes tried
@@ -371,6 +372,7 @@ func (l *line) takeOut() []byte {
 	s := l.talk.base()
 	buf := s.out
 	s.out, s.urgent, l.spare, l.wrote = l.spare[:0], false, nil, true
+	l.returns.Store(0)
 	return buf
 }
 

@@ -393,10 +393,17 @@ func (m *Masters) Ask(pool string, req *balance.Request, a *Ask) error {
 // Withdraw takes an Ask back, as Client.Withdraw does.
 func (m *Masters) Withdraw(a *Ask) bool { return a.client.Withdraw(a) }
 
-// Flush writes what Ask has gathered, as Client.Flush does.
-func (m *Masters) Flush() {
+// GiveBack ends a lease at the master that keeps the pool's, as Client.GiveBack does.
+func (m *Masters) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
+	if c := m.keeper(pool); c != nil {
+		c.GiveBack(now, pool, lease, o)
+	}
+}
+
+// Flush writes what Ask and GiveBack have gathered, as Client.Flush does.
+func (m *Masters) Flush(now balance.Instant, stays bool) {
 	for _, c := range *m.every.Load() {
-		c.Flush()
+		c.Flush(now, stays)
 	}
 }
 
@@ -424,11 +431,18 @@ func (m *Masters) Undrive(d Driver) {
 
 // Done ends a lease, at the master that keeps the pool's.
 func (m *Masters) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
-	if s := m.seats[pool]; s != nil {
-		if c := s.keeper.Load(); c != nil {
-			c.Done(pool, lease, o)
-		}
+	if c := m.keeper(pool); c != nil {
+		c.Done(pool, lease, o)
 	}
+}
+
+// keeper is the connection to the master that keeps the pool's leases; nil: there is none.
+func (m *Masters) keeper(pool string) *Client {
+	s := m.seats[pool]
+	if s == nil {
+		return nil
+	}
+	return s.keeper.Load()
 }
 
 // Report keeps a server's load metrics for the pool's leader, as Client.Report does, and

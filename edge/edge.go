@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/client"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
@@ -52,6 +53,16 @@ type prompt interface {
 	DoneAt(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
 }
 
+// driven is a Picker whose connections a loop can drive, as client.Masters is.
+type driven interface {
+	Ask(pool string, req *balance.Request, a *client.Ask) error
+	Withdraw(a *client.Ask) bool
+	GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
+	Flush(now balance.Instant, stays bool)
+	Drive(d client.Driver)
+	Undrive(d client.Driver)
+}
+
 // engine carries bytes between clients and servers.
 type engine interface {
 	// serve takes connections for a listener from l until ctx ends. Then it takes no
@@ -75,6 +86,7 @@ type Edge struct {
 	cfg       Config // with defaults
 	picker    Picker
 	prompt    prompt    // nil: the picker knows no answer at once
+	driven    driven    // nil: the picker has no connections to drive
 	snapshots snapshots // nil: none
 	connected func() bool
 	listeners []*listener
@@ -103,6 +115,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	e.finish = make(chan struct{})
 	e.finishing = sync.OnceFunc(func() { close(e.finish) })
 	e.prompt, _ = picker.(prompt)
+	e.driven, _ = picker.(driven)
 	e.snapshots, _ = picker.(snapshots)
 	if c, ok := picker.(connected); ok {
 		e.connected = c.Connected

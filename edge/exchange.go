@@ -161,11 +161,15 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 
 // giveBack ends a lease.
 func (x *exchange) giveBack(d flight.Done) {
-	if x.books != nil && x.edge.prompt != nil {
-		x.edge.prompt.DoneAt(x.books.now, x.route.Pool, d.Lease, d.Outcome)
-		return
+	e, pool := x.edge, x.route.Pool
+	switch {
+	case x.books != nil && e.prompt != nil:
+		e.prompt.DoneAt(x.books.now, pool, d.Lease, d.Outcome)
+	case x.books != nil && e.driven != nil:
+		e.driven.GiveBack(x.books.now, pool, d.Lease, d.Outcome)
+	default:
+		e.picker.Done(pool, d.Lease, d.Outcome)
 	}
-	x.edge.picker.Done(x.route.Pool, d.Lease, d.Outcome)
 }
 
 // askGrace is how much longer than the request's deadline an answer may take. A

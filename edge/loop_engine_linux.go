@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 const loopsHere = true
@@ -19,7 +21,6 @@ const loopsHere = true
 // it was given to, and so do the connections to servers that this one has made.
 type loops struct {
 	edge   *Edge
-	driven driven // nil: it has no connections to drive
 	dialer net.Dialer
 	secure map[*tls.Config]*tls.Config // for servers that speak HTTP/2 by TLS, by what their route says
 	aside  sync.WaitGroup              // goroutines that wait for the master, or for a name
@@ -31,8 +32,7 @@ type loops struct {
 }
 
 func newLoops(e *Edge) engine {
-	d, _ := e.picker.(driven)
-	return &loops{edge: e, driven: d, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}, secure: secureStems(e)}
+	return &loops{edge: e, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}, secure: secureStems(e)}
 }
 
 // secureStems completes what routes say of TLS to servers that speak HTTP/2.
@@ -129,8 +129,8 @@ func (e *loops) enter() error {
 		e.all = append(e.all, l)
 		e.running.Go(l.run)
 	}
-	if e.driven != nil {
-		e.driven.Drive(e.all[0])
+	if e.edge.driven != nil {
+		e.edge.driven.Drive(e.all[0])
 	}
 	// A loop keeps its processor while it works; the rest of the program needs one too.
 	if want := len(e.all) + 1; runtime.GOMAXPROCS(0) < want {
@@ -149,13 +149,16 @@ func (e *loops) leave() {
 }
 
 func (e *loops) stop() {
-	if e.driven != nil && len(e.all) > 0 {
-		e.driven.Undrive(e.all[0])
+	if e.edge.driven != nil && len(e.all) > 0 {
+		e.edge.driven.Undrive(e.all[0])
 	}
 	for _, l := range e.all {
 		l.post(letter{do: func() { l.stopped = true }})
 	}
 	e.running.Wait()
+	if e.edge.driven != nil {
+		e.edge.driven.Flush(clock.Now(), false) // what the last turns gave back
+	}
 	e.aside.Wait()
 	for _, l := range e.all {
 		e.edge.inherit(&l.books)

@@ -263,8 +263,8 @@ func (l *loop) run() {
 		l.goOn()
 		l.readLetters()
 		l.speak()
-		if l.engine.driven != nil {
-			l.engine.driven.Flush()
+		if d := l.engine.edge.driven; d != nil {
+			d.Flush(l.now, l.busy())
 		}
 		l.sayAll()
 	}
@@ -275,7 +275,7 @@ func (l *loop) run() {
 // else is to be done. Where several came at once there are more by now: then it looks
 // before it sleeps.
 func (l *loop) wait(events []unix.EpollEvent) (n int) {
-	if l.crowded || len(l.again) > 0 || !l.lieDown() {
+	if l.busy() || !l.lieDown() {
 		n = epoll.Look(l.epfd, events)
 	} else {
 		n = l.waiter.Wait(l.epfd, events, l.patience())
@@ -284,6 +284,9 @@ func (l *loop) wait(events []unix.EpollEvent) (n int) {
 	l.crowded = n > l.crowd
 	return n
 }
+
+// busy tells whether it will look for events before it may sleep.
+func (l *loop) busy() bool { return l.crowded || len(l.again) > 0 }
 
 // patience is for how many milliseconds it may sleep, less than zero without a limit.
 func (l *loop) patience() int {

@@ -16,15 +16,6 @@ import (
 // turn leave in one write at its end, and answers are read when the loop finds them there.
 // Or a goroutine waits in the loop's place.
 
-// driven is a Picker whose connections a loop can drive, as client.Masters is.
-type driven interface {
-	Ask(pool string, req *balance.Request, a *client.Ask) error
-	Withdraw(a *client.Ask) bool
-	Flush()
-	Drive(d client.Driver)
-	Undrive(d client.Driver)
-}
-
 // waiter is a client's connection that waits for the answer to an ask.
 type waiter interface {
 	// questions tells which question is on its way for it; nil: none.
@@ -70,7 +61,7 @@ func (l *loop) ask(w waiter, x *exchange) (answered bool, err error) {
 		}
 		wait = later
 	}
-	if wait != nil || e.driven == nil || !l.question(w, x) {
+	if wait != nil || e.edge.driven == nil || !l.question(w, x) {
 		l.askAside(w, x, wait)
 	}
 	return false, nil
@@ -104,7 +95,7 @@ func (l *loop) question(w waiter, x *exchange) bool {
 	}
 	q.waiter, q.exchange = w, x
 	w.questions(q)
-	if l.engine.driven.Ask(x.route.pool.name, &x.request, &q.Ask) != nil {
+	if l.engine.edge.driven.Ask(x.route.pool.name, &x.request, &q.Ask) != nil {
 		l.putQuestion(q)
 		return false
 	}
@@ -123,7 +114,7 @@ func (l *loop) putQuestion(q *question) {
 // else, comes by letter all the same.
 func (l *loop) recallAsk(r *recall, q *question, cause error) {
 	r.end(cause)
-	if q != nil && l.engine.driven.Withdraw(&q.Ask) {
+	if q != nil && l.engine.edge.driven.Withdraw(&q.Ask) {
 		l.post(letter{asker: q.waiter, of: q, err: cause})
 	}
 }
@@ -223,7 +214,7 @@ func (l *loop) attend(fd int, read func() (more bool)) {
 	w.end.owner = w
 	if l.stopped || l.watch(&w.end, fd, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET) != nil {
 		_ = unix.Close(fd) // a copy
-		l.engine.driven.Undrive(l)
+		l.engine.edge.driven.Undrive(l)
 		return
 	}
 	l.wires = append(l.wires, w)

@@ -59,7 +59,11 @@ func (p *drivenPicker) Withdraw(a *client.Ask) bool {
 	return true
 }
 
-func (p *drivenPicker) Flush() {}
+func (p *drivenPicker) GiveBack(_ balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
+	p.Done(pool, lease, o)
+}
+
+func (p *drivenPicker) Flush(balance.Instant, bool) {}
 
 func (p *drivenPicker) Drive(client.Driver) {}
 
