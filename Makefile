@@ -11,7 +11,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## one static binary in build/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o build/evenkeel ./cmd/evenkeel
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -pgo=cmd/evenkeel/release.pgo -o build/evenkeel ./cmd/evenkeel
 
 test: ## the quick tests, under two minutes; says what it skipped
 	$(GO) test ./...
@@ -86,6 +86,10 @@ bench-core: ## what a decision costs, by number of servers and by structure; res
 bench-carry: build ## what a request costs to carry, beside HAProxy and nginx, one core each (ARGS='-rounds 3' for less); results in build/bench/carry.json
 	$(GO) build -o build/bench/carry ./bench/carry
 	build/bench/carry $(ARGS)
+
+profile: build ## have the bench of carrying tell the compiler anew what matters (two minutes), in cmd/evenkeel/release.pgo
+	$(GO) build -o build/bench/carry ./bench/carry
+	build/bench/carry -rounds 3 -only 'run,edge and master' -profile cmd/evenkeel/release.pgo
 
 reliability: ## what dies, is drained, reloaded or overloaded, in the long forms (ten minutes; SCALE=.25 for a quarter of the load); results in build/bench/reliability.json
 	@mkdir -p build/bench

@@ -10,6 +10,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -72,6 +73,7 @@ func main() {
 	length := flag.Duration("length", time.Second, "of a turn")
 	kinds := flag.String("loads", "", "kinds of requests to measure, separated by commas; all if empty")
 	idle := flag.String("idle", fmt.Sprintf("%d,%d", atOnce, manyIdle), "numbers of clients that keep their connections after a few requests, to see the memory they take, separated by commas; 0 for none")
+	profile := flag.String("profile", "", "a file for what the binary spends its time on, which `go build -pgo` reads; figures suffer")
 	out := flag.String("out", "build/bench/carry.json", "file for the figures")
 	child := flag.String("child", "", "for the program itself")
 	flag.Parse()
@@ -90,6 +92,10 @@ func main() {
 	}
 	if *kinds != "" {
 		loads = slices.DeleteFunc(loads, func(l load) bool { return !slices.Contains(strings.Split(*kinds, ","), l.name) })
+	}
+	if *profile != "" {
+		must(learn(s, *rounds, *length, *profile))
+		return
 	}
 	must(measure(s, *idle, *rounds, *length, *out))
 }
@@ -117,6 +123,18 @@ func measure(s setup, idle string, rounds int, length time.Duration, out string)
 	b.print()
 	printIdle(kept)
 	return figures.Write(out, append(b.figures(), idleFigures(kept)...))
+}
+
+// learn writes a profile of all that is measured instead of figures.
+func learn(s setup, rounds int, length time.Duration, file string) error {
+	s.profile = true
+	b, err := newBench(s)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	write := b.profiler.watch(s.binary)
+	return errors.Join(b.run(rounds, length), write(file))
 }
 
 // alone runs the program again in a network namespace of its own, if it may.
@@ -167,6 +185,8 @@ type bench struct {
 	server  *serverOfTwo // a server of HTTP/2; nil: nghttpd is not there
 	dir     string
 	room    int // clients that a proxy must have room for
+
+	profiler *profiler // nil: nobody asks
 }
 
 // turn is what one turn of a proxy showed.

@@ -39,6 +39,7 @@ type setup struct {
 	conns   int    // clients that the peer has
 	only    string // the proxies, separated by commas; empty: all
 	room    int    // clients that a proxy must have room for, as far as it may have descriptors; zero: a few thousand
+	profile bool
 }
 
 func newBench(s setup) (*bench, error) {
@@ -47,6 +48,9 @@ func newBench(s setup) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{dir: dir, room: max(s.room, 4000)}
+	if s.profile {
+		b.profiler = &profiler{dir: dir}
+	}
 	if _, err := exec.LookPath("h2load"); err == nil {
 		b.h2load = true
 	} else {
@@ -226,19 +230,19 @@ edge:
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
-	return p.exec(binary, "run", "--config", path, "--admin", "off", "--access-log", "off")
+	return p.exec(binary, "run", "--config", path, "--admin", b.profiler.admin(), "--access-log", "off")
 }
 
 // apart starts a master and an edge as two processes.
 func (b *bench) apart(p *proxy, binary, backend string) error {
 	master := fmt.Sprintf("127.0.0.1:%d", freePort())
-	if err := p.exec(binary, "master", "--listen", master, "--admin", "off", "--pool", "web", "--server", "http://"+backend+",pool=web"); err != nil {
+	if err := p.exec(binary, "master", "--listen", master, "--admin", b.profiler.admin(), "--pool", "web", "--server", "http://"+backend+",pool=web"); err != nil {
 		return err
 	}
 	if err := reach(master); err != nil {
 		return err
 	}
-	return p.exec(binary, "edge", "--listen", p.address(), "--admin", "off", "--access-log", "off", "--pool", "web", "--master", master)
+	return p.exec(binary, "edge", "--listen", p.address(), "--admin", b.profiler.admin(), "--access-log", "off", "--pool", "web", "--master", master)
 }
 
 // relay starts the bare relay, for loads whose messages it can pass.
