@@ -212,6 +212,7 @@ func TestSlowReadersLoseNothing(t *testing.T) {
 }
 
 func TestServersThatCloseAfterWriting(t *testing.T) {
+	t.Parallel()
 	const question = "what?"
 	answer := randomOctets(7, 1<<20)
 	for _, c := range []struct {

@@ -53,7 +53,10 @@ func (a *attacker) request(last bool) error {
 
 // Whatever one attacker sends, another client is served and the edge's leases are all
 // given back. The attacker is cut off, or read no faster than its frames are allowed.
-func TestFloods(t *testing.T) { eachEngine(t, testFloods) }
+func TestFloods(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, testFloods)
+}
 
 func testFloods(t *testing.T) {
 	floods := map[string]func(*attacker) error{

@@ -95,7 +95,10 @@ func bare(request string) string {
 // TestSmuggling sends every mutation that the parser is held to through a living edge:
 // what the parser refuses is refused with its status and nothing of it reaches a
 // server; what it takes arrives in its canonical form and in no other.
-func TestSmuggling(t *testing.T) { eachEngine(t, testSmuggling) }
+func TestSmuggling(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, testSmuggling)
+}
 
 func testSmuggling(t *testing.T) {
 	text, err := os.ReadFile("../http1/testdata/smuggling.golden")
