@@ -111,35 +111,53 @@ func TestAsksOfATurnLeaveTogether(t *testing.T) {
 	}
 }
 
-// What is given back rides the next ask, waits for the next Flush or a timer, and never
-// stays.
+// What is given back rides the next ask, and else leaves once it is time, or by a timer
+// before its loop sleeps.
 func TestWhatIsGivenBackLeaves(t *testing.T) {
-	for name, flush := range map[string]func(c *Client){
-		"with an ask": func(c *Client) {
+	for name, flush := range map[string]func(c *Client, now balance.Instant){
+		"with an ask": func(c *Client, now balance.Instant) {
 			a := Ask{To: make(told, 1)}
 			if err := c.Ask("p", &balance.Request{}, &a); err != nil {
 				t.Error(err)
 			}
-			c.Flush(clock.Now(), true)
+			c.Flush(now, true)
 		},
-		"once it is time": func(c *Client) { c.Flush(clock.Now().Add(linger), true) },
-		"before a sleep":  func(c *Client) { c.Flush(clock.Now(), false) },
+		"once it is time": func(c *Client, now balance.Instant) { c.Flush(now.Add(linger), true) },
+		"before a sleep":  func(c *Client, now balance.Instant) { c.Flush(now, false) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := startMaster(t, &fakeMaster{})
 			c, _ := driven(t, m)
-			await[wire.Done](m, 1, nil) // of driven's ask
-			c.GiveBack(clock.Now().Add(-linger/2), "p", 77, balance.Outcome{})
-			c.Flush(clock.Now().Add(-linger/2), true)
-			if c.line.returns.Load() == 0 {
-				t.Fatal("it did not wait, though it had time")
-			}
-			flush(c)
+			now := clock.Now()
+			c.GiveBack(now, "p", 77, balance.Outcome{})
+			flush(c, now)
 			await(m, 1, func(d wire.Done) bool { return d.Lease == 77 })
-			if c.line.returns.Load() != 0 {
-				t.Error("it waits though it has gone")
-			}
 		})
+	}
+}
+
+// Whoever stays awake has it wait for its time and no longer.
+func TestWhatIsGivenBackWaits(t *testing.T) {
+	c, err := New(Config{ID: "e1", Masters: []string{"127.0.0.1:1"}}) // it does not run: nobody else flushes
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := func(now balance.Instant, stays bool) bool {
+		c.Flush(now, stays)
+		return c.line.returns.Load() != 0
+	}
+	now := clock.Now()
+	c.GiveBack(now, "p", 77, balance.Outcome{})
+	c.GiveBack(now.Add(linger/2), "p", 78, balance.Outcome{})
+	if !waits(now, true) || !waits(now.Add(linger-1), true) {
+		t.Error("it did not wait, though it had time")
+	}
+	if waits(now.Add(linger), true) {
+		t.Error("it waits beyond its time")
+	}
+	c.GiveBack(now, "p", 79, balance.Outcome{})
+	if waits(now, false) {
+		t.Error("it waits for somebody who sleeps")
 	}
 }
 
