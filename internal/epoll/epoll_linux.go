@@ -22,6 +22,11 @@ const (
 	// chance, 20,000 a second, one wait in ten thousand is preceded by as many.
 	manySoon = 8
 
+	// robbed is when a look took too long for there to have been nobody else, who is
+	// expected to be there for shyFor.
+	robbed = 100 * time.Microsecond
+	shyFor = time.Second
+
 	// turn is less than the 10 ms after which the runtime takes a goroutine for one that
 	// will not let go; see rest.
 	turn = 8 * time.Millisecond
@@ -37,6 +42,7 @@ type Waiter struct {
 	Eager bool
 
 	soon   int             // short waits in succession
+	shy    balance.Instant // until when it does not look
 	waits  int             // since rested
 	rested balance.Instant // when the scheduler last had its turn
 }
@@ -51,8 +57,8 @@ func Look(fd int, events []unix.EpollEvent) int {
 // zero: whenever it may be), or at a signal, with none.
 func (w *Waiter) Wait(fd int, events []unix.EpollEvent, timeout int) int {
 	began := clock.Now()
-	if w.Eager && w.soon >= manySoon {
-		if n := gazed(fd, events, began); n > 0 {
+	if w.Eager && w.soon >= manySoon && began >= w.shy {
+		if n := w.gazed(fd, events, began); n > 0 {
 			return n
 		}
 		w.soon = 0
@@ -69,13 +75,20 @@ func sleep(fd int, events []unix.EpollEvent, timeout int) int {
 	return count(syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(timeout), 0, 0))
 }
 
-// gazed looks for an event for a while.
-func gazed(fd int, events []unix.EpollEvent, began balance.Instant) int {
-	for {
+// gazed looks for an event for a while. If somebody else had the processor meanwhile, it is
+// not ours alone: who looks all the time is no longer one who sleeps much, whom the system
+// lets go first, and others then have it for milliseconds when it is needed.
+func (w *Waiter) gazed(fd int, events []unix.EpollEvent, began balance.Instant) int {
+	for last := began; ; {
 		n := Look(fd, events)
-		if n > 0 || clock.Now().Sub(began) >= gaze {
+		now := clock.Now()
+		if now.Sub(last) >= robbed {
+			w.shy = now.Add(shyFor)
+		}
+		if n > 0 || now.Sub(began) >= gaze {
 			return n
 		}
+		last = now
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 // rung returns an epoll and what makes it tell of an event, which it does until it is read.
@@ -87,6 +88,22 @@ func TestWaitLooksWhereWaitsAreShort(t *testing.T) {
 	if ring(); w.Wait(fd, events, -1) != 1 || w.waits != 2 {
 		t.Errorf("%d sleeps, want another, since a wait was long", w.waits)
 	}
+}
+
+// Who has found that others want the processor sleeps for a while, however short the waits.
+func TestWaitDoesNotLookWhereOthersWantTheProcessor(t *testing.T) {
+	fd, ring, still := rung(t)
+	events := make([]unix.EpollEvent, 1)
+	w := Waiter{Eager: true}
+	ring()
+	if n := w.gazed(fd, events, clock.Now().Add(-robbed)); n != 1 || w.shy == 0 {
+		t.Fatalf("%d events, shy until %d; want the one that is there, and some time of shyness after a look that took so long", n, w.shy)
+	}
+	w.soon, w.shy = manySoon, clock.Now().Add(time.Hour)
+	if w.Wait(fd, events, -1) != 1 || w.waits != 1 {
+		t.Errorf("%d sleeps, want one", w.waits)
+	}
+	still()
 }
 
 func TestWhoIsNotEagerSleeps(t *testing.T) {
