@@ -49,15 +49,18 @@ type prompt interface {
 	// and waits for it as Pick would have. It must be called then. The request must stay
 	// as it is until there is an answer. An answer at once is put into g. It is told the time.
 	Prompt(now balance.Instant, pool string, req *balance.Request, g *balance.Grant) (wait func(context.Context) (balance.Grant, error), err error)
-	// DoneAt is Done for those who have just read the clock.
-	DoneAt(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
+}
+
+// taker is a Picker to which loops, who have just read the clock, give leases back; others
+// are told by Done.
+type taker interface {
+	GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
 }
 
 // driven is a Picker whose connections a loop can drive, as client.Masters is.
 type driven interface {
 	Ask(pool string, req *balance.Request, a *client.Ask) error
 	Withdraw(a *client.Ask) bool
-	GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
 	Flush(now balance.Instant, stays bool)
 	Drive(d client.Driver)
 	Undrive(d client.Driver)
@@ -86,6 +89,7 @@ type Edge struct {
 	cfg       Config // with defaults
 	picker    Picker
 	prompt    prompt    // nil: the picker knows no answer at once
+	taker     taker     // nil: the picker is none
 	driven    driven    // nil: the picker has no connections to drive
 	snapshots snapshots // nil: none
 	connected func() bool
@@ -115,6 +119,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	e.finish = make(chan struct{})
 	e.finishing = sync.OnceFunc(func() { close(e.finish) })
 	e.prompt, _ = picker.(prompt)
+	e.taker, _ = picker.(taker)
 	e.driven, _ = picker.(driven)
 	e.snapshots, _ = picker.(snapshots)
 	if c, ok := picker.(connected); ok {

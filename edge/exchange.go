@@ -161,15 +161,11 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 
 // giveBack ends a lease.
 func (x *exchange) giveBack(d flight.Done) {
-	e, pool := x.edge, x.route.Pool
-	switch {
-	case x.books != nil && e.prompt != nil:
-		e.prompt.DoneAt(x.books.now, pool, d.Lease, d.Outcome)
-	case x.books != nil && e.driven != nil:
-		e.driven.GiveBack(x.books.now, pool, d.Lease, d.Outcome)
-	default:
-		e.picker.Done(pool, d.Lease, d.Outcome)
+	if t := x.edge.taker; t != nil && x.books != nil {
+		t.GiveBack(x.books.now, x.route.Pool, d.Lease, d.Outcome)
+		return
 	}
+	x.edge.picker.Done(x.route.Pool, d.Lease, d.Outcome)
 }
 
 // askGrace is how much longer than the request's deadline an answer may take. A

@@ -287,15 +287,16 @@ func TestTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) {
 
 func testTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) {
 	p := newFakePicker()
+	asked := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(asked) })
 	p.pick = func(ctx context.Context, _ *balance.Request) (balance.Grant, error) {
+		tell()
 		<-ctx.Done()
 		return balance.Grant{}, ctx.Err()
 	}
 	r := run(t, p, asTCP)
 	conn := r.connect()
-	for limit := time.Now().Add(20 * time.Second); r.Open() == 0 && time.Now().Before(limit); {
-		time.Sleep(time.Millisecond)
-	}
+	<-asked
 	_ = conn.SetLinger(0)
 	_ = conn.Close()
 	for limit := time.Now().Add(20 * time.Second); r.Open() > 0; time.Sleep(time.Millisecond) {

@@ -32,11 +32,11 @@ func (l *Local) Prompt(now balance.Instant, pool string, req *balance.Request, g
 
 // Done ends a lease. One that is not open is ignored.
 func (l *Local) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
-	l.DoneAt(clock.Now(), pool, lease, o)
+	l.GiveBack(clock.Now(), pool, lease, o)
 }
 
-// DoneAt is Done for those who know what time it is.
-func (l *Local) DoneAt(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
+// GiveBack is Done for those who know what time it is.
+func (l *Local) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
 	if p := l.master.pool(pool); p != nil {
 		p.mu.Lock()
 		p.done(now, lease, o)

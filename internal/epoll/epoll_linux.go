@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// soon is when a wait was too short to have slept for: falling asleep and being woken
-	// are half of it.
-	soon = 30 * time.Microsecond
+	// short is a wait that was not worth a sleep: falling asleep and being woken are half
+	// of it.
+	short = 30 * time.Microsecond
 	// gaze is for how long the next event is looked for where waits have been short.
 	gaze = 20 * time.Microsecond
-	// manySoon short waits in succession say that the next will be. Where events come by
+	// manyShort short waits in succession say that the next will be. Where events come by
 	// chance, 20,000 a second, one wait in ten thousand is preceded by as many.
-	manySoon = 8
+	manyShort = 8
 
 	// robbed is when a look took too long for there to have been nobody else, who is
 	// expected to be there for shyFor.
@@ -41,7 +41,7 @@ type Waiter struct {
 	// shares a processor with those peers.
 	Eager bool
 
-	soon   int             // short waits in succession
+	shorts int             // short waits in succession
 	shy    balance.Instant // until when it does not look
 	waits  int             // since rested
 	rested balance.Instant // when the scheduler last had its turn
@@ -57,11 +57,11 @@ func Look(fd int, events []unix.EpollEvent) int {
 // zero: whenever it may be), or at a signal, with none.
 func (w *Waiter) Wait(fd int, events []unix.EpollEvent, timeout int) int {
 	began := clock.Now()
-	if w.Eager && w.soon >= manySoon && began >= w.shy {
+	if w.Eager && w.shorts >= manyShort && began >= w.shy {
 		if n := w.gazed(fd, events, began); n > 0 {
 			return n
 		}
-		w.soon = 0
+		w.shorts = 0
 	}
 	if w.tires(began) {
 		rest()
@@ -94,11 +94,11 @@ func (w *Waiter) gazed(fd int, events []unix.EpollEvent, began balance.Instant) 
 
 // woke takes note of how long a wait took.
 func (w *Waiter) woke(took time.Duration) {
-	if took >= soon {
-		w.soon = 0
+	if took >= short {
+		w.shorts = 0
 		return
 	}
-	w.soon++
+	w.shorts++
 }
 
 // tires tells whether it is time to rest.

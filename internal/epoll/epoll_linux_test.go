@@ -44,7 +44,7 @@ func TestWaits(t *testing.T) {
 	fd, ring, still := rung(t)
 	events := make([]unix.EpollEvent, 4)
 	w := Waiter{Eager: true}
-	for i := range 5 * manySoon {
+	for i := range 5 * manyShort {
 		if n := Look(fd, events); n != 0 {
 			t.Fatalf("Look %d = %d events before there was one", i, n)
 		}
@@ -69,22 +69,22 @@ func TestWaitLooksWhereWaitsAreShort(t *testing.T) {
 	fd, ring, still := rung(t)
 	events := make([]unix.EpollEvent, 1)
 	w := Waiter{Eager: true}
-	for range manySoon {
-		w.woke(soon - 1)
+	for range manyShort {
+		w.woke(short - 1)
 	}
 	ring()
 	if n := w.Wait(fd, events, -1); n != 1 || w.waits != 0 {
 		t.Errorf("%d events with %d sleeps, want one without a sleep", n, w.waits)
 	}
 	still()
-	if n := w.Wait(fd, events, 1); n != 0 || w.waits != 1 || w.soon != 0 {
-		t.Errorf("%d events with %d sleeps, %d short waits; want none, a sleep, and no more looking", n, w.waits, w.soon)
+	if n := w.Wait(fd, events, 1); n != 0 || w.waits != 1 || w.shorts != 0 {
+		t.Errorf("%d events with %d sleeps, %d short waits; want none, a sleep, and no more looking", n, w.waits, w.shorts)
 	}
-	for range manySoon - 1 {
-		w.woke(soon - 1)
+	for range manyShort - 1 {
+		w.woke(short - 1)
 	}
-	w.woke(soon)
-	w.woke(soon - 1)
+	w.woke(short)
+	w.woke(short - 1)
 	if ring(); w.Wait(fd, events, -1) != 1 || w.waits != 2 {
 		t.Errorf("%d sleeps, want another, since a wait was long", w.waits)
 	}
@@ -99,7 +99,7 @@ func TestWaitDoesNotLookWhereOthersWantTheProcessor(t *testing.T) {
 	if n := w.gazed(fd, events, clock.Now().Add(-robbed)); n != 1 || w.shy == 0 {
 		t.Fatalf("%d events, shy until %d; want the one that is there, and some time of shyness after a look that took so long", n, w.shy)
 	}
-	w.soon, w.shy = manySoon, clock.Now().Add(time.Hour)
+	w.shorts, w.shy = manyShort, clock.Now().Add(time.Hour)
 	if w.Wait(fd, events, -1) != 1 || w.waits != 1 {
 		t.Errorf("%d sleeps, want one", w.waits)
 	}
@@ -108,7 +108,7 @@ func TestWaitDoesNotLookWhereOthersWantTheProcessor(t *testing.T) {
 
 func TestWhoIsNotEagerSleeps(t *testing.T) {
 	fd, ring, _ := rung(t)
-	w := Waiter{soon: manySoon}
+	w := Waiter{shorts: manyShort}
 	if ring(); w.Wait(fd, make([]unix.EpollEvent, 1), -1) != 1 || w.waits != 1 {
 		t.Errorf("%d sleeps, want one", w.waits)
 	}
