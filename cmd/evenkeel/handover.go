@@ -37,11 +37,10 @@ func (l *lent) OnPark(stop func()) {
 
 // lend returns a second listener on the socket of l.
 func lend(l net.Listener) (*lent, error) {
-	tcp, ok := l.(*net.TCPListener)
-	if !ok {
+	if _, ok := l.(*net.TCPListener); !ok {
 		return nil, errNoHandover
 	}
-	file, err := tcp.File()
+	file, err := copyOf(l)
 	if err != nil {
 		return nil, errors.Join(errNoHandover, err)
 	}

@@ -46,9 +46,9 @@ func handOver(sockets []heirloom, known []byte) (pid int, err error) {
 	}()
 	var names []string
 	for _, s := range sockets {
-		f, err := copyOf(s)
+		f, err := copyOf(s.Listener)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("the socket at %s cannot be handed over: %w", s.name, err)
 		}
 		if u, ok := s.Listener.(*net.UnixListener); ok {
 			u.SetUnlinkOnClose(false) // the path stays for the other
@@ -96,15 +96,15 @@ func unnamed(text []byte) (*os.File, error) {
 	return f, nil
 }
 
-// copyOf duplicates a socket. Its listener's File would not do: starting a program with
-// that makes the socket blocking for everybody, and whoever accepts until there is
-// nothing more would hang.
-func copyOf(s heirloom) (*os.File, error) {
-	l, ok := s.Listener.(syscall.Conn)
+// copyOf duplicates a listener's socket. Its File would not do: whoever uses that, were it to
+// start a program or to make another listener, makes the socket blocking for everybody, and
+// whoever accepts until there is nothing more would hang.
+func copyOf(l net.Listener) (*os.File, error) {
+	open, ok := l.(syscall.Conn)
 	if !ok {
-		return nil, fmt.Errorf("the socket at %s cannot be handed over", s.name)
+		return nil, errors.New("it has no descriptor")
 	}
-	raw, err := l.SyscallConn()
+	raw, err := open.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func copyOf(s heirloom) (*os.File, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return os.NewFile(uintptr(fd), s.name), nil
+	return os.NewFile(uintptr(fd), "copy of "+l.Addr().String()), nil
 }
 
 func isOfSockets(variable string) bool {
