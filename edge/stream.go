@@ -204,6 +204,10 @@ func (st *stream) link() (*http.Response, flight.Failure, error) {
 		_ = res.Body.Close()
 		err = errors.New("the server switched to another protocol without being asked")
 	}
+	if err == nil && st.r.Context().Err() != nil { // an answer to our leaving, which a server can find out before we cease to read
+		_ = res.Body.Close()
+		err = errLeft
+	}
 	if err == nil {
 		return res, flight.Failure{}, nil
 	}
