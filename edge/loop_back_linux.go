@@ -119,13 +119,13 @@ func (p *idleBacks) remove(b *back) {
 	}
 }
 
-// fit tells whether the server has neither closed nor spoken, right now.
-func (b *back) fit() bool { return quietNow(b.fd) }
-
-// quietNow tells whether nothing has come to a descriptor that was not read, nor its end.
-func quietNow(fd int) bool {
+// quiet tells whether nothing has come that its owner has not read, nor the end.
+func (e *end) quiet() bool {
+	if e.early != nil {
+		return false
+	}
 	var one [1]byte
-	_, _, err := unix.Recvfrom(fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	_, _, err := unix.Recvfrom(e.fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	return err == unix.EAGAIN
 }
 
@@ -164,7 +164,7 @@ func connect(address string) (fd int, err error) {
 
 func (l *loop) adopt(fd int, address string, connecting bool) (*back, error) {
 	b := &back{address: address, connecting: connecting}
-	b.end.owner, b.timer.owner = b, b
+	b.end.owner, b.timer.owner, b.server = b, b, true
 	if err := l.watch(&b.end, fd, readiness); err != nil {
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("epoll_ctl", err)

@@ -109,6 +109,9 @@ func (f *inbound) handOver() {
 		f.until(f.service.listener.IdleTimeout)
 		return
 	}
+	if f.early != nil {
+		t.gather(f.early.octets, false)
+	}
 	if c := f.release(); c != nil {
 		c.in, c.r, c.w = t.got, t.gr, t.gw
 		c.service.admit(c, func() {
@@ -139,6 +142,7 @@ func (f *inbound) release() *conn {
 // leaveLoop ends the watch, but does not close the descriptor, which it returns.
 func (e *end) leaveLoop() int {
 	fd := e.fd
+	e.early = nil                                               // whoever wants it has it
 	_ = unix.EpollCtl(e.loop.epfd, unix.EPOLL_CTL_DEL, fd, nil) // closing a copy would not do
 	e.loop.leave(e)
 	return fd

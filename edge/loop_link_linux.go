@@ -125,9 +125,9 @@ func (f *inbound) link() {
 		return
 	}
 	b := l.backs.take(address)
-	// A request that cannot be repeated is not trusted to a connection whose end may
-	// have been told in this very turn.
-	for b != nil && !flight.Idempotent(t.exchange.head.method) && !b.fit() {
+	// A request that cannot be repeated is not trusted to a connection whose end may have
+	// been told in this very turn, and none to one whose server has spoken unasked.
+	for b != nil && (b.early != nil || !flight.Idempotent(t.exchange.head.method) && !b.quiet()) {
 		b.close()
 		b = l.backs.take(address)
 	}

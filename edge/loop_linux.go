@@ -40,6 +40,9 @@ type loop struct {
 	questions []*question
 	wires     []*wire
 
+	earlies   []early // of the events that are being dealt with
+	earlyRoom []byte
+
 	sayings []saying // wait for the end of the turn
 	said    []byte   // what they say
 
@@ -87,11 +90,14 @@ type end struct {
 	slot     int32
 	readable bool
 	writable bool
-	hup      bool  // the peer has closed its side; there may be something left to read
-	reset    bool  // nothing can be written any more
-	queued   bool  // in loop.again
-	prompt   bool  // nothing that is said waits for the end of the turn
-	saying   int32 // what waits for it, as its index in loop.sayings and one; zero: nothing
+	hup      bool   // the peer has closed its side; there may be something left to read
+	reset    bool   // nothing can be written any more
+	queued   bool   // in loop.again
+	server   bool   // the peer is one
+	brief    bool   // what came last was
+	prompt   bool   // nothing that is said waits for the end of the turn
+	saying   int32  // what waits for it, as its index in loop.sayings and one; zero: nothing
+	early    *early // what has been read of it already; nil: nothing
 	remains  *remains
 	sealed   *sealed // TLS is spoken; nil: octets are what they are
 	branch   *branch // it is a stream's, and has no descriptor; nil: it has one
@@ -125,7 +131,8 @@ func newLoop(e *loops) (*loop, error) {
 		_ = unix.Close(epfd)
 		return nil, err
 	}
-	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10)}
+	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10),
+		earlies: make([]early, 0, mostEarly), earlyRoom: make([]byte, earlyRooms)}
 	l.backs.byAddress, l.stems = make(map[string]*idleList), make(map[stemKey]*stemList)
 	l.waiter.Eager = true
 	l.bell.owner = l
@@ -186,6 +193,7 @@ func (e *end) close() {
 	}
 	e.hasten()
 	fd := e.fd
+	e.early = nil
 	e.loop.leave(e)
 	_ = unix.Close(fd) // all that was to be said has been
 }
@@ -253,11 +261,7 @@ func (l *loop) run() {
 	l.wheel.begin(l.now)
 	events := make([]unix.EpollEvent, mostReady)
 	for !l.stopped {
-		n := l.wait(events)
-		for i := range events[:n] {
-			l.now = clock.Now()
-			l.dispatch(&events[i])
-		}
+		l.deal(events[:l.wait(events)])
 		l.now = clock.Now()
 		l.wheel.turn(l.now)
 		l.goOn()
@@ -297,24 +301,41 @@ func (l *loop) patience() int {
 	return int((wait + time.Millisecond - 1) / time.Millisecond)
 }
 
-func (l *loop) dispatch(ev *unix.EpollEvent) {
-	s := &l.slots[ev.Fd]
-	if s.end == nil || s.generation != ev.Pad {
-		return
+// endOf returns the descriptor that an event is of; nil: it was closed in the same turn.
+func (l *loop) endOf(ev *unix.EpollEvent) *end {
+	if s := &l.slots[ev.Fd]; s.generation == ev.Pad {
+		return s.end
 	}
-	e := s.end
-	if ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	return nil
+}
+
+// dispatch has the owners of events go on, of those that are servers' or of the others.
+func (l *loop) dispatch(events []unix.EpollEvent, servers bool) {
+	for i := range events {
+		if e := l.endOf(&events[i]); e != nil && e.server == servers {
+			l.now = clock.Now()
+			e.hear(events[i].Events)
+		}
+	}
+}
+
+// hear has the owner go on with what an event tells.
+func (e *end) hear(events uint32) {
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		e.readable = true
 	}
-	if ev.Events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		e.writable = true
 	}
-	e.hup = e.hup || ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
-	e.reset = e.reset || ev.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
+	e.hup = e.hup || events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
+	e.reset = e.reset || events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
 	if e.remains != nil && e.writable {
 		e.sayRest()
 	}
 	e.owner.ready()
+	if e.early != nil {
+		e.keepEarly()
+	}
 }
 
 // goOn lets those go on who have had their share of the turn and have more to do.
@@ -376,8 +397,13 @@ func (e *end) read(p []byte) (int, error) {
 		return e.branch.read(p)
 	case e.shoot != nil:
 		return e.shoot.read(p)
+	case e.early != nil:
+		return e.takeEarly(p)
 	}
 	n, err := raw.Receive(e.fd, p)
+	if n > 0 {
+		e.brief = n < briefMost
+	}
 	// A short read has emptied the socket: what comes later is another edge. Only the
 	// peer's end may have been told already.
 	if err == syscall.EAGAIN || err == nil && n < len(p) && !e.hup {

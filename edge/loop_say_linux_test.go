@@ -104,9 +104,7 @@ func newSayer(t *testing.T) *sayer {
 func (s *sayer) turn() {
 	events := make([]unix.EpollEvent, 8)
 	l := s.loop
-	for i := range events[:l.wait(events)] {
-		l.dispatch(&events[i])
-	}
+	l.deal(events[:l.wait(events)])
 	l.goOn()
 	l.sayAll()
 	l.crowded = true // for what the test says next

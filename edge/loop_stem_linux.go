@@ -102,13 +102,13 @@ func (l *loop) grow(key stemKey, once bool) (*stem, error) {
 		l.stems[key] = list
 	}
 	for _, k := range list.stems {
-		if k.held < k.limit && (!once || k.held > 0 || k.stage < standing || quietNow(k.fd)) {
+		if k.held < k.limit && (!once || k.held > 0 || k.stage < standing || k.quiet()) {
 			return k, nil
 		}
 	}
 	k := &stem{list: list, next: 1, limit: list.limit, window: h2.WindowFirst, idleAt: l.now}
 	k.tongue = newTongue(k)
-	k.loop, k.fd, k.end.owner, k.timer.owner = l, -1, k, k
+	k.loop, k.fd, k.end.owner, k.timer.owner, k.server = l, -1, k, k, true
 	k.since = l.now
 	list.stems = append(list.stems, k)
 	if err := k.sprout(); err != nil {

@@ -5,6 +5,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/internal/raw"
 )
 
 // outflow is what goes to one end, as it goes over the wire. What that does not take at once is kept, in memory or
@@ -120,7 +122,7 @@ func (s *outflow) pull(from *end, limit int64) (int64, error) {
 			return 0, errNoPipe
 		}
 	}
-	n, err := splicing(from.fd, s.pipe.to, min(limit, pipeSize))
+	n, err := s.pipe.fill(from, min(limit, pipeSize))
 	switch {
 	case err == syscall.EAGAIN:
 		from.readable = false
@@ -136,6 +138,19 @@ func (s *outflow) pull(from *end, limit int64) (int64, error) {
 
 // errNoPipe says that the system has no pipe to give.
 var errNoPipe = syscall.EMFILE
+
+// fill moves up to most octets from an end into the pipe, which is empty.
+func (p *pipe) fill(from *end, most int64) (int64, error) {
+	if from.early == nil {
+		return splicing(from.fd, p.to, most)
+	}
+	var room [briefMost]byte
+	n, err := from.takeEarly(room[:min(most, briefMost)])
+	if err == nil {
+		n, err = raw.Write(p.to, room[:n])
+	}
+	return int64(n), err
+}
 
 func splicing(from, to int, most int64) (int64, error) {
 	for {

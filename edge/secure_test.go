@@ -277,6 +277,52 @@ func testSecureOnBothSides(t *testing.T) {
 	}
 }
 
+// What a client has said ahead goes with its connection to whoever serves it next.
+func TestSaidAheadOfSecureServers(t *testing.T) { eachEngine(t, testSaidAheadOfSecureServers) }
+
+func testSaidAheadOfSecureServers(t *testing.T) {
+	theirs, believed := identity(t, "127.0.0.1")
+	arrived, release := make(chan struct{}), make(chan struct{})
+	plain := granted("plain", server(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/held" {
+			arrived <- struct{}{}
+			<-release
+		}
+		echo(w, r)
+	}))
+	secret := secureServer(t, theirs, nil, echo)
+	p := newFakePicker()
+	p.pick = func(_ context.Context, req *balance.Request) (balance.Grant, error) {
+		if req.Path == "/secret" {
+			return secret, nil
+		}
+		return plain, nil
+	}
+	r := run(t, p, func(c *Config) {
+		c.Loops = 1 // so that who is answered knows that what came before has been read
+		c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Path: "/secret", Pool: "secret", ServerTLS: &tls.Config{RootCAs: believed}})
+	})
+	client, other := r.dial(), r.dial()
+	wants := func(path string) {
+		t.Helper()
+		if res, body := client.response("GET"); res.StatusCode != 200 || body != "GET "+path+" " {
+			t.Fatalf("%s: got %d %q", path, res.StatusCode, body)
+		}
+	}
+	const get = "GET %s HTTP/1.1\r\nHost: a\r\n\r\n"
+	client.send(get, "/first")
+	wants("/first")
+	client.send(get+get, "/held", "/secret")
+	<-arrived
+	client.send(get, "/ahead")
+	other.send(get, "/other")
+	other.response("GET")
+	close(release)
+	for _, path := range []string{"/held", "/secret", "/ahead"} {
+		wants(path)
+	}
+}
+
 // A response that breaks off must not look whole to a client that reads to the end of the connection.
 func TestBrokenResponsesEndWithoutNotice(t *testing.T) {
 	eachEngine(t, testBrokenResponsesEndWithoutNotice)

@@ -1,0 +1,249 @@
+package edge
+
+import (
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// hearer is an end in a crowded loop that nobody runs, whose owner reads by way of a room
+// of so many octets, or not at all.
+type hearer struct {
+	*sayer
+	room int
+	got  []string // by read
+	err  error    // that ended it
+}
+
+func newHearer(t *testing.T, room int) *hearer {
+	t.Helper()
+	h := &hearer{sayer: newSayer(t), room: 100}
+	h.end.owner = h
+	h.speak("something brief")
+	h.turn()
+	h.wantGot("something brief")
+	h.room = room
+	if h.early != nil {
+		t.Fatal("something is left")
+	}
+	return h
+}
+
+// another is one in the same loop, of a descriptor that it closes.
+func (h *hearer) another(fd, peer int) *hearer {
+	h.t.Helper()
+	a := &hearer{sayer: &sayer{t: h.t, peer: peer}, room: 100}
+	a.end.owner = a
+	if err := h.loop.watch(&a.end, fd, readiness); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(a.end.close)
+	return a
+}
+
+func (h *hearer) ready() {
+	for p := make([]byte, h.room); h.readable && h.room > 0 && h.err == nil; {
+		switch n, err := h.read(p); {
+		case err == unix.EAGAIN:
+		case err != nil:
+			h.err = err
+		case n == 0:
+			h.err = io.EOF
+		default:
+			h.got = append(h.got, string(p[:n]))
+		}
+	}
+}
+
+// speak has the peer say something.
+func (h *hearer) speak(p string) {
+	h.t.Helper()
+	if n, err := unix.Write(h.peer, []byte(p)); n != len(p) || err != nil {
+		h.t.Fatalf("said %d octets of %d, %v", n, len(p), err)
+	}
+}
+
+// wantGot holds what was read since the last time against what should have been.
+func (h *hearer) wantGot(want string) {
+	h.t.Helper()
+	if got := strings.Join(h.got, ""); got != want {
+		h.t.Fatalf("got %.40q of %d octets, want %.40q of %d", got, len(got), want, len(want))
+	}
+	h.got = nil
+}
+
+// inKernel is what has come and was not read from the socket.
+func (h *hearer) inKernel() string {
+	p := make([]byte, 64<<10)
+	n, _, err := unix.Recvfrom(h.fd, p, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if err != nil && err != unix.EAGAIN {
+		h.t.Fatal(err)
+	}
+	return string(p[:max(0, n)])
+}
+
+// waits returns the events there are.
+func (h *hearer) waits() []unix.EpollEvent {
+	h.t.Helper()
+	events := make([]unix.EpollEvent, 8)
+	n := h.loop.wait(events)
+	if n == 0 {
+		h.t.Fatal("no event")
+	}
+	return events[:n]
+}
+
+// What was read early is what a read finds, in pieces as large as it wants them.
+func TestReadEarly(t *testing.T) {
+	for room, want := range map[int][]string{1000: {"hello"}, 5: {"hello"}, 3: {"hel", "lo"}} {
+		h := newHearer(t, room)
+		h.speak("hello")
+		events := h.waits()
+		if h.loop.readEarly(events); h.early == nil || h.inKernel() != "" {
+			t.Fatalf("room %d: %q was not read early", room, h.inKernel())
+		}
+		h.loop.dispatch(events, false)
+		if !slices.Equal(h.got, want) || h.readable || h.early != nil {
+			t.Errorf("room %d: got %q, readable %v; want %q and no more", room, h.got, h.readable, want)
+		}
+	}
+}
+
+// What fills the room may go on, in the same turn or the next.
+func TestReadEarlyFillsTheRoom(t *testing.T) {
+	long := strings.Repeat("0123456789abcdef", briefMost/8)
+	for _, whole := range []string{long, long[:briefMost]} {
+		h := newHearer(t, 4*briefMost)
+		h.speak(whole)
+		h.turn()
+		h.wantGot(whole)
+		if h.early != nil || h.readable {
+			t.Errorf("%d octets: early %v, readable %v", len(whole), h.early, h.readable)
+		}
+		h.speak("more")
+		h.turn()
+		h.wantGot("more")
+	}
+}
+
+// After a long message the next is left in the socket, since it is likely to be long too.
+func TestLongIsNotReadEarly(t *testing.T) {
+	h := newHearer(t, 64<<10)
+	long := strings.Repeat("x", 4*briefMost)
+	h.speak(long)
+	h.turn()
+	h.got = nil
+	h.speak(long)
+	if h.loop.readEarly(h.waits()); h.early != nil {
+		t.Error("read early")
+	}
+}
+
+// What nobody wants in the turn in which it was read is kept, and comes before what
+// stands in the socket; no more is read early meanwhile.
+func TestEarlyIsKept(t *testing.T) {
+	h := newHearer(t, 0)
+	for _, p := range []string{"one ", "two ", "three"} {
+		h.speak(p)
+		h.turn()
+	}
+	if h.inKernel() != "two three" {
+		t.Fatalf("%q in the socket, want all but the first", h.inKernel())
+	}
+	for i := range h.loop.earlyRoom {
+		h.loop.earlyRoom[i] = '!' // it belongs to other turns
+	}
+	if h.quiet() {
+		t.Error("it is told to be quiet")
+	}
+	h.room = 100
+	h.ready()
+	h.wantGot("one two three")
+	if !h.quiet() || h.early != nil {
+		t.Error("something is left")
+	}
+}
+
+// Octets that move unseen move behind what was read early.
+func TestEarlyGoesThroughThePipe(t *testing.T) {
+	h := newHearer(t, 0)
+	h.speak("first ")
+	h.turn()
+	h.speak("second")
+	var s outflow
+	for want := int64(6); s.piped < 12; want += 6 {
+		if n, err := s.pull(&h.end, 100); n != 6 || err != nil || s.piped != want {
+			t.Fatalf("moved %d, %v; %d in the pipe, want %d", n, err, s.piped, want)
+		}
+	}
+	p := make([]byte, 100)
+	if n, err := unix.Read(s.pipe.from, p); err != nil || string(p[:n]) != "first second" {
+		t.Fatalf("%q in the pipe, %v", p[:n], err)
+	}
+	if _, err := s.pull(&h.end, 100); err != unix.EAGAIN || h.readable {
+		t.Errorf("%v, readable %v; want nothing more", err, h.readable)
+	}
+	s.piped = 0
+	s.reset(h.loop)
+}
+
+// A connection that breaks before it is read early says so to whoever reads, and not that
+// its peer has ended in good order.
+func TestReadEarlyFails(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	peer, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := descriptor(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.Close() // the descriptor is a copy
+	h := newHearer(t, 0).another(fd, -1)
+	h.brief = true
+	events := h.waits()
+	_ = peer.(*net.TCPConn).SetLinger(0)
+	_ = peer.Close()
+	for broken := h.waits(); broken[0].Events&unix.EPOLLERR == 0; {
+		broken = h.waits()
+	}
+	events[0].Events |= unix.EPOLLIN // as if something had come before that
+	if h.loop.readEarly(events); h.early == nil {
+		t.Fatal("not read early")
+	}
+	h.loop.dispatch(events, false)
+	if h.err != unix.ECONNRESET {
+		t.Errorf("got %v, want %v", h.err, unix.ECONNRESET)
+	}
+}
+
+// Servers' events are dealt with before those of clients.
+func TestServersComeFirst(t *testing.T) {
+	h := newHearer(t, 100)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := h.another(pair[0], pair[1])
+	s.server = true
+	defer func() { _ = unix.Close(s.peer) }()
+	h.turn()
+	h.speak("client")
+	s.speak("server")
+	h.loop.dispatch(h.waits(), true)
+	h.wantGot("")
+	s.wantGot("server")
+}
