@@ -23,6 +23,7 @@ type Config struct {
 	DrainTime       time.Duration // how long Run lets requests finish once its context has ended; zero: 30 s
 	Engine          Engine        // what carries the bytes
 	Loops           int           // of EngineLoop; zero: one for each CPU
+	SingleCalls     bool          // loops ask the system for one read or write at a time, though it may take several (io_uring)
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
 

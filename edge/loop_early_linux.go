@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/evenkeel-lb/evenkeel/internal/raw"
+	"github.com/evenkeel-lb/evenkeel/internal/uring"
 )
 
 // In a turn with several events, what has come is read before anybody deals with any of it,
@@ -21,9 +21,10 @@ type early struct {
 }
 
 const (
-	mostEarly  = 32      // connections at once, so that what was read of the first is still near the processor
-	briefMost  = 2 << 10 // octets; what is longer is not brief
-	earlyRooms = mostEarly * briefMost
+	mostEarly   = uring.Most // connections at once, so that what was read of the first is still near the processor
+	briefMost   = 2 << 10    // octets; what is longer is not brief
+	earlyStride = briefMost + 2*cacheLine
+	cacheLine   = 64 // rooms that begin at a multiple of a power of two drive each other out of the caches
 )
 
 // deal has the owners of events do what can be done. Servers come first: what has ended is
@@ -43,26 +44,26 @@ func (l *loop) deal(events []unix.EpollEvent) {
 // readEarly reads from connections that what comes to is likely to be brief. One of which
 // the peer's end is told is left to whoever has to tell what that means.
 func (l *loop) readEarly(events []unix.EpollEvent) {
-	l.earlies = l.earlies[:0]
-	room := l.earlyRoom
+	l.readers, l.earlies = l.readers[:0], l.earlies[:0]
 	for i := range events {
 		ev := &events[i]
 		e := l.endOf(ev)
 		if e == nil || !e.brief || e.early != nil || ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != unix.EPOLLIN {
 			continue
 		}
-		n, err := raw.Receive(e.fd, room[:briefMost])
-		if err == syscall.EAGAIN || err == nil && n == 0 { // which is told as often as it is asked for
+		l.calls.Receive(e.fd, l.earlyRoom[len(l.readers)*earlyStride:][:briefMost])
+		l.readers = append(l.readers, e)
+	}
+	for i, r := range l.calls.Do() {
+		e := l.readers[i]
+		if r.Err == syscall.EAGAIN || r.Err == nil && r.N == 0 { // which is told as often as it is asked for
 			continue
 		}
-		e.brief = n < briefMost
-		l.earlies = append(l.earlies, early{room[:n], err})
+		e.brief = r.N < briefMost
+		l.earlies = append(l.earlies, early{l.earlyRoom[i*earlyStride:][:r.N], r.Err})
 		e.early = &l.earlies[len(l.earlies)-1]
-		room = room[(n+cacheLine-1)&^(cacheLine-1):]
 	}
 }
-
-const cacheLine = 64
 
 // takeEarly takes what was read before, into p. It stands for a read that found no more,
 // if the one before did not.

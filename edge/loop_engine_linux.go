@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/uring"
 )
 
 const loopsHere = true
@@ -24,6 +25,7 @@ type loops struct {
 	dialer net.Dialer
 	secure map[*tls.Config]*tls.Config // for servers that speak HTTP/2 by TLS, by what their route says
 	aside  sync.WaitGroup              // goroutines that wait for the master, or for a name
+	lacks  sync.Once                   // says that io_uring is not to be had
 
 	mu      sync.Mutex
 	serving int // listeners
@@ -47,6 +49,20 @@ func secureStems(e *Edge) map[*tls.Config]*tls.Config {
 		}
 	}
 	return all
+}
+
+// batch returns what makes a loop's calls, on the loop's thread.
+func (e *loops) batch() *uring.Batch {
+	if e.edge.cfg.SingleCalls {
+		return new(uring.Batch)
+	}
+	b, err := uring.New()
+	if err != nil {
+		e.lacks.Do(func() {
+			e.edge.cfg.Log.Info("io_uring is not to be had: carrying costs more processor time", "err", err)
+		})
+	}
+	return b
 }
 
 // loopService is one listener being served by all loops.

@@ -14,6 +14,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/epoll"
 	"github.com/evenkeel-lb/evenkeel/internal/raw"
+	"github.com/evenkeel-lb/evenkeel/internal/uring"
 )
 
 // loop carries bytes on one thread: it waits for any of its descriptors, does what can
@@ -40,6 +41,8 @@ type loop struct {
 	questions []*question
 	wires     []*wire
 
+	calls     *uring.Batch
+	readers   []*end  // that are being read early
 	earlies   []early // of the events that are being dealt with
 	earlyRoom []byte
 
@@ -132,7 +135,7 @@ func newLoop(e *loops) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10),
-		earlies: make([]early, 0, mostEarly), earlyRoom: make([]byte, earlyRooms)}
+		calls: new(uring.Batch), readers: make([]*end, 0, mostEarly), earlies: make([]early, 0, mostEarly), earlyRoom: make([]byte, mostEarly*earlyStride)}
 	l.backs.byAddress, l.stems = make(map[string]*idleList), make(map[stemKey]*stemList)
 	l.waiter.Eager = true
 	l.bell.owner = l
@@ -257,6 +260,7 @@ func (l *loop) getUp() {
 func (l *loop) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	l.calls = l.engine.batch()
 	l.now = clock.Now()
 	l.wheel.begin(l.now)
 	events := make([]unix.EpollEvent, mostReady)
@@ -382,6 +386,7 @@ func (l *loop) end() {
 	for _, w := range l.wires {
 		w.close()
 	}
+	l.calls.Close()
 	l.pipes.close()
 	l.bell.close()
 	_ = unix.Close(l.epfd)

@@ -2,8 +2,11 @@ package edge
 
 import (
 	"slices"
+	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/internal/uring"
 )
 
 // In a turn with several events, what the loop has to say is short and goes to many. It
@@ -20,8 +23,8 @@ type saying struct {
 }
 
 const (
-	mostSayings = 32      // more do not wait, so that none waits long
-	shortSaying = 2 << 10 // octets; to copy more costs what it brings
+	mostSayings = uring.Most // more do not wait, so that none waits long
+	shortSaying = 2 << 10    // octets; to copy more costs what it brings
 )
 
 // later has p wait for the end of the turn; false: it is to be sent now.
@@ -44,9 +47,23 @@ func (e *end) later(p []byte) bool {
 func (l *loop) sayAll() {
 	for i := range l.sayings {
 		if s := &l.sayings[i]; s.end != nil {
-			s.end.saying = 0
-			s.end.say(l.said[s.from:s.to], true)
-			s.end = nil
+			l.calls.Send(s.end.fd, l.said[s.from:s.to])
+		}
+	}
+	results := l.calls.Do()
+	for i := range l.sayings {
+		s := &l.sayings[i]
+		if s.end == nil {
+			continue
+		}
+		e, p, r := s.end, l.said[s.from:s.to], results[0]
+		s.end, e.saying, results = nil, 0, results[1:]
+		switch {
+		case r.N == len(p):
+		case r.Err == nil || r.Err == syscall.EAGAIN:
+			e.say(p[r.N:], r.N == 0)
+		default:
+			e.fails(r.Err, true)
 		}
 	}
 	l.sayings, l.said = l.sayings[:0], l.said[:0]
@@ -68,12 +85,18 @@ func (e *end) say(p []byte, first bool) {
 	n, err := e.push(p)
 	switch {
 	case err != nil:
-		e.remains = &remains{failed: err, lost: first && n == 0}
-		e.readable, e.hup = true, true // whoever reads there sees why
-		e.loop.soon(e)
+		e.fails(err, first && n == 0)
 	case n < len(p):
 		e.remains = &remains{octets: slices.Clone(p[n:]), lost: first && n == 0}
 	}
+}
+
+// fails says that the socket takes nothing any more. lost: not even the first octet of what
+// was said has gone.
+func (e *end) fails(err error, lost bool) {
+	e.remains = &remains{failed: err, lost: lost}
+	e.readable, e.hup = true, true // whoever reads there sees why
+	e.loop.soon(e)
 }
 
 // remains is what is left of something said that the socket did not take.

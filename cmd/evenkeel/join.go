@@ -272,7 +272,7 @@ func labels(m map[string]string) []balance.Label {
 func (s *settings) edgeConfig() edge.Config {
 	e := s.Edge
 	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, DrainTime: e.DrainTime,
-		Engine: edge.Engine(e.Engine), Loops: e.Loops}
+		Engine: edge.Engine(e.Engine), Loops: e.Loops, SingleCalls: e.SingleCalls}
 	for i, l := range e.Listeners {
 		c.Listeners = append(c.Listeners, l.config())
 		if s.keys != nil {

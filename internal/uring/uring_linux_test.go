@@ -1,0 +1,183 @@
+package uring
+
+import (
+	"bytes"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// each runs a test with a ring, if there is one to be had, and without.
+func each(t *testing.T, test func(*testing.T, *Batch)) {
+	t.Run("one by one", func(t *testing.T) { test(t, new(Batch)) })
+	t.Run("ring", func(t *testing.T) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		b, err := New()
+		if err != nil {
+			t.Skip(err)
+		}
+		defer b.Close()
+		test(t, b)
+	})
+}
+
+func pair(t *testing.T) (a, b int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	return fds[0], fds[1]
+}
+
+func wantResults(t *testing.T, got []Result, want ...Result) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d results, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("result %d: %+v, want %+v", i, got[i], want[i])
+		}
+	}
+}
+
+// Each call comes out as it would by itself, and in its order.
+func TestResults(t *testing.T) {
+	each(t, func(t *testing.T, b *Batch) {
+		for round := range 5 * Most { // entries and completions come round again
+			near, far := pair(t)
+			gone, closed := pair(t)
+			_ = unix.Shutdown(closed, unix.SHUT_RDWR)
+			p, q, r := make([]byte, 3), make([]byte, 100), make([]byte, 8)
+			b.Receive(far, p)
+			b.Send(near, []byte("hello"))
+			b.Send(near, []byte(" there"))
+			b.Receive(far, p)
+			b.Receive(far, q)
+			b.Send(gone, []byte("x"))
+			b.Receive(gone, r)
+			b.Receive(-1, r)
+			wantResults(t, b.Do(), Result{0, syscall.EAGAIN}, Result{5, nil}, Result{6, nil}, Result{3, nil}, Result{8, nil},
+				Result{0, syscall.EPIPE}, Result{0, nil}, Result{0, syscall.EBADF})
+			if string(p) != "hel" || string(q[:8]) != "lo there" {
+				t.Errorf("round %d: received %q and %q", round, p, q[:8])
+			}
+			wantResults(t, b.Do())
+		}
+	})
+}
+
+// As many as it takes, and what a socket does not take is told.
+func TestFull(t *testing.T) {
+	each(t, func(t *testing.T, b *Batch) {
+		near, far := pair(t)
+		much := bytes.Repeat([]byte("x"), 64<<10)
+		sent, full := 0, 0
+		for range Most {
+			b.Send(near, much)
+		}
+		for _, r := range b.Do() {
+			sent += r.N
+			if r.Err == syscall.EAGAIN {
+				full++
+			}
+		}
+		if full == 0 || sent == 0 || sent == Most*len(much) {
+			t.Fatalf("%d octets sent, %d calls that found no room", sent, full)
+		}
+		got, room := 0, make([]byte, len(much))
+		for got < sent {
+			b.Receive(far, room)
+			b.Receive(far, room)
+			for _, r := range b.Do() {
+				got += r.N
+			}
+		}
+	})
+}
+
+// Calls that the ring does not take are made one by one, and none is made twice.
+func TestRingFails(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	b, err := New()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer b.Close()
+	fd := b.ring.fd
+	for range 3 {
+		near, far := pair(t)
+		p := make([]byte, 10)
+		say := func() {
+			b.Send(near, []byte("one"))
+			b.Receive(far, p)
+			wantResults(t, b.Do(), Result{3, nil}, Result{3, nil})
+		}
+		b.ring.fd = near // which is no ring
+		say()
+		b.ring.fd = fd
+		say()
+	}
+}
+
+func TestDoAllocatesNothing(t *testing.T) {
+	each(t, func(t *testing.T, b *Batch) {
+		near, far := pair(t)
+		p := make([]byte, 10)
+		if n := testing.AllocsPerRun(100, func() {
+			b.Send(near, p)
+			b.Receive(far, p)
+			b.Receive(far, p)
+			if r := b.Do(); r[1].N != len(p) || r[2].Err != syscall.EAGAIN {
+				t.Error(r)
+			}
+		}); n != 0 {
+			t.Errorf("%v allocations, want none", n)
+		}
+	})
+}
+
+// Sixteen sends and as many receives, over pairs of Unix sockets.
+func BenchmarkDo(b *testing.B) {
+	for _, how := range []string{"one by one", "ring"} {
+		b.Run(strings.ReplaceAll(how, " ", "-"), func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			batch := new(Batch)
+			if how == "ring" {
+				var err error
+				if batch, err = New(); err != nil {
+					b.Skip(err)
+				}
+				defer batch.Close()
+			}
+			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { unix.Close(fds[0]); unix.Close(fds[1]) }()
+			p := make([]byte, 100)
+			b.ReportAllocs()
+			for b.Loop() {
+				for range Most / 2 {
+					batch.Send(fds[0], p)
+				}
+				for range Most / 2 {
+					batch.Receive(fds[1], p)
+				}
+				for _, r := range batch.Do() {
+					if r.N != len(p) {
+						b.Fatal(r)
+					}
+				}
+			}
+		})
+	}
+}
