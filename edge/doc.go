@@ -22,7 +22,8 @@
 // process by a call; where an answer is still to come, a goroutine waits for it and
 // posts a letter. A connection without a request has no buffer; one that waits for its
 // server has the request's head and no more; what a peer does not take at once is kept
-// for as long as that lasts. In a turn with several events what is said waits for the
+// for as long as that lasts. In a turn with several events what has come is read before any
+// of it is dealt with, and is early until its owner asks for it; what is said waits for the
 // turn's end, and then leaves all at once: it is a saying of its end until then.
 //
 // A junction joins two of a loop's ends, so that whatever either peer says reaches the
