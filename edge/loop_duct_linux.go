@@ -22,7 +22,7 @@ type duct struct {
 	service  *loopService
 	stage    ductStage
 	told     preface.Proxy // whom the client's connection joins
-	early    []byte        // what had to be read before a server could be chosen
+	opening  []byte        // what had to be read before a server could be chosen
 	exchange exchange
 	recall   recall
 	question *question // that is on its way, while pending; nil: a goroutine asks
@@ -108,7 +108,7 @@ func (d *duct) expired() {
 // introduce reads the PROXY header, and no octet more.
 func (d *duct) introduce() {
 	for l := d.service.listener; d.stage == introducing; {
-		told, more, err := l.introduction(d.told.Source.Addr(), d.early)
+		told, more, err := l.introduction(d.told.Source.Addr(), d.opening)
 		switch {
 		case err != nil:
 			d.start("", err)
@@ -117,7 +117,7 @@ func (d *duct) introduce() {
 			if told.Source.IsValid() {
 				d.told = told
 			}
-			if d.early = nil; !l.named {
+			if d.opening = nil; !l.named {
 				d.start("", nil)
 				return
 			}
@@ -125,7 +125,7 @@ func (d *duct) introduce() {
 			d.readName()
 			return
 		}
-		if !d.readEarly(make([]byte, more)) {
+		if !d.readOpening(make([]byte, more)) {
 			return
 		}
 	}
@@ -136,19 +136,19 @@ func (d *duct) readName() {
 	l := d.service.listener
 	for {
 		room := d.loop.shared
-		if !d.readEarly(room[:min(len(room), l.HeaderLimit-len(d.early))]) {
+		if !d.readOpening(room[:min(len(room), l.HeaderLimit-len(d.opening))]) {
 			return
 		}
-		if name, known, err := l.nameIn(d.early); known || err != nil {
+		if name, known, err := l.nameIn(d.opening); known || err != nil {
 			d.start(name, err)
 			return
 		}
 	}
 }
 
-// readEarly reads more of what comes first, by way of room; false: there is none yet, or
+// readOpening reads more of what comes first, by way of room; false: there is none yet, or
 // there will be none.
-func (d *duct) readEarly(room []byte) bool {
+func (d *duct) readOpening(room []byte) bool {
 	if !d.readable {
 		return false
 	}
@@ -163,7 +163,7 @@ func (d *duct) readEarly(room []byte) bool {
 		d.start("", io.EOF)
 		return false
 	}
-	d.early = append(d.early, room[:n]...)
+	d.opening = append(d.opening, room[:n]...)
 	return true
 }
 
@@ -285,8 +285,8 @@ func (d *duct) reach() {
 		}
 		d.stage = joined
 		d.junction.join(&d.end, &b.end, outflow{}, up)
-		d.junction.say(serverSide, d.early)
-		d.early = nil
+		d.junction.say(serverSide, d.opening)
+		d.opening = nil
 		d.until(d.service.listener.IdleTimeout)
 		d.carry()
 	}

@@ -142,7 +142,8 @@ func (f *inbound) release() *conn {
 // leaveLoop ends the watch, but does not close the descriptor, which it returns.
 func (e *end) leaveLoop() int {
 	fd := e.fd
-	e.early = nil                                               // whoever wants it has it
+	e.early = nil // whoever wants it has it
+
 	_ = unix.EpollCtl(e.loop.epfd, unix.EPOLL_CTL_DEL, fd, nil) // closing a copy would not do
 	e.loop.leave(e)
 	return fd
