@@ -152,16 +152,15 @@ const (
 
 // entry is struct io_uring_sqe, as far as it is used here.
 type entry struct {
-	op       uint8
-	flags    uint8
-	priority uint16
-	fd       int32
-	_        uint64
-	address  uint64
-	length   uint32
-	message  uint32 // flags of send and recv
-	user     uint64 // comes back with the completion
-	_        [3]uint64
+	op      uint8
+	_       [3]byte
+	fd      int32
+	_       uint64
+	address uint64
+	length  uint32
+	message uint32 // flags of send and recv
+	user    uint64 // comes back with the completion
+	_       [3]uint64
 }
 
 // completion is struct io_uring_cqe.
