@@ -46,6 +46,8 @@ func (r *Reply) Field(name, value string) {
 		r.fail("a field that is for connections of HTTP/1 only")
 	case name == "content-length" && r.sized:
 		r.fail("a length of the body twice")
+	case name == "content-length" && !r.trailing && number(value) < 0:
+		r.fail("a length of the body that is no number")
 	case name == "content-length" && !r.trailing:
 		r.length, r.sized = value, true
 	default:
@@ -111,7 +113,7 @@ func (r *Reply) frame(ended bool) {
 	ended = ended || r.Bodiless || r.Status < 200 || r.Status == 204 || r.Status == 304
 	switch {
 	case r.sized && (ended || !r.behind):
-		r.append("content-length", r.length) // which the parser refuses if it is no number
+		r.append("content-length", r.length)
 		if !ended {
 			r.Length = number(r.length)
 		}
@@ -123,6 +125,9 @@ func (r *Reply) frame(ended bool) {
 
 // number returns what Content-Length says; negative: it is no number.
 func number(s string) (n int64) {
+	if s == "" {
+		return -1
+	}
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' || i == 18 {
 			return -1
