@@ -59,7 +59,7 @@ func (e *loops) batch() *uring.Batch {
 	b, err := uring.New()
 	if err != nil {
 		e.lacks.Do(func() {
-			e.edge.cfg.Log.Info("io_uring is not to be had: carrying costs more processor time", "err", err)
+			e.edge.cfg.Log.Info("io_uring is not to be had, so carrying costs more processor time: allow it in this container or system, or set single_calls for not being told", "err", err)
 		})
 	}
 	return b

@@ -99,7 +99,7 @@ type edgePart struct {
 	DrainTime       time.Duration  `yaml:"drain_time" also:"draintimeout shutdowntimeout gracetime"`
 	Engine          string         `yaml:"engine"`
 	Loops           int            `yaml:"loops" also:"threads workers nbthread workerprocesses"`
-	SingleCalls     bool           `yaml:"single_calls" also:"iouring"`
+	SingleCalls     bool           `yaml:"single_calls"`
 	TLS             tlsPart        `yaml:"tls"`
 	Insecure        bool           `yaml:"insecure"`
 }
