@@ -261,7 +261,8 @@ func (r *ring) make(calls []call, results []Result) error {
 		failed = errno
 		waiting := tail - atomic.LoadUint32(r.head)
 		if waiting == 0 { // the system has them, and does not say what has become of them
-			return r.lost(errno, results)
+			lost(errno, results)
+			return nil
 		}
 		tail -= waiting // they are withdrawn
 		left -= int(waiting)
@@ -271,13 +272,12 @@ func (r *ring) make(calls []call, results []Result) error {
 }
 
 // lost gives calls up that have been made, perhaps.
-func (r *ring) lost(errno syscall.Errno, results []Result) error {
+func lost(errno syscall.Errno, results []Result) {
 	for i := range results {
 		if results[i].N == pending {
 			results[i] = Result{Err: errno}
 		}
 	}
-	return nil
 }
 
 // enter has the system take so many entries, and returns when all that are left are done.

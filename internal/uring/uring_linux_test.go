@@ -13,19 +13,22 @@ import (
 // each runs a test with a ring, if there is one to be had, and without.
 func each(t *testing.T, test func(*testing.T, *Batch)) {
 	t.Run("one by one", func(t *testing.T) { test(t, new(Batch)) })
-	t.Run("ring", func(t *testing.T) {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		b, err := New()
-		if err != nil {
-			t.Skip(err)
-		}
-		defer b.Close()
-		test(t, b)
-	})
+	t.Run("ring", func(t *testing.T) { test(t, ringed(t)) })
 }
 
-func pair(t *testing.T) (a, b int) {
+// ringed returns a Batch with a ring. The test stays on its thread, which ends with it.
+func ringed(t testing.TB) *Batch {
+	t.Helper()
+	runtime.LockOSThread()
+	b, err := New()
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+func pair(t testing.TB) (a, b int) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -95,8 +98,12 @@ func TestFull(t *testing.T) {
 		for got < sent {
 			b.Receive(far, room)
 			b.Receive(far, room)
+			before := got
 			for _, r := range b.Do() {
 				got += r.N
+			}
+			if got == before {
+				t.Fatalf("received %d of %d octets and no more", got, sent)
 			}
 		}
 	})
@@ -104,13 +111,7 @@ func TestFull(t *testing.T) {
 
 // Calls that the ring does not take are made one by one, and none is made twice.
 func TestRingFails(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	b, err := New()
-	if err != nil {
-		t.Skip(err)
-	}
-	defer b.Close()
+	b := ringed(t)
 	fd := b.ring.fd
 	for range 3 {
 		near, far := pair(t)
@@ -148,29 +149,19 @@ func TestDoAllocatesNothing(t *testing.T) {
 func BenchmarkDo(b *testing.B) {
 	for _, how := range []string{"one by one", "ring"} {
 		b.Run(strings.ReplaceAll(how, " ", "-"), func(b *testing.B) {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
 			batch := new(Batch)
 			if how == "ring" {
-				var err error
-				if batch, err = New(); err != nil {
-					b.Skip(err)
-				}
-				defer batch.Close()
+				batch = ringed(b)
 			}
-			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer func() { unix.Close(fds[0]); unix.Close(fds[1]) }()
+			near, far := pair(b)
 			p := make([]byte, 100)
 			b.ReportAllocs()
 			for b.Loop() {
 				for range Most / 2 {
-					batch.Send(fds[0], p)
+					batch.Send(near, p)
 				}
 				for range Most / 2 {
-					batch.Receive(fds[1], p)
+					batch.Receive(far, p)
 				}
 				for _, r := range batch.Do() {
 					if r.N != len(p) {
