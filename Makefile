@@ -3,7 +3,8 @@
 GO    ?= go
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
-PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load nghttpd sslscan
+PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load nghttpd sslscan strace taskset ffmpeg gunicorn pdftoppm sqlite3 vipsthumbnail zstd slowhttptest systemd-analyze testssl
+PEER_PACKAGES = haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client nghttp2-server sslscan ffmpeg libvips-tools poppler-utils sqlite3 zstd gunicorn strace util-linux slowhttptest systemd testssl.sh
 
 .PHONY: $(shell sed -nE "s/^([a-z-]+):.*/\1/p" Makefile)
 
@@ -13,25 +14,31 @@ help: ## this list
 build: ## one static binary in build/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -pgo=cmd/evenkeel/release.pgo -o build/evenkeel ./cmd/evenkeel
 
-test: ## the quick tests, under two minutes; says what it skipped
+test: ## the quick tests, under three minutes; says what it skipped
 	$(GO) test ./...
 	@PATH=$$PATH:/usr/sbin; for tool in $(PEERS); do command -v $$tool >/dev/null || \
 		echo "skipped: the tests that need $$tool, which is not installed; to run them too: make peers test"; done
 
 test-grpc: ## grpc-go's interoperability cases and h2spec through an edge, which take a module of their own
-	cd e2e/grpc && $(GO) vet ./... && $(GO) test ./...
+	cd e2e/grpc && { $(GO) mod download || { $(NO_MODULES); exit 1; }; } && $(GO) vet ./... && $(GO) test -count 1 ./...
 
-check: lint race fuzz ## all that a change must pass
+# For modules beside the project's own, whose dependencies may not be on this machine.
+NO_MODULES = echo "make $@: Go modules are missing, see above: this target needs a Go module proxy that can be reached (go env GOPROXY), once" >&2
 
-lint: ## gofmt, vet, staticcheck, and that it builds elsewhere
+check: lint race fuzz differential attackers ## all that a change must pass
+
+lint: ## gofmt, vet, staticcheck, and that it builds elsewhere, with its tests for macOS
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); echo 'run: gofmt -w .'; exit 1; }
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
-	GOOS=darwin $(GO) build ./cmd/... ./client ./master ./agent
+	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) build ./cmd/... ./client ./master ./agent
 
 race: ## the tests under the race detector
 	$(GO) test -race ./...
+
+attackers: ## slowhttptest and testssl.sh against the defaults, in their long forms (a minute)
+	$(GO) test ./e2e -count 1 -run 'TestSlowHTTPTest|TestTestSSL|TestPeerSslscan' -args -long
 
 # Go's fuzzing sometimes takes the end of its time for a failure, though no input has failed.
 OVERTIME = { grep -q 'context deadline exceeded' build/fuzz.log && ! grep -qE 'Failing input|panic' build/fuzz.log; }
@@ -44,37 +51,59 @@ fuzz: ## every fuzz target for FUZZ (10s) each
 			tail -n 4 build/fuzz.log; [ $$code = 0 ] || $(OVERTIME) || { cat build/fuzz.log; exit $$code; }; \
 		done; done
 
+differential: ## 10,000 generated requests, good and broken, through an edge to a plain origin, and as many to one by TLS: what the origin saw, the log and the clients must agree (SEED=n for the same again)
+	$(GO) test ./e2e -count 1 -v -run '^TestOriginLogAndClientAgree$$' -args -long -seed $(or $(SEED),0)
+
+mutate: ## change ROOM's code a little, SAMPLES (60) times by a SEED (1), and count what its tests notice (with those of WITH too); survivors are printed, figures go to build/bench/mutate-ROOM.json
+	$(GO) build -o build/bench/mutate ./bench/mutate
+	build/bench/mutate -room '$(ROOM)' -with '$(WITH)' -samples $(or $(SAMPLES),60) -seed $(or $(SEED),1) $(ARGS)
+
 vuln: ## known vulnerabilities, where their list can be reached
 	$(TOOL) govulncheck ./...
 
 peers: ## install what the peer tests run against (Debian), none of it as a service
 	apt-get update -qq
 	@made=; policy=/usr/sbin/policy-rc.d; if [ ! -e $$policy ]; then made=1; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
-		apt-get install -y -qq --no-install-recommends haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client nghttp2-server sslscan; \
+		apt-get install -y -qq --no-install-recommends $(PEER_PACKAGES); \
 		status=$$?; [ -z "$$made" ] || rm $$policy; exit $$status
 
-chaos: build ## kill, stop, cut off and reload all parts for DURATION (10m) by a SEED, and hold what is left against the rules; results in build/bench/chaos.json
+picture: build ## the moving picture of the demo in docs/demo.svg (half a minute on an idle machine)
+	build/evenkeel demo --picture docs/demo.svg
+
+chaos: build ## kill, stop, starve, cut off and reload all parts for DURATION (10m) by a SEED, and hold what is left against the rules; results in build/bench/chaos.json
 	$(GO) build -o build/bench/chaos ./bench/chaos
 	build/bench/chaos -duration $(or $(DURATION),10m) -seed $(or $(SEED),0)
 
+chaos-million: build ## chaos, at 500 requests a second, with one seed after another until a million answers are matched (about an hour)
+	$(GO) build -o build/bench/chaos ./bench/chaos
+	build/bench/chaos -duration $(or $(DURATION),10m) -seed $(or $(SEED),1000) -rate $(or $(RATE),500) -answers 1000000
+
 reliability-election: ## lose the leader ten times each way, and hold the time without one against its goal; results in build/bench/election.json
-	EVENKEEL_PEERS=required $(GO) test ./e2e -count 1 -timeout 30m -v -run '^TestLeader' -args -long -out $(CURDIR)/build/bench/election.json | grep -vE '^\s*(\{|harness)'
+	@mkdir -p build/bench
+	@{ EVENKEEL_PEERS=required $(GO) test ./e2e -count 1 -timeout 30m -v -run '^TestLeader' -args -long -out $(CURDIR)/build/bench/election.json; echo $$? >build/bench/election.code; } | \
+		grep -vE '^\s*(\{|harness)'; exit $$(cat build/bench/election.code)
 
 bench: ## the Go benchmarks, once each
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 bench-ask: ## what an ask costs, beside a ping and gRPC; results in build/bench/ask.json
 	$(GO) build -o build/bench/ask ./bench/ask
-	cd bench/ask/grpc && $(GO) build -o ../../../build/bench/ask-grpc .
+	cd bench/ask/grpc && $(GO) build -o ../../../build/bench/ask-grpc . || { $(NO_MODULES); exit 1; }
 	build/bench/ask -grpc build/bench/ask-grpc -out build/bench/ask.json
 
-bench-fleet: ## what 10,000 agents that report cost a master; results in build/bench/fleet.json
+bench-pick: build ## how long an edge waits for its master's answer, over mTLS and plainly, at 5, 120 and 600 requests/s (three minutes); results in build/bench/pick.json
+	$(GO) build -o build/bench/pick ./bench/pick
+	build/bench/pick $(ARGS)
+
+bench-fleet: ## what 10,000 agents that report cost a master; plainly and by mTLS; results in build/bench/fleet.json and fleet-mtls.json
 	$(GO) build -o build/bench/ask ./bench/ask
 	build/bench/ask -fleet -out build/bench/fleet.json
+	build/bench/ask -fleet -tls -out build/bench/fleet-mtls.json
 
-bench-snapshots: ## what edges cost that watch 10,000 servers whose loads change; results in build/bench/snapshots.json
+bench-snapshots: ## what edges cost that watch 10,000 servers whose loads change; plainly and by mTLS; results in build/bench/snapshots.json and snapshots-mtls.json
 	$(GO) build -o build/bench/ask ./bench/ask
 	build/bench/ask -snapshots -out build/bench/snapshots.json
+	build/bench/ask -snapshots -tls -out build/bench/snapshots-mtls.json
 
 bench-simulate: ## the canonical scenarios in simulation, with their goals and peers, six seeds (minutes)
 	@mkdir -p build/bench
@@ -93,12 +122,16 @@ profile: build ## have the bench of carrying tell the compiler anew what matters
 
 reliability: ## what dies, is drained, reloaded or overloaded, in the long forms (ten minutes; SCALE=.25 for a quarter of the load); results in build/bench/reliability.json
 	@mkdir -p build/bench
-	$(GO) test ./e2e -count 1 -timeout 30m -v -run 'Killed|Gone|FastErrors|Stale|Overload|Reload|Takeover|Drain' -args -long -scale $(or $(SCALE),1) -out $(CURDIR)/build/bench/reliability.json > build/bench/reliability.log 2>&1; code=$$?; grep -E '^(---|ok|FAIL)|_test.go:' build/bench/reliability.log; exit $$code
+	$(GO) test ./e2e -count 1 -timeout 30m -v -run 'Killed|Gone|Lost|FastErrors|Stale|Overload|Reload|Takeover|Drain' -args -long -scale $(or $(SCALE),1) -out $(CURDIR)/build/bench/reliability.json > build/bench/reliability.log 2>&1; code=$$?; grep -E '^(---|ok|FAIL)|_test.go:' build/bench/reliability.log; exit $$code
+
+bench-real: build ## five real services under CPU quotas, edges with agents beside none, HAProxy and nginx, and what trouble does (root; twenty minutes; ARGS='-rounds 1 -length 30s -scale .5' for less, ARGS=-smoke for a minute); results in build/bench/real.json
+	$(GO) build -o build/bench/real ./bench/real
+	build/bench/real $(ARGS)
 
 bench-start: build ## from starting the program to its first answer; results in build/bench/start.json
 	$(GO) run ./bench/start
 
-bench-attack: build ## what one attacker by HTTP/2 does to another client (three minutes); results in build/bench/attack.json
+bench-attack: build ## what one attacker, by HTTP/2 or by slow bodies, does to another client (five minutes); results in build/bench/attack.json
 	$(GO) build -o build/bench/attack ./bench/attack
 	build/bench/attack $(ARGS)
 

@@ -10,29 +10,35 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/rate"
 )
 
 // Sender carries the agent's word to the masters; client.Agent is one. None of its
 // methods may block.
 type Sender interface {
 	Report(balance.Report)
-	Done(balance.LeaseID, balance.Outcome)
-	Connected() bool // to at least one master
+	Done(balance.TaggedLease, balance.Outcome)
+	Serving(problem string) // problem: why the server is down; empty: it is not
+	Connected() bool        // to at least one master
 }
 
 // Config is what an agent is told once.
 type Config struct {
-	Server     balance.ServerID // whose load is reported
-	Interval   time.Duration    // between reports; zero: 100 ms
-	Host       bool             // sample the machine; off for servers that only simulate
-	Prometheus Prometheus
-	ORCA       ORCA
-	Hook       *Hook        // whose verdicts /metrics counts; nil: none
-	Log        *slog.Logger // nil: no logs
+	Server      balance.ServerID // whose load is reported
+	Interval    time.Duration    // between reports; zero: 500 ms
+	Host        bool             // sample the machine; off for servers that only simulate
+	Application Application      // whose CPU and memory are sampled with Host
+	Health      Health
+	Prometheus  Prometheus
+	ORCA        ORCA
+	Hook        *Hook         // whose verdicts /metrics counts; nil: none
+	Log         *slog.Logger  // nil: no logs
+	LogDropped  func() uint64 // log lines that were not written; nil: no metric tells of them
 }
 
 // Prometheus is an endpoint of the application from which some metrics are taken.
@@ -56,7 +62,7 @@ type ORCA struct {
 }
 
 const (
-	defaultInterval = 100 * time.Millisecond
+	defaultInterval = rate.Window // what is sampled is a mean over as long
 	defaultScrape   = time.Second
 	minGap          = 10 * time.Millisecond // between reports, however much changes; also the shortest interval
 )
@@ -77,7 +83,10 @@ func (c *Config) Validate(bad func(field, problem string)) {
 	if problem := badURL(c.ORCA.URL); problem != "" {
 		bad("orca.url", problem)
 	}
+	c.Application.validate(bad)
 	c.Prometheus.validate(bad)
+	check := c.Health.check()
+	check.Validate(bad)
 }
 
 func (p *Prometheus) validate(bad func(field, problem string)) {
@@ -93,7 +102,11 @@ func (p *Prometheus) validate(bad func(field, problem string)) {
 	for i, s := range p.Metrics {
 		field := fmt.Sprintf("prometheus.metrics[%d].", i)
 		if name := canonical(s.Name); s.Name == "" || len(name) > balance.MaxMetricName {
-			bad(field+"name", fmt.Sprintf("%d bytes, want 1 to %d with its prefix", len(s.Name), balance.MaxMetricName))
+			problem := fmt.Sprintf("too long: want at most %d bytes with its prefix", balance.MaxMetricName)
+			if s.Name == "" {
+				problem = "is missing: want the name by which the metric is told, such as queue"
+			}
+			bad(field+"name", problem)
 		}
 		if _, err := parseSelector(s.Selector); err != nil {
 			bad(field+"selector", err.Error())
@@ -111,8 +124,10 @@ func badURL(s string) string {
 	}
 	u, err := url.Parse(s)
 	switch {
+	case !strings.Contains(s, "://"):
+		return fmt.Sprintf("%q has no scheme, want a URL such as http://%s", s, s)
 	case err != nil:
-		return err.Error()
+		return fmt.Sprintf("%q is no URL, want one such as http://127.0.0.1:9090/metrics", s)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return fmt.Sprintf("%q, want a URL such as http://127.0.0.1:9090/metrics", s)
 	}
@@ -121,12 +136,15 @@ func badURL(s string) string {
 
 // Agent samples one server and reports.
 type Agent struct {
-	cfg     Config
-	log     *slog.Logger
-	sender  Sender
-	http    *http.Client
-	metrics *metrics
-	wake    chan struct{} // holds one when the board has something urgent
+	cfg      Config
+	log      *slog.Logger
+	sender   Sender
+	http     *http.Client
+	metrics  *metrics
+	wake     chan struct{}          // holds one when the board has something urgent
+	checked  chan struct{}          // closed when the first health check has ended
+	problem  atomic.Pointer[string] // why the server is down; nil: it is not
+	returned atomic.Bool            // the server was down and works again, which the sampler has not heard
 
 	mu    sync.Mutex
 	board board
@@ -143,22 +161,28 @@ func New(cfg Config, sender Sender) (*Agent, error) {
 	cfg.Interval = cmp.Or(cfg.Interval, defaultInterval)
 	cfg.Prometheus.Interval = cmp.Or(cfg.Prometheus.Interval, defaultScrape)
 	cfg.ORCA.Interval = cmp.Or(cfg.ORCA.Interval, cfg.Interval)
+	cfg.Health.Check = cfg.Health.check().WithDefaults()
 	a := &Agent{
-		cfg:    cfg,
-		log:    cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)).With("server", string(cfg.Server)),
-		sender: sender,
-		http:   newClient(),
-		wake:   make(chan struct{}, 1),
+		cfg:     cfg,
+		log:     cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)).With("server", string(cfg.Server)),
+		sender:  sender,
+		http:    newClient(),
+		wake:    make(chan struct{}, 1),
+		checked: make(chan struct{}),
+	}
+	if !cfg.Health.enabled() {
+		close(a.checked)
 	}
 	a.metrics = newMetrics(a)
 	return a, nil
 }
 
-// newClient returns a client for the application next door: no proxies, no redirects,
-// and room to keep connections.
+// newClient returns a client for the application on this machine: no proxies, no redirects. Of
+// the connections that a burst of dispatches needs it keeps a few, for a few seconds: 62 idle
+// ones of an agent were seen a minute after a burst.
 func newClient() *http.Client {
 	return &http.Client{
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute},
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: 15 * time.Second},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
@@ -169,6 +193,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	var polls sync.WaitGroup
 	defer a.http.CloseIdleConnections()
 	defer polls.Wait()
+	if a.cfg.Health.enabled() {
+		polls.Go(func() { a.checkHealth(ctx) })
+	}
 	for _, s := range a.sources() {
 		polls.Go(func() { a.poll(ctx, s) })
 	}
@@ -180,7 +207,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) report(ctx context.Context) {
 	var host hostSource
 	if a.cfg.Host {
-		host = newHostSource()
+		host = newHostSource(a.cfg.Application, a.noteCPU)
 	}
 	tick := time.NewTicker(a.cfg.Interval)
 	defer tick.Stop()
@@ -195,7 +222,13 @@ func (a *Agent) report(ctx context.Context) {
 		case <-tick.C:
 			if host != nil {
 				now := clock.Now()
-				metrics, err := host.sample(now)
+				if a.returned.Swap(false) {
+					host.again()
+				}
+				metrics, window, err := host.sample(now)
+				a.mu.Lock()
+				a.board.window = window
+				a.mu.Unlock()
 				a.found("host", now, metrics, err)
 			}
 			early.Stop()
@@ -208,14 +241,23 @@ func (a *Agent) report(ctx context.Context) {
 	}
 }
 
+// noteCPU says in the log what CPU is reported, or why none is.
+func (a *Agent) noteCPU(line string, err error) {
+	if err != nil {
+		a.log.Warn("cpu: not reported", "err", err)
+		return
+	}
+	a.log.Info("cpu: " + line)
+}
+
 // send makes a report of what is on the board and returns when.
 func (a *Agent) send() balance.Instant {
 	now := clock.Now()
 	a.mu.Lock()
-	metrics, age := a.board.take(now)
+	metrics, age, window := a.board.take(now)
 	a.mu.Unlock()
 	if len(metrics) > 0 {
-		a.sender.Report(balance.Report{Server: a.cfg.Server, Age: age, Metrics: metrics})
+		a.sender.Report(balance.Report{Server: a.cfg.Server, Age: age, Window: window, Metrics: metrics})
 		a.metrics.reports.Inc()
 	}
 	return now
@@ -237,15 +279,15 @@ func (a *Agent) put(now balance.Instant, level bool, metrics []balance.Metric) (
 }
 
 // found enters what a source has sampled. A source that begins to fail is logged once,
-// and once more when it is well again.
+// and once more when it is well again; one that comes and goes, once a minute.
 func (a *Agent) found(source string, now balance.Instant, metrics []balance.Metric, err error) {
 	if dropped := a.put(now, false, metrics); len(dropped) > 0 {
 		err = errors.Join(err, fmt.Errorf("impossible values or too many metrics: %s dropped", strings.Join(dropped, ", ")))
 	}
-	switch was := a.metrics.failing(source, err != nil); {
-	case err != nil && !was:
+	switch a.metrics.judge(source, now, err != nil) {
+	case beginsToFail:
 		a.log.Warn("source fails; going on without what it does not tell", "source", source, "err", err)
-	case err == nil && was:
+	case isWellAgain:
 		a.log.Info("source is well again", "source", source)
 	}
 }

@@ -26,6 +26,7 @@ type recorder struct {
 	reports []balance.Report
 	at      []time.Duration
 	done    []string
+	serving []string
 }
 
 func (r *recorder) Report(report balance.Report) {
@@ -35,10 +36,16 @@ func (r *recorder) Report(report balance.Report) {
 	r.at = append(r.at, time.Since(r.start))
 }
 
-func (r *recorder) Done(id balance.LeaseID, o balance.Outcome) {
+func (r *recorder) Done(lease balance.TaggedLease, o balance.Outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.done = append(r.done, fmt.Sprint(id, " ", o.Result, " ", o.Duration))
+	r.done = append(r.done, fmt.Sprint(lease, " ", o.Result, " ", o.Duration))
+}
+
+func (r *recorder) Serving(problem string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.serving = append(r.serving, problem)
 }
 
 func (r *recorder) Connected() bool { return !r.away }
@@ -96,7 +103,7 @@ func push(t *testing.T, a *Agent, body string) {
 
 func TestReportsComeAtTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, r := running(t, Config{})
+		a, r := running(t, Config{Interval: 100 * time.Millisecond})
 		push(t, a, `{"in_flight": 1, "metrics": {"queue": 0}}`)
 		time.Sleep(350 * time.Millisecond)
 		synctest.Wait()
@@ -112,7 +119,7 @@ func TestReportsComeAtTheInterval(t *testing.T) {
 
 func TestReportsComeSoonerOnBigChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, r := running(t, Config{})
+		a, r := running(t, Config{Interval: 100 * time.Millisecond})
 		time.Sleep(130 * time.Millisecond)
 		push(t, a, `{"in_flight": 5}`) // much more than none: at once
 		time.Sleep(2 * time.Millisecond)
@@ -247,7 +254,7 @@ func TestHandlerReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		status, said := call(a, "POST", "/v1/report", test.contentType, test.body)
-		got, _ := a.board.take(ms)
+		got, _, _ := a.board.take(ms)
 		if status != test.status || !slices.Equal(got, test.want) || !strings.Contains(said, test.detail) {
 			t.Errorf("%s %.60s\n got %d, %v, %s\nwant %d, %v, %q", test.contentType, test.body, status, got, said, test.status, test.want, test.detail)
 		}
@@ -260,7 +267,7 @@ func TestHandlerDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const id = "0003f00000000017"
+	const id = "0003f00000000017a1b2c3d4e5f60718"
 	for _, test := range []struct {
 		id, body string
 		status   int
@@ -270,6 +277,7 @@ func TestHandlerDone(t *testing.T) {
 		{id, `{"result": "bad"}`, 400},
 		{id, `{"duration_ms": -1}`, 400},
 		{"17", "", 400},
+		{id[:16], "", 400}, // without the tag
 	} {
 		if status, said := call(a, "POST", "/v1/leases/"+test.id+"/done", "", test.body); status != test.status {
 			t.Errorf("%s %s: got %d %s, want %d", test.id, test.body, status, said, test.status)
@@ -315,13 +323,13 @@ func TestHandlerRest(t *testing.T) {
 }
 
 func TestConfigValidate(t *testing.T) {
-	cfg := Config{Interval: time.Millisecond,
+	cfg := Config{Interval: time.Millisecond, Application: Application{Cgroup: "a", PID: "x"},
 		Prometheus: Prometheus{URL: "ftp://x", Metrics: []Series{{"", "a{", -1}}},
 		ORCA:       ORCA{URL: "x", Interval: -1}}
 	var got []string
 	cfg.Validate(func(field, _ string) { got = append(got, field) })
 	slices.Sort(got)
-	want := []string{"interval", "orca.interval", "orca.url", "prometheus.metrics[0].name", "prometheus.metrics[0].scale", "prometheus.metrics[0].selector", "prometheus.url", "server"}
+	want := []string{"cgroup", "interval", "orca.interval", "orca.url", "pid", "prometheus.metrics[0].name", "prometheus.metrics[0].scale", "prometheus.metrics[0].selector", "prometheus.url", "server"}
 	if !slices.Equal(got, want) {
 		t.Errorf("bad fields:\n got %q\nwant %q", got, want)
 	}
@@ -376,13 +384,14 @@ func (t telling) Report(r balance.Report) {
 	default:
 	}
 }
-func (telling) Done(balance.LeaseID, balance.Outcome) {}
-func (telling) Connected() bool                       { return true }
+func (telling) Done(balance.TaggedLease, balance.Outcome) {}
+func (telling) Serving(string)                            {}
+func (telling) Connected() bool                           { return true }
 
 func newPolling(t *testing.T, log *strings.Builder) (*Agent, *recorder) {
 	t.Helper()
 	r := &recorder{start: time.Now()}
-	a, err := New(Config{Server: "s",
+	a, err := New(Config{Server: "s", Interval: 100 * time.Millisecond,
 		Prometheus: Prometheus{URL: "http://app/metrics", Interval: 430 * time.Millisecond, Metrics: []Series{{"queue", `waiting{m="a"}`, 2}}},
 		ORCA:       ORCA{URL: "http://app/orca", Interval: 170 * time.Millisecond},
 		Log:        slog.New(slog.NewTextHandler(log, nil))}, r)
@@ -390,4 +399,24 @@ func newPolling(t *testing.T, log *strings.Builder) (*Agent, *recorder) {
 		t.Fatal(err)
 	}
 	return a, r
+}
+
+// A source that comes and goes does not fill the log.
+func TestAFlappingSourceIsLoggedOnceAMinute(t *testing.T) {
+	m := newMetrics(&Agent{})
+	at := func(second int) balance.Instant {
+		return balance.Instant(time.Hour) + balance.Instant(second)*balance.Instant(time.Second)
+	}
+	for i, step := range []struct {
+		second int
+		fails  bool
+		want   turn
+	}{
+		{0, true, beginsToFail}, {1, true, goesOn}, {2, false, isWellAgain}, {3, false, goesOn},
+		{4, true, goesOn}, {5, false, goesOn}, {59, true, goesOn}, {61, false, goesOn}, {62, true, beginsToFail}, {200, false, isWellAgain},
+	} {
+		if got := m.judge("prometheus", at(step.second), step.fails); got != step.want {
+			t.Errorf("step %d: got %d, want %d", i, got, step.want)
+		}
+	}
 }

@@ -9,65 +9,47 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
+	"github.com/evenkeel-lb/evenkeel/internal/problem"
 )
 
-// Handler returns the agent's API for the application next door:
+// Endpoints returns the agent's API for the application next door:
 //
 //	POST /v1/report            its load: JSON {"in_flight": 3, "metrics": {"name": 1.5}}, or ORCA as text/plain
 //	POST /v1/leases/{id}/done  a lease is over: nothing, or JSON {"result": "ok", "duration_ms": 12}
 //	GET  /metrics              Prometheus
 //	GET  /healthz, /readyz     the agent lives; it is connected to a master
 //
-// Errors are RFC 9457 problems. Whoever reaches it can speak for the server, so it
-// belongs on a loopback address.
-func (a *Agent) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/report", answer(a.takeReport))
-	mux.HandleFunc("POST /v1/leases/{id}/done", answer(a.takeDone))
-	mux.Handle("GET /metrics", a.metrics.handler())
-	mux.HandleFunc("GET /healthz", fine)
-	mux.HandleFunc("GET /readyz", a.ready)
-	mux.HandleFunc("/", noSuchPath(mux))
-	return mux
+// Errors are RFC 9457 problems. A caller that may report can speak for the server.
+func (a *Agent) Endpoints() []admin.Endpoint {
+	return []admin.Endpoint{
+		{Method: "POST", Path: "/v1/report", Role: admin.Pick, Handle: answer(a.takeReport)},
+		{Method: "POST", Path: "/v1/leases/{id}/done", Role: admin.Pick, Handle: answer(a.takeDone)},
+		{Method: "GET", Path: "/metrics", Role: admin.Read, Handle: a.metrics.handler().ServeHTTP},
+		{Method: "GET", Path: "/healthz", Role: admin.Anyone, Handle: fine},
+		{Method: "GET", Path: "/readyz", Role: admin.Anyone, Handle: a.ready},
+	}
 }
 
 func fine(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
 
 func (a *Agent) ready(w http.ResponseWriter, r *http.Request) {
 	if !a.sender.Connected() {
-		problem{Status: http.StatusServiceUnavailable, Detail: "not connected to any master"}.write(w)
+		(&problem.Document{Status: http.StatusServiceUnavailable, Detail: "not connected to any master"}).Write(w)
 		return
 	}
 	fine(w, r)
-}
-
-// problem is an answer of RFC 9457, and the error that becomes one.
-type problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-}
-
-func (p problem) Error() string { return p.Detail }
-
-func (p problem) write(w http.ResponseWriter) {
-	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(p.Status)
-	json.NewEncoder(w).Encode(p) // the connection may be gone; nobody is left to be told
 }
 
 // answer makes 204 of no error, the problem of one, and 400 of any other.
 func answer(handle func(*http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := handle(r)
-		p := problem{Status: http.StatusBadRequest}
+		p := &problem.Document{Status: http.StatusBadRequest}
 		switch {
 		case err == nil:
 			w.WriteHeader(http.StatusNoContent)
@@ -75,23 +57,7 @@ func answer(handle func(*http.Request) error) http.HandlerFunc {
 		case !errors.As(err, &p):
 			p.Detail = err.Error()
 		}
-		p.write(w)
-	}
-}
-
-// noSuchPath answers what no route takes, telling a wrong method from a wrong path.
-func noSuchPath(mux *http.ServeMux) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		for _, method := range []string{http.MethodGet, http.MethodPost} {
-			other := r.Clone(r.Context())
-			other.Method = method
-			if _, pattern := mux.Handler(other); pattern != "/" {
-				w.Header().Set("Allow", method)
-				problem{Status: http.StatusMethodNotAllowed, Detail: fmt.Sprintf("%s takes %s", r.URL.Path, method)}.write(w)
-				return
-			}
-		}
-		problem{Status: http.StatusNotFound, Detail: fmt.Sprintf("no %s here; see POST /v1/report, POST /v1/leases/{id}/done, GET /metrics", r.URL.Path)}.write(w)
+		p.Write(w)
 	}
 }
 
@@ -104,7 +70,7 @@ func readBody(r *http.Request) ([]byte, error) {
 		return nil, fmt.Errorf("body: %w", err)
 	}
 	if len(said) > mostBody {
-		return nil, problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("body: more than %d bytes", mostBody)}
+		return nil, &problem.Document{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("body: more than %d bytes", mostBody)}
 	}
 	return said, nil
 }
@@ -122,13 +88,13 @@ func (a *Agent) takeReport(r *http.Request) error {
 	case "application/json", "application/x-www-form-urlencoded", "": // the second is what curl -d says of anything
 		metrics, err = jsonReport(said)
 	default:
-		return problem{Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("content type %s: want application/json or text/plain", media)}
+		return &problem.Document{Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("content type %s: want application/json or text/plain", media)}
 	}
 	if err != nil {
 		return err
 	}
 	if dropped := a.put(clock.Now(), true, metrics); len(dropped) > 0 {
-		return problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("dropped %s, kept the rest: want numbers from 0 to 1e15, at most %d metrics", strings.Join(dropped, ", "), balance.MaxMetrics)}
+		return &problem.Document{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("dropped %s, kept the rest: want numbers from 0 to 1e15, at most %d metrics", strings.Join(dropped, ", "), balance.MaxMetrics)}
 	}
 	return nil
 }
@@ -175,7 +141,7 @@ func orcaReport(said string) ([]balance.Metric, error) {
 }
 
 func (a *Agent) takeDone(r *http.Request) error {
-	id, err := balance.ParseLeaseID(r.PathValue("id"))
+	id, err := balance.ParseTaggedLease(r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -183,23 +149,15 @@ func (a *Agent) takeDone(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var done struct {
-		Result     string  `json:"result"`
-		DurationMS float64 `json:"duration_ms"`
-	}
+	var done balance.OutcomeBody
 	if len(said) > 0 {
 		if err := strictly(said, &done); err != nil {
 			return err
 		}
 	}
-	outcome := balance.Outcome{Duration: time.Duration(done.DurationMS * float64(time.Millisecond))}
-	if done.Result != "" {
-		if outcome.Result, err = balance.ParseResult(done.Result); err != nil {
-			return err
-		}
-	}
-	if most := 30 * 24 * time.Hour; outcome.Duration < 0 || outcome.Duration > most {
-		return fmt.Errorf("duration_ms %v: want 0 (not measured) to %d", done.DurationMS, most.Milliseconds())
+	outcome, err := done.Outcome()
+	if err != nil {
+		return err
 	}
 	a.sender.Done(id, outcome)
 	return nil

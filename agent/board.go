@@ -11,7 +11,8 @@ import (
 
 // board is what is known of the server, and what of it the masters have been told.
 type board struct {
-	readings []reading // in order of first appearance, at most balance.MaxMetrics
+	readings []reading     // in order of first appearance, at most balance.MaxMetrics
+	window   time.Duration // that the CPU's utilisation is a mean over, where we have sampled it
 }
 
 type reading struct {
@@ -26,7 +27,7 @@ type reading struct {
 // the requests in flight is reckoned with.
 const levelLife = 10 * time.Second
 
-// believable tells whether a value may stand in a report.
+// believable reports whether a value may stand in a report.
 func believable(v float64) bool { return v >= 0 && v <= 1e15 }
 
 // put takes samples or levels read at now. Values that cannot be are dropped, and so
@@ -85,7 +86,7 @@ func weighed(name string) bool {
 	return name == balance.CPUUtilization || name == balance.ApplicationUtilization || name == balance.QueueDepth
 }
 
-// urgent tells whether a report made now would say much that the last one did not.
+// urgent reports whether a report made now would say much that the last one did not.
 func (b *board) urgent(now balance.Instant) bool {
 	var room [balance.MaxMetrics]int
 	return slices.ContainsFunc(b.next(now, room[:0]), func(i int) bool { return b.readings[i].moved() })
@@ -102,23 +103,32 @@ func (r *reading) moved() bool {
 	return false
 }
 
-// take returns what a report made now says, and its age. The caller owns the metrics.
-func (b *board) take(now balance.Instant) (metrics []balance.Metric, age time.Duration) {
+// take returns what a report made now says, its age, and the time that its utilisation is a
+// mean over; zero: not known. The caller owns the metrics.
+func (b *board) take(now balance.Instant) (metrics []balance.Metric, age, window time.Duration) {
 	var room [balance.MaxMetrics]int
 	next := b.next(now, room[:0])
 	if len(next) == 0 {
-		return nil, 0
+		return nil, 0, 0
 	}
 	metrics = make([]balance.Metric, 0, len(next))
+	app := false
 	for _, i := range next {
 		r := &b.readings[i]
 		metrics = append(metrics, r.Metric)
 		if r.due {
 			age = max(age, now.Sub(r.at))
 		}
+		if r.Name == balance.CPUUtilization && !r.level {
+			window = b.window
+		}
+		app = app || r.Name == balance.ApplicationUtilization
 		r.due, r.sent = false, r.Value
 	}
-	return metrics, age
+	if app { // its utilisation is the one that counts, and nobody has told its window
+		window = 0
+	}
+	return metrics, age, window
 }
 
 // canonical returns the full name of a metric that the application or the

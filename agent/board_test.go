@@ -27,7 +27,7 @@ const ms = balance.Instant(time.Millisecond)
 // expect takes a report off the board and compares.
 func expect(t *testing.T, b *board, now balance.Instant, age time.Duration, want ...m) {
 	t.Helper()
-	got, gotAge := b.take(now)
+	got, gotAge, _ := b.take(now)
 	if !reflect.DeepEqual(got, list(want...)) || gotAge != age {
 		t.Errorf("report at %d ms: got %v aged %v, want %v aged %v", now/ms, got, gotAge, want, age)
 	}
@@ -132,7 +132,7 @@ func TestBoardProperties(t *testing.T) {
 			if !rapid.Bool().Draw(t, "report") {
 				continue
 			}
-			metrics, age := b.take(now)
+			metrics, age, _ := b.take(now)
 			seen := make(map[string]bool)
 			for _, m := range metrics {
 				if seen[m.Name] || !believable(m.Value) {
@@ -148,4 +148,26 @@ func TestBoardProperties(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestWindowIsThatOfTheUtilisationThatCounts(t *testing.T) {
+	cpu, app := m{balance.CPUUtilization, .5}, m{balance.ApplicationUtilization, .5}
+	for _, test := range []struct {
+		name    string
+		sampled []balance.Metric
+		pushed  []balance.Metric
+		want    time.Duration
+	}{
+		{"sampled", list(cpu), nil, 500 * time.Millisecond},
+		{"none", list(m{balance.MemUtilization, .5}), nil, 0},
+		{"told by the application", list(cpu), list(cpu), 0},
+		{"the application's beside it", list(cpu), list(app), 0},
+	} {
+		b := board{window: 500 * time.Millisecond}
+		b.put(100*ms, true, test.pushed)
+		b.put(100*ms, false, test.sampled)
+		if _, _, window := b.take(100 * ms); window != test.want {
+			t.Errorf("%s: a window of %v, want %v", test.name, window, test.want)
+		}
+	}
 }

@@ -62,18 +62,19 @@ func readSeries(r io.Reader, want []Series) ([]balance.Metric, error) {
 		}
 		sums[i].selector = sel
 	}
-	senseless, err := addUp(bufio.NewReaderSize(r, mostLine), sums)
+	var seen families
+	senseless, err := addUp(bufio.NewReaderSize(r, mostLine), sums, &seen)
 	var metrics []balance.Metric
 	var missing []string
 	for i, s := range want {
 		if sums[i].found {
 			metrics = append(metrics, balance.Metric{Name: canonical(s.Name), Value: sums[i].value * cmp.Or(s.Scale, 1)})
 		} else {
-			missing = append(missing, s.Selector)
+			missing = append(missing, sums[i].missing(s.Selector, &seen))
 		}
 	}
 	if len(missing) > 0 {
-		err = errors.Join(err, fmt.Errorf("no series for %s", strings.Join(missing, ", ")))
+		err = errors.Join(err, errors.New(strings.Join(missing, "; ")))
 	}
 	if senseless > 0 {
 		err = errors.Join(err, fmt.Errorf("%d lines of the families wanted make no sense", senseless))
@@ -81,21 +82,41 @@ func readSeries(r io.Reader, want []Series) ([]balance.Metric, error) {
 	return metrics, err
 }
 
+// mostOther is how much of another series' labels is told, in bytes.
+const mostOther = 200
+
 // sum adds up the series that a selector finds.
 type sum struct {
 	selector
 	value float64
 	found bool
+	other string // labels of a series of the family that do not match; empty: there is none
 }
 
-func addUp(r *bufio.Reader, sums []sum) (senseless int, err error) {
+// missing says that no series was found, and which one may be meant.
+func (s *sum) missing(selector string, seen *families) string {
+	text := "no series " + selector
+	if s.other != "" {
+		return text + "; nearest: " + s.family + s.other
+	}
+	switch near := seen.nearest(s.family); near {
+	case "":
+	case s.family:
+		return "no value of " + selector + " yet: NaN"
+	default:
+		return text + "; nearest: " + near
+	}
+	return fmt.Sprintf("%s, nor one like it among %d families", text, len(seen.names))
+}
+
+func addUp(r *bufio.Reader, sums []sum, seen *families) (senseless int, err error) {
 	for {
 		line, err := r.ReadSlice('\n')
 		whole := err != bufio.ErrBufferFull
 		for err == bufio.ErrBufferFull { // no series of use is that long: skip to its end
 			_, err = r.ReadSlice('\n')
 		}
-		if whole && !addLine(line, sums) {
+		if whole && !addLine(line, sums, seen) {
 			senseless++
 		}
 		if err == io.EOF {
@@ -109,9 +130,10 @@ func addUp(r *bufio.Reader, sums []sum) (senseless int, err error) {
 
 // addLine adds the series of one line to the sums that want it; false: one wants its
 // family, but it cannot be read.
-func addLine(line []byte, sums []sum) bool {
+func addLine(line []byte, sums []sum, seen *families) bool {
 	line = bytes.TrimSpace(line)
 	family, rest := word(line)
+	seen.add(family)
 	sane := true
 	for i := range sums {
 		if s := &sums[i]; len(family) > 0 && s.family == string(family) {
@@ -119,6 +141,9 @@ func addLine(line []byte, sums []sum) bool {
 			sane = sane && ok
 			if ok && matches {
 				s.value, s.found = s.value+v, true
+			} else if ok && s.other == "" && len(s.labels) > 0 {
+				after, _ := eachLabel(rest, func(_, _ []byte) {})
+				s.other = string(rest[:min(len(rest)-len(after), mostOther)])
 			}
 		}
 	}

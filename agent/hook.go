@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/internal/problem"
+	"github.com/evenkeel-lb/evenkeel/internal/redact"
 )
 
 // Hook asks the application whether it takes a dispatch. It is safe for concurrent use.
@@ -50,7 +52,7 @@ type body struct {
 }
 
 func bodyOf(d client.Dispatch) body {
-	b := body{Lease: d.Lease.String(), Pool: d.Pool, Edge: string(d.Edge), Key: d.Request.Key, Method: d.Request.Method, Host: d.Request.Host,
+	b := body{Lease: d.Told().String(), Pool: d.Pool, Edge: string(d.Edge), Key: d.Request.Key, Method: d.Request.Method, Host: d.Request.Host,
 		Path: d.Request.Path, Tenant: d.Request.Tenant, Priority: d.Request.Priority, DeadlineMS: d.Limit.Milliseconds(), Fence: d.Fence}
 	if d.Request.Client.IsValid() {
 		b.Client = d.Request.Client.String()
@@ -90,13 +92,13 @@ func (h *Hook) ask(ctx context.Context, d client.Dispatch) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(leaseHeader, d.Lease.String())
+	req.Header.Set(leaseHeader, d.Told().String())
 	res, err := h.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return err
+		return redact.Error(err) // masters are told of it
 	}
 	defer res.Body.Close()
 	said, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10))
@@ -111,7 +113,7 @@ const leaseHeader = "Evenkeel-Lease"
 
 func refusal(res *http.Response, said []byte) error {
 	line, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
-	var p problem
+	var p problem.Document
 	if json.Unmarshal(said, &p) == nil && p.Detail != "" {
 		line = p.Detail
 	}

@@ -1,10 +1,35 @@
 package agent
 
-import "github.com/evenkeel-lb/evenkeel/balance"
+import (
+	"fmt"
+	"strconv"
+	"time"
 
-// hostSource samples the machine. newHostSource, of which every platform has its own,
-// returns nil where nothing can be sampled.
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// Application says where the application is on this machine.
+type Application struct {
+	Address string // as balance.ServerSpec has it: whoever listens there is the application
+	Cgroup  string // its control group, as /proc/PID/cgroup has it; empty: that of whoever listens
+	PID     string // its process id, or the path of a file that holds one; empty: whoever listens
+}
+
+func (a *Application) validate(bad func(field, problem string)) {
+	if _, err := strconv.ParseUint(a.PID, 10, 31); a.PID != "" && a.PID[0] != '/' && (err != nil || a.PID == "0") {
+		bad("pid", fmt.Sprintf("%q, want a process id, or the path of a file that holds one, such as /run/app.pid", a.PID))
+	}
+	if a.Cgroup != "" && a.PID != "" {
+		bad("cgroup", "written beside pid, which stands for the process's group: leave one out")
+	}
+}
+
+// hostSource samples the application and the machine. newHostSource, of which every platform has
+// its own, returns nil where nothing can be sampled.
 type hostSource interface {
-	// sample returns what can be told at now, even beside an error about the rest.
-	sample(now balance.Instant) ([]balance.Metric, error)
+	// sample returns what can be told at now, even beside an error about the rest, and the
+	// time that the CPU's utilisation is a mean over; zero: it is not among the metrics.
+	sample(now balance.Instant) (metrics []balance.Metric, window time.Duration, err error)
+	// again tells that the application may have come back.
+	again()
 }

@@ -3,60 +3,82 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/procfs"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/rate"
 )
 
-// host samples the machine, or the control group that limits us.
+// host samples the application's control group and the machine.
 type host struct {
-	root   string // prefixed to /proc and /sys; empty but in tests
-	cpus   int
-	proc   procfs.FS
-	group  cgroup
-	slow   balance.Instant // when to take again what changes slowly
-	limits balance.Instant // when to look again for limits
+	root  string // prefixed to /proc and /sys; empty but in tests
+	cpus  int
+	proc  procfs.FS
+	owner *owner
+	named string // the control group that the configuration names; empty: the owner's
+	note  func(line string, err error)
 
-	busy, all, used, rx, tx rate
+	group    cgroup
+	known    bool            // group is the application's
+	noted    string          // what was noted last of group
+	look     balance.Instant // when to look again for the application and its limits
+	slow     balance.Instant // when to take again what changes slowly
+	failures int             // looks in a row that found no application
+
+	used, rx, tx rate.Counter
 }
 
 const (
-	slowly     = time.Second      // between readings of averages that the kernel itself makes
-	limitsHold = 10 * time.Second // between looks for limits, which an operator may change
+	slowly       = time.Second     // between readings of what changes slowly
+	lookAgain    = 2 * time.Second // between looks for the application, which may restart elsewhere, and for its limits
+	lookAtLength = time.Minute     // between looks for one that is not found, which read all sockets and every process's descriptors
 )
 
-func newHostSource() hostSource { return newHost("") }
-
-func newHost(root string) *host {
-	return &host{root: root, cpus: runtime.NumCPU()}
+// newHostSource returns what samples for an application; note gets a line that says what CPU is
+// sampled, or an error that says why none is, whenever that changes.
+func newHostSource(app Application, note func(line string, err error)) hostSource {
+	return newHost("", app, note)
 }
 
-func (h *host) sample(now balance.Instant) ([]balance.Metric, error) {
-	if now >= h.limits {
-		if err := h.look(); err != nil {
-			return nil, err // not even /proc is there
+func newHost(root string, app Application, note func(line string, err error)) *host {
+	h := &host{root: root, cpus: runtime.NumCPU(), owner: newOwner(root, app.Address, app.PID), named: app.Cgroup, note: note}
+	if b, err := os.ReadFile(root + "/sys/devices/system/cpu/online"); err == nil {
+		if n, err := parseCPUList(b); err == nil {
+			h.cpus = n // the agent itself may be bound to some of them
 		}
-		h.limits = now.Add(limitsHold)
+	}
+	return h
+}
+
+func (h *host) sample(now balance.Instant) (metrics []balance.Metric, window time.Duration, err error) {
+	if now >= h.look {
+		if err := h.find(now); err != nil {
+			return nil, 0, err // not even /proc is there
+		}
 	}
 	var f found
-	f.add(h.cpu(now))
-	f.add(h.memory())
-	f.add(h.network(now))
+	cpu, window := h.cpu(now)
+	f.add(cpu, nil)
 	if now >= h.slow {
 		h.slow = now.Add(slowly)
+		f.add(h.memory())
+		f.add(h.network(now))
 		f.add(h.load())
 		for _, resource := range []string{"cpu", "memory", "io"} {
 			f.add(h.pressure(resource))
 		}
 	}
-	return f.metrics, f.err
+	return f.metrics, window, f.err
 }
+
+// again has the next sample look for the application.
+func (h *host) again() { h.look, h.failures = 0, 0 }
 
 // found gathers metrics, and errors about those that could not be had.
 type found struct {
@@ -73,8 +95,8 @@ func one(name string, v float64) []balance.Metric {
 	return []balance.Metric{{Name: name, Value: v}}
 }
 
-// look finds /proc and the limits.
-func (h *host) look() error {
+// find finds /proc, the application, and its limits.
+func (h *host) find(now balance.Instant) error {
 	proc, err := procfs.NewFS(h.root + "/proc")
 	if err != nil {
 		return err
@@ -84,54 +106,99 @@ func (h *host) look() error {
 	if err != nil || info.MemTotalBytes == nil {
 		return fmt.Errorf("meminfo without MemTotal: %w", err)
 	}
-	group, err := findCgroup(h.root, h.cpus, *info.MemTotalBytes)
-	if group.cpuDir != h.group.cpuDir {
-		h.used = rate{}
+	group, err := h.locate(*info.MemTotalBytes)
+	if err == nil && group.name != h.group.name {
+		h.used = rate.Counter{}
 	}
-	h.group = group
-	return err
+	h.group, h.known = group, err == nil
+	if h.known {
+		h.failures = 0
+	} else {
+		h.failures++
+	}
+	h.look = now.Add(min(lookAgain<<min(h.failures, 10), lookAtLength))
+	h.tell(err)
+	return nil
 }
 
-func (h *host) cpu(now balance.Instant) ([]balance.Metric, error) {
-	if h.group.cpus > 0 {
-		ns, err := h.group.usage()
+// locate returns the application's control group, or why none is known.
+func (h *host) locate(memory uint64) (cgroup, error) {
+	if h.named != "" {
+		places, err := namedHierarchies(h.root, h.named)
 		if err != nil {
-			return nil, fmt.Errorf("cpu: %w", err)
+			return cgroup{}, err
 		}
-		if v, ok := h.used.step(now, float64(ns)); ok {
-			return one(balance.CPUUtilization, v/1e9/h.group.cpus), nil
-		}
-		return nil, nil
+		return places.find(float64(h.cpus), memory, true)
 	}
-	first, err := h.firstOfStat()
+	pids, err := h.owner.find()
 	if err != nil {
-		return nil, err
+		return cgroup{}, err
 	}
-	t, err := parseCPUTimes(first)
+	places, err := hierarchiesOf(h.root, pids[0])
 	if err != nil {
-		return nil, err
+		return cgroup{}, err
 	}
-	busy, _ := h.busy.step(now, float64(t.busy))
-	if all, ok := h.all.step(now, float64(t.all)); ok && all > 0 {
-		return one(balance.CPUUtilization, busy/all), nil
+	if problem := h.strangers(pids); problem != nil {
+		return cgroup{}, problem
 	}
-	return nil, nil
+	trusted := h.owner.pid != ""
+	group, err := places.find(float64(h.cpus), memory, trusted)
+	if name := h.owner.command(pids[0]); err == nil && !trusted && slices.Contains(forwarders, name) {
+		return cgroup{}, fmt.Errorf("%s listens at %s for an application in another control group: set cgroup", name, h.owner.address)
+	}
+	return group, err
 }
 
-// firstOfStat reads no more of /proc/stat than its first line: the rest is long on
-// machines with many interrupts.
-func (h *host) firstOfStat() ([]byte, error) {
-	f, err := os.Open(h.root + "/proc/stat")
+// strangers returns why processes that all listen at the address are not one application.
+func (h *host) strangers(pids []int) error {
+	var names []string
+	for _, pid := range pids {
+		groups, err := os.ReadFile(h.owner.proc(pid, "cgroup"))
+		if err != nil {
+			continue // it has ended
+		}
+		for _, controller := range []string{"cpuacct", ""} {
+			if group, ok := cgroupPath(groups, controller); ok {
+				names = append(names, unit(group))
+				break
+			}
+		}
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) > 1 {
+		return fmt.Errorf("processes of several control groups listen at %s (%s, %s): set cgroup or pid", h.owner.address, short(names[0]), short(names[1]))
+	}
+	return nil
+}
+
+// tell notes what CPU is sampled, if that has changed.
+func (h *host) tell(err error) {
+	line := h.group.String()
 	if err != nil {
-		return nil, err
+		line = err.Error()
 	}
-	defer f.Close()
-	b := make([]byte, 512)
-	n, err := io.ReadFull(f, b)
-	if err == io.ErrUnexpectedEOF {
-		err = nil
+	if line != h.noted {
+		h.noted = line
+		h.note(line, err)
 	}
-	return b[:n], err
+}
+
+// cpu returns the utilisation of the application's group and the time that it is a mean over.
+// None is better than another's: what everything on a machine uses says little of one
+// application, and drives its requests away.
+func (h *host) cpu(now balance.Instant) (metrics []balance.Metric, window time.Duration) {
+	if !h.known {
+		return nil, 0
+	}
+	ns, err := h.group.usage()
+	if err != nil { // the group has ended with its application, which may be back in another
+		h.look, h.used = now, rate.Counter{}
+		return nil, 0
+	}
+	if v, window, ok := h.used.Step(now, float64(ns)); ok {
+		return one(balance.CPUUtilization, v/1e9/h.group.cpus), window
+	}
+	return nil, 0
 }
 
 func (h *host) memory() ([]balance.Metric, error) {
@@ -164,8 +231,8 @@ func (h *host) network(now balance.Instant) ([]balance.Metric, error) {
 			sent += float64(line.TxBytes)
 		}
 	}
-	rx, ok := h.rx.step(now, received)
-	tx, ok2 := h.tx.step(now, sent)
+	rx, _, ok := h.rx.Step(now, received)
+	tx, _, ok2 := h.tx.Step(now, sent)
 	if !ok || !ok2 {
 		return nil, nil
 	}
@@ -185,9 +252,12 @@ func (h *host) load() ([]balance.Metric, error) {
 	}, nil
 }
 
-// pressure tells how long tasks waited for a resource: those of our group if it is
-// limited and its kernel counts them, else all. Kernels without PSI have no such file.
+// pressure tells how long tasks waited for a resource: those of the application's group if its
+// kernel counts them, else all. Kernels without PSI have no such file.
 func (h *host) pressure(resource string) ([]balance.Metric, error) {
+	if resource == "cpu" && !h.known {
+		return nil, nil
+	}
 	file := h.root + "/proc/pressure/" + resource
 	if h.group.pressureDir != "" {
 		file = path.Join(h.group.pressureDir, resource+".pressure")

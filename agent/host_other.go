@@ -2,4 +2,4 @@
 
 package agent
 
-func newHostSource() hostSource { return nil }
+func newHostSource(Application, func(string, error)) hostSource { return nil }

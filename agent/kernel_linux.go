@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"fmt"
 	"path"
 	"strconv"
@@ -10,34 +9,6 @@ import (
 
 // Readers of what the kernel writes under /proc and /sys/fs/cgroup. They take the
 // bytes of a file and accept whatever bytes there are.
-
-// cpuTimes are the clock ticks that all CPUs have spent since the machine started.
-type cpuTimes struct{ busy, all uint64 }
-
-// parseCPUTimes reads the first line of /proc/stat:
-//
-//	cpu  user nice system idle iowait irq softirq steal guest guest_nice
-//
-// Guest time is part of user and nice already. Stolen time counts as busy: whoever
-// got it, we did not.
-func parseCPUTimes(b []byte) (t cpuTimes, err error) {
-	line, _, _ := bytes.Cut(b, []byte("\n"))
-	fields := strings.Fields(string(line))
-	if len(fields) < 5 || fields[0] != "cpu" {
-		return t, fmt.Errorf("stat: first line %q, want cpu and its times", clip(line))
-	}
-	for i, f := range fields[1:min(len(fields), 9)] {
-		n, err := strconv.ParseUint(f, 10, 64)
-		if err != nil {
-			return t, fmt.Errorf("stat: time %q: %w", f, err)
-		}
-		t.all += n
-		if i != 3 && i != 4 { // idle, iowait
-			t.busy += n
-		}
-	}
-	return t, nil
-}
 
 // parsePressure reads the shares of the last 10 seconds from a PSI file, as fractions:
 //
@@ -118,7 +89,7 @@ func parseKeyed(b []byte, key string) (uint64, error) {
 	return 0, fmt.Errorf("no line %s", key)
 }
 
-// cgroupPath finds in /proc/self/cgroup the group for a controller of v1; "" is v2's hierarchy:
+// cgroupPath finds in /proc/PID/cgroup the group for a controller of v1; "" is v2's hierarchy:
 //
 //	4:cpu,cpuacct:/system.slice/x.service
 //	0::/system.slice/x.service
@@ -129,6 +100,9 @@ func cgroupPath(b []byte, controller string) (string, bool) {
 			continue
 		}
 		if controller == "" && parts[0] == "0" || controller != "" && has(parts[1], controller) {
+			if strings.HasPrefix(parts[2], "/..") {
+				return parts[2], true // in another container, beyond what our namespace shows
+			}
 			return path.Clean(parts[2]), true
 		}
 	}
@@ -149,7 +123,11 @@ func cgroupMount(b []byte, controller string) (mount, bool) {
 			continue
 		}
 		if controller == "" && kind[0] == "cgroup2" || controller != "" && kind[0] == "cgroup" && has(kind[2], controller) {
-			return mount{root: path.Clean(unoctal(place[3])), point: path.Clean(unoctal(place[4]))}, true
+			m := mount{root: unoctal(place[3]), point: path.Clean(unoctal(place[4]))}
+			if !strings.HasPrefix(m.root, "/..") {
+				m.root = path.Clean(m.root)
+			}
+			return m, true
 		}
 	}
 	return mount{}, false
@@ -183,13 +161,19 @@ func unoctal(s string) string {
 	return out.String()
 }
 
+// shows reports whether a group can be seen at the mount.
+func (m mount) shows(group string) bool {
+	inside, ok := strings.CutPrefix(group, strings.TrimSuffix(m.root, "/"))
+	return ok && (inside == "" || inside[0] == '/' && !strings.HasPrefix(inside, "/.."))
+}
+
 // levels returns the directories of a group and of all groups around it, innermost
 // first. A group outside what the mount shows is seen as the mount's own root, which
 // is how a container sees itself.
 func (m mount) levels(group string) []string {
-	inside, ok := strings.CutPrefix(group, strings.TrimSuffix(m.root, "/"))
-	if !ok || inside != "" && inside[0] != '/' {
-		inside = ""
+	inside := ""
+	if m.shows(group) {
+		inside = strings.TrimPrefix(group, strings.TrimSuffix(m.root, "/"))
 	}
 	var dirs []string
 	for inside = path.Clean("/" + inside); ; inside = path.Dir(inside) {
@@ -198,6 +182,23 @@ func (m mount) levels(group string) []string {
 			return dirs
 		}
 	}
+}
+
+// parseCPUList counts the CPUs of a list such as 0-3,8.
+func parseCPUList(b []byte) (n int, err error) {
+	for part := range strings.SplitSeq(strings.TrimSpace(string(b)), ",") {
+		first, last, ranged := strings.Cut(part, "-")
+		if !ranged {
+			last = first
+		}
+		from, err := strconv.ParseUint(first, 10, 16)
+		to, err2 := strconv.ParseUint(last, 10, 16)
+		if err != nil || err2 != nil || to < from {
+			return 0, fmt.Errorf("list of CPUs %q, want such as 0-3,8", clip(b))
+		}
+		n += int(to-from) + 1
+	}
+	return n, nil
 }
 
 func clip(b []byte) string { return string(b[:min(len(b), 40)]) }

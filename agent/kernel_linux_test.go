@@ -1,29 +1,10 @@
 package agent
 
 import (
-	"math"
 	"os"
 	"reflect"
 	"testing"
-	"time"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
 )
-
-func TestParseCPUTimes(t *testing.T) {
-	got, err := parseCPUTimes([]byte("cpu  100 10 50 800 40 1 2 3 99 9\ncpu0 1 2 3 4\n"))
-	if want := (cpuTimes{busy: 166, all: 1006}); err != nil || got != want {
-		t.Errorf("got %+v, %v, want %+v", got, err, want)
-	}
-	if got, err := parseCPUTimes([]byte("cpu 1 2 3 4")); err != nil || got.all != 10 {
-		t.Errorf("four times: got %+v, %v", got, err)
-	}
-	for _, bad := range []string{"", "cpu", "cpu0 1 2 3 4", "cpu 1 2 3 x", "cpu -1 2 3 4"} {
-		if got, err := parseCPUTimes([]byte(bad)); err == nil {
-			t.Errorf("%q: got %+v and no error", bad, got)
-		}
-	}
-}
 
 func TestParsePressure(t *testing.T) {
 	some, full, err := parsePressure([]byte("some avg10=12.50 avg60=0.05 avg300=0.01 total=12345\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=0\n"))
@@ -100,9 +81,6 @@ func FuzzKernelFiles(f *testing.F) {
 	f.Add([]byte("50000 100000"))
 	f.Add([]byte(`1 2 3 /\0 /\377 - cgroup x cpu`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := parseCPUTimes(b); err == nil && c.busy > c.all && c.all > 1<<60 {
-			t.Logf("counters overflow: %+v", c) // the rate starts anew when one falls
-		}
 		if some, full, err := parsePressure(b); err == nil && (!believable(some) || !believable(full) || some > 1 || full > 1) {
 			t.Fatalf("pressure %v, %v", some, full)
 		}
@@ -119,27 +97,4 @@ func FuzzKernelFiles(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestRate(t *testing.T) {
-	var r rate
-	at := func(ms int) balance.Instant { return balance.Instant(time.Hour + time.Duration(ms)*time.Millisecond) }
-	for _, step := range []struct {
-		ms          int
-		count, want float64
-		ok          bool
-	}{
-		{0, 1000, 0, false},
-		{100, 1010, 100, true},
-		{500, 1050, 100, true},
-		{600, 1150, 280, true}, // since 100, which is half a second ago
-		{5000, 5550, 1000, true},
-		{5100, 3, 0, false}, // counts anew
-		{5200, 13, 100, true},
-		{5200, 13, 0, false}, // no time has passed
-	} {
-		if got, ok := r.step(at(step.ms), step.count); math.Abs(got-step.want) > 1e-6 || ok != step.ok {
-			t.Errorf("at %d ms, count %v: got %v, %v, want %v, %v", step.ms, step.count, got, ok, step.want, step.ok)
-		}
-	}
 }

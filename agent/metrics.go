@@ -3,11 +3,14 @@ package agent
 import (
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
@@ -18,13 +21,16 @@ type metrics struct {
 	failures *prometheus.CounterVec
 
 	mu      sync.Mutex
-	failed  map[string]bool // sources whose last reading had an error
+	failing map[string]bool            // sources whose last reading had an error, and whether that is in the log
+	logged  map[string]balance.Instant // when it was logged last that a source begins to fail
 	agent   *Agent
 	value   *prometheus.Desc
 	age     *prometheus.Desc
 	link    *prometheus.Desc
+	healthy *prometheus.Desc
 	verdict *prometheus.Desc
 	refused *prometheus.Desc
+	ends    *prometheus.Desc
 }
 
 func newMetrics(a *Agent) *metrics {
@@ -32,15 +38,21 @@ func newMetrics(a *Agent) *metrics {
 		registry: prometheus.NewRegistry(),
 		reports:  prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_agent_reports_total", Help: "Reports sent."}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_agent_source_failures_total", Help: "Readings of a source that failed, wholly or in part."}, []string{"source"}),
-		failed:   make(map[string]bool),
+		failing:  make(map[string]bool),
+		logged:   make(map[string]balance.Instant),
 		agent:    a,
 		value:    prometheus.NewDesc("evenkeel_agent_metric", "Last value known of a load metric.", []string{"name"}, nil),
 		age:      prometheus.NewDesc("evenkeel_agent_metric_age_seconds", "Time since that value was read or pushed.", []string{"name"}, nil),
 		link:     prometheus.NewDesc("evenkeel_agent_connected", "1 if connected to a master.", nil, nil),
+		healthy:  prometheus.NewDesc("evenkeel_agent_server_healthy", "1 if the agent's check of its server passes; absent if it makes none.", nil, nil),
 		verdict:  prometheus.NewDesc("evenkeel_agent_dispatches_total", "Dispatches, by what the application said.", []string{"verdict"}, nil),
+		ends:     prometheus.NewDesc("evenkeel_agent_certificate_expiry_timestamp_seconds", "When this agent's certificate comes to its end, in seconds since 1970. Absent without one.", nil, nil),
 		refused:  prometheus.NewDesc("evenkeel_agent_masters_refused_total", "Masters refused for what they could not prove, or that refused this agent, by reason.", []string{"reason"}, nil),
 	}
 	m.registry.MustRegister(m.reports, m.failures, m)
+	if dropped := a.cfg.LogDropped; dropped != nil {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: logs.DroppedMetric, Help: logs.DroppedHelp}, func() float64 { return float64(dropped()) }))
+	}
 	return m
 }
 
@@ -48,16 +60,38 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// failing notes whether a source's reading has failed, and returns whether the one before had.
-func (m *metrics) failing(source string, fails bool) (was bool) {
+// turn is what a source's reading changes.
+type turn uint8
+
+const (
+	goesOn turn = iota
+	beginsToFail
+	isWellAgain
+)
+
+// quiet is how long nothing is said of a source whose failing was logged.
+const quiet = time.Minute
+
+// judge counts a source's reading and returns what is to be logged of it.
+func (m *metrics) judge(source string, now balance.Instant, fails bool) turn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	was = m.failed[source]
-	m.failed[source] = fails
-	if fails {
+	logged, failing := m.failing[source]
+	switch {
+	case fails && !failing && (m.logged[source] == 0 || now.Sub(m.logged[source]) >= quiet):
 		m.failures.WithLabelValues(source).Inc()
+		m.failing[source], m.logged[source] = true, now
+		return beginsToFail
+	case fails:
+		m.failures.WithLabelValues(source).Inc()
+		m.failing[source] = logged
+	case failing:
+		delete(m.failing, source)
+		if logged {
+			return isWellAgain
+		}
 	}
-	return was
+	return goesOn
 }
 
 // Describe sends nothing: which metrics there are depends on the application.
@@ -78,10 +112,20 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		connected = 1
 	}
 	ch <- prometheus.MustNewConstMetric(m.link, prometheus.GaugeValue, connected)
+	if a.cfg.Health.enabled() {
+		healthy := 0.
+		if a.problem.Load() == nil {
+			healthy = 1
+		}
+		ch <- prometheus.MustNewConstMetric(m.healthy, prometheus.GaugeValue, healthy)
+	}
 	if g, ok := a.sender.(interface{ Refused() *trust.Tally }); ok {
 		g.Refused().Each(func(reason string, n uint64) {
 			ch <- prometheus.MustNewConstMetric(m.refused, prometheus.CounterValue, float64(n), reason)
 		})
+	}
+	if g, ok := a.sender.(interface{ CertificateEnds() float64 }); ok && g.CertificateEnds() > 0 {
+		ch <- prometheus.MustNewConstMetric(m.ends, prometheus.GaugeValue, g.CertificateEnds())
 	}
 	if h := a.cfg.Hook; h != nil {
 		ch <- prometheus.MustNewConstMetric(m.verdict, prometheus.CounterValue, float64(h.accepted.Load()), "accepted")

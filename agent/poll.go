@@ -10,6 +10,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
+	"github.com/evenkeel-lb/evenkeel/internal/redact"
 )
 
 // source is something of the application's that is asked again and again.
@@ -84,15 +85,15 @@ func (a *Agent) get(ctx context.Context, url string, header http.Header, read fu
 	req.Header = header
 	res, err := a.http.Do(req)
 	if err != nil {
-		return err
+		return redact.Error(err)
 	}
 	defer res.Body.Close()
 	defer io.CopyN(io.Discard, res.Body, 64<<10)
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: status %s, want 200", url, res.Status)
+		return fmt.Errorf("GET %s: status %s, want 200", redact.URL(url), res.Status)
 	}
 	if err := read(res); err != nil {
-		return fmt.Errorf("GET %s: %w", url, err)
+		return fmt.Errorf("GET %s: %w", redact.URL(url), err)
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func (p *Pool) hash(key string) uint64 {
 	return maphash.String(hashSeed, key) | 1
 }
 
-// personal tells whether the request itself makes one server better than another.
+// personal reports whether the request itself makes one server better than another.
 func (p *Pool) personal(req *Request) bool {
 	return p.cfg.Affinity.Hit > 0 && req.Key != "" || req.Location != "" && len(p.cfg.Distances) > 0
 }
@@ -76,15 +76,10 @@ func (p *Pool) personal(req *Request) bool {
 // With a key it compares the linear score (n+½)/μ: the flat part of the usual score
 // would send every request of a key away as soon as another server is idle.
 func (p *Pool) closest(now Instant, req *Request) (best *Server) {
-	key, lowest, ties := p.hash(req.Key), math.Inf(1), 0
+	key, lowest := p.hash(req.Key), math.Inf(1)
 	for _, s := range p.candidates(now, req) {
-		switch score := p.personalScore(now, req, key, s); {
-		case score < lowest:
-			best, lowest, ties = s, score, 1
-		case score == lowest:
-			if ties++; p.rng.IntN(ties) == 0 {
-				best = s
-			}
+		if score := p.personalScore(now, req, key, s); best == nil || score < lowest || score == lowest && s.turn < best.turn {
+			best, lowest = s, score
 		}
 	}
 	return best

@@ -1,25 +1,40 @@
 package balance
 
-import (
-	"fmt"
-	"time"
+import "fmt"
+
+// Witness is who checks a server from outside. Each has a verdict of its own.
+type Witness uint8
+
+const (
+	ByMaster  Witness = iota // the master's check of the pool
+	ByAgent                  // the agent beside the server
+	ByName                   // the component that looks the server's name up
+	witnesses = iota
 )
 
-// SetHealth tells what checking a server from outside has found. A sick one gets
-// nothing until it is well again, and is then given work by and by. It returns whether
-// that changed anything: what the server's own answers have told stays as it is.
-func (p *Pool) SetHealth(now Instant, id ServerID, well bool) (changed bool, err error) {
+// SetHealth takes what checking a server from outside has found: what is wrong with it, in
+// words, or "" if nothing is. A server gets nothing while any witness finds it unhealthy, and
+// is then given work by and by. SetHealth returns whether that changed anything: what the
+// server's own answers have told stays as it is.
+func (p *Pool) SetHealth(now Instant, id ServerID, by Witness, problem string) (changed bool, err error) {
 	s := p.byID[id]
 	if s == nil {
 		return false, fmt.Errorf("pool %s has no server %q", p.cfg.Name, id)
 	}
-	sick := s.health.ejectedUntil == forever
+	p.account(now, s)
+	if s.unhealthy[by] == "" {
+		s.since.unhealthy[by] = now
+	}
+	s.unhealthy[by] = problem
+	s.obstacle = s.Unhealthy()
+	healthy, ejected := s.obstacle == "", s.health.ejectedUntil == forever
 	switch {
-	case well && sick:
+	case healthy && ejected:
 		s.health.ejectedUntil = now
 		p.warm(s, now)
-	case !well && !sick:
-		s.health.ejectedUntil = forever
+	case !healthy && !ejected:
+		s.health.ejectedUntil, s.health.cause = forever, byCheck
+		s.health.success = 1 // it pays by this for what it failed, most of all for requests that broke off when it went down
 	default:
 		return false, nil
 	}
@@ -28,17 +43,33 @@ func (p *Pool) SetHealth(now Instant, id ServerID, well bool) (changed bool, err
 	return true, nil
 }
 
-// Members ranges over the id and address of every server that has not left.
-func (p *Pool) Members(yield func(id ServerID, address string) bool) {
+var witnessNames = [witnesses]string{ByMaster: "the master's check", ByAgent: "its agent", ByName: "its name"}
+
+// Unhealthy returns what checks from outside find wrong with the server, "" if nothing.
+func (s *Server) Unhealthy() string {
+	if s.unhealthy[ByAgent] != "" {
+		return s.unhealthy[ByAgent]
+	}
+	for _, by := range []Witness{ByName, ByMaster} { // a server whose name leads nowhere cannot be checked
+		if s.unhealthy[by] != "" {
+			return witnessNames[by] + ": " + s.unhealthy[by]
+		}
+	}
+	return ""
+}
+
+// Member is a server that has not left.
+type Member struct {
+	ID      ServerID
+	Address string
+	At      string // as in a Grant
+}
+
+// Members ranges over the servers that have not left.
+func (p *Pool) Members(yield func(Member) bool) {
 	for _, s := range p.servers {
-		if !s.gone && !yield(s.spec.ID, s.spec.Address) {
+		if !s.gone && !yield(Member{s.spec.ID, s.spec.Address, s.answer.at()}) {
 			return
 		}
 	}
 }
-
-// forgiveness is the part of a server's lost success that is given back each tendCycle.
-const forgiveness = float32(tendCycle) / float32(30*time.Second)
-
-// forgive lets faults grow old, so that a server which nobody needs to choose is tried again.
-func (h *health) forgive() { h.success += (1 - h.success) * forgiveness }

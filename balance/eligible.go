@@ -8,53 +8,79 @@ import (
 
 // This file says which servers may take a request. The policy chooses among those.
 
-// candidates returns the servers that may take the request, best kind first: up and
-// with room; failing those, up but still warming up; failing those and if nobody may
-// wait, up at all; and if every server is ejected, those, as a refusal for certain
-// would help nobody.
+// candidates returns the servers that may take the request, best kind first: up, within
+// the edge's reach and with room; failing those, up but still warming up; failing those and
+// if the request cannot wait, up and said to be full; and if none is left, all that are
+// ejected or beyond the edge's reach, as a refusal for certain would help no client.
 func (p *Pool) candidates(now Instant, req *Request) []*Server {
-	if room := p.filter(now, req, Up, func(s *Server) bool {
-		return p.hasRoom(now, s)
-	}); len(room) > 0 {
+	beyond := p.beyond(now, req.Edge)
+	if room := p.filter(now, req, beyond, p.hasRoom); len(room) > 0 {
 		return room
 	}
-	if room := p.filter(now, req, Up, func(s *Server) bool { return float64(s.leases) < p.ceiling(now, s) }); len(room) > 0 || p.mayWait(now, req) {
+	if room := p.filter(now, req, beyond, p.belowLimit); len(room) > 0 {
 		return room
 	}
-	return p.filter(now, req, Ejected, func(*Server) bool { return true })
+	if p.mayWait(now, req, beyond) {
+		if p.queue.size > 0 {
+			return nil
+		}
+		if room := p.filter(now, req, beyond, func(now Instant, s *Server) bool { return true }); len(room) > 0 {
+			return room
+		}
+	}
+	return p.lastResort(now, req, beyond)
 }
 
-func (p *Pool) filter(now Instant, req *Request, state State, room func(*Server) bool) []*Server {
+// lastResort returns the servers to try if none that is up is within the edge's reach.
+func (p *Pool) lastResort(now Instant, req *Request, beyond *beyond) []*Server {
 	p.scratch = p.scratch[:0]
 	for _, s := range p.servers {
-		if s.State(now) == state && s.suits(req) && room(s) {
+		if !s.suits(now, req, nil) {
+			continue
+		}
+		switch s.State(now) {
+		case Up:
+			if beyond.has(now, s) && p.belowLimit(now, s) {
+				p.scratch = append(p.scratch, s)
+			}
+		case Ejected:
 			p.scratch = append(p.scratch, s)
 		}
 	}
 	return p.scratch
 }
 
-// suits tells whether the request itself leaves the server open.
-func (s *Server) suits(req *Request) bool {
-	return (len(req.Exclude) == 0 || !slices.Contains(req.Exclude, s.spec.ID)) &&
-		(len(req.Labels) == 0 || s.carries(req.Labels))
+func (p *Pool) filter(now Instant, req *Request, beyond *beyond, room func(Instant, *Server) bool) []*Server {
+	p.scratch = p.scratch[:0]
+	for _, s := range p.servers {
+		if s.State(now) == Up && s.suits(now, req, beyond) && room(now, s) {
+			p.scratch = append(p.scratch, s)
+		}
+	}
+	return p.scratch
 }
 
-// mayWait tells whether a server is up that could take the request later.
-func (p *Pool) mayWait(now Instant, req *Request) bool {
-	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && s.suits(req) })
+// suits reports whether the request itself, and what its edge can reach, leave the server open.
+func (s *Server) suits(now Instant, req *Request, beyond *beyond) bool {
+	return (len(req.Exclude) == 0 || !slices.Contains(req.Exclude, s.spec.ID)) &&
+		(len(req.Labels) == 0 || s.carries(req.Labels)) && !beyond.has(now, s)
+}
+
+// mayWait reports whether a server is up that could take the request later.
+func (p *Pool) mayWait(now Instant, req *Request, beyond *beyond) bool {
+	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && s.suits(now, req, beyond) })
 }
 
 func (p *Pool) anyRoom(now Instant) bool {
-	if p.scorer != nil && p.order.first() >= 0 {
+	if p.scorer != nil && p.order.first() >= 0 || len(p.silent) > 0 && p.onTrial(now, nil) != nil {
 		return true
 	}
-	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && float64(s.leases) < p.ceiling(now, s) })
+	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && p.belowLimit(now, s) })
 }
 
 // refuse says why no server can take the request now.
 func (p *Pool) refuse(now Instant, req *Request) *Refusal {
-	if p.mayWait(now, req) {
+	if p.mayWait(now, req, nil) {
 		return &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(), Detail: fmt.Sprintf("pool %s: every server is at its limit", p.cfg.Name)}
 	}
 	var draining, excluded, unlabelled int

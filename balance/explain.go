@@ -13,10 +13,11 @@ import (
 type Decision struct {
 	Lease      LeaseID
 	At         Instant
-	Request    Request // of a recorded decision only key, tenant and location, cut where they are long, priority and link
+	Request    Request // of a recorded decision only key, tenant and location, cut where they are long, belief, priority and link
 	Chosen     ServerID
 	Candidates []Candidate // best first; of a recorded decision those that came closest
 	Servers    int         // in the pool
+	Note       string      // what is special about it; empty: nothing
 }
 
 // Candidate is one server in a Decision, with the terms of its score.
@@ -28,21 +29,32 @@ type Candidate struct {
 	External float64       // x, the part of n that is not ours
 	Slots    float64       // c
 	Service  float64       // b
+	Learnt   Learnt        // what b and c rest on now, also of a recorded decision
 	Success  float64       // sr
 	Affinity float64       // factor for a key that the server knows
 	Distance float64       // location's share: the score is multiplied by 1 + Distance
+	Outages  []Outage      // why it gets nothing, or less, now; of a recorded decision none
+	Doubt    Doubt         // what contradicts itself in what is told of it; now, also of a recorded decision
 	Reported time.Duration // age of the newest metric, of a recorded decision of the newest that told load; negative: none
+	rank     key           // by which it is compared; zero: by its score
 }
 
 // Explain tells what a request would be given now, and why, without giving it.
 func (p *Pool) Explain(now Instant, req *Request) Decision {
 	d := Decision{Request: req.clone(), Servers: len(p.servers)}
 	eligible := p.candidates(now, req) // in order of p.servers
+	trial := p.onTrial(now, req)
+	switch {
+	case trial != nil:
+		d.Note, d.Chosen = p.special(now, req, trial), trial.spec.ID
+	case len(eligible) > 0:
+		d.Note = p.special(now, req, eligible[0])
+	}
 	for _, s := range p.servers {
 		c := p.terms(now, req, s)
 		if len(eligible) > 0 && eligible[0] == s {
 			eligible = eligible[1:]
-		} else {
+		} else if s != trial {
 			c.Why = p.obstacle(now, req, s)
 		}
 		d.Candidates = append(d.Candidates, c)
@@ -55,8 +67,14 @@ func (p *Pool) Explain(now Instant, req *Request) Decision {
 // who was chosen and that the others came after.
 func (d *Decision) settle(scored bool) {
 	slices.SortStableFunc(d.Candidates, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(len(a.Why), 0)-cmp.Compare(len(b.Why), 0), cmp.Compare(a.Score, b.Score), cmp.Compare(a.Server, b.Server))
+		return cmp.Or(cmp.Compare(len(a.Why), 0)-cmp.Compare(len(b.Why), 0), cmp.Compare(a.compared(), b.compared()), cmp.Compare(a.rank.turn(), b.rank.turn()), cmp.Compare(a.Server, b.Server))
 	})
+	chosen, tried := 0., false // its score, and whether it was chosen in spite of it
+	for i := range d.Candidates {
+		if c := &d.Candidates[i]; c.Server == d.Chosen && c.Why == "" && i > 0 && c.compared() > d.Candidates[0].compared() {
+			chosen, tried = c.compared(), true
+		}
+	}
 	for i := range d.Candidates {
 		c := &d.Candidates[i]
 		switch {
@@ -65,18 +83,28 @@ func (d *Decision) settle(scored bool) {
 			c.Why = "may be chosen"
 		case c.Server == d.Chosen || d.Chosen == "" && i == 0:
 			c.Why, d.Chosen = "chosen", c.Server
-		case c.Score == d.Candidates[0].Score:
-			c.Why = "equal score, not drawn"
+		case tried && c.compared() <= chosen:
+			c.Why = "would be chosen if none had to be tried"
+		case c.compared() == d.Candidates[0].compared():
+			c.Why = "equal score, its turn comes later"
 		default:
 			c.Why = "higher score"
 		}
 	}
 }
 
+// compared returns the score as it is compared: rounded, unless the request itself tells servers apart.
+func (c *Candidate) compared() float64 {
+	if c.rank != 0 {
+		return c.rank.score()
+	}
+	return c.Score
+}
+
 func (p *Pool) terms(now Instant, req *Request, s *Server) Candidate {
 	slots, _ := s.Slots()
 	c := Candidate{Server: s.spec.ID, Score: math.NaN(), Load: s.Load(now), External: s.load.at(now), Slots: slots,
-		Service: s.Service(), Success: s.Success(), Affinity: 1, Distance: p.distance(req.Location, s.spec.Location), Reported: -1}
+		Service: s.Service(), Success: s.Success(), Affinity: 1, Distance: p.distance(req.Location, s.spec.Location), Learnt: s.learnt(now), Outages: p.outages(now, s), Doubt: s.Doubt(), Reported: -1}
 	for _, m := range s.metrics {
 		if age := now.Sub(m.at); c.Reported < 0 || age < c.Reported {
 			c.Reported = age
@@ -88,23 +116,11 @@ func (p *Pool) terms(now Instant, req *Request, s *Server) Candidate {
 	}
 	if p.scorer != nil {
 		c.Score = p.personalScore(now, req, key, s)
+		if !p.personal(req) {
+			c.rank = newKey(c.Score*p.times.perUsual, p.order.of(s.index).turn(), 0)
+		}
 	}
 	return c
-}
-
-// obstacle says why a server is not a candidate.
-func (p *Pool) obstacle(now Instant, req *Request, s *Server) string {
-	switch state := s.State(now); {
-	case state != Up:
-		return state.String()
-	case slices.Contains(req.Exclude, s.spec.ID):
-		return "excluded: it has already failed this request"
-	case !s.carries(req.Labels):
-		return "lacks the labels asked for"
-	case float64(s.leases) >= p.ceiling(now, s):
-		return "at its limit"
-	}
-	return "warming up"
 }
 
 // recent keeps the last decisions in a ring of fixed size, made when the first comes.
@@ -124,7 +140,7 @@ const (
 	keepBurst = 1000 * keepEvery
 )
 
-// affords tells whether a decision made now is to be kept.
+// affords reports whether a decision made now is to be kept.
 func (r *recent) affords(now Instant) bool {
 	if r.size == 0 || r.paid > now {
 		return false
@@ -137,11 +153,14 @@ func (r *recent) affords(now Instant) bool {
 // keeping it costs next to nothing.
 type record struct {
 	lease                 LeaseID
+	request               uint64
 	at                    Instant
 	servers               int32
 	priority              int32
 	link                  Link
+	belief                Belief
 	n                     int8
+	special               string // one of a few constants
 	key, tenant, location word
 	contenders            [width]contender
 }
@@ -182,8 +201,8 @@ func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
 	}
 	r := &p.recent.ring[p.recent.next]
 	p.recent.next = (p.recent.next + 1) % len(p.recent.ring)
-	r.lease, r.at, r.servers, r.n = id, now, int32(len(p.servers)), 0
-	r.priority, r.link = int32(req.Priority), req.Link
+	r.lease, r.request, r.at, r.servers, r.n = id, req.ID, now, int32(len(p.servers)), 0
+	r.priority, r.link, r.belief, r.special = int32(req.Priority), req.Link, req.Belief, p.special(now, req, s)
 	r.key, r.tenant, r.location = newWord(req.Key), newWord(req.Tenant), newWord(req.Location)
 	r.add(now, p, req, s)
 	if p.scorer == nil {
@@ -207,7 +226,7 @@ func (r *record) add(now Instant, p *Pool, req *Request, s *Server) {
 		return
 	}
 	rank := p.order.of(s.index)
-	if r.n > 1 && (rank == never || !s.suits(req)) {
+	if r.n > 1 && (rank == never || !s.suits(now, req, p.beyond(now, req.Edge))) {
 		c.why = p.obstacle(now, req, s)
 	}
 	switch {
@@ -220,43 +239,58 @@ func (r *record) add(now Instant, p *Pool, req *Request, s *Server) {
 	case rank == never:
 		c.score = p.scorer.Score(now, s)
 	default:
-		c.score = rank.score()
+		c.score = rank.score() * p.times.usual
 	}
 }
 
 // Decision returns a decision that is still in the ring.
-func (p *Pool) Decision(id LeaseID) (Decision, bool) {
+func (p *Pool) Decision(now Instant, id LeaseID) (Decision, bool) {
 	for i := range p.recent.ring {
 		if r := &p.recent.ring[i]; r.lease == id && id != 0 {
-			return p.told(r), true
+			return p.told(now, r), true
 		}
 	}
 	return Decision{}, false
 }
 
+// DecisionsFor returns the decisions for one request that are still in the ring, newest
+// first: it has several if it was tried at several servers. id is the request's HashID.
+func (p *Pool) DecisionsFor(now Instant, id uint64) (list []Decision) {
+	for back := 1; back <= len(p.recent.ring) && id != 0; back++ {
+		r := &p.recent.ring[(p.recent.next-back+len(p.recent.ring))%len(p.recent.ring)]
+		if r.lease == 0 {
+			break
+		}
+		if r.request == id {
+			list = append(list, p.told(now, r))
+		}
+	}
+	return list
+}
+
 // Decisions returns up to n recent decisions, newest first.
-func (p *Pool) Decisions(n int) []Decision {
+func (p *Pool) Decisions(now Instant, n int) []Decision {
 	var list []Decision
 	for back := 1; back <= min(n, len(p.recent.ring)); back++ {
 		r := &p.recent.ring[(p.recent.next-back+len(p.recent.ring))%len(p.recent.ring)]
 		if r.lease == 0 {
 			break
 		}
-		list = append(list, p.told(r))
+		list = append(list, p.told(now, r))
 	}
 	return list
 }
 
-func (p *Pool) told(r *record) Decision {
-	d := Decision{Lease: r.lease, At: r.at, Servers: int(r.servers), Chosen: r.contenders[0].server.spec.ID,
-		Request: Request{Key: r.key.String(), Tenant: r.tenant.String(), Location: r.location.String(), Priority: int(r.priority), Link: r.link}}
+func (p *Pool) told(now Instant, r *record) Decision {
+	d := Decision{Lease: r.lease, At: r.at, Note: r.special, Servers: int(r.servers), Chosen: r.contenders[0].server.spec.ID,
+		Request: Request{Key: r.key.String(), Tenant: r.tenant.String(), Belief: r.belief, Location: r.location.String(), Priority: int(r.priority), Link: r.link}}
 	for _, c := range r.contenders[:r.n] {
 		reported := time.Duration(-1)
 		if c.reported != 0 {
 			reported = max(0, r.at.Sub(c.reported))
 		}
 		d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Why: c.why, Score: c.score, Load: float64(c.load), External: float64(c.external),
-			Slots: float64(c.slots), Service: float64(c.service), Success: float64(c.success), Affinity: float64(c.affinity), Distance: float64(c.farther), Reported: reported})
+			Slots: float64(c.slots), Service: float64(c.service), Success: float64(c.success), Affinity: float64(c.affinity), Distance: float64(c.farther), Learnt: c.server.learnt(now), Doubt: c.server.Doubt(), Reported: reported})
 	}
 	d.settle(p.scorer != nil)
 	return d

@@ -52,7 +52,7 @@ func TestExplainAndDecisionAgree(t *testing.T) {
 	p := told(t, balance.Config{QueueSize: 10, Decisions: 10}, "busy", "drained", "excluded", "free")
 	now := second.Add(time.Minute)
 	pickAt(t, p, now, balance.Request{Exclude: []balance.ServerID{"free", "excluded", "drained"}})
-	if err := p.Drain(now, "drained", true); err != nil {
+	if err := p.Drain(now, "drained", balance.Drain{On: true}, now); err != nil {
 		t.Fatal(err)
 	}
 	req := balance.Request{Exclude: []balance.ServerID{"excluded"}, Tenant: "t", Priority: 3}
@@ -61,7 +61,7 @@ func TestExplainAndDecisionAgree(t *testing.T) {
 		t.Fatalf("%d leases are open, want 1: asking why grants nothing", p.Open())
 	}
 	g := pickAt(t, p, now, req)
-	kept, ok := p.Decision(g.Lease)
+	kept, ok := p.Decision(second, g.Lease)
 	if !ok || kept.Lease != g.Lease || kept.At != now || kept.Servers != 4 || kept.Request.Tenant != "t" || kept.Request.Priority != 3 {
 		t.Fatalf("got %+v, %v, want the decision for %s", kept, ok, g.Lease)
 	}
@@ -90,7 +90,7 @@ func TestDecisionForAKey(t *testing.T) {
 		t.Fatalf("got %s, want %s, which knows the key", g.Server, first.Server)
 	}
 	copy(key, "garbage!")
-	d, _ := p.Decision(g.Lease)
+	d, _ := p.Decision(second, g.Lease)
 	if d.Request.Key != "borrowed" || d.Request.Location != "eu" {
 		t.Errorf("got key %q and location %q, want the request's own", d.Request.Key, d.Request.Location)
 	}
@@ -101,27 +101,27 @@ func TestDecisionForAKey(t *testing.T) {
 
 func TestDecisionsAreBounded(t *testing.T) {
 	p := told(t, balance.Config{Decisions: 3}, "a", "b")
-	if got := p.Decisions(10); len(got) != 0 {
+	if got := p.Decisions(second, 10); len(got) != 0 {
 		t.Errorf("got %+v before the first, want none", got)
 	}
 	var grants []balance.Grant
 	for i := range 5 {
 		grants = append(grants, pickAt(t, p, second.Add(time.Duration(i)), balance.Request{Key: strings.Repeat("k", i*20)}))
 	}
-	got := p.Decisions(10)
+	got := p.Decisions(second, 10)
 	if len(got) != 3 || got[0].Lease != grants[4].Lease || got[2].Lease != grants[2].Lease {
 		t.Errorf("got %+v, want the last three, newest first", got)
 	}
 	if key := got[0].Request.Key; key != strings.Repeat("k", 30)+"…" {
 		t.Errorf("got key %q, want it cut", key)
 	}
-	if len(p.Decisions(2)) != 2 {
+	if len(p.Decisions(second, 2)) != 2 {
 		t.Error("more than two were told")
 	}
-	if _, ok := p.Decision(grants[1].Lease); ok {
+	if _, ok := p.Decision(second, grants[1].Lease); ok {
 		t.Error("the second of five is still there")
 	}
-	if _, ok := told(t, balance.Config{}, "a").Decision(1); ok {
+	if _, ok := told(t, balance.Config{}, "a").Decision(second, 1); ok {
 		t.Error("a pool that keeps no decisions has one")
 	}
 }
@@ -135,7 +135,7 @@ func TestAFloodOfDecisionsIsNotAllKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, ok := p.Decision(g.Lease); ok {
+			if _, ok := p.Decision(second, g.Lease); ok {
 				kept++
 			}
 		}
@@ -157,7 +157,7 @@ func TestDecisionOfAPolicyThatComparesNothing(t *testing.T) {
 		}
 	}
 	g := pickAt(t, p, second, balance.Request{})
-	if d, _ := p.Decision(g.Lease); len(d.Candidates) != 1 || d.Candidates[0].Why != "chosen" || !math.IsNaN(d.Candidates[0].Score) {
+	if d, _ := p.Decision(second, g.Lease); len(d.Candidates) != 1 || d.Candidates[0].Why != "chosen" || !math.IsNaN(d.Candidates[0].Score) {
 		t.Errorf("got %+v, want the chosen one without a score", d)
 	}
 	if got := whys(t, p.Explain(second, &balance.Request{})); got["a"] != "may be chosen" || got["b"] != "may be chosen" {

@@ -1,6 +1,9 @@
 package balance
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // knee learns c from latencies alone, for servers that report no utilisation: up to c
 // requests latency stays level, beyond it grows with their number. It keeps the mean
@@ -10,14 +13,27 @@ import "math"
 type knee struct {
 	weight, sum [crowds]float32 // of logarithms of latencies, faded
 	fresh       int             // samples since c was last worked out
-	c           float64         // zero: not yet
+	bend                        // what these latencies tell
+	shared      bend            // what they tell together with those of servers that are alike; zero: with none
+	sharers     int             // so many servers, itself included
+}
+
+// bend is where latencies begin to rise, as far as they tell.
+type bend struct {
+	c      float64 // the smallest that is not rejected; zero: not known yet
+	most   float64 // the largest
+	beyond float32 // weight of samples with more than c requests
 }
 
 const (
-	crowds     = 14
-	kneeEvery  = 64  // samples from one working out to the next
-	kneeKeep   = .94 // of the samples' weight, each time: about a thousand count
-	kneeReject = 2.  // times the variance of one sample; from a half to four all do, ten is worse
+	crowds      = 14
+	kneeEvery   = 64  // samples from one working out to the next
+	kneeKeep    = .94 // of the samples' weight, each time: about a thousand count
+	kneeStep    = 1.5 // from one crowd size to the next, at most
+	kneeUnheard = 1.5
+	kneeBeyond  = 3.  // times what latencies have shown that others' word may go beyond
+	kneeShown   = 32. // samples with more than c requests, from which on c is known
+	kneeReject  = 2.  // times the variance of one sample; from a half to four all do, ten is worse
 )
 
 // crowdSizes are the numbers of requests that are told apart.
@@ -31,6 +47,9 @@ func crowdOf(n float64) int {
 	}
 	return crowds - 1
 }
+
+// isTold reports whether latencies, be it those of servers that are alike, tell of slots.
+func (k *knee) isTold() bool { return k.c > 0 || k.shared.c > 0 }
 
 // observe takes the logarithm of a latency and the requests present at its start,
 // itself included. variance is that of such logarithms in the whole pool.
@@ -49,36 +68,95 @@ func (k *knee) observe(n, log, variance float64) {
 }
 
 func (k *knee) solve(variance float64) {
-	var misfit [crowds]float64
-	best := math.Inf(1)
-	for i, c := range crowdSizes {
-		misfit[i] = k.misfit(c)
-		best = min(best, misfit[i])
-	}
-	for i, c := range crowdSizes {
-		if misfit[i] <= best+kneeReject*variance {
-			k.c = c
-			return
-		}
-	}
+	fits := k.misfits()
+	k.bend = fits.bend(variance)
+	k.beyond = k.above(k.c)
 }
 
-// misfit is how far the means are, squared and weighted, from a level up to c and a
-// straight rise beyond, at the height that fits best.
-func (k *knee) misfit(c float64) (square float64) {
-	var total, mean float64
+// above returns the weight of the samples with more than c requests.
+func (k *knee) above(c float64) (weight float32) {
 	for i, w := range k.weight {
-		if w > 0 {
-			total += float64(w)
-			mean += float64(k.sum[i]) - float64(w)*math.Log(max(1, crowdSizes[i]/c))
+		if crowdSizes[i] > c {
+			weight += w
 		}
 	}
-	mean /= total
-	for i, w := range k.weight {
-		if w > 0 {
-			off := float64(k.sum[i]/w) - math.Log(max(1, crowdSizes[i]/c)) - mean
-			square += float64(w) * off * off
+	return weight
+}
+
+// allows reports whether latencies leave it open that there are so many slots. As long as they
+// say nothing, only very few slots are: too few cost little, and too many cost much.
+func (k *bend) allows(c float64) bool {
+	if k.c == 0 {
+		return c <= kneeUnheard
+	}
+	return c >= k.c/kneeStep && c <= min(k.most*kneeStep, k.c*kneeBeyond)
+}
+
+// guess returns c, or what it usually is in the pool where the server had hardly had more
+// than c requests when c was worked out, so that it may as well be larger: one that comes back
+// after a time of few requests would otherwise stay at few for good.
+func (k *bend) guess(usual float64) float64 {
+	if k.beyond >= kneeShown {
+		return k.c
+	}
+	return max(k.c, min(usual, k.most))
+}
+
+// misfits is, for each of crowdSizes as c, how far the means of latencies are, squared and weighted,
+// from a level up to c and a straight rise beyond, at the height that fits best.
+type misfits [crowds]float64
+
+// rises is the logarithm of how much longer than alone a request takes, by c and by the requests present.
+var rises = func() (table [crowds][crowds]float64) {
+	for c := range table {
+		for n := range table[c] {
+			table[c][n] = math.Log(max(1, crowdSizes[n]/crowdSizes[c]))
+		}
+	}
+	return table
+}()
+
+func (k *knee) misfits() (square misfits) {
+	for c := range square {
+		var total, mean float64
+		for i, w := range k.weight {
+			total += float64(w)
+			mean += float64(k.sum[i]) - float64(w)*rises[c][i]
+		}
+		mean /= max(total, math.SmallestNonzeroFloat64)
+		for i, w := range k.weight {
+			if w > 0 {
+				off := float64(k.sum[i]/w) - rises[c][i] - mean
+				square[c] += float64(w) * off * off
+			}
 		}
 	}
 	return square
+}
+
+func (m *misfits) add(other *misfits) {
+	for i := range m {
+		m[i] += other[i]
+	}
+}
+
+// least returns the misfit of the c that fits best.
+func (m *misfits) least() float64 { return slices.Min(m[:]) }
+
+// first returns which of crowdSizes is the smallest c that is not rejected.
+func (m *misfits) first(variance float64) int {
+	most := m.least() + kneeReject*variance
+	return slices.IndexFunc(m[:], func(misfit float64) bool { return misfit <= most })
+}
+
+// bend returns where latencies bend; the weight of the samples beyond is left to the caller.
+func (m *misfits) bend(variance float64) bend {
+	b := bend{c: crowdSizes[m.first(variance)]}
+	most := m.least() + kneeReject*variance
+	for i, misfit := range m {
+		if misfit <= most {
+			b.most = crowdSizes[i]
+		}
+	}
+	return b
 }

@@ -11,11 +11,17 @@ type ledger struct {
 	epoch   uint16
 	leases  []lease
 	open    int
-	oldest  uint32             // free slot, if freed > 0; the others follow by lease.next
-	newest  uint32             // free slot
-	freed   int                // free slots: reused first in first out so that generations last
-	adopted map[LeaseID]uint32 // leases that another life of this pool granted
-	expiry  expiryHeap         // leases with a time limit; entries whose time has changed are stale
+	oldest  uint32              // free slot, if freed > 0; the others follow by lease.next
+	newest  uint32              // free slot
+	freed   int                 // free slots: reused first in first out so that generations last
+	adopted map[LeaseID]adopted // leases that another life of this pool granted
+	expiry  expiryHeap          // leases with a time limit; entries whose time has changed are stale
+}
+
+// adopted is a lease under an id that is not the ledger's own.
+type adopted struct {
+	slot uint32
+	tag  uint64 // as its edge told it; zero: it has none
 }
 
 type lease struct {
@@ -27,6 +33,8 @@ type lease struct {
 	crowd   float32 // requests at the server with this one, when it was granted
 	gen     uint32
 	next    uint32 // free slot after this one
+	idle    bool   // the server owes nothing: the request is redirected, or its edge waits for the client
+	client  ClientPrefix
 }
 
 const (
@@ -49,15 +57,15 @@ func (l *ledger) add(s *Server, edge int32, started, expires Instant) (at *lease
 }
 
 // adopt opens a lease under the id that another life of this pool gave it.
-func (l *ledger) adopt(id LeaseID, s *Server, edge int32, started, expires Instant) (ok bool) {
+func (l *ledger) adopt(id LeaseID, tag uint64, s *Server, edge int32, started, expires Instant) (ok bool) {
 	slot, ok := l.slot()
 	if !ok {
 		return false
 	}
 	if l.adopted == nil {
-		l.adopted = make(map[LeaseID]uint32)
+		l.adopted = make(map[LeaseID]adopted)
 	}
-	l.adopted[id] = slot
+	l.adopted[id] = adopted{slot, tag}
 	at := &l.leases[slot]
 	at.id = id
 	l.fill(at, s, edge, started, expires)
@@ -65,7 +73,7 @@ func (l *ledger) adopt(id LeaseID, s *Server, edge int32, started, expires Insta
 }
 
 func (l *ledger) fill(at *lease, s *Server, edge int32, started, expires Instant) {
-	at.server, at.edge, at.started, at.crowd = s, edge, started, 0
+	at.server, at.edge, at.started, at.crowd, at.client, at.idle = s, edge, started, 0, 0, false
 	l.open++
 	if at.expires = expires; expires != 0 {
 		heap.Push(&l.expiry, expiry{expires, at.id})
@@ -87,12 +95,22 @@ func (l *ledger) slot() (uint32, bool) {
 	return uint32(len(l.leases) - 1), true
 }
 
+// isToCome reports whether the ledger will give the id to a lease that it has not granted yet.
+func (l *ledger) isToCome(id LeaseID) bool {
+	if uint64(id)>>(genBits+slotBits) != uint64(l.epoch) {
+		return false
+	}
+	slot, gen := uint32(id&(maxOpen-1)), uint32(id>>slotBits)&(1<<genBits-1)
+	const half = 1 << (genBits - 1) // generations wrap around
+	return int(slot) >= len(l.leases) || (gen-l.leases[slot].gen)&(1<<genBits-1)-1 < half
+}
+
 // find returns an open lease, or nil.
 func (l *ledger) find(id LeaseID) *lease {
 	slot := uint32(id & (maxOpen - 1))
 	if len(l.adopted) > 0 {
 		if own, adopted := l.adopted[id]; adopted {
-			slot = own
+			slot = own.slot
 		}
 	}
 	if int(slot) >= len(l.leases) || l.leases[slot].id != id || id == 0 {
@@ -107,7 +125,7 @@ func (l *ledger) drop(at *lease) {
 	if len(l.adopted) > 0 {
 		if own, adopted := l.adopted[at.id]; adopted {
 			delete(l.adopted, at.id)
-			slot = own
+			slot = own.slot
 		}
 	}
 	at.id, at.server = 0, nil

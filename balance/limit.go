@@ -27,12 +27,20 @@ func (p *Pool) bound(s *Server) {
 	s.limit = float32(math.Ceil(c-slotsError) + ahead + math.Floor(s.stretch))
 }
 
-// hasRoom tells whether the server may have one more lease now.
+// hasRoom reports whether the server may have one more lease now.
 func (p *Pool) hasRoom(now Instant, s *Server) bool {
+	if s.isHeld && !s.holdRoom(now) {
+		return false
+	}
 	if s.load.x <= loadError && now >= p.warmUntil { // nearly always
 		return float32(s.leases) < s.limit || p.loose
 	}
 	return float64(s.leases) < min(p.ceiling(now, s), p.warmth(now, s))
+}
+
+// belowLimit reports whether the server may have one more lease now but for its warming up.
+func (p *Pool) belowLimit(now Instant, s *Server) bool {
+	return (!s.isHeld || s.holdRoom(now)) && float64(s.leases) < p.ceiling(now, s)
 }
 
 // ceiling is how many leases a server may have: its limit less the requests that
@@ -48,7 +56,7 @@ func (p *Pool) ceiling(now Instant, s *Server) float64 {
 	if s.load.x <= loadError || p.crowdedOut {
 		return limit
 	}
-	return limit - max(0, s.load.faded(now)-loadError)
+	return limit - max(0, s.foreign(now)-loadError)
 }
 
 const (
@@ -70,7 +78,7 @@ func (p *Pool) probe(s *Server, took time.Duration) {
 	if p.queue.size == 0 || p.times.weight == 0 || s.slots.learnt > 0 && !s.slots.vague {
 		return
 	}
-	s.delay += probeGain * (math.Log(seconds(took)/s.service) - s.delay)
+	s.delay += probeGain * (math.Log(seconds(took)/s.Service()) - s.delay)
 	switch c, _ := s.Slots(); {
 	case s.delay > probeSlow:
 		s.stretch = max(0, s.stretch-1/c)

@@ -123,14 +123,14 @@ func TestLedgerNeverDrifts(t *testing.T) {
 			"hold": func(t *rapid.T) {
 				foreign++
 				id := balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server"))
-				if err := p.Hold(now, "e1", foreign, id, time.Second, 0); err != nil {
+				if err := p.Hold(now, "e1", foreign, id, time.Second, 0, 0); err != nil {
 					t.Fatal(err)
 				}
 				model.leases[foreign] = &obviousLease{id, "e1", 0}
 			},
 			"hold again": func(t *rapid.T) {
 				if id, ok := lease(t); ok {
-					if err := p.Hold(now, model.leases[id].edge, id, model.leases[id].server, 0, 0); err != nil {
+					if err := p.Hold(now, model.leases[id].edge, id, model.leases[id].server, 0, 0, 0); err != nil {
 						t.Fatal(err)
 					}
 					model.leases[id].expires = 0
@@ -148,7 +148,7 @@ func TestLedgerNeverDrifts(t *testing.T) {
 				model.expire(now)
 			},
 			"drain": func(t *rapid.T) {
-				p.Drain(now, balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server")), rapid.Bool().Draw(t, "on"))
+				p.Drain(now, balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server")), balance.Drain{On: rapid.Bool().Draw(t, "on")}, now)
 			},
 			"goodbye": func(t *rapid.T) { p.Goodbye(now, balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server"))) },
 			"time": func(t *rapid.T) {
@@ -178,7 +178,7 @@ func TestLedgerNeverDrifts(t *testing.T) {
 func TestALeaseOnAServerThatIsStillToCome(t *testing.T) {
 	p := balance.New(balance.Config{Name: "web"}, first{}, 1)
 	for id := range balance.LeaseID(2) {
-		if err := p.Hold(second, "e", 77+id, "a", time.Second, 0); err != nil {
+		if err := p.Hold(second, "e", 77+id, "a", time.Second, 0, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -200,14 +200,14 @@ func TestALeaseOnAServerThatIsStillToCome(t *testing.T) {
 	if v := p.Views(second); len(v) != 1 || v[0].Leases != 0 {
 		t.Errorf("with its leases over the server is %+v, want it idle", v)
 	}
-	if err := p.Hold(second, "e", 99, "b", time.Second, 0); err != nil {
+	if err := p.Hold(second, "e", 99, "b", time.Second, 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	p.Done(second, 99, balance.Outcome{})
 	if n, _ := p.Servers(); n != 1 {
 		t.Errorf("%d servers are remembered, want the one that came: the other's lease is over", n)
 	}
-	if p.Hold(second, "e", 98, "", time.Second, 0) == nil {
+	if p.Hold(second, "e", 98, "", time.Second, 0, 0) == nil {
 		t.Error("a lease on a server without a name was taken")
 	}
 	if err := p.Check(); err != nil {
@@ -222,7 +222,7 @@ func TestRefusalSaysWhy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.Drain(second, "a", true)
+	p.Drain(second, "a", balance.Drain{On: true}, second)
 	_, err := p.Pick(second, &balance.Request{Exclude: []balance.ServerID{"b"}, Labels: []balance.Label{{Key: "gpu", Value: "yes"}}})
 	want := "no-server: pool web: 3 servers, 1 draining, 1 have already failed this request, 1 without the labels asked for"
 	if fmt.Sprint(err) != want {

@@ -13,29 +13,35 @@ type order struct {
 }
 
 // key is a score as an integer that compares alike, with the server's index in its
-// lowest bits. The bits between are drawn by lot, so that among servers less than a
-// hundredth apart, which is nearer than b is known, it is anyone's turn.
+// lowest bits. The bits between are the server's turn, so that among servers less than a
+// hundredth apart the one goes first that has waited longest.
 type key uint64
 
 const (
 	width     = 8
 	indexBits = slotBits // as many servers as leases
-	lotBits   = 21
-	lowBits   = indexBits + lotBits // of a float64's 52 bits of fraction: the lot is worth 2^-7
-	never     = key(1<<64 - 1)      // not to be picked
+	turnBits  = 21
+	turns     = 1 << turnBits
+	lowBits   = indexBits + turnBits // of a float64's 52 bits of fraction: scores are rounded to 7 of them
+	never     = key(1<<64 - 1)       // not to be picked
 )
 
-func newKey(score float64, lot uint64, index int32) key {
-	return key(math.Float64bits(score)&^(1<<lowBits-1) | lot>>(64-lotBits)<<indexBits | uint64(index))
+// newKey returns the key of a score that is not negative. It rounds to the nearest, not down: otherwise
+// equal scores that differ in their last bit would often be a step apart, as many are round numbers.
+func newKey(score float64, turn uint32, index int32) key {
+	return key((math.Float64bits(score)+1<<(lowBits-1))&^(1<<lowBits-1) | uint64(turn)<<indexBits | uint64(index))
 }
 
-// score returns the score less its low bits; +Inf for never.
+// score returns the rounded score; +Inf for never.
 func (k key) score() float64 {
 	if k == never {
 		return math.Inf(1)
 	}
 	return math.Float64frombits(uint64(k) &^ (1<<lowBits - 1))
 }
+
+// turn returns the server's, or what was drawn instead; the last for never.
+func (k key) turn() uint32 { return uint32(k>>indexBits) & (turns - 1) }
 
 // index returns the server's, -1 for never.
 func (k key) index() int32 {

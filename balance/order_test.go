@@ -30,7 +30,7 @@ func TestOrderIsExact(t *testing.T) {
 					return
 				}
 				i := rapid.IntRange(0, len(obvious)-1).Draw(t, "server")
-				k := rapid.SampledFrom([]key{never, newKey(rapid.Float64Range(0, 1e9).Draw(t, "score"), rapid.Uint64().Draw(t, "lot"), int32(i))}).Draw(t, "key")
+				k := rapid.SampledFrom([]key{never, newKey(rapid.Float64Range(0, 1e9).Draw(t, "score"), rapid.Uint32Range(0, turns-1).Draw(t, "turn"), int32(i))}).Draw(t, "key")
 				o.set(i, k)
 				obvious[i] = k
 			},
@@ -62,7 +62,7 @@ func TestOrderIsExact(t *testing.T) {
 func TestKeysCompareAsScoresDo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.Float64Range(0, 1e12).Draw(t, "a"), rapid.Float64Range(0, 1e12).Draw(t, "b")
-		if a*1.02 < b && newKey(a, 1<<64-1, 7) >= newKey(b, 0, 3) {
+		if a*1.02 < b && newKey(a, turns-1, 7) >= newKey(b, 0, 3) {
 			t.Fatalf("%v stands behind %v", a, b)
 		}
 	})

@@ -19,11 +19,15 @@ type pace struct {
 }
 
 const (
-	priorWeight = 3   // samples that the pool's mean is worth
-	paceEnough  = 100 // samples; from then on one in each paceEvery will do
-	paceEvery   = 5 * time.Millisecond
-	paceMemory  = 5  // time constant in seconds, for short requests
-	paceService = 20 // the same in services, for long ones
+	priorWeight   = 3   // samples that the pool's mean is worth
+	priorVariance = .25 // of logarithms, as it is taken to be before there are samples
+	paceEnough    = 100 // samples; from then on one in each paceEvery will do
+	paceEvery     = 5 * time.Millisecond
+	timesEnough   = 1000 // samples of all servers; before, each moves their mean by more than can wait for the next census
+	paceMemory    = 5    // time constant in seconds, for short requests
+	paceService   = 20   // the same in services, for long ones
+	equalErrors   = 6.   // squared standard errors within which servers are equal: chance leads one in seventy beyond
+	equalSlack    = 5.   // squared errors, of all servers together, beyond what is usual that chance still explains
 )
 
 // observe takes the logarithm of a service time in seconds. rate is that of forgetting.
@@ -46,10 +50,13 @@ func (p *pace) fade(now Instant, rate float64) (keep float64) {
 	return keep
 }
 
-// mean returns the mean logarithm, or prior as far as samples are few.
-func (p *pace) mean(prior float64) float64 {
-	return (p.sum + priorWeight*prior) / (p.weight + priorWeight)
+// off returns how far the mean logarithm is from prior, less as far as samples are few.
+func (p *pace) off(prior float64) float64 {
+	return (p.sum - p.weight*prior) / (p.weight + priorWeight)
 }
+
+// mean returns the mean logarithm of the samples, of which there is one at least.
+func (p *pace) mean() float64 { return p.sum / p.weight }
 
 // times is what is learnt of all servers' service times together, as if each server
 // had speed 1, and what follows from it.
@@ -58,10 +65,12 @@ type times struct {
 	square float64 // of the logarithms' squares, faded as they are
 	total  float64 // of the service times themselves, faded alike
 
-	log    float64 // mean logarithm
-	usual  float64 // b of all servers in seconds
-	spread float64 // mean over b
-	rate   float64 // of forgetting, a second
+	log      float64 // mean logarithm
+	usual    float64 // b of all servers in seconds; 1 while nothing is learnt
+	perUsual float64 // 1 over it
+	spread   float64 // mean over b
+	rate     float64 // of forgetting, a second
+	equal    float64 // squared errors within which a server's b is the pool's
 }
 
 func (t *times) observe(now Instant, took, log float64) {
@@ -78,6 +87,7 @@ func (t *times) observe(now Instant, took, log float64) {
 func (t *times) derive() {
 	t.log = t.sum / t.weight
 	t.usual = math.Exp(t.log)
+	t.perUsual = 1 / t.usual
 	t.spread = max(1, t.total/t.weight/t.usual)
 	t.rate = 1 / max(paceMemory, paceService*t.usual)
 }
@@ -115,30 +125,79 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 		p.times.observe(now, alone*s.speed, log+math.Log(s.speed))
 	}
 	s.pace.observe(now, log, p.times.rate)
+	s.sampled = now
+	if !first {
+		s.strain.observe(now, log-math.Log(s.Service()), s.strainMemory())
+		s.refute(now)
+	}
 	if !s.capacity.told {
+		if s.knee == unheardKnee {
+			s.knee = new(knee)
+		}
 		s.knee.observe(crowd, math.Log(latency), p.times.variance())
 		p.survey(s)
+	}
+	if p.times.weight < timesEnough {
+		p.times.derive()
 	}
 	if !first {
 		p.assess(s)
 		return
 	}
-	p.times.derive()
 	for _, s := range p.servers { // from now on b is in seconds
 		p.assess(s)
 		p.rank(now, s)
 	}
 }
 
-// assess brings a server's b and its limit up to date. The prior is what the pool's mean would be
-// at its declared speed.
+// assess brings a server's b and its limit up to date. Within its error b is the pool's at the declared
+// speed, so that equal servers are exactly equal; what is beyond counts the more the farther it is. Where
+// others send requests too b is as it was learnt, for what their count misses shows in it.
 func (p *Pool) assess(s *Server) {
-	prior := p.times.log
-	if s.speed != 1 {
-		prior -= math.Log(s.speed)
+	s.ratio = 1 / s.speed
+	off, variance := p.deviation(s)
+	chance := p.times.equal * variance
+	if s.isAlike && s.load.x <= loadError {
+		s.ratio *= math.Exp(s.group)
+		off, chance = s.pace.off(p.prior(s)+s.group), equalErrors*variance
 	}
-	s.service = math.Exp(s.pace.mean(prior))
+	square := off * off
+	if s.load.x > loadError {
+		chance = 0
+	}
+	if square > chance {
+		s.ratio *= math.Exp(off * (1 - chance/square))
+	}
 	p.bound(s)
+}
+
+// deviation returns how far the server's mean logarithm is from what the pool's would be at its
+// declared speed, and the square of that figure's standard error.
+func (p *Pool) deviation(s *Server) (off, variance float64) {
+	return s.pace.off(p.prior(s)), p.times.likely() / (s.pace.weight + priorWeight)
+}
+
+// prior returns what the mean logarithm of a server would be if it were as the pool's at its declared speed.
+func (p *Pool) prior(s *Server) float64 {
+	if s.speed == 1 {
+		return p.times.log
+	}
+	return p.times.log - math.Log(s.speed)
+}
+
+// likely returns the variance of one logarithm as far as the samples tell, which few do badly.
+func (t *times) likely() float64 {
+	return (t.variance()*t.weight + priorWeight*priorVariance) / max(1, t.weight-1)
+}
+
+// conclude works out from a census of all servers' times whether they differ more than chance explains.
+// If so, nothing is taken for equal: the less, the more they differ.
+func (t *times) conclude(c *census) {
+	t.equal = equalErrors
+	if n := float64(c.timed); n > 0 {
+		chance := n + equalSlack // of the sum of n squares the mean is n
+		t.equal *= min(1, max(0, 3-2*c.odds/chance))
+	}
 }
 
 // mean returns how long a request takes alone at the server on average, in seconds;
@@ -148,7 +207,7 @@ func (s *Server) mean() float64 {
 	if s.pool.times.weight == 0 {
 		return 0
 	}
-	return s.service * s.pool.times.spread
+	return s.Service() * s.pool.times.spread
 }
 
 // fade lets what is known of a server's b grow old, so that a server which gets no

@@ -9,15 +9,16 @@ import (
 )
 
 // queue holds requests for which every server is at its limit. It serves strict
-// priority first, then the tenants of a priority in turn with no saved credit, then
-// first come. It is bounded; when it is full a newcomer displaces the newest request
-// of whoever has more waiting, so a flood displaces only itself.
+// priority first, then the tenants of a priority in turn with no saved credit, then the
+// client that has fewest leases open, then first come. It is bounded; when it is full a newcomer displaces
+// the newest request of the tenant or client that has more waiting, so a flood displaces only itself.
 type queue struct {
 	size    int
 	bands   []*band // highest priority first
 	length  int
 	soonest Instant // no wait is given up before
 	lastID  WaitID
+	round   uint64 // of take
 }
 
 // WaitID names a request that waits. Zero is none.
@@ -29,11 +30,15 @@ type band struct {
 }
 
 type line struct {
-	tenant  string
-	waiting []*waiter
+	place
+	waiting []*waiter // in the order in which they came
+	at      int       // of queue.take: those before have been looked at
 }
 
 type waiter struct {
+	place          // its line
+	client *client // nil: unknown
+	tried  uint64  // the round of queue.take that has looked at it
 	id     WaitID
 	req    Request // its strings are our own
 	joined Instant
@@ -56,19 +61,35 @@ func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal
 		giveUp = min(giveUp, req.Deadline.Add(-p.needed()))
 	}
 	if giveUp <= now {
-		return 0, 0, &Refusal{Reason: Shed, RetryAfter: p.retryAfter(), Detail: fmt.Sprintf("pool %s: the deadline leaves no time to wait and be served", p.cfg.Name)}
+		needs := p.needed()
+		return 0, 0, &Refusal{Reason: Shed, RetryAfter: p.retryAfter(), Needs: needs, Detail: fmt.Sprintf("pool %s: every server is at its limit, and requests take up to %v, longer than the %v until this one's deadline",
+			p.cfg.Name, inWords(needs), inWords(req.Deadline.Sub(now)))}
+	}
+	if refusal := p.refuseAll(now, req, giveUp); refusal != nil {
+		return 0, 0, refusal
 	}
 	if p.queue.length >= p.queue.size && !p.displace(now, req) {
 		return 0, 0, &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(), Detail: fmt.Sprintf("pool %s: every server is at its limit and %d requests wait, the most that may", p.cfg.Name, p.queue.length)}
 	}
 	p.queue.lastID++
 	w := &waiter{id: p.queue.lastID, req: req.clone(), joined: now, giveUp: giveUp}
+	w.place = p.placeOf(p.queue.band(req.Priority), &w.req)
+	w.client = p.clients.wait(now, &p.ledger, PrefixOf(req.Client))
 	return w.id, p.queue.push(w), nil
 }
 
 // Leave takes a request out of the queue. It returns false if it waits no more.
 func (p *Pool) Leave(id WaitID) bool {
-	return p.queue.remove(p.queue.length, func(w *waiter) bool { return w.id == id }) != nil
+	return p.removeWaiter(func(w *waiter) bool { return w.id == id }) != nil
+}
+
+// removeWaiter takes the first waiter out that suits, nil if none does.
+func (p *Pool) removeWaiter(suits func(*waiter) bool) *waiter {
+	w := p.queue.remove(p.queue.length, suits)
+	if w != nil {
+		p.clients.waited(PrefixOf(w.req.Client))
+	}
+	return w
 }
 
 // Waiting returns the number of requests in the queue.
@@ -81,7 +102,7 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 	dst = append(dst, p.displaced...)
 	p.displaced = p.displaced[:0]
 	for p.queue.length > 0 && p.queue.soonest <= now {
-		w := p.queue.remove(p.queue.length, func(w *waiter) bool { return w.giveUp <= now })
+		w := p.removeWaiter(func(w *waiter) bool { return w.giveUp <= now })
 		if w == nil {
 			p.queue.soonest = p.queue.nextGiveUp()
 			break
@@ -89,14 +110,17 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		dst = append(dst, p.shed(now, w))
 	}
 	if p.queue.length > 0 {
+		if now >= p.returns {
+			p.wake(now)
+		}
 		p.tendAll(now)
 	}
+	if p.fulls != p.fullsTold {
+		p.fullsTold = p.fulls
+		dst = p.refuseWaiting(now, dst)
+	}
 	for p.queue.length > 0 && p.anyRoom(now) {
-		var s *Server
-		w := p.queue.remove(lookahead, func(w *waiter) bool {
-			s = p.choose(now, &w.req)
-			return s != nil
-		})
+		w, s := p.servable(now)
 		if w == nil {
 			break
 		}
@@ -107,6 +131,70 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		dst = append(dst, release)
 	}
 	return dst
+}
+
+// servable takes the first waiter out that a server can take now. Where an edge cannot reach
+// what has come free, all that wait for that edge are passed over at once: they must not keep
+// others from it.
+func (p *Pool) servable(now Instant) (w *waiter, s *Server) {
+	var stuck [4]EdgeID // edges with a waiter that asks for nothing special and can go nowhere
+	edges, budget, most := stuck[:0], lookahead, lookahead
+	if p.exclusions > 0 {
+		most = p.queue.length
+	}
+	try := p.trier(now)
+	if try != 0 {
+		most = p.queue.length
+	}
+	w = p.queue.take(most, func(w *waiter) bool {
+		if w.id < try {
+			return false
+		}
+		if budget <= 0 || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
+			return false
+		}
+		budget--
+		s = p.choose(now, &w.req)
+		if s == nil && len(edges) < cap(edges) && len(w.req.Exclude) == 0 && len(w.req.Labels) == 0 && p.beyond(now, w.req.Edge) != nil {
+			edges = append(edges, w.req.Edge)
+			budget++
+		}
+		return s != nil
+	})
+	if w != nil {
+		p.clients.waited(PrefixOf(w.req.Client))
+	}
+	return w, s
+}
+
+// trier returns the waiter who goes first where that means to try a server that says it is full; zero: as ever. It is
+// the newest of the highest priority: those who ask again as soon as they are refused, and may be refused for
+// that, have come before.
+func (p *Pool) trier(now Instant) (newest WaitID) {
+	first := p.queue.bands[0]
+	s := p.choose(now, &first.tenants[0].waiting[0].req)
+	if s == nil || !s.isTry() {
+		return 0
+	}
+	for _, l := range first.tenants {
+		newest = max(newest, l.waiting[len(l.waiting)-1].id)
+	}
+	return newest
+}
+
+// refuseWaiting releases those for whom it is no use to wait, as every server says that it is full.
+func (p *Pool) refuseWaiting(now Instant, dst []Release) []Release {
+	for {
+		var refusal *Refusal
+		w := p.removeWaiter(func(w *waiter) bool {
+			refusal = p.refuseAll(now, &w.req, w.giveUp)
+			return refusal != nil
+		})
+		if w == nil {
+			return dst
+		}
+		dst = append(dst, Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: refusal})
+	}
 }
 
 // lookahead is how many requests are tried when the first in line cannot use the
@@ -130,24 +218,31 @@ func (q *queue) nextGiveUp() (first Instant) {
 }
 
 // displace makes room for a newcomer of req's tenant and priority, at the cost of the
-// lowest priority and there of the longest line.
+// lowest priority and there of the longest line; in that, of the client that has most leases and requests
+// waiting. Where the newcomer's own tenant has the longest line, that client must have more than the newcomer's.
 func (p *Pool) displace(now Instant, req *Request) bool {
 	if len(p.queue.bands) == 0 {
 		return false
 	}
 	lowest := p.queue.bands[len(p.queue.bands)-1]
-	longest := slices.MaxFunc(lowest.tenants, func(a, b *line) int { return cmp.Compare(len(a.waiting), len(b.waiting)) })
+	longest, mine := p.longest(lowest), p.placeOf(lowest, req)
 	own := 0
 	for _, l := range lowest.tenants {
-		if l.tenant == req.Tenant {
+		if l.place == mine {
 			own = len(l.waiting)
+			if own+1 >= len(longest.waiting) {
+				longest = l
+			}
 		}
 	}
-	if lowest.priority > req.Priority || lowest.priority == req.Priority && own+1 >= len(longest.waiting) {
+	if lowest.priority > req.Priority {
 		return false
 	}
-	newest := longest.waiting[len(longest.waiting)-1].id
-	w := p.queue.remove(p.queue.length, func(w *waiter) bool { return w.id == newest })
+	last := longest.heaviest()
+	if lowest.priority == req.Priority && longest.place == mine && last.client.weight() <= p.clients.byPrefix[PrefixOf(req.Client)].weight()+1 {
+		return false
+	}
+	w := p.removeWaiter(func(w *waiter) bool { return w == last })
 	p.displaced = append(p.displaced, Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(),
 		Detail: fmt.Sprintf("pool %s: every server is at its limit and the queue is full", p.cfg.Name)}})
 	return true
@@ -175,7 +270,7 @@ func (p *Pool) retryAfter() time.Duration {
 	return max(time.Second, min(time.Duration(seconds*float64(time.Second)), time.Minute))
 }
 
-// holds tells whether somebody waits who comes before a newcomer of the priority.
+// holds reports whether somebody waits who comes before a newcomer of the priority.
 func (q *queue) holds(priority int) bool {
 	return len(q.bands) > 0 && q.bands[0].priority >= priority
 }
@@ -187,10 +282,10 @@ func (q *queue) push(w *waiter) (position int) {
 		q.bands = slices.Insert(q.bands, at, &band{priority: w.req.Priority})
 	}
 	b := q.bands[at]
-	i := slices.IndexFunc(b.tenants, func(l *line) bool { return l.tenant == w.req.Tenant })
+	i := slices.IndexFunc(b.tenants, func(l *line) bool { return l.place == w.place })
 	if i < 0 {
 		i = len(b.tenants)
-		b.tenants = append(b.tenants, &line{tenant: w.req.Tenant})
+		b.tenants = append(b.tenants, &line{place: w.place})
 	}
 	b.tenants[i].waiting = append(b.tenants[i].waiting, w)
 	if q.length == 0 || w.giveUp < q.soonest {
@@ -208,7 +303,75 @@ func (q *queue) push(w *waiter) (position int) {
 	return position
 }
 
-// remove takes out the first waiter, in order of service, that suits; it looks at no
+// heaviest returns the newest request of the client that has most leases and requests waiting.
+func (l *line) heaviest() *waiter {
+	last := l.waiting[0]
+	for _, w := range l.waiting {
+		if w.client.weight() >= last.client.weight() {
+			last = w
+		}
+	}
+	return last
+}
+
+// next returns the index of the waiter to be looked at next in a round; less than zero: none is left. If
+// fair, it is the one whose client has fewest leases, and of several the one that came first.
+func (l *line) next(round uint64, fair bool) int {
+	if !fair {
+		for ; l.at < len(l.waiting) && l.waiting[l.at].tried == round; l.at++ {
+		}
+		if l.at == len(l.waiting) {
+			return -1
+		}
+		return l.at
+	}
+	best := -1
+	for i, w := range l.waiting {
+		if w.tried == round || best >= 0 && w.client.held() >= l.waiting[best].client.held() {
+			continue
+		}
+		if best = i; w.client.held() == 0 {
+			break
+		}
+	}
+	return best
+}
+
+// take takes out the first waiter, in order of service, that suits; it looks at no more than budget of
+// them. Those looked at beyond lookahead are in the order in which they came.
+func (q *queue) take(budget int, suits func(*waiter) bool) *waiter {
+	q.round++
+	for bi, b := range q.bands {
+		for depth := 0; ; depth++ {
+			more := false
+			for li, l := range b.tenants {
+				if depth == 0 {
+					l.at = 0
+				}
+				i := l.next(q.round, depth < lookahead)
+				if i < 0 {
+					continue
+				}
+				more = true
+				if budget--; budget < 0 {
+					return nil
+				}
+				w := l.waiting[i]
+				w.tried = q.round
+				if suits(w) {
+					q.drop(bi, li, i)
+					return w
+				}
+			}
+			if !more {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// remove takes out the first waiter, in the order in which they came, that suits; it looks at no
 // more than budget of them.
 func (q *queue) remove(budget int, suits func(*waiter) bool) *waiter {
 	for bi, b := range q.bands {
@@ -226,14 +389,7 @@ func (q *queue) remove(budget int, suits func(*waiter) bool) *waiter {
 				if !suits(w) {
 					continue
 				}
-				l.waiting = slices.Delete(l.waiting, depth, depth+1)
-				if len(l.waiting) == 0 {
-					b.tenants = slices.Delete(b.tenants, li, li+1)
-				}
-				if len(b.tenants) == 0 {
-					q.bands = slices.Delete(q.bands, bi, bi+1)
-				}
-				q.length--
+				q.drop(bi, li, depth)
 				return w
 			}
 			if !more {
@@ -244,6 +400,20 @@ func (q *queue) remove(budget int, suits func(*waiter) bool) *waiter {
 	return nil
 }
 
+// drop takes out the waiter that stands there.
+func (q *queue) drop(band, tenant, at int) {
+	b := q.bands[band]
+	l := b.tenants[tenant]
+	l.waiting = slices.Delete(l.waiting, at, at+1)
+	if len(l.waiting) == 0 {
+		b.tenants = slices.Delete(b.tenants, tenant, tenant+1)
+	}
+	if len(b.tenants) == 0 {
+		q.bands = slices.Delete(q.bands, band, band+1)
+	}
+	q.length--
+}
+
 // turn moves the tenant of a request that was just served behind the others.
 func (q *queue) turn(w *waiter) {
 	for _, b := range q.bands {
@@ -251,7 +421,7 @@ func (q *queue) turn(w *waiter) {
 			continue
 		}
 		for i, l := range b.tenants {
-			if l.tenant == w.req.Tenant {
+			if l.place == w.place {
 				b.tenants = append(slices.Delete(b.tenants, i, i+1), l)
 				return
 			}

@@ -37,6 +37,7 @@ type Metric struct {
 type Report struct {
 	Server  ServerID
 	Age     time.Duration // how old the figures are on arrival
+	Window  time.Duration // that the utilisations are means over, up to when the figures were taken; zero: not known
 	Metrics []Metric
 }
 
@@ -68,6 +69,12 @@ func impossible(m Metric) string {
 		return "has no name"
 	case len(m.Name) > MaxMetricName:
 		return fmt.Sprintf("name of %d bytes, at most %d", len(m.Name), MaxMetricName)
+	case !isPlain(m.Name):
+		if problem := BadText(m.Name, MaxMetricName); problem != "" {
+			return "name " + problem
+		}
+	}
+	switch {
 	case math.IsNaN(m.Value), math.IsInf(m.Value, 0):
 		return fmt.Sprintf("%v is not a number", m.Value)
 	case m.Value < 0:
@@ -86,7 +93,8 @@ func clip(s string) string {
 }
 
 // Report takes what is known of a server's load. What can be believed is kept even
-// if the error names something that cannot.
+// if the error names something that cannot. A *Contradiction says that what is told of the
+// server contradicts itself, now and then for as long as it does.
 func (p *Pool) Report(now Instant, r *Report) error {
 	s := p.byID[r.Server]
 	if s == nil {
@@ -94,6 +102,22 @@ func (p *Pool) Report(now Instant, r *Report) error {
 	}
 	if r.Age < 0 || r.Age > time.Hour {
 		return fmt.Errorf("report from server %s: age %v, want 0 to 1 h", r.Server, r.Age)
+	}
+	if r.Window < 0 || r.Window > time.Hour {
+		return fmt.Errorf("report from server %s: window %v, want 0 (not known) to 1 h", r.Server, r.Window)
+	}
+	if r.isSign() {
+		at := now
+		if len(r.Metrics) == 0 {
+			at = now.Add(-r.Age)
+		}
+		p.alive(now, s, at)
+	}
+	if len(r.Metrics) == 0 {
+		return nil
+	}
+	if s.evidence == silence {
+		s.evidence = new(evidence)
 	}
 	var keep [MaxMetrics]Metric
 	sane, err := r.Sane(keep[:0])
@@ -103,8 +127,13 @@ func (p *Pool) Report(now Instant, r *Report) error {
 			err = fmt.Errorf("report from server %s: metric %q: it has %d others already, the most that are kept", r.Server, clip(m.Name), MaxMetrics)
 		}
 	}
-	s.weigh(now, sane)
+	s.weigh(now, r, sane)
 	p.rank(now, s)
+	if err == nil {
+		if c := s.contradiction(now); c != nil {
+			return c
+		}
+	}
 	return err
 }
 
@@ -143,8 +172,9 @@ const mostNames = 4096
 
 // weigh corrects x and c by what a report says of everybody's load. A count of
 // requests is best. Failing that, the utilisation which our own leases do not explain
-// stands for as many requests as a processor-sharing server with such a utilisation has.
-func (s *Server) weigh(now Instant, metrics []Metric) {
+// stands for as many requests as a processor-sharing server with such a utilisation has,
+// unless it has turned out to have nothing to do with our leases.
+func (s *Server) weigh(now Instant, r *Report, metrics []Metric) {
 	count, utilization, vague := facts(metrics)
 	if formula := s.pool.cfg.Utilization; formula != nil {
 		utilization, vague = s.combined(now, formula), false
@@ -152,24 +182,73 @@ func (s *Server) weigh(now Instant, metrics []Metric) {
 	if count < 0 && utilization < 0 {
 		return
 	}
-	if !s.reporting {
-		s.reporting, s.usage = true, usage{from: now, since: now}
+	first := !s.reporting
+	if first {
+		s.reporting = true
+		s.usage.begin(now, s.capacity.slots)
+		s.slots.taken = now.Add(-r.Age)
 	}
 	s.settle(now)
+	if s.leases > 0 || s.load.x <= 0 {
+		s.touched(now)
+	}
+	s.counted = count >= 0 || s.counted && now.Sub(s.load.reported) < countHolds
 	if utilization >= 0 {
 		s.slots.vague = vague
-		s.slots.reported(utilization, s.load.usual())
-		s.pool.survey(s)
+		s.compare(now, r, utilization, first)
 	}
-	own := s.usage.mean(now, s.leases)
 	if count >= 0 {
-		s.load.correct(now, count-float64(s.leases))
+		s.correct(now, count-float64(s.leases))
+	}
+}
+
+// compare holds a utilisation against the ledger over the same time. first says that it is the
+// first report.
+func (s *Server) compare(now Instant, r *Report, utilization float64, first bool) {
+	taken := now.Add(-r.Age)
+	gap := taken.Sub(s.slots.taken)
+	s.slots.taken = taken
+	window := r.Window
+	if window == 0 {
+		window = gap
+		s.usage.mark(now)
+	}
+	s.usage.every = max(leastEvery, window/marksAWindow)
+	own, known := s.usage.mean(taken.Add(-window), taken)
+	known = known && (r.Window > 0 || !overdue(gap, s.load.usual()))
+	if known {
+		s.agrees.observe(utilization, own, min(seconds(window), seconds(gap)))
+	}
+	if first { // nothing is remembered yet, and what is there now will have to do
+		own, known = min(1, s.crowd(now)/s.usage.slots), true
+	}
+	s.slots.reported(utilization, r.Window, s.load.usual())
+	if c := s.slots.learnt; c > 0 && math.Abs(c/s.usage.slots-1) > recount {
+		s.usage.begin(now, c)
+		s.agrees = agreement{verdict: s.agrees.verdict}
+	}
+	s.pool.survey(s)
+	if s.counted {
 		return
 	}
-	c, _ := s.Slots()
-	rest := max(-mostBelieved, min(utilization-own/c, mostBelieved))
-	s.load.correct(now, c*rest/(1-rest))
+	sample := 0.
+	switch {
+	case s.agrees.verdict == contradict:
+	case !known:
+		sample = s.load.faded(now)
+	default:
+		most := mostBelieved
+		if s.slots.vague {
+			most = mostBelievedCPU
+		}
+		rest := max(-most, min(utilization-own, most))
+		sample = s.capacity.slots * rest / (1 - rest)
+	}
+	s.correct(now, sample)
 }
+
+// recount is how far learnt slots may move, as a part, before the ledger is counted anew by them.
+const recount = .2
 
 // combined returns what the pool's formula makes of the server's metrics, -1 if nothing.
 func (s *Server) combined(now Instant, formula func(func(string) (float64, bool)) (float64, bool)) float64 {
@@ -183,8 +262,13 @@ func (s *Server) combined(now Instant, formula func(func(string) (float64, bool)
 	return u
 }
 
-// mostBelieved bounds a reported utilisation: beyond it queue lengths say little.
-const mostBelieved = .9
+// How much of a utilisation that our own leases do not explain is taken for other requests.
+// Beyond it queue lengths say little, and a CPU that somebody burns is no queue at all: its
+// server counts as one that is full.
+const (
+	mostBelieved    = .75
+	mostBelievedCPU = .5
+)
 
 // facts reads a report: requests present and utilisation, each -1 if not told, and
 // whether the utilisation is only that of the CPU, which others may use too.

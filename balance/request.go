@@ -3,6 +3,7 @@ package balance
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -30,6 +31,7 @@ type Request struct {
 	Client   netip.Addr    // the client's address; the zero Addr: unknown
 	Priority int           // larger is served first from the queue
 	Tenant   string        // tenants share the queue evenly
+	Belief   Belief        // how far Tenant is to be believed
 	Deadline Instant       // after it the answer is worthless; zero: none
 	Link     Link          //
 	Exclude  []ServerID    // servers that have just failed this request
@@ -38,20 +40,67 @@ type Request struct {
 	Method   string        // request facts, passed on to the server by a dispatch
 	Host     string        //
 	Path     string        //
+	ID       uint64        // HashID of the request's id, by which its decision is found; zero: none
 	Hold     time.Duration // time limit of the lease; zero: the pool's for a redirected or edgeless one, none for a routed one
+}
+
+// Belief is how far the name of a request's tenant is to be believed.
+type Belief uint8
+
+const (
+	Told        Belief = iota // anybody may have written it
+	Proven                    // by a trusted proxy, a verified certificate or a signed token
+	Disbelieved               // it had to be proven and was not; all such requests share a line in the queue
+)
+
+var beliefNames = [...]string{"told", "proven", "disbelieved"}
+
+// String returns the word by which the belief goes through the API and logs.
+func (b Belief) String() string {
+	if int(b) < len(beliefNames) {
+		return beliefNames[b]
+	}
+	return fmt.Sprintf("belief-%d", uint8(b))
+}
+
+// ParseBelief reads such a word. The empty one is Told.
+func ParseBelief(word string) (b Belief, ok bool) {
+	if word == "" {
+		return Told, true
+	}
+	i := slices.Index(beliefNames[:], word)
+	return Belief(max(i, 0)), i >= 0
+}
+
+// HashID returns what stands for a request's id where the id itself would be too long: its
+// FNV-1a hash of 64 bits; zero for no id.
+func HashID(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	h := uint64(14695981039346656037)
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * 1099511628211
+	}
+	return h
 }
 
 // Grant is the answer to a Request that got a server.
 type Grant struct {
 	Lease   LeaseID
 	Server  ServerID
-	Address string        // host:port or https://host:port, where edges connect
+	Address string        // host:port, https://host:port or unix:/path, where edges connect
+	At      string        // where that leads, if it is a name; see AtEdge
 	Public  string        // base URL for redirected clients; empty: http:// and Address
 	Expires Instant       // the lease ends by itself then; zero: it lasts until it is done or its edge is lost
 	Waited  time.Duration // how long the request was in the queue
-	Serial  uint32        // stands for Server, Address and Public: another whenever one of them is; zero: for none
+	Serial  uint32        // stands for Server, Address, At and Public: another whenever one of them is; zero: for none
+	Tag     uint64        // lets others than its edge end the lease; zero: only its edge may. The pool's owner sets it, as Fence
 	Fence   uint64        // grows with every change of the pool's leader; zero: the master was not elected
 }
+
+// Told is the lease as those outside are told of it, in headers and URLs.
+func (g *Grant) Told() TaggedLease { return TaggedLease{g.Lease, g.Tag} }
 
 // Reason says why a request got no server.
 type Reason uint8
@@ -77,12 +126,33 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason-%d", uint8(r))
 }
 
+// statuses are what each reason is answered by over HTTP, by an edge to its client and by a master's API alike.
+var statuses = [...]int{
+	NoServer:    503,
+	Saturated:   503,
+	Shed:        429, // the client's own limit of time, or others that go before it
+	UnknownPool: 503, // a master that has just started may not know a pool yet that agents open
+	Declined:    503,
+	NotLeader:   503,
+	Malformed:   400,
+}
+
+// HTTPStatus returns the status of the HTTP response that tells the reason; 503 for one that this build does not know.
+func (r Reason) HTTPStatus() int {
+	if int(r) < len(statuses) && statuses[r] != 0 {
+		return statuses[r]
+	}
+	return 503
+}
+
 // Refusal is the error of a Pick that got no server.
 type Refusal struct {
 	Reason     Reason
 	RetryAfter time.Duration // when it may be worth asking again; zero: unknown
 	Detail     string        // for people: what, where, why
+	Needs      time.Duration // of Shed, for a request that did not wait, because answers take so long that it would be no use; zero: it waited, or its time was over
 	Leader     string        // of NotLeader: the address of the master that leads; empty: unknown
+	LeaderID   string        // of NotLeader: its id; empty: unknown
 }
 
 func (r *Refusal) Error() string {
@@ -90,41 +160,4 @@ func (r *Refusal) Error() string {
 		return r.Reason.String()
 	}
 	return r.Reason.String() + ": " + r.Detail
-}
-
-// Result is how a lease ended.
-type Result uint8
-
-const (
-	OK          Result = iota // the server answered, and not with a fault of its own
-	Fault                     // the server answered 5xx, or broke off its answer
-	Unreachable               // no connection to the server could be made
-	Refused                   // the server refused the dispatch
-	Canceled                  // the client went away; says nothing about the server
-	Expired                   // nobody said done in time; says nothing about the server
-)
-
-var resultNames = [...]string{OK: "ok", Fault: "fault", Unreachable: "unreachable", Refused: "refused", Canceled: "canceled", Expired: "expired"}
-
-func (r Result) String() string {
-	if int(r) < len(resultNames) {
-		return resultNames[r]
-	}
-	return fmt.Sprintf("result-%d", uint8(r))
-}
-
-// ParseResult reads what Result.String wrote.
-func ParseResult(s string) (Result, error) {
-	for r, name := range resultNames {
-		if s == name {
-			return Result(r), nil
-		}
-	}
-	return 0, fmt.Errorf("result %q: want one of ok, fault, unreachable, refused, canceled, expired", s)
-}
-
-// Outcome is what an edge says of a lease that is over.
-type Outcome struct {
-	Result   Result
-	Duration time.Duration // from the request's first byte to the server until the response's last; zero: not measured
 }

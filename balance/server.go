@@ -1,9 +1,8 @@
 package balance
 
 import (
+	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -11,7 +10,7 @@ import (
 // ServerSpec is what is declared of a server, in the file, by its agent or on the command line.
 type ServerSpec struct {
 	ID       ServerID
-	Address  string  // host:port, or https://host:port
+	Address  string  // host:port, https://host:port or unix:/path
 	Public   string  // base URL that redirected clients can reach; empty: http:// and Address
 	Slots    float64 // how many requests it works on at once; zero: not declared
 	Speed    float64 // of one slot, relative to the pool's others; zero: 1
@@ -21,21 +20,37 @@ type ServerSpec struct {
 
 // Validate calls bad once for every field that makes the spec unusable.
 func (s *ServerSpec) Validate(bad func(field, problem string)) {
-	if s.ID == "" || len(s.ID) > maxID {
-		bad("id", fmt.Sprintf("%d bytes, want 1 to %d", len(s.ID), maxID))
+	if problem := BadName(string(s.ID)); problem != "" {
+		bad("id", problem)
 	}
-	if problem := badAddress(s.Address); problem != "" {
+	if problem := BadAddress(s.Address); problem != "" {
 		bad("address", problem)
 	}
+	if s.Public != "" {
+		if problem := BadPublic(s.Public); problem != "" {
+			bad("public", problem)
+		}
+	}
+	if problem := BadText(s.Location, MaxName); problem != "" {
+		bad("location", problem)
+	}
+	validateLabels(s.Labels, bad)
 	if !(s.Slots >= 0 && s.Slots <= 1e6) {
 		bad("slots", fmt.Sprintf("%v, want 0 (not declared) to 1000000", s.Slots))
 	}
 	if !(s.Speed >= 0 && s.Speed <= 1e6) {
-		bad("speed", fmt.Sprintf("%v, want 0 (as the others) to 1000000", s.Speed))
+		bad("speed", fmt.Sprintf("%v, want a number up to 1000000, such as 2 for twice as fast as the others; leave it out if it is as fast as they are", s.Speed))
 	}
 }
 
-const maxID = 255 // bytes
+// Check returns all that Validate finds, or nil.
+func (s *ServerSpec) Check() error {
+	var problems []error
+	s.Validate(func(field, problem string) {
+		problems = append(problems, fmt.Errorf("server %q: %s: %s", clip(string(s.ID)), field, problem))
+	})
+	return errors.Join(problems...)
+}
 
 // secureScheme begins the address of a server that speaks TLS.
 const secureScheme = "https://"
@@ -47,24 +62,15 @@ func SplitAddress(address string) (secure bool, hostPort string) {
 	return secure, hostPort
 }
 
-// BaseURL is the URL of a server's root.
+// BaseURL is the URL of a server's root; empty for a unix socket, which has none.
 func BaseURL(address string) string {
+	if IsUnix(address) {
+		return ""
+	}
 	if secure, _ := SplitAddress(address); secure {
 		return address
 	}
 	return "http://" + address
-}
-
-func badAddress(address string) string {
-	_, hostPort := SplitAddress(address)
-	host, port, err := net.SplitHostPort(hostPort)
-	if err != nil || host == "" {
-		return fmt.Sprintf("%q, want host:port, such as 10.0.0.5:8000, or https://host:port", address)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Sprintf("%q: port %q, want 1 to 65535", address, port)
-	}
-	return ""
 }
 
 // Server is a pool's record of one server. Policies read it; only its Pool writes it.
@@ -74,42 +80,81 @@ func badAddress(address string) string {
 type Server struct {
 	index     int32 // where it stands in Pool.servers
 	leases    int32 // own outstanding: open leases on it
-	fixed     bool
+	isHeld    bool  // held says until when, and to how many leases
 	draining  bool
 	gone      bool
 	reporting bool    // a report has told of its load
 	limit     float32 // L, infinite for none
 	granted   uint64  // leases ever
 	capacity  capacity
-	service   float64 // b in seconds, of pace and the pool's prior when it was last brought up to date
+	ratio     float64 // b over the pool's usual one, when it was last brought up to date
 	speed     float64 // the declared one, 1 if none was
 	health    health
 	load      external
 	pace      pace
 	*details
-	pool   *Pool
-	answer answer
-}
-
-// answer is what an edge is told of a server.
-type answer struct {
-	id              ServerID
-	address, public string
-	serial          uint32 // changes with the others
+	pool     *Pool
+	answer   answer
+	serial   uint32    // of answer: it changes with it
+	turn     uint32    // among equals the lowest goes first: grows with each lease
+	location *Location // nil: its address needs no look-up
+	_        [16]byte  // so that lines are whole
 }
 
 // details is what is needed of a server less often.
 type details struct {
-	spec     ServerSpec
-	warmFrom Instant // when it joined or came back
-	stretch  float64 // learnt addition to its limit
-	delay    float64 // moving average of log(latency / b)
-	usage    usage
-	slots    slots
-	knee     knee
-	memory   memory
-	metrics  []reading
+	fixed     bool    // the file names it
+	waking    bool    // it stands in Pool.waking
+	isAlike   bool    // others are equal to it within their error, in a pool whose servers differ
+	idle      int32   // leases on which it owes nothing
+	group     float64 // mean logarithm of theirs and its own, less what the pool's would be; if isAlike
+	held      hold
+	sign      Instant   // the last sign of life, or when it began to owe an answer and owed none
+	gaveUp    Instant   // when the last of those that it owed ended without a sign
+	okCrowd   float32   // requests at the server when it served one, itself included: nearly the most of late; fades
+	unreached int32     // edges that could not reach it when they tried last
+	full      *fullness // nil: it has never said that it has no room
+	answers   answers
+	reaches   reaches
+	spec      ServerSpec
+	warmFrom  Instant // when it joined or came back
+	proven    int32   // good answers since then, as long as it warms up
+	stretch   float64 // learnt addition to its limit
+	delay     float64 // moving average of log(latency / b)
+	counted   bool    // load.x is of requests that somebody has counted, not worked out from a utilisation
+	probe     Instant // when a server that is believed full is tried, if none of our leases is there
+	confirms  uint8   // answers in a row that bore out that it is full
+	strain    strain
+	knee      *knee // unheardKnee until a request has ended from which slots are to be learnt
+	memory    memory
+	metrics   []reading
+	traffic   *traffic // nil: no request has ended yet
+	*evidence          // what reports tell; silence until the first
+
+	unhealthy [witnesses]string // what each witness finds wrong; empty: nothing
+	obstacle  string            // what Unhealthy returns
+	since     since
+	toldOut   toldOut
+	losses    losses
+	sampled   Instant // the last duration that b was learnt from; zero: none
 }
+
+// evidence is what a server's reports are held against, and what is learnt from them. It is
+// as large as all else, and many servers never report.
+type evidence struct {
+	usage   usage
+	slots   slots
+	agrees  agreement
+	doubted doubted
+	claimed float64 // moving average of others' requests as counted, and
+	allowed float64 // of the most that answers made possible; zero: they made anything possible
+}
+
+// unheardKnee is the knee of every server that latencies have told nothing of. It is only read.
+var unheardKnee = new(knee)
+
+// silence is the evidence of every server that has not reported. It is only read.
+var silence = new(evidence)
 
 // reading is the last value of one metric.
 type reading struct {
@@ -129,10 +174,14 @@ func (s *Server) Leases() int { return int(s.leases) }
 // Load returns n, the requests in flight at the server: ours by the ledger, and
 // everybody else's as far as reports tell.
 func (s *Server) Load(now Instant) float64 {
-	if s.load.x <= 0 {
-		return float64(s.leases)
+	n := float64(s.leases)
+	if s.load.x > 0 {
+		n += s.foreign(now)
 	}
-	return float64(s.leases) + s.load.faded(now)
+	if s.isHeld && s.held.why == onlyCounted {
+		n += float64(s.full.refused(now, s.pool.typical()))
+	}
+	return n
 }
 
 // Success returns sr, the share of recent requests that did not fail by the
@@ -173,28 +222,4 @@ func (s *Server) carries(labels []Label) bool {
 		}
 	}
 	return true
-}
-
-// usage integrates the leases over time, to tell their mean between two reports.
-type usage struct {
-	area  float64 // lease-seconds since from
-	from  Instant
-	since Instant // leases has been constant since then
-}
-
-func (u *usage) step(now Instant, leases int32) {
-	u.area += float64(leases) * seconds(now.Sub(u.since))
-	u.since = now
-}
-
-// mean ends the window and returns the mean over it.
-func (u *usage) mean(now Instant, leases int32) float64 {
-	u.step(now, leases)
-	window := seconds(now.Sub(u.from))
-	mean := float64(leases)
-	if window > 0 {
-		mean = u.area / window
-	}
-	u.area, u.from = 0, now
-	return mean
 }

@@ -36,6 +36,7 @@ type Snapshot struct {
 type SnapshotServer struct {
 	ID      ServerID
 	Address string
+	At      string // as in a Grant
 	Public  string
 	State   State
 	Slots   float64 // c: requests it works on at once; never zero
@@ -58,27 +59,35 @@ func (p *Pool) Tell(now Instant, dst []SnapshotServer, from, to int) []SnapshotS
 	dst = slices.Grow(dst, to-from)
 	for _, s := range p.servers[from:to] {
 		c, _ := s.Slots()
-		dst = append(dst, SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, Public: s.spec.Public,
-			State: s.State(now), Slots: c, Service: s.Service(), Load: s.Load(now)})
+		dst = append(dst, SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, At: s.answer.at(), Public: s.spec.Public,
+			State: s.State(now), Slots: c, Service: s.Service(), Load: s.believed(now)})
 	}
 	return dst
 }
 
 // View is all that a pool knows of one server, for people.
 type View struct {
-	Spec     ServerSpec
-	State    State
-	Fixed    bool    // the file names it
-	Leases   int     // open: ours
-	Granted  uint64  // leases ever
-	Load     float64 // n
-	External float64 // x, the part of n that is not ours
-	Slots    float64 // c
-	Known    bool    // c is declared or learnt, not assumed
-	Service  float64 // b
-	Success  float64 // sr
-	Score    float64 // what the policy compares; NaN if it compares nothing
-	Metrics  []MetricView
+	Spec      ServerSpec
+	Location  Location // of its name; zero: its address needs no look-up
+	State     State
+	Unhealthy string        // what checks from outside find wrong; empty: nothing
+	Fixed     bool          // the file names it
+	Leases    int           // open: ours
+	Granted   uint64        // leases ever
+	Load      float64       // n, as believed also where it is time to try whether x is true
+	External  float64       // x, the part of n that is not ours
+	Slots     float64       // c
+	Known     bool          // c is declared, learnt, or what the others have
+	Service   float64       // b
+	Success   float64       // sr
+	Score     float64       // what the policy compares; NaN if it compares nothing
+	Since     time.Duration // how long its first outage has lasted or, without one, how long it has been well
+	Outages   []Outage      // why it gets nothing, or less, and until when, the weightiest first; nil: it is well
+	Full      bool          // it says that it has no room, and is held to what it has
+	Unreached int           // edges that could not reach it when they tried last
+	Doubt     Doubt         // what contradicts itself in what is told of it
+	Metrics   []MetricView
+	Traffic   Traffic
 }
 
 // MetricView is one metric of a View.
@@ -104,8 +113,9 @@ func (p *Pool) Look(now Instant, dst []View, from, to int) []View {
 		dst = dst[:len(dst)+1]
 		v := &dst[len(dst)-1]
 		c, known := s.Slots()
-		*v = View{Spec: s.spec, State: s.State(now), Fixed: s.fixed, Leases: int(s.leases), Granted: s.granted, Load: s.Load(now),
-			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Success: s.Success(), Score: math.NaN(), Metrics: v.Metrics[:0]}
+		*v = View{Spec: s.spec, Location: s.located(), State: s.State(now), Unhealthy: s.Unhealthy(), Fixed: s.fixed, Leases: int(s.leases), Granted: s.granted, Load: s.believed(now),
+			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Success: s.Success(), Score: math.NaN(), Outages: p.outages(now, s), Full: s.isHeld && s.held.why == heldForFull && now < s.held.until, Unreached: int(s.unreached), Doubt: s.Doubt(), Metrics: v.Metrics[:0], Traffic: s.traffic.view(now)}
+		v.Since = s.steadyFor(now, v.Outages)
 		if p.scorer != nil {
 			v.Score = p.scorer.Score(now, s)
 		}
@@ -119,25 +129,39 @@ func (p *Pool) Look(now Instant, dst []View, from, to int) []View {
 // Check states the pool's invariants and returns the first that does not hold. Tests
 // and the simulator call it after every event.
 func (p *Pool) Check() error {
-	held := make(map[*Server]int32)
-	open := 0
+	if err := p.checkClients(); err != nil {
+		return err
+	}
+	held, idle := make(map[*Server]int32), make(map[*Server]int32)
+	open, untold := 0, 0
 	for i := range p.ledger.leases {
 		if l := &p.ledger.leases[i]; l.id != 0 {
 			open++
 			held[l.server]++
+			if l.idle {
+				idle[l.server]++
+			}
 		}
 	}
 	if open != p.ledger.open {
 		return fmt.Errorf("pool %s: %d leases are open, the ledger counts %d", p.cfg.Name, open, p.ledger.open)
 	}
 	for i, s := range p.servers {
+		if s.since.departure == byLease {
+			untold++
+		}
 		switch {
 		case s.leases != held[s]:
 			return fmt.Errorf("server %s: holds %d leases, counts %d", s.spec.ID, held[s], s.leases)
+		case s.idle != idle[s]:
+			return fmt.Errorf("server %s: owes nothing on %d leases, counts %d", s.spec.ID, idle[s], s.idle)
 		case int(s.index) != i || p.byID[s.spec.ID] != s:
 			return fmt.Errorf("server %s: is not where it says it stands", s.spec.ID)
 		case s.gone && s.leases == 0 && !s.fixed:
 			return fmt.Errorf("server %s: has left and is idle, yet is remembered", s.spec.ID)
+		}
+		if err := s.check(); err != nil {
+			return err
 		}
 		delete(held, s)
 		if first := p.order.first(); p.scorer != nil && p.order.of(int32(i)) < never && (first < 0 || p.order.of(int32(i)) < p.order.of(first)) {
@@ -146,6 +170,9 @@ func (p *Pool) Check() error {
 	}
 	for s := range held {
 		return fmt.Errorf("server %s: has open leases, yet was forgotten", s.spec.ID)
+	}
+	if untold != p.untold {
+		return fmt.Errorf("pool %s: %d servers are known by leases alone, %d are counted", p.cfg.Name, untold, p.untold)
 	}
 	return nil
 }

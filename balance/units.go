@@ -41,5 +41,38 @@ func ParseLeaseID(s string) (LeaseID, error) {
 	return LeaseID(n), nil
 }
 
+// TaggedLease is a lease as those are told of it who may end it without being its edge: the
+// server that a client was redirected to, and the client of the API that asked for it. The tag proves that
+// they were told, for ids can be guessed.
+type TaggedLease struct {
+	ID  LeaseID
+	Tag uint64 // zero: only its edge may end it
+}
+
+// String returns 32 hexadecimal digits: the id's 16, and those of the tag, if there is one.
+func (l TaggedLease) String() string {
+	if l.Tag == 0 {
+		return l.ID.String()
+	}
+	return fmt.Sprintf("%016x%016x", uint64(l.ID), l.Tag)
+}
+
+// ParseTaggedLease reads what TaggedLease.String wrote.
+func ParseTaggedLease(s string) (TaggedLease, error) {
+	if len(s) == 16 {
+		if id, err := ParseLeaseID(s); err == nil {
+			return TaggedLease{}, fmt.Errorf("lease %s: the tag is missing, 16 more hexadecimal digits that a redirect, a dispatch or the API's answer has behind the id; a routed lease has none, and its edge ends it", id)
+		}
+	}
+	if len(s) == 32 {
+		id, bad := strconv.ParseUint(s[:16], 16, 64)
+		tag, worse := strconv.ParseUint(s[16:], 16, 64)
+		if bad == nil && worse == nil && id != 0 {
+			return TaggedLease{LeaseID(id), tag}, nil
+		}
+	}
+	return TaggedLease{}, fmt.Errorf("lease %q: want 32 hexadecimal digits, such as 0003f00000000017a1b2c3d4e5f60718", clip(s))
+}
+
 // Label is one key and value that a server carries and a request may ask for.
 type Label struct{ Key, Value string }

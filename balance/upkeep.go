@@ -12,12 +12,36 @@ func (p *Pool) rank(now Instant, s *Server) {
 	}
 	k := never
 	if s.State(now) == Up && p.hasRoom(now, s) {
-		k = newKey(p.scorer.Score(now, s), p.draw(), s.index)
+		k = s.key(p.scorer.Score(now, s))
 	}
 	p.order.set(int(s.index), k)
 }
 
-// draw returns a number by lot, which is only good for putting equals in some order.
+// key returns the server's place among others that are given a score. Keys hold scores over the pool's usual b: that one
+// moves with every answer, and keys made at other times must compare with this one. Where servers differ
+// it is nobody's turn: who has waited longest there was slow when last tried.
+func (s *Server) key(score float64) key {
+	turn := s.turn
+	if s.pool.times.equal == 0 && !s.isAlike {
+		turn = uint32(s.pool.draw() >> (64 - turnBits))
+	}
+	return newKey(score*s.pool.times.perUsual, turn, s.index)
+}
+
+// takeTurn gives the server, which is being given a request, the last turn of all. When turns
+// run out, which is once in some millions of requests, all servers are at the first again.
+func (p *Pool) takeTurn(now Instant, s *Server) {
+	if p.turns++; p.turns == turns {
+		p.turns = 1
+		for _, other := range p.servers {
+			other.turn = 0
+			p.rank(now, other)
+		}
+	}
+	s.turn = p.turns
+}
+
+// draw returns a number by lot, which is only good for drawing servers or putting them in some order.
 func (p *Pool) draw() uint64 {
 	p.lot = p.lot*6364136223846793005 + 1442695040888963407 // Knuth's MMIX generator: its upper bits are even
 	return p.lot
@@ -25,20 +49,54 @@ func (p *Pool) draw() uint64 {
 
 // tend looks after what changes by itself, one server at a time and all of them in
 // about a tendCycle: b drifts back to the pool's mean, external load fades, warming up
-// goes on. Servers whose ejection is over are looked after at once.
+// goes on. Servers whose ejection or hold is over are looked after at once.
 func (p *Pool) tend(now Instant) {
 	if now >= p.returns {
-		p.returns = forever
-		for _, s := range p.servers {
-			if s.State(now) == Ejected {
-				p.returns = min(p.returns, s.health.ejectedUntil)
-			}
-			p.rank(now, s)
-		}
+		p.wake(now)
 	}
 	if len(p.servers) > 0 && now.Sub(p.tendedAt)*time.Duration(len(p.servers)) >= tendCycle {
 		p.tendNext(now)
 	}
+}
+
+// wake looks after the servers for which a time has come.
+func (p *Pool) wake(now Instant) {
+	p.returns = forever
+	later := p.waking[:0]
+	for _, s := range p.waking {
+		if s.isHeld && s.held.why == onlyCounted && now >= s.held.until {
+			s.isHeld = false
+		}
+		p.rank(now, s)
+		if next := s.nextChange(now); next < forever {
+			later = append(later, s)
+			p.returns = min(p.returns, next)
+		} else {
+			s.waking = false
+		}
+	}
+	clear(p.waking[len(later):])
+	p.waking = later
+}
+
+// nextChange returns when the server's ejection or hold ends or its warming up begins.
+func (s *Server) nextChange(now Instant) Instant {
+	next := forever
+	for _, at := range [...]Instant{s.health.ejectedUntil, s.held.until, s.warmFrom} {
+		if at > now {
+			next = min(next, at)
+		}
+	}
+	return next
+}
+
+// wakeAt has the server looked after at a time.
+func (p *Pool) wakeAt(s *Server, at Instant) {
+	if !s.waking {
+		s.waking = true
+		p.waking = append(p.waking, s)
+	}
+	p.returns = min(p.returns, at)
 }
 
 // tendAll looks after every server, for requests that wait while nothing else happens.
@@ -56,12 +114,16 @@ func (p *Pool) tendNext(now Instant) {
 	p.tended++
 	if p.tended >= len(p.servers) {
 		p.tended = 0
+		p.cycle, p.cycleBegan = now.Sub(p.cycleBegan), now
 		p.conclude(now)
 	}
 	s := p.servers[p.tended]
 	p.fade(now, s)
+	p.findStandstill(now, s)
 	s.health.forgive()
+	s.okCrowd *= 1 - min(1, float32(p.cycle)/float32(crowdMemory))
 	p.count(now, s)
+	p.account(now, s)
 	p.rank(now, s)
 }
 
@@ -69,7 +131,16 @@ func (p *Pool) tendNext(now Instant) {
 type census struct {
 	limits, left float64 // of the servers' limits, and what others' requests leave of them
 	leases, warm int     // of servers that are up and warm
+	odds         float64 // sum of how far servers' times are from the pool's, in squared errors
+	timed        int     // of so many servers
 	loose        bool    // one that is up has no limit
+	well         bool    // one that is up does not fail, as far as it has been tried
+	knees        float64 // sum of the logarithms of c where latencies tell it
+	knee         int     // of so many servers
+	slots        float64 // sum of the logarithms of c where it is well known
+	firm         int     // of so many servers
+	vague        bool    // one has slots that no limit can rest on
+	out          bool    // one is ejected for what it answered
 }
 
 func (p *Pool) count(now Instant, s *Server) {
@@ -77,9 +148,27 @@ func (p *Pool) count(now Instant, s *Server) {
 		p.census.limits += limit
 		p.census.left += max(0, limit-s.load.at(now))
 	}
+	if s.pace.weight >= 1 {
+		off, variance := p.deviation(s)
+		p.census.odds += off * off / variance
+		p.census.timed++
+	}
+	switch {
+	case s.capacity.firm && !s.capacity.assumed:
+		p.census.slots += math.Log(s.capacity.slots)
+		p.census.firm++
+	case s.capacity.known && !s.capacity.assumed:
+		p.census.vague = true
+	}
+	if !s.capacity.told && s.knee.isTold() {
+		p.census.knees += math.Log(s.capacity.slots)
+		p.census.knee++
+	}
 	if s.State(now) != Up {
+		p.census.out = p.census.out || s.State(now) == Ejected && s.health.cause.forAnswers()
 		return
 	}
+	p.census.well = p.census.well || s.isWell(now)
 	if now.Sub(s.warmFrom) >= warmTime {
 		p.census.leases += int(s.leases)
 		p.census.warm++
@@ -97,7 +186,22 @@ func (p *Pool) conclude(now Instant) {
 	if c.warm > 0 {
 		p.mean = float64(c.leases) / float64(c.warm)
 	}
+	p.times.conclude(&c)
+	p.groupAlike(now)
 	p.census = census{}
+	if c.knee > 0 {
+		p.usualSlots = math.Exp(c.knees / float64(c.knee))
+	}
+	p.newcomer = capacity{slots: 1}
+	if !c.vague && 2*c.firm > len(p.servers) {
+		p.newcomer = capacity{slots: math.Exp(c.slots / float64(c.firm)), known: true, firm: true, assumed: true}
+	}
+	if c.out && !c.well {
+		p.takeBack(now)
+	}
+	if p.exclusions > 0 {
+		p.fadeExclusions(now)
+	}
 	if c.loose != p.loose {
 		p.loose = c.loose
 		for _, s := range p.servers {

@@ -33,7 +33,7 @@ func TestAgentRegistersReportsAndLeaves(t *testing.T) {
 	one, two := startMaster(t, &fakeMaster{}), startMaster(t, &fakeMaster{})
 	a, stop := startAgent(t, AgentConfig{Masters: []string{one.addr(), two.addr()}})
 	a.Report(balance.Report{Metrics: []balance.Metric{{Name: balance.InFlight, Value: 3}}})
-	a.Done(0x77, balance.Outcome{Result: balance.OK, Duration: time.Second})
+	a.Done(balance.TaggedLease{ID: 0x77, Tag: 0x99}, balance.Outcome{Result: balance.OK, Duration: time.Second})
 	for _, m := range []*fakeMaster{one, two} {
 		r := await[wire.Register](m, 1, nil)[0]
 		if r.Pool != "p" || r.Server.ID != "r1" || r.Server.Slots != 4 || len(r.Server.Labels) != 1 {
@@ -136,5 +136,8 @@ func TestAgentRefusesALowerFence(t *testing.T) {
 		if v.Lease == 2 && !strings.Contains(v.Detail, "fence 7 is older than 8") {
 			t.Errorf("the refusal says %q", v.Detail)
 		}
+	}
+	if f := await[wire.Fence](old, 1, nil)[0]; f.Pool != "p" || f.Seen != 8 {
+		t.Errorf("the master is told %+v, want that 8 was seen", f)
 	}
 }

@@ -6,14 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
-	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
 // Config is what an edge's Client is told once.
@@ -25,16 +26,19 @@ type Config struct {
 	Trust    *trust.Keeper // nil: who is at the other end is for TLS to judge
 	Log      *slog.Logger  // nil: silent
 	Software string        // name and version, for the master's logs; may be empty
+	Inside   *inside.Set   // of this process's own listeners the master is told, so that no server is there; nil: none
+
+	instance uint64 // of the process; zero: New draws one
 }
 
 // Client is an edge's connection to a master. Its methods may be called at any time,
 // from any goroutine.
 type Client struct {
-	line *line
-	talk *edgeTalk
-	// watched never changes, so that Snapshot needs no lock.
-	watched map[string]*pool
-	turned  func() // called, without the lock, when who leads may have changed; nil: nobody cares
+	line    *line
+	talk    *edgeTalk
+	watched table[*pool] // of talk, so that Snapshot needs no lock
+	told    string       // the id of the master that it was made for, by another's word; empty: it is of Config.Masters
+	turned  func()       // called, without the lock, when who leads may have changed; nil: nothing is called
 }
 
 // New returns a Client that is idle until Run.
@@ -42,15 +46,17 @@ func New(cfg Config) (*Client, error) {
 	if err := checkMasters(cfg.Masters); err != nil {
 		return nil, err
 	}
-	if cfg.ID == "" || len(cfg.ID) > wire.MaxName {
-		return nil, fmt.Errorf("edge id %q: %d bytes, want 1 to %d", cfg.ID, len(cfg.ID), wire.MaxName)
+	if problem := balance.BadEdgeID(cfg.ID); problem != "" {
+		return nil, fmt.Errorf("edge id: %s", problem)
 	}
-	c := &Client{talk: newEdgeTalk(cfg.ID, cfg.Pools, cfg.Software), watched: make(map[string]*pool)}
-	for _, p := range c.talk.watched {
-		c.watched[p.name] = p
-	}
+	c := &Client{talk: newEdgeTalk(cfg.ID, cfg.Pools, cfg.Software)}
+	c.noteWatched()
 	c.line = newLine(cfg.Masters, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), c.talk, c.wake)
-	c.line.direct = true
+	c.line.direct, c.line.inside = true, cfg.Inside
+	c.talk.hello.Instance = cfg.instance
+	if cfg.instance == 0 {
+		c.talk.hello.Instance = newInstance()
+	}
 	return c, nil
 }
 
@@ -64,6 +70,9 @@ func (c *Client) wake(context.Context) {
 		c.turned()
 	}
 }
+
+// newInstance tells this process apart from others of the same id.
+func newInstance() uint64 { return max(1, rand.Uint64()) }
 
 func checkMasters(masters []string) error {
 	if len(masters) == 0 {
@@ -91,7 +100,7 @@ func logger(log *slog.Logger) *slog.Logger {
 // read, and returns nil. It may run once.
 func (c *Client) Run(ctx context.Context) error { return c.line.run(ctx) }
 
-// Connected tells whether a master has welcomed us and is there.
+// Connected reports whether a master has welcomed us and is there.
 func (c *Client) Connected() bool { return c.line.isUp.Load() }
 
 // Problem returns why the master would not have us, if a person must mend it; else nil.
@@ -104,18 +113,18 @@ func (l *line) trouble() error {
 	return nil
 }
 
-// Snapshot returns what is known of a pool that Config.Pools names; nil if nothing has
+// Snapshot returns what is known of a pool that is watched; nil if nothing has
 // come yet. It is made when it is asked for and something has changed since, which takes
 // as long as copying the list of servers; while there is no connection nothing changes.
 func (c *Client) Snapshot(pool string) *balance.Snapshot {
-	p := c.watched[pool]
+	p := c.watched.of(pool)
 	if p == nil {
 		return nil
 	}
 	if p.known.stale.Load() {
 		c.line.mu.Lock()
 		defer c.line.mu.Unlock()
-		return p.snapshot()
+		return p.snapshot(c.talk.drains.drains)
 	}
 	return p.known.latest.Load()
 }
@@ -245,6 +254,18 @@ func (c *Client) end(pool string, lease balance.LeaseID, o balance.Outcome) bool
 		c.line.drop(c.line.conn, err)
 	}
 	return err == nil
+}
+
+// Owes tells the master whether the server of a lease owes anything now. It does not while the edge waits
+// for the client, to send more or to take what has come: its silence then says nothing of the server. A
+// lease that is told again after a loss of the connection is told with it.
+func (c *Client) Owes(lease balance.LeaseID, owes bool) {
+	l := c.line
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.talk.owes(clock.Now(), lease, owes) {
+		l.soon()
+	}
 }
 
 // Report keeps a server's load metrics, the latest for each server, for the next ask;

@@ -6,27 +6,30 @@ import (
 	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // Driver reads a connection in the place of its Client's goroutine: a loop that waits for
 // many descriptors anyway, and would else have to be woken for each answer.
 type Driver interface {
-	// Drive is told of a connection. fd is a copy of its descriptor, for the driver to
-	// watch and in the end to close. From now on the driver calls read when there is
+	// Drive is told of a connection. descriptor is a copy of its descriptor, for the driver
+	// to move, watch and in the end close. From now on the driver calls read when there is
 	// something to read, at first in any case, and again after a hang-up, until it returns
-	// false. Drive does not wait. If the driver has ended, it closes fd and returns false.
-	Drive(fd int, read func() (more bool)) bool
+	// false. Drive does not wait. If the driver has ended, it returns false.
+	Drive(descriptor *fd.FD, read func() (more bool)) bool
 }
 
 // drivable is a connection that a Driver can read.
 type drivable interface {
-	copy() (fd int, err error)
+	copy() (fd.FD, error)
 	tryRead(p []byte) (int, error) // EAGAIN: there is nothing
 	trySend(p []byte) (int, error) // as much as goes
+	unsent() bool                  // part of what trySend took has not gone; the next Write sends it
+	shortReadIsLast() bool         // a read that returns less than it has room for has emptied the connection
 }
 
-// Drive has d read the connection, and those to come, instead of whoever did. Without TLS
-// and on Linux, that is: else all stays as it is.
+// Drive has d read the connection, and those to come, instead of the goroutine or picker
+// that did. On Linux, that is: elsewhere all stays as it is.
 func (c *Client) Drive(d Driver) { c.line.drive(d) }
 
 // Undrive ends what Drive began, unless another driver has followed d.
@@ -65,11 +68,12 @@ func (l *line) reclaim() {
 
 // entrust hands a connection over.
 func (l *line) entrust(conn drivable, d Driver) bool {
-	fd, err := conn.copy()
+	descriptor, err := conn.copy()
 	if err != nil {
 		return false
 	}
-	return d.Drive(fd, func() bool { return l.pull(conn, d) })
+	defer descriptor.Close() // unless the driver has moved it
+	return d.Drive(&descriptor, func() bool { return l.pull(conn, d) })
 }
 
 // pull is a driver's read.
@@ -89,7 +93,7 @@ func (l *line) pull(conn drivable, d Driver) (more bool) {
 			l.broke(err)
 			return false
 		}
-		if n < len(room) {
+		if n < len(room) && conn.shortReadIsLast() {
 			return true
 		}
 	}
@@ -180,6 +184,9 @@ func (c *Client) Flush(now balance.Instant, stays bool) {
 // under way.
 func (l *line) dash() {
 	conn, s := l.conn, l.talk.base()
+	if conn != nil && l.turn == ofNobody && l.talk.expecting() {
+		l.reclaim() // the answer to an Ask has no picker that reads it
+	}
 	if l.writing || conn == nil || len(s.out) == 0 {
 		return
 	}
@@ -199,7 +206,7 @@ func (l *line) dash() {
 		l.writing = false
 		l.idle.Broadcast()
 	}
-	if len(s.out) > 0 {
+	if l.unwritten(conn) {
 		l.kick()
 	}
 }

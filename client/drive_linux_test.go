@@ -3,13 +3,18 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -26,17 +31,22 @@ func newPoller(t *testing.T) *poller {
 	return p
 }
 
-func (p *poller) Drive(fd int, read func() bool) bool {
+func (p *poller) Drive(descriptor *fd.FD, read func() bool) bool {
 	p.drives <- struct{}{}
 	if p.ended {
-		_ = unix.Close(fd)
+		return false
+	}
+	own, set := descriptor.Move(), new(fd.Poller)
+	if set.Open() != nil || set.Add(&own, unix.EPOLLIN|unix.EPOLLRDHUP, 0, 0) != nil {
+		own.Close()
+		set.Close()
 		return false
 	}
 	p.running.Go(func() {
-		defer unix.Close(fd)
+		defer own.Close()
+		defer set.Close()
 		for read() {
-			wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
-			_, _ = unix.Poll(wait, 100) // who is no driver any more is told nothing
+			set.Wait(make([]unix.EpollEvent, 1), -1) // it ends with the connection
 		}
 	})
 	return true
@@ -50,7 +60,7 @@ func (c told) Answered(_ balance.Grant, err error) { c <- err }
 func driven(t *testing.T, m *fakeMaster) (*Client, *poller) {
 	t.Helper()
 	p := newPoller(t) // whose goroutines end after the client's
-	c := start(t, Config{Masters: []string{m.addr()}}, m)
+	c := start(t, Config{Masters: []string{m.addr()}, TLS: m.clientTLS}, m)
 	c.Drive(p)
 	pickOne(t, c) // whoever reads the answer hands over
 	<-p.drives
@@ -66,8 +76,20 @@ func pickOne(t *testing.T, c *Client) {
 	c.Done("p", g.Lease, balance.Outcome{})
 }
 
-func TestADriverReadsForAll(t *testing.T) {
-	m := startMaster(t, &fakeMaster{})
+// overBoth runs a test over a plain connection and over TLS.
+func overBoth(t *testing.T, test func(t *testing.T, start func(*fakeMaster) *fakeMaster)) {
+	t.Run("plain", func(t *testing.T) {
+		test(t, func(m *fakeMaster) *fakeMaster { return startMaster(t, m) })
+	})
+	t.Run("TLS", func(t *testing.T) {
+		test(t, func(m *fakeMaster) *fakeMaster { return startTLSMaster(t, m) })
+	})
+}
+
+func TestADriverReadsForAll(t *testing.T) { overBoth(t, testADriverReadsForAll) }
+
+func testADriverReadsForAll(t *testing.T, start func(*fakeMaster) *fakeMaster) {
+	m := start(&fakeMaster{})
 	c, _ := driven(t, m)
 	var wg sync.WaitGroup
 	for range 16 {
@@ -85,8 +107,10 @@ func TestADriverReadsForAll(t *testing.T) {
 	}
 }
 
-func TestAsksOfATurnLeaveTogether(t *testing.T) {
-	m := startMaster(t, &fakeMaster{})
+func TestAsksOfATurnLeaveTogether(t *testing.T) { overBoth(t, testAsksOfATurnLeaveTogether) }
+
+func testAsksOfATurnLeaveTogether(t *testing.T, start func(*fakeMaster) *fakeMaster) {
+	m := start(&fakeMaster{})
 	c, _ := driven(t, m)
 	m.mu.Lock()
 	before := m.reads
@@ -162,7 +186,11 @@ func TestWhatIsGivenBackWaits(t *testing.T) {
 }
 
 func TestAskAnswersALossAndDrivesTheNext(t *testing.T) {
-	m := startMaster(t, &fakeMaster{onAsk: func(c *fakeConn, m *wire.Ask) {
+	overBoth(t, testAskAnswersALossAndDrivesTheNext)
+}
+
+func testAskAnswersALossAndDrivesTheNext(t *testing.T, start func(*fakeMaster) *fakeMaster) {
+	m := start(&fakeMaster{onAsk: func(c *fakeConn, m *wire.Ask) {
 		if m.Request.Key != "never" {
 			c.grant(m)
 		}
@@ -203,8 +231,10 @@ func TestWithdrawnAsksAreNotAnswered(t *testing.T) {
 	await[wire.Cancel](m, 1, nil)
 }
 
-func TestDriversFollowEachOther(t *testing.T) {
-	m := startMaster(t, &fakeMaster{})
+func TestDriversFollowEachOther(t *testing.T) { overBoth(t, testDriversFollowEachOther) }
+
+func testDriversFollowEachOther(t *testing.T, start func(*fakeMaster) *fakeMaster) {
+	m := start(&fakeMaster{})
 	c, first := driven(t, m)
 	second := newPoller(t)
 	c.Drive(second)
@@ -233,8 +263,10 @@ func TestADriverThatHasEndedIsNone(t *testing.T) {
 	pickOne(t, c)
 }
 
-func TestALossIsNoticedWhileDriven(t *testing.T) {
-	m := startMaster(t, &fakeMaster{})
+func TestALossIsNoticedWhileDriven(t *testing.T) { overBoth(t, testALossIsNoticedWhileDriven) }
+
+func testALossIsNoticedWhileDriven(t *testing.T, start func(*fakeMaster) *fakeMaster) {
+	m := start(&fakeMaster{})
 	c, _ := driven(t, m)
 	m.listener.Close()
 	m.cut()
@@ -242,9 +274,13 @@ func TestALossIsNoticedWhileDriven(t *testing.T) {
 }
 
 func TestAClientThatIsDrivenPartsInGoodOrder(t *testing.T) {
-	m := startMaster(t, &fakeMaster{})
+	overBoth(t, testAClientThatIsDrivenPartsInGoodOrder)
+}
+
+func testAClientThatIsDrivenPartsInGoodOrder(t *testing.T, start func(*fakeMaster) *fakeMaster) {
+	m := start(&fakeMaster{})
 	p := newPoller(t)
-	c, err := New(Config{Masters: []string{m.addr()}, ID: "edge-a"})
+	c, err := New(Config{Masters: []string{m.addr()}, ID: "edge-a", TLS: m.clientTLS})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,4 +291,175 @@ func TestAClientThatIsDrivenPartsInGoodOrder(t *testing.T) {
 	pickOne(t, c)
 	stop()
 	await[wire.Goodbye](m, 1, nil)
+}
+
+// idleClient returns a connected client whose ticks never come and whose connection nobody
+// reads: whatever is read from now on is read for another reason than the time.
+func idleClient(t *testing.T, m *fakeMaster, readable bool) *Client {
+	t.Helper()
+	c, err := New(Config{ID: "edge-a", Masters: []string{m.addr()}, TLS: m.clientTLS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.talk.tick, c.line.direct = time.Hour, readable
+	run(t, c.Run)
+	waitFor(t, "connection that nobody reads", func() bool {
+		c.line.mu.Lock()
+		defer c.line.mu.Unlock()
+		return c.line.conn != nil && c.line.turn == ofNobody
+	})
+	return c
+}
+
+func drivenWithoutTicks(t *testing.T, m *fakeMaster) *Client {
+	t.Helper()
+	p := newPoller(t)
+	c := idleClient(t, m, true)
+	c.Drive(p)
+	pickOne(t, c)
+	<-p.drives
+	return c
+}
+
+// No timer decides when an answer is read, whoever has to read it: the client's goroutine
+// for want of a driver, or a driver.
+func TestAnswersAreReadWithoutATick(t *testing.T) {
+	overBoth(t, func(t *testing.T, start func(*fakeMaster) *fakeMaster) {
+		for name, setUp := range map[string]func(*testing.T, *fakeMaster) *Client{
+			"no driver":                    func(t *testing.T, m *fakeMaster) *Client { return idleClient(t, m, true) },
+			"a connection for the library": func(t *testing.T, m *fakeMaster) *Client { return idleClient(t, m, false) },
+			"a driver":                     drivenWithoutTicks,
+		} {
+			t.Run(name, func(t *testing.T) {
+				c := setUp(t, start(&fakeMaster{}))
+				for range 100 {
+					askOne(t, c)
+				}
+			})
+		}
+	})
+}
+
+// askOne asks as a loop does, and waits for the answer.
+func askOne(t *testing.T, c *Client) {
+	t.Helper()
+	a := Ask{To: make(told, 1)}
+	if err := c.Ask("p", &balance.Request{}, &a); err != nil {
+		t.Fatal(err)
+	}
+	c.Flush(clock.Now(), false)
+	select {
+	case err := <-a.To.(told):
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("an answer that has come is not read")
+	}
+}
+
+// Records that come byte by byte, and many at once, are all read.
+func TestADriverReadsRecordsHoweverTheyCome(t *testing.T) {
+	many := strings.Repeat("s", wire.MaxName)
+	onAsk := func(c *fakeConn, m *wire.Ask) {
+		for i := range m.Request.Priority { // answers to what nobody has asked
+			c.out = (&wire.Granted{Seq: 1 << 40, Grant: balance.Grant{Lease: balance.LeaseID(i + 1), Server: balance.ServerID(many), Address: "127.0.0.1:1"}}).Append(c.out, 1)
+		}
+		c.grant(m)
+	}
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"byte by byte": func(c net.Conn) net.Conn { return trickle{c} },
+		"many at once": func(c net.Conn) net.Conn { return &gathering{Conn: c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := startTLSMaster(t, &fakeMaster{onAsk: onAsk}, wrap)
+			c := drivenWithoutTicks(t, m)
+			for i := range 40 {
+				a := Ask{To: make(told, 1)}
+				if err := c.Ask("p", &balance.Request{Priority: i * 20}, &a); err != nil {
+					t.Fatal(err)
+				}
+				c.Flush(clock.Now(), false)
+				if err := <-a.To.(told); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.line.mu.Lock()
+			defer c.line.mu.Unlock()
+			if c.line.turn != ofDriver {
+				t.Errorf("the turn to read is %d, want the driver's", c.line.turn)
+			}
+		})
+	}
+}
+
+// trickle writes short writes byte by byte, and long ones in uneven pieces.
+type trickle struct{ net.Conn }
+
+func (c trickle) Write(p []byte) (n int, err error) {
+	size := 1 + len(p)/97
+	for n < len(p) && err == nil {
+		var m int
+		m, err = c.Conn.Write(p[n:min(len(p), n+size)])
+		n += m
+	}
+	return n, err
+}
+
+// gathering sends what TLS writes only when TLS reads again: many records in one write.
+type gathering struct {
+	net.Conn
+	gathered []byte
+}
+
+func (c *gathering) Write(p []byte) (int, error) {
+	c.gathered = append(c.gathered, p...)
+	return len(p), nil
+}
+
+func (c *gathering) Read(p []byte) (int, error) {
+	if _, err := c.Conn.Write(c.gathered); err != nil {
+		return 0, err
+	}
+	c.gathered = c.gathered[:0]
+	return c.Conn.Read(p)
+}
+
+// What a master does not read at once is kept, whole and in order, and sent when it reads.
+func TestAsksThatDoNotGoAtOnceGoLater(t *testing.T) { overBoth(t, testAsksThatDoNotGoAtOnceGoLater) }
+
+func testAsksThatDoNotGoAtOnceGoLater(t *testing.T, start func(*fakeMaster) *fakeMaster) {
+	reads := make(chan struct{})
+	m := start(&fakeMaster{atOnce: 4 << 10, onAsk: func(c *fakeConn, m *wire.Ask) {
+		if m.Request.Key != "" {
+			<-reads
+		}
+		c.grant(m)
+	}})
+	c := drivenWithoutTicks(t, m)
+	await[wire.Done](m, 1, nil) // of the pick before, so that nothing else writes
+	answers, asked, key := make(told, 1<<15), 0, strings.Repeat("k", 1000)
+	for stuck := false; !stuck; { // sockets may take some millions of bytes
+		for c.Ask("p", &balance.Request{Key: fmt.Sprint(asked, key)}, &Ask{To: answers}) == nil { // until it refuses what it cannot keep
+			asked++
+		}
+		c.Flush(clock.Now(), false)
+		c.line.mu.Lock()
+		stuck = c.line.writing || c.line.unwritten(c.line.conn)
+		c.line.mu.Unlock()
+		if asked > cap(answers)-8<<10 {
+			t.Fatalf("%d asks have gone at once, which proves nothing", asked)
+		}
+	}
+	close(reads)
+	for range asked {
+		if err := <-answers; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, a := range await(m, asked, func(a wire.Ask) bool { return a.Request.Key != "" }) {
+		if want := fmt.Sprint(i, key); a.Request.Key != want {
+			t.Fatalf("ask %d came with the key %.20s…, want %.20s…", i, a.Request.Key, want)
+		}
+	}
 }

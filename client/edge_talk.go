@@ -24,7 +24,7 @@ type edgeTalk struct {
 	session
 	pools   map[string]*pool
 	last    *pool    // asked for
-	watched []*pool  // in the order of the configuration
+	watched []*pool  // in the order of the configuration; replaced by setPools, never written to
 	said    string   // the pool that the last ask or done of this connection named
 	numbers []names3 // by what the master's grants on this connection call them
 
@@ -38,6 +38,7 @@ type edgeTalk struct {
 	limited leases // with one: perhaps nobody says done
 	sweepAt int    // how many limited leases make it worth looking for expired ones
 
+	drains  drainTalk
 	dones   []wire.Done // while there is no connection
 	pending pending
 	forms   forms
@@ -67,14 +68,15 @@ type pool struct {
 	known   known
 	former  *balance.Snapshot            // known when the last connection ended; nil: nothing was
 	claim   claim                        // of the master that is connected
+	refused uint64                       // the fence of the claim that it was told is refused; zero: none was
 	away    bool                         // leases and asks belong to another master
 	ended   map[balance.LeaseID]struct{} // done while leases are being moved here; nil: they are not
 }
 
 // names3 are a server's id and addresses, kept so that grants need no copies.
 type names3 struct {
-	id              balance.ServerID
-	address, public string
+	id                  balance.ServerID
+	address, at, public string
 }
 
 // ask is one that was sent. Its Seq is gen<<slotBits | slot.
@@ -123,6 +125,7 @@ func newEdgeTalk(id balance.EdgeID, watch []string, software string) *edgeTalk {
 		pools:    make(map[string]*pool),
 		canceled: make(map[uint64]*pool),
 		sweepAt:  1024,
+		drains:   drainTalk{drains: newDrains()},
 		why:      errNeverUp,
 	}
 	for _, name := range watch {
@@ -147,7 +150,7 @@ func (t *edgeTalk) pool(name string) *pool {
 	return p
 }
 
-// timed tells whether an ask needs to know the time.
+// timed reports whether an ask needs to know the time.
 func (t *edgeTalk) timed(req *balance.Request) bool {
 	return req.Deadline != 0 || len(t.pending.list) > 0
 }
@@ -262,6 +265,20 @@ func (t *edgeTalk) done(name string, id balance.LeaseID, o balance.Outcome) erro
 	return nil
 }
 
+// owes reports whether the server of a lease owes anything now; false: the master need not be told.
+func (t *edgeTalk) owes(now balance.Instant, id balance.LeaseID, owes bool) bool {
+	l := t.leases.find(id)
+	if l == nil || l.idle == !owes {
+		return false
+	}
+	l.idle = !owes
+	if t.stage != up || len(t.out) > mostUnwritten {
+		return false
+	}
+	t.hold(now, l)
+	return true
+}
+
 // report keeps a report for the next ask.
 func (t *edgeTalk) report(now balance.Instant, name string, r *balance.Report) {
 	t.pending.put(now, name, r)
@@ -290,6 +307,8 @@ func (t *edgeTalk) welcomed(now balance.Instant) {
 			}
 		}
 	}
+	t.drains.told = 0
+	t.out = t.drains.tell(t.out)
 	for i := range t.dones {
 		t.out = t.dones[i].Append(t.out)
 	}
@@ -300,8 +319,13 @@ func (t *edgeTalk) welcomed(now balance.Instant) {
 	t.flushReports(now)
 }
 
+// hold tells the master of a lease. One whose time is over is none: told without a time left, it
+// would be held for ever.
 func (t *edgeTalk) hold(now balance.Instant, l *openLease) {
-	m := wire.Hold{Pool: l.pool.name, Lease: l.id, Server: l.server, Age: now.Sub(l.since)}
+	if l.expires != 0 && l.expires <= now {
+		return
+	}
+	m := wire.Hold{Pool: l.pool.name, Lease: l.id, Server: l.server, Age: now.Sub(l.since), Tag: l.tag, Idle: l.idle}
 	if l.expires != 0 {
 		m.Left = l.expires.Sub(now)
 	}
@@ -331,11 +355,11 @@ func (t *edgeTalk) lost(why error) {
 	}
 	clear(t.canceled)
 	for _, p := range t.pools {
-		p.claim = claim{}
+		p.claim, p.refused = claim{}, 0
 	}
 	t.behind, t.turned, t.hushed = 0, true, false
 	for _, p := range t.watched {
-		p.remember(t.isBehind(t.heard, p, p.former))
+		p.remember(t.isBehind(t.heard, p, p.former), t.drains.drains)
 		p.known.whole, p.known.halfway = false, false
 	}
 	t.close()
@@ -355,7 +379,7 @@ func (t *edgeTalk) collect() {
 	t.turned, t.telling = false, t.turned
 }
 
-// expecting tells whether an answer is, or a snapshot that was asked for.
+// expecting reports whether an answer is, or a snapshot that was asked for.
 func (t *edgeTalk) expecting() bool { return t.waiting > 0 || t.behind != 0 }
 
 func (t *edgeTalk) underWay() int { return t.waiting }
@@ -381,12 +405,28 @@ func (t *edgeTalk) frame(now balance.Instant, typ wire.Type, payload []byte) err
 		return nil
 	case wire.TLead:
 		return t.lead(payload)
+	case wire.TDrain:
+		return t.drain(payload)
 	case wire.TSnapshot:
 		return t.keepSnapshot(payload)
 	case wire.TChange:
 		return t.keepChange(now, payload)
 	}
 	return unexpected(typ)
+}
+
+// drain takes a Drain, which the other masters are told too.
+func (t *edgeTalk) drain(payload []byte) error {
+	name, err := t.drains.hear(payload)
+	if err != nil {
+		return err
+	}
+	if p := t.pools[name]; p != nil && p.known.latest.Load() != nil {
+		p.known.stale.Store(true)
+	}
+	t.turned = t.turned || t.drains.heard
+	t.drains.heard = false
+	return nil
 }
 
 func (t *edgeTalk) grant(now balance.Instant, payload []byte) error {
@@ -403,9 +443,9 @@ func (t *edgeTalk) grant(now balance.Instant, payload []byte) error {
 		return err
 	}
 	p, w := a.pool, t.release(a, m.Seq)
-	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, Public: n.public, Expires: m.Grant.Expires, Waited: m.Queue, Fence: m.Grant.Fence}
+	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, At: n.at, Public: n.public, Expires: m.Grant.Expires, Waited: m.Queue, Fence: m.Grant.Fence, Tag: m.Grant.Tag}
 	t.settled = append(t.settled, w)
-	l := openLease{id: m.Grant.Lease, pool: p, server: n.id, since: now, expires: m.Grant.Expires}
+	l := openLease{id: m.Grant.Lease, pool: p, server: n.id, since: now, expires: m.Grant.Expires, tag: m.Grant.Tag}
 	if l.expires == 0 {
 		t.leases.put(l)
 		return nil
@@ -452,15 +492,16 @@ func (t *edgeTalk) named(p *pool, m *wire.Granted) (*names3, error) {
 // names returns copies, the same ones each time, of the strings of a grant.
 func (p *pool) names(g *balance.Grant) names3 {
 	n, ok := p.servers[string(g.Server)]
-	if ok && n.address == g.Address && n.public == g.Public {
+	if ok && n.address == g.Address && n.at == g.At && n.public == g.Public {
 		return n
 	}
 	if len(p.servers) >= maxNames {
 		clear(p.servers)
 	}
-	all := string(g.Server) + g.Address + g.Public // side by side, for they are read together
+	all := string(g.Server) + g.Address + g.At + g.Public // side by side, for they are read together
 	server, address := len(g.Server), len(g.Server)+len(g.Address)
-	n = names3{id: balance.ServerID(all[:server]), address: all[server:address], public: all[address:]}
+	at := address + len(g.At)
+	n = names3{id: balance.ServerID(all[:server]), address: all[server:address], at: all[address:at], public: all[at:]}
 	p.servers[string(n.id)] = n
 	return n
 }
@@ -476,7 +517,7 @@ func (t *edgeTalk) refuse(payload []byte) error {
 		return nil
 	}
 	w := t.release(a, m.Seq)
-	w.err = &balance.Refusal{Reason: m.Refusal.Reason, RetryAfter: m.Refusal.RetryAfter, Detail: strings.Clone(m.Refusal.Detail), Leader: strings.Clone(m.Refusal.Leader)}
+	w.err = &balance.Refusal{Reason: m.Refusal.Reason, RetryAfter: m.Refusal.RetryAfter, Needs: m.Refusal.Needs, Detail: strings.Clone(m.Refusal.Detail), Leader: strings.Clone(m.Refusal.Leader), LeaderID: strings.Clone(m.Refusal.LeaderID)}
 	t.settled = append(t.settled, w)
 	return nil
 }

@@ -14,6 +14,24 @@ import (
 type claim struct {
 	fence  uint64 // it leads; zero: it does not
 	leader string // the address of the one that does; empty: unknown
+	id     string // the id of the one that does; empty: unknown
+}
+
+// refuseLead tells a master that claims to lead a pool that a larger fence was seen, once for each claim.
+func (t *edgeTalk) refuseLead(name string, seen uint64) {
+	if p := t.pool(name); t.stage == up && p.refused != p.claim.fence {
+		p.refused = p.claim.fence
+		t.out, t.urgent = (&wire.Fence{Pool: name, Seen: seen}).Append(t.out), true
+	}
+}
+
+// refuseLead is edgeTalk.refuseLead, from any goroutine.
+func (c *Client) refuseLead(pool string, seen uint64) {
+	c.line.mu.Lock()
+	defer c.line.mu.Unlock()
+	if c.talk.refuseLead(pool, seen); c.talk.urgent {
+		c.line.kick()
+	}
 }
 
 // errMoved answers an ask of a master that leads the pool no more.
@@ -25,12 +43,12 @@ func (t *edgeTalk) lead(payload []byte) error {
 	if err := m.Decode(payload); err != nil {
 		return err
 	}
-	t.pool(m.Pool).claim = claim{fence: m.Fence, leader: strings.Clone(m.Leader)}
+	t.pool(m.Pool).claim = claim{fence: m.Fence, leader: strings.Clone(m.Leader), id: strings.Clone(m.Master)}
 	t.turned = true
 	return nil
 }
 
-// claims tells whether the master leads a pool as far as it says, and with which fence.
+// claims reports whether the master leads a pool as far as it says, and with which fence.
 func (t *edgeTalk) claims(name string) (c claim, leads bool) {
 	if t.stage != up || t.hushed {
 		return claim{}, false
@@ -169,7 +187,7 @@ func (c *Client) yield(pool string) []openLease {
 	return open
 }
 
-// probe is edgeTalk.probe. It tells whether who leads may have changed.
+// probe is edgeTalk.probe. It reports whether who leads may have changed.
 func (c *Client) probe() bool {
 	l := c.line
 	l.mu.Lock()

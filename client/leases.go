@@ -21,6 +21,8 @@ type openLease struct {
 	server  balance.ServerID
 	since   balance.Instant
 	expires balance.Instant // zero: never
+	tag     uint64          // of the grant
+	idle    bool            // the server owes nothing now
 }
 
 func (l *leases) home(id balance.LeaseID) int {
@@ -51,6 +53,19 @@ func (l *leases) grow() {
 			l.put(old[i])
 		}
 	}
+}
+
+// find returns a lease, nil if it is not there. It is good until the next put or drop.
+func (l *leases) find(id balance.LeaseID) *openLease {
+	if l.n == 0 || id == 0 {
+		return nil
+	}
+	for at := l.home(id); l.at[at].id != 0; at = (at + 1) & (len(l.at) - 1) {
+		if l.at[at].id == id {
+			return &l.at[at]
+		}
+	}
+	return nil
 }
 
 // drop takes a lease out, if it is there.

@@ -6,16 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"runtime"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
@@ -37,10 +37,6 @@ const (
 	dialTime    = 3 * time.Second
 	writeTime   = 4 * time.Second // a write that takes longer means that the master is stuck
 	partTime    = time.Second     // for the Goodbye to be written and the master to hang up
-	firstRetry  = 10 * time.Millisecond
-	takenRetry  = 500 * time.Millisecond
-	slowRetry   = 5 * time.Second // after a Fail that a person must mend
-	accepted    = time.Second     // without a Fail since the welcome: a registration is refused sooner
 	linger      = time.Millisecond
 	longLinger  = 16 * time.Millisecond
 	steady      = 8 // lingers in a row in which others took along what waited
@@ -49,15 +45,24 @@ const (
 	writeRounds = 4 // after so many writes a picker leaves further ones to the line's goroutine
 )
 
+const spareAddress = "another address of a master that is connected already, kept for when that connection is lost"
+
 // line keeps one connection to one of its masters and makes another when it is lost.
 type line struct {
 	masters []string
+	learnt  atomic.Pointer[string] // one more address of the master that answers at masters; nil: none is known
+	others  func() []uint64        // epochs of the masters that other lines of the process are connected to; nil: there are none
+	left    func()                 // called, without the lock, when a connection has ended; nil: no other line cares
+	again   chan struct{}          // one slot: the wait before the next attempt is over
 	security
+	inside  *inside.Set // whose own addresses each hello tells; nil: none
 	log     *slog.Logger
+	proven  *trust.Peer               // the master at the other end; owned by who visits, nil without certificates
 	direct  bool                      // whoever reads may hold a thread
 	deliver func(ctx context.Context) // what collect has set aside; called without the lock, never twice at once
 
 	isUp     atomic.Bool
+	epoch    atomic.Uint64 // of the master that has welcomed us and is there; zero: none is
 	gathered atomic.Bool   // by Client.Ask, for Flush
 	returns  atomic.Int64  // the balance.Instant until which what GiveBack gathered may wait; zero: nothing does
 	begun    atomic.Bool   // Run
@@ -76,6 +81,7 @@ type line struct {
 	talk         conversation
 	conn         net.Conn // nil while there is none
 	cause        error    // why we closed conn
+	parked       []uint64 // epochs of masters: it does not connect while one of them is connected through another line
 	spare        []byte   // takes turns with the talk's out
 	writing      bool
 	idle         sync.Cond // when writing ends
@@ -88,7 +94,7 @@ type line struct {
 }
 
 func newLine(masters []string, safe security, log *slog.Logger, talk conversation, deliver func(context.Context)) *line {
-	l := &line{masters: masters, security: safe, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1), reading: newReading(talk.base().buffer),
+	l := &line{masters: masters, security: safe, log: log, talk: talk, deliver: deliver, more: make(chan struct{}, 1), again: make(chan struct{}, 1), reading: newReading(talk.base().buffer),
 		flush: time.NewTimer(time.Hour), reports: time.NewTimer(time.Hour)}
 	l.tried = make(chan struct{})
 	l.settle = sync.OnceFunc(func() { close(l.tried) })
@@ -102,10 +108,11 @@ func newLine(masters []string, safe security, log *slog.Logger, talk conversatio
 func (l *line) run(ctx context.Context) error {
 	l.begun.Store(true)
 	defer l.settle()
-	wait := firstRetry
+	var wait retry
 	said := ""
 	for at := 0; ctx.Err() == nil; at++ {
-		master := l.masters[at%len(l.masters)]
+		all := l.addresses()
+		master := all[at%len(all)]
 		wasUp, err := l.visit(ctx, master)
 		if at >= len(l.masters)-1 {
 			l.settle()
@@ -113,42 +120,81 @@ func (l *line) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if wasUp {
-			wait = firstRetry
-		}
-		pause, level := wait/2+rand.N(wait), slog.LevelWarn
+		pause, level := wait.after(err, l.lasted(wasUp), l.talk.base().retry), slog.LevelWarn
+		news, text := "no connection to the master, trying again", err.Error()
 		var fail *wire.Fail
 		switch refused := errors.As(err, &fail) && fail.Code != wire.GoingAway; {
+		case refused && fail.Code == wire.Connected:
+			l.park()
+			level, news, text = slog.LevelInfo, spareAddress, spareAddress
 		case refused:
 			l.problem.Store(fail)
 			l.count(fail)
 			level = slog.LevelError
-			if (at+1)%len(l.masters) == 0 {
-				pause = patience(fail.Code)
-			}
 		case wasUp:
 			said = "" // a loss is news each time; a refusal, which may come after the welcome, is not
 		}
-		if text := err.Error(); text != said {
-			l.log.Log(ctx, level, "no connection to the master, trying again", "master", master, "err", err)
+		if (at+1)%len(all) != 0 {
+			pause = min(pause, spread(l.talk.base().retry)) // the next address may be better
+		}
+		if text != said {
+			attrs := []any{"master", master, "err", err}
+			if news == spareAddress {
+				attrs = attrs[:2] // it is no error
+			}
+			l.log.Log(ctx, level, news, attrs...)
 			said = text
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
+		case <-l.again:
 		}
-		wait = min(2*wait, l.talk.base().retry)
 	}
 	return nil
 }
 
-// patience is how long to wait after a refusal. Taken may be our own former connection,
-// whose end the master has not noticed yet; everything else a person must mend.
-func patience(c wire.Code) time.Duration {
-	if c == wire.Taken {
-		return takenRetry
+// lasted returns for how long the connection that has ended was up.
+func (l *line) lasted(wasUp bool) time.Duration {
+	if !wasUp {
+		return 0
 	}
-	return slowRetry
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return clock.Now().Sub(l.talk.base().since)
+}
+
+// addresses returns where the master may be reached, in the order in which they are tried.
+func (l *line) addresses() []string {
+	if more := l.learnt.Load(); more != nil && !slices.Contains(l.masters, *more) {
+		return append(slices.Clone(l.masters), *more)
+	}
+	return l.masters
+}
+
+// park notes that the master is connected through another line, and so this address has
+// nothing to do until that is lost. It is tried now and then all the same: another master may
+// have come to answer there.
+func (l *line) park() {
+	l.problem.Store(nil)
+	l.mu.Lock()
+	l.parked = l.talk.base().hello.Connected
+	l.mu.Unlock()
+	l.unpark(l.others()) // for it may have been lost meanwhile
+}
+
+// unpark has the line connect at once if a master that it was parked for is none of those
+// that are connected.
+func (l *line) unpark(connected []uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.ContainsFunc(l.parked, func(epoch uint64) bool { return !slices.Contains(connected, epoch) }) {
+		l.parked = nil
+		select {
+		case l.again <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // visit makes one connection and stays until it is lost.
@@ -163,6 +209,7 @@ func (l *line) visit(ctx context.Context, master string) (wasUp bool, err error)
 // stay converses over conn until it is lost, or until ctx ends and Goodbye is said.
 func (l *line) stay(ctx context.Context, conn net.Conn) (wasUp bool, err error) {
 	l.begin(conn)
+	defer l.guard(conn)()
 	life, over := context.WithCancel(context.WithoutCancel(ctx))
 	var tending sync.WaitGroup
 	tending.Go(func() { l.tend(ctx, life, conn) })
@@ -176,12 +223,7 @@ func (l *line) stay(ctx context.Context, conn net.Conn) (wasUp bool, err error) 
 func (l *line) dial(ctx context.Context, master string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	network, address := "tcp", master
-	if path, ok := strings.CutPrefix(master, "unix:"); ok {
-		network, address = "unix", path
-	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, address)
+	conn, err := dialMaster(ctx, master)
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +234,13 @@ func (l *line) dial(ctx context.Context, master string) (net.Conn, error) {
 }
 
 func (l *line) begin(conn net.Conn) {
+	var others []uint64
+	if l.others != nil {
+		others = l.others() // which looks at other lines
+	}
 	l.mu.Lock()
+	hello := &l.talk.base().hello
+	l.parked, hello.Connected, hello.Inside = nil, others, l.inside.Own()
 	l.conn, l.cause, l.deadline = conn, nil, time.Time{}
 	l.reading.begin(conn)
 	l.resuming = 0
@@ -205,12 +253,25 @@ func (l *line) end(life context.Context, err error) error {
 	l.mu.Lock()
 	err = cmp.Or(l.cause, err)
 	l.conn = nil
-	l.isUp.Store(false)
+	l.setUp(false)
 	l.talk.lost(err)
 	l.talk.collect()
 	l.mu.Unlock()
 	l.deliver(life)
+	if l.left != nil {
+		l.left()
+	}
 	return err
+}
+
+// setUp notes whether a master has welcomed us and is there. mu is held.
+func (l *line) setUp(up bool) {
+	l.isUp.Store(up)
+	if up {
+		l.epoch.Store(l.talk.base().epoch)
+	} else {
+		l.epoch.Store(0)
+	}
 }
 
 // kick makes the line's goroutine write soon.
@@ -266,7 +327,7 @@ func (l *line) part(conn net.Conn) {
 	_ = conn.SetDeadline(time.Now().Add(partTime))
 	l.deadline = time.Now().Add(writeTime) // so that push leaves the shorter one alone
 	l.talk.goodbye(clock.Now())
-	l.isUp.Store(false)
+	l.setUp(false)
 	if l.talk.base().stage != leaving {
 		l.drop(conn, context.Canceled) // nobody there to say it to
 	}
@@ -330,7 +391,7 @@ func (l *line) push() {
 // along. mu is held; it is not while a write is under way.
 func (l *line) write() {
 	conn, s := l.conn, l.talk.base()
-	if l.writing || conn == nil || len(s.out) == 0 {
+	if l.writing || conn == nil || !l.unwritten(conn) {
 		return
 	}
 	l.writing = true
@@ -339,7 +400,7 @@ func (l *line) write() {
 		runtime.Gosched() // others are about to ask; one write will do for all
 		l.mu.Lock()
 	}
-	for round := 0; l.conn == conn && len(s.out) > 0; round++ {
+	for round := 0; l.conn == conn && l.unwritten(conn); round++ {
 		if round == writeRounds {
 			l.kick()
 			break
@@ -365,6 +426,16 @@ func (l *line) write() {
 	if l.conn != conn && len(s.out) > 0 {
 		l.kick() // a new connection came while we wrote to the old one
 	}
+}
+
+// unwritten reports whether anything waits to be written, here or in the connection. mu is
+// held.
+func (l *line) unwritten(conn net.Conn) bool {
+	if len(l.talk.base().out) > 0 {
+		return true
+	}
+	d, ok := conn.(drivable)
+	return ok && d.unsent()
 }
 
 // takeOut returns what has gathered, for it is about to be written. mu is held.

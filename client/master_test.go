@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"net"
 	"slices"
 	"strings"
@@ -25,9 +26,14 @@ type fakeMaster struct {
 	listener  net.Listener
 	onAsk     func(c *fakeConn, m *wire.Ask) // nil: grant
 	onWelcome func(c *fakeConn)
-	fail      *wire.Fail // instead of the welcome
-	epoch     uint64     // zero: 1
-	mute      bool       // after the welcome, says nothing of its own accord: not even Pong
+	id        string // empty: "fake"
+	elected   bool
+	fail      *wire.Fail              // instead of the welcome
+	epoch     uint64                  // zero: 1
+	mute      bool                    // after the welcome, says nothing of its own accord: not even Pong
+	atOnce    int                     // bytes that a read takes; zero: as many as have come
+	wrap      func(net.Conn) net.Conn // of each connection; nil: as it is
+	clientTLS *tls.Config             // of its clients; nil: it is spoken to plainly
 
 	wg    sync.WaitGroup
 	mu    sync.Mutex
@@ -84,6 +90,19 @@ func startMaster(t testing.TB, m *fakeMaster) *fakeMaster {
 	return m
 }
 
+// startTLSMaster is startMaster with TLS, over what the wraps make of a connection.
+func startTLSMaster(t testing.TB, m *fakeMaster, wraps ...func(net.Conn) net.Conn) *fakeMaster {
+	t.Helper()
+	m.clientTLS = &tls.Config{InsecureSkipVerify: true} // the certificate is another test's affair
+	m.wrap = func(c net.Conn) net.Conn {
+		for _, wrap := range wraps {
+			c = wrap(c)
+		}
+		return tls.Server(c, serverTLS(t))
+	}
+	return startMaster(t, m)
+}
+
 func (m *fakeMaster) addr() string { return m.listener.Addr().String() }
 
 func (m *fakeMaster) stop() {
@@ -112,6 +131,9 @@ func (m *fakeMaster) accept(l net.Listener) {
 		conn, err := l.Accept()
 		if err != nil {
 			return
+		}
+		if m.wrap != nil {
+			conn = m.wrap(conn)
 		}
 		c := &fakeConn{m: m, Conn: conn}
 		m.mu.Lock()
@@ -157,7 +179,7 @@ func (c *fakeConn) serve() {
 	defer c.Close()
 	buf, have, greeted := make([]byte, 1<<21), 0, false
 	for {
-		n, err := c.Read(buf[have:])
+		n, err := c.Read(buf[have:min(len(buf), have+cmp.Or(c.m.atOnce, len(buf)))])
 		if err != nil {
 			return
 		}
@@ -182,7 +204,7 @@ func (c *fakeConn) serve() {
 				}
 				hello.ID, hello.Software = strings.Clone(hello.ID), strings.Clone(hello.Software)
 				c.m.note(hello)
-				c.Write((&wire.Welcome{Version: version, Master: "fake", Epoch: max(1, c.m.epoch)}).Append(nil))
+				c.Write((&wire.Welcome{Version: version, Master: cmp.Or(c.m.id, "fake"), Epoch: max(1, c.m.epoch), Elected: c.m.elected}).Append(nil))
 				if c.m.onWelcome != nil {
 					c.m.onWelcome(c)
 				}
@@ -260,6 +282,10 @@ func (c *fakeConn) frame(t wire.Type, payload []byte) {
 			c.forms = make(map[uint32]wire.Form)
 		}
 		c.forms[m.Number] = m
+	case wire.TFence:
+		var m wire.Fence
+		check(m.Decode(payload))
+		c.m.note(m)
 	case wire.TVerdict:
 		var m wire.Verdict
 		check(m.Decode(payload))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -25,34 +26,29 @@ import (
 //
 // A master that is not elected leads every pool; of several such the first that answers
 // is asked until it is lost. Masters follows a leader whose address it learns from
-// another master. Its methods may be called at any time, from any goroutine.
+// another master.
+//
+// A master is known by its id, and one process of it by its epoch, never by an address: the
+// file may name it by two names, or by others than it has for itself. An address at which a
+// connected master answers is parked until that connection is lost, and a
+// learnt address of a master that another line is for is one more for that line.
+//
+// Its methods may be called at any time, from any goroutine.
 type Masters struct {
-	cfg   Config
-	log   *slog.Logger
-	seats map[string]*seat // by pool; never changes
-	tried chan struct{}    // closed once each of Config.Masters has answered, or has not
-	turn  chan struct{}    // one slot: there is something to review
-	tally trust.Tally
-	every atomic.Pointer[[]*Client] // clients, to be read without mu
+	cfg    Config
+	log    *slog.Logger
+	seats  table[*seat]  // by pool
+	tried  chan struct{} // closed once each of Config.Masters has answered, or has not
+	turn   chan struct{} // one slot: there is something to review
+	tally  trust.Tally
+	drains *drains                   // of all clients
+	every  atomic.Pointer[[]*Client] // clients, to be read without mu
 
 	mu      sync.Mutex // guards the following; taken before a line's
 	clients []*Client  // those of Config.Masters in their order, then those we were told of
 	spawn   func(*Client)
 	learned map[*Client]context.CancelFunc // those we were told of; nil before Run
 	driver  Driver                         // of all clients; nil: none
-}
-
-// seat is who leads one pool.
-type seat struct {
-	pool   string
-	leader atomic.Pointer[Client] // is asked; nil: nobody known leads
-	keeper atomic.Pointer[Client] // has the leases: the leader, or the one that led last
-
-	mu     sync.Mutex    // guards the following
-	fence  uint64        // the largest seen
-	moved  chan struct{} // closed when leader changes
-	vacant time.Time     // since when there is no leader
-	had    bool          // there has been one
 }
 
 // How long an ask waits for a leader, from when the last one was lost.
@@ -67,15 +63,15 @@ const (
 
 var past = time.Unix(1, 0)
 
-// NewMasters returns Masters that are idle until Run. Asks go only for Config.Pools.
+// NewMasters returns Masters that are idle until Run. Asks go only for Config.Pools, or what SetPools
+// has put in their place.
 func NewMasters(cfg Config) (*Masters, error) {
-	m := &Masters{cfg: cfg, log: logger(cfg.Log), seats: make(map[string]*seat), tried: make(chan struct{}), turn: make(chan struct{}, 1)}
+	cfg.instance = newInstance()
+	m := &Masters{cfg: cfg, log: logger(cfg.Log), tried: make(chan struct{}), turn: make(chan struct{}, 1), drains: newDrains()}
 	if err := checkMasters(cfg.Masters); err != nil {
 		return nil, err
 	}
-	for _, pool := range cfg.Pools {
-		m.seats[pool] = &seat{pool: pool, moved: make(chan struct{}), vacant: time.Now()}
-	}
+	m.SetPools(cfg.Pools)
 	for i, address := range cfg.Masters {
 		if slices.Contains(cfg.Masters[:i], address) {
 			continue
@@ -96,12 +92,24 @@ func (m *Masters) add(address string) (*Client, error) {
 		return nil, err
 	}
 	c.line.also = &m.tally
+	c.talk.drains.drains = m.drains
 	c.turned = m.nudge
+	c.line.others, c.line.left = func() []uint64 { return m.connected(c) }, m.nudge
 	if m.driver != nil {
 		c.Drive(m.driver)
 	}
 	m.know(append(slices.Clone(m.clients), c))
 	return c, nil
+}
+
+// connected returns the epochs of the masters that are connected, but for one connection.
+func (m *Masters) connected(but *Client) (epochs []uint64) {
+	for _, c := range *m.every.Load() {
+		if epoch := c.line.epoch.Load(); c != but && epoch != 0 {
+			epochs = append(epochs, epoch)
+		}
+	}
+	return epochs
 }
 
 func (m *Masters) nudge() {
@@ -157,32 +165,51 @@ func (m *Masters) Run(ctx context.Context) error {
 	}
 }
 
-// review looks who leads each pool by what all masters say now.
+// review looks who leads each pool by what all masters say now, and tells each what
+// operators have told another of drains.
 func (m *Masters) review() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.prune()
+	m.unpark()
+	for _, c := range m.clients {
+		c.line.tellDrains(&c.talk.drains, &c.talk.session)
+	}
 	allTried := false // so that all edges begin with the same of several that are not elected
 	select {
 	case <-m.tried:
 		allTried = true
 	default:
 	}
-	for _, s := range m.seats {
+	for _, s := range m.seats.all() {
 		var best *Client
-		fence, elsewhere := s.fence, ""
+		fence, elsewhere := s.fence, claim{}
+		low, lower := uint64(0), ""
 		for _, c := range m.clients {
 			said, leads := c.claims(s.pool)
-			elsewhere = cmp.Or(elsewhere, said.leader)
+			if elsewhere.leader == "" && said.leader != "" {
+				elsewhere = said
+				if said.id == c.master() {
+					elsewhere.id = "" // two masters have been given one id, which says nothing then
+				}
+			}
+			if leads && said.fence != 0 && said.fence < s.fence {
+				c.refuseLead(s.pool, s.fence)
+				low, lower = said.fence, c.line.masters[0]
+			}
 			if !leads || c.isBehind(s) || said.fence == 0 && !allTried || said.fence < fence || said.fence == fence && best != nil && c != s.keeper.Load() {
 				continue
 			}
 			best, fence = c, said.fence
 		}
+		if best != nil {
+			low = 0 // who led before has not heard yet that it does not any more
+		}
+		s.setLow(low, lower)
 		switch {
 		case best == nil:
 			if s.vacate() > reviewEvery { // the leader may be one that is just coming
-				m.follow(elsewhere)
+				m.follow(elsewhere.id, elsewhere.leader)
 			}
 		case best != s.keeper.Load() || fence != s.fence:
 			m.log.Info("asking another master", "pool", s.pool, "master", best.line.masters[0], "fence", fence)
@@ -193,23 +220,38 @@ func (m *Masters) review() {
 	}
 }
 
-// prune parts from masters that we were told of and that one of Config.Masters turns out
-// to be. mu is held.
+// prune parts from connections that were lost, of masters that we were told of and that
+// one of Config.Masters turns out to be: its line has their addresses from now on. mu is held.
 func (m *Masters) prune() {
-	known := make(map[string]bool)
+	known := make(map[string]*Client)
 	m.know(slices.DeleteFunc(slices.Clone(m.clients), func(c *Client) bool {
-		id, stop := c.master(), m.learned[c]
-		if stop == nil {
-			known[id] = true
+		id := c.master()
+		if m.learned[c] == nil {
+			known[id] = c
 			return false
 		}
-		if id == "" || !known[id] {
+		if id == "" || known[id] == nil || c.Connected() {
 			return false
 		}
-		stop()
-		delete(m.learned, c)
+		known[id].line.learnt.Store(&c.line.masters[0])
+		m.part(c)
 		return true
 	}))
+}
+
+// part ends a connection to a master that we were told of. mu is held.
+func (m *Masters) part(c *Client) {
+	m.learned[c]()
+	delete(m.learned, c)
+}
+
+// unpark has addresses tried again at which a master answered that is not connected any
+// more. mu is held.
+func (m *Masters) unpark() {
+	connected := m.connected(nil)
+	for _, c := range m.clients {
+		c.line.unpark(connected)
+	}
 }
 
 // know sets clients. mu is held, if there is anybody else.
@@ -225,31 +267,68 @@ func (c *Client) master() string {
 	return c.talk.session.master
 }
 
-// follow connects to a leader that no file names. mu is held.
-func (m *Masters) follow(address string) {
-	known := func(c *Client) bool { return c.line.masters[0] == address }
-	if address == "" || !m.mayTrust(address) || len(m.clients) >= mostMasters || slices.ContainsFunc(m.clients, known) {
+// follow connects to a leader that another master has told of: by the line that is for it,
+// or by a new one. mu is held.
+func (m *Masters) follow(id, address string) {
+	reaches := func(c *Client) bool {
+		if more := c.line.learnt.Load(); more != nil && *more == address && cmp.Or(c.master(), c.told) != id {
+			c.line.learnt.Store(nil) // it is another master's by now
+		}
+		return slices.Contains(c.line.addresses(), address)
+	}
+	if address == "" || !m.mayTrust(address) || slices.ContainsFunc(m.clients, reaches) {
+		return
+	}
+	if err := checkMasters([]string{address}); err != nil {
+		m.log.Warn("the leader's address is none", "master", address, "err", err)
+		return
+	}
+	if c := m.of(id); c != nil {
+		c.line.learnt.Store(&address)
+		return
+	}
+	if !m.makeRoom() {
 		return
 	}
 	c, err := m.add(address)
 	if err != nil {
-		m.log.Warn("the leader's address is none", "master", address, "err", err)
+		m.log.Warn("the leader cannot be followed", "master", address, "err", err)
 		return
 	}
+	c.told = id
 	m.spawn(c)
 }
 
-// vacate returns for how long there has been no leader.
-func (s *seat) vacate() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.leader.Swap(nil) != nil {
-		s.vacant = time.Now()
+// of returns the connection that is for a master of an id; nil: none is. mu is held.
+func (m *Masters) of(id string) *Client {
+	for _, c := range m.clients {
+		if id != "" && cmp.Or(c.master(), c.told) == id {
+			return c
+		}
 	}
-	return time.Since(s.vacant)
+	return nil
 }
 
-// mayTrust tells whether an address that another master told may be spoken to: without
+// makeRoom parts from a master that we were told of and that is gone, if there are too many
+// to follow another one; false: there is none. mu is held.
+func (m *Masters) makeRoom() bool {
+	if len(m.clients) < mostMasters {
+		return true
+	}
+	for i, c := range m.clients {
+		if m.learned[c] != nil && !c.Connected() {
+			m.part(c)
+			m.know(slices.Delete(slices.Clone(m.clients), i, i+1))
+			return true
+		}
+	}
+	return false
+}
+
+// lowFor is how long a leader that was replaced may not know it yet.
+const lowFor = 3 * time.Second
+
+// mayTrust reports whether an address that another master told may be spoken to: without
 // certificates beyond this machine only if that holds for an address of the file.
 func (m *Masters) mayTrust(address string) bool {
 	if m.cfg.TLS != nil || m.cfg.Trust != nil || nearby(address) {
@@ -264,38 +343,12 @@ func nearby(address string) bool {
 	return strings.HasPrefix(address, "unix:") || err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-func (s *seat) seat(c *Client) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.leader.Swap(c) == c {
-		return
-	}
-	s.had = true
-	close(s.moved)
-	s.moved = make(chan struct{})
-}
-
-// move takes the open leases of the pool to another leader, or tells the same one again
-// that leads anew. Dones go there first, asks last.
-func (s *seat) move(to *Client, fence uint64) {
-	s.vacate()
-	to.expect(s.pool)
-	from := s.keeper.Swap(to)
-	var open []openLease
-	if from != nil && from != to {
-		open = from.yield(s.pool)
-	}
-	to.adopt(s.pool, open)
-	s.fence = fence
-	s.seat(to)
-}
-
 // Pick asks the pool's leader, as Client.Pick does. While none is known it waits: briefly
 // if the edge could choose for itself, for seconds if not.
 func (m *Masters) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
-	s := m.seats[pool]
+	s := m.seats.of(pool)
 	if s == nil {
-		return balance.Grant{}, &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %q is none that this edge was told of at its start", pool)}
+		return balance.Grant{}, &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %q is none that a route of this edge leads to", pool)}
 	}
 	asked, why := s.leader.Load(), error(errNeverUp)
 	for {
@@ -317,7 +370,7 @@ func (m *Masters) Pick(ctx context.Context, pool string, req *balance.Request) (
 	}
 }
 
-// Astray tells whether another master might answer better.
+// Astray reports whether another master might answer better.
 func Astray(err error) bool {
 	if r, ok := err.(*balance.Refusal); ok {
 		return r.Reason == balance.NotLeader
@@ -382,7 +435,7 @@ func (m *Masters) await(ctx context.Context, s *seat, after *Client) (*Client, e
 // an answer, for none can be asked just now: Pick may wait for one. An answer for which
 // Astray is true is of one that leads the pool no more.
 func (m *Masters) Ask(pool string, req *balance.Request, a *Ask) error {
-	if s := m.seats[pool]; s != nil {
+	if s := m.seats.of(pool); s != nil {
 		if c := s.leader.Load(); c != nil {
 			return c.Ask(pool, req, a)
 		}
@@ -436,9 +489,17 @@ func (m *Masters) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
 	}
 }
 
+// Owes tells the master that keeps the pool's leases whether the server of one owes anything now, as
+// Client.Owes does.
+func (m *Masters) Owes(pool string, lease balance.LeaseID, owes bool) {
+	if c := m.keeper(pool); c != nil {
+		c.Owes(lease, owes)
+	}
+}
+
 // keeper is the connection to the master that keeps the pool's leases; nil: there is none.
 func (m *Masters) keeper(pool string) *Client {
-	s := m.seats[pool]
+	s := m.seats.of(pool)
 	if s == nil {
 		return nil
 	}
@@ -459,7 +520,7 @@ func (m *Masters) Report(pool string, r balance.Report) {
 // Snapshot returns what the leader said of a pool, or the one that led last, or if that is
 // long ago whoever answers.
 func (m *Masters) Snapshot(pool string) *balance.Snapshot {
-	s := m.seats[pool]
+	s := m.seats.of(pool)
 	if s == nil {
 		return nil
 	}
@@ -486,7 +547,7 @@ func (m *Masters) Snapshot(pool string) *balance.Snapshot {
 	return last
 }
 
-// Connected tells whether any master has welcomed us and is there.
+// Connected reports whether any master has welcomed us and is there.
 func (m *Masters) Connected() bool {
 	return slices.ContainsFunc(m.all(), (*Client).Connected)
 }
@@ -497,6 +558,12 @@ func (m *Masters) Problem() error {
 	for _, c := range m.all() {
 		if err := c.Problem(); err != nil {
 			all = append(all, fmt.Errorf("master %s: %w", c.line.masters[0], err))
+		}
+	}
+	seats := m.seats.all()
+	for _, pool := range slices.Sorted(maps.Keys(seats)) {
+		if err := seats[pool].problem(); err != nil {
+			all = append(all, err)
 		}
 	}
 	return errors.Join(all...)

@@ -3,6 +3,10 @@ package client
 import (
 	"context"
 	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +75,28 @@ func TestWhoLeadsIsWhatTheMasterSays(t *testing.T) {
 	}
 }
 
+// A master that claims to lead with a lower fence than was seen is told so, once for each
+// claim and connection.
+func TestALowerFenceIsTold(t *testing.T) {
+	talk := elected(t, "p")
+	claim := func(fence uint64) { hear(t, talk, (&wire.Lead{Pool: "p", Fence: fence}).Append(nil)) }
+	for _, c := range []struct {
+		fence uint64
+		told  int
+	}{{7, 1}, {7, 0}, {8, 1}} {
+		claim(c.fence)
+		talk.refuseLead("p", 9)
+		if got := said(t, talk)[wire.TFence]; got != c.told {
+			t.Errorf("a claim with fence %d: told %d times, want %d", c.fence, got, c.told)
+		}
+	}
+	talk.lost(errSilent)
+	talk.refuseLead("p", 9)
+	if len(talk.out) > 0 {
+		t.Error("something is said without a connection")
+	}
+}
+
 // Leases move to the new leader, but for those that end while they move; what the old one
 // grants from then on is given back.
 func TestLeasesMove(t *testing.T) {
@@ -111,6 +137,43 @@ func TestLeasesMove(t *testing.T) {
 	young.adopt(3, "p", nil) // it leads anew
 	if got := said(t, young); got[wire.THold] != 1 {
 		t.Errorf("leading anew it is told %v, want its lease again", got)
+	}
+}
+
+// A lease with a limit is held with the time that is left. One whose time is over is not held
+// at all: a hold without a time is one without end.
+func TestExpiredLeasesAreNotHeld(t *testing.T) {
+	talk := elected(t, "p")
+	hear(t, talk, (&wire.Lead{Pool: "p", Fence: 7}).Append(nil))
+	for lease, expires := range map[balance.LeaseID]balance.Instant{1: 1000, 2: balance.Instant(time.Second), 3: 5000} {
+		w := &waiter{done: make(chan struct{}, 1)}
+		seq, err := talk.ask(0, "p", &balance.Request{}, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hear(t, talk, (&wire.Granted{Seq: seq, Grant: balance.Grant{Lease: lease, Server: "s", Address: "s:1", Fence: 7, Expires: expires}}).Append(nil, 0))
+	}
+	for what, tell := range map[string]func(now balance.Instant){
+		"leading anew":   func(now balance.Instant) { talk.expect("p"); talk.adopt(now, "p", nil) },
+		"welcomed again": func(now balance.Instant) { talk.welcomed(now) },
+	} {
+		talk.out = talk.out[:0]
+		tell(balance.Instant(10 * time.Millisecond))
+		var held []wire.Hold
+		for out := talk.out; len(out) > 0; {
+			typ, payload, size, err := wire.Next(out)
+			if err != nil || size == 0 {
+				t.Fatalf("%s: what is written makes no sense: %v", what, err)
+			}
+			var h wire.Hold
+			if typ == wire.THold && h.Decode(payload) == nil {
+				held = append(held, h)
+			}
+			out = out[size:]
+		}
+		if len(held) != 1 || held[0].Lease != 2 || held[0].Left <= 900*time.Millisecond || held[0].Left > time.Second {
+			t.Errorf("%s: holds %+v, want lease 2 alone with .99 s left", what, held)
+		}
 	}
 }
 
@@ -172,28 +235,16 @@ func TestAnAskInTheQueueIsNoSilence(t *testing.T) {
 // which is told of the open lease.
 func TestMastersWithoutAnElection(t *testing.T) {
 	a, b := startMaster(t, &fakeMaster{}), startMaster(t, &fakeMaster{})
-	m, err := NewMasters(Config{Masters: []string{a.addr(), b.addr()}, ID: "e", Pools: []string{"p"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- m.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	within, stop := context.WithTimeout(ctx, 20*time.Second)
+	m := startMasters(t, a.addr(), b.addr())
+	within, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
 	grant, err := m.Pick(within, "p", &balance.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the ask at the first master", func() bool { return m.seats["p"].leader.Load() == m.all()[0] })
+	waitFor(t, "the ask at the first master", func() bool { return m.seats.of("p").leader.Load() == m.all()[0] })
 	a.stop()
-	waitFor(t, "the second master is asked", func() bool { return m.seats["p"].leader.Load() == m.all()[1] })
+	waitFor(t, "the second master is asked", func() bool { return m.seats.of("p").leader.Load() == m.all()[1] })
 	if _, err := m.Pick(within, "p", &balance.Request{}); err != nil {
 		t.Error(err)
 	}
@@ -201,4 +252,157 @@ func TestMastersWithoutAnElection(t *testing.T) {
 	if _, err := m.Pick(within, "other", &balance.Request{}); err == nil {
 		t.Error("a pool that nobody named is asked for")
 	}
+}
+
+// startMasters runs Masters of an edge that asks for pool p until the test ends.
+func startMasters(t *testing.T, addresses ...string) *Masters {
+	t.Helper()
+	m, err := NewMasters(Config{Masters: addresses, ID: "e", Pools: []string{"p"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, m.Run)
+	return m
+}
+
+// byName returns an address of loopback's as a file may have it, where a master tells its own
+// by number.
+func byName(t *testing.T, address string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort("localhost", port)
+}
+
+// teller is an elected master that tells of another one that it leads.
+type teller struct {
+	*fakeMaster
+	told atomic.Pointer[wire.Lead]
+}
+
+func startTeller(t *testing.T, id string, epoch uint64) *teller {
+	m := &teller{fakeMaster: &fakeMaster{id: id, epoch: epoch, elected: true}}
+	m.onWelcome = func(c *fakeConn) {
+		if lead := m.told.Load(); lead != nil {
+			c.Write(lead.Append(nil))
+		}
+	}
+	startMaster(t, m.fakeMaster)
+	return m
+}
+
+func (m *teller) tell(lead *wire.Lead) {
+	m.told.Store(lead)
+	m.cut() // and it is told with the next welcome
+}
+
+func (m *fakeMaster) hellos() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, v := range m.got {
+		if _, ok := v.(wire.Hello); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// of is Masters.of, from any goroutine.
+func lineOf(m *Masters, id string) *line {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.of(id); c != nil {
+		return c.line
+	}
+	return nil
+}
+
+// A leader that is told by another address than the file has for it is the master that is
+// connected already.
+func TestALearntAddressIsOneMoreOfItsMaster(t *testing.T) {
+	a, b := startTeller(t, "m1", 1), startTeller(t, "m2", 2)
+	m := startMasters(t, a.addr(), byName(t, b.addr()))
+	waitFor(t, "both masters", func() bool { return lineOf(m, "m1") != nil && lineOf(m, "m2") != nil })
+	a.tell(&wire.Lead{Pool: "p", Leader: b.addr(), Master: "m2"})
+	waitFor(t, "the learnt address", func() bool { return lineOf(m, "m2").learnt.Load() != nil })
+	if n := len(m.all()); n != 2 {
+		t.Errorf("there are %d connections, want one to each master", n)
+	}
+	if n := b.hellos(); n != 1 {
+		t.Errorf("%d connections were made to the leader, want the one that was there", n)
+	}
+
+	// By either address alone it is found again.
+	elsewhere := &fakeMaster{id: "m2", epoch: 3, elected: true}
+	b.stop()
+	startMaster(t, elsewhere)
+	a.tell(&wire.Lead{Pool: "p", Leader: elsewhere.addr(), Master: "m2"})
+	waitFor(t, "the leader where it is now", func() bool { return elsewhere.hellos() > 0 })
+	if n := len(m.all()); n != 2 {
+		t.Errorf("there are %d connections after the leader has moved, want 2", n)
+	}
+	nowhere := "127.0.0.1:1"
+	a.tell(&wire.Lead{Pool: "p", Leader: nowhere, Master: "m2"})
+	waitFor(t, "the address that leads nowhere", func() bool { return *lineOf(m, "m2").learnt.Load() == nowhere })
+	elsewhere.stop()
+	b.restart()
+	waitFor(t, "the leader by the file's address", func() bool { return b.hellos() > 1 && lineOf(m, "m2").isUp.Load() })
+}
+
+// A leader that no file names is followed, also to another address, by one connection.
+func TestALeaderThatNoFileNamesIsFollowed(t *testing.T) {
+	a, b, c := startTeller(t, "m1", 1), startTeller(t, "m2", 2), startTeller(t, "m2", 3)
+	m := startMasters(t, a.addr())
+	a.tell(&wire.Lead{Pool: "p", Leader: b.addr(), Master: "m2"})
+	waitFor(t, "the leader", func() bool { return b.hellos() == 1 })
+	b.stop()
+	a.tell(&wire.Lead{Pool: "p", Leader: c.addr(), Master: "m2"})
+	waitFor(t, "the leader where it is now", func() bool { return c.hellos() == 1 })
+	if n := len(m.all()); n != 2 {
+		t.Errorf("there are %d connections, want 2", n)
+	}
+}
+
+// Two masters that were given one id are two all the same.
+func TestTwoMastersOfOneID(t *testing.T) {
+	a, b := startTeller(t, "m1", 1), startTeller(t, "m1", 2)
+	startMasters(t, a.addr())
+	a.tell(&wire.Lead{Pool: "p", Leader: b.addr(), Master: "m1"})
+	waitFor(t, "the other one", func() bool { return b.hellos() == 1 })
+}
+
+// An edge says which process it is, and to which masters it is connected.
+func TestAHelloNamesTheMastersThatAreConnected(t *testing.T) {
+	a, b := startTeller(t, "m1", 11), startTeller(t, "m2", 12)
+	m := startMasters(t, a.addr(), b.addr())
+	waitFor(t, "both masters", func() bool { return lineOf(m, "m1") != nil && lineOf(m, "m2") != nil })
+	a.cut()
+	hellos := await[wire.Hello](a.fakeMaster, 2, nil)
+	if h := hellos[1]; !slices.Equal(h.Connected, []uint64{12}) || h.Instance == 0 || h.Instance != hellos[0].Instance {
+		t.Errorf("the second hello is %+v, want the instance of the first and the other master's epoch", h)
+	}
+}
+
+// That a store has lost data is a problem for a person, as long as no master leads with a
+// fence that is large enough.
+func TestAFallenFenceIsAProblem(t *testing.T) {
+	first, second := startTeller(t, "m1", 1), startTeller(t, "m2", 2)
+	first.tell(&wire.Lead{Pool: "p", Fence: 9})
+	m := startMasters(t, first.addr(), second.addr())
+	waitFor(t, "the first leads", func() bool { return m.seats.of("p").leader.Load() == m.all()[0] })
+	second.tell(&wire.Lead{Pool: "p", Fence: 7})
+	if f := await[wire.Fence](second.fakeMaster, 1, nil)[0]; f.Pool != "p" || f.Seen != 9 {
+		t.Errorf("the second master is told %+v, want that 9 was seen", f)
+	}
+	if err := m.Problem(); err != nil {
+		t.Errorf("while the first leads: %v", err)
+	}
+	first.stop()
+	waitFor(t, "the problem is told", func() bool {
+		err := m.Problem()
+		return err != nil && strings.Contains(err.Error(), "leads pool p with fence 7, and 9 was seen before") && strings.Contains(err.Error(), "election raise")
+	})
 }

@@ -16,16 +16,16 @@ import (
 // wait for the next. A master that still knows fewer servers then is believed.
 const comeBack = 5 * time.Second
 
-// isNew tells whether the master that is connected is one that has been started lately,
+// isNew reports whether the master that is connected is one that has been started lately,
 // or that we have not known for longer.
 func (t *edgeTalk) isNew(now balance.Instant) bool { return t.stage == up && now.Sub(t.met) < comeBack }
 
-// isBehind tells whether such a master still lacks servers of a pool that were known before.
+// isBehind reports whether such a master still lacks servers of a pool that were known before.
 func (t *edgeTalk) isBehind(now balance.Instant, p *pool, before *balance.Snapshot) bool {
 	return t.isNew(now) && before != nil && len(before.Servers) > 0 && (!p.known.whole || lacks(&p.known.now, before))
 }
 
-// lacks tells whether a snapshot is without servers that one before it had. In a pool that
+// lacks reports whether a snapshot is without servers that one before it had. In a pool that
 // dispatches, nobody can choose but the master: there any server is better than none.
 func lacks(now, before *balance.Snapshot) bool {
 	have := make(map[balance.ServerID]struct{}, len(now.Servers))
@@ -47,9 +47,9 @@ func lacks(now, before *balance.Snapshot) bool {
 }
 
 // remember keeps what is known of a pool for after the connection, which ends.
-func (p *pool) remember(behind bool) {
+func (p *pool) remember(behind bool, drains *drains) {
 	if p.known.whole && !behind {
-		p.former = p.snapshot()
+		p.former = p.snapshot(drains)
 	}
 }
 
@@ -59,14 +59,14 @@ func (t *edgeTalk) best(now balance.Instant, p *pool) *balance.Snapshot {
 	if p.former != nil && (!p.known.whole || t.isBehind(now, p, p.former)) {
 		return p.former
 	}
-	return p.snapshot()
+	return p.snapshot(t.drains.drains)
 }
 
-// isBehind tells whether the master lacks servers of a seat's pool that it knew in its life
+// isBehind reports whether the master lacks servers of a seat's pool that it knew in its life
 // before, or that the master knew which led last.
 func (c *Client) isBehind(s *seat) bool {
 	c.line.mu.Lock()
-	isNew, p := c.talk.isNew(clock.Now()), c.watched[s.pool]
+	isNew, p := c.talk.isNew(clock.Now()), c.watched.of(s.pool)
 	c.line.mu.Unlock()
 	if !isNew || p == nil {
 		return false
@@ -81,10 +81,14 @@ func (c *Client) isBehind(s *seat) bool {
 // last returns what the pool's leader knows of it, or knew when it was lost; nil: nothing.
 func (s *seat) last() *balance.Snapshot {
 	c := s.keeper.Load()
-	if c == nil || c.watched[s.pool] == nil {
+	if c == nil {
+		return nil
+	}
+	p := c.watched.of(s.pool)
+	if p == nil {
 		return nil
 	}
 	c.line.mu.Lock()
 	defer c.line.mu.Unlock()
-	return c.talk.best(clock.Now(), c.watched[s.pool])
+	return c.talk.best(clock.Now(), p)
 }

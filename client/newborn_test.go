@@ -104,7 +104,7 @@ func TestANewMasterIsNotAskedTooSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, masters.Run)
-	leads := func() bool { return masters.seats["p"].leader.Load() != nil }
+	leads := func() bool { return masters.seats.of("p").leader.Load() != nil }
 	waitFor(t, "a leader", leads)
 	waitFor(t, "a snapshot", func() bool { s := masters.Snapshot("p"); return s != nil && len(s.Servers) == 2 })
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
 )
 
 // Waking a goroutine costs as much as the rest of an ask. So a picker that finds nobody
@@ -73,11 +74,14 @@ func (r *reading) begin(conn net.Conn) {
 // read reads whenever it is the line's turn, until the connection breaks. life is the
 // connection's.
 func (l *line) read(life context.Context, conn net.Conn) (wasUp bool, err error) {
+	forget := func() {}
+	defer func() { forget() }()
 	for {
 		n, err := conn.Read(l.buf[l.have:])
 		bad := l.take(life, n)
 		if !wasUp && l.isUp.Load() {
 			wasUp = true
+			forget, _ = l.inside.Learn(l.talk.base().inside, inside.OriginOf(conn.RemoteAddr()))
 			l.log.InfoContext(life, "connected", "master", l.talk.base().master, "address", conn.RemoteAddr().String())
 		}
 		switch {
@@ -154,7 +158,7 @@ func (l *line) takeTurn() net.Conn {
 }
 
 // readOnce is a picker's read; then it passes the turn on, with what went wrong. It
-// tells whether its own answer was there.
+// reports whether its own answer was there.
 func (l *line) readOnce(ctx context.Context, conn net.Conn, own <-chan struct{}) (settled bool) {
 	read := conn.Read
 	if l.alone {
@@ -231,7 +235,7 @@ func (l *line) hand(ctx context.Context, now balance.Instant, bytes []byte) (use
 	l.talk.collect()
 	s := l.talk.base()
 	if up := s.stage == up; up != l.isUp.Load() {
-		l.isUp.Store(up)
+		l.setUp(up)
 		l.settle()
 	}
 	if s.urgent {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -112,13 +114,8 @@ func (m *fakeMaster) restart() {
 }
 
 func TestTheNextMasterIsTriedAfterAFailure(t *testing.T) {
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.Close()
 	m := startMaster(t, &fakeMaster{})
-	start(t, Config{Masters: []string{dead.Addr().String(), m.addr()}}, m)
+	start(t, Config{Masters: []string{freeport.Address(t), m.addr()}}, m)
 }
 
 func TestGoodbyeIsSaid(t *testing.T) {
@@ -229,6 +226,65 @@ func TestUnixSocketAndTLS(t *testing.T) {
 	c := start(t, Config{Masters: []string{"unix:" + path}, TLS: &tls.Config{InsecureSkipVerify: true}}, m)
 	if _, err := c.Pick(context.Background(), "p", &balance.Request{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// An HTTP server waits for the end of a line, and would never say what it is.
+func TestAnHTTPServerThatWaitsIsNamedAsSuch(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.NotFoundHandler()}
+	defer server.Close()
+	go func() { _ = server.Serve(l) }()
+	for _, h := range []habits{edgeHabits, agentHabits} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := session{habits: h, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: "e1"}}
+		s.open(1)
+		first := len(s.out)
+		for at := h.tick; at <= h.greet; at += h.tick {
+			if len(s.out) > first {
+				t.Fatalf("after %v, before its time, it says %q", at-h.tick, s.out[first:])
+			}
+			if err := s.look(balance.Instant(1).Add(at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(s.out) == first {
+			t.Fatalf("it says nothing after %v", h.greet)
+		}
+		if _, err := conn.Write(s.out); err != nil {
+			t.Fatal(err)
+		}
+		answer := make([]byte, 1000)
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		n, err := conn.Read(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.receive(2, answer[:n], nil)
+		if err == nil || !strings.Contains(err.Error(), "it speaks HTTP, not Evenkeel's protocol") || !strings.Contains(err.Error(), "7400") {
+			t.Errorf("receive = %v, want HTTP named, and the port", err)
+		}
+		conn.Close()
+	}
+}
+
+// Who answers the Hello with nothing, not even when asked as HTTP would, is left.
+func TestASilentStrangerIsLeft(t *testing.T) {
+	s := session{habits: edgeHabits}
+	s.open(1)
+	var err error
+	at := balance.Instant(1)
+	for ; err == nil && at < balance.Instant(1).Add(time.Minute); at = at.Add(s.tick) {
+		err = s.look(at)
+	}
+	if took := at.Sub(1); !errors.Is(err, errSilent) || !strings.Contains(err.Error(), "7400") || took > s.greet+httpTime+2*s.tick {
+		t.Errorf("look = %v after %v, want errSilent with a cure", err, took)
 	}
 }
 

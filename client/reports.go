@@ -28,6 +28,9 @@ type reportKey struct {
 // put keeps a report in the place of an older one.
 func (p *pending) put(now balance.Instant, pool string, r *balance.Report) {
 	at, known := p.index[reportKey{pool, r.Server}]
+	if known && len(r.Metrics) == 0 && (len(p.list[at].Report.Metrics) > 0 || now.Add(-r.Age) < p.kept[at].Add(-p.list[at].Report.Age)) {
+		return // figures that wait are a sign of life too, and so is a later one
+	}
 	if !known {
 		if at = len(p.list); at == maxPending {
 			return
@@ -42,7 +45,7 @@ func (p *pending) put(now balance.Instant, pool string, r *balance.Report) {
 	}
 	p.kept[at] = now
 	to := &p.list[at].Report
-	to.Age, to.Metrics = r.Age, to.Metrics[:0]
+	to.Age, to.Window, to.Metrics = r.Age, r.Window, to.Metrics[:0]
 	for _, m := range r.Metrics[:min(len(r.Metrics), wire.MaxMetrics)] {
 		to.Metrics = append(to.Metrics, balance.Metric{Name: p.names.keep(m.Name), Value: m.Value})
 	}

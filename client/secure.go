@@ -29,19 +29,26 @@ func (a *Agent) Refused() *trust.Tally { return &a.refused }
 
 // secure makes a new connection what the configuration wants. It closes one that fails.
 func (l *line) secure(ctx context.Context, conn net.Conn, master string) (net.Conn, error) {
+	handshake := l.encrypt
 	switch {
 	case l.security.trust != nil:
-		return l.prove(ctx, conn)
-	case l.security.tls != nil:
-		return l.encrypt(ctx, conn, master)
+		handshake = l.prove
+	case l.security.tls == nil:
+		return conn, nil
 	}
-	return conn, nil
+	below := beneathTLS(conn)
+	secure, err := handshake(ctx, below, master)
+	if err != nil {
+		return nil, err
+	}
+	return afterHandshake(secure, below), nil
 }
 
 // prove makes sure that a master is at the other end, and tells whoever is there if not.
-func (l *line) prove(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	secure, err := l.security.trust.Secure(ctx, conn)
+func (l *line) prove(ctx context.Context, conn net.Conn, _ string) (net.Conn, error) {
+	secure, peer, err := l.security.trust.Secure(ctx, conn)
 	if err == nil {
+		l.proven = peer
 		return secure, nil
 	}
 	if secure != nil {
@@ -68,6 +75,27 @@ func (l *line) encrypt(ctx context.Context, conn net.Conn, master string) (net.C
 }
 
 // count enters a refusal, by us or by the master, into the tally.
+// guard has the connection end when the master's certificate is not good any more, until stop is called.
+func (l *line) guard(conn net.Conn) (stop func()) {
+	if l.security.trust == nil {
+		return func() {}
+	}
+	return l.security.trust.Guard(l.proven, func(err error) {
+		l.count(err)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.drop(conn, err)
+	})
+}
+
+// CertificateEnds returns when the certificate by which we prove who we are comes to its end, in seconds since
+// 1970; zero: there is none.
+func (a *Agent) CertificateEnds() float64 { return a.cfg.Trust.Ends() }
+
+// CertificateEnds returns when the certificate by which we prove who we are comes to its end, in seconds since
+// 1970; zero: there is none.
+func (m *Masters) CertificateEnds() float64 { return m.cfg.Trust.Ends() }
+
 func (l *line) count(err error) {
 	if fail, ok := errors.AsType[*wire.Fail](err); ok && fail.Code == wire.Forbidden {
 		err = &trust.Refusal{Reason: trust.ByPeer, Detail: fail.Detail}

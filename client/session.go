@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/poison"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -14,6 +15,7 @@ import (
 type habits struct {
 	quiet  time.Duration // a master that is silent for so long is asked to say something,
 	silent time.Duration // and given up if it has not by then
+	greet  time.Duration // until a Hello should have been answered
 	tick   time.Duration // how often to look
 	retry  time.Duration // how long to wait at most, and half of it more, to look for a master again
 	buffer int           // bytes, for reading at first
@@ -24,8 +26,8 @@ type habits struct {
 // master a third of what a report does. A master that is back is to know within a second of
 // the leases that edges hold, on a busy machine too.
 var (
-	edgeHabits  = habits{quiet: time.Second, silent: 3 * time.Second, tick: 100 * time.Millisecond, retry: 300 * time.Millisecond, buffer: 64 << 10}
-	agentHabits = habits{quiet: 15 * time.Second, silent: 25 * time.Second, tick: time.Second, retry: 500 * time.Millisecond, buffer: 4 << 10}
+	edgeHabits  = habits{quiet: time.Second, silent: 3 * time.Second, greet: 3 * time.Second, tick: 100 * time.Millisecond, retry: 300 * time.Millisecond, buffer: 64 << 10}
+	agentHabits = habits{quiet: 15 * time.Second, silent: 25 * time.Second, greet: 10 * time.Second, tick: time.Second, retry: 500 * time.Millisecond, buffer: 4 << 10}
 )
 
 // stage of a session.
@@ -44,10 +46,11 @@ type session struct {
 	habits
 	hello   wire.Hello
 	stage   stage
-	master  string // the id of the one that welcomed us
-	elected bool   // it leads only what it says it leads
-	out     []byte // frames to be written
-	urgent  bool   // some of out should not wait for company
+	master  string   // the id of the one that welcomed us
+	elected bool     // it leads only what it says it leads
+	inside  []string // where it says that it serves operators
+	out     []byte   // frames to be written
+	urgent  bool     // some of out should not wait for company
 
 	epoch  uint64          // the life of the master that welcomed us last
 	met    balance.Instant // when it did for the first time
@@ -56,13 +59,23 @@ type session struct {
 	pinged balance.Instant
 	ticked balance.Instant
 	pings  uint64
+	asked  bool // an unanswered Hello was followed by what an HTTP server answers
 }
 
 var errSilent = errors.New("it says nothing")
 
+// An HTTP server takes the Hello for the beginning of a line, and waits for more. By this it
+// finds the line, and answers that it makes no sense. A master that has not welcomed us by
+// then is given up in any case.
+const (
+	httpEnd   = "\r\n\r\n"
+	httpTime  = time.Second // for the answer
+	whichPort = "is this the address where a master listens for edges and agents (its listen, by default port 7400), not its admin address?"
+)
+
 // open starts a session over a new connection.
 func (s *session) open(now balance.Instant) {
-	s.stage, s.out = greeting, s.out[:0]
+	s.stage, s.out, s.asked = greeting, s.out[:0], false
 	s.heard, s.pinged, s.ticked = now, now, now
 	s.out, s.urgent = s.hello.Append(s.out), true
 }
@@ -87,6 +100,9 @@ func (s *session) look(now balance.Instant) error {
 	}
 	s.ticked = now
 	quiet := now.Sub(s.heard)
+	if s.stage == greeting {
+		return s.lookForWelcome(quiet)
+	}
 	if quiet >= s.silent {
 		return fmt.Errorf("%w, for %v now", errSilent, quiet.Round(time.Second))
 	}
@@ -94,6 +110,20 @@ func (s *session) look(now balance.Instant) error {
 		s.pings++
 		s.pinged, s.urgent = now, true
 		s.out = (&wire.Ping{Seq: s.pings}).Append(s.out)
+	}
+	return nil
+}
+
+// lookForWelcome gives up a peer that does not answer the Hello for so long, but first finds
+// out whether it speaks HTTP.
+func (s *session) lookForWelcome(quiet time.Duration) error {
+	switch {
+	case quiet < s.greet:
+	case !s.asked:
+		s.asked, s.urgent = true, true
+		s.out = append(s.out, httpEnd...)
+	case quiet >= s.greet+httpTime:
+		return fmt.Errorf("%w, for %v now: %s", errSilent, quiet.Round(time.Second), whichPort)
 	}
 	return nil
 }
@@ -116,7 +146,9 @@ func (s *session) receive(now balance.Instant, buf []byte, r role) (used int, er
 		if size == 0 {
 			return used, nil
 		}
-		if err := s.frame(now, t, payload, r); err != nil {
+		err = s.frame(now, t, payload, r)
+		poison.Fill(payload)
+		if err != nil {
 			return used, err
 		}
 		used += size
@@ -125,7 +157,7 @@ func (s *session) receive(now balance.Instant, buf []byte, r role) (used int, er
 
 func (s *session) foreign(buf []byte, err error) error {
 	if name := wire.Foreign(buf); name != "" && s.stage == greeting {
-		return fmt.Errorf("it speaks %s, not Evenkeel's protocol: is this the address where a master listens for edges and agents? %w", name, err)
+		return fmt.Errorf("it speaks %s, not Evenkeel's protocol: %s (%w)", name, whichPort, err)
 	}
 	return err
 }
@@ -166,7 +198,10 @@ func (s *session) welcome(now balance.Instant, t wire.Type, payload []byte, r ro
 		return &wire.FrameError{What: fmt.Sprintf("welcome to version %d, but only %d to %d were offered", m.Version, s.hello.Min, s.hello.Max)}
 	}
 	s.stage, s.master, s.since, s.urgent = up, strings.Clone(m.Master), now, true
-	s.elected = m.Elected
+	s.elected, s.inside = m.Elected, s.inside[:0]
+	for _, at := range m.Inside {
+		s.inside = append(s.inside, strings.Clone(at))
+	}
 	if m.Epoch != s.epoch {
 		s.epoch, s.met = m.Epoch, now
 	}

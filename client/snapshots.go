@@ -23,11 +23,13 @@ type known struct {
 	halfway bool             // through partial
 }
 
-// snapshot returns what is known of a pool that is watched; nil: nothing yet.
-func (p *pool) snapshot() *balance.Snapshot {
+// snapshot returns what is known of a pool that is watched; nil: nothing yet. A server is
+// draining in it as soon as that was told, before a change says so.
+func (p *pool) snapshot(drains *drains) *balance.Snapshot {
 	if k := &p.known; k.stale.Load() {
 		s := k.now
 		s.Servers = slices.Clone(s.Servers)
+		drains.mark(p.name, s.Servers)
 		k.latest.Store(&s)
 		k.stale.Store(false)
 	}
@@ -81,8 +83,8 @@ func (t *edgeTalk) keepSnapshot(payload []byte) error {
 
 // own returns a server whose strings do not lie in a buffer.
 func (p *pool) own(s *balance.SnapshotServer) balance.SnapshotServer {
-	n := p.names(&balance.Grant{Server: s.ID, Address: s.Address, Public: s.Public})
-	return balance.SnapshotServer{ID: n.id, Address: n.address, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load}
+	n := p.names(&balance.Grant{Server: s.ID, Address: s.Address, At: s.At, Public: s.Public})
+	return balance.SnapshotServer{ID: n.id, Address: n.address, At: n.at, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load}
 }
 
 // keepChange enters what has changed of a pool, or asks for a whole snapshot if a change

@@ -35,12 +35,15 @@ type File struct {
 	bad      map[string]bool // paths whose value could not be used
 	written  int             // values in the bytes
 	grown    int             // values decoded, those of aliases each time
+	env      Env             // nil: values are as they are written
+	secrets  []secret        // what came from it
 }
 
 // Parse reads the bytes of a file; name stands in its problems. Bytes that are not
-// YAML make a problem, which Err returns.
-func Parse(name string, src []byte) *File {
-	f := &File{name: name, seen: make(map[string]bool), bad: make(map[string]bool)}
+// YAML make a problem, which Err returns. In values, ${NAME} is what env has for it, and
+// ${NAME:-default} that or the default; $$ is a dollar. With a nil env, values are as they are written.
+func Parse(name string, src []byte, env Env) *File {
+	f := &File{name: name, env: env, seen: make(map[string]bool), bad: make(map[string]bool)}
 	f.read(src)
 	return f
 }
@@ -58,7 +61,7 @@ func (f *File) Bad(path, problem string) {
 		}
 	}
 	where, leaf := split(path)
-	f.add(Problem{Position: f.Position(path), Where: where, Text: join(leaf, problem)})
+	f.add(Problem{Position: f.Position(path), Where: where, Text: join(leaf, f.hideAt(path, problem))})
 }
 
 // Position returns where the field at a path stands: its value if that is on one

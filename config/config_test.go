@@ -96,7 +96,7 @@ func TestGolden(t *testing.T) {
 }
 
 func check(name string, src []byte) error {
-	f := Parse(name, src)
+	f := Parse(name, src, nil)
 	var into testFile
 	f.Decode(&into)
 	into.validate(f.Bad)
@@ -108,7 +108,7 @@ func TestDecode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := Parse("fine.yaml", src)
+	f := Parse("fine.yaml", src, nil)
 	got := testFile{Small: 7}
 	f.Decode(&got)
 	if err := f.Err(); err != nil {
@@ -138,7 +138,7 @@ func TestDecode(t *testing.T) {
 }
 
 func TestPosition(t *testing.T) {
-	f := Parse("x", []byte("edge:\n  listeners:\n    - listen: :80\n      routes:\n        - { path: /, pool: web }\npools:\n  \"a.b\":\n    wait: 1s\n  web: [[1, 2]]\n"))
+	f := Parse("x", []byte("edge:\n  listeners:\n    - listen: :80\n      routes:\n        - { path: /, pool: web }\npools:\n  \"a.b\":\n    wait: 1s\n  web: [[1, 2]]\n"), nil)
 	for _, c := range []struct {
 		path string
 		want Position

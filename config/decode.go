@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -16,6 +18,9 @@ import (
 // the key, which are then suggested, not accepted:
 //
 //	Servers []server `yaml:"servers" also:"backends upstreams"`
+//
+// A field whose zero tag is no stands for its default if it is zero, so a zero that is written is
+// a problem.
 //
 // Fields may be structs, pointers to them (nil: the key is absent), lists, maps by
 // text, text, numbers, booleans, time.Duration ("10s") and whatever reads itself from
@@ -71,7 +76,11 @@ func (f *File) object(n *node, path string, to reflect.Value) {
 	}
 	for _, e := range f.once(n, path) {
 		if i, ok := fields[e.key]; ok {
-			f.decode(e.value, Field(path, e.key), to.Field(i))
+			at := Field(path, e.key)
+			f.decode(e.value, at, to.Field(i))
+			if zero := to.Type().Field(i).Tag.Get("zero") == "no"; zero && e.value.kind == scalar && to.Field(i).IsZero() && !f.bad[at] {
+				f.fail(e.value, at, show(e.value)+": want more than 0; leave it out for the default")
+			}
 		} else {
 			f.unknown(n, e, path, to.Type())
 		}
@@ -161,14 +170,14 @@ func (f *File) text(n *node, path string, to reflect.Value) {
 		return
 	}
 	if err := set(to, n.text); err != nil {
-		f.fail(n, path, fmt.Sprintf("%s: %v", show(n), err))
+		f.fail(n, path, fmt.Sprintf("%s: %s", show(n), f.hideAt(path, err.Error())))
 	}
 }
 
 func (f *File) mismatch(n *node, path, want string) {
 	got := show(n)
-	if n.quoted {
-		got += ", which is text for its quotes"
+	if n.quoted && !strings.HasPrefix(want, "a list") && !strings.HasPrefix(want, "a map") {
+		got += " in quotes, which make it a text: leave them out"
 	}
 	f.fail(n, path, fmt.Sprintf("want %s, got %s", want, got))
 }
@@ -192,13 +201,14 @@ func show(n *node) string {
 	case mapping:
 		return "a map"
 	}
-	if text := []rune(n.text); len(text) > 60 {
+	text := []rune(cmp.Or(n.written, n.text))
+	if len(text) > 60 {
 		return strconv.Quote(string(text[:60])) + "…"
 	}
-	return strconv.Quote(n.text)
+	return strconv.Quote(string(text))
 }
 
-// readsText tells whether a value may be given in quotes.
+// readsText reports whether a value may be given in quotes.
 func readsText(v reflect.Value) bool {
 	return v.Kind() == reflect.String || v.Type() == durationType || v.Addr().Type().Implements(textType)
 }
@@ -238,7 +248,7 @@ func set(to reflect.Value, text string) error {
 	case to.CanInt():
 		n, err := strconv.ParseInt(text, 10, to.Type().Bits())
 		if err != nil {
-			return fmt.Errorf("want a whole number within ±%d", int64(math.MaxInt64>>(64-to.Type().Bits())))
+			return outOfRange(err, math.MinInt64>>(64-to.Type().Bits()), math.MaxInt64>>(64-to.Type().Bits()))
 		}
 		to.SetInt(n)
 	case to.CanUint():
@@ -269,4 +279,15 @@ func parseDuration(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("want a time, such as 250ms, 10s or 1h30m")
 	}
 	return d, nil
+}
+
+// outOfRange says what is wrong with a whole number that could not be read.
+func outOfRange(err error, least, most int64) error {
+	switch {
+	case !errors.Is(err, strconv.ErrRange):
+		return errors.New("want a whole number")
+	case most == math.MaxInt64:
+		return errors.New("is too large a number")
+	}
+	return fmt.Errorf("want a whole number from %d to %d", least, most)
 }

@@ -23,6 +23,7 @@ type node struct {
 	at      Position
 	text    string // scalar: as written, quotes and escapes resolved
 	quoted  bool   // scalar: it can only be text
+	written string // scalar: text before the environment was put in; empty: it has none
 	items   []*node
 	entries []entry // in order; keys may stand twice
 }
@@ -73,7 +74,7 @@ type builder struct {
 
 const tooGrown = "aliases make more of this file than can be meant"
 
-// grow counts values that aliases may have multiplied, and tells whether that is enough.
+// grow counts values that aliases may have multiplied, and reports whether that is enough.
 func (f *File) grow(n int) bool {
 	f.grown += n
 	return f.grown > mostGrowth*f.written+freeGrowth
@@ -98,6 +99,15 @@ func (f *File) build(file *ast.File) {
 
 // node makes a node; what cannot be one is filed and becomes broken.
 func (b *builder) node(from ast.Node) *node {
+	n := b.plainNode(from)
+	if _, isAlias := from.(*ast.AliasNode); !isAlias && n.written == "" {
+		b.f.expand(n)
+	}
+	return n
+}
+
+// plainNode makes a node as it is written.
+func (b *builder) plainNode(from ast.Node) *node {
 	at := b.position(from)
 	b.f.written++
 	switch from := from.(type) {

@@ -118,7 +118,7 @@ func (f *File) screen(tokens token.Tokens) bool {
 	return true
 }
 
-// inFront tells whether only list dashes stand before a dash or a key's colon on its line.
+// inFront reports whether only list dashes stand before a dash or a key's colon on its line.
 func inFront(tokens token.Tokens, i int) bool {
 	if tokens[i].Type == token.MappingValueType {
 		i--
@@ -157,7 +157,7 @@ func mend(tokens token.Tokens) token.Tokens {
 	return linked
 }
 
-// continues tells whether a token is a colon inside a plain scalar, or what follows such a colon.
+// continues reports whether a token is a colon inside a plain scalar, or what follows such a colon.
 func continues(last, tk *token.Token) bool {
 	if !plain(last) || strings.TrimRight(last.Origin, " \n") != last.Origin {
 		return false
@@ -181,7 +181,7 @@ func plain(tk *token.Token) bool {
 func (f *File) syntax(err error) {
 	p := Problem{Text: err.Error()}
 	if at, ok := errors.AsType[yaml.Error](err); ok {
-		p.Text = at.GetMessage()
+		p.Text = inPlainWords(at.GetMessage())
 		if tk := at.GetToken(); tk != nil {
 			p.Position = f.clamp(tk.Position)
 		}
@@ -190,6 +190,29 @@ func (f *File) syntax(err error) {
 		p.Hint = "indent with spaces, not with tabs"
 	}
 	f.add(p)
+}
+
+// syntaxWords is what the parser's messages mean, by what they begin with or have in them.
+var syntaxWords = []struct{ parser, plain string }{
+	{"sequence end token ']'", "a list that begins with [ is not closed by ]"},
+	{"flow map end token '}'", "a map that begins with { is not closed by }"},
+	{"could not find flow mapping end", "a map that begins with { is not closed by }"},
+	{"could not find end character of double-quoted", "a text that begins with \" has no \" at its end"},
+	{"could not find end character of single-quoted", "a text that begins with ' has no ' at its end"},
+	{"value is not allowed in this context", "this does not belong here: look at the indentation, at a missing colon, or whether a text with : or # wants quotes"},
+	{"found character '\\t' that cannot start any token", "a tab, where spaces are wanted"},
+	{"mapping value is not allowed in this context", "a second colon in one line: a text with a colon wants quotes"},
+	{"unexpected key name", "a key without a colon behind it, or a value that wants quotes"},
+}
+
+// inPlainWords says what a message of the parser means, and the message itself where it is not known.
+func inPlainWords(message string) string {
+	for i := len(syntaxWords) - 1; i >= 0; i-- {
+		if w := syntaxWords[i]; strings.Contains(message, w.parser) {
+			return w.plain
+		}
+	}
+	return message
 }
 
 // clamp brings a position of the library into the file, which it may be beside.

@@ -1,6 +1,19 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
+
+// DidYouMean returns a question to put behind a problem with an unknown word, such as
+// `; did you mean "least-load"?`, or nothing if none of the known words is like it. Aliases
+// are words that other programs use for the same thing, without - and _, in lower case.
+func DidYouMean(unknown string, known []string, aliases map[string]string) string {
+	if meant := likely(unknown, known, aliases); meant != "" {
+		return fmt.Sprintf("; did you mean %q?", meant)
+	}
+	return ""
+}
 
 // likely returns the known word that an unknown one was probably meant to be, or
 // nothing. Aliases are words that other programs use for the same thing.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
 
@@ -26,6 +27,7 @@ import (
 // The master determines every server's load, selects by it and tells the edge, which
 // links client and server.
 func TestClaims_1_18_26_TheMasterSelectsByLoad(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	m := startMaster(t, `pools: {web: {}}`)
 	a, b := startServer(t, "a", "--slots", "4"), startServer(t, "b", "--slots", "4")
 	startScrapingAgent(t, m, "web", "a", a, "--slots", "4")
@@ -113,7 +115,7 @@ func TestClaims_2_19_TheLinkIsRoutedThroughTheEdge(t *testing.T) {
 // the server's word, or when its time runs out.
 func TestClaims_1_without_2_TheLinkIsDirect(t *testing.T) {
 	m := startMaster(t, `pools: {web: {dispatch: true}, timed: {lease_time: 1s}}`)
-	agentAdmin := freeAddress(t)
+	agentAdmin := freeport.Address(t)
 	a := startServer(t, "a", "--agent", "http://"+agentAdmin)
 	startAgent(t, m, "web", "a", a, "--admin", agentAdmin, "--hook", "http://"+a.Addr("listen")+"/dispatch", "--public", "http://localhost:"+port(a.Addr("listen")))
 	edge := startEdge(t, m, "edge-1", "web", "--link", "redirect")
@@ -157,6 +159,7 @@ func TestClaims_1_without_2_TheLinkIsDirect(t *testing.T) {
 // The master receives several load metrics from each server, and selection follows
 // whichever of them tells of load.
 func TestClaims_3_7_12_17_20_24_ServersReportSeveralMetrics(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	m := startMaster(t, `pools: {web: {}, host: {}}`)
 	a, b, c := startServer(t, "a", "--slots", "4"), startServer(t, "b", "--slots", "4"), startServer(t, "c", "--slots", "4")
 	startScrapingAgent(t, m, "web", "a", a, "--slots", "4")

@@ -1,15 +1,28 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/echo"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/load"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
@@ -168,7 +181,7 @@ func TestEdgeKilled(t *testing.T) {
 	grace := whenLong(time.Second, 5*time.Second)
 	m := startFixedMaster(t, fmt.Sprintf("pools:\n  web: {servers: %s}\n  held: {grace: %s, servers: [{id: holder, address: %q, slots: 1000}]}\n", entries, grace, holder.Addr("listen")))
 	e1 := edgeAt(t, m, "e1", "web", "held")
-	e2 := start(t, "edge", "--id", "e2", "--master", m.wire, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "off", "--pool", "held")
+	e2 := start(t, append([]string{"edge", "--id", "e2", "--master", m.wire, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "off", "--pool", "held"}, m.proofs(t, "e2")...)...)
 	const held = 20
 	hold(t, e1, "held", held)
 	lost := startLost(t, e2, held)
@@ -213,7 +226,7 @@ func startLost(t testing.TB, edge *proc.Process, n int) (wait func()) {
 func TestServerKilled(t *testing.T) {
 	slots, perSecond := whenLong(2, 4), whenLong(240., 480) // servers are busy for .6 of the time, so that each is needed
 	all, _ := servers(t, 3, slots)
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	startVictim := func() *proc.Process {
 		return start(t, "sample-server", "--listen", address, "--id", "victim", "--slots", fmt.Sprint(slots))
 	}
@@ -224,7 +237,7 @@ func TestServerKilled(t *testing.T) {
 	}
 	m := startFixedMaster(t, "pools: {web: {servers: ["+entries+"]}}")
 	e1, e2 := edgeAt(t, m, "e1", "web"), edgeAt(t, m, "e2", "web")
-	r := startTraffic(t, perSecond, 2*work, e1, e2)
+	r := startShortAnswers(t, perSecond, 2*work, e1, e2)
 	r.settle(500 * time.Millisecond)
 	kills := whenLong(1, 5)
 	var slowestOut, slowestBack time.Duration
@@ -282,11 +295,22 @@ func tellVerdicts(t testing.TB, m *fixedMaster, edges ...*proc.Process) {
 	}
 }
 
-// A server that answers errors at once looks idle, and gets no more for it.
+// A server that answers errors at once looks idle, and gets no more for it: neither for its
+// own faults, nor for saying that it is full, nor for errors that it lays at the clients' door.
 func TestFastErrorsAttractNothing(t *testing.T) {
+	for _, status := range []int{http.StatusInternalServerError, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusNotFound} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			testFastErrorsAttractNothing(t, status)
+		})
+	}
+}
+
+func testFastErrorsAttractNothing(t *testing.T, status int) {
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Evenkeel-Server", "broken")
-		w.WriteHeader(http.StatusInternalServerError)
+		w.Header().Set("Retry-After", "5")
+		w.WriteHeader(status)
 		_, _ = io.WriteString(w, "broken")
 	}))
 	t.Cleanup(broken.Close)
@@ -294,17 +318,98 @@ func TestFastErrorsAttractNothing(t *testing.T) {
 	entries = fmt.Sprintf("[{id: broken, address: %q, slots: 16}, %s", strings.TrimPrefix(broken.URL, "http://"), entries[1:])
 	m := startFixedMaster(t, "pools: {web: {servers: "+entries+"}}")
 	e := edgeAt(t, m, "e1", "web")
-	r := startTraffic(t, rate(150, 500), work, e)
+	r := startTraffic(t, rate(100, 500), work, e)
 	r.settle(whenLong(2*time.Second, 20*time.Second))
 	r.stop()
 	all := r.everything()
 	n, _ := failures(all)
 	share := float64(n) / float64(len(all))
-	figure(t, "fast errors: requests", float64(len(all)), "", "")
-	figure(t, "fast errors: share that got one; fair would be a quarter", share, "", "<=0.25")
+	figure(t, fmt.Sprintf("fast errors %d: requests", status), float64(len(all)), "", "")
+	figure(t, fmt.Sprintf("fast errors %d: share that got one; fair would be a quarter", status), share, "", "<=0.25")
 	if share > .25 {
-		t.Errorf("a server that fails at once got %.0f %% of %d requests, want no more than its fair quarter", 100*share, len(all))
+		t.Errorf("a server that answers %d at once got %.0f %% of %d requests, want no more than its fair quarter", status, 100*share, len(all))
 	}
+}
+
+// An edge that trusts the wrong authority reaches none of the servers that speak TLS. That is
+// nothing to the other edge: none of them is ejected, and the master says who cannot reach what.
+func TestOneEdgesWrongCATroublesNoOther(t *testing.T) {
+	var entries []string
+	var trusted, few []byte // by the good edge, and by the bad one: the last two servers' certificates, as a request is tried three times
+	dir := t.TempDir()
+	for i := range 4 {
+		id := fmt.Sprintf("s%d", i+1)
+		cert, text := selfSigned(t)
+		s := httptest.NewUnstartedServer(echo.Handler(id))
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		trusted = append(trusted, text...)
+		if i >= 2 {
+			few = append(few, text...)
+		}
+		for name, text := range map[string][]byte{"good.pem": trusted, "bad.pem": few} {
+			if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		entries = append(entries, fmt.Sprintf("{id: %s, address: %q}", id, s.URL))
+	}
+	m := startFixedMaster(t, "pools: {web: {servers: ["+strings.Join(entries, ", ")+"]}}")
+	edge := func(id string) *proc.Process {
+		yaml := fmt.Sprintf("edge: {listeners: [{listen: 127.0.0.1:0, routes: [{pool: web, server_tls: {ca: %s, server_name: back.test}}]}]}", filepath.Join(dir, id+".pem"))
+		return start(t, append([]string{"edge", "--config", file(t, yaml), "--id", id, "--master", m.wire, "--admin", "127.0.0.1:0", "--access-log", "off"}, m.proofs(t, id)...)...)
+	}
+	good, bad := edge("good"), edge("bad")
+	toGood, toBad := startTraffic(t, 100, work, good), startTraffic(t, 30, work, bad)
+	toGood.settle(whenLong(2*time.Second, 20*time.Second))
+	toGood.stop()
+	state := string(get(t, "http://"+m.admin+"/v1/pools/web").body)
+	said, _ := m.evenkeel("status")
+	toBad.stop()
+	by := func(r *traffic) map[string]int {
+		all := r.everything()
+		noFailures(t, all)
+		servers := make(map[string]int)
+		for _, res := range all {
+			servers[res.Server]++
+		}
+		return servers
+	}
+	if got := by(toGood); len(got) != 4 {
+		t.Errorf("the good edge's requests were answered by %v, want all four servers", got)
+	}
+	if got := by(toBad); len(got) != 2 || got["s3"] == 0 || got["s4"] == 0 {
+		t.Errorf("the bad edge's requests were answered by %v, want only the two that it can reach", got)
+	}
+	if n := strings.Count(state, `"state":"up"`); n != 4 {
+		t.Errorf("%d servers are up, want all four: %s", n, state)
+	}
+	for i := range 2 {
+		if want := fmt.Sprintf("server s%d of pool web: unreachable-from-edge since ", i+1); !strings.Contains(said, want) {
+			t.Errorf("evenkeel status does not say %q:\n%s", want, said)
+		}
+	}
+	if n := strings.Count(state, `"by":"edge bad"`); n != 2 || !strings.Contains(state, "x509") {
+		t.Errorf("the master says of %d servers that they are excluded for the edge, want two, and why: %s", n, state)
+	}
+}
+
+// selfSigned makes a certificate for back.test, and its text.
+func selfSigned(t *testing.T) (tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "back.test"}, DNSNames: []string{"back.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, who, who, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 // All agents stand still, so that every report is stale: nobody is dropped for silence,
@@ -363,4 +468,40 @@ func TestStaleReports(t *testing.T) {
 			t.Errorf("agents %s: one server got %.1f times its fair share: %v", what, times, by)
 		}
 	}
+}
+
+// A server that stands still with requests on it gets nothing new after five seconds, which
+// status says, and its share again when it goes on. No request through it is cut.
+func TestServerStandsStill(t *testing.T) {
+	t.Parallel()
+	all, entries := servers(t, 3, 100)
+	m := startFixedMaster(t, "pools: {web: {servers: "+entries+"}}")
+	e := edgeAt(t, m, "e1", "web")
+	r := startTraffic(t, 60, 10*time.Millisecond, e)
+	r.settle(time.Second)
+	if err := all[0].Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (bool, string) {
+		out := outages(t, m)["s1"]
+		return out.Reason == "silent", fmt.Sprintf("s1 is %+v", out)
+	})
+	held := server(t, m.master, "web", "s1").InFlight
+	if held == 0 {
+		t.Error("s1 has no requests, so it was no standing still")
+	}
+	r.settle(time.Second)
+	if now := server(t, m.master, "web", "s1").InFlight; now > held {
+		t.Errorf("s1 has %d requests, and had %d when it was found to stand still", now, held)
+	}
+	if err := all[0].Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() (bool, string) {
+		out, is := outages(t, m)["s1"]
+		return !is, fmt.Sprintf("s1 is %+v", out)
+	})
+	answers := r.everything()
+	r.stop()
+	noFailures(t, answers)
 }

@@ -57,3 +57,34 @@ func TestDrain(t *testing.T) {
 	n, _ := failures(all)
 	figure(t, "drain: requests that failed", float64(n), "", "<=0")
 }
+
+// A drain survives the master that was told: its edge tells the next one, with who said it
+// and why, before that answers an ask.
+func TestDrainSurvivesTheMaster(t *testing.T) {
+	t.Parallel()
+	_, entries := servers(t, 2, 4)
+	m := startFixedMaster(t, "pools: {web: {servers: "+entries+"}}")
+	e := edgeAt(t, m, "e1", "web")
+	run(t, "drain", "s1", "--pool", "web", "--admin", m.admin, "--by", "ann", "--reason", "disk")
+	r := startTraffic(t, 60, 5*time.Millisecond, e)
+	defer r.stop()
+	for range 3 {
+		m.Kill()
+		m.again()
+		eventually(t, func() (bool, string) {
+			s := server(t, m.master, "web", "s1")
+			return s.State == "draining", s.State
+		})
+	}
+	out, _ := exec.Command(binary, "status", "--admin", m.admin).CombinedOutput()
+	if status := string(out); !strings.Contains(status, `draining since`) || !strings.Contains(status, `by ann: "disk"`) {
+		t.Errorf("got\n%s\nwant who drained s1 and why", status)
+	}
+	all := r.everything()
+	noFailures(t, all)
+	for _, one := range all {
+		if one.Server == "s1" {
+			t.Errorf("a request went to s1, which is drained")
+		}
+	}
+}

@@ -13,10 +13,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/load"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
@@ -27,16 +29,25 @@ import (
 // make reliability-election repeats each fault and holds the time without a leader against
 // its goal.
 
-// startEtcd runs an etcd of one member for a test and returns its port.
-func startEtcd(t testing.TB) (port string) {
+// store is an etcd of one member.
+type store struct {
+	port  string
+	start func() (kill func()) // with nothing in it
+	kill  func()
+}
+
+func startEtcd(t testing.TB) *store {
 	t.Helper()
 	etcd := peer(t, "etcd")
-	clients, peers := freeAddress(t), freeAddress(t)
-	_, port, _ = net.SplitHostPort(clients)
-	background(t, clients, etcd, "--data-dir", inMemory(t), "--log-level", "error",
-		"--listen-client-urls", "http://0.0.0.0:"+port, "--advertise-client-urls", "http://"+clients,
-		"--listen-peer-urls", "http://"+peers, "--initial-advertise-peer-urls", "http://"+peers, "--initial-cluster", "default=http://"+peers)
-	return port
+	clients, peers := freeport.Address(t), freeport.Address(t)
+	_, port, _ := net.SplitHostPort(clients)
+	s := &store{port: port, start: func() func() {
+		return background(t, clients, etcd, "--data-dir", inMemory(t), "--log-level", "error",
+			"--listen-client-urls", "http://0.0.0.0:"+port, "--advertise-client-urls", "http://"+clients,
+			"--listen-peer-urls", "http://"+peers, "--initial-advertise-peer-urls", "http://"+peers, "--initial-cluster", "default=http://"+peers)
+	}}
+	s.kill = s.start()
+	return s
 }
 
 // inMemory returns a folder for an etcd that shall not wait for a disk that others use.
@@ -52,35 +63,73 @@ func inMemory(t testing.TB) string {
 // house is where a master lives: on loopback, or in a network namespace of its own.
 type house struct {
 	namespace string // empty: none
-	address   string // its own
+	address   string // its own, which the master tells of itself
+	name      string // by which edges and agents are told to reach it
 	etcd      string // the host by which it reaches etcd
+}
+
+// listen returns an address for a master that may be started again there: on loopback with a port that no
+// other process is given meanwhile.
+func (h *house) listen(t testing.TB) string {
+	if h.namespace == "" {
+		return freeport.Address(t)
+	}
+	return h.address + ":0"
+}
+
+// places returns what a pool's settings must say for agents to be believed, which run on this
+// machine and reach a master in a namespace by another address than loopback.
+func (h *house) places() []string {
+	if h.namespace == "" {
+		return nil
+	}
+	return []string{"addresses: [10.213.0.0/16]"}
+}
+
+// near returns the flags that have a server listen where it may be, for masters as for agents.
+func (h *house) near() []string {
+	if h.namespace == "" {
+		return nil
+	}
+	return []string{"--listen", h.etcd + ":0"}
 }
 
 // cluster is a running system with several masters.
 type cluster struct {
 	t       testing.TB
-	etcd    string // port
+	certs   string // folder of the authority that has certified every part
+	etcd    *store
 	houses  []house
 	masters []master
+
+	masterFlags [][]string // that give each its certificate
+
 	edges   []*proc.Process
 	servers []*proc.Process
 }
 
 func startCluster(t testing.TB, pool string, houses []house) *cluster {
 	t.Helper()
-	c := &cluster{t: t, etcd: startEtcd(t), houses: houses}
+	c := &cluster{t: t, certs: t.TempDir(), etcd: startEtcd(t), houses: houses}
+	run(t, "certs", "init", "--dir", c.certs)
 	var wires []string
-	for i := range houses {
+	for i, h := range houses {
+		_, flags := issue(t, c.certs, "master", fmt.Sprintf("m%d", i+1))
+		c.masterFlags = append(c.masterFlags, flags)
 		c.masters = append(c.masters, c.startMaster(i, pool))
-		wires = append(wires, "--master", c.masters[i].Addr("listen"))
+		_, port, err := net.SplitHostPort(c.masters[i].Addr("listen"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wires = append(wires, "--master", net.JoinHostPort(h.name, port))
 	}
 	for _, id := range []string{"a", "b"} {
-		server := startServer(t, id)
+		server := startServer(t, id, c.houses[0].near()...)
 		c.servers = append(c.servers, server)
-		start(t, append([]string{"agent", "--pool", "web", "--id", id, "--address", server.Addr("listen"), "--admin", "127.0.0.1:0", "--sample=false", "--insecure"}, wires...)...)
+		start(t, append([]string{"agent", "--pool", "web", "--id", id, "--address", server.Addr("listen"), "--admin", "127.0.0.1:0", "--sample=false"}, append(wires, c.flags("agent", id)...)...)...)
 	}
 	for _, id := range []string{"edge-1", "edge-2"} {
-		c.edges = append(c.edges, start(t, append([]string{"edge", "--id", id, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pool", "web", "--access-log", "off", "--insecure"}, wires...)...))
+		c.edges = append(c.edges, start(t, append([]string{"edge", "--id", id, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pool", "web", "--access-log", "off"}, append(wires, c.flags("edge", id)...)...)...))
 	}
 	c.leader(-1)
 	for _, m := range c.masters {
@@ -89,12 +138,19 @@ func startCluster(t testing.TB, pool string, houses []house) *cluster {
 	return c
 }
 
+// flags issues a certificate for a part and returns what gives it to it.
+func (c *cluster) flags(role, id string) []string {
+	c.t.Helper()
+	_, flags := issue(c.t, c.certs, role, id)
+	return flags
+}
+
 func (c *cluster) startMaster(i int, pool string) master {
 	h := c.houses[i]
-	yaml := fmt.Sprintf("master: {id: m%d, election: {etcd: {endpoints: ['%s:%s']}}}\npools: {web: {%s}}\n", i+1, h.etcd, c.etcd, pool)
-	args := []string{"master", "--config", file(c.t, yaml), "--listen", h.address + ":0", "--admin", h.address + ":0", "--insecure"}
+	yaml := fmt.Sprintf("master: {id: m%d, election: {etcd: {endpoints: ['%s:%s']}}}\npools: {web: {%s}}\n", i+1, h.etcd, c.etcd.port, strings.Join(append(h.places(), pool), ", "))
+	args := append([]string{"master", "--config", file(c.t, yaml), "--listen", h.listen(c.t), "--admin", h.listen(c.t), "--insecure"}, c.masterFlags[i]...) // the admin address may be beyond loopback
 	if h.namespace == "" {
-		return master{start(c.t, args...)}
+		return master{Process: start(c.t, args...)}
 	}
 	p, err := proc.Start(nil, peer(c.t, "ip"), append([]string{"netns", "exec", h.namespace, binary}, append(args, "--log-format", "json")...)...)
 	if err != nil {
@@ -106,7 +162,7 @@ func (c *cluster) startMaster(i int, pool string) master {
 			c.t.Logf("log of m%d:\n%s", i+1, p.Log())
 		}
 	})
-	return master{p}
+	return master{Process: p}
 }
 
 // led is what a master says of its lead.
@@ -185,9 +241,9 @@ func (c *cluster) traffic() (stop func() (bad []load.Result, slowest time.Durati
 		sending sync.WaitGroup
 	)
 	sending.Go(func() {
-		trace := load.LogNormal(1, 10*time.Minute, 40, .01, .5)
-		keep := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
-		load.Send(ctx, keep, urls, trace, func(r load.Result) {
+		sender := load.NewSender(load.Limits{})
+		defer sender.Close()
+		load.Send(ctx, sender, urls, mixed(load.LogNormal(1, 10*time.Minute, 40, .01, .5)), func(r load.Result) {
 			if ctx.Err() != nil {
 				return // cut off by our own end
 			}
@@ -216,8 +272,8 @@ func killed(c *cluster, leader int) func() {
 func (c *cluster) again(i int) master {
 	old := c.masters[i]
 	host := c.houses[i]
-	yaml := fmt.Sprintf("master: {id: m%d, election: {etcd: {endpoints: ['%s:%s']}}}\npools: {web: {}}\n", i+1, host.etcd, c.etcd)
-	return master{start(c.t, "master", "--config", file(c.t, yaml), "--listen", old.Addr("listen"), "--admin", old.Addr("admin"))}
+	yaml := fmt.Sprintf("master: {id: m%d, election: {etcd: {endpoints: ['%s:%s']}}}\npools: {web: {%s}}\n", i+1, host.etcd, c.etcd.port, strings.Join(host.places(), ", "))
+	return master{Process: start(c.t, append([]string{"master", "--config", file(c.t, yaml), "--listen", old.Addr("listen"), "--admin", old.Addr("admin")}, c.masterFlags[i]...)...)}
 }
 
 func stopped(c *cluster, leader int) func() {
@@ -236,7 +292,7 @@ func cutOff(c *cluster, leader int) func() {
 	ns := c.houses[leader].namespace
 	sh(c.t, "ip netns exec "+ns+" nft add table inet cut")
 	sh(c.t, "ip netns exec "+ns+" nft add chain inet cut out '{ type filter hook output priority 0; }'")
-	sh(c.t, "ip netns exec "+ns+" nft add rule inet cut out tcp dport "+c.etcd+" drop")
+	sh(c.t, "ip netns exec "+ns+" nft add rule inet cut out tcp dport "+c.etcd.port+" drop")
 	return func() { sh(c.t, "ip netns exec "+ns+" nft delete table inet cut") }
 }
 
@@ -247,11 +303,15 @@ func sh(t testing.TB, command string) {
 	}
 }
 
-// onLoopback are houses without walls.
+// onLoopback are houses without walls. Edges and agents know the masters by other addresses
+// than masters know each other.
 func onLoopback() []house {
-	h := house{address: "127.0.0.1", etcd: "127.0.0.1"}
+	h := house{address: "127.0.0.1", name: "localhost", etcd: "127.0.0.1"}
 	return []house{h, h, h}
 }
+
+// namespaces counts those that were made.
+var namespaces atomic.Int32
 
 // inNamespaces makes a network namespace for each of three masters, or skips the test.
 func inNamespaces(t testing.TB) (houses []house) {
@@ -262,8 +322,9 @@ func inNamespaces(t testing.TB) (houses []house) {
 		t.Skip("SKIPPED: network namespaces need root")
 	}
 	for i := range 3 {
-		ns, veth := fmt.Sprintf("ekm%d-%d", os.Getpid()%100000, i), fmt.Sprintf("ek%d-%d", os.Getpid()%100000, i)
-		near, far := fmt.Sprintf("10.213.%d.1", 10+i), fmt.Sprintf("10.213.%d.2", 10+i)
+		n := namespaces.Add(1) // no name twice: the kernel deletes them by and by
+		ns, veth := fmt.Sprintf("ekm%d-%d", os.Getpid()%100000, n), fmt.Sprintf("ek%d-%d", os.Getpid()%100000, n)
+		near, far := fmt.Sprintf("10.213.%d.1", n), fmt.Sprintf("10.213.%d.2", n)
 		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
 			if i == 0 && os.Getenv("EVENKEEL_PEERS") != "required" {
 				t.Skipf("SKIPPED: no network namespaces here: %v\n%s", err, out)
@@ -274,7 +335,7 @@ func inNamespaces(t testing.TB) (houses []house) {
 		sh(t, fmt.Sprintf("ip link add %s type veth peer name eth0 netns %s", veth, ns))
 		sh(t, fmt.Sprintf("ip addr add %s/30 dev %s && ip link set %s up", near, veth, veth))
 		sh(t, fmt.Sprintf("ip netns exec %s sh -c 'ip addr add %s/30 dev eth0 && ip link set eth0 up && ip link set lo up'", ns, far))
-		houses = append(houses, house{namespace: ns, address: far, etcd: near})
+		houses = append(houses, house{namespace: ns, address: far, name: far, etcd: near})
 	}
 	return houses
 }
@@ -289,7 +350,8 @@ func loseLeaders(t *testing.T, houses []house, strike fault) {
 	c := startCluster(t, "", houses)
 	stop := c.traffic()
 	longest := time.Duration(0)
-	for range whenLong(1, 10) {
+	rounds := whenLong(1, 10)
+	for range rounds {
 		old, before := c.leader(-1)
 		c.awaitArrivals(before, 20)
 		at := time.Now()
@@ -310,6 +372,7 @@ func loseLeaders(t *testing.T, houses []house, strike fault) {
 		longest = max(longest, c.judge(before, after, at, mended))
 	}
 	bad, slowest, n := stop()
+	c.judgeConnections(rounds)
 	figure(t, t.Name()+": requests", float64(n), "", "")
 	figure(t, t.Name()+": failed requests", float64(len(bad)), "", "<=0")
 	figure(t, t.Name()+": longest until another leads", longest.Seconds(), "s", "<=3")
@@ -321,6 +384,31 @@ func loseLeaders(t *testing.T, houses []house, strike fault) {
 		l, ok := c.ask(first(c.leader(-1)))
 		return ok && l.Open == 0, fmt.Sprintf("%d leases are open at rest", l.Open)
 	})
+}
+
+// judgeConnections holds how often edges connected against how often they had to: at
+// the start to each master, and when one is back.
+func (c *cluster) judgeConnections(losses int) {
+	c.t.Helper()
+	for i, e := range c.edges {
+		if n, most := told(e.Log(), "connected"), len(c.masters)+2*losses; n > most {
+			c.t.Errorf("edge-%d has connected %d times, want at most %d: once to each master, and twice for each loss", i+1, n, most)
+		}
+	}
+}
+
+// told counts how often a log tells of something, with the lines that were left out.
+func told(log, message string) (n int) {
+	for line := range strings.Lines(log) {
+		var entry struct {
+			Msg  string `json:"msg"`
+			More int    `json:"more_like_this"`
+		}
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == message {
+			n += 1 + entry.More
+		}
+	}
+	return n
 }
 
 func first(leader int, _ uint64) int { return leader }
@@ -362,5 +450,92 @@ func TestLeaderStopsInGoodOrder(t *testing.T) {
 		if !slices.Contains([]string{strconv.FormatUint(before, 10), strconv.FormatUint(after, 10)}, fence) {
 			t.Errorf("a request came with fence %q, want %d or %d: %s", fence, before, after, strings.TrimSpace(c.masters[old].Log()))
 		}
+	}
+}
+
+// An etcd that has lost all it knew gives fencing numbers that were there before. Edges and
+// agents refuse such leaders, everybody says so, and no request fails; evenkeel election raise
+// ends it, with numbers larger than any before.
+func TestEtcdThatForgets(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, "", onLoopback())
+	for i := range 300 { // so that the numbers of a new etcd stay below for the whole test
+		body := fmt.Sprintf(`{"key": "eA==", "value": "%04d"}`, i)
+		resp, err := http.Post("http://127.0.0.1:"+c.etcd.port+"/v3/kv/put", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	old, _ := c.leader(-1)
+	mend := killed(c, old)
+	_, before := c.leader(old)
+	mend()
+	stop := c.traffic()
+	c.awaitArrivals(before, 5)
+
+	c.etcd.kill()
+	c.etcd.start()
+	var told master
+	eventually(t, func() (bool, string) {
+		for _, m := range c.masters {
+			if strings.Contains(m.Log(), "the election's store has lost data") {
+				told = m
+				return true, ""
+			}
+		}
+		return false, "no master says that etcd has lost data"
+	})
+	ready := func(p *proc.Process) string { return string(get(t, "http://"+p.Addr("admin")+"/readyz").body) }
+	for name, p := range map[string]*proc.Process{"the master": told.Process, "edge-1": c.edges[0], "edge-2": c.edges[1]} {
+		eventually(t, func() (bool, string) {
+			word := ready(p)
+			return strings.Contains(word, "degraded") && strings.Contains(word, "lost data"), name + " says at /readyz: " + word
+		})
+	}
+	out, err := exec.Command(binary, "status", "--admin", told.Addr("admin")).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "evenkeel election raise") {
+		t.Errorf("status: %v\n%s\nwant it to fail, and to say what to do", err, out)
+	}
+	run(t, "election", "raise", "--admin", told.Addr("admin"))
+	var after uint64
+	eventually(t, func() (bool, string) {
+		_, after = c.leader(-1)
+		return after > before, fmt.Sprintf("a leader has fence %d, want more than %d", after, before)
+	})
+	c.awaitArrivals(after, 5)
+	for _, e := range c.edges {
+		eventually(t, func() (bool, string) { return strings.TrimSpace(ready(e)) == "ready", ready(e) })
+	}
+	bad, _, n := stop()
+	if len(bad) > 0 {
+		t.Errorf("%d of %d requests failed, the first: %+v", len(bad), n, bad[0])
+	}
+}
+
+// A leader that edges cannot reach, though etcd can, leaves its pools to one that they can.
+func TestALeaderThatEdgesCannotReach(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, "", inNamespaces(t))
+	old, before := c.leader(-1)
+	stop := c.traffic()
+	c.awaitArrivals(before, 5)
+	ns, address := c.houses[old].namespace, c.masters[old].Addr("listen")
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "ip netns exec "+ns+" nft add table inet wall")
+	sh(t, "ip netns exec "+ns+" nft add chain inet wall in '{ type filter hook input priority 0; }'")
+	sh(t, "ip netns exec "+ns+" nft add rule inet wall in tcp dport "+port+" drop")
+	defer sh(t, "ip netns exec "+ns+" nft delete table inet wall")
+	now, after := c.leader(old)
+	if after <= before {
+		t.Errorf("m%d leads with fence %d, want more than %d", now+1, after, before)
+	}
+	c.awaitArrivals(after, 5)
+	bad, _, n := stop()
+	if len(bad) > 0 {
+		t.Errorf("%d of %d requests failed, the first: %+v", len(bad), n, bad[0])
 	}
 }

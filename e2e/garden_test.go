@@ -15,13 +15,15 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 )
 
 // reading is a request as an origin read it.
 type reading struct {
 	Method string `json:"method"`
 	Target string `json:"target"`
-	Body   int    `json:"body"` // octets, without any framing
+	Body   int    `json:"body"` // bytes, without any framing
 }
 
 // book is where an origin's readings are written down.
@@ -134,7 +136,7 @@ proxy.server = ( "" => ( ( "host" => "%[6]s", "port" => "%[7]s" ) ) )
 `,
 	} {
 		behind, b := keeper(t)
-		address := freeAddress(t)
+		address := freeport.Address(t)
 		host, port, _ := net.SplitHostPort(address)
 		behindHost, behindPort, _ := net.SplitHostPort(behind)
 		file := filepath.Join(dir, name+".conf")
@@ -161,7 +163,7 @@ func nodeOrigin(t *testing.T, node string) *origin {
 	if err := os.WriteFile(script, []byte(nodeKeeper), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := &origin{name: "node", address: freeAddress(t), book: &book{}}
+	o := &origin{name: "node", address: freeport.Address(t), book: &book{}}
 	_, port, _ := net.SplitHostPort(o.address)
 	said, say, err := os.Pipe()
 	if err != nil {
@@ -181,11 +183,11 @@ func nodeOrigin(t *testing.T, node string) *origin {
 	return o
 }
 
-// seed is one line of the parser's table of mutations: octets, and what becomes of them.
+// seed is one line of the parser's table of mutations: bytes, and what becomes of them.
 type seed struct {
 	name, in string
-	refused  string   // the status; empty: it is forwarded
-	consumed int      // octets of in that are the request
+	refused  string   // the status that the edge answers by itself; empty: it is forwarded
+	consumed int      // bytes of in that are the request
 	want     *reading // as the edge forwards it
 }
 
@@ -228,6 +230,9 @@ func (s *seed) read(t *testing.T, canonical string) {
 	switch {
 	case method == "CONNECT":
 		s.refused = "501"
+		return
+	case method == "OPTIONS" && target == "*":
+		s.refused = "204" // the edge itself is meant
 		return
 	case !strings.HasPrefix(target, "/"):
 		s.refused = "400"
@@ -324,7 +329,7 @@ func TestGarden(t *testing.T) {
 	}
 	fmt.Fprintf(&yaml, "edge:\n  listeners:\n")
 	for _, o := range origins {
-		o.edge = freeAddress(t)
+		o.edge = freeport.Address(t)
 		fmt.Fprintf(&yaml, "    - { listen: \"%s\", routes: [{ pool: %s }] }\n", o.edge, o.name)
 	}
 	start(t, "run", "--config", file(t, yaml.String()), "--admin", "off")

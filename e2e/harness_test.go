@@ -8,15 +8,21 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
+	"github.com/evenkeel-lb/evenkeel/internal/rundir"
 )
 
 // binary is the program under test, built once.
@@ -32,7 +38,14 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "go build ../cmd/evenkeel: %v\n%s", err, out)
 		os.Exit(1)
 	}
+	if err := lookAtSources(); err != nil {
+		panic(err)
+	}
 	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set("6") // unless told otherwise: tests that run beside others mostly wait
+	}
+	_ = os.Setenv(rundir.Env, rundir.Off) // what runs on this machine beside the tests is not to be found among ours
 	code := m.Run()
 	if err := writeFigures(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -40,6 +53,17 @@ func TestMain(m *testing.M) {
 	}
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// lookAtSources opens the folders of the program's sources. go test takes no result from its cache when one that a
+// test has opened has changed; that of a program which a test has built it does not know.
+func lookAtSources() error {
+	return filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != ".." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "build" || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		return err
+	})
 }
 
 // start runs one role for the length of a test and shows its log if the test fails.
@@ -69,10 +93,13 @@ func file(t testing.TB, text string) string {
 }
 
 // master is a running master.
-type master struct{ *proc.Process }
+type master struct {
+	*proc.Process
+	certs string // the folder of the authority that all who connect must be of; empty: none
+}
 
 func startMaster(t testing.TB, yaml string) master {
-	return master{start(t, "master", "--config", file(t, yaml), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")}
+	return master{Process: start(t, "master", "--config", file(t, yaml), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")}
 }
 
 func (m master) url(path string) string { return "http://" + m.Addr("admin") + path }
@@ -84,13 +111,14 @@ func startEdge(t testing.TB, m master, id, pool string, more ...string) *proc.Pr
 
 // startServer runs a sample server.
 func startServer(t testing.TB, id string, more ...string) *proc.Process {
-	return start(t, append([]string{"sample-server", "--listen", "127.0.0.1:0", "--id", id}, more...)...)
+	return start(t, append([]string{"sample-server", "--listen", freeport.Address(t), "--id", id}, more...)...)
 }
 
 // startAgent runs an agent beside a server.
 func startAgent(t testing.TB, m master, pool, id string, server *proc.Process, more ...string) *proc.Process {
-	return start(t, append([]string{"agent", "--master", m.Addr("listen"), "--pool", pool, "--id", id, "--address", server.Addr("listen"),
-		"--admin", "127.0.0.1:0"}, more...)...)
+	_, proof := issue(t, m.certs, "agent", id)
+	return start(t, slices.Concat([]string{"agent", "--master", m.Addr("listen"), "--pool", pool, "--id", id, "--address", server.Addr("listen"),
+		"--admin", "127.0.0.1:0"}, proof, more)...)
 }
 
 // client is an HTTP client that follows no redirect by itself and gives up on a hang.

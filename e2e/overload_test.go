@@ -21,7 +21,7 @@ func TestOverload(t *testing.T) {
 	_, entries := servers(t, n, slots)
 	m := startFixedMaster(t, "pools: {web: {queue: {size: 16, wait: 500ms}, servers: "+entries+"}}")
 	name := file(t, fmt.Sprintf("edge: {id: e1, masters: [%q], admin: 127.0.0.1:0, listeners: [{listen: 127.0.0.1:0, routes: [{pool: web, tenant: 'query:tenant'}]}]}\n", m.wire))
-	e := start(t, "edge", "--config", name, "--access-log", "off")
+	e := start(t, append([]string{"edge", "--config", name, "--access-log", "off"}, m.proofs(t, "e1")...)...)
 	length := whenLong(2*time.Second, 20*time.Second)
 	at := "http://" + e.Addr("listen") + "/"
 

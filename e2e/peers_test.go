@@ -10,7 +10,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
+	"github.com/evenkeel-lb/evenkeel/internal/peers"
 )
 
 // These tests run against programs that nobody here wrote. Without them they say so
@@ -19,29 +23,26 @@ import (
 // peer finds a program, or skips the test.
 func peer(t testing.TB, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + name)
-	}
+	path, err := peers.Find(name)
 	if err == nil {
 		return path
 	}
 	if os.Getenv("EVENKEEL_PEERS") == "required" {
-		t.Fatalf("%s is not installed; run: make peers", name)
+		t.Fatal(err)
 	}
-	t.Skipf("SKIPPED: %s is not installed. To run this test too: make peers", name)
+	t.Skipf("SKIPPED: %v", err)
 	return ""
 }
 
 // background runs a foreign program until the test ends.
-func background(t testing.TB, address string, program string, args ...string) {
+func background(t testing.TB, address string, program string, args ...string) (kill func()) {
 	t.Helper()
-	backgroundTo(t, nil, address, program, args...)
+	return backgroundTo(t, nil, address, program, args...)
 }
 
 // backgroundTo gives the program somewhere to write its output to, which is its own
 // from then on; nil: its log.
-func backgroundTo(t testing.TB, stdout *os.File, address string, program string, args ...string) {
+func backgroundTo(t testing.TB, stdout *os.File, address string, program string, args ...string) (kill func()) {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	log := filepath.Join(t.TempDir(), "log")
@@ -57,11 +58,12 @@ func backgroundTo(t testing.TB, stdout *os.File, address string, program string,
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	kill = sync.OnceFunc(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 		out.Close()
 	})
+	t.Cleanup(kill)
 	eventually(t, func() (bool, string) {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
@@ -71,12 +73,13 @@ func backgroundTo(t testing.TB, stdout *os.File, address string, program string,
 		c.Close()
 		return true, ""
 	})
+	return kill
 }
 
 func startNginx(t testing.TB, id string) (address string) {
 	t.Helper()
 	nginx := peer(t, "nginx")
-	address = freeAddress(t)
+	address = freeport.Address(t)
 	dir := t.TempDir()
 	conf := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr;
 events {}
@@ -96,7 +99,7 @@ http {
 func TestPeersBehindRun(t *testing.T) {
 	curl := peer(t, "curl")
 	python, node := peer(t, "python3"), peer(t, "node")
-	pythonAddress, nodeAddress := freeAddress(t), freeAddress(t)
+	pythonAddress, nodeAddress := freeport.Address(t), freeport.Address(t)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("served by python\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -163,7 +166,7 @@ func TestPeerHAProxyInFront(t *testing.T) {
 	m := startMaster(t, fmt.Sprintf(`pools: {web: {servers: [{id: a, address: %q}]}}`, a.Addr("listen")))
 	first, second := startEdge(t, m, "edge-1", "web"), startEdge(t, m, "edge-2", "web")
 	awaitServers(t, m, "web", 1)
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	name := filepath.Join(t.TempDir(), "haproxy.cfg")
 	conf := fmt.Sprintf(`defaults
   mode http

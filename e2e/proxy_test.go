@@ -9,13 +9,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 )
 
 // TestPeersProxyProtocol: HAProxy tells the edge by either version whom it speaks for, and
 // the edge tells nginx by either. The edge carries TCP, so nobody can tell by HTTP.
 func TestPeersProxyProtocol(t *testing.T) {
 	nginx, haproxy := peer(t, "nginx"), peer(t, "haproxy")
-	dir, server := t.TempDir(), freeAddress(t)
+	dir, server := t.TempDir(), freeport.Address(t)
 	conf := func(name, text string) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -29,7 +31,7 @@ http {
   access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
   server { listen %[2]s proxy_protocol; location / { return 200 "$proxy_protocol_addr:$proxy_protocol_port\n"; } }
 }`, dir, server)))
-	edges := []string{freeAddress(t), freeAddress(t)}
+	edges := []string{freeport.Address(t), freeport.Address(t)}
 	start(t, "run", "--admin", "off", "--config", file(t, fmt.Sprintf(`
 pools:
   web: { servers: [{ address: "%s" }] }
@@ -42,7 +44,7 @@ edge:
 	text := "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n"
 	for i, edge := range edges {
 		for _, version := range []string{"send-proxy", "send-proxy-v2"} {
-			front := freeAddress(t)
+			front := freeport.Address(t)
 			fronts = append(fronts, front)
 			text += fmt.Sprintf("listen l%d%s\n  bind %s\n  server s %s %s\n", i, version, front, edge, version)
 		}

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -72,16 +74,83 @@ func TestDemo(t *testing.T) {
 	if err := json.Unmarshal(out, &result); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if len(result.Policies) != 2 || result.Policies[0].Requests != result.Policies[1].Requests {
-		t.Fatalf("the two policies did not get the same arrivals: %s", out)
-	}
+	names := ""
 	for _, p := range result.Policies {
+		names += " " + p.Policy
+		if p.Requests != result.Policies[0].Requests || p.Requests < 80 || p.Errors > 0 || p.Mean <= 0 || p.P99 < p.Mean {
+			t.Errorf("%s: %d requests, %d errors, mean %.1f, p99 %.1f", p.Policy, p.Requests, p.Errors, p.Mean, p.P99)
+		}
 		share := 0.
 		for _, s := range p.Servers {
 			share += s.Share
 		}
-		if p.Errors > 0 || p.Requests < 100 || p.Mean <= 0 || p.P99 < p.Mean || len(p.Servers) != 6 || share < .999 || share > 1.001 {
-			t.Errorf("%s: %d requests, %d errors, mean %.1f, p99 %.1f, shares add up to %.3f", p.Policy, p.Requests, p.Errors, p.Mean, p.P99, share)
+		if p.Policy != "ideal" && (len(p.Servers) != 12 || share < .999 || share > 1.001) {
+			t.Errorf("%s: %d servers, whose shares add up to %.3f", p.Policy, len(p.Servers), share)
+		}
+	}
+	if names != " leastconn-per-edge least-load ideal" {
+		t.Fatalf("the policies are%s", names)
+	}
+}
+
+// The demo beside real proxies, as far as they are installed.
+func TestDemoAgainst(t *testing.T) {
+	if os.Getenv("EVENKEEL_PEERS") != "required" && !*long {
+		t.Skip("SKIPPED: a quarter of a minute. To run this test too: EVENKEEL_PEERS=required make test")
+	}
+	for _, name := range []string{"haproxy", "nginx"} {
+		t.Run(name, func(t *testing.T) {
+			peer(t, name)
+			out, err := exec.Command(binary, "demo", "--json", "--length", "1s", "--against", name).Output()
+			if err != nil {
+				t.Fatalf("evenkeel demo --against %s: %v\n%s", name, err, out)
+			}
+			var result struct {
+				Against  string `json:"against"`
+				Policies []struct {
+					Errors int `json:"errors"`
+				} `json:"policies"`
+			}
+			if err := json.Unmarshal(out, &result); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if result.Against != name || len(result.Policies) != 3 || result.Policies[0].Errors > 0 {
+				t.Errorf("got %+v", result)
+			}
+		})
+	}
+}
+
+// Whoever stops the demo has seen enough: that is no error, and no process is left.
+func TestDemoStops(t *testing.T) {
+	cmd := exec.Command(binary, "demo", "--length", "30s", "--verbose")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var addresses []string
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		var record struct {
+			Msg, Role, Listen string
+		}
+		if json.Unmarshal(lines.Bytes(), &record) == nil && record.Msg == "serving" {
+			addresses = append(addresses, record.Listen)
+			if record.Role == "sample-proxy" {
+				cmd.Process.Signal(os.Interrupt)
+			}
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the demo, interrupted: %v, want no error", err)
+	}
+	for _, address := range addresses {
+		if c, err := net.Dial("tcp", address); err == nil {
+			c.Close()
+			t.Errorf("something still listens on %s", address)
 		}
 	}
 }

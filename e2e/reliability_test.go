@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/figures"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/load"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
@@ -85,13 +86,41 @@ type traffic struct {
 	all     []load.Result
 }
 
-// startTraffic sends rate requests a second, in turn to the edges, each of so much work.
+// startTraffic sends rate requests a second of every kind that may be tried again, in turn
+// to the edges, each of so much work.
 func startTraffic(t testing.TB, rate float64, work time.Duration, edges ...*proc.Process) *traffic {
-	var urls []string
+	return startTrace(t, rootsOf(edges), mixed(load.LogNormal(1, 10*time.Minute, rate, work.Seconds(), 0)))
+}
+
+// startShortAnswers is startTraffic with answers that a server sends in one piece. A server
+// that dies has then sent all of an answer or nothing; what has begun cannot be tried again.
+func startShortAnswers(t testing.TB, rate float64, work time.Duration, edges ...*proc.Process) *traffic {
+	trace := mixed(load.LogNormal(1, 10*time.Minute, rate, work.Seconds(), 0))
+	for i := range trace {
+		trace[i].Fill = 0
+	}
+	return startTrace(t, rootsOf(edges), trace)
+}
+
+func rootsOf(edges []*proc.Process) (urls []string) {
 	for _, e := range edges {
 		urls = append(urls, "http://"+e.Addr("listen")+"/")
 	}
-	return startTrace(t, urls, load.LogNormal(1, 10*time.Minute, rate, work.Seconds(), 0))
+	return urls
+}
+
+// mixed makes every fifth request of a trace one on a connection of its own, and every fifth
+// an upload that is answered at length. It is as long as an edge can send again.
+func mixed(trace []load.Arrival) []load.Arrival {
+	for i := range trace {
+		switch a := &trace[i]; i % 5 {
+		case 1:
+			a.Kind = load.Fresh
+		case 3:
+			a.Method, a.Body, a.Fill = http.MethodPut, 60_000, 60_000
+		}
+	}
+	return trace
 }
 
 const mostConns = 2000
@@ -99,10 +128,10 @@ const mostConns = 2000
 func startTrace(t testing.TB, urls []string, trace []load.Arrival) *traffic {
 	ctx, end := context.WithCancel(context.Background())
 	// No more than so many at a time, as a machine that cannot keep up runs out of descriptors.
-	sender := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096, MaxConnsPerHost: mostConns, DisableCompression: true}}
+	sender := load.NewSender(load.Limits{Conns: mostConns})
 	r := &traffic{t: t, began: time.Now(), end: end}
 	r.over.Go(func() {
-		defer sender.CloseIdleConnections()
+		defer sender.Close()
 		load.Send(ctx, sender, urls, trace, func(res load.Result) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -115,8 +144,16 @@ func startTrace(t testing.TB, urls []string, trace []load.Arrival) *traffic {
 	return r
 }
 
-// stop ends the traffic. What is not answered by then does not count.
+// stop ends the traffic. What is not answered by then does not count. It wants every answer
+// to have been its own request's, whatever a test thinks of errors.
 func (r *traffic) stop() {
+	r.t.Helper()
+	r.mu.Lock()
+	told := r.stopped
+	r.mu.Unlock()
+	if !told {
+		noMixUps(r.t, r.everything())
+	}
 	r.mu.Lock()
 	r.stopped = true
 	r.mu.Unlock()
@@ -161,11 +198,37 @@ func failures(all []load.Result) (n int, example load.Result) {
 	return n, example
 }
 
-// noFailures wants every request answered 200.
+// mixUps is how many requests were answered by what belongs to another.
+func mixUps(all []load.Result) (n int) {
+	for i := range all {
+		if all[i].Mixed() != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// noMixUps wants no request answered by what belongs to another.
+func noMixUps(t testing.TB, all []load.Result) {
+	t.Helper()
+	n := 0
+	for i := range all {
+		if mixed := all[i].Mixed(); mixed != nil {
+			if n++; n <= 5 {
+				t.Errorf("%v request sent at %v after %v: %v", all[i].Kind, all[i].At, all[i].Took, mixed)
+			}
+		}
+	}
+	if n > 0 {
+		t.Errorf("%d of %d answers were another request's, want none", n, len(all))
+	}
+}
+
+// noFailures wants every request answered 200, by an answer of its own.
 func noFailures(t testing.TB, all []load.Result) {
 	t.Helper()
 	if n, one := failures(all); n > 0 {
-		t.Errorf("%d of %d requests failed, want none; one got status %d from server %q, sent at %v, after %v", n, len(all), one.Status, one.Server, one.At, one.Took)
+		t.Errorf("%d of %d requests failed, want none; one, %v %s, got status %d from server %q, sent at %v, after %v: %v", n, len(all), one.Kind, one.Method, one.Status, one.Server, one.At, one.Took, one.Err)
 	}
 }
 
@@ -190,16 +253,21 @@ func metric(t testing.TB, admin, series string) (value string, ok bool) {
 	return "", false
 }
 
-// fixedMaster is a master that can be killed and started again where it was.
+// fixedMaster is a master that can be killed and started again where it was. It, and all that
+// connect to it, have certificates.
 type fixedMaster struct {
 	t           testing.TB
 	wire, admin string
 	file        string
+	proof       []string // flags
 	master
 }
 
 func startFixedMaster(t testing.TB, yaml string) *fixedMaster {
-	m := &fixedMaster{t: t, wire: freeAddress(t), admin: freeAddress(t), file: file(t, yaml)}
+	m := &fixedMaster{t: t, wire: freeport.Address(t), admin: freeport.Address(t), file: file(t, yaml)}
+	m.certs = t.TempDir()
+	run(t, "certs", "init", "--dir", m.certs)
+	_, m.proof = issue(t, m.certs, "master", "master")
 	m.again()
 	return m
 }
@@ -207,7 +275,13 @@ func startFixedMaster(t testing.TB, yaml string) *fixedMaster {
 // again starts it, and returns when it serves.
 func (m *fixedMaster) again() {
 	m.t.Helper()
-	m.master = master{start(m.t, "master", "--config", m.file, "--listen", m.wire, "--admin", m.admin)}
+	m.Process = start(m.t, append([]string{"master", "--config", m.file, "--listen", m.wire, "--admin", m.admin}, m.proof...)...)
+}
+
+// proofs returns the flags that give an edge a certificate of its own.
+func (m *fixedMaster) proofs(t testing.TB, edge string) []string {
+	_, flags := issue(t, m.certs, "edge", edge)
+	return flags
 }
 
 // edgeAt runs an edge with routes to the pools, /POOL to each and the rest to the first.
@@ -216,7 +290,7 @@ func edgeAt(t testing.TB, m *fixedMaster, id string, pools ...string) *proc.Proc
 	for _, p := range pools[1:] {
 		args = append(args, "--route", "/"+p+"="+p)
 	}
-	return start(t, args...)
+	return start(t, append(args, m.proofs(t, id)...)...)
 }
 
 // hold opens n requests through an edge that end only with the test.
@@ -224,7 +298,7 @@ func hold(t testing.TB, edge *proc.Process, pool string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var clients sync.WaitGroup
-	holder := load.Client()
+	holder := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096}}
 	for range n {
 		clients.Go(func() {
 			req, _ := http.NewRequestWithContext(ctx, "GET", "http://"+edge.Addr("listen")+"/"+pool, nil)

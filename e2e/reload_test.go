@@ -6,47 +6,21 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/echo"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
+	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
 
 // What is open outlives reloads and new programs.
 
-// echoes is a server that answers an upgrade and then every line with the same.
-func echoes(t testing.TB) (address string) {
-	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") == "" {
-			_, _ = io.WriteString(w, "hello")
-			return
-		}
-		nc, both, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer nc.Close()
-		_, _ = io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		for {
-			line, err := both.ReadString('\n')
-			if err != nil {
-				return
-			}
-			if _, err := io.WriteString(nc, line); err != nil {
-				return
-			}
-		}
-	}))
-	t.Cleanup(s.Close)
-	return strings.TrimPrefix(s.URL, "http://")
-}
-
-// streams are open tunnels through an edge that say something all the time.
+// streams are open WebSockets through an edge that say something all the time.
 type streams struct {
-	t     testing.TB
 	end   chan struct{}
 	over  sync.WaitGroup
 	mu    sync.Mutex
@@ -56,40 +30,26 @@ type streams struct {
 
 func openStreams(t testing.TB, at string, n int) *streams {
 	t.Helper()
-	s := &streams{t: t, end: make(chan struct{})}
+	s := &streams{end: make(chan struct{})}
 	for i := range n {
-		nc, err := net.Dial("tcp", at)
+		ws, err := echo.Dial(at, "/ws", fmt.Sprintf("stream-%d", i), time.Now().Add(10*time.Minute))
 		if err != nil {
-			t.Fatal(err)
-		}
-		_ = nc.SetDeadline(time.Now().Add(10 * time.Minute))
-		_, _ = fmt.Fprintf(nc, "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-		in := bufio.NewReader(nc)
-		resp, err := http.ReadResponse(in, nil)
-		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("upgrade: got %v, %v", resp, err)
+			t.Fatalf("open a WebSocket: %v", err)
 		}
 		s.over.Go(func() {
-			defer nc.Close()
-			s.talk(nc, in, i)
+			defer ws.Close()
+			s.talk(ws)
 		})
 	}
 	t.Cleanup(func() { s.close() })
 	return s
 }
 
-func (s *streams) talk(nc net.Conn, in *bufio.Reader, i int) {
+func (s *streams) talk(ws *echo.Stream) {
 	pause := time.NewTicker(20 * time.Millisecond)
 	defer pause.Stop()
-	for n := 0; ; n++ {
-		want := fmt.Sprintf("stream %d line %d\n", i, n)
-		_, err := io.WriteString(nc, want)
-		if err == nil {
-			var got string
-			if got, err = in.ReadString('\n'); err == nil && got != want {
-				err = fmt.Errorf("got %q, want %q", got, want)
-			}
-		}
+	for {
+		err := ws.Say(30)
 		s.mu.Lock()
 		s.lines++
 		if err != nil {
@@ -123,14 +83,14 @@ func (s *streams) close() int {
 // The edge's file is read anew again and again under load, with streams open that
 // outlive the drain time by far: nothing is dropped.
 func TestReloadUnderLoad(t *testing.T) {
-	address := echoes(t)
+	address := startServer(t, "a", "--slots", "16").Addr("listen")
 	m := startFixedMaster(t, fmt.Sprintf("pools: {web: {servers: [{id: a, address: %q}]}}", address))
-	listen := freeAddress(t)
+	listen := freeport.Address(t)
 	text := func(n int) string {
 		return fmt.Sprintf("edge:\n  id: e1\n  masters: [%q]\n  admin: 127.0.0.1:0\n  drain_time: 100ms\n  listeners:\n    - {listen: %q, header_count: %d, routes: [{pool: web}]}\n", m.wire, listen, 100+n)
 	}
 	name := file(t, text(0))
-	e := start(t, "edge", "--config", name, "--access-log", "off")
+	e := start(t, append([]string{"edge", "--config", name, "--access-log", "off"}, m.proofs(t, "e1")...)...)
 	const open = 10
 	s := openStreams(t, listen, open)
 	r := startTraffic(t, rate(200, 1000), 0, e)
@@ -186,4 +146,98 @@ func headerLines(t testing.TB, at string, n int) int {
 	}
 	resp.Body.Close()
 	return resp.StatusCode
+}
+
+// A pool that the master has just been given is served once the edge's file routes to it and is
+// read anew. The requests of the other pool, and its streams, notice nothing; neither when the
+// new pool goes again.
+func TestAReloadedEdgeRoutesToANewPool(t *testing.T) {
+	a, b := startServer(t, "a", "--slots", "16"), startServer(t, "b")
+	pools := func(more string) string {
+		return fmt.Sprintf("pools: {web: {servers: [{id: a, address: %q}]}%s}", a.Addr("listen"), more)
+	}
+	m := startFixedMaster(t, pools(""))
+	listen := freeport.Address(t)
+	routes := func(more string) string {
+		return fmt.Sprintf("edge:\n  id: e1\n  masters: [%q]\n  admin: 127.0.0.1:0\n  listeners:\n    - {listen: %q, routes: [%s{pool: web}]}\n", m.wire, listen, more)
+	}
+	name := file(t, routes(""))
+	e := start(t, append([]string{"edge", "--config", name, "--access-log", "off"}, m.proofs(t, "e1")...)...)
+	s := openStreams(t, listen, 4)
+	r := startTraffic(t, rate(100, 1000), 0, e)
+	r.settle(200 * time.Millisecond)
+	isServedBy := func(server string) {
+		t.Helper()
+		eventually(t, func() (bool, string) {
+			got := get(t, "http://"+listen+"/new/x")
+			return got.StatusCode == http.StatusOK && got.Header.Get("Evenkeel-Server") == server,
+				fmt.Sprintf("/new/x: %s by %q, want 200 by %s", got.Status, got.Header.Get("Evenkeel-Server"), server)
+		})
+	}
+	for range whenLong(2, 20) {
+		mustWrite(t, m.file, pools(fmt.Sprintf(", new: {servers: [{id: b, address: %q}]}", b.Addr("listen"))))
+		if err := m.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, name, routes("{path: /new, pool: new}, "))
+		if err := e.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		isServedBy("b")
+		mustWrite(t, name, routes(""))
+		if err := e.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		isServedBy("a")
+	}
+	all := r.everything()
+	r.stop()
+	noFailures(t, all)
+	if dropped := s.close(); dropped > 0 {
+		t.Errorf("%d streams were dropped: %v", dropped, s.lost)
+	}
+}
+
+// A pool is removed from the master's file and named again: the agents, which wait on their
+// connections, are told, and the pool serves again.
+func TestAgentsAreBackWhenTheirPoolIs(t *testing.T) {
+	t.Parallel()
+	with, without := "pools: {web: {}, other: {}}", "pools: {other: {}}"
+	m := startFixedMaster(t, with)
+	var agents []*proc.Process
+	for _, id := range []string{"r1", "r2", "r3"} {
+		agents = append(agents, startAgent(t, m.master, "web", id, startServer(t, id)))
+	}
+	e := edgeAt(t, m, "e1", "web")
+	reload := func(text string) {
+		t.Helper()
+		mustWrite(t, m.file, text)
+		if err := m.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allUp := func() {
+		t.Helper()
+		eventually(t, func() (bool, string) {
+			text := string(get(t, m.url("/v1/pools/web")).body)
+			return strings.Count(text, `"state":"up"`) == len(agents), "want 3 servers up: " + text
+		})
+		if got := get(t, "http://"+e.Addr("listen")+"/"); got.StatusCode != http.StatusOK {
+			t.Errorf("a request got %s, want 200", got.Status)
+		}
+	}
+	allUp()
+	for round := range 2 {
+		reload(without)
+		for _, a := range agents {
+			eventually(t, func() (bool, string) {
+				return strings.Count(a.Log(), "the server waits for it") == round+1, "the agent does not wait for its pool"
+			})
+			if got := get(t, "http://"+a.Addr("admin")+"/readyz"); got.StatusCode == http.StatusOK {
+				t.Errorf("an agent whose pool is unknown is ready: %s", got.body)
+			}
+		}
+		reload(with)
+		allUp()
+	}
 }

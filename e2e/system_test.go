@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -152,15 +151,3 @@ func burst(t testing.TB, edge *proc.Process, path string, n int) map[string]int 
 func name(server *proc.Process) string { return server.Addr("id") }
 
 func port(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
-
-// freeAddress returns an address that was free a moment ago, for a process that
-// another must know of before it is started.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}

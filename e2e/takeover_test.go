@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/load"
 )
 
@@ -86,12 +88,12 @@ func startHeirs(t testing.TB, cmd *exec.Cmd) *heirs {
 // New programs take over from one another under load: clients that connect anew for
 // each request, those that keep their connections, and streams, lose nothing.
 func TestTakeover(t *testing.T) {
-	address := echoes(t)
+	address := startServer(t, "a", "--slots", "16").Addr("listen")
 	m := startFixedMaster(t, fmt.Sprintf("pools: {web: {servers: [{id: a, address: %q}]}}", address))
-	listen := freeAddress(t)
-	h := startHeirs(t, exec.Command(binary, "edge", "--id", "e1", "--master", m.wire, "--listen", listen, "--admin", "off", "--pool", "web", "--access-log", "off", "--log-format", "json"))
+	listen := freeport.Address(t)
+	h := startHeirs(t, exec.Command(binary, append([]string{"edge", "--id", "e1", "--master", m.wire, "--listen", listen, "--admin", "off", "--pool", "web", "--access-log", "off", "--log-format", "json"}, m.proofs(t, "e1")...)...))
 	s := openStreams(t, listen, 5)
-	kept := startTrace(t, []string{"http://" + listen + "/"}, load.LogNormal(1, 10*time.Minute, rate(100, 500), 0, 0))
+	kept := startTrace(t, []string{"http://" + listen + "/"}, mixed(load.LogNormal(1, 10*time.Minute, rate(100, 500), 0, 0)))
 	fresh := startFresh(t, listen)
 	takeovers := whenLong(2, 10)
 	for n := range takeovers {
@@ -133,7 +135,7 @@ func TestTakeover(t *testing.T) {
 // stays drained; the old program finishes what it has, and the new one's ledger is its own.
 func TestTakeoverOfRun(t *testing.T) {
 	held, joined, drained := startServer(t, "held"), startServer(t, "joined", "--slots", "16"), startServer(t, "drained")
-	listen, wire, admin := freeAddress(t), freeAddress(t), freeAddress(t)
+	listen, wire, admin := freeport.Address(t), freeport.Address(t), freeport.Address(t)
 	name := file(t, fmt.Sprintf("master: {listen: %q, admin: %q}\npools:\n  web: {servers: [{id: drained, address: %q}]}\n  held: {servers: [{id: held, address: %q}]}\n"+
 		"edge: {listeners: [{listen: %q, routes: [{path: /held, pool: held}, {pool: web}]}]}\n", wire, admin, drained.Addr("listen"), held.Addr("listen"), listen))
 	h := startHeirs(t, exec.Command(binary, "run", "--config", name, "--access-log", "off", "--log-format", "json"))
@@ -155,7 +157,7 @@ func TestTakeoverOfRun(t *testing.T) {
 		return resp.StatusCode < 300, "the drain got " + resp.Status
 	})
 	awaitUp()
-	kept := startTrace(t, []string{"http://" + listen + "/"}, load.LogNormal(1, 10*time.Minute, rate(100, 500), 0, 0))
+	kept := startTrace(t, []string{"http://" + listen + "/"}, mixed(load.LogNormal(1, 10*time.Minute, rate(100, 500), 0, 0)))
 	fresh := startFresh(t, listen)
 	takeovers := whenLong(2, 10)
 	for n := range takeovers {
@@ -220,9 +222,10 @@ func startFresh(t testing.TB, at string) (stop func() (attempts int, refused []e
 	end, over := make(chan struct{}), make(chan struct{})
 	var attempts int
 	var refused []error
-	once := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	sender := load.NewSender(load.Limits{Time: 20 * time.Second})
 	go func() {
 		defer close(over)
+		defer sender.Close()
 		for {
 			select {
 			case <-end:
@@ -230,15 +233,8 @@ func startFresh(t testing.TB, at string) (stop func() (attempts int, refused []e
 			default:
 			}
 			attempts++
-			resp, err := once.Get("http://" + at + "/")
-			if err == nil {
-				resp.Body.Close()
-				if resp.StatusCode != http.StatusOK {
-					err = fmt.Errorf("status %s", resp.Status)
-				}
-			}
-			if err != nil {
-				refused = append(refused, err)
+			if o := sender.Do(context.Background(), load.Arrival{URL: "http://" + at + "/", Kind: load.Fresh}); o.Err != nil {
+				refused = append(refused, o.Err)
 			}
 		}
 	}()
@@ -258,7 +254,7 @@ func startFresh(t testing.TB, at string) (stop func() (attempts int, refused []e
 func TestTakeoverThatFails(t *testing.T) {
 	m := startFixedMaster(t, "pools: {web: {}}")
 	name := file(t, fmt.Sprintf("edge: {id: e1, masters: [%q], admin: 'off', listeners: [{listen: 127.0.0.1:0, routes: [{pool: web}]}]}\n", m.wire))
-	h := startHeirs(t, exec.Command(binary, "edge", "--config", name, "--log-format", "json"))
+	h := startHeirs(t, exec.Command(binary, append([]string{"edge", "--config", name, "--log-format", "json"}, m.proofs(t, "e1")...)...))
 	listen := h.records("serving")[0]["listen"].(string)
 	mustWrite(t, name, "edge: {nonsense: 1}\n")
 	if err := syscall.Kill(h.pid, syscall.SIGUSR2); err != nil {
@@ -272,10 +268,11 @@ func TestTakeoverThatFails(t *testing.T) {
 
 // A service manager opens the sockets, and an edge takes them, alone or with its master.
 func TestTakeoverFromAServiceManager(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	s := startServer(t, "a")
 	m := startFixedMaster(t, fmt.Sprintf("pools: {web: {servers: [{id: a, address: %q}]}}", s.Addr("listen")))
 	for name, args := range map[string][]string{
-		"edge": {"edge", "--id", "e1", "--master", m.wire, "--pool", "web"},
+		"edge": append([]string{"edge", "--id", "e1", "--master", m.wire, "--pool", "web"}, m.proofs(t, "e1")...),
 		"run":  {"run", "--server", "http://" + s.Addr("listen") + ",id=a"},
 	} {
 		t.Run(name, func(t *testing.T) {

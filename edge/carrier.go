@@ -62,6 +62,7 @@ func (e *carrier) serve(ctx context.Context, l *listener, nl net.Listener) error
 	s := e.attend(l)
 	failed := make(chan error, 1)
 	go func() { failed <- accept(nl, e.edge.cfg.Log, s.take) }()
+	e.edge.accepts()
 	var err error
 	select {
 	case err = <-failed:
@@ -135,7 +136,7 @@ func (s *service) take(nc net.Conn) {
 	if s.listener.secure != nil {
 		secure = tls.Server(nc, s.listener.secure)
 	}
-	c := newConn(s, nc, secure)
+	c := newConn(s, nc, secure, addrPort(nc.RemoteAddr()).Addr())
 	s.admit(c, c.serve)
 }
 
@@ -195,9 +196,12 @@ func (s *service) watch() {
 	}
 }
 
-func peerOf(nc net.Conn) netip.Addr {
-	if peer, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
-		return peer.Addr().Unmap()
+// addrPort returns an address of a connection that accept has made. It is invalid where
+// there is none, as at the other end of a unix socket.
+func addrPort(a net.Addr) netip.AddrPort {
+	if a, ok := a.(*net.TCPAddr); ok && a != nil {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
-	return netip.Addr{}
+	return netip.AddrPort{}
 }

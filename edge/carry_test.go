@@ -123,7 +123,7 @@ func (c *rawClient) response(method string) (*http.Response, string) {
 	return res, string(body)
 }
 
-// ended tells whether the edge has closed the connection and said nothing more.
+// ended reports whether the edge has closed the connection and said nothing more.
 func (c *rawClient) ended() bool {
 	rest, err := io.ReadAll(c.Reader)
 	return err == nil && len(rest) == 0
@@ -131,7 +131,7 @@ func (c *rawClient) ended() bool {
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
-func TestFramings(t *testing.T) { eachEngine(t, testFramings) }
+func TestFramings(t *testing.T) { eachServer(t, testFramings) }
 
 func testFramings(t *testing.T) {
 	for _, c := range []struct {
@@ -201,7 +201,7 @@ func testFramings(t *testing.T) {
 	}
 }
 
-func TestBodyEndedByClose(t *testing.T) { eachEngine(t, testBodyEndedByClose) }
+func TestBodyEndedByClose(t *testing.T) { eachServer(t, testBodyEndedByClose) }
 
 func testBodyEndedByClose(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
@@ -224,7 +224,7 @@ func testBodyEndedByClose(t *testing.T) {
 	p.wantResults(t, balance.OK, balance.OK, balance.OK)
 }
 
-func TestPipelining(t *testing.T) { eachEngine(t, testPipelining) }
+func TestPipelining(t *testing.T) { eachServer(t, testPipelining) }
 
 func testPipelining(t *testing.T) {
 	p := to(scripted(t, answering(func(r *http.Request, body string) string {
@@ -263,7 +263,10 @@ func testPipelining(t *testing.T) {
 	}
 }
 
-func TestTrailers(t *testing.T) { eachEngine(t, testTrailers) }
+func TestTrailers(t *testing.T) {
+	t.Parallel()
+	eachServer(t, testTrailers)
+}
 
 func testTrailers(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
@@ -294,7 +297,7 @@ func testTrailers(t *testing.T) {
 	}
 }
 
-func TestExpectContinue(t *testing.T) { eachEngine(t, testExpectContinue) }
+func TestExpectContinue(t *testing.T) { eachServer(t, testExpectContinue) }
 
 func testExpectContinue(t *testing.T) {
 	var refuse atomic.Bool
@@ -313,7 +316,7 @@ func testExpectContinue(t *testing.T) {
 			_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 		}
 	}))
-	r := run(t, p, nil)
+	r := run(t, p, streamed)
 	const head = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
 	client := r.dial()
 	for range 2 {
@@ -332,7 +335,7 @@ func testExpectContinue(t *testing.T) {
 }
 
 // A server may answer before it has read the request's body.
-func TestEarlyResponse(t *testing.T) { eachEngine(t, testEarlyResponse) }
+func TestEarlyResponse(t *testing.T) { eachServer(t, testEarlyResponse) }
 
 func testEarlyResponse(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
@@ -357,11 +360,11 @@ func testEarlyResponse(t *testing.T) {
 	}
 	_ = client.Close()
 	<-writing
-	p.wantResults(t, balance.OK)
+	p.wantResults(t, balance.ClientError)
 }
 
 // What a server begins to say while the body still comes, goes to the client.
-func TestBothWaysAtOnce(t *testing.T) { eachEngine(t, testBothWaysAtOnce) }
+func TestBothWaysAtOnce(t *testing.T) { eachServer(t, testBothWaysAtOnce) }
 
 func testBothWaysAtOnce(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
@@ -404,7 +407,7 @@ func noise(n int) []byte {
 	return b
 }
 
-func TestLongBodies(t *testing.T) { eachEngine(t, testLongBodies) }
+func TestLongBodies(t *testing.T) { eachServer(t, testLongBodies) }
 
 func testLongBodies(t *testing.T) {
 	p := newFakePicker()
@@ -436,7 +439,7 @@ func testLongBodies(t *testing.T) {
 }
 
 // Both directions of a tunnel end by themselves.
-func TestTunnelHalfClose(t *testing.T) { eachEngine(t, testTunnelHalfClose) }
+func TestTunnelHalfClose(t *testing.T) { eachServer(t, testTunnelHalfClose) }
 
 func testTunnelHalfClose(t *testing.T) {
 	back := noise(8 << 20)
@@ -445,7 +448,7 @@ func testTunnelHalfClose(t *testing.T) {
 		if _, err := http.ReadRequest(r); err != nil {
 			return
 		}
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: bulk\r\n\r\nfirst")
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nfirst")
 		got, err := io.ReadAll(r) // ends when the client's half does
 		if err != nil || !bytes.Equal(got, append([]byte("early"), there...)) {
 			_, _ = io.WriteString(conn, "not what was sent")
@@ -455,7 +458,7 @@ func testTunnelHalfClose(t *testing.T) {
 	}))
 	r := run(t, p, nil)
 	for range 3 {
-		client := r.dial().send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: bulk\r\n\r\nearly")
+		client := r.dial().send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nearly")
 		res, err := http.ReadResponse(client.Reader, nil)
 		if err != nil || res.StatusCode != 101 {
 			t.Fatalf("got %v, %v", res, err)
@@ -473,4 +476,42 @@ func testTunnelHalfClose(t *testing.T) {
 		}
 	}
 	p.wantResults(t, balance.OK, balance.OK, balance.OK)
+}
+
+// A response of chunks with trailers that comes in two pieces is passed on whole, wherever it is cut.
+func TestResponsesInTwoPieces(t *testing.T) { eachServer(t, testResponsesInTwoPieces) }
+
+func testResponsesInTwoPieces(t *testing.T) {
+	const begin, rest = "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe", "llo\r\n0\r\nX-Sum: mine\r\n\r\n"
+	seen, cut := make(chan struct{}), make(chan int, 1)
+	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			at := <-cut
+			_, _ = io.WriteString(conn, begin+rest[:at])
+			<-seen
+			_, _ = io.WriteString(conn, rest[at:])
+		}
+	}))
+	r := run(t, p, nil)
+	client := r.dial()
+	for at := range rest {
+		cut <- at
+		client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		for line := ""; line != "\r\n"; {
+			var err error
+			if line, err = client.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seen <- struct{}{}
+		for text := ""; !strings.HasSuffix(text, "0\r\nX-Sum: mine\r\n\r\n"); {
+			line, err := client.ReadString('\n')
+			if text += line; err != nil {
+				t.Fatalf("cut at %d: %q, then %v", at, text, err)
+			}
+		}
+	}
 }

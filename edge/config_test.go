@@ -32,7 +32,7 @@ func TestValidate(t *testing.T) {
 		{func(c *Config) {
 			c.Listeners[0].Routes[0] = Route{Host: "a.example:80", Path: "v1", Link: balance.LinkRedirect + 1, LeaseParam: "a&b", Key: "header", Tenant: "cookie:", Timeout: -time.Second}
 		}, []string{"listeners[0].routes[0].pool", "listeners[0].routes[0].host", "listeners[0].routes[0].path", "listeners[0].routes[0].link",
-			"listeners[0].routes[0].lease_param", "listeners[0].routes[0].key", "listeners[0].routes[0].tenant", "listeners[0].routes[0].timeout"}},
+			"listeners[0].routes[0].lease_param", "listeners[0].routes[0].key", "listeners[0].routes[0].timeout", "listeners[0].routes[0].tenant"}},
 		{func(c *Config) { c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Pool: "other"}) }, []string{"listeners[0].routes[1]"}},
 	} {
 		cfg := good()
@@ -70,7 +70,7 @@ func TestMatch(t *testing.T) {
 		{"", "/", "any"},
 		{"other.example.org", "/", "any"},
 		{"other.org", "/v1/x", "any-v1/"},
-		{"other.org", "/v1", "any"},
+		{"other.org", "/v1", "any-v1/"},
 		{"example", "/", "any"},
 		{"x.example", "/v1/x", "suffix"},
 		{"x.b.example", "/", "longer"},

@@ -26,7 +26,7 @@ type conn struct {
 	peer    netip.Addr
 	socket  syscall.RawConn // below whatever TLS there is; nil: it cannot be looked at
 
-	in   []byte // what has come is in[r:w]; never moved while an exchange is open, whose head it holds
+	in   []byte // what has come is in[r:w]; never moved before the last link of an exchange is over, whose head it holds
 	r, w int
 
 	watched atomic.Bool // the request has come whole, so that a client that closes has left
@@ -38,7 +38,8 @@ type conn struct {
 	up      *upstream // of the link under way
 	session *session  // of HTTP/2; nil: HTTP/1
 
-	two bool // it stands for a stream of HTTP/2; set once
+	seat  netip.Addr // for which listener.seat has taken it; invalid: for none, or another looks after that
+	shown *shown     // by TLS; nil: nothing. Set once, before the first request
 }
 
 // waiting is what a connection without a request waits for.
@@ -55,9 +56,10 @@ const (
 	roomKept  = 16 << 10 // a larger buffer does not outlive its request
 )
 
-// newConn makes a client's connection; secure is the TLS that is spoken on it, nil: none.
-func newConn(s *service, nc net.Conn, secure *tls.Conn) *conn {
-	c := &conn{service: s, peer: peerOf(nc), socket: rawOf(nc), in: make([]byte, roomFirst), waiting: forFirst}
+// newConn makes a client's connection; secure is the TLS that is spoken on it, nil: none. peer is what accept
+// said: a connection that was reset since does not know it any more.
+func newConn(s *service, nc net.Conn, secure *tls.Conn, peer netip.Addr) *conn {
+	c := &conn{service: s, peer: peer, socket: rawOf(nc), in: make([]byte, roomFirst), waiting: forFirst}
 	if secure != nil {
 		nc = secure
 	}
@@ -65,6 +67,9 @@ func newConn(s *service, nc net.Conn, secure *tls.Conn) *conn {
 	c.readWait, c.writeWait = s.listener.IdleTimeout, s.listener.IdleTimeout
 	return c
 }
+
+// silentTime is how long a client may say nothing once it has connected.
+func (l *Listener) silentTime() time.Duration { return min(l.HeaderTimeout, l.IdleTimeout) }
 
 func (c *conn) serve() {
 	if c.introduce() {
@@ -77,6 +82,9 @@ func (c *conn) serve() {
 		}
 	}
 	_ = c.Close() // all that was to be said has been
+	if c.seat.IsValid() {
+		c.service.listener.unseat(c.seat)
+	}
 }
 
 // serveRequests serves those of HTTP/1, until there are no more.
@@ -90,13 +98,13 @@ func (c *conn) serveRequests() {
 func (c *conn) introduce() bool {
 	l := c.service.listener
 	if !l.introduces() {
-		return true
+		return c.admitted()
 	}
 	c.readUntil(time.Now().Add(l.HeaderTimeout))
-	told, err := l.introduce(beneath(c.Conn))
+	told, err := l.introduce(beneath(c.Conn), c.peer)
 	if err != nil {
 		c.service.edge.metrics.refused(reasonPreface)
-		c.service.edge.cfg.Log.Debug("connection refused", "client", node(c.peer), "err", err)
+		l.tellRefused(c.service.edge.cfg.Log, c.peer, err)
 		breakOff(c.Conn)
 		return false
 	}
@@ -104,6 +112,20 @@ func (c *conn) introduce() bool {
 		c.peer = told.Source.Addr()
 	}
 	c.readUntil(noTime)
+	return c.admitted()
+}
+
+// admitted reports whether the client may connect, and breaks the connection off if not.
+func (c *conn) admitted() bool {
+	if c.seat.IsValid() {
+		return true
+	}
+	if why := c.service.listener.admit(c.peer); why != nil {
+		c.service.edge.metrics.refused(refusal(why))
+		breakOff(c.Conn)
+		return false
+	}
+	c.seat = c.peer
 	return true
 }
 
@@ -116,11 +138,18 @@ func (c *conn) await() bool {
 	if len(c.in) > roomKept {
 		c.in = make([]byte, roomFirst)
 	}
+	first := c.waiting == forFirst
+	if first {
+		c.readWait = c.service.listener.silentTime()
+	}
 	c.awaitRead()
 	if c.service.draining.Load() {
 		c.hurry()
 	}
 	n, err := c.take(c.in)
+	if first {
+		c.readWait = c.service.listener.IdleTimeout
+	}
 	if err != nil && c.service.draining.Load() {
 		n = c.lastLook()
 		err = nil // if it has come to an end the next read tells
@@ -244,7 +273,7 @@ func (c *conn) fill() error {
 	return err
 }
 
-// serveOne serves the request that has begun and tells whether another may follow.
+// serveOne serves the request that has begun and reports whether another may follow.
 func (c *conn) serveOne() bool {
 	w := c.service.works.Get().(*work)
 	again := c.exchangeOne(w)
@@ -262,12 +291,12 @@ func (c *conn) exchangeOne(w *work) bool {
 		return false
 	}
 	w.begin(c.in[c.r:c.w], n)
-	w.two = c.two
 	c.mu.Lock()
 	w.recall.renew()
 	c.work = w
 	c.mu.Unlock()
 	x := &w.exchange
+	w.shown = c.shown
 	answer := w.open(c.service.edge, c.service.listener, c.peer)
 	again := c.carry(w, answer)
 	c.detach(false)
@@ -308,13 +337,14 @@ func (c *conn) refuse(w *work, err error) {
 	x := &w.exchange
 	w.whole = false
 	x.refused(c.service.edge, c.service.listener, c.peer, &w.recall)
+	x.glimpse(c.in[c.r:c.w])
 	c.answer(w, answer, detail, true)
 	x.close()
 	c.farewell(w)
 }
 
 // unreadable is what a client is told whose head could not be read, of which so many
-// octets have come; false: nothing, since nothing was asked.
+// bytes have come; false: nothing, since nothing was asked.
 func unreadable(err error, come int) (a flight.Answer, detail string, ok bool) {
 	var bad http1.Error
 	switch {
@@ -334,6 +364,7 @@ func unreadable(err error, come int) (a flight.Answer, detail string, ok bool) {
 func (c *conn) answer(w *work, a flight.Answer, detail string, closing bool) bool {
 	x := &w.exchange
 	size := 0
+	detail = x.answers(a, detail)
 	w.out, size = appendProblem(w.out[:0], a, detail, x.id, w.req.Method == http1.MethodHead && w.told.buf != nil, closing)
 	x.status, x.bytes = a.Status, int64(size)
 	_, err := c.Write(w.out)
@@ -364,5 +395,5 @@ func (c *conn) farewell(w *work) {
 	}
 }
 
-// isEnd tells whether a peer closed its side in good order.
+// isEnd reports whether a peer closed its side in good order.
 func isEnd(err error) bool { return err == io.EOF }

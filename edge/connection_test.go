@@ -4,16 +4,19 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/race"
 )
 
 // A connection that its server has closed, or on which it has spoken unasked, is not used.
@@ -64,7 +67,7 @@ func testStaleConnections(t *testing.T) {
 // A server closes a kept connection when a request is on its way: what can be repeated
 // is, at the same server and to nobody's blame.
 func TestKeptConnectionClosesUnderARequest(t *testing.T) {
-	eachEngine(t, testKeptConnectionClosesUnderARequest)
+	eachServer(t, testKeptConnectionClosesUnderARequest)
 }
 
 func testKeptConnectionClosesUnderARequest(t *testing.T) {
@@ -72,7 +75,7 @@ func testKeptConnectionClosesUnderARequest(t *testing.T) {
 		method string
 		status int
 		want   balance.Result
-	}{{"GET", 200, balance.OK}, {"PUT", 200, balance.OK}, {"POST", 502, balance.Fault}} {
+	}{{"GET", 200, balance.OK}, {"PUT", 200, balance.OK}, {"POST", 502, balance.Broken}} {
 		var conns atomic.Int64
 		p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 			again := conns.Add(1) > 1
@@ -142,12 +145,16 @@ func testIdleClientsAreClosed(t *testing.T) {
 }
 
 // Whoever has sent something before the edge stops is answered, wherever that has got to.
-func TestDrainAnswersWhatHasCome(t *testing.T) { eachEngine(t, testDrainAnswersWhatHasCome) }
+func TestDrainAnswersWhatHasCome(t *testing.T) {
+	t.Parallel()
+	eachServer(t, testDrainAnswersWhatHasCome)
+}
 
 // Where another edge goes on in its place, a request that may not be repeated is not lost
 // on a connection that was idle at that moment, as a connection is not closed under it.
 func TestAnEdgeThatLingersAnswersOneMore(t *testing.T) {
-	eachEngine(t, testAnEdgeThatLingersAnswersOneMore)
+	t.Parallel()
+	eachServer(t, testAnEdgeThatLingersAnswersOneMore)
 }
 
 func testAnEdgeThatLingersAnswersOneMore(t *testing.T) {
@@ -232,8 +239,8 @@ func testRequestsAllocateNothing(t *testing.T) {
 
 // allocateNothing makes requests, each to be answered by hello, one after another.
 func allocateNothing(t *testing.T, h2c bool, to Protocol, client func(net.Conn) (once func())) {
-	if raceEnabled {
-		t.Skip("under the race detector pools forget at random")
+	if race.Enabled {
+		t.Skip("under the race detector a sync.Pool drops items at random")
 	}
 	response := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
 	g := scripted(t, func(conn *net.TCPConn, _ *bufio.Reader) {
@@ -309,4 +316,34 @@ func testDrippingHeadIsCutOff(t *testing.T) {
 	if len(p.asks) != 0 {
 		t.Errorf("half a request was asked for")
 	}
+}
+
+// Who connects and says nothing is gone once a head's time is over; who has been served may stay.
+func TestSilentConnectionsEnd(t *testing.T) { eachEngine(t, testSilentConnections) }
+
+func testSilentConnections(t *testing.T) {
+	short := func(c *Config) {
+		c.Listeners[0].HeaderTimeout, c.Listeners[0].IdleTimeout = 200*time.Millisecond, time.Hour
+	}
+	ends := func(name string, silent net.Conn) {
+		t.Helper()
+		_ = silent.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if n, err := silent.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: read %d bytes, %v, want the end", name, n, err)
+		}
+	}
+	for name, h2c := range map[string]bool{"plain": false, "h2c": true} {
+		r := run(t, to(granted("a", server(t, echo))), func(c *Config) { short(c); c.Listeners[0].H2C = h2c })
+		kept := r.dial()
+		for range 2 {
+			if res, _ := kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").response("GET"); res.StatusCode != 200 {
+				t.Errorf("%s: got %d on a connection that was kept", name, res.StatusCode)
+			}
+			ends(name, r.dial().TCPConn)
+		}
+		if res, _ := kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").response("GET"); res.StatusCode != 200 {
+			t.Errorf("%s: got %d on a connection that was kept", name, res.StatusCode)
+		}
+	}
+	ends("TLS", runSecure(t, to(granted("a", server(t, echo))), short).dialSecure(nil))
 }

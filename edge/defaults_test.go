@@ -26,13 +26,16 @@ func documented(t *testing.T, section string) map[string]string {
 	return defaults
 }
 
-// size is a number of octets as documents write it.
+// size is a number of bytes as documents write it.
 func size(n int) string {
 	if n%(1<<10) == 0 && n > 0 {
 		return strconv.Itoa(n>>10) + "KiB"
 	}
 	return strconv.Itoa(n)
 }
+
+// mebibytes is a size of whole MiB.
+func mebibytes(n int64) string { return strconv.FormatInt(n>>20, 10) + "MiB" }
 
 // shortly is a time as documents write it: 75s, 1h.
 func shortly(d time.Duration) string {
@@ -57,18 +60,28 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 	}
 	for section, want := range map[string]map[string]string{
 		"edge": {
+			"buffer_memory":   "`" + mebibytes(c.BufferMemory) + "`",
 			"connect_timeout": "`" + shortly(c.ConnectTimeout) + "`", "response_timeout": none(c.ResponseTimeout == 0), "drain_time": "`" + shortly(c.DrainTime) + "`",
+		},
+		"edge.tcp": {
+			"keepalive_idle": "`" + shortly(c.TCP.KeepaliveIdle) + "`", "keepalive_interval": "`" + shortly(c.TCP.KeepaliveInterval) + "`",
+			"keepalive_count": fmt.Sprintf("`%d`", c.TCP.KeepaliveCount), "user_timeout": "`" + shortly(c.TCP.UserTimeout) + "`",
 		},
 		"edge.listeners[]": {
 			"mode": "`" + http.Mode.String() + "`", "header_limit": "`" + size(http.HeaderLimit) + "`", "header_count": fmt.Sprintf("`%d`", http.HeaderCount),
 			"header_timeout": "`" + shortly(http.HeaderTimeout) + "`", "idle_timeout": "`" + shortly(http.IdleTimeout) + "`; with `mode: tcp` `" + shortly(tcp.IdleTimeout) + "`",
 			"body_limit": none(http.BodyLimit == 0), "trusted_proxies": none(http.TrustedProxies == nil), "proxy_protocol": none(http.ProxyTrusted == nil),
-			"h2c": fmt.Sprintf("`%v`", http.H2C), "server_timing": fmt.Sprintf("`%v`", http.ServerTiming),
+			"allow": map[bool]string{true: "all"}[http.Allow == nil], "deny": none(http.Deny == nil),
+			"half_closed": "`" + http.HalfClosed.String() + "`",
+			"h2c":         fmt.Sprintf("`%v`", http.H2C), "server_timing": fmt.Sprintf("`%v`", http.ServerTiming),
 		},
+		"edge.listeners[].tls":                     {"policy": "`" + http.TLSPolicy.String() + "`", "client_certificates": none(http.ClientCerts.Authorities == nil)},
+		"edge.listeners[].tls.client_certificates": {"optional": fmt.Sprintf("`%v`", http.ClientCerts.Optional)},
 		"edge.listeners[].routes[]": {
+			"upgrade": "`" + strings.Join(rs[0].upgrades, "`, `") + "`",
 			"timeout": "`" + shortly(rs[0].timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
-			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
-			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`",
+			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "tenant_from": "`" + rs[0].rule.From.String() + "`; `trusted` with `header:` where the listener has `trusted_proxies`", "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
+			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].buffer) + "`", "body_rate": "`" + size(int(rs[0].bodyRate)) + "`",
 		},
 	} {
 		got := documented(t, section)
@@ -92,7 +105,7 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 		fmt.Sprintf("a connection to a server waits %d s for its next request", upstreamIdle/time.Second), fmt.Sprintf("%d of them are kept for each server", idleMost),
 		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", responseHeadMost>>10), fmt.Sprintf("buffers of %d KiB", bodyRoom>>10),
 		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", streamsMost, streamWindow>>10, connectionWindow>>20),
-		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d octets", idleFramesRate/1000, idleFramesAtOnce/1000, octetsAFrame),
+		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d bytes", idleFramesRate/1000, idleFramesAtOnce/1000, octetsAFrame),
 	} {
 		if !strings.Contains(words, want) || responseFields != 1000 {
 			t.Errorf("docs/config.md does not say: %s", want)

@@ -27,9 +27,9 @@
 // turn's end, and then leaves all at once: it is a saying of its end until then.
 //
 // A junction joins two of a loop's ends, so that whatever either peer says reaches the
-// other: an upgraded connection, or a TCP listener's, which is a duct. TLS of clients is
+// other: an upgraded connection, or a TCP listener's, which is a duct. TLS of clients and servers is
 // the library's, over a sealed that never blocks: what it has to say goes the way of plain
-// octets.
+// bytes.
 //
 // A client's connection of HTTP/2 is a trunk, each of its streams a branch. To the rest of
 // the loop a branch is an inbound like any other: what comes on the stream it reads as
@@ -44,10 +44,9 @@
 //	inbound.link ─▶ loop.grow ─▶ shoot.begin, write ─▶ stem.flush (at the end of the turn)
 //	inbound.receive ◀─ shoot.read ◀─ hear, gain ◀─ stem.follow ◀─ h2.Next ◀─ stem.listen
 //
-// What loops do not do goes to the carrier: handshakes, after which a connection comes to
-// a loop, and TLS to servers of HTTP/1.1. So does everything on other
-// systems. The carrier has one goroutine for each client connection, which
-// also drives the connection to the server:
+// What comes before a client's first request on a connection, such as a handshake, is done by a
+// goroutine of the carrier, and so is everything on other systems. The carrier has one goroutine for each
+// client connection, which also drives the connection to the server:
 //
 //	conn.serve ─▶ await ─▶ readHead ─▶ exchange.open ─▶ start ─▶ link ─▶ respond ─┐
 //	                ▲                                     (ask)   (send)  (relay) │
@@ -67,7 +66,7 @@
 //
 // Connections to servers are kept for the next request. One is looked at right before
 // it is used, and dropped if its server has closed it or has spoken unasked; after a
-// response that was not framed to the octet, or was followed by anything, it is not
+// response that was not framed to the byte, or was followed by anything, it is not
 // kept at all. So a request that cannot be repeated is never lost on a stale connection
 // that could be known to be one.
 //

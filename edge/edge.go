@@ -8,16 +8,21 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/http1"
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
+	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
 // Picker is whom the edge asks for servers. All methods may be called at once.
@@ -40,6 +45,11 @@ type snapshots interface {
 // cannot is always connected.
 type connected interface {
 	Connected() bool
+}
+
+// troubled is a Picker that can tell what keeps masters from being asked, if a person must mend it.
+type troubled interface {
+	Problem() error
 }
 
 // prompt is a Picker that need not make those wait whose answer is there, nor have the
@@ -77,11 +87,13 @@ type engine interface {
 // listener is a Listener made ready.
 type listener struct {
 	Listener
-	routes routes
-	limits http1.Limits
-	secure *tls.Config // nil: plain
-	named  bool        // with ModeTCP: routes tell servers' names apart, which clients say by TLS
-	mixed  atomic.Bool // some routes are known to lead to servers that speak TLS
+	routes       routes
+	limits       http1.Limits
+	access       policy.Access // who may connect
+	clients      *clientLimits // of each client; nil: none
+	secure       *tls.Config   // nil: plain
+	looksAtPaths bool          // paths mean something to routes, or to Paths
+	named        bool          // with ModeTCP: routes tell servers' names apart, which clients say by TLS
 }
 
 // Edge is the built-in proxy. New makes one.
@@ -90,21 +102,29 @@ type Edge struct {
 	picker    Picker
 	prompt    prompt    // nil: the picker knows no answer at once
 	taker     taker     // nil: the picker is none
+	debtor    debtor    // nil: the picker is none
 	driven    driven    // nil: the picker has no connections to drive
 	snapshots snapshots // nil: none
 	connected func() bool
+	problem   func() error // what keeps masters from being asked, if a person must mend it; nil: nothing
 	listeners []*listener
 	pools     map[string]*pool
 	metrics   *metrics
-	engine    engine // goroutines, which can carry every request
-	loops     engine // nil: none
-	tunnels   engine // for listeners whose octets are carried as they are
+	names     *resolve.Follower // of servers whose names are to be looked up here
+	resolvers string            // whom it asks; empty: those of the machine
+	reaches   *resolve.Dialer   // connects to servers, wherever they are
+	engine    engine            // goroutines, which can carry every request
+	loops     engine            // nil: none
+	tunnels   engine            // for listeners whose bytes are carried as they are
 	serving   atomic.Bool
+	accepting chan struct{} // closed once all listeners take connections
+	closed    atomic.Int32  // listeners that do not take connections yet
 	replaced  atomic.Bool
 	lingers   atomic.Bool   // another goes on in its place
 	finish    chan struct{} // closed by finishing
 	finishing func()
 	open      atomic.Int64 // exchanges that no loop carries
+	bodies    bodyMemory
 }
 
 // New returns an Edge that asks picker. If picker also has Snapshot or Connected, as
@@ -115,20 +135,45 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	e := &Edge{cfg: cfg.withDefaults(), picker: picker, connected: func() bool { return true }, pools: make(map[string]*pool)}
-	e.finish = make(chan struct{})
+	cfg = cfg.withDefaults()
+	e := &Edge{cfg: cfg, picker: picker, connected: func() bool { return true }, pools: make(map[string]*pool)}
+	e.names, e.resolvers = resolve.NewFollower(), strings.Join(cfg.Resolvers, ",")
+	e.names.Log(cfg.Log)
+	e.names.Forget(nameUnused)
+	e.reaches = &resolve.Dialer{Dialer: e.dialer(), Names: e.names, Resolvers: e.resolvers, Refuse: e.cfg.Inside.RefuseSocket}
+	e.bodies.budget.Limit = e.cfg.BufferMemory
+	e.finish, e.accepting = make(chan struct{}), make(chan struct{})
+	e.closed.Store(int32(len(cfg.Listeners)))
 	e.finishing = sync.OnceFunc(func() { close(e.finish) })
 	e.prompt, _ = picker.(prompt)
 	e.taker, _ = picker.(taker)
+	e.debtor, _ = picker.(debtor)
 	e.driven, _ = picker.(driven)
 	e.snapshots, _ = picker.(snapshots)
 	if c, ok := picker.(connected); ok {
 		e.connected = c.Connected
 	}
+	e.problem = func() error { return nil }
+	if p, ok := picker.(troubled); ok {
+		e.problem = p.Problem
+	}
 	e.metrics = newMetrics(e.connected)
 	e.metrics.registry.MustRegister(newCounted(e))
+	e.metrics.bodies(&e.bodies)
+	e.metrics.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections", Help: "Client connections that are open."},
+			func() float64 { return float64(cfg.Places.Taken()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections_limit", Help: "How many may be; others wait. 0: any number."},
+			func() float64 { return float64(cfg.Places.Most()) }))
+	e.metrics.registry.MustRegister(lookups{e.names})
+	if dropped := cfg.LogDropped; dropped != nil {
+		e.metrics.registry.MustRegister(logDropped(dropped))
+	}
+	if failed := cfg.ReloadFailed; failed != nil {
+		e.metrics.registry.MustRegister(reloadGood(failed))
+	}
 	if g, ok := picker.(guarded); ok {
-		e.metrics.registry.MustRegister(refusals{g.Refused()})
+		e.metrics.registry.MustRegister(refusals{g})
 	}
 	for _, l := range cfg.Listeners {
 		routes, err := newRoutes(l.Routes, e.pool)
@@ -137,9 +182,13 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		}
 		for _, r := range routes {
 			r.told = r.toldBy(e.cfg.ID)
+			r.believe(len(l.TrustedProxies) > 0)
 		}
 		ready := &listener{Listener: l.withDefaults(), routes: routes}
 		ready.limits, ready.secure = ready.parserLimits(), ready.tlsConfig()
+		ready.looksAtPaths = ready.lookAtPaths()
+		ready.access = policy.Access{Allow: policy.NewPrefixes(l.Allow), Deny: policy.NewPrefixes(l.Deny)}
+		ready.clients = newClientLimits(&l.ClientLimits, e.metrics)
 		ready.named = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
 		e.listeners = append(e.listeners, ready)
 	}
@@ -172,6 +221,12 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	if len(listeners) != len(e.listeners) {
 		return fmt.Errorf("edge: got %d network listeners for %d configured ones", len(listeners), len(e.listeners))
 	}
+	e.cfg.Places.SetMost(e.cfg.Connections)
+	following, unfollow := context.WithCancel(context.WithoutCancel(ctx)) // while the edge drains, too
+	var names sync.WaitGroup
+	names.Go(func() { e.names.Run(following, nil) })
+	defer names.Wait()
+	defer unfollow()
 	group, ctx := errgroup.WithContext(ctx)
 	for i, l := range listeners {
 		group.Go(func() error {
@@ -185,6 +240,16 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { e.serving.Store(false) })
 	defer stop()
 	return group.Wait()
+}
+
+// Accepting is closed once Run takes connections from all listeners.
+func (e *Edge) Accepting() <-chan struct{} { return e.accepting }
+
+// accepts says that one more listener takes connections.
+func (e *Edge) accepts() {
+	if e.closed.Add(-1) == 0 {
+		close(e.accepting)
+	}
 }
 
 // engineFor returns what can serve a listener: a loop needs its descriptor.
@@ -206,10 +271,24 @@ func (e *Edge) Open() int {
 	return int(n)
 }
 
+// dialer makes connections to servers, with the edge's TCP options. It connects to none of our own
+// components, whatever a server's name leads to.
+func (e *Edge) dialer() net.Dialer {
+	control := func(network, address string, c syscall.RawConn) error {
+		if err := e.cfg.Inside.Control(network, address, c); err != nil {
+			return err
+		}
+		return e.cfg.TCP.Control(network, address, c)
+	}
+	return net.Dialer{Timeout: e.cfg.ConnectTimeout, KeepAliveConfig: e.cfg.TCP.KeepAliveConfig(), Control: control}
+}
+
 func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, l := range e.listeners {
-		nl, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Listen)
+		var plain net.ListenConfig
+		plain.SetMultipathTCP(false) // whose sockets have no TCP_USER_TIMEOUT that connections could inherit
+		nl, err := plain.Listen(ctx, "tcp", l.Listen)
 		if err != nil {
 			for _, open := range listeners {
 				_ = open.Close() // nothing was taken from it
@@ -221,28 +300,32 @@ func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
 	return listeners, nil
 }
 
-// Handler serves the edge's own /metrics, /healthz (it runs) and /readyz (it would
-// find servers for clients). They are not for clients to see.
-func (e *Edge) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(e.metrics.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		switch {
-		case !e.serving.Load():
-			say(w, http.StatusServiceUnavailable, "not listening")
-		case !e.connected() && !e.knowsServers():
-			say(w, http.StatusServiceUnavailable, "no master and no snapshot")
-		case !e.connected():
-			say(w, http.StatusOK, "degraded: no master answers, servers are chosen from the last snapshot")
-		default:
-			say(w, http.StatusOK, "ready")
-		}
-	})
-	return mux
+// Endpoints are the edge's own: /metrics, /healthz (it runs) and /readyz (it would find
+// servers for clients). They are not for clients to see.
+func (e *Edge) Endpoints() []admin.Endpoint {
+	return []admin.Endpoint{
+		{Method: "GET", Path: "/metrics", Role: admin.Read, Handle: promhttp.HandlerFor(e.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP},
+		{Method: "GET", Path: "/healthz", Role: admin.Anyone, Handle: func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") }},
+		{Method: "GET", Path: "/readyz", Role: admin.Anyone, Handle: e.getReady},
+	}
 }
 
-// knowsServers tells whether every pool could be chosen from without a master.
+func (e *Edge) getReady(w http.ResponseWriter, _ *http.Request) {
+	switch {
+	case !e.serving.Load():
+		say(w, http.StatusServiceUnavailable, "not listening")
+	case !e.connected() && !e.knowsServers():
+		say(w, http.StatusServiceUnavailable, "no master and no snapshot")
+	case !e.connected():
+		say(w, http.StatusOK, "degraded: no master answers, servers are chosen from the last snapshot")
+	case e.problem() != nil:
+		say(w, http.StatusOK, "degraded: "+e.problem().Error())
+	default:
+		say(w, http.StatusOK, "ready")
+	}
+}
+
+// knowsServers reports whether every pool could be chosen from without a master.
 func (e *Edge) knowsServers() bool {
 	for name := range e.pools {
 		if e.snapshots == nil || e.snapshots.Snapshot(name) == nil {

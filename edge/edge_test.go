@@ -17,6 +17,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,6 +33,16 @@ func eachEngine(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
+// eventually waits until something is so.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("still not so after 20 s: %s", what)
+		}
+	}
+}
+
 // loopThatDrives is EngineLoop with a picker whose connections it drives, in turns that
 // are all taken for crowded.
 const loopThatDrives Engine = "loop-that-drives"
@@ -42,7 +53,7 @@ func engineOf(t *testing.T) Engine {
 		switch e := Engine(part); e {
 		case EngineGoroutines, EngineLoop:
 			return e
-		case loopThatDrives:
+		case loopThatDrives, loopToTLS:
 			return EngineLoop
 		}
 	}
@@ -51,8 +62,11 @@ func engineOf(t *testing.T) Engine {
 
 // fakePicker is a master whose word the test puts into its mouth.
 type fakePicker struct {
-	pick func(ctx context.Context, req *balance.Request) (balance.Grant, error)
-	snap *balance.Snapshot // set before use
+	pick   func(ctx context.Context, req *balance.Request) (balance.Grant, error)
+	snap   *balance.Snapshot // set before use
+	atOnce bool              // loops are told its answers at once, as by a master in the same process
+
+	relayed func(balance.Grant) balance.Grant // what becomes of what is granted; nil: nothing. Set before use
 
 	mu      sync.Mutex
 	leases  balance.LeaseID
@@ -60,7 +74,8 @@ type fakePicker struct {
 	granted map[balance.LeaseID]balance.ServerID
 	done    map[balance.LeaseID][]balance.Outcome
 	reports []balance.Report
-	changed chan struct{} // closed and replaced at each grant, Done and Report
+	owed    []owed
+	changed chan struct{} // closed and replaced at each grant, Done, Report and Owes
 }
 
 func newFakePicker() *fakePicker {
@@ -92,6 +107,9 @@ func (p *fakePicker) answer(ctx context.Context, req *balance.Request) (balance.
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.relayed != nil {
+		g = p.relayed(g)
+	}
 	p.leases++
 	g.Lease = p.leases
 	p.granted[g.Lease] = g.Server
@@ -110,6 +128,19 @@ func (p *fakePicker) Report(_ string, r balance.Report) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reports = append(p.reports, r)
+	p.tell()
+}
+
+// owed is what a picker was told of what the server of a lease owes.
+type owed struct {
+	lease balance.LeaseID
+	owes  bool
+}
+
+func (p *fakePicker) Owes(_ string, lease balance.LeaseID, owes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed = append(p.owed, owed{lease, owes})
 	p.tell()
 }
 
@@ -194,12 +225,7 @@ func server(t *testing.T, h http.HandlerFunc) *httptest.Server {
 // dead is a server that takes no connections.
 func dead(t *testing.T, id balance.ServerID) balance.Grant {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	return balance.Grant{Server: id, Address: l.Addr().String()}
+	return balance.Grant{Server: id, Address: freeport.Address(t)}
 }
 
 // running is an edge that serves until the test ends.
@@ -215,12 +241,24 @@ type running struct {
 
 func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 	t.Helper()
+	return runAfter(t, p, nil, change)
+}
+
+// runAfter has something done with the listener before the edge serves it, unless before is nil.
+func runAfter(t *testing.T, p *fakePicker, before func(net.Listener), change func(*Config)) *running {
+	t.Helper()
 	cfg := Config{ID: "e1", Engine: engineOf(t), Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
 	if change != nil {
 		change(&cfg)
 	}
+	if toTLS(t) {
+		behindTLS(t, &cfg, p)
+	}
 	var picker Picker = p
-	if strings.Contains(t.Name(), string(loopThatDrives)) {
+	switch {
+	case p.atOnce:
+		picker = promptPicker{p}
+	case strings.Contains(t.Name(), string(loopThatDrives)):
 		picker = &drivenPicker{fakePicker: p, open: make(map[*client.Ask]context.CancelFunc)}
 		cfg.crowded = true
 	}
@@ -231,6 +269,9 @@ func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if before != nil {
+		before(l)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	transport := &http.Transport{DisableCompression: true}
@@ -247,6 +288,15 @@ func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 		}
 	})
 	return r
+}
+
+// streamed has servers asked for before anything of a body has come.
+func streamed(c *Config) {
+	for i := range c.Listeners {
+		for j := range c.Listeners[i].Routes {
+			c.Listeners[i].Routes[j].BufferRequest = -1
+		}
+	}
 }
 
 func (r *running) request(method, path, body string, headers ...string) *http.Request {
@@ -335,4 +385,33 @@ func (l lines) all(name string) []string { return l[name] }
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	_, _ = fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.RequestURI(), body)
+}
+
+// Who reads that the edge serves may rely on it: every listener is taken from by then.
+func TestAcceptingIsSaidOnceEveryListenerIs(t *testing.T) { eachEngine(t, testAcceptingIsSaid) }
+
+func testAcceptingIsSaid(t *testing.T) {
+	for _, m := range []Mode{ModeHTTP, ModeTCP} {
+		r := run(t, newFakePicker(), func(c *Config) { c.Listeners[0].Mode = m })
+		select {
+		case <-r.Accepting():
+		case <-r.stopped:
+			t.Errorf("mode %s: it has stopped", m)
+		}
+	}
+}
+
+func TestAnEdgeThatFailsIsNeverAccepting(t *testing.T) {
+	e, err := New(Config{ID: "e1", Engine: EngineGoroutines, Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}, newFakePicker())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Run(t.Context(), nil, nil); err == nil {
+		t.Error("an edge with a listener too many runs")
+	}
+	select {
+	case <-e.Accepting():
+		t.Error("it says that it takes connections")
+	default:
+	}
 }

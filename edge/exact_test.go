@@ -16,7 +16,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// through is a way from a client to a server for octets of any kind.
+// through is a way from a client to a server for bytes of any kind.
 type through struct {
 	name   string
 	config func(*Config)
@@ -29,19 +29,19 @@ var throughs = []through{
 	{"tcp", asTCP, (*running).connect, func(*net.TCPConn) bool { return true }},
 	{"upgrade", func(*Config) {}, func(r *running) *net.TCPConn {
 		conn := r.connect()
-		_, _ = io.WriteString(conn, "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: bulk\r\n\r\n") // the answer tells
+		_, _ = io.WriteString(conn, "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n") // the answer tells
 		if answer := headOf(conn); !strings.HasPrefix(answer, "HTTP/1.1 101 ") {
 			r.t.Errorf("got %q, want a tunnel", answer)
 		}
 		return conn
 	}, func(conn *net.TCPConn) bool {
 		headOf(conn)
-		_, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: bulk\r\n\r\n")
+		_, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
 		return err == nil
 	}},
 }
 
-// headOf reads a head and not an octet more.
+// headOf reads a head and not an byte more.
 func headOf(r io.Reader) string {
 	var head []byte
 	for b := make([]byte, 1); !bytes.HasSuffix(head, []byte("\r\n\r\n")); head = append(head, b...) {
@@ -56,7 +56,11 @@ func headOf(r io.Reader) string {
 func both(t *testing.T, serve func(t *testing.T, c *net.TCPConn), client func(t *testing.T, open func() *net.TCPConn, p *fakePicker)) {
 	for _, way := range throughs {
 		t.Run(way.name, func(t *testing.T) {
-			eachEngine(t, func(t *testing.T) {
+			each := eachServer
+			if way.name == "tcp" {
+				each = eachEngine
+			}
+			each(t, func(t *testing.T) {
 				p := newFakePicker()
 				p.pick = among(tcpServer(t, "s1", func(c *net.TCPConn) {
 					if way.taken(c) {
@@ -70,7 +74,7 @@ func both(t *testing.T, serve func(t *testing.T, c *net.TCPConn), client func(t 
 	}
 }
 
-// randomOctets are so many octets that nobody would guess; the same for the same seed.
+// randomOctets are so many bytes that nobody would guess; the same for the same seed.
 func randomOctets(seed uint64, n int) []byte {
 	b := make([]byte, n)
 	random := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
@@ -87,7 +91,7 @@ func wantOctets(t *testing.T, who string, got, want []byte) {
 	for at < min(len(got), len(want)) && got[at] == want[at] {
 		at++
 	}
-	t.Errorf("%s got %d octets, want %d; they differ at %d", who, len(got), len(want), at)
+	t.Errorf("%s got %d bytes, want %d; they differ at %d", who, len(got), len(want), at)
 }
 
 // pump sends all, ends its side, and reads what comes meanwhile, to the end.
@@ -218,7 +222,7 @@ func TestServersThatCloseAfterWriting(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		answer []byte
-		read   int  // octets of the question; a server that leaves some unread resets as it closes
+		read   int  // bytes of the question; a server that leaves some unread resets as it closes
 		orders bool // it ends in good order
 	}{
 		{"all read", answer, len(question), true},
@@ -267,7 +271,7 @@ func TestResetsOvertakeNothing(t *testing.T) {
 				wantReset(t, conn)
 			}
 			for i, result := range p.results(t) {
-				if result != balance.Fault {
+				if result != balance.Broken {
 					t.Errorf("lease %d ended as %v, want a fault", i+1, result)
 				}
 			}

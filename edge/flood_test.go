@@ -145,14 +145,14 @@ func TestAllowance(t *testing.T) {
 		t.Errorf("a minute later %d frames are held back for %v", idleFramesAtOnce, pause)
 	}
 	if a.earn(5 * octetsAFrame); a.take(now.Add(time.Minute), 5) != 0 {
-		t.Error("octets have earned nothing")
+		t.Error("bytes have earned nothing")
 	}
 	if pause := a.take(now.Add(time.Minute), 1<<20); pause != heldBackMost {
 		t.Errorf("a pause lasts %v, want no more than %v", pause, heldBackMost)
 	}
 }
 
-// However the octets are cut, the same frames are counted.
+// However the bytes are cut, the same frames are counted.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678\x00\x00\x03\x00\x00\x00\x00\x00\x01abc\x00\x00\x00\x04\x01\x00\x00\x00\x00"), 3)
 	f.Add([]byte("\xff\xff\xff\x00"), 1)
@@ -160,7 +160,7 @@ func FuzzFrames(f *testing.F) {
 		var whole, parts frames
 		idle, octets := whole.follow(b)
 		if idle > len(b)/9 || octets < 0 {
-			t.Fatalf("%d frames and %d octets in %d octets", idle, octets, len(b))
+			t.Fatalf("%d frames and %d bytes in %d bytes", idle, octets, len(b))
 		}
 		size := min(max(cut, 1), 64)
 		for rest := b; len(rest) > 0; {
@@ -169,7 +169,7 @@ func FuzzFrames(f *testing.F) {
 			idle, octets, rest = idle-i, octets-o, rest[n:]
 		}
 		if idle != 0 || octets != 0 || whole != parts {
-			t.Fatalf("cut into pieces of %d: %d frames and %d octets fewer, %+v and %+v", size, idle, octets, whole, parts)
+			t.Fatalf("cut into pieces of %d: %d frames and %d bytes fewer, %+v and %+v", size, idle, octets, whole, parts)
 		}
 	})
 }

@@ -48,7 +48,7 @@ func FuzzHead(f *testing.F) {
 	})
 }
 
-// quoted tells whether s is one quoted string from its first byte to its last.
+// quoted reports whether s is one quoted string from its first byte to its last.
 func quoted(s string) bool {
 	if len(s) < 2 || s[0] != '"' {
 		return false

@@ -5,28 +5,30 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/policy"
+	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
 )
 
 // Headers by which the edge tells the server what it was chosen for.
 const (
-	HeaderLease = "Evenkeel-Lease"
-	HeaderEdge  = "Evenkeel-Edge"
-	HeaderPool  = "Evenkeel-Pool"
-	HeaderFence = "Evenkeel-Fence" // decimal; larger than that of any leader of the pool before
+	HeaderLease   = "Evenkeel-Lease"
+	HeaderEdge    = "Evenkeel-Edge"
+	HeaderPool    = "Evenkeel-Pool"
+	HeaderSubject = "Evenkeel-Client-Subject" // of the client's certificate, if the listener asks for one and it was verified
+	HeaderFence   = "Evenkeel-Fence"          // decimal; larger than that of any leader of the pool before
 )
 
 const (
 	headerRequestID = "X-Request-Id"
-	via             = "evenkeel"
 )
 
 // What is dropped of a message, besides what is for one connection only. Servers that
@@ -40,13 +42,20 @@ var (
 	// rewritten are said anew, with what was said before where it counts.
 	rewritten = []string{"via", "x-request-id", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 
+	steps = []string{"max-forwards"}
+
 	fromClients = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
 	fromTrusted = http1.NewNames(slices.Concat(reserved, rewritten)...)
-	fromServers = http1.NewNames(orca.Header+"*", "via", "trailer")
+
+	// Of OPTIONS and TRACE, whose way is counted.
+	probesOfClients = http1.NewNames(slices.Concat(reserved, origin, rewritten, steps)...)
+	probesOfTrusted = http1.NewNames(slices.Concat(reserved, rewritten, steps)...)
+
+	fromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence) // a server may answer with all that it was sent; clients learn no lease
 	noTrailers  = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
 )
 
-// trusts tells whether the peer's word about whom it speaks for counts.
+// trusts reports whether the peer's word about whom it speaks for counts.
 func (l *listener) trusts(peer netip.Addr) bool { return within(l.TrustedProxies, peer) }
 
 func within(networks []netip.Prefix, peer netip.Addr) bool {
@@ -65,23 +74,14 @@ func (l *listener) client(h *head) netip.Addr {
 	if len(l.TrustedProxies) == 0 {
 		return addr
 	}
-	chain := strings.Split(strings.Join(h.all("x-forwarded-for"), ","), ",")
+	chain := policy.ForwardedChain(h.all("x-forwarded-for"), h.all("forwarded"))
 	for i := len(chain) - 1; i >= 0 && l.trusts(addr); i-- {
-		before, err := parseHop(strings.TrimSpace(chain[i]))
-		if err != nil {
+		if !chain[i].For.IsValid() {
 			break
 		}
-		addr = before
+		addr = chain[i].For
 	}
 	return addr
-}
-
-func parseHop(s string) (netip.Addr, error) {
-	if withPort, err := netip.ParseAddrPort(s); err == nil {
-		return withPort.Addr().Unmap(), nil
-	}
-	addr, err := netip.ParseAddr(strings.Trim(s, "[]"))
-	return addr.Unmap(), err
 }
 
 // additions are field lines to add to a message, as they go over the wire.
@@ -118,10 +118,32 @@ func appendList(dst []byte, before []string) []byte {
 
 // dropped tells what a server is not told of the client's fields.
 func (x *exchange) dropped() *http1.Names {
-	if x.listener.trusts(x.head.peer) {
+	switch trusted, probe := x.listener.trusts(x.head.peer), isProbe(x.head.method); {
+	case trusted && probe:
+		return probesOfTrusted
+	case trusted:
 		return fromTrusted
+	case probe:
+		return x.route.drops.probes
 	}
-	return fromClients
+	return x.route.drops.clients
+}
+
+// isProbe reports whether requests of a method say by Max-Forwards how far they go (RFC 9110, 7.6.2).
+func isProbe(method string) bool { return method == http.MethodOptions || method == http.MethodTrace }
+
+// endsHere reports whether a request of such a method is for us: of the server as a whole, or
+// not to be forwarded any more.
+func (h *head) endsHere() bool {
+	return h.target == "*" || strings.TrimLeft(h.first("max-forwards"), "0") == "" && h.first("max-forwards") != ""
+}
+
+// finalAnswer is what we say to it. What came is not shown to its sender (RFC 9110, 9.3.8).
+func finalAnswer(method string) flight.Answer {
+	if method == http.MethodTrace {
+		return flight.Answer{Status: http.StatusMethodNotAllowed, Reason: reasonTrace}
+	}
+	return flight.Answer{Status: http.StatusNoContent}
 }
 
 // toServer adds the fields that a server is told.
@@ -136,6 +158,9 @@ func (x *exchange) toServer(a *additions) {
 	if trusted {
 		chain, elements = h.all("x-forwarded-for"), h.all("forwarded")
 		proto, host = cmp.Or(h.first("x-forwarded-proto"), proto), cmp.Or(h.first("x-forwarded-host"), host)
+		if len(chain) == 0 && len(elements) > 0 {
+			chain, proto, host = toldByForwarded(elements, proto, host)
+		}
 	}
 	// In few pieces: what is said of a request is a good part of what it costs.
 	t := append(a.text, "X-Forwarded-For: "...)
@@ -151,12 +176,19 @@ func (x *exchange) toServer(a *additions) {
 	t = append(t, "\r\nX-Forwarded-Host: "...)
 	t = append(t, host...)
 	t = append(t, "\r\nVia: "...)
-	t = appendList(t, h.all("via"))
-	t = append(t, h.proto...)
-	t = append(t, " "+via+"\r\n"+headerRequestID+": "...)
+	t = appendList(t, x.via)
+	t = append(append(t, h.proto...), ' ')
+	t = append(t, x.edge.cfg.Via...)
+	t = append(t, "\r\n"+headerRequestID+": "...)
 	t = append(t, x.id...)
 	t = append(t, "\r\n"...)
 	a.text = append(t, x.route.told...)
+	if h.shown != nil && h.shown.subject != "" {
+		a.say(HeaderSubject, h.shown.subject)
+	}
+	if isProbe(h.method) {
+		a.sayLess(h.first("max-forwards"))
+	}
 	if x.grant.Lease != 0 {
 		a.begin(HeaderLease)
 		a.text = appendHex(a.text, uint64(x.grant.Lease))
@@ -169,13 +201,33 @@ func (x *exchange) toServer(a *additions) {
 	}
 }
 
+// sayLess says that a request may be forwarded once less. What is no number is not passed on.
+func (a *additions) sayLess(maxForwards string) {
+	if n, err := strconv.ParseUint(maxForwards, 10, 31); err == nil && n > 0 {
+		a.say("Max-Forwards", strconv.FormatUint(n-1, 10))
+	}
+}
+
+// toldByForwarded is what X-Forwarded-* are to say for a trusted proxy that has told by
+// Forwarded alone.
+func toldByForwarded(elements []string, proto, host string) (chain []string, _, _ string) {
+	hops := policy.ForwardedChain(nil, elements)
+	for _, hop := range hops {
+		chain = append(chain, node(hop.For))
+	}
+	if n := len(hops); n > 0 {
+		proto, host = cmp.Or(hops[n-1].Proto, proto), cmp.Or(hops[n-1].Host, host)
+	}
+	return chain, proto, host
+}
+
 // toClient tells what is dropped of a server's response, whose fields are told, and adds
 // those that its client is told.
 func (x *exchange) toClient(a *additions, told fields) (drop *http1.Names) {
 	t := append(a.text, "Via: "...)
 	t = appendList(t, told.all("via"))
 	t = append(t, cmp.Or(x.spoke, "1.1")...)
-	a.text = append(t, " "+via+"\r\n"...)
+	a.text = append(append(append(t, ' '), x.edge.cfg.Via...), "\r\n"...)
 	if told.first("x-request-id") == "" {
 		a.say(headerRequestID, x.id)
 	}
@@ -274,7 +326,7 @@ func node(peer netip.Addr) string {
 
 func isToken(s string) bool { return s != "" && tokens.hold(s) }
 
-// octets is a set of them.
+// bytes is a set of them.
 type octets [256]bool
 
 // octetsOf returns letters, digits and others.
@@ -309,7 +361,7 @@ const longestRequestID = 128
 // makes one otherwise, in x. It is no secret.
 func (x *exchange) requestID(told string) string {
 	if told != "" && len(told) <= longestRequestID && idents.hold(told) {
-		return told
+		return x.text.keep(told)
 	}
 	return view(appendHex(appendHex(x.made[:0], rand.Uint64()), rand.Uint64()))
 }
@@ -320,7 +372,7 @@ func appendHex(dst []byte, v uint64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, hex(uint32(v)))
 }
 
-// hex returns the eight digits of v, the first in the lowest octet. All are made at once:
+// hex returns the eight digits of v, the first in the lowest byte. All are made at once:
 // what is v's fourth, eighth and sixteenth bit on moves apart, and what is more than nine
 // becomes a letter.
 func hex(v uint32) uint64 {
@@ -331,6 +383,3 @@ func hex(v uint32) uint64 {
 	letters := (x + 6*ones) >> 4 & ones
 	return x + '0'*ones + letters*('a'-'0'-10)
 }
-
-// view is a string that shares b's memory, for as long as nobody writes there.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -18,9 +18,9 @@ import (
 // What a client of HTTP/2 may have, as is safe at the open internet.
 const (
 	streamsMost      = 100      // requests at once
-	streamWindow     = 64 << 10 // octets of a request's body that may be on their way
+	streamWindow     = 64 << 10 // bytes of a request's body that may be on their way
 	connectionWindow = 1 << 20  // of all of them
-	frameMost        = 16 << 10 // octets of a frame, the least that may be asked for
+	frameMost        = 16 << 10 // bytes of a frame, the least that may be asked for
 	pingAfter        = 30 * time.Second
 	pingWait         = 15 * time.Second
 )
@@ -70,11 +70,11 @@ type session struct {
 
 var clientPreface = []byte(http2.ClientPreface)
 
-// awaitPreface tells whether the client begins with HTTP/2's preface, of which nothing
+// awaitPreface reports whether the client begins with HTTP/2's preface, of which nothing
 // has been read then. It reads until that is certain.
-func (c *conn) awaitPreface() bool {
+func (c *conn) awaitPreface() (two, ok bool) {
 	if !c.await() {
-		return false
+		return false, false
 	}
 	c.reading = patience{}
 	c.readUntil(time.Now().Add(c.service.listener.HeaderTimeout))
@@ -82,10 +82,10 @@ func (c *conn) awaitPreface() bool {
 	for {
 		come := c.in[c.r:c.w]
 		if len(come) >= len(clientPreface) || !bytes.HasPrefix(clientPreface, come) {
-			return bytes.HasPrefix(come, clientPreface)
+			return bytes.HasPrefix(come, clientPreface), true
 		}
 		if c.fill() != nil {
-			return false // the parser of HTTP/1 will say what is missing
+			return false, true // the parser of HTTP/1 will say what is missing
 		}
 	}
 }

@@ -73,7 +73,7 @@ func http2Server(t *testing.T, h http.HandlerFunc) *httptest.Server {
 
 func speaksHTTP2(c *Config) { c.Listeners[0].Routes[0].ServerProtocol = HTTP2 }
 
-func TestHTTP2Requests(t *testing.T) { eachEngine(t, testHTTP2Requests) }
+func TestHTTP2Requests(t *testing.T) { eachServer(t, testHTTP2Requests) }
 
 func testHTTP2Requests(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 1<<16)
@@ -187,7 +187,7 @@ func testHTTP2ClientThatCancels(t *testing.T) {
 	}
 }
 
-func TestHTTP2RetriesElsewhere(t *testing.T) { eachEngine(t, testHTTP2RetriesElsewhere) }
+func TestHTTP2RetriesElsewhere(t *testing.T) { eachServer(t, testHTTP2RetriesElsewhere) }
 
 func testHTTP2RetriesElsewhere(t *testing.T) {
 	for name, front := range fronts {
@@ -207,7 +207,7 @@ func testHTTP2RetriesElsewhere(t *testing.T) {
 		// What is not idempotent is not sent twice.
 		res, body := r.do(r.two("POST", "/", strings.NewReader("once")))
 		wantStatus(t, res, body, 502, "broken")
-		p.wantResults(t, balance.Unreachable, balance.Fault, balance.OK, balance.Unreachable, balance.Fault)
+		p.wantResults(t, balance.Unreachable, balance.Broken, balance.OK, balance.Unreachable, balance.Broken)
 	}
 }
 
@@ -231,7 +231,7 @@ func testHTTP2Answers(t *testing.T) {
 		}
 		res, body = r.do(r.two("GET", "/other", nil))
 		wantStatus(t, res, body, 404, "no-route")
-		res, body = r.do(r.two("POST", "/web", strings.NewReader("eleven octets")))
+		res, body = r.do(r.two("POST", "/web", strings.NewReader("eleven bytes")))
 		wantStatus(t, res, body, 413, "body-too-large")
 		req := r.two("GET", "/web", nil)
 		for i := range 21 {
@@ -258,14 +258,14 @@ func testHTTP2BodyLimitOfUnknownLength(t *testing.T) {
 	for name, front := range fronts {
 		s := server(t, echo)
 		r := front(t, to(granted("a", s)), func(c *Config) { c.Listeners[0].BodyLimit = 10 })
-		res, body := r.do(r.two("POST", "/", io.MultiReader(strings.NewReader("eleven "), strings.NewReader("octets"))))
+		res, body := r.do(r.two("POST", "/", io.MultiReader(strings.NewReader("eleven "), strings.NewReader("bytes"))))
 		if wantStatus(t, res, body, 413, "body-too-large"); t.Failed() {
 			t.Fatal(name)
 		}
 	}
 }
 
-func TestHTTP2BrokenResponses(t *testing.T) { eachEngine(t, testHTTP2BrokenResponses) }
+func TestHTTP2BrokenResponses(t *testing.T) { eachServer(t, testHTTP2BrokenResponses) }
 
 func testHTTP2BrokenResponses(t *testing.T) {
 	for name, front := range fronts {
@@ -283,7 +283,7 @@ func testHTTP2BrokenResponses(t *testing.T) {
 			t.Errorf("%s: the response looked whole", name)
 		}
 		_ = res.Body.Close()
-		p.wantResults(t, balance.Fault)
+		p.wantResults(t, balance.Broken)
 	}
 }
 
@@ -332,7 +332,10 @@ func testHTTP2ServersByTLS(t *testing.T) {
 }
 
 // A stopping edge lets streams end, takes no more, and closes.
-func TestHTTP2Drain(t *testing.T) { eachEngine(t, testHTTP2Drain) }
+func TestHTTP2Drain(t *testing.T) {
+	t.Parallel()
+	eachServer(t, testHTTP2Drain)
+}
 
 func testHTTP2Drain(t *testing.T) {
 	for name, front := range fronts {

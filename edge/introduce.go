@@ -1,25 +1,29 @@
 package edge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
 	"net/netip"
 
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
-// introduces tells whether connections of the listener begin with a PROXY header.
+// introduces reports whether connections of the listener begin with a PROXY header.
 func (l *listener) introduces() bool { return len(l.ProxyTrusted) > 0 }
+
+var errDenied = errors.New("the listener's allow and deny leave this address out")
+
+var errConnections = errors.New("the client has as many connections as client_limits allow")
 
 var errForeign = errors.New("only the networks of proxy_protocol.trusted may connect here")
 
 // introduce reads the PROXY header from a connection of which nothing was read, and no
-// octet more. Whoever calls it sets the deadline. Where a listener wants a header,
+// byte more. The caller sets the deadline; peer is the other end. Where a listener wants a header,
 // nobody gets in without: to guess would let anybody say where they come from.
-func (l *listener) introduce(nc net.Conn) (told preface.Proxy, err error) {
-	peer := peerOf(nc)
+func (l *listener) introduce(nc io.Reader, peer netip.Addr) (told preface.Proxy, err error) {
 	var room [256]byte
 	b := room[:0]
 	for {
@@ -35,11 +39,32 @@ func (l *listener) introduce(nc net.Conn) (told preface.Proxy, err error) {
 	}
 }
 
-// introduction is what a peer's PROXY header says, and how many octets of it are at least
+// introduction is what a peer's PROXY header says, and how many bytes of it are at least
 // still to come; zero: it is whole.
 func (l *listener) introduction(peer netip.Addr, come []byte) (told preface.Proxy, more int, err error) {
 	if !within(l.ProxyTrusted, peer) {
 		return told, 0, fmt.Errorf("from %s: %w", node(peer), errForeign)
 	}
 	return preface.ReadProxy(come)
+}
+
+// tellRefused logs a connection that was refused for what it said first. Where a PROXY header is due that is mostly a proxy
+// that sends none, so it is a warning; a connection that ends without a word is a health check.
+func (l *listener) tellRefused(log *slog.Logger, client netip.Addr, err error) {
+	level, text := slog.LevelDebug, "connection refused"
+	if l.introduces() && !errors.Is(err, io.EOF) && !errors.Is(err, errDenied) && !errors.Is(err, errConnections) {
+		level, text = slog.LevelWarn, "connection refused: the listener wants a PROXY header before all else"
+	}
+	log.Log(context.Background(), level, text, "listener", l.Listen, "client", node(client), "err", err)
+}
+
+// refusal is the reason of a connection that is refused for what it said first, or whence it came.
+func refusal(err error) string {
+	switch {
+	case errors.Is(err, errDenied):
+		return reasonDenied
+	case errors.Is(err, errConnections):
+		return reasonConnections
+	}
+	return reasonPreface
 }

@@ -19,7 +19,7 @@ type joint struct {
 	pipes  *pipes
 	early  []byte          // what the client has sent already
 	sides  [2]*side        // the client's and the server's
-	moved  [2]atomic.Int64 // octets that have reached each
+	moved  [2]atomic.Int64 // bytes that have reached each
 	reset  [2]atomic.Bool  // that peer has broken its connection off
 	broken atomic.Int32    // which did it first, or takes no more, as its index and one; zero: neither
 
@@ -34,7 +34,7 @@ const (
 	noSide     = -1
 )
 
-// run carries octets both ways until both peers have ended what they send, or one has
+// run carries bytes both ways until both peers have ended what they send, or one has
 // broken off or been cut. It tells who broke off first, or noSide.
 func (j *joint) run() (broke int) {
 	over := make(chan struct{})
@@ -166,7 +166,7 @@ func pour(ps *pipes, dst, src *side, moved *atomic.Int64) (readErr, writeErr err
 	if p == nil {
 		return pourPlainly(dst, src, moved)
 	}
-	readErr, writeErr = p.move(dst, src, math.MaxInt64, func(n int64) { moved.Add(n) })
+	readErr, writeErr = move(p, dst, src, math.MaxInt64, func(n int64) { moved.Add(n) })
 	ps.put(p, writeErr == nil)
 	return readErr, writeErr
 }

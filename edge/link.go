@@ -10,11 +10,13 @@ import (
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/poison"
 )
 
 const (
-	// replayMost is the largest body, in octets, that is read before the request is
-	// sent so that it can be sent again. Only idempotent requests' bodies are.
+	// replayMost is the largest body, in bytes, that is read before the request is
+	// sent so that it can be sent again. Only idempotent requests' bodies are, and those of
+	// requests for another protocol, which begins behind the body.
 	replayMost       = 64 << 10
 	responseHeadMost = 256 << 10
 	responseFields   = 1000
@@ -23,7 +25,7 @@ const (
 
 var errInterims = errors.New("the server sent too many interim responses")
 
-// carry takes the exchange to its end and tells whether another may follow on the
+// carry takes the exchange to its end and reports whether another may follow on the
 // connection.
 func (c *conn) carry(w *work, answer flight.Answer) bool {
 	x := &w.exchange
@@ -66,7 +68,7 @@ func (c *conn) endWithout(w *work, step flight.Step) bool {
 	return false
 }
 
-// closing tells whether the connection ends with this exchange. What HTTP/1.0 says of
+// closing reports whether the connection ends with this exchange. What HTTP/1.0 says of
 // where a body ends cannot be relied on.
 func (w *work) closing(draining bool) bool {
 	if !w.req.KeepAlive || w.req.Minor == 0 {
@@ -75,16 +77,19 @@ func (w *work) closing(draining bool) bool {
 	return draining && (!w.whole || w.head+w.passed+w.tail == len(w.buf))
 }
 
-// closingUnread tells whether the connection ends with an answer that was given before
+// closingUnread reports whether the connection ends with an answer that was given before
 // the request's body was looked at. A body that nobody wants is not worth reading, and
 // nothing of it must pass for a request. Nor must what a client sends into the tunnel
 // that it believes to have.
 func (w *work) closingUnread(a flight.Answer, draining bool) bool {
-	return w.req.Framing != http1.NoBody || w.req.Method == http1.MethodConnect || a.Status == 400 || w.closing(draining)
+	return w.req.Framing != http1.NoBody || w.req.Method == http1.MethodConnect || a.Status == 400 || a.Status == 204 || w.closing(draining)
 }
 
 // consume leaves in the buffer what belongs to the next request.
-func (c *conn) consume(w *work) { c.r += w.head + w.passed + w.tail }
+func (c *conn) consume(w *work) {
+	c.r += w.head + w.passed + w.tail
+	poison.Fill(c.in[:c.r])
+}
 
 // beginBody finds how much of the request's body is there. A small one that may have
 // to be sent again is read whole.
@@ -98,11 +103,11 @@ func (c *conn) beginBody(w *work) error {
 	return w.frame(c.in[c.r:c.w], c.service.listener)
 }
 
-// mayFrame tells whether enough of a request has come to begin its link: so many octets
+// mayFrame reports whether enough of a request has come to begin its link: so many bytes
 // from its head on.
 func (w *work) mayFrame(come int) bool {
 	r := &w.req
-	replayed := r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect && flight.Idempotent(w.exchange.head.method)
+	replayed := r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect && (w.exchange.head.upgrade || flight.Idempotent(w.exchange.head.method))
 	return !replayed || int64(come-w.head) >= r.Length
 }
 
@@ -185,6 +190,9 @@ func (c *conn) link(w *work) (flight.Failure, error) {
 func (w *work) compose() {
 	x := &w.exchange
 	w.rewrite = http1.Rewrite{Drop: x.dropped(), Upgrade: x.head.upgrade, Open: true}
+	if x.newPath {
+		w.rewrite.Target = []byte(x.head.target)
+	}
 	a := additions{w.req.Append(w.out[:0], w.buf, &w.rewrite)}
 	x.toServer(&a)
 	w.out = append(a.text, "\r\n"...)
@@ -196,7 +204,7 @@ func (w *work) composeBody() {
 	body := w.buf[w.head:]
 	w.out = append(w.out, body[:w.passed]...)
 	if w.tail > 0 {
-		w.out = w.trailers.Append(w.out, body[w.passed:], noTrailers)
+		w.out = w.trailers.Append(w.out, body[w.passed:], w.exchange.route.drops.trailers)
 	}
 }
 

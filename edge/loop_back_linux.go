@@ -2,13 +2,11 @@ package edge
 
 import (
 	"context"
-	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // back is a connection to a server. One link at a time has it; in between it is kept
@@ -16,22 +14,72 @@ import (
 type back struct {
 	end
 	timer
-	address    string
+	to         target
 	list       *idleList // where it was kept last; nil: nowhere yet
 	inbound    *inbound  // nil: nobody has it
 	used       bool      // it has carried a response
+	before     int64     // end.accepted when the request that has it began
 	connecting bool
 }
 
-// idleBacks are the connections of a loop that nobody has.
+// idleBacks are the connections of a loop that no request uses. Plain ones are apart, since a map by whole targets costs each
+// request more.
 type idleBacks struct {
-	byAddress map[string]*idleList
+	plain map[string]*idleList // by address
+	byTLS map[target]*idleList
 }
 
-// idleList is those to one address.
+func newIdleBacks() idleBacks {
+	return idleBacks{make(map[string]*idleList), make(map[target]*idleList)}
+}
+
+// list returns the connections to a target; nil: there are none.
+func (p *idleBacks) list(to *target) *idleList {
+	if to.tls == nil {
+		return p.plain[to.address]
+	}
+	return p.byTLS[*to]
+}
+
+// put makes list the connections to a target.
+func (p *idleBacks) put(to *target, list *idleList) {
+	if to.tls == nil {
+		p.plain[to.address] = list
+	} else {
+		p.byTLS[*to] = list
+	}
+}
+
+// drop forgets the list of a target.
+func (p *idleBacks) drop(to *target) {
+	if to.tls == nil {
+		delete(p.plain, to.address)
+	} else {
+		delete(p.byTLS, *to)
+	}
+}
+
+// close closes all of them.
+func (p *idleBacks) close() {
+	for _, list := range p.plain {
+		list.close()
+	}
+	for _, list := range p.byTLS {
+		list.close()
+	}
+}
+
+func (list *idleList) close() {
+	for _, b := range list.backs {
+		b.closeNotify()
+		b.close()
+	}
+}
+
+// idleList is those to one target.
 type idleList struct {
 	backs   []*back // the one used last at the end
-	dropped bool    // byAddress has it no more
+	dropped bool    // the loop has it no more
 }
 
 // ready implements the end's owner.
@@ -39,6 +87,7 @@ func (b *back) ready() {
 	switch {
 	case b.inbound != nil:
 		b.inbound.ready()
+	case b.readable && b.sealed != nil && !b.hup && b.sealed.nothingToRead(): // a session ticket, or a part of something
 	case b.readable: // it has spoken unasked, or hung up
 		b.loop.backs.remove(b)
 		b.close()
@@ -47,22 +96,23 @@ func (b *back) ready() {
 
 // expired implements the timer's owner: nobody has needed it for too long.
 func (b *back) expired() {
-	if b.inbound == nil && b.fd >= 0 {
+	if b.inbound == nil && b.isOpen() {
 		b.loop.backs.remove(b)
+		b.closeNotify()
 		b.close()
 	}
 }
 
 func (b *back) close() {
-	if b.fd >= 0 {
+	if b.isOpen() {
 		b.loop.wheel.drop(&b.timer)
 		b.end.close()
 	}
 }
 
-// take returns the connection to an address that was used last, nil if none is kept.
-func (p *idleBacks) take(address string) *back {
-	list := p.byAddress[address]
+// take returns the connection to a target that was used last, nil if none is kept.
+func (p *idleBacks) take(to target) *back {
+	list := p.list(&to)
 	if list == nil || len(list.backs) == 0 {
 		return nil
 	}
@@ -89,6 +139,7 @@ func (l *loop) keep(b *back) {
 	}
 	list := l.backs.of(b)
 	if b.hup || b.saying != 0 || b.remains != nil || len(list.backs) >= idleMost {
+		b.closeNotify()
 		b.close()
 		return
 	}
@@ -100,9 +151,9 @@ func (l *loop) keep(b *back) {
 // of returns the list where a connection is kept.
 func (p *idleBacks) of(b *back) *idleList {
 	if b.list == nil || b.list.dropped {
-		if b.list = p.byAddress[b.address]; b.list == nil {
+		if b.list = p.list(&b.to); b.list == nil {
 			b.list = new(idleList)
-			p.byAddress[b.address] = b.list
+			p.put(&b.to, b.list)
 		}
 	}
 	return b.list
@@ -115,64 +166,62 @@ func (p *idleBacks) remove(b *back) {
 	}
 	if len(list.backs) == 0 {
 		list.dropped = true
-		delete(p.byAddress, b.address)
+		p.drop(&b.to)
 	}
 }
 
-// quiet tells whether nothing has come that its owner has not read, nor the end.
+// spokeUnasked reports whether a part of something has come from a server that was not asked.
+func (b *back) spokeUnasked() bool { return b.early != nil || b.sealed != nil && b.sealed.inRecord() }
+
+// quiet reports whether nothing has come that its owner has not read, nor the end.
 func (e *end) quiet() bool {
 	if e.early != nil {
 		return false
 	}
-	var one [1]byte
-	_, _, err := unix.Recvfrom(e.fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return err == unix.EAGAIN
+	return e.fd.NothingToRead()
 }
 
 // dial begins a connection; ready is called when it stands or has failed. nil and no
-// error: the address is a name, which must be looked up first.
-func (l *loop) dial(address string) (*back, error) {
-	fd, err := connect(address)
-	if err != nil || fd < 0 {
+// error: it takes a goroutine, as for a name or TLS.
+func (l *loop) dial(to target) (*back, error) {
+	if to.tls != nil {
+		return nil, nil
+	}
+	descriptor, err := l.engine.connect(to.address)
+	if err != nil || !descriptor.IsOpen() {
 		return nil, err
 	}
-	return l.adopt(fd, address, true)
+	b, err := l.adopt(&descriptor, nil, to)
+	if b != nil {
+		b.connecting = true
+	}
+	return b, err
 }
 
-// connect begins a connection. Negative and no error: the address is a name.
-func connect(address string) (fd int, err error) {
+// connect begins a connection. A closed descriptor and no error: it takes a goroutine, as a name does.
+func (e *loops) connect(address string) (fd.FD, error) {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || at.Addr().Zone() != "" {
-		return -1, nil
+		return e.connectElsewhere(address)
 	}
-	family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()})
-	if ip := at.Addr().Unmap(); ip.Is4() {
-		family, to = unix.AF_INET, &unix.SockaddrInet4{Port: int(at.Port()), Addr: ip.As4()}
+	if err := e.edge.cfg.Inside.Refuse(at); err != nil {
+		return fd.FD{}, err
 	}
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, os.NewSyscallError("socket", err)
-	}
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // without, all is as right and only slower
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) // without, a dead peer is noticed later
-	if err := unix.Connect(fd, to); err != nil && err != unix.EINPROGRESS {
-		_ = unix.Close(fd)
-		return -1, os.NewSyscallError("connect", err)
-	}
-	return fd, nil
+	return fd.Connect(at, &e.edge.cfg.TCP)
 }
 
-func (l *loop) adopt(fd int, address string, connecting bool) (*back, error) {
-	b := &back{address: address, connecting: connecting}
+// adopt makes a connection to a server of a descriptor, which it moves, and of the TLS that was begun on it, if any.
+func (l *loop) adopt(descriptor *fd.FD, secure *sealed, to target) (*back, error) {
+	b := &back{to: to}
 	b.end.owner, b.timer.owner, b.server = b, b, true
-	if err := l.watch(&b.end, fd, readiness); err != nil {
-		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("epoll_ctl", err)
+	if err := l.watch(&b.end, descriptor, readiness); err != nil {
+		return nil, err
 	}
+	b.useTLS(secure)
 	return b, nil
 }
 
-// stands tells whether a connection that was begun stands; false and no error: not yet.
+// stands reports whether a connection that was begun stands; false and no error: not yet.
 func (b *back) stands() (bool, error) {
 	switch {
 	case !b.connecting:
@@ -182,53 +231,23 @@ func (b *back) stands() (bool, error) {
 	case !b.writable:
 		return false, nil
 	}
-	if err := cameOut(b.fd); err != nil {
+	if err := b.fd.Connected(); err != nil {
 		return false, err
 	}
 	b.connecting = false
 	return true, nil
 }
 
-// cameOut tells how a connection that was begun has come out.
-func cameOut(fd int) error {
-	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	switch {
-	case err != nil:
-		return os.NewSyscallError("getsockopt", err)
-	case code != 0:
-		return os.NewSyscallError("connect", syscall.Errno(code))
-	}
-	return nil
-}
-
-// dialAside looks a name up and connects, on a goroutine of its own; the loop does then.
-func (l *loop) dialAside(ctx context.Context, address string, then func(fd int, err error)) {
+// dialAside makes a connection on a goroutine of its own, since a name must be looked up, or TLS begun. The loop does
+// then, which moves the descriptor or has it closed.
+func (l *loop) dialAside(ctx context.Context, to target, then func(descriptor *fd.FD, secure *sealed, err error)) {
 	e := l.engine
 	e.aside.Go(func() {
-		fd := -1
-		conn, err := e.dialer.DialContext(ctx, "tcp", address)
-		if err == nil {
-			fd, err = descriptor(conn)
-			_ = conn.Close() // the descriptor is a copy
-		}
-		if !l.post(letter{do: func() { then(fd, err) }}) && fd >= 0 {
-			_ = unix.Close(fd)
+		ctx, cancel := context.WithTimeout(ctx, e.edge.cfg.ConnectTimeout)
+		defer cancel()
+		descriptor, secure, err := e.reach(ctx, &to)
+		if !l.post(letter{do: func() { then(&descriptor, secure, err); descriptor.Close() }}) {
+			descriptor.Close()
 		}
 	})
-}
-
-// descriptor returns a copy of a connection's, or a listener's.
-func descriptor(conn any) (fd int, err error) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return -1, net.UnknownNetworkError("without a descriptor")
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	if bad := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); bad != nil {
-		return -1, bad
-	}
-	return fd, err
 }

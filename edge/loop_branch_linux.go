@@ -20,9 +20,6 @@ type branch struct {
 	outlet      // the response
 }
 
-// nowhere stands for the descriptor of an end that has none.
-const nowhere = 1 << 30
-
 // branchOff makes a branch of a request whose head is there.
 func (l *loop) branchOff(k *trunk, id uint32, ended bool, t *task, size int) {
 	var b *branch
@@ -34,7 +31,7 @@ func (l *loop) branchOff(k *trunk, id uint32, ended bool, t *task, size int) {
 	queued := b.queued
 	*b = branch{trunk: k, inlet: inlet{come: b.come[:0], tail: b.tail[:0], ended: ended, chunked: k.head.Chunked, left: max(0, k.head.Length), window: streamWindow},
 		outlet: outlet{id: id, room: k.first}}
-	b.loop, b.fd, b.queued, b.branch, b.writable = l, nowhere, queued, b, true
+	b.loop, b.stream, b.queued, b.branch, b.writable = l, true, queued, b, true
 	b.end.owner, b.timer.owner = &b.inbound, &b.inbound
 	b.service, b.peer, b.task = k.service, k.peer, t
 	t.gr, t.gw, t.two = 0, size, true
@@ -46,7 +43,6 @@ func (l *loop) branchOff(k *trunk, id uint32, ended bool, t *task, size int) {
 func (b *branch) gain(f *h2.Frame) {
 	k, n := b.trunk, int64(len(f.Payload))
 	if b.window -= int64(f.Size); b.window < 0 {
-		k.repay(n)
 		k.strike(b, h2.FlowControlError)
 		return
 	}
@@ -92,7 +88,7 @@ func (b *branch) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// repay lets the client send as many octets again on the stream.
+// repay lets the client send as many bytes again on the stream.
 func (b *branch) repay(n int64) {
 	if !b.over {
 		b.inlet.repay(&b.trunk.tongue, b.id, n, streamWindow/2)
@@ -124,7 +120,8 @@ func (b *branch) write(p []byte) (n int) {
 func (b *branch) writeHead(p []byte) int {
 	k, l := b.trunk, b.loop
 	head := &l.answer
-	n, err := head.Parse(p, http1.Asked{Method: b.task.req.Method, Ended: b.task.begun && b.task.resp.Framing == http1.NoBody})
+	head.Limits = http1.Limits{Head: 2 * responseHeadMost, Line: responseHeadMost, Fields: 2 * responseFields} // the server's have been held to theirs
+	n, err := head.Parse(p, http1.Asked{Method: b.task.req.Method, Ended: b.task.headAlone || b.task.begun && b.task.resp.Framing == http1.NoBody})
 	if err != nil || n == 0 {
 		head.Reset()
 		b.fail()
@@ -153,12 +150,12 @@ func (b *branch) writeHead(p []byte) int {
 // fail ends a stream whose response makes no sense.
 func (b *branch) fail() {
 	b.over = true
-	b.trunk.refuse(b.id, h2.InternalError)
+	b.trunk.refuse(b.id, h2.InternalError, b.window)
 }
 
 // wake lets the response go on, if it may.
 func (b *branch) wake() {
-	if !b.writable && b.fd >= 0 && b.mayWrite(&b.trunk.tongue) > 0 {
+	if !b.writable && b.isOpen() && b.mayWrite(&b.trunk.tongue) > 0 {
 		b.writable = true
 		b.loop.soon(&b.end)
 	}
@@ -176,12 +173,12 @@ func (e *end) readMost(room int) int {
 // shut ends the stream.
 func (b *branch) shut() {
 	k := b.trunk
-	if b.fd = -1; k.stage <= aging && !b.over {
+	if b.stream = false; k.stage <= aging && !b.over {
 		switch {
 		case !b.told:
-			k.refuse(b.id, h2.InternalError)
+			k.refuse(b.id, h2.InternalError, b.window)
 		case !b.ended:
-			k.refuse(b.id, h2.NoError) // RFC 9113, 8.1: nobody wants the rest of the request
+			k.discard(b.id, b.window)
 		}
 	}
 	b.over = true

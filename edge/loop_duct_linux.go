@@ -7,10 +7,9 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
@@ -22,12 +21,14 @@ type duct struct {
 	service  *loopService
 	stage    ductStage
 	told     preface.Proxy // whom the client's connection joins
+	seated   bool          // listener.admit has taken it, by whom it joins
 	opening  []byte        // what had to be read before a server could be chosen
 	exchange exchange
 	recall   recall
 	question *question // that is on its way, while pending; nil: a goroutine asks
 	back     *back     // of the link under way
 	junction junction
+	lookout  timer
 	reason   string // why it was not linked; empty: it was
 }
 
@@ -39,17 +40,16 @@ const (
 	naming                       // its client says whom it wants
 	pending                      // another goroutine asks the master, or looks a name up
 	reaching                     // a server is being reached
-	joined                       // octets go both ways
+	joined                       // bytes go both ways
 	settling                     // they do no more, but what was sent is not broken off
 	disconnected
 )
 
 // beginDuct makes a tunnel of an accepted descriptor.
-func (l *loop) beginDuct(s *loopService, fd int, peer netip.AddrPort) {
-	d := &duct{service: s, told: preface.Proxy{Source: peer}}
-	d.end.owner, d.timer.owner = d, d
-	if err := l.watch(&d.end, fd, readiness); err != nil {
-		_ = unix.Close(fd)
+func (l *loop) beginDuct(s *loopService, descriptor *fd.FD, peer netip.AddrPort) {
+	d := &duct{service: s, told: preface.Proxy{Source: peer}, seated: !s.listener.introduces()}
+	d.end.owner, d.timer.owner, d.lookout.owner = d, d, ductLookout{d}
+	if err := l.watch(&d.end, descriptor, readiness); err != nil {
 		s.left(l, d)
 		return
 	}
@@ -105,7 +105,7 @@ func (d *duct) expired() {
 	}
 }
 
-// introduce reads the PROXY header, and no octet more.
+// introduce reads the PROXY header, and no byte more.
 func (d *duct) introduce() {
 	for l := d.service.listener; d.stage == introducing; {
 		told, more, err := l.introduction(d.told.Source.Addr(), d.opening)
@@ -117,6 +117,11 @@ func (d *duct) introduce() {
 			if told.Source.IsValid() {
 				d.told = told
 			}
+			if why := l.admit(d.told.Source.Addr()); why != nil {
+				d.start("", why)
+				return
+			}
+			d.seated = true
 			if d.opening = nil; !l.named {
 				d.start("", nil)
 				return
@@ -176,8 +181,8 @@ func (d *duct) start(name string, err error) {
 	x.asker = d
 	switch {
 	case err != nil:
-		s.engine.edge.cfg.Log.Debug("connection refused", "client", node(x.client), "err", err)
-		d.refuse(reasonPreface)
+		s.listener.tellRefused(s.engine.edge.cfg.Log, x.client, err)
+		d.refuse(refusal(err))
 	case x.route == nil:
 		d.refuse(reasonNoRoute)
 	default:
@@ -233,24 +238,25 @@ func (d *duct) link() {
 		d.failed(flight.Failure{}, errLeft)
 		return
 	}
-	_, address := balance.SplitAddress(d.exchange.grant.Address) // whether TLS is spoken is the client's affair
-	switch b, err := d.loop.dial(address); {
+	_, address := d.exchange.where() // whether TLS is spoken is the client's affair
+	to := target{address: address}
+	switch b, err := d.loop.dial(to); {
 	case err != nil:
 		d.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 	case b == nil:
 		d.stage = pending
 		d.until(0)
-		d.loop.dialAside(d.recall.context(), address, func(fd int, err error) { d.dialled(fd, address, err) })
+		d.loop.dialAside(d.recall.context(), to, func(descriptor *fd.FD, _ *sealed, err error) { d.dialled(descriptor, to, err) })
 	default:
 		d.attach(b)
 	}
 }
 
 // dialled goes on with a connection that was made elsewhere.
-func (d *duct) dialled(fd int, address string, err error) {
+func (d *duct) dialled(descriptor *fd.FD, to target, err error) {
 	var b *back
 	if err == nil {
-		b, err = d.loop.adopt(fd, address, false)
+		b, err = d.loop.adopt(descriptor, nil, to)
 	}
 	if err != nil {
 		d.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
@@ -288,6 +294,7 @@ func (d *duct) reach() {
 		d.junction.say(serverSide, d.opening)
 		d.opening = nil
 		d.until(d.service.listener.IdleTimeout)
+		d.lookAfter()
 		d.carry()
 	}
 }
@@ -295,9 +302,7 @@ func (d *duct) reach() {
 // whom tells whom the client's connection joins.
 func (d *duct) whom() preface.Proxy {
 	if !d.told.Destination.IsValid() && d.exchange.route.SendProxy != 0 {
-		if at, err := unix.Getsockname(d.fd); err == nil {
-			d.told.Destination = addressOf(at)
-		}
+		d.told.Destination = d.fd.LocalAddress()
 	}
 	return d.told
 }
@@ -314,8 +319,12 @@ func (d *duct) failed(why flight.Failure, err error) {
 
 // carry moves what can be moved now.
 func (d *duct) carry() {
-	before := d.junction.progress()
-	switch over := d.junction.carry(); {
+	before, down := d.junction.progress(), d.junction.moved(clientSide)
+	over := d.junction.carry()
+	if d.junction.moved(clientSide) != down {
+		d.exchange.heard(d.loop.now)
+	}
+	switch {
 	case over:
 		d.part()
 	case d.junction.progress() != before:
@@ -344,8 +353,17 @@ func (d *duct) over() {
 	l, j := d.loop, &d.junction
 	d.stage = disconnected
 	l.wheel.drop(&d.timer)
+	l.wheel.drop(&d.lookout)
 	d.exchange.closeTunnel(d.reason, j.moved(serverSide), j.moved(clientSide))
 	d.service.left(l, d)
+}
+
+// seat implements member.
+func (d *duct) seat() netip.Addr {
+	if !d.seated {
+		return netip.Addr{}
+	}
+	return d.told.Source.Addr()
 }
 
 // hurry implements member: a tunnel may take its time.

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/evenkeel-lb/evenkeel/internal/uring"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // In a turn with several events, what has come is read before anybody deals with any of it,
@@ -17,12 +17,12 @@ import (
 // early is what was read of a connection before its owner asked for it.
 type early struct {
 	octets []byte // none: err
-	err    error  // in the place of octets
+	err    error  // in the place of bytes
 }
 
 const (
-	mostEarly   = uring.Most // connections at once, so that what was read of the first is still near the processor
-	briefMost   = 2 << 10    // octets; what is longer is not brief
+	mostEarly   = fd.Most // connections at once, so that what was read of the first is still near the processor
+	briefMost   = 2 << 10 // bytes; what is longer is not brief
 	earlyStride = briefMost + 2*cacheLine
 	cacheLine   = 64 // rooms that begin at a multiple of a power of two drive each other out of the caches
 )
@@ -51,7 +51,7 @@ func (l *loop) readEarly(events []unix.EpollEvent) {
 		if e == nil || !e.brief || e.early != nil || ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != unix.EPOLLIN {
 			continue
 		}
-		l.calls.Receive(e.fd, l.earlyRoom[len(l.readers)*earlyStride:][:briefMost])
+		l.calls.Receive(&e.fd, l.earlyRoom[len(l.readers)*earlyStride:][:briefMost])
 		l.readers = append(l.readers, e)
 	}
 	for i, r := range l.calls.Do() {

@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // hearer is an end in a crowded loop that nobody runs, whose owner reads by way of a room
-// of so many octets, or not at all.
+// of so many bytes, or not at all.
 type hearer struct {
 	*sayer
 	room int
@@ -34,11 +36,11 @@ func newHearer(t *testing.T, room int) *hearer {
 }
 
 // another is one in the same loop, of a descriptor that it closes.
-func (h *hearer) another(fd, peer int) *hearer {
+func (h *hearer) another(own, peer *fd.FD) *hearer {
 	h.t.Helper()
 	a := &hearer{sayer: &sayer{t: h.t, peer: peer}, room: 100}
 	a.end.owner = a
-	if err := h.loop.watch(&a.end, fd, readiness); err != nil {
+	if err := h.loop.watch(&a.end, own, readiness); err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(a.end.close)
@@ -62,8 +64,8 @@ func (h *hearer) ready() {
 // speak has the peer say something.
 func (h *hearer) speak(p string) {
 	h.t.Helper()
-	if n, err := unix.Write(h.peer, []byte(p)); n != len(p) || err != nil {
-		h.t.Fatalf("said %d octets of %d, %v", n, len(p), err)
+	if n, err := h.peer.Write([]byte(p)); n != len(p) || err != nil {
+		h.t.Fatalf("said %d bytes of %d, %v", n, len(p), err)
 	}
 }
 
@@ -71,7 +73,7 @@ func (h *hearer) speak(p string) {
 func (h *hearer) wantGot(want string) {
 	h.t.Helper()
 	if got := strings.Join(h.got, ""); got != want {
-		h.t.Fatalf("got %.40q of %d octets, want %.40q of %d", got, len(got), want, len(want))
+		h.t.Fatalf("got %.40q of %d bytes, want %.40q of %d", got, len(got), want, len(want))
 	}
 	h.got = nil
 }
@@ -79,7 +81,7 @@ func (h *hearer) wantGot(want string) {
 // inKernel is what has come and was not read from the socket.
 func (h *hearer) inKernel() string {
 	p := make([]byte, 64<<10)
-	n, _, err := unix.Recvfrom(h.fd, p, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	n, err := h.fd.Peek(p)
 	if err != nil && err != unix.EAGAIN {
 		h.t.Fatal(err)
 	}
@@ -122,7 +124,7 @@ func TestReadEarlyFillsTheRoom(t *testing.T) {
 		h.turn()
 		h.wantGot(whole)
 		if h.early != nil || h.readable {
-			t.Errorf("%d octets: early %v, readable %v", len(whole), h.early, h.readable)
+			t.Errorf("%d bytes: early %v, readable %v", len(whole), h.early, h.readable)
 		}
 		h.speak("more")
 		h.turn()
@@ -168,7 +170,7 @@ func TestEarlyIsKept(t *testing.T) {
 	}
 }
 
-// Octets that move unseen move behind what was read early.
+// Bytes that move unseen move behind what was read early.
 func TestEarlyGoesThroughThePipe(t *testing.T) {
 	h := newHearer(t, 0)
 	h.speak("first ")
@@ -181,8 +183,17 @@ func TestEarlyGoesThroughThePipe(t *testing.T) {
 		}
 	}
 	p := make([]byte, 100)
-	if n, err := unix.Read(s.pipe.from, p); err != nil || string(p[:n]) != "first second" {
-		t.Fatalf("%q in the pipe, %v", p[:n], err)
+	near, far, err := fd.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	defer far.Close()
+	if n, err := s.pipe.Drain(near, s.piped); n != 12 || err != nil {
+		t.Fatalf("%d came out of the pipe, %v; want 12", n, err)
+	}
+	if n, err := far.Receive(p); err != nil || string(p[:n]) != "first second" {
+		t.Fatalf("%q came out of the pipe, %v", p[:n], err)
 	}
 	if _, err := s.pull(&h.end, 100); err != unix.EAGAIN || h.readable {
 		t.Errorf("%v, readable %v; want nothing more", err, h.readable)
@@ -207,12 +218,12 @@ func TestReadEarlyFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fd, err := descriptor(nc)
+	own, err := fd.Copy(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = nc.Close() // the descriptor is a copy
-	h := newHearer(t, 0).another(fd, -1)
+	h := newHearer(t, 0).another(&own, new(fd.FD))
 	h.brief = true
 	events := h.waits()
 	_ = peer.(*net.TCPConn).SetLinger(0)
@@ -233,13 +244,13 @@ func TestReadEarlyFails(t *testing.T) {
 // Servers' events are dealt with before those of clients.
 func TestServersComeFirst(t *testing.T) {
 	h := newHearer(t, 100)
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+	own, peer, err := fd.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := h.another(pair[0], pair[1])
+	s := h.another(own, peer)
 	s.server = true
-	defer func() { _ = unix.Close(s.peer) }()
+	defer s.peer.Close()
 	h.turn()
 	h.speak("client")
 	s.speak("server")

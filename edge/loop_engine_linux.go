@@ -2,7 +2,7 @@ package edge
 
 import (
 	"context"
-	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"runtime"
@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
-	"github.com/evenkeel-lb/evenkeel/internal/uring"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 const loopsHere = true
@@ -21,11 +21,10 @@ const loopsHere = true
 // loops is the engine with one loop for each core. A connection stays with the loop that
 // it was given to, and so do the connections to servers that this one has made.
 type loops struct {
-	edge   *Edge
-	dialer net.Dialer
-	secure map[*tls.Config]*tls.Config // for servers that speak HTTP/2 by TLS, by what their route says
-	aside  sync.WaitGroup              // goroutines that wait for the master, or for a name
-	lacks  sync.Once                   // says that io_uring is not to be had
+	edge     *Edge
+	aside    sync.WaitGroup // goroutines that wait for the master, or for a name
+	saidFull atomic.Int64   // when the log last said that no connections are taken; zero: never
+	lacks    sync.Once      // says that io_uring is not to be had
 
 	mu      sync.Mutex
 	serving int // listeners
@@ -34,35 +33,37 @@ type loops struct {
 }
 
 func newLoops(e *Edge) engine {
-	return &loops{edge: e, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}, secure: secureStems(e)}
-}
-
-// secureStems completes what routes say of TLS to servers that speak HTTP/2.
-func secureStems(e *Edge) map[*tls.Config]*tls.Config {
-	all := make(map[*tls.Config]*tls.Config)
-	for _, l := range e.listeners {
-		for _, r := range l.routes {
-			if r.ServerProtocol == HTTP2 && all[r.ServerTLS] == nil {
-				all[r.ServerTLS] = toServers(r.ServerTLS)
-				all[r.ServerTLS].NextProtos = []string{protoHTTP2}
-			}
-		}
-	}
-	return all
+	setServerTLS(e.listeners)
+	return &loops{edge: e}
 }
 
 // batch returns what makes a loop's calls, on the loop's thread.
-func (e *loops) batch() *uring.Batch {
+func (e *loops) batch() *fd.Batch {
 	if e.edge.cfg.SingleCalls {
-		return new(uring.Batch)
+		return new(fd.Batch)
 	}
-	b, err := uring.New()
+	b, err := fd.NewBatch()
 	if err != nil {
 		e.lacks.Do(func() {
-			e.edge.cfg.Log.Info("io_uring is not to be had, so carrying costs more processor time: allow it in this container or system, or set single_calls for not being told", "err", err)
+			e.edge.cfg.Log.Info("io_uring is not to be had, so carrying costs more processor time", "err", err, "cure", curesRing(err))
 		})
 	}
 	return b
+}
+
+// curesRing returns what to do about the error of fd.NewBatch.
+func curesRing(err error) string {
+	switch {
+	case errors.Is(err, unix.EMFILE):
+		return "raise this process's limit of open files: ulimit -n, or LimitNOFILE= of its systemd unit"
+	case errors.Is(err, unix.ENFILE):
+		return "raise the system's limit of open files: sysctl fs.file-max"
+	case errors.Is(err, unix.ENOMEM):
+		return "raise this process's limit of locked memory (ulimit -l, LimitMEMLOCK=), or of its control group's memory"
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
+		return "Linux 6.1 or newer has what is needed of it; set single_calls for not being told"
+	}
+	return "allow it in this container (seccomp) or system (sysctl kernel.io_uring_disabled), or set single_calls for not being told"
 }
 
 // loopService is one listener being served by all loops.
@@ -84,6 +85,8 @@ type member interface {
 	hurry()
 	// cutOff ends it wherever it is.
 	cutOff()
+	// seat is the address for which listener.seat has taken it; invalid: for none.
+	seat() netip.Addr
 }
 
 // serve implements engine.
@@ -96,17 +99,13 @@ func (e *loops) serve(ctx context.Context, listener *listener, l net.Listener) e
 	for _, loop := range e.all {
 		s.members[loop] = make(map[member]struct{})
 	}
-	for _, r := range listener.routes {
-		if r.ServerTLS != nil && r.ServerProtocol == HTTP1 {
-			listener.expectSecure(r)
-		}
-	}
 	s.goroutines = e.edge.engine.(*carrier).attend(listener)
 	err := s.openDoors(l)
 	if p, ok := l.(parkable); ok {
 		p.OnPark(s.closeDoors)
 	}
 	if err == nil {
+		e.edge.accepts()
 		select {
 		case err = <-s.failed:
 		case <-ctx.Done():
@@ -236,34 +235,33 @@ func (s *loopService) drain() {
 type door struct {
 	end
 	timer
-	service *loopService
+	service  *loopService
+	inherits bool // connections have the TCP options that the listener was given; false: each must be told
+	shutting bool // nothing is waited for any more
+	emptied  bool // the queue has been empty since: those that came before are gone
 }
 
 func (s *loopService) openDoors(l net.Listener) error {
-	fds := make(map[*loop]int)
+	copies := make(map[*loop]*fd.FD)
 	for _, loop := range s.engine.all {
-		fd, err := descriptor(l)
+		descriptor, err := fd.Copy(l)
 		if err != nil {
-			for _, fd := range fds {
-				_ = unix.Close(fd)
+			for _, c := range copies {
+				c.Close()
 			}
 			return err
 		}
-		fds[loop] = fd
-		d := &door{service: s}
-		d.end.owner, d.timer.owner, d.fd = d, d, -1
+		d := &door{service: s, inherits: descriptor.SetTCPOptions(&s.engine.edge.cfg.TCP)}
+		copies[loop] = &descriptor
+		d.end.owner, d.timer.owner = d, d
 		s.doors[loop] = d
-		// What is accepted inherits these; without, all is as right and only slower.
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	}
-	s.each(func(l *loop) { s.doors[l].open(l, fds[l]) })
+	s.each(func(l *loop) { s.doors[l].open(l, copies[l]) })
 	return nil
 }
 
-func (d *door) open(l *loop, fd int) {
-	if err := l.watch(&d.end, fd, unix.EPOLLIN|unix.EPOLLET|unix.EPOLLEXCLUSIVE); err != nil {
-		_ = unix.Close(fd)
+func (d *door) open(l *loop, descriptor *fd.FD) {
+	if err := l.watch(&d.end, descriptor, unix.EPOLLIN|unix.EPOLLET|unix.EPOLLEXCLUSIVE); err != nil {
 		d.service.fail(err)
 		return
 	}
@@ -274,7 +272,7 @@ func (d *door) open(l *loop, fd int) {
 // closeDoors takes what the kernel has made and then no more.
 func (s *loopService) closeDoors() {
 	s.each(func(l *loop) {
-		if d := s.doors[l]; d != nil && d.fd >= 0 {
+		if d := s.doors[l]; d != nil && d.isOpen() {
 			d.shut()
 		}
 	})
@@ -283,12 +281,12 @@ func (s *loopService) closeDoors() {
 // shut ends the watch before it takes what is left: whoever comes later wakes another
 // door to the same queue, were it one of another edge.
 func (d *door) shut() {
+	d.shutting = true
 	d.loop.wheel.drop(&d.timer)
-	fd := d.end.leaveLoop()
-	d.fd, d.readable = fd, true
+	d.fd = d.end.leaveLoop()
+	d.readable = true
 	d.ready()
-	d.fd = -1
-	_ = unix.Close(fd) // a copy
+	d.fd.Close() // a copy
 }
 
 func (s *loopService) fail(err error) {
@@ -300,17 +298,27 @@ func (s *loopService) fail(err error) {
 
 // ready implements the end's owner: it takes all there are.
 func (d *door) ready() {
-	for d.readable && d.fd >= 0 {
-		fd, from, err := unix.Accept4(d.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	places := d.service.engine.edge.cfg.Places
+	for d.readable && d.isOpen() {
+		if !places.Take() {
+			d.rest("as many client connections as may be are open; others wait", "connections", places.Most())
+			return
+		}
+		descriptor, from, err := d.fd.Accept()
+		if err != nil {
+			places.Free()
+		}
 		switch {
 		case err == nil:
-			d.admit(fd, addressOf(from))
+			if !d.inherits || !d.emptied {
+				descriptor.SetTCPOptions(&d.service.engine.edge.cfg.TCP)
+			}
+			d.admit(&descriptor, from)
 		case err == unix.EAGAIN:
-			d.readable = false
+			d.readable, d.emptied = false, true
 		case err == unix.EINTR, isTemporary(err) && !exhausted(err): // a client that left before it was taken
 		case exhausted(err):
-			d.service.engine.edge.cfg.Log.Warn("cannot take connections just now", "listen", d.service.listener.Listen, "err", err)
-			d.loop.wheel.set(&d.timer, d.loop.now.Add(acceptPause))
+			d.rest("cannot take connections just now", "err", err)
 			return
 		default:
 			d.readable = false
@@ -318,6 +326,21 @@ func (d *door) ready() {
 		}
 	}
 }
+
+// rest takes no connections for a moment, and says why, but not each time.
+func (d *door) rest(why, name string, value any) {
+	if d.shutting {
+		return // another door to the queue takes them
+	}
+	e, now := d.service.engine, int64(d.loop.now)
+	if said := e.saidFull.Load(); (said == 0 || now-said > int64(fullSaidEvery)) && e.saidFull.CompareAndSwap(said, now) {
+		e.edge.cfg.Log.Warn(why, "listen", d.service.listener.Listen, name, value)
+	}
+	d.loop.wheel.set(&d.timer, d.loop.now.Add(acceptPause))
+}
+
+// fullSaidEvery is how often the log says that no connections are taken.
+const fullSaidEvery = 10 * time.Second
 
 // acceptPause is how long no connections are taken when there is no room for any.
 const acceptPause = 50 * time.Millisecond
@@ -330,20 +353,34 @@ func (d *door) expired() {
 
 // admit gives a connection to the loop that has fewest, unless there is something to be
 // done first.
-func (d *door) admit(fd int, peer netip.AddrPort) {
+func (d *door) admit(descriptor *fd.FD, peer netip.AddrPort) {
 	s := d.service
+	seat := netip.Addr{}
+	if !s.listener.introduces() { // else it is seen whom the peer speaks for
+		if why := s.listener.admit(peer.Addr()); why != nil {
+			s.engine.edge.metrics.refused(refusal(why))
+			descriptor.Close()
+			s.engine.edge.cfg.Places.Free()
+			return
+		}
+		seat = peer.Addr()
+	}
 	s.open.Add(1)
 	if s.listener.Mode == ModeHTTP && s.listener.greets() {
-		s.greet(fd)
+		s.greet(descriptor, peer.Addr(), seat)
 		return
 	}
 	to := s.engine.least(d.loop)
 	to.connects.Add(1)
 	if to == d.loop {
-		to.take(s, fd, peer)
+		to.take(s, descriptor, peer)
 		return
 	}
-	to.post(letter{do: func() { to.take(s, fd, peer) }})
+	moved := descriptor.Move()
+	if !to.post(letter{do: func() { to.take(s, &moved, peer) }}) {
+		moved.Close()
+		s.over(seat)
+	}
 }
 
 // least is the loop that has fewest connections; of those that have as few, this one.
@@ -357,11 +394,11 @@ func (e *loops) least(this *loop) *loop {
 }
 
 // take makes a member of an accepted descriptor.
-func (l *loop) take(s *loopService, fd int, peer netip.AddrPort) {
+func (l *loop) take(s *loopService, descriptor *fd.FD, peer netip.AddrPort) {
 	if s.listener.Mode == ModeTCP {
-		l.beginDuct(s, fd, peer)
+		l.beginDuct(s, descriptor, peer)
 	} else {
-		l.begin(s, fd, peer.Addr(), nil, nil)
+		l.begin(s, descriptor, peer.Addr(), nil, nil)
 	}
 }
 
@@ -369,21 +406,14 @@ func (l *loop) take(s *loopService, fd int, peer netip.AddrPort) {
 func (s *loopService) left(l *loop, m member) {
 	delete(s.members[l], m)
 	l.connects.Add(-1)
-	s.open.Done()
+	s.over(m.seat())
 }
 
-func addressOf(from unix.Sockaddr) netip.AddrPort {
-	switch a := from.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		ip := netip.AddrFrom16(a.Addr).Unmap()
-		if a.ZoneId != 0 && ip.Is6() {
-			if i, err := net.InterfaceByIndex(int(a.ZoneId)); err == nil {
-				ip = ip.WithZone(i.Name)
-			}
-		}
-		return netip.AddrPortFrom(ip, uint16(a.Port))
+// over says that a connection that was taken is closed, which had a seat, if that is valid.
+func (s *loopService) over(seat netip.Addr) {
+	if seat.IsValid() {
+		s.listener.unseat(seat)
 	}
-	return netip.AddrPort{}
+	s.engine.edge.cfg.Places.Free()
+	s.open.Done()
 }

@@ -2,17 +2,17 @@ package edge
 
 import (
 	"math/bits"
+	"net/http"
 	"net/netip"
 	"os"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
-	"github.com/evenkeel-lb/evenkeel/internal/raw"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // inbound is a client's connection in a loop. Without a request it has no buffer.
@@ -43,15 +43,14 @@ const (
 	flushing               // all is said, and some of it on its way
 	upgraded               // whatever either peer says goes to the other
 	severed                // it does no more, but what was sent is not broken off
-	detoured               // goroutines serve it, and the loop carries octets to them
 	parting                // all is said and gone; what the client still sends is thrown away
-	closed                 // or somebody else's
+	closed
 )
 
 // task is a request under way, and what has come behind it.
 type task struct {
 	work
-	got      []byte // from the client, in got[gr:gw]; the head of the request stays where it is while its exchange is open
+	got      []byte // from the client, in got[gr:gw]; the head of the request stays where it is until the last link of its exchange is over
 	gr, gw   int
 	private  []byte // room for a response's head that comes in pieces
 	passage  passage
@@ -59,24 +58,32 @@ type task struct {
 	interims int
 	closing  bool // no other request follows
 
+	headAlone bool // the response ends with its head, which does not say so
+
 	sent      bool            // the request, as far as it was there
-	part      bool            // the server may have got a part of it
+	probed    bool            // the client, whether it is still there
 	begun     bool            // the head of the response has gone to the client, or is about to
 	uploading bool            // the rest of the request's body is still to come
 	ended     bool            // it has gone to the server, to its end
 	rest      []byte          // what has come behind it
 	trailing  http1.Trailers  // of the request
-	took      int64           // octets of the rest that have come
+	took      int64           // bytes of the rest that have come
+	copied    bodyCopy        // of them, those that can be sent again
+	store     bodyStore       // what was read of the body before a server was asked for
+	pace      limits.Pace     // of the rest of the body
+	fresh     bool            // the request is sent again, by a connection that has carried nothing yet
 	since     balance.Instant // when what is waited for began
 	leaveAt   balance.Instant // when a client that has closed its side is taken for gone
-	thrown    int             // octets, when parting
+	quiet     time.Duration   // that a client may be silent when parting
+	partAt    balance.Instant // when it is over
+	lookout   lookout
 }
 
 // forget readies the task for another connection.
 func (t *task) forget() {
 	t.work.in, t.work.out = nil, nil // the loop's own
 	t.clear()
-	t.gr, t.gw, t.begun = 0, 0, false
+	t.gr, t.gw, t.begun, t.headAlone = 0, 0, false, false
 	if len(t.got) > roomKept {
 		t.got = nil
 	}
@@ -88,20 +95,16 @@ func (t *task) forget() {
 
 // begin makes a client's connection of an accepted descriptor. tls is what is spoken on
 // it, if that is so, and early what was read of it already.
-func (l *loop) begin(s *loopService, fd int, peer netip.Addr, tls *sealed, early []byte) {
+func (l *loop) begin(s *loopService, descriptor *fd.FD, peer netip.Addr, tls *sealed, early []byte) {
 	f := &inbound{service: s, peer: peer}
 	f.end.owner, f.timer.owner = f, f
-	if err := l.watch(&f.end, fd, readiness); err != nil {
-		_ = unix.Close(fd)
+	if err := l.watch(&f.end, descriptor, readiness); err != nil {
 		s.left(l, f)
 		return
 	}
 	s.members[l][f] = struct{}{}
-	if f.sealed = tls; tls != nil {
-		tls.end, tls.Conn = &f.end, nil
-		f.readable = true // something may have come behind its last word
-	}
-	f.until(s.listener.IdleTimeout)
+	f.useTLS(tls)
+	f.until(s.listener.silentTime())
 	if s.draining.Load() {
 		f.hurry()
 	}
@@ -144,8 +147,6 @@ func (f *inbound) ready() {
 		f.flush()
 	case upgraded:
 		f.carryTunnel()
-	case detoured:
-		f.carryDetour()
 	case parting:
 		f.throw()
 	}
@@ -157,13 +158,13 @@ func (f *inbound) expired() {
 	case idling:
 		f.readable = true // what came at this very moment counts
 		f.readHead()
-		if f.fd >= 0 && f.stage == idling {
+		if f.isOpen() && f.stage == idling {
 			f.close()
 		}
 	case heading:
 		f.refuse(os.ErrDeadlineExceeded)
 	case gathering:
-		f.badBody(os.ErrDeadlineExceeded)
+		f.bodyLate()
 	case lent:
 		if f.leaving {
 			f.recallAsk(errLeft)
@@ -187,7 +188,7 @@ func (f *inbound) readHead() {
 	if t := f.task; f.stage == idling && f.unsent() == 0 && t != nil && t.gr < t.gw {
 		f.parseHead() // of what came behind the last request
 	}
-	for f.fd >= 0 && f.readable && f.unsent() == 0 && f.stage <= heading {
+	for f.isOpen() && f.readable && f.unsent() == 0 && f.stage <= heading {
 		t := f.task
 		if t == nil {
 			t = f.loop.takeTask()
@@ -267,8 +268,13 @@ func (f *inbound) refuse(err error) {
 		f.close()
 		return
 	}
+	if f.branch != nil && answer.Status == http.StatusRequestHeaderFieldsTooLarge {
+		f.branch.trunk.tooLong++
+	}
 	t.whole = false
 	t.exchange.refused(f.service.engine.edge, f.service.listener, f.peer, &t.recall)
+	t.exchange.glimpse(t.got[t.gr:t.gw])
+	t.exchange.grpc = f.branch != nil && mayBeGRPC(t.got[t.gr:t.gw])
 	f.answer(answer, detail, true)
 }
 
@@ -276,7 +282,17 @@ func (f *inbound) refuse(err error) {
 func (f *inbound) answer(a flight.Answer, detail string, closing bool) {
 	t, size := f.task, 0
 	x := &t.exchange
-	t.out, size = appendProblem(f.loop.out[:0], a, detail, x.id, t.req.Method == http1.MethodHead && t.told.buf != nil, closing)
+	detail = x.answers(a, detail)
+	if x.grpc {
+		t.out, t.headAlone = appendGRPCAnswer(f.loop.out[:0], a, detail, x.id), true
+		x.status, x.code = http.StatusOK, grpcCode(a)
+		f.say(closing)
+		return
+	}
+	// A head that could not be read may be HEAD's. By HTTP/1 it is answered with a body all the same, for
+	// the connection ends; a stream of HTTP/2 cannot have one.
+	headOnly := t.req.Method == http1.MethodHead && (t.told.buf != nil || f.branch != nil)
+	t.out, size = appendProblem(f.loop.out[:0], a, detail, x.id, headOnly, closing)
 	x.status, x.bytes = a.Status, int64(size)
 	f.say(closing)
 }
@@ -314,6 +330,8 @@ func (f *inbound) conclude() {
 	t.exchange.close()
 	t.down.reset(f.loop)
 	t.up.reset(f.loop)
+	t.copied.reset(f.loop)
+	t.store.reset(f.loop)
 	switch {
 	case f.branch != nil:
 		f.close() // which is the end of a stream, and not of the client's connection
@@ -343,7 +361,7 @@ func (f *inbound) conclude() {
 // unread in it is reset, and what was sent before is lost.
 func (f *inbound) part() {
 	t := f.task
-	wait := time.Second
+	wait, most := lingerQuiet, lingerMost
 	if t.whole && t.gr == t.gw { // nothing more is known to come
 		wait = idleGrace
 		if !t.req.KeepAlive {
@@ -355,23 +373,32 @@ func (f *inbound) part() {
 		f.close()
 		return
 	}
-	f.stage, t.thrown = parting, 0
+	if f.service.draining.Load() {
+		most = lingerQuiet
+	}
+	f.stage, t.quiet, t.partAt = parting, wait, f.loop.now.Add(most)
 	f.until(wait)
 	f.throw()
 }
 
-// throw reads and forgets.
+// throw reads once and forgets, so that a client that still sends its body can read the
+// answer, and lets others go on before it reads again.
 func (f *inbound) throw() {
-	const most = 256 << 10
-	for f.readable {
-		n, err := f.read(f.loop.shared)
-		if err == syscall.EAGAIN {
-			return
-		}
-		if f.task.thrown += n; err != nil || n <= 0 || f.task.thrown >= most {
-			f.close()
-			return
-		}
+	if !f.readable {
+		return
+	}
+	n, err := f.read(f.loop.shared)
+	if err == syscall.EAGAIN {
+		return
+	}
+	t := f.task
+	if err != nil || n <= 0 || f.loop.now >= t.partAt {
+		f.close()
+		return
+	}
+	f.until(min(t.quiet, t.partAt.Sub(f.loop.now)))
+	if f.readable {
+		f.loop.soon(&f.end)
 	}
 }
 
@@ -388,9 +415,12 @@ func (f *inbound) close() {
 	l.wheel.drop(&f.timer)
 	f.end.close()
 	if t := f.task; t != nil {
+		f.endMemoryWait()
 		f.task = nil
 		t.down.reset(l)
 		t.up.reset(l)
+		t.copied.reset(l)
+		t.store.reset(l)
 		l.putTask(t)
 	}
 	if b := f.branch; b != nil {
@@ -402,11 +432,11 @@ func (f *inbound) close() {
 
 // takeLeave tells a client that speaks TLS that all has been said, if that is so.
 func (f *inbound) takeLeave() {
-	if f.sealed == nil || f.fd < 0 || f.isCut || !f.sent() {
+	if f.sealed == nil || !f.isOpen() || f.isCut || !f.sent() {
 		return
 	}
 	if t := f.task; t == nil || !t.abort && t.down.empty() {
-		_, _ = raw.Send(f.fd, f.sealed.farewell()) // what does not go is missed by nobody
+		_, _ = f.fd.Send(f.sealed.farewell()) // what does not go is missed by nobody
 	}
 }
 
@@ -428,6 +458,9 @@ func (f *inbound) abort() {
 	f.close()
 }
 
+// seat implements member.
+func (f *inbound) seat() netip.Addr { return f.peer }
+
 // hurry implements member: it gives a connection without a request a moment for one.
 func (f *inbound) hurry() {
 	switch {
@@ -443,7 +476,7 @@ func (f *inbound) hurry() {
 func (f *inbound) cutOff() {
 	f.isCut = true
 	switch f.stage {
-	case idling, heading, parting, detoured:
+	case idling, heading, parting:
 		f.close()
 	case lent:
 		f.recallAsk(errLeft)
@@ -454,16 +487,18 @@ func (f *inbound) cutOff() {
 	}
 }
 
-// watchClient gives a client that has closed its side a moment for the answer, and takes
-// one that has hung up for gone.
+// watchClient takes a client that has hung up for gone, and gives one that has closed its side
+// a moment for the answer or, if it is to be answered whenever that is, finds out whether it is still there.
 func (f *inbound) watchClient() {
 	switch {
 	case f.reset:
 		f.leave()
-	case f.hup && !f.leaving:
+	case f.hup && !f.leaving && !f.service.listener.HalfClosed.answers(f.task.req.KeepAlive):
 		f.leaving = true
 		f.task.leaveAt = f.loop.now.Add(watchEvery / 2)
 		f.until(watchEvery / 2)
+	case f.hup && !f.leaving:
+		f.probeClient()
 	}
 }
 

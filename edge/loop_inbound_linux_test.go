@@ -17,11 +17,11 @@ func TestTaskGathers(t *testing.T) {
 		var want, used, usedWant []byte
 		for i := range rapid.IntRange(1, 20).Draw(t, "reads") {
 			inUse := used != nil
-			p := bytes.Repeat([]byte{byte('a' + i)}, rapid.IntRange(1, 3000).Draw(t, "octets"))
+			p := bytes.Repeat([]byte{byte('a' + i)}, rapid.IntRange(1, 3000).Draw(t, "bytes"))
 			k.gather(p, inUse)
 			want = append(want, p...)
 			if got := k.got[k.gr:k.gw]; !bytes.Equal(got, want) {
-				t.Fatalf("after read %d: %d octets, want %d: got %.40q…, want %.40q…", i, len(got), len(want), got, want)
+				t.Fatalf("after read %d: %d bytes, want %d: got %.40q…, want %.40q…", i, len(got), len(want), got, want)
 			}
 			if !bytes.Equal(used, usedWant) {
 				t.Fatalf("after read %d: what was in use has changed", i)

@@ -6,7 +6,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 // junction joins two ends of a loop, as a joint joins two connections for goroutines:
@@ -25,15 +26,15 @@ type junction struct {
 type arm struct {
 	*end
 	out   outflow
-	taken int64 // octets for this side that have been read at the other
+	taken int64 // bytes for this side that have been read at the other
 	much  int   // reads for it that have shown that there is much; zero: the last did not
 	over  bool  // nothing more goes there
 	reset bool  // its peer has broken the connection off
 }
 
 const (
-	muchAfter = 2        // full reads in a row, after which octets move unseen
-	muchLeast = 16 << 10 // octets of a move that show that it still pays
+	muchAfter = 2        // full reads in a row, after which bytes move unseen
+	muchLeast = 16 << 10 // bytes of a move that show that it still pays
 	muchDoubt = 16       // moves of less, after which it does no more
 )
 
@@ -42,15 +43,15 @@ func (j *junction) join(client, server *end, down, up outflow) {
 	*j = junction{arms: [2]arm{clientSide: {end: client, out: down}, serverSide: {end: server, out: up}}}
 }
 
-// carry moves what can be moved now, and tells whether both ways have come to their end.
+// carry moves what can be moved now, and reports whether both ways have come to their end.
 func (j *junction) carry() (over bool) {
 	client, server := &j.arms[clientSide], &j.arms[serverSide]
-	for left := share; ; left-- {
+	for turn := client.loop.turn(); ; turn.Spend(limits.TurnCall) {
 		up := j.pass(serverSide, clientSide)
 		if down := j.pass(clientSide, serverSide); !up && !down {
 			break
 		}
-		if left == 0 {
+		if turn.Over(clock.Now) {
 			client.loop.soon(client.end)
 			break
 		}
@@ -141,12 +142,13 @@ func (dst *arm) weigh(much bool) {
 }
 
 // stop says that a side takes no more, or gives no more. A peer that takes no more may
-// have ended what it had to say in good order before (EPIPE): that is still to be read.
+// have ended what it had to say in good order before (EPIPE): that is still to be read. Any
+// other error is the connection's end: what was on its way (ETIMEDOUT, if the peer vanished) arrives no more.
 func (j *junction) stop(side int, err error) {
 	if j.broken == 0 {
 		j.broken = side + 1
 	}
-	if errors.Is(err, syscall.ECONNRESET) {
+	if !errors.Is(err, syscall.EPIPE) {
 		j.arms[side].reset = true
 	}
 }
@@ -175,10 +177,10 @@ func (j *junction) say(to int, p []byte) {
 	}
 }
 
-// progress is how many octets have gone to either side.
+// progress is how many bytes have gone to either side.
 func (j *junction) progress() int64 { return j.moved(0) + j.moved(1) }
 
-// moved is how many octets have gone to a side.
+// moved is how many bytes have gone to a side.
 func (j *junction) moved(side int) int64 {
 	a := &j.arms[side]
 	if a.end == nil {
@@ -187,7 +189,10 @@ func (j *junction) moved(side int) int64 {
 	return max(0, a.taken-a.out.waiting()-a.unsent())
 }
 
-// settle closes both ends, and tells whether that is done. If one was broken off, so is
+// stuck reports whether a side does not take what is there for it.
+func (j *junction) stuck(side int) bool { return !j.arms[side].out.empty() }
+
+// settle closes both ends, and reports whether that is done. If one was broken off, so is
 // the other, but not before its peer's machine has what was sent to it, if there is time
 // for that: a reset overtakes everything. Until it is done, settle wants to be called
 // again after the pause.
@@ -198,11 +203,11 @@ func (j *junction) settle(patient bool) bool {
 	for i := range j.arms {
 		a := &j.arms[i]
 		switch {
-		case a.fd < 0:
+		case !a.isOpen():
 		case j.broken == 0:
 			a.out.reset(a.loop)
 			a.end.close()
-		case patient && j.paused < outMost && !a.reset && unacked(uintptr(a.fd)):
+		case patient && j.paused < outMost && !a.reset && a.fd.Unacked():
 			done = false
 		default:
 			a.out.reset(a.loop)
@@ -214,8 +219,8 @@ func (j *junction) settle(patient bool) bool {
 
 // breakOff closes the descriptor so that nobody takes its end for one in good order.
 func (e *end) breakOff() {
-	if e.fd >= 0 {
-		_ = unix.SetsockoptLinger(e.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // a connection that is gone needs none
+	if e.isOpen() {
+		e.fd.ResetOnClose() // a connection that is gone needs none
 		e.close()
 	}
 }

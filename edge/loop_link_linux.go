@@ -6,24 +6,21 @@ import (
 	"os"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/http1"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// open begins the exchange of the request whose head of n octets is there.
+// open begins the exchange of the request whose head of n bytes is there.
 func (f *inbound) open(n int) {
 	t := f.task
 	t.begin(t.got[t.gr:t.gw], n)
-	if f.beyond() {
-		f.handOver()
-		return
-	}
 	t.recall.renew()
-	t.sent, t.part, t.begun, t.uploading, t.ended, t.took, t.interims = false, false, false, false, false, 0, 0
+	t.sent, t.probed, t.begun, t.uploading, t.ended, t.fresh, t.took, t.interims = false, false, false, false, false, false, 0, 0
 	t.rest = t.rest[:0]
 	f.until(0)
+	t.shown = f.shown()
 	answer := t.open(f.service.engine.edge, f.service.listener, f.peer)
 	t.exchange.asker = f
 	if answer.Status != 0 {
@@ -34,8 +31,26 @@ func (f *inbound) open(n int) {
 	f.gather()
 }
 
-// gather reads a small body that may have to be sent again, then asks for a server.
+// gather reads as much of the body as is to be there first, then asks for a server.
 func (f *inbound) gather() {
+	t := f.task
+	if t.req.Framing != http1.NoBody && t.exchange.route.buffers(&t.exchange) {
+		if f.bufferBody() {
+			f.askForServer()
+		}
+		return
+	}
+	f.gatherSmall()
+}
+
+// askForServer begins the exchange's flight. As much of the body is there as was to be waited for.
+func (f *inbound) askForServer() {
+	f.stage = linking
+	f.follow(f.task.exchange.start())
+}
+
+// gatherSmall reads a small body that may have to be sent again, where bodies are not read first.
+func (f *inbound) gatherSmall() {
 	t := f.task
 	for !t.mayFrame(t.gw - t.gr) {
 		f.stage = gathering
@@ -57,8 +72,7 @@ func (f *inbound) gather() {
 		f.badBody(err)
 		return
 	}
-	f.stage = linking
-	f.follow(t.exchange.start())
+	f.askForServer()
 }
 
 // badBody ends the exchange because the request's body could not be read.
@@ -92,8 +106,8 @@ func (f *inbound) follow(step flight.Step) {
 // endWithout ends an exchange that got no response.
 func (f *inbound) endWithout(step flight.Step) {
 	t := f.task
-	closing := !t.whole || t.work.closing(f.service.draining.Load())
-	t.gr += t.head + t.passed + t.tail
+	closing := !t.came() || t.work.closing(f.service.draining.Load())
+	t.leaveRest()
 	switch step.Do {
 	case flight.Respond:
 		f.answer(step.Answer, "", closing)
@@ -112,35 +126,33 @@ func (f *inbound) link() {
 		f.gone()
 		return
 	}
-	secure, address := balance.SplitAddress(t.exchange.grant.Address)
-	route := t.exchange.route
-	switch {
-	case route.ServerProtocol == HTTP2:
-		f.linkStem(address, secure)
-		return
-	case secure || route.ServerTLS != nil:
-		f.service.listener.expectSecure(route)
-		t.exchange.abandon()
-		f.handOver()
+	to := t.exchange.target()
+	if t.exchange.route.ServerProtocol == HTTP2 {
+		f.linkStem(to)
 		return
 	}
-	b := l.backs.take(address)
+	var b *back
+	if !t.fresh {
+		b = l.backs.take(to)
+	}
 	// A request that cannot be repeated is not trusted to a connection whose end may have
 	// been told in this very turn, and none to one whose server has spoken unasked.
-	for b != nil && (b.early != nil || !flight.Idempotent(t.exchange.head.method) && !b.quiet()) {
+	for b != nil && (b.spokeUnasked() || !flight.Idempotent(t.exchange.head.method) && !b.quiet()) {
 		b.close()
-		b = l.backs.take(address)
+		b = l.backs.take(to)
 	}
 	f.stage, t.since = linking, l.now
 	if b == nil {
 		var err error
-		if b, err = l.dial(address); err != nil {
+		if b, err = l.dial(to); err != nil {
 			f.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 			return
 		}
 		if b == nil {
 			f.stage = lent
-			l.dialAside(t.recall.context(), address, func(fd int, err error) { f.dialled(fd, address, err) })
+			f.until(0)
+			l.dialAside(t.recall.context(), to, func(descriptor *fd.FD, secure *sealed, err error) { f.dialled(descriptor, secure, to, err) })
+			f.watchClient()
 			return
 		}
 	}
@@ -148,26 +160,26 @@ func (f *inbound) link() {
 }
 
 func (f *inbound) attach(b *back) {
-	f.back, b.inbound = b, f
+	f.back, b.inbound, b.before = b, f, b.accepted
 	f.carry()
 }
 
 // dialled goes on with a connection that was made elsewhere.
-func (f *inbound) dialled(fd int, address string, err error) {
+func (f *inbound) dialled(descriptor *fd.FD, secure *sealed, to target, err error) {
 	f.stage = linking
-	if fd >= 0 && f.task.recall.left() {
-		_ = unix.Close(fd) // nothing was sent
+	if descriptor.IsOpen() && f.task.recall.left() { // nothing was sent
 		f.gone()
 		return
 	}
 	var b *back
 	if err == nil {
-		b, err = f.loop.adopt(fd, address, false)
+		b, err = f.loop.adopt(descriptor, secure, to)
 	}
 	if err != nil {
 		f.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 		return
 	}
+	b.writable = true
 	f.attach(b)
 }
 
@@ -185,6 +197,8 @@ func (f *inbound) carry() {
 	t, b := f.task, f.back
 	stands, err := b.stands()
 	switch {
+	case err == errNotTaken:
+		f.failed(f.failure(err), err)
 	case err != nil:
 		f.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 	case !stands:
@@ -199,30 +213,36 @@ func (f *inbound) carry() {
 // send sends what is there of the request; false: it did not go.
 func (f *inbound) send() bool {
 	t, b, l := f.task, f.back, f.loop
+	if err := f.rewind(); err != nil {
+		f.badBody(err)
+		return false
+	}
 	t.out = l.out
 	if b.shoot != nil {
 		b.shoot.begin(t)
 	} else {
 		t.compose()
 	}
-	n, err := t.up.write(&b.end, t.out)
+	t.out = t.composeStored(t.out)
+	_, err := t.up.write(&b.end, t.out)
 	l.lay(&t.work)
-	t.part = n > 0 || b.shoot != nil
 	switch {
 	case err == nil:
-	case b.used && n == 0: // the server had closed it
+	case b.used && !f.maySent(): // the server had closed it
 		f.detach()
 		t.up.reset(l)
 		f.link()
 		return false
 	default:
-		f.failed(flight.Failure{Sent: n > 0}, os.NewSyscallError("write", err))
+		f.failed(flight.Failure{Sent: f.maySent()}, os.NewSyscallError("write", err))
 		return false
 	}
 	t.sent, t.uploading, t.since = true, !t.whole || !t.up.empty(), l.now
+	t.pace.Stop()
 	t.work.in, t.work.r, t.work.w = l.shared, headRoom, headRoom
+	t.lookout.begin(f)
 	t.awaitResponse()
-	if !t.whole {
+	if !t.whole && !t.store.holds() {
 		t.rest = append(t.rest[:0], t.buf[t.head+t.passed:]...)
 	}
 	return true
@@ -233,15 +253,34 @@ func (f *inbound) failed(why flight.Failure, err error) {
 	t := f.task
 	f.detach()
 	t.up.reset(f.loop)
-	t.sent, t.uploading = false, false
+	t.sent, t.uploading, t.ended = false, false, false
 	f.stage = linking
-	f.follow(t.exchange.failed(why, err))
+	step := t.exchange.failed(why, err)
+	t.fresh = step.Do == flight.Link
+	f.follow(step)
+}
+
+// maySent reports whether the server may have got a part of the request. It rests on what the
+// socket has taken, and not on what was written: that may wait for the socket, and go later.
+func (f *inbound) maySent() bool {
+	b := f.back
+	if b.shoot != nil {
+		return f.task.sent && !b.shoot.unheard
+	}
+	return b.mayHave(b.before)
 }
 
 // failure is what is known of a link that breaks before its response.
 func (f *inbound) failure(err error) flight.Failure {
 	t := f.task
-	return flight.Failure{Sent: t.part && err != errNotTaken && !f.back.unheard(), Spent: t.took > 0, Late: errors.Is(err, os.ErrDeadlineExceeded)}
+	notTaken := err == errNotTaken
+	return flight.Failure{
+		Sent:     !notTaken && f.maySent(),
+		Spent:    t.spent(),
+		Late:     errors.Is(err, os.ErrDeadlineExceeded),
+		NotTaken: notTaken,
+		Kept:     notTaken && f.back.used,
+	}
 }
 
 // await sets the time by which the next thing must happen.
@@ -249,7 +288,7 @@ func (f *inbound) await() {
 	t, b, l := f.task, f.back, f.loop
 	if !t.uploading {
 		f.watchClient()
-		if f.fd < 0 {
+		if !f.isOpen() {
 			return
 		}
 	}
@@ -259,9 +298,13 @@ func (f *inbound) await() {
 		due = t.since.Add(cfg.ConnectTimeout)
 	case !t.down.empty() || !t.up.empty():
 		due = l.now.Add(idle)
+		t.pace.Stop()
 	case t.uploading && f.branch != nil && f.branch.chunked: // both may have a conversation, with silences
+		due = f.paceDue()
 	case t.uploading:
-		due = t.since.Add(idle)
+		if due = t.since.Add(idle); f.paceDue() != 0 {
+			due = min(due, f.paceDue())
+		}
 	case !t.begun && cfg.ResponseTimeout > 0:
 		due = t.since.Add(cfg.ResponseTimeout)
 	}
@@ -281,6 +324,12 @@ func (f *inbound) late() {
 		f.failed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
 	case !t.down.empty():
 		f.gone()
+	case t.uploading && t.pace.Over(f.loop.now):
+		if f.keepsPace(&t.pace) {
+			f.await()
+		} else {
+			f.badBody(os.ErrDeadlineExceeded)
+		}
 	case t.begun:
 		f.broken(os.ErrDeadlineExceeded)
 	case t.uploading && t.up.empty():

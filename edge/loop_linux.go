@@ -12,9 +12,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
-	"github.com/evenkeel-lb/evenkeel/internal/epoll"
-	"github.com/evenkeel-lb/evenkeel/internal/raw"
-	"github.com/evenkeel-lb/evenkeel/internal/uring"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // loop carries bytes on one thread: it waits for any of its descriptors, does what can
@@ -23,9 +21,8 @@ import (
 type loop struct {
 	books
 	engine *loops
-	epfd   int
-	bell   end // an eventfd, by which others wake it
-	waiter epoll.Waiter
+	poller fd.Poller
+	bell   end // by which others wake it
 	wheel  wheel
 
 	slots  []slot
@@ -41,7 +38,7 @@ type loop struct {
 	questions []*question
 	wires     []*wire
 
-	calls     *uring.Batch
+	calls     *fd.Batch
 	readers   []*end  // that are being read early
 	earlies   []early // of the events that are being dealt with
 	earlyRoom []byte
@@ -61,8 +58,11 @@ type loop struct {
 	frameRooms [][]byte  // for what trunks say in a turn
 	speakers   []*tongue // that have something to say at the end of the turn
 	branches   []*branch // for the next streams
-	stems      map[stemKey]*stemList
+	stems      map[target]*stemList
 	shoots     []*shoot           // for the next streams to servers
+	copyRooms  [][]byte           // for large copies of requests' bodies
+	bodyRooms  [2][][]byte        // for bodies that are read before a server is asked for: small rooms, large rooms
+	bodiesWait []*inbound         // whose bodies wait unread for memory
 	answer     http1.ResponseHead // that is being translated
 	trailers   http1.Trailers     // likewise
 
@@ -89,7 +89,8 @@ type slot struct {
 type end struct {
 	loop     *loop
 	owner    interface{ ready() }
-	fd       int // -1: closed
+	fd       fd.FD // of a stream: closed
+	stream   bool  // it is one that has not been closed
 	slot     int32
 	readable bool
 	writable bool
@@ -99,10 +100,11 @@ type end struct {
 	server   bool   // the peer is one
 	brief    bool   // what came last was
 	prompt   bool   // nothing that is said waits for the end of the turn
+	accepted int64  // bytes that the socket has taken, so that the peer may have them
 	saying   int32  // what waits for it, as its index in loop.sayings and one; zero: nothing
 	early    *early // what has been read of it already; nil: nothing
 	remains  *remains
-	sealed   *sealed // TLS is spoken; nil: octets are what they are
+	sealed   *sealed // TLS is spoken; nil: bytes are what they are
 	branch   *branch // it is a stream's, and has no descriptor; nil: it has one
 	shoot    *shoot  // likewise, of a server's
 }
@@ -125,38 +127,41 @@ const (
 )
 
 func newLoop(e *loops) (*loop, error) {
-	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = unix.Close(epfd)
-		return nil, err
-	}
-	l := &loop{engine: e, epfd: epfd, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10),
-		calls: new(uring.Batch), readers: make([]*end, 0, mostEarly), earlies: make([]early, 0, mostEarly), earlyRoom: make([]byte, mostEarly*earlyStride)}
-	l.backs.byAddress, l.stems = make(map[string]*idleList), make(map[stemKey]*stemList)
-	l.waiter.Eager = true
-	l.bell.owner = l
+	l := &loop{engine: e, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10),
+		calls: new(fd.Batch), readers: make([]*end, 0, mostEarly), earlies: make([]early, 0, mostEarly), earlyRoom: make([]byte, mostEarly*earlyStride)}
+	l.backs, l.stems = newIdleBacks(), make(map[target]*stemList)
+	l.poller.Eager = true
 	if !e.edge.cfg.crowded {
 		l.crowd = 1
 	}
 	l.tidy.loop, l.tidy.owner = l, &l.tidy
-	if err := l.watch(&l.bell, bell, unix.EPOLLIN|unix.EPOLLET); err != nil {
-		_ = unix.Close(epfd)
-		_ = unix.Close(bell)
+	if err := l.open(); err != nil {
+		l.poller.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
+// open makes what it waits by.
+func (l *loop) open() error {
+	if err := l.poller.Open(); err != nil {
+		return err
+	}
+	b, err := fd.NewBell()
+	if err != nil {
+		return err
+	}
+	l.bell.owner = l
+	return l.watch(&l.bell, &b, unix.EPOLLIN|unix.EPOLLET)
+}
+
 // readiness is what connections are watched for, once and for all.
 const readiness = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
 
-// watch has the loop tell e.owner of a descriptor's readiness.
-func (l *loop) watch(e *end, fd int, events uint32) error {
-	e.loop, e.fd = l, fd
+// watch moves a descriptor into e and has the loop tell e.owner of its readiness. With an
+// error the descriptor is closed.
+func (l *loop) watch(e *end, descriptor *fd.FD, events uint32) error {
+	e.loop, e.fd = l, descriptor.Move()
 	if n := len(l.vacant); n > 0 {
 		e.slot, l.vacant = l.vacant[n-1], l.vacant[:n-1]
 	} else {
@@ -165,9 +170,10 @@ func (l *loop) watch(e *end, fd int, events uint32) error {
 	}
 	s := &l.slots[e.slot]
 	s.end = e
-	err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: e.slot, Pad: s.generation})
+	err := l.poller.Add(&e.fd, events, e.slot, s.generation)
 	if err != nil {
 		l.leave(e)
+		e.fd.Close()
 	}
 	return err
 }
@@ -178,12 +184,14 @@ func (l *loop) leave(e *end) {
 	s.end = nil
 	s.generation++
 	l.vacant = append(l.vacant, e.slot)
-	e.fd = -1
 }
 
-// close closes the descriptor, which also ends its watch: nobody has a copy.
+// isOpen reports whether it is watched, or a stream that goes on.
+func (e *end) isOpen() bool { return e.stream || e.fd.IsOpen() }
+
+// close closes the descriptor, which also ends its watch: there is no copy.
 func (e *end) close() {
-	if e.fd < 0 {
+	if !e.isOpen() {
 		return
 	}
 	switch {
@@ -195,10 +203,20 @@ func (e *end) close() {
 		return
 	}
 	e.hasten()
-	fd := e.fd
 	e.early = nil
 	e.loop.leave(e)
-	_ = unix.Close(fd) // all that was to be said has been
+	e.fd.Close() // all that was to be said has been
+}
+
+// leaveLoop ends the watch, but does not close the descriptor, which it returns. What waits
+// for the end of the turn goes before.
+func (e *end) leaveLoop() fd.FD {
+	e.hasten()
+	e.early = nil // the caller has taken it
+
+	_ = e.loop.poller.Remove(&e.fd) // closing a copy would not do
+	e.loop.leave(e)
+	return e.fd.Move()
 }
 
 // post puts a letter into the loop's box, which it empties before it next sleeps; false:
@@ -212,16 +230,14 @@ func (l *loop) post(m letter) bool {
 	l.letters = append(l.letters, m)
 	if l.asleep {
 		l.asleep = false
-		one := [8]byte{1}
-		_, _ = unix.Write(l.bell.fd, one[:]) // full, it rings already
+		l.bell.fd.Ring()
 	}
 	return true
 }
 
 // ready implements the bell's owner. The letters are read later in the turn.
 func (l *loop) ready() {
-	var count [8]byte
-	_, _ = raw.Read(l.bell.fd, count[:]) // empty, it has been heard already
+	l.bell.fd.Silence()
 	l.bell.readable = false
 }
 
@@ -284,16 +300,16 @@ func (l *loop) run() {
 // before it sleeps.
 func (l *loop) wait(events []unix.EpollEvent) (n int) {
 	if l.busy() || !l.lieDown() {
-		n = epoll.Look(l.epfd, events)
+		n = l.poller.Look(events)
 	} else {
-		n = l.waiter.Wait(l.epfd, events, l.patience())
+		n = l.poller.Wait(events, l.patience())
 		l.getUp()
 	}
 	l.crowded = n > l.crowd
 	return n
 }
 
-// busy tells whether it will look for events before it may sleep.
+// busy reports whether it will look for events before it may sleep.
 func (l *loop) busy() bool { return l.crowded || len(l.again) > 0 }
 
 // patience is for how many milliseconds it may sleep, less than zero without a limit.
@@ -348,7 +364,7 @@ func (l *loop) goOn() {
 	for i, e := range l.spare {
 		l.spare[i] = nil
 		e.queued = false
-		if e.fd >= 0 {
+		if e.isOpen() {
 			e.owner.ready()
 		}
 	}
@@ -374,11 +390,7 @@ func (l *loop) end() {
 			left[i].do() // somebody waits for it
 		}
 	}
-	for _, list := range l.backs.byAddress {
-		for _, b := range list.backs {
-			b.close()
-		}
-	}
+	l.backs.close()
 	l.fell()
 	for _, a := range l.askers {
 		close(a.next)
@@ -389,7 +401,7 @@ func (l *loop) end() {
 	l.calls.Close()
 	l.pipes.close()
 	l.bell.close()
-	_ = unix.Close(l.epfd)
+	l.poller.Close()
 }
 
 // read reads what has come, into p. It returns EAGAIN if there is nothing, 0 and no
@@ -405,7 +417,7 @@ func (e *end) read(p []byte) (int, error) {
 	case e.early != nil:
 		return e.takeEarly(p)
 	}
-	n, err := raw.Receive(e.fd, p)
+	n, err := e.fd.Receive(p)
 	if n > 0 {
 		e.brief = n < briefMost
 	}
@@ -440,7 +452,7 @@ func (e *end) write(p []byte) (n int, err error) {
 // push writes what goes.
 func (e *end) push(p []byte) (n int, err error) {
 	for n < len(p) {
-		m, err := raw.Send(e.fd, p[n:])
+		m, err := e.fd.Send(p[n:])
 		if err == syscall.EAGAIN {
 			e.writable = false
 			return n, nil
@@ -449,11 +461,12 @@ func (e *end) push(p []byte) (n int, err error) {
 			return n, err
 		}
 		n += m
+		e.accepted += int64(m)
 	}
 	return n, nil
 }
 
-// bare tells whether what goes over the wire is what is said, so that octets can move
+// bare reports whether what goes over the wire is what is said, so that bytes can move
 // unseen.
 func (e *end) bare() bool { return e.sealed == nil && e.branch == nil && e.shoot == nil }
 
@@ -472,6 +485,7 @@ func (l *loop) takeTask() *task {
 // putTask takes it back.
 func (l *loop) putTask(t *task) {
 	if len(l.tasks) == mostTasks {
+		l.wheel.drop(&t.lookout.timer)
 		l.tidy.spill()
 		return
 	}

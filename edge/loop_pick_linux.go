@@ -9,6 +9,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // A loop asks for a server in one of three ways, whichever its picker has. The picker may
@@ -54,6 +55,10 @@ func (l *loop) ask(w waiter, x *exchange) (answered bool, err error) {
 	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
 	if p := e.edge.prompt; p != nil {
+		if x.tellsPickTime() {
+			l.now = clock.Now()
+			x.asked = l.now
+		}
 		later, err := p.Prompt(l.now, x.route.pool.name, &x.request, &x.offer)
 		if later == nil {
 			l.answeredAtOnce(x)
@@ -67,11 +72,11 @@ func (l *loop) ask(w waiter, x *exchange) (answered bool, err error) {
 	return false, nil
 }
 
-// answeredAtOnce says how long an ask took that had not to wait. One in timedOf is timed,
-// and the others are taken to have been as quick: reading the clock takes a good part of
-// the time of a decision.
+// answeredAtOnce says how long an ask took that had not to wait. If nobody is told of this one,
+// one in timedOf is timed, and the others are taken to have been as quick: reading the clock
+// takes a good part of the time of a decision.
 func (l *loop) answeredAtOnce(x *exchange) {
-	if l.untimed > 0 {
+	if l.untimed > 0 && !x.tellsPickTime() {
 		l.untimed--
 		x.asked = l.now.Add(-l.askTook)
 		return
@@ -201,25 +206,34 @@ type wire struct {
 }
 
 // Drive implements client.Driver.
-func (l *loop) Drive(fd int, read func() (more bool)) bool {
-	if l.post(letter{do: func() { l.attend(fd, read) }}) {
+func (l *loop) Drive(descriptor *fd.FD, read func() (more bool)) bool {
+	own := descriptor.Move()
+	if l.post(letter{do: func() { l.attend(&own, read) }}) {
 		return true
 	}
-	_ = unix.Close(fd) // a copy
+	own.Close()
 	return false
 }
 
-func (l *loop) attend(fd int, read func() (more bool)) {
+func (l *loop) attend(descriptor *fd.FD, read func() (more bool)) {
 	w := &wire{read: read}
 	w.end.owner = w
-	if l.stopped || l.watch(&w.end, fd, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET) != nil {
-		_ = unix.Close(fd) // a copy
+	if l.stopped || l.watch(&w.end, descriptor, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET) != nil {
+		descriptor.Close()
 		l.engine.edge.driven.Undrive(l)
 		return
 	}
 	l.wires = append(l.wires, w)
 	w.readable = true // perhaps, and the edge of it is past
 	w.ready()
+}
+
+// close ends the watch by itself: the client has the connection too, and may go on with it.
+func (w *wire) close() {
+	if w.isOpen() {
+		own := w.leaveLoop()
+		own.Close()
+	}
 }
 
 // ready implements the end's owner.

@@ -4,20 +4,18 @@ import (
 	"io"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/poison"
 )
-
-// share is how many times a connection reads in one turn of its loop; then others go on.
-const share = 16
 
 // receive moves what has come from the server to the client, until one of them has to
 // be waited for.
 func (f *inbound) receive() {
 	t, l := f.task, f.loop
-	for left := share; f.stage == linking; left-- {
+	for turn := l.turn(); f.stage == linking; turn.Spend(limits.TurnCall) {
 		if clear, err := t.down.flush(&f.end); err != nil {
 			f.gone()
 			return
@@ -28,11 +26,11 @@ func (f *inbound) receive() {
 		if !b.readable {
 			break
 		}
-		if left == 0 {
+		if turn.Over(clock.Now) {
 			l.soon(&f.end)
 			break
 		}
-		if t.begun && t.passage.long() && t.work.r == t.work.w && f.bare() {
+		if t.begun && t.passage.long() && t.work.r == t.work.w && f.bare() && f.back.bare() {
 			if f.pull() {
 				continue
 			}
@@ -49,9 +47,10 @@ func (f *inbound) receive() {
 			return
 		}
 		t.work.w += n
+		t.exchange.heard(l.now)
 		f.take()
 	}
-	if f.fd >= 0 && f.stage == linking {
+	if f.isOpen() && f.stage == linking {
 		t.down.release(l)
 		f.await()
 	}
@@ -143,23 +142,42 @@ func (f *inbound) passInterim() {
 // respond begins to pass the response on whose head has come.
 func (f *inbound) respond() {
 	t := f.task
+	t.copied.reset(f.loop)
 	if t.begun = true; f.back.shoot != nil {
 		t.exchange.spoke = version2
 	}
+	f.bodyAnswered()
 	t.beginResponse()
 	if t.resp.Tunnel {
 		f.openTunnel()
 		return
 	}
 	t.rewrite.Framing = t.framing()
-	t.rewrite.Close = !t.all() || t.work.closing(f.service.draining.Load())
+	t.rewrite.Close = !t.came() || t.work.closing(f.service.draining.Load())
 	t.out = t.resp.Append(f.loop.out, t.work.in[t.work.r:t.work.w], &t.rewrite)
 	t.passage.begin(&t.work)
 	f.pass()
 }
 
-// all tells whether the request has gone to the server, to its end.
+// all reports whether the request has gone to the server, to its end.
 func (t *task) all() bool { return t.whole || t.ended }
+
+// came reports whether all of the request has come from the client.
+func (t *task) came() bool { return t.all() || t.store.begun && t.body.Done() }
+
+// leaveRest leaves in the buffer what has come behind the request.
+func (t *task) leaveRest() {
+	switch {
+	case t.whole || !t.came():
+		t.gr += t.head + t.passed + t.tail
+		poison.Fill(t.got[:t.gr])
+		return
+	case len(t.rest) > len(t.got):
+		t.got = make([]byte, len(t.rest))
+	}
+	poison.Fill(t.got)
+	t.gr, t.gw = 0, copy(t.got, t.rest)
+}
 
 // pass passes on what has come of the response.
 func (f *inbound) pass() {
@@ -168,9 +186,12 @@ func (f *inbound) pass() {
 		if t.passage.headed {
 			t.out = l.out
 		}
-		before := t.work.r
+		before, headed := t.work.r, t.passage.headed
 		out, err := t.passage.step(&t.work)
 		if err != nil {
+			if !headed { // a client sees an answer that breaks off, and not none
+				_, _ = t.down.write(&f.end, t.out) // an error is followed by the end in any case
+			}
 			f.loop.lay(&t.work)
 			f.broken(err)
 			return
@@ -214,6 +235,7 @@ func (f *inbound) pull() bool {
 		f.serverEnded(err)
 		return false
 	}
+	t.exchange.heard(f.loop.now)
 	t.passage.body.Skip(n)
 	t.exchange.bytes = t.passage.body.Size()
 	if !t.passage.done() {
@@ -277,10 +299,13 @@ func (f *inbound) serverEnded(err error) {
 func (f *inbound) linkDone(good bool) {
 	t, b := f.task, f.back
 	t.exchange.finished()
-	if good && t.resp.KeepAlive && t.all() && t.up.empty() {
+	if good && t.resp.KeepAlive && t.all() && t.up.empty() && (!t.req.BodyUnlooked() || b.shoot != nil) {
 		f.back = nil
 		f.loop.keep(b)
 		return
+	}
+	if t.up.empty() {
+		b.closeNotify()
 	}
 	f.detach()
 }
@@ -289,17 +314,8 @@ func (f *inbound) linkDone(good bool) {
 // when all has gone to the client.
 func (f *inbound) finish() {
 	t := f.task
-	t.closing = t.rewrite.Close || !t.all() || t.rewrite.Framing == 0 && t.req.Minor == 0
-	switch {
-	case t.whole:
-		t.gr += t.head + t.passed + t.tail
-	case t.ended:
-		t.gr, t.gw = 0, 0
-		if len(t.rest) > len(t.got) {
-			t.got = make([]byte, len(t.rest))
-		}
-		t.gw = copy(t.got, t.rest)
-	}
+	t.closing = t.rewrite.Close || !t.came() || t.rewrite.Framing == 0 && t.req.Minor == 0
+	t.leaveRest()
 	t.uploading = false
 	f.stage = flushing
 	f.flush()
@@ -312,7 +328,7 @@ func (f *inbound) broken(err error) {
 		x.failed(flight.Failure{Sent: true, Begun: true}, err)
 	}
 	if t.req.Minor == 0 { // a reset is the only way to tell that the end of the connection is not that of the body
-		_ = unix.SetsockoptLinger(f.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		f.fd.ResetOnClose()
 	}
 	f.abort()
 }

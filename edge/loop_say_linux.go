@@ -4,9 +4,7 @@ import (
 	"slices"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/evenkeel-lb/evenkeel/internal/uring"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // In a turn with several events, what the loop has to say is short and goes to many. It
@@ -23,8 +21,8 @@ type saying struct {
 }
 
 const (
-	mostSayings = uring.Most // more do not wait, so that none waits long
-	shortSaying = 2 << 10    // octets; to copy more costs what it brings
+	mostSayings = fd.Most // more do not wait, so that none waits long
+	shortSaying = 2 << 10 // bytes; to copy more costs what it brings
 )
 
 // later has p wait for the end of the turn; false: it is to be sent now.
@@ -47,7 +45,7 @@ func (e *end) later(p []byte) bool {
 func (l *loop) sayAll() {
 	for i := range l.sayings {
 		if s := &l.sayings[i]; s.end != nil {
-			l.calls.Send(s.end.fd, l.said[s.from:s.to])
+			l.calls.Send(&s.end.fd, l.said[s.from:s.to])
 		}
 	}
 	results := l.calls.Do()
@@ -58,12 +56,15 @@ func (l *loop) sayAll() {
 		}
 		e, p, r := s.end, l.said[s.from:s.to], results[0]
 		s.end, e.saying, results = nil, 0, results[1:]
+		if e.accepted += int64(r.N); r.Maybe {
+			e.accepted++
+		}
 		switch {
 		case r.N == len(p):
 		case r.Err == nil || r.Err == syscall.EAGAIN:
-			e.say(p[r.N:], r.N == 0)
+			e.say(p[r.N:])
 		default:
-			e.fails(r.Err, true)
+			e.fails(r.Err)
 		}
 	}
 	l.sayings, l.said = l.sayings[:0], l.said[:0]
@@ -77,24 +78,23 @@ func (e *end) hasten() {
 	l := e.loop
 	s := &l.sayings[e.saying-1]
 	e.saying, s.end = 0, nil
-	e.say(l.said[s.from:s.to], true)
+	e.say(l.said[s.from:s.to])
 }
 
-// say sends p, and keeps what does not go. first: nothing has gone of what p belongs to.
-func (e *end) say(p []byte, first bool) {
+// say sends p, and keeps what does not go.
+func (e *end) say(p []byte) {
 	n, err := e.push(p)
 	switch {
 	case err != nil:
-		e.fails(err, first && n == 0)
+		e.fails(err)
 	case n < len(p):
-		e.remains = &remains{octets: slices.Clone(p[n:]), lost: first && n == 0}
+		e.remains = &remains{octets: slices.Clone(p[n:])}
 	}
 }
 
-// fails says that the socket takes nothing any more. lost: not even the first octet of what
-// was said has gone.
-func (e *end) fails(err error, lost bool) {
-	e.remains = &remains{failed: err, lost: lost}
+// fails says that the socket takes nothing any more.
+func (e *end) fails(err error) {
+	e.remains = &remains{failed: err}
 	e.readable, e.hup = true, true // whoever reads there sees why
 	e.loop.soon(e)
 }
@@ -104,11 +104,11 @@ type remains struct {
 	octets []byte // that it may take later
 	shut   bool   // nothing is said behind them
 	failed error  // it takes nothing any more
-	lost   bool   // not even the first octet of what was said has gone
 }
 
-// unheard tells whether nothing has gone of what was said last.
-func (e *end) unheard() bool { return e.remains != nil && e.remains.lost }
+// mayHave reports whether the peer may have something of what was written since accepted was
+// since. What waits for the end of the turn will go, even if the end is closed.
+func (e *end) mayHave(since int64) bool { return e.accepted != since || e.saying != 0 }
 
 // sayRest sends what the socket did not take, now that it takes more.
 func (e *end) sayRest() {
@@ -117,17 +117,17 @@ func (e *end) sayRest() {
 		return
 	}
 	e.remains = nil
-	e.say(r.octets, r.lost)
+	e.say(r.octets)
 	switch {
 	case !r.shut:
 	case e.remains != nil:
 		e.remains.shut = true
 	default:
-		_ = unix.Shutdown(e.fd, unix.SHUT_WR) // if it fails, whoever reads there sees why
+		_ = e.fd.CloseWrite() // if it fails, whoever reads there sees why
 	}
 }
 
-// unsent is how many octets wait for the socket to take more.
+// unsent is how many bytes wait for the socket to take more.
 func (e *end) unsent() int64 {
 	if e.remains == nil {
 		return 0
@@ -135,7 +135,7 @@ func (e *end) unsent() int64 {
 	return int64(len(e.remains.octets))
 }
 
-// sent tells whether nothing of what was said waits to go.
+// sent reports whether nothing of what was said waits to go.
 func (e *end) sent() bool {
 	e.hasten()
 	return e.remains == nil || e.remains.failed != nil
@@ -147,5 +147,5 @@ func (e *end) shutdown() error {
 		e.remains.shut = true
 		return nil
 	}
-	return unix.Shutdown(e.fd, unix.SHUT_WR)
+	return e.fd.CloseWrite()
 }

@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // narrow has connections take little at once, as those over a network do.
 func narrow(_, _ string, c syscall.RawConn) (err error) {
-	bad := c.Control(func(fd uintptr) {
-		if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10); err == nil {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1460)
+	bad := c.Control(func(lent uintptr) {
+		if err = unix.SetsockoptInt(int(lent), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10); err == nil {
+			err = unix.SetsockoptInt(int(lent), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1460)
 		}
 	})
 	if bad != nil {
@@ -40,7 +41,7 @@ func listenNarrow(t *testing.T) net.Listener {
 }
 
 // A request that has come whole may be more than the server's socket takes at once.
-func TestSlowServer(t *testing.T) { eachEngine(t, testSlowServer) }
+func TestSlowServer(t *testing.T) { eachServer(t, testSlowServer) }
 
 func testSlowServer(t *testing.T) {
 	read := make(chan struct{})
@@ -58,7 +59,7 @@ func testSlowServer(t *testing.T) {
 	close(read)
 	for range 2 {
 		if res, got := client.response("PUT"); res.StatusCode != 200 || got != body {
-			t.Fatalf("got %d and %d octets, want what was sent", res.StatusCode, len(got))
+			t.Fatalf("got %d and %d bytes, want what was sent", res.StatusCode, len(got))
 		}
 		client.send("%s", request)
 	}
@@ -70,7 +71,7 @@ func testSlowServer(t *testing.T) {
 type sayer struct {
 	end
 	t     *testing.T
-	peer  int
+	peer  *fd.FD
 	woken int
 }
 
@@ -82,20 +83,8 @@ func newSayer(t *testing.T) *sayer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &sayer{t: t, peer: pair[1]}
-	s.end.owner = s
-	if err := l.watch(&s.end, pair[0], readiness); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		s.end.close()
-		_ = unix.Close(s.peer)
-		l.end()
-	})
+	t.Cleanup(l.end)
+	s, _ := pairIn(t, l)
 	s.turn()
 	return s
 }
@@ -113,14 +102,14 @@ func (s *sayer) turn() {
 func (s *sayer) says(p string) {
 	s.t.Helper()
 	if n, err := s.write([]byte(p)); n != len(p) || err != nil {
-		s.t.Fatalf("%.20q: %d octets, %v", p, n, err)
+		s.t.Fatalf("%.20q: %d bytes, %v", p, n, err)
 	}
 }
 
 // heard is what has come to the peer; ended: and nothing more will.
 func (s *sayer) heard() (all string, ended bool) {
 	for p := make([]byte, 64<<10); ; {
-		n, err := unix.Read(s.peer, p)
+		n, err := s.peer.Read(p)
 		if n <= 0 {
 			return all, n == 0 && err == nil
 		}
@@ -157,12 +146,12 @@ func TestSayingsDoNotPileUp(t *testing.T) {
 	first := newSayer(t)
 	first.says("first")
 	for range mostSayings {
-		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+		own, peer, err := fd.Pair()
 		if err != nil {
 			t.Fatal(err)
 		}
 		e := &end{owner: first}
-		if err := first.loop.watch(e, pair[0], readiness); err != nil {
+		if err := first.loop.watch(e, own, readiness); err != nil {
 			t.Fatal(err)
 		}
 		e.writable = true
@@ -171,7 +160,7 @@ func TestSayingsDoNotPileUp(t *testing.T) {
 		}
 		t.Cleanup(func() {
 			e.close()
-			_ = unix.Close(pair[1])
+			peer.Close()
 		})
 	}
 	first.wantHeard("first", false)
@@ -182,7 +171,7 @@ func TestSaidToFullSocket(t *testing.T) {
 	s := newSayer(t)
 	filled := 0
 	for room := make([]byte, 1<<10); ; {
-		n, err := unix.Write(s.fd, room)
+		n, err := s.fd.Write(room)
 		if err != nil {
 			break
 		}
@@ -191,10 +180,10 @@ func TestSaidToFullSocket(t *testing.T) {
 	s.says("one ") // as far as the end knows, there is room
 	s.loop.sayAll()
 	if s.writable || s.sent() || s.unsent() != 4 {
-		t.Fatalf("writable %v, sent %v, %d octets kept; want 4 kept", s.writable, s.sent(), s.unsent())
+		t.Fatalf("writable %v, sent %v, %d bytes kept; want 4 kept", s.writable, s.sent(), s.unsent())
 	}
 	if n, err := s.write([]byte("two")); n != 0 || err != nil {
-		t.Fatalf("%d octets taken, %v; want none while something is kept", n, err)
+		t.Fatalf("%d bytes taken, %v; want none while something is kept", n, err)
 	}
 	if clear, err := new(outflow).flush(&s.end); clear || err != nil {
 		t.Fatalf("clear %v, %v; want false", clear, err)
@@ -203,7 +192,7 @@ func TestSaidToFullSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, ended := s.heard(); len(got) != filled || ended {
-		t.Fatalf("heard %d octets, ended %v; want %d", len(got), ended, filled)
+		t.Fatalf("heard %d bytes, ended %v; want %d", len(got), ended, filled)
 	}
 	s.turn() // the socket takes more
 	s.wantHeard("one ", true)
@@ -216,10 +205,13 @@ func TestSaidToFullSocket(t *testing.T) {
 func TestSaidToNobody(t *testing.T) {
 	s := newSayer(t)
 	s.says("one")
-	_ = unix.Close(s.peer)
+	if !s.mayHave(0) {
+		t.Fatal("what goes at the end of the turn is taken for what never goes")
+	}
+	s.peer.Close()
 	s.loop.sayAll()
-	if !s.unheard() || !s.sent() {
-		t.Fatalf("unheard %v, sent %v; want both", s.unheard(), s.sent())
+	if s.mayHave(0) || !s.sent() {
+		t.Fatalf("the peer may have it: %v, sent %v; want that nothing went, and nothing waits", s.mayHave(0), s.sent())
 	}
 	if _, err := s.write([]byte("two")); err != unix.EPIPE {
 		t.Fatalf("write: %v, want %v", err, unix.EPIPE)
@@ -227,20 +219,19 @@ func TestSaidToNobody(t *testing.T) {
 	if _, err := new(outflow).flush(&s.end); err != unix.EPIPE {
 		t.Fatalf("flush: %v, want %v", err, unix.EPIPE)
 	}
-	s.remains = &remains{octets: []byte("of more")}
-	if s.sayRest(); s.remains == nil || s.unheard() {
-		t.Fatalf("%+v kept, unheard %v; want an error, and that a part had gone before", s.remains, s.unheard())
+	s.remains, s.accepted = &remains{octets: []byte("of more")}, 3
+	if s.sayRest(); s.remains == nil || !s.mayHave(0) {
+		t.Fatalf("%+v kept, the peer may have it: %v; want an error, and that a part had gone before", s.remains, s.mayHave(0))
 	}
 	before := s.woken
 	s.turn()
 	if s.woken == before || !s.readable {
 		t.Fatalf("woken %d times more, readable %v", s.woken-before, s.readable)
 	}
-	s.peer = -1
 }
 
 // A client may ask much before it reads an answer; none is lost then, and none overtakes another.
-func TestClientReadsLate(t *testing.T) { eachEngine(t, testClientReadsLate) }
+func TestClientReadsLate(t *testing.T) { eachServer(t, testClientReadsLate) }
 
 func testClientReadsLate(t *testing.T) {
 	const asks = 1000
@@ -265,7 +256,7 @@ func testClientReadsLate(t *testing.T) {
 		res, got := client.response("GET")
 		path := fmt.Sprintf("/%d", i)
 		if want := strings.Repeat(path+" ", 1500/len(path)); res.StatusCode != 200 || got != want {
-			t.Fatalf("answer %d: %d %.20q… of %d octets", i, res.StatusCode, got, len(got))
+			t.Fatalf("answer %d: %d %.20q… of %d bytes", i, res.StatusCode, got, len(got))
 		}
 	}
 }

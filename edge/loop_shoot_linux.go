@@ -20,6 +20,8 @@ type shoot struct {
 	over     bool  // its link is done, and the end of its response is awaited
 	err      error // why nothing comes behind what is there
 	bodiless bool  // the request asks for a head only
+	behind   int64 // bytes that the connection's socket takes before any of the request, or more
+	unheard  bool  // the connection has ended before any of the request went
 	answered bool  // the head of the response has come
 	atOnce   bool  // and ended it
 	outlet         // the request
@@ -31,14 +33,10 @@ type shoot struct {
 }
 
 // linkStem makes a stream to the server that was granted.
-func (f *inbound) linkStem(address string, secure bool) {
+func (f *inbound) linkStem(to target) {
 	t, l := f.task, f.loop
-	key := stemKey{address: address}
-	if route := t.exchange.route; secure || route.ServerTLS != nil {
-		key.secure = l.engine.secure[route.ServerTLS]
-	}
 	f.stage, t.since = linking, l.now
-	k, err := l.grow(key, !flight.Idempotent(t.exchange.head.method))
+	k, err := l.grow(to, whom{t.exchange.route.pool, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.method))
 	if err != nil {
 		f.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 		return
@@ -56,7 +54,7 @@ func (l *loop) shootOf(k *stem) *shoot {
 	}
 	queued := s.queued
 	*s = shoot{stem: k, head: s.head[:0], inlet: inlet{come: s.come[:0], tail: s.tail[:0], window: shootWindow}}
-	s.loop, s.fd, s.queued, s.shoot, s.writable = l, nowhere, queued, s, true
+	s.loop, s.stream, s.queued, s.shoot, s.writable = l, true, queued, s, true
 	s.end.owner, s.connecting = s, true
 	k.held++
 	if k.stage < standing {
@@ -86,12 +84,15 @@ func (s *shoot) wake() {
 	}
 }
 
-// rises tells whether the stream may begin; false and no error: not yet.
+// rises reports whether the stream may begin; false and no error: not yet.
 func (s *shoot) rises() (bool, error) {
 	switch k := s.stem; {
 	case s.err != nil:
 		return false, s.err
-	case k.stage > standing:
+	case k.stage == fallen:
+		return false, errBrokeOff
+	case k.stage == wilting:
+		s.used = k.next > 1
 		return false, errNotTaken
 	case k.stage == standing:
 		s.connecting = false
@@ -106,12 +107,21 @@ func (s *shoot) begin(t *task) {
 	s.id, s.room = k.next, k.first
 	k.next += 2
 	k.shoots = append(k.shoots, s)
+	s.behind = k.taken + k.down.waiting()
 	start := k.beginBlock()
-	t.out = req.AppendTarget(t.out[:0], t.buf)
-	k.out = h2.AppendRequest(k.out, req.Verb.Of(t.buf), k.list.key.secure != nil, req.Host.Of(t.buf), t.out)
+	if t.out = t.out[:0]; t.exchange.newPath {
+		t.out = append(t.out, t.exchange.head.target...)
+	} else {
+		t.out = req.AppendTarget(t.out, t.buf)
+	}
+	k.out = h2.AppendRequest(k.out, req.Verb.Of(t.buf), k.list.key.tls != nil, req.Host.Of(t.buf), t.out)
 	drop := t.exchange.dropped()
 	for i := range req.Fields {
-		if f := &req.Fields[i]; req.Forwards(t.buf, f, drop) {
+		f := &req.Fields[i]
+		if f.Known == http1.ContentLength && t.two && req.Framing == http1.NoBody {
+			continue // which we may have put there: the end of the stream says it
+		}
+		if req.Forwards(t.buf, f, drop) {
 			k.out = h2.AppendField(k.out, f.Name.Of(t.buf), f.Value.Of(t.buf))
 		}
 	}
@@ -225,7 +235,7 @@ func (s *shoot) hear(ended bool) {
 func (s *shoot) gain(f *h2.Frame) {
 	last := f.Has(h2.EndStream)
 	if s.window -= int64(f.Size); s.window < 0 {
-		s.strike(h2.FlowControlError, "more octets than the stream's window lets through")
+		s.strike(h2.FlowControlError, "more bytes than the stream's window lets through")
 		return
 	}
 	switch {
@@ -269,6 +279,19 @@ func (s *shoot) give(why *h2.Error) {
 	s.lose(why, false)
 }
 
+// gaveUp reports whether nothing more of a request is to be sent, because its stream has ended
+// before a response: what the client still sends belongs to the request sent again.
+func (b *back) gaveUp() bool { return b.shoot != nil && b.shoot.lost && !b.shoot.answered }
+
+// uploadRoom is how much of a request's body is read of the client at once, of room bytes: what the
+// server's windows do not let through waits at the client.
+func (b *back) uploadRoom(room int) int {
+	if b.shoot == nil {
+		return room
+	}
+	return int(min(int64(room), max(4<<10, b.shoot.mayWrite(&b.shoot.stem.tongue))))
+}
+
 // lose parts with the stem: nothing more comes but what is there. kept: the connection has
 // served before, and has ended.
 func (s *shoot) lose(err error, kept bool) {
@@ -283,7 +306,7 @@ func (s *shoot) lose(err error, kept bool) {
 
 // shut ends the stream, whose link is over.
 func (s *shoot) shut() {
-	s.fd = -1
+	s.stream = false
 	if k := s.stem; !s.lost {
 		switch {
 		case s.id == 0:
@@ -308,7 +331,7 @@ func (s *shoot) done() {
 	s.inbound = nil
 	k := s.stem
 	if s.lost {
-		s.fd = -1
+		s.stream = false
 		s.free()
 		return
 	}
@@ -316,7 +339,7 @@ func (s *shoot) done() {
 		s.shut()
 		return
 	}
-	s.fd = -1
+	s.stream = false
 	s.over = true
 	k.leftOver++
 }
@@ -326,7 +349,7 @@ func (s *shoot) free() {
 	if s.over {
 		s.stem.leftOver--
 	}
-	s.fd = -1
+	s.stream = false
 	if len(s.loop.shoots) < mostShoots {
 		if cap(s.come) > frameRoom {
 			s.come = nil

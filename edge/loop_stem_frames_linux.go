@@ -43,7 +43,7 @@ func (k *stem) follow(f *h2.Frame) error {
 	return nil
 }
 
-// idle tells whether a stream has never begun.
+// idle reports whether a stream has never begun.
 func (k *stem) idle(stream uint32) bool { return stream >= k.next || stream%2 == 0 }
 
 // find returns the shoot of a stream; nil: there is none, any more.
@@ -126,12 +126,12 @@ func (k *stem) given(f *h2.Frame) {
 // sentAway says that the server takes no more streams, and which was the last that it has
 // taken (RFC 9113, 6.8).
 func (k *stem) sentAway(last uint32) {
-	for n := len(k.shoots); n > 0 && k.shoots[n-1].id > last; n = len(k.shoots) {
-		s := k.shoots[n-1]
-		k.drop(s)
-		s.lose(errNotTaken, true)
-	}
 	k.wilt()
+	for i := k.place(last + 1); i < len(k.shoots); { // the first goes first, elsewhere too
+		s := k.shoots[i]
+		k.drop(s)
+		s.lose(errNotTaken, last > 0)
+	}
 }
 
 // drop takes a shoot off the list: nothing more comes for it.
@@ -147,7 +147,7 @@ func (k *stem) drop(s *shoot) {
 // for it.
 func (k *stem) data(f *h2.Frame) error {
 	if k.window -= int64(f.Size); k.window < 0 {
-		return &h2.Error{Code: h2.FlowControlError, Reason: "more octets than the connection's window lets through"}
+		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the connection's window lets through"}
 	}
 	if k.credit += int64(f.Size); k.credit >= repaidAtOnce {
 		k.speak()
@@ -161,7 +161,7 @@ func (k *stem) data(f *h2.Frame) error {
 	return nil
 }
 
-// widen lets more octets go to the server.
+// widen lets more bytes go to the server.
 func (k *stem) widen(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {

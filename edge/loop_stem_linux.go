@@ -2,20 +2,21 @@ package edge
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"math"
 	"os"
 	"slices"
 	"syscall"
 
 	"golang.org/x/net/http2/hpack"
-	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/h2"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // stem is a connection to a server that speaks HTTP/2, in a loop. The links of many
@@ -38,12 +39,13 @@ type stem struct {
 	abandon  context.CancelFunc
 
 	// What comes.
-	in     []byte // of a frame that has not come whole
-	window int64  // octets of bodies that the server may still send
-	credit int64  // of them that it may send again, and has not been told of
-	packed *hpack.Decoder
-	reply  h2.Reply
-	block  block
+	in      []byte // of a frame that has not come whole
+	pending bool   // in begins with whole frames, for which there was no time
+	window  int64  // bytes of bodies that the server may still send
+	credit  int64  // of them that it may send again, and has not been told of
+	packed  *hpack.Decoder
+	reply   h2.Reply
+	block   block
 
 	// When.
 	heardAt balance.Instant // of the server
@@ -66,7 +68,7 @@ const (
 const (
 	shootsMost     = 250       // streams at once by one connection
 	shootsFirst    = 100       // as long as the server has not said how many it takes
-	shootWindow    = 256 << 10 // octets of a response's body that may be on their way, and are kept for a client that takes them slowly
+	shootWindow    = 256 << 10 // bytes of a response's body that may be on their way, and are kept for a client that takes them slowly
 	stemWindow     = 4 << 20   // of all by one connection
 	repaidAtOnce   = stemWindow / 4
 	leftOverMost   = 8    // streams whose links are done, and of which the server has not said the end
@@ -79,15 +81,10 @@ var (
 	errSilence  = errors.New("the server does not answer PING")
 )
 
-// stemKey is whom a connection leads to, and on whose word that server is trusted.
-type stemKey struct {
-	address string
-	secure  *tls.Config // nil: plain
-}
-
 // stemList is the connections that take streams, or soon will.
 type stemList struct {
-	key   stemKey
+	key   target
+	of    whom
 	stems []*stem
 	limit int // streams that one of them takes, as far as is known
 }
@@ -95,11 +92,12 @@ type stemList struct {
 // grow returns a connection that takes a stream more, perhaps one that is still to be made.
 // once: the stream is for a request that cannot be repeated, and so not trusted to an idle
 // connection whose end may have been told in this very turn.
-func (l *loop) grow(key stemKey, once bool) (*stem, error) {
+func (l *loop) grow(key target, of whom, once bool) (*stem, error) {
 	list := l.stems[key]
 	if list == nil {
-		list = &stemList{key: key, limit: shootsFirst}
+		list = &stemList{key: key, of: of, limit: shootsFirst}
 		l.stems[key] = list
+		l.retire(of, key)
 	}
 	for _, k := range list.stems {
 		if k.held < k.limit && (!once || k.held > 0 || k.stage < standing || k.quiet()) {
@@ -108,7 +106,7 @@ func (l *loop) grow(key stemKey, once bool) (*stem, error) {
 	}
 	k := &stem{list: list, next: 1, limit: list.limit, window: h2.WindowFirst, idleAt: l.now}
 	k.tongue = newTongue(k)
-	k.loop, k.fd, k.end.owner, k.timer.owner, k.server = l, -1, k, k, true
+	k.loop, k.end.owner, k.timer.owner, k.server = l, k, k, true
 	k.since = l.now
 	list.stems = append(list.stems, k)
 	if err := k.sprout(); err != nil {
@@ -123,88 +121,62 @@ func (l *loop) grow(key stemKey, once bool) (*stem, error) {
 // or a hand to be shaken.
 func (k *stem) sprout() error {
 	l, key := k.loop, &k.list.key
-	if key.secure == nil {
-		fd, err := connect(key.address)
+	if key.tls == nil {
+		descriptor, err := l.engine.connect(key.address)
 		if err != nil {
 			return err
 		}
-		if fd >= 0 {
-			return k.take(fd)
+		if descriptor.IsOpen() {
+			return k.take(&descriptor)
 		}
 	}
 	ctx, abandon := context.WithTimeout(context.Background(), l.engine.edge.cfg.ConnectTimeout)
 	k.abandon = abandon
 	l.engine.aside.Go(func() {
-		fd, secure, err := l.engine.reach(ctx, key)
-		if !l.post(letter{do: func() { k.reached(fd, secure, err) }}) && fd >= 0 {
-			_ = unix.Close(fd)
+		descriptor, secure, err := l.engine.reach(ctx, key)
+		if !l.post(letter{do: func() { k.reached(&descriptor, secure, err); descriptor.Close() }}) {
+			descriptor.Close()
 		}
 	})
 	return nil
 }
 
-// take has the loop watch the descriptor.
-func (k *stem) take(fd int) error {
-	if err := k.loop.watch(&k.end, fd, readiness); err != nil {
-		_ = unix.Close(fd)
-		return os.NewSyscallError("epoll_ctl", err)
-	}
-	return nil
-}
-
-// sealServer begins TLS with a server, which has to agree on HTTP/2.
-func sealServer(ctx context.Context, conn net.Conn, key *stemKey) (*sealed, error) {
-	cfg := key.secure
-	if cfg.ServerName == "" {
-		cfg = cfg.Clone()
-		cfg.ServerName, _, _ = net.SplitHostPort(key.address) // it could be dialled
-	}
-	s := &sealed{Conn: conn}
-	s.tls = tls.Client(s, cfg)
-	if err := s.tls.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	if agreed := s.tls.ConnectionState().NegotiatedProtocol; agreed != protoHTTP2 {
-		return nil, fmt.Errorf("the server agreed on protocol %q by TLS, want %q", agreed, protoHTTP2)
-	}
-	return s, nil
+// take has the loop watch the descriptor, which it moves.
+func (k *stem) take(descriptor *fd.FD) error {
+	return k.loop.watch(&k.end, descriptor, readiness)
 }
 
 // reach makes a connection, and proves who the server is if that is asked for.
-func (e *loops) reach(ctx context.Context, key *stemKey) (fd int, secure *sealed, err error) {
-	conn, err := e.dialer.DialContext(ctx, "tcp", key.address)
+func (e *loops) reach(ctx context.Context, key *target) (descriptor fd.FD, secure *sealed, err error) {
+	conn, err := e.edge.reaches.DialContext(ctx, "tcp", key.address)
 	if err != nil {
-		return -1, nil, err
+		return fd.FD{}, nil, err
 	}
 	defer func() { _ = conn.Close() }() // the descriptor is a copy
-	if key.secure != nil {
-		if secure, err = sealServer(ctx, conn, key); err != nil {
-			return -1, nil, err
+	if key.tls != nil {
+		if secure, err = handshake(ctx, conn, key); err != nil {
+			return fd.FD{}, nil, err
 		}
 	}
-	fd, err = descriptor(conn)
-	return fd, secure, err
+	descriptor, err = fd.Copy(conn)
+	return descriptor.Move(), secure, err
 }
 
-// reached goes on with a connection that was made elsewhere.
-func (k *stem) reached(fd int, secure *sealed, err error) {
+// reached goes on with a connection that was made elsewhere. It moves the descriptor if
+// it wants it.
+func (k *stem) reached(descriptor *fd.FD, secure *sealed, err error) {
 	k.abandon()
 	k.abandon = nil
 	switch {
-	case k.stage == fallen && fd >= 0:
-		_ = unix.Close(fd)
 	case k.stage == fallen:
 	case err != nil:
 		k.fall(err)
 	default:
-		if err := k.take(fd); err != nil {
+		if err := k.take(descriptor); err != nil {
 			k.fall(err)
 			return
 		}
-		if k.sealed = secure; secure != nil {
-			secure.end, secure.Conn = &k.end, nil
-			k.readable = true // something may have come behind its last word
-		}
+		k.useTLS(secure)
 		k.writable = true
 		k.ready()
 	}
@@ -254,7 +226,7 @@ func (k *stem) ready() {
 		if !k.writable {
 			return
 		}
-		if err := cameOut(k.fd); err != nil {
+		if err := k.fd.Connected(); err != nil {
 			k.fall(err)
 			return
 		}
@@ -264,19 +236,29 @@ func (k *stem) ready() {
 		k.speak()
 	}
 	k.listen()
-	if k.fd >= 0 {
+	if k.isOpen() {
 		k.schedule()
 	}
 }
 
-// listen reads what has come. It goes on when as much of bodies waits to go as may:
-// perhaps the server takes no more until what it says is taken.
+// listen reads what has come, for the time that a connection has in a turn.
 func (k *stem) listen() {
+	turn := k.loop.turn()
+	k.listenFor(&turn)
+}
+
+// listenFor goes on when as much of bodies waits to go as may: perhaps the server takes no more until what it
+// says is taken.
+func (k *stem) listenFor(turn *limits.Turn) {
 	l := k.loop
-	for left := share; k.readable && k.stage < fallen && k.behind() < 2*mostBehind; left-- {
-		if left == 0 {
+	for (k.readable || k.pending) && k.stage < fallen && k.behind() < 2*mostBehind {
+		if turn.Over(clock.Now) {
 			l.soon(&k.end)
 			return
+		}
+		if k.pending {
+			k.hear(k.in, turn)
+			continue
 		}
 		p, err := k.more(k.in, allAtOnce)
 		switch {
@@ -290,15 +272,20 @@ func (k *stem) listen() {
 			return
 		}
 		k.heardAt, k.pingAt = l.now, 0
-		k.hear(p)
+		turn.Spend(limits.TurnCall)
+		k.hear(p, turn)
 	}
 }
 
 // hear deals with what has come, and keeps what is no whole frame. p may lie in what is
 // kept already.
-func (k *stem) hear(p []byte) {
-	for k.stage < fallen {
+func (k *stem) hear(p []byte, turn *limits.Turn) {
+	for k.pending = false; k.stage < fallen; {
+		if k.pending = turn.Over(clock.Now); k.pending {
+			break
+		}
 		f, n, err := h2.Next(p)
+		turn.Spend(costOf(&f))
 		if err == nil && n > 0 {
 			p = p[n:]
 			err = k.follow(&f)
@@ -328,7 +315,7 @@ func (k *stem) flush() {
 	if err != nil {
 		k.readable = true // what it said before it went is still to be read
 		if k.down.reset(k.loop); k.stage < fallen {
-			k.listen()
+			k.listenFor(&limits.Turn{Most: math.MaxInt64}) // the socket's buffer bounds it
 			k.fall(os.NewSyscallError("write", err))
 		}
 		return
@@ -338,7 +325,7 @@ func (k *stem) flush() {
 	}
 	if k.down.waiting() < mostBehind/2 {
 		k.wake()
-		if k.readable {
+		if k.readable || k.pending {
 			k.loop.soon(&k.end) // it was not read meanwhile
 		}
 	}
@@ -434,6 +421,9 @@ func (k *stem) fall(err error) {
 	}
 	k.part()
 	l.wheel.drop(&k.timer)
+	if err == nil && k.down.empty() {
+		k.closeNotify()
+	}
 	k.down.reset(l)
 	k.in, k.block = nil, block{}
 	k.end.close()
@@ -441,6 +431,7 @@ func (k *stem) fall(err error) {
 		s.lose(err, false)
 	}
 	for _, s := range k.shoots {
+		s.unheard = k.taken <= s.behind
 		s.lose(err, k.served)
 	}
 	k.waiting, k.shoots = nil, nil
@@ -482,7 +473,7 @@ func (k *stem) expired() {
 		k.speak()
 		k.out = h2.AppendPing(k.out, make([]byte, 8), 0)
 	}
-	if k.fd >= 0 {
+	if k.isOpen() {
 		k.schedule()
 	}
 }

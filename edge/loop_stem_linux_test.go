@@ -49,8 +49,8 @@ func testHTTP2ServerIsHeldBack(t *testing.T) {
 			ended = f.StreamEnded()
 		}
 	}
-	if got+10 < n { // ten octets had gone before
-		t.Errorf("got %d octets of %d", got, n)
+	if got+10 < n { // ten bytes had gone before
+		t.Errorf("got %d bytes of %d", got, n)
 	}
 	p.wantResults(t, balance.OK, balance.OK)
 }

@@ -15,9 +15,9 @@ type inlet struct {
 	tail    []byte // what is to be read behind it
 	chunked bool
 	ended   bool  // it has come to its end
-	left    int64 // octets that are still to come, if it was said how many
-	window  int64 // octets that may come
-	credit  int64 // octets that may come again, and the peer has not been told of
+	left    int64 // bytes that are still to come, if it was said how many
+	window  int64 // bytes that may come
+	credit  int64 // bytes that may come again, and the peer has not been told of
 }
 
 // put keeps a piece until it is read; false: it is not what was said of the length.
@@ -52,7 +52,7 @@ func (s *inlet) close(last []byte) bool {
 	return true
 }
 
-// read reads what has come, as HTTP/1.1 has it, and returns how many octets of the body
+// read reads what has come, as HTTP/1.1 has it, and returns how many bytes of the body
 // were taken for that.
 func (s *inlet) read(p []byte) (n, taken int) {
 	at := s.at
@@ -75,15 +75,15 @@ func (s *inlet) read(p []byte) (n, taken int) {
 	return n, s.at - at
 }
 
-// more tells whether there is something to read.
+// more reports whether there is something to read.
 func (s *inlet) more() bool {
 	return len(s.framed) > 0 || s.at < len(s.come) || s.ended && len(s.tail) > 0
 }
 
-// unread is how many octets of the body nobody has read.
+// unread is how many bytes of the body nobody has read.
 func (s *inlet) unread() int64 { return int64(len(s.come) - s.at) }
 
-// chunkRoom is what a chunk needs, and a few octets in it.
+// chunkRoom is what a chunk needs, and a few bytes in it.
 const chunkRoom = 32
 
 // frame appends a chunk, as large as there is room for.
@@ -95,7 +95,7 @@ func (s *inlet) frame(dst []byte) []byte {
 	return dst
 }
 
-// repay lets the peer send as many octets again on the stream, once it is worth a frame.
+// repay lets the peer send as many bytes again on the stream, once it is worth a frame.
 func (s *inlet) repay(k *tongue, stream uint32, n, least int64) {
 	if s.credit += n; s.credit >= least && !s.ended {
 		k.speak()
@@ -108,12 +108,12 @@ func (s *inlet) repay(k *tongue, stream uint32, n, least int64) {
 // outlet is what goes out on a stream, of what HTTP/1.1 would say.
 type outlet struct {
 	id   uint32 // of the stream
-	room int64  // octets of its body that the peer takes yet
+	room int64  // bytes of its body that the peer takes yet
 	told bool   // it has gone to its end
 	body http1.Body
 }
 
-// mayWrite is how many octets of a body may go.
+// mayWrite is how many bytes of a body may go.
 func (s *outlet) mayWrite(k *tongue) int64 {
 	return min(s.room, k.room, int64(mostBehind-k.behind()))
 }
@@ -177,7 +177,7 @@ func (s *outlet) writeData(k *tongue, p []byte) int {
 	return int(n)
 }
 
-// writeBetween deals with what stands between chunks. It may be no octet, where trailers
+// writeBetween deals with what stands between chunks. It may be no byte, where trailers
 // begin.
 func (s *outlet) writeBetween(k *tongue, p []byte) (n int, err error) {
 	for n < len(p) && err == nil && s.body.Run() == 0 && !s.body.Done() && !s.body.AtTrailers() {

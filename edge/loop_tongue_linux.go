@@ -13,22 +13,22 @@ type tongue struct {
 	speaker interface{ flush() }
 	out     []byte // frames of this turn; nil: none
 	down    outflow
+	taken   int64 // bytes that the socket has taken
 	spoken  bool  // it is among the loop's speakers
-	room    int64 // octets of bodies that the peer takes yet, of all streams
+	room    int64 // bytes of bodies that the peer takes yet, of all streams
 	first   int64 // of one stream, when it begins
-	most    int   // octets of a frame
+	most    int   // bytes of a frame
 	unpack  bool  // the peer must be told that we use no table of fields
 }
 
-// newTongue is before anything is known of the peer; the end is not begun.
+// newTongue is before anything is known of the peer; the end is not begun. All that it says
+// in a turn it says at the turn's end.
 func newTongue(who interface{ flush() }) tongue {
-	k := tongue{speaker: who, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost}
-	k.prompt = true // all it says in a turn it says at the turn's end
-	return k
+	return tongue{end: end{prompt: true}, speaker: who, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost}
 }
 
 const (
-	mostBehind = 128 << 10 // octets on their way to a peer, after which no more of a body goes there
+	mostBehind = 128 << 10 // bytes on their way to a peer, after which no more of a body goes there
 	mostFrames = 4         // rooms for frames that are kept
 	frameRoom  = 16 << 10  // of those
 )
@@ -56,7 +56,7 @@ func (l *loop) speak() {
 		k := l.speakers[i]
 		l.speakers[i] = nil
 		k.spoken = false
-		if k.fd >= 0 {
+		if k.isOpen() {
 			k.speaker.flush()
 		}
 		k.lay()
@@ -74,20 +74,23 @@ func (k *tongue) lay() {
 	}
 }
 
-// send sends what there is to say. clear: all has gone. took: so many octets have.
+// send sends what there is to say. clear: all has gone. took: so many bytes have.
 func (k *tongue) send() (clear bool, took int64, err error) {
-	before := k.down.waiting() + int64(len(k.out))
+	before, kept := k.down.waiting()+int64(len(k.out)), k.down.waiting()
 	clear, err = k.down.flush(&k.end)
+	k.taken += kept - k.down.waiting()
 	if err == nil && len(k.out) > 0 {
 		k.down.compact()
-		_, err = k.down.write(&k.end, k.out)
+		n := 0
+		n, err = k.down.write(&k.end, k.out)
+		k.taken += int64(n)
 		clear = k.down.empty()
 	}
 	k.out = k.out[:0]
 	return clear, before - k.down.waiting(), err
 }
 
-// behind is how many octets the peer has not taken yet.
+// behind is how many bytes the peer has not taken yet.
 func (k *tongue) behind() int { return len(k.out) + int(k.down.waiting()) }
 
 // beginBlock begins a block of fields.
@@ -123,7 +126,7 @@ func (k *tongue) more(kept []byte, most int) ([]byte, error) {
 	return l.frames[:at+max(0, n)], err
 }
 
-// heed takes in what the peer has chosen. first: octets that one stream may now take.
+// heed takes in what the peer has chosen. first: bytes that one stream may now take.
 // streams: how many there may be at once, if it says so, else as it was given.
 func (k *tongue) heed(f *h2.Frame, was uint32) (first int64, streams uint32, err error) {
 	first, streams = k.first, was
@@ -149,7 +152,7 @@ func (k *tongue) heed(f *h2.Frame, was uint32) (first int64, streams uint32, err
 	return first, streams, nil
 }
 
-// widen makes a window n octets wider, as WINDOW_UPDATE asks (RFC 9113, 6.9).
+// widen makes a window n bytes wider, as WINDOW_UPDATE asks (RFC 9113, 6.9).
 func widen(window *int64, n int64) *h2.Error {
 	switch {
 	case n == 0:

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -26,14 +27,14 @@ func (k *trunk) flush() {
 	}
 	if k.down.waiting() < mostBehind/2 {
 		k.wake()
-		if k.readable && k.stage <= aging {
+		if (k.readable || k.pending) && k.stage <= aging {
 			k.loop.soon(&k.end) // it was not read meanwhile
 		}
 	}
 	if clear {
 		k.mayEnd()
 	}
-	if k.fd >= 0 {
+	if k.isOpen() {
 		k.schedule()
 	}
 }
@@ -63,22 +64,25 @@ func (k *trunk) part() {
 	k.throw()
 }
 
-// throw reads and forgets.
+// throw reads once and forgets, and lets others go on before it reads again. The client may
+// send what it was given leave for before the connection was ended, and a little besides;
+// one that sends more is no longer waited for. One that broke the protocol is not read: it has
+// until endAt to see why, or to close, and cannot begin anew at once if it only writes.
 func (k *trunk) throw() {
-	for range share {
-		if !k.readable {
-			return
-		}
-		n, err := k.read(k.loop.shared)
-		if err == syscall.EAGAIN {
-			return
-		}
-		if err != nil || n <= 0 {
-			k.close()
-			return
-		}
+	if !k.readable || k.broken && !k.hup {
+		return
 	}
-	k.close() // which has sent too much
+	n, err := k.read(k.loop.shared)
+	if err == syscall.EAGAIN {
+		return
+	}
+	if k.window -= int64(n); err != nil || n <= 0 || k.window < -discardedMost {
+		k.close()
+		return
+	}
+	if k.readable {
+		k.loop.soon(&k.end)
+	}
 }
 
 // fail ends the connection for what its client did wrong.
@@ -92,6 +96,7 @@ func (k *trunk) fail(err error) {
 	}
 	k.service.engine.edge.cfg.Log.Debug("connection refused", "client", node(k.peer), "err", err)
 	k.bid(k.last, why.Code, why.Reason)
+	k.broken = true
 	k.fell()
 	k.prune()
 }
@@ -123,6 +128,9 @@ func (k *trunk) close() {
 	}
 	k.prune() // the last of them tells that it is left
 }
+
+// seat implements member.
+func (k *trunk) seat() netip.Addr { return k.peer }
 
 // hurry implements member: it asks the client to begin no more streams, and leaves it a
 // moment for those that are on their way (RFC 9113, 6.8).
@@ -165,6 +173,9 @@ func (k *trunk) due() balance.Instant {
 	if k.resumeAt != 0 {
 		at(k.resumeAt, 0)
 	}
+	if len(k.unread.list) > 0 && k.stage <= aging {
+		at(k.unread.due(), 0)
+	}
 	if k.endAt != 0 && (k.stage == growing || k.stage == settlingDown) {
 		at(k.endAt, 0)
 	}
@@ -198,6 +209,7 @@ func (k *trunk) expired() {
 		k.resumeAt = 0
 		k.loop.soon(&k.end)
 	}
+	k.resetUnread()
 	switch {
 	case k.stage == settlingDown:
 		k.close()
@@ -219,7 +231,7 @@ func (k *trunk) expired() {
 		k.speak()
 		k.out = h2.AppendPing(k.out, make([]byte, 8), 0)
 	}
-	if k.fd >= 0 {
+	if k.isOpen() {
 		k.schedule()
 	}
 }

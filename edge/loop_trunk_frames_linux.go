@@ -30,8 +30,7 @@ func (k *trunk) follow(f *h2.Frame) error {
 			k.speak()
 			k.out = h2.AppendPing(k.out, f.Payload, h2.Ack)
 		}
-	case h2.GoAway:
-		k.age()
+	case h2.GoAway: // it takes no streams that we begin (RFC 9113, 6.8), and we begin none: its own go on
 	}
 	return nil
 }
@@ -74,8 +73,13 @@ func (k *trunk) fields(stream uint32, ended bool, packed []byte) error {
 		}
 		k.last = stream
 		k.branchOff(stream, ended, t)
+		if k.tooLong > tooLongMost {
+			return &h2.Error{Code: h2.EnhanceYourCalm, Reason: "requests with larger or more fields than are taken, one after another"}
+		}
 		return nil
-	case k.wasReset(stream):
+	case k.struck.find(stream) != nil, k.unread.find(stream) != nil:
+		k.unread.remove(stream) // trailers are its end
+		k.barren += int64(len(packed))
 		k.head.BeginTrailers(nil)
 		return unpack(k.packed, packed)
 	default:
@@ -103,13 +107,13 @@ func (k *trunk) branchOff(stream uint32, ended bool, t *task) {
 	t.got = text[:cap(text)]
 	switch {
 	case k.stage == aging && stream > k.final:
-		// RFC 9113, 6.8: it has been told that nothing comes of it.
+		k.struck.add(stream, streamWindow) // RFC 9113, 6.8: it has been told that nothing comes of it
 	case err != nil:
-		k.wasted++
-		k.refuse(stream, err.(*h2.Error).Code)
+		k.waste(len(text))
+		k.refuse(stream, err.(*h2.Error).Code, streamWindow)
 	case k.open() >= streamsMost || len(k.branches) >= streamsBeyond:
-		k.wasted++
-		k.refuse(stream, h2.RefusedStream)
+		k.waste(len(text))
+		k.refuse(stream, h2.RefusedStream, streamWindow)
 	default:
 		k.loop.branchOff(k, stream, ended, t, len(text))
 		return
@@ -140,32 +144,38 @@ func (k *trunk) find(stream uint32) *branch {
 	return nil
 }
 
-// idle tells whether a stream has never begun.
+// idle reports whether a stream has never begun.
 func (k *trunk) idle(stream uint32) bool { return stream > k.last || stream%2 == 0 }
 
-func (k *trunk) wasReset(stream uint32) bool {
-	for _, id := range k.struck {
-		if id == stream {
-			return true
-		}
-	}
-	return false
+// waste weighs a request of so many bytes that came to nothing by its client's fault.
+func (k *trunk) waste(n int) {
+	k.wasted++
+	k.barren += int64(n)
 }
 
-// refuse ends a stream, of which no branch is left, or none has been.
-func (k *trunk) refuse(stream uint32, c h2.Code) {
+// refuse ends a stream, of which no branch is left, or none has been. window is how many bytes of
+// its body may still be on their way.
+func (k *trunk) refuse(stream uint32, c h2.Code, window int64) {
 	k.speak()
 	k.out = h2.AppendReset(k.out, stream, c)
-	k.struck[k.strikes%len(k.struck)] = stream
-	k.strikes++
+	k.struck.add(stream, window)
 }
 
-// strike ends a stream for what its client did wrong.
+// strike ends a stream for what its client did wrong. That weighs as if the client had given it up:
+// to have a stream reset costs it no more, and the edge and a server as much.
 func (k *trunk) strike(b *branch, c h2.Code) {
 	b.over = true
-	k.wasted++
-	k.refuse(b.id, c)
+	k.wasted += b.givenUp()
+	k.refuse(b.id, c, b.window)
 	b.cutOff()
+}
+
+// givenUp is for how many frames that bring nothing a stream stands that its client has no use for.
+func (b *branch) givenUp() int {
+	if b.told {
+		return 1
+	}
+	return givenUpWeighs
 }
 
 // given ends a stream that its client has given up.
@@ -173,9 +183,10 @@ func (k *trunk) given(f *h2.Frame) error {
 	if k.idle(f.Stream) {
 		return &h2.Error{Code: h2.ProtocolError, Reason: "RST_STREAM of a stream that has not begun"}
 	}
+	k.unread.remove(f.Stream)
 	if b := k.find(f.Stream); b != nil {
 		if !b.told {
-			k.wasted += givenUpWeighs
+			k.wasted += b.givenUp()
 		}
 		b.over = true
 		b.cutOff()
@@ -187,7 +198,7 @@ func (k *trunk) given(f *h2.Frame) error {
 func (k *trunk) data(f *h2.Frame) error {
 	b := k.find(f.Stream)
 	if k.window -= int64(f.Size); k.window < 0 {
-		return &h2.Error{Code: h2.FlowControlError, Reason: "more octets than the connection's window lets through"}
+		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the connection's window lets through"}
 	}
 	switch {
 	case b != nil && !b.ended:
@@ -198,17 +209,62 @@ func (k *trunk) data(f *h2.Frame) error {
 	case k.idle(f.Stream):
 		return &h2.Error{Code: h2.ProtocolError, Reason: "DATA of a stream that has not begun"}
 	}
-	k.repay(int64(f.Size))
-	switch {
+	k.barren += int64(f.Size)
+	if u := k.unread.find(f.Stream); u != nil {
+		return k.forget(u, f)
+	}
+	switch s := k.struck.find(f.Stream); {
 	case b != nil:
 		k.strike(b, h2.StreamClosed)
-	case !k.wasReset(f.Stream):
-		k.refuse(f.Stream, h2.StreamClosed)
+	case s == nil:
+		k.wasted++
+		k.refuse(f.Stream, h2.StreamClosed, 0)
+	case s.take(int64(f.Size)):
+		k.repay(int64(f.Size)) // it was on its way
+	default:
+		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the window of a stream that has ended lets through"}
 	}
 	return nil
 }
 
-// repay lets the client send as many octets again.
+// discard has what still comes of a stream's body read and forgotten, for a while. The stream was answered
+// to its end.
+func (k *trunk) discard(stream uint32, window int64) {
+	if s, full := k.unread.add(k.loop.now, stream, window); full {
+		k.refuse(s.id, h2.NoError, s.window)
+	}
+	k.schedule()
+}
+
+// forget takes a piece of a body that nothing waits for.
+func (k *trunk) forget(u *unreadStream, f *h2.Frame) error {
+	more, ok := u.take(k.loop.now, int64(f.Size))
+	switch {
+	case !ok:
+		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the window of a stream that has ended lets through"}
+	case f.Has(h2.EndStream):
+		k.unread.remove(f.Stream)
+	case more > 0:
+		k.speak()
+		k.out = h2.AppendWindowUpdate(k.out, f.Stream, uint32(more))
+	}
+	k.repay(int64(f.Size))
+	return nil
+}
+
+// resetUnread ends the streams whose bodies have not come in time (RFC 9113, 8.1: the rest of the request is not
+// wanted).
+func (k *trunk) resetUnread() {
+	for k.stage <= aging {
+		s, ok := k.unread.expired(k.loop.now)
+		if !ok {
+			return
+		}
+		k.refuse(s.id, h2.NoError, s.window)
+	}
+}
+
+// repay lets the client send as many bytes again.
 func (k *trunk) repay(n int64) {
 	if k.credit += n; k.credit >= creditAtOnce && k.stage <= aging {
 		k.speak()
@@ -218,7 +274,7 @@ func (k *trunk) repay(n int64) {
 	}
 }
 
-// widen lets more octets go to the client.
+// widen lets more bytes go to the client.
 func (k *trunk) widen(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {

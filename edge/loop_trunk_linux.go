@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"golang.org/x/net/http2/hpack"
-	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/h2"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // trunk is a client's connection of HTTP/2 in a loop. Each of its streams is a branch,
@@ -26,18 +28,22 @@ type trunk struct {
 
 	// What comes.
 	in      []byte // of a frame that has not come whole
-	preface int    // octets of the client's preface that have come
+	preface int    // bytes of the client's preface that have come
 	settled bool   // its first SETTINGS have come
 	last    uint32 // the highest number of a stream so far
-	window  int64  // octets of bodies that it may still send
+	window  int64  // bytes of bodies that it may still send
 	credit  int64  // of them that it may send again, and has not been told of
 	leave   allowance
 	packed  *hpack.Decoder
 	head    h2.Head
 	block   block
-	struck  [32]uint32 // streams that we have ended of late: their client may not know yet
-	strikes int
-	wasted  int // streams that came to nothing by their client's fault, and are not yet weighed
+	struck  struckStreams
+	unread  unreadStreams
+	wasted  int   // frames that bring nothing, for which those stand that are not yet weighed and came to nothing by their client's fault
+	barren  int64 // bytes of frames that brought nothing after all, and are not yet weighed
+	tooLong int   // requests whose fields were more than is taken
+	broken  bool  // it broke the protocol, and is told so
+	pending bool  // in begins with whole frames, which did not fit into their turn
 
 	// When.
 	resumeAt balance.Instant // reading is put off until then; zero: it is not
@@ -62,30 +68,29 @@ const (
 
 const (
 	mostBranches  = 1024     // kept for the next stream
-	allAtOnce     = 64 << 10 // octets that are read at once
+	allAtOnce     = 64 << 10 // bytes that are read at once
 	someAtOnce    = 16 << 10 // of a client that has sent frames that bring nothing
 	fewAtOnce     = 4 << 10  // of one that has sent many, or nothing yet
 	lingers       = time.Second
+	discardedMost = 128 << 10 // bytes beyond the window that are read and forgotten when the connection has ended
 	creditAtOnce  = connectionWindow / 4
+	tooLongMost   = 3               // requests with more fields than are taken, after which the connection ends
 	givenUpWeighs = 10              // frames that bring nothing: a server has perhaps been asked, and its connection is lost
 	streamsBeyond = 2 * streamsMost // with those that their clients have given up, and that are still being ended
 )
 
 // beginTrunk makes one of an accepted descriptor, of which something was read already.
-func (l *loop) beginTrunk(s *loopService, fd int, peer netip.Addr, tls *sealed, early []byte) {
+func (l *loop) beginTrunk(s *loopService, descriptor *fd.FD, peer netip.Addr, tls *sealed, early []byte) {
 	k := &trunk{service: s, peer: peer, window: connectionWindow}
 	k.tongue = newTongue(k)
 	k.end.owner, k.timer.owner = k, k
-	if err := l.watch(&k.end, fd, readiness); err != nil {
-		_ = unix.Close(fd)
+	if err := l.watch(&k.end, descriptor, readiness); err != nil {
 		s.left(l, k)
 		return
 	}
 	s.members[l][k] = struct{}{}
-	if k.sealed = tls; tls != nil {
-		tls.end, tls.Conn = &k.end, nil
-		k.readable = true // something may have come behind its last word
-	}
+	k.useTLS(tls)
+	k.head.Schemes = s.listener.schemes(peer)
 	k.packed = hpack.NewDecoder(4096, func(f hpack.HeaderField) { k.head.Field(f.Name, f.Value) })
 	k.packed.SetMaxStringLength(2 * max(s.listener.HeaderLimit, h2.FrameMost))
 	k.heardAt, k.tookAt, k.idleAt = l.now, l.now, l.now
@@ -94,7 +99,8 @@ func (l *loop) beginTrunk(s *loopService, fd int, peer netip.Addr, tls *sealed, 
 		k.hurry()
 	}
 	if len(early) > 0 {
-		k.take(early)
+		turn := k.loop.turn()
+		k.take(early, &turn)
 	}
 	k.ready()
 	if s.isCut.Load() {
@@ -123,7 +129,7 @@ func (k *trunk) ready() {
 	case settlingDown:
 		k.throw()
 	}
-	if k.fd >= 0 {
+	if k.isOpen() {
 		k.schedule()
 	}
 }
@@ -131,10 +137,14 @@ func (k *trunk) ready() {
 // listen reads what has come, as long as the client takes what is said to it.
 func (k *trunk) listen() {
 	l := k.loop
-	for left := share; k.readable && k.stage <= aging && k.resumeAt == 0 && k.behind() < mostBehind; left-- {
-		if left == 0 {
+	for turn := l.turn(); (k.readable || k.pending) && k.stage <= aging && k.resumeAt == 0 && k.behind() < mostBehind; {
+		if turn.Over(clock.Now) {
 			l.soon(&k.end)
 			return
+		}
+		if k.pending {
+			k.take(k.in, &turn)
+			continue
 		}
 		p, err := k.more(k.in, k.portion())
 		switch {
@@ -145,7 +155,8 @@ func (k *trunk) listen() {
 			return
 		}
 		k.heardAt, k.pingAt = l.now, 0
-		k.take(p)
+		turn.Spend(limits.TurnCall)
+		k.take(p, &turn)
 	}
 }
 
@@ -163,7 +174,7 @@ func (k *trunk) portion() int {
 }
 
 // take deals with what has come, and keeps what is no whole frame.
-func (k *trunk) take(p []byte) {
+func (k *trunk) take(p []byte, turn *limits.Turn) {
 	if k.preface < len(h2.Preface) {
 		n := min(len(p), len(h2.Preface)-k.preface)
 		if string(p[:n]) != h2.Preface[k.preface:k.preface+n] {
@@ -174,8 +185,12 @@ func (k *trunk) take(p []byte) {
 		p = p[n:]
 	}
 	idle, octets := 0, int64(0)
-	for k.stage <= aging {
+	for k.pending = false; k.stage <= aging; {
+		if k.pending = turn.Over(clock.Now); k.pending {
+			break
+		}
 		f, n, err := h2.Next(p)
+		turn.Spend(costOf(&f))
 		if err == nil && n > 0 {
 			p = p[n:]
 			if brings(&f) {
@@ -195,12 +210,18 @@ func (k *trunk) take(p []byte) {
 	}
 	if k.stage <= aging {
 		k.keep(p)
-		k.pace(idle+k.wasted, octets)
-		k.wasted = 0
+		k.pace(idle+k.wasted, max(0, octets-k.barren))
+		k.wasted, k.barren = 0, 0
 	}
 }
 
-// brings tells whether a frame brings a request further.
+// turn begins the share that one connection has of this turn.
+func (l *loop) turn() limits.Turn { return limits.Turn{Most: l.engine.edge.cfg.turnMost} }
+
+// costOf is what a frame costs, as a limits.Turn counts it.
+func costOf(f *h2.Frame) int { return 1 + f.Size>>10 }
+
+// brings reports whether a frame brings a request further.
 func brings(f *h2.Frame) bool {
 	return f.Type == h2.Headers || f.Type == h2.Data && (f.Size > 0 || f.Has(h2.EndStream))
 }

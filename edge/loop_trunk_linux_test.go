@@ -13,7 +13,7 @@ import (
 )
 
 // keptFor is what loops keep for a client of HTTP/2 that takes it slowly.
-type keptFor struct{ trunk, branch int } // octets for the connection, and the most for one of its streams
+type keptFor struct{ trunk, branch int } // bytes for the connection, and the most for one of its streams
 
 func (r *running) kept() (k keptFor) {
 	for _, l := range r.loops.(*loops).all {
@@ -59,13 +59,13 @@ func TestHTTP2SlowReadersPinNothing(t *testing.T) {
 	var most keptFor
 	for limit := time.Now().Add(20 * time.Second); most.trunk < mostBehind/2; {
 		if time.Now().After(limit) {
-			t.Fatalf("after 20 s %d octets wait for a client that takes none", most.trunk)
+			t.Fatalf("after 20 s %d bytes wait for a client that takes none", most.trunk)
 		}
 		now := r.kept()
 		most = keptFor{max(most.trunk, now.trunk), max(most.branch, now.branch)}
 	}
 	if most.trunk > mostBehind+2*h2.FrameMost || most.branch > 8<<10 {
-		t.Errorf("%d octets are kept for the connection, want at most %d; for one stream %d, want at most %d", most.trunk, mostBehind+2*h2.FrameMost, most.branch, 8<<10)
+		t.Errorf("%d bytes are kept for the connection, want at most %d; for one stream %d, want at most %d", most.trunk, mostBehind+2*h2.FrameMost, most.branch, 8<<10)
 	}
 	_ = c.Close()
 	p.results(t)

@@ -33,7 +33,12 @@ func (f *inbound) openTunnel() {
 
 // carryTunnel moves what can be moved now.
 func (f *inbound) carryTunnel() {
-	if f.junction.carry() {
+	before := f.junction.moved(clientSide)
+	over := f.junction.carry()
+	if f.junction.moved(clientSide) != before {
+		f.task.exchange.heard(f.loop.now)
+	}
+	if over {
 		f.endTunnel()
 	}
 }

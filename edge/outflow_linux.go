@@ -3,10 +3,6 @@ package edge
 import (
 	"io"
 	"syscall"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/evenkeel-lb/evenkeel/internal/raw"
 )
 
 // outflow is what goes to one end, as it goes over the wire. What that does not take at once is kept, in memory or
@@ -15,7 +11,8 @@ type outflow struct {
 	kept  []byte // kept[at:] is still to go
 	at    int
 	pipe  *pipe // nil: none
-	piped int64 // octets in it
+	piped int64 // bytes in it
+	ahead int   // bytes of what is written next that have been sent before
 }
 
 const mostKept = 64 << 10 // a larger buffer does not outlive its use
@@ -23,6 +20,10 @@ const mostKept = 64 << 10 // a larger buffer does not outlive its use
 // write sends p, keeps what does not go, and returns how much went; by TLS, how much of
 // what has become of p.
 func (s *outflow) write(to *end, p []byte) (int, error) {
+	if s.ahead > 0 {
+		n := min(s.ahead, len(p))
+		s.ahead, p = s.ahead-n, p[n:]
+	}
 	if to.sealed != nil {
 		var err error
 		if p, err = to.sealed.seal(p); err != nil {
@@ -45,7 +46,7 @@ func (s *outflow) send(to *end, p []byte) (int, error) {
 	return n, nil
 }
 
-// flush sends what is kept and tells whether all has gone.
+// flush sends what is kept and reports whether all has gone.
 func (s *outflow) flush(to *end) (clear bool, err error) {
 	if r := to.remains; r != nil {
 		return false, r.failed
@@ -67,7 +68,7 @@ func (s *outflow) flush(to *end) (clear bool, err error) {
 		if !to.writable {
 			return false, nil
 		}
-		n, err := splicing(s.pipe.from, to.fd, s.piped)
+		n, err := s.pipe.Drain(&to.fd, s.piped)
 		switch {
 		case err == syscall.EAGAIN:
 			to.writable = false
@@ -76,11 +77,12 @@ func (s *outflow) flush(to *end) (clear bool, err error) {
 			return false, err
 		}
 		s.piped -= n
+		to.accepted += n
 	}
 	return true, nil
 }
 
-// waiting is how many octets wait to go.
+// waiting is how many bytes wait to go.
 func (s *outflow) waiting() int64 { return int64(len(s.kept)-s.at) + s.piped }
 
 // idle gives back what is not needed while nothing waits to go.
@@ -111,10 +113,10 @@ func (s *outflow) compact() {
 	}
 }
 
-// empty tells whether nothing waits to go.
+// empty reports whether nothing waits to go.
 func (s *outflow) empty() bool { return s.at == len(s.kept) && s.piped == 0 }
 
-// pull moves up to limit octets from an end into the pipe. It returns EAGAIN if there
+// pull moves up to limit bytes from an end into the pipe. It returns EAGAIN if there
 // is nothing, io.EOF at the end; it must be clear.
 func (s *outflow) pull(from *end, limit int64) (int64, error) {
 	if s.pipe == nil {
@@ -122,7 +124,7 @@ func (s *outflow) pull(from *end, limit int64) (int64, error) {
 			return 0, errNoPipe
 		}
 	}
-	n, err := s.pipe.fill(from, min(limit, pipeSize))
+	n, err := fill(s.pipe, from, min(limit, pipeSize))
 	switch {
 	case err == syscall.EAGAIN:
 		from.readable = false
@@ -139,26 +141,17 @@ func (s *outflow) pull(from *end, limit int64) (int64, error) {
 // errNoPipe says that the system has no pipe to give.
 var errNoPipe = syscall.EMFILE
 
-// fill moves up to most octets from an end into the pipe, which is empty.
-func (p *pipe) fill(from *end, most int64) (int64, error) {
+// fill moves up to most bytes from an end into the pipe, which is empty.
+func fill(p *pipe, from *end, most int64) (int64, error) {
 	if from.early == nil {
-		return splicing(from.fd, p.to, most)
+		return p.Fill(&from.fd, most)
 	}
 	var room [briefMost]byte
 	n, err := from.takeEarly(room[:min(most, briefMost)])
 	if err == nil {
-		n, err = raw.Write(p.to, room[:n])
+		n, err = p.Write(room[:n])
 	}
 	return int64(n), err
-}
-
-func splicing(from, to int, most int64) (int64, error) {
-	for {
-		n, err := unix.Splice(from, nil, to, nil, int(most), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
 }
 
 // release gives an empty pipe back.
@@ -172,6 +165,7 @@ func (s *outflow) release(l *loop) {
 // reset forgets whatever has not gone.
 func (s *outflow) reset(l *loop) {
 	s.forget()
+	s.ahead = 0
 	if s.pipe != nil {
 		l.pipes.put(s.pipe, s.piped == 0)
 		s.pipe, s.piped = nil, 0

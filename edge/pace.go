@@ -35,7 +35,7 @@ type allowance struct {
 	at    balance.Instant
 }
 
-// earn gives frames back for octets.
+// earn gives frames back for bytes.
 func (a *allowance) earn(octets int64) { a.spent = max(0, a.spent-float64(octets)/octetsAFrame) }
 
 // take spends n frames and returns how long to read nothing, if whoever reads cannot stop
@@ -57,7 +57,7 @@ type paced struct {
 	in       *bufio.Reader
 	frames   frames
 	leave    allowance
-	written  atomic.Int64 // octets that have earned nothing yet
+	written  atomic.Int64 // bytes that have earned nothing yet
 	heldBack prometheus.Counter
 }
 
@@ -105,9 +105,9 @@ func (p *paced) Write(b []byte) (int, error) {
 
 // frames follows frames through what is read of them, however it is cut.
 type frames struct {
-	skip int64 // octets until the next head
+	skip int64 // bytes until the next head
 	head [9]byte
-	have int // octets of head
+	have int // bytes of head
 }
 
 // Types of frames (RFC 9113, 6).

@@ -31,15 +31,15 @@ func (w *work) framing() http1.Framing {
 	return 0
 }
 
-// done tells whether nothing of the response is still to come.
+// done reports whether nothing of the response is still to come.
 func (p *passage) done() bool { return p.body.Done() || p.how == http1.ByClose && p.body.AtTrailers() }
 
-// long tells whether so much of the body is still to come, as it is, that it pays to
+// long reports whether so much of the body is still to come, as it is, that it pays to
 // move it unseen.
 func (p *passage) long() bool { return p.how == 0 && p.body.Run() >= spliceMin }
 
 // step takes what has come, and returns what goes to the client, head included; what
-// it leaves in work.in must be there again with more behind it. The octets are good
+// it leaves in work.in must be there again with more behind it. The bytes are good
 // until the next step.
 func (p *passage) step(w *work) (out []byte, err error) {
 	switch {
@@ -53,6 +53,9 @@ func (p *passage) step(w *work) (out []byte, err error) {
 	n, err := p.body.Pass(w.in[w.r:w.w])
 	if err != nil {
 		return nil, err
+	}
+	if n == 0 && p.headed && p.body.AtTrailers() { // the first byte behind the last chunk shows it
+		return p.trailers(w)
 	}
 	start, end := w.r, w.r+n
 	w.r = end

@@ -5,16 +5,18 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// pipeSize is how much one move inside the kernel takes at most, in octets.
+// pipeSize is how much one move inside the kernel takes at most, in bytes.
 const pipeSize = 1 << 20
 
-// pipe is where octets are that move from one connection to another without being
-// seen here. It is empty while nobody uses it.
-type pipe struct{ from, to int }
+// pipe is what other systems have not.
+type pipe = fd.Pipe
 
-// pipes are kept for the next move.
+// pipes are where bytes are that move from one connection to another without being copied
+// here. They are kept for the next move, and empty meanwhile.
 type pipes struct {
 	mu   sync.Mutex
 	free []*pipe
@@ -31,12 +33,7 @@ func (ps *pipes) take() *pipe {
 		ps.free = ps.free[:n-1]
 		return p
 	}
-	var fds [2]int
-	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
-		return nil
-	}
-	_, _ = unix.FcntlInt(uintptr(fds[1]), unix.F_SETPIPE_SZ, pipeSize) // a smaller one does too
-	return &pipe{fds[0], fds[1]}
+	return fd.NewPipe(pipeSize)
 }
 
 // put takes a pipe back; one with something in it is thrown away.
@@ -50,31 +47,26 @@ func (ps *pipes) put(p *pipe, empty bool) {
 		ps.free = append(ps.free, p)
 		return
 	}
-	p.close()
+	p.Close()
 }
 
 func (ps *pipes) close() {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for _, p := range ps.free {
-		p.close()
+		p.Close()
 	}
 	ps.free = nil
 }
 
-func (p *pipe) close() {
-	_ = unix.Close(p.from)
-	_ = unix.Close(p.to)
-}
-
-// move moves up to limit octets and returns how many have reached dst. readErr is
+// move moves up to limit bytes and returns how many have reached dst. readErr is
 // io.EOF when src has no more. moved is told of each piece.
-func (p *pipe) move(dst, src *side, limit int64, moved func(int64)) (readErr, writeErr error) {
+func move(p *pipe, dst, src *side, limit int64, moved func(int64)) (readErr, writeErr error) {
 	for limit > 0 {
 		var n int64
 		src.awaitRead()
-		if readErr = splice(src.raw.Read, func(fd uintptr) (err error) {
-			n, err = unix.Splice(int(fd), nil, p.to, nil, int(min(limit, pipeSize)), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		if readErr = splice(src.raw.Read, func(lent fd.Borrowed) (err error) {
+			n, err = p.FillBorrowed(lent, min(limit, pipeSize))
 			return err
 		}); readErr != nil {
 			return readErr, nil
@@ -86,8 +78,8 @@ func (p *pipe) move(dst, src *side, limit int64, moved func(int64)) (readErr, wr
 		for n > 0 {
 			var m int64
 			dst.awaitWrite()
-			if writeErr = splice(dst.raw.Write, func(fd uintptr) (err error) {
-				m, err = unix.Splice(p.from, nil, int(fd), nil, int(n), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+			if writeErr = splice(dst.raw.Write, func(lent fd.Borrowed) (err error) {
+				m, err = p.DrainBorrowed(lent, n)
 				return err
 			}); writeErr != nil {
 				return nil, writeErr
@@ -100,14 +92,11 @@ func (p *pipe) move(dst, src *side, limit int64, moved func(int64)) (readErr, wr
 }
 
 // splice calls once whenever wait finds that it may do something, until it does.
-func splice(wait func(func(uintptr) bool) error, once func(fd uintptr) error) error {
+func splice(wait func(func(uintptr) bool) error, once func(fd.Borrowed) error) error {
 	var err error
-	waited := wait(func(fd uintptr) bool {
-		for {
-			if err = once(fd); err != unix.EINTR {
-				return err != unix.EAGAIN
-			}
-		}
+	waited := wait(func(lent uintptr) bool {
+		err = once(fd.Borrowed(lent))
+		return err != unix.EAGAIN
 	})
 	if waited != nil {
 		return waited

@@ -3,9 +3,11 @@ package edge
 import (
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,30 +20,35 @@ type pool struct {
 	name   string
 	number int // where it stands in books.tallies
 
-	mu     sync.Mutex                // over memory work only
-	held   map[balance.ServerID]*int // links of this edge, by server
-	none   int                       // how many of held are 0
+	mu     sync.Mutex                           // over memory work only
+	held   map[balance.ServerID]*int            // links of this edge, by server
+	none   int                                  // how many of held are 0
+	missed map[balance.ServerID]balance.Instant // servers that could not be reached from here, and until when fallback leaves them out
 	budget flight.Budget
 	rng    *rand.Rand
 	tally  tally // of exchanges that no loop carries
 
-	retried    atomic.Bool         // the budget is not full
-	picks      func(result string) // counts those that were not granted
-	retries    prometheus.Counter
-	fallbacks  prometheus.Counter
-	badReports prometheus.Counter
+	retried     atomic.Bool         // the budget is not full
+	picks       func(result string) // counts those that were not granted
+	retries     prometheus.Counter
+	resends     prometheus.Counter
+	fallbacks   prometheus.Counter
+	badReports  prometheus.Counter
+	disbelieved prometheus.Counter
 }
 
 func newPool(name string, number int, m *metrics) *pool {
 	p := &pool{
-		name:       name,
-		number:     number,
-		held:       make(map[balance.ServerID]*int),
-		rng:        rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
-		picks:      func(result string) { m.picks.WithLabelValues(name, result).Inc() },
-		retries:    m.retries.WithLabelValues(name),
-		fallbacks:  m.fallbacks.WithLabelValues(name),
-		badReports: m.badReports.WithLabelValues(name),
+		name:        name,
+		number:      number,
+		held:        make(map[balance.ServerID]*int),
+		rng:         rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		picks:       func(result string) { m.picks.WithLabelValues(name, result).Inc() },
+		retries:     m.retries.WithLabelValues(name),
+		resends:     m.resends.WithLabelValues(name),
+		fallbacks:   m.fallbacks.WithLabelValues(name),
+		badReports:  m.badReports.WithLabelValues(name),
+		disbelieved: m.disbelieved.WithLabelValues(name),
 	}
 	p.tally.mu = &p.mu
 	return p
@@ -111,8 +118,36 @@ func (p *pool) links(server balance.ServerID) int {
 	return 0
 }
 
-func (p *pool) fallback(snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
+// avoidFor is how long fallback leaves a server out that could not be reached from here. A master
+// that is asked does so by itself.
+const avoidFor = time.Second
+
+// unreachable says that no connection to a server could be made.
+func (p *pool) unreachable(now balance.Instant, server balance.ServerID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.missed == nil {
+		p.missed = make(map[balance.ServerID]balance.Instant)
+	}
+	maps.DeleteFunc(p.missed, func(_ balance.ServerID, until balance.Instant) bool { return until <= now })
+	p.missed[balance.ServerID(strings.Clone(string(server)))] = now.Add(avoidFor)
+}
+
+// fallback chooses without a master. A server that could not be reached just now looks idle,
+// so it is left out as long as another can be had.
+func (p *pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	avoid := exclude
+	for server, until := range p.missed {
+		if until > now {
+			avoid = append(slices.Clip(avoid), server)
+		}
+	}
+	if len(avoid) > len(exclude) {
+		if s, reason := flight.Fallback(snap, avoid, p.links, p.rng); reason == "" {
+			return s, reason
+		}
+	}
 	return flight.Fallback(snap, exclude, p.links, p.rng)
 }

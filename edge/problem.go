@@ -3,6 +3,7 @@ package edge
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -32,40 +33,82 @@ const (
 	reasonBodySlow    = "body-timeout"
 	reasonHeadSlow    = "head-timeout"
 	reasonTarget      = "bad-target"
+	reasonLoop        = "loop"
+	reasonPath        = "ambiguous-path"
 	reasonMalformed   = "bad-request"
 	reasonUnsupported = "method-not-supported"
 	reasonPreface     = "bad-preface"
 	reasonLeft        = "left"
 	reasonHTTP2Only   = "http2-only"
+	reasonTrace       = "trace"
+	reasonDenied      = "denied"
+	reasonMisdirected = "misdirected"
+	reasonManyOpen    = "too-many-open-requests"
+	reasonTooFast     = "too-many-requests"
+	reasonConnections = "too-many-connections"
 )
 
 var details = map[string]string{
 	reasonNoRoute:                "no route matches the request's host and path",
-	reasonHeadTooBig:             "the request line and headers are larger or more than is taken here",
+	reasonHeadTooBig:             "the request's head is larger, or has more lines, than is taken here",
 	reasonBodyTooBig:             "the request's body is larger than is taken here",
 	reasonBodySlow:               "the rest of the request's body did not come in time",
 	reasonHeadSlow:               "the request's head did not come in time",
-	reasonTarget:                 "the request's target is not a path or a URL",
+	reasonTarget:                 "the request's target is not a path, nor a URL of what is spoken here",
+	reasonLoop:                   "the request has come through here too often: it goes in circles",
+	reasonPath:                   "the path is not read alike everywhere, for dot segments, //, \\, ; or escapes of those, and would lead elsewhere",
 	reasonUnsupported:            "this is no forward proxy: CONNECT is not served",
+	reasonMisdirected:            "the server that was asked for by TLS is another, and served elsewhere; connect anew for this one",
+	reasonManyOpen:               "this client has as many requests under way as it may",
+	reasonTooFast:                "this client sends requests faster than it may",
+	reasonTrace:                  "TRACE is not answered here",
 	reasonHTTP2Only:              "the servers of this route speak HTTP/2, so clients have to",
 	flight.ReasonUnreachable:     "the server could not be reached",
+	flight.ReasonUnresolved:      "the server's name leads nowhere",
 	flight.ReasonBroken:          "the server broke the connection off",
+	flight.ReasonNotTaken:        "the server did not take the request, and it could not be sent again",
 	flight.ReasonTimeout:         "the server did not answer in time",
 	flight.ReasonEdge:            "the edge cannot open another connection just now",
 	flight.ReasonNoMaster:        "nobody can tell just now which server to take",
 	balance.NoServer.String():    "no server is ready for the request",
-	balance.Saturated.String():   "every server has all the work it can take",
-	balance.Shed.String():        "the request waited for a server for too long and was given up",
+	balance.Saturated.String():   "every server has all the work it can take, and no more requests may wait",
+	balance.Shed.String():        "no server came free in the time for which the request may wait",
 	balance.UnknownPool.String(): "the master does not know the servers that this is routed to",
-	balance.Declined.String():    "every server declined the request",
+	balance.Declined.String():    "every server was told of the request and refused it",
 	balance.Malformed.String():   "the master could make no sense of the request",
+}
+
+// answers notes that the edge answers in a server's place, and returns what its client is told of why; empty: the reason says
+// it all. The log gets the master's own words, which name the pool.
+func (x *exchange) answers(a flight.Answer, detail string) string {
+	x.reason, x.detail = a.Reason, detail
+	r := x.refusal
+	if r == nil || r.Reason.String() != a.Reason {
+		return detail
+	}
+	x.detail = r.Detail
+	if r.Needs > 0 {
+		return fmt.Sprintf("refused at once: every server is at its limit, requests take up to %v here, and this one has %v", inWords(r.Needs), inWords(x.route.timeout))
+	}
+	return detail
+}
+
+// inWords rounds a duration for people.
+func inWords(d time.Duration) time.Duration {
+	if d < time.Second {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(100 * time.Millisecond)
 }
 
 // appendProblem appends the answer as HTTP/1.1 has it. detail is empty if the reason
 // says it all; closing: no other follows it.
 func appendProblem(dst []byte, a flight.Answer, detail, request string, headOnly, closing bool) (out []byte, bodySize int) {
-	body := problemBody(a, detail, request)
 	dst = appendStatus(dst, a.Status)
+	if a.Status == http.StatusNoContent {
+		return appendEnd(dst, request, closing), 0
+	}
+	body := problemBody(a, detail, request)
 	dst = append(dst, "Content-Type: "+problemType+"\r\nCache-Control: no-store\r\nContent-Length: "...)
 	dst = append(strconv.AppendInt(dst, int64(len(body)), 10), "\r\n"...)
 	if a.RetryAfter > 0 {

@@ -19,7 +19,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-func TestRoutedRequest(t *testing.T) { eachEngine(t, testRoutedRequest) }
+func TestRoutedRequest(t *testing.T) { eachServer(t, testRoutedRequest) }
 
 func testRoutedRequest(t *testing.T) {
 	p := newFakePicker()
@@ -74,18 +74,18 @@ func testRedirect(t *testing.T) {
 		public, param, path, want string
 	}{
 		{"https://s1.example/base/", "", "/v1/x?q=a%20b", "https://s1.example/base/v1/x?q=a%20b"},
-		{"https://s1.example", "lease", "/v1/x", "https://s1.example/v1/x?lease=0000000000000001"},
-		{"https://s1.example", "lease", "/v1/x?q=1", "https://s1.example/v1/x?q=1&lease=0000000000000001"},
+		{"https://s1.example", "lease", "/v1/x", "https://s1.example/v1/x?lease=0000000000000001a1b2c3d4e5f60718"},
+		{"https://s1.example", "lease", "/v1/x?q=1", "https://s1.example/v1/x?q=1&lease=0000000000000001a1b2c3d4e5f60718"},
 		{"", "", "//other.example/x", "http://10.0.0.5:8000//other.example/x"},
 	} {
 		p := newFakePicker()
-		p.pick = among(balance.Grant{Server: "s1", Address: "10.0.0.5:8000", Public: c.public})
+		p.pick = among(balance.Grant{Server: "s1", Address: "10.0.0.5:8000", Public: c.public, Tag: 0xa1b2c3d4e5f60718})
 		r := run(t, p, func(cfg *Config) {
 			cfg.Listeners[0].Routes[0].Link = balance.LinkRedirect
 			cfg.Listeners[0].Routes[0].LeaseParam = c.param
 		})
 		res, _ := r.do(r.request("POST", c.path, "body"))
-		if res.StatusCode != 307 || res.Header.Get("Location") != c.want || res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("Evenkeel-Lease") != "0000000000000001" {
+		if res.StatusCode != 307 || res.Header.Get("Location") != c.want || res.Header.Get("Cache-Control") != "no-store" || res.Header.Get("Evenkeel-Lease") != "0000000000000001a1b2c3d4e5f60718" {
 			t.Errorf("%s: got %d %v, want Location %s", c.path, res.StatusCode, res.Header, c.want)
 		}
 		r.stop()
@@ -96,7 +96,7 @@ func testRedirect(t *testing.T) {
 	}
 }
 
-func TestLoadReports(t *testing.T) { eachEngine(t, testLoadReports) }
+func TestLoadReports(t *testing.T) { eachServer(t, testLoadReports) }
 
 func testLoadReports(t *testing.T) {
 	p := newFakePicker()
@@ -198,7 +198,7 @@ func testSilentMasterHangsNobody(t *testing.T) {
 	}
 }
 
-func TestResponseTimeout(t *testing.T) { eachEngine(t, testResponseTimeout) }
+func TestResponseTimeout(t *testing.T) { eachServer(t, testResponseTimeout) }
 
 func testResponseTimeout(t *testing.T) {
 	release := make(chan struct{})
@@ -209,15 +209,15 @@ func testResponseTimeout(t *testing.T) {
 	r := run(t, p, func(c *Config) { c.ResponseTimeout = 20 * time.Millisecond })
 	res, body := r.do(r.request("GET", "/", ""))
 	wantStatus(t, res, body, 504, "timeout")
-	p.wantResults(t, balance.Fault)
+	p.wantResults(t, balance.Broken)
 }
 
-func TestBodyLimit(t *testing.T) { eachEngine(t, testBodyLimit) }
+func TestBodyLimit(t *testing.T) { eachServer(t, testBodyLimit) }
 
 func testBodyLimit(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
-	r := run(t, p, func(c *Config) { c.Listeners[0].BodyLimit = 100 })
+	r := run(t, p, func(c *Config) { streamed(c); c.Listeners[0].BodyLimit = 100 })
 	res, body := r.do(r.request("POST", "/", strings.Repeat("x", 101)))
 	wantStatus(t, res, body, 413, "body-too-large")
 	if len(p.asks) != 0 {
@@ -246,7 +246,10 @@ func testBodyLimit(t *testing.T) {
 	}
 }
 
-func TestDawdlingClients(t *testing.T) { eachEngine(t, testDawdlingClients) }
+func TestDawdlingClients(t *testing.T) {
+	t.Parallel()
+	eachServer(t, testDawdlingClients)
+}
 
 func testDawdlingClients(t *testing.T) {
 	p := newFakePicker()
@@ -258,7 +261,7 @@ func testDawdlingClients(t *testing.T) {
 			}
 		}
 	})))
-	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 400 * time.Millisecond }) // a machine that is busy may take a part of it
+	r := run(t, p, func(c *Config) { streamed(c); c.Listeners[0].IdleTimeout = 400 * time.Millisecond }) // a machine that is busy may take a part of it
 	for _, body := range []string{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\na part", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\na part"} {
 		if answer := r.raw(body); !strings.HasPrefix(answer, "HTTP/1.1 408 ") || !strings.Contains(answer, "body-timeout") {
 			t.Errorf("%.20q: got %q, want 408", body, answer)
@@ -276,7 +279,10 @@ func testDawdlingClients(t *testing.T) {
 }
 
 // A deadline for one request must not outlive it.
-func TestSlowServerIsNoDawdlingClient(t *testing.T) { eachEngine(t, testSlowServerIsNoDawdlingClient) }
+func TestSlowServerIsNoDawdlingClient(t *testing.T) {
+	t.Parallel()
+	eachServer(t, testSlowServerIsNoDawdlingClient)
+}
 
 func testSlowServerIsNoDawdlingClient(t *testing.T) {
 	p := newFakePicker()
@@ -345,7 +351,7 @@ func testUnservableRequests(t *testing.T) {
 	r := run(t, p, nil)
 	for _, c := range []struct{ name, request, want string }{
 		{"CONNECT", "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nConnection: close\r\n\r\n", "501"},
-		{"asterisk", "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "400"},
+		{"asterisk of another method", "GET * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "400"},
 		{"no host", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n", "400"},
 		{"two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n", "400"},
 		{"two lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "400"},
@@ -363,7 +369,7 @@ func testUnservableRequests(t *testing.T) {
 }
 
 // What HTTP/1.0 leaves unclear about a body's end must not become a second request.
-func TestHTTP10Closes(t *testing.T) { eachEngine(t, testHTTP10Closes) }
+func TestHTTP10Closes(t *testing.T) { eachServer(t, testHTTP10Closes) }
 
 func testHTTP10Closes(t *testing.T) {
 	p := newFakePicker()
@@ -381,7 +387,7 @@ func testAbsoluteTarget(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
 	r := run(t, p, func(c *Config) { c.Listeners[0].Routes[0].Host = "a.example" })
-	answer := r.raw("GET http://a.example/p?q=1 HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n")
+	answer := r.raw("GET http://a.example/p?q=1 HTTP/1.1\r\nHost: A.example\r\nConnection: close\r\n\r\n")
 	if !strings.HasPrefix(answer, "HTTP/1.1 200 ") || !strings.Contains(answer, "GET /p?q=1 ") {
 		t.Errorf("got %q", answer)
 	}
@@ -409,6 +415,9 @@ func testAccessLog(t *testing.T) {
 		if got[key] != want {
 			t.Errorf("%s: got %v, want %v", key, got[key], want)
 		}
+	}
+	if why, _ := got["err"].(string); why == "" {
+		t.Errorf("the record does not say why the first attempt failed: %v", got)
 	}
 	for _, key := range []string{"duration_ms", "pick_ms"} {
 		if _, ok := got[key].(float64); !ok {
@@ -465,5 +474,45 @@ func testAdmin(t *testing.T) {
 	}
 	if code, _ := get("/readyz"); code != 503 {
 		t.Errorf("readyz after the end: %d, want 503", code)
+	}
+}
+
+// What a server's response says about the server reaches the master: that it is full, and
+// how long; that it is at fault; or that the request was wrong.
+func TestWhatAResponseSaysOfItsServerIsTold(t *testing.T) {
+	eachServer(t, testWhatAResponseSaysOfItsServerIsTold)
+}
+
+func testWhatAResponseSaysOfItsServerIsTold(t *testing.T) {
+	for _, c := range []struct {
+		status     int
+		retryAfter string
+		want       balance.Outcome
+	}{
+		{200, "", balance.Outcome{}},
+		{404, "", balance.Outcome{Result: balance.ClientError}},
+		{429, "", balance.Outcome{Result: balance.Full}},
+		{429, "7", balance.Outcome{Result: balance.Full, RetryAfter: 7 * time.Second}},
+		{500, "7", balance.Outcome{Result: balance.Fault}},
+		{503, "", balance.Outcome{Result: balance.Fault}},
+		{503, "7", balance.Outcome{Result: balance.Full, RetryAfter: 7 * time.Second}},
+	} {
+		p := newFakePicker()
+		p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, _ *http.Request) {
+			if c.retryAfter != "" {
+				w.Header().Set("Retry-After", c.retryAfter)
+			}
+			w.WriteHeader(c.status)
+		})))
+		r := run(t, p, nil)
+		if res, _ := r.do(r.request("GET", "/", "")); res.StatusCode != c.status {
+			t.Errorf("got %d, want the server's own %d", res.StatusCode, c.status)
+		}
+		p.wantResults(t, c.want.Result)
+		got := p.done[1][0] // nothing changes it any more
+		c.want.Status, c.want.Duration = c.status, got.Duration
+		if got != c.want {
+			t.Errorf("%d, Retry-After %q: told %+v, want %+v", c.status, c.retryAfter, got, c.want)
+		}
 	}
 }

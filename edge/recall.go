@@ -90,7 +90,7 @@ func (r *recall) context() context.Context {
 	return r.present
 }
 
-// left tells whether the client has left.
+// left reports whether the client has left.
 func (r *recall) left() bool {
 	if !r.ended.Load() {
 		return false

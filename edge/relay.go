@@ -9,7 +9,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
 )
 
-// respond passes the response on whose head has come, and tells whether another
+// respond passes the response on whose head has come, and reports whether another
 // exchange may follow on the client's connection.
 func (c *conn) respond(w *work) bool {
 	u := c.up
@@ -36,6 +36,7 @@ func (w *work) beginResponse() {
 	x := &w.exchange
 	x.status = w.resp.Status
 	w.answered = fieldView{&w.resp.Head, w.in[w.r:w.w]}
+	x.reply.Head(x.status, x.grpc, w.answered.first)
 	if w.answered.first(orca.Header) != "" || w.answered.first(orca.HeaderBin) != "" {
 		x.reported(w.answered.all)
 	}
@@ -64,7 +65,7 @@ func (c *conn) settleRequest(w *work) bool {
 // linkDone ends the link when the response has come whole. good: and nothing beyond it.
 func (c *conn) linkDone(w *work, good bool) {
 	w.exchange.finished()
-	c.detach(good && w.resp.KeepAlive && (w.upload == nil || w.upload.done()))
+	c.detach(good && w.resp.KeepAlive && !w.req.BodyUnlooked() && (w.upload == nil || w.upload.done()))
 }
 
 // broken ends the exchange amid the response.
@@ -161,7 +162,7 @@ func (c *conn) writeBehind(w *work, head []byte, end int) bool {
 func (c *conn) refill(w *work, u *upstream, body *http1.Body) error {
 	if body.Run() >= spliceMin && c.raw != nil && u.raw != nil {
 		if p := c.service.pipes.take(); p != nil {
-			readErr, writeErr := p.move(&c.side, &u.side, body.Run(), body.Skip)
+			readErr, writeErr := move(p, &c.side, &u.side, body.Run(), body.Skip)
 			c.service.pipes.put(p, writeErr == nil)
 			switch {
 			case writeErr != nil:
@@ -177,7 +178,7 @@ func (c *conn) refill(w *work, u *upstream, body *http1.Body) error {
 	return w.receive(u)
 }
 
-// passTrailers passes the trailers on whose first octet has come.
+// passTrailers passes the trailers on whose first byte has come.
 func (c *conn) passTrailers(w *work, u *upstream, body *http1.Body) bool {
 	w.trailers.Reset()
 	w.trailers.Limits = http1.Limits{Head: responseHeadMost, Fields: responseFields}
@@ -201,12 +202,13 @@ func (c *conn) passTrailers(w *work, u *upstream, body *http1.Body) bool {
 	}
 }
 
-// takeTrailers makes of the trailers that have come, so many octets, what goes to the client.
+// takeTrailers makes of the trailers that have come, so many bytes, what goes to the client.
 func (w *work) takeTrailers(n int) {
 	told := trailerView{&w.trailers, w.in[w.r:w.w]}
 	if told.all(orca.Header) != nil || told.all(orca.HeaderBin) != nil {
 		w.exchange.reported(told.all)
 	}
+	w.exchange.reply.Trailers(told.first)
 	w.out = w.trailers.Append(w.out[:0], w.in[w.r:w.w], noTrailers)
 	w.r += n
 }

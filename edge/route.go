@@ -2,13 +2,17 @@ package edge
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/policy"
+	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 )
 
 // head is what an engine tells of a request's head.
@@ -16,12 +20,14 @@ type head struct {
 	method  string
 	target  string // path and query as the client wrote them
 	host    string // with its port, if one was given
+	raw     string // path as the client wrote it
 	path    string // decoded
 	query   string // as written
 	proto   string // 1.0, 1.1 or 2
 	secure  bool   // came by TLS
 	upgrade bool   // asks for another protocol
 	peer    netip.Addr
+	shown   *shown // by TLS; nil: nothing
 	fields
 }
 
@@ -38,9 +44,17 @@ type route struct {
 	suffix      string // of the host, with its dot, if Host begins with *
 	pool        *pool
 	key, tenant source
+	rule        tenants.Rule // whose word on the tenant counts
+	drops       *drops
 	timeout     time.Duration
-	told        string      // to servers with every request: header lines
-	secure      atomic.Bool // some of its servers are known to speak TLS
+	upgrades    policy.Upgrades
+	buffer      int64 // bytes of a body that are read before a server is asked for; zero: none
+	bodyRate    int64 // bytes a second that must come of a body; zero: any
+
+	awaitsMessage bool // servers speak HTTP/2: of bodies, only the first message of gRPC requests is waited for
+
+	told string      // to servers with every request: header lines
+	tls  *tls.Config // of the loops' connections to servers that speak TLS, complete; routes of which the configuration says the same share it. nil: no loops
 }
 
 // routes are in the order in which they are tried: the most specific host first, and
@@ -54,15 +68,19 @@ func newRoutes(list []Route, poolOf func(name string) *pool) (routes, error) {
 		if err != nil {
 			return nil, err
 		}
-		tenant, err := newSource(r.Tenant)
+		tenant, err := newTenantSource(r.Tenant)
 		if err != nil {
 			return nil, err
 		}
-		r.Host = plainHost(r.Host)
-		ready := &route{Route: r, pool: poolOf(r.Pool), key: key, tenant: tenant, timeout: cmp.Or(r.Timeout, defaultRouteTimeout)}
+		r.Host, r.Path = plainHost(r.Host), plainPath(r.Path)
+		ready := &route{Route: r, pool: poolOf(r.Pool), key: key, tenant: tenant, timeout: cmp.Or(r.Timeout, defaultRouteTimeout), upgrades: policy.NewUpgrades(r.Upgrade)}
+		ready.buffer = max(0, cmp.Or(r.BufferRequest, defaultBufferRequest))
+		ready.bodyRate = max(0, cmp.Or(r.BodyRate, defaultBodyRate))
+		ready.awaitsMessage = r.ServerProtocol == HTTP2
 		if suffix, any := strings.CutPrefix(r.Host, "*"); any {
 			ready.suffix = suffix
 		}
+		ready.believe(false)
 		rs = append(rs, ready)
 	}
 	slices.SortStableFunc(rs, func(a, b *route) int {
@@ -80,6 +98,11 @@ func (r *route) hostRank() int {
 		return len(r.suffix)
 	}
 	return 1 << 16
+}
+
+// buffers reports whether a request's body, if it has one, is waited for before a server is asked for.
+func (r *route) buffers(x *exchange) bool {
+	return r.buffer > 0 && r.Link == balance.LinkRoute && (!r.awaitsMessage || x.grpc)
 }
 
 // match returns the route for a request, nil if there is none.
@@ -105,8 +128,11 @@ func (r *route) takesHost(host string) bool {
 // takesPath compares whole segments: /v1 takes /v1 and /v1/x, not /v10.
 func (r *route) takesPath(path string) bool {
 	rest, ok := strings.CutPrefix(path, r.Path)
-	return ok && (rest == "" || r.Path == "" || rest[0] == '/' || strings.HasSuffix(r.Path, "/"))
+	return ok && (rest == "" || r.Path == "" || rest[0] == '/')
 }
+
+// plainPath takes the last slash away: with it and without it a path is one route.
+func plainPath(path string) string { return strings.TrimRight(path, "/") }
 
 // plainHost takes the port and the root's dot away.
 func plainHost(host string) string {
@@ -129,7 +155,7 @@ func newSource(spec string) (source, error) {
 	case spec == "path":
 		return func(h *head, _ netip.Addr) string { return h.path }, nil
 	case named && name != "" && kind == "header":
-		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		name = plainField(name)
 		return func(h *head, _ netip.Addr) string { return h.first(name) }, nil
 	case named && name != "" && kind == "cookie":
 		return func(h *head, _ netip.Addr) string { return cookie(h.all("cookie"), name) }, nil
@@ -168,4 +194,32 @@ func parameter(query, name string) string {
 		}
 	}
 	return ""
+}
+
+// withoutParameter returns a target whose query has lost every parameter of a name.
+func withoutParameter(target, name string) string {
+	path, query, some := strings.Cut(target, "?")
+	if !some || parameterCount(query, name) == 0 {
+		return target
+	}
+	var kept []string
+	for pair := range strings.SplitSeq(query, "&") {
+		if parameterCount(pair, name) == 0 {
+			kept = append(kept, pair)
+		}
+	}
+	if len(kept) == 0 {
+		return path
+	}
+	return path + "?" + strings.Join(kept, "&")
+}
+
+func parameterCount(query, name string) (n int) {
+	for pair := range strings.SplitSeq(query, "&") {
+		k, _, _ := strings.Cut(pair, "=")
+		if plain, err := url.QueryUnescape(k); k == name || err == nil && plain == name {
+			n++
+		}
+	}
+	return n
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/edge/policy"
 )
 
 // Certificate chooses the certificate that a client is shown, by the name it asks for
@@ -19,42 +22,76 @@ const (
 	protoHTTP2 = "h2"
 )
 
-// tlsConfig is what the standard library takes for safe, for the certificates of the
-// listener; nil if it has none. Sessions are resumed by tickets, whose keys the
-// library makes and changes daily.
+// tlsConfig is what the listener's policy says, for its certificates; nil if it has none.
 func (l *Listener) tlsConfig() *tls.Config {
 	if l.Certificate == nil {
 		return nil
 	}
-	return &tls.Config{GetCertificate: l.Certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{protoHTTP2, protoHTTP1}}
+	cfg := &tls.Config{GetCertificate: l.Certificate, MinVersion: l.TLSPolicy.Version(), CipherSuites: l.TLSPolicy.Suites(), NextProtos: []string{protoHTTP2, protoHTTP1}}
+	if l.ClientCerts.Authorities != nil {
+		cfg.ClientCAs, cfg.ClientAuth = l.ClientCerts.Authorities, tls.RequireAndVerifyClientCert
+		if l.ClientCerts.Optional {
+			cfg.ClientAuth = tls.VerifyClientCertIfGiven
+		}
+		cfg.VerifyConnection = func(state tls.ConnectionState) error {
+			if len(state.VerifiedChains) == 0 {
+				return nil
+			}
+			_, err := policy.Subject(state.PeerCertificates[0].RawSubject)
+			return err
+		}
+	}
+	if l.Tickets != nil {
+		l.Tickets.use(cfg, l.ClientCerts.Binding)
+	}
+	return cfg
 }
 
-// greet does what comes before the first request, and tells whether HTTP/2 is spoken;
+// shown is what a client has shown in its TLS handshake. It does not change after that.
+type shown struct {
+	name    string // the server that it asked for (SNI), in lower case; empty: none
+	subject string // of its certificate, if that was verified; empty: it has shown none
+	altName string // the same of the first alternative name; empty also: it has none
+}
+
+// showing returns what was shown; nil: nothing of which anybody wants to know.
+func showing(secure *tls.Conn) *shown {
+	state := secure.ConnectionState()
+	s := shown{name: plainHost(state.ServerName)}
+	if len(state.VerifiedChains) > 0 {
+		cert := state.PeerCertificates[0]
+		s.subject, _ = policy.Subject(cert.RawSubject) // an error has ended the handshake
+		s.altName = policy.AltName(cert)
+	}
+	if s == (shown{}) {
+		return nil
+	}
+	return &s
+}
+
+// misdirected reports whether a client asked for another server by TLS than by its request, and
+// the two are routed differently: who has been let in by one name must not get at another.
+func (s *shown) misdirected(l *listener, h *head, r *route) bool {
+	if s == nil || s.name == "" || strings.EqualFold(s.name, h.host) {
+		return false
+	}
+	return plainHost(h.host) != s.name && l.routes.match(s.name, h.path) != r
+}
+
+// greet does what comes before the first request, and reports whether HTTP/2 is spoken;
 // not ok: nothing is.
 func (c *conn) greet() (two, ok bool) {
 	switch secure, sealed := c.Conn.(*tls.Conn); {
 	case sealed && !c.handshake(secure):
 		return false, false
 	case sealed:
+		c.shown = showing(secure)
 		return secure.ConnectionState().NegotiatedProtocol == protoHTTP2, true
 	}
-	return c.service.listener.H2C && c.awaitPreface(), true
-}
-
-// strong tells whether HTTP/2 may be spoken by the cipher suite that was agreed on: RFC
-// 9113, 9.2.2 has a long list of those of TLS 1.2 by which it may not.
-func (c *conn) strong() bool {
-	secure, ok := c.Conn.(*tls.Conn)
-	if !ok {
-		return true
+	if !c.service.listener.H2C {
+		return false, true
 	}
-	switch state := secure.ConnectionState(); state.CipherSuite {
-	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256:
-		return true
-	default:
-		return state.Version > tls.VersionTLS12
-	}
+	return c.awaitPreface()
 }
 
 // handshake must be over in the time that a head may take.
@@ -75,7 +112,7 @@ func (c *conn) handshake(secure *tls.Conn) bool {
 	return false
 }
 
-// looksLikeHTTP tells whether a client speaks HTTP where TLS is spoken.
+// looksLikeHTTP reports whether a client speaks HTTP where TLS is spoken.
 func looksLikeHTTP(first [5]byte) bool {
 	for _, c := range first {
 		if c != ' ' && c != '/' && (c < 'A' || c > 'Z') {

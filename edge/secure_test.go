@@ -74,7 +74,7 @@ func secureRequest(r *running, method, path, body string) *http.Request {
 	return req
 }
 
-func TestSecureRequests(t *testing.T) { eachEngine(t, testSecureRequests) }
+func TestSecureRequests(t *testing.T) { eachServer(t, testSecureRequests) }
 
 func testSecureRequests(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 1<<16)
@@ -88,7 +88,7 @@ func testSecureRequests(t *testing.T) {
 	for range 3 {
 		for _, c := range []struct{ method, body string }{{"GET", ""}, {"POST", "small"}, {"PUT", large}} {
 			if res, body := r.do(secureRequest(r, c.method, "/p?q", c.body)); res.StatusCode != 200 || body != c.method+" /p?q "+c.body {
-				t.Errorf("%s: got %d and %d octets", c.method, res.StatusCode, len(body))
+				t.Errorf("%s: got %d and %d bytes", c.method, res.StatusCode, len(body))
 			}
 		}
 	}
@@ -191,9 +191,9 @@ func (r *running) dialPieces(version uint16) (*tls.Conn, *pieces) {
 	return conn, below
 }
 
-// Requests are what they are, however their records come: octet by octet, or many at once
+// Requests are what they are, however their records come: byte by byte, or many at once
 // and the last of them in part.
-func TestRecordsInPieces(t *testing.T) { eachEngine(t, testRecordsInPieces) }
+func TestRecordsInPieces(t *testing.T) { eachServer(t, testRecordsInPieces) }
 
 func testRecordsInPieces(t *testing.T) {
 	r := runSecure(t, to(granted("a", server(t, echo))), nil)
@@ -207,7 +207,7 @@ func testRecordsInPieces(t *testing.T) {
 			t.Fatal(err)
 		}
 		if body, err := io.ReadAll(res.Body); err != nil || string(body) != fmt.Sprintf("POST /%d %s", i, strings.Repeat("x", size)) {
-			t.Errorf("request %d: got %d octets, %v", i, len(body), err)
+			t.Errorf("request %d: got %d bytes, %v", i, len(body), err)
 		}
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -230,9 +230,9 @@ func testRecordsInPieces(t *testing.T) {
 	}
 }
 
-// A client that takes little at once gets every octet, and those that follow on its
+// A client that takes little at once gets every byte, and those that follow on its
 // connection: what does not go is kept.
-func TestNarrowSecureReader(t *testing.T) { eachEngine(t, testNarrowSecureReader) }
+func TestNarrowSecureReader(t *testing.T) { eachServer(t, testNarrowSecureReader) }
 
 func testNarrowSecureReader(t *testing.T) {
 	out := randomOctets(9, bulk)
@@ -340,10 +340,10 @@ func testBrokenResponsesEndWithoutNotice(t *testing.T) {
 	if answer, err := io.ReadAll(conn); err == nil {
 		t.Errorf("got %q and an end in good order", answer)
 	}
-	p.wantResults(t, balance.Fault)
+	p.wantResults(t, balance.Broken)
 }
 
-func TestSecureClientThatLeaves(t *testing.T) { eachEngine(t, testSecureClientThatLeaves) }
+func TestSecureClientThatLeaves(t *testing.T) { eachServer(t, testSecureClientThatLeaves) }
 
 func testSecureClientThatLeaves(t *testing.T) {
 	release := make(chan struct{})
@@ -358,19 +358,19 @@ func testSecureClientThatLeaves(t *testing.T) {
 	p.wantResults(t, balance.Canceled)
 }
 
-func TestSecureTunnel(t *testing.T) { eachEngine(t, testSecureTunnel) }
+func TestSecureTunnel(t *testing.T) { eachServer(t, testSecureTunnel) }
 
 func testSecureTunnel(t *testing.T) {
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err != nil {
 			return
 		}
-		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n")
 		_, _ = io.Copy(conn, r)
 	}))
 	r := runSecure(t, p, nil)
 	conn := r.dialSecure(nil)
-	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n")
 	in := bufio.NewReader(conn)
 	if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 101 {
 		t.Fatalf("got %v, %v", res, err)
@@ -381,7 +381,7 @@ func testSecureTunnel(t *testing.T) {
 		_ = conn.CloseWrite()
 	}()
 	if back, err := io.ReadAll(in); err != nil || string(back) != word {
-		t.Errorf("%d octets came back of %d: %v", len(back), len(word), err)
+		t.Errorf("%d bytes came back of %d: %v", len(back), len(word), err)
 	}
 	p.wantResults(t, balance.OK)
 }
@@ -488,7 +488,7 @@ func testServerThatShakesNoHands(t *testing.T) {
 	p.wantResults(t, balance.Unreachable, balance.OK)
 }
 
-func TestSecureDrain(t *testing.T) { eachEngine(t, testSecureDrain) }
+func TestSecureDrain(t *testing.T) { eachServer(t, testSecureDrain) }
 
 func testSecureDrain(t *testing.T) {
 	s := server(t, echo)

@@ -1,11 +1,13 @@
 package edge
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
 // servers are the connections to servers that an engine keeps, apart by how their
@@ -28,43 +30,45 @@ type reach struct {
 const resumedMost = 1024
 
 func newServers(e *Edge) *servers {
-	connect := e.cfg.ConnectTimeout
-	s := &servers{plain: newUpstreams(connect, nil), secure: newUpstreams(connect, toServers(nil)), own: make(map[*tls.Config]*upstreams), round: make(map[reach]*http.Transport)}
+	dialer := e.reaches
+	s := &servers{plain: newUpstreams(dialer, nil), secure: newUpstreams(dialer, serverTLS(reach{})), own: make(map[*tls.Config]*upstreams), round: make(map[reach]*http.Transport)}
 	for _, l := range e.listeners {
 		for _, r := range l.routes {
 			if by := (reach{r.ServerProtocol, r.ServerTLS}); s.round[by] == nil {
-				s.round[by] = newTransport(&e.cfg, by)
+				s.round[by] = newTransport(&e.cfg, dialer, by)
 			}
 			if r.ServerTLS != nil && s.own[r.ServerTLS] == nil {
-				s.own[r.ServerTLS] = newUpstreams(connect, toServers(r.ServerTLS))
+				s.own[r.ServerTLS] = newUpstreams(dialer, serverTLS(reach{secure: r.ServerTLS}))
 			}
 		}
 	}
 	return s
 }
 
-// toServers completes what a route says of TLS; nil: nothing.
-func toServers(told *tls.Config) *tls.Config {
-	if told == nil {
-		told = &tls.Config{MinVersion: tls.VersionTLS12}
+// serverTLS completes a route's TLS configuration, which may be nil, for connections to its servers.
+func serverTLS(by reach) *tls.Config {
+	cfg := by.secure.Clone()
+	if cfg == nil {
+		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	cfg := told.Clone()
 	cfg.NextProtos = []string{protoHTTP1}
+	if by.protocol == HTTP2 {
+		cfg.NextProtos = []string{protoHTTP2}
+	}
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(resumedMost)
 	return cfg
 }
 
-// of returns the connections among which one to the granted server is, and where the
-// server is reached.
-func (s *servers) of(x *exchange) (kept *upstreams, hostPort string) {
-	secure, hostPort := balance.SplitAddress(x.grant.Address)
+// of returns the connections among which one to the granted server is, and by what.
+func (s *servers) of(x *exchange) (kept *upstreams, where string) {
+	secure, at := x.where()
 	switch {
 	case x.route.ServerTLS != nil:
-		return s.own[x.route.ServerTLS], hostPort
+		return s.own[x.route.ServerTLS], under(at, called(x.grant.Address))
 	case secure:
-		return s.secure, hostPort
+		return s.secure, under(at, called(x.grant.Address))
 	}
-	return s.plain, hostPort
+	return s.plain, at
 }
 
 func (s *servers) each(do func(*upstreams)) {
@@ -85,12 +89,20 @@ func (s *servers) close() {
 	}
 }
 
+// whereKey is what a request's context has by the name of where its server is.
+type whereKey struct{}
+
 // newTransport makes what carries streams to servers. It keeps its connections as
 // upstreams does, and those of HTTP/2, which tell when they close, for longer.
-func newTransport(cfg *Config, by reach) *http.Transport {
+func newTransport(cfg *Config, dialer *resolve.Dialer, by reach) *http.Transport {
 	t := &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: cfg.ConnectTimeout}).DialContext,
-		TLSClientConfig:        toServers(by.secure),
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if at, ok := ctx.Value(whereKey{}).(string); ok {
+				address = at
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+		TLSClientConfig:        serverTLS(by),
 		TLSHandshakeTimeout:    cfg.ConnectTimeout,
 		ResponseHeaderTimeout:  cfg.ResponseTimeout,
 		MaxResponseHeaderBytes: responseHeadMost,
@@ -103,7 +115,6 @@ func newTransport(cfg *Config, by reach) *http.Transport {
 	if by.protocol == HTTP2 {
 		t.Protocols.SetHTTP2(true)
 		t.Protocols.SetUnencryptedHTTP2(true)
-		t.TLSClientConfig.NextProtos = []string{protoHTTP2}
 		t.IdleConnTimeout = defaultIdleTimeout
 		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait, WriteByteTimeout: defaultIdleTimeout}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// side is a connection whose peer is given so much time for each octet, and that
+// side is a connection whose peer is given so much time for each byte, and that
 // somebody else may cut. One goroutine reads, one writes.
 type side struct {
 	net.Conn
@@ -89,7 +89,7 @@ func (s *side) Write(p []byte) (int, error) {
 	return s.output.n, err
 }
 
-// writeOnce writes what goes, and tells whether that is all.
+// writeOnce writes what goes, and reports whether that is all.
 func (s *side) writeOnce(fd uintptr) bool {
 	for s.output.n < len(s.output.buf) {
 		n, err := writeFD(fd, s.output.buf[s.output.n:])

@@ -20,7 +20,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// recorder is a server that keeps the octets of every request and answers each.
+// recorder is a server that keeps the bytes of every request and answers each.
 type recorder struct {
 	net.Listener
 	serving sync.WaitGroup
@@ -126,7 +126,9 @@ func testSmuggling(t *testing.T) {
 			switch { // what the parser takes and the edge does not serve
 			case strings.HasPrefix(rest, "CONNECT "):
 				word, rest = "refuse", "501"
-			case strings.HasPrefix(rest, "OPTIONS * "):
+			case strings.HasPrefix(rest, "OPTIONS * "): // the edge's own to answer
+				word, rest = "refuse", "204"
+			case strings.HasPrefix(strings.ToLower(in), "get https://"): // no TLS is spoken here
 				word, rest = "refuse", "400"
 			}
 		}

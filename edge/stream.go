@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -76,8 +77,9 @@ func (st *stream) describe(l *listener) (head, error) {
 	st.plain.Limits = l.limits
 	n, err := st.plain.Parse(st.text)
 	st.told = fieldView{&st.plain.Head, st.text}
-	h := head{method: r.Method, target: r.RequestURI, host: r.Host, path: r.URL.Path, query: r.URL.RawQuery, proto: version2,
-		secure: l.secure != nil, peer: st.session.conn.peer, fields: &st.told}
+	raw, _, _ := strings.Cut(r.RequestURI, "?")
+	h := head{method: r.Method, target: r.RequestURI, raw: raw, host: r.Host, path: r.URL.Path, query: strings.TrimPrefix(r.RequestURI[len(raw):], "?"), proto: version2,
+		secure: l.secure != nil, peer: st.session.conn.peer, shown: st.session.conn.shown, fields: &st.told}
 	if err != nil || n == 0 {
 		h.fields = &fieldView{head: new(http1.Head)}
 		return h, cmp.Or(err, error(http1.ErrTarget))
@@ -153,6 +155,14 @@ func (st *stream) badBody(err error) bool {
 // answer tells the client what came instead of a server's response.
 func (st *stream) answer(a flight.Answer, detail string) bool {
 	x, h := &st.exchange, st.w.Header()
+	detail = x.answers(a, detail)
+	if x.grpc {
+		grpcFields(a, detail, h.Set)
+		h.Set(headerRequestID, x.id)
+		x.status, x.code = http.StatusOK, grpcCode(a)
+		st.w.WriteHeader(x.status)
+		return true
+	}
 	body := problemBody(a, detail, x.id)
 	h.Set("Content-Type", problemType)
 	h.Set("Cache-Control", "no-store")
@@ -197,7 +207,8 @@ func (st *stream) link() (*http.Response, flight.Failure, error) {
 		WroteHeaders:   func() { sent.Store(true) },
 		Got1xxResponse: early.pass,
 	}
-	req := st.compose().WithContext(httptrace.WithClientTrace(st.r.Context(), trace))
+	req := st.compose()
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), trace))
 	res, err := st.session.conn.service.servers.round[reach{x.route.ServerProtocol, x.route.ServerTLS}].RoundTrip(req)
 	early.end()
 	if err == nil && res.StatusCode < 200 {
@@ -279,14 +290,22 @@ func (st *stream) compose() *http.Request {
 	if _, told := header["User-Agent"]; !told {
 		header["User-Agent"] = nil // lest one be made up
 	}
-	secure, hostPort := balance.SplitAddress(x.grant.Address)
+	secure, at := x.where()
+	_, hostPort := balance.SplitAddress(x.grant.Address)
+	if balance.IsUnix(hostPort) {
+		hostPort = fmt.Sprintf("%x", hostPort) // what connections are kept by, and no server is told
+	}
 	to := &url.URL{Scheme: "http", Host: hostPort, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+	if x.newPath {
+		to.Path, to.RawPath = x.head.path, x.head.raw
+	}
 	if secure || x.route.ServerTLS != nil {
 		to.Scheme = "https"
 	}
 	out := &http.Request{Method: r.Method, URL: to, Host: r.Host, Header: header, ContentLength: r.ContentLength}
+	out.Close = r.ContentLength != 0 && st.plain.Method.Bodiless() && x.route.ServerProtocol == HTTP1 // as with http1.RequestHead.BodyUnlooked
 	st.body.attach(out)
-	return out
+	return out.WithContext(context.WithValue(st.r.Context(), whereKey{}, at))
 }
 
 // into adds the fields to a header.
@@ -309,6 +328,7 @@ func (st *stream) respond(res *http.Response) bool {
 	if res.ProtoMajor == 2 {
 		x.spoke = version2
 	}
+	x.reply.Head(x.status, x.grpc, answeredFields{res.Header}.first)
 	st.reported(res.Header)
 	st.head(res)
 	st.w.WriteHeader(res.StatusCode)
@@ -324,6 +344,7 @@ func (st *stream) respond(res *http.Response) bool {
 		return false
 	}
 	st.reported(res.Trailer)
+	x.reply.Trailers(answeredFields{res.Trailer}.first)
 	x.finished()
 	h := st.w.Header()
 	for name, values := range res.Trailer {
@@ -358,7 +379,7 @@ func (st *stream) head(res *http.Response) {
 	}
 }
 
-// names tells whether a list of Connection's values names the field.
+// names reports whether a list of Connection's values names the field.
 func names(lists []string, field string) bool {
 	for _, list := range lists {
 		for name := range strings.SplitSeq(list, ",") {
@@ -453,7 +474,7 @@ func (b *inflow) attach(out *http.Request) {
 		if len(b.stream.r.Trailer) > 0 {
 			out.Trailer = make(http.Header)
 			for name := range b.stream.r.Trailer {
-				if !noTrailers.Has([]byte(name)) {
+				if !b.stream.exchange.route.drops.trailers.Has([]byte(name)) {
 					out.Trailer[name] = nil
 				}
 			}
@@ -472,7 +493,7 @@ func (b *inflow) detach() {
 	b.owner = nil
 }
 
-// spent tells whether a part is gone and cannot be sent again.
+// spent reports whether a part is gone and cannot be sent again.
 func (b *inflow) spent() bool { return b.read.Load() > 0 }
 
 // fault is what the client did wrong.

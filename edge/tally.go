@@ -27,6 +27,7 @@ type tally struct {
 	inFlight int64
 	granted  uint64      // picks of that result
 	codes    []codeCount // requests by status; few have more than three of them
+	grpc     []codeCount // requests of gRPC by their status; grpcNone: without one
 	duration histogram   // in durationScale
 	pickTime histogram   // in pickScale
 }
@@ -71,19 +72,30 @@ func (t *tally) answer(status int, took time.Duration) {
 	t.lock()
 	t.inFlight--
 	t.duration.observe(&durationScale, took)
-	t.answered(status, 1)
+	t.codes = countCode(t.codes, status, 1)
 	t.unlock()
 }
 
-// answered counts n requests with a status.
-func (t *tally) answered(status int, n uint64) {
-	for i := range t.codes {
-		if c := &t.codes[i]; c.code == status {
+// answerGRPC counts one of gRPC, by the status that its client was told. One that is not defined is
+// UNKNOWN to clients.
+func (t *tally) answerGRPC(code int) {
+	if code > grpcUnauthenticated {
+		code = grpcUnknown
+	}
+	t.lock()
+	t.grpc = countCode(t.grpc, code, 1)
+	t.unlock()
+}
+
+// countCode counts n requests with a status.
+func countCode(codes []codeCount, code int, n uint64) []codeCount {
+	for i := range codes {
+		if c := &codes[i]; c.code == code {
 			c.count += n
-			return
+			return codes
 		}
 	}
-	t.codes = append(t.codes, codeCount{status, n})
+	return append(codes, codeCount{code, n})
 }
 
 // add adds what another has counted.
@@ -91,7 +103,10 @@ func (t *tally) add(other *tally) {
 	t.inFlight += other.inFlight
 	t.granted += other.granted
 	for _, c := range other.codes {
-		t.answered(c.code, c.count)
+		t.codes = countCode(t.codes, c.code, c.count)
+	}
+	for _, c := range other.grpc {
+		t.grpc = countCode(t.grpc, c.code, c.count)
 	}
 	t.duration.add(&other.duration)
 	t.pickTime.add(&other.pickTime)
@@ -199,18 +214,19 @@ func (e *Edge) inherit(left *books) {
 
 // counted shows the tallies, together with what vectors count of the same.
 type counted struct {
-	edge                                              *Edge
-	requests, picks, inFlight, duration, pickDuration *prometheus.Desc
+	edge                                                    *Edge
+	requests, grpc, picks, inFlight, duration, pickDuration *prometheus.Desc
 }
 
 func newCounted(e *Edge) *counted {
 	return &counted{
 		edge:         e,
 		requests:     descOf(e.metrics.requests),
+		grpc:         descOf(e.metrics.grpc),
 		picks:        descOf(e.metrics.picks),
 		inFlight:     prometheus.NewDesc("evenkeel_edge_in_flight", "Requests taken and not yet answered in full, and connections of TCP listeners.", byPool, nil),
 		duration:     prometheus.NewDesc("evenkeel_edge_request_duration_seconds", "From a request's head to the end of its response.", byPool, nil),
-		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included. Of answers at once in one process, one in sixteen is timed.", byPool, nil),
+		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included. Of answers at once in one process, one in sixteen is timed if no log tells of each.", byPool, nil),
 	}
 }
 
@@ -222,7 +238,7 @@ func descOf(vector *prometheus.CounterVec) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (c *counted) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.requests, c.picks, c.inFlight, c.duration, c.pickDuration} {
+	for _, d := range []*prometheus.Desc{c.requests, c.grpc, c.picks, c.inFlight, c.duration, c.pickDuration} {
 		out <- d
 	}
 }
@@ -230,6 +246,7 @@ func (c *counted) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *counted) Collect(out chan<- prometheus.Metric) {
 	c.edge.metrics.requests.Collect(out)
+	c.edge.metrics.grpc.Collect(out)
 	c.edge.metrics.picks.Collect(out)
 	sums := c.edge.tallied()
 	for name, p := range c.edge.pools {
@@ -240,6 +257,9 @@ func (c *counted) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(c.picks, prometheus.CounterValue, float64(t.granted), name, "granted")
 		for _, told := range t.codes {
 			out <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(told.count), name, strconv.Itoa(told.code))
+		}
+		for _, told := range t.grpc {
+			out <- prometheus.MustNewConstMetric(c.grpc, prometheus.CounterValue, float64(told.count), name, grpcLabel(told.code))
 		}
 	}
 }

@@ -64,7 +64,7 @@ func testCompressionIsLeftAlone(t *testing.T) {
 	r := run(t, p, nil)
 	res, body := r.do(r.request("GET", "/", "", "Accept-Encoding", "gzip"))
 	if body != packed.String() || res.Header.Get("Content-Encoding") != "gzip" || res.Header.Get("Vary") != "Accept-Encoding" || res.Header.Get("ETag") != `"packed"` {
-		t.Errorf("got %d octets of %d, header %v", len(body), packed.Len(), res.Header)
+		t.Errorf("got %d bytes of %d, header %v", len(body), packed.Len(), res.Header)
 	}
 	for name := range res.Header {
 		if strings.Contains(strings.ToLower(name), "load-metrics") {
@@ -72,6 +72,6 @@ func testCompressionIsLeftAlone(t *testing.T) {
 		}
 	}
 	if res, body := r.do(r.request("GET", "/", "")); res.Header.Get("Content-Encoding") != "" || len(body) != 50_000 {
-		t.Errorf("unasked: got %d octets, header %v", len(body), res.Header)
+		t.Errorf("unasked: got %d bytes, header %v", len(body), res.Header)
 	}
 }

@@ -17,15 +17,14 @@ import (
 )
 
 // tunnels is the engine of listeners whose connections are carried as they are, from
-// their first octet to their last. Each is one flight, and its lease lasts as long.
+// their first byte to their last. Each is one flight, and its lease lasts as long.
 type tunnels struct {
-	edge   *Edge
-	dialer net.Dialer
-	pipes  pipes
+	edge  *Edge
+	pipes pipes
 }
 
 func newTunnels(e *Edge) *tunnels {
-	return &tunnels{edge: e, dialer: net.Dialer{Timeout: e.cfg.ConnectTimeout}}
+	return &tunnels{edge: e}
 }
 
 // port is one listener being served.
@@ -43,6 +42,7 @@ func (e *tunnels) serve(ctx context.Context, l *listener, nl net.Listener) error
 	p := &port{tunnels: e, listener: l, conns: make(map[*tunnel]struct{})}
 	failed := make(chan error, 1)
 	go func() { failed <- accept(nl, e.edge.cfg.Log, p.take) }()
+	e.edge.accepts()
 	over := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() { p.watch(over) })
@@ -105,6 +105,7 @@ type tunnel struct {
 	client   side
 	server   side
 	told     preface.Proxy // whom the client's connection joins
+	seated   bool          // listener.admit has taken it, by whom it joins
 	exchange exchange
 	recall   recall
 	reason   string // why it was not linked; empty: it was
@@ -122,22 +123,14 @@ func newTunnel(p *port, nc net.Conn) *tunnel {
 	return t
 }
 
-func addrPort(a net.Addr) netip.AddrPort {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
 func (t *tunnel) serve() {
 	x := &t.exchange
 	name, err := t.introduce()
 	x.openTunnel(t.port.edge, t.port.listener, t.told.Source.Addr(), name, &t.recall)
 	switch {
 	case err != nil:
-		t.reason = reasonPreface
-		t.port.edge.cfg.Log.Debug("connection refused", "client", node(x.client), "err", err)
+		t.reason = refusal(err)
+		t.port.listener.tellRefused(t.port.edge.cfg.Log, x.client, err)
 	case x.route == nil:
 		t.reason = reasonNoRoute
 	default:
@@ -147,6 +140,9 @@ func (t *tunnel) serve() {
 		breakOff(t.client.Conn) // the only way to say that it is refused
 	}
 	_ = t.client.Close() // it has served
+	if t.seated {
+		t.port.listener.unseat(t.told.Source.Addr())
+	}
 	var in, out int64
 	if t.joint != nil {
 		in, out = t.joint.moved[serverSide].Load(), t.joint.moved[clientSide].Load()
@@ -158,17 +154,25 @@ func (t *tunnel) serve() {
 // server's name, where the listener wants them.
 func (t *tunnel) introduce() (name string, err error) {
 	l := t.port.listener
+	if !l.introduces() {
+		if err := t.admit(); err != nil {
+			return "", err
+		}
+	}
 	if !l.introduces() && !l.named {
 		return "", nil
 	}
 	t.client.readUntil(time.Now().Add(l.HeaderTimeout))
 	if l.introduces() {
-		told, err := l.introduce(&t.client)
+		told, err := l.introduce(&t.client, t.told.Source.Addr())
 		if err != nil {
 			return "", err
 		}
 		if told.Source.IsValid() {
 			t.told = told
+		}
+		if err := t.admit(); err != nil {
+			return "", err
 		}
 	}
 	if l.named {
@@ -176,6 +180,13 @@ func (t *tunnel) introduce() (name string, err error) {
 	}
 	t.client.readUntil(noTime)
 	return name, err
+}
+
+// admit returns why the client may not connect; nil: it may.
+func (t *tunnel) admit() error {
+	why := t.port.listener.admit(t.told.Source.Addr())
+	t.seated = why == nil
+	return why
 }
 
 var errLongHello = errors.New("a ClientHello longer than header_limit")
@@ -236,8 +247,8 @@ func (t *tunnel) carry() {
 // link connects to the server that was granted and tells it what it is to know first.
 func (t *tunnel) link() (flight.Failure, error) {
 	x := &t.exchange
-	_, hostPort := balance.SplitAddress(x.grant.Address) // whether TLS is spoken is the client's affair
-	nc, err := t.port.dialer.DialContext(t.recall.context(), "tcp", hostPort)
+	_, at := x.where() // whether TLS is spoken is the client's affair
+	nc, err := t.port.edge.reaches.DialContext(t.recall.context(), "tcp", at)
 	if err != nil {
 		return flight.Failure{Unreachable: true, Ours: exhausted(err)}, err
 	}
@@ -314,7 +325,7 @@ func (x *exchange) proxyHeader(told preface.Proxy) []byte {
 }
 
 // closeTunnel ends it, counts it and writes the access log. reason tells why it was not
-// linked, in and out are the octets that have gone to the server and to the client.
+// linked, in and out are the bytes that have gone to the server and to the client.
 func (x *exchange) closeTunnel(reason string, in, out int64) {
 	if x.started && !x.flight.Over() {
 		x.gone()
@@ -345,7 +356,7 @@ func (x *exchange) logTunnel(log *slog.Logger, ended string, in, out int64, took
 	}
 	log.LogAttrs(context.Background(), slog.LevelInfo, "connection",
 		slog.String("listen", x.listener.Listen), slog.String("host", x.head.host), slog.Int64("bytes_in", in), slog.Int64("bytes_out", out),
-		slog.Float64("duration_ms", milliseconds(took)), slog.Float64("pick_ms", milliseconds(x.picking)),
+		slog.Float64("duration_ms", milliseconds(took)), x.pickTime(),
 		slog.String("pool", pool), slog.String("server", string(x.grant.Server)), slog.String("lease", lease),
 		slog.String("edge", string(x.edge.cfg.ID)), slog.String("client", node(x.client)), slog.Int("attempts", x.attempts), slog.String("ended", ended))
 }

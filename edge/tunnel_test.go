@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/logtest"
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
@@ -79,7 +80,7 @@ func exchangeAll(t *testing.T, conn *net.TCPConn, text string) string {
 	}
 	back, err := io.ReadAll(conn)
 	if err != nil {
-		t.Fatalf("after %d octets: %v", len(back), err)
+		t.Fatalf("after %d bytes: %v", len(back), err)
 	}
 	return string(back)
 }
@@ -87,7 +88,7 @@ func exchangeAll(t *testing.T, conn *net.TCPConn, text string) string {
 func wantReset(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if n, err := conn.Read(make([]byte, 100)); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("got %d octets and %v, want a reset", n, err)
+		t.Errorf("got %d bytes and %v, want a reset", n, err)
 	}
 }
 
@@ -96,7 +97,7 @@ func TestTunnelIsOneFlight(t *testing.T) { eachEngine(t, testTunnelIsOneFlight) 
 func testTunnelIsOneFlight(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(tcpServer(t, "s1", echoTCP))
-	logged := new(logText)
+	logged := new(logtest.Log)
 	r := run(t, p, func(c *Config) {
 		asTCP(c)
 		c.Listeners[0].Routes[0].Key = "client"
@@ -142,24 +143,6 @@ func testTunnelIsOneFlight(t *testing.T) {
 			t.Errorf("metrics have no %s %s", name, want)
 		}
 	}
-}
-
-// logText is a log that may be read while it is written.
-type logText struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (r *logText) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.b.Write(p)
-}
-
-func (r *logText) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.b.String()
 }
 
 func metricsPage(t *testing.T, e *Edge) string {
@@ -267,7 +250,7 @@ func testTunnelsResetIsPassedOn(t *testing.T) {
 		if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("the client saw %v, want a reset", err)
 		}
-		p.wantResults(t, balance.Fault)
+		p.wantResults(t, balance.Broken)
 	})
 }
 
@@ -374,7 +357,7 @@ func testTunnelsByServerName(t *testing.T) {
 	say := func(what string) balance.Grant {
 		return tcpServer(t, balance.ServerID(what), func(c *net.TCPConn) {
 			b, err := io.ReadAll(c)
-			_, _ = fmt.Fprintf(c, "%s: %d octets, %v", what, len(b), err)
+			_, _ = fmt.Fprintf(c, "%s: %d bytes, %v", what, len(b), err)
 		})
 	}
 	servers := map[string]balance.Grant{"a": say("a"), "sub": say("sub"), "any": say("any")}
@@ -402,7 +385,7 @@ func testTunnelsByServerName(t *testing.T) {
 		}
 		_ = conn.CloseWrite()
 		back, err := io.ReadAll(conn)
-		if got, all := string(back), fmt.Sprintf("%s: %d octets, <nil>", want, len(hello)); got != all || err != nil {
+		if got, all := string(back), fmt.Sprintf("%s: %d bytes, <nil>", want, len(hello)); got != all || err != nil {
 			t.Errorf("%q: got %q, %v; want %q", name, got, err, all)
 		}
 	}
@@ -493,8 +476,12 @@ func testProxyHeaderBeforeHTTP(t *testing.T) {
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, r.Header.Get("X-Forwarded-For"))
 	})))
-	logged := new(logText)
-	r := run(t, p, func(c *Config) { loopback(c); c.AccessLog = slog.New(slog.NewTextHandler(logged, nil)) })
+	logged := new(logtest.Log)
+	warned := new(logtest.Log)
+	r := run(t, p, func(c *Config) {
+		loopback(c)
+		c.AccessLog, c.Log = slog.New(slog.NewTextHandler(logged, nil)), slog.New(slog.NewTextHandler(warned, nil))
+	})
 	const request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 	told := preface.Proxy{Source: netip.MustParseAddrPort("[2001:db8::7]:4711"), Destination: netip.MustParseAddrPort("[2001:db8::1]:80")}
 	for _, c := range []struct{ head, client string }{
@@ -507,7 +494,13 @@ func testProxyHeaderBeforeHTTP(t *testing.T) {
 	if p.asks[0].Client != told.Source.Addr() || !strings.Contains(logged.String(), "client=2001:db8::7") {
 		t.Errorf("asked for %v, logged %s", p.asks[0].Client, logged)
 	}
+	if strings.Contains(warned.String(), "PROXY header") {
+		t.Errorf("warned before anything was wrong: %s", warned)
+	}
 	wantRefusal(t, r, request)
+	eventually(t, "a warning that the header is missing", func() bool {
+		return strings.Contains(warned.String(), "level=WARN msg=\"connection refused: the listener wants a PROXY header before all else\"")
+	})
 	wantRefusal(t, r, "PROXY TCP4 1.2.3.4 1.2.3.4 x y\r\n"+request)
 
 	elsewhere := run(t, p, func(c *Config) { c.Listeners[0].ProxyTrusted = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })

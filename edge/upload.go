@@ -19,18 +19,19 @@ type upload struct {
 	body     http1.Body // behind first
 	rest     []byte     // what has come in and is not dealt with; at last: of the next request
 	over     chan struct{}
-	last     atomic.Bool // the last octets have come from the client
-	halting  atomic.Bool // it is being ended, which looks to it like a client that dawdles
+	drop     *http1.Names // of its trailers
+	last     atomic.Bool  // the last bytes have come from the client
+	halting  atomic.Bool  // it is being ended, which looks to it like a client that dawdles
 
 	// Of the goroutine until over is closed.
-	sent, took int64 // octets to the server; octets from the client
+	sent, took int64 // bytes to the server; bytes from the client
 	err        error // the client's fault
 	ended      bool  // the body has gone to the server whole
 }
 
 // startUpload: the goroutine ends when the body does, or either side's connection is cut.
 func (c *conn) startUpload(w *work, u *upstream) {
-	l := &upload{conn: c, up: u, first: w.out, body: w.body, rest: w.buf[w.head+w.passed:], over: make(chan struct{})}
+	l := &upload{conn: c, up: u, first: w.out, body: w.body, rest: w.buf[w.head+w.passed:], over: make(chan struct{}), drop: w.exchange.route.drops.trailers}
 	l.trailers.Limits = c.service.listener.limits
 	w.out = make([]byte, 0, 2<<10) // the other one is on its way
 	w.upload = l
@@ -40,8 +41,8 @@ func (c *conn) startUpload(w *work, u *upstream) {
 	}()
 }
 
-// done tells whether the body has gone whole. It gives a moment to an upload whose
-// last octets are on their way, or have just been answered.
+// done reports whether the body has gone whole. It gives a moment to an upload whose
+// last bytes are on their way, or have just been answered.
 func (l *upload) done() bool {
 	select {
 	case <-l.over:
@@ -176,7 +177,7 @@ func (l *upload) splice() (moved bool, err error) {
 	if p == nil {
 		return false, nil
 	}
-	readErr, writeErr := p.move(&l.up.side, &l.conn.side, run, func(n int64) {
+	readErr, writeErr := move(p, &l.up.side, &l.conn.side, run, func(n int64) {
 		l.took += n
 		l.sent += n
 		l.body.Skip(n)
@@ -196,7 +197,7 @@ func (l *upload) passTrailers() error {
 			return err
 		}
 		if n > 0 {
-			out := l.trailers.Append(nil, l.rest, noTrailers)
+			out := l.trailers.Append(nil, l.rest, l.drop)
 			l.rest = l.rest[n:]
 			l.last.Store(true)
 			return l.send(out)

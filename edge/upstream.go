@@ -13,6 +13,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
 const (
@@ -52,7 +53,7 @@ func newUpstream(conn net.Conn, address string) *upstream {
 	return u
 }
 
-// converse writes out and reads the first octets that come back. The read is not
+// converse writes out and reads the first bytes that come back. The read is not
 // tried before there is something to read: a read that finds nothing costs as much as
 // one that does.
 func (u *upstream) converse(out, in []byte) (wrote, n int, err error) {
@@ -76,7 +77,7 @@ func (u *upstream) converse(out, in []byte) (wrote, n int, err error) {
 }
 
 // turn is called once before it is known whether there is something to read, and
-// again when there is; it tells whether the conversation is over.
+// again when there is; it reports whether the conversation is over.
 func (u *upstream) turn(fd uintptr) bool {
 	if !u.begun {
 		u.begun = true
@@ -101,13 +102,13 @@ func (u *upstream) turn(fd uintptr) bool {
 	return true
 }
 
-// quiet tells whether a connection is open and has nothing to say. in is overwritten.
+// quiet reports whether a connection is open and has nothing to say. in is overwritten.
 func quiet(fd uintptr, in []byte) bool {
 	_, err := readFD(fd, in[:1])
 	return err == syscall.EAGAIN
 }
 
-// fit tells whether a connection may be used, for those who do not converse.
+// fit reports whether a connection may be used, for those who do not converse.
 func (u *upstream) fit(in []byte) bool {
 	if u.raw == nil {
 		return u.parked == 0 || u.silent(in)
@@ -132,15 +133,15 @@ func (u *upstream) silent(in []byte) bool {
 
 // upstreams are the connections that are kept for the next request.
 type upstreams struct {
-	dialer net.Dialer
+	dialer *resolve.Dialer
 	secure *tls.Config // nil: plain
 
 	mu   sync.Mutex
 	idle map[string][]*upstream // by address, the one used last at the end; never an empty list
 }
 
-func newUpstreams(connect time.Duration, secure *tls.Config) *upstreams {
-	return &upstreams{dialer: net.Dialer{Timeout: connect}, secure: secure, idle: make(map[string][]*upstream)}
+func newUpstreams(dialer *resolve.Dialer, secure *tls.Config) *upstreams {
+	return &upstreams{dialer: dialer, secure: secure, idle: make(map[string][]*upstream)}
 }
 
 // take returns the connection to an address that was used last, nil if none is kept.
@@ -173,12 +174,25 @@ func (p *upstreams) dial(ctx context.Context, address string) (*upstream, error)
 
 // dialSecure returns when the server has proved who it is.
 func (p *upstreams) dialSecure(ctx context.Context, address string) (*upstream, error) {
-	conn, err := (&tls.Dialer{NetDialer: &p.dialer, Config: p.secure}).DialContext(ctx, "tcp", address)
+	at, name := apart(address)
+	ctx, cancel := context.WithTimeout(ctx, p.dialer.Timeout)
+	defer cancel()
+	plain, err := p.dialer.DialContext(ctx, "tcp", at)
 	if err != nil {
 		return nil, err
 	}
+	cfg := p.secure
+	if cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		cfg.ServerName = name
+	}
+	conn := tls.Client(plain, cfg)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = plain.Close() // nothing was said
+		return nil, err
+	}
 	u := newUpstream(conn, address)
-	u.home, u.socket = p, rawOf(conn.(*tls.Conn).NetConn())
+	u.home, u.socket = p, rawOf(plain)
 	return u, nil
 }
 
@@ -224,7 +238,7 @@ func (p *upstreams) expired(now balance.Instant) (old []*upstream) {
 // close closes all that are kept.
 func (p *upstreams) close() { p.tend(clock.Now().Add(2 * upstreamIdle)) }
 
-// exhausted tells whether the edge's own machine has run out of something. That says
+// exhausted reports whether the edge's own machine has run out of something. That says
 // nothing about the server, and another one would not help.
 func exhausted(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOMEM} {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/edge/paths"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
@@ -26,10 +27,11 @@ type work struct {
 	buf    []byte     // of the request: the head, and what of the body came with it
 	head   int        // its length in buf
 	body   http1.Body // behind what is passed
-	passed int        // octets of the body in buf that go to the server as they are
-	tail   int        // octets of trailers behind them
+	passed int        // bytes of the body in buf that go to the server as they are
+	tail   int        // bytes of trailers behind them
 	whole  bool       // the request is in buf to its end
 	two    bool       // its client speaks HTTP/2
+	shown  *shown     // what its client has shown by TLS; nil: nothing
 	upload *upload    // what brings the rest of it; nil: none
 
 	in         []byte // from the server: room for a head, then what has come in in[r:w]
@@ -43,7 +45,7 @@ const (
 	headRoom  = 1 << 10  // a head that has grown stands there, right before its body
 	bodyRoom  = 32 << 10 // what is read at once
 	roomMost  = 64 << 10 // larger buffers do not outlive their request
-	spliceMin = 64 << 10 // octets of a body for which it pays to move them inside the kernel
+	spliceMin = 64 << 10 // bytes of a body for which it pays to move them inside the kernel
 )
 
 func newWork() *work {
@@ -54,6 +56,7 @@ func newWork() *work {
 func (w *work) clear() {
 	w.req.Reset()
 	w.buf, w.told, w.answered, w.upload, w.abort, w.two = nil, fieldView{}, fieldView{}, nil, false, false
+	w.shown = nil
 	w.exchange.head, w.exchange.id = head{}, ""
 	if len(w.in) > roomMost {
 		w.in = make([]byte, headRoom+bodyRoom)
@@ -63,7 +66,7 @@ func (w *work) clear() {
 	}
 }
 
-// begin takes a request whose head of n octets begins buf.
+// begin takes a request whose head of n bytes begins buf.
 func (w *work) begin(buf []byte, n int) {
 	w.buf, w.head, w.whole = buf, n, false
 	w.told = fieldView{&w.req.Head, buf}
@@ -74,6 +77,12 @@ func (w *work) begin(buf []byte, n int) {
 func (w *work) open(e *Edge, l *listener, peer netip.Addr) flight.Answer {
 	h := w.describe(l, peer)
 	answer := w.exchange.open(e, l, &h, &w.recall)
+	if answer.Status == 0 && w.req.Form == http1.AbsoluteForm && !l.takesURL(w.req.Target.Of(w.buf), peer) {
+		return flight.Answer{Status: 400, Reason: reasonTarget}
+	}
+	if x := &w.exchange; x.head.upgrade && x.route != nil && !x.route.upgrades.Allow(view(w.req.Upgrade.Of(w.buf))) {
+		x.head.upgrade = false // RFC 9110, 7.8: a server may ignore it
+	}
 	if answer.Status == 0 && l.BodyLimit > 0 && w.req.Length > l.BodyLimit {
 		return flight.Answer{Status: 413, Reason: reasonBodyTooBig}
 	}
@@ -83,19 +92,20 @@ func (w *work) open(e *Edge, l *listener, peer netip.Addr) flight.Answer {
 // describe tells the exchange of the head. Its strings are views of the buffer.
 func (w *work) describe(l *listener, peer netip.Addr) head {
 	r, buf := &w.req, w.buf
-	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", secure: l.secure != nil, peer: peer, fields: &w.told}
+	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", secure: l.secure != nil, peer: peer, shown: w.shown, fields: &w.told}
 	switch {
 	case w.two:
 		h.proto = version2
 	case r.Minor == 0:
 		h.proto = "1.0"
 	}
-	h.upgrade = r.Upgrade.Len() > 0 && r.Framing == http1.NoBody && !upgradesHTTP(view(r.Upgrade.Of(buf)))
+	h.upgrade = r.Upgrade.Len() > 0 && (r.Framing == http1.NoBody || r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect)
 	h.target = view(r.Path.Of(buf))
 	if r.Form == http1.AbsoluteForm && !strings.HasPrefix(h.target, "/") {
 		h.target = "/" + h.target
 	}
-	h.path, h.query, _ = strings.Cut(h.target, "?")
+	h.raw, h.query, _ = strings.Cut(h.target, "?")
+	h.path = h.raw
 	if strings.IndexByte(h.path, '%') >= 0 {
 		if plain, err := url.PathUnescape(h.path); err == nil {
 			h.path = plain
@@ -104,25 +114,19 @@ func (w *work) describe(l *listener, peer netip.Addr) head {
 	return h
 }
 
-// upgradesHTTP tells whether the client asks for another HTTP in the same connection. A
-// tunnel of that would take any number of requests past the routes and the header rules,
-// so we do as a server may that does not know the protocol (RFC 9110, 7.8): ignore it.
-func upgradesHTTP(protocols string) bool {
-	for p := range strings.SplitSeq(protocols, ",") {
-		name, _, _ := strings.Cut(strings.TrimSpace(p), "/")
-		if strings.EqualFold(name, "h2c") || strings.EqualFold(name, "h2") || strings.EqualFold(name, "http") {
-			return true
-		}
-	}
-	return false
-}
-
 // refused begins an exchange with a client whose request could not be read.
 func (x *exchange) refused(e *Edge, l *listener, peer netip.Addr, r *recall) {
-	*x = exchange{edge: e, listener: l, began: x.now(), recall: r, client: peer, books: x.books}
+	*x = exchange{edge: e, listener: l, began: x.now(), recall: r, client: peer, books: x.books, text: x.text, code: grpcNone}
+	x.text.reset()
 	x.head.peer = peer
 	x.id = x.requestID("")
 	x.count(1)
+}
+
+// glimpse takes method and path from what could not be read as a whole, for the log.
+func (x *exchange) glimpse(got []byte) {
+	method, path := paths.Glimpse(got)
+	x.head.method, x.head.path = x.text.keep(view(method)), x.text.keep(view(path))
 }
 
 // fieldView is the fields of a head that was parsed.
@@ -152,6 +156,13 @@ func (l *Listener) parserLimits() http1.Limits {
 type trailerView struct {
 	trailers *http1.Trailers
 	buf      []byte
+}
+
+func (v *trailerView) first(lower string) string {
+	if i := v.trailers.Index(v.buf, lower, 0); i >= 0 {
+		return view(v.trailers.Fields[i].Value.Of(v.buf))
+	}
+	return ""
 }
 
 func (v *trailerView) all(lower string) (values []string) {

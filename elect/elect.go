@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,6 +27,15 @@ type Candidate struct {
 	ID      string   // of this life of the master: another after a restart
 	Address string   // where edges reach it
 	Lacks   []string // pools of which it knows no servers, so that it could grant nothing
+	Edges   int      // that are connected to it
+
+	short bool // edges have reached others, and not it, for a while
+}
+
+// name is the master's id, which is the same in each of its lives.
+func (c *Candidate) name() string {
+	name, _, _ := strings.Cut(c.ID, LifeMark)
+	return name
 }
 
 func (c *Candidate) lacks(pool string) bool { return slices.Contains(c.Lacks, pool) }
@@ -38,17 +48,18 @@ type Lead struct {
 
 // View is what a Store knows at one time. What has expired is not in it.
 type View struct {
-	Masters []Candidate
-	Leads   map[string]Lead // by pool
+	Masters    []Candidate
+	Leads      map[string]Lead // by pool
+	Generation uint64          // of the leads that are taken from now
 }
 
 // Store keeps who is there and who leads, each for its time to live. Its methods are
 // called by one goroutine.
 type Store interface {
 	// Renew keeps our presence, and what we lead, for a time to live that begins no
-	// earlier than the call, and tells what we lack. It returns the pools that we led and
-	// do not lead any more.
-	Renew(ctx context.Context, lacks []string) (lost []string, err error)
+	// earlier than the call, and tells what we lack and how many edges are connected to us.
+	// It returns the pools that we led and do not lead any more.
+	Renew(ctx context.Context, lacks []string, edges int) (lost []string, err error)
 	// Look returns what is known now, not what was a moment ago.
 	Look(ctx context.Context) (View, error)
 	// Take makes us the leader if there is none, and returns the fencing number; zero:
@@ -56,6 +67,8 @@ type Store interface {
 	Take(ctx context.Context, pool string) (fence uint64, err error)
 	// Leave gives a lead up.
 	Leave(ctx context.Context, pool string) error
+	// Raise makes the generation at least so large, for all leads that are taken from now.
+	Raise(ctx context.Context, generation uint64) error
 	// Quit gives up everything.
 	Quit(ctx context.Context) error
 	// Changed says that another Look may show something new; nil if the Store cannot tell.
@@ -64,10 +77,13 @@ type Store interface {
 
 // Host is told what we lead. Whatever Extend said last bounds every lead.
 type Host interface {
-	Ready(pool string) bool // it knows servers to grant
-	Extend(until time.Time) // on the monotonic clock
+	Ready(pool string) bool          // it knows servers to grant
+	Edges() int                      // how many are connected
+	Seen(pool string) (fence uint64) // the largest that edges and agents have told of; zero: none
+	Refused(pool string, by uint64)  // they do not accept our lead, since they have seen this fence; zero: they do
+	Extend(until time.Time)          // on the monotonic clock
 	Lead(pool string, fence uint64)
-	Follow(pool, leader string) // another leads, at that address; empty: nobody known does
+	Follow(pool, id, address string) // the master of that id leads, at that address; empty: no known one does
 }
 
 // Config is what an Elector is told once.
@@ -87,13 +103,16 @@ type Elector struct {
 	renewed time.Time            // when the last Renew that worked was begun; zero: none has
 	until   time.Time            // the end of what is ours
 	held    map[string]uint64    // fencing number by pool
-	leaders map[string]string    // what the host was told of the pools of others
+	leaders map[string][2]string // what the host was told of the pools of others: id and address
 	vacant  map[string]time.Time // since when nobody leads a pool
 	seen    map[string]time.Time // since when a master is there
 	spurned map[string]string    // the master that did not take a pool when it was left to it
 	left    map[string]string    // the master to which a pool was left
 	handed  time.Time            // when a pool was last left to another
 	said    string               // the last trouble in the log
+	short   map[string]time.Time // since when a master has fewer edges than another, by id
+	refused map[string]uint64    // what the host was told so, by pool
+	raise   chan chan error      // asks for a larger generation
 }
 
 // New returns an Elector that is idle until Run.
@@ -101,8 +120,9 @@ func New(cfg Config, store Store, host Host) *Elector {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Elector{cfg: cfg, store: store, host: host, held: make(map[string]uint64), leaders: make(map[string]string), vacant: make(map[string]time.Time),
-		seen: make(map[string]time.Time), spurned: make(map[string]string), left: make(map[string]string)}
+	return &Elector{cfg: cfg, store: store, host: host, held: make(map[string]uint64), leaders: make(map[string][2]string), vacant: make(map[string]time.Time),
+		seen: make(map[string]time.Time), spurned: make(map[string]string), left: make(map[string]string),
+		short: make(map[string]time.Time), refused: make(map[string]uint64), raise: make(chan chan error)}
 }
 
 // Shares of the time to live.
@@ -128,6 +148,8 @@ func (e *Elector) Run(ctx context.Context) error {
 			return nil
 		case <-e.store.Changed():
 		case <-timer.C:
+		case answer := <-e.raise:
+			answer <- e.raiseNow(ctx)
 		}
 		err := e.round(ctx)
 		if ctx.Err() != nil {
@@ -154,11 +176,15 @@ func (e *Elector) round(ctx context.Context) error {
 	if err := e.renew(ctx); err != nil {
 		return err
 	}
+	seen := e.seenFences() // first: what is seen before a look can be judged by it
 	view, err := call(ctx, e, e.store.Look)
 	if err != nil {
 		return err
 	}
 	e.learn(view)
+	if err := e.judgeFences(ctx, view, seen); err != nil {
+		return err
+	}
 	for _, pool := range e.wanted(view) {
 		if err := e.renew(ctx); err != nil {
 			return err
@@ -188,7 +214,7 @@ func (e *Elector) renew(ctx context.Context) error {
 		return nil
 	}
 	lacks := e.lacks()
-	lost, err := call(ctx, e, func(ctx context.Context) ([]string, error) { return e.store.Renew(ctx, lacks) })
+	lost, err := call(ctx, e, func(ctx context.Context) ([]string, error) { return e.store.Renew(ctx, lacks, e.host.Edges()) })
 	if err != nil {
 		return err
 	}
@@ -218,6 +244,7 @@ func (e *Elector) self(pool string) Candidate {
 	if c.Lacks = nil; !e.host.Ready(pool) {
 		c.Lacks = []string{pool}
 	}
+	c.short = e.isShort(c.ID)
 	return c
 }
 
@@ -231,6 +258,7 @@ func (e *Elector) learn(view View) {
 			e.seen[m.ID] = now
 		}
 	}
+	e.compareEdges(now, view.Masters)
 	maps.DeleteFunc(e.seen, func(id string, _ time.Time) bool { return !present[id] })
 	maps.DeleteFunc(e.spurned, func(_, id string) bool { return !present[id] })
 	for _, pool := range e.cfg.Pools() {
@@ -245,7 +273,7 @@ func (e *Elector) learn(view View) {
 		case held:
 			e.drop(pool)
 		}
-		e.follow(pool, lead.Leader.Address)
+		e.follow(pool, lead.Leader)
 		if !led {
 			if _, known := e.vacant[pool]; !known {
 				e.vacant[pool] = now
@@ -268,7 +296,7 @@ func (e *Elector) wanted(view View) (pools []string) {
 			continue
 		}
 		self := e.self(pool)
-		rank := len(before(pool, self, view.Masters))
+		rank := len(before(pool, self, e.judged(view.Masters)))
 		if self.lacks(pool) {
 			rank++
 		}
@@ -281,7 +309,8 @@ func (e *Elector) wanted(view View) (pools []string) {
 
 // handOver leaves one pool, at most one a second, to a master that comes before us: one
 // that has just come back gets its share again when it has been there for a while, and one
-// that knows servers where we know none gets the pool now.
+// that knows servers where we know none, or that edges reach which cannot reach us, gets the
+// pool now.
 func (e *Elector) handOver(ctx context.Context, view View) error {
 	now, pools := time.Now(), e.cfg.Pools()
 	if now.Sub(e.handed) < time.Second {
@@ -292,11 +321,11 @@ func (e *Elector) handOver(ctx context.Context, view View) error {
 			return e.leave(ctx, pool) // the file names it no more
 		}
 		self := e.self(pool)
-		all := before(pool, self, view.Masters)
-		if len(all) == 0 || e.spurned[pool] == all[0].ID || !self.lacks(pool) && now.Sub(e.seen[all[0].ID]) < settling*e.cfg.TTL {
+		all := before(pool, self, e.judged(view.Masters))
+		if len(all) == 0 || e.spurned[pool] == all[0].ID || !self.lacks(pool) && !self.short && now.Sub(e.seen[all[0].ID]) < settling*e.cfg.TTL {
 			continue
 		}
-		e.cfg.Log.Info("leaving the pool to the master that comes first for it", "pool", pool, "master", all[0].ID)
+		e.cfg.Log.Info("leaving the pool to the master that comes first for it", "pool", pool, "master", all[0].ID, "edges_here", e.host.Edges(), "edges_there", all[0].Edges)
 		e.handed, e.left[pool], e.vacant[pool] = now, all[0].ID, now
 		return e.leave(ctx, pool)
 	}
@@ -330,14 +359,15 @@ func (e *Elector) drop(pools ...string) {
 		}
 		delete(e.held, pool)
 		e.cfg.Log.Info("not leading the pool any more", "pool", pool)
-		e.follow(pool, "")
+		e.follow(pool, Candidate{})
 	}
 }
 
-func (e *Elector) follow(pool, leader string) {
-	if told, known := e.leaders[pool]; !known || told != leader {
-		e.leaders[pool] = leader
-		e.host.Follow(pool, leader)
+func (e *Elector) follow(pool string, leader Candidate) {
+	who := [2]string{leader.name(), leader.Address}
+	if told, known := e.leaders[pool]; !known || told != who {
+		e.leaders[pool] = who
+		e.host.Follow(pool, who[0], who[1])
 	}
 }
 

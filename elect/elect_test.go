@@ -24,11 +24,13 @@ type registry struct {
 	revision uint64
 	masters  map[string]time.Time // when the lease of a master ends
 	lacks    map[string][]string  // by master
+	edges    map[string]int       // by master
 	leads    map[string]Lead
+	gen      uint64
 }
 
 func newRegistry() *registry {
-	return &registry{masters: make(map[string]time.Time), lacks: make(map[string][]string), leads: make(map[string]Lead)}
+	return &registry{masters: make(map[string]time.Time), lacks: make(map[string][]string), edges: make(map[string]int), leads: make(map[string]Lead)}
 }
 
 // expire drops what is over. mu is held.
@@ -48,6 +50,8 @@ func (r *registry) expire() {
 
 // store is one master's way to the registry.
 type store struct {
+	noRaise bool // the store refuses to raise the generation; set before it is used
+
 	*registry
 	self Candidate
 	mu2  sync.Mutex
@@ -90,7 +94,7 @@ func (s *store) set(cut, mute bool, slow time.Duration) {
 	s.cut, s.mute, s.slow = cut, mute, slow
 }
 
-func (s *store) Renew(ctx context.Context, lacks []string) (lost []string, err error) {
+func (s *store) Renew(ctx context.Context, lacks []string, edges int) (lost []string, err error) {
 	err = s.pass(ctx, func() {
 		if _, there := s.masters[s.self.ID]; !there {
 			for pool := range s.had {
@@ -99,7 +103,7 @@ func (s *store) Renew(ctx context.Context, lacks []string) (lost []string, err e
 			clear(s.had)
 		}
 		s.masters[s.self.ID] = time.Now().Add(ttl)
-		s.registry.lacks[s.self.ID] = lacks
+		s.registry.lacks[s.self.ID], s.registry.edges[s.self.ID] = lacks, edges
 	})
 	return lost, err
 }
@@ -107,8 +111,9 @@ func (s *store) Renew(ctx context.Context, lacks []string) (lost []string, err e
 func (s *store) Look(ctx context.Context) (View, error) {
 	v := View{Leads: make(map[string]Lead)}
 	err := s.pass(ctx, func() {
+		v.Generation = s.gen
 		for id := range s.masters {
-			v.Masters = append(v.Masters, Candidate{ID: id, Address: id + ":1", Lacks: s.registry.lacks[id]})
+			v.Masters = append(v.Masters, Candidate{ID: id, Address: id + ":1", Lacks: s.registry.lacks[id], Edges: s.registry.edges[id]})
 		}
 		for pool, l := range s.leads {
 			v.Leads[pool] = l
@@ -127,7 +132,7 @@ func (s *store) Take(ctx context.Context, pool string) (fence uint64, err error)
 			return
 		}
 		s.revision++
-		fence = s.revision
+		fence = Fence(s.gen, s.revision)
 		s.leads[pool] = Lead{Leader: s.self, Fence: fence}
 		s.had[pool] = true
 	})
@@ -140,6 +145,13 @@ func (s *store) Leave(ctx context.Context, pool string) error {
 			delete(s.leads, pool)
 		}
 	})
+}
+
+func (s *store) Raise(ctx context.Context, generation uint64) error {
+	if s.noRaise {
+		return errCut
+	}
+	return s.pass(ctx, func() { s.gen = max(s.gen, generation) })
 }
 
 func (s *store) Quit(ctx context.Context) error {
@@ -161,7 +173,29 @@ type host struct {
 	low    string // a fence that did not grow
 	high   map[string]uint64
 	blank  bool // it knows no servers
+	edges  int
+	seen   uint64 // by edges and agents
+	refuse uint64 // as it was told last
+	forgot bool   // the registry has, so a fence may fall
 }
+
+func (h *host) Edges() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.edges
+}
+
+func (h *host) Seen(string) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seen
+}
+
+func (h *host) Refused(_ string, by uint64) { h.mu.Lock(); h.refuse = by; h.mu.Unlock() }
+
+func (h *host) refused() uint64 { h.mu.Lock(); defer h.mu.Unlock(); return h.refuse }
+
+func (h *host) setEdges(n int) { h.mu.Lock(); h.edges = n; h.mu.Unlock() }
 
 func (h *host) setBlank(blank bool) { h.mu.Lock(); h.blank = blank; h.mu.Unlock() }
 
@@ -180,17 +214,20 @@ func (h *host) Extend(until time.Time) { h.mu.Lock(); h.until = until; h.mu.Unlo
 func (h *host) Lead(pool string, fence uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if fence < h.high[pool] {
+	if fence < h.high[pool] && !h.forgot {
 		h.low = fmt.Sprintf("pool %s: fence %d after %d", pool, fence, h.high[pool])
 	}
 	h.fences[pool], h.leader[pool], h.high[pool] = fence, "", fence
 }
 
-func (h *host) Follow(pool, leader string) {
+func (h *host) Follow(pool, id, address string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if id+":1" != address && id+address != "" {
+		h.low = fmt.Sprintf("pool %s: the leader is %q at %q", pool, id, address)
+	}
 	delete(h.fences, pool)
-	h.leader[pool] = leader
+	h.leader[pool] = address
 }
 
 // leads returns the fence by which the host may grant from a pool now, or zero.
@@ -211,6 +248,7 @@ type rally struct {
 	stores []*store
 	hosts  []*host
 	stops  []func()
+	all    []*Elector
 	blank  func(master int) bool // who knows no servers; nil: all do
 }
 
@@ -233,8 +271,9 @@ func (r *rally) join() {
 	h.blank = r.blank != nil && r.blank(i)
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
+	e := New(Config{Self: self, TTL: ttl, Pools: func() []string { return r.pools }}, s, h)
+	r.all = append(r.all, e)
 	done.Go(func() {
-		e := New(Config{Self: self, TTL: ttl, Pools: func() []string { return r.pools }}, s, h)
 		if err := e.Run(ctx); err != nil {
 			r.t.Error(err)
 		}

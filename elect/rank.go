@@ -8,7 +8,7 @@ import (
 )
 
 // before returns the masters that shall lead a pool rather than self, the first of all
-// first: those that know servers of it, and among equals those that are nearer. Each pool
+// first: those that know servers of it, then those that edges reach, and among equals those that are nearer. Each pool
 // has an order of masters of its own, by a hash of both names, so that pools spread over
 // masters, and those of one that is lost over all others.
 func before(pool string, self Candidate, masters []Candidate) []Candidate {
@@ -26,6 +26,12 @@ func before(pool string, self Candidate, masters []Candidate) []Candidate {
 func compare(pool string, a, b Candidate) int {
 	if lacks := a.lacks(pool); lacks != b.lacks(pool) {
 		if lacks {
+			return 1
+		}
+		return -1
+	}
+	if a.short != b.short {
+		if a.short {
 			return 1
 		}
 		return -1

@@ -23,7 +23,7 @@ const (
 // Request says that a request came in: a first attempt, not a retry.
 func (b *Budget) Request() { b.spent = max(0, b.spent-budgetShare) }
 
-// Full tells whether nothing is missing, so that Request changes nothing.
+// Full reports whether nothing is missing, so that Request changes nothing.
 func (b *Budget) Full() bool { return b.spent == 0 }
 
 // Retry takes one retry from the budget, and returns false if there is none.

@@ -66,7 +66,9 @@ type Answer struct {
 // Reasons of an Answer beside those of balance.
 const (
 	ReasonUnreachable = "unreachable" // no connection to Answer.Server could be made
+	ReasonUnresolved  = "unresolved"  // the name of Answer.Server leads nowhere
 	ReasonBroken      = "broken"      // Answer.Server broke the connection off
+	ReasonNotTaken    = "not-taken"   // Answer.Server did not take the request, and it could not be sent again
 	ReasonTimeout     = "timeout"     // Answer.Server did not answer in time
 	ReasonEdge        = "edge"        // the edge itself has run out of something
 	ReasonNoMaster    = "no-master"   // no master answers, and there is no choosing without one
@@ -83,13 +85,16 @@ const (
 
 // Failure is how a link came to nothing.
 type Failure struct {
-	Unreachable bool // no connection could be made
-	Sent        bool // the server may have got a part of the request
-	Spent       bool // a part of the request's body is gone and cannot be sent again
-	Begun       bool // the client has got a part of the response
-	Late        bool // the server did not answer in time
-	Ours        bool // the edge's own fault, such as having no descriptor left
-	Kept        bool // the server closed a connection that had served before, and said nothing to this request
+	Unreachable bool   // no connection could be made
+	Sent        bool   // the server may have got a part of the request
+	Spent       bool   // a part of the request's body is gone and cannot be sent again
+	Begun       bool   // the client has got a part of the response
+	Late        bool   // the server did not answer in time
+	Ours        bool   // the edge's own fault, such as having no descriptor left
+	Kept        bool   // the server closed a connection that had served before, and said nothing to this request
+	NotTaken    bool   // the server said that it has done nothing for the request (RFC 9113, 6.8 and 8.7); with Kept, because it closes a connection that has served others
+	Unresolved  bool   // with Unreachable: because the server's name leads nowhere
+	Error       string // for people: what happened
 }
 
 type phase uint8
@@ -110,7 +115,7 @@ type Flight struct {
 	since    balance.Instant // when it began
 	exclude  []balance.ServerID
 	failed   Answer // what the last failure alone would have been answered; zero Status: none yet
-	again    bool   // a link has been tried again on the same grant
+	resent   int    // times that the request was sent again on the same grant
 }
 
 // New returns a Flight and its first step, which is to ask.
@@ -141,16 +146,17 @@ func (f *Flight) Chosen(now balance.Instant, s balance.SnapshotServer) Step {
 	if f.phase != choosing {
 		return Step{}
 	}
-	return f.take(now, &balance.Grant{Server: s.ID, Address: s.Address, Public: s.Public})
+	return f.take(now, &balance.Grant{Server: s.ID, Address: s.Address, At: s.At, Public: s.Public})
 }
 
 func (f *Flight) take(now balance.Instant, g *balance.Grant) Step {
 	f.grant = *g
-	if f.facts.Link == balance.LinkRedirect {
+	// A client cannot be sent to a unix socket: without a public address such a server is routed to.
+	if f.facts.Link == balance.LinkRedirect && !(g.Public == "" && balance.IsUnix(g.Address)) {
 		f.phase = over
 		return Step{Do: Redirect, Grant: &f.grant}
 	}
-	f.phase, f.since, f.again = linked, now, false
+	f.phase, f.since, f.resent = linked, now, 0
 	f.attempts--
 	return Step{Do: Link, Grant: &f.grant}
 }
@@ -186,38 +192,33 @@ func (f *Flight) NoChoice(reason string) Step {
 	return f.respond(Answer{Status: unavailable, Reason: reason, RetryAfter: soon})
 }
 
-// Finished says that the link is over in good order; status is the server's.
-func (f *Flight) Finished(now balance.Instant, status int) Step {
+// Finished says that the link is over in good order, and what the server's response says.
+func (f *Flight) Finished(now balance.Instant, reply *Reply) Step {
 	if f.phase != linked {
 		return Step{}
 	}
-	result := balance.OK
-	if status >= 500 {
-		result = balance.Fault
-	}
 	f.phase = over
-	return Step{Do: End, Done: f.done(now, result)}
+	return Step{Do: End, Done: f.done(now, reply.Outcome())}
 }
 
-// Failed says that the link came to nothing. mayRetry is asked last and only if
-// everything else allows another attempt; it takes from the edge's Budget.
+// Failed says that the link came to nothing. mayRetry is asked last, and only if
+// everything else allows another attempt; it takes from the edge's Budget. A request
+// that was not taken is sent elsewhere without it.
 func (f *Flight) Failed(now balance.Instant, why Failure, mayRetry func() bool) Step {
 	if f.phase != linked {
 		return Step{}
 	}
-	// A server may close a connection that it has kept just when a request is on its way
-	// (RFC 9112, 9.5). That is nobody's fault and says nothing of the server.
-	if why.Kept && !f.again && f.repeatable(why) {
-		f.again = true
+	if !why.Begun && f.repeatable(why) && f.resent < resends(why) {
+		f.resent++
 		return Step{Do: Link, Grant: &f.grant}
 	}
-	step := Step{Done: f.done(now, blame(why))}
+	step := Step{Done: f.done(now, blame(&why))}
 	f.failed = answer(why, f.grant.Server)
 	switch {
 	case why.Begun:
 		f.phase = over
 		step.Do = Abort
-	case f.repeatable(why) && f.attempts > 0 && mayRetry():
+	case f.repeatable(why) && f.attempts > 0 && (why.NotTaken || mayRetry()):
 		f.phase = asking
 		f.exclude = append(f.exclude, f.grant.Server)
 		step.Do, step.Exclude = Ask, f.exclude
@@ -237,12 +238,12 @@ func (f *Flight) Gone(now balance.Instant) Step {
 	case over:
 		return Step{}
 	case linked:
-		return Step{Do: End, Done: f.done(now, balance.Canceled)}
+		return Step{Do: End, Done: f.done(now, balance.Outcome{Result: balance.Canceled})}
 	}
 	return Step{Do: End}
 }
 
-// Over tells whether the flight has ended.
+// Over reports whether the flight has ended.
 func (f *Flight) Over() bool { return f.phase == over }
 
 func (f *Flight) respond(a Answer) Step {
@@ -250,11 +251,12 @@ func (f *Flight) respond(a Answer) Step {
 	return Step{Do: Respond, Answer: a}
 }
 
-func (f *Flight) done(now balance.Instant, r balance.Result) Done {
-	return Done{f.grant.Lease, balance.Outcome{Result: r, Duration: now.Sub(f.since)}}
+func (f *Flight) done(now balance.Instant, o balance.Outcome) Done {
+	o.Duration = now.Sub(f.since)
+	return Done{f.grant.Lease, o}
 }
 
-// repeatable tells whether the request can be sent to another server without harm:
+// repeatable reports whether the request can be sent to another server without harm:
 // "a client SHOULD NOT automatically retry a request with a non-idempotent method
 // unless it has some means to know […] that the original request was never applied"
 // (RFC 9110, 9.2.2). One that was slow is not repeated either: what made it slow is
@@ -263,7 +265,7 @@ func (f *Flight) repeatable(why Failure) bool {
 	return !why.Spent && !why.Late && !why.Ours && (!why.Sent || Idempotent(f.facts.Method))
 }
 
-// Idempotent tells whether a method's effect is the same however often it is sent (RFC 9110, 9.2.2).
+// Idempotent reports whether a method's effect is the same however often it is sent (RFC 9110, 9.2.2).
 func Idempotent(method string) bool {
 	switch method {
 	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
@@ -272,14 +274,37 @@ func Idempotent(method string) bool {
 	return false
 }
 
-func blame(why Failure) balance.Result {
+// resends is how often a request may be sent again to the same server after such a failure.
+// That is not a retry: the failure says nothing of the server, and the grant stays good.
+//
+// A server may close a connection that it has kept just when a request is on its way (RFC 9112,
+// 9.5). One that closes a connection of HTTP/2 after so many requests, as nginx does, leaves out
+// whatever is on its way beyond them; since it has served others meanwhile, the same request may
+// be left out several times. One that takes nothing is tried once more, and then left alone.
+func resends(why Failure) int {
 	switch {
-	case why.Ours:
-		return balance.Canceled
-	case why.Unreachable:
-		return balance.Unreachable
+	case why.NotTaken && why.Kept:
+		return mostResends
+	case why.NotTaken, why.Kept:
+		return 1
 	}
-	return balance.Fault
+	return 0
+}
+
+// mostResends bounds the resends on one grant.
+const mostResends = 16
+
+// blame is what a failure says of the server. One that took nothing is busy, and not at fault.
+func blame(why *Failure) balance.Outcome {
+	switch {
+	case why.Ours, why.NotTaken && (why.Kept || why.Spent):
+		return balance.Outcome{Result: balance.Canceled}
+	case why.NotTaken:
+		return balance.Outcome{Result: balance.Full, Error: why.Error}
+	case why.Unreachable:
+		return balance.Outcome{Result: balance.Unreachable, Error: why.Error}
+	}
+	return balance.Outcome{Result: balance.Broken, Error: why.Error}
 }
 
 func answer(why Failure, server balance.ServerID) Answer {
@@ -288,24 +313,27 @@ func answer(why Failure, server balance.ServerID) Answer {
 		return Answer{Status: unavailable, Reason: ReasonEdge, RetryAfter: soon}
 	case why.Late:
 		return Answer{Status: gatewayTimeout, Reason: ReasonTimeout, Server: server}
+	case why.Unresolved:
+		return Answer{Status: badGateway, Reason: ReasonUnresolved, Server: server}
 	case why.Unreachable:
 		return Answer{Status: badGateway, Reason: ReasonUnreachable, Server: server}
+	case why.NotTaken && why.Spent:
+		return Answer{Status: badGateway, Reason: ReasonNotTaken, Server: server}
+	case why.NotTaken:
+		return Answer{Status: unavailable, Reason: ReasonNotTaken, RetryAfter: soon, Server: server}
 	}
 	return Answer{Status: badGateway, Reason: ReasonBroken, Server: server}
 }
 
-// refusal answers a refusal. When the last eligible server has just failed this
-// request, that failure is the truth that its client should hear.
+// refusal answers a refusal. When a server has just failed this request and no other takes it,
+// that failure is the truth that its client should hear.
 func (f *Flight) refusal(r *balance.Refusal) Answer {
-	if f.failed.Status != 0 && r.Reason == balance.NoServer {
+	if f.failed.Status != 0 && r.Reason != balance.Malformed {
 		return f.failed
 	}
-	a := Answer{Status: unavailable, Reason: r.Reason.String(), RetryAfter: r.RetryAfter}
-	switch r.Reason {
-	case balance.Shed:
-		a.Status = tooManyRequests
-	case balance.Malformed:
-		a.Status, a.RetryAfter = badRequest, 0
+	a := Answer{Status: r.Reason.HTTPStatus(), Reason: r.Reason.String(), RetryAfter: r.RetryAfter}
+	if a.Status == badRequest {
+		a.RetryAfter = 0
 		return a
 	}
 	if a.RetryAfter == 0 {

@@ -17,11 +17,18 @@ func grant(lease balance.LeaseID, server balance.ServerID) *balance.Grant {
 	return &balance.Grant{Lease: lease, Server: server, Address: "127.0.0.1:1", Public: "http://public.example"}
 }
 
+// reply is that of a response without fields.
+func reply(status int) *Reply {
+	r := new(Reply)
+	r.Head(status, false, func(string) string { return "" })
+	return r
+}
+
 func TestOneLink(t *testing.T) {
 	for _, c := range []struct {
 		status int
 		want   balance.Result
-	}{{200, balance.OK}, {101, balance.OK}, {404, balance.OK}, {429, balance.OK}, {500, balance.Fault}, {503, balance.Fault}} {
+	}{{200, balance.OK}, {101, balance.OK}, {404, balance.ClientError}, {429, balance.Full}, {500, balance.Fault}, {503, balance.Fault}} {
 		f, step := New(Facts{Method: "POST"}, Limits{})
 		if step.Do != Ask || len(step.Exclude) != 0 {
 			t.Fatalf("first step %+v, want to ask without exclusions", step)
@@ -29,8 +36,8 @@ func TestOneLink(t *testing.T) {
 		if step = f.Granted(100, grant(7, "a")); step.Do != Link || step.Grant.Server != "a" || step.Done.Lease != 0 {
 			t.Fatalf("granted: %+v, want a link to a", step)
 		}
-		want := Step{Do: End, Done: Done{7, balance.Outcome{Result: c.want, Duration: 50}}}
-		if got := f.Finished(150, c.status); got.Do != want.Do || got.Done != want.Done {
+		want := Step{Do: End, Done: Done{7, balance.Outcome{Result: c.want, Duration: 50, Status: c.status}}}
+		if got := f.Finished(150, reply(c.status)); got.Do != want.Do || got.Done != want.Done {
 			t.Errorf("status %d: %+v, want %+v", c.status, got, want)
 		}
 		if !f.Over() {
@@ -53,14 +60,16 @@ func TestFailure(t *testing.T) {
 		{"no connection", "POST", Failure{Unreachable: true}, yes, Ask, 0, "", balance.Unreachable},
 		{"no connection, no budget", "POST", Failure{Unreachable: true}, no, Respond, 502, ReasonUnreachable, balance.Unreachable},
 		{"no connection, body spent", "POST", Failure{Unreachable: true, Spent: true}, yes, Respond, 502, ReasonUnreachable, balance.Unreachable},
-		{"nothing sent", "POST", Failure{}, yes, Ask, 0, "", balance.Fault},
-		{"sent, idempotent", "GET", Failure{Sent: true}, yes, Ask, 0, "", balance.Fault},
-		{"sent, idempotent, body spent", "PUT", Failure{Sent: true, Spent: true}, yes, Respond, 502, ReasonBroken, balance.Fault},
-		{"sent, not idempotent", "POST", Failure{Sent: true}, yes, Respond, 502, ReasonBroken, balance.Fault},
-		{"sent, method of another case", "get", Failure{Sent: true}, yes, Respond, 502, ReasonBroken, balance.Fault},
-		{"response begun", "GET", Failure{Sent: true, Begun: true}, yes, Abort, 0, "", balance.Fault},
-		{"late", "GET", Failure{Sent: true, Late: true}, yes, Respond, 504, ReasonTimeout, balance.Fault},
+		{"nothing sent", "POST", Failure{}, yes, Ask, 0, "", balance.Broken},
+		{"sent, idempotent", "GET", Failure{Sent: true}, yes, Ask, 0, "", balance.Broken},
+		{"sent, idempotent, body spent", "PUT", Failure{Sent: true, Spent: true}, yes, Respond, 502, ReasonBroken, balance.Broken},
+		{"sent, not idempotent", "POST", Failure{Sent: true}, yes, Respond, 502, ReasonBroken, balance.Broken},
+		{"sent, method of another case", "get", Failure{Sent: true}, yes, Respond, 502, ReasonBroken, balance.Broken},
+		{"response begun", "GET", Failure{Sent: true, Begun: true}, yes, Abort, 0, "", balance.Broken},
+		{"late", "GET", Failure{Sent: true, Late: true}, yes, Respond, 504, ReasonTimeout, balance.Broken},
 		{"ours", "GET", Failure{Ours: true}, yes, Respond, 503, ReasonEdge, balance.Canceled},
+		{"not taken, body spent", "POST", Failure{NotTaken: true, Spent: true}, yes, Respond, 502, ReasonNotTaken, balance.Canceled},
+		{"sent away, body spent", "GET", Failure{NotTaken: true, Kept: true, Spent: true}, yes, Respond, 502, ReasonNotTaken, balance.Canceled},
 	} {
 		f, _ := New(Facts{Method: c.method}, Limits{})
 		f.Granted(0, grant(7, "a"))
@@ -85,13 +94,48 @@ func TestKeptConnectionsAreTriedAgainOnce(t *testing.T) {
 	if got := f.Failed(5, closed, no); got.Do != Link || got.Grant.Server != "a" || got.Done.Lease != 0 {
 		t.Errorf("%+v, want the same link again and no lease given back", got)
 	}
-	if got := f.Failed(6, closed, no); got.Do != Respond || got.Done.Outcome.Result != balance.Fault {
+	if got := f.Failed(6, closed, no); got.Do != Respond || got.Done.Outcome.Result != balance.Broken {
 		t.Errorf("the second time: %+v, want an answer and a fault", got)
 	}
 	f, _ = New(Facts{Method: "POST"}, Limits{})
 	f.Granted(0, grant(8, "a"))
 	if got := f.Failed(5, closed, yes); got.Do != Respond || got.Answer.Status != 502 {
 		t.Errorf("POST: %+v, want 502", got)
+	}
+}
+
+// A request that was never taken goes to the same server again, then to another one. That takes
+// nothing from the budget, says no worse of the server than that it is busy, and ends.
+func TestNotTaken(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		why     Failure
+		resends int
+		result  balance.Result
+	}{
+		{"a refused stream", Failure{NotTaken: true}, 1, balance.Full},
+		{"sent away by a connection that served others", Failure{NotTaken: true, Kept: true}, mostResends, balance.Canceled},
+	} {
+		f, step := New(Facts{Method: "POST"}, Limits{Attempts: 2})
+		for attempt, end := range []Do{Ask, Respond} {
+			if step.Do != Ask {
+				t.Fatalf("%s: attempt %d: %v, want ask", c.name, attempt, step.Do)
+			}
+			lease := balance.LeaseID(attempt + 1)
+			f.Granted(0, grant(lease, balance.ServerID(rune('a'+attempt))))
+			for i := range c.resends {
+				if step = f.Failed(5, c.why, no); step.Do != Link || step.Grant.Lease != lease || step.Done != (Done{}) {
+					t.Fatalf("%s: attempt %d, resend %d: %+v, want the same link", c.name, attempt, i, step)
+				}
+			}
+			step = f.Failed(5, c.why, no)
+			if want := (Done{lease, balance.Outcome{Result: c.result, Duration: 5}}); step.Do != end || step.Done != want {
+				t.Fatalf("%s: after attempt %d: %v, done %+v, want %v and %+v", c.name, attempt, step.Do, step.Done, end, want)
+			}
+		}
+		if a := step.Answer; a.Status != 503 || a.Reason != ReasonNotTaken || a.RetryAfter == 0 || a.Server != "b" {
+			t.Errorf("%s: answered %+v, want 503 %s with a time to come again", c.name, a, ReasonNotTaken)
+		}
 	}
 }
 
@@ -141,6 +185,14 @@ func TestLastServerFailed(t *testing.T) {
 	got := f.Refused(&balance.Refusal{Reason: balance.NoServer})
 	if got.Answer.Status != 502 || got.Answer.Server != "a" {
 		t.Errorf("%+v, want 502 of server a: that no other is left is not the client's concern", got.Answer)
+	}
+	for _, reason := range []balance.Reason{balance.Saturated, balance.Shed, balance.Declined} {
+		f, _ := New(Facts{Method: "GET"}, Limits{})
+		f.Granted(0, grant(1, "a"))
+		f.Failed(0, Failure{Sent: true}, yes)
+		if got := f.Refused(&balance.Refusal{Reason: reason}); got.Answer.Status != 502 || got.Answer.Reason != ReasonBroken {
+			t.Errorf("then %v: %+v, want 502 of server a, which is why the request fails", reason, got.Answer)
+		}
 	}
 }
 
@@ -226,13 +278,13 @@ func TestEveryLeaseIsDoneOnce(t *testing.T) {
 				see(f.NoChoice(ReasonNoMaster))
 			case 5:
 				flag := rapid.Bool()
-				step := f.Failed(now, Failure{flag.Draw(t, "unreachable"), flag.Draw(t, "sent"), flag.Draw(t, "spent"), flag.Draw(t, "begun"), flag.Draw(t, "late"), flag.Draw(t, "ours"), flag.Draw(t, "kept")},
+				step := f.Failed(now, Failure{flag.Draw(t, "unreachable"), flag.Draw(t, "sent"), flag.Draw(t, "spent"), flag.Draw(t, "begun"), flag.Draw(t, "late"), flag.Draw(t, "ours"), flag.Draw(t, "kept"), flag.Draw(t, "not taken"), flag.Draw(t, "unresolved"), "why"},
 					func() bool { return flag.Draw(t, "budget") })
 				if see(step); step.Do == Link {
 					links-- // on the same grant, which costs no attempt
 				}
 			case 6:
-				see(f.Finished(now, rapid.IntRange(100, 599).Draw(t, "status")))
+				see(f.Finished(now, reply(rapid.IntRange(100, 599).Draw(t, "status"))))
 			case 7:
 				if rapid.IntRange(0, 3).Draw(t, "gone") == 0 {
 					see(f.Gone(now))

@@ -2,7 +2,7 @@ package h2
 
 import "encoding/binary"
 
-// AppendFrame appends the head of a frame whose payload, of so many octets, follows.
+// AppendFrame appends the head of a frame whose payload, of so many bytes, follows.
 func AppendFrame(dst []byte, size int, t Type, flags Flags, stream uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, byte(size>>16), byte(size>>8), byte(size), byte(t), byte(flags)), stream)
 }
@@ -25,9 +25,9 @@ func AppendSettings(dst []byte, all ...Chosen) []byte {
 // AppendSettingsAck appends the word that the peer's settings have been taken in.
 func AppendSettingsAck(dst []byte) []byte { return AppendFrame(dst, 0, Settings, Ack, 0) }
 
-// AppendPing appends a PING of eight octets.
-func AppendPing(dst, octets []byte, flags Flags) []byte {
-	return append(AppendFrame(dst, len(octets), Ping, flags, 0), octets...)
+// AppendPing appends a PING of eight bytes.
+func AppendPing(dst, data []byte, flags Flags) []byte {
+	return append(AppendFrame(dst, len(data), Ping, flags, 0), data...)
 }
 
 // AppendReset ends a stream.
@@ -42,7 +42,7 @@ func AppendGoAway(dst []byte, last uint32, c Code, reason string) []byte {
 	return append(dst, reason...)
 }
 
-// AppendWindowUpdate gives credit for n octets; stream 0 is the connection.
+// AppendWindowUpdate gives credit for n bytes; stream 0 is the connection.
 func AppendWindowUpdate(dst []byte, stream, n uint32) []byte {
 	return binary.BigEndian.AppendUint32(AppendFrame(dst, 4, WindowUpdate, 0, stream), n)
 }

@@ -1,4 +1,4 @@
-// Package h2 is the frames of HTTP/2 (RFC 9113): octets in, facts out, and back. It knows no connection and no stream; whoever does calls Next for what
+// Package h2 is the frames of HTTP/2 (RFC 9113): bytes in, facts out, and back. It knows no connection and no stream; the caller, who does, calls Next for what
 // has come and the Append functions for what is to go.
 //
 // A request's fields become the head that HTTP/1.1 would have of them (Head), and a

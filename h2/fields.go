@@ -2,7 +2,7 @@ package h2
 
 // What we say in HPACK (RFC 7541) uses its static table and nothing else: to keep a
 // dynamic one for every client, and to search it for every field, costs more than the
-// octets that it would save on most links.
+// bytes that it would save on most links.
 
 // EmptyTable says that what a peer may have kept of our fields is not used.
 const EmptyTable = 0x20
@@ -62,7 +62,7 @@ func lower(c byte) byte {
 	return c
 }
 
-// appendInteger appends an integer of which the first octet has so many bits (RFC 7541, 5.1).
+// appendInteger appends an integer of which the first byte has so many bits (RFC 7541, 5.1).
 func appendInteger(dst []byte, first byte, bits, n int) []byte {
 	most := 1<<bits - 1
 	if n < most {
@@ -145,7 +145,7 @@ func static(name []byte) int {
 	return 0
 }
 
-// isLower tells whether a name is this one, which is in lower case.
+// isLower reports whether a name is this one, which is in lower case.
 func isLower(name []byte, k string) bool {
 	for i, c := range name {
 		if lower(c) != k[i] {

@@ -51,13 +51,13 @@ type Frame struct {
 	Flags   Flags
 	Stream  uint32
 	Payload []byte
-	Size    int // octets of the payload as it came, which is what windows count
+	Size    int // bytes of the payload as it came, which is what windows count
 }
 
-// Has tells whether a flag is set.
+// Has reports whether a flag is set.
 func (f *Frame) Has(flag Flags) bool { return f.Flags&flag != 0 }
 
-// Next reads the frame that buf begins with, and returns how many octets it has; zero
+// Next reads the frame that buf begins with, and returns how many bytes it has; zero
 // and no error: it has not come whole. What can be said against a frame by itself has
 // been, if there is no error.
 func Next(buf []byte) (f Frame, n int, err error) {

@@ -19,7 +19,7 @@ func frame(t Type, flags Flags, stream uint32, payload string) []byte {
 func TestNext(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		octets  []byte
+		data    []byte
 		payload string
 		code    Code
 	}{
@@ -54,18 +54,18 @@ func TestNext(t *testing.T) {
 		{"the largest", frame(Data, 0, 1, strings.Repeat("x", FrameMost)), strings.Repeat("x", FrameMost), NoError},
 		{"one too large", frame(Data, 0, 1, strings.Repeat("x", FrameMost+1)), "", FrameSizeError},
 	} {
-		f, n, err := Next(append(c.octets, "more"...))
+		f, n, err := Next(append(c.data, "more"...))
 		var why *Error
 		switch errors.As(err, &why); {
 		case c.code != NoError:
 			if why == nil || why.Code != c.code {
 				t.Errorf("%s: got %v, want code %d", c.name, err, c.code)
 			}
-		case err != nil || n != len(c.octets) || string(f.Payload) != c.payload || f.Size != n-HeadSize:
-			t.Errorf("%s: got %q and %d octets, %v; want %q and %d", c.name, f.Payload, n, err, c.payload, len(c.octets))
+		case err != nil || n != len(c.data) || string(f.Payload) != c.payload || f.Size != n-HeadSize:
+			t.Errorf("%s: got %q and %d bytes, %v; want %q and %d", c.name, f.Payload, n, err, c.payload, len(c.data))
 		}
-		if _, n, _ := Next(c.octets[:len(c.octets)-1]); n != 0 {
-			t.Errorf("%s: took %d octets of one that has not come whole", c.name, n)
+		if _, n, _ := Next(c.data[:len(c.data)-1]); n != 0 {
+			t.Errorf("%s: took %d bytes of one that has not come whole", c.name, n)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func TestStaticTable(t *testing.T) {
 			got = got[:0]
 			value := strings.Repeat("v", size)
 			if _, err := d.Write(AppendField(nil, []byte(strings.ToUpper(name)), []byte(value))); err != nil || d.Close() != nil || len(got) != 1 || got[0] != (hpack.HeaderField{Name: name, Value: value}) {
-				t.Errorf("%s of %d octets: got %.100v, %v", name, size, got, err)
+				t.Errorf("%s of %d bytes: got %.100v, %v", name, size, got, err)
 			}
 		}
 	}
@@ -185,11 +185,11 @@ func FuzzNext(f *testing.F) {
 			return
 		case n == 0:
 			if len(b) >= HeadSize+FrameMost {
-				t.Fatalf("waits for more than %d octets", len(b))
+				t.Fatalf("waits for more than %d bytes", len(b))
 			}
 			return
 		case n > len(b) || got.Size != n-HeadSize || len(got.Payload) > got.Size:
-			t.Fatalf("%d of %d octets, size %d, payload %d", n, len(b), got.Size, len(got.Payload))
+			t.Fatalf("%d of %d bytes, size %d, payload %d", n, len(b), got.Size, len(got.Payload))
 		}
 		for p := got.Payload; got.Type == Settings && len(p) > 0; {
 			if _, _, p, err = NextSetting(p); err != nil {

@@ -7,17 +7,38 @@ import "strings"
 // zero value is ready. It holds to the rules that HTTP/1.1 has no place for; whether
 // target, names and values are good there its parser says.
 type Head struct {
-	Limit   int   // octets of text beyond which nothing is added any more
-	Length  int64 // what Content-Length says; negative: nothing
-	Chunked bool  // the body goes on in chunks: nothing tells how long it is
+	Limit   int     // bytes of text beyond which nothing is added any more
+	Schemes Schemes // that a request may name
+	Length  int64   // what Content-Length says; negative: nothing
+	Chunked bool    // the body goes on in chunks: nothing tells how long it is
 
 	text                            []byte
 	method, scheme, path, authority string
 	said                            pseudo
+	hosted                          bool // a Host field has come
 	cookies                         []byte
 	lined                           bool // the request line is there
 	trailing                        bool
 	err                             *Error
+}
+
+// Schemes is a set of those that a request may be for. The zero value is both.
+type Schemes uint8
+
+const (
+	HTTP  Schemes = 1 << iota // without TLS
+	HTTPS                     // by TLS
+)
+
+// Take reports whether a scheme is among them.
+func (s Schemes) Take(scheme string) bool {
+	switch scheme {
+	case "http":
+		return s == 0 || s&HTTP != 0
+	case "https":
+		return s == 0 || s&HTTPS != 0
+	}
+	return false
 }
 
 // pseudo is a set of pseudo-fields.
@@ -32,7 +53,7 @@ const (
 
 // Begin begins the head of a request, whose text goes behind dst.
 func (h *Head) Begin(dst []byte) {
-	*h = Head{Limit: h.Limit, Length: -1, text: dst, cookies: h.cookies[:0]}
+	*h = Head{Limit: h.Limit, Schemes: h.Schemes, Length: -1, text: dst, cookies: h.cookies[:0]}
 }
 
 // BeginTrailers begins the trailers of one.
@@ -50,7 +71,7 @@ func (h *Head) Field(name, value string) {
 	case !nameFits(name):
 		h.fail("a field's name has letters that it must not have")
 	case !valueFits(value):
-		h.fail("a field's value has octets that it must not have")
+		h.fail("a field's value has bytes that it must not have")
 	case h.trailing:
 		h.append(name, value)
 	default:
@@ -86,7 +107,7 @@ func (h *Head) pseudo(name, value string) {
 	case h.said&which != 0:
 		h.fail("a pseudo-field twice")
 	case !valueFits(value):
-		h.fail("a pseudo-field has octets that it must not have")
+		h.fail("a pseudo-field has bytes that it must not have")
 	}
 	if to != nil {
 		h.said |= which
@@ -106,6 +127,17 @@ func (h *Head) requestLine() {
 		target = h.authority // RFC 9113, 8.5
 	case h.said|authority != method|scheme|path|authority, h.method == "", h.path == "", h.scheme == "":
 		h.fail("a request without all of its pseudo-fields")
+		return
+	case h.said&authority != 0 && h.authority == "":
+		h.fail("an empty :authority")
+		return
+	case h.path[0] != '/' && (h.path != "*" || h.method != "OPTIONS"):
+		// RFC 9113, 8.3.1: :path is the path and query, or * of OPTIONS. What HTTP/1.1 would take
+		// for a URL names another authority.
+		h.fail("a :path that is no path")
+		return
+	case !h.Schemes.Take(h.scheme):
+		h.fail("a :scheme that is not the connection's")
 		return
 	}
 	h.text = append(append(append(append(h.text, h.method...), ' '), target...), " HTTP/1.1\r\n"...)
@@ -128,9 +160,10 @@ func (h *Head) field(name, value string) {
 	switch {
 	case connection(name), name == "te" && value != "trailers":
 		h.fail("a field that is for connections of HTTP/1 only")
-	case name == "host" && value == h.authority:
+	case name == "host":
+		h.host(value)
 	case name == "cookie":
-		// RFC 9113, 8.2.3: they "MUST be concatenated into a single octet string".
+		// RFC 9113, 8.2.3: they "MUST be concatenated into a single byte string".
 		if len(h.text)+len(h.cookies)+len(value) > h.Limit {
 			h.overfill()
 			return
@@ -145,6 +178,20 @@ func (h *Head) field(name, value string) {
 	default:
 		h.append(name, value)
 	}
+}
+
+// host takes in a Host field, which may be there in the place of :authority, or say the same (RFC
+// 9113, 8.3.1: a Host that "identifies an entity that differs" makes a request malformed).
+func (h *Head) host(value string) {
+	switch {
+	case h.hosted:
+		h.fail("Host twice")
+	case h.said&authority == 0:
+		h.append("Host", value)
+	case !strings.EqualFold(value, h.authority):
+		h.fail("a Host that is not the :authority")
+	}
+	h.hosted = true
 }
 
 // overfill makes the text too long, as it would be with what is left out.
@@ -194,10 +241,18 @@ func (h *Head) End(ended bool) ([]byte, error) {
 		h.Chunked = true
 		h.text = append(h.text, "Transfer-Encoding: chunked\r\n"...)
 	}
+	if !h.trailing && ended && h.Length < 0 && anticipatesBody(h.method) {
+		h.text = append(h.text, "Content-Length: 0\r\n"...)
+	}
 	return append(h.text, "\r\n"...), nil
 }
 
-// nameFits tells whether a name is a token without capital letters (RFC 9113, 8.2.1).
+// anticipatesBody reports whether a request of HTTP/1.1 without a body should say so (RFC 9110, 8.6).
+func anticipatesBody(method string) bool {
+	return method == "POST" || method == "PUT" || method == "PATCH"
+}
+
+// nameFits reports whether a name is a token without capital letters (RFC 9113, 8.2.1).
 func nameFits(name string) bool {
 	for i := range len(name) {
 		if !inName[name[i]] {
@@ -214,7 +269,7 @@ var inName = func() (t [256]bool) {
 	return t
 }()
 
-// valueFits tells whether a value has nothing that would end its line, and no blanks at
+// valueFits reports whether a value has nothing that would end its line, and no blanks at
 // its ends (RFC 9113, 8.2.1).
 func valueFits(value string) bool {
 	n := len(value)

@@ -34,8 +34,16 @@ func TestHead(t *testing.T) {
 		{"cookies", get + "\ncookie a=1\nx y\ncookie b=2", true, "GET /p?q HTTP/1.1\r\nHost: a\r\nx: y\r\nCookie: a=1; b=2\r\n\r\n"},
 		{"trailers are welcome", get + "\nte trailers", true, "GET /p?q HTTP/1.1\r\nHost: a\r\nte: trailers\r\n\r\n"},
 		{"the host again", get + "\nhost a", true, "GET /p?q HTTP/1.1\r\nHost: a\r\n\r\n"},
-		{"another host", get + "\nhost b", true, "GET /p?q HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n"}, // which the parser refuses
-		{"a host only", ":method GET\n:scheme http\n:path /\nhost b", true, "GET / HTTP/1.1\r\nhost: b\r\n\r\n"},
+		{"another host", get + "\nhost b", true, ""},
+		{"the same host", get + "\nhost A", true, "GET /p?q HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"Host twice", ":method GET\n:scheme http\n:path /\nhost b\nhost b", true, ""},
+		{"an empty authority", ":method GET\n:scheme http\n:path /\n:authority \nhost b", true, ""},
+		{"a URL for a path", ":method GET\n:scheme http\n:authority a\n:path http://b/", true, ""},
+		{"a path without a slash", ":method GET\n:scheme http\n:authority a\n:path x", true, ""},
+		{"an asterisk of GET", ":method GET\n:scheme http\n:authority a\n:path *", true, ""},
+		{"an asterisk", ":method OPTIONS\n:scheme http\n:authority a\n:path *", true, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"another scheme", ":method GET\n:scheme ftp\n:authority a\n:path /", true, ""},
+		{"a host only", ":method GET\n:scheme http\n:path /\nhost b", true, "GET / HTTP/1.1\r\nHost: b\r\n\r\n"},
 		{"CONNECT", ":method CONNECT\n:authority a:1", false, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"},
 		{"CONNECT with a path", ":method CONNECT\n:authority a:1\n:path /", false, ""},
 		{"CONNECT to another protocol", ":method CONNECT\n:authority a:1\n:path /\n:scheme http\n:protocol websocket", false, ""},
@@ -97,7 +105,7 @@ func TestHeadIsBounded(t *testing.T) {
 		}
 		text, err := h.End(true)
 		if err != nil || len(text) > 3000 || cap(h.cookies) > 3000 {
-			t.Errorf("%s: %d octets, %v", name, len(text), err)
+			t.Errorf("%s: %d bytes, %v", name, len(text), err)
 		}
 		parser := http1.RequestHead{Head: http1.Head{}}
 		parser.Limits.Head = 1000
@@ -132,7 +140,7 @@ func FuzzHead(f *testing.F) {
 			return
 		}
 		if n != len(text) {
-			t.Fatalf("%q: the head has %d octets", text, n)
+			t.Fatalf("%q: the head has %d bytes", text, n)
 		}
 		if got := string(parser.Verb.Of(text)); got != method {
 			t.Fatalf("%q: method %q, want %q", text, got, method)

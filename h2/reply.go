@@ -6,9 +6,9 @@ import "strings"
 // have of them, and of the fields of its trailers what would stand behind the last chunk.
 // The zero value is ready.
 type Reply struct {
-	Limit    int   // octets of text beyond which nothing is added any more
+	Limit    int   // bytes of text beyond which nothing is added any more
 	Status   int   // 100 to 999
-	Length   int64 // octets of the body, if that was said and nothing stands behind it; else negative
+	Length   int64 // bytes of the body, if that was said and nothing stands behind it; else negative
 	Chunked  bool  // the body goes on in chunks
 	Bodiless bool  // to be set once the head has begun: no body follows, whatever is said of one
 
@@ -41,7 +41,7 @@ func (r *Reply) Field(name, value string) {
 	case !nameFits(name):
 		r.fail("a field's name has letters that it must not have")
 	case breaksLine(value):
-		r.fail("a field's value has octets that it must not have")
+		r.fail("a field's value has bytes that it must not have")
 	case connection(name):
 		r.fail("a field that is for connections of HTTP/1 only")
 	case name == "content-length" && r.sized:
@@ -137,7 +137,7 @@ func number(s string) (n int64) {
 	return n
 }
 
-// breaksLine tells whether a value would end its line.
+// breaksLine reports whether a value would end its line.
 func breaksLine(value string) bool {
 	for i := range len(value) {
 		if c := value[i]; c <= '\r' && (c == 0 || c == '\n' || c == '\r') {

@@ -101,7 +101,7 @@ func FuzzReply(f *testing.F) {
 		}
 		switch {
 		case n != len(text):
-			t.Fatalf("%q: the head has %d octets", text, n)
+			t.Fatalf("%q: the head has %d bytes", text, n)
 		case parser.Status != r.Status:
 			t.Fatalf("%q: status %d, want %d", text, parser.Status, r.Status)
 		case len(parser.Fields) > 3:

@@ -5,18 +5,19 @@ import (
 	"strconv"
 )
 
-// Body follows one message body through the octets that carry it. It is a value of
-// a few words; copying it copies the position. Every octet is shown to it once, in
+// Body follows one message body through the bytes that carry it. It is a value of
+// a few words; copying it copies the position. Every byte is shown to it once, in
 // order, by Pass or Decode, or reported by Skip.
 type Body struct {
-	Limit int64 // most octets of data; 0: no limit
+	Limit int64 // most bytes of data; 0: no limit
 
-	left    int64 // octets of data still to come: of the body, or of the chunk
-	size    int64 // octets of data so far
+	left    int64 // bytes of data still to come: of the body, or of the chunk
+	size    int64 // bytes of data so far
 	framing Framing
 	state   bodyState
-	digits  uint8  // of the chunk size so far
-	extra   uint16 // octets of chunk extensions in the whole body
+	padded  bool   // blanks behind a chunk size are taken
+	digits  uint8  // of the chunk size so far, and blanks behind it
+	extra   uint16 // bytes of chunk extensions in the whole body
 }
 
 type bodyState uint8
@@ -24,6 +25,7 @@ type bodyState uint8
 const (
 	inData     bodyState = iota
 	inSize               // first or a later digit of a chunk size
+	inPad                // in the blanks behind it
 	inExt                // after ';'
 	inQuote              // in a quoted string of an extension
 	inEscape             // after '\\' in there
@@ -37,8 +39,9 @@ const (
 )
 
 const (
+	maxPadding    = 16   // blanks behind the size; some servers pad it to a fixed width
 	maxSizeDigits = 8    // chunks of 4 GiB; more digits serve only to overflow somebody's integer
-	maxExtensions = 1024 // octets in one body; nobody is known to use them
+	maxExtensions = 1024 // bytes in one body; no use of them is known
 )
 
 // NewBody returns the follower of a body with this framing. length is for ByLength.
@@ -67,10 +70,10 @@ func (b *Body) Done() bool { return b.state == ended }
 // take no more; ReadTrailers does.
 func (b *Body) AtTrailers() bool { return b.state == inTrailers }
 
-// Size returns how many octets of data there have been.
+// Size returns how many bytes of data there have been.
 func (b *Body) Size() int64 { return b.size }
 
-// Run returns how many of the next octets are data for certain, whatever they are:
+// Run returns how many of the next bytes are data for certain, whatever they are:
 // as many can be moved without looking, and then be told to Skip. With ByClose it is
 // all there will ever be.
 func (b *Body) Run() int64 {
@@ -83,7 +86,7 @@ func (b *Body) Run() int64 {
 	return b.left
 }
 
-// Skip says that n octets of data were moved, at most Run().
+// Skip says that n bytes of data were moved, at most Run().
 func (b *Body) Skip(n int64) {
 	if n < 0 || n > b.Run() {
 		panic("http1: Skip beyond Run")
@@ -118,7 +121,7 @@ func (b *Body) Close() error {
 	return nil
 }
 
-// Pass returns how many octets at the front of in belong to the body as it was
+// Pass returns how many bytes at the front of in belong to the body as it was
 // sent, chunk sizes and all, and have been found good: they can be forwarded as they
 // are. It is len(in) unless the body is Done, AtTrailers or in error. Chunk
 // extensions pass too: RFC 9112 7.1.1 lets any recipient ignore them.
@@ -138,7 +141,7 @@ func (b *Body) Pass(in []byte) (int, error) {
 }
 
 // Decode finds the next data in in. It returns where they are, empty if there are
-// none yet, and how many octets of in are dealt with, up to the end of the data.
+// none yet, and how many bytes of in are dealt with, up to the end of the data.
 // Call it with the rest until that is empty or the body is Done, AtTrailers or in
 // error.
 func (b *Body) Decode(in []byte) (data Span, n int, err error) {
@@ -164,10 +167,10 @@ func (b *Body) Decode(in []byte) (data Span, n int, err error) {
 	return Span{uint32(n), uint32(n) + uint32(run)}, n + int(run), nil
 }
 
-// step takes one octet of chunked framing. It returns how many it took, 1 or 0.
+// step takes one byte of chunked framing. It returns how many it took, 1 or 0.
 func (b *Body) step(c byte) (int, error) {
 	switch b.state {
-	case inSize:
+	case inSize, inPad:
 		return 1, b.sizeOctet(c)
 	case inExt, inQuote, inEscape:
 		return 1, b.extOctet(c)
@@ -206,7 +209,12 @@ func (b *Body) step(c byte) (int, error) {
 
 func (b *Body) sizeOctet(c byte) error {
 	switch {
-	case class[c]&isHex != 0:
+	case b.state == inPad && b.digits >= maxSizeDigits+maxPadding:
+		return ErrChunkSize
+	case b.padded && b.digits > 0 && (c == ' ' || c == '\t'):
+		b.state = inPad
+		b.digits++
+	case b.state == inSize && class[c]&isHex != 0:
 		if b.digits == maxSizeDigits {
 			return ErrChunkSize
 		}
@@ -233,7 +241,7 @@ func hex(c byte) byte {
 	return c | 0x20 - 'a' + 10
 }
 
-// extOctet takes one octet of a chunk extension. What extensions mean is ignored
+// extOctet takes one byte of a chunk extension. What extensions mean is ignored
 // (RFC 9112 7.1.1), but quoted strings must be whole, lest somebody looks for their
 // end beyond that of the line.
 func (b *Body) extOctet(c byte) error {
@@ -257,7 +265,7 @@ func (b *Body) extOctet(c byte) error {
 	return nil
 }
 
-// AppendChunkSize appends the line that goes before n octets of data when a body is
+// AppendChunkSize appends the line that goes before n bytes of data when a body is
 // put into chunks. The data end with CRLF, the body with LastChunk.
 func AppendChunkSize(dst []byte, n int) []byte {
 	dst = strconv.AppendUint(dst, uint64(n), 16)

@@ -1,6 +1,6 @@
 // Package http1 reads and writes the parts of HTTP/1.x that a proxy must understand:
 // where a head ends and what it says, where a body ends, and what goes on to the next
-// hop. Octets in, facts out. It is pure: it reads no connection and no clock, starts
+// hop. Bytes in, facts out. It is pure: it reads no connection and no clock, starts
 // nothing, and in the steady state allocates nothing, so that an event loop and a
 // goroutine per connection can both drive it.
 //
@@ -8,7 +8,7 @@
 //	buf ──▶ RequestHead.Parse ──▶ facts ──▶ who serves it?
 //	  │        (0, nil): read more           RequestHead.Append ──▶ head
 //	  │                                                               │
-//	  └──▶ Body.Pass ──▶ so many octets, as they are ─────────────▶ body
+//	  └──▶ Body.Pass ──▶ so many bytes, as they are ─────────────▶ body
 //	         Run, Skip: so many need not even be seen                 │
 //	         AtTrailers: Body.ReadTrailers ──▶ Trailers.Append ──▶ trailers
 //	         Done: what is left in buf is the next request
@@ -20,10 +20,10 @@
 // # Buffers
 //
 // Fields, targets and values are Spans of the buffer that was parsed; nothing is
-// copied. They stay valid as long as the caller leaves those octets at the same
+// copied. They stay valid as long as the caller leaves those bytes at the same
 // distance from the start of the slice it passes: the buffer may move, grow and be
 // compacted. A head must be whole in the buffer when it ends; a body need not be.
-// Parsing resumes: a head that comes octet by octet costs a small multiple of one
+// Parsing resumes: a head that comes byte by byte costs a small multiple of one
 // that comes at once.
 //
 // # Strictness

@@ -1,13 +1,13 @@
 package http1
 
-// Error is why a message is refused. It is one octet, so that refusing what an
+// Error is why a message is refused. It is one byte, so that refusing what an
 // attacker sends costs no memory. After any of them the connection is of no use:
 // nobody knows where the next message would begin.
 type Error uint8
 
 const (
 	ErrRequestLine Error = iota + 1 // is not method SP target SP version CRLF
-	ErrTarget                       // has octets or a form that it may not have
+	ErrTarget                       // has bytes or a form that it may not have
 	ErrVersion                      // neither HTTP/1.0 nor HTTP/1.1
 	ErrPreface                      // HTTP/2 with prior knowledge
 	ErrLongMethod
@@ -20,8 +20,9 @@ const (
 	ErrSpaceInName // white space before the colon
 	ErrFieldName
 	ErrFieldValue     // a control in it
-	ErrLookalike      // Content_Length, Transfer_Encoding
+	ErrLookalike      // Content_Length, Transfer.Encoding
 	ErrHost           // missing, twice, or not a host and port
+	ErrOtherHost      // not that of the URL that is the target
 	ErrContentLength  // not one plain decimal number
 	ErrTransferCoding // malformed, twice, or in HTTP/1.0
 	ErrUnknownCoding  // well formed, and not chunked alone
@@ -33,7 +34,7 @@ const (
 	ErrConnectBody    // CONNECT with a body
 	ErrStatusLine     // of a response
 	ErrChunkSize      // not plain hexadecimal, or too much of it
-	ErrChunkExtension // too long, or with octets that it may not have
+	ErrChunkExtension // too long, or with bytes that it may not have
 	ErrChunkEnd       // no CRLF after a chunk's data
 	ErrLongBody       // more than Body.Limit
 	ErrTruncated      // the connection ended within the message
@@ -57,8 +58,9 @@ var reasons = [...]struct {
 	ErrSpaceInName:    {400, "field name: white space before the colon (RFC 9112 5.1)"},
 	ErrFieldName:      {400, "field name: is not a token and a colon (RFC 9110 5.1)"},
 	ErrFieldValue:     {400, "field value: control character (RFC 9110 5.5)"},
-	ErrLookalike:      {400, "field name: Content-Length or Transfer-Encoding with an underscore"},
+	ErrLookalike:      {400, "field name: Content-Length or Transfer-Encoding with another character for a hyphen"},
 	ErrHost:           {400, "Host: want exactly one host and port (RFC 9112 3.2)"},
+	ErrOtherHost:      {400, "Host: is not that of the request target (RFC 9112 3.2)"},
 	ErrContentLength:  {400, "Content-Length: want it once, one decimal number without leading zeros (RFC 9112 6.3)"},
 	ErrTransferCoding: {400, "Transfer-Encoding: malformed, twice, or in HTTP/1.0 (RFC 9112 6.1)"},
 	ErrUnknownCoding:  {501, "Transfer-Encoding: only chunked is understood (RFC 9112 6.1)"},

@@ -9,7 +9,7 @@ import (
 // A request with a body goes from a client to a server; the one behind it stays in
 // the buffer.
 func Example() {
-	buf := []byte("POST http://shop.example/buy HTTP/1.1\r\nHost: ignored\r\nConnection: keep-alive\r\n" +
+	buf := []byte("POST http://shop.example/buy HTTP/1.1\r\nHost: shop.example\r\nConnection: keep-alive\r\n" +
 		"Evenkeel-Lease: forged\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbook\r\n0\r\n\r\nGET /next")
 	rewrite := http1.Rewrite{
 		Drop: http1.NewNames("evenkeel-*"),

@@ -8,7 +8,7 @@ type Span struct{ Start, End uint32 }
 // Of returns the piece of buf that s spans.
 func (s Span) Of(buf []byte) []byte { return buf[s.Start:s.End] }
 
-// Len returns its length in octets.
+// Len returns its length in bytes.
 func (s Span) Len() int { return int(s.End - s.Start) }
 
 // Field is one field line.
@@ -87,8 +87,8 @@ func set(list ...Name) (s names) {
 
 // Limits bound a head. Zero means the default.
 type Limits struct {
-	Line   int // octets of a request line; default 8 KiB
-	Head   int // octets of a head, or of trailers; default 32 KiB
+	Line   int // bytes of a request line; default 8 KiB
+	Head   int // bytes of a head, or of trailers; default 32 KiB
 	Fields int // default 100
 }
 
@@ -121,8 +121,8 @@ func (l *Limits) fields() int {
 }
 
 // lines reads what a head and trailers are made of, and remembers between calls how
-// far it has come. While a line is incomplete only the new octets are looked at, for
-// its LF, so that a head which arrives octet by octet costs no more than twice.
+// far it has come. While a line is incomplete only the new bytes are looked at, for
+// its LF, so that a head which arrives byte by byte costs no more than twice.
 type lines struct {
 	Limits Limits
 	Fields []Field // in order of arrival; the slice is used again for the next head
@@ -146,7 +146,7 @@ func (l *lines) begin() {
 // or an error it is not needed.
 func (l *lines) Reset() { l.begun = false }
 
-// waiting tells whether the line at l.line is still incomplete. At the limit it says
+// waiting reports whether the line at l.line is still incomplete. At the limit it says
 // no, so that what is wrong with the line as it stands comes before its length.
 func (l *lines) waiting(buf []byte, limit int) bool {
 	return l.scan != 0 && l.stillWaiting(buf, limit)
@@ -219,7 +219,7 @@ func (l *lines) field(buf []byte) (bool, error) {
 	return true, nil
 }
 
-// lineEnd tells whether CRLF stands at i, where the text of a line ends. Without an
+// lineEnd reports whether CRLF stands at i, where the text of a line ends. Without an
 // error, false means that buf ends before the LF.
 func lineEnd(buf []byte, i int) (bool, error) {
 	switch {

@@ -6,7 +6,7 @@ type Framing uint8
 const (
 	_        Framing = iota
 	NoBody           // with the head
-	ByLength         // after as many octets as Content-Length says
+	ByLength         // after as many bytes as Content-Length says
 	ByChunks         // with the last chunk and the trailers
 	ByClose          // when the server closes the connection; responses only
 )
@@ -223,7 +223,7 @@ func protocols(value []byte) bool {
 	return true
 }
 
-// named tells whether Connection names the field.
+// named reports whether Connection names the field.
 func (h *Head) named(buf []byte, f *Field) bool {
 	for _, o := range h.options[:h.nOptions] {
 		if o.Len() == f.Name.Len() && same(o.Of(buf), f.Name.Of(buf)) {

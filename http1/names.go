@@ -1,6 +1,6 @@
 package http1
 
-// Names is a set of field names, without regard to case and with '_' as '-'. It is
+// Names is a set of field names, without regard to case and with '_', '.' and the like as '-'. It is
 // made once and then only read. A nil set is empty.
 type Names struct {
 	by [32][]pattern // by the low bits of the letter that key gives; most are empty
@@ -47,7 +47,7 @@ func lower(name string) string {
 	return string(b)
 }
 
-// Has tells whether the set has the name, which is not empty.
+// Has reports whether the set has the name, which is not empty.
 func (s *Names) Has(name []byte) bool {
 	if s == nil {
 		return false

@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// Classes of octets.
+// Classes of bytes.
 const (
 	isToken   = 1 << iota // RFC 9110 5.6.2: tchar
 	isTarget              // printable ASCII that may stand in a request target
@@ -52,9 +52,9 @@ func contains(set string, c byte) bool {
 	return false
 }
 
-// fold maps the letters to lower case and '_' to '-'. Servers that put fields into
-// environment variables cannot tell those two apart, so neither do we where a name
-// decides something.
+// fold maps the letters to lower case, and all that a name can have beside letters and
+// digits to '-'. Servers that put fields into environment variables cannot tell '_' from '-', and some
+// nothing else from it either, so neither do we where a name decides something.
 var fold = func() (t [256]byte) {
 	for c := range 256 {
 		t[c] = byte(c)
@@ -62,12 +62,14 @@ var fold = func() (t [256]byte) {
 			t[c] |= 0x20
 		}
 	}
-	t['_'] = '-'
+	for _, c := range "!#$%&'*+._^`|~" {
+		t[c] = '-'
+	}
 	return t
 }()
 
-// is compares without regard to case, and with '_' as '-'. lower is in lower case
-// and has no '_'.
+// is compares without regard to case, as fold has it. lower is in lower case and has beside
+// letters and digits only '-'.
 func is(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
@@ -80,7 +82,7 @@ func is(b []byte, lower string) bool {
 	return true
 }
 
-// same compares two names without regard to case, and with '_' as '-'.
+// same compares two names without regard to case, as fold has it.
 func same(a, b []byte) bool {
 	if len(a) != len(b) {
 		return false
@@ -94,7 +96,7 @@ func same(a, b []byte) bool {
 }
 
 // text returns the index at or after i of the first control other than a tab, or
-// len(b). It looks at eight octets at a time: the top bit comes out set of those below
+// len(b). It looks at eight bytes at a time: the top bit comes out set of those below
 // 0x20 and of 0x7f, and perhaps of others behind one of them or behind 0xff.
 func text(b []byte, i int) int {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
@@ -117,7 +119,7 @@ func text(b []byte, i int) int {
 	}
 }
 
-// span returns the index at or after i of the first octet outside a class, or len(b).
+// span returns the index at or after i of the first byte outside a class, or len(b).
 func span(b []byte, i int, in uint8) int {
 	for i < len(b) && class[b[i]]&in != 0 {
 		i++
@@ -136,7 +138,7 @@ func trim(b []byte) []byte {
 	return b
 }
 
-// ValidValue tells whether a field may have this value: no controls but tabs, no
+// ValidValue reports whether a field may have this value: no controls but tabs, no
 // white space at the ends.
 func ValidValue(v []byte) bool {
 	return text(v, 0) == len(v) && len(trim(v)) == len(v)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Whatever two octets stand beside each other, wherever among eight, text finds what a
-// look at each octet finds.
+// Whatever two bytes stand beside each other, wherever among eight, text finds what a
+// look at each byte finds.
 func TestTextFindsControls(t *testing.T) {
 	control := func(c byte) bool { return c != '\t' && (c < 0x20 || c == 0x7f) }
 	for first := range 256 {

@@ -17,6 +17,10 @@ type RequestHead struct {
 	Host   Span // who is asked, with the port if there is one: of the target if it says, else of the Host field; empty only in HTTP/1.0
 	Expect bool // the client waits for 100 Continue before it sends the body
 
+	// Continued says that the client has been told 100 Continue, or needs not be: Expect is not forwarded.
+	// The caller sets it.
+	Continued bool
+
 	Trailers bool // TE says that trailers are welcome
 
 	unmet bool // Expect says what cannot be met
@@ -62,12 +66,12 @@ func method(verb []byte) Method {
 	return MethodOther
 }
 
-// longestMethod is in octets. The longest registered with IANA has 17.
+// longestMethod is in bytes. The longest registered with IANA has 17.
 const longestMethod = 32
 
 // Parse reads the head that begins at buf[0] and returns its length when it is
 // complete. It returns 0 and no error when more is needed: then call it again with
-// the same octets and more behind them, in this or another buffer. One empty line
+// the same bytes and more behind them, in this or another buffer. One empty line
 // before the head is skipped and counts to its length. An error is always an Error.
 
 // After a success or an error, the next call begins another head.
@@ -86,7 +90,7 @@ func (h *RequestHead) begin() {
 	h.Head.begin()
 	h.Method, h.Form = MethodOther, 0
 	h.Verb, h.Target, h.Path, h.Host = Span{}, Span{}, Span{}, Span{}
-	h.Expect, h.Trailers, h.unmet = false, false, false
+	h.Expect, h.Continued, h.Trailers, h.unmet = false, false, false, false
 }
 
 func (h *RequestHead) parse(buf []byte) (int, error) {
@@ -181,7 +185,7 @@ func (h *RequestHead) requestLine(buf []byte) (bool, error) {
 	return true, h.target(buf, all&isPercent != 0)
 }
 
-// version reads HTTP/1.0 or HTTP/1.1 at the start of b, if b has ten octets.
+// version reads HTTP/1.0 or HTTP/1.1 at the start of b, if b has ten bytes.
 func version(b []byte) (uint8, bool) {
 	const http10 = uint64('H') | 'T'<<8 | 'T'<<16 | 'P'<<24 | '/'<<32 | '1'<<40 | '.'<<48 | '0'<<56
 	if len(b) < 10 {
@@ -192,7 +196,7 @@ func version(b []byte) (uint8, bool) {
 }
 
 // badVersion tells what is wrong with the end of a request line, by its first ten
-// octets or those up to the LF.
+// bytes or those up to the LF.
 func badVersion(b []byte, verb []byte) error {
 	b = b[:min(len(b), len("HTTP/1.1\r\n"))]
 	if i := bytes.IndexByte(b, '\n'); i >= 0 {
@@ -225,8 +229,13 @@ func (h *RequestHead) note(buf []byte, f *Field) error {
 			return ErrHost
 		}
 		h.seen |= 1 << Host
-		if h.Form == OriginForm || h.Form == AsteriskForm {
+		switch {
+		case h.Form == OriginForm || h.Form == AsteriskForm:
 			h.Host = f.Value
+		case h.Form == AbsoluteForm && !bytes.EqualFold(portless(f.Value.Of(buf)), portless(h.Host.Of(buf))):
+			// RFC 9112 3.2.2 would have us ignore it. A client must send the same
+			// (3.2), and one that does not means that someone reads the other.
+			return ErrOtherHost
 		}
 		return nil
 	case Expect:
@@ -235,6 +244,11 @@ func (h *RequestHead) note(buf []byte, f *Field) error {
 		h.noteTE(f.Value.Of(buf))
 	}
 	return h.Head.note(buf, f)
+}
+
+// portless returns a host without its port if that is the default one of a scheme that is taken.
+func portless(host []byte) []byte {
+	return bytes.TrimSuffix(bytes.TrimSuffix(host, []byte(":80")), []byte(":443"))
 }
 
 func (h *RequestHead) noteTE(value []byte) {
@@ -268,6 +282,19 @@ func (h *RequestHead) settle(buf []byte) error {
 	}
 	h.Expect = h.seen.has(Expect) && h.Minor == 1 && h.Framing != NoBody
 	return nil
+}
+
+// BodyUnlooked reports whether a body comes with a method for which some servers look for none. What
+// such a server leaves unread it takes for the next request on the connection.
+func (h *RequestHead) BodyUnlooked() bool { return h.Framing != NoBody && h.Method.Bodiless() }
+
+// Bodiless reports whether a method is usually without a body.
+func (m Method) Bodiless() bool {
+	switch m {
+	case MethodGet, MethodHead, MethodDelete, MethodOptions, MethodTrace:
+		return true
+	}
+	return false
 }
 
 // Asked returns what the response to this request is read by. upgrade: the request

@@ -40,13 +40,14 @@ func TestRequestHead(t *testing.T) {
 		{"3.1 unknown method", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", nil},
 		{"3.1 method too long", strings.Repeat("A", 33) + " / HTTP/1.1\r\nHost: a\r\n\r\n", ErrLongMethod},
 		{"3.2 fragment", "GET /#a HTTP/1.1\r\nHost: a\r\n\r\n", ErrTarget},
-		{"3.2 octet beyond ASCII", "GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n", ErrTarget},
+		{"3.2 byte beyond ASCII", "GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n", ErrTarget},
 		{"3.2 NUL", "GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n", ErrRequestLine},
 		{"3.2.1 no slash", "GET a HTTP/1.1\r\nHost: a\r\n\r\n", ErrTarget},
 		{"3.2.1 bad escape", "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", ErrTarget},
 		{"3.2.1 short escape", "GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n", ErrTarget},
 		{"3.2.1 plain % in a query", "GET /?100% HTTP/1.1\r\nHost: a\r\n\r\n", nil},
-		{"3.2.2 absolute", "GET http://b:80/x HTTP/1.1\r\nHost: a\r\n\r\n", nil},
+		{"3.2.2 absolute", "GET http://b:80/x HTTP/1.1\r\nHost: B\r\n\r\n", nil},
+		{"3.2 absolute, another Host", "GET http://b:80/x HTTP/1.1\r\nHost: a\r\n\r\n", ErrOtherHost},
 		{"3.2.2 absolute without Host", "GET http://b/ HTTP/1.1\r\n\r\n", ErrHost},
 		{"3.2.2 another scheme", "GET ftp://b/ HTTP/1.1\r\nHost: a\r\n\r\n", ErrTarget},
 		{"9110 4.2.1 empty host", "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", ErrTarget},
@@ -87,6 +88,7 @@ func TestRequestHead(t *testing.T) {
 		{"6.1 not a coding", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;\r\n\r\n", ErrTransferCoding},
 		{"6.1 chunked twice", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", ErrTransferCoding},
 		{"6.1 underscore", "POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\n\r\n", ErrLookalike},
+		{"6.1 dot", "POST / HTTP/1.1\r\nHost: a\r\nTransfer.Encoding: chunked\r\n\r\n", ErrLookalike},
 		{"6.3 both", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", ErrTwoLengths},
 		{"6.3 list", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n", ErrContentLength},
 		{"6.3 twice", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", ErrContentLength},
@@ -111,8 +113,8 @@ func TestRequestHead(t *testing.T) {
 
 func TestRequestFacts(t *testing.T) {
 	for _, row := range []struct{ in, want string }{
-		{"GET http://B:80?q HTTP/1.1\r\nHost: a\r\n\r\n",
-			`1 GET 2 http://B:80?q path="?q" host="B:80" expect=false minor=1 framing=1 length=-1 keep=true upgrade="" [Host: "a" 1]`},
+		{"GET http://B:80?q HTTP/1.1\r\nHost: b\r\n\r\n",
+			`1 GET 2 http://B:80?q path="?q" host="B:80" expect=false minor=1 framing=1 length=-1 keep=true upgrade="" [Host: "b" 1]`},
 		{"POST /x HTTP/1.0\r\nConnection: Keep-Alive\r\nContent-Length: 0\r\n\r\n",
 			`3 POST 1 /x path="/x" host="" expect=false minor=0 framing=1 length=0 keep=true upgrade="" [Connection: "Keep-Alive" 4] [Content-Length: "0" 2]`},
 		{"PUT /x HTTP/1.1\r\nHost: a\r\nConnection: close, Upgrade,, keep-alive\r\nUpgrade: websocket\r\nExpect: 100-Continue\r\nContent-Length: 7\r\n\r\n",
@@ -203,7 +205,7 @@ func TestRequestSplitAnywhere(t *testing.T) {
 			every[i] = i
 		}
 		if got, err := fed(in, every); got != want || !errors.Is(err, wantErr) {
-			t.Fatalf("%q octet by octet\n got %s, %v\nwant %s, %v", in, got, err, want, wantErr)
+			t.Fatalf("%q byte by byte\n got %s, %v\nwant %s, %v", in, got, err, want, wantErr)
 		}
 	}
 	for _, in := range seeds {
@@ -220,8 +222,8 @@ func TestRequestSplitAnywhere(t *testing.T) {
 	})
 }
 
-// Octet by octet, the work must not grow with the square of the length: the parser
-// may look at each octet a few times, not thousands of times. It is counted by what
+// Byte by byte, the work must not grow with the square of the length: the parser
+// may look at each byte a few times, not thousands of times. It is counted by what
 // is rescanned: while the line is incomplete, scan stands at the end of the input.
 func TestRequestResumeIsCheap(t *testing.T) {
 	in := []byte("GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("v", 20000) + "\r\n\r\n")
@@ -231,7 +233,7 @@ func TestRequestResumeIsCheap(t *testing.T) {
 			t.Fatal(i, n, err)
 		}
 		if h.scan != i {
-			t.Fatalf("after %d octets %d are known to have no LF", i, h.scan)
+			t.Fatalf("after %d bytes %d are known to have no LF", i, h.scan)
 		}
 	}
 	if n, err := h.Parse(in); n != len(in) || err != nil {
@@ -245,7 +247,7 @@ func requestSeeds() []string {
 		"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
 		"GET / HTTP/1.1\nHost: a\r\n\r\n",
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"GET http://b:80?q HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET http://b:80?q HTTP/1.1\r\nHost: b:80\r\n\r\n",
 		"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n",

@@ -16,7 +16,7 @@ type Asked struct {
 	Ended   bool // nothing follows the head, which it need not say: it came by HTTP/2, or goes there
 }
 
-// Interim tells whether the response is 1xx and another one will follow.
+// Interim reports whether the response is 1xx and another one will follow.
 func (h *ResponseHead) Interim() bool { return h.Status < 200 && !h.Tunnel }
 
 // Parse is RequestHead.Parse for responses to a request that asked for to. A
@@ -163,4 +163,13 @@ func (h *ResponseHead) bodiless(coded bool) {
 		h.KeepAlive = false
 	}
 	h.Length = -1
+}
+
+// Body returns the follower of the response's body. Blanks between the size of a chunk and
+// the end of its line are taken, which old servers pad it with and RFC 9112, 7.1.1 has
+// recipients read. Of a request they are not: two recipients may part ways over them.
+func (h *ResponseHead) Body() Body {
+	b := h.Head.Body()
+	b.padded = true
+	return b
 }

@@ -13,6 +13,7 @@ type Rewrite struct {
 	Upgrade   bool    // forward the upgrade that is asked for or agreed to
 	Close     bool    // say that the connection will be closed
 	KeepAlive bool    // say that it will not, to those who would not think so: HTTP/1.0
+	Target    []byte  // requests: in place of the client's; nil: the client's
 	Host      []byte  // requests: in place of the client's, or for want of one; nil: the client's
 	Framing   Framing // responses: how the body is sent, if not as it came: ByChunks for a body ByClose, ByClose for one ByChunks
 }
@@ -27,10 +28,14 @@ var oneHop = set(Connection, KeepAlive, ProxyConnection, ProxyAuthenticate, Prox
 func (h *RequestHead) Append(dst, buf []byte, rw *Rewrite) []byte {
 	dst = append(dst, h.Verb.Of(buf)...)
 	dst = append(dst, ' ')
-	dst = h.AppendTarget(dst, buf)
+	if rw.Target != nil {
+		dst = append(dst, rw.Target...)
+	} else {
+		dst = h.AppendTarget(dst, buf)
+	}
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	drop := oneHop
-	if h.Minor == 0 {
+	if h.Minor == 0 || h.Continued {
 		drop |= set(Expect)
 	}
 	if rw.Host != nil || h.Form == AbsoluteForm || h.Form == AuthorityForm || h.Host.Len() == 0 {
@@ -125,10 +130,15 @@ func (h *Head) stays(buf []byte, f *Field, drop *Names) bool {
 		(h.nOptions == 0 || !h.named(buf, f))
 }
 
-// Forwards tells whether a field goes on to the next hop as Append has it, for those who
+// Forwards reports whether a field goes on to the next hop as Append has it, for those who
 // write the head in another way: what HTTP/2 has no other place for.
 func (h *Head) Forwards(buf []byte, f *Field, drop *Names) bool {
 	return !oneHop.has(f.Known) && f.Known != Host && h.stays(buf, f, drop)
+}
+
+// Forwards is Head.Forwards, but for an expectation that has been met.
+func (h *RequestHead) Forwards(buf []byte, f *Field, drop *Names) bool {
+	return !(h.Continued && f.Known == Expect) && h.Head.Forwards(buf, f, drop)
 }
 
 // appendConnection writes Connection and, if it goes on, Upgrade.

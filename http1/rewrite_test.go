@@ -1,6 +1,9 @@
 package http1
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestRequestForwarded(t *testing.T) {
 	full := Rewrite{Drop: edgeNames, Add: []byte("Via: 1.1 e\r\n")}
@@ -21,10 +24,10 @@ func TestRequestForwarded(t *testing.T) {
 		{"upgrade not in earnest", "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", Rewrite{Upgrade: true}},
 		{"chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\nX: y\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n", Rewrite{}},
 		{"length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length:3\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", Rewrite{Drop: NewNames("content-length", "host")}},
-		{"absolute", "GET http://B:1/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x?y HTTP/1.1\r\nHost: B:1\r\n\r\n", Rewrite{}},
-		{"absolute, no path", "GET http://b?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?y HTTP/1.1\r\nHost: b\r\n\r\n", Rewrite{}},
-		{"absolute, nothing", "GET HTTPS://b HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: b\r\n\r\n", Rewrite{}},
-		{"absolute, OPTIONS", "OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n", Rewrite{}},
+		{"absolute", "GET http://B:1/x?y HTTP/1.1\r\nHost: b:1\r\n\r\n", "GET /x?y HTTP/1.1\r\nHost: B:1\r\n\r\n", Rewrite{}},
+		{"absolute, no path", "GET http://b?y HTTP/1.1\r\nHost: b\r\n\r\n", "GET /?y HTTP/1.1\r\nHost: b\r\n\r\n", Rewrite{}},
+		{"absolute, nothing", "GET HTTPS://b HTTP/1.1\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: b\r\n\r\n", Rewrite{}},
+		{"absolute, OPTIONS", "OPTIONS http://b HTTP/1.1\r\nHost: b\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n", Rewrite{}},
 		{"asterisk", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Rewrite{}},
 		{"CONNECT", "CONNECT a:1 HTTP/1.1\r\nHost: b\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", Rewrite{}},
 		{"1.0", "GET / HTTP/1.0\r\nExpect: 100-continue\r\nX: y\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n", Rewrite{Host: []byte("h")}},
@@ -85,6 +88,19 @@ func TestNames(t *testing.T) {
 	}
 	if (*Names)(nil).Has([]byte("a")) {
 		t.Error("a nil set has something")
+	}
+}
+
+// Servers that make environment variables of fields turn every character that is no letter or digit into
+// one, so that a name with any of them may be read as ours.
+func TestNamesAreComparedAsServersMayReadThem(t *testing.T) {
+	s := NewNames("Evenkeel-Client-Subject")
+	for c := range 128 {
+		token := strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0
+		name := []byte("Evenkeel-Client" + string(rune(c)) + "Subject")
+		if got := s.Has(name); got != token {
+			t.Errorf("%q: got %v, want %v", name, got, token)
+		}
 	}
 }
 

@@ -213,7 +213,7 @@ func targets() []mutation {
 		family("target", "GET $ HTTP/1.1\r\nHost: a\r\n\r\n"+next,
 			"/", "//", "///", "//b/x", "/.", "/..", "/../x", "/./x", "/x/../y", "/%2e%2e/", "/%2f", "/%00", "/%0d%0aX:y", "/%", "/%4", "/%4g", "/%zz", "/%%41", "/x%", "/?%", "/?%zz", "/?", "/??", "/?a=b&c=d", "/;a=b", "/a;b?c", "/#", "/#x", "/x#y", "/?x#y", "#", "?", "?x", "x", "x/y", "x:80", "*", "/*", "**", "*/", "\\", "/\\", "\\\\b\\x", "/a\\b",
 			"/\"", "/<x>", "/{x}", "/[x]", "/|", "/^", "/`", "/'", "/\xc3\xa9", "/\xff", "/a b", "/a%20b", "/a+b", "/:80", "/@b", "/http://b/", "/a//b", "/~a", "/,", "/=", "/$", "/!", "/("),
-		family("absolute target", "GET $ HTTP/1.1\r\nHost: a\r\n\r\n"+next,
+		family("absolute target", "GET $ HTTP/1.1\r\nHost: b\r\n\r\n"+next,
 			"http://b/", "http://b", "http://b?x", "http://b/x?y", "HTTP://b/", "hTtPs://b/", "https://b/", "http://B/", "http://b:80/", "http://b:/", "http://b:x/", "http://b:65536/", "http://b:-1/", "http://u@b/", "http://u:p@b/", "http://@b/", "http://a@b@c/", "http:///", "http://", "http:/", "http:", "http:b", "http:/b/", "http//b/", "://b/", "//b/", "ftp://b/", "ws://b/", "file:///etc/passwd", "javascript:x", "http://b#x", "http://b/#x", "http://b/%zz", "http://b\\x/", "http://b\\@c/",
 			"http://[::1]/", "http://[::1]:80/", "http://[::1/", "http://::1/", "http://[b]/", "http://[::1]x/", "http://[::1%25eth0]/", "http://[v1.x]/", "http://b,c/", "http://b%2ec/", "http://b%00/", "http://b;c/", "http://b c/", "http://b_c/", "http://127.1/", "http://0x7f.1/", "http://*/", "http://b./", "http://.b/", "http+unix://b/", "http://b*/"),
 		family("CONNECT to", "CONNECT $ HTTP/1.1\r\nHost: a\r\n\r\n"+next,

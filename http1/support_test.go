@@ -53,7 +53,7 @@ func passed(dst []byte, b Body, in []byte, drop *Names) (out []byte, n int, err 
 }
 
 // decoded returns a body's data and what the whole of it takes of in, shown to it in
-// pieces of at most step octets.
+// pieces of at most step bytes.
 func decoded(b Body, in []byte, step int) (data []byte, n int, err error) {
 	for n < len(in) && !b.Done() && !b.AtTrailers() {
 		piece := in[n:min(len(in), n+step)]

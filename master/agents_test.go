@@ -51,7 +51,7 @@ func TestAgentEndsALease(t *testing.T) {
 	if g.Grant.Expires == 0 {
 		t.Fatal("a redirected lease has no limit")
 	}
-	a.send(&wire.Done{Pool: "web", Lease: g.Grant.Lease})
+	a.send(&wire.Done{Pool: "web", Lease: g.Grant.Lease, Tag: g.Grant.Tag})
 	a.sync()
 	if n := r.open(); n != 0 {
 		t.Fatalf("%d leases are open, want 0", n)
@@ -62,7 +62,7 @@ func TestSecondAgentIsRefused(t *testing.T) {
 	r := start(t, web())
 	first := r.dialAgent("s1")
 	second := r.dial(wire.RoleAgent, "s1")
-	second.send(&wire.Register{Pool: "web", Server: balance.ServerSpec{ID: "s1", Address: "usurper:1"}})
+	second.send(&wire.Register{Pool: "web", Server: balance.ServerSpec{ID: "s1", Address: "usurper.test:1"}})
 	f := second.failed(wire.Taken)
 	for _, want := range []string{"s1", "web", first.LocalAddr().String(), "heard"} {
 		if !strings.Contains(f.Detail, want) {
@@ -128,7 +128,7 @@ func TestImpossibleRegistrations(t *testing.T) {
 		reg  wire.Register
 		code wire.Code
 	}{
-		{"unknown pool", wire.Register{Pool: "nowhere", Server: spec("s1")}, wire.Unknown},
+		{"a name that no pool can have", wire.Register{Pool: "no/where", Server: spec("s1")}, wire.Unknown},
 		{"bad address", wire.Register{Pool: "web", Server: balance.ServerSpec{ID: "s1", Address: "s1"}}, wire.BadRegister},
 		{"another's id", wire.Register{Pool: "web", Server: spec("s2")}, wire.BadRegister},
 	} {
@@ -146,7 +146,7 @@ func TestImpossibleRegistrations(t *testing.T) {
 func TestOpenPools(t *testing.T) {
 	r := start(t, Config{ID: "m1", OpenPools: true})
 	a := r.dial(wire.RoleAgent, "s1")
-	a.send(&wire.Register{Pool: "fresh", Server: spec("s1")})
+	a.send(&wire.Register{Pool: "fresh", Server: nearbySpec("s1")})
 	a.sync()
 	e := r.dialEdge("e1")
 	e.ask(wire.Ask{Seq: 1, Pool: "fresh"})
@@ -154,7 +154,7 @@ func TestOpenPools(t *testing.T) {
 		t.Fatalf("got %+v, want s1", g)
 	}
 	odd := r.dial(wire.RoleAgent, "s2")
-	odd.send(&wire.Register{Pool: "not/a/name", Server: spec("s2")})
+	odd.send(&wire.Register{Pool: "not/a/name", Server: nearbySpec("s2")})
 	odd.failed(wire.Unknown)
 }
 
@@ -163,9 +163,7 @@ func TestDrainedServerStaysDrainedWhenItsAgentReturns(t *testing.T) {
 	a := r.dialAgent("s1")
 	p := r.pool("web")
 	p.mu.Lock()
-	if err := p.drain(1, "s1", true); err != nil {
-		t.Fatal(err)
-	}
+	p.drain(1, "s1", p.order(1, "s1", true, "", ""))
 	p.mu.Unlock()
 	_ = a.Close()
 	eventually(t, "the agent's place is free", func() bool { return r.peers.agent("web", "s1") == nil })
@@ -178,8 +176,9 @@ func TestDrainedServerStaysDrainedWhenItsAgentReturns(t *testing.T) {
 // A pool that an agent opens keeps its name, whatever the agent says afterwards.
 func TestAnOpenedPoolKeepsItsName(t *testing.T) {
 	r := start(t, Config{ID: "m1", OpenPools: true})
-	c := r.dialAgent("s1")
-	c.send(&wire.Register{Pool: "web", Server: spec("s1")}, &wire.Register{Pool: "web", Server: spec("s1")})
+	c := r.dial(wire.RoleAgent, "s1")
+	c.send(&wire.Register{Pool: "web", Server: nearbySpec("s1")}, &wire.Register{Pool: "web", Server: nearbySpec("s1")})
+	c.sync()
 	for range 100 {
 		c.send(&wire.Reports{Reports: []wire.PoolReport{{Pool: "web", Report: balance.Report{Server: "s1", Metrics: []balance.Metric{{Name: balance.CPUUtilization, Value: .5}}}}}})
 	}

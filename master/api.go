@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
@@ -24,65 +25,55 @@ const maxBody = 1 << 20
 // route is one operation of the API.
 type route struct {
 	method, path string
-	handle       func(w http.ResponseWriter, r *http.Request) *problem // nil: it has answered
+	role         admin.Role
+	action       string                                                 // by which the audit log has it; empty: it is not recorded
+	handle       func(w http.ResponseWriter, r *http.Request) *document // nil: it has answered
 }
 
 func (m *Master) routes() []route {
 	metrics := m.newMetrics()
 	return []route{
-		{"POST", "/v1/pools/{pool}/pick", m.postPick},
-		{"POST", "/v1/pools/{pool}/done", m.postDone},
-		{"POST", "/v1/pools/{pool}/report", m.postReport},
-		{"GET", "/v1/pools", m.getPools},
-		{"GET", "/v1/pools/{pool}", m.getPool},
-		{"POST", "/v1/pools/{pool}/explain", m.postExplain},
-		{"GET", "/v1/pools/{pool}/decisions", m.getDecisions},
-		{"GET", "/v1/leases/{lease}", m.getLease},
-		{"POST", "/v1/pools/{pool}/servers/{server}/drain", m.postDrain(true)},
-		{"POST", "/v1/pools/{pool}/servers/{server}/undrain", m.postDrain(false)},
-		{"POST", "/v1/leases/{lease}/done", m.postLeaseDone},
-		{"GET", "/metrics", func(w http.ResponseWriter, r *http.Request) *problem { metrics.ServeHTTP(w, r); return nil }},
-		{"GET", "/healthz", getHealth},
-		{"GET", "/readyz", m.getReady},
-		{"GET", "/openapi.yaml", getOpenAPI},
+		{"POST", "/v1/pools/{pool}/pick", admin.Pick, "", m.postPick},
+		{"POST", "/v1/pools/{pool}/done", admin.Pick, "", m.postDone},
+		{"POST", "/v1/pools/{pool}/report", admin.Pick, "", m.postReport},
+		{"GET", "/v1/status", admin.Read, "", m.getStatus},
+		{"GET", "/v1/pools", admin.Read, "", m.getPools},
+		{"GET", "/v1/pools/{pool}", admin.Read, "", m.getPool},
+		{"POST", "/v1/pools/{pool}/explain", admin.Read, "explain", m.postExplain},
+		{"GET", "/v1/pools/{pool}/decisions", admin.Read, "explain", m.getDecisions},
+		{"GET", "/v1/pools/{pool}/servers/{server}/explain", admin.Read, "explain", m.getLosses},
+		{"GET", "/v1/leases/{lease}", admin.Read, "explain", m.getLease},
+		{"GET", "/v1/requests/{request}", admin.Read, "explain", m.getRequest},
+		{"POST", "/v1/pools/{pool}/servers/{server}/drain", admin.Operate, "drain", m.postDrain(true)},
+		{"POST", "/v1/pools/{pool}/servers/{server}/undrain", admin.Operate, "undrain", m.postDrain(false)},
+		{"POST", "/v1/pools/{pool}/tokens", admin.Enrol, "", m.postToken},
+		{"POST", "/v1/tokens/{token}/revoke", admin.Enrol, "revoke a token", m.postRevoke},
+		{"POST", "/v1/leases/{lease}/done", admin.Pick, "", m.postLeaseDone},
+		{"POST", "/v1/election/raise", admin.Operate, "raise the fence", m.postRaise},
+		{"GET", "/metrics", admin.Read, "", func(w http.ResponseWriter, r *http.Request) *document { metrics.ServeHTTP(w, r); return nil }},
+		{"GET", "/healthz", admin.Anyone, "", getHealth},
+		{"GET", "/readyz", admin.Anyone, "", m.getReady},
+		{"GET", "/openapi.yaml", admin.Anyone, "", getOpenAPI},
 	}
 }
 
-// Handler returns the HTTP API, with /metrics, /healthz, /readyz and /openapi.yaml.
-func (m *Master) Handler() http.Handler { return m.handler }
-
-func (m *Master) newHandler() http.Handler {
-	mux := http.NewServeMux()
-	allowed := make(map[string][]string)
+// Endpoints returns the HTTP API, with /metrics, /healthz, /readyz and /openapi.yaml. It is
+// called once.
+func (m *Master) Endpoints() (all []admin.Endpoint) {
 	for _, rt := range m.routes() {
-		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
+		all = append(all, admin.Endpoint{Method: rt.method, Path: rt.path, Role: rt.role, Action: rt.action, Handle: func(w http.ResponseWriter, r *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			if p := rt.handle(w, r); p != nil {
 				m.log.Debug("api", "path", r.URL.Path, "status", p.Status, "err", p.Detail)
-				p.write(w)
+				p.Write(w)
 			}
-		})
-		allowed[rt.path] = append(allowed[rt.path], rt.method)
+		}})
 	}
-	for path, methods := range allowed {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Allow", strings.Join(methods, ", "))
-			newProblem(http.StatusMethodNotAllowed, wrongMethod, fmt.Sprintf("%s %s: it takes %s", r.Method, clip(r.URL.Path), strings.Join(methods, ", "))).write(w)
-		})
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		newProblem(http.StatusNotFound, noSuchPath, fmt.Sprintf("%s: /openapi.yaml lists what there is", clip(r.URL.Path))).write(w)
-	})
-	// The API has no login on loopback, so a page in the operator's browser must not reach it.
-	guard := http.NewCrossOriginProtection()
-	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		newProblem(http.StatusForbidden, crossOrigin, "the browser says that a page of another site asks").write(w)
-	}))
-	return guard.Handler(mux)
+	return all
 }
 
 // read decodes the body into v. An empty body is an empty object.
-func read(r *http.Request, v any) *problem {
+func read(r *http.Request, v any) *document {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
@@ -119,18 +110,18 @@ func jsonKind(kind string) string {
 	return "a " + kind
 }
 
-func write(w http.ResponseWriter, v any) *problem {
+func write(w http.ResponseWriter, v any) *document {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(v) // the client may be gone
 	return nil
 }
 
-func malformed(err error) *problem {
+func malformed(err error) *document {
 	return newProblem(http.StatusBadRequest, badRequest, err.Error())
 }
 
-func (m *Master) postPick(w http.ResponseWriter, r *http.Request) *problem {
+func (m *Master) postPick(w http.ResponseWriter, r *http.Request) *document {
 	var body pickBody
 	if p := read(r, &body); p != nil {
 		return p
@@ -174,16 +165,16 @@ func (m *Master) takeReports(name string, bodies []reportBody) error {
 	return nil
 }
 
-func (m *Master) postDone(w http.ResponseWriter, r *http.Request) *problem {
+func (m *Master) postDone(w http.ResponseWriter, r *http.Request) *document {
 	var body doneBody
 	if p := read(r, &body); p != nil {
 		return p
 	}
-	lease, err := balance.ParseLeaseID(body.Lease)
+	lease, err := balance.ParseTaggedLease(body.Lease)
 	if err != nil {
 		return malformed(err)
 	}
-	o, err := body.outcome()
+	o, err := body.Outcome()
 	if err != nil {
 		return malformed(err)
 	}
@@ -194,16 +185,16 @@ func (m *Master) postDone(w http.ResponseWriter, r *http.Request) *problem {
 	return end(w, lease, o, []*pool{p})
 }
 
-func (m *Master) postLeaseDone(w http.ResponseWriter, r *http.Request) *problem {
-	var body outcomeBody
+func (m *Master) postLeaseDone(w http.ResponseWriter, r *http.Request) *document {
+	var body balance.OutcomeBody
 	if p := read(r, &body); p != nil {
 		return p
 	}
-	lease, err := balance.ParseLeaseID(r.PathValue("lease"))
+	lease, err := balance.ParseTaggedLease(r.PathValue("lease"))
 	if err != nil {
 		return malformed(err)
 	}
-	o, err := body.outcome()
+	o, err := body.Outcome()
 	if err != nil {
 		return malformed(err)
 	}
@@ -211,21 +202,24 @@ func (m *Master) postLeaseDone(w http.ResponseWriter, r *http.Request) *problem 
 }
 
 // end ends a lease of one of the pools.
-func end(w http.ResponseWriter, lease balance.LeaseID, o balance.Outcome, pools []*pool) *problem {
+func end(w http.ResponseWriter, lease balance.TaggedLease, o balance.Outcome, pools []*pool) *document {
 	now := clock.Now()
 	for _, p := range pools {
 		p.mu.Lock()
-		was := p.done(now, lease, o)
+		how := p.doneByTag(now, lease, "", o, fromAPI)
 		p.unlock()
-		if was {
+		switch how {
+		case balance.Ended:
 			w.WriteHeader(http.StatusNoContent)
 			return nil
+		case balance.Foreign:
+			return newProblem(http.StatusForbidden, foreignLease, fmt.Sprintf("lease %s: the 16 digits behind its id are not those that were told with it; a routed lease has none, and its edge ends it", lease.ID))
 		}
 	}
-	return newProblem(http.StatusNotFound, noSuchLease, fmt.Sprintf("lease %s: ended already, expired, or never granted here", lease))
+	return newProblem(http.StatusNotFound, noSuchLease, fmt.Sprintf("lease %s: ended already, expired, or never granted here", lease.ID))
 }
 
-func (m *Master) postReport(w http.ResponseWriter, r *http.Request) *problem {
+func (m *Master) postReport(w http.ResponseWriter, r *http.Request) *document {
 	var body reportBody
 	if p := read(r, &body); p != nil {
 		return p
@@ -254,7 +248,7 @@ func (m *Master) postReport(w http.ResponseWriter, r *http.Request) *problem {
 }
 
 // lookup finds the pool that the path names.
-func (m *Master) lookup(r *http.Request) (*pool, *problem) {
+func (m *Master) lookup(r *http.Request) (*pool, *document) {
 	name := r.PathValue("pool")
 	if p := m.pool(name); p != nil {
 		return p, nil
@@ -262,7 +256,7 @@ func (m *Master) lookup(r *http.Request) (*pool, *problem) {
 	return nil, newProblem(http.StatusNotFound, noSuchPool, unknownPool(name).Detail)
 }
 
-func (m *Master) getPools(w http.ResponseWriter, _ *http.Request) *problem {
+func (m *Master) getPools(w http.ResponseWriter, _ *http.Request) *document {
 	list := make([]poolBody, 0)
 	for _, p := range m.pools.Load().list {
 		body, _ := p.describe()
@@ -271,7 +265,7 @@ func (m *Master) getPools(w http.ResponseWriter, _ *http.Request) *problem {
 	return write(w, map[string]any{"pools": list})
 }
 
-func (m *Master) getPool(w http.ResponseWriter, r *http.Request) *problem {
+func (m *Master) getPool(w http.ResponseWriter, r *http.Request) *document {
 	p, missing := m.lookup(r)
 	if missing != nil {
 		return missing
@@ -290,7 +284,7 @@ func (p *pool) describe() (poolBody, []balance.View) {
 	defer p.mu.Unlock()
 	views := p.core.Views(now)
 	body := poolBody{Name: p.name, Policy: p.cfg.Policy, Dispatch: p.cfg.Dispatch, Removed: p.closing, Open: p.core.Open(), Waiting: p.core.Waiting(), Count: len(views),
-		Leading: p.leads(now), Fence: p.lead.fence, Leader: p.lead.leader}
+		Leading: p.leads(now), Fence: p.lead.fence, Refused: p.lead.refused, Leader: p.lead.leader}
 	for i := range views {
 		if views[i].State == balance.Up {
 			body.Up++
@@ -299,39 +293,53 @@ func (p *pool) describe() (poolBody, []balance.View) {
 	return body, views
 }
 
-func (m *Master) postDrain(on bool) func(http.ResponseWriter, *http.Request) *problem {
-	return func(w http.ResponseWriter, r *http.Request) *problem {
+func (m *Master) postDrain(on bool) func(http.ResponseWriter, *http.Request) *document {
+	return func(w http.ResponseWriter, r *http.Request) *document {
 		p, missing := m.lookup(r)
 		if missing != nil {
 			return missing
 		}
+		var body drainBody
+		if p := read(r, &body); p != nil {
+			return p
+		}
+		if err := checkSaid(body.By, body.Reason); err != nil {
+			return malformed(err)
+		}
 		server := balance.ServerID(r.PathValue("server"))
 		p.mu.Lock()
-		err := p.drain(clock.Now(), server, on)
-		p.unlock()
-		if err != nil {
-			return newProblem(http.StatusNotFound, noSuchHost, err.Error())
+		has := p.core.Has(server)
+		p.mu.Unlock()
+		if !has {
+			return newProblem(http.StatusNotFound, noSuchHost, fmt.Sprintf("pool %s has no server %q", p.name, clip(string(server))))
 		}
-		m.log.Info("server drained by an operator", "pool", p.name, "server", server, "drained", on)
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+		s, err := m.say(p, server, on, body.By, body.Reason)
+		if err != nil {
+			return newProblem(http.StatusServiceUnavailable, notDrained, fmt.Sprintf("server %s of pool %s: %v", server, p.name, err))
+		}
+		return write(w, drainedBody{Server: string(server), Draining: on, At: clock.Time(clock.AtMicros(s.At)), By: s.By, Reason: s.Reason, KeptBy: m.keepersOf(p.name, server)})
 	}
 }
 
-func getHealth(w http.ResponseWriter, _ *http.Request) *problem {
+func getHealth(w http.ResponseWriter, _ *http.Request) *document {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, "ok\n")
 	return nil
 }
 
-func (m *Master) getReady(w http.ResponseWriter, r *http.Request) *problem {
+func (m *Master) getReady(w http.ResponseWriter, r *http.Request) *document {
 	if !m.running.Load() {
 		return newProblem(http.StatusServiceUnavailable, notReady, "starting or stopping")
+	}
+	if pools := m.refusedPools(); len(pools) > 0 {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, "degraded: edges refuse this master's lead of pool "+strings.Join(pools, ", ")+": the election's store has lost data\n")
+		return nil
 	}
 	return getHealth(w, r)
 }
 
-func getOpenAPI(w http.ResponseWriter, _ *http.Request) *problem {
+func getOpenAPI(w http.ResponseWriter, _ *http.Request) *document {
 	w.Header().Set("Content-Type", "application/yaml")
 	_, _ = w.Write(openAPI)
 	return nil

@@ -20,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -35,7 +36,7 @@ func newAPI(t *testing.T, m *Master) *api {
 	openapi3filter.RegisterBodyDecoder("application/problem+json", openapi3filter.JSONBodyDecoder)
 	s := httptest.NewServer(m.Handler())
 	t.Cleanup(s.Close)
-	doc := document(t)
+	doc := specification(t)
 	doc.Servers = openapi3.Servers{{URL: s.URL}}
 	router, err := gorillamux.NewRouter(doc)
 	if err != nil {
@@ -44,7 +45,7 @@ func newAPI(t *testing.T, m *Master) *api {
 	return &api{t, s, router}
 }
 
-func document(t *testing.T) *openapi3.T {
+func specification(t *testing.T) *openapi3.T {
 	t.Helper()
 	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
 	if err != nil {
@@ -129,7 +130,7 @@ func TestRoutesAndOpenAPIAreTheSame(t *testing.T) {
 	for _, r := range newMaster(t, Config{}).routes() {
 		served = append(served, r.method+" "+r.path)
 	}
-	for path, item := range document(t).Paths.Map() {
+	for path, item := range specification(t).Paths.Map() {
 		for method := range item.Operations() {
 			described = append(described, method+" "+path)
 		}
@@ -204,18 +205,25 @@ func TestReportAndPoolsByAPI(t *testing.T) {
 func TestDrainByAPI(t *testing.T) {
 	r := start(t, web("a"))
 	a := newAPI(t, r.Master)
-	if status, _, _ := a.call("POST", "/v1/pools/web/servers/a/drain", ""); status != 204 || r.view("a").State != balance.Draining {
-		t.Errorf("drain: got %d, a is %v", status, r.view("a").State)
+	status, told, _ := a.call("POST", "/v1/pools/web/servers/a/drain", `{"by": "ann", "reason": "disk"}`)
+	if out := r.view("a").Outages; status != 200 || r.view("a").State != balance.Draining || out[0].By != "ann" || out[0].What != `"disk"` {
+		t.Errorf("drain: got %d, a is %v, %+v, want it draining by ann: disk", status, r.view("a").State, out)
+	}
+	if kept := told["kept_by"].(map[string]any); told["draining"] != true || kept["edges"] != 0. || kept["agent"] != false || kept["file"] != nil {
+		t.Errorf("drain: got %v, want it draining, and that nobody else knows it", told)
+	}
+	for _, body := range []string{`{"by": "a\nb"}`, `{"reason": "` + strings.Repeat("x", 1025) + `"}`, `{"why": "disk"}`} {
+		a.problem("POST", "/v1/pools/web/servers/a/undrain", body, 400, "bad-request")
 	}
 	_, _, header := a.call("POST", "/v1/pools/web/pick", "{}")
 	if detail := a.problem("POST", "/v1/pools/web/pick", "{}", 503, "no-server"); !strings.Contains(detail, "draining") || header.Get("Retry-After") != "1" {
 		t.Errorf("detail %q, Retry-After %q, want that it is draining, and 1", detail, header.Get("Retry-After"))
 	}
-	if status, _, _ := a.call("POST", "/v1/pools/web/servers/a/undrain", ""); status != 204 || r.view("a").State != balance.Up {
+	if status, _, _ := a.call("POST", "/v1/pools/web/servers/a/undrain", ""); status != 200 || r.view("a").State != balance.Up {
 		t.Errorf("undrain: got %d, a is %v", status, r.view("a").State)
 	}
 	a.problem("POST", "/v1/pools/web/servers/zz/drain", "", 404, "unknown-server")
-	a.problem("POST", "/v1/pools/zz/servers/a/drain", "", 404, "unknown-pool")
+	a.problem("POST", "/v1/pools/zz/servers/a/drain", "", 404, "no-such-pool")
 }
 
 func TestDeclinedByAPI(t *testing.T) {
@@ -233,12 +241,13 @@ func TestBadInputByAPI(t *testing.T) {
 		reason     string
 		tell       string
 	}{
-		{"/v1/pools/zz/pick", "{}", 404, "unknown-pool", `"zz"`},
-		{"/v1/pools/zz/done", `{"lease":"0000000000000001"}`, 404, "unknown-pool", `"zz"`},
-		{"/v1/pools/zz/report", `{"server":"a"}`, 404, "unknown-pool", `"zz"`},
+		{"/v1/pools/zz/pick", "{}", 503, "unknown-pool", `"zz"`},
+		{"/v1/pools/zz/done", `{"lease":"00000000000000010000000000000002"}`, 404, "no-such-pool", `"zz"`},
+		{"/v1/pools/zz/report", `{"server":"a"}`, 404, "no-such-pool", `"zz"`},
 		{"/v1/pools/web/report", `{"server":"zz"}`, 404, "unknown-server", `"zz"`},
 		{"/v1/pools/web/report", `{}`, 400, "bad-request", "server"},
 		{"/v1/pools/web/report", `{"server":"a","age_ms":-1}`, 400, "bad-request", "age_ms"},
+		{"/v1/pools/web/report", `{"server":"a","window_ms":3600001}`, 400, "bad-request", "window_ms"},
 		{"/v1/pools/web/report", `{"server":"a","metrics":{"eps":NaN}}`, 400, "bad-request", "N"},
 		{"/v1/pools/web/report", `{"server":"a","metrics":{"eps":"1"}}`, 400, "bad-request", "a number is wanted"},
 		{"/v1/pools/web/report", `{"server":"a","metrics":{"eps":1e999}}`, 400, "bad-request", "metrics"},
@@ -253,9 +262,10 @@ func TestBadInputByAPI(t *testing.T) {
 		{"/v1/pools/web/pick", `{"deadline_ms":-1}`, 400, "bad-request", "deadline_ms"},
 		{"/v1/pools/web/pick", `{"reports":[{"server":"a"},{}]}`, 400, "bad-request", "reports[1]: server"},
 		{"/v1/pools/web/pick", `{"key":"` + strings.Repeat("x", maxBody) + `"}`, 413, "too-large", "1048576"},
-		{"/v1/pools/web/done", `{"lease":"zz"}`, 400, "bad-request", "16 hexadecimal digits"},
-		{"/v1/pools/web/done", `{"lease":"0000000000000001","result":"splendid"}`, 400, "bad-request", "splendid"},
-		{"/v1/leases/zz/done", `{}`, 400, "bad-request", "16 hexadecimal digits"},
+		{"/v1/pools/web/done", `{"lease":"zz"}`, 400, "bad-request", "32 hexadecimal digits"},
+		{"/v1/pools/web/done", `{"lease":"0000000000000001"}`, 400, "bad-request", "the tag is missing"},
+		{"/v1/pools/web/done", `{"lease":"00000000000000010000000000000002","result":"splendid"}`, 400, "bad-request", "splendid"},
+		{"/v1/leases/zz/done", `{}`, 400, "bad-request", "32 hexadecimal digits"},
 		{"/v1/nothing", `{}`, 404, "no-such-path", "/v1/nothing"},
 		{"/v1/pools", `{}`, 405, "wrong-method", "GET"},
 	} {
@@ -270,13 +280,15 @@ func TestOtherSitesPagesAreRefused(t *testing.T) {
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	w := httptest.NewRecorder()
 	newMaster(t, web("a")).Handler().ServeHTTP(w, r)
-	if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), crossOrigin) {
+	if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), admin.CrossOrigin) {
 		t.Fatalf("got %d %s, want 403", w.Code, w.Body)
 	}
 }
 
 func TestEveryReasonIsExplained(t *testing.T) {
-	for _, reason := range slices.Sorted(maps.Keys(titles)) {
+	reasons := slices.Concat(slices.Collect(maps.Keys(titles)), slices.Collect(maps.Keys(admin.Reasons())))
+	slices.Sort(reasons)
+	for _, reason := range reasons {
 		if !bytes.Contains(openAPI, []byte("| "+reason+" | ")) {
 			t.Errorf("openapi.yaml does not explain %s", reason)
 		}

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -13,10 +14,12 @@ import (
 // The bodies of the HTTP API, as openapi.yaml describes them.
 
 type pickBody struct {
+	ID         string            `json:"id"`
 	Key        string            `json:"key"`
 	Client     string            `json:"client"`
 	Priority   int               `json:"priority"`
 	Tenant     string            `json:"tenant"`
+	Belief     string            `json:"tenant_belief"`
 	DeadlineMS float64           `json:"deadline_ms"`
 	Link       string            `json:"link"`
 	Exclude    []string          `json:"exclude"`
@@ -30,13 +33,17 @@ type pickBody struct {
 }
 
 func (b *pickBody) request() (*balance.Request, error) {
-	r := &balance.Request{Key: b.Key, Priority: b.Priority, Tenant: b.Tenant, Location: b.Location, Method: b.Method, Host: b.Host, Path: b.Path}
+	r := &balance.Request{ID: balance.HashID(b.ID), Key: b.Key, Priority: b.Priority, Tenant: b.Tenant, Location: b.Location, Method: b.Method, Host: b.Host, Path: b.Path}
 	switch b.Link {
 	case "", "route":
 	case "redirect":
 		r.Link = balance.LinkRedirect
 	default:
 		return nil, fmt.Errorf("link: %q, want route or redirect", clip(b.Link))
+	}
+	var known bool
+	if r.Belief, known = balance.ParseBelief(b.Belief); !known {
+		return nil, fmt.Errorf("tenant_belief: %q, want %s, %s or %s", clip(b.Belief), balance.Told, balance.Proven, balance.Disbelieved)
 	}
 	var err error
 	if b.Client != "" {
@@ -60,7 +67,9 @@ func (b *pickBody) request() (*balance.Request, error) {
 	for k, v := range b.Labels {
 		r.Labels = append(r.Labels, balance.Label{Key: k, Value: v})
 	}
-	return r, nil
+	var bad []error
+	r.Validate(func(field, problem string) { bad = append(bad, fmt.Errorf("%s: %s", field, problem)) })
+	return r, errors.Join(bad...)
 }
 
 func milliseconds(field string, ms float64) (time.Duration, error) {
@@ -74,13 +83,14 @@ type grantBody struct {
 	Lease     string   `json:"lease"`
 	Server    string   `json:"server"`
 	Address   string   `json:"address"`
+	At        string   `json:"at,omitempty"`
 	Public    string   `json:"public"`
 	ExpiresMS *float64 `json:"expires_ms,omitempty"`
 	Fence     uint64   `json:"fence,omitempty"`
 }
 
 func newGrantBody(g balance.Grant) grantBody {
-	b := grantBody{Lease: g.Lease.String(), Server: string(g.Server), Address: g.Address, Public: g.Public, Fence: g.Fence}
+	b := grantBody{Lease: g.Told().String(), Server: string(g.Server), Address: g.Address, At: g.At, Public: g.Public, Fence: g.Fence}
 	if b.Public == "" {
 		b.Public = balance.BaseURL(g.Address)
 	}
@@ -95,48 +105,43 @@ func toMS(d time.Duration) float64 { return float64(d) / float64(time.Millisecon
 
 type doneBody struct {
 	Lease string `json:"lease"`
-	outcomeBody
-}
-
-type outcomeBody struct {
-	Result     string  `json:"result"`
-	DurationMS float64 `json:"duration_ms"`
-}
-
-func (b *outcomeBody) outcome() (o balance.Outcome, err error) {
-	if b.Result != "" {
-		if o.Result, err = balance.ParseResult(b.Result); err != nil {
-			return o, err
-		}
-	}
-	o.Duration, err = milliseconds("duration_ms", b.DurationMS)
-	return o, err
+	balance.OutcomeBody
 }
 
 type reportBody struct {
 	Server  string              `json:"server"`
 	AgeMS   float64             `json:"age_ms"`
+	Window  float64             `json:"window_ms"`
 	Metrics map[string]*float64 `json:"metrics"` // null: not measured
 }
 
 func (b *reportBody) report() (*balance.Report, error) {
-	age, err := milliseconds("age_ms", b.AgeMS)
+	age, err := upToAnHour("age_ms", b.AgeMS)
 	if err != nil {
 		return nil, err
 	}
-	if age > time.Hour {
-		return nil, fmt.Errorf("age_ms: %v, want 0 to %d", b.AgeMS, time.Hour/time.Millisecond)
+	window, err := upToAnHour("window_ms", b.Window)
+	if err != nil {
+		return nil, err
 	}
 	if b.Server == "" {
 		return nil, fmt.Errorf("server: missing, want a server's id")
 	}
-	r := &balance.Report{Server: balance.ServerID(b.Server), Age: age}
+	r := &balance.Report{Server: balance.ServerID(b.Server), Age: age, Window: window}
 	for name, value := range b.Metrics {
 		if value != nil {
 			r.Metrics = append(r.Metrics, balance.Metric{Name: name, Value: *value})
 		}
 	}
 	return r, nil
+}
+
+func upToAnHour(field string, ms float64) (time.Duration, error) {
+	d, err := milliseconds(field, ms)
+	if err == nil && d > time.Hour {
+		err = fmt.Errorf("%s: %v, want 0 to %d", field, ms, time.Hour/time.Millisecond)
+	}
+	return d, err
 }
 
 type reportedBody struct {
@@ -154,29 +159,37 @@ type poolBody struct {
 	Up       int          `json:"servers_up"`
 	Leading  bool         `json:"leading"`
 	Fence    uint64       `json:"fence,omitempty"`
+	Refused  uint64       `json:"fence_refused_by,omitempty"`
 	Leader   string       `json:"leader,omitempty"`
 	Servers  []serverBody `json:"servers,omitempty"`
 }
 
 type serverBody struct {
-	ID       string                `json:"id"`
-	State    string                `json:"state"`
-	Address  string                `json:"address"`
-	Public   string                `json:"public,omitempty"`
-	Location string                `json:"location,omitempty"`
-	Labels   map[string]string     `json:"labels,omitempty"`
-	Fixed    bool                  `json:"fixed"`
-	Agent    bool                  `json:"agent"`
-	InFlight int                   `json:"in_flight"`
-	Load     float64               `json:"load"`
-	External float64               `json:"external_load"`
-	Slots    float64               `json:"slots"`
-	Known    bool                  `json:"slots_known"`
-	Service  float64               `json:"service_s"`
-	Success  float64               `json:"success_ratio"`
-	Score    *float64              `json:"score"`
-	Granted  uint64                `json:"granted"`
-	Metrics  map[string]metricBody `json:"metrics"`
+	ID        string                `json:"id"`
+	State     string                `json:"state"`
+	Unhealthy string                `json:"unhealthy,omitempty"`
+	Address   string                `json:"address"`
+	At        string                `json:"at,omitempty"`
+	Several   []string              `json:"addresses,omitempty"`
+	Public    string                `json:"public,omitempty"`
+	Location  string                `json:"location,omitempty"`
+	Labels    map[string]string     `json:"labels,omitempty"`
+	Fixed     bool                  `json:"fixed"`
+	Agent     bool                  `json:"agent"`
+	InFlight  int                   `json:"in_flight"`
+	Load      float64               `json:"load"`
+	External  float64               `json:"external_load"`
+	Slots     float64               `json:"slots"`
+	Known     bool                  `json:"slots_known"`
+	Service   float64               `json:"service_s"`
+	Success   float64               `json:"success_ratio"`
+	Score     *float64              `json:"score"`
+	Granted   uint64                `json:"granted"`
+	Health    string                `json:"health,omitempty"`
+	Outages   []outage              `json:"outages,omitempty"`
+	Unreached int                   `json:"unreached_edges,omitempty"`
+	Doubt     string                `json:"doubt,omitempty"`
+	Metrics   map[string]metricBody `json:"metrics"`
 }
 
 type metricBody struct {
@@ -185,9 +198,9 @@ type metricBody struct {
 }
 
 func newServerBody(v *balance.View, agent bool) serverBody {
-	b := serverBody{ID: string(v.Spec.ID), State: v.State.String(), Address: v.Spec.Address, Public: v.Spec.Public, Location: v.Spec.Location,
+	b := serverBody{ID: string(v.Spec.ID), State: v.State.String(), Unhealthy: v.Unhealthy, Address: v.Spec.Address, At: v.Location.At, Several: v.Location.All, Public: v.Spec.Public, Location: v.Spec.Location,
 		Fixed: v.Fixed, Agent: agent, InFlight: v.Leases, Load: v.Load, External: v.External, Slots: v.Slots, Known: v.Known,
-		Service: v.Service, Success: v.Success, Granted: v.Granted, Metrics: make(map[string]metricBody, len(v.Metrics))}
+		Service: v.Service, Success: v.Success, Granted: v.Granted, Health: balance.OutageWords(v.Outages), Outages: newOutages(v.Outages), Unreached: v.Unreached, Doubt: v.Doubt.String(), Metrics: make(map[string]metricBody, len(v.Metrics))}
 	if !math.IsNaN(v.Score) && !math.IsInf(v.Score, 0) {
 		b.Score = &v.Score
 	}
@@ -201,4 +214,20 @@ func newServerBody(v *balance.View, agent bool) serverBody {
 		b.Metrics[m.Name] = metricBody{m.Value, toMS(m.Age)}
 	}
 	return b
+}
+
+// drainBody is what an operator says of a server.
+type drainBody struct {
+	By     string `json:"by"`
+	Reason string `json:"reason"`
+}
+
+// drainedBody tells what is now known of it.
+type drainedBody struct {
+	Server   string    `json:"server"`
+	Draining bool      `json:"draining"`
+	At       time.Time `json:"at"`
+	By       string    `json:"by,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+	KeptBy   keepers   `json:"kept_by"` // when this master is gone
 }

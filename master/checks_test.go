@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/probe"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -38,7 +39,7 @@ func (p *patient) spec(id balance.ServerID) balance.ServerSpec {
 }
 
 func checked(h HealthCheck, servers ...balance.ServerSpec) Config {
-	h.Interval, h.Timeout = shortestCheck, 10*time.Second
+	h.Interval, h.Timeout = probe.Shortest, 10*time.Second
 	return Config{ID: "m1", Pools: []PoolConfig{{Name: "web", Health: h, Servers: servers}}}
 }
 
@@ -114,21 +115,54 @@ func TestTCPHealth(t *testing.T) {
 	eventually(t, "a is back", func() bool { return r.state("a") == balance.Up })
 }
 
-// An agent knows better: while a server has one, nobody looks, and what was found before
-// means nothing.
-func TestAServerWithAnAgentIsNotLookedAt(t *testing.T) {
+// An agent sees its server from beside it, the master from where edges are: a server with an
+// agent is checked too.
+func TestAServerWithAnAgentIsCheckedToo(t *testing.T) {
 	p := newPatient(t)
-	p.status.Store(500)
 	r := start(t, checked(HealthCheck{HTTP: "/health"}, p.spec("s1")))
+	agent := r.dial(wire.RoleAgent, "s1")
+	agent.send(&wire.Register{Pool: "web", Server: p.spec("s1")})
+	agent.sync()
+	p.status.Store(500)
 	eventually(t, "s1 is out", func() bool { return r.state("s1") == balance.Ejected })
-	agent := r.dialAgent("s1")
-	eventually(t, "s1 is in", func() bool { return r.state("s1") == balance.Up })
-	agent.send(&wire.Ping{Seq: 1})
-	if got := r.state("s1"); got != balance.Up {
-		t.Errorf("got %s, want up", got)
+	if got := r.view("s1").Unhealthy; !strings.Contains(got, "answered 500") {
+		t.Errorf("got %q as the reason, want that it answered 500", got)
 	}
-	agent.Close()
-	eventually(t, "s1 is out again", func() bool { return r.state("s1") == balance.Ejected })
+	p.status.Store(200)
+	eventually(t, "s1 is in", func() bool { return r.state("s1") == balance.Up })
+}
+
+// A server whose agent says that it is down gets nothing, and the reason is told.
+func TestAnAgentTellsThatItsServerIsDown(t *testing.T) {
+	r := start(t, web())
+	other, a := r.dialAgent("s2"), r.dial(wire.RoleAgent, "s1")
+	tell := func(down string) {
+		t.Helper()
+		a.send(&wire.Register{Pool: "web", Server: spec("s1"), Down: down})
+		a.sync()
+	}
+	tell("nothing listens at 127.0.0.1:1")
+	if v := r.view("s1"); v.State != balance.Ejected || v.Unhealthy != "nothing listens at 127.0.0.1:1" {
+		t.Errorf("registered as down: got %s, %q", v.State, v.Unhealthy)
+	}
+	e := r.dialEdge("e1")
+	for seq := range uint64(20) {
+		e.ask(wire.Ask{Seq: seq + 1, Pool: "web"})
+		if g := e.granted(); g.Grant.Server != "s2" {
+			t.Fatalf("ask %d: got %s, want s2", seq, g.Grant.Server)
+		}
+	}
+	tell("")
+	if v := r.view("s1"); v.State != balance.Up || v.Unhealthy != "" {
+		t.Errorf("up again: got %s, %q", v.State, v.Unhealthy)
+	}
+	tell("no answer within 1s")
+	if v := r.view("s1"); v.State != balance.Ejected {
+		t.Errorf("down again: got %s", v.State)
+	}
+	a.Close() // nobody is left to take its word back
+	eventually(t, "the word of an agent that is gone counts no more", func() bool { return r.state("s1") == balance.Up })
+	other.Close()
 }
 
 func TestAReloadEndsChecks(t *testing.T) {
@@ -150,30 +184,12 @@ func TestLooksAreSpread(t *testing.T) {
 	var bins [10]int
 	for i := range n {
 		key := agentKey{"web", balance.ServerID("server-" + string(rune('a'+i%26)) + strings.Repeat("x", i/26))}
-		c.keep(1, key, &target{how: HealthCheck{TCP: true}.withDefaults()})
-		bins[int(c.targets[key].due.Sub(1)*10/defaultCheckInterval)]++
+		c.keep(1, key, &target{how: HealthCheck{TCP: true}.WithDefaults()})
+		bins[int(c.targets[key].due.Sub(1)*10/probe.DefaultInterval)]++
 	}
 	for i, got := range bins {
 		if got < n/20 || got > n/5 {
 			t.Errorf("tenth %d of the interval: got %d of %d, want about %d: %v", i, got, n, n/10, bins)
-		}
-	}
-}
-
-func TestHealthIsValidated(t *testing.T) {
-	for field, h := range map[string]HealthCheck{
-		"health.http":     {HTTP: "healthz"},
-		"health.status":   {HTTP: "/", Status: 99},
-		"health.interval": {HTTP: "/", Interval: time.Millisecond},
-		"health.timeout":  {HTTP: "/", Timeout: 2 * time.Hour},
-		"health.rise":     {HTTP: "/", Rise: -1},
-		"health.fall":     {HTTP: "/", Fall: 101},
-		"health":          {Interval: time.Second},
-	} {
-		var got []string
-		h.validate(func(field, _ string) { got = append(got, field) })
-		if len(got) != 1 || got[0] != field {
-			t.Errorf("%+v: got problems with %v, want %s", h, got, field)
 		}
 	}
 }

@@ -9,24 +9,33 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
 // Config is what a master is told. The zero Config is a master without pools.
 type Config struct {
-	ID        string // names the master to edges and agents; empty: "master"
-	Pools     []PoolConfig
-	Elected   bool          // a pool may be granted from only while Lead and Extend say so
-	OpenPools bool          // an agent may register into a pool that no file names; it is made with defaults
-	Seed      uint64        // of all chance; zero: drawn at random
-	Log       *slog.Logger  // nil: nothing is logged
-	Version   string        // of the software, for build info and the handshake
-	Trust     *trust.Keeper // what edges and agents have to prove; nil: nothing, they speak plainly
-	Admin     string        // where the HTTP API is served, told to those who speak HTTP to the wire port; may be empty
+	ID           string // names the master to edges and agents; empty: "master"
+	Pools        []PoolConfig
+	Elected      bool          // a pool may be granted from only while Lead and Extend say so
+	OpenPools    bool          // an agent may register into a pool that no file names; it is made with defaults
+	Seed         uint64        // of all chance; zero: drawn at random
+	Log          *slog.Logger  // nil: nothing is logged
+	LogDropped   func() uint64 // log lines that were not written; nil: none is counted
+	ReloadFailed func() string // why the last reload of the file failed; empty: it did not. Nil: there is no file
+	Version      string        // of the software, for build info and the handshake
+	Bounds       Bounds        // of peers, and of what they make the master keep
+	Trust        *trust.Keeper // what edges and agents have to prove; nil: nothing, they speak plainly
+	DrainsFile   string        // keeps drains where neither edges nor agents do; empty: none
+	Admin        string        // where the HTTP API is served, told to those who speak HTTP to the wire port; may be empty
+	Enrolment    *Enrolment    // by what it signs agents' certificates; nil: it does not
+	Resolvers    []string      // DNS servers, ip:port, that are asked for names; nil: those of the machine
+	Inside       *inside.Set   // where our components listen for each other, which no server does; nil: unknown
 }
 
 // PoolConfig is what the file says of one pool.
@@ -35,6 +44,7 @@ type PoolConfig struct {
 	Policy        string                        // one of package policy's table; empty: policy.Default
 	Dispatch      bool                          // a server is told by its agent, and accepts, before the edge is answered
 	DispatchLimit time.Duration                 // how long one server may take to accept; zero: 1 s
+	HookFacts     []string                      // what a server is told of a request beyond the usual: HookKey, its key instead of a hash
 	LeaseTime     time.Duration                 // time limit of redirected and edgeless leases; zero: 1 minute
 	Grace         time.Duration                 // how long a lost edge's leases wait for its return; zero: 5 s
 	QueueSize     int                           // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
@@ -42,10 +52,20 @@ type PoolConfig struct {
 	Affinity      balance.Affinity              //
 	Distances     map[string]map[string]float64 // from a client's location to a server's: how much dearer, 0 for not at all
 	Utilization   string                        // formula that makes one utilisation of a server's metrics; empty: the application's, else the CPU's
-	Health        HealthCheck                   // how servers without an agent are looked at
+	Health        HealthCheck                   // how servers are checked from outside
 	Decisions     int                           // how many recent decisions can be explained; zero: 1000; negative: none
 	Servers       []balance.ServerSpec          // others may register through agents
+	Agents        []string                      // names on certificates, * for any characters, of the agents that may register; empty: the certificates decide, which must name the pool then
+	Addresses     []string                      // prefixes and names of hosts where agents' servers may be, besides where the agents are
+	FromAgent     map[balance.ServerID]Tells    // what agents may tell of servers that Servers names, besides what these leave open of slots and speed
+	Tenants       []string                      // those that have lines of their own in the queue; empty: see balance.Config
+	Resolve       Resolve                       // what becomes of a server whose name has several addresses
+	ResolveAtEdge bool                          // edges look the names of the file's servers up, each for itself
+	Resolvers     []string                      // DNS servers, ip:port, that are asked for names; nil: Config.Resolvers
+	Edges         []string                      // names on certificates of the edges that may ask; empty: all whose certificates do not forbid it
 }
+
+func ignore(field, problem string) {}
 
 // None is the size of a queue, or the number of decisions, that is not even the default.
 const None = -1
@@ -92,8 +112,15 @@ func (c *PoolConfig) Validate(bad func(field, problem string)) {
 			bad(d.field, fmt.Sprintf("%v, want 0 (the default) to %v", d.value, d.most))
 		}
 	}
+	for i, fact := range c.HookFacts {
+		if fact != HookKey {
+			bad(fmt.Sprintf("hook_facts[%d]", i), fmt.Sprintf("%q, want %s: all other facts are told anyway", clip(fact), HookKey))
+		}
+	}
 	c.validateChoice(bad)
-	c.Health.validate(bad)
+	c.Health.Validate(bad)
+	c.validateNames(bad)
+	newAccess(c, bad)
 	first := make(map[balance.ServerID]int, len(c.Servers))
 	for i := range c.Servers {
 		s := &c.Servers[i]
@@ -134,6 +161,14 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 			}
 		}
 	}
+	if len(c.Tenants) > balance.MaxTenants {
+		bad("tenants", fmt.Sprintf("%d, want at most %d", len(c.Tenants), balance.MaxTenants))
+	}
+	for i, name := range c.Tenants {
+		if problem := balance.BadName(name); problem != "" {
+			bad(fmt.Sprintf("tenants[%d]", i), problem)
+		}
+	}
 	if _, err := newFormula(c.Utilization); err != nil {
 		bad("utilization", err.Error())
 	}
@@ -162,22 +197,28 @@ func (c *PoolConfig) core() (balance.Config, balance.Policy, error) {
 		return balance.Config{}, nil, err
 	}
 	return balance.Config{Name: c.Name, Dispatch: c.Dispatch, LeaseTime: c.LeaseTime, Grace: c.Grace,
-		QueueSize: max(0, c.QueueSize), QueueWait: c.QueueWait, Affinity: c.Affinity, Distances: c.Distances,
+		QueueSize: max(0, c.QueueSize), QueueWait: c.QueueWait, Tenants: c.Tenants, Affinity: c.Affinity, Distances: c.Distances,
 		Utilization: formula, Decisions: max(0, c.Decisions)}, chosen, nil
 }
 
-// alike tells whether two configs tell a balance.Pool the same.
+// alike reports whether two configs tell a balance.Pool the same.
 func (c PoolConfig) alike(other *PoolConfig) bool {
-	c.Servers, c.DispatchLimit, c.Health = other.Servers, other.DispatchLimit, other.Health
+	c.Servers, c.DispatchLimit, c.Health, c.HookFacts = other.Servers, other.DispatchLimit, other.Health, other.HookFacts
+	c.Agents, c.Addresses, c.Edges, c.FromAgent = other.Agents, other.Addresses, other.Edges, other.FromAgent
+	c.Resolve, c.ResolveAtEdge, c.Resolvers = other.Resolve, other.ResolveAtEdge, other.Resolvers
 	return reflect.DeepEqual(c, *other)
 }
 
 // Validate calls bad once for every field that cannot be served, with the field's
 // path, such as "pools[0].policy".
 func (c *Config) Validate(bad func(field, problem string)) {
-	if len(c.ID) > 255 {
-		bad("id", fmt.Sprintf("%d bytes, want at most 255", len(c.ID)))
+	if c.ID != "" {
+		if problem := balance.BadName(c.ID); problem != "" {
+			bad("id", problem)
+		}
 	}
+	c.Bounds.validate(bad)
+	badResolvers(c.Resolvers, bad)
 	first := make(map[string]int, len(c.Pools))
 	for i := range c.Pools {
 		p := &c.Pools[i]
@@ -187,6 +228,12 @@ func (c *Config) Validate(bad func(field, problem string)) {
 			continue
 		}
 		first[p.Name] = i
+		for j := range p.Servers {
+			_, at := balance.SplitAddress(p.Servers[j].Address)
+			if path, ok := balance.UnixPath(at); ok && c.Inside.RefuseSocket(path) != nil || c.Inside.HasOwn(at) {
+				bad(fmt.Sprintf("pools[%d].servers[%d].address", i, j), fmt.Sprintf("%s is an address of one of our own components, where clients must not get", at))
+			}
+		}
 	}
 }
 
@@ -199,7 +246,7 @@ func (c *Config) problems() error {
 // clip shortens what a stranger sent for a message.
 func clip(s string) string {
 	if len(s) > 64 {
-		return s[:64] + "…"
+		return strings.ToValidUTF8(s[:64], "") + "…"
 	}
 	return s
 }

@@ -14,6 +14,9 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
+	"github.com/evenkeel-lb/evenkeel/internal/poison"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -40,6 +43,10 @@ const (
 type conn struct {
 	net.Conn // nil while a loop reads it
 	remote   string
+	software string // of the peer: name and version; set before the peer is entered
+	accepted balance.Instant
+	who      *trust.Peer   // by its certificate; nil: none is wanted here. Set once, as from is, before the peer is entered
+	from     inside.Origin //
 	limits   *limits
 	log      *slog.Logger
 	drop     context.CancelCauseFunc // ends the connection, from any goroutine; a *wire.Fail is told to the peer
@@ -48,6 +55,10 @@ type conn struct {
 	faults   faults                  // owned by the reader
 	desk     *desk                   // of the reader
 	forms    [][]string              // names of metrics, by the number of the form less one; owned by the reader
+
+	account *account    // of the role's unfinished frames; set before the peer is read, nil before it is known
+	kept    int         // bytes in it; owned by the reader
+	known   atomic.Bool // it has said hello, or has ended before
 
 	full atomic.Bool // nothing more can be written just now; set under mu
 
@@ -89,7 +100,7 @@ type peer interface {
 	frame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error
 	// settle lets go of whatever frame holds, and hands over what is to be written.
 	settle(now balance.Instant) []byte
-	// steady tells whether frame, from now on, never waits for anything but a lock.
+	// steady reports whether frame, from now on, never waits for anything but a lock.
 	steady() bool
 	// leave gives up what the peer has here. It may wait for those who work for it.
 	leave(why error)
@@ -194,7 +205,7 @@ func (c *conn) emptied(now balance.Instant) {
 	c.flush(now)
 }
 
-// stuck tells whether a batch will not have gone in time.
+// stuck reports whether a batch will not have gone in time.
 func (c *conn) stuck(now balance.Instant) bool {
 	if !c.full.Load() {
 		return false
@@ -227,6 +238,9 @@ func (s *stay) read(in []byte) error {
 		}
 		if s.peer.steady() && s.loops.move(s, in[used:]) {
 			return errMoved
+		}
+		if err := s.keeps(s.peers, len(in)-used); err != nil {
+			return err
 		}
 		in = room(in, used)
 		if now.Sub(armed) > s.limits.quiet/4 {
@@ -275,7 +289,9 @@ func (c *conn) frames(ctx context.Context, now balance.Instant, in []byte, p pee
 			return used, nil
 		}
 		used += size
-		if err := p.frame(ctx, now, t, payload); err != nil {
+		err = p.frame(ctx, now, t, payload)
+		poison.Fill(payload)
+		if err != nil {
 			var bad *wire.FrameError
 			if errors.As(err, &bad) {
 				err = &wire.Fail{Code: wire.BadFrame, Detail: err.Error()}

@@ -17,13 +17,13 @@ import (
 // accept, the next best, until one does, none is left, or the others are at their
 // limit: then it returns what to wait for. Otherwise it returns the grant of the one
 // that accepted, a *balance.Refusal, or ctx's cause. It blocks, holding no lock.
-func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, req *balance.Request, grant balance.Grant) (balance.Grant, *pending, error) {
+func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, first asked, req *balance.Request, grant balance.Grant) (balance.Grant, *pending, error) {
 	for {
 		ended, detail := m.indicate(ctx, p, req, grant)
 		if ended != accepted {
 			m.log.Debug("dispatch", "pool", p.name, "server", grant.Server, "lease", grant.Lease, "verdict", outcomeNames[ended], "err", detail)
 		}
-		next, wait, err := p.judge(began, req, grant, ended, detail)
+		next, wait, err := p.judge(began, first, req, grant, ended, detail)
 		switch {
 		case ended == withdrawn:
 			return balance.Grant{}, nil, context.Cause(ctx)
@@ -36,25 +36,26 @@ func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, r
 
 // judge draws the consequences of how telling a server ended: the ask's answer, or
 // what it has to wait for now.
-func (p *pool) judge(began balance.Instant, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, wait *pending, err error) {
+func (p *pool) judge(began balance.Instant, first asked, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, wait *pending, err error) {
 	p.mu.Lock()
 	defer p.unlock()
 	now := clock.Now()
 	p.tally.dispatches[ended]++
 	switch ended {
 	case withdrawn:
-		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
+		p.end(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
 		return balance.Grant{}, nil, nil
 	case accepted:
 		next = grant
 	default:
-		p.done(now, grant.Lease, balance.Outcome{Result: balance.Refused})
+		p.end(now, grant.Lease, balance.Outcome{Result: balance.Refused})
 		req.Exclude = append(req.Exclude, grant.Server)
 		if next, wait, err = p.again(now, req, grant, detail); wait != nil {
+			wait.asked = first
 			return next, wait, nil
 		}
 	}
-	p.count(err)
+	p.count(now, first, err, 0)
 	p.tally.took.observe(now.Sub(began), 1)
 	return next, nil, err
 }
@@ -86,7 +87,7 @@ func (m *Master) indicate(ctx context.Context, p *pool, req *balance.Request, gr
 	if req.Deadline != 0 {
 		limit = min(limit, max(0, req.Deadline.Sub(clock.Now())))
 	}
-	a.send((&wire.Dispatch{Lease: grant.Lease, Pool: p.name, Edge: req.Edge, Request: *req, Limit: limit, Fence: grant.Fence}).Append(nil))
+	a.send((&wire.Dispatch{Lease: grant.Lease, Pool: p.name, Edge: req.Edge, Request: p.toldToServer(req), Limit: limit, Fence: grant.Fence, Tag: grant.Tag}).Append(nil))
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {

@@ -15,7 +15,7 @@ import (
 // dispatching is a config whose pool web dispatches, beside one, plain, that does not.
 func dispatching(limit time.Duration) Config {
 	return Config{ID: "m1", Pools: []PoolConfig{
-		{Name: "web", Dispatch: true, DispatchLimit: limit},
+		{Name: "web", Dispatch: true, DispatchLimit: limit, Addresses: []string{"*.test"}},
 		{Name: "plain", Servers: []balance.ServerSpec{spec("p")}},
 	}}
 }
@@ -32,7 +32,7 @@ func TestServerAcceptsBeforeTheEdgeIsAnswered(t *testing.T) {
 	a, e := r.dialAgent("s1"), r.dialEdge("e1")
 	e.ask(wire.Ask{Seq: 1, Pool: "web", Request: balance.Request{Key: "k", Method: "GET", Host: "h", Path: "/p", Tenant: "t", Priority: 3}})
 	d := a.dispatched()
-	if d.Pool != "web" || d.Edge != "e1" || d.Limit != time.Minute || d.Request.Key != "k" || d.Request.Method != "GET" ||
+	if d.Pool != "web" || d.Edge != "e1" || d.Limit != time.Minute || d.Request.Key != hashOf("k") || d.Request.Method != "GET" ||
 		d.Request.Host != "h" || d.Request.Path != "/p" || d.Request.Tenant != "t" || d.Request.Priority != 3 {
 		t.Fatalf("dispatched %+v, want the request's facts", d)
 	}
@@ -89,7 +89,7 @@ func TestNoneLeft(t *testing.T) {
 	a, e := r.dialAgent("s1"), r.dialEdge("e1")
 	p := r.pool("web")
 	p.mu.Lock()
-	if err := p.put(1, spec("agentless"), true); err != nil {
+	if err := p.put(1, spec("agentless"), false); err != nil {
 		t.Fatal(err)
 	}
 	p.mu.Unlock()

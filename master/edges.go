@@ -10,6 +10,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -21,12 +22,18 @@ type edge struct {
 	id      balance.EdgeID
 	watches int // guarded by peers.mu
 
-	held  *pool  // locked by frame until settle, or until another pool is needed
-	named string // the pool that its last ask or done named
-	told  numbers
-	began balance.Instant
-	asks  int    // answered under the lock that is held
-	out   []byte // answers of this batch
+	instance  uint64   // set once: of the edge's process; zero: unknown
+	connected []uint64 // set once: epochs of the masters that its hello named
+	name      string   // set once: the id without the number of an heir, as certificates have it
+	bound     bool     // set once: its certificate names pools
+
+	held   *pool  // locked by frame until settle, or until another pool is needed
+	barred string // the last pool that it may not speak in, so that the log has it once
+	named  string // the pool that its last ask or done named
+	told   numbers
+	began  balance.Instant
+	asks   int    // answered under the lock that is held
+	out    []byte // answers of this batch
 
 	recent recent // granted at once
 
@@ -41,22 +48,57 @@ type edge struct {
 // being told, at a time.
 const mostWaiting = longestQueue
 
-// newEdge waits for the end of the connection that had the edge's id until now.
-func (m *Master) newEdge(c *conn, hello *wire.Hello) *edge {
-	e := &edge{conn: c, master: m, id: balance.EdgeID(hello.ID), waiting: make(map[uint64]context.CancelCauseFunc), beginning: make(map[*feed]struct{})}
-	c.log = c.log.With("edge", hello.ID)
+// newEdge welcomes an edge, or refuses it. It waits for the end of the connection that had
+// the edge's id until now.
+func (m *Master) newEdge(c *conn, hello *wire.Hello) (*edge, error) {
+	e := &edge{conn: c, master: m, id: balance.EdgeID(hello.ID), instance: hello.Instance, connected: hello.Connected, waiting: make(map[uint64]context.CancelCauseFunc), beginning: make(map[*feed]struct{})}
+	c.log, c.software = c.log.With("edge", hello.ID), hello.Software
+	e.name, _, _ = strings.Cut(hello.ID, trust.Heir)
+	e.bound = c.who != nil && len(c.who.Pools) > 0
+	admitted := m.peers.addEdge(clock.Now(), e, m.epoch)
+	if fail := admitted.refused; fail != nil {
+		if admitted.log {
+			c.log.Error("edge refused: two processes use its id", "err", fail)
+		}
+		return nil, fail
+	}
 	m.peers.enter(roleEdge)
-	if before := m.peers.addEdge(e); before != nil {
-		before.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("edge %s has connected anew from %s", hello.ID, c.remote)})
+	c.account = &m.peers.accounts[roleEdge]
+	if before := admitted.before; before != nil {
+		before.drop(placeTaken(e, before, admitted.rival))
 		<-before.ended // its leases must count as lost before this one's Hold confirms them
 	}
+	m.lostEdges.forget(e.id, nil)
 	m.welcome(c, hello)
 	c.log.Info("edge connected", "software", hello.Software)
-	return e
+	return e, nil
+}
+
+// placeTaken is what an edge's connection is told whose place another one takes. One of the same process
+// that lives may have been made at the same moment, by another of the master's addresses.
+func placeTaken(e, before *edge, rival bool) *wire.Fail {
+	switch {
+	case rival:
+		return &wire.Fail{Code: wire.Taken, Detail: "another process has taken this one's place: " + twoEdges(e, before)}
+	case before.isProcessOf(e):
+		return &wire.Fail{Code: wire.Connected, Detail: fmt.Sprintf("edge %s has connected anew, from %s", e.id, e.remote)}
+	}
+	return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("edge %s has connected anew from %s", e.id, e.remote)}
 }
 
 // steady implements peer.
 func (e *edge) steady() bool { return true }
+
+// errStops stands in the log for the end of the master itself.
+var errStops = errors.New("this master stops")
+
+// whyLeft is why a peer's connection has ended, for the log.
+func whyLeft(why error) error {
+	if why == context.Canceled {
+		return errStops
+	}
+	return why
+}
 
 // leave implements peer.
 func (e *edge) leave(why error) {
@@ -67,19 +109,26 @@ func (e *edge) leave(why error) {
 	now := clock.Now()
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
-		if errors.Is(why, errGoodbye) {
+		switch {
+		case isDenied(why):
+			p.denied(now, e.id)
+		case errors.Is(why, errGoodbye):
 			p.left(now, e.id)
-		} else {
+		default:
 			p.lost(now, e.id)
 		}
 		p.touch() // for there is an edge less
 		p.unlock()
 	}
-	e.log.Info("edge disconnected", "err", why)
+	if !isDenied(why) {
+		m.lostEdges.watch(m, e)
+	}
+	e.log.Info("edge disconnected", "err", whyLeft(why))
 	m.peers.leave(roleEdge)
 }
 
-// enter locks a pool, or keeps it locked, and returns nil if there is none of that name.
+// enter locks a pool, or keeps it locked, and returns nil if there is none of that name for
+// this edge.
 func (e *edge) enter(name string) *pool {
 	if e.held != nil && e.held.name == name {
 		return e.held
@@ -87,9 +136,29 @@ func (e *edge) enter(name string) *pool {
 	e.exit()
 	if p := e.master.pool(name); p != nil {
 		p.mu.Lock()
-		e.held = p
+		if e.held = p; (e.bound || len(p.access.Load().edges) > 0) && !e.admitted(p) {
+			e.exit()
+		}
 	}
 	return e.held
+}
+
+// admitted reports whether the edge may speak in a pool.
+func (e *edge) admitted(p *pool) bool {
+	if p.access.Load().edge(p.name, e.name, e.who) {
+		return true
+	}
+	if e.barred != p.name {
+		e.barred = p.name
+		err := e.notAdmitted(p.name)
+		e.master.refusals.Add(err)
+		e.faults.add(err)
+	}
+	return false
+}
+
+func (e *edge) notAdmitted(pool string) error {
+	return trust.Refuse(trust.WrongPool, "edge %s may not speak in pool %s: its certificate is for other pools, or pools.%s.edges does not list it", e.name, pool, pool)
 }
 
 func (e *edge) exit() {
@@ -125,7 +194,9 @@ func (e *edge) frame(ctx context.Context, now balance.Instant, t wire.Type, payl
 			return err
 		}
 		if p := e.enter(e.meant(e.desk.done.Pool)); p != nil {
-			p.done(now, e.desk.done.Lease, e.desk.done.Outcome)
+			if p.done(now, e.id, e.desk.done.Lease, e.desk.done.Outcome, fromEdge) == balance.Foreign {
+				e.faults.add(fmt.Errorf("done for lease %s of pool %s, which is not this edge's", e.desk.done.Lease, p.name))
+			}
 		}
 	case wire.TReports:
 		if err := e.desk.reports.Decode(payload); err != nil {
@@ -139,6 +210,11 @@ func (e *edge) frame(ctx context.Context, now balance.Instant, t wire.Type, payl
 			return err
 		}
 		e.confirm(now)
+	case wire.TFence:
+		e.exit()
+		return e.master.sawFence(payload, "")
+	case wire.TDrain:
+		return e.drained(payload)
 	case wire.TCancel:
 		return e.cancel(now, payload)
 	case wire.TWatch:
@@ -188,7 +264,11 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) error {
 	p := e.enter(name)
 	if p == nil {
 		e.master.strayAsks.Add(1)
-		e.refuse(e.desk.ask.Seq, unknownPool(name))
+		refusal := unknownPool(name)
+		if e.barred == name {
+			refusal.Detail = e.notAdmitted(name).Error()
+		}
+		e.refuse(e.desk.ask.Seq, refusal)
 		return nil
 	}
 	req := &e.desk.ask.Request
@@ -200,7 +280,7 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) error {
 		e.later(ctx, now, p, wait)
 		return nil
 	}
-	p.count(err)
+	p.count(now, newAsked(req), err, 0)
 	e.began, e.asks = now, e.asks+1
 	if err != nil {
 		e.refuse(e.desk.ask.Seq, refusal(err))
@@ -209,7 +289,7 @@ func (e *edge) answer(ctx context.Context, now balance.Instant) error {
 	e.recent.add(e.desk.ask.Seq, p, grant.Lease)
 	var known bool
 	if granted.Number, known = e.told.number(p.number, grant.Serial); known {
-		grant.Server, grant.Address, grant.Public = "", "", ""
+		grant.Server, grant.Address, grant.At, grant.Public = "", "", "", ""
 	}
 	e.out = granted.Append(e.out, now)
 	return nil
@@ -260,7 +340,7 @@ func (e *edge) confirm(now balance.Instant) {
 		e.faults.add(fmt.Errorf("lease %s of pool %q, which is not here", h.Lease, clip(h.Pool)))
 		return
 	}
-	if err := p.hold(now, e.id, h.Lease, h.Server, h.Age, h.Left); err != nil {
+	if err := p.hold(now, e.id, h); err != nil {
 		e.faults.add(err)
 	}
 }
@@ -272,11 +352,14 @@ func (e *edge) watch(payload []byte) error {
 	}
 	name := strings.Clone(w.Pool)
 	e.exit()
+	p := e.master.pool(name)
+	if p != nil && !e.admitted(p) {
+		return nil // it is told nothing of that pool, and the log has it
+	}
 	f := e.master.peers.addWatch(name, e)
 	if f == nil {
-		return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("more than %d pools watched", mostWatches)}
+		return e.master.peers.over(roleEdge, byWatches, "more than %d pools watched, the most that one edge may (limits.watches)", e.master.peers.most.Watches)
 	}
-	p := e.master.pool(name)
 	if p == nil {
 		e.faults.add(fmt.Errorf("watch for pool %q, which is not here", clip(name)))
 	}
@@ -284,6 +367,9 @@ func (e *edge) watch(payload []byte) error {
 		p.mu.Lock()
 		e.send(p.tellLead()) // under the lock, as later ones
 		p.mu.Unlock()
+	}
+	if p != nil {
+		e.tellDrains(p)
 	}
 	e.begin(f, p)
 	return nil
@@ -302,7 +388,7 @@ func (e *edge) begin(f *feed, p *pool) {
 		e.waitMu.Lock()
 		delete(e.beginning, f) // first: who watches once more from here on is told once more
 		e.waitMu.Unlock()
-		f.begin(clock.Now(), p, e, e.master.peers.watchers(f))
+		f.begin(clock.Now(), p, e, e.master.peers.watchers(f, p))
 	})
 }
 
@@ -315,7 +401,7 @@ func (e *edge) later(ctx context.Context, began balance.Instant, p *pool, wait *
 	if len(e.waiting) >= mostWaiting {
 		p.leave(began, began, wait)
 		r := &balance.Refusal{Reason: balance.Saturated, Detail: fmt.Sprintf("%d asks of edge %s wait already, the most that may", mostWaiting, e.id)}
-		p.count(r)
+		p.count(began, wait.asked, r, 0)
 		e.refuse(seq, r)
 		return
 	}
@@ -345,7 +431,7 @@ func (e *edge) obtained(ctx context.Context, g *wire.Granted, p *pool, err error
 	now := clock.Now()
 	if err == nil && withdrawn {
 		p.mu.Lock()
-		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
+		p.end(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
 		p.unlock()
 		err = context.Cause(ctx)
 	}
@@ -383,7 +469,7 @@ func (e *edge) cancel(now balance.Instant, payload []byte) error {
 		p.mu.Lock()
 		e.held = p
 	}
-	p.done(now, lease, balance.Outcome{Result: balance.Canceled})
+	p.done(now, e.id, lease, balance.Outcome{Result: balance.Canceled}, fromEdge)
 	return nil
 }
 

@@ -129,8 +129,8 @@ func TestHoldOpensAPool(t *testing.T) {
 	if n := r.open(); n != 1 {
 		t.Errorf("%d leases are open, want the one that is held", n)
 	}
-	a := r.dialAgent("a")
-	a.send(&wire.Register{Pool: "web", Server: spec("a")})
+	a := r.dial(wire.RoleAgent, "a")
+	a.send(&wire.Register{Pool: "web", Server: nearbySpec("a")})
 	a.sync()
 	if v := r.view("a"); v == nil || v.Leases != 1 || v.State != balance.Up {
 		t.Errorf("the server that has come is %+v, want it up with the lease", v)

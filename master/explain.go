@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -37,12 +38,14 @@ type decisionBody struct {
 	Chosen     string          `json:"chosen"`
 	Waiting    *int            `json:"queue_length,omitempty"`
 	Servers    int             `json:"server_count"`
+	Note       string          `json:"note,omitempty"`
 	Candidates []candidateBody `json:"candidates"`
 }
 
 type factsBody struct {
 	Key      string `json:"key,omitempty"`
 	Tenant   string `json:"tenant,omitempty"`
+	Belief   string `json:"tenant_belief,omitempty"`
 	Location string `json:"location,omitempty"`
 	Priority int    `json:"priority,omitempty"`
 	Link     string `json:"link"`
@@ -56,16 +59,25 @@ type candidateBody struct {
 	External float64  `json:"external_load"`
 	Slots    float64  `json:"slots"`
 	Service  float64  `json:"service_s"`
+	Samples  float64  `json:"service_samples"`
+	SampleMS *float64 `json:"service_age_ms,omitempty"` // nil: there are none
+	SlotsBy  string   `json:"slots_from"`
 	Success  float64  `json:"success_ratio"`
 	Affinity float64  `json:"affinity"`
 	Distance float64  `json:"distance"`
 	AgeMS    *float64 `json:"report_age_ms,omitempty"`
+	Health   string   `json:"health,omitempty"`
+	Outages  []outage `json:"outages,omitempty"`
+	Doubt    string   `json:"doubt,omitempty"`
 }
 
 func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisionBody {
 	r := &d.Request
-	b := decisionBody{Pool: p.name, Policy: p.cfg.Policy, Chosen: string(d.Chosen), Servers: d.Servers, Candidates: make([]candidateBody, len(d.Candidates)),
-		Request: factsBody{Key: r.Key, Tenant: r.Tenant, Location: r.Location, Priority: r.Priority, Link: r.Link.String()}}
+	b := decisionBody{Pool: p.name, Policy: p.cfg.Policy, Chosen: string(d.Chosen), Servers: d.Servers, Note: d.Note, Candidates: make([]candidateBody, len(d.Candidates)),
+		Request: factsBody{Key: hashOf(r.Key), Tenant: r.Tenant, Location: r.Location, Priority: r.Priority, Link: r.Link.String()}}
+	if r.Tenant != "" || r.Belief == balance.Disbelieved {
+		b.Request.Belief = r.Belief.String()
+	}
 	if d.Lease != 0 {
 		age := toMS(now.Sub(d.At))
 		b.Lease, b.AgeMS = d.Lease.String(), &age
@@ -73,9 +85,14 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 	for i := range d.Candidates {
 		c := &d.Candidates[i]
 		b.Candidates[i] = candidateBody{Server: string(c.Server), Why: c.Why, Load: c.Load, External: c.External, Slots: c.Slots,
-			Service: c.Service, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance}
+			Service: c.Service, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance, Health: balance.OutageWords(c.Outages), Outages: newOutages(c.Outages), Doubt: c.Doubt.String()}
 		if !math.IsNaN(c.Score) && !math.IsInf(c.Score, 0) {
 			b.Candidates[i].Score = &c.Score
+		}
+		b.Candidates[i].Samples, b.Candidates[i].SlotsBy = c.Learnt.Samples, c.Learnt.Slots
+		if c.Learnt.Age >= 0 {
+			age := toMS(c.Learnt.Age)
+			b.Candidates[i].SampleMS = &age
 		}
 		if c.Reported >= 0 {
 			age := toMS(c.Reported)
@@ -85,8 +102,8 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 	return b
 }
 
-func (m *Master) getLease(w http.ResponseWriter, r *http.Request) *problem {
-	id, err := balance.ParseLeaseID(r.PathValue("lease"))
+func (m *Master) getLease(w http.ResponseWriter, r *http.Request) *document {
+	id, err := balance.ParseLeaseID(untagged(r.PathValue("lease")))
 	if err != nil {
 		return malformed(err)
 	}
@@ -96,7 +113,15 @@ func (m *Master) getLease(w http.ResponseWriter, r *http.Request) *problem {
 			return write(w, body)
 		}
 	}
-	return newProblem(http.StatusNotFound, noSuchLease, fmt.Sprintf("lease %s: not open, and no longer among the recent decisions", id))
+	return newProblem(http.StatusNotFound, noSuchLease, fmt.Sprintf("lease %s: not open, and not among the recent decisions", id))
+}
+
+// untagged returns the id of a lease that is told with its tag. To ask about one takes no proof.
+func untagged(lease string) string {
+	if tagged, err := balance.ParseTaggedLease(lease); err == nil {
+		return tagged.ID.String()
+	}
+	return lease
 }
 
 // tell says what the pool knows of a lease.
@@ -104,7 +129,7 @@ func (p *pool) tell(now balance.Instant, id balance.LeaseID) (leaseBody, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l, open := p.core.Lease(id)
-	d, kept := p.core.Decision(id)
+	d, kept := p.core.Decision(now, id)
 	b := leaseBody{Lease: id.String(), Pool: p.name, Open: open, Server: string(d.Chosen), AgeMS: toMS(now.Sub(d.At))}
 	if kept {
 		decision := p.newDecisionBody(now, &d)
@@ -120,8 +145,83 @@ func (p *pool) tell(now balance.Instant, id balance.LeaseID) (leaseBody, bool) {
 	return b, open || kept
 }
 
+// getRequest tells what was decided for one request, by the id that stands in access logs.
+func (m *Master) getRequest(w http.ResponseWriter, r *http.Request) *document {
+	id := r.PathValue("request")
+	now, bodies, refusals := clock.Now(), make([]decisionBody, 0), make([]refusalBody, 0)
+	for _, p := range m.pools.Load().list {
+		bodies = append(bodies, p.decisionsFor(now, balance.HashID(id))...)
+		refusals = append(refusals, p.refusalsOf(now, balance.HashID(id))...)
+	}
+	if len(bodies)+len(refusals) == 0 {
+		return newProblem(http.StatusNotFound, noSuchRequest, fmt.Sprintf("request %s: not among the recent decisions and refusals of this master", clip(id)))
+	}
+	return write(w, map[string]any{"decisions": bodies, "refusals": refusals})
+}
+
+func (p *pool) decisionsFor(now balance.Instant, id uint64) (bodies []decisionBody) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.core.DecisionsFor(now, id) {
+		bodies = append(bodies, p.newDecisionBody(now, &d))
+	}
+	return bodies
+}
+
+// lossesBody is why a server did not get the requests that others got.
+type lossesBody struct {
+	Pool     string       `json:"pool"`
+	Server   string       `json:"server"`
+	State    string       `json:"state"`
+	Reason   string       `json:"reason,omitempty"` // why it is out, as status names it; empty: it is not
+	OverS    float64      `json:"over_s"`
+	Requests uint64       `json:"requests"`
+	Won      uint64       `json:"won"`
+	Refused  uint64       `json:"refused"` // beside them, requests that got no server
+	Lost     []lossBody   `json:"lost"`
+	Now      decisionBody `json:"now"` // for any request
+}
+
+type lossBody struct {
+	Why   string `json:"why"`
+	Count uint64 `json:"count"`
+}
+
+func (m *Master) getLosses(w http.ResponseWriter, r *http.Request) *document {
+	p, missing := m.lookup(r)
+	if missing != nil {
+		return missing
+	}
+	id := balance.ServerID(r.PathValue("server"))
+	body, known := p.losses(clock.Now(), id)
+	if !known {
+		return newProblem(http.StatusNotFound, noSuchHost, fmt.Sprintf("pool %s has no server %q", p.name, clip(string(id))))
+	}
+	return write(w, body)
+}
+
+func (p *pool) losses(now balance.Instant, id balance.ServerID) (b lossesBody, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, known := p.core.Losses(now, id)
+	if !known {
+		return b, false
+	}
+	b = lossesBody{Pool: p.name, Server: string(id), State: l.State.String(), OverS: min(l.Over, now.Sub(p.born)).Seconds(), Refused: p.refused.Sum(now).Refused, Requests: l.Placed, Won: l.Won, Lost: make([]lossBody, 0, len(l.Lost))}
+	if l.Out != balance.NoOutage {
+		b.Reason = l.Out.String()
+	}
+	for _, loss := range l.Lost {
+		b.Lost = append(b.Lost, lossBody(loss))
+	}
+	d := p.core.Explain(now, &balance.Request{})
+	d.Candidates = slices.DeleteFunc(d.Candidates, func(c balance.Candidate) bool { return c.Server != id && c.Server != d.Chosen })
+	b.Now = p.newDecisionBody(now, &d)
+	return b, true
+}
+
 // postExplain tells what a request would be given now, and gives nothing.
-func (m *Master) postExplain(w http.ResponseWriter, r *http.Request) *problem {
+func (m *Master) postExplain(w http.ResponseWriter, r *http.Request) *document {
 	var body pickBody
 	if p := read(r, &body); p != nil {
 		return p
@@ -149,7 +249,7 @@ func (p *pool) explain(now balance.Instant, req *balance.Request) decisionBody {
 	return b
 }
 
-func (m *Master) getDecisions(w http.ResponseWriter, r *http.Request) *problem {
+func (m *Master) getDecisions(w http.ResponseWriter, r *http.Request) *document {
 	p, missing := m.lookup(r)
 	if missing != nil {
 		return missing
@@ -168,7 +268,7 @@ func (m *Master) getDecisions(w http.ResponseWriter, r *http.Request) *problem {
 func (p *pool) decisions(now balance.Instant, limit int) []decisionBody {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := p.core.Decisions(limit)
+	list := p.core.Decisions(now, limit)
 	bodies := make([]decisionBody, len(list))
 	for i := range list {
 		bodies[i] = p.newDecisionBody(now, &list[i])

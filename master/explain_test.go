@@ -14,7 +14,7 @@ func TestLeaseByAPI(t *testing.T) {
 	a := newAPI(t, r.Master)
 	e := r.Edge("e1")
 	e.Report("web", balance.Report{Server: "a", Metrics: []balance.Metric{{Name: balance.InFlight, Value: 50}}})
-	g, err := e.Pick(context.Background(), "web", &balance.Request{Key: "user-17", Tenant: "t", Priority: 2, Link: balance.LinkRedirect})
+	g, err := e.Pick(context.Background(), "web", &balance.Request{Key: "user-17", Tenant: "t", Belief: balance.Proven, Priority: 2, Link: balance.LinkRedirect})
 	if err != nil || g.Server != "b" {
 		t.Fatalf("got %+v, %v, want b", g, err)
 	}
@@ -25,7 +25,7 @@ func TestLeaseByAPI(t *testing.T) {
 	}
 	d := l["decision"].(map[string]any)
 	facts := d["request"].(map[string]any)
-	if d["chosen"] != "b" || d["server_count"] != 2. || facts["key"] != "user-17" || facts["tenant"] != "t" || facts["priority"] != 2. || facts["link"] != "redirect" {
+	if d["chosen"] != "b" || d["server_count"] != 2. || facts["key"] != hashOf("user-17") || facts["tenant"] != "t" || facts["tenant_belief"] != "proven" || facts["priority"] != 2. || facts["link"] != "redirect" {
 		t.Errorf("got %v, want b chosen of 2 for the request's facts", d)
 	}
 	best, loser := candidate(d, 0), candidate(d, 1)
@@ -88,7 +88,7 @@ func TestExplainByAPI(t *testing.T) {
 	}
 	a.problem("POST", "/v1/pools/web/explain", `{"reports":[{"server":"a"}]}`, 400, "bad-request")
 	a.problem("POST", "/v1/pools/web/explain", `{"colour":1}`, 400, "bad-request")
-	a.problem("POST", "/v1/pools/zz/explain", `{}`, 404, "unknown-pool")
+	a.problem("POST", "/v1/pools/zz/explain", `{}`, 404, "no-such-pool")
 }
 
 func TestDecisionsByAPI(t *testing.T) {
@@ -105,7 +105,7 @@ func TestDecisionsByAPI(t *testing.T) {
 		for limit, want := range map[string]int{"": 20, "?limit=3": 3, "?limit=1000": 30} {
 			status, all, _ := a.call("GET", "/v1/pools/"+pool+"/decisions"+limit, "")
 			list, _ := all["decisions"].([]any)
-			if status != 200 || len(list) != want || list[0].(map[string]any)["request"].(map[string]any)["key"] != "29" {
+			if status != 200 || len(list) != want || list[0].(map[string]any)["request"].(map[string]any)["key"] != hashOf("29") {
 				t.Errorf("%s%s: got %d and %d decisions, want %d, newest first", pool, limit, status, len(list), want)
 			}
 		}
@@ -113,5 +113,5 @@ func TestDecisionsByAPI(t *testing.T) {
 	for _, limit := range []string{"0", "1001", "many"} {
 		a.problem("GET", "/v1/pools/web/decisions?limit="+limit, "", 400, "bad-request")
 	}
-	a.problem("GET", "/v1/pools/zz/decisions", "", 404, "unknown-pool")
+	a.problem("GET", "/v1/pools/zz/decisions", "", 404, "no-such-pool")
 }

@@ -2,6 +2,7 @@ package master
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -39,7 +40,7 @@ func TestReportsByForm(t *testing.T) {
 		"another number of values":  &wire.Reports{Reports: []wire.PoolReport{{Form: 1, Report: balance.Report{Metrics: values(1, 2)}}}},
 		"a form without any number": &wire.Form{Names: []string{"x"}},
 	} {
-		p := r.dialEdge("e-" + name)
+		p := r.dialEdge("e-" + strings.ReplaceAll(name, " ", "-"))
 		p.send(&wire.Form{Number: 1, Names: []string{"x"}}, bad)
 		var fail wire.Fail
 		if p.want(wire.TFail, &fail); fail.Code != wire.BadFrame {

@@ -9,8 +9,8 @@ import (
 type Member struct {
 	Pool    string
 	Server  balance.ServerSpec
-	Fixed   bool // the file names it
-	Drained bool // by an operator
+	Fixed   bool          // the file names it
+	Drained balance.Drain // what an operator said last; zero: nothing
 }
 
 // Members returns all servers that have not left. Leases are not told of: whoever was
@@ -20,8 +20,8 @@ func (m *Master) Members() (all []Member) {
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
 		for _, v := range p.core.Views(now) {
-			if _, drained := p.drained[v.Spec.ID]; v.State != balance.Gone && !p.closing {
-				all = append(all, Member{Pool: p.name, Server: v.Spec, Fixed: v.Fixed, Drained: drained})
+			if v.State != balance.Gone && !p.closing {
+				all = append(all, Member{Pool: p.name, Server: v.Spec, Fixed: v.Fixed, Drained: p.drains[v.Spec.ID]})
 			}
 		}
 		p.mu.Unlock()
@@ -47,16 +47,17 @@ func (m *Master) adopt(member *Member) error {
 	if p == nil {
 		return nil // the file of now does not name it
 	}
-	p.mu.Lock()
-	defer p.unlock()
 	now := clock.Now()
 	if !member.Fixed {
-		if err := p.put(now, member.Server, false); err != nil {
+		p.mu.Lock()
+		err := p.put(now, member.Server, false)
+		p.unlock()
+		if err != nil {
 			return err
 		}
 	}
-	if member.Drained {
-		_ = p.drain(now, member.Server.ID, true) // if the file still names it
+	if member.Drained.At != 0 {
+		return m.adoptDrain(now, said{member.Pool, member.Server.ID, member.Drained})
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package master
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -14,8 +16,91 @@ type lead struct {
 	elected bool   // set once
 	fence   uint64 // of our lead; zero: we do not lead
 	leader  string // the address of the master that does; empty: unknown
+	id      string // its id; empty: unknown
 	changes uint64 // of all that
+	seen    uint64 // the largest fence that was ours, or that edges and agents have told of; zero: none
+	refused uint64 // the fence for which they refuse our lead; zero: they do not
 }
+
+// Edges returns how many edges are connected.
+func (m *Master) Edges() int { return int(m.peers.counts[roleEdge].Load()) }
+
+// Seen returns the largest fence of a pool that was this master's, or that edges and agents
+// have told of; zero: none.
+func (m *Master) Seen(pool string) uint64 {
+	p := m.pool(pool)
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lead.seen
+}
+
+// Refused says that edges and agents refuse this master's lead of a pool, for they have seen
+// a larger fence; zero: they do not.
+func (m *Master) Refused(pool string, by uint64) {
+	if p := m.pool(pool); p != nil {
+		p.mu.Lock()
+		p.lead.refused = by
+		p.mu.Unlock()
+	}
+}
+
+// refusedPools returns the pools of which edges and agents refuse our lead.
+func (m *Master) refusedPools() (names []string) {
+	for _, p := range m.pools.Load().list {
+		p.mu.Lock()
+		refused := p.lead.refused
+		p.mu.Unlock()
+		if refused != 0 {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// longestRaise is how long the election's store may take to raise the generation.
+const longestRaise = 10 * time.Second
+
+// postRaise raises the generation of fences.
+func (m *Master) postRaise(w http.ResponseWriter, r *http.Request) *document {
+	raise := m.raise.Load()
+	if raise == nil {
+		return newProblem(http.StatusConflict, noElection, "this master stands for no election: its file has no master.election")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), longestRaise)
+	defer cancel()
+	if err := (*raise)(ctx); err != nil {
+		return newProblem(http.StatusServiceUnavailable, noStore, err.Error())
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// RaiseBy says what raises the generation of fences; nil: there is no election.
+func (m *Master) RaiseBy(raise func(context.Context) error) { m.raise.Store(&raise) }
+
+// sawFence takes a Fence of a peer that may speak of one pool; empty: of any. One that no
+// election can have given is not believed.
+func (m *Master) sawFence(payload []byte, of string) error {
+	var f wire.Fence
+	if err := f.Decode(payload); err != nil {
+		return err
+	}
+	if p := m.pool(f.Pool); p != nil && (of == "" || of == p.name) && f.Seen>>generationAt <= mostGenerations {
+		p.mu.Lock()
+		p.lead.seen = max(p.lead.seen, f.Seen)
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+// A fence's upper bits are a generation, as package elect makes them.
+const (
+	generationAt    = 44
+	mostGenerations = 1 << 16
+)
 
 // PoolNames returns the pools that the master could lead.
 func (m *Master) PoolNames() (names []string) {
@@ -27,7 +112,7 @@ func (m *Master) PoolNames() (names []string) {
 	return names
 }
 
-// Ready tells whether there are servers in the pool that this master knows of.
+// Ready reports whether there are servers in the pool that this master knows of.
 func (m *Master) Ready(pool string) bool {
 	p := m.pool(pool)
 	if p == nil {
@@ -49,19 +134,21 @@ func (m *Master) Extend(until time.Time) {
 
 // Lead makes this master the leader of a pool, with a fencing number that is larger
 // than that of any leader before, until Follow or the end of the time that Extend set.
-func (m *Master) Lead(pool string, fence uint64) { m.setLead(pool, fence, "") }
+func (m *Master) Lead(pool string, fence uint64) { m.setLead(pool, lead{fence: fence}) }
 
-// Follow says that this master does not lead a pool, and the address of the one that
+// Follow says that this master does not lead a pool, and id and address of the one that
 // does; empty: unknown.
-func (m *Master) Follow(pool, leader string) { m.setLead(pool, 0, leader) }
+func (m *Master) Follow(pool, id, address string) {
+	m.setLead(pool, lead{id: id, leader: address})
+}
 
-func (m *Master) setLead(name string, fence uint64, leader string) {
+func (m *Master) setLead(name string, to lead) {
 	p := m.pool(name)
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
-	ended := p.led(clock.Now(), fence, leader)
+	ended := p.led(clock.Now(), to)
 	p.unlock()
 	if ended > 0 {
 		m.log.Info("leases handed over with the pool", "pool", name, "leases", ended)
@@ -70,7 +157,7 @@ func (m *Master) setLead(name string, fence uint64, leader string) {
 	if f == nil {
 		return
 	}
-	for _, e := range m.peers.watchers(f) {
+	for _, e := range m.peers.watchers(f, p) {
 		p.mu.Lock()
 		e.send(p.tellLead()) // under the lock, so that what is told last is so
 		p.mu.Unlock()
@@ -80,27 +167,28 @@ func (m *Master) setLead(name string, fence uint64, leader string) {
 // The methods of pool want mu held.
 
 // led takes up who leads. It returns how many leases have gone to another master's ledger.
-func (p *pool) led(now balance.Instant, fence uint64, leader string) (ended int) {
+func (p *pool) led(now balance.Instant, to lead) (ended int) {
 	led := p.lead.fence != 0
-	p.lead.fence, p.lead.leader = fence, leader
+	p.lead.fence, p.lead.leader, p.lead.id = to.fence, to.leader, to.id
+	p.lead.seen = max(p.lead.seen, to.fence)
 	p.lead.changes++
-	if led && fence == 0 {
+	if led && to.fence == 0 {
 		ended = p.core.Resign(now)
-		p.dismiss(p.notLeader())
+		p.dismiss(now, p.notLeader())
 	}
 	p.touch()
 	return ended
 }
 
-// leads tells whether this master may grant from the pool.
+// leads reports whether this master may grant from the pool.
 func (p *pool) leads(now balance.Instant) bool {
 	return !p.lead.elected || p.lead.fence != 0 && now < balance.Instant(p.reign.Load())
 }
 
 func (p *pool) notLeader() *balance.Refusal {
-	return &balance.Refusal{Reason: balance.NotLeader, Detail: fmt.Sprintf("pool %s is led by another master", p.name), Leader: p.lead.leader}
+	return &balance.Refusal{Reason: balance.NotLeader, Detail: fmt.Sprintf("pool %s is led by another master", p.name), Leader: p.lead.leader, LeaderID: p.lead.id}
 }
 
 func (p *pool) tellLead() []byte {
-	return (&wire.Lead{Pool: p.name, Fence: p.lead.fence, Leader: p.lead.leader}).Append(nil)
+	return (&wire.Lead{Pool: p.name, Fence: p.lead.fence, Leader: p.lead.leader, Master: p.lead.id}).Append(nil)
 }

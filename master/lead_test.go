@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,13 +25,13 @@ func TestAnElectedMaster(t *testing.T) {
 	}
 	refused := func(when, leader string) {
 		t.Helper()
-		if g, refusal := pick(); refusal == nil || refusal.Reason != balance.NotLeader || refusal.Leader != leader {
+		if g, refusal := pick(); refusal == nil || refusal.Reason != balance.NotLeader || refusal.Leader != leader || refusal.LeaderID != strings.TrimSuffix(leader, ":7400") {
 			t.Errorf("%s: got %+v, %v; want not-leader, with the leader at %q", when, g, refusal, leader)
 		}
 	}
 	refused("before it leads", "")
 	r.Extend(time.Now().Add(time.Hour))
-	r.Follow("web", "m2:7400")
+	r.Follow("web", "m2", "m2:7400")
 	refused("while another leads", "m2:7400")
 	r.Lead("web", 7)
 	if g, refusal := pick(); refusal != nil || g.Fence != 7 {
@@ -42,7 +43,7 @@ func TestAnElectedMaster(t *testing.T) {
 	if n := r.open(); n != 1 {
 		t.Errorf("%d leases are open, want 1", n)
 	}
-	r.Follow("web", "m3:7400")
+	r.Follow("web", "m3", "m3:7400")
 	if n := r.open(); n != 0 {
 		t.Errorf("%d leases are open where another leads, want 0", n)
 	}
@@ -71,7 +72,7 @@ func TestAQueueEndsWithTheLead(t *testing.T) {
 		defer p.mu.Unlock()
 		return p.core.Open()+len(p.waits) == cap(answers) && len(p.waits) > 0
 	})
-	r.Follow("web", "m2:7400")
+	r.Follow("web", "m2", "m2:7400")
 	moved := 0
 	for range cap(answers) {
 		var refusal *balance.Refusal

@@ -39,7 +39,16 @@ func (l *Local) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
 func (l *Local) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
 	if p := l.master.pool(pool); p != nil {
 		p.mu.Lock()
-		p.done(now, lease, o)
+		p.done(now, l.id, lease, o, fromLocal)
+		p.unlock()
+	}
+}
+
+// Owes reports whether the server of a lease owes anything now. It does not while the edge waits for the client.
+func (l *Local) Owes(pool string, lease balance.LeaseID, owes bool) {
+	if p := l.master.pool(pool); p != nil {
+		p.mu.Lock()
+		p.core.Owes(clock.Now(), l.id, lease, owes)
 		p.unlock()
 	}
 }

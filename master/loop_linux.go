@@ -10,8 +10,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
-	"github.com/evenkeel-lb/evenkeel/internal/epoll"
-	"github.com/evenkeel-lb/evenkeel/internal/raw"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // loop reads and answers many peers on one thread: it waits for any of them, handles
@@ -20,9 +19,8 @@ import (
 type loop struct {
 	loops  *loops
 	gather time.Duration // for which work may wait for more; zero: none may
-	epfd   int
-	waiter epoll.Waiter
-	bell   int // an eventfd, by which others wake it
+	poller fd.Poller
+	bell   fd.FD // by which others wake it
 	now    balance.Instant
 	turned balance.Instant // when the last turn began
 
@@ -41,6 +39,7 @@ type loop struct {
 	mu      sync.Mutex
 	letters []func()
 	rung    bool // the bell has been rung for them
+	over    bool // no letter is read any more
 
 	opened  []func() // those that are being read
 	stopped bool
@@ -66,45 +65,52 @@ const (
 )
 
 func newLoop(all *loops, gather time.Duration) (*loop, error) {
-	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = unix.Close(epfd)
-		return nil, err
-	}
-	l := &loop{loops: all, gather: gather, epfd: epfd, bell: bell, hurried: make(chan struct{}, 1), shared: make([]byte, readAtOnce)}
-	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: bellPlace}); err != nil {
+	l := &loop{loops: all, gather: gather, hurried: make(chan struct{}, 1), shared: make([]byte, readAtOnce)}
+	if err := l.begin(); err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
 }
 
+// begin makes what it waits by.
+func (l *loop) begin() (err error) {
+	if err := l.poller.Open(); err != nil {
+		return err
+	}
+	if l.bell, err = fd.NewBell(); err != nil {
+		return err
+	}
+	return l.poller.Add(&l.bell, unix.EPOLLIN|unix.EPOLLET, bellPlace, 0)
+}
+
+// close is the last that happens to it. Letters that come later are not read.
 func (l *loop) close() {
-	_ = unix.Close(l.epfd)
-	_ = unix.Close(l.bell)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	l.bell.Close()
+	l.poller.Close()
 }
 
 // post puts a letter into the loop's box.
 func (l *loop) post(do func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.over {
+		return
+	}
 	l.letters = append(l.letters, do)
 	if !l.rung {
 		l.rung = true
-		one := [8]byte{1}
-		_, _ = raw.Write(l.bell, one[:]) // full, it rings already
+		l.bell.Ring()
 		l.hurry()
 	}
 }
 
 // open reads the letters.
 func (l *loop) open() {
-	var count [8]byte
-	_, _ = raw.Read(l.bell, count[:]) // empty, it has been heard already
+	l.bell.Silence()
 	l.mu.Lock()
 	l.rung = false
 	l.opened, l.letters = l.letters, l.opened[:0]
@@ -141,10 +147,10 @@ func (l *loop) run() {
 // wait has no time limit: for one, the kernel would set a clock at each wait.
 func (l *loop) wait(events []unix.EpollEvent, block bool) int {
 	if !block {
-		return epoll.Look(l.epfd, events)
+		return l.poller.Look(events)
 	}
 	const forever = -1
-	return l.waiter.Wait(l.epfd, events, forever)
+	return l.poller.Wait(events, forever)
 }
 
 // nap lets work gather where there is much of it. It sleeps as any goroutine does: what

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -44,5 +45,33 @@ func TestAVerdictWaitsForNobody(t *testing.T) {
 	a.send(&wire.Verdict{Lease: d.Lease, Accepted: true})
 	if g := e.granted(); g.Grant.Lease != d.Lease {
 		t.Fatalf("got %+v, want lease %s", g, d.Lease)
+	}
+}
+
+// Letters come until a loop has ended, and after: those of connections whose context ends
+// late. They ring no bell then, since its descriptor's number may be another's.
+func TestLettersAfterTheEnd(t *testing.T) {
+	for range 100 {
+		l, err := newLoop(new(loops), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var posting sync.WaitGroup
+		for range 4 {
+			posting.Go(func() {
+				for range 10 {
+					l.post(func() {})
+				}
+			})
+		}
+		l.close()
+		posting.Wait()
+		l.mu.Lock()
+		rung, letters := l.rung, len(l.letters)
+		l.mu.Unlock()
+		l.post(func() { t.Error("a letter was read") })
+		if len(l.letters) != letters || l.rung != rung || l.bell.IsOpen() {
+			t.Fatalf("%d letters, rung %v, bell open %v; want what there was when it ended: %d, %v and a closed bell", len(l.letters), l.rung, l.bell.IsOpen(), letters, rung)
+		}
 	}
 }

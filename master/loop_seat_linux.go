@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
-	"github.com/evenkeel-lb/evenkeel/internal/raw"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // seat is a connection that a loop serves. Unless said otherwise its fields are the loop's.
 type seat struct {
 	*stay
 	loop *loop
-	fd   int // set once, and closed by release
+	fd   fd.FD // set once, and moved by release, when neither the loop nor a writer uses it any more
 
 	at         int32 // its place; guarded by mu, as what follows
 	generation int32 // of the place
@@ -55,22 +55,21 @@ func (s *seat) begin() {
 	}
 	s.seated, s.generation = true, l.places[s.at].generation
 	l.places[s.at].seat, l.places[s.at].heard = s, clock.Now()
-	err := s.control(unix.EPOLL_CTL_ADD, readiness|unix.EPOLLOUT)
+	err := l.poller.Add(&s.fd, readiness|unix.EPOLLOUT, s.at, s.generation)
 	s.mu.Unlock()
 	if err != nil {
 		s.part(fmt.Errorf("watching: %w", err))
 	}
 }
 
-// control wants mu held.
-func (s *seat) control(what int, events uint32) error {
-	ev := &unix.EpollEvent{Events: events, Fd: s.at, Pad: s.generation}
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(s.loop.epfd, what, s.fd, ev))
+// watch changes what it is watched for. It wants mu held.
+func (s *seat) watch(events uint32) error {
+	return s.loop.poller.Modify(&s.fd, events, s.at, s.generation)
 }
 
 // await implements window.
 func (s *seat) await() error {
-	err := s.control(unix.EPOLL_CTL_MOD, readiness|unix.EPOLLOUT)
+	err := s.watch(readiness | unix.EPOLLOUT)
 	if errors.Is(err, unix.ENOENT) {
 		return nil // it has not begun yet, or has parted
 	}
@@ -82,7 +81,7 @@ func (s *seat) ignoreRoom() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.full.Load() {
-		_ = s.control(unix.EPOLL_CTL_MOD, readiness) // else it is told of what it does not care about
+		_ = s.watch(readiness) // else it is told of what it does not care about
 	}
 }
 
@@ -92,7 +91,7 @@ func (s *seat) part(why error) {
 	if s.seated {
 		s.seated = false
 		s.mu.Lock()
-		_ = s.control(unix.EPOLL_CTL_DEL, 0)
+		_ = l.poller.Remove(&s.fd)
 		s.mu.Unlock()
 		l.places[s.at] = place{generation: s.generation + 1}
 		l.vacant = append(l.vacant, s.at)
@@ -108,7 +107,7 @@ func (s *seat) serve() {
 		return
 	}
 	in, shared := s.room()
-	n, err := raw.Read(s.fd, in[len(in):cap(in)])
+	n, err := s.fd.Read(in[len(in):cap(in)])
 	switch {
 	case err == syscall.EAGAIN:
 		s.readable = false
@@ -130,6 +129,10 @@ func (s *seat) serve() {
 	in = in[:len(in)+n]
 	used, err := s.handle(now, in)
 	if err != nil {
+		s.part(err)
+		return
+	}
+	if err := s.keeps(s.peers, len(in)-used); err != nil {
 		s.part(err)
 		return
 	}
@@ -183,7 +186,7 @@ func (s *seat) look(quiet time.Duration) {
 // write implements window.
 func (s *seat) write(p []byte) (n int, err error) {
 	for n < len(p) {
-		m, err := raw.Write(s.fd, p[n:])
+		m, err := s.fd.Write(p[n:])
 		if err == syscall.EAGAIN {
 			break
 		}
@@ -197,9 +200,7 @@ func (s *seat) write(p []byte) (n int, err error) {
 
 // release implements window.
 func (s *seat) release() net.Conn {
-	file := os.NewFile(uintptr(s.fd), "peer")
-	defer func() { _ = file.Close() }() // the connection has a copy
-	nc, err := net.FileConn(file)
+	nc, err := s.fd.Conn()
 	if err != nil {
 		return nil
 	}

@@ -7,10 +7,9 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // loops serves plaintext connections without a goroutine for each. Those of edges and
@@ -143,16 +142,16 @@ func (all *loops) move(s *stay, rest []byte) bool {
 	if c.writing || len(c.out) > 0 {
 		return false // by the connection; the next time, perhaps
 	}
-	fd, err := descriptor(c.Conn)
+	descriptor, err := fd.Copy(c.Conn)
 	if err != nil {
 		return false
 	}
 	if !s.stop() {
-		_ = unix.Close(fd) // a copy
+		descriptor.Close()
 		return false
 	}
 	_ = c.Conn.Close() // the descriptor has been copied, and Go need not know of that
-	at := &seat{stay: s, loop: l, fd: fd, rest: append([]byte(nil), rest...)}
+	at := &seat{stay: s, loop: l, fd: descriptor.Move(), rest: append([]byte(nil), rest...)}
 	c.Conn, c.window, c.writeBy = nil, at, 0
 	s.stop = context.AfterFunc(s.ctx, at.recall)
 	l.taken.Add(1)
@@ -172,16 +171,4 @@ func (all *loops) choose(p peer) (least *loop) {
 		}
 	}
 	return least
-}
-
-// descriptor returns a copy of a connection's.
-func descriptor(nc net.Conn) (fd int, err error) {
-	raw, err := nc.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	if bad := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); bad != nil {
-		return -1, bad
-	}
-	return fd, err
 }

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/policy"
 	"github.com/evenkeel-lb/evenkeel/wire"
@@ -25,28 +26,43 @@ import (
 // are safe for concurrent use.
 type Master struct {
 	id, version, admin string
+	started            balance.Instant
 	log                *slog.Logger
+	logDropped         func() uint64
+	reloadFailed       func() string
 	epoch              uint64
 	elected            bool
 	reign              atomic.Int64 // until when, as a balance.Instant, what is led may be granted
 	limits             limits
 	trust              *trust.Keeper // nil: peers speak plainly
 	refusals           trust.Tally
-	handler            http.Handler
+	inside             *inside.Set
+	places             atomic.Pointer[map[netip.AddrPort]agentKey] // where the file's servers are
+	enrolment          *enrolment                                  // nil: this master signs no certificates
+	turned             turned
+	names              *nameService
 
 	pools     atomic.Pointer[poolSet]
 	change    sync.Mutex // one change of the set at a time; guards the following
 	open      bool       // Config.OpenPools
+	resolvers []string   // Config.Resolvers
 	seeds     *rand.Rand
 	poolsMade uint32
 	epochs    map[uint16]bool // of the pools' leases
 	wake      chan struct{}
 	running   atomic.Bool
 
-	peers        peers
-	loops        loops
-	strangers    strangers
-	forms        forms
+	peers peers
+	loops loops
+	forms forms
+
+	raise atomic.Pointer[func(context.Context) error] // raises the generation of fences; nil: there is no election
+
+	drainsFile string       // Config.DrainsFile
+	remembered atomic.Int64 // drains of all pools
+	lostEdges  lostEdges
+	saving     sync.Mutex // held while that is written
+
 	strayAsks    atomic.Uint64 // for pools that do not exist
 	strayReports atomic.Uint64
 }
@@ -84,26 +100,43 @@ func New(cfg Config) (*Master, error) {
 		id:      cmp.Or(cfg.ID, "master"),
 		version: cmp.Or(cfg.Version, "devel"),
 		admin:   cfg.Admin,
-		elected: cfg.Elected,
-		log:     cfg.Log,
-		limits:  standardLimits,
-		trust:   cfg.Trust,
-		seeds:   rand.New(rand.NewPCG(seed, 0x6d617374)),
-		epochs:  make(map[uint16]bool),
-		wake:    make(chan struct{}, 1),
+
+		drainsFile: cfg.DrainsFile,
+		elected:    cfg.Elected,
+		log:        cfg.Log,
+		limits:     standardLimits,
+		trust:      cfg.Trust,
+		inside:     cfg.Inside,
+		enrolment:  newEnrolment(cfg.Enrolment, cfg.Trust),
+		names:      newNameService(cfg.Inside),
+		seeds:      rand.New(rand.NewPCG(seed, 0x6d617374)),
+		epochs:     make(map[uint16]bool),
+		wake:       make(chan struct{}, 1),
+		started:    clock.Now(),
+	}
+	if m.logDropped = cfg.LogDropped; m.logDropped == nil {
+		m.logDropped = func() uint64 { return 0 }
+	}
+	if m.reloadFailed = cfg.ReloadFailed; m.reloadFailed == nil {
+		m.reloadFailed = func() string { return "" }
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
-	m.epoch = m.seeds.Uint64()
-	m.peers.init()
+	m.epoch = max(1, m.seeds.Uint64()^rand.Uint64()) // not of the seed alone, which two masters may share
+	m.peers.init(cfg.Bounds)
 	m.pools.Store(newPoolSet(nil))
 	if err := m.Reload(cfg); err != nil {
 		return nil, err
 	}
-	m.handler = m.newHandler()
+	if err := m.loadDrains(); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
+
+// Inside is what the master knows of where our own components listen.
+func (m *Master) Inside() *inside.Set { return m.inside }
 
 func (m *Master) pool(name string) *pool { return m.pools.Load().byName[name] }
 
@@ -119,9 +152,20 @@ func (m *Master) nudge() {
 // asks and go with their last lease. A cfg with problems changes nothing; they are
 // returned, joined. ID, Seed, Log, Version and Admin stay as they were.
 func (m *Master) Reload(cfg Config) error {
+	cfg.Inside = m.inside
 	if err := cfg.problems(); err != nil {
 		return err
 	}
+	before := m.rules()
+	if err := m.reload(cfg); err != nil {
+		return err
+	}
+	m.notePlaces(cfg.Pools)
+	m.judge(before)
+	return nil
+}
+
+func (m *Master) reload(cfg Config) error {
 	m.change.Lock()
 	defer m.change.Unlock()
 	set := m.pools.Load()
@@ -129,8 +173,12 @@ func (m *Master) Reload(cfg Config) error {
 	if next == nil {
 		next = make(map[string]*pool)
 	}
+	m.resolvers, cfg.Pools = cfg.Resolvers, slices.Clone(cfg.Pools)
 	named := make(map[string]bool, len(cfg.Pools))
 	for i := range cfg.Pools {
+		if cfg.Pools[i].Resolvers == nil {
+			cfg.Pools[i].Resolvers = cfg.Resolvers
+		}
 		named[cfg.Pools[i].Name] = true
 		if next[cfg.Pools[i].Name] != nil {
 			continue
@@ -154,6 +202,7 @@ func (m *Master) Reload(cfg Config) error {
 			m.remove(now, p)
 		}
 	}
+	m.recall("")
 	m.nudge()
 	return nil
 }
@@ -204,7 +253,7 @@ func (m *Master) openPool(name string) *pool {
 		return nil
 	}
 	name = strings.Clone(name) // it lies in a read buffer
-	p, err := m.newPool(PoolConfig{Name: name}, false)
+	p, err := m.newPool(PoolConfig{Name: name, Resolvers: m.resolvers}, false)
 	if err != nil {
 		return nil
 	}
@@ -236,7 +285,7 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 			if err == nil {
 				m.poolsMade++
 				p.number = m.poolsMade
-				p.reign, p.lead.elected = &m.reign, m.elected
+				p.reign, p.lead.elected, p.names, p.remembered = &m.reign, m.elected, m.names, &m.remembered
 			}
 			return p, err
 		}
@@ -276,7 +325,7 @@ func (m *Master) prompt(began balance.Instant, name string, edge balance.EdgeID,
 			return grant, err
 		}, nil
 	}
-	p.count(err)
+	p.count(began, newAsked(req), err, 0)
 	if p.tally.local++; p.tally.local%timedOf == 0 {
 		p.tally.took.observe(clock.Now().Sub(began), timedOf)
 	}
@@ -293,12 +342,13 @@ func unknownPool(name string) *balance.Refusal {
 }
 
 // Run drives what happens by itself, until ctx ends: leases that expire, snapshots
-// that are due, looks at servers without an agent, removed pools that are empty. It returns nil.
+// that are due, checks of servers, removed pools that are empty. It returns nil.
 func (m *Master) Run(ctx context.Context) error {
 	m.running.Store(true)
 	defer m.running.Store(false)
 	var checks sync.WaitGroup
 	checks.Go(func() { m.runChecks(ctx) })
+	checks.Go(func() { m.runNames(ctx) })
 	defer checks.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -330,10 +380,20 @@ func (m *Master) tend() (next balance.Instant) {
 		}
 		due, loads, again := p.due(now, watched)
 		at := sooner(p.next, again)
+		turns := !p.closing && (p.turned || now >= p.turnsTold.Add(turnsEvery))
+		if turns {
+			p.turned, p.turnsTold = false, now
+		}
+		if !p.closing {
+			at = sooner(at, p.turnsTold.Add(turnsEvery))
+		}
 		empty := p.closing && p.core.Open() == 0
 		p.mu.Unlock()
 		if due {
 			m.push(now, p, loads)
+		}
+		if turns {
+			m.logTurns(now, p)
 		}
 		if empty {
 			m.forget(p)
@@ -350,6 +410,8 @@ func (m *Master) forget(p *pool) {
 	defer m.change.Unlock()
 	if p.isClosing() && m.pool(p.name) == p {
 		m.pools.Store(m.pools.Load().without(p))
+		p.forgetDrains()
+		m.recall(p.name)
 	}
 }
 

@@ -1,11 +1,13 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
@@ -84,17 +87,24 @@ func start(t testing.TB, cfg Config, tweaks ...func(*Master)) *rig {
 
 func newMaster(t testing.TB, cfg Config) *Master {
 	t.Helper()
-	cfg.Seed = 1
+	cfg.Seed = cmp.Or(cfg.Seed, 1)
 	m, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if cfg.Resolvers == nil { // names are not looked up, and lead to one address
+		led := resolve.Answer{V4: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+		var known resolve.Name
+		known.Take(1, led)
+		m.names.known = func(resolve.Query) resolve.Name { return known }
+		m.names.By(func(context.Context, resolve.Query) resolve.Answer { return led })
 	}
 	return m
 }
 
 // web is a config of one pool with servers of those ids.
 func web(ids ...balance.ServerID) Config {
-	pool := PoolConfig{Name: "web"}
+	pool := PoolConfig{Name: "web", Addresses: []string{"*.test"}}
 	for _, id := range ids {
 		pool.Servers = append(pool.Servers, spec(id))
 	}
@@ -103,6 +113,11 @@ func web(ids ...balance.ServerID) Config {
 
 func spec(id balance.ServerID) balance.ServerSpec {
 	return balance.ServerSpec{ID: id, Address: string(id) + ".test:80"}
+}
+
+// nearbySpec is a server that its agent may speak for without a word in the file: the agent connects by loopback.
+func nearbySpec(id balance.ServerID) balance.ServerSpec {
+	return balance.ServerSpec{ID: id, Address: "127.0.0.1:80"}
 }
 
 // open returns the number of open leases of pool web.
@@ -235,7 +250,7 @@ func (p *remotePeer) next() (wire.Type, []byte, error) {
 }
 
 // want reads frames up to one of type t, which must come before any other but
-// snapshots and their changes, and decodes it.
+// snapshots, their changes and drains, and decodes it.
 func (p *remotePeer) want(t wire.Type, into interface{ Decode([]byte) error }) {
 	p.t.Helper()
 	for {
@@ -243,7 +258,7 @@ func (p *remotePeer) want(t wire.Type, into interface{ Decode([]byte) error }) {
 		if err != nil {
 			p.t.Fatalf("waiting for a %s: %v", t, err)
 		}
-		if got != t && (got == wire.TSnapshot || got == wire.TChange) {
+		if got != t && (got == wire.TSnapshot || got == wire.TChange || got == wire.TDrain) {
 			continue
 		}
 		if got != t {

@@ -20,16 +20,20 @@ import (
 // figures are what is told of one server; NaN: absent.
 type figures struct {
 	server string
+	out    []balance.OutageKind // why it gets nothing, or less; each kind once
 	values [serverFigures]float64
 }
 
-const serverFigures = 10
+const serverFigures = 12
 
 // serverFamilies are in the order of figures.values.
-var serverFamilies = [serverFigures]metric{serverUp, serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverUtilization, serverGrants, serverReportAge}
+var serverFamilies = [serverFigures]metric{serverUp, serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverFull, serverUnreached, serverUtilization, serverGrants, serverReportAge}
 
 func (f *figures) read(v *balance.View) {
-	up, busy, age := 0., math.NaN(), math.NaN()
+	up, full, busy, age := 0., 0., math.NaN(), math.NaN()
+	if v.Full {
+		full = 1
+	}
 	if v.State == balance.Up {
 		up = 1
 	}
@@ -42,7 +46,12 @@ func (f *figures) read(v *balance.View) {
 		}
 	}
 	f.server = string(v.Spec.ID)
-	f.values = [serverFigures]float64{up, float64(v.Leases), v.External, v.Slots, v.Service, v.Score, v.Success, busy, float64(v.Granted), age}
+	for i := range v.Outages {
+		if kind := v.Outages[i].Kind; !slices.Contains(f.out, kind) {
+			f.out = append(f.out, kind)
+		}
+	}
+	f.values = [serverFigures]float64{up, float64(v.Leases), v.External, v.Slots, v.Service, v.Score, v.Success, full, float64(v.Unreached), busy, float64(v.Granted), age}
 }
 
 func utilization(v *balance.View) (value float64, ok bool) {
@@ -111,7 +120,20 @@ func (m *Master) writeServers(w io.Writer) {
 			}
 		}
 	}
-	_, _ = w.Write(out)
+	_, _ = w.Write(appendOut(out, pools, all))
+}
+
+// appendOut writes who is out and why. Of a server that is not there is nothing.
+func appendOut(out []byte, pools []*pool, all [][]figures) []byte {
+	out = append(out, "# HELP "+serverOut.name+" "+serverOut.help+"\n# TYPE "+serverOut.name+" gauge\n"...)
+	for i := range all {
+		for k := range all[i] {
+			for _, kind := range all[i][k].out {
+				out = append(out, serverOut.name+`{pool="`+escape.Replace(pools[i].name)+`",server="`+escape.Replace(all[i][k].server)+`",reason="`+kind.String()+"\"} 1\n"...)
+			}
+		}
+	}
+	return out
 }
 
 // escape is what the text format wants of labels.

@@ -56,13 +56,13 @@ func TestMetricsOfServersAreWhole(t *testing.T) {
 }
 
 func TestLabelsAreEscaped(t *testing.T) {
-	m, err := New(Config{Seed: 1, Pools: []PoolConfig{{Name: "web", Servers: []balance.ServerSpec{{ID: "a\"b\\c\nd", Address: "10.0.0.1:80"}}}}})
+	m, err := New(Config{Seed: 1, Pools: []PoolConfig{{Name: "web", Servers: []balance.ServerSpec{{ID: `a"b\c`, Address: "10.0.0.1:80"}}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder
 	m.writeServers(&out)
-	if want := `evenkeel_server_up{pool="web",server="a\"b\\c\nd"} 1` + "\n"; !strings.Contains(out.String(), want) {
+	if want := `evenkeel_server_up{pool="web",server="a\"b\\c"} 1` + "\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("no line %q in\n%s", want, out.String())
 	}
 }

@@ -1,6 +1,9 @@
 package master
 
 import (
+	"maps"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -9,12 +12,20 @@ import (
 
 // peers is who is connected. Its lock is never held together with a pool's.
 type peers struct {
-	counts [roles]atomic.Int64
+	counts   [roles]atomic.Int64
+	bounded  [roles][allBounds]atomic.Uint64 // that have met a bound
+	accounts [roles]account
+	most     Bounds // set once, with defaults filled
 
-	mu     sync.Mutex // guards the following
-	edges  map[balance.EdgeID]*edge
-	agents map[agentKey]*agent
-	watch  map[string]*feed // by pool; one without edges is none
+	mu       sync.Mutex // guards the following
+	edges    map[balance.EdgeID]*edge
+	agents   map[agentKey]*agent
+	watch    map[string]*feed  // by pool; one without edges is none
+	unplaced map[*agent]string // the pools for which they wait
+	rivals   map[balance.EdgeID]*rivalry
+	places   map[netip.AddrPort]map[*agent]struct{} // where agents' servers are, by inside.Canonical
+
+	newcomers []newcomer // oldest first; some have said hello since
 }
 
 type role uint8
@@ -33,23 +44,19 @@ type agentKey struct {
 	server balance.ServerID
 }
 
-func (p *peers) init() {
+func (p *peers) init(most Bounds) {
+	p.most = most.withDefaults()
+	p.openAccounts()
 	p.edges = make(map[balance.EdgeID]*edge)
 	p.agents = make(map[agentKey]*agent)
 	p.watch = make(map[string]*feed)
+	p.unplaced = make(map[*agent]string)
+	p.rivals = make(map[balance.EdgeID]*rivalry)
+	p.places = make(map[netip.AddrPort]map[*agent]struct{})
 }
 
 func (p *peers) enter(r role) { p.counts[r].Add(1) }
 func (p *peers) leave(r role) { p.counts[r].Add(-1) }
-
-// addEdge enters e and returns the connection that had its id until now, if any.
-func (p *peers) addEdge(e *edge) (before *edge) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	before = p.edges[e.id]
-	p.edges[e.id] = e
-	return before
-}
 
 func (p *peers) removeEdge(e *edge) {
 	p.mu.Lock()
@@ -64,9 +71,6 @@ func (p *peers) removeEdge(e *edge) {
 	}
 }
 
-// mostWatches bounds the pools that one edge may watch.
-const mostWatches = 1024
-
 // addWatch has e told of a pool's changes, and returns by what; nil: it watches too many.
 func (p *peers) addWatch(pool string, e *edge) *feed {
 	p.mu.Lock()
@@ -77,7 +81,7 @@ func (p *peers) addWatch(pool string, e *edge) *feed {
 			return f
 		}
 	}
-	if e.watches == mostWatches {
+	if e.watches == p.most.Watches {
 		return nil
 	}
 	if f == nil {
@@ -96,14 +100,25 @@ func (p *peers) feed(pool string) *feed {
 	return p.watch[pool]
 }
 
-func (p *peers) watchers(f *feed) []*edge {
+// watchers returns the edges that are told of a pool; it may have come after they asked for that. A nil
+// pool is not there yet.
+func (p *peers) watchers(f *feed, of *pool) []*edge {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := make([]*edge, 0, len(f.edges))
 	for e := range f.edges {
-		all = append(all, e)
+		if of == nil || of.access.Load().edge(of.name, e.name, e.who) {
+			all = append(all, e)
+		}
 	}
 	return all
+}
+
+// all returns every edge and agent that is connected; agents, once they have registered.
+func (p *peers) all() (edges []*edge, agents []*agent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.edges)), slices.Collect(maps.Values(p.agents))
 }
 
 // addAgent enters a for its server unless another has that place, and returns who has it.

@@ -2,52 +2,50 @@ package master
 
 import (
 	"cmp"
-	"encoding/json"
-	"math"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/problem"
 )
 
-// problem is an RFC 9457 problem document. Reason is our extension: a word for
-// programs, which Type spells out for people in the served openapi.yaml.
-type problem struct {
-	Type       string        `json:"type"`
-	Title      string        `json:"title"`
-	Status     int           `json:"status"`
-	Detail     string        `json:"detail,omitempty"`
-	Reason     string        `json:"reason"`
-	Leader     string        `json:"leader,omitempty"` // of not-leader: where edges and agents reach the one that leads
-	retryAfter time.Duration // zero: unknown
-}
+// document is a problem as the API tells it. Its Type spells its reason out for people, in the served openapi.yaml.
+type document = problem.Document
 
 // Reasons of problems that are no refusals.
 const (
-	badRequest  = "bad-request"
-	noSuchPath  = "no-such-path"
-	wrongMethod = "wrong-method"
-	noSuchPool  = "unknown-pool"
-	noSuchHost  = "unknown-server"
-	noSuchLease = "unknown-lease"
-	tooLarge    = "too-large"
-	crossOrigin = "cross-origin"
-	notReady    = "not-ready"
-	gaveUp      = "gave-up"
+	badRequest    = "bad-request"
+	noSuchPool    = "no-such-pool"
+	noSuchHost    = "unknown-server"
+	noSuchLease   = "unknown-lease"
+	foreignLease  = "foreign-lease"
+	noSuchRequest = "unknown-request"
+	tooLarge      = "too-large"
+	notReady      = "not-ready"
+	gaveUp        = "gave-up"
+	noElection    = "no-election"
+	noStore       = "no-store"
+	noEnrolment   = "no-enrolment"
+	noTokenStore  = "no-token-store"
+	noSuchToken   = "unknown-token"
+	notDrained    = "not-drained"
 )
 
 var titles = map[string]string{
-	badRequest:  "The request makes no sense",
-	noSuchPath:  "There is nothing at this path",
-	wrongMethod: "This path takes another method",
-	noSuchPool:  "There is no such pool",
-	noSuchHost:  "There is no such server in the pool",
-	noSuchLease: "The lease is not open",
-	tooLarge:    "The body is too large",
-	crossOrigin: "Another site's page may not call this",
-	notReady:    "The master is not running",
-	gaveUp:      "The client went away",
+	badRequest:    "The request makes no sense",
+	noSuchPool:    "There is no such pool",
+	noSuchHost:    "There is no such server in the pool",
+	noSuchLease:   "The lease is not open",
+	foreignLease:  "The lease is another's",
+	noSuchRequest: "Nothing is known of the request",
+	tooLarge:      "The body is too large",
+	notReady:      "The master is not running",
+	gaveUp:        "The client went away",
+	noElection:    "There is no election",
+	noStore:       "The election's store does not answer",
+	noEnrolment:   "This master signs no certificates for such agents",
+	noTokenStore:  "Tokens are kept in memory",
+	noSuchToken:   "There is no such token",
+	notDrained:    "What was said of the server does not hold",
 
 	balance.NoServer.String():  "The pool has no server for this request",
 	balance.Saturated.String(): "Every server is at its limit",
@@ -57,35 +55,17 @@ var titles = map[string]string{
 	balance.Malformed.String(): "The request is impossible",
 }
 
-func newProblem(status int, reason, detail string) *problem {
-	return &problem{Type: "/openapi.yaml#" + reason, Title: cmp.Or(titles[reason], http.StatusText(status)), Status: status, Detail: detail, Reason: reason}
+func newProblem(status int, reason, detail string) *document {
+	return &document{Type: "/openapi.yaml#" + reason, Title: cmp.Or(titles[reason], http.StatusText(status)), Status: status, Detail: detail, Reason: reason}
 }
 
 // refused turns the error of a pick into a problem.
-func refused(err error) *problem {
+func refused(err error) *document {
 	r := refusal(err)
 	if r == nil {
 		return newProblem(http.StatusServiceUnavailable, gaveUp, err.Error())
 	}
-	status := http.StatusServiceUnavailable
-	switch r.Reason {
-	case balance.UnknownPool:
-		status = http.StatusNotFound
-	case balance.Malformed:
-		status = http.StatusBadRequest
-	}
-	p := newProblem(status, r.Reason.String(), r.Detail)
-	p.retryAfter, p.Leader = r.RetryAfter, r.Leader
+	p := newProblem(r.Reason.HTTPStatus(), r.Reason.String(), r.Detail)
+	p.RetryAfter, p.Leader = r.RetryAfter, r.Leader
 	return p
-}
-
-func (p *problem) write(w http.ResponseWriter) {
-	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
-	if p.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.retryAfter.Seconds()))))
-	}
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the client may be gone
 }

@@ -13,6 +13,7 @@ import (
 type pending struct {
 	wait     balance.WaitID
 	position int
+	asked    asked
 	over     chan release // has room for one, so that whoever ends the wait never blocks
 	grant    balance.Grant
 }
@@ -35,7 +36,7 @@ func (p *pool) ask(now balance.Instant, req *balance.Request, grant *balance.Gra
 	err := p.pick(now, req, grant)
 	switch r := refusal(err); {
 	case err == nil && p.cfg.Dispatch:
-		return &pending{grant: *grant}, nil
+		return &pending{grant: *grant, asked: newAsked(req)}, nil
 	case r != nil && r.Reason == balance.Saturated && p.cfg.QueueSize > 0:
 		wait, full := p.join(now, req)
 		if full != nil {
@@ -52,7 +53,7 @@ func (p *pool) join(now balance.Instant, req *balance.Request) (*pending, *balan
 	if full != nil {
 		return nil, full
 	}
-	w := &pending{wait: id, position: position, over: make(chan release, 1)}
+	w := &pending{wait: id, position: position, over: make(chan release, 1), asked: newAsked(req)}
 	p.waits[id] = w
 	p.soon(sooner(p.core.Expire(now), now.Add(lookAgain)))
 	return w, nil
@@ -69,32 +70,29 @@ func (p *pool) unlock() {
 
 func (p *pool) serve(now balance.Instant) {
 	if !p.leads(now) {
-		p.dismiss(p.notLeader())
+		p.dismiss(now, p.notLeader())
 		return
 	}
 	p.released = p.core.Serve(now, p.released[:0])
 	for i := range p.released {
-		p.end(release{Release: p.released[i]})
+		p.release(now, release{Release: p.released[i]})
 		p.released[i] = balance.Release{}
 	}
 }
 
-// end hands the end of a wait to whoever waits.
-func (p *pool) end(r release) {
+// release is the end of a wait, for the goroutine that waits.
+func (p *pool) release(now balance.Instant, r release) {
 	w := p.waits[r.ID]
 	delete(p.waits, r.ID)
-	r.Grant.Fence = p.lead.fence
 	if r.Refusal != nil {
 		p.tally.waited[endOf(r.Refusal.Reason)].observe(r.Waited, 1)
-		p.count(r.Refusal)
+		p.count(now, w.asked, r.Refusal, r.Waited)
 		p.tally.took.observe(r.Waited, 1)
 	} else {
 		p.tally.waited[served].observe(r.Waited, 1)
-		if r.Grant.Expires != 0 {
-			p.soon(r.Grant.Expires)
-		}
+		p.seal(&r.Grant)
 		if r.tell = p.cfg.Dispatch; !r.tell {
-			p.count(nil)
+			p.count(now, w.asked, nil, 0)
 			p.tally.took.observe(r.Waited, 1)
 		}
 	}
@@ -123,15 +121,15 @@ func (p *pool) leave(now, began balance.Instant, w *pending) {
 		grant = (<-w.over).Grant
 	}
 	if grant.Lease != 0 {
-		p.done(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
+		p.end(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
 	}
 }
 
 // dismiss ends all waits: the pool has been removed, or is led by another master.
-func (p *pool) dismiss(why *balance.Refusal) {
+func (p *pool) dismiss(now balance.Instant, why *balance.Refusal) {
 	for id := range p.waits {
 		p.core.Leave(id)
-		p.end(release{Release: balance.Release{ID: id, Refusal: why}})
+		p.release(now, release{Release: balance.Release{ID: id, Refusal: why}})
 	}
 }
 
@@ -140,6 +138,7 @@ func (p *pool) dismiss(why *balance.Refusal) {
 // *balance.Refusal, or ctx's cause, and how long the request was in the queue. It
 // blocks, holding no lock; req must not lie in a read buffer.
 func (m *Master) obtain(ctx context.Context, p *pool, began balance.Instant, req *balance.Request, w *pending) (grant balance.Grant, waited time.Duration, err error) {
+	first := w.asked
 	for w != nil {
 		grant = w.grant
 		if w.over != nil {
@@ -161,7 +160,7 @@ func (m *Master) obtain(ctx context.Context, p *pool, began balance.Instant, req
 				grant = r.Grant
 			}
 		}
-		grant, w, err = m.dispatch(ctx, p, began, req, grant)
+		grant, w, err = m.dispatch(ctx, p, began, first, req, grant)
 	}
 	return grant, waited, err
 }

@@ -259,11 +259,11 @@ func TestWhateverFreesAServerServesTheQueue(t *testing.T) {
 	for name, free := range map[string]func(r *rig, holder *remotePeer, g balance.Grant){
 		"done by the API": func(r *rig, _ *remotePeer, g balance.Grant) {
 			w := httptest.NewRecorder()
-			r.Handler().ServeHTTP(w, httptest.NewRequest("POST", fmt.Sprintf("/v1/leases/%s/done", g.Lease), nil))
+			r.Handler().ServeHTTP(w, httptest.NewRequest("POST", fmt.Sprintf("/v1/leases/%s/done", g.Told()), nil))
 		},
 		"done by the agent": func(r *rig, _ *remotePeer, g balance.Grant) {
 			a := r.dialAgent("a")
-			a.send(&wire.Done{Pool: "web", Lease: g.Lease})
+			a.send(&wire.Done{Pool: "web", Lease: g.Lease, Tag: g.Tag})
 			a.sync()
 		},
 		"edge left":      func(_ *rig, holder *remotePeer, _ balance.Grant) { holder.send(&wire.Goodbye{}) },
@@ -283,8 +283,11 @@ func TestWhateverFreesAServerServesTheQueue(t *testing.T) {
 			r := start(t, cfg)
 			holder, e := r.dialEdge("holder"), r.dialEdge("e1")
 			req := balance.Request{}
-			if name == "the time limit" {
+			switch name {
+			case "the time limit":
 				req.Hold = 50 * time.Millisecond
+			case "done by the API", "done by the agent": // which end no lease that is routed
+				req.Link = balance.LinkRedirect
 			}
 			holder.ask(wire.Ask{Seq: 9, Pool: "web", Request: req})
 			g := holder.granted().Grant
@@ -350,13 +353,16 @@ func TestRefusedDispatchWaitsForTheOther(t *testing.T) {
 }
 
 func TestEndOfAnEjectionServesTheQueue(t *testing.T) {
-	r := start(t, func() Config { c := web("a", "b", "c"); c.Pools[0].QueueSize = 5; return c }())
+	cfg := web("a", "b", "c")
+	cfg.Pools[0].QueueSize = 5
+	for i := range cfg.Pools[0].Servers {
+		cfg.Pools[0].Servers[i].Slots = 1
+	}
+	r := start(t, cfg)
 	p := r.pool("web")
 	p.mu.Lock()
 	past := clock.Now().Add(-10*time.Second + 200*time.Millisecond)
-	for _, id := range []balance.ServerID{"a", "b", "c"} {
-		s := spec(id)
-		s.Slots = 1
+	for _, s := range cfg.Pools[0].Servers {
 		if err := p.put(past, s, true); err != nil {
 			t.Fatal(err)
 		}
@@ -367,7 +373,7 @@ func TestEndOfAnEjectionServesTheQueue(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.done(past, g.Lease, balance.Outcome{Result: balance.Fault})
+		p.end(past, g.Lease, balance.Outcome{Result: balance.Fault})
 	}
 	p.unlock()
 	if v := r.view("b"); v.State != balance.Ejected {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -55,7 +54,10 @@ type stay struct {
 	parent context.Context // of the listener
 	peer   peer            // nil until it is greeted
 	loops  *loops          // that may take it over
+	peers  *peers          // that it is one of
 	stop   func() bool     // ends the watch for the end of ctx
+	leave  func()          // ends the watch over the peer's certificate; nil: it has none
+	forget func()          // forgets what the peer told of its own addresses; nil: before its hello
 	over   func()          // is called last
 }
 
@@ -63,10 +65,16 @@ type stay struct {
 // over is called at the end in either case.
 func (m *Master) serve(parent context.Context, nc net.Conn, over func()) {
 	ctx, drop := context.WithCancelCause(parent)
-	c := &conn{Conn: nc, remote: remote(nc), limits: &m.limits, drop: drop, ended: make(chan struct{}), desk: new(desk)}
+	c := &conn{Conn: nc, remote: remote(nc), limits: &m.limits, drop: drop, ended: make(chan struct{}), desk: new(desk), accepted: clock.Now()}
+	if !m.peers.enterNew(c.accepted, c) {
+		m.turnAway(nc)
+		drop(nil)
+		over()
+		return
+	}
 	c.log = m.log.With("remote", c.remote)
 	c.heard.Store(int64(clock.Now()))
-	s := &stay{conn: c, ctx: ctx, parent: parent, loops: &m.loops, over: over}
+	s := &stay{conn: c, ctx: ctx, parent: parent, loops: &m.loops, peers: &m.peers, over: over}
 	s.stop = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 
 	rest, last, err := m.attend(s)
@@ -81,19 +89,36 @@ func (m *Master) serve(parent context.Context, nc net.Conn, over func()) {
 // attend greets the peer. It returns what came behind its Hello; or why the connection
 // ends and, if the peer speaks another protocol, the answer in that.
 func (m *Master) attend(s *stay) (rest, last []byte, err error) {
-	m.peers.enter(roleNew)
 	hello, rest, err := m.meet(s.ctx, s.conn)
-	m.peers.leave(roleNew)
+	m.peers.leaveNew(s.conn)
+	if done, ok := errors.AsType[*enrolled](err); ok {
+		return nil, done.frame, err
+	}
 	if err != nil {
 		m.refusals.Add(err)
-		m.strangers.refuse(m.log, fmt.Errorf("%s: %w", s.remote, err))
+		s.log.Warn("peer is at fault", "err", err)
 		return nil, m.foreign(rest), err
 	}
-	if hello.Role == wire.RoleAgent {
-		s.peer = m.newAgent(s.conn, hello)
-	} else {
-		s.peer = m.newEdge(s.conn, hello)
+	if c := s.conn; c.who != nil {
+		s.leave = m.trust.Guard(c.who, func(err error) {
+			m.refusals.Add(err)
+			c.drop(err)
+		})
 	}
+	s.forget = m.learn(s.conn, hello)
+	if hello.Role == wire.RoleAgent {
+		a, err := m.newAgent(s.conn, hello)
+		if err != nil {
+			return nil, nil, err
+		}
+		s.peer = a
+		return rest, nil, nil
+	}
+	e, err := m.newEdge(s.conn, hello)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.peer = e
 	return rest, nil, nil
 }
 
@@ -101,8 +126,14 @@ func (m *Master) attend(s *stay) (rest, last []byte, err error) {
 // waits for all who work for the peer, and for the peer to have read that word.
 func (s *stay) end(last []byte, why error) {
 	c := s.conn
+	if s.leave != nil {
+		s.leave()
+	}
 	if s.peer != nil {
 		s.peer.leave(why)
+	}
+	if s.forget != nil {
+		s.forget()
 	}
 	s.stop()
 	s.drop(why)
@@ -113,6 +144,7 @@ func (s *stay) end(last []byte, why error) {
 		_ = c.SetDeadline(time.Unix(1, 0))
 	}
 	c.writers.Wait()
+	_ = c.keeps(nil, 0)
 	if c.window != nil {
 		c.Conn = c.window.release()
 	}
@@ -129,20 +161,6 @@ func (s *stay) end(last []byte, why error) {
 	s.over()
 }
 
-// strangers are the faults of all who come without a proper hello: scanners and
-// health checks connect anew each time, and must not fill the log.
-type strangers struct {
-	mu sync.Mutex
-	faults
-}
-
-func (s *strangers) refuse(log *slog.Logger, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.add(err)
-	s.tell(log, clock.Now())
-}
-
 // greet reads the Hello. It returns a buffer with what came behind it or, with an
 // error, with all that came.
 func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
@@ -156,6 +174,9 @@ func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
 		}
 		if size > 0 {
 			hello.ID, hello.Software = strings.Clone(hello.ID), strings.Clone(hello.Software)
+			for i, at := range hello.Inside {
+				hello.Inside[i] = strings.Clone(at)
+			}
 			return &hello, append(make([]byte, 0, smallBuffer), in[size:]...), nil
 		}
 		in = room(in, 0)
@@ -178,7 +199,7 @@ func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
 
 // welcome writes the answer to a Hello. It waits for that, so that nobody writes when a loop takes over.
 func (m *Master) welcome(c *conn, hello *wire.Hello) {
-	if c.append((&wire.Welcome{Version: min(hello.Max, wire.MaxVersion), Master: m.id, Epoch: m.epoch, Elected: m.elected}).Append(nil)) {
+	if c.append((&wire.Welcome{Version: min(hello.Max, wire.MaxVersion), Master: m.id, Epoch: m.epoch, Elected: m.elected, Inside: m.inside.Own()}).Append(nil)) {
 		c.flush(clock.Now())
 	}
 }

@@ -34,7 +34,7 @@ type feed struct {
 	servers []balance.SnapshotServer // a piece of the pool
 }
 
-// due tells whether edges should hear of the pool now, and whether of loads too, and when
+// due reports whether edges should hear of the pool now, and whether of loads too, and when
 // to look again; zero: when the pool has changed. Wants p.mu held.
 func (p *pool) due(now balance.Instant, watched bool) (due, loads bool, again balance.Instant) {
 	if !watched {
@@ -63,7 +63,7 @@ func (m *Master) push(now balance.Instant, p *pool, loads bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	edges := m.peers.watchers(f)
+	edges := m.peers.watchers(f, p)
 	frames := f.catchUp(now, p, loads, len(edges))
 	for _, e := range edges {
 		if len(frames) > 0 {
@@ -164,7 +164,7 @@ func (f *feed) compare(at int, s *balance.SnapshotServer, loads bool) {
 	case at == len(servers):
 		f.told.Snapshot.Servers = append(servers, *s)
 		f.place(at, s)
-	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.Public != servers[at].Public || s.State != servers[at].State:
+	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.At != servers[at].At || s.Public != servers[at].Public || s.State != servers[at].State:
 		servers[at] = *s
 		f.place(at, s)
 	case loads:
@@ -174,7 +174,7 @@ func (f *feed) compare(at int, s *balance.SnapshotServer, loads bool) {
 
 func (f *feed) place(at int, s *balance.SnapshotServer) {
 	f.change.Servers = append(f.change.Servers, wire.Placed{At: at, Server: *s})
-	f.size += len(s.ID) + len(s.Address) + len(s.Public) + 48
+	f.size += len(s.ID) + len(s.Address) + len(s.At) + len(s.Public) + 48
 }
 
 func (f *feed) move(at int, told, s *balance.SnapshotServer) {
@@ -192,7 +192,7 @@ func (f *feed) move(at int, told, s *balance.SnapshotServer) {
 	}
 }
 
-// moved tells whether a figure is so far from what was told that it is worth telling.
+// moved reports whether a figure is so far from what was told that it is worth telling.
 func moved(told, now, share, least float64) bool {
 	d := math.Abs(now - told)
 	return d > 1e-6*told && d >= share*told && d >= least

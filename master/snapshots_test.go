@@ -115,7 +115,7 @@ func TestFeedFollowsThePool(t *testing.T) {
 			case 2:
 				p.goodbye(now, id)
 			case 3:
-				_ = p.drain(now, id, rapid.Bool().Draw(t, "on"))
+				p.drain(now, id, p.order(now, id, rapid.Bool().Draw(t, "on"), "", ""))
 			case 4:
 				for range 50 {
 					var g balance.Grant
@@ -125,7 +125,7 @@ func TestFeedFollowsThePool(t *testing.T) {
 				}
 			case 5:
 				for _, l := range leases {
-					p.done(now, l, balance.Outcome{Duration: time.Duration(rand.N(int64(time.Second)))})
+					p.end(now, l, balance.Outcome{Duration: time.Duration(rand.N(int64(time.Second)))})
 				}
 				leases = leases[:0]
 			case 6:

@@ -14,7 +14,8 @@ type tally struct {
 	dispatches [outcomes]uint64
 	checks     [looks]uint64
 	took       histogram
-	local      uint64 // answers at once to those who ask without a connection
+	foreign    [sources][words]uint64 // said of leases that are another's
+	local      uint64                 // answers at once to those who ask without a connection
 	waited     [waitEnds]histogram
 }
 
@@ -53,6 +54,17 @@ const (
 )
 
 var resultNames = [results]string{kept: "kept", flawed: "flawed", foreign: "foreign"}
+
+// word is what is said of a lease.
+type word uint8
+
+const (
+	wordDone word = iota // it is over
+	wordHold             // it is still held
+	words
+)
+
+var wordNames = [words]string{wordDone: "done", wordHold: "hold"}
 
 // outcome is how telling one server of one request ended.
 type outcome uint8

@@ -1,10 +1,12 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
@@ -12,22 +14,27 @@ import (
 // meet has a new peer say who it is and, where certificates are wanted, prove it. Like
 // greet it returns what came behind the Hello or, with an error, all that came.
 func (m *Master) meet(ctx context.Context, c *conn) (*wire.Hello, []byte, error) {
+	c.from = inside.OriginOf(c.RemoteAddr())
 	if m.trust == nil {
 		return c.greet(ctx)
 	}
-	who, err := m.prove(ctx, c)
+	var err error
+	c.who, err = m.prove(ctx, c)
+	if m.enrolment != nil && trust.Enrols(c.Conn) {
+		return nil, nil, m.enrol(ctx, c, err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	hello, rest, err := c.greet(ctx)
 	if err == nil {
-		err = who.Want(roleOf(hello.Role), hello.ID)
+		err = cmp.Or(c.who.Want(roleOf(hello.Role), hello.ID), c.who.JudgeOrigin(c.from.IP))
 	}
 	return hello, rest, err
 }
 
 // prove makes c private and returns whose certificate the peer holds.
-func (m *Master) prove(ctx context.Context, c *conn) (trust.Identity, error) {
+func (m *Master) prove(ctx context.Context, c *conn) (*trust.Peer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limits.handshake)
 	defer cancel()
 	secure, who, err := m.trust.Accept(ctx, c.Conn)
@@ -48,7 +55,7 @@ func roleOf(r wire.Role) trust.Role {
 // certificate, or wants one where there is none.
 func misled(first []byte, fail *wire.Fail) error {
 	if strings.HasPrefix(wire.Foreign(first), "TLS") {
-		return &trust.Refusal{Reason: trust.Encrypted, Detail: "this master has no certificate, so TLS cannot be spoken with it: give it one, by tls: { cert, key, ca }"}
+		return &trust.Refusal{Reason: trust.Encrypted, Detail: "it speaks TLS, and this master has no certificate: give the master one, by tls: { cert, key, ca }, or take the peer's away"}
 	}
 	if t, payload, size, err := wire.Next(first); err == nil && size > 0 && t == wire.TFail {
 		var told wire.Fail

@@ -26,10 +26,11 @@ type house struct {
 	ours, foreign  *trust.Authority
 	dir, elsewhere string
 	issued         int
+	bounds         trust.Bounds // of the certificates that are issued
 }
 
 func newHouse(t *testing.T) *house {
-	h := &house{t: t, dir: t.TempDir(), elsewhere: t.TempDir()}
+	h := &house{t: t, bounds: trust.Bounds{Pools: []string{"web"}}, dir: t.TempDir(), elsewhere: t.TempDir()}
 	var err error
 	if h.ours, err = trust.NewAuthority(h.dir, time.Now()); err == nil {
 		h.foreign, err = trust.NewAuthority(h.elsewhere, time.Now())
@@ -47,7 +48,7 @@ func (h *house) issue(by *trust.Authority, role trust.Role, name string, now tim
 	stem := filepath.Join(h.dir, fmt.Sprint(h.issued))
 	ca, _ := trust.AuthorityFiles(h.dir)
 	f := trust.Files{Cert: stem + ".crt", Key: stem + ".key", CA: ca}
-	if err := by.Issue(trust.Identity{Role: role, Name: name}, now, life, f.Cert, f.Key); err != nil {
+	if err := by.Issue(trust.Subject{Identity: trust.Identity{Role: role, Name: name}, Bounds: h.bounds}, now, life, f.Cert, f.Key); err != nil {
 		h.t.Fatal(err)
 	}
 	return f

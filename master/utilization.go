@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -108,7 +109,7 @@ func (v *names) Visit(node *ast.Node) {
 func tellColumn(text string, err error) error {
 	var at *file.Error
 	if !errors.As(err, &at) {
-		return fmt.Errorf("%q: %w", text, err)
+		return fmt.Errorf("%q: %s", text, inOurWords(err.Error()))
 	}
 	lines := strings.Split(text, "\n")
 	where := []rune(lines[min(max(at.Line, 1), len(lines))-1])
@@ -118,8 +119,52 @@ func tellColumn(text string, err error) error {
 	} else {
 		rest = fmt.Sprintf("%q", clip(rest))
 	}
+	problem := inOurWords(at.Message) + meantMetric(at.Message, where, at.Column)
 	if len(lines) > 1 {
-		return fmt.Errorf("line %d, column %d, at %s: %s", at.Line, at.Column+1, rest, at.Message)
+		return fmt.Errorf("line %d, column %d, at %s: %s", at.Line, at.Column+1, rest, problem)
 	}
-	return fmt.Errorf("column %d, at %s: %s", at.Column+1, rest, at.Message)
+	return fmt.Errorf("column %d, at %s: %s", at.Column+1, rest, problem)
+}
+
+// inOurWords says what the language's compiler says for those who do not know it.
+func inOurWords(message string) string {
+	switch {
+	case strings.HasPrefix(message, "unexpected token EOF"):
+		return "the formula ends here, though more has to follow"
+	case strings.HasPrefix(message, "expected float64, but got "):
+		return "want a number, got " + strings.TrimPrefix(message, "expected float64, but got ")
+	}
+	return message
+}
+
+// meantMetric says how the name around a column of a line is written, if that is what an error is about.
+func meantMetric(message string, line []rune, column int) string {
+	of := func(r rune) bool {
+		return r == '_' || r == '.' || r == ':' || r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r)
+	}
+	from, to := min(column, len(line)), min(column, len(line))
+	for from > 0 && of(line[from-1]) {
+		from--
+	}
+	for to < len(line) && of(line[to]) {
+		to++
+	}
+	name := string(line[from:to])
+	bare, isNamed := strings.CutPrefix(name, "named_metrics.")
+	switch {
+	case name == "" || !strings.HasPrefix(message, "unknown name ") && !strings.Contains(name, ":"):
+		return ""
+	case to < len(line) && line[to] == '(':
+		return "; functions are " + strings.Join(builtins, ", ")
+	case strings.ContainsAny(bare, ":-"):
+		return fmt.Sprintf("; such a name is written metric(%q)", "named_metrics."+bare)
+	case !isNamed && !strings.Contains(name, "."):
+		for _, known := range plain {
+			if strings.HasPrefix(known, strings.SplitN(name, "_", 2)[0]+"_") {
+				return "; did you mean " + known + "?"
+			}
+		}
+		return fmt.Sprintf("; did you mean named_metrics.%s? By themselves stand %s", name, strings.Join(plain, ", "))
+	}
+	return ""
 }

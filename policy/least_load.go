@@ -29,7 +29,7 @@ func (LeastLoad) Score(now balance.Instant, s *balance.Server) float64 {
 	case !known:
 		cost = b * (n + .5) / c
 	case n+1 <= c+slack:
-		cost = b * (1 + slope*(n+1)/c)
+		cost = b * (1 + slope*n/c)
 	default:
 		cost = b * (phi*n + 1) / c
 	}

@@ -5,7 +5,7 @@
 //
 // All of it is bytes in, facts out. The readers take what has come so far and say how
 // much more there must be, so that a caller who reads no more than that never takes an
-// octet that is the protocol's.
+// byte that is the protocol's.
 package preface
 
 // Error is what is wrong with a preface. Nothing that was read before it can be relied on.

@@ -14,7 +14,7 @@ const (
 
 const (
 	recordHead   = 5
-	recordMost   = 1 << 14 // octets in a record (RFC 8446, 5.1)
+	recordMost   = 1 << 14 // bytes in a record (RFC 8446, 5.1)
 	helloHead    = 4
 	handshake    = 22
 	clientHello  = 1
@@ -25,7 +25,7 @@ const (
 
 // ServerName finds in a client's first message the server it asks for, in lower case
 // and without the root's dot; empty if it asks for none. b is what has come from the
-// connection's first octet on, of which nothing is consumed. whole is false while the
+// connection's first byte on, of which nothing is consumed. whole is false while the
 // message has not come in full; how long it may get is up to the caller.
 func ServerName(b []byte) (name string, whole bool, err error) {
 	message, whole, err := unrecord(b)
@@ -170,11 +170,11 @@ func (c *cursor) skip(n int) []byte {
 	return part
 }
 
-// take reads octets behind their number, which is itself so many octets long.
+// take reads bytes behind their number, which is itself so many bytes long.
 func (c *cursor) take(size int) []byte {
 	length := 0
-	for _, octet := range c.skip(size) {
-		length = length<<8 | int(octet)
+	for _, b := range c.skip(size) {
+		length = length<<8 | int(b)
 	}
 	return c.skip(length)
 }

@@ -86,7 +86,7 @@ func TestReadProxy(t *testing.T) {
 			t.Errorf("%q: got %v, %v; want %v, %v", c.in, got, err, c.want, c.err)
 		}
 		if c.err == nil && n != len(c.in) {
-			t.Errorf("%q: read %d octets, want %d: the rest is the protocol's", c.in, n, len(c.in))
+			t.Errorf("%q: read %d bytes, want %d: the rest is the protocol's", c.in, n, len(c.in))
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestWrittenProxyIsRead(t *testing.T) {
 		}
 		for _, b := range [][]byte{p.AppendV1(nil), p.AppendV2(nil, ""), p.AppendV2(nil, "a.example")} {
 			if got, n, err := readAll(b); got != want || n != len(b) || err != nil {
-				t.Errorf("%q: got %v, %d, %v; want %v of %d octets", b, got, n, err, want, len(b))
+				t.Errorf("%q: got %v, %d, %v; want %v of %d bytes", b, got, n, err, want, len(b))
 			}
 		}
 	}
@@ -152,7 +152,7 @@ func TestServerName(t *testing.T) {
 			}
 			for n := range len(in) {
 				if got, ok, err := ServerName(in[:n]); got != "" || ok || err != nil {
-					t.Fatalf("%q: %d of %d octets: got %q, %v, %v; want to wait", name, n, len(in), got, ok, err)
+					t.Fatalf("%q: %d of %d bytes: got %q, %v, %v; want to wait", name, n, len(in), got, ok, err)
 				}
 			}
 		}
@@ -216,7 +216,7 @@ func FuzzProxy(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, n, err := readAll(b)
 		if n > ProxyMost {
-			t.Fatalf("%d octets are wanted", n)
+			t.Fatalf("%d bytes are wanted", n)
 		}
 		if err != nil {
 			return

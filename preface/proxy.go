@@ -25,15 +25,15 @@ const (
 
 const (
 	signature  = "\r\n\r\n\x00\r\nQUIT\n" // of version 2
-	v2Fixed    = len(signature) + 4       // octets before the addresses
-	v1Longest  = 107                      // octets with CRLF
+	v2Fixed    = len(signature) + 4       // bytes before the addresses
+	v1Longest  = 107                      // bytes with CRLF
 	v1Shortest = len("PROXY UNKNOWN\r\n")
-	// ProxyMost is the longest header, in octets, that is taken.
+	// ProxyMost is the longest header, in bytes, that is taken.
 	ProxyMost = 4 << 10
 )
 
 // ReadProxy reads a header of either version from its beginning. more is how many
-// octets it has at least beyond those in b; zero: it is whole, and b must hold nothing
+// bytes it has at least beyond those in b; zero: it is whole, and b must hold nothing
 // behind it. After an error the connection is of no use.
 func ReadProxy(b []byte) (p Proxy, more int, err error) {
 	switch {
@@ -121,7 +121,7 @@ func readLine(b []byte) (p Proxy, more int, err error) {
 	return proxied(source, from, destination, to), 0, nil
 }
 
-// lineLeft is how many octets a line has at least beyond b: those of its words, and its end.
+// lineLeft is how many bytes a line has at least beyond b: those of its words, and its end.
 func lineLeft(b []byte) int {
 	least := 2
 	if b[len(b)-1] == '\r' {

@@ -19,13 +19,22 @@ func Compare(ctx context.Context, s Scenario, policies []string, seeds []uint64)
 	if s.HasIdeal() {
 		names = append(names[:len(names):len(names)], Ideal)
 	}
+	scenarios := make([]Scenario, len(names))
+	for i := range scenarios {
+		scenarios[i] = s
+	}
+	if s.hasSilentGoal() { // one more: the first policy without reports
+		silent := s
+		silent.Reports = Reports{}
+		names, scenarios = append(names[:len(names):len(names)], policies[0]), append(scenarios, silent)
+	}
 	runs := make([][]Result, len(names))
 	jobs := make(chan [2]int)
 	var workers sync.WaitGroup
 	for range 2 {
 		workers.Go(func() {
 			for job := range jobs {
-				runs[job[0]][job[1]] = Run(s, names[job[0]], seeds[job[1]])
+				runs[job[0]][job[1]] = Run(scenarios[job[0]], names[job[0]], seeds[job[1]])
 			}
 		})
 	}
@@ -43,10 +52,17 @@ func Compare(ctx context.Context, s Scenario, policies []string, seeds []uint64)
 		return Comparison{}, context.Cause(ctx)
 	}
 	c := Comparison{Scenario: s.WithDefaults()}
-	for i := range names {
+	if s.hasSilentGoal() {
+		silent := runs[len(runs)-1]
+		runs = runs[:len(runs)-1]
+		for j := range seeds {
+			runs[0][j].compareSilent(silent[j])
+		}
+	}
+	for i := range runs {
 		for j := range seeds {
 			if s.HasIdeal() {
-				runs[i][j].compare(runs[len(names)-1][j])
+				runs[i][j].compare(runs[len(runs)-1][j])
 			}
 		}
 		c.Results = append(c.Results, mean(runs[i]))

@@ -8,15 +8,25 @@ import (
 
 // arrive is a request reaching its edge, or a client sending one past the edges.
 func (w *world) arrive(now balance.Instant) {
+	if w.view.one {
+		w.upcoming.edge = min(w.upcoming.edge, 0)
+	}
 	id := w.admit(w.upcoming)
 	w.upcoming, w.pending = w.trace.next()
 	if !w.pending {
 		w.finishCounting(now)
 	}
+	if w.requests[id].edge < 0 {
+		w.straight.send(now, id)
+		return
+	}
+	w.place(now, id)
+}
+
+// place is an edge looking for a server.
+func (w *world) place(now balance.Instant, id int32) {
 	r := &w.requests[id]
 	switch {
-	case r.edge < 0:
-		w.straight.send(now, id)
 	case w.master != nil && w.master.up:
 		w.rideAlong(now, r.edge)
 		w.asks.send(now, id)
@@ -33,7 +43,11 @@ func (w *world) arrive(now balance.Instant) {
 func (w *world) admit(a arrival) int32 {
 	w.under++
 	counted, troubled := w.tally.admit(w, a)
-	r := request{arrival: a, counted: counted, troubled: troubled, server: a.server}
+	return w.insert(request{arrival: a, counted: counted, troubled: troubled, server: a.server})
+}
+
+// insert gives a request its id.
+func (w *world) insert(r request) int32 {
 	if n := len(w.free); n > 0 {
 		id := w.free[n-1]
 		w.free = w.free[:n-1]
@@ -88,12 +102,27 @@ func (w *world) refused(now balance.Instant, id int32) {
 func (w *world) reach(now balance.Instant, id int32) {
 	r := &w.requests[id]
 	s := &w.servers[r.server]
+	if s.down {
+		w.refuseConnection(now, id)
+		return
+	}
 	if s.sick {
-		r.faulty = true
+		r.faulty, r.result = true, balance.Fault
 		w.errors.send(now, id)
 		return
 	}
+	if limit := w.fleet[r.server].Limit; limit > 0 && s.InFlight() >= limit {
+		r.faulty, r.result = true, balance.Fault
+		w.errors.send(now, id)
+		return
+	}
+	r.present = true
+	s.lies.stay(now, s.InFlight())
 	work := r.work
+	if s.cold > 0 {
+		s.cold--
+		work *= w.s.Cold.Factor
+	}
 	if s.cache != nil && r.key >= 0 && s.cache.touch(r.key) {
 		work *= w.s.Affinity.HitCost
 	}
@@ -115,14 +144,16 @@ func (w *world) reschedule(server int32) {
 // finish is a server completing what it has completed by now.
 func (w *world) finish(now balance.Instant, server int32) {
 	s := &w.servers[server]
+	s.lies.stay(now, s.InFlight())
 	for job, ok := s.Finish(now); ok; job, ok = s.Finish(now) {
 		id := int32(job)
 		s.finished++
+		w.requests[id].present = false
 		if s.pace != nil {
 			s.pace.end(id, now)
 		}
 		if w.s.Reports.Responses {
-			w.requests[id].load = w.stock(now, server)
+			w.requests[id].load, _ = w.stock(now, server)
 		}
 		w.responses.send(now, id)
 	}
@@ -133,6 +164,15 @@ func (w *world) finish(now balance.Instant, server int32) {
 func (w *world) respond(now balance.Instant, id int32) {
 	r := &w.requests[id]
 	w.tally.respond(now, r, balance.Instant(w.s.Deadline))
+	if w.watch != nil {
+		w.watch(now, r)
+	}
+	w.answered(now, id)
+}
+
+// answered is a request being over at its edge.
+func (w *world) answered(now balance.Instant, id int32) {
+	r := &w.requests[id]
 	r.answered = true
 	if r.edge < 0 {
 		w.release(id)

@@ -5,12 +5,13 @@ import "math"
 // Figures are the names of what goals bound:
 //
 //	p99/ideal, mean/ideal   over the ideal's
+//	p99/no-reports, mean/no-reports   over those of a run in which no server reports
 //	p99                     seconds
 //	errors                  share of requests, during faults if there are any
 //	trouble-p99/p99         p99 of what arrived during faults, over that of all the rest
 //	in-time                 share of the first tenant's requests answered within the deadline
 //	goodput                 requests answered within the deadline, over those of mean work that the servers could do
-var Figures = []string{"p99/ideal", "mean/ideal", "p99", "errors", "trouble-p99/p99", "in-time", "goodput"}
+var Figures = []string{"p99/ideal", "mean/ideal", "p99/no-reports", "mean/no-reports", "p99", "errors", "trouble-p99/p99", "in-time", "goodput"}
 
 // Figure returns one of Figures; NaN if the name is another.
 func (r Result) Figure(name string) float64 {
@@ -19,6 +20,10 @@ func (r Result) Figure(name string) float64 {
 		return r.P99Ideal
 	case "mean/ideal":
 		return r.MeanIdeal
+	case "p99/no-reports":
+		return r.P99Silent
+	case "mean/no-reports":
+		return r.MeanSilent
 	case "p99":
 		return r.P99
 	case "errors":
@@ -36,6 +41,11 @@ func (r Result) Figure(name string) float64 {
 // compare sets the ratios to the ideal's run with the same seed.
 func (r *Result) compare(ideal Result) {
 	r.P99Ideal, r.MeanIdeal = r.P99/ideal.P99, r.Mean/ideal.Mean
+}
+
+// compareSilent sets the ratios to a run in which no server reports, with the same seed.
+func (r *Result) compareSilent(silent Result) {
+	r.P99Silent, r.MeanSilent = r.P99/silent.P99, r.Mean/silent.Mean
 }
 
 // mean averages runs of one policy, figure by figure; that of ratios is the mean of
@@ -57,6 +67,7 @@ func mean(runs []Result) Result {
 		func(r *Result) *float64 { return &r.Utilization }, func(r *Result) *float64 { return &r.CalmP99 },
 		func(r *Result) *float64 { return &r.TroubleP99 }, func(r *Result) *float64 { return &r.Goodput },
 		func(r *Result) *float64 { return &r.P99Ideal }, func(r *Result) *float64 { return &r.MeanIdeal },
+		func(r *Result) *float64 { return &r.P99Silent }, func(r *Result) *float64 { return &r.MeanSilent },
 	} {
 		each(of)
 	}

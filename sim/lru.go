@@ -19,7 +19,7 @@ func newLRU(keys, size int) *lru {
 	return l
 }
 
-// touch uses a key and tells whether it was there.
+// touch uses a key and reports whether it was there.
 func (l *lru) touch(key int32) (hit bool) {
 	hit = l.nodes[key].in
 	anchor := int32(len(l.nodes) - 1)

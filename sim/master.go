@@ -65,20 +65,30 @@ func (m *master) begin(now balance.Instant) {
 	}
 	m.lives++
 	m.pool = balance.New(m.w.s.poolConfig(), how, m.seed+m.lives<<32)
-	for i, k := range m.w.fleet {
-		spec := balance.ServerSpec{ID: m.ids[i], Address: "127.0.0.1:" + strconv.Itoa(1+i)}
-		if !m.w.s.Blind {
-			spec.Slots, spec.Speed = float64(k.Slots), k.Speed
-		}
-		if err := m.pool.Put(now, spec, true); err != nil {
-			panic(fmt.Sprintf("sim: a server that a valid scenario has is refused: %v", err))
+	for i := range m.w.fleet {
+		if !m.w.servers[i].away {
+			m.put(now, i)
 		}
 	}
 	m.up, m.wake = true, never
 }
 
+// put enters a server. One that may leave is not of the file, so that nothing is remembered of it.
+func (m *master) put(now balance.Instant, i int) {
+	spec := balance.ServerSpec{ID: m.ids[i], Address: "127.0.0.1:" + strconv.Itoa(1+i)}
+	if k := m.w.fleet[i]; !m.w.s.Blind {
+		spec.Slots, spec.Speed = float64(k.Slots)*m.w.s.Declared, k.Speed
+	}
+	if err := m.pool.Put(now, spec, m.w.s.Churn.Every == 0); err != nil {
+		panic(fmt.Sprintf("sim: a server that a valid scenario has is refused: %v", err))
+	}
+}
+
 func (m *master) choose(now balance.Instant, id int32, r *request) int32 {
-	m.ask.Edge = m.edges[r.edge]
+	m.ask.Edge, m.ask.Exclude = m.edges[r.edge], m.ask.Exclude[:0]
+	for _, i := range r.tried.servers() {
+		m.ask.Exclude = append(m.ask.Exclude, m.ids[i])
+	}
 	if r.key >= 0 {
 		m.ask.Key = m.keys[r.key]
 	}
@@ -149,7 +159,7 @@ func (m *master) done(now balance.Instant, r *request) {
 	}
 	o := balance.Outcome{Duration: now.Sub(r.sent) - time.Duration(m.w.dones.delay)}
 	if r.faulty {
-		o.Result = balance.Fault
+		o.Result = r.result
 	}
 	m.pool.Done(now, r.lease, o)
 }
@@ -158,9 +168,20 @@ func (m *master) report(now balance.Instant, l load) {
 	if !m.up {
 		return
 	}
-	m.metrics = [2]balance.Metric{{Name: balance.InFlight, Value: l.inFlight}, {Name: balance.ApplicationUtilization, Value: l.utilization}}
-	err := m.pool.Report(now, &balance.Report{Server: m.ids[l.server], Age: now.Sub(l.taken), Metrics: m.metrics[:]})
-	if err != nil {
+	name := balance.ApplicationUtilization
+	if l.cpu {
+		name = balance.CPUUtilization
+	}
+	m.metrics = [2]balance.Metric{{Name: name, Value: l.utilization}, {Name: balance.InFlight, Value: l.inFlight}}
+	told := m.metrics[:]
+	if l.inFlight < 0 {
+		told = told[:1]
+	}
+	if m.w.servers[l.server].away {
+		return
+	}
+	err := m.pool.Report(now, &balance.Report{Server: m.ids[l.server], Age: now.Sub(l.taken), Window: l.window, Metrics: told})
+	if err != nil && !errors.As(err, new(*balance.Contradiction)) {
 		panic(fmt.Sprintf("sim: the report of a model is refused: %v", err))
 	}
 }
@@ -186,12 +207,17 @@ func (m *master) stop(now balance.Instant) {
 // restart is a master that has just come up: the edges tell it what they hold.
 func (m *master) restart(now balance.Instant) {
 	m.begin(now)
+	for i := range m.w.servers {
+		if m.w.servers[i].check.failed {
+			m.checked(now, i, true)
+		}
+	}
 	for id := range m.w.requests {
 		r := &m.w.requests[id]
 		if r.lease == 0 || r.answered {
 			continue
 		}
-		if err := m.pool.Hold(now, m.edges[r.edge], r.lease, m.ids[r.server], now.Sub(r.sent), 0); err != nil {
+		if err := m.pool.Hold(now, m.edges[r.edge], r.lease, m.ids[r.server], now.Sub(r.sent), 0, 0); err != nil {
 			panic(fmt.Sprintf("sim: a lease in good order is refused: %v", err))
 		}
 	}
@@ -210,6 +236,10 @@ func (w *world) fallBack(now balance.Instant, id int32) {
 }
 
 func (s *Scenario) poolConfig() balance.Config {
-	return balance.Config{Name: "sim", RoundTrip: s.Ask, QueueSize: max(0, s.Queue.Size), QueueWait: s.Queue.Wait,
+	trip := s.Ask
+	if s.AskUntold {
+		trip = 0
+	}
+	return balance.Config{Name: "sim", RoundTrip: trip, QueueSize: max(0, s.Queue.Size), QueueWait: s.Queue.Wait,
 		Affinity: balance.Affinity{Hit: s.Affinity.HitCost, Keys: s.Affinity.Cache}}
 }

@@ -22,7 +22,7 @@ func newLocal(w *world, seed uint64, weighted bool) local {
 	l := local{w: w, rng: rand.New(rand.NewPCG(seed, 0x7065657273)), weights: make([]float64, len(w.fleet))}
 	for i, k := range w.fleet {
 		l.weights[i] = 1
-		if weighted && !w.s.Blind {
+		if weighted && (!w.s.Blind || w.view.weights) {
 			l.weights[i] = k.weight()
 		}
 		l.total += l.weights[i]
@@ -34,15 +34,35 @@ func (l *local) done(balance.Instant, *request) {}
 
 func (l *local) report(balance.Instant, load) {}
 
-// draw returns a server with a chance in proportion to its weight.
-func (l *local) draw() int32 {
-	at := l.rng.Float64() * l.total
-	for i, weight := range l.weights {
-		if at -= weight; at < 0 {
-			return int32(i)
+// open returns which servers an edge would send a request to.
+func (l *local) open(now balance.Instant, r *request) func(i int) bool {
+	if !l.w.breaksDown {
+		return everyone
+	}
+	any := false
+	for i := range l.weights {
+		any = any || l.isOpen(now, r, int32(i))
+	}
+	if !any {
+		return everyone
+	}
+	return func(i int) bool { return l.isOpen(now, r, int32(i)) }
+}
+
+// draw returns one of the open servers, with a chance in proportion to its weight.
+func (l *local) draw(open func(i int) bool) int32 {
+	for {
+		at, drawn := l.rng.Float64()*l.total, len(l.weights)-1
+		for i, weight := range l.weights {
+			if at -= weight; at < 0 {
+				drawn = i
+				break
+			}
+		}
+		if open(drawn) {
+			return int32(drawn)
 		}
 	}
-	return int32(len(l.weights) - 1)
 }
 
 // smooth is nginx's smooth weighted round robin: whoever has most credit goes next
@@ -82,21 +102,24 @@ type roundRobin struct {
 	turns []smooth
 }
 
-func (p *roundRobin) choose(_ balance.Instant, _ int32, r *request) int32 {
-	return p.turns[r.edge].next(p.weights, everyone)
+func (p *roundRobin) choose(now balance.Instant, _ int32, r *request) int32 {
+	return p.turns[r.edge].next(p.weights, p.open(now, r))
 }
 
 // anyServer draws at random by weight.
 type anyServer struct{ local }
 
-func (p *anyServer) choose(balance.Instant, int32, *request) int32 { return p.draw() }
+func (p *anyServer) choose(now balance.Instant, _ int32, r *request) int32 {
+	return p.draw(p.open(now, r))
+}
 
 // twoChoices draws two servers by weight and takes the emptier for its weight, as
 // this edge sees it.
 type twoChoices struct{ local }
 
-func (p *twoChoices) choose(_ balance.Instant, _ int32, r *request) int32 {
-	a, b := p.draw(), p.draw()
+func (p *twoChoices) choose(now balance.Instant, _ int32, r *request) int32 {
+	open := p.open(now, r)
+	a, b := p.draw(open), p.draw(open)
 	mine := p.w.inFlight[r.edge]
 	if float64(mine[b]+1)*p.weights[a] < float64(mine[a]+1)*p.weights[b] {
 		return b
@@ -111,15 +134,16 @@ type leastReported struct {
 	last []float64
 }
 
-func (p *leastReported) choose(balance.Instant, int32, *request) int32 {
-	best, ties := 0, 1
-	for i, u := range p.last[1:] {
+func (p *leastReported) choose(now balance.Instant, _ int32, r *request) int32 {
+	open, best, ties := p.open(now, r), -1, 1
+	for i, u := range p.last {
 		switch {
-		case u < p.last[best]:
-			best, ties = i+1, 1
+		case !open(i):
+		case best < 0 || u < p.last[best]:
+			best, ties = i, 1
 		case u == p.last[best]:
 			if ties++; p.rng.IntN(ties) == 0 {
-				best = i + 1
+				best = i
 			}
 		}
 	}

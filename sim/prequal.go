@@ -82,6 +82,9 @@ func (p *prequal) query(now balance.Instant, edge int32) {
 // probe is a probe reaching its server.
 func (w *world) probe(now balance.Instant, p probe) {
 	s := &w.servers[p.server]
+	if s.down {
+		return
+	}
 	p.inFlight = float64(s.InFlight())
 	p.latency = s.pace.expect(s.InFlight())
 	w.answers.send(now, p)
@@ -117,7 +120,8 @@ func (s *seenCounts) add(v, hot float64) {
 
 func (p *prequal) choose(now balance.Instant, _ int32, r *request) int32 {
 	e := r.edge
-	pool := slices.DeleteFunc(p.pools[e], func(o probe) bool { return now-o.at > p.knobs.oldest })
+	open := p.open(now, r)
+	pool := slices.DeleteFunc(p.pools[e], func(o probe) bool { return now-o.at > p.knobs.oldest || !open(int(o.server)) })
 	for p.removing[e] += p.knobs.removes; p.removing[e] >= 1 && len(pool) > 2; p.removing[e]-- {
 		i := 0 // the oldest
 		if p.turn[e] = !p.turn[e]; p.turn[e] {
@@ -128,7 +132,11 @@ func (p *prequal) choose(now balance.Instant, _ int32, r *request) int32 {
 	p.removing[e] = min(p.removing[e], 1)
 	p.pools[e] = pool
 	if len(pool) < 2 {
-		return p.rng.Int32N(int32(len(p.weights)))
+		for {
+			if i := p.rng.Int32N(int32(len(p.weights))); open(int(i)) {
+				return i
+			}
+		}
 	}
 	best := 0
 	for i := range pool {

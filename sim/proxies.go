@@ -29,12 +29,12 @@ func newHAProxyLeastConn(l local) *haproxyLeastConn {
 	return p
 }
 
-func (p *haproxyLeastConn) choose(_ balance.Instant, _ int32, r *request) int32 {
-	mine, stamps := p.w.inFlight[r.edge], p.stamps[r.edge]
+func (p *haproxyLeastConn) choose(now balance.Instant, _ int32, r *request) int32 {
+	mine, stamps, open := p.w.inFlight[r.edge], p.stamps[r.edge], p.open(now, r)
 	best, lowest := 0, math.Inf(1)
 	for i, weight := range p.weights {
 		key := float64(mine[i]+1) / weight
-		if key < lowest || key == lowest && stamps[i] < stamps[best] {
+		if open(i) && (key < lowest || key == lowest && stamps[i] < stamps[best]) {
 			best, lowest = i, key
 		}
 	}
@@ -53,8 +53,9 @@ func (p *haproxyLeastConn) moved(edge, server int32) {
 // weight wins, the first if equal.
 type haproxyRandom struct{ local }
 
-func (p *haproxyRandom) choose(_ balance.Instant, _ int32, r *request) int32 {
-	a, b := p.draw(), p.draw()
+func (p *haproxyRandom) choose(now balance.Instant, _ int32, r *request) int32 {
+	open := p.open(now, r)
+	a, b := p.draw(open), p.draw(open)
 	mine := p.w.inFlight[r.edge]
 	if float64(mine[b])*p.weights[a] < float64(mine[a])*p.weights[b] {
 		return b
@@ -69,42 +70,54 @@ type nginxLeastConn struct {
 	turns []smooth
 }
 
-func (p *nginxLeastConn) choose(_ balance.Instant, _ int32, r *request) int32 {
-	mine := p.w.inFlight[r.edge]
+func (p *nginxLeastConn) choose(now balance.Instant, _ int32, r *request) int32 {
+	mine, open := p.w.inFlight[r.edge], p.open(now, r)
 	lowest := math.Inf(1)
 	for i, weight := range p.weights {
-		lowest = min(lowest, float64(mine[i])/weight)
+		if open(i) {
+			lowest = min(lowest, float64(mine[i])/weight)
+		}
 	}
-	return p.turns[r.edge].next(p.weights, func(i int) bool { return float64(mine[i])/p.weights[i] == lowest })
+	return p.turns[r.edge].next(p.weights, func(i int) bool { return open(i) && float64(mine[i])/p.weights[i] == lowest })
 }
 
 // envoyTwoChoices is Envoy's least request among equal weights: two draws, each with
 // the same chance, the fewer active requests win.
 type envoyTwoChoices struct{ local }
 
-func (p *envoyTwoChoices) choose(_ balance.Instant, _ int32, r *request) int32 {
-	n := len(p.weights)
-	a, b := int32(p.rng.IntN(n)), int32(p.rng.IntN(n))
+func (p *envoyTwoChoices) choose(now balance.Instant, _ int32, r *request) int32 {
+	open := p.open(now, r)
+	a, b := p.even(open), p.even(open)
 	if mine := p.w.inFlight[r.edge]; mine[b] < mine[a] {
 		return b
 	}
 	return a
 }
 
+// even returns one of the open servers, each with the same chance.
+func (l *local) even(open func(i int) bool) int32 {
+	for {
+		if i := l.rng.IntN(len(l.weights)); open(i) {
+			return int32(i)
+		}
+	}
+}
+
 // envoyFullScan is Envoy's least request with a full scan: the fewest active requests,
 // ties at random.
 type envoyFullScan struct{ local }
 
-func (p *envoyFullScan) choose(_ balance.Instant, _ int32, r *request) int32 {
-	mine := p.w.inFlight[r.edge]
-	best, ties := 0, 1
-	for i, n := range mine[1:] {
+func (p *envoyFullScan) choose(now balance.Instant, _ int32, r *request) int32 {
+	mine, open := p.w.inFlight[r.edge], p.open(now, r)
+	best, ties := -1, 1
+	for i, n := range mine {
 		switch {
-		case n < mine[best]:
-			best, ties = i+1, 1
+		case !open(i):
+		case best < 0 || n < mine[best]:
+			best, ties = i, 1
 		case n == mine[best]:
 			if ties++; p.rng.IntN(ties) == 0 {
-				best = i + 1
+				best = i
 			}
 		}
 	}
@@ -130,11 +143,11 @@ func newEnvoyWeighted(l local) *envoyWeighted {
 	return p
 }
 
-func (p *envoyWeighted) choose(_ balance.Instant, _ int32, r *request) int32 {
-	deadlines := p.deadlines[r.edge]
-	best := 0
+func (p *envoyWeighted) choose(now balance.Instant, _ int32, r *request) int32 {
+	deadlines, open := p.deadlines[r.edge], p.open(now, r)
+	best := -1
 	for i, d := range deadlines {
-		if d < deadlines[best] {
+		if open(i) && (best < 0 || d < deadlines[best]) {
 			best = i
 		}
 	}
@@ -184,7 +197,7 @@ func (p *orcaRoundRobin) choose(now balance.Instant, _ int32, r *request) int32 
 		p.update()
 		p.updated = now
 	}
-	return p.turns[r.edge].next(p.weights, everyone)
+	return p.turns[r.edge].next(p.weights, p.open(now, r))
 }
 
 func (p *orcaRoundRobin) update() {

@@ -111,6 +111,9 @@ const (
 	faultBegins
 	faultEnds
 	flushDones
+	checkServer
+	serverLeaves
+	serverReturns
 )
 
 // timers is a binary heap of few entries.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/policy"
@@ -58,8 +59,9 @@ func Names() (names []string) {
 
 // Check returns an error if Run does not know the name.
 func Check(name string) error {
+	bare, v := cutView(name)
 	for _, known := range Names() {
-		if name == known {
+		if bare == known && (v == view{} || isPeer(bare)) {
 			return nil
 		}
 	}
@@ -69,13 +71,52 @@ func Check(name string) error {
 // Run simulates one run. The scenario must be valid and the name known.
 func Run(s Scenario, name string, seed uint64) Result {
 	s = s.WithDefaults()
+	name, view := cutView(name)
 	if name == Ideal {
 		return runIdeal(&s, seed)
 	}
 	w := newWorld(&s, seed)
+	w.view = view
 	w.choosing(name, seed)
 	w.run()
-	return w.result(name)
+	return w.result(name + view.String())
+}
+
+// view is what a peer knows beyond what it would know at its place.
+type view struct {
+	weights bool // the servers' true ones, though the scenario is blind
+	one     bool // all requests: it is a single instance
+}
+
+const (
+	withWeights = "+weights"
+	asOne       = "+one"
+)
+
+func cutView(name string) (string, view) {
+	var v view
+	for {
+		var cut bool
+		if name, cut = strings.CutSuffix(name, withWeights); cut {
+			v.weights = true
+			continue
+		}
+		if name, cut = strings.CutSuffix(name, asOne); cut {
+			v.one = true
+			continue
+		}
+		return name, v
+	}
+}
+
+func (v view) String() (s string) {
+	if v.weights {
+		s += withWeights
+	}
+	if v.one {
+		s += asOne
+	}
+	return s
 }
 
 // choosing installs who chooses.
@@ -89,6 +130,10 @@ func (w *world) choosing(name string, seed uint64) {
 	}
 	w.master = newMaster(w, name, seed)
 	w.chooser = w.master
+}
+
+func isPeer(name string) bool {
+	return slices.ContainsFunc(peers, func(p peer) bool { return p.name == name })
 }
 
 // About returns one line on a name that Run knows.

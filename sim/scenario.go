@@ -3,32 +3,41 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
 // Scenario says what is simulated. Its zero fields mean what the comments say.
 type Scenario struct {
-	Name     string        `yaml:"name"`     // short, such as B1-4
-	About    string        `yaml:"about"`    // one line, for people
-	Requests int           `yaml:"requests"` // a run; zero: 400,000
-	Servers  Servers       `yaml:"servers"`
-	Load     float64       `yaml:"load"` // offered work over what all servers can do, antagonists reckoned in; zero: the tenants' loads together
-	Work     Work          `yaml:"work"`
-	Edges    int           `yaml:"edges"`    // zero: 4
-	Spread   string        `yaml:"spread"`   // requests over edges: random (default) or round-robin
-	Ask      time.Duration `yaml:"ask"`      // round trip edge–master
-	Link     time.Duration `yaml:"link"`     // round trip edge–server
-	DoneAge  time.Duration `yaml:"done_age"` // longest that a done waits for an ask to ride on; zero: sent at once
-	Reports  Reports       `yaml:"reports"`
-	Direct   Direct        `yaml:"direct"`   // traffic that passes no edge of ours
-	Slowdown Slowdown      `yaml:"slowdown"` // antagonists on the servers' machines
-	Queue    Queue         `yaml:"queue"`    // of the master
-	Faults   []Fault       `yaml:"faults"`
-	Tenants  []Tenant      `yaml:"tenants"`
-	Deadline time.Duration `yaml:"deadline"` // an answer after it is worthless; zero: none
-	Affinity Affinity      `yaml:"affinity"`
-	Blind    bool          `yaml:"blind"` // nobody is told slots or speeds
-	Goals    []Goal        `yaml:"goals"`
+	Name      string        `yaml:"name"`     // short, such as B1-4
+	About     string        `yaml:"about"`    // one line, for people
+	Requests  int           `yaml:"requests"` // a run; zero: 400,000
+	Servers   Servers       `yaml:"servers"`
+	Load      float64       `yaml:"load"` // offered work over what all servers can do, antagonists reckoned in; zero: the tenants' loads together
+	Work      Work          `yaml:"work"`
+	Edges     int           `yaml:"edges"`    // zero: 4
+	Spread    string        `yaml:"spread"`   // requests over edges: random (default) or round-robin
+	Ask       time.Duration `yaml:"ask"`      // round trip edge–master
+	Link      time.Duration `yaml:"link"`     // round trip edge–server
+	DoneAge   time.Duration `yaml:"done_age"` // longest that a done waits for an ask to ride on; zero: sent at once
+	Reports   Reports       `yaml:"reports"`
+	Checks    Checks        `yaml:"checks"`
+	Arrivals  Arrivals      `yaml:"arrivals"`
+	Churn     Churn         `yaml:"churn"`
+	Cold      Cold          `yaml:"cold"`
+	Lies      Lies          `yaml:"lies"`
+	Declared  float64       `yaml:"declared"`    // what is declared of slots, over the truth; zero: 1
+	AskUntold bool          `yaml:"product_rtt"` // the pool is not told how far its edges are
+	Direct    Direct        `yaml:"direct"`      // traffic that passes no edge of ours
+	Slowdown  Slowdown      `yaml:"slowdown"`    // antagonists on the servers' machines
+	Queue     Queue         `yaml:"queue"`       // of the master
+	Faults    []Fault       `yaml:"faults"`
+	Tenants   []Tenant      `yaml:"tenants"`
+	Deadline  time.Duration `yaml:"deadline"` // an answer after it is worthless; zero: none
+	Affinity  Affinity      `yaml:"affinity"`
+	Blind     bool          `yaml:"blind"` // no policy is told slots or speeds
+	Goals     []Goal        `yaml:"goals"`
 }
 
 // Servers is the fleet. Its kinds are interleaved: of every Σ Of servers, each kind
@@ -37,6 +46,7 @@ type Servers struct {
 	Count      int    `yaml:"count"`
 	Discipline string `yaml:"discipline"` // ps (default): processor sharing; fcfs: first come, first served
 	Kinds      []Kind `yaml:"kinds"`
+	Quota      Quota  `yaml:"quota"`
 }
 
 // Kind is one sort of server.
@@ -44,6 +54,16 @@ type Kind struct {
 	Of    int     `yaml:"of"` // zero: 1
 	Slots int     `yaml:"slots"`
 	Speed float64 `yaml:"speed"` // zero: 1
+	Limit int     `yaml:"limit"` // requests present beyond which it answers 503 at once; zero: none
+	Batch float64 `yaml:"batch"` // n requests together achieve n(1 + batch)/(1 + batch·n) times what one does; zero: n
+}
+
+// Quota makes servers work in lumps, as Linux's CPU quotas do: in each period a server runs
+// Burst times as fast as its kind says, until it has used the CPU time that all its slots
+// have in a period, and then stands still.
+type Quota struct {
+	Period time.Duration `yaml:"period"` // zero: no quota
+	Burst  float64       `yaml:"burst"`  // zero: 2
 }
 
 // Work is the distribution of the work of one request, in time on a slot of speed 1.
@@ -58,7 +78,42 @@ type Work struct {
 // Reports says how servers tell their load.
 type Reports struct {
 	Every     time.Duration `yaml:"every"`     // zero: never
+	By        string        `yaml:"by"`        // server (default), agent, smoothed, machine: see reporters.go
 	Responses bool          `yaml:"responses"` // every response carries the load too (ORCA)
+}
+
+// Checks are made of every server from outside, by the master as by the edges of others. Two that
+// fail in a row take a server out, two that pass bring it back.
+type Checks struct {
+	Every time.Duration `yaml:"every"` // zero: none
+}
+
+// Arrivals says when more requests come than the load says.
+type Arrivals struct {
+	Shape string        `yaml:"shape"` // poisson (default), step
+	High  float64       `yaml:"high"`  // step: so many times as many
+	At    time.Duration `yaml:"at"`    // step: from then
+	For   time.Duration `yaml:"for"`   // step: for so long
+}
+
+// Churn is servers that leave and come back as new ones, of which nothing is known, one after the other.
+type Churn struct {
+	Every time.Duration `yaml:"every"` // zero: none
+	Away  time.Duration `yaml:"away"`
+}
+
+// Cold is what the first requests of a server that has joined late or come back cost.
+type Cold struct {
+	Requests int     `yaml:"requests"`
+	Factor   float64 `yaml:"factor"`
+}
+
+// Lies is what servers report that is not so.
+type Lies struct {
+	What  string        `yaml:"what"`  // see lies.go
+	Share float64       `yaml:"share"` // of the servers
+	Age   time.Duration `yaml:"age"`
+	Slots float64       `yaml:"slots"`
 }
 
 // Direct is traffic that goes to servers past the edges and the master.
@@ -76,7 +131,7 @@ type Slowdown struct {
 
 // Fault is something that breaks and is mended.
 type Fault struct {
-	What    string        `yaml:"what"` // sick: Servers answer errors at once. master: nobody answers asks, and all that the master knew is lost
+	What    string        `yaml:"what"` // sick: Servers answer errors at once. down: they are killed, and started again. master: no ask is answered, and all that the master knew is lost
 	At      time.Duration `yaml:"at"`
 	For     time.Duration `yaml:"for"`
 	Servers []int         `yaml:"servers"`
@@ -86,6 +141,7 @@ type Fault struct {
 type Tenant struct {
 	Name string  `yaml:"name"`
 	Load float64 `yaml:"load"` // offered work over all servers' capacity
+	Work float64 `yaml:"work"` // of a request, over the scenario's; zero: 1
 }
 
 // Queue is where requests wait in the master while every server is at its limit.
@@ -109,7 +165,7 @@ type Goal struct {
 	AtLeast float64 `yaml:"at_least"` // zero: no lower bound
 }
 
-// Met tells whether a value reaches the goal.
+// Met reports whether a value reaches the goal.
 func (g Goal) Met(v float64) bool {
 	return (g.AtMost == 0 || v <= g.AtMost) && (g.AtLeast == 0 || v >= g.AtLeast)
 }
@@ -134,12 +190,20 @@ func (s Scenario) WithDefaults() Scenario {
 	s.Spread = cmp.Or(s.Spread, "random")
 	s.Queue.Size = cmp.Or(s.Queue.Size, defaultQueue)
 	s.Servers.Discipline = cmp.Or(s.Servers.Discipline, "ps")
+	s.Servers.Quota.Burst = cmp.Or(s.Servers.Quota.Burst, 2)
+	s.Reports.By = cmp.Or(s.Reports.By, byServer)
 	s.Work.Distribution = cmp.Or(s.Work.Distribution, "exponential")
 	kinds := make([]Kind, len(s.Servers.Kinds))
 	for i, k := range s.Servers.Kinds {
-		kinds[i] = Kind{Of: cmp.Or(k.Of, 1), Slots: k.Slots, Speed: cmp.Or(k.Speed, 1)}
+		kinds[i] = Kind{Of: cmp.Or(k.Of, 1), Slots: k.Slots, Speed: cmp.Or(k.Speed, 1), Limit: k.Limit, Batch: k.Batch}
 	}
 	s.Servers.Kinds = kinds
+	s.Declared = cmp.Or(s.Declared, 1)
+	tenants := make([]Tenant, len(s.Tenants))
+	for i, t := range s.Tenants {
+		tenants[i] = Tenant{t.Name, t.Load, cmp.Or(t.Work, 1)}
+	}
+	s.Tenants = tenants
 	if s.Load == 0 {
 		for _, t := range s.Tenants {
 			s.Load += t.Load
@@ -180,6 +244,14 @@ func (s Scenario) Validate(bad func(field, problem string)) {
 	length("queue.wait", s.Queue.Wait, 0)
 	length("deadline", s.Deadline, 0)
 	length("reports.every", s.Reports.Every, 0)
+	length("checks.every", s.Checks.Every, 0)
+	s.validateOdd(bound, oneOf, length)
+	oneOf("reports.by", s.Reports.By, byServer, byAgent, bySmoothed, byMachine)
+	if s.Reports.Responses && s.Reports.By != byServer {
+		bad("reports.responses", fmt.Sprintf("true, but only a %s tells its load in responses, got by: %s", byServer, s.Reports.By))
+	}
+	length("servers.quota.period", s.Servers.Quota.Period, 0)
+	bound("servers.quota.burst", s.Servers.Quota.Burst, 1, 1000)
 	s.Servers.validate(bound, oneOf, bad)
 	s.Work.validate(bound, oneOf, length)
 	s.validateEvents(bound, oneOf, length, bad)
@@ -226,14 +298,14 @@ func (s Scenario) validateEvents(bound func(string, float64, float64, float64), 
 	}
 	for i, f := range s.Faults {
 		at := fmt.Sprintf("faults[%d].", i)
-		oneOf(at+"what", f.What, "sick", "master")
+		oneOf(at+"what", f.What, "sick", "down", "master")
 		length(at+"at", f.At, 0)
 		length(at+"for", f.For, time.Millisecond)
 		for _, n := range f.Servers {
 			bound(at+"servers", float64(n), 0, float64(s.Servers.Count-1))
 		}
-		if (f.What == "sick") != (len(f.Servers) > 0) {
-			bad(at+"servers", "want some for a sick fault and none for a master's")
+		if (f.What == "sick" || f.What == "down") != (len(f.Servers) > 0) {
+			bad(at+"servers", "want some for a fault of servers and none for a master's")
 		}
 	}
 	for i, t := range s.Tenants {
@@ -247,9 +319,47 @@ func (s Scenario) validateEvents(bound func(string, float64, float64, float64), 
 	}
 }
 
-// HasIdeal tells whether the ideal means anything: not under overload, and not where
+// validateOdd checks what the canonical scenarios leave out.
+func (s Scenario) validateOdd(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration)) {
+	oneOf("arrivals.shape", s.Arrivals.Shape, "", "poisson", "step")
+	if s.Arrivals.Shape == "step" {
+		bound("arrivals.high", s.Arrivals.High, 1e-3, 1e3)
+		length("arrivals.at", s.Arrivals.At, 0)
+		length("arrivals.for", s.Arrivals.For, time.Millisecond)
+	}
+	if s.Churn != (Churn{}) {
+		length("churn.every", s.Churn.Every, time.Millisecond)
+		length("churn.away", s.Churn.Away, time.Millisecond)
+	}
+	if s.Cold != (Cold{}) {
+		bound("cold.requests", float64(s.Cold.Requests), 1, 1e6)
+		bound("cold.factor", s.Cold.Factor, 1e-3, 1e3)
+	}
+	oneOf("lies.what", s.Lies.What, "", liesStale, liesFullUtil, liesOnce, liesThreads)
+	bound("lies.share", s.Lies.Share, 0, 1)
+	length("lies.age", s.Lies.Age, 0)
+	bound("lies.slots", s.Lies.Slots, 0, 1e15)
+	if s.Lies.What == liesThreads {
+		bound("lies.slots", s.Lies.Slots, 1, 1e6)
+	}
+	bound("declared", s.Declared, 1e-3, 1e3)
+	for i, t := range s.Tenants {
+		bound(fmt.Sprintf("tenants[%d].work", i), t.Work, 1e-6, 1e6)
+	}
+	for i, k := range s.Servers.Kinds {
+		bound(fmt.Sprintf("servers.kinds[%d].limit", i), float64(k.Limit), 0, 1e6)
+		bound(fmt.Sprintf("servers.kinds[%d].batch", i), k.Batch, 0, 1e3)
+	}
+}
+
+// HasIdeal reports whether the ideal means anything: not under overload, and not where
 // the work itself depends on who gets it.
 func (s Scenario) HasIdeal() bool { return s.WithDefaults().Load < 1 && s.Affinity.Keys == 0 }
+
+// hasSilentGoal reports whether a goal is about a run without reports.
+func (s Scenario) hasSilentGoal() bool {
+	return slices.ContainsFunc(s.Goals, func(g Goal) bool { return strings.HasSuffix(g.Figure, "/no-reports") })
+}
 
 // fleet returns the kind of every server, in order.
 func (s Servers) fleet() []Kind {
@@ -287,4 +397,9 @@ func (s Slowdown) remains() float64 {
 	return (s.After.Seconds() + s.Speed*s.For.Seconds()) / (s.After + s.For).Seconds()
 }
 
-func (k Kind) weight() float64 { return float64(k.Slots) * k.Speed }
+func (k Kind) weight() float64 { return k.together(k.Slots) * k.Speed }
+
+// together returns what n requests achieve, over what one does.
+func (k Kind) together(n int) float64 {
+	return float64(n) * (1 + k.Batch) / (1 + k.Batch*float64(n))
+}

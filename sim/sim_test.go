@@ -32,7 +32,7 @@ func scenario(t testing.TB, name string) Scenario {
 
 func parse(t testing.TB, name string, text []byte) (s Scenario) {
 	t.Helper()
-	file := config.Parse(name, text)
+	file := config.Parse(name, text, nil)
 	file.Decode(&s)
 	s.Validate(file.Bad)
 	if err := file.Err(); err != nil {
@@ -53,12 +53,13 @@ func TestCanonical(t *testing.T) {
 			t.Errorf("%s stands in %s, want %s", s.Name, f.Name, want)
 		}
 	}
-	want := []string{"B1-4", "B1-4-blind", "B1-16", "B1-16-blind", "B2", "B3", "B4", "B5-outage-4", "B5-outage-16", "B5-overload", "B5-sick", "B6", "B7", "B8"}
+	want := []string{"B1-4", "B1-4-blind", "B1-16", "B1-16-blind", "B1-agent", "B1-agent-blind", "B1-machine", "B1-machine-blind", "B1-smoothed", "B1-smoothed-blind",
+		"B2", "B2-agent", "B2-agent-blind", "B2-machine", "B2-machine-blind", "B2-smoothed", "B2-smoothed-blind", "B3", "B4", "B5-outage-4", "B5-outage-16", "B5-overload", "B5-sick", "B6", "B7", "B8"}
 	if !slices.Equal(names, want) {
 		t.Errorf("scenarios %v, want %v", names, want)
 	}
-	if got := len(Canonical("b1")); got != 4 {
-		t.Errorf("b1 names %d scenarios, want 4", got)
+	if got := len(Canonical("b1")); got != 10 {
+		t.Errorf("b1 names %d scenarios, want 10", got)
 	}
 	if got := len(Canonical("b")); got != 0 {
 		t.Errorf("b names %d scenarios, want none: it is no whole word", got)
@@ -255,6 +256,8 @@ func TestValidate(t *testing.T) {
 		{"faults[0].what", func(s *Scenario) { s.Faults = []Fault{{What: "fire", For: time.Second}} }},
 		{"faults[0].servers", func(s *Scenario) { s.Faults = []Fault{{What: "sick", For: time.Second}} }},
 		{"faults[0].servers", func(s *Scenario) { s.Faults = []Fault{{What: "sick", For: time.Second, Servers: []int{2}}} }},
+		{"faults[0].servers", func(s *Scenario) { s.Faults = []Fault{{What: "down", For: time.Second}} }},
+		{"checks.every", func(s *Scenario) { s.Checks.Every = -1 }},
 		{"tenants[0].load", func(s *Scenario) { s.Tenants = []Tenant{{Name: "a"}} }},
 		{"affinity.cache", func(s *Scenario) { s.Affinity = Affinity{Keys: 10, HitCost: .5} }},
 		{"goals[0].figure", func(s *Scenario) { s.Goals = []Goal{{Figure: "p98"}} }},

@@ -9,7 +9,9 @@ import (
 func (w *world) ring(now balance.Instant, t timer) {
 	switch t.what {
 	case sampleServer:
-		w.reports.send(now, w.stock(now, int32(t.index)))
+		if l, ok := w.stock(now, int32(t.index)); ok {
+			w.reports.send(now, l)
+		}
 		w.timers.set(now+balance.Instant(w.s.Reports.Every), sampleServer, t.index)
 	case slowServer:
 		w.turnWeather(now, t.index)
@@ -20,6 +22,13 @@ func (w *world) ring(now balance.Instant, t timer) {
 		w.mend(now, w.s.Faults[t.index])
 	case flushDones:
 		w.rideAlong(now, int32(t.index))
+	case serverLeaves:
+		w.leaves(now, t.index)
+	case serverReturns:
+		w.returns(now, t.index)
+	case checkServer:
+		w.checkServer(now, t.index)
+		w.timers.set(now+balance.Instant(w.s.Checks.Every), checkServer, t.index)
 	}
 }
 
@@ -42,7 +51,11 @@ func (s Slowdown) speed(full float64, there bool) float64 {
 func (w *world) harm(now balance.Instant, f Fault) {
 	w.tally.trouble = true
 	for _, i := range f.Servers {
-		w.servers[i].sick = true
+		if f.What == "down" {
+			w.kill(now, i)
+		} else {
+			w.servers[i].sick = true
+		}
 	}
 	if f.What == "master" && w.master != nil {
 		w.master.stop(now)
@@ -53,24 +66,11 @@ func (w *world) mend(now balance.Instant, f Fault) {
 	w.tally.trouble = false
 	for _, i := range f.Servers {
 		w.servers[i].sick = false
+		w.servers[i].down = false
 	}
 	if f.What == "master" && w.master != nil {
 		w.master.restart(now)
 	}
-}
-
-// stock is a server taking stock, for a report or in a response. Means are over the
-// time since the last that was long enough to say something.
-func (w *world) stock(now balance.Instant, server int32) load {
-	s := &w.servers[server]
-	if window := now.Sub(s.sampled); window >= w.window {
-		busy := s.Busy(now)
-		s.last.utilization = (busy - s.busy) / window.Seconds() / float64(s.Slots())
-		s.last.rate = float64(s.finished) / window.Seconds()
-		s.busy, s.sampled, s.finished = busy, now, 0
-	}
-	s.last.server, s.last.inFlight, s.last.taken = server, float64(s.InFlight()), now
-	return s.last
 }
 
 // tell is a report reaching whoever chooses.

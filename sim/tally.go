@@ -107,6 +107,8 @@ type Result struct {
 	Goodput     float64   // requests answered within the deadline, over those of mean work that the servers could do
 	P99Ideal    float64   // P99 over the ideal's with the same seed
 	MeanIdeal   float64   // Mean over the ideal's
+	P99Silent   float64   // P99 over that of a run in which no server reports, with the same seed
+	MeanSilent  float64   // Mean likewise
 	Curve       []float64 // times at Levels
 }
 
@@ -122,7 +124,7 @@ var Levels = func() []float64 {
 
 func (w *world) result(policy string) Result {
 	t := &w.tally
-	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN()}
+	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN(), P99Silent: math.NaN(), MeanSilent: math.NaN()}
 	for _, d := range t.durations {
 		slices.Sort(d)
 	}

@@ -32,6 +32,8 @@ type trace struct {
 	targets []float64 // of direct requests: cumulative weights
 	tenants []float64 // cumulative shares
 	keys    []float64 // cumulative shares
+	works   []float64 // of a tenant's request, over the scenario's
+	shape   Arrivals
 }
 
 // start lies after zero, which stands for never.
@@ -41,10 +43,11 @@ func newTrace(s *Scenario, fleet []Kind, seed uint64) *trace {
 	rng := rand.New(rand.NewPCG(seed, 0x7472616365))
 	t := &trace{
 		rng: rng, left: s.Requests, edges: int32(s.Edges), turn: -1,
-		gap:    s.Work.Mean.Seconds() / (s.Load * s.capacity(fleet)),
+		gap:    s.gap(fleet),
 		draw:   s.Work.sampler(rng),
 		direct: s.Direct.Share,
 		keys:   zipf(s.Affinity.Keys, s.Affinity.Zipf),
+		shape:  s.Arrivals,
 	}
 	if s.Spread == "round-robin" {
 		t.turn = 0
@@ -56,10 +59,23 @@ func newTrace(s *Scenario, fleet []Kind, seed uint64) *trace {
 	}
 	sum = 0
 	for _, tenant := range s.Tenants {
-		sum += tenant.Load
+		sum += tenant.Load / tenant.Work
+		t.works = append(t.works, tenant.Work)
 		t.tenants = append(t.tenants, sum)
 	}
 	return t
+}
+
+// gap is the mean time between two arrivals, in seconds.
+func (s *Scenario) gap(fleet []Kind) float64 {
+	load, requests := s.Load, 0.
+	for _, t := range s.Tenants {
+		requests += t.Load / t.Work
+	}
+	if len(s.Tenants) > 0 {
+		load = requests
+	}
+	return s.Work.Mean.Seconds() / (load * s.capacity(fleet))
 }
 
 // next returns the next arrival; ok is false after the last.
@@ -68,7 +84,11 @@ func (t *trace) next() (a arrival, ok bool) {
 		return a, false
 	}
 	t.left--
-	t.at += t.rng.ExpFloat64() * t.gap
+	gap := t.gap
+	if t.shape.Shape == "step" && t.at >= t.shape.At.Seconds() && t.at < (t.shape.At+t.shape.For).Seconds() {
+		gap /= t.shape.High
+	}
+	t.at += t.rng.ExpFloat64() * gap
 	a = arrival{at: start + balance.Instant(t.at*1e9), work: t.draw(), key: -1}
 	switch {
 	case t.direct > 0 && t.rng.Float64() < t.direct:
@@ -81,6 +101,7 @@ func (t *trace) next() (a arrival, ok bool) {
 	}
 	if t.tenants != nil {
 		a.tenant = int32(pick(t.tenants, t.rng))
+		a.work *= t.works[a.tenant]
 	}
 	if t.keys != nil {
 		a.key = int32(pick(t.keys, t.rng))

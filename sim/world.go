@@ -34,19 +34,13 @@ type request struct {
 	server   int32
 	counted  bool // not of the warm-up, nor direct
 	troubled bool // arrived during a fault
-	faulty   bool // answered by an error
+	faulty   bool // answered by an error, or not at all
 	answered bool
+	present  bool           // at its server
+	result   balance.Result // if it is faulty
+	tried    tried          // servers that could not be reached or broke off
 	wait     balance.WaitID // in the master's queue
 	load     load           // what the response tells of the server, if responses do
-}
-
-// load is what a server says of itself.
-type load struct {
-	server      int32
-	inFlight    float64
-	utilization float64 // mean slots in use over all slots, lately
-	rate        float64 // requests finished a second, lately
-	taken       balance.Instant
 }
 
 // world is one run: everything that changes while it lasts.
@@ -64,23 +58,28 @@ type world struct {
 
 	requests []request
 	free     []int32
-	under    int       // how many are under way
-	inFlight [][]int32 // by edge and server: sent and not answered yet
+	under    int                 // how many are under way
+	inFlight [][]int32           // by edge and server: sent and not answered yet
+	failures [][]balance.Instant // by edge and server: when it failed the edge last; zero: never
 
-	upcoming  arrival
-	pending   bool // upcoming has not happened
-	asks      lane[int32]
-	grants    lane[int32] // from the master over the edge to the server
-	straight  lane[int32] // from the edge or a direct client to the server
-	responses lane[int32]
-	errors    lane[int32] // from a sick server
-	dones     lane[int32]
-	reports   lane[load]
-	probes    lane[probe]
-	answers   lane[probe] // to probes
-	timers    timers
-	window    time.Duration // shortest over which servers take means
-	batches   [][]int32     // by edge: dones that wait for an ask
+	upcoming   arrival
+	pending    bool // upcoming has not happened
+	asks       lane[int32]
+	grants     lane[int32] // from the master over the edge to the server
+	straight   lane[int32] // from the edge or a direct client to the server
+	responses  lane[int32]
+	errors     lane[int32] // from a sick server
+	breaks     lane[int32] // word that a server that is down has broken off or refused a connection
+	dones      lane[int32]
+	reports    lane[load]
+	probes     lane[probe]
+	answers    lane[probe] // to probes
+	timers     timers
+	window     time.Duration                         // shortest over which servers take means
+	view       view                                  // of a peer
+	breaksDown bool                                  // a fault has servers go down
+	batches    [][]int32                             // by edge: dones that wait for an ask
+	watch      func(now balance.Instant, r *request) // called with each answer; nil: not
 
 	warmed balance.Instant // the warm-up was over
 	ended  balance.Instant // the last request arrived
@@ -90,16 +89,18 @@ type world struct {
 // server is one server's model.
 type server struct {
 	*station.Station
-	sick     bool
-	slow     bool
-	cache    *lru
-	last     load            // what it said last
-	sampled  balance.Instant // its means then began anew
-	busy     float64         // slot-seconds until then
-	finished int             // requests since then
-	before   float64         // busy when the warm-up ended
-	weather  *rand.Rand
-	pace     *pace
+	reporter
+	sick    bool
+	down    bool
+	away    bool
+	cold    int // requests to come that take longer
+	lies    liar
+	check   check
+	slow    bool
+	cache   *lru
+	before  float64 // busy when the warm-up ended
+	weather *rand.Rand
+	pace    *pace
 }
 
 const (
@@ -120,20 +121,26 @@ func newWorld(s *Scenario, seed uint64) *world {
 		straight:  newLane[int32](link / 2),
 		responses: newLane[int32](link / 2),
 		errors:    newLane[int32](link/2 + sickFor),
+		breaks:    newLane[int32](link / 2),
 		dones:     newLane[int32](ask / 2),
 		reports:   newLane[load](ask / 2),
 		probes:    newLane[probe](link / 2),
 		answers:   newLane[probe](link / 2),
 		inFlight:  make([][]int32, s.Edges),
+		failures:  make([][]balance.Instant, s.Edges),
 		batches:   make([][]int32, s.Edges),
 		window:    cmp.Or(s.Reports.Every, defaultWindow) / 2,
 		tally:     newTally(s),
 	}
 	for e := range w.inFlight {
 		w.inFlight[e] = make([]int32, len(fleet))
+		w.failures[e] = make([]balance.Instant, len(fleet))
 	}
 	for i, k := range fleet {
-		w.servers[i] = server{Station: newStation(s, k), sampled: start, weather: weather(seed, i)}
+		w.servers[i] = server{Station: newStation(s, k), reporter: reporter{sampled: start, others: newNeighbour(seed, i/machineSize)}, weather: weather(seed, i)}
+		if q := s.Servers.Quota; q.Period > 0 {
+			w.servers[i].SetQuota(0, q.Period, q.Burst, quotaPhase(seed, i, q.Period))
+		}
 		if s.Affinity.Cache > 0 {
 			w.servers[i].cache = newLRU(s.Affinity.Keys, s.Affinity.Cache)
 		}
@@ -141,11 +148,19 @@ func newWorld(s *Scenario, seed uint64) *world {
 			phase := w.rng.Float64() * float64(s.Reports.Every)
 			w.timers.set(start+balance.Instant(phase), sampleServer, i)
 		}
+		if s.Checks.Every > 0 {
+			w.timers.set(start+balance.Instant(float64(s.Checks.Every)*w.rng.Float64()), checkServer, i)
+		}
 		if s.Slowdown.Speed > 0 {
 			w.timers.set(s.Slowdown.next(start, false, w.servers[i].weather), slowServer, i)
 		}
 	}
+	if s.Churn.Every > 0 {
+		w.breaksDown = true
+		w.timers.set(start+balance.Instant(s.Churn.Every), serverLeaves, 0)
+	}
 	for i, f := range s.Faults {
+		w.breaksDown = w.breaksDown || f.What == "down"
 		w.timers.set(start+balance.Instant(f.At), faultBegins, i)
 	}
 	w.upcoming, w.pending = w.trace.next()
@@ -153,10 +168,24 @@ func newWorld(s *Scenario, seed uint64) *world {
 }
 
 func newStation(s *Scenario, k Kind) *station.Station {
+	if k.Batch > 0 {
+		speeds := make([]float64, k.Slots)
+		for n := range speeds {
+			speeds[n] = k.together(n+1) - k.together(n)
+		}
+		batching := station.NewPooled(speeds)
+		batching.SetSpeed(0, k.Speed)
+		return batching
+	}
 	if s.Servers.Discipline == "fcfs" {
 		return station.NewFCFS(k.Slots, k.Speed)
 	}
 	return station.NewPS(k.Slots, k.Speed)
+}
+
+// quotaPhase is when the first period of a server's quota ends.
+func quotaPhase(seed uint64, server int, period time.Duration) balance.Instant {
+	return 1 + balance.Instant(rand.New(rand.NewPCG(seed, 0x71756f7461<<16+uint64(server))).Float64()*float64(period))
 }
 
 // weather is the source of a server's antagonists: the same for every policy and for
@@ -179,6 +208,7 @@ const (
 	fromStations = iota
 	fromTimers
 	fromErrors
+	fromBreaks
 	fromResponses
 	fromDones
 	fromReports
@@ -213,6 +243,7 @@ func (w *world) step() {
 	soonest(fromStations, at)
 	soonest(fromTimers, w.timers.first())
 	soonest(fromErrors, w.errors.first())
+	soonest(fromBreaks, w.breaks.first())
 	soonest(fromResponses, w.responses.first())
 	soonest(fromDones, w.dones.first())
 	soonest(fromReports, w.reports.first())
@@ -236,6 +267,8 @@ func (w *world) happen(source int, now balance.Instant) {
 		w.ring(now, w.timers.take())
 	case fromErrors:
 		w.respond(now, w.errors.take())
+	case fromBreaks:
+		w.broke(now, w.breaks.take())
 	case fromResponses:
 		w.respond(now, w.responses.take())
 	case fromDones:

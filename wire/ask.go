@@ -36,6 +36,8 @@ func AppendAsk(dst []byte, now balance.Instant, seq uint64, pool string, r *bala
 	for i := range reports[:min(len(reports), MaxAskReports)] {
 		dst = putReport(dst, 16, &reports[i])
 	}
+	dst = putFixed(dst, 17, r.ID)
+	dst = putUint(dst, 18, uint64(r.Belief))
 	return end(dst, start)
 }
 
@@ -91,6 +93,10 @@ func (m *Ask) fact(f *fields, now balance.Instant) {
 		r.Path = f.text(MaxText)
 	case 15:
 		r.Hold = f.duration()
+	case 17:
+		r.ID = f.fixed()
+	case 18:
+		r.Belief = balance.Belief(f.upTo(uint64(balance.Disbelieved)))
 	}
 }
 
@@ -107,6 +113,8 @@ func (m *Granted) Append(dst []byte, now balance.Instant) []byte {
 	dst = putDuration(dst, 7, m.Queue)
 	dst = putUint(dst, 8, uint64(m.Number))
 	dst = putUint(dst, 9, m.Grant.Fence)
+	dst = putFixed(dst, 10, m.Grant.Tag)
+	dst = putText(dst, 11, m.Grant.At, MaxText)
 	return end(dst, start)
 }
 
@@ -134,6 +142,10 @@ func (m *Granted) Decode(payload []byte, now balance.Instant) error {
 			m.Number = uint32(f.upTo(MaxNumber))
 		case 9:
 			m.Grant.Fence = f.uint()
+		case 10:
+			m.Grant.Tag = f.fixed()
+		case 11:
+			m.Grant.At = f.text(MaxText)
 		}
 	}
 	return f.err
@@ -172,6 +184,8 @@ func (m *Refused) Append(dst []byte) []byte {
 	dst = putDuration(dst, 3, m.Refusal.RetryAfter)
 	dst = putText(dst, 4, m.Refusal.Detail, MaxText)
 	dst = putText(dst, 5, m.Refusal.Leader, MaxText)
+	dst = putText(dst, 6, m.Refusal.LeaderID, MaxName)
+	dst = putDuration(dst, 7, m.Refusal.Needs)
 	return end(dst, start)
 }
 
@@ -188,9 +202,13 @@ func (m *Refused) Decode(payload []byte) error {
 		case 3:
 			m.Refusal.RetryAfter = f.duration()
 		case 4:
-			m.Refusal.Detail = f.text(MaxText)
+			m.Refusal.Detail = f.plain(MaxText)
 		case 5:
-			m.Refusal.Leader = f.text(MaxText)
+			m.Refusal.Leader = f.plain(MaxText)
+		case 6:
+			m.Refusal.LeaderID = f.plain(MaxName)
+		case 7:
+			m.Refusal.Needs = f.duration()
 		}
 	}
 	return f.err

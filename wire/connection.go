@@ -11,6 +11,13 @@ func (m *Hello) Append(dst []byte) []byte {
 	dst = putUint(dst, 3, uint64(m.Role))
 	dst = putText(dst, 4, m.ID, MaxName)
 	dst = putText(dst, 5, m.Software, MaxName)
+	dst = putFixed(dst, 6, m.Instance)
+	for _, epoch := range m.Connected[:min(len(m.Connected), MaxConnected)] {
+		dst = putFixed(dst, 7, epoch)
+	}
+	for _, at := range m.Inside[:min(len(m.Inside), MaxInside)] {
+		dst = putItem(dst, 8, at, MaxName)
+	}
 	return end(dst, start)
 }
 
@@ -30,6 +37,16 @@ func (m *Hello) Decode(payload []byte) error {
 			m.ID = f.text(MaxName)
 		case 5:
 			m.Software = f.text(MaxName)
+		case 6:
+			m.Instance = f.fixed()
+		case 7:
+			if f.room(len(m.Connected), MaxConnected) {
+				m.Connected = append(m.Connected, f.fixed())
+			}
+		case 8:
+			if f.room(len(m.Inside), MaxInside) {
+				m.Inside = append(m.Inside, f.text(MaxName))
+			}
 		}
 	}
 	return f.err
@@ -43,6 +60,9 @@ func (m *Welcome) Append(dst []byte) []byte {
 	dst = putText(dst, 2, m.Master, MaxName)
 	dst = putUint(dst, 3, m.Epoch)
 	dst = putBool(dst, 4, m.Elected)
+	for _, at := range m.Inside[:min(len(m.Inside), MaxInside)] {
+		dst = putItem(dst, 5, at, MaxName)
+	}
 	return end(dst, start)
 }
 
@@ -55,11 +75,15 @@ func (m *Welcome) Decode(payload []byte) error {
 		case 1:
 			m.Version = uint32(f.upTo(math.MaxUint32))
 		case 2:
-			m.Master = f.text(MaxName)
+			m.Master = f.plain(MaxName)
 		case 3:
 			m.Epoch = f.uint()
 		case 4:
 			m.Elected = f.bool()
+		case 5:
+			if f.room(len(m.Inside), MaxInside) {
+				m.Inside = append(m.Inside, f.text(MaxName))
+			}
 		}
 	}
 	return f.err
@@ -83,7 +107,7 @@ func (m *Fail) Decode(payload []byte) error {
 		case 1:
 			m.Code = Code(f.upTo(math.MaxUint16))
 		case 2:
-			m.Detail = f.text(MaxText)
+			m.Detail = f.plain(MaxText)
 		}
 	}
 	return f.err

@@ -107,7 +107,7 @@ func annotateFields(b *strings.Builder, in []byte, nested []uint64, indent strin
 	}
 }
 
-// within tells whether a field is a message, and which of its fields are in turn.
+// within reports whether a field is a message, and which of its fields are in turn.
 func within(nested []uint64, no uint64) ([]uint64, bool) {
 	for _, n := range nested {
 		if n == no {

@@ -164,6 +164,25 @@ func (f *fields) text(limit int) string {
 	return unsafe.String(unsafe.SliceData(f.bytes), len(f.bytes))
 }
 
+// plain is text that people read in logs, on pages and on terminals, and that its sender may have from elsewhere,
+// such as an error: what cannot be printed is replaced. The rest lies in the payload.
+func (f *fields) plain(limit int) string { return balance.PlainText(f.text(limit)) }
+
+// data returns bytes that lie in the payload, nil if there are none.
+func (f *fields) data(limit int) []byte {
+	if !f.is(kindBytes) {
+		return nil
+	}
+	if len(f.bytes) > limit {
+		f.fail(fmt.Sprintf("%d bytes, at most %d", len(f.bytes), limit))
+		return nil
+	}
+	if len(f.bytes) == 0 {
+		return nil
+	}
+	return f.bytes
+}
+
 func (f *fields) addr() netip.Addr {
 	if !f.is(kindBytes) {
 		return netip.Addr{}
@@ -202,7 +221,7 @@ func (f *fields) took(inner *fields) {
 	}
 }
 
-// room tells whether a list of n may have one more.
+// room reports whether a list of n may have one more.
 func (f *fields) room(n, most int) bool {
 	if n >= most {
 		f.fail(fmt.Sprintf("more than %d of them", most))

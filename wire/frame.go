@@ -60,5 +60,6 @@ func Foreign(first []byte) string {
 var foreign = []struct{ prefix, name string }{
 	{"PRI * HTTP/2", "HTTP/2"}, {"HTTP/", "HTTP"},
 	{"GET ", "HTTP"}, {"POST", "HTTP"}, {"PUT ", "HTTP"}, {"HEAD", "HTTP"}, {"DELE", "HTTP"}, {"OPTI", "HTTP"}, {"PATC", "HTTP"}, {"CONN", "HTTP"}, {"TRAC", "HTTP"},
+	{"<!DOCTYPE", "HTTP"}, {"<html", "HTTP"},
 	{"\x16\x03", "TLS"}, {"\x15\x03", "TLS"}, {"SSH-", "SSH"}, {"PROXY ", "the PROXY protocol"}, {"\r\n\r\n\x00\r\nQUIT\n", "the PROXY protocol"},
 }

@@ -59,7 +59,7 @@ func TestDecodeSaysWhatIsWrongAndWhere(t *testing.T) {
 		{"address", TAsk, "2203010203", "an address of 3 bytes, want 4 or 16", 5},
 		{"link", TAsk, "4002", "ask: field 8: 2, at most 1", 2},
 		{"time", TAsk, "38" + "ffffffffffffffff7f", "at most 2251799813685248", 10},
-		{"result", TDone, "1806", "6, at most 5", 2},
+		{"result", TDone, "1809", "9, at most 8", 2},
 		{"state", TSnapshot, "22022004", "4, at most 3", 4},
 		{"within", TReports, "0a04" + "2202" + "0801", "field 1: kind 0, want 2", 6},
 		{"values", TReports, "0a04" + "32020102", "field 6: 2 bytes of values, want 8 each", 6},

@@ -27,6 +27,10 @@ func FuzzNext(f *testing.F) {
 		if version, size, fail := Greet(in, &hello); fail == nil && (version == 0) != (size == 0) {
 			t.Errorf("Greet: version %d, size %d, no fail", version, size)
 		}
+		var enrol Enrol
+		if size, fail := GreetEnrol(in, &enrol); fail == nil && size > MaxHello {
+			t.Errorf("GreetEnrol: size %d", size)
+		}
 		for rest := in; ; {
 			typ, payload, size, err := Next(rest)
 			if size == 0 || err != nil {
@@ -78,6 +82,7 @@ func FuzzDecode(f *testing.F) {
 var (
 	anyName   = rapid.StringN(0, 20, MaxName)
 	anyText   = rapid.StringN(0, 100, MaxText)
+	anyPlain  = rapid.Map(anyText, balance.PlainText)
 	anyMicros = rapid.Custom(func(t *rapid.T) time.Duration {
 		return time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "µs")) * time.Microsecond
 	})
@@ -86,7 +91,7 @@ var (
 		return balance.Label{Key: anyName.Draw(t, "key"), Value: anyName.Draw(t, "value")}
 	})
 	anyReport = rapid.Custom(func(t *rapid.T) PoolReport {
-		return PoolReport{Pool: anyName.Draw(t, "pool"), Report: balance.Report{Server: anyServer.Draw(t, "server"), Age: anyMicros.Draw(t, "age"),
+		return PoolReport{Pool: anyName.Draw(t, "pool"), Report: balance.Report{Server: anyServer.Draw(t, "server"), Age: anyMicros.Draw(t, "age"), Window: anyMicros.Draw(t, "window"),
 			Metrics: list(t, "metrics", 5, rapid.Custom(func(t *rapid.T) balance.Metric {
 				return balance.Metric{Name: anyName.Draw(t, "name"), Value: rapid.Float64().Draw(t, "value")}
 			}))}}
@@ -118,7 +123,7 @@ func TestAnyAskComesBack(t *testing.T) {
 			Key: anyText.Draw(t, "key"), Client: anyAddr.Draw(t, "client"), Priority: rapid.Int().Draw(t, "priority"), Tenant: anyName.Draw(t, "tenant"),
 			Deadline: anyInstant(t, "deadline"), Link: rapid.SampledFrom([]balance.Link{balance.LinkRoute, balance.LinkRedirect}).Draw(t, "link"),
 			Exclude: list(t, "exclude", 5, anyServer), Labels: list(t, "labels", 5, anyLabel), Location: anyName.Draw(t, "location"),
-			Method: anyName.Draw(t, "method"), Host: anyText.Draw(t, "host"), Path: anyText.Draw(t, "path"), Hold: anyMicros.Draw(t, "hold")},
+			Method: anyName.Draw(t, "method"), Host: anyText.Draw(t, "host"), Path: anyText.Draw(t, "path"), Hold: anyMicros.Draw(t, "hold"), Belief: rapid.SampledFrom([]balance.Belief{balance.Told, balance.Proven, balance.Disbelieved}).Draw(t, "belief")},
 			Reports: list(t, "reports", 3, anyReport)}
 		comesBack(t, m, new(Ask))
 	})
@@ -128,13 +133,21 @@ func TestAnyAnswerComesBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		seq := rapid.Uint64().Draw(t, "seq")
 		comesBack(t, &Granted{Seq: seq, Grant: balance.Grant{Lease: balance.LeaseID(rapid.Uint64().Draw(t, "lease")), Server: anyServer.Draw(t, "server"),
-			Address: anyText.Draw(t, "address"), Public: anyText.Draw(t, "public"), Expires: anyInstant(t, "expires"), Fence: rapid.Uint64().Draw(t, "fence")}, Queue: anyMicros.Draw(t, "queue")}, new(Granted))
+			Address: anyText.Draw(t, "address"), Public: anyText.Draw(t, "public"), Expires: anyInstant(t, "expires"), Fence: rapid.Uint64().Draw(t, "fence"), Tag: rapid.Uint64().Draw(t, "tag")}, Queue: anyMicros.Draw(t, "queue")}, new(Granted))
 		comesBack(t, &Refused{Seq: seq, Refusal: balance.Refusal{Reason: balance.Reason(rapid.Uint8().Draw(t, "reason")), RetryAfter: anyMicros.Draw(t, "retry"),
-			Detail: anyText.Draw(t, "detail"), Leader: anyText.Draw(t, "leader")}}, new(Refused))
-		comesBack(t, &Done{Pool: anyName.Draw(t, "pool"), Lease: balance.LeaseID(rapid.Uint64().Draw(t, "lease")),
-			Outcome: balance.Outcome{Result: balance.Result(rapid.IntRange(0, int(balance.Expired)).Draw(t, "result")), Duration: anyMicros.Draw(t, "duration")}}, new(Done))
+			Detail: anyPlain.Draw(t, "detail"), Leader: anyPlain.Draw(t, "leader"), Needs: anyMicros.Draw(t, "needs")}}, new(Refused))
+		comesBack(t, &Done{Pool: anyName.Draw(t, "pool"), Lease: balance.LeaseID(rapid.Uint64().Draw(t, "lease")), Outcome: anyOutcome(t), Tag: rapid.Uint64().Draw(t, "tag")}, new(Done))
 		comesBack(t, &Reports{Reports: list(t, "reports", 5, anyReport)}, new(Reports))
 	})
+}
+
+func anyOutcome(t *rapid.T) balance.Outcome {
+	o := balance.Outcome{Result: balance.Result(rapid.IntRange(0, int(balance.Results)-1).Draw(t, "result")), Duration: anyMicros.Draw(t, "duration")}
+	if o.Result != balance.OK { // of a good end nothing else is told
+		o.RetryAfter, o.Status = anyMicros.Draw(t, "retry"), rapid.IntRange(0, balance.MaxStatus).Draw(t, "status")
+		o.GRPC, o.Error = rapid.IntRange(0, balance.MaxStatus).Draw(t, "grpc"), anyPlain.Draw(t, "error")
+	}
+	return o
 }
 
 func comesBack(t *rapid.T, m, back any) {

@@ -1,12 +1,24 @@
 package wire
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
 
 // Greet reads the first frame of a connection, which must be a Hello that this build
 // can serve, and returns the version to speak. A size of zero without a fail says that
 // more bytes are needed; the caller bounds how long it waits for them. A fail is the
 // answer to send before closing.
+//
+// A Hello has MaxHello bytes at most, so of a peer that is not known yet no more is kept.
 func Greet(buf []byte, hello *Hello) (version uint32, size int, fail *Fail) {
+	if len(buf) >= headerSize && Type(buf[4]) == THello {
+		if length := binary.LittleEndian.Uint32(buf); length > MaxHello-4 && length <= MaxFrame-4 {
+			return 0, 0, notOurs(buf, &FrameError{What: fmt.Sprintf("a hello of length %d, at most %d", length, MaxHello-4)})
+		}
+	}
 	_, payload, size, err := Next(buf)
 	switch {
 	case err != nil:
@@ -45,6 +57,16 @@ func (m *Hello) check() *Fail {
 	case m.ID == "":
 		return &Fail{Code: BadFrame, Detail: "the hello has no id"}
 	}
+	problem := balance.BadName(m.ID)
+	if m.Role == RoleEdge {
+		problem = balance.BadEdgeID(balance.EdgeID(m.ID))
+	}
+	if problem != "" {
+		return &Fail{Code: BadFrame, Detail: "the hello's id: " + problem}
+	}
+	if problem := balance.BadText(m.Software, MaxName); problem != "" {
+		return &Fail{Code: BadFrame, Detail: "the hello's software: " + problem}
+	}
 	return nil
 }
 
@@ -57,7 +79,7 @@ func (m *Fail) Error() string {
 }
 
 var codeNames = [...]string{BadVersion: "bad version", BadFrame: "bad frame", BadRole: "bad role", Taken: "id taken",
-	BadRegister: "bad registration", Unknown: "unknown pool", Forbidden: "forbidden", GoingAway: "going away"}
+	BadRegister: "bad registration", Unknown: "unknown pool", Forbidden: "forbidden", GoingAway: "going away", Connected: "connected already", Busy: "busy"}
 
 func (c Code) String() string {
 	if int(c) < len(codeNames) && codeNames[c] != "" {
@@ -68,8 +90,8 @@ func (c Code) String() string {
 
 var typeNames = [...]string{THello: "hello", TWelcome: "welcome", TFail: "fail", TPing: "ping", TPong: "pong",
 	TAsk: "ask", TGranted: "granted", TQueued: "queued", TRefused: "refused", TCancel: "cancel", TDone: "done",
-	TReports: "reports", THold: "hold", TWatch: "watch", TSnapshot: "snapshot", TChange: "change", TForm: "form", TLead: "lead", TRegister: "register",
-	TDispatch: "dispatch", TVerdict: "verdict", TGoodbye: "goodbye"}
+	TReports: "reports", THold: "hold", TWatch: "watch", TSnapshot: "snapshot", TChange: "change", TForm: "form", TLead: "lead", TDrain: "drain", TFence: "fence", TUnplaced: "unplaced", TRegister: "register",
+	TDispatch: "dispatch", TVerdict: "verdict", TGoodbye: "goodbye", TEnrol: "enrol", TEnrolled: "enrolled"}
 
 // String returns the message's name in lower case, or its number if there is none.
 func (t Type) String() string {
@@ -79,5 +101,5 @@ func (t Type) String() string {
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-// Known tells whether this build has a message of the type. Others are skipped.
+// Known reports whether this build has a message of the type. Others are skipped.
 func (t Type) Known() bool { return int(t) < len(typeNames) && typeNames[t] != "" }

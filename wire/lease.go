@@ -10,6 +10,13 @@ func (m *Done) Append(dst []byte) []byte {
 	dst = putFixed(dst, 2, uint64(m.Lease))
 	dst = putUint(dst, 3, uint64(m.Outcome.Result))
 	dst = putDuration(dst, 4, m.Outcome.Duration)
+	if m.Outcome.Result != balance.OK { // most are
+		dst = putDuration(dst, 5, m.Outcome.RetryAfter)
+		dst = putUint(dst, 6, uint64(m.Outcome.Status))
+		dst = putUint(dst, 7, uint64(m.Outcome.GRPC))
+		dst = putText(dst, 8, m.Outcome.Error, MaxText)
+	}
+	dst = putFixed(dst, 9, m.Tag)
 	return end(dst, start)
 }
 
@@ -24,9 +31,19 @@ func (m *Done) Decode(payload []byte) error {
 		case 2:
 			m.Lease = balance.LeaseID(f.fixed())
 		case 3:
-			m.Outcome.Result = balance.Result(f.upTo(uint64(balance.Expired)))
+			m.Outcome.Result = balance.Result(f.upTo(uint64(balance.Results - 1)))
 		case 4:
 			m.Outcome.Duration = f.duration()
+		case 5:
+			m.Outcome.RetryAfter = f.duration()
+		case 6:
+			m.Outcome.Status = int(f.upTo(balance.MaxStatus))
+		case 7:
+			m.Outcome.GRPC = int(f.upTo(balance.MaxStatus))
+		case 8:
+			m.Outcome.Error = f.plain(MaxText)
+		case 9:
+			m.Tag = f.fixed()
 		}
 	}
 	return f.err
@@ -41,6 +58,8 @@ func (m *Hold) Append(dst []byte) []byte {
 	dst = putText(dst, 3, string(m.Server), MaxName)
 	dst = putDuration(dst, 4, m.Age)
 	dst = putDuration(dst, 5, m.Left)
+	dst = putFixed(dst, 6, m.Tag)
+	dst = putBool(dst, 7, m.Idle)
 	return end(dst, start)
 }
 
@@ -60,6 +79,10 @@ func (m *Hold) Decode(payload []byte) error {
 			m.Age = f.duration()
 		case 5:
 			m.Left = f.duration()
+		case 6:
+			m.Tag = f.fixed()
+		case 7:
+			m.Idle = f.bool()
 		}
 	}
 	return f.err
@@ -81,6 +104,7 @@ func (m *Dispatch) Append(dst []byte) []byte {
 	dst = putInt(dst, 10, int64(r.Priority))
 	dst = putDuration(dst, 11, m.Limit)
 	dst = putUint(dst, 12, m.Fence)
+	dst = putFixed(dst, 13, m.Tag)
 	return end(dst, start)
 }
 
@@ -114,6 +138,8 @@ func (m *Dispatch) Decode(payload []byte) error {
 			m.Limit = f.duration()
 		case 12:
 			m.Fence = f.uint()
+		case 13:
+			m.Tag = f.fixed()
 		}
 	}
 	return f.err
@@ -140,7 +166,7 @@ func (m *Verdict) Decode(payload []byte) error {
 		case 2:
 			m.Accepted = f.bool()
 		case 3:
-			m.Detail = f.text(MaxText)
+			m.Detail = f.plain(MaxText)
 		}
 	}
 	return f.err

@@ -17,19 +17,27 @@ const (
 // string or a list that is longer, and spreads Reports and a Snapshot over several
 // frames. Decode answers what exceeds them with a *FrameError.
 const (
-	MaxFrame      = 1 << 20 // a frame, in bytes with its header
-	MaxName       = 255     // an id, a pool, a label's key or value, a tenant, a location, a method, a metric's name; bytes
-	MaxText       = 8192    // a key, a host, a path, an address, a public URL, a detail; bytes
-	MaxExclude    = 64      // servers that an Ask excludes
-	MaxLabels     = 64      // labels of an Ask or a Register
-	MaxMetrics    = 128     // metrics of a report
-	MaxAskReports = 16      // reports that ride in an Ask
-	MaxForms      = 64      // number of a Form
-	MaxReports    = 1024    // reports of a Reports
-	MaxServers    = 4096    // servers of one frame of a Snapshot or a Change
-	MaxNumber     = 1 << 16 // number of a Granted
-	MaxMoved      = 16384   // loads, and capacities, of a Change
-	MaxPlaces     = 1 << 20 // servers of a pool that an edge is told of
+	MaxFrame      = 1 << 20            // a frame, in bytes with its header
+	MaxHello      = 4096               // a Hello, in bytes with its header
+	MaxName       = balance.MaxName    // an id, a pool, a label's key or value, a tenant, a location, a method, a metric's name; bytes
+	MaxText       = balance.MaxText    // a key, a host, a path, an address, a public URL, a detail; bytes
+	MaxExclude    = balance.MaxExclude // servers that an Ask excludes
+	MaxLabels     = balance.MaxLabels  // labels of an Ask or a Register
+	MaxMetrics    = 128                // metrics of a report
+	MaxAskReports = 16                 // reports that ride in an Ask
+	MaxForms      = 64                 // number of a Form
+	MaxReports    = 1024               // reports of a Reports
+	MaxServers    = 4096               // servers of one frame of a Snapshot or a Change
+	MaxNumber     = 1 << 16            // number of a Granted
+	MaxMoved      = 16384              // loads, and capacities, of a Change
+	MaxConnected  = 64                 // masters that a hello names
+	MaxInside     = 8                  // addresses of its own that a hello names
+	MaxRequest    = 2048               // a certificate request, in bytes
+	MaxChain      = 4                  // certificates of an Enrolled
+	MaxCert       = 4096               // one of them, in bytes
+	MaxReason     = 1024               // why a Drain was said, in bytes
+	MaxProof      = 8192               // of a Drain, in bytes
+	MaxPlaces     = 1 << 20            // servers of a pool that an edge is told of
 )
 
 // Type tells what a frame carries. Numbers are never reused.
@@ -54,10 +62,15 @@ const (
 	TChange   Type = 26 // master: what has changed of it since
 	TForm     Type = 27 // edge, agent: the names of metrics, for reports that give values only
 	TLead     Type = 28 // master: who leads a pool
+	TDrain    Type = 29 // master: what an operator says of a server; edge, agent: the same, told to a master that may not know
+	TFence    Type = 30 // edge, agent: a fence that it has seen, larger than that of who claims to lead
+	TUnplaced Type = 31 // master: the pool of the registration is not here, or may be by now
 	TRegister Type = 32 // agent: my server, at the start and when it changes
 	TDispatch Type = 33 // master
 	TVerdict  Type = 34 // agent: the answer to a dispatch
 	TGoodbye  Type = 35 // edge, agent: I am leaving in good order
+	TEnrol    Type = 36 // agent, in place of a hello: sign my key
+	TEnrolled Type = 37 // master: the certificate; it then closes
 )
 
 // Role of the one who says Hello.
@@ -74,28 +87,36 @@ type Hello struct {
 	Role     Role   // 3
 	ID       string // 4: edge id, or the agent's server id
 	Software string // 5: name and version, for logs
+
+	Instance  uint64   // 6: an edge's: tells two processes of one id apart; zero: unknown
+	Connected []uint64 // 7*: an edge's: epochs of the masters that it has a connection to
+	Inside    []string // 8*: addresses where it serves operators, host:port, so where no server is
 }
 
 // Welcome answers a Hello that can be served.
 type Welcome struct {
 	Version uint32 // 1
 	Master  string // 2: the master's id
-	Epoch   uint64 // 3: differs from one life of a master to the next
+	Epoch   uint64 // 3: differs from one process to the next, also between two of one id
 	Elected bool   // 4: it leads only the pools of which a Lead says so; without it, all
+
+	Inside []string // 5*: as a Hello's, of the master
 }
 
 // Code of a Fail.
 type Code uint16
 
 const (
-	BadVersion  Code = 1 // no common version
-	BadFrame    Code = 2 // the bytes make no sense; the detail says where
-	BadRole     Code = 3 // this role may not send that frame
-	Taken       Code = 4 // another living connection has this id
-	BadRegister Code = 5 // the registration is impossible; the detail says why
-	Unknown     Code = 6 // no such pool
-	Forbidden   Code = 7 // the certificate does not allow it
-	GoingAway   Code = 8 // shutting down
+	BadVersion  Code = 1  // no common version
+	BadFrame    Code = 2  // the bytes make no sense; the detail says where
+	BadRole     Code = 3  // this role may not send that frame
+	Taken       Code = 4  // another living connection has this id
+	BadRegister Code = 5  // the registration is impossible; the detail says why
+	Unknown     Code = 6  // no such pool
+	Forbidden   Code = 7  // the certificate does not allow it
+	GoingAway   Code = 8  // shutting down
+	Connected   Code = 9  // the edge has a connection to this master, as its hello says
+	Busy        Code = 10 // a bound of this master is reached; later there may be room
 )
 
 // Fail is the last frame on a connection that its sender gives up.
@@ -120,7 +141,7 @@ type Pong struct {
 type Ask struct {
 	Seq     uint64          // 1
 	Pool    string          // 2; empty in an Ask or a Done: as in the last of them that had one
-	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9* exclude, 10* label: 1 key, 2 value, 11 location, 12 method, 13 host, 14 path, 15 hold (µs)
+	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9* exclude, 10* label: 1 key, 2 value, 11 location, 12 method, 13 host, 14 path, 15 hold (µs), 17 id, 18 belief
 	Reports []PoolReport    // 16*: load metrics encoded in the ask
 }
 
@@ -128,7 +149,7 @@ type Ask struct {
 // have no names: those of the form stand for them.
 type PoolReport struct {
 	Pool   string         // 1; empty: the ask's, or that of the agent's server
-	Report balance.Report // 2 server, empty: the agent's; 3 age (µs), 4* metric: 1 name, 2 value (fixed64, an IEEE 754 double)
+	Report balance.Report // 2 server, empty: the agent's; 3 age (µs), 7 window (µs), 4* metric: 1 name, 2 value (fixed64, an IEEE 754 double)
 	Form   uint32         // 5; then 6 values, 8 bytes each, is there in place of 4
 }
 
@@ -144,15 +165,36 @@ type Lead struct {
 	Pool   string // 1
 	Fence  uint64 // 2: this master leads, with this fencing number; 0: it does not
 	Leader string // 3: the address of the one that does; empty: unknown
+	Master string // 4: the id of the one that does; empty: unknown
+}
+
+// Fence tells a master that claims to lead a pool that a lead with a larger fence was seen.
+type Fence struct {
+	Pool string // 1
+	Seen uint64 // 2
+}
+
+// Unplaced tells an agent that the master does not have the pool of its registration: the connection
+// stays, and nothing is to be sent over it. A second one, without a detail, asks for the registration again.
+type Unplaced struct {
+	Detail string // 1
+}
+
+// Drain tells what an operator last said of a server. A master tells the edges that watch
+// the pool, and the server's agent. They keep it for the next master.
+type Drain struct {
+	Pool   string           // 1
+	Server balance.ServerID // 2
+	Drain  balance.Drain    // 3 on, 4 at (µs since 1970), 5 by, 6 reason, 7 proof
 }
 
 // Granted answers an Ask. Lease, server and addresses as in balance.Grant, whose Serial does
 // not travel; Expires travels as µs from now, 0 for none.
 type Granted struct {
 	Seq    uint64        // 1
-	Grant  balance.Grant // 2 lease, 3 server, 4 address, 5 public, 6 expires (µs from now), 9 fence
+	Grant  balance.Grant // 2 lease, 3 server, 4 address, 5 public, 6 expires (µs from now), 9 fence, 10 tag (fixed64), 11 at
 	Queue  time.Duration // 7: how long the request waited in the master
-	Number uint32        // 8: stands for 3, 4 and 5 of the last Granted on this connection that had it and them; zero: for none
+	Number uint32        // 8: stands for 3, 4, 5 and 11 of the last Granted on this connection that had it and them; zero: for none
 }
 
 // Queued tells that an Ask waits in the master's queue.
@@ -164,7 +206,7 @@ type Queued struct {
 // Refused answers an Ask that got no server.
 type Refused struct {
 	Seq     uint64          // 1
-	Refusal balance.Refusal // 2 reason, 3 retry-after (µs), 4 detail, 5 leader
+	Refusal balance.Refusal // 2 reason, 3 retry-after (µs), 4 detail, 5 leader, 6 leader's id, 7 needs (µs)
 }
 
 // Cancel withdraws an Ask. If it was granted meanwhile, the lease ends as Canceled.
@@ -176,7 +218,8 @@ type Cancel struct {
 type Done struct {
 	Pool    string          // 1
 	Lease   balance.LeaseID // 2 (fixed64, as all leases)
-	Outcome balance.Outcome // 3 result, 4 duration (µs)
+	Outcome balance.Outcome // 3 result, 4 duration (µs), and unless it is OK: 5 retry-after (µs), 6 HTTP status, 7 gRPC status, 8 error
+	Tag     uint64          // 9 (fixed64): of an agent, that of the Grant or Dispatch; an edge needs none
 }
 
 // Reports carries load metrics on their own.
@@ -184,13 +227,15 @@ type Reports struct {
 	Reports []PoolReport // 1*
 }
 
-// Hold tells of a lease that its edge still holds, after a reconnection.
+// Hold tells of a lease that its edge still holds, after a reconnection or when Idle has changed.
 type Hold struct {
 	Pool   string           // 1
 	Lease  balance.LeaseID  // 2
 	Server balance.ServerID // 3
 	Age    time.Duration    // 4 (µs)
 	Left   time.Duration    // 5 (µs): until it expires; 0: when it is done
+	Tag    uint64           // 6 (fixed64): that of the Granted
+	Idle   bool             // 7: the server owes nothing now: the edge waits for the client
 }
 
 // Watch asks for the snapshot of a pool, now, and for its changes from then on. It may be
@@ -244,6 +289,7 @@ type Capacity struct {
 type Register struct {
 	Pool   string             // 1
 	Server balance.ServerSpec // 2 id, 3 address, 4 public, 5 slots, 6 speed, 7* label: 1 key, 2 value, 8 location
+	Down   string             // 9: why the server cannot serve; empty: it can, as far as the agent knows
 }
 
 // Dispatch tells a server, through its agent, to perform the processing of a request.
@@ -254,6 +300,7 @@ type Dispatch struct {
 	Request balance.Request // 4 key, 5 client, 6 method, 7 host, 8 path, 9 tenant, 10 priority
 	Limit   time.Duration   // 11 (µs): the verdict is worthless after it
 	Fence   uint64          // 12: of the master that tells; 0: it was not elected
+	Tag     uint64          // 13 (fixed64): lets the server end the lease; 0: its edge does
 }
 
 // Verdict answers a Dispatch.
@@ -266,3 +313,18 @@ type Verdict struct {
 // Goodbye tells that the sender leaves in good order: an agent's server gets
 // nothing new, an edge's leases end at once.
 type Goodbye struct{}
+
+// Enrol asks for a certificate, on a connection of its own that TLS has agreed on as one for that. With a
+// token it is the first; without, the agent shows the certificate that it has, and gets another like it.
+type Enrol struct {
+	Token   string // 1: the secret of a token; empty: by certificate
+	Pool    string // 2: that the server is to join
+	ID      string // 3: of the server
+	Address string // 4: of the server, as in a Register
+	Request []byte // 5: a PKCS #10 certificate request, of which only the key and the signature count
+}
+
+// Enrolled answers an Enrol.
+type Enrolled struct {
+	Chain [][]byte // 1*: X.509, the agent's certificate first, then what is between it and the authority
+}

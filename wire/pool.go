@@ -14,6 +14,7 @@ func (m *Register) Append(dst []byte) []byte {
 	dst = putFloat(dst, 6, s.Speed)
 	dst = putLabels(dst, 7, s.Labels)
 	dst = putText(dst, 8, s.Location, MaxName)
+	dst = putText(dst, 9, m.Down, MaxText)
 	return end(dst, start)
 }
 
@@ -39,6 +40,8 @@ func (m *Register) Decode(payload []byte) error {
 			s.Labels = f.label(s.Labels)
 		case 8:
 			s.Location = f.text(MaxName)
+		case 9:
+			m.Down = f.plain(MaxText)
 		}
 	}
 	return f.err

@@ -63,6 +63,12 @@ func putItem(dst []byte, no int, s string, limit int) []byte {
 	return append(dst, s...)
 }
 
+// putData appends bytes, even if there are none. It cuts nothing: what is too long is the caller's fault.
+func putData(dst []byte, no int, b []byte) []byte {
+	dst = binary.AppendUvarint(putTag(dst, no, kindBytes), uint64(len(b)))
+	return append(dst, b...)
+}
+
 func putAddr(dst []byte, no int, a netip.Addr) []byte {
 	switch {
 	case a.Is4():

@@ -45,6 +45,7 @@ func putReport(dst []byte, no int, r *PoolReport) []byte {
 	dst = putText(dst, 1, r.Pool, MaxName)
 	dst = putText(dst, 2, string(r.Report.Server), MaxName)
 	dst = putDuration(dst, 3, r.Report.Age)
+	dst = putDuration(dst, 7, r.Report.Window)
 	metrics := r.Report.Metrics
 	if r.Form != 0 {
 		return unnest(putValues(putUint(dst, 5, uint64(r.Form)), 6, metrics), mark)
@@ -138,6 +139,8 @@ func (f *fields) report(to []PoolReport, most int) []PoolReport {
 			r.Form = uint32(in.upTo(MaxForms))
 		case 6:
 			r.Report.Metrics = in.values(r.Report.Metrics)
+		case 7:
+			r.Report.Window = in.duration()
 		}
 	}
 	f.took(&in)

@@ -91,6 +91,7 @@ func putServer(dst []byte, no int, p *Placed) []byte {
 	dst = putFloat(dst, 6, s.Service)
 	dst = putFloat(dst, 7, s.Load)
 	dst = putUint(dst, 8, uint64(p.At))
+	dst = putText(dst, 9, s.At, MaxText)
 	return unnest(dst, mark)
 }
 
@@ -114,6 +115,8 @@ func (f *fields) server() (p Placed) {
 			s.Load = in.float()
 		case 8:
 			p.At = int(in.upTo(MaxPlaces - 1))
+		case 9:
+			s.At = in.text(MaxText)
 		}
 	}
 	f.took(&in)

@@ -7,6 +7,8 @@
 //	ask -fleet …        many agents that report, instead
 //	ask -snapshots …    edges that watch a pool, instead
 //
+// With -tls the fleet, or the edges that watch, and their master use certificates.
+//
 // The processes are this program again: one answers (a master and the other end of the
 // pings), up to sixteen ask.
 package main

@@ -25,17 +25,24 @@ type fleet struct {
 	places trial.Places
 	crews  []*trial.Process
 	self   string
+	number string // the master's: plainly, or withTLS
 }
+
+// withTLS is the number of a master that takes connections by TLS only.
+const withTLS = 1
 
 // measureFleet shows what n agents cost a master while each reports once a second, what a
 // report costs that rides in an ask, and what memory things take that merely are there.
-func measureFleet(n int, out string) error {
+func measureFleet(n int, byTLS bool, out string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	f := &fleet{self: self}
-	if f.master, err = trial.Start(self, "master", "0"); err != nil {
+	f := &fleet{self: self, number: "0"}
+	if byTLS {
+		f.number = fmt.Sprint(withTLS)
+	}
+	if f.master, err = trial.Start(self, "master", f.number); err != nil {
 		return err
 	}
 	defer f.master.Stop()

@@ -57,10 +57,14 @@ func agents(n int) error {
 	if err != nil {
 		return err
 	}
+	secure, err := crewTLS(&places)
+	if err != nil {
+		return err
+	}
 	var all []*client.Agent
 	var up []interface{ Connected() bool }
 	for i := range n {
-		a, err := client.NewAgent(client.AgentConfig{Masters: []string{places.TCP}, Pool: trial.Pool,
+		a, err := client.NewAgent(client.AgentConfig{Masters: []string{places.TCP}, Pool: trial.Pool, TLS: secure,
 			Server: balance.ServerSpec{ID: server(first + i), Address: fmt.Sprintf("10.1.%d.%d:80", (first+i)/250, (first+i)%250), Slots: 4}})
 		if err != nil {
 			return err
@@ -87,9 +91,13 @@ func edges(n int) error {
 	if err != nil {
 		return err
 	}
+	secure, err := crewTLS(&places)
+	if err != nil {
+		return err
+	}
 	var up []interface{ Connected() bool }
 	for i := range n {
-		c, err := client.New(client.Config{Masters: []string{places.TCP}, ID: balance.EdgeID(fmt.Sprintf("idle-%d", first+i))})
+		c, err := client.New(client.Config{Masters: []string{places.TCP}, ID: balance.EdgeID(fmt.Sprintf("idle-%d", first+i)), TLS: secure})
 		if err != nil {
 			return err
 		}
@@ -105,7 +113,11 @@ func reporter() error {
 	if err != nil {
 		return err
 	}
-	c, err := client.New(client.Config{Masters: []string{places.TCP}, ID: "reporter"})
+	secure, err := crewTLS(&places)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(client.Config{Masters: []string{places.TCP}, ID: "reporter", TLS: secure})
 	if err != nil {
 		return err
 	}

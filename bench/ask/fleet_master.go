@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http/httptest"
 	"os"
 	"runtime"
@@ -16,23 +15,24 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/bench/ask/trial"
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
 // fleetMaster is the process of the master that a fleet reports to.
-func fleetMaster() error {
-	own := master.Config{Pools: []master.PoolConfig{{Name: trial.Pool}}, Seed: 1}
+func fleetMaster(byTLS bool) error {
+	own := master.Config{Pools: []master.PoolConfig{{Name: trial.Pool, Addresses: []string{"10.1.0.0/16"}}}, Seed: 1}
 	m, err := master.New(own)
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, places, err := door(byTLS)
 	if err != nil {
 		return err
 	}
 	go m.Run(context.Background())
 	go m.Serve(context.Background(), l)
-	if err := json.NewEncoder(os.Stdout).Encode(trial.Places{TCP: l.Addr().String()}); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(places); err != nil {
 		return err
 	}
 	return trial.Serve(func(o trial.Order) (*trial.Result, error) {
@@ -87,7 +87,7 @@ func keep(what string) (*trial.Result, error) {
 // reports returns how many reports of agents the master has kept, by its own word.
 func reports(m *master.Master) (int, error) {
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	admin.New(admin.Config{}, m.Endpoints()).ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1/metrics", nil))
 	for lines := bufio.NewScanner(w.Body); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), "} ")
 		if strings.HasPrefix(name, "evenkeel_reports_total{") && strings.Contains(name, `"agent"`) && strings.Contains(name, `"kept"`) {

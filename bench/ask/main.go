@@ -7,14 +7,16 @@ import (
 	"flag"
 	"log"
 	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 )
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("ask: ")
-	if len(os.Args) == 3 { // a child
+	if len(os.Args) == 3 && !strings.HasPrefix(os.Args[1], "-") { // a child
 		n, err := strconv.Atoi(os.Args[2])
 		if err == nil {
 			err = child(os.Args[1], n)
@@ -33,15 +35,21 @@ func main() {
 		agents  = flag.Int("agents", 10_000, "of the fleet")
 		only    = flag.String("only", "", "only cases whose name contains this; goals need all")
 		grpc    = flag.String("grpc", "", "the program that asks by gRPC; none: those cases are left out")
+		byTLS   = flag.Bool("tls", false, "of a fleet, or of edges that watch: they and the master know each other by certificates")
 		out     = flag.String("out", "", "file for the results as JSON")
 	)
 	flag.Parse()
+	if *grpc != "" {
+		if _, err := exec.LookPath(*grpc); err != nil {
+			log.Fatalf("-grpc: %v: make bench-ask builds that program; without the flag its cases are left out", err)
+		}
+	}
 	run := func() error { return measureAsks(*servers, *rounds, *slice, *only, *grpc, *out) }
 	if *fleet {
-		run = func() error { return measureFleet(*agents, *out) }
+		run = func() error { return measureFleet(*agents, *byTLS, *out) }
 	}
 	if *watch {
-		run = func() error { return measureSnapshots(*servers, *out) }
+		run = func() error { return measureSnapshots(*servers, *byTLS, *out) }
 	}
 	if err := run(); err != nil {
 		log.Fatal(err)
@@ -59,14 +67,14 @@ func child(role string, n int) error {
 		return agents(n)
 	case "edges":
 		return edges(n)
-	case "changing":
-		return changing(n)
+	case "changing", "changing by TLS":
+		return changing(n, role != "changing")
 	case "watchers":
 		return watchers(n)
 	case "reporter":
 		return reporter()
 	case "master":
-		return fleetMaster()
+		return fleetMaster(n == withTLS)
 	}
 	return errors.New("there is no such role")
 }

@@ -50,6 +50,36 @@ func authority() (*tls.Config, *trial.Places, error) {
 	return &tls.Config{Certificates: []tls.Certificate{both}, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert}, places, err
 }
 
+// door listens for a master that takes connections in one way only: plainly or, if wanted,
+// by TLS. The wraps come beneath TLS. It returns what the others need.
+func door(byTLS bool, wraps ...func(net.Listener) net.Listener) (net.Listener, *trial.Places, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	places, at := &trial.Places{}, l.Addr().String()
+	for _, wrap := range wraps {
+		l = wrap(l)
+	}
+	if byTLS {
+		theirs, secure, err := authority()
+		if err != nil {
+			return nil, nil, err
+		}
+		l, places = tls.NewListener(l, theirs), secure
+	}
+	places.TCP = at
+	return l, places, nil
+}
+
+// crewTLS is the side of those who connect to a door; nil: it is a plain one.
+func crewTLS(p *trial.Places) (*tls.Config, error) {
+	if len(p.Cert) == 0 {
+		return nil, nil
+	}
+	return edgeTLS(p)
+}
+
 // certificate signs one; without a parent, by itself.
 func certificate(c, parent *x509.Certificate, signer *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

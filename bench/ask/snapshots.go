@@ -25,12 +25,16 @@ const watching = 16
 
 // measureSnapshots shows what edges cost that only watch a pool, all of whose loads change
 // all the time: theirs, the master's, and the network's.
-func measureSnapshots(servers int, out string) error {
+func measureSnapshots(servers int, byTLS bool, out string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	m, err := trial.Start(self, "changing", fmt.Sprint(servers))
+	role := "changing"
+	if byTLS {
+		role += " by TLS"
+	}
+	m, err := trial.Start(self, role, fmt.Sprint(servers))
 	if err != nil {
 		return err
 	}
@@ -133,20 +137,20 @@ func (c countedConn) Write(b []byte) (int, error) {
 }
 
 // changing is the process of a master in whose pool all loads change, by reports.
-func changing(servers int) error {
+func changing(servers int, byTLS bool) error {
 	specs := trial.Servers(servers)
 	m, err := master.New(master.Config{Pools: []master.PoolConfig{{Name: trial.Pool, Servers: specs}}, Seed: 1})
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var sent atomic.Int64
+	l, places, err := door(byTLS, func(l net.Listener) net.Listener { return counter{l, &sent} })
 	if err != nil {
 		return err
 	}
-	var sent atomic.Int64
 	go m.Run(context.Background())
-	go m.Serve(context.Background(), counter{l, &sent})
-	if err := json.NewEncoder(os.Stdout).Encode(trial.Places{TCP: l.Addr().String()}); err != nil {
+	go m.Serve(context.Background(), l)
+	if err := json.NewEncoder(os.Stdout).Encode(places); err != nil {
 		return err
 	}
 	edge := m.Edge("reporter")
@@ -171,10 +175,14 @@ func watchers(servers int) error {
 	if err := json.NewDecoder(os.Stdin).Decode(&places); err != nil {
 		return err
 	}
+	secure, err := crewTLS(&places)
+	if err != nil {
+		return err
+	}
 	var worst time.Duration
 	var running sync.WaitGroup
 	for i := range watching {
-		c, err := client.New(client.Config{Masters: []string{places.TCP}, ID: balance.EdgeID(fmt.Sprint("edge-", i)), Pools: []string{trial.Pool}})
+		c, err := client.New(client.Config{Masters: []string{places.TCP}, ID: balance.EdgeID(fmt.Sprint("edge-", i)), Pools: []string{trial.Pool}, TLS: secure})
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/evenkeel-lb/evenkeel/internal/raw"
+	raw "github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // drive is one order for the generator, owned by the hub from when it was sent until done
@@ -66,6 +66,9 @@ func (d *drive) close() {
 }
 
 func (d *drive) ready(c *client, buf []byte, now time.Time) error {
+	if err := c.send(); err != nil {
+		return err
+	}
 	whole, err := c.read(buf, d.Body)
 	if err != nil || !whole {
 		return err
@@ -80,34 +83,55 @@ var endOfHead = []byte("\r\n\r\n")
 type client struct {
 	fd    int
 	since time.Time
-	left  int // octets of the response; -1: its head has not come
+	left  int // bytes of the response; -1: its head has not come
 	part  []byte
+
+	unsent []byte // of the request
 }
 
 func (o *order) request() []byte {
-	request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: bench.example\r\n", o.Path)
-	for i := range o.Headers {
-		request = fmt.Appendf(request, "X-Header-Number-%d: a value of some thirty-two octets\r\n", i)
+	method := "GET"
+	if o.Post > 0 {
+		method = "POST"
 	}
-	return append(request, "\r\n"...)
+	request := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: bench.example\r\n", method, o.Path)
+	for i := range o.Headers {
+		request = fmt.Appendf(request, "X-Header-Number-%d: a value of some thirty-two bytes\r\n", i)
+	}
+	if o.Post > 0 {
+		request = fmt.Appendf(request, "Content-Length: %d\r\n", o.Post)
+	}
+	return append(append(request, "\r\n"...), bytes.Repeat([]byte("x"), o.Post)...)
 }
 
 func (c *client) ask(request []byte, now time.Time) error {
-	c.since, c.left, c.part = now, -1, c.part[:0]
-	if n, err := raw.Send(c.fd, request); err != nil || n < len(request) {
-		return fmt.Errorf("request: %d octets written: %v", n, err)
+	c.since, c.left, c.part, c.unsent = now, -1, c.part[:0], request
+	return c.send()
+}
+
+// send sends what the socket takes of the request.
+func (c *client) send() error {
+	for len(c.unsent) > 0 {
+		n, err := raw.Borrowed(c.fd).Send(c.unsent)
+		if err == unix.EAGAIN {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("request: %d bytes not written: %v", len(c.unsent), err)
+		}
+		c.unsent = c.unsent[n:]
 	}
 	return nil
 }
 
-// read takes what has come and tells whether the response is whole.
+// read takes what has come and reports whether the response is whole.
 func (c *client) read(buf []byte, body int) (bool, error) {
-	n, err := raw.Receive(c.fd, buf)
+	n, err := raw.Borrowed(c.fd).Receive(buf)
 	if err == unix.EAGAIN {
 		return false, nil
 	}
 	if n <= 0 {
-		return false, fmt.Errorf("response: %d octets: %v", n, err)
+		return false, fmt.Errorf("response: %d bytes: %v", n, err)
 	}
 	if c.left < 0 {
 		c.part = append(c.part, buf[:n]...)
@@ -121,7 +145,16 @@ func (c *client) read(buf []byte, body int) (bool, error) {
 		c.left, n = body, len(c.part)-end-len(endOfHead)
 	}
 	if c.left -= n; c.left < 0 {
-		return false, fmt.Errorf("response: %d octets too many", -c.left)
+		return false, fmt.Errorf("response: %d bytes too many", -c.left)
 	}
 	return c.left == 0, nil
+}
+
+// events is what a connection is watched for. What a socket does not take of a request at once goes on
+// when it has room, which is told at its edge: most requests fit, and need no telling.
+func (d *drive) events() uint32 {
+	if d.Post > 0 {
+		return unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET
+	}
+	return unix.EPOLLIN
 }

@@ -120,7 +120,7 @@ func (h *hub) ready(ev unix.EpollEvent, now time.Time) {
 func (h *hub) begin(d *drive, now time.Time) {
 	h.now, d.begin, d.heard = d, now, now
 	for i, c := range d.clients {
-		err := watch(h.epfd, c.fd, unix.EPOLLIN, int32(i), ofAsking)
+		err := watch(h.epfd, c.fd, d.events(), int32(i), ofAsking)
 		if err == nil {
 			err = c.ask(d.request, now)
 		}

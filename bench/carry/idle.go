@@ -81,7 +81,7 @@ func (b *bench) keepAt(p *proxy, clients int) (h held, err error) {
 	return held{proxy: p.name, clients: clients, memory: after, added: after.own - before.own}, err
 }
 
-// memory is what a proxy's processes hold, in octets.
+// memory is what a proxy's processes hold, in bytes.
 type memory struct {
 	total float64
 	own   float64 // without what is mapped of files: programs and libraries

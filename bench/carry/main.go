@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/internal/figures"
+	"github.com/evenkeel-lb/evenkeel/internal/peers"
 )
 
 // load is one kind of request.
@@ -30,12 +31,14 @@ type load struct {
 	name    string
 	path    string
 	headers int // lines of the request beside Host
-	body    int // octets of the response
+	body    int // bytes of the response
+	post    int // bytes of the request's body; zero: it is a GET
 	goal    string
 	tcp     bool   // through a listener that carries connections as they are
 	secure  bool   // by TLS
 	two     bool   // by HTTP/2
 	through bool   // likewise to the server, as gRPC goes
+	toTLS   bool   // the server speaks TLS
 	conns   int    // clients; zero: as many as was said
 	base    string // whom it is held against
 }
@@ -45,8 +48,12 @@ var loads = []load{
 	{name: "16 KiB", path: "/16k", headers: 2, body: 16 << 10, goal: "<=.65", base: base},
 	{name: "12 headers", path: "/headers", headers: 12, body: 100, goal: "<=.80", base: base},
 	{name: "1 MiB", path: "/1m", headers: 2, body: 1 << 20, goal: "<=.40", base: base},
+	{name: postSmall, path: "/small", headers: 2, body: 100, post: 16 << 10, goal: "<=1.0", base: buffering},
+	{name: postLarge, path: "/small", headers: 2, body: 100, post: 1 << 20, goal: "<=1.0", base: buffering},
 	{name: "small by TLS", path: "/small", headers: 2, body: 100, goal: "<=.9", secure: true, base: base},
 	{name: "16 KiB by TLS", path: "/16k", headers: 2, body: 16 << 10, secure: true, base: base},
+	{name: "small to TLS", path: "/small", headers: 2, body: 100, toTLS: true, base: base},
+	{name: "16 KiB to TLS", path: "/16k", headers: 2, body: 16 << 10, toTLS: true, base: base},
 	{name: "small by h2c", path: "/small", body: 100, goal: "<=1.5", two: true, base: base},
 	{name: "small by h2", path: "/small", body: 100, goal: "<=1.5", two: true, secure: true, base: base},
 	{name: "small by h2c to h2c", path: "/small", body: 100, two: true, through: true, base: base},
@@ -57,7 +64,12 @@ var loads = []load{
 
 const (
 	base     = "haproxy"
-	splicing = "haproxy, splice" // for octets that pass as they are HAProxy's best
+	splicing = "haproxy, splice" // for bytes that pass as they are HAProxy's best
+	// buffering is HAProxy that reads a request's body before it chooses a server, as far as its buffer goes.
+	buffering = "haproxy, http-buffer-request"
+	postSmall = "POST of 16 KiB"
+	postLarge = "POST of 1 MiB"
+
 	one      = "one connection"
 	relaying = "bare relay"        // the least that a proxy can do
 	other    = "run, other binary" // what a change is held against
@@ -79,13 +91,14 @@ func main() {
 	flag.Parse()
 	switch *child {
 	case "peer":
-		peer(s.conns)
+		must(peer(s.conns, flag.Arg(0), flag.Arg(1)))
 		return
 	case "relay":
 		must(relayed(flag.Args()))
 	case "inside":
 		must(inside())
 	default:
+		must(peers.Need("taskset", base))
 		if alone() {
 			return
 		}
@@ -184,7 +197,9 @@ type bench struct {
 	h2load  bool         // it is there, to speak HTTP/2
 	server  *serverOfTwo // a server of HTTP/2; nil: nghttpd is not there
 	dir     string
-	room    int // clients that a proxy must have room for
+
+	serverCert string // file of the certificate of the backend that speaks TLS
+	room       int    // clients that a proxy must have room for
 
 	profiler *profiler // nil: nobody asks
 }
@@ -231,6 +246,8 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 		port = p.tcp
 	case l.secure:
 		port = p.secure
+	case l.toTLS:
+		port = p.toTLS
 	}
 	var r result
 	if l.two {
@@ -242,7 +259,7 @@ func (b *bench) turn(p *proxy, l load, length time.Duration) (turn, error) {
 		}
 		r, err = generateTwo(port, l)
 	} else {
-		r, err = b.peer.load(order{Port: port, Path: l.path, Headers: l.headers, Body: l.body, For: length, Conns: l.conns, Secure: l.secure})
+		r, err = b.peer.load(order{Port: port, Path: l.path, Headers: l.headers, Body: l.body, Post: l.post, For: length, Conns: l.conns, Secure: l.secure, ToTLS: l.toTLS})
 	}
 	if err != nil {
 		return turn{}, err

@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,11 +18,13 @@ import (
 // order is what the peer is told on its standard input, result what it answers.
 type order struct {
 	Port, Headers, Body int
+	Post                int // bytes of the request's body; zero: it is a GET
 	Path                string
 	For                 time.Duration
 	Conns               int // clients; zero: as many as the peer was started with
 	Secure              bool
-	Keep                int // clients that ask once and keep their connections; negative: give those up
+	ToTLS               bool // the proxy's server is the one that speaks TLS
+	Keep                int  // clients that ask once and keep their connections; negative: give those up
 }
 
 type result struct {
@@ -33,18 +36,20 @@ type result struct {
 
 // peerProcess is generator and backend.
 type peerProcess struct {
-	cmd  *exec.Cmd
-	in   *json.Encoder
-	out  *json.Decoder
-	port int // of the backend
+	cmd     *exec.Cmd
+	in      *json.Encoder
+	out     *json.Decoder
+	port    int // of the backend
+	portTLS int // of the backend that speaks TLS
 }
 
-func startPeer(conns int) (*peerProcess, error) {
+// startPeer starts it. The backend that speaks TLS shows the certificate of these files.
+func startPeer(conns int, cert, key string) (*peerProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("taskset", "-c", "1", self, "-child", "peer", "-connections", strconv.Itoa(conns))
+	cmd := exec.Command("taskset", "-c", "1", self, "-child", "peer", "-connections", strconv.Itoa(conns), cert, key)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -58,7 +63,10 @@ func startPeer(conns int) (*peerProcess, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return p, p.out.Decode(&p.port)
+	if err := p.out.Decode(&p.port); err != nil {
+		return p, err
+	}
+	return p, p.out.Decode(&p.portTLS)
 }
 
 func (p *peerProcess) load(o order) (r result, err error) {
@@ -74,19 +82,27 @@ func (p *peerProcess) load(o order) (r result, err error) {
 	return r, nil
 }
 
-// peer is the process of generator and backend.
-func peer(conns int) {
+// peer is the process of generator and backend, until its standard input ends.
+func peer(conns int, cert, key string) error {
 	runtime.GOMAXPROCS(3)
 	h, err := newHub()
-	must(err)
+	if err != nil {
+		return err
+	}
+	portTLS, err := serveTLS(h.answers, cert, key)
+	if err != nil {
+		return err
+	}
 	go h.run()
 	out := json.NewEncoder(os.Stdout)
-	must(out.Encode(h.port))
+	if err := errors.Join(out.Encode(h.port), out.Encode(portTLS)); err != nil {
+		return err
+	}
 	var kept idlers
 	for in := json.NewDecoder(os.Stdin); ; {
 		var o order
 		if in.Decode(&o) != nil {
-			return
+			return nil
 		}
 		var r result
 		var err error
@@ -95,14 +111,16 @@ func peer(conns int) {
 			kept.close()
 		case o.Keep > 0:
 			err = kept.come(o)
-		case o.Secure:
-			r, err = generateSecure(o, cmp.Or(o.Conns, conns))
+		case o.Secure || o.ToTLS: // the hub would not let a server beside it have the processor
+			r, err = generateBeside(o, cmp.Or(o.Conns, conns))
 		default:
 			r, err = h.generate(o, cmp.Or(o.Conns, conns))
 		}
 		if err != nil {
 			r.Error = err.Error()
 		}
-		must(out.Encode(r))
+		if err := out.Encode(r); err != nil {
+			return err
+		}
 	}
 }

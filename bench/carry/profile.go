@@ -21,13 +21,15 @@ type profiler struct {
 	dir    string
 }
 
-// admin returns the address at which the next process is to be asked.
-func (p *profiler) admin() string {
+// flags returns the flags that let the next process be asked, or that it has no admin
+// address where none is asked.
+func (p *profiler) flags() []string {
 	if p == nil {
-		return "off"
+		return []string{"--admin", "off"}
 	}
-	p.admins = append(p.admins, fmt.Sprintf("127.0.0.1:%d", freePort()))
-	return p.admins[len(p.admins)-1]
+	admin := fmt.Sprintf("127.0.0.1:%d", freePort())
+	p.admins = append(p.admins, admin)
+	return []string{"--pprof", "--admin", admin}
 }
 
 // watch asks until the function that it returns is called, which puts all that was told

@@ -16,7 +16,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/bench/mtls"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
+	"github.com/evenkeel-lb/evenkeel/internal/peers"
 	"github.com/evenkeel-lb/evenkeel/internal/selfsigned"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // proxy is one that is measured: all its processes count.
@@ -26,11 +30,15 @@ type proxy struct {
 	secure  int      // port of the listener by TLS; zero: none
 	two     int      // port of the listener for HTTP/2 without TLS; zero: none
 	through int      // port of the one whose server speaks it too; zero: none
+	toTLS   int      // port of the one whose server speaks HTTP/1.1 by TLS; zero: none
 	tcp     int      // port of the listener that carries connections as they are; zero: none
 	loads   []string // the names of those that it is for; nil: all
 	cmds    []*exec.Cmd
 	turns   map[string][]turn // by the load's name
 }
+
+// serverName is what the backend that speaks TLS proves to be.
+const serverName = "server.example"
 
 // setup says what a bench consists of.
 type setup struct {
@@ -51,16 +59,21 @@ func newBench(s setup) (*bench, error) {
 	if s.profile {
 		b.profiler = &profiler{dir: dir}
 	}
-	if _, err := exec.LookPath("h2load"); err == nil {
-		b.h2load = true
+	if err := peers.Need("h2load"); err != nil {
+		fmt.Fprintln(os.Stderr, "HTTP/2 is left out:", err)
 	} else {
-		fmt.Fprintln(os.Stderr, "h2load is not installed, so HTTP/2 is left out")
+		b.h2load = true
 	}
 	if b.server, err = startServerOfTwo(dir); err != nil {
 		b.close()
 		return nil, fmt.Errorf("nghttpd: %w", err)
 	}
-	if b.peer, err = startPeer(s.conns); err != nil {
+	key := ""
+	if b.serverCert, key, err = selfsigned.Files(dir, serverName); err != nil {
+		b.close()
+		return nil, err
+	}
+	if b.peer, err = startPeer(s.conns, b.serverCert, key); err != nil {
 		b.close()
 		return nil, fmt.Errorf("generator: %w", err)
 	}
@@ -71,11 +84,16 @@ func newBench(s setup) (*bench, error) {
 	}{
 		{base, func(p *proxy) error { return b.haproxy(p, backend, "") }},
 		{splicing, func(p *proxy) error { return b.haproxy(p, backend, "option splice-auto") }},
+		{buffering, func(p *proxy) error {
+			p.loads = []string{postSmall, postLarge}
+			return b.haproxy(p, backend, "option http-buffer-request")
+		}},
 		{relaying, b.relay},
 		{"nginx", func(p *proxy) error { return b.nginx(p, backend) }},
 		{"run", func(p *proxy) error { return b.evenkeel(p, s.binary, backend) }},
 		{other, func(p *proxy) error { return b.evenkeel(p, s.against, backend) }},
-		{"edge and master", func(p *proxy) error { return b.apart(p, s.binary, backend) }},
+		{"edge and master", func(p *proxy) error { return b.apart(p, s.binary, backend, nil, nil) }},
+		{"edge and master by mTLS", func(p *proxy) error { return b.apartByTLS(p, s.binary, backend) }},
 	} {
 		if !s.wants(kind.name) {
 			continue
@@ -86,7 +104,7 @@ func newBench(s setup) (*bench, error) {
 			err = reach(p.address())
 		}
 		if errors.Is(err, exec.ErrNotFound) && kind.name != base {
-			fmt.Fprintf(os.Stderr, "%s is not installed, so it is left out\n", kind.name)
+			fmt.Fprintf(os.Stderr, "%s is left out: %v\n", kind.name, err)
 			continue
 		}
 		b.proxies = append(b.proxies, p)
@@ -98,10 +116,10 @@ func newBench(s setup) (*bench, error) {
 	return b, nil
 }
 
-// wants tells whether a proxy is to be measured.
+// wants reports whether a proxy is to be measured.
 func (s *setup) wants(name string) bool {
 	switch name {
-	case base, splicing:
+	case base, splicing, buffering:
 		return true
 	case other:
 		return s.against != ""
@@ -109,7 +127,7 @@ func (s *setup) wants(name string) bool {
 	return s.only == "" || slices.Contains(strings.Split(s.only, ","), name)
 }
 
-// takes tells whether the proxy is for the load, and listens for it.
+// takes reports whether the proxy is for the load, and listens for it.
 func (p *proxy) takes(l load) bool {
 	switch {
 	case p.loads != nil:
@@ -118,6 +136,8 @@ func (p *proxy) takes(l load) bool {
 		return p.tcp != 0
 	case l.through:
 		return p.through != 0
+	case l.toTLS:
+		return p.toTLS != 0
 	case l.two && !l.secure:
 		return p.two != 0
 	case l.secure:
@@ -154,17 +174,23 @@ func (p *proxy) address() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
 // exec starts a process of the proxy, bound to the first CPU.
 func (p *proxy) exec(name string, args ...string) error {
 	path, err := exec.LookPath(name)
+	if errors.Is(err, exec.ErrNotFound) {
+		return peers.Missing(name)
+	}
 	if err != nil {
 		return err
 	}
 	cmd := exec.Command("taskset", append([]string{"-c", "0", path}, args...)...)
 	cmd.Stderr = new(bytes.Buffer)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
 	p.cmds = append(p.cmds, cmd)
-	return cmd.Start()
+	return nil
 }
 
 func (b *bench) haproxy(p *proxy, backend, option string) error {
-	p.tcp, p.secure, p.two, p.through = freePort(), freePort(), freePort(), freePort()
+	p.tcp, p.secure, p.two, p.through, p.toTLS = freePort(), freePort(), freePort(), freePort(), freePort()
 	cert, key, err := selfsigned.New("bench.example")
 	if err != nil {
 		return err
@@ -198,11 +224,15 @@ listen h
 listen g
   bind 127.0.0.1:%d proto h2
   server s %s proto h2
+listen u
+  bind 127.0.0.1:%d
+  server s 127.0.0.1:%d ssl verify required ca-file %s sni str(%s) verifyhost %s
 listen t
   mode tcp
   bind 127.0.0.1:%d
   server s %s
-`, b.room, option, p.address(), backend, p.secure, both, backend, p.two, backend, p.through, b.server.address(), p.tcp, backend)
+`, b.room, option, p.address(), backend, p.secure, both, backend, p.two, backend, p.through, b.server.address(),
+		p.toTLS, b.peer.portTLS, b.serverCert, serverName, serverName, p.tcp, backend)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
@@ -210,7 +240,7 @@ listen t
 }
 
 func (b *bench) evenkeel(p *proxy, binary, backend string) error {
-	p.tcp, p.secure, p.two, p.through = freePort(), freePort(), freePort(), freePort()
+	p.tcp, p.secure, p.two, p.through, p.toTLS = freePort(), freePort(), freePort(), freePort(), freePort()
 	cert, key, err := selfsigned.Files(b.dir, "bench.example")
 	if err != nil {
 		return err
@@ -219,6 +249,7 @@ func (b *bench) evenkeel(p *proxy, binary, backend string) error {
 	config := fmt.Sprintf(`pools:
   default: { servers: [{ address: "%s" }] }
   two: { servers: [{ address: "%s" }] }
+  secure: { servers: [{ address: "https://127.0.0.1:%d" }] }
 edge:
   listeners:
     - { listen: "%s", routes: [{ pool: default }] }
@@ -226,23 +257,43 @@ edge:
     - { listen: "127.0.0.1:%d", h2c: true, routes: [{ pool: default }] }
     - { listen: "127.0.0.1:%d", h2c: true, routes: [{ pool: two, server_protocol: h2 }] }
     - { listen: "127.0.0.1:%d", tls: { certificates: [{ cert: "%s", key: "%s" }] }, routes: [{ pool: default }] }
-`, backend, b.server.address(), p.address(), p.tcp, p.two, p.through, p.secure, cert, key)
+    - { listen: "127.0.0.1:%d", routes: [{ pool: secure, server_tls: { ca: "%s", server_name: %s } }] }
+`, backend, b.server.address(), b.peer.portTLS, p.address(), p.tcp, p.two, p.through, p.secure, cert, key, p.toTLS, b.serverCert, serverName)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
 	}
-	return p.exec(binary, "run", "--config", path, "--admin", b.profiler.admin(), "--access-log", "off")
+	return p.exec(binary, append([]string{"run", "--config", path, "--access-log", "off"}, b.profiler.flags()...)...)
 }
 
-// apart starts a master and an edge as two processes.
-func (b *bench) apart(p *proxy, binary, backend string) error {
+// apartByTLS starts a master and an edge that know each other by certificates.
+func (b *bench) apartByTLS(p *proxy, binary, backend string) error {
+	certs, err := mtls.New(filepath.Join(b.dir, "certs"))
+	if err != nil {
+		return err
+	}
+	ofMaster, err := certs.Flags(trust.Master, "m")
+	if err != nil {
+		return err
+	}
+	ofEdge, err := certs.Flags(trust.Edge, "e")
+	if err != nil {
+		return err
+	}
+	return b.apart(p, binary, backend, ofMaster, append(ofEdge, "--id", "e"))
+}
+
+// apart starts a master and an edge as two processes, with more flags for each.
+func (b *bench) apart(p *proxy, binary, backend string, ofMaster, ofEdge []string) error {
 	master := fmt.Sprintf("127.0.0.1:%d", freePort())
-	if err := p.exec(binary, "master", "--listen", master, "--admin", b.profiler.admin(), "--pool", "web", "--server", "http://"+backend+",pool=web"); err != nil {
+	ofMaster = append(b.profiler.flags(), ofMaster...)
+	if err := p.exec(binary, append([]string{"master", "--listen", master, "--pool", "web", "--server", "http://" + backend + ",pool=web"}, ofMaster...)...); err != nil {
 		return err
 	}
 	if err := reach(master); err != nil {
 		return err
 	}
-	return p.exec(binary, "edge", "--listen", p.address(), "--admin", b.profiler.admin(), "--access-log", "off", "--pool", "web", "--master", master)
+	ofEdge = append(b.profiler.flags(), ofEdge...)
+	return p.exec(binary, append([]string{"edge", "--listen", p.address(), "--access-log", "off", "--pool", "web", "--master", master}, ofEdge...)...)
 }
 
 // relay starts the bare relay, for loads whose messages it can pass.
@@ -263,6 +314,7 @@ pid %[1]s/nginx.pid;
 error_log %[1]s/nginx.log;
 events { worker_connections %[4]d; }
 http {
+  client_body_buffer_size 2m; client_max_body_size 2m;
   access_log off;
   keepalive_requests 1000000000;
   client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
@@ -322,10 +374,11 @@ func cpuOf(pid int) (total int64, err error) {
 }
 
 func freePort() int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	text, err := freeport.Take("127.0.0.1")
 	must(err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	port, err := strconv.Atoi(text)
+	must(err)
+	return port
 }
 
 // reach waits until somebody listens.

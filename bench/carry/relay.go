@@ -10,10 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/evenkeel-lb/evenkeel/internal/raw"
+	raw "github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// relay passes octets between each client and a connection of its own to the backend and
+// relay passes bytes between each client and a connection of its own to the backend and
 // looks at none of them: two reads, two writes and a part of a wait, which is the least
 // that a proxy can do that makes these calls. It keeps nothing back, so it is for
 // messages that a socket's buffer takes whole, and says so if one does not fit.
@@ -69,7 +69,7 @@ func (r *relay) ready(fd int) error {
 	if to == 0 {
 		return nil // closed by an event of the same wait
 	}
-	n, err := raw.Receive(fd, r.buf)
+	n, err := raw.Borrowed(fd).Receive(r.buf)
 	switch {
 	case err == unix.EAGAIN:
 		return nil
@@ -79,8 +79,8 @@ func (r *relay) ready(fd int) error {
 		unix.Close(to)
 		return nil
 	}
-	if sent, err := raw.Send(to, r.buf[:n]); err == nil && sent < n || err == unix.EAGAIN {
-		return fmt.Errorf("bare relay: %d of %d octets sent: it is for messages that a socket's buffer takes whole", sent, n)
+	if sent, err := raw.Borrowed(to).Send(r.buf[:n]); err == nil && sent < n || err == unix.EAGAIN {
+		return fmt.Errorf("bare relay: %d of %d bytes sent: it is for messages that a socket's buffer takes whole", sent, n)
 	}
 	return nil // what else is wrong with a connection, the next read tells
 }

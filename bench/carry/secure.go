@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -14,12 +15,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// generateSecure keeps connections by TLS busy with one request at a time each. All
-// have shaken hands before the first asks.
-func generateSecure(o order, conns int) (r result, err error) {
-	clients := make([]*tls.Conn, conns)
+// generateBeside keeps connections, by TLS or not, busy with one request at a time each, on goroutines. All have made
+// their handshakes before the first asks.
+func generateBeside(o order, conns int) (r result, err error) {
+	clients := make([]net.Conn, conns)
 	for i := range clients {
-		if clients[i], err = tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", o.Port), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}); err != nil {
+		if clients[i], err = o.dial(); err != nil {
 			return r, err
 		}
 		defer clients[i].Close()
@@ -35,7 +36,7 @@ func generateSecure(o order, conns int) (r result, err error) {
 				if _, err := c.Write(request); err != nil {
 					return err
 				}
-				if err := readSecure(in, o.Body); err != nil {
+				if err := readAnswer(in, o.Body); err != nil {
 					return err
 				}
 				before := now
@@ -55,14 +56,58 @@ func generateSecure(o order, conns int) (r result, err error) {
 	return r, nil
 }
 
-func readSecure(in *bufio.Reader, body int) error {
+func (o *order) dial() (net.Conn, error) {
+	address := fmt.Sprintf("127.0.0.1:%d", o.Port)
+	if !o.Secure {
+		return net.Dial("tcp", address)
+	}
+	return tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+}
+
+// serveTLS has a backend that speaks TLS answer requests without a body, with a goroutine for each connection.
+func serveTLS(answers map[string][]byte, cert, key string) (port int, err error) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return 0, err
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		return 0, err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			must(err)
+			go func() {
+				answerTLS(c, answers)
+				c.Close()
+			}()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// answerTLS answers until the proxy has no more requests.
+func answerTLS(c net.Conn, answers map[string][]byte) {
+	for in := bufio.NewReaderSize(c, 4<<10); ; {
+		req, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		if _, err := c.Write(answers[req.URL.Path]); err != nil {
+			return
+		}
+	}
+}
+
+func readAnswer(in *bufio.Reader, body int) error {
 	res, err := http.ReadResponse(in, nil)
 	if err != nil {
 		return err
 	}
 	n, err := io.Copy(io.Discard, res.Body)
 	if err == nil && (res.StatusCode != http.StatusOK || n != int64(body)) {
-		err = fmt.Errorf("response: %s with %d octets", res.Status, n)
+		err = fmt.Errorf("response: %s with %d bytes", res.Status, n)
 	}
 	return err
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/peers"
 )
 
 // requestsOfTwo is how many requests of HTTP/2 a turn has: long enough for its cost to be
@@ -40,7 +42,7 @@ func generateTwo(port int, l load) (r result, err error) {
 	return r, err
 }
 
-// serverOfTwo is nghttpd, a server that speaks HTTP/2 from the first octet. It shares
+// serverOfTwo is nghttpd, a server that speaks HTTP/2 from the first byte. It shares
 // its CPU with the generator.
 type serverOfTwo struct {
 	cmd  *exec.Cmd
@@ -49,9 +51,8 @@ type serverOfTwo struct {
 
 // startServerOfTwo returns nil if there is none to start.
 func startServerOfTwo(dir string) (*serverOfTwo, error) {
-	path, err := exec.LookPath("nghttpd")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "nghttpd is not installed, so HTTP/2 to servers is left out")
+	if err := peers.Need("nghttpd"); err != nil {
+		fmt.Fprintln(os.Stderr, "HTTP/2 to servers is left out:", err)
 		return nil, nil
 	}
 	root := filepath.Join(dir, "two")
@@ -62,7 +63,7 @@ func startServerOfTwo(dir string) (*serverOfTwo, error) {
 		return nil, err
 	}
 	s := &serverOfTwo{port: freePort()}
-	s.cmd = exec.Command("taskset", "-c", "1", path, "--no-tls", "--address=127.0.0.1", "--htdocs="+root, strconv.Itoa(s.port))
+	s.cmd = exec.Command("taskset", "-c", "1", "nghttpd", "--no-tls", "--address=127.0.0.1", "--htdocs="+root, strconv.Itoa(s.port))
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -3,12 +3,12 @@
 package main
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
-	"net/http"
-	"os"
-	"strings"
+	"slices"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/bench/chaos/history"
 )
 
 // mostTries is how often a request that may be repeated can reach servers: a flight tries
@@ -18,29 +18,38 @@ const mostTries = 6
 // told is how many violations of a rule are told in full.
 const told = 20
 
-// excused is how long after a fault clients may still see its errors.
-const excused = 2 * time.Second
-
 // verdict counts what went against the rules, and tells the first few of each kind.
 type verdict struct {
-	requests, failed int
-	broken           map[string]int // violations by rule
-	first            map[string][]string
+	ways     map[string]*count
+	broken   map[string]int // violations by rule
+	first    map[string][]string
+	requests int
+	matched  int // good answers, each of which was its own request's
+	excused  int
+	moves    int // after which it was looked whether requests followed
+	apart    int // times at which it was looked whether a server worked on for the other edge
+	events   map[history.Kind]int
 }
 
+// count is of the requests of one way.
+type count struct{ sent, answered, failed int }
+
 const (
+	ruleOwn      = "answers that belong to another request"
 	ruleOnce     = "requests that reached servers more often than the rules allow"
 	ruleDone     = "requests answered that no server has done"
 	ruleNoErrors = "errors that clients saw without a cause"
+	ruleApart    = "servers out of reach of one edge that others left too"
+	ruleMoved    = "servers that moved and that requests did not follow"
 	ruleRest     = "what is not at rest in the end"
 	ruleGrowth   = "growth of goroutines, descriptors or memory"
 	ruleAlive    = "processes that ended by themselves"
 )
 
-var rules = []string{ruleOnce, ruleDone, ruleNoErrors, ruleRest, ruleGrowth, ruleAlive}
+var rules = append([]string{ruleOwn, ruleOnce, ruleDone, ruleNoErrors, ruleApart, ruleMoved, ruleRest, ruleGrowth, ruleAlive}, history.Rules...)
 
 func newVerdict() *verdict {
-	return &verdict{broken: make(map[string]int), first: make(map[string][]string)}
+	return &verdict{ways: make(map[string]*count), broken: make(map[string]int), first: make(map[string][]string), events: make(map[history.Kind]int)}
 }
 
 func (v *verdict) against(rule, format string, args ...any) {
@@ -49,46 +58,90 @@ func (v *verdict) against(rule, format string, args ...any) {
 	}
 }
 
-// judge holds what clients saw against the servers' records and the faults.
-func (v *verdict) judge(s *system, results []result, plan [][]*fault) error {
+// judge holds what clients, edges and servers wrote down against the rules and the faults.
+func (v *verdict) judge(s *system, results []result, plan [][]*fault, pictures string) error {
+	visits, err := s.visits()
+	if err != nil {
+		return err
+	}
+	grants, err := s.grants()
+	if err != nil {
+		return err
+	}
 	reached := make(map[string]int)
-	for i := range servers {
-		if err := read(s.record(i), reached); err != nil {
-			return err
+	for i := range visits {
+		if visits[i].Kind == "request" {
+			reached[visits[i].ID]++
 		}
 	}
 	for i := range results {
-		r := &results[i]
-		v.requests++
-		most := mostTries
-		if r.method == http.MethodPost {
-			most = 1
+		v.result(&results[i], reached[results[i].ID], plan)
+	}
+	for _, lane := range plan {
+		for _, f := range lane {
+			v.reachedApart(f, visits, plan)
+			v.moved(f, visits, plan)
 		}
-		if n := reached[r.id]; n > most {
-			v.against(ruleOnce, "%s %s reached servers %d times", r.method, r.id, n)
-		}
-		switch {
-		case r.status == http.StatusOK && r.err == nil:
-			if reached[r.id] == 0 {
-				v.against(ruleDone, "%s %s through %s", r.method, r.id, r.edge)
-			}
-		default:
-			v.failed++
-			if !isExcused(r, plan) {
-				v.against(ruleNoErrors, "%s %s through %s at %s, after %v: %v", r.method, r.id, r.edge, r.begin.Format("15:04:05.000"), r.end.Sub(r.begin).Round(time.Millisecond), r.err)
-			}
-		}
+	}
+	events := append(grants, eventsOf(results, visits)...)
+	for _, e := range events {
+		v.events[e.Kind]++
+	}
+	for _, violation := range history.Check(events, []string{jobs}, pictures) {
+		v.against(violation.Rule, "%v", violation)
 	}
 	return nil
 }
 
-// isExcused tells whether a request failed by what was done to its edge or, if it may not
-// be repeated, to a server.
-func isExcused(r *result, plan [][]*fault) bool {
+// result judges one request.
+func (v *verdict) result(r *result, reached int, plan [][]*fault) {
+	c := v.ways[r.way.name]
+	if c == nil {
+		c = new(count)
+		v.ways[r.way.name] = c
+	}
+	c.sent++
+	v.requests++
+	most := mostTries
+	if r.way.once {
+		most = 1
+	}
+	if reached > most {
+		v.against(ruleOnce, "%v: it reached servers %d times", r, reached)
+	}
+	if r.Mixed() != nil {
+		v.against(ruleOwn, "%v", r)
+	}
+	if r.Status == 200 && r.Err == nil {
+		c.answered++
+		v.matched++
+		if reached == 0 {
+			v.against(ruleDone, "%v", r)
+		}
+		return
+	}
+	c.failed++
+	if r.isExcused(plan) {
+		v.excused++
+	} else {
+		v.against(ruleNoErrors, "%v", r)
+	}
+}
+
+const (
+	excused     = 2 * time.Second // after a fault clients may still see its errors
+	leaderless  = 5 * time.Second // after one of masters a pool may still have no leader that its servers know
+	atLeast     = 2500 * time.Millisecond
+	inUse       = 3 * time.Second
+	follow      = 15 * time.Second
+	recuperates = 15 * time.Second // a server that was away is given work by and by
+)
+
+// isExcused reports whether a request failed by what was done to the parts that it needed.
+func (r *result) isExcused(plan [][]*fault) bool {
 	for _, lane := range plan {
 		for _, f := range lane {
-			bears := f.target.role == "edge" && f.target.name == r.edge || f.target.role == "server" && r.method == http.MethodPost
-			if bears && f.kind != "reload" && !f.begun.IsZero() && r.end.After(f.begun) && r.begin.Before(f.mended.Add(excused)) {
+			if tail, bears := f.hurts(r); bears && f.during(r.begin.Add(-tail), r.end) {
 				return true
 			}
 		}
@@ -96,52 +149,116 @@ func isExcused(r *result, plan [][]*fault) bool {
 	return false
 }
 
-func read(record string, reached map[string]int) error {
-	in, err := os.Open(record)
-	if err != nil {
-		return err
+// during reports whether a fault was there at some time between two.
+func (f *fault) during(from, to time.Time) bool {
+	return !f.begun.IsZero() && f.begun.Before(to) && (f.mended.IsZero() || f.mended.After(from))
+}
+
+// hurts reports whether a fault may make a request fail, and for how long after.
+func (f *fault) hurts(r *result) (tail time.Duration, bears bool) {
+	switch f.kind {
+	case reloaded, mute, logless:
+		return 0, false // by no means
 	}
-	defer in.Close()
-	for lines := bufio.NewScanner(in); lines.Scan(); {
-		id, _, _ := strings.Cut(lines.Text(), " ")
-		reached[id]++
+	switch f.target.role {
+	case "master", "etcd":
+		return leaderless, r.way.pool == jobs
+	case "edge":
+		switch {
+		case f.target.name != r.edge:
+			return 0, false
+		case f.kind == noMasters:
+			return leaderless, r.way.pool == jobs
+		case f.kind == noServer:
+			return excused, r.way.once && r.way.pool == web
+		}
+		return excused, true
+	case "server":
+		return excused, f.target.pool == r.way.pool && (r.way.once || r.way.pool == away)
 	}
-	return nil
+	return 0, false
+}
+
+// reachedApart wants a server that one edge cannot reach to have had requests by the other, if
+// that has used it until then.
+func (v *verdict) reachedApart(f *fault, visits []visit, plan [][]*fault) {
+	if f.kind != noServer || f.begun.IsZero() || f.mended.Sub(f.begun) < atLeast || f.other.troubled(f.begun.Add(-recuperates), f.mended, plan) {
+		return
+	}
+	others := func(from, to time.Time) (n int) {
+		for i := range visits {
+			if e := &visits[i]; e.Kind == "request" && e.server == f.other.name && e.Edge != f.target.name && e.Edge != "" && e.within(from, to) {
+				n++
+			}
+		}
+		return n
+	}
+	if others(f.begun.Add(-inUse), f.begun) < 5 {
+		return
+	}
+	v.apart++
+	if others(f.begun.Add(500*time.Millisecond), f.mended) == 0 {
+		v.against(ruleApart, "%s, which %s could not reach from %s on for %v, had no request by another edge", f.other.name, f.target.name, f.begun.UTC().Format("15:04:05.000"), f.mended.Sub(f.begun).Round(time.Millisecond))
+	}
+}
+
+// moved wants a server that has moved to get requests where it is.
+func (v *verdict) moved(f *fault, visits []visit, plan [][]*fault) {
+	until := f.mended.Add(follow)
+	if f.kind != moved || f.begun.IsZero() || len(visits) == 0 || visits[len(visits)-1].At < until.UnixNano() || f.target.troubled(f.mended, until, plan) {
+		return
+	}
+	v.moves++
+	if !slices.ContainsFunc(visits, func(e visit) bool {
+		return e.Kind == "request" && e.server == f.target.name && e.at == f.place && e.within(f.begun, until)
+	}) {
+		v.against(ruleMoved, "%s moved to %s at %s, and had no request there until %v after its old place had ended", f.target.name, f.place, f.begun.UTC().Format("15:04:05.000"), follow)
+	}
+}
+
+// troubled reports whether something else was done to a server, its agent, or the way there between two times.
+func (p *part) troubled(from, to time.Time, plan [][]*fault) bool {
+	for _, lane := range plan {
+		for _, f := range lane {
+			if (f.target == p || f.target.name == "agent of "+p.name) && f.during(from.Add(time.Nanosecond), to) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // size is what a process holds at rest.
 type size map[string]float64
 
-var families = map[string]struct {
+var limits = map[string]struct {
 	factor, more float64 // how much of it may be more than before
 }{
-	"go_goroutines":                 {1.2, 40},
-	"process_open_fds":              {1.2, 40},
-	"process_resident_memory_bytes": {1.5, 48 << 20},
+	"goroutines":  {1.2, 40},
+	"descriptors": {1.2, 40},
+	"KB":          {1.5, 48 << 10},
 }
 
 func measure(s *system) (map[string]size, error) {
 	sizes := make(map[string]size)
-	for _, p := range append(s.of("master"), s.of("edge")...) {
-		var names []string
-		for name := range families {
-			names = append(names, name)
-		}
-		got, err := p.metrics(names...)
-		if err != nil {
+	for _, p := range slices.Concat(s.of("master"), s.of("edge"), s.of("agent")) {
+		said, metrics := p.metrics("go_goroutines")
+		open, files := p.descriptors()
+		resident, memory := p.residentKB()
+		if err := errors.Join(metrics, files, memory); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		sizes[p.name] = got
+		sizes[p.name] = size{"goroutines": said["go_goroutines"], "descriptors": float64(open), "KB": float64(resident)}
 	}
 	return sizes, nil
 }
 
 func (v *verdict) compare(before, after map[string]size) {
 	for name, sizes := range after {
-		for family, now := range sizes {
-			was, may := before[name][family], families[family]
+		for what, now := range sizes {
+			was, may := before[name][what], limits[what]
 			if most := was*may.factor + may.more; now > most {
-				v.against(ruleGrowth, "%s: %s is %.0f, was %.0f", name, family, now, was)
+				v.against(ruleGrowth, "%s: %.0f %s, before %.0f", name, now, what, was)
 			}
 		}
 	}

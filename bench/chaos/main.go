@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -11,10 +13,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/figures"
+	"github.com/evenkeel-lb/evenkeel/internal/peers"
 )
 
 // settings are what the command line says.
@@ -23,8 +25,10 @@ type settings struct {
 	duration time.Duration
 	seed     uint64
 	rate     float64
+	answers  int
 	out      string
 	logs     string
+	inside   bool
 }
 
 func main() {
@@ -33,22 +37,32 @@ func main() {
 	flag.DurationVar(&c.duration, "duration", 10*time.Minute, "how long things go wrong")
 	flag.Uint64Var(&c.seed, "seed", 0, "of all chance; 0 draws one")
 	flag.Float64Var(&c.rate, "rate", 80, "requests a second")
-	flag.StringVar(&c.out, "out", "build/bench/chaos.json", "where the figures go")
+	flag.IntVar(&c.answers, "answers", 0, "run with one seed after another until so many answers are matched; 0: once")
+	flag.StringVar(&c.out, "out", "build/bench/chaos.json", "where the figures go; pictures of violations go beside it")
 	flag.StringVar(&c.logs, "logs", "", "a folder for the log of every process; empty: only the last lines are kept, and shown if a rule is broken")
-	listen := flag.String("serve", "", "be a server of the system, at this address")
-	record := flag.String("record", "", "where that server writes what it is asked")
+	flag.BoolVar(&c.inside, "inside", false, "for the program itself: nothing else is in this network namespace")
 	flag.Parse()
-	if *listen != "" {
-		fail(serve(*listen, *record))
+	if c.inside {
+		fail(run(c))
 		return
 	}
+	fail(peers.Need("etcd"))
 	if c.seed == 0 {
 		c.seed = rand.Uint64() >> 32
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	fmt.Printf("chaos: seed %d; to run the same again: make chaos SEED=%d DURATION=%v\n", c.seed, c.seed, c.duration)
-	fail(run(ctx, c))
+	walls := peers.Need("ip", "nft")
+	for matched := 0; ; c.seed++ {
+		fmt.Printf("chaos: seed %d; to run the same again: make chaos SEED=%d DURATION=%v\n", c.seed, c.seed, c.duration)
+		fail(once(c, walls))
+		n, err := answersIn(c.out)
+		fail(err)
+		if matched += n; matched >= c.answers {
+			if c.answers > 0 {
+				fmt.Printf("chaos: %d answers matched in all\n", matched)
+			}
+			return
+		}
+	}
 }
 
 func fail(err error) {
@@ -58,129 +72,130 @@ func fail(err error) {
 	}
 }
 
-// settle is how long the system may take to come to rest.
-const settle = 40 * time.Second
+// once runs with one seed, behind walls where that can be.
+func once(c settings, walls error) error {
+	if walls == nil {
+		code, ok := enter("-seed", fmt.Sprint(c.seed))
+		if ok && code != 0 {
+			os.Exit(code) // it has said why
+		}
+		if ok {
+			return nil
+		}
+		walls = errors.New("network namespaces need root")
+	}
+	fmt.Printf("chaos: %v, so nothing is cut off and nothing moves\n", walls)
+	return run(c)
+}
 
-func run(ctx context.Context, c settings) (err error) {
+// answersIn returns how many answers a run has matched.
+func answersIn(file string) (int, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	var all []figures.Figure
+	if err := json.Unmarshal(text, &all); err != nil {
+		return 0, fmt.Errorf("%s: %w", file, err)
+	}
+	for _, f := range all {
+		if f.Name == matchedAnswers && f.Value > 0 {
+			return int(f.Value), nil
+		}
+	}
+	return 0, fmt.Errorf("%s: no answer was matched", file)
+}
+
+// settle is how long the system may take to come to rest.
+const settle = 60 * time.Second
+
+func run(c settings) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	dir, err := os.MkdirTemp("", "evenkeel-chaos-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	binary, err := filepath.Abs(c.binary)
 	if err != nil {
 		return err
 	}
-	s, err := build(binary, self, dir, c.logs)
-	defer func() {
-		if ended := s.end(); err == nil {
-			err = ended
-		}
-	}()
+	network, err := newNetwork(c.inside, dir)
 	if err != nil {
 		return err
 	}
-	if !s.namespaces {
-		fmt.Println("chaos: no network namespaces here, so nobody is cut off")
-	}
-	v, plan, err := trial(ctx, c, s)
-	if err != nil {
+	s := &system{binary: binary, dir: dir, logs: c.logs, net: network}
+	defer s.end()
+	if err := s.build(); err != nil {
 		return err
 	}
-	return v.report(c, s, plan)
+	return s.trial(ctx, c)
 }
 
-// trial lets all go wrong and judges what is left.
-func trial(ctx context.Context, c settings, s *system) (*verdict, [][]*fault, error) {
+// trial lets all go wrong, judges what is left and reports.
+func (s *system) trial(ctx context.Context, c settings) error {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	v := newVerdict()
 	if err := s.rest(settle); err != nil {
-		return nil, nil, fmt.Errorf("at the start: %w", err)
+		return fmt.Errorf("at the start: %w", err)
 	}
 	warm, cool := context.WithTimeout(ctx, 3*time.Second)
-	results := send(warm, c.seed+1, c.rate, s.of("edge"))
+	results, err := s.send(warm, c.seed+1, c.rate)
 	cool()
+	if err != nil {
+		return err
+	}
 	if err := s.rest(settle); err != nil {
-		return nil, nil, fmt.Errorf("before anything went wrong: %w", err)
+		return fmt.Errorf("before anything went wrong: %w", err)
 	}
 	before, err := measure(s)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	var plan [][]*fault
 	for lane := range lanes {
 		plan = append(plan, schedule(c.seed, s, lane, c.duration))
 	}
 	load, end := context.WithCancel(ctx)
-	sent := make(chan []result, 1)
-	go func() { sent <- send(load, c.seed, c.rate, s.of("edge")) }()
+	type sent struct {
+		results []result
+		err     error
+	}
+	all := make(chan sent, 1)
+	go func() {
+		results, err := s.send(load, c.seed, c.rate)
+		all <- sent{results, err}
+	}()
 	hurt := inflict(ctx, s, log, plan)
 	end()
-	results = append(results, <-sent...)
-	if hurt != nil {
-		return nil, nil, hurt
+	under := <-all
+	if err := errors.Join(hurt, under.err); err != nil {
+		return err
 	}
+	results = append(results, under.results...)
 	for _, p := range s.parts {
-		if p.ended() {
-			v.against(ruleAlive, "%s: %s", p.name, p.log())
+		if err := p.revive(); err != nil {
+			return err
+		}
+		for _, how := range p.deaths() {
+			v.against(ruleAlive, "%s at %s", p.name, how)
 		}
 	}
 	if err := s.rest(settle); err != nil {
-		v.against(ruleRest, "%v", err)
+		v.against(ruleRest, "%v%s", err, s.openLeases())
 	}
-	if err := v.judge(s, results, plan); err != nil {
-		return nil, nil, err
-	}
-	after, err := measure(s)
-	if err == nil {
+	if after, err := measure(s); err != nil {
+		v.against(ruleAlive, "%v", err)
+	} else {
 		v.compare(before, after)
 	}
-	return v, plan, err
-}
-
-// report prints and writes what was found; its error says that rules were broken.
-func (v *verdict) report(c settings, s *system, plan [][]*fault) error {
-	kinds := make(map[string]int)
-	n := 0
-	for _, lane := range plan {
-		for _, f := range lane {
-			kinds[f.target.role+": "+f.kind]++
-			n++
-		}
-	}
-	all := []figures.Figure{{Name: "seed", Value: float64(c.seed)}, {Name: "length", Value: c.duration.Seconds(), Unit: "s"},
-		{Name: "requests", Value: float64(v.requests)}, {Name: "faults", Value: float64(n)},
-		{Name: "errors while an edge or a server was away", Value: float64(v.failed - v.broken[ruleNoErrors])}}
-	for _, role := range []string{"master", "edge", "server", "agent"} {
-		for _, kind := range order {
-			if k := kinds[role+": "+kind]; k > 0 {
-				all = append(all, figures.Figure{Name: "faults, " + role + ": " + kind, Value: float64(k)})
-			}
-		}
-	}
-	bad := 0
-	for _, rule := range rules {
-		all = append(all, figures.Figure{Name: rule, Value: float64(v.broken[rule]), Goal: "<=0"})
-		if v.broken[rule] > 0 {
-			bad++
-			fmt.Printf("BROKEN: %s: %d; the first:\n  %s\n", rule, v.broken[rule], strings.Join(v.first[rule], "\n  "))
-		}
-	}
-	for _, f := range all {
-		fmt.Printf("%-68s %10.0f %-2s %s\n", f.Name, f.Value, f.Unit, f.Goal)
-	}
-	if err := figures.Write(c.out, all); err != nil {
+	pictures := filepath.Join(filepath.Dir(c.out), "chaos-violations")
+	if err := os.MkdirAll(pictures, 0o755); err != nil {
 		return err
 	}
-	if bad > 0 {
-		for _, p := range append(s.of("master"), s.of("edge")...) {
-			fmt.Printf("--- log of %s\n%s", p.name, p.log())
-		}
-		return fmt.Errorf("%d rules broken; to run the same again: make chaos SEED=%d DURATION=%v", bad, c.seed, c.duration)
+	if err := v.judge(s, results, plan, pictures); err != nil {
+		return err
 	}
-	return nil
+	return v.report(c, s, plan)
 }

@@ -4,18 +4,23 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
 
@@ -26,95 +31,168 @@ type part struct {
 	program    string
 	args       []string
 	listen     string // where it is reached once it is up
+	secure     string // of an edge: where clients speak TLS
 	admin      string // empty: it has none
+	pool       string // of a server or an agent
+	host       string // the name by which a server is known that can move; empty: it stays
+	port       string // of that
+	slots      int    // of a server
+	record     string // of a server: the file in which it writes down what happens to it
+	speaks     bool   // it says that it serves, as all roles of evenkeel do
 
-	logs  string // the folder where each life's log goes; empty: only the last lines are kept
-	lives int
-	child *proc.Process // of evenkeel
-	plain *exec.Cmd     // of anything else
+	log *sink
+	*life
+
+	mu   sync.Mutex
+	died []string // how lives ended that nobody ended
 }
+
+// life is a part's process from its start to its end.
+type life struct {
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when it has ended
+	killed atomic.Bool   // by us
+}
+
+// kill ends it at once, and waits until it has.
+func (l *life) kill() {
+	if l == nil {
+		return
+	}
+	l.killed.Store(true)
+	_ = l.cmd.Process.Kill() // it may have ended by itself
+	<-l.ended
+}
+
+// signal sends a signal; one that has ended gets none.
+func (l *life) signal(s syscall.Signal) error {
+	if err := l.cmd.Process.Signal(s); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// startLimit is how long a part may take until it is ready, on a machine that is busy.
+const startLimit = 60 * time.Second
 
 func (p *part) start() error {
 	program, args := p.program, p.args
 	if p.namespace != "" {
 		program, args = "ip", append([]string{"netns", "exec", p.namespace, p.program}, p.args...)
 	}
-	if p.role == "server" || p.role == "etcd" {
-		p.plain = exec.Command(program, args...)
-		p.plain.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := p.plain.Start(); err != nil {
-			return err
-		}
-		return p.reachable()
-	}
-	log, err := p.openLog()
+	stderr, serves, err := p.log.open()
 	if err != nil {
 		return err
 	}
-	started, err := proc.Start(log, program, args...)
+	l := &life{cmd: exec.Command(program, args...), ended: make(chan struct{})}
+	l.cmd.Stderr = stderr
+	err = proc.Spawn(l.cmd)
+	_ = stderr.Close() // it is the child's now
 	if err != nil {
 		return err
 	}
-	p.child = started
-	return nil
-}
-
-// openLog returns where the next life's log goes; nil: nowhere. It is open until we end.
-func (p *part) openLog() (io.Writer, error) {
-	if p.logs == "" {
-		return nil, nil
-	}
-	p.lives++
-	return os.Create(filepath.Join(p.logs, fmt.Sprintf("%s.%03d.log", strings.ReplaceAll(p.name, " ", "-"), p.lives)))
-}
-
-// reachable waits until somebody listens.
-func (p *part) reachable() error {
-	for range 400 {
-		conn, err := net.DialTimeout("tcp", p.listen, time.Second)
-		if err == nil {
-			return conn.Close()
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return fmt.Errorf("%s does not listen on %s", p.name, p.listen)
-}
-
-func (p *part) signal(s syscall.Signal) error {
-	if p.plain != nil {
-		return p.plain.Process.Signal(s)
-	}
-	return p.child.Signal(s)
-}
-
-func (p *part) kill() {
-	switch {
-	case p.plain != nil:
-		_ = p.plain.Process.Kill() // it may have ended by itself
-		_ = p.plain.Wait()
-	case p.child != nil:
-		p.child.Kill()
-	}
-}
-
-// ended tells whether it has ended though nobody killed it.
-func (p *part) ended() bool {
-	if p.child == nil {
-		return false
+	p.life = l
+	go p.await(l)
+	if !p.speaks {
+		serves = p.reachable()
 	}
 	select {
-	case <-p.child.Done():
-		return true
-	default:
-		return false
+	case <-serves:
+		return nil
+	case <-p.ended:
+		return fmt.Errorf("it ended before it served: %v\n%s", p.deaths(), p.log)
+	case <-time.After(startLimit):
+		return fmt.Errorf("it does not serve after %v\n%s", startLimit, p.log)
 	}
 }
 
-func (p *part) log() string {
-	if p.child == nil {
-		return ""
+// reachable returns what is closed when a connection can be made.
+func (p *part) reachable() <-chan struct{} {
+	up := make(chan struct{})
+	go func(ended <-chan struct{}) {
+		for {
+			conn, err := net.DialTimeout("tcp", p.listen, time.Second)
+			if err == nil {
+				_ = conn.Close()
+				close(up)
+				return
+			}
+			select {
+			case <-ended:
+				return
+			case <-time.After(20 * time.Millisecond): // between two looks at another process
+			}
+		}
+	}(p.ended)
+	return up
+}
+
+// await waits for the end of a life, and notes one that nobody ended.
+func (p *part) await(l *life) {
+	err := l.cmd.Wait()
+	if !l.killed.Load() {
+		p.mu.Lock()
+		p.died = append(p.died, fmt.Sprintf("%s: %v", time.Now().UTC().Format("15:04:05.000"), err))
+		p.mu.Unlock()
 	}
-	return p.child.Log()
+	close(l.ended)
+}
+
+// revive starts it anew if it has ended by itself.
+func (p *part) revive() error {
+	select {
+	case <-p.ended:
+		return p.start()
+	default:
+		return nil
+	}
+}
+
+// deaths returns how lives ended that nobody ended.
+func (p *part) deaths() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.died)
+}
+
+// limit lets it have only so many descriptors more than it has, and returns what undoes that.
+func (p *part) limit(more int) (undo func() error, err error) {
+	had, err := p.descriptorLimit()
+	if err != nil {
+		return nil, err
+	}
+	open, err := p.descriptors()
+	if err != nil {
+		return nil, err
+	}
+	set := func(n int) error { return sh(fmt.Sprintf("prlimit --pid %d --nofile=%d:", p.cmd.Process.Pid, n)) }
+	return func() error { return set(had) }, set(open + more)
+}
+
+// descriptors counts those that it has open.
+func (p *part) descriptors() (int, error) {
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	return len(open), err
+}
+
+func (p *part) descriptorLimit() (int, error) { return p.number("limits", "Max open files") }
+
+// residentKB is the memory that it has in use.
+func (p *part) residentKB() (int, error) { return p.number("status", "VmRSS:") }
+
+// number reads the first number behind a name in one of the system's files about it.
+func (p *part) number(file, name string) (int, error) {
+	path := fmt.Sprintf("/proc/%d/%s", p.cmd.Process.Pid, file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), "\n"+name)
+	var n int
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		return 0, fmt.Errorf("%s: %q: %w", path, name, err)
+	}
+	return n, nil
 }
 
 var quick = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -144,15 +222,26 @@ func (p *part) metrics(families ...string) (map[string]float64, error) {
 	return sums, lines.Err()
 }
 
-// freePort returns a port that was free a moment ago.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// api reads what a part's API says.
+func (p *part) api(path string, into any) error {
+	resp, err := quick.Get("http://" + p.admin + path)
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// freePorts returns n ports.
+func freePorts(n int) (ports []string, err error) {
+	for range n {
+		port, free := freeport.Take("127.0.0.1")
+		ports, err = append(ports, port), errors.Join(err, free)
+	}
+	return ports, err
 }
 
 func sh(command string) error {
@@ -160,18 +249,4 @@ func sh(command string) error {
 		return fmt.Errorf("%s: %w\n%s", command, err, out)
 	}
 	return nil
-}
-
-// mayNamespace tells whether this process can make network namespaces.
-func mayNamespace() bool {
-	for _, tool := range []string{"ip", "nft"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return false
-		}
-	}
-	name := fmt.Sprintf("ektry%d", os.Getpid())
-	if sh("ip netns add "+name) != nil {
-		return false
-	}
-	return sh("ip netns delete "+name) == nil
 }

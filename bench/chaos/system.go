@@ -3,59 +3,105 @@
 package main
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/selfsigned"
 )
 
 // system is all that runs.
 type system struct {
-	dir        string
-	logs       string // where the parts' logs go; empty: nowhere
-	namespaces bool
-	parts      []*part
-	etcdPort   string
-	undo       []string // commands that take the namespaces away
+	binary string
+	dir    string
+	logs   string // where the parts' logs go as well; empty: nowhere
+	net    *network
+	parts  []*part
+	lag    *lag     // between masters and etcd
+	etcd   string   // its port, to masters
+	wires  []string // of the masters
+	ca     string   // the file by which clients believe the edges' TLS
+	key    string   // its key's
+
+	mu     sync.Mutex
+	access [][]byte // lines of the edges' access logs
 }
 
 const (
 	masters = 3
 	edges   = 2
-	servers = 4
+)
+
+// queue holds what an edge lets loose that was stopped for 3 s, at the highest rate; the
+// default of 1,000 does not, and the refusals would be right.
+const queue = "{size: 10000}"
+
+// pools are the servers' numbers, by what edges do with them.
+var pools = []struct {
+	name    string
+	servers int
+	slots   int
+	movable bool // the last one is known by a name, and can move
+}{
+	{web, 4, 1, true},
+	{jobs, 3, 4, false},
+	{away, 2, 4, false},
+}
+
+const (
+	web  = "web"  // routed
+	jobs = "jobs" // told first
+	away = "away" // redirected to
 )
 
 // build starts everything, from the keeper of the election to the edges.
-func build(binary, self, dir, logs string) (*system, error) {
-	s := &system{dir: dir, logs: logs, namespaces: mayNamespace()}
-	if err := s.etcd(); err != nil {
-		return s, err
+func (s *system) build() error {
+	if err := s.authority(); err != nil {
+		return err
 	}
-	var wires []string
+	if err := s.keeper(); err != nil {
+		return err
+	}
 	for i := range masters {
-		wire, err := s.master(binary, i)
-		if err != nil {
-			return s, err
+		if err := s.master(i); err != nil {
+			return err
 		}
-		wires = append(wires, "--master", wire)
 	}
-	for i := range servers {
-		if err := s.server(binary, self, i, wires); err != nil {
-			return s, err
+	for _, p := range pools {
+		for i := range p.servers {
+			if err := s.server(p.name, i, p.slots, p.movable && i == p.servers-1 && s.net.walls); err != nil {
+				return err
+			}
 		}
 	}
 	for i := range edges {
-		if err := s.edge(binary, i, wires); err != nil {
-			return s, err
+		if err := s.edge(i); err != nil {
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
 func (s *system) add(p *part) error {
-	p.logs = s.logs
+	log, err := newSink(filepath.Join(s.dir, strings.ReplaceAll(p.name, " ", "-")+".log"))
+	if err != nil {
+		return err
+	}
+	p.log = log
+	if s.logs != "" {
+		file, err := os.Create(filepath.Join(s.logs, strings.ReplaceAll(p.name, " ", "-")+".log"))
+		if err != nil {
+			return err
+		}
+		log.copy = file // until we end
+	}
+	if p.role == "edge" {
+		log.access = s.note
+	}
 	s.parts = append(s.parts, p)
 	if err := p.start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
@@ -63,95 +109,150 @@ func (s *system) add(p *part) error {
 	return nil
 }
 
-func (s *system) etcd() error {
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	peer, err := freePort()
-	if err != nil {
-		return err
-	}
-	s.etcdPort = port
-	at := "http://127.0.0.1:" + peer
-	return s.add(&part{role: "etcd", name: "etcd", program: "etcd", listen: "127.0.0.1:" + port, args: []string{"--data-dir", filepath.Join(s.dir, "etcd"), "--log-level", "error",
-		"--listen-client-urls", "http://0.0.0.0:" + port, "--advertise-client-urls", "http://127.0.0.1:" + port,
-		"--listen-peer-urls", at, "--initial-advertise-peer-urls", at, "--initial-cluster", "default=" + at}})
+// note keeps a line of an access log.
+func (s *system) note(line []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.access = append(s.access, bytes.Clone(line))
 }
 
-// master starts one, in a network namespace of its own if that can be.
-func (s *system) master(binary string, i int) (wire string, err error) {
-	host, etcd, namespace := "127.0.0.1", "127.0.0.1", ""
-	if s.namespaces {
-		namespace = fmt.Sprintf("ekc%d-%d", os.Getpid()%100000, i)
-		veth := fmt.Sprintf("ekv%d-%d", os.Getpid()%100000, i)
-		etcd, host = fmt.Sprintf("10.214.%d.1", 10+i), fmt.Sprintf("10.214.%d.2", 10+i)
-		s.undo = append(s.undo, "ip netns delete "+namespace)
-		for _, command := range []string{
-			"ip netns add " + namespace,
-			fmt.Sprintf("ip link add %s type veth peer name eth0 netns %s", veth, namespace),
-			fmt.Sprintf("ip addr add %s/30 dev %s && ip link set %s up", etcd, veth, veth),
-			fmt.Sprintf("ip netns exec %s sh -c 'ip addr add %s/30 dev eth0 && ip link set eth0 up && ip link set lo up'", namespace, host),
-		} {
-			if err := sh(command); err != nil {
-				return "", err
-			}
+// authority makes what components, and clients, believe each other by.
+func (s *system) authority() error {
+	names := []string{"localhost", "127.0.0.1"}
+	for i := range edges {
+		names = append(names, fmt.Sprintf("10.214.2.%d", i+1))
+	}
+	var err error
+	if s.ca, s.key, err = selfsigned.Files(s.dir, names...); err != nil {
+		return err
+	}
+	return sh(s.binary + " certs init --dir " + s.file("certs"))
+}
+
+// proof makes a component's certificate, and returns its part of a file.
+func (s *system) proof(role, name string) (yaml string, files []string, err error) {
+	bounds := ""
+	if role == "agent" {
+		bounds = " --pool '*'" // of each server's pool
+	}
+	err = sh(s.binary + " certs issue " + role + " " + name + bounds + " --dir " + s.file("certs"))
+	at := s.file("certs/" + role + "-" + name)
+	files = []string{at + ".crt", at + ".key", s.file("certs/ca.crt")}
+	return fmt.Sprintf("tls: {cert: %s, key: %s, ca: %s}", files[0], files[1], files[2]), files, err
+}
+
+func (s *system) file(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *system) keeper() error {
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	s.etcd = ports[2]
+	own, peer := "127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
+	if err := s.add(&part{role: "etcd", name: "etcd", program: "etcd", listen: own, args: []string{"--data-dir", s.file("etcd"), "--log-level", "error", "--unsafe-no-fsync",
+		"--listen-client-urls", "http://" + own, "--advertise-client-urls", "http://" + own,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer}}); err != nil {
+		return err
+	}
+	s.lag, err = newLag(s.net.open()+":"+s.etcd, own)
+	return err
+}
+
+func (s *system) master(i int) error {
+	id := fmt.Sprintf("m%d", i+1)
+	namespace, host, err := s.net.room(id, 1, i)
+	if err != nil {
+		return err
+	}
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	tls, _, err := s.proof("master", id)
+	if err != nil {
+		return err
+	}
+	wire, admin := host+":"+ports[0], host+":"+ports[1]
+	text := fmt.Sprintf("master: {id: %s, listen: '%s', admin: '%s', insecure: true, %s, election: {etcd: {endpoints: ['%s:%s']}}}\n", id, wire, admin, tls, s.net.open(), s.etcd) +
+		fmt.Sprintf("pools: {%[3]s: {grace: 2s, %[1]s, queue: %[2]s}, %[4]s: {grace: 2s, dispatch: true, %[1]s, queue: %[2]s}, %[5]s: {grace: 2s, lease_time: 10s, %[1]s, queue: %[2]s}}\n", places, queue, web, jobs, away)
+	if err := os.WriteFile(s.file(id+".yaml"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	s.wires = append(s.wires, wire)
+	return s.add(&part{role: "master", name: id, namespace: namespace, program: s.binary, listen: wire, admin: admin, speaks: true,
+		args: []string{"master", "--config", s.file(id + ".yaml"), "--log-format", "json"}})
+}
+
+// places is where servers may be besides where their agents are.
+const places = `addresses: ["10.214.0.0/16", "*.test"]`
+
+// server starts one and its agent.
+func (s *system) server(pool string, i, slots int, movable bool) error {
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	id := fmt.Sprintf("%s%d", pool, i+1)
+	at, agent := s.net.open(), "127.0.0.1:"+ports[1]
+	p := &part{role: "server", name: id, pool: pool, program: s.binary, speaks: true, port: ports[0], slots: slots}
+	known := at
+	if movable {
+		p.host, known = id+".test", id+".test"
+		if at, err = s.net.place(); err != nil {
+			return err
+		}
+		if err := s.net.name(p.host, at); err != nil {
+			return err
 		}
 	}
-	port, err := freePort()
+	s.lives(p, at, agent)
+	if err := s.add(p); err != nil {
+		return err
+	}
+	_, files, err := s.proof("agent", id)
 	if err != nil {
-		return "", err
+		return err
 	}
-	admin, err := freePort()
-	if err != nil {
-		return "", err
+	args := []string{"agent", "--pool", pool, "--id", id, "--address", known + ":" + ports[0], "--admin", agent, "--sample=false",
+		"--tls-cert", files[0], "--tls-key", files[1], "--tls-ca", files[2], "--hook", "http://" + known + ":" + ports[0] + "/dispatch", "--log-format", "json"}
+	for _, wire := range s.wires {
+		args = append(args, "--master", wire)
 	}
-	file := filepath.Join(s.dir, fmt.Sprintf("m%d.yaml", i+1))
-	text := fmt.Sprintf("master: {id: m%d, election: {etcd: {endpoints: ['%s:%s']}}}\npools: {web: {grace: 2s}}\n", i+1, etcd, s.etcdPort)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return "", err
-	}
-	wire = host + ":" + port
-	return wire, s.add(&part{role: "master", name: fmt.Sprintf("m%d", i+1), namespace: namespace, program: binary, listen: wire, admin: host + ":" + admin,
-		args: []string{"master", "--config", file, "--listen", wire, "--admin", host + ":" + admin, "--insecure", "--log-format", "json"}})
+	return s.add(&part{role: "agent", name: "agent of " + id, pool: pool, program: s.binary, speaks: true, admin: agent, args: args})
 }
 
-func (s *system) server(binary, self string, i int, wires []string) error {
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	id, at := fmt.Sprintf("s%d", i+1), "127.0.0.1:"+port
-	if err := s.add(&part{role: "server", name: id, program: self, listen: at, args: []string{"-serve", at, "-record", s.record(i)}}); err != nil {
-		return err
-	}
-	return s.add(&part{role: "agent", name: "agent of " + id, program: binary, args: append([]string{"agent", "--pool", "web", "--id", id, "--address", at, "--admin", "off",
-		"--sample=false", "--insecure", "--log-format", "json"}, wires...)})
+// lives says where a server is from its next start on.
+func (s *system) lives(p *part, at, agent string) {
+	p.listen = at + ":" + p.port
+	p.record = s.file(p.name + "-" + at + ".record")
+	p.args = []string{"sample-server", "--id", p.name, "--listen", p.listen, "--slots", fmt.Sprint(p.slots), "--record", p.record, "--agent", "http://" + agent, "--log-format", "json"}
 }
 
-func (s *system) record(i int) string { return filepath.Join(s.dir, fmt.Sprintf("s%d.record", i+1)) }
-
-func (s *system) edge(binary string, i int, wires []string) error {
-	listen, err := freePort()
-	if err != nil {
-		return err
-	}
-	admin, err := freePort()
-	if err != nil {
-		return err
-	}
+func (s *system) edge(i int) error {
 	id := fmt.Sprintf("edge-%d", i+1)
-	file := filepath.Join(s.dir, id+".yaml")
-	var list []string
-	for j := 1; j < len(wires); j += 2 {
-		list = append(list, "'"+wires[j]+"'")
-	}
-	text := fmt.Sprintf("edge: {id: %s, insecure: true, masters: [%s], listeners: [{listen: '127.0.0.1:%s', routes: [{pool: web}]}]}\n", id, strings.Join(list, ", "), listen)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	namespace, host, err := s.net.room(id, 2, i)
+	if err != nil {
 		return err
 	}
-	return s.add(&part{role: "edge", name: id, program: binary, listen: "127.0.0.1:" + listen, admin: "127.0.0.1:" + admin,
-		args: []string{"edge", "--config", file, "--admin", "127.0.0.1:" + admin, "--access-log", "off", "--log-format", "json"}})
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	tls, _, err := s.proof("edge", id)
+	if err != nil {
+		return err
+	}
+	routes := fmt.Sprintf("routes: [{path: /%s, pool: %s}, {path: /%s, pool: %s, link: redirect, lease_param: lease}, {path: /h2, pool: %s, server_protocol: h2}, {pool: %s}]", jobs, jobs, away, away, web, web)
+	admin := host + ":" + ports[2]
+	text := fmt.Sprintf("edge: {id: %s, admin: '%s', insecure: true, %s, masters: ['%s'], listeners: [\n", id, admin, tls, strings.Join(s.wires, "', '")) +
+		fmt.Sprintf("  {listen: '%s:%s', h2c: true, %s},\n", host, ports[0], routes) +
+		fmt.Sprintf("  {listen: '%s:%s', tls: {certificates: [{cert: %s, key: %s}]}, %s}]}\n", host, ports[1], s.ca, s.key, routes)
+	if err := os.WriteFile(s.file(id+".yaml"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	return s.add(&part{role: "edge", name: id, namespace: namespace, program: s.binary, listen: host + ":" + ports[0], secure: host + ":" + ports[1], admin: admin, speaks: true,
+		args: []string{"edge", "--config", s.file(id + ".yaml"), "--log-format", "json"}})
 }
 
 func (s *system) of(role string) (all []*part) {
@@ -163,20 +264,15 @@ func (s *system) of(role string) (all []*part) {
 	return all
 }
 
-// end stops everything and takes the namespaces away.
-func (s *system) end() error {
+// end stops everything. What else there is goes with our namespaces.
+func (s *system) end() {
 	for i := len(s.parts) - 1; i >= 0; i-- {
 		s.parts[i].kill()
 	}
-	var errs []error
-	for _, command := range s.undo {
-		errs = append(errs, sh(command))
-	}
-	return errors.Join(errs...)
 }
 
-// rest waits until one master leads, knows all servers, and has no lease open, and no
-// edge is working; an error tells what is not so in the end.
+// rest waits until each pool has one leader, all masters know all servers, and no lease is open,
+// and no edge is working; an error tells what is not so in the end.
 func (s *system) rest(limit time.Duration) error {
 	var why error
 	for until := time.Now().Add(limit); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
@@ -188,29 +284,31 @@ func (s *system) rest(limit time.Duration) error {
 }
 
 func (s *system) atRest() error {
-	leaders := 0
+	leaders, servers := 0, float64(len(s.of("server")))
 	for _, m := range s.of("master") {
 		got, err := m.metrics("evenkeel_pool_leader", "evenkeel_leases_open", "evenkeel_server_up")
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s: %w", m.name, err)
 		case got["evenkeel_server_up"] != servers:
-			return fmt.Errorf("%s knows %v of %d servers", m.name, got["evenkeel_server_up"], servers)
+			return fmt.Errorf("%s knows %v of %v servers", m.name, got["evenkeel_server_up"], servers)
 		case got["evenkeel_leases_open"] != 0:
 			return fmt.Errorf("%s has %v leases open at rest", m.name, got["evenkeel_leases_open"])
 		}
 		leaders += int(got["evenkeel_pool_leader"])
 	}
-	if leaders != 1 {
-		return fmt.Errorf("%d masters lead the pool at rest", leaders)
+	if leaders != len(pools) {
+		return fmt.Errorf("%d pools are led, want %d", leaders, len(pools))
 	}
 	for _, e := range s.of("edge") {
-		got, err := e.metrics("evenkeel_edge_in_flight")
-		if err != nil {
+		got, err := e.metrics("evenkeel_edge_in_flight", "evenkeel_edge_master_connected")
+		switch {
+		case err != nil:
 			return fmt.Errorf("%s: %w", e.name, err)
-		}
-		if n := got["evenkeel_edge_in_flight"]; n != 0 {
-			return fmt.Errorf("%s has %v requests under way at rest", e.name, n)
+		case got["evenkeel_edge_in_flight"] != 0:
+			return fmt.Errorf("%s has %v requests under way at rest", e.name, got["evenkeel_edge_in_flight"])
+		case got["evenkeel_edge_master_connected"] == 0:
+			return fmt.Errorf("%s has no connection to a master at rest", e.name)
 		}
 	}
 	return nil

@@ -18,8 +18,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/bench/mtls"
 	"github.com/evenkeel-lb/evenkeel/client"
 	"github.com/evenkeel-lb/evenkeel/internal/sample"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/sim"
 )
 
@@ -30,6 +32,7 @@ type farm struct {
 	Every     time.Duration // between reports
 	Responses bool          // every answer carries a report too
 	Master    string        // that agents connect to; empty: no agents
+	Certs     string        // folder of the authority that certifies them
 }
 
 const poolName = "choose"
@@ -78,7 +81,15 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 // attend is one server's agent. Agents report at phases of their own, as they would on
 // machines of their own.
 func (f *farm) attend(ctx context.Context, i int, address string, s *sample.Server) error {
-	a, err := client.NewAgent(client.AgentConfig{Masters: []string{f.Master}, Pool: poolName,
+	certs, err := mtls.Open(f.Certs)
+	if err != nil {
+		return err
+	}
+	ours, err := certs.Keeper(trust.Agent, serverID(i))
+	if err != nil {
+		return err
+	}
+	a, err := client.NewAgent(client.AgentConfig{Masters: []string{f.Master}, Pool: poolName, Trust: ours,
 		Server: balance.ServerSpec{ID: balance.ServerID(serverID(i)), Address: address}})
 	if err != nil {
 		return err

@@ -12,11 +12,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/peers"
 )
 
 // config is the command line.
@@ -40,7 +41,6 @@ type config struct {
 }
 
 func main() {
-	runtime.LockOSThread() // the kernel kills children with the thread that started them
 	if len(os.Args) == 4 && os.Args[1] == "farm" {
 		exit(runFarm(os.Args[3]))
 	}
@@ -84,7 +84,7 @@ func parse() *config {
 
 func (c *config) say(format string, a ...any) { fmt.Printf(format+"\n", a...) }
 
-// wants tells whether a name was asked for.
+// wants reports whether a name was asked for.
 func wants(names []string, name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 
 // bench plays everything, interleaved: in every round each system meets each scenario,
@@ -132,7 +132,10 @@ func (c *config) systems() (chosen []system, err error) {
 			}
 		}
 		if _, err := exec.LookPath(binary); err != nil {
-			missing = fmt.Errorf("%s is left out: %w (make peers installs it)", s.name, err)
+			if binary == c.evenkeel {
+				return nil, fmt.Errorf("%w: make build makes it", err)
+			}
+			missing = fmt.Errorf("%s is left out: %w", s.name, peers.Missing(filepath.Base(binary)))
 			c.say("%v", missing)
 			continue
 		}

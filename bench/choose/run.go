@@ -147,8 +147,8 @@ type tally struct {
 }
 
 func (t *tally) send(ctx context.Context, trace []load.Arrival) {
-	client := load.Client()
-	defer client.CloseIdleConnections()
+	client := load.NewSender(load.Limits{})
+	defer client.Close()
 	load.Send(ctx, client, nil, trace, t.add)
 }
 

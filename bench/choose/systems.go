@@ -8,18 +8,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/bench/mtls"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
+	"github.com/evenkeel-lb/evenkeel/internal/peer"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // system is who chooses: ours, or one setting of a peer.
@@ -49,7 +50,7 @@ type stage struct {
 	pids    []int    // of edges and master, or of the peers: who chooses
 	farm    *proc.Process
 	ours    []*proc.Process // in order of their start
-	others  []*exec.Cmd
+	others  []*proc.Process // the peers
 }
 
 const stopLimit = 5 * time.Second
@@ -75,10 +76,7 @@ func newStage(ctx context.Context, cfg *config, p *plan, s *system) (*stage, err
 func (s *stage) stop() {
 	var ending sync.WaitGroup
 	for _, c := range s.others {
-		ending.Go(func() {
-			c.Process.Kill()
-			c.Wait()
-		})
+		ending.Go(c.Kill)
 	}
 	for _, p := range s.ours {
 		ending.Go(func() { p.Stop(stopLimit) })
@@ -97,7 +95,7 @@ func (s *stage) startFarm(master string) error {
 		return err
 	}
 	argument, err := json.Marshal(farm{Model: s.plan.scenario.Servers.Discipline, Fleet: s.plan.fleet,
-		Every: s.plan.scenario.Reports.Every, Responses: s.cfg.responses, Master: master})
+		Every: s.plan.scenario.Reports.Every, Responses: s.cfg.responses, Master: master, Certs: s.certs()})
 	if err != nil {
 		return err
 	}
@@ -117,9 +115,20 @@ func (s *stage) role(args ...string) (*proc.Process, error) {
 	return p, err
 }
 
-// startOurs starts a master that is told nothing but its pool's name, and edges.
+func (s *stage) certs() string { return filepath.Join(s.dir, "certs") }
+
+// startOurs starts a master that is told nothing but its pool's name, and edges. They and
+// the agents know each other by certificates, as on machines of their own.
 func (s *stage) startOurs() error {
-	master, err := s.role("master", "--listen", "127.0.0.1:0", "--pool", poolName)
+	certs, err := mtls.New(s.certs())
+	if err != nil {
+		return err
+	}
+	tls, err := certs.Flags(trust.Master, "m")
+	if err != nil {
+		return err
+	}
+	master, err := s.role(append([]string{"master", "--listen", "127.0.0.1:0", "--pool", poolName}, tls...)...)
 	if err != nil {
 		return err
 	}
@@ -128,7 +137,12 @@ func (s *stage) startOurs() error {
 		return err
 	}
 	for i := range s.plan.scenario.Edges {
-		edge, err := s.role("edge", "--master", master.Addr("listen"), "--listen", "127.0.0.1:0", "--pool", poolName, "--id", fmt.Sprint("edge-", i), "--access-log=off")
+		id := fmt.Sprint("edge-", i)
+		tls, err := certs.Flags(trust.Edge, id)
+		if err != nil {
+			return err
+		}
+		edge, err := s.role(append([]string{"edge", "--master", master.Addr("listen"), "--listen", "127.0.0.1:0", "--pool", poolName, "--id", id, "--access-log=off"}, tls...)...)
 		if err != nil {
 			return err
 		}
@@ -138,103 +152,47 @@ func (s *stage) startOurs() error {
 }
 
 func (s *stage) startHAProxy(how string, weighted bool) error {
-	return s.startPeers(func(i int, listen string) (*exec.Cmd, error) {
-		var b strings.Builder
-		fmt.Fprintf(&b, `global
-    nbthread 1
-    maxconn 8000
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 10m
-    timeout server 10m
-    timeout http-keep-alive 10m
-    option http-keep-alive
-    http-reuse always
-frontend clients
-    bind %s
-    default_backend servers
-backend servers
-    balance %s
-`, listen, how)
-		for j, address := range s.servers {
-			weight := 1.
-			if weighted {
-				weight = capacity(s.plan.fleet[j])
-			}
-			fmt.Fprintf(&b, "    server %s %s weight %.0f\n", serverID(j), address, weight)
-		}
-		file := filepath.Join(s.dir, fmt.Sprintf("haproxy-%d.cfg", i))
-		return exec.Command(s.cfg.haproxy, "-db", "-q", "-f", file), os.WriteFile(file, []byte(b.String()), 0o600)
+	return s.startPeers(weighted, func(p peer.Proxy) (*proc.Process, error) {
+		p.Program = s.cfg.haproxy
+		return peer.StartHAProxy(p, how)
 	})
 }
 
 // startNginx starts nginxs of one worker each, as several workers would each have a
 // view of their own.
 func (s *stage) startNginx() error {
-	return s.startPeers(func(i int, listen string) (*exec.Cmd, error) {
-		dir := filepath.Join(s.dir, fmt.Sprint("nginx-", i))
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return nil, err
-		}
-		var b strings.Builder
-		b.WriteString("daemon off;\nmaster_process off;\nworker_processes 1;\npid nginx.pid;\nerror_log error.log crit;\nevents { worker_connections 8000; }\n" +
-			"http {\n    access_log off;\n    keepalive_timeout 10m;\n    keepalive_requests 1000000;\n")
-		for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-			fmt.Fprintf(&b, "    %s_temp_path %s;\n", kind, kind)
-		}
-		b.WriteString("    upstream servers {\n        least_conn;\n")
-		for j, address := range s.servers {
-			fmt.Fprintf(&b, "        server %s weight=%.0f max_fails=0;\n", address, capacity(s.plan.fleet[j]))
-		}
-		fmt.Fprintf(&b, "        keepalive 1000;\n        keepalive_timeout 10m;\n        keepalive_requests 1000000;\n    }\n"+
-			"    server {\n        listen %s;\n        location / {\n            proxy_pass http://servers;\n            proxy_http_version 1.1;\n"+
-			"            proxy_set_header Connection \"\";\n            proxy_read_timeout 10m;\n        }\n    }\n}\n", listen)
-		file := filepath.Join(dir, "nginx.conf")
-		return exec.Command(s.cfg.nginx, "-p", dir, "-c", file, "-e", filepath.Join(dir, "error.log")), os.WriteFile(file, []byte(b.String()), 0o600)
+	return s.startPeers(true, func(p peer.Proxy) (*proc.Process, error) {
+		p.Program = s.cfg.nginx
+		return peer.StartNginx(p)
 	})
 }
 
 // startPeers starts the servers without agents and one proxy for each edge of the scenario.
-func (s *stage) startPeers(command func(i int, listen string) (*exec.Cmd, error)) error {
+func (s *stage) startPeers(weighted bool, start func(peer.Proxy) (*proc.Process, error)) error {
 	if err := s.startFarm(""); err != nil {
 		return err
 	}
+	servers := make([]peer.Server, len(s.servers))
+	for i, address := range s.servers {
+		servers[i] = peer.Server{ID: serverID(i), Address: address}
+		if weighted {
+			servers[i].Weight = capacity(s.plan.fleet[i])
+		}
+	}
 	for i := range s.plan.scenario.Edges {
-		listen, err := freeAddress()
+		listen, err := freeport.Loopback()
 		if err != nil {
 			return err
 		}
-		c, err := command(i, listen)
+		p, err := start(peer.Proxy{Dir: s.dir, Name: fmt.Sprint("peer-", i), Listen: listen, Servers: servers})
 		if err != nil {
 			return err
 		}
-		log, err := os.Create(filepath.Join(s.dir, fmt.Sprintf("peer-%d.log", i)))
-		if err != nil {
-			return err
-		}
-		defer log.Close()
-		c.Stdout, c.Stderr = log, log
-		// The kernel kills with the parent's thread; start's caller has locked one.
-		c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-		if err := c.Start(); err != nil {
-			return err
-		}
-		s.others = append(s.others, c)
-		s.pids = append(s.pids, c.Process.Pid)
+		s.others = append(s.others, p)
+		s.pids = append(s.pids, p.PID())
 		s.edges = append(s.edges, "http://"+listen+"/")
 	}
 	return nil
-}
-
-// freeAddress is for peers that cannot say which port they got.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 const readyLimit = 20 * time.Second
@@ -284,9 +242,8 @@ func (s *stage) await(ctx context.Context, try func() error) error {
 
 // lastWords are what the peers have logged.
 func (s *stage) lastWords() (words string) {
-	for i := range s.others {
-		text, _ := os.ReadFile(filepath.Join(s.dir, fmt.Sprintf("peer-%d.log", i)))
-		words += "\n" + string(text)
+	for _, p := range s.others {
+		words += "\n" + p.Log()
 	}
 	return strings.TrimRight(words, "\n")
 }

@@ -237,7 +237,7 @@ func contention() (one, sixteen float64) {
 // the best of five times.
 func simulated() (best float64) {
 	var s sim.Scenario
-	file := config.Parse("B1", sim.Canonical("b1-4")[0].YAML)
+	file := config.Parse("B1", sim.Canonical("b1-4")[0].YAML, nil)
 	file.Decode(&s)
 	must(file.Err())
 	for range 5 {

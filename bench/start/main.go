@@ -6,7 +6,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/figures"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
 
@@ -42,10 +42,8 @@ func main() {
 
 // start runs the program once and returns the time from its start to its first answer.
 func start(binary, server string) time.Duration {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Loopback()
 	must(err)
-	address := l.Addr().String()
-	must(l.Close())
 	begin := time.Now()
 	p, err := proc.Start(nil, binary, "run", "--listen", address, "--admin", "off", "--server", server, "--log-format", "json", "--access-log", "off")
 	must(err)

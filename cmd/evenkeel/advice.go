@@ -19,6 +19,24 @@ func (a advised) Unwrap() error { return a.error }
 
 func hinted(err error, hint string) error { return advised{err, hint} }
 
+// hidden is an error in whose text what came from the environment is as the file has it.
+type hidden struct {
+	error
+	text string
+}
+
+func (h hidden) Error() string { return h.text }
+
+func (h hidden) Unwrap() error { return h.error }
+
+// hiding returns err as it may be shown.
+func (s *settings) hiding(err error) error {
+	if err == nil || s.hide == nil || s.hide(err.Error()) == err.Error() {
+		return err
+	}
+	return hidden{err, s.hide(err.Error())}
+}
+
 // usageError is a command line that cannot be meant.
 type usageError struct{ error }
 

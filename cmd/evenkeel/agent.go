@@ -3,7 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
+	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
@@ -26,27 +29,37 @@ type agentFlags struct {
 	labels     []string
 	location   string
 	hook       string
+	health     string
 	sample     bool
+	cgroup     string
+	pid        string
 	prometheus string
 	metrics    []string
 	orca       string
 	interval   time.Duration
-	admin      string
+	admin      adminFlags
 	config     string
 	trust      trustFlags
+	enrol      enrolFlags
 	logs       logFlags
 }
 
-func agentCommand() *cobra.Command {
+func agentCommand(sink *logs.Sink) *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent --pool NAME --address HOST:PORT | --config FILE",
 		Short: "report the load of a server beside it, and take dispatches",
 		Long: `Agent runs beside a server. It puts the server into its pool, reports its load to
-every master, hands dispatches to the application, and says goodbye when it stops.`,
+every master, hands dispatches to the application, and says goodbye when it stops.
+
+Beyond loopback it needs a certificate: one of evenkeel certs issue (--tls-cert, --tls-key,
+--tls-ca), or a token of evenkeel certs token (--token-file), by which a master signs its first
+certificate. That is kept in the folder --certs and renewed by itself.`,
 		Example: `  evenkeel agent --pool render --address 10.0.0.5:8000
   evenkeel agent --pool llm --address 10.0.0.6:8000 --slots 8 --label zone=b \
       --prometheus http://127.0.0.1:8000/metrics --metric 'queue=vllm:num_requests_waiting'
+  evenkeel agent --pool render --address 10.0.0.7:8000 --master 10.0.0.1:7400 \
+      --token-file /etc/evenkeel/token --certs /var/lib/evenkeel
   evenkeel agent --config evenkeel.yaml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -54,7 +67,7 @@ every master, hands dispatches to the application, and says goodbye when it stop
 			if err != nil {
 				return err
 			}
-			return startAgent(cmd.Context(), s, &f, cmd.ErrOrStderr())
+			return s.hiding(startAgent(cmd.Context(), s, &f, sink))
 		},
 	}
 	f.add(cmd)
@@ -74,20 +87,24 @@ func (f *agentFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.labels, "label", nil, "key=value that requests may ask for; repeat for each")
 	flags.StringVar(&f.location, "location", "", "where the server is, in the pool's words")
 	flags.StringVar(&f.hook, "hook", "", "URL of the application to which dispatches are posted (default: all are accepted)")
-	flags.BoolVar(&f.sample, "sample", true, "report the CPU, memory and network of this machine or cgroup")
+	flags.StringVar(&f.health, "health", "", "path by whose GET the agent checks the server, or off (default: that a connection can be made)")
+	flags.BoolVar(&f.sample, "sample", true, "report the application's CPU and memory, and the machine's network")
+	flags.StringVar(&f.cgroup, "cgroup", "", "the application's control group, such as app.slice/app.service (default: that of whoever listens at --address)")
+	flags.StringVar(&f.pid, "pid", "", "the application's process id, or a file that holds it (default: whoever listens at --address)")
 	flags.StringVar(&f.prometheus, "prometheus", "", "URL of the application's Prometheus metrics")
 	flags.StringArrayVar(&f.metrics, "metric", nil, "one to take from there, NAME=SELECTOR; repeat for each")
 	flags.StringVar(&f.orca, "orca", "", "URL of the application that answers with ORCA load reports")
-	flags.DurationVar(&f.interval, "interval", 0, "between reports (default 100ms)")
-	flags.StringVar(&f.admin, "admin", "", "where the application and operators reach the agent, host:port, or off (default "+defaultAgentAdmin+")")
+	flags.DurationVar(&f.interval, "interval", 0, "between reports (default 500ms)")
+	f.admin.add(flags, "where the application and operators reach the agent", defaultAgentAdmin)
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	f.trust.add(flags)
+	f.enrol.add(flags)
 }
 
 func (f *agentFlags) settings(cmd *cobra.Command) (*settings, error) {
 	if f.config != "" {
-		if err := notBoth(cmd, "master", "pool", "id", "address", "public", "slots", "speed", "label", "location", "hook",
-			"sample", "prometheus", "metric", "orca", "interval"); err != nil {
+		if err := notBoth(cmd, "master", "pool", "id", "address", "public", "slots", "speed", "label", "location", "hook", "health",
+			"sample", "cgroup", "pid", "prometheus", "metric", "orca", "interval"); err != nil {
 			return nil, err
 		}
 		return readAgent(f.config)
@@ -100,7 +117,12 @@ func (f *agentFlags) settings(cmd *cobra.Command) (*settings, error) {
 		return nil, usageError{err}
 	}
 	a := &agentPart{Masters: f.masters, Pool: f.pool, ID: f.id, Address: f.address, Public: f.public, Slots: f.slots, Speed: f.speed,
-		Labels: all, Location: f.location, Hook: f.hook, Sample: &f.sample, Interval: f.interval, ORCA: orcaPart{URL: f.orca}}
+		Labels: all, Location: f.location, Hook: f.hook, Sample: &f.sample, Cgroup: f.cgroup, PID: f.pid, Interval: f.interval, ORCA: orcaPart{URL: f.orca}}
+	if f.health == off {
+		a.HealthAddress = off
+	} else {
+		a.Health.HTTP = f.health
+	}
 	a.Prometheus.URL = f.prometheus
 	for _, flag := range f.metrics {
 		name, selector, ok := strings.Cut(flag, "=")
@@ -122,17 +144,44 @@ func readAgent(path string) (*settings, error) {
 	return s, err
 }
 
-func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Writer) error {
-	log, err := f.logs.logger(stderr)
+// openAgent returns by which certificate an agent is known, nil if it is to have none.
+func openAgent(ctx context.Context, own *enrolment, safe trustFlags, a *agentPart, log *slog.Logger) (*trust.Keeper, error) {
+	if own != nil {
+		return own.open(ctx, os.Stdin)
+	}
+	keeper, err := safe.open(trust.Agent, log)
+	if err != nil {
+		return nil, err
+	}
+	return keeper, safe.refusePlain(a.masters())
+}
+
+// agentClient is the configuration of an agent's connections to its masters.
+func (s *settings) agentClient(hook *agent.Hook, keeper *trust.Keeper, log *slog.Logger, listens *inside.Set) client.AgentConfig {
+	return client.AgentConfig{
+		Masters:  s.Agent.masters(),
+		Pool:     s.Agent.Pool,
+		Server:   s.Agent.spec(),
+		Dispatch: hook.Dispatch,
+		Trust:    keeper,
+		Log:      log,
+		Software: "evenkeel " + version(),
+		Inside:   listens,
+	}
+}
+
+func startAgent(ctx context.Context, s *settings, f *agentFlags, sink *logs.Sink) error {
+	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
 	}
 	safe := f.trust.over(s.Agent.TLS, s.Agent.Insecure)
-	keeper, err := safe.open(trust.Agent, log)
+	own, err := newEnrolment(f.enrol, safe, s.Agent, log)
 	if err != nil {
 		return err
 	}
-	if err := safe.refusePlain(s.Agent.masters()); err != nil {
+	keeper, err := openAgent(ctx, own, safe, s.Agent, log)
+	if err != nil {
 		return err
 	}
 	if s.Agent.ID, err = nameBy(keeper, s.Agent.ID, "agent.id"); err != nil {
@@ -143,35 +192,46 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, stderr io.Write
 		return err
 	}
 	defer hook.Close()
-	c, err := client.NewAgent(client.AgentConfig{
-		Masters:  s.Agent.masters(),
-		Pool:     s.Agent.Pool,
-		Server:   s.Agent.spec(),
-		Dispatch: hook.Dispatch,
-		Trust:    keeper,
-		Log:      log,
-		Software: "evenkeel " + version(),
-	})
+	listens := new(inside.Set)
+	c, err := client.NewAgent(s.agentClient(hook, keeper, log, listens))
 	if err != nil {
 		return err
 	}
-	cfg := s.Agent.config()
-	cfg.Hook, cfg.Log = hook, log
+	cfg := s.agentConfig()
+	cfg.Hook, cfg.Log, cfg.LogDropped = hook, log, sink.Dropped
 	a, err := agent.New(cfg, c)
 	if err != nil {
 		return err
 	}
-	admin, err := chooseAdmin(f.admin, s.Agent.Admin, defaultAgentAdmin).listen(ctx, safe.insecure, log)
+	access, err := f.admin.over(s.Agent.AdminAccess).open(log)
 	if err != nil {
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), trust: keeper, parts: []part{{name: "agent", run: a.Run}}}
-	if admin != nil {
-		p.parts = append(p.parts, part{name: "admin", run: func(ctx context.Context) error { return serveHTTP(ctx, admin, withProfiles(a.Handler()), log) }})
+	admin, err := chooseAdmin(f.admin.address, s.Agent.Admin, defaultAgentAdmin).listenAside(ctx, access.secure() || safe.insecure, log)
+	if err != nil {
+		return err
 	}
-	p.parts = append(append(p.parts, part{name: "client", run: c.Run}), guardParts(keeper)...)
+	listens.AddOwn(admin)
+	about := &welcome{role: "agent", admin: access.url(admin), facts: []fact{{name: "server", values: []string{string(cfg.Server) + " of pool " + s.Agent.Pool}},
+		{name: "address", values: []string{s.Agent.Address}, servers: true}, {name: "masters", values: s.Agent.masters(), servers: true}}}
+	p := &process{welcome: about, log: log, console: f.logs.consoleOn(sink), trust: keeper, access: access, file: f.config, parts: []part{{name: "agent", run: a.Run}}}
+	p.admin = access.surface(p, a.Endpoints())
+	p.parts = append(p.parts, access.parts(p, admin, false, "it is an agent's, which asks the master at "+strings.Join(s.Agent.masters(), ", "))...)
+	register := func(ctx context.Context) error {
+		select {
+		case <-a.Checked():
+		case <-ctx.Done():
+		}
+		return c.Run(ctx)
+	}
+	p.parts = append(append(p.parts, part{name: "client", run: register}), guardParts(keeper)...)
+	if own != nil {
+		p.parts = append(p.parts, part{name: "renewal", run: func(ctx context.Context) error { return own.keep(ctx, keeper) }})
+	}
 	if f.config != "" {
-		p.reload = func() error { return errors.New("an agent reads its file at the start only: restart it") }
+		p.reload = func() (atStart, error) {
+			return nil, errors.New("an agent reads its file at the start only: restart it")
+		}
 	}
 	p.serving = []any{"role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", address(admin), "masters", s.Agent.masters()}
 	return p.serve(ctx)

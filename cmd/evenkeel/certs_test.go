@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // certificates makes an authority and a certificate of each role, and returns the flags
@@ -18,7 +20,11 @@ func certificates(t *testing.T) (dir string, flags func(role, name string) []str
 		t.Fatal(stderr)
 	}
 	for _, who := range [][]string{{"master", "m1"}, {"edge", "e1"}, {"agent", "r1"}} {
-		if code, _, stderr := say(t, "certs", "issue", who[0], who[1], "--dir", dir); code != 0 {
+		args := []string{"certs", "issue", who[0], who[1], "--dir", dir}
+		if who[0] == "agent" {
+			args = append(args, "--pool", "web")
+		}
+		if code, _, stderr := say(t, args...); code != 0 {
 			t.Fatal(stderr)
 		}
 	}
@@ -87,5 +93,72 @@ func TestSeparateProcessesWithCertificates(t *testing.T) {
 	m.record("new certificate files are bad; the former certificate stays")
 	if status, body := get(t, "http://"+listen); status != http.StatusOK {
 		t.Errorf("got %d %s, want 200", status, body)
+	}
+}
+
+// Names that no component could go by, and pools that there cannot be, get no certificate.
+func TestCertsForNobodyAreNotMade(t *testing.T) {
+	dir, _ := certificates(t)
+	for _, args := range [][]string{{"edge", "a b"}, {"edge", "e1~2"}, {"edge", ""}, {"master", strings.Repeat("m", 300)}, {"agent", strings.Repeat("r", 300)},
+		{"agent", "r9", "--pool", "a/b"}, {"master", "m9", "--pool", "web"}, {"edge", "e9", "--address", "10.0.0.1"}, {"agent", "r9", "--ttl", "3"}, {"agent", "r9", "--ttl", "0d"}} {
+		if code, _, stderr := say(t, append([]string{"certs", "issue", "--dir", dir}, args...)...); code != 2 {
+			t.Errorf("%q: got exit code %d:\n%s", args, code, stderr)
+		}
+	}
+}
+
+func TestCertsAreRenewedInPlaceAndShown(t *testing.T) {
+	dir, _ := certificates(t)
+	out := filepath.Join(dir, "new", "folder")
+	file := filepath.Join(out, "agent-r2.crt")
+	if code, _, stderr := say(t, "certs", "issue", "agent", "r2", "--dir", dir, "--out", out, "--pool", "web", "--pool", "jobs", "--address", "10.0.0.0/8", "--from", "10.0.7.1", "--ttl", "90d"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if code, _, stderr := say(t, "certs", "issue", "agent", "r2", "--dir", dir, "--out", out, "--pool", "web"); code != 1 || !strings.Contains(stderr, "evenkeel certs renew "+file) {
+		t.Errorf("issued twice: got %d\n%s", code, stderr)
+	}
+	code, before, stderr := say(t, "certs", "show", file)
+	for _, want := range []string{"agent r2", "web, jobs", "10.0.0.0/8", "10.0.7.1/32", "Evenkeel authority ", "89 days"} {
+		if !strings.Contains(before, want) {
+			t.Errorf("show lacks %q (exit code %d):\n%s%s", want, code, before, stderr)
+		}
+	}
+	if code, stdout, stderr := say(t, "certs", "renew", file, "--dir", dir, "--ttl", "1h"); code != 0 || !strings.Contains(stdout, "agent r2, for 1h0m0s from now") {
+		t.Fatalf("got %d\n%s%s", code, stdout, stderr)
+	}
+	_, after, _ := say(t, "certs", "show", file)
+	if !strings.Contains(after, "web, jobs") || !strings.Contains(after, "10.0.0.0/8") || !strings.Contains(after, "10.0.7.1/32") || before == after {
+		t.Errorf("renewed:\n%s\nbefore:\n%s", after, before)
+	}
+	if err := os.Chmod(filepath.Join(out, "agent-r2.key"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, _ := say(t, "certs", "show", file); code != exitTrouble || !strings.Contains(stdout, "every user of this machine may read the key") {
+		t.Errorf("got exit code %d:\n%s", code, stdout)
+	}
+	if code, stdout, stderr := say(t, "certs", "renew", "--dir", dir); code != 0 || strings.Count(stdout, " from now") != 3 {
+		t.Errorf("all: got %d\n%s%s", code, stdout, stderr)
+	}
+	if _, err := trust.Open(trust.Files{Cert: filepath.Join(dir, "edge-e1.crt"), Key: filepath.Join(dir, "edge-e1.key"), CA: filepath.Join(dir, "ca.crt")}, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnIssuersCertificates(t *testing.T) {
+	dir, _ := certificates(t)
+	if code, _, stderr := say(t, "certs", "issuer", "team", "--pool", "web", "--dir", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	by := filepath.Join(dir, "issuer-team.crt")
+	if code, _, stderr := say(t, "certs", "issue", "agent", "r2", "--pool", "web", "--dir", dir, "--issuer", by, "--ttl", "1d"); code != 0 {
+		t.Error(stderr)
+	}
+	for _, args := range [][]string{{"agent", "r3", "--pool", "pay"}, {"agent", "r3", "--pool", "*"}, {"agent", "r3"}, {"edge", "e3", "--pool", "web"}, {"master", "m3"}} {
+		if code, _, stderr := say(t, append([]string{"certs", "issue", "--dir", dir, "--issuer", by, "--ttl", "1d"}, args...)...); code != 1 || !strings.Contains(stderr, "issuer team signs for") {
+			t.Errorf("%q: got exit code %d\n%s", args, code, stderr)
+		}
+	}
+	if _, err := trust.Open(trust.Files{Cert: filepath.Join(dir, "agent-r2.crt"), Key: filepath.Join(dir, "agent-r2.key"), CA: filepath.Join(dir, "ca.crt")}, nil); err != nil {
+		t.Error(err)
 	}
 }

@@ -13,12 +13,16 @@ import (
 )
 
 func checkCommand() *cobra.Command {
-	return &cobra.Command{
+	live := false
+	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "say everything that is wrong with a file, or what it means",
 		Long: `Check reads a file as start and reload would and prints every problem with its line,
-its column and an excerpt; then its exit code is 1. Of a file without problems it
-prints what the roles would do with it.`,
+its column and an excerpt; then its exit code is 1. What a start without further flags
+would refuse is a problem too, such as an address beyond loopback without certificates. Of
+a file without problems it prints what the roles would do with it. With --live it also finds
+out whether this machine has the addresses to listen on, and who has them if not, and where
+the names of servers lead.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("such as evenkeel check evenkeel.yaml", "check takes one file, got %d", len(args))
@@ -26,14 +30,25 @@ prints what the roles would do with it.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := readSettings(args[0])
+			s, err := readSettings(args[0], func(s *settings, bad func(path, problem string)) {
+				s.badTrust(bad)
+				if live {
+					s.badLive(cmd.Context(), bad)
+				}
+			})
 			if err != nil {
 				return err
 			}
-			printLine(cmd.OutOrStdout(), args[0]+" is fine\n"+strings.Join(s.summary(), "\n"))
+			lines := s.summary()
+			if live {
+				lines = append(lines, s.whereNamesLead(cmd.Context())...)
+			}
+			printLine(cmd.OutOrStdout(), args[0]+" is fine\n"+s.hide(strings.Join(lines, "\n")))
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&live, "live", false, "also find out whether the addresses to listen on can be had now, and where servers' names lead")
+	return cmd
 }
 
 // summary says what was understood, a line each.

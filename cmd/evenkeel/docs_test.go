@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/agent"
+	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
@@ -92,6 +97,53 @@ func TestExamplesAreFine(t *testing.T) {
 		}
 	}
 }
+
+// What the example for model servers takes from their metrics is there: testdata/vllm.metrics has
+// the families that vLLM's engine of version 1 tells.
+func TestExampleOfInferenceFindsItsSeries(t *testing.T) {
+	text, err := os.ReadFile("testdata/vllm.metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) }))
+	defer server.Close()
+	s, err := readSettings("../../examples/inference.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.agentConfig()
+	cfg.Health, cfg.Prometheus.URL = agent.Health{}, server.URL
+	told := make(sentReports, 1)
+	a, err := agent.New(cfg, told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	report := <-told
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	want := []balance.Metric{{Name: balance.InFlight, Value: 5}, {Name: balance.QueueDepth, Value: 2}, {Name: "named_metrics.kv_cache", Value: .25}}
+	if !reflect.DeepEqual(report.Metrics, want) {
+		t.Errorf("got %v, want %v", report.Metrics, want)
+	}
+}
+
+// sentReports gets what an agent sends, while there is room.
+type sentReports chan balance.Report
+
+func (s sentReports) Report(r balance.Report) {
+	select {
+	case s <- r:
+	default:
+	}
+}
+func (sentReports) Done(balance.TaggedLease, balance.Outcome) {}
+func (sentReports) Serving(string)                            {}
+func (sentReports) Connected() bool                           { return true }
 
 // The file shown at the head of docs/config.md must be one.
 func TestDocumentedFileIsFine(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"os/user"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,9 +19,10 @@ func drainCommand() *cobra.Command {
 	s := steering{verb: "drain", done: "gets nothing new"}
 	var deadline time.Duration
 	cmd := s.command("give a server nothing new", `Drain has a server finish what it has and get nothing new, whoever registers it again,
-until it is undrained. With --deadline it waits until the server has finished, says every
+until it is undrained. Other masters, and the next life of this one, are told by edges and
+agents. With --deadline it waits until the server has finished, says every
 second how many requests are left, and fails if some still are when the time is over.`)
-	cmd.Example += "\n  evenkeel drain r1 --pool render --deadline 5m"
+	cmd.Example += "\n  evenkeel drain r1 --pool render --reason \"disk\" --deadline 5m"
 	cmd.Flags().DurationVar(&deadline, "deadline", 0, "wait so long at most until the server has finished (default: do not wait)")
 	s.then = func(ctx context.Context, server string, out io.Writer) error {
 		if deadline <= 0 {
@@ -40,6 +43,7 @@ type steering struct {
 	verb, done string
 	api        api
 	pool       string
+	by, reason string
 	then       func(ctx context.Context, server string, out io.Writer) error // after the master has heard; nil: nothing
 }
 
@@ -53,10 +57,14 @@ func (s *steering) command(short, long string) *cobra.Command {
 			if len(args) != 1 || s.pool == "" {
 				return usagef("such as evenkeel "+s.verb+" r1 --pool render", "%s takes one server and its --pool", s.verb)
 			}
-			if _, err := s.api.call(cmd.Context(), http.MethodPost, s.path()+"/servers/"+url.PathEscape(args[0])+"/"+s.verb, nil); err != nil {
+			answer, err := s.api.call(cmd.Context(), http.MethodPost, s.path()+"/servers/"+url.PathEscape(args[0])+"/"+s.verb, map[string]string{"by": s.by, "reason": s.reason})
+			if err != nil {
 				return err
 			}
 			printLine(cmd.OutOrStdout(), fmt.Sprintf("server %s of pool %s %s", args[0], s.pool, s.done))
+			if s.verb == "drain" { // a server that is forgotten gets work anyway
+				s.warnUnkept(answer, cmd.ErrOrStderr())
+			}
 			if s.then == nil {
 				return nil
 			}
@@ -64,8 +72,36 @@ func (s *steering) command(short, long string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&s.pool, "pool", "", "the server's pool")
+	cmd.Flags().StringVar(&s.reason, "reason", "", "why, for those who look at status and logs")
+	cmd.Flags().StringVar(&s.by, "by", whoAsks(), "who says so")
 	s.api.add(cmd)
 	return cmd
+}
+
+// whoAsks is the user and machine that a command runs as.
+func whoAsks() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}
+
+// warnUnkept prints a warning if only this master knows what it was told.
+func (s *steering) warnUnkept(answer []byte, out io.Writer) {
+	var told struct {
+		KeptBy struct {
+			Edges int    `json:"edges"`
+			Agent bool   `json:"agent"`
+			File  string `json:"file"`
+		} `json:"kept_by"`
+	}
+	if json.Unmarshal(answer, &told) == nil && told.KeptBy.Edges == 0 && !told.KeptBy.Agent && told.KeptBy.File == "" {
+		printLine(out, "warning: this master forgets it when it stops: no edge is connected, the server has no agent, and the file has no master.drains_file")
+	}
 }
 
 func (s *steering) path() string { return "/v1/pools/" + url.PathEscape(s.pool) }

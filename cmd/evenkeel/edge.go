@@ -5,13 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
@@ -22,7 +24,7 @@ type edgeFlags struct {
 	routes  []string
 	pool    string
 	link    string
-	admin   string
+	admin   adminFlags
 	id      string
 	config  string
 	trust   trustFlags
@@ -31,7 +33,7 @@ type edgeFlags struct {
 	logs    logFlags
 }
 
-func edgeCommand() *cobra.Command {
+func edgeCommand(sink *logs.Sink) *cobra.Command {
 	var f edgeFlags
 	cmd := &cobra.Command{
 		Use:   "edge --pool NAME | --route HOST/PATH=POOL | --config FILE",
@@ -48,7 +50,7 @@ or redirects the client. While no master answers it goes on with what it last kn
 			if err != nil {
 				return err
 			}
-			return startEdge(cmd.Context(), s, &f, cmd.ErrOrStderr())
+			return s.hiding(startEdge(cmd.Context(), s, &f, sink))
 		},
 	}
 	flags := cmd.Flags()
@@ -57,7 +59,7 @@ or redirects the client. While no master answers it goes on with what it last kn
 	flags.StringArrayVar(&f.routes, "route", nil, "which requests go to which pool, [host][/path]=pool; repeat for each")
 	flags.StringVar(&f.pool, "pool", "", "the pool that all other requests go to")
 	flags.StringVar(&f.link, "link", "route", "how clients reach servers: route, or redirect")
-	flags.StringVar(&f.admin, "admin", "", "where metrics and health are, host:port, or off (default "+defaultEdgeAdmin+")")
+	f.admin.add(flags, "where metrics and health are", defaultEdgeAdmin)
 	flags.StringVar(&f.id, "id", "", "what the edge is called to its master (default HOSTNAME-PORT)")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	f.trust.add(flags)
@@ -125,15 +127,16 @@ func readEdge(path string) (*settings, error) {
 	return s, err
 }
 
-func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer) error {
-	log, err := f.logs.logger(stderr)
+func startEdge(ctx context.Context, s *settings, f *edgeFlags, sink *logs.Sink) error {
+	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
 	}
-	access, err := f.access.logger(f.logs, stderr)
+	requests, err := f.access.logger(f.logs, sink)
 	if err != nil {
 		return err
 	}
+	began, failing := s.ofEdgeAtStart(), new(reloads)
 	safe := f.trust.over(s.Edge.TLS, s.Edge.Insecure)
 	keeper, err := safe.open(trust.Edge, log)
 	if err != nil {
@@ -145,32 +148,44 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, stderr io.Writer)
 	if s.Edge.ID, err = nameBy(keeper, s.Edge.ID, "edge.id"); err != nil {
 		return err
 	}
+	access, err := f.admin.over(s.Edge.AdminAccess).open(log)
+	if err != nil {
+		return err
+	}
 	ec := s.edgeConfig()
-	c, err := client.NewMasters(client.Config{Masters: s.Edge.masters(), ID: nameAmongHeirs(ec.ID), Trust: keeper, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version()})
+	ec.Inside = new(inside.Set)
+	c, err := client.NewMasters(client.Config{Masters: s.Edge.masters(), ID: nameAmongHeirs(ec.ID), Trust: keeper, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version(), Inside: ec.Inside})
 	if err != nil {
 		return err
 	}
-	front, err := newEdges(ctx, ec, s.keys, c, log, access)
+	for _, at := range s.Edge.masters() {
+		ec.Inside.Add(at)
+	}
+	front, err := newEdges(ctx, ec, s.keys, c, edgeLogs{log, requests, sink.Dropped, failing.failed})
 	if err != nil {
 		return err
 	}
-	adminAt := chooseAdmin(f.admin, s.Edge.Admin, defaultEdgeAdmin)
-	admin, err := adminAt.listen(ctx, safe.insecure, log)
+	adminAt := chooseAdmin(f.admin.address, s.Edge.Admin, defaultEdgeAdmin)
+	front.watch = c.SetPools
+	admin, err := adminAt.listen(ctx, access.secure() || safe.insecure, log)
 	if err != nil {
 		front.closeSockets()
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight, yield: front.yield, parts: []part{{name: "edge", run: front.run}}}
-	if admin != nil {
-		p.parts = append(p.parts, part{name: "admin", shared: true, run: func(ctx context.Context) error { return serveHTTP(ctx, admin, withProfiles(front), log) }})
-	}
+	ec.Inside.AddOwn(admin)
+	about := &welcome{role: "edge", admin: access.url(admin)}
+	about.facts = []fact{{name: "requests", values: frontURLs(ec.Listeners, front.addresses(ec))}, {name: "masters", values: s.Edge.masters(), servers: true}}
+	p := &process{welcome: about, log: log, console: f.logs.consoleOn(sink), trust: keeper, draining: front.inFlight, yield: front.yield, ready: front.accepting(), access: access, file: f.config, parts: []part{{name: "edge", run: front.run}}}
+	p.admin = access.surface(p, front.endpoints(""))
+	p.parts = append(p.parts, access.parts(p, admin, true, "it is an edge's, which asks the master at "+strings.Join(s.Edge.masters(), ", "))...)
 	p.sockets = func() []heirloom { return append(front.open(), heirloom{adminAt.address, admin}) }
 	if admin == nil {
 		p.sockets = func() []heirloom { return front.open() }
 	}
 	p.parts = append(append(p.parts, part{name: "client", run: c.Run}), guardParts(keeper)...)
 	if f.config != "" {
-		p.reload = func() error { return reloadEdge(ctx, f, s.Edge, front) }
+		p.atStart, p.reloads = began, failing
+		p.reload = func() (atStart, error) { return reloadEdge(ctx, f, s.Edge, front) }
 	}
 	p.serving = []any{"role", "edge", "listen", front.addresses(ec), "admin", address(admin), "edge", ec.ID, "masters", s.Edge.masters()}
 	return p.serve(ctx)
@@ -185,19 +200,19 @@ func nameAmongHeirs(id balance.EdgeID) balance.EdgeID {
 	return id
 }
 
-// reloadEdge takes up listeners, routes and times. The connection to the master was
-// opened with an id and the pools to watch, so those stay until a restart.
-func reloadEdge(ctx context.Context, f *edgeFlags, old *edgePart, front *edges) error {
+// reloadEdge takes up listeners, routes, also to new pools, and times. The connections to the
+// masters were opened with an id, so that and the masters stay until a restart.
+func reloadEdge(ctx context.Context, f *edgeFlags, old *edgePart, front *edges) (atStart, error) {
 	s, err := readEdge(f.config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.Edge.ID = cmp.Or(f.id, s.Edge.ID, old.ID)
 	if len(f.masters) > 0 {
 		s.Edge.Masters = f.masters
 	}
-	if s.Edge.ID != old.ID || !slices.Equal(s.Edge.masters(), old.masters()) || !slices.Equal(s.Edge.pools(), old.pools()) {
-		return errors.New("the edge's id, its masters or the pools that it routes to have changed: restart it to take that up")
+	if s.Edge.ID != old.ID || !slices.Equal(s.Edge.masters(), old.masters()) {
+		return nil, errors.New("the edge's id or its masters have changed: SIGUSR2 has a new program take that up without losing a request, or restart it")
 	}
-	return front.reload(ctx, s.edgeConfig(), s.keys, func() error { return nil })
+	return s.ofEdgeAtStart(), front.reload(ctx, s.edgeConfig(), s.keys, func() error { return nil })
 }

@@ -1,40 +1,53 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
 )
 
 // edges is the edge of this process across reloads. Every reload makes a new
 // edge.Edge on the same sockets; the one before finishes what it has.
 type edges struct {
 	picker edge.Picker
-	log    *slog.Logger
-	access *slog.Logger  // nil: no access log
+	watch  func(pools []string) // is told what pools all of them route to; nil: the picker has them all
+	inside *inside.Set          // where our own components listen
+	edgeLogs
 	first  turn          // what run begins with
 	turns  chan turn     // from reload to run
 	over   chan struct{} // closed when run takes no more turns
+	places edge.Places   // that clients of all of them have
 	lends  bool          // sockets can be shared by two edges; if not, the first edge has them for good
 
 	mu      sync.Mutex
 	current *edge.Edge
-	living  map[*edge.Edge]bool     // those whose requests are not all done
-	sockets map[string]net.Listener // by the address that the settings name
+	living  map[*edge.Edge][]string // those whose requests are not all done, and the pools that they route to
+	sockets map[string]net.Listener // by socketKey of the address that the settings name
+}
+
+// edgeLogs are the logs of an edge.
+type edgeLogs struct {
+	log     *slog.Logger
+	access  *slog.Logger  // nil: no access log
+	dropped func() uint64 // lines that were not written; nil: whose metric is shown elsewhere
+	failed  func() string // why the last reload failed; nil: a metric elsewhere shows whether it did
 }
 
 // turn is an edge that is about to serve, the sockets it needs, and the listeners on
 // them that it is lent.
 type turn struct {
 	edge      *edge.Edge
+	pools     []string  // that it routes to
 	keys      *keyrings // that it uses
 	sockets   map[string]net.Listener
 	listeners []net.Listener
@@ -49,9 +62,17 @@ func (t turn) park() {
 	}
 }
 
+// closeListeners closes the listeners of an edge that has failed. It may not have begun to
+// accept from some of them, and park would wait for that without end.
+func (t turn) closeListeners() {
+	for _, l := range t.listeners {
+		_ = l.Close() // the error that matters is why the edge has failed
+	}
+}
+
 // newEdges opens the sockets of an edge and makes it; run serves.
-func newEdges(ctx context.Context, cfg edge.Config, keys *keyrings, picker edge.Picker, log, access *slog.Logger) (*edges, error) {
-	es := &edges{picker: picker, log: log, access: access, turns: make(chan turn), over: make(chan struct{}), living: make(map[*edge.Edge]bool), lends: true}
+func newEdges(ctx context.Context, cfg edge.Config, keys *keyrings, picker edge.Picker, to edgeLogs) (*edges, error) {
+	es := &edges{inside: cfg.Inside, picker: picker, edgeLogs: to, turns: make(chan turn), over: make(chan struct{}), living: make(map[*edge.Edge][]string), lends: true}
 	t, err := es.prepare(ctx, cfg, keys)
 	if err != nil {
 		return nil, err
@@ -75,41 +96,80 @@ func (es *edges) reload(ctx context.Context, cfg edge.Config, keys *keyrings, al
 		es.abandon(t)
 		return err
 	}
+	es.mu.Lock()
+	es.living[t.edge] = t.pools
+	es.watchPools() // before it serves
+	es.mu.Unlock()
 	select {
 	case es.turns <- t:
 		es.take(t)
 		return nil
 	case <-es.over:
+		es.mu.Lock()
+		delete(es.living, t.edge)
+		es.mu.Unlock()
 		es.abandon(t)
 		return errors.New("the edge has stopped")
 	}
 }
 
-// prepare opens the sockets that cfg needs and are not open, and lends all to a new edge.
+// prepare opens the sockets that cfg needs and are not open, and lends all to a new edge. A listener
+// for which a service manager has opened several sockets, as for IPv4 and IPv6, serves all of them.
 func (es *edges) prepare(ctx context.Context, cfg edge.Config, keys *keyrings) (turn, error) {
-	cfg.Log, cfg.AccessLog = es.log, es.access
+	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside, cfg.Places = es.log, es.access, es.dropped, es.failed, es.inside, &es.places
+	t := turn{pools: poolsOf(cfg), keys: keys, sockets: make(map[string]net.Listener)}
+	var each []edge.Listener // one for each socket
+	for _, l := range cfg.Listeners {
+		sockets, err := es.socketsFor(ctx, l.Listen)
+		if err != nil {
+			es.abandon(t)
+			return turn{}, err
+		}
+		for i, socket := range sockets {
+			t.sockets[socketKey(l.Listen, i)] = socket
+			if second, err := lend(socket); err == nil {
+				socket = second
+			} else {
+				es.lends = false
+			}
+			t.listeners, each = append(t.listeners, socket), append(each, l)
+		}
+	}
+	cfg.Listeners = each
 	e, err := edge.New(cfg, es.picker)
 	if err != nil {
+		es.abandon(t)
 		return turn{}, err
 	}
-	t := turn{edge: e, keys: keys, sockets: make(map[string]net.Listener)}
-	for _, l := range cfg.Listeners {
-		socket, had := es.sockets[l.Listen]
-		if !had {
-			if socket, err = listen(ctx, l.Listen); err != nil {
-				es.abandon(t)
-				return turn{}, err
-			}
-		}
-		t.sockets[l.Listen] = socket
-		if second, err := lend(socket); err == nil {
-			socket = second
-		} else {
-			es.lends = false
-		}
-		t.listeners = append(t.listeners, socket)
-	}
+	t.edge = e
 	return t, nil
+}
+
+// socketsFor returns the open sockets of a listener, or opens one, or takes all that were inherited for it.
+func (es *edges) socketsFor(ctx context.Context, address string) (all []net.Listener, err error) {
+	for es.sockets[socketKey(address, len(all))] != nil {
+		all = append(all, es.sockets[socketKey(address, len(all))])
+	}
+	if all != nil {
+		return all, nil
+	}
+	first, err := listen(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, first)
+	for more := inherited(address); more != nil; more = inherited(address) {
+		all = append(all, more)
+	}
+	return all, nil
+}
+
+// socketKey is the key of the n-th socket of a listener.
+func socketKey(address string, n int) string {
+	if n == 0 {
+		return address
+	}
+	return address + "\x00" + strconv.Itoa(n)
 }
 
 // take makes a prepared edge the present one.
@@ -118,7 +178,32 @@ func (es *edges) take(t turn) {
 	defer es.mu.Unlock()
 	closeOthers(es.sockets, t.sockets)
 	es.sockets, es.current = t.sockets, t.edge
-	es.living[t.edge] = true
+	es.living[t.edge] = t.pools
+}
+
+// poolsOf returns the pools that an edge routes to, each once.
+func poolsOf(cfg edge.Config) (pools []string) {
+	for _, l := range cfg.Listeners {
+		for _, r := range l.Routes {
+			pools = append(pools, r.Pool)
+		}
+	}
+	slices.Sort(pools)
+	return slices.Compact(pools)
+}
+
+// watchPools tells the picker which pools are routed to, also by edges that finish what they have:
+// their requests may need another server, and the ends of their leases a master. mu is held.
+func (es *edges) watchPools() {
+	if es.watch == nil {
+		return
+	}
+	var all []string
+	for _, pools := range es.living {
+		all = append(all, pools...)
+	}
+	slices.Sort(all)
+	es.watch(slices.Compact(all))
 }
 
 // abandon gives up a prepared edge.
@@ -180,6 +265,7 @@ func (es *edges) serve(ctx context.Context, t turn, failed chan<- error) {
 	defer watching.Wait()
 	defer stopWatch()
 	if err := t.edge.Run(ctx, t.listeners...); err != nil {
+		t.closeListeners()
 		select {
 		case failed <- err:
 		default: // one failure ends them all
@@ -188,6 +274,9 @@ func (es *edges) serve(ctx context.Context, t turn, failed chan<- error) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	delete(es.living, t.edge)
+	if len(es.living) > 0 { // else the process ends
+		es.watchPools()
+	}
 }
 
 // finish starts the drain time of those that were replaced.
@@ -205,12 +294,16 @@ func (es *edges) closeSockets() {
 	closeOthers(es.sockets, nil)
 }
 
+// accepting is closed once the edge that run begins with takes connections.
+func (es *edges) accepting() <-chan struct{} { return es.first.edge.Accepting() }
+
 // open returns the sockets of the present settings, in no order that matters.
 func (es *edges) open() (all []heirloom) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	for at, l := range es.sockets {
-		all = append(all, heirloom{at, l})
+		address, _, _ := strings.Cut(at, "\x00")
+		all = append(all, heirloom{address, l})
 	}
 	return all
 }
@@ -233,53 +326,29 @@ func (es *edges) addresses(cfg edge.Config) string {
 	return addresses(all)
 }
 
-// ServeHTTP answers for the present edge: its metrics and health.
-func (es *edges) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	es.mu.Lock()
-	e := es.current
-	es.mu.Unlock()
-	e.Handler().ServeHTTP(w, r)
+// endpoints are those of the present edge, below a prefix.
+func (es *edges) endpoints(prefix string) []admin.Endpoint {
+	all := es.present().Endpoints()
+	for i := range all {
+		all[i].Path = prefix + all[i].Path
+		all[i].Handle = func(w http.ResponseWriter, r *http.Request) { es.present().Endpoints()[i].Handle(w, r) }
+	}
+	return all
 }
 
-// inFlight returns the number of requests taken and not yet answered, also by edges
-// that drain, as their metrics tell it.
+func (es *edges) present() *edge.Edge {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	return es.current
+}
+
+// inFlight returns the number of requests taken and not yet answered, also by edges that drain.
 func (es *edges) inFlight() int {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	n := 0
 	for e := range es.living {
-		n += gauge(e.Handler(), "evenkeel_edge_in_flight")
+		n += e.Open()
 	}
 	return n
 }
-
-// gauge adds up the series of a family on a metrics page.
-func gauge(metrics http.Handler, family string) int {
-	p := page{header: make(http.Header)}
-	r, err := http.NewRequest(http.MethodGet, "/metrics", nil)
-	if err != nil {
-		return 0
-	}
-	metrics.ServeHTTP(&p, r)
-	total := 0.
-	for line := range strings.Lines(p.String()) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if name, _, _ := strings.Cut(name, "{"); !ok || name != family {
-			continue
-		}
-		if x, err := strconv.ParseFloat(value, 64); err == nil {
-			total += x
-		}
-	}
-	return int(total)
-}
-
-// page is a response kept in memory.
-type page struct {
-	bytes.Buffer
-	header http.Header
-}
-
-func (p *page) Header() http.Header { return p.header }
-
-func (p *page) WriteHeader(int) {}

@@ -9,15 +9,20 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/elect"
 	"github.com/evenkeel-lb/evenkeel/elect/etcd"
 	"github.com/evenkeel-lb/evenkeel/elect/kubernetes"
+	"github.com/evenkeel-lb/evenkeel/internal/enrol"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
@@ -32,7 +37,14 @@ type etcdPart struct {
 	Endpoints []string      `yaml:"endpoints" also:"servers hosts"`
 	Prefix    string        `yaml:"prefix"`
 	TTL       time.Duration `yaml:"ttl" also:"lease"`
-	TLS       *tlsPart      `yaml:"tls"`
+	TLS       *etcdTLSPart  `yaml:"tls"`
+}
+
+// etcdTLSPart is what proves us to etcd, and etcd to us.
+type etcdTLSPart struct {
+	Cert string `yaml:"cert" also:"certificate"`
+	Key  string `yaml:"key" also:"private"`
+	CA   string `yaml:"ca" also:"authority"`
 }
 
 type kubernetesPart struct {
@@ -44,6 +56,38 @@ type kubernetesPart struct {
 	CA        string        `yaml:"ca"`
 }
 
+func electionCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "election", Short: "mend the election of masters", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(raiseCommand())
+	return cmd
+}
+
+func raiseCommand() *cobra.Command {
+	var api api
+	cmd := &cobra.Command{
+		Use:   "raise",
+		Short: "make all fencing numbers larger than any before",
+		Long: `Raise ends what begins when the election's store has lost data, such as an etcd that was set
+back to a snapshot: the leaders that it names have fencing numbers that were given before, and
+edges and agents refuse them. A master then says so in its log and in evenkeel status.
+
+First make sure that no master runs with the former store, such as members of the old etcd
+that are still up: its leaders would not know of the new ones. Then one raise, at any master,
+is enough: all masters take their leads anew, with numbers larger than any before.`,
+		Example: "  evenkeel election raise --admin http://10.0.0.5:7480",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := api.call(cmd.Context(), http.MethodPost, "/v1/election/raise", nil); err != nil {
+				return err
+			}
+			printLine(cmd.OutOrStdout(), "raised; masters take their leads anew")
+			return nil
+		},
+	}
+	api.add(cmd)
+	return cmd
+}
+
 const (
 	defaultEtcdTTL       = 2 * time.Second
 	defaultKubernetesTTL = 10 * time.Second
@@ -52,7 +96,7 @@ const (
 
 func (e *electionPart) validate(bad func(field, problem string)) {
 	if e.Address != "" {
-		if problem := badListen(e.Address); problem != "" {
+		if problem := badMaster(e.Address); problem != "" {
 			bad("address", problem)
 		}
 	}
@@ -61,21 +105,20 @@ func (e *electionPart) validate(bad func(field, problem string)) {
 		bad("etcd", "missing, want etcd or kubernetes: who keeps the election")
 	case e.Etcd != nil && e.Kubernetes != nil:
 		bad("kubernetes", "beside etcd, want one of them")
-	case e.Etcd != nil:
+	}
+	if e.Etcd != nil {
 		if len(e.Etcd.Endpoints) == 0 {
 			bad("etcd.endpoints", "none, want at least one as host:port or https://host:port")
 		}
 		for i, at := range e.Etcd.Endpoints {
-			_, host, found := strings.Cut(at, "://")
-			if _, _, err := net.SplitHostPort(host); found && err == nil {
-				continue
-			}
-			if problem := badListen(at); problem != "" {
-				bad("etcd."+config.Item("endpoints", i), fmt.Sprintf("%q, want host:port or https://host:port", at))
+			at = strings.TrimSuffix(strings.TrimPrefix(at, "http://"), "/")
+			if problem := balance.BadAddress(strings.TrimSuffix(at, "/")); problem != "" {
+				bad("etcd."+config.Item("endpoints", i), problem)
 			}
 		}
 		badTTL("etcd.ttl", e.Etcd.TTL, etcd.LeastTTL, bad)
-	default:
+	}
+	if e.Kubernetes != nil {
 		badTTL("kubernetes.ttl", e.Kubernetes.TTL, kubernetes.LeastTTL, bad)
 	}
 }
@@ -86,8 +129,16 @@ func badTTL(field string, ttl, least time.Duration, bad func(field, problem stri
 	}
 }
 
-// stand returns what has a master lead its share of the pools, or nil if the file wants no election.
-func (e *electionPart) stand(m *master.Master, id, wire string, log *slog.Logger) (*part, error) {
+// candidacy is a master's place in an election. A nil one is none.
+type candidacy struct {
+	self   elect.Candidate
+	store  elect.Store
+	ttl    time.Duration
+	values enrol.Store // what all masters of the election see
+}
+
+// open returns the candidacy, nil if the file wants no election.
+func (e *electionPart) open(id, wire string) (*candidacy, error) {
 	if e == nil {
 		return nil, nil
 	}
@@ -95,32 +146,53 @@ func (e *electionPart) stand(m *master.Master, id, wire string, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	self := elect.Candidate{ID: id + elect.LifeMark + strconv.FormatUint(uint64(rand.Uint32()), 36), Address: at}
-	store, ttl, err := e.store(self)
-	if err != nil {
-		return nil, err
-	}
-	elector := elect.New(elect.Config{Self: self, TTL: ttl, Pools: m.PoolNames, Log: log}, store, m)
-	return &part{name: "election", run: func(ctx context.Context) error { return elector.Run(ctx) }}, nil
+	c := &candidacy{self: elect.Candidate{ID: id + elect.LifeMark + strconv.FormatUint(uint64(rand.Uint32()), 36), Address: at}}
+	return c, c.connect(e)
 }
 
-func (e *electionPart) store(self elect.Candidate) (elect.Store, time.Duration, error) {
+// connect opens the election's store.
+func (c *candidacy) connect(e *electionPart) error {
 	if k := e.Kubernetes; k != nil {
-		ttl := cmp.Or(k.TTL, defaultKubernetesTTL)
-		s, err := kubernetes.New(kubernetes.Config{Server: k.Server, Namespace: k.Namespace, TokenFile: k.TokenFile, CAFile: k.CA, Name: k.Name, TTL: ttl}, self)
-		return s, ttl, err
+		c.ttl = cmp.Or(k.TTL, defaultKubernetesTTL)
+		s, err := kubernetes.New(kubernetes.Config{Server: k.Server, Namespace: k.Namespace, TokenFile: k.TokenFile, CAFile: k.CA, Name: k.Name, TTL: c.ttl}, c.self)
+		if err == nil {
+			c.store, c.values = s, s.Values()
+		}
+		return err
 	}
-	ttl := cmp.Or(e.Etcd.TTL, defaultEtcdTTL)
+	c.ttl = cmp.Or(e.Etcd.TTL, defaultEtcdTTL)
 	private, err := e.Etcd.TLS.client()
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
-	s, err := etcd.New(etcd.Config{Endpoints: e.Etcd.Endpoints, Prefix: e.Etcd.Prefix, TTL: ttl, TLS: private}, self)
-	return s, ttl, err
+	s, err := etcd.New(etcd.Config{Endpoints: e.Etcd.Endpoints, Prefix: e.Etcd.Prefix, TTL: c.ttl, TLS: private}, c.self)
+	if err == nil {
+		c.store, c.values = s, s.Values()
+	}
+	return err
+}
+
+// shared returns where tokens are kept that all masters see; nil: nowhere.
+func (c *candidacy) shared() enrol.Store {
+	if c == nil {
+		return nil
+	}
+	return c.values
+}
+
+// stand returns what has a master lead its share of the pools; it comes first, to be the first to stop, so that another
+// leads before this master is gone.
+func (c *candidacy) stand(m *master.Master, log *slog.Logger) []part {
+	if c == nil {
+		return nil
+	}
+	elector := elect.New(elect.Config{Self: c.self, TTL: c.ttl, Pools: m.PoolNames, Log: log}, c.store, m)
+	m.RaiseBy(elector.Raise)
+	return []part{{name: "election", run: func(ctx context.Context) error { return elector.Run(ctx) }}}
 }
 
 // client returns what a client of etcd shows and believes; nil without a part.
-func (t *tlsPart) client() (*tls.Config, error) {
+func (t *etcdTLSPart) client() (*tls.Config, error) {
 	if t == nil {
 		return nil, nil
 	}

@@ -14,7 +14,7 @@ func TestAnElectionIsJudged(t *testing.T) {
 		{"nobody keeps it", "{address: '10.0.0.1:7400'}", "want etcd or kubernetes"},
 		{"two keep it", "{etcd: {endpoints: ['e:1']}, kubernetes: {}}", "want one of them"},
 		{"no endpoint", "{etcd: {}}", "want at least one"},
-		{"an endpoint without a port", "{etcd: {endpoints: ['etcd']}}", "want host:port or https://host:port"},
+		{"an endpoint without a port", "{etcd: {endpoints: ['etcd']}}", "has no port, want host:port"},
 		{"an etcd takes no second", "{etcd: {endpoints: ['e:1'], ttl: 1s}}", "want whole seconds from 2s"},
 		{"half a second", "{kubernetes: {ttl: 1500ms}}", "want whole seconds from 1s"},
 		{"an address without a port", "{kubernetes: {}, address: here}", "want host:port"},

@@ -1,12 +1,14 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 type explainFlags struct {
 	api
 	pool    string
+	server  string
 	request hypothetical
 	labels  []string
 	asJSON  bool
@@ -37,22 +40,26 @@ type hypothetical struct {
 func explainCommand() *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
-		Use:   "explain LEASE | --pool NAME",
-		Short: "say why a request went to its server, or where one would go",
-		Long: `Explain asks a master why a lease went to its server, and what became of the others.
-A lease is in the response header Evenkeel-Lease, in access logs and at the server.
-With --pool and no lease it says which server a request would get now; nothing is
-granted.
+		Use:   "explain REQUEST | LEASE | --pool NAME | --server ID",
+		Short: "say why a request went to its server, where one would go, or why a server gets nothing",
+		Long: `Explain asks a master why a request went to its server, and what became of the others.
+Its id is in the response header X-Request-Id and in access logs. A lease will do too: it
+is in access logs, at the server and, of a redirect, in the response header Evenkeel-Lease.
+With --pool alone it says which server a request would get now; nothing is granted.
+With --server it says why that server got nothing, or little, in the last minute.
 
 The lowest score wins. It is made of n, the requests at the server, x of which are not
 ours; c, how many it works on at once; b, the time of one request alone; and sr, the
-share of requests that do not fail by its fault.`,
-		Example: `  evenkeel explain 3f0a00000100002a
+share of requests that do not fail by its fault. "c from" and "b from" say what they rest
+on now. docs/choosing.md has the formula.`,
+		Example: `  evenkeel explain 5f0c9d0e3f434c929b0a3c1f4b7a9d11
+  evenkeel explain --server r2
   evenkeel explain --pool render --key user-17`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.explain(cmd, args) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.pool, "pool", "", "the pool that a request would be for")
+	flags.StringVar(&f.pool, "pool", "", "the pool that a request would be for, or that the server is in")
+	flags.StringVar(&f.server, "server", "", "a server that got nothing, or little")
 	flags.StringVar(&f.request.Key, "key", "", "its key")
 	flags.StringVar(&f.request.Tenant, "tenant", "", "its tenant")
 	flags.StringVar(&f.request.Location, "location", "", "where its client is, in the pool's words")
@@ -67,19 +74,12 @@ share of requests that do not fail by its fault.`,
 func (f *explainFlags) explain(cmd *cobra.Command, args []string) error {
 	out := cmd.OutOrStdout()
 	switch {
-	case len(args) > 1, (len(args) == 1) == (f.pool != ""):
-		return usagef("such as evenkeel explain 3f0a00000100002a or evenkeel explain --pool render", "explain takes either one lease or a --pool")
+	case len(args) > 1, (len(args) == 1) == (f.pool != "" || f.server != ""):
+		return usagef("such as evenkeel explain 5f0c9d0e3f434c92, evenkeel explain --pool render or evenkeel explain --server r2", "explain takes either one request or lease, or a --pool, or a --server")
 	case len(args) == 1:
-		id, err := balance.ParseLeaseID(args[0])
-		if err != nil {
-			return usageError{hinted(err, "it is in the response header Evenkeel-Lease and in access logs")}
-		}
-		answer, err := f.call(cmd.Context(), http.MethodGet, "/v1/leases/"+id.String(), nil)
-		if err != nil {
-			return err
-		}
-		var l leaseTold
-		return f.print(out, answer, &l, func() { l.print(out) })
+		return f.one(cmd.Context(), out, args[0])
+	case f.server != "":
+		return f.losses(cmd.Context(), out)
 	}
 	var err error
 	if f.request.Labels, err = parseLabels(f.labels); err != nil {
@@ -90,23 +90,166 @@ func (f *explainFlags) explain(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	var d decisionTold
-	return f.print(out, answer, &d, func() { d.printHypothetical(out) })
+	return printAnswer(out, answer, f.asJSON, &d, func() { d.printHypothetical(out) })
 }
 
-func (f *explainFlags) print(out io.Writer, answer []byte, into any, forPeople func()) error {
-	if f.asJSON {
-		var text bytes.Buffer
-		if err := json.Indent(&text, answer, "", "  "); err != nil {
-			return fmt.Errorf("the master's answer: %w", err)
+// one explains a request or a lease.
+func (f *explainFlags) one(ctx context.Context, out io.Writer, id string) error {
+	untagged := id
+	if tagged, err := balance.ParseTaggedLease(id); err == nil {
+		untagged = tagged.ID.String() // to ask takes no proof
+	}
+	if lease, err := balance.ParseLeaseID(untagged); err == nil {
+		answer, err := f.call(ctx, http.MethodGet, "/v1/leases/"+lease.String(), nil)
+		if err == nil {
+			var l leaseTold
+			return printAnswer(out, answer, f.asJSON, &l, func() { l.print(out) })
 		}
-		_, err := text.WriteTo(out)
+		if !refusedFor(err, "unknown-lease") {
+			return err
+		}
+		answer, again := f.call(ctx, http.MethodGet, "/v1/requests/"+url.PathEscape(id), nil) // an id of as many digits
+		switch {
+		case again == nil:
+			return f.printRequest(out, id, answer)
+		case lease.String() != id && refusedFor(again, "unknown-request"):
+			return again // as long as a request's id
+		}
 		return err
 	}
-	if err := json.Unmarshal(answer, into); err != nil {
-		return fmt.Errorf("the master's answer: %w", err)
+	answer, err := f.call(ctx, http.MethodGet, "/v1/requests/"+url.PathEscape(id), nil)
+	if err != nil {
+		return err
 	}
-	forPeople()
-	return nil
+	return f.printRequest(out, id, answer)
+}
+
+func (f *explainFlags) printRequest(out io.Writer, id string, answer []byte) error {
+	var told struct {
+		Decisions []decisionTold
+		Refusals  []refusalTold
+	}
+	return printAnswer(out, answer, f.asJSON, &told, func() {
+		for i := range told.Decisions {
+			d := &told.Decisions[len(told.Decisions)-1-i] // oldest first
+			if i > 0 {
+				printLine(out, "")
+			}
+			age := ""
+			if d.AgeMS != nil {
+				age = ", " + ago(*d.AgeMS)
+			}
+			printLine(out, fmt.Sprintf("request %s went to %s because %s", id, d.Chosen, d.because()))
+			printLine(out, fmt.Sprintf("pool %s; lease %s%s", d.Pool, d.Lease, age))
+			d.print(out)
+		}
+		for i := range told.Refusals {
+			if i > 0 || len(told.Decisions) > 0 {
+				printLine(out, "")
+			}
+			told.Refusals[len(told.Refusals)-1-i].print(out, id)
+		}
+	})
+}
+
+// refusalTold is what the API tells of a request that got no server.
+type refusalTold struct {
+	Pool, Reason, Detail string
+	AgeMS                float64 `json:"age_ms"`
+	WaitedMS             float64 `json:"waited_ms"`
+}
+
+func (r *refusalTold) print(out io.Writer, id string) {
+	waited := "at once"
+	if r.WaitedMS > 0 {
+		waited = "after " + people(r.WaitedMS) + " in the queue"
+	}
+	printLine(out, fmt.Sprintf("request %s was refused by pool %s %s, %s: %s", id, r.Pool, waited, ago(r.AgeMS), r.Reason))
+	if r.Detail != "" {
+		printLine(out, r.Detail)
+	}
+}
+
+// losses explains why a server got nothing, or little.
+func (f *explainFlags) losses(ctx context.Context, out io.Writer) error {
+	pool := f.pool
+	if pool == "" {
+		var err error
+		if pool, err = f.poolOf(ctx); err != nil {
+			return err
+		}
+	}
+	answer, err := f.call(ctx, http.MethodGet, "/v1/pools/"+url.PathEscape(pool)+"/servers/"+url.PathEscape(f.server)+"/explain", nil)
+	if err != nil {
+		return err
+	}
+	var l lossesTold
+	return printAnswer(out, answer, f.asJSON, &l, func() { l.print(out) })
+}
+
+// poolOf finds the one pool that has the server.
+func (f *explainFlags) poolOf(ctx context.Context) (string, error) {
+	answer, err := f.call(ctx, http.MethodGet, "/v1/status", nil)
+	if err != nil {
+		return "", err
+	}
+	var s statusTold
+	if err := json.Unmarshal(answer, &s); err != nil {
+		return "", fmt.Errorf("the master's answer: %w", err)
+	}
+	var pools []string
+	for _, p := range s.Pools {
+		for _, server := range p.Servers {
+			if server.ID == f.server {
+				pools = append(pools, p.Name)
+			}
+		}
+	}
+	switch len(pools) {
+	case 0:
+		return "", hinted(fmt.Errorf("no pool has a server %q", f.server), "evenkeel status lists the servers")
+	case 1:
+		return pools[0], nil
+	}
+	return "", usagef("such as --pool "+pools[0], "the pools %s have a server %s each: name one by --pool", strings.Join(pools, ", "), f.server)
+}
+
+// lossesTold is what the API tells of a server's last minute.
+type lossesTold struct {
+	Pool, Server, State string
+	Reason              string
+	OverS               float64 `json:"over_s"`
+	Requests, Won       uint64
+	Refused             uint64
+	Lost                []struct {
+		Why   string
+		Count uint64
+	}
+	Now decisionTold
+}
+
+func (l *lossesTold) print(out io.Writer) {
+	if l.Requests == 0 {
+		printLine(out, fmt.Sprintf("server %s of pool %s is %s; the pool gave no request to any server in the last %s%s", l.Server, l.Pool, cmp.Or(l.Reason, l.State), forSeconds(l.OverS), l.refused()))
+	} else {
+		printLine(out, fmt.Sprintf("server %s of pool %s is %s, and got %d of the %d picks of the last %s (a request that is tried at two servers is two)%s", l.Server, l.Pool, cmp.Or(l.Reason, l.State), l.Won, l.Requests, forSeconds(l.OverS), l.refused()))
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+		for _, loss := range l.Lost {
+			fmt.Fprintf(w, "%d\t  %s\n", loss.Count, loss.Why)
+		}
+		_ = w.Flush()
+	}
+	printLine(out, "")
+	l.Now.partly = true
+	l.Now.printHypothetical(out)
+}
+
+// refused says how many requests got no server.
+func (l *lossesTold) refused() string {
+	if l.Refused == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d more %s got no server", l.Refused, plural(int(l.Refused), "request"))
 }
 
 // leaseTold is what the API tells of a lease.
@@ -120,25 +263,32 @@ type leaseTold struct {
 
 // decisionTold is what the API tells of a choice.
 type decisionTold struct {
-	Pool, Policy, Chosen string
-	Request              struct {
+	Lease, Pool, Policy, Chosen, Note string
+	AgeMS                             *float64 `json:"age_ms"`
+	Request                           struct {
 		Key, Tenant, Location string
+		Belief                string `json:"tenant_belief"`
 		Priority              int
 	}
 	Waiting    int `json:"queue_length"`
 	Servers    int `json:"server_count"`
 	Candidates []candidateTold
+	partly     bool // only some candidates are told, whatever their place
 }
 
 type candidateTold struct {
 	Server, Why        string
 	Score              *float64
 	Load, Slots        float64
-	External           float64 `json:"external_load"`
-	Service            float64 `json:"service_s"`
-	Success            float64 `json:"success_ratio"`
+	External           float64  `json:"external_load"`
+	Service            float64  `json:"service_s"`
+	Samples            float64  `json:"service_samples"`
+	SampleMS           *float64 `json:"service_age_ms"`
+	SlotsBy            string   `json:"slots_from"`
+	Success            float64  `json:"success_ratio"`
 	Affinity, Distance float64
 	AgeMS              *float64 `json:"report_age_ms"`
+	Health, Doubt      string
 }
 
 func (l *leaseTold) print(out io.Writer) {
@@ -166,25 +316,35 @@ func (l *leaseTold) print(out io.Writer) {
 // because says in one clause why the chosen server was.
 func (d *decisionTold) because() string {
 	var chosen *candidateTold
-	drawn, among := "", fmt.Sprint(d.Servers)
+	turn, among := "", fmt.Sprint(d.Servers)
 	for i := range d.Candidates {
 		switch c := &d.Candidates[i]; c.Why {
 		case "chosen":
 			chosen = c
-		case "equal score, not drawn":
-			drawn = ", and it was drawn among equals"
+		case "equal score, its turn comes later":
+			turn = ", and among equals it was its turn"
 		case "higher score":
 		default:
 			among = "those that could take it"
 		}
 	}
 	switch {
+	case d.Servers == 1 && d.Note != "":
+		return "it was the only server; " + d.Note
 	case d.Servers == 1:
 		return "it was the only server"
 	case chosen == nil || chosen.Score == nil:
-		return fmt.Sprintf("policy %s, which compares nothing, took it from %d", d.Policy, d.Servers)
+		because := fmt.Sprintf("policy %s, which compares nothing, took it from %d", d.Policy, d.Servers)
+		if d.Note != "" {
+			because += "; " + d.Note
+		}
+		return because
 	}
-	return fmt.Sprintf("its score %s was the lowest of %s%s", figure(*chosen.Score), among, drawn)
+	because := fmt.Sprintf("its score %s was the lowest of %s%s", figure(*chosen.Score), among, turn)
+	if d.Note != "" {
+		because += "; " + d.Note
+	}
+	return because
 }
 
 func (d *decisionTold) printHypothetical(out io.Writer) {
@@ -199,6 +359,20 @@ func (d *decisionTold) printHypothetical(out io.Writer) {
 	d.print(out)
 }
 
+// printTenant tells the request's tenant, and how far that is believed.
+func (d *decisionTold) printTenant(out io.Writer) {
+	switch tenant, belief := d.Request.Tenant, d.Request.Belief; {
+	case belief == balance.Disbelieved.String() && tenant == "":
+		printLine(out, "tenant not proven: the request shares a line with all such")
+	case belief == balance.Disbelieved.String():
+		printLine(out, fmt.Sprintf("tenant %q, which is not proven: the request shares a line with all such", tenant))
+	case belief == balance.Proven.String():
+		printLine(out, fmt.Sprintf("tenant %q, proven", tenant))
+	case tenant != "":
+		printLine(out, fmt.Sprintf("tenant %q", tenant))
+	}
+}
+
 func wait(n int) string {
 	if n == 1 {
 		return "waits"
@@ -208,7 +382,8 @@ func wait(n int) string {
 
 // print tells the request's facts and every candidate, those with others behind them first.
 func (d *decisionTold) print(out io.Writer) {
-	for _, fact := range []struct{ name, value string }{{"key", d.Request.Key}, {"tenant", d.Request.Tenant}, {"location", d.Request.Location}} {
+	d.printTenant(out)
+	for _, fact := range []struct{ name, value string }{{"key", d.Request.Key}, {"location", d.Request.Location}} {
 		if fact.value != "" {
 			printLine(out, fmt.Sprintf("%s %q", fact.name, fact.value))
 		}
@@ -221,7 +396,7 @@ func (d *decisionTold) print(out io.Writer) {
 	}
 	printLine(out, "")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "server\twhy\tscore\tn\tx\tc\tb\tsr\taffinity\tdistance\treported")
+	fmt.Fprintln(w, "server\twhy\tscore\tn\tx\tc\tb\tsr\taffinity\tdistance\treported\tb from\tc from")
 	for _, c := range d.Candidates {
 		score, reported := "-", "never"
 		if c.Score != nil {
@@ -230,13 +405,29 @@ func (d *decisionTold) print(out io.Writer) {
 		if c.AgeMS != nil {
 			reported = ago(*c.AgeMS)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, figure(c.Load), figure(c.External), figure(c.Slots),
-			figure(c.Service), figure(c.Success), figure(c.Affinity), figure(c.Distance), reported)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, figure(c.Load), figure(c.External), figure(c.Slots),
+			figure(c.Service), figure(c.Success), figure(c.Affinity), figure(c.Distance), reported, c.serviceFrom(), c.SlotsBy)
 	}
 	_ = w.Flush() // nobody is left to tell if the terminal is gone
-	if rest := d.Servers - len(d.Candidates); rest > 0 {
+	for _, c := range d.Candidates {
+		if c.Health != "" {
+			printLine(out, fmt.Sprintf("%s: %s", c.Server, c.Health))
+		}
+		if c.Doubt != "" {
+			printLine(out, fmt.Sprintf("%s contradicts itself: %s", c.Server, c.Doubt))
+		}
+	}
+	if rest := d.Servers - len(d.Candidates); rest > 0 && !d.partly {
 		printLine(out, fmt.Sprintf("and %d further from being chosen", rest))
 	}
+}
+
+// serviceFrom says what b rests on.
+func (c *candidateTold) serviceFrom() string {
+	if c.SampleMS == nil {
+		return "the pool's mean"
+	}
+	return fmt.Sprintf("%.0f, %s", c.Samples, ago(*c.SampleMS))
 }
 
 func figure(v float64) string { return fmt.Sprintf("%.3g", v) }

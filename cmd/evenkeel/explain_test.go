@@ -28,7 +28,7 @@ func operated(t *testing.T) (m *master.Master, admin string, lease balance.Lease
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(m.Handler())
+	s := httptest.NewServer(unguarded(m))
 	t.Cleanup(s.Close)
 	e := m.Edge("e1")
 	for _, busy := range []balance.ServerID{"s1", "s2"} {
@@ -52,8 +52,8 @@ func TestExplain(t *testing.T) {
 		says []string // regular expressions
 	}{
 		{[]string{lease.String()}, []string{`^lease ` + lease.String() + ` went to s3 because its score [0-9.]+ was the lowest of 3\n`,
-			`pool web; it is open, for .*, held by edge e1\n`, `key "user-17"\npriority 4\n`, `server +why +score +n +x +c +b +sr +affinity +distance +reported\ns3 +chosen .* never\n`,
-			`s1 +higher score +[0-9.]+ +20 +20 .* ago\n`}},
+			`pool web; it is open, for .*, held by edge e1\n`, `key "sha256:9da2aeb24657b466"\npriority 4\n`, `server +why +score +n +x +c +b +sr +affinity +distance +reported +b from +c from\ns3 +chosen .* never +the pool\x27s mean +assumed\n`,
+			`s1 +higher score +[0-9.]+ +20 +20 .* ago +the pool`}},
 		{[]string{turn.Lease.String()}, []string{`because policy round-robin, which compares nothing, took it from 2\n`, `t[12] +chosen +-`, `and 1 further from being chosen`}},
 		{[]string{"--pool", "web", "--exclude", "s3"}, []string{`^a request to pool web would go to s[12] because its score [0-9.]+ was the lowest of those that could take it`, `s3 +excluded: it has already failed`}},
 		{[]string{"--pool", "web", "--label", "zone=b"}, []string{`^a request to pool web would get no server now; 0 wait in its queue\n`, `lacks the labels`}},
@@ -108,15 +108,20 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 		code int
 		says []string
 	}{
-		{[]string{"explain"}, 2, []string{"either one lease or a --pool", "hint:"}},
-		{[]string{"explain", "0003f00000000017", "--pool", "web"}, 2, []string{"either one lease or a --pool"}},
-		{[]string{"explain", "xyz"}, 2, []string{"want 16 hexadecimal digits", "Evenkeel-Lease"}},
+		{[]string{"status", "--admin", stranger.URL}, 1, []string{"is no master's API: 404"}},
+		{[]string{"drain", "s1", "--pool", "web", "--deadline", "2"}, 2, []string{"--deadline", "a time needs its unit, such as 10s"}},
+		{[]string{"run", "--server", "http://127.0.0.1:1", "--admin", "7480"}, 2, []string{"7480: is a port alone, want :7480"}},
+		{[]string{"explain"}, 2, []string{"either one request or lease, or a --pool, or a --server", "hint:"}},
+		{[]string{"explain", "0003f00000000017", "--pool", "web"}, 2, []string{"either one request or lease, or a --pool, or a --server"}},
+		{[]string{"explain", "--admin", admin, "xyz"}, 1, []string{"error: request xyz: not among the recent decisions", "hint:  decisions"}},
+		{[]string{"explain", "--admin", admin, "--server", "s9"}, 1, []string{`error: no pool has a server "s9"`, "hint:  evenkeel status"}},
+		{[]string{"explain", "--admin", admin, "--server", "s9", "--pool", "web"}, 1, []string{`pool web has no server "s9"`}},
 		{[]string{"explain", "--pool", "web", "--label", "x"}, 2, []string{`--label "x"`}},
 		{[]string{"explain", "--pool", "web", "--admin", "ftp://x"}, 2, []string{`--admin "ftp://x": want a URL`}},
 		{[]string{"explain", "--admin", admin, "0003f00000000017"}, 1, []string{"error: lease 0003f00000000017: not open", "hint:  decisions"}},
 		{[]string{"explain", "--admin", admin, "--pool", "wbe"}, 1, []string{`no pool "wbe"`, "hint:"}},
 		{[]string{"explain", "--admin", dead.URL, "--pool", "web"}, 1, []string{"error: no master answers at " + dead.URL, "refused", "hint:  --admin"}},
-		{[]string{"explain", "--admin", stranger.URL, "--pool", "web"}, 1, []string{"is no master: 404", "hint:"}},
+		{[]string{"explain", "--admin", stranger.URL, "--pool", "web"}, 1, []string{"is no master's API: 404", "hint:"}},
 		{[]string{"drain"}, 2, []string{"drain takes one server and its --pool"}},
 		{[]string{"undrain", "a", "b", "--pool", "web"}, 2, []string{"undrain takes one server"}},
 		{[]string{"drain", "s9", "--pool", "web", "--admin", admin}, 1, []string{`has no server "s9"`, "hint:"}},
@@ -130,6 +135,24 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 			if !strings.Contains(stderr, want) {
 				t.Errorf("evenkeel %v: got\n%s\nwant it to say %q", c.args, stderr, want)
 			}
+		}
+	}
+}
+
+// An explanation says how far the request's tenant was believed.
+func TestExplanationsTellHowFarATenantIsBelieved(t *testing.T) {
+	for _, c := range []struct{ tenant, belief, want string }{
+		{"", "", ""},
+		{"acme", "told", "tenant \"acme\"\n"},
+		{"acme", "proven", "tenant \"acme\", proven\n"},
+		{"acme", "disbelieved", "tenant \"acme\", which is not proven: the request shares a line with all such\n"},
+		{"", "disbelieved", "tenant not proven: the request shares a line with all such\n"},
+	} {
+		var d decisionTold
+		d.Request.Tenant, d.Request.Belief = c.tenant, c.belief
+		var out strings.Builder
+		if d.printTenant(&out); out.String() != c.want {
+			t.Errorf("%q, %s: got %q, want %q", c.tenant, c.belief, out.String(), c.want)
 		}
 	}
 }

@@ -19,18 +19,36 @@ type settings struct {
 	Edge   *edgePart           `yaml:"edge" also:"edges proxy frontend frontends listeners"`
 	Agent  *agentPart          `yaml:"agent" also:"agents"`
 
-	keys *keyrings // what was read of the files that these name; nil: not yet
+	keys          *keyrings                // what was read of the files that the edge's part names; nil: not yet
+	hide          func(text string) string // has what came from the environment as the file writes it; nil: nothing did
+	line          func(path string) int    // of the file, where a field stands; nil: there is no file
+	healthSecrets map[trustPart]*secret    // and the health parts; nil: not yet
 }
 
 type masterPart struct {
-	ID        string  `yaml:"id" also:"name"`
-	Listen    string  `yaml:"listen" also:"bind address"`
-	Admin     string  `yaml:"admin" also:"api"`
-	OpenPools bool    `yaml:"open_pools"`
-	TLS       tlsPart `yaml:"tls"`
-	Insecure  bool    `yaml:"insecure"`
+	ID          string     `yaml:"id" also:"name"`
+	Listen      string     `yaml:"listen" also:"bind address"`
+	Admin       string     `yaml:"admin" also:"api"`
+	AdminAccess accessPart `yaml:"admin_access" also:"operators auth"`
+	OpenPools   bool       `yaml:"open_pools"`
+	Drains      string     `yaml:"drains_file" also:"state statefile"`
+	TLS         tlsPart    `yaml:"tls"`
+	Insecure    bool       `yaml:"insecure"`
+	Resolvers   []string   `yaml:"resolvers" also:"resolver dns nameservers"`
 
 	Election *electionPart `yaml:"election" also:"leaderelection ha"`
+	Enrol    *enrolPart    `yaml:"enrol" also:"enroll enrolment issuer"`
+	Limits   boundsPart    `yaml:"limits" also:"bounds maxconnections"`
+}
+
+// boundsPart is how many peers a master serves, and what they may make it keep.
+type boundsPart struct {
+	New        int         `yaml:"new" also:"handshakes"`
+	Edges      int         `yaml:"edges"`
+	Agents     int         `yaml:"agents"`
+	Watches    int         `yaml:"watches"`
+	EdgeBytes  config.Size `yaml:"edge_bytes"`
+	AgentBytes config.Size `yaml:"agent_bytes"`
 }
 
 // tlsPart is what proves a component's role and name to the others, and theirs to it.
@@ -38,12 +56,15 @@ type tlsPart struct {
 	Cert string `yaml:"cert" also:"certificate"`
 	Key  string `yaml:"key" also:"private"`
 	CA   string `yaml:"ca" also:"authority"`
+
+	Denied string `yaml:"denied" also:"crl revoked denylist"`
 }
 
 type poolPart struct {
 	Policy        string        `yaml:"policy" also:"algorithm balance strategy lb method"`
 	Dispatch      bool          `yaml:"dispatch"`
 	DispatchLimit time.Duration `yaml:"dispatch_limit" also:"dispatchtimeout"`
+	HookFacts     []string      `yaml:"hook_facts"`
 	LeaseTime     time.Duration `yaml:"lease_time" also:"ttl leasettl"`
 	Grace         time.Duration `yaml:"grace"`
 	Queue         queuePart     `yaml:"queue" also:"backlog"`
@@ -53,22 +74,19 @@ type poolPart struct {
 	Health        healthPart    `yaml:"health" also:"check healthcheck probe"`
 	Decisions     *int          `yaml:"decisions"`
 	Servers       []serverPart  `yaml:"servers" also:"upstreams backends endpoints nodes targets"`
+	Agents        []string      `yaml:"agents"`
+	Addresses     []string      `yaml:"addresses" also:"networks cidrs"`
+	Edges         []string      `yaml:"edges"`
+	Tenants       []string      `yaml:"tenants"`
+	Resolve       resolveWord   `yaml:"resolve" also:"dns discovery type"`
+	ResolveAt     resolverWord  `yaml:"resolve_at"`
+	Resolvers     []string      `yaml:"resolvers" also:"resolver nameservers dnsresolvers"`
 }
 
 // queuePart is how requests wait. A size that is not written is the default; 0 means none.
 type queuePart struct {
 	Size *int          `yaml:"size" also:"length limit max"`
 	Wait time.Duration `yaml:"wait" also:"timeout"`
-}
-
-type healthPart struct {
-	HTTP     string        `yaml:"http" also:"path"`
-	Status   int           `yaml:"status"`
-	TCP      bool          `yaml:"tcp"`
-	Interval time.Duration `yaml:"interval" also:"period"`
-	Timeout  time.Duration `yaml:"timeout"`
-	Rise     int           `yaml:"rise"`
-	Fall     int           `yaml:"fall"`
 }
 
 type affinityPart struct {
@@ -87,21 +105,38 @@ type serverPart struct {
 	Speed    float64           `yaml:"speed" also:"weight"`
 	Labels   map[string]string `yaml:"labels" also:"tags"`
 	Location string            `yaml:"location" also:"zone region"`
+
+	FromAgent []tellsWord `yaml:"from_agent"`
 }
 
 type edgePart struct {
 	ID              string         `yaml:"id" also:"name"`
 	Masters         []string       `yaml:"masters" also:"controllers"`
 	Admin           string         `yaml:"admin" also:"metrics"`
+	AdminAccess     accessPart     `yaml:"admin_access" also:"operators auth"`
 	Listeners       []listenerPart `yaml:"listeners" also:"frontends listen bind"`
 	ConnectTimeout  time.Duration  `yaml:"connect_timeout"`
 	ResponseTimeout time.Duration  `yaml:"response_timeout" also:"readtimeout"`
+	Via             string         `yaml:"via"`
+	MaxHops         int            `yaml:"max_hops"`
 	DrainTime       time.Duration  `yaml:"drain_time" also:"draintimeout shutdowntimeout gracetime"`
+	TCP             tcpPart        `yaml:"tcp" also:"sockets"`
 	Engine          string         `yaml:"engine"`
+	Connections     int            `yaml:"connections" also:"maxconn workerconnections maxconnections"`
 	Loops           int            `yaml:"loops" also:"threads workers nbthread workerprocesses"`
 	SingleCalls     bool           `yaml:"single_calls"`
+	Resolvers       []string       `yaml:"resolvers" also:"resolver dns nameservers"`
+	BufferMemory    config.Size    `yaml:"buffer_memory"`
 	TLS             tlsPart        `yaml:"tls"`
 	Insecure        bool           `yaml:"insecure"`
+}
+
+// tcpPart is how soon a peer that vanished is noticed.
+type tcpPart struct {
+	KeepaliveIdle     time.Duration `yaml:"keepalive_idle" also:"keepalive clitcpkaidle srvtcpkaidle"`
+	KeepaliveInterval time.Duration `yaml:"keepalive_interval" also:"clitcpkaintvl srvtcpkaintvl"`
+	KeepaliveCount    int           `yaml:"keepalive_count" also:"clitcpkacnt srvtcpkacnt"`
+	UserTimeout       time.Duration `yaml:"user_timeout" also:"tcput"`
 }
 
 type listenerPart struct {
@@ -109,6 +144,9 @@ type listenerPart struct {
 	Mode           modeWord      `yaml:"mode" also:"protocol type"`
 	Routes         []routePart   `yaml:"routes" also:"rules locations"`
 	TLS            *certsPart    `yaml:"tls" also:"ssl https"`
+	Allow          []prefixWord  `yaml:"allow" also:"whitelist allowfrom"`
+	Deny           []prefixWord  `yaml:"deny" also:"blacklist denyfrom"`
+	ClientLimits   limitsPart    `yaml:"client_limits" also:"ratelimit limitreq limitconn"`
 	H2C            bool          `yaml:"h2c" also:"http2"`
 	TrustedProxies []prefixWord  `yaml:"trusted_proxies"`
 	HeaderLimit    config.Size   `yaml:"header_limit" also:"maxheaderbytes"`
@@ -117,7 +155,19 @@ type listenerPart struct {
 	IdleTimeout    time.Duration `yaml:"idle_timeout" also:"keepalivetimeout keepalive"`
 	BodyLimit      config.Size   `yaml:"body_limit" also:"maxbodysize clientmaxbodysize"`
 	ProxyProtocol  *proxyPart    `yaml:"proxy_protocol" also:"acceptproxy"`
+	Paths          pathsWord     `yaml:"paths" also:"normalizepath mergeslashes"`
+	HalfClosed     halfWord      `yaml:"half_closed" also:"abortonclose"`
 	ServerTiming   bool          `yaml:"server_timing"`
+}
+
+// limitsPart is what one client may take of a listener.
+type limitsPart struct {
+	Connections  int          `yaml:"connections" also:"maxconn maxconnections"`
+	OpenRequests int          `yaml:"open_requests" also:"concurrency inflight maxrequests"`
+	Rate         float64      `yaml:"requests_per_second" also:"rate average rps"`
+	Burst        int          `yaml:"burst"`
+	By           string       `yaml:"by" also:"key sourcecriterion"`
+	Exempt       []prefixWord `yaml:"exempt" also:"whitelist except"`
 }
 
 // proxyPart is who begins connections with a PROXY header.
@@ -128,20 +178,43 @@ type proxyPart struct {
 type routePart struct {
 	Host       string        `yaml:"host" also:"hostname servername domain sni"`
 	Path       string        `yaml:"path" also:"prefix pathprefix location"`
+	Upgrade    *[]string     `yaml:"upgrade" also:"upgradetypes"`
 	Pool       string        `yaml:"pool" also:"cluster backend upstream service"`
 	Link       linkWord      `yaml:"link"`
 	LeaseParam string        `yaml:"lease_param"`
 	Key        string        `yaml:"key" also:"hash"`
 	Tenant     string        `yaml:"tenant"`
+	TenantFrom fromWord      `yaml:"tenant_from"`
+	TenantJWT  *tokensPart   `yaml:"tenant_jwt" also:"jwks jwt"`
 	Timeout    time.Duration `yaml:"timeout"`
 	Servers    protocolWord  `yaml:"server_protocol" also:"protocol http2 grpc h2c"`
 	ServerTLS  *trustPart    `yaml:"server_tls" also:"tls ssl"`
+	Paths      pathsWord     `yaml:"paths" also:"normalizepath mergeslashes"`
 	SendProxy  proxyWord     `yaml:"send_proxy" also:"sendproxyprotocol"`
+	Buffer     *config.Size  `yaml:"buffer_request" also:"proxyrequestbuffering httpbufferrequest requestbuffering"`
+	BodyRate   *config.Size  `yaml:"body_rate"`
+}
+
+// tokensPart is how tokens prove whose tenant a request is.
+type tokensPart struct {
+	Keys     string `yaml:"keys" also:"jwks jwksfile publickey secret"`
+	Header   string `yaml:"header"`
+	Issuer   string `yaml:"issuer" also:"iss"`
+	Audience string `yaml:"audience" also:"aud"`
 }
 
 // certsPart is how an edge proves to clients who it is.
 type certsPart struct {
-	Certificates []pairPart `yaml:"certificates" also:"certs certificate"`
+	Certificates []pairPart       `yaml:"certificates" also:"certs certificate"`
+	Policy       tlsPolicyWord    `yaml:"policy" also:"sslprotocols sslminver ciphers minversion"`
+	Clients      *clientCertsPart `yaml:"client_certificates" also:"clientauth mtls verify"`
+	TicketKeys   string           `yaml:"ticket_keys" also:"sslsessionticketkey tlsticketkeys"`
+}
+
+// clientCertsPart is how clients prove to an edge who they are.
+type clientCertsPart struct {
+	CA       string `yaml:"ca" also:"cafile cacert"`
+	Optional bool   `yaml:"optional"`
 }
 
 // pairPart is two PEM files: a certificate, with those between it and its authority
@@ -160,28 +233,38 @@ type trustPart struct {
 }
 
 type agentPart struct {
-	Masters    []string          `yaml:"masters" also:"controllers"`
-	Pool       string            `yaml:"pool" also:"cluster"`
-	ID         string            `yaml:"id" also:"name server"`
-	Address    string            `yaml:"address" also:"host url addr"`
-	Public     string            `yaml:"public"`
-	Slots      float64           `yaml:"slots" also:"concurrency capacity"`
-	Speed      float64           `yaml:"speed" also:"weight"`
-	Labels     map[string]string `yaml:"labels" also:"tags"`
-	Location   string            `yaml:"location" also:"zone region"`
-	Hook       string            `yaml:"hook" also:"dispatchhook webhook"`
-	Sample     *bool             `yaml:"sample"`
-	Interval   time.Duration     `yaml:"interval" also:"period"`
-	Prometheus prometheusPart    `yaml:"prometheus" also:"scrape"`
-	ORCA       orcaPart          `yaml:"orca"`
-	Admin      string            `yaml:"admin" also:"api metrics listen"`
-	TLS        tlsPart           `yaml:"tls"`
-	Insecure   bool              `yaml:"insecure"`
+	Masters       []string          `yaml:"masters" also:"controllers"`
+	Pool          string            `yaml:"pool" also:"cluster"`
+	ID            string            `yaml:"id" also:"name server"`
+	Address       string            `yaml:"address" also:"host url addr"`
+	Public        string            `yaml:"public"`
+	Slots         float64           `yaml:"slots" also:"concurrency capacity"`
+	Speed         float64           `yaml:"speed" also:"weight"`
+	Labels        map[string]string `yaml:"labels" also:"tags"`
+	Location      string            `yaml:"location" also:"zone region"`
+	Hook          string            `yaml:"hook" also:"dispatchhook webhook"`
+	Sample        *bool             `yaml:"sample"`
+	Cgroup        string            `yaml:"cgroup" also:"slice unit"`
+	PID           string            `yaml:"pid" also:"pidfile process"`
+	Interval      time.Duration     `yaml:"interval" also:"period" zero:"no"`
+	Health        healthPart        `yaml:"health" also:"check healthcheck probe"`
+	HealthAddress string            `yaml:"health_address"`
+	Prometheus    prometheusPart    `yaml:"prometheus" also:"scrape"`
+	ORCA          orcaPart          `yaml:"orca"`
+	Admin         string            `yaml:"admin" also:"api metrics listen"`
+	AdminAccess   accessPart        `yaml:"admin_access" also:"operators auth"`
+	TLS           tlsPart           `yaml:"tls"`
+	TokenFile     string            `yaml:"token_file" also:"jointoken"`
+	Certs         string            `yaml:"certs" also:"certsdir"`
+	Insecure      bool              `yaml:"insecure"`
 }
+
+// enrols reports whether the agent gets its certificate by a token.
+func (a *agentPart) enrols() bool { return a.TokenFile != "" || a.Certs != "" }
 
 type prometheusPart struct {
 	URL      string        `yaml:"url"`
-	Interval time.Duration `yaml:"interval"`
+	Interval time.Duration `yaml:"interval" zero:"no"`
 	Metrics  []seriesPart  `yaml:"metrics" also:"series"`
 }
 
@@ -193,25 +276,28 @@ type seriesPart struct {
 
 type orcaPart struct {
 	URL      string        `yaml:"url"`
-	Interval time.Duration `yaml:"interval"`
+	Interval time.Duration `yaml:"interval" zero:"no"`
 }
 
 // readSettings reads a file and everything that is wrong with it, as a *config.Error.
-// Starting, reloading and checking all come here.
-func readSettings(path string) (*settings, error) {
+// Starting, reloading and checking all come here. more judge what is not known from the file alone.
+func readSettings(path string, more ...func(s *settings, bad func(path, problem string))) (*settings, error) {
 	src, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, hinted(fmt.Errorf("there is no file %s", path), "evenkeel run --server http://HOST:PORT needs none; examples/ has some to start from")
 	case errors.Is(err, fs.ErrPermission):
-		return nil, hinted(fmt.Errorf("%s may not be read by this user", path), "chmod a+r "+path+", or start as its owner")
+		return nil, hinted(fmt.Errorf("%s may not be read by this user", path), "start as a user who may read it, or give that user's group the right: chgrp GROUP "+path+" && chmod g+r "+path)
 	case err != nil:
 		return nil, hinted(err, "want the path of a YAML file")
 	}
-	f := config.Parse(path, src)
-	s := &settings{}
+	f := config.Parse(path, src, os.LookupEnv)
+	s := &settings{hide: f.Hide, line: func(path string) int { return f.Position(path).Line }}
 	f.Decode(s)
 	s.validate(f.Bad)
+	for _, judge := range more {
+		judge(s, f.Bad)
+	}
 	if err := f.Err(); err != nil {
 		return nil, err
 	}

@@ -3,10 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
 	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 )
 
 // accessFlag says whether an edge writes a line for each request.
@@ -18,11 +19,10 @@ func (f *accessFlag) add(cmd *cobra.Command) {
 
 // logger returns a logger for requests, nil if there is to be none. It writes whatever
 // level the other logs are to have.
-func (f *accessFlag) logger(logs logFlags, w io.Writer) (*slog.Logger, error) {
+func (f *accessFlag) logger(flags logFlags, sink *logs.Sink) (*slog.Logger, error) {
 	switch f.word {
 	case "on":
-		logs.level = "info"
-		return logs.logger(w)
+		return flags.access(sink)
 	case "off":
 		return nil, nil
 	}
@@ -49,10 +49,22 @@ func (s *settings) problems() error {
 	return usageError{errors.Join(all...)}
 }
 
-// teller returns what writes lines for the person at the terminal, nil if there is none.
-func teller(stderr io.Writer) func(string) {
-	if !isTerminal(stderr) {
-		return nil
+// console is how a role speaks to the person at its terminal.
+type console struct {
+	tell   func(line string)  // what should be read at once; nil: nobody is there
+	banner func(lines string) // what is said at the start; nil: nobody is there who reads text
+	paint  painter
+}
+
+// consoleOn returns the console of a role that logs to sink.
+func (f *logFlags) consoleOn(sink *logs.Sink) (c console) {
+	if !isTerminal(sink.Out()) {
+		return c
 	}
-	return func(line string) { printLine(stderr, "\r"+line) } // over the ^C that the terminal shows
+	c.paint = painterFor(sink.Out())
+	c.tell = func(line string) { printLine(sink, "\r"+line) } // over the ^C that the terminal shows
+	if f.format != "json" {
+		c.banner = func(lines string) { _, _ = sink.Write([]byte(lines)) } // a Sink never fails
+	}
+	return c
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"log"
 	"log/slog"
 	"reflect"
 	"strings"
@@ -13,6 +15,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
+	"github.com/evenkeel-lb/evenkeel/internal/probe"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
@@ -29,10 +33,10 @@ func TestParseServer(t *testing.T) {
 		{flag: "http://b,slots=8,speed=2.5,id=x,public=https://x.example,location=eu", want: serverPart{ID: "x", Address: "b:80", Public: "https://x.example", Slots: 8, Speed: 2.5, Location: "eu"}},
 		{flag: "http://b:1,pool=render", pool: "render", want: serverPart{Address: "b:1"}},
 		{flag: "https://a", want: serverPart{Address: "https://a:443"}},
-		{flag: "tcp://a", problem: `scheme "tcp"`},
-		{flag: "a:80", problem: "want http://host:port"},
-		{flag: "", problem: "want http://host:port"},
-		{flag: "http://", problem: "want http://host:port"},
+		{flag: "a:80", want: serverPart{Address: "a:80"}},
+		{flag: "tcp://a", problem: "want host:port, with http:// or https://"},
+		{flag: "", problem: "want host:port"},
+		{flag: "http://", problem: "want host:port"},
 		{flag: "http://a/path", problem: "nothing behind it"},
 		{flag: "http://u@a", problem: "nothing behind it"},
 		{flag: "http://a,slots=many", problem: `slots "many"`},
@@ -79,7 +83,7 @@ func parsed(t *testing.T, flags ...string) *cobra.Command {
 
 func commandNamed(t *testing.T, name string) *cobra.Command {
 	t.Helper()
-	for _, c := range commands() {
+	for _, c := range commands(logs.NewSink(io.Discard)) {
 		if c.Name() == name {
 			return c
 		}
@@ -145,7 +149,7 @@ func TestEdgeFlags(t *testing.T) {
 }
 
 func TestAgentFlags(t *testing.T) {
-	f := agentFlags{pool: "p", address: "10.0.0.5:8000", slots: 4, labels: []string{"zone=b", "arch=arm"}, sample: false, interval: time.Second,
+	f := agentFlags{pool: "p", address: "10.0.0.5:8000", slots: 4, labels: []string{"zone=b", "arch=arm"}, sample: false, interval: time.Second, health: "/healthz",
 		prometheus: "http://127.0.0.1/m", metrics: []string{`queue=q{a="b"}`}, orca: "http://127.0.0.1/o"}
 	s, err := f.settings(parsed(t, "agent"))
 	if err != nil {
@@ -155,9 +159,9 @@ func TestAgentFlags(t *testing.T) {
 	if !strings.HasSuffix(string(spec.ID), ":8000") {
 		t.Errorf("got id %q, want HOSTNAME:8000", spec.ID)
 	}
-	want := agent.Config{Server: spec.ID, Interval: time.Second, ORCA: agent.ORCA{URL: "http://127.0.0.1/o"},
+	want := agent.Config{Server: spec.ID, Interval: time.Second, Application: agent.Application{Address: "10.0.0.5:8000"}, Health: agent.Health{Address: "10.0.0.5:8000", Check: probe.Check{HTTP: "/healthz"}}, ORCA: agent.ORCA{URL: "http://127.0.0.1/o"},
 		Prometheus: agent.Prometheus{URL: "http://127.0.0.1/m", Metrics: []agent.Series{{Name: "queue", Selector: `q{a="b"}`}}}}
-	if got := s.Agent.config(); !reflect.DeepEqual(got, want) {
+	if got := s.agentConfig(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if want := []balance.Label{{Key: "arch", Value: "arm"}, {Key: "zone", Value: "b"}}; !reflect.DeepEqual(spec.Labels, want) || spec.Slots != 4 {
@@ -167,15 +171,33 @@ func TestAgentFlags(t *testing.T) {
 
 func TestTerminalLog(t *testing.T) {
 	var out bytes.Buffer
-	log, err := (&logFlags{format: "text", level: "info"}).logger(&out)
+	sink := logs.NewSink(&out)
+	log, err := (&logFlags{format: "text", level: "info"}).logger(sink)
 	if err != nil {
 		t.Fatal(err)
 	}
 	log.Debug("not this")
 	log.With("pool", "web").WithGroup("g").Warn("a message", "err", "two words", "n", 3, slog.Group("in", "side", "\x1b[2J"), "empty", "")
+	sink.Close(patience)
 	_, got, _ := strings.Cut(strings.TrimSpace(out.String()), " ")
 	if want := `WARN  a message pool=web g.err="two words" g.n=3 g.in.side="\x1b[2J" g.empty=""`; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// What libraries say through package log goes the same way, and waits for no reader either.
+func TestLogsOfLibraries(t *testing.T) {
+	var out bytes.Buffer
+	sink := logs.NewSink(&out)
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	if _, err := (&logFlags{format: "json", level: "info"}).logger(sink); err != nil {
+		t.Fatal(err)
+	}
+	log.Print("Unsolicited response")
+	sink.Close(patience)
+	if !strings.Contains(out.String(), `"msg":"Unsolicited response"`) {
+		t.Errorf("got %q, want a record with the library's words", out.String())
 	}
 }
 
@@ -186,13 +208,15 @@ func TestAccessLog(t *testing.T) {
 		want bool
 	}{{"on", true}, {"off", false}} {
 		var out bytes.Buffer
-		access, err := (&accessFlag{c.word}).logger(logFlags{format: "json", level: "error"}, &out)
+		sink := logs.NewSink(&out)
+		access, err := (&accessFlag{c.word}).logger(logFlags{format: "json", level: "error"}, sink)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if access != nil {
 			access.Info("request")
 		}
+		sink.Close(patience)
 		if got := out.Len() > 0; got != c.want {
 			t.Errorf("--access-log=%s: got %q", c.word, out.String())
 		}

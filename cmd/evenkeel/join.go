@@ -2,14 +2,12 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"net"
-	"net/netip"
-	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,204 +16,71 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/edge"
+	edgepolicy "github.com/evenkeel-lb/evenkeel/edge/policy"
+	"github.com/evenkeel-lb/evenkeel/edge/tenants"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
-// linkWord is a balance.Link in a file.
-type linkWord balance.Link
+// plainHTTP returns an address without the scheme of plain HTTP and a slash at the end, which say
+// nothing.
+func plainHTTP(address string) string {
+	rest, cut := strings.CutPrefix(address, "http://")
+	if bare := strings.TrimSuffix(rest, "/"); cut && bare != "" {
+		return bare
+	}
+	return address
+}
 
-func (l *linkWord) UnmarshalText(text []byte) error {
-	for _, link := range []balance.Link{balance.LinkRoute, balance.LinkRedirect} {
-		if link.String() == string(text) {
-			*l = linkWord(link)
-			return nil
+// plainServer is plainHTTP of a server's address: with a scheme, a port that is not written is the scheme's.
+func plainServer(address string) string {
+	scheme, rest, has := strings.Cut(address, "://")
+	if rest = strings.TrimSuffix(rest, "/"); !has || rest == "" || scheme != "http" && scheme != "https" || strings.ContainsAny(rest, "/?#@") {
+		return address
+	}
+	port := "80"
+	if scheme == "https" {
+		port = "443"
+	}
+	if _, _, err := net.SplitHostPort(rest); err != nil && (!strings.Contains(rest, ":") || strings.HasSuffix(rest, "]")) {
+		rest = net.JoinHostPort(strings.Trim(rest, "[]"), port)
+	}
+	if scheme == "https" {
+		return "https://" + rest
+	}
+	return rest
+}
+
+// plain has all addresses as the rooms take them, however they are written.
+func (s *settings) plain() {
+	if m := s.Master; m != nil {
+		m.Listen, m.Admin = plainHTTP(m.Listen), plainHTTP(m.Admin)
+		if m.Election != nil {
+			m.Election.Address = plainHTTP(m.Election.Address)
 		}
 	}
-	return fmt.Errorf("want %s or %s", balance.LinkRoute, balance.LinkRedirect)
-}
-
-// modeWord is an edge.Mode in a file.
-type modeWord edge.Mode
-
-func (m *modeWord) UnmarshalText(text []byte) error {
-	for _, mode := range []edge.Mode{edge.ModeHTTP, edge.ModeTCP} {
-		if mode.String() == string(text) {
-			*m = modeWord(mode)
-			return nil
+	for _, p := range s.Pools {
+		for i := range p.Servers {
+			p.Servers[i].Address = plainServer(p.Servers[i].Address)
 		}
 	}
-	return fmt.Errorf("want %s or %s", edge.ModeHTTP, edge.ModeTCP)
-}
-
-// proxyWord is a version of the PROXY protocol in a file.
-type proxyWord int
-
-func (p *proxyWord) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "v1":
-		*p = 1
-	case "v2":
-		*p = 2
-	default:
-		return errors.New("want v1 or v2")
-	}
-	return nil
-}
-
-// prefixes are a list of them as the rooms take it.
-func prefixes(words []prefixWord) (list []netip.Prefix) {
-	for _, p := range words {
-		list = append(list, netip.Prefix(p))
-	}
-	return list
-}
-
-// protocolWord is an edge.Protocol in a file.
-type protocolWord edge.Protocol
-
-func (p *protocolWord) UnmarshalText(text []byte) error {
-	for _, protocol := range []edge.Protocol{edge.HTTP1, edge.HTTP2} {
-		if protocol.String() == string(text) {
-			*p = protocolWord(protocol)
-			return nil
+	if e := s.Edge; e != nil {
+		e.Admin = plainHTTP(e.Admin)
+		plainMasters(e.Masters)
+		for i := range e.Listeners {
+			e.Listeners[i].Listen = plainHTTP(e.Listeners[i].Listen)
 		}
 	}
-	return fmt.Errorf("want %s or %s", edge.HTTP1, edge.HTTP2)
-}
-
-// prefixWord is a netip.Prefix in a file, where a single address is one too.
-type prefixWord netip.Prefix
-
-func (p *prefixWord) UnmarshalText(text []byte) error {
-	prefix, err := netip.ParsePrefix(string(text))
-	if one, bad := netip.ParseAddr(string(text)); bad == nil {
-		prefix, err = one.Prefix(one.BitLen())
-	}
-	if err != nil {
-		return errors.New("want an address or a prefix, such as 10.0.0.1 or 10.0.0.0/8")
-	}
-	*p = prefixWord(prefix)
-	return nil
-}
-
-// validate lets the rooms judge what the file says to them, each in the file's own words.
-func (s *settings) validate(bad func(path, problem string)) {
-	under := func(path string) func(field, problem string) {
-		return func(field, problem string) { bad(path+"."+field, problem) }
-	}
-	if s.Master != nil {
-		mc := s.masterConfig()
-		mc.Pools = nil // judged below, by name
-		mc.Validate(under("master"))
-		badAddresses(s.Master.Listen, s.Master.Admin, under("master"))
-		if s.Master.Election != nil {
-			s.Master.Election.validate(under("master.election"))
-		}
-		s.Master.TLS.validate(under("master"))
-	}
-	for _, name := range s.poolNames() {
-		pool := s.Pools[name].config(name)
-		pool.Validate(under(config.Field("pools", name)))
-	}
-	if s.Edge != nil {
-		s.keys = s.Edge.readKeys(under("edge"))
-		ec := s.edgeConfig()
-		ec.Validate(under("edge"))
-		badAddresses("", s.Edge.Admin, under("edge"))
-		badMasters(s.Edge.Masters, under("edge"))
-		s.Edge.TLS.validate(under("edge"))
-		s.strayRoutes(bad)
-		for i, l := range s.Edge.Listeners {
-			l.validate(under(fmt.Sprintf("edge.listeners[%d]", i)))
-		}
-	}
-	if s.Agent != nil {
-		s.Agent.validate(under("agent"))
+	if a := s.Agent; a != nil {
+		a.Address, a.HealthAddress, a.Admin = plainServer(a.Address), plainServer(a.HealthAddress), plainHTTP(a.Admin)
+		plainMasters(a.Masters)
 	}
 }
 
-// validate judges what the edge never sees because it was not made of it.
-func (l *listenerPart) validate(bad func(field, problem string)) {
-	if l.ProxyProtocol != nil && len(l.ProxyProtocol.Trusted) == 0 {
-		bad("proxy_protocol", "no trusted networks, want those from which connections with a PROXY header come")
+func plainMasters(masters []string) {
+	for i := range masters {
+		masters[i] = plainHTTP(masters[i])
 	}
-	if edge.Mode(l.Mode) != edge.ModeTCP {
-		return
-	}
-	if l.TLS != nil {
-		bad("tls", "a listener with mode tcp ends no TLS: it carries it to servers as it is")
-	}
-	for j, r := range l.Routes {
-		if r.ServerTLS != nil {
-			bad(fmt.Sprintf("routes[%d].server_tls", j), "a listener with mode tcp carries octets as they are")
-		}
-	}
-}
-
-// strayRoutes finds routes to pools that the same file, which lists pools, does not.
-func (s *settings) strayRoutes(bad func(path, problem string)) {
-	if len(s.Pools) == 0 || s.Master != nil && s.Master.OpenPools {
-		return
-	}
-	for i, l := range s.Edge.Listeners {
-		for j, r := range l.Routes {
-			if _, ok := s.Pools[r.Pool]; !ok && r.Pool != "" {
-				bad(fmt.Sprintf("edge.listeners[%d].routes[%d].pool", i, j),
-					fmt.Sprintf("%q is none of the file's pools: %s", r.Pool, strings.Join(s.poolNames(), ", ")))
-			}
-		}
-	}
-}
-
-func (a *agentPart) validate(bad func(field, problem string)) {
-	if a.Pool == "" {
-		bad("pool", "empty, want the name of the pool that the server joins")
-	}
-	spec := a.spec()
-	spec.Validate(bad)
-	ac := a.config()
-	ac.Validate(func(field, problem string) {
-		if field != "server" { // the spec has said it
-			bad(field, problem)
-		}
-	})
-	if _, err := agent.NewHook(a.Hook); err != nil {
-		bad("hook", err.Error())
-	}
-	badAddresses("", a.Admin, bad)
-	badMasters(a.Masters, bad)
-	a.TLS.validate(bad)
-}
-
-func badMasters(masters []string, bad func(field, problem string)) {
-	for i, m := range masters {
-		if problem := badListen(m); problem != "" {
-			bad(config.Item("masters", i), problem)
-		}
-	}
-}
-
-func badAddresses(listen, admin string, bad func(field, problem string)) {
-	if problem := badListen(listen); listen != "" && problem != "" {
-		bad("listen", problem)
-	}
-	if problem := badListen(admin); admin != "" && admin != off && problem != "" {
-		bad("admin", problem+", or off")
-	}
-}
-
-func badListen(address string) string {
-	if path, ok := strings.CutPrefix(address, "unix:"); ok && path != "" {
-		return ""
-	}
-	_, port, err := net.SplitHostPort(address)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return fmt.Sprintf("%q, want host:port or unix:/path", address)
-	}
-	return ""
 }
 
 func (s *settings) poolNames() []string { return slices.Sorted(maps.Keys(s.Pools)) }
@@ -224,20 +89,37 @@ func (s *settings) poolNames() []string { return slices.Sorted(maps.Keys(s.Pools
 func (s *settings) masterConfig() master.Config {
 	c := master.Config{Version: version()}
 	if s.Master != nil {
-		c.ID, c.OpenPools, c.Elected = s.Master.ID, s.Master.OpenPools, s.Master.Election != nil
+		l := s.Master.Limits
+		c.Bounds = master.Bounds{New: l.New, Edges: l.Edges, Agents: l.Agents, Watches: l.Watches, EdgeBytes: int64(l.EdgeBytes), AgentBytes: int64(l.AgentBytes)}
+		c.ID, c.OpenPools, c.Elected, c.DrainsFile = s.Master.ID, s.Master.OpenPools, s.Master.Election != nil, s.Master.Drains
+		c.Resolvers = s.Master.Resolvers
+	}
+	if dir := os.Getenv("STATE_DIRECTORY"); c.DrainsFile == "" && dir != "" { // systemd's StateDirectory=
+		first, _, _ := strings.Cut(dir, ":")
+		c.DrainsFile = filepath.Join(first, "drains.json")
 	}
 	for _, name := range s.poolNames() {
-		c.Pools = append(c.Pools, s.Pools[name].config(name))
+		c.Pools = append(c.Pools, s.poolConfig(name))
 	}
 	return c
 }
 
-func (p poolPart) config(name string) master.PoolConfig {
-	c := master.PoolConfig{Name: name, Policy: p.Policy, Dispatch: p.Dispatch, DispatchLimit: p.DispatchLimit, LeaseTime: p.LeaseTime, Grace: p.Grace,
+func (s *settings) poolConfig(name string) master.PoolConfig {
+	p := s.Pools[name]
+	c := master.PoolConfig{Name: name, Policy: p.Policy, Dispatch: p.Dispatch, DispatchLimit: p.DispatchLimit, HookFacts: p.HookFacts, LeaseTime: p.LeaseTime, Grace: p.Grace,
 		QueueSize: count(p.Queue.Size), QueueWait: p.Queue.Wait, Affinity: balance.Affinity(p.Affinity), Distances: p.Distances,
-		Utilization: p.Utilization, Health: master.HealthCheck(p.Health), Decisions: count(p.Decisions)}
+		Utilization: p.Utilization, Health: s.health(&p.Health, name), Decisions: count(p.Decisions),
+		Agents: p.Agents, Addresses: p.Addresses, Edges: p.Edges, Tenants: p.Tenants,
+		Resolve: master.Resolve(p.Resolve), ResolveAtEdge: bool(p.ResolveAt), Resolvers: p.Resolvers}
 	for _, s := range p.Servers {
-		c.Servers = append(c.Servers, s.spec())
+		spec := s.spec()
+		c.Servers = append(c.Servers, spec)
+		for _, word := range s.FromAgent {
+			if c.FromAgent == nil {
+				c.FromAgent = make(map[balance.ServerID]master.Tells)
+			}
+			c.FromAgent[spec.ID] |= master.Tells(word)
+		}
 	}
 	return c
 }
@@ -271,8 +153,8 @@ func labels(m map[string]string) []balance.Label {
 
 func (s *settings) edgeConfig() edge.Config {
 	e := s.Edge
-	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, DrainTime: e.DrainTime,
-		Engine: edge.Engine(e.Engine), Loops: e.Loops, SingleCalls: e.SingleCalls}
+	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, Via: e.Via, MaxHops: e.MaxHops, DrainTime: e.DrainTime,
+		TCP: fd.TCPOptions(e.TCP), Connections: e.Connections, Engine: edge.Engine(e.Engine), Loops: e.Loops, SingleCalls: e.SingleCalls, BufferMemory: int64(e.BufferMemory), Resolvers: e.Resolvers}
 	for i, l := range e.Listeners {
 		c.Listeners = append(c.Listeners, l.config())
 		if s.keys != nil {
@@ -291,16 +173,42 @@ func (s *settings) edgeConfig() edge.Config {
 
 func (l listenerPart) config() edge.Listener {
 	c := edge.Listener{Listen: l.Listen, H2C: l.H2C, Mode: edge.Mode(l.Mode), TrustedProxies: prefixes(l.TrustedProxies),
-		ServerTiming: l.ServerTiming, HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
+		HalfClosed: edge.HalfClosed(l.HalfClosed), ServerTiming: l.ServerTiming, Paths: edge.Paths(l.Paths), HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
 		HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout, BodyLimit: int64(l.BodyLimit)}
+	c.Allow, c.Deny = prefixes(l.Allow), prefixes(l.Deny)
+	m := l.ClientLimits
+	c.ClientLimits = edge.ClientLimits{Connections: m.Connections, OpenRequests: m.OpenRequests, RequestsPerSecond: m.Rate, Burst: m.Burst, By: m.By, Exempt: prefixes(m.Exempt)}
+	if l.TLS != nil {
+		c.TLSPolicy = edgepolicy.TLS(l.TLS.Policy)
+	}
 	if l.ProxyProtocol != nil {
 		c.ProxyTrusted = prefixes(l.ProxyProtocol.Trusted)
 	}
 	for _, r := range l.Routes {
-		c.Routes = append(c.Routes, edge.Route{Host: r.Host, Path: r.Path, Pool: r.Pool, Link: balance.Link(r.Link),
-			LeaseParam: r.LeaseParam, ServerProtocol: edge.Protocol(r.Servers), Key: r.Key, Tenant: r.Tenant, Timeout: r.Timeout, SendProxy: int(r.SendProxy)})
+		c.Routes = append(c.Routes, edge.Route{Host: r.Host, Path: r.Path, Upgrade: r.upgrades(), Pool: r.Pool, Link: balance.Link(r.Link),
+			LeaseParam: r.LeaseParam, ServerProtocol: edge.Protocol(r.Servers), Key: r.Key, Tenant: r.Tenant, TenantFrom: tenants.From(r.TenantFrom), Timeout: r.Timeout, Paths: edge.Paths(r.Paths), SendProxy: int(r.SendProxy),
+			BufferRequest: bytesOf(r.Buffer), BodyRate: bytesOf(r.BodyRate)})
 	}
 	return c
+}
+
+// bytesOf is a size as an edge takes it, to which zero is the default and a negative one is none.
+func bytesOf(written *config.Size) int64 {
+	switch {
+	case written == nil:
+		return 0
+	case *written == 0:
+		return -1
+	}
+	return int64(*written)
+}
+
+// upgrades returns nil if the file does not say, and an empty list if it says none.
+func (r *routePart) upgrades() []string {
+	if r.Upgrade == nil {
+		return nil
+	}
+	return append([]string{}, *r.Upgrade...)
 }
 
 // pools returns the pools that the edge's routes lead to, each once.
@@ -320,13 +228,18 @@ func (a *agentPart) spec() balance.ServerSpec {
 		Slots: a.Slots, Speed: a.Speed, Labels: labels(a.Labels), Location: a.Location}
 }
 
-func (a *agentPart) config() agent.Config {
+func (s *settings) agentConfig() agent.Config {
+	a := s.Agent
 	c := agent.Config{
-		Server:     a.spec().ID,
-		Interval:   a.Interval,
-		Host:       a.Sample == nil || *a.Sample,
-		Prometheus: agent.Prometheus{URL: a.Prometheus.URL, Interval: a.Prometheus.Interval},
-		ORCA:       agent.ORCA{URL: a.ORCA.URL, Interval: a.ORCA.Interval},
+		Server:      a.spec().ID,
+		Interval:    a.Interval,
+		Host:        a.Sample == nil || *a.Sample,
+		Application: agent.Application{Address: a.Address, Cgroup: a.Cgroup, PID: a.PID},
+		Prometheus:  agent.Prometheus{URL: a.Prometheus.URL, Interval: a.Prometheus.Interval},
+		ORCA:        agent.ORCA{URL: a.ORCA.URL, Interval: a.ORCA.Interval},
+	}
+	if a.HealthAddress != off {
+		c.Health = agent.Health{Address: cmp.Or(a.HealthAddress, a.Address), Check: s.health(&a.Health, a.Pool)}
 	}
 	for _, s := range a.Prometheus.Metrics {
 		c.Prometheus.Metrics = append(c.Prometheus.Metrics, agent.Series{Name: s.Name, Selector: s.Selector, Scale: s.Scale})
@@ -342,6 +255,9 @@ func thisHost(address string) string {
 		host = "localhost"
 	}
 	_, port, err := net.SplitHostPort(address)
+	if socket, ok := balance.UnixPath(address); ok {
+		port, err = filepath.Base(socket), nil
+	}
 	if err != nil || port == "" || port == "0" {
 		port = "pid" + strconv.Itoa(os.Getpid())
 	}
@@ -352,17 +268,9 @@ func thisHost(address string) string {
 // if the flag names none.
 func parseServer(flag string) (pool string, s serverPart, err error) {
 	words := strings.Split(flag, ",")
-	u, err := url.Parse(words[0])
-	switch {
-	case err != nil || u.Scheme == "" || u.Host == "":
-		return "", s, fmt.Errorf("--server %q: want http://host:port", flag)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return "", s, fmt.Errorf("--server %q: scheme %q, want http://host:port", flag, u.Scheme)
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil || u.Fragment != "":
-		return "", s, fmt.Errorf("--server %q: a server is http://host:port and nothing behind it; paths are kept as clients ask for them", flag)
-	}
-	if s.Address = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80")); u.Scheme == "https" {
-		s.Address = "https://" + net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))
+	s.Address = plainServer(words[0])
+	if problem := balance.BadAddress(s.Address); problem != "" {
+		return "", s, fmt.Errorf("--server %s", problem)
 	}
 	for _, word := range words[1:] {
 		key, value, _ := strings.Cut(word, "=")
@@ -380,7 +288,8 @@ func parseServer(flag string) (pool string, s serverPart, err error) {
 		case "speed":
 			s.Speed, err = strconv.ParseFloat(value, 64)
 		default:
-			return "", s, fmt.Errorf("--server %q: %q is not known: want id, pool, public, slots, speed or location", flag, key)
+			return "", s, fmt.Errorf("--server %q: %q is not known: want id, pool, public, slots, speed or location%s", flag, key,
+				config.DidYouMean(key, []string{"id", "pool", "public", "slots", "speed", "location"}, map[string]string{"weight": "speed", "name": "id", "maxconn": "slots", "zone": "location"}))
 		}
 		if err != nil {
 			return "", s, fmt.Errorf("--server %q: %s %q, want a number", flag, key, value)

@@ -68,14 +68,15 @@ func empties(v reflect.Value, path string) []string {
 // of those that are no people's business.
 func TestEveryFieldOfARoomHasAKey(t *testing.T) {
 	notInFiles := map[string]bool{
-		"master.Seed": true, "master.Log": true, "master.Admin": true, "master.Trust": true,
-		"edge.Log": true, "edge.AccessLog": true,
-		"agent.Hook": true, "agent.Log": true,
+		"master.Seed": true, "master.Log": true, "master.LogDropped": true, "master.ReloadFailed": true, "master.Admin": true, "master.Trust": true, "master.Enrolment": true, "master.Inside": true,
+		"edge.Log": true, "edge.AccessLog": true, "edge.LogDropped": true, "edge.ReloadFailed": true, "edge.Places": true, "edge.Inside": true,
+		"agent.Hook": true, "agent.Log": true, "agent.LogDropped": true,
 	}
 	var s settings
 	fill(reflect.ValueOf(&s).Elem())
 	s.keys = s.Edge.readKeys(func(string, string) {}) // there are no such files
-	for name, config := range map[string]any{"master": s.masterConfig(), "edge": s.edgeConfig(), "agent": s.Agent.config(), "server": s.Agent.spec()} {
+	s.readHealthSecrets(func(string, string) {})      // likewise
+	for name, config := range map[string]any{"master": s.masterConfig(), "edge": s.edgeConfig(), "agent": s.agentConfig(), "server": s.Agent.spec()} {
 		for _, path := range empties(reflect.ValueOf(config), name) {
 			if !notInFiles[path] {
 				t.Errorf("%s: no key of the file sets it: add it to file.go, join.go and docs/config.md", path)

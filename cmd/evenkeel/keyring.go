@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +20,8 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/tenants"
+	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // keyring is certificates of ours, as their files had them when they last made sense.
@@ -99,6 +102,7 @@ const lookEvery = time.Second
 // watch reads the files anew when they have changed, until ctx ends. What makes no
 // sense is logged, and what was there before goes on.
 func (k *keyring) watch(ctx context.Context, log *slog.Logger) {
+	k.warn(log)
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for before := k.seen; ; {
@@ -128,6 +132,16 @@ func (k *keyring) reread(log *slog.Logger) {
 	k.current.Store(fresh.current.Load())
 	for i, f := range k.files {
 		log.Info("certificate loaded", "cert", f.Cert, "until", (*k.current.Load())[i].Leaf.NotAfter)
+	}
+	k.warn(log)
+}
+
+// warn tells of keys that every user of the machine may read.
+func (k *keyring) warn(log *slog.Logger) {
+	for _, f := range k.files {
+		if exposed := trust.Exposed(f.Key); exposed != "" {
+			log.Warn(exposed, "file", f.Key)
+		}
 	}
 }
 
@@ -174,8 +188,12 @@ func (f *certFlags) part() (*certsPart, error) {
 
 // keyrings are what an edge's settings name of files with keys.
 type keyrings struct {
-	listeners []*keyring            // nil: plain
-	servers   map[trustPart]*secret // by what routes say
+	listeners []*keyring                   // nil: plain
+	clients   []edge.ClientCerts           // of each listener
+	tickets   []*ticketKeys                // of each listener; nil: plain
+	servers   map[trustPart]*secret        // by what routes say
+	tokens    map[[2]int]*tenants.Verifier // of routes, by listener and route
+	secrets   []string                     // files of keys that sign tokens
 }
 
 // secret is TLS to servers.
@@ -186,7 +204,7 @@ type secret struct {
 
 // readKeys reads what the edge's part names.
 func (e *edgePart) readKeys(bad func(field, problem string)) *keyrings {
-	all := &keyrings{listeners: make([]*keyring, len(e.Listeners)), servers: make(map[trustPart]*secret)}
+	all := &keyrings{listeners: make([]*keyring, len(e.Listeners)), clients: make([]edge.ClientCerts, len(e.Listeners)), tickets: make([]*ticketKeys, len(e.Listeners)), servers: make(map[trustPart]*secret), tokens: make(map[[2]int]*tenants.Verifier)}
 	for i, l := range e.Listeners {
 		at := config.Item("listeners", i)
 		if l.TLS != nil && len(l.TLS.Certificates) == 0 {
@@ -196,7 +214,20 @@ func (e *edgePart) readKeys(bad func(field, problem string)) *keyrings {
 				bad(config.Item(at+".tls.certificates", i)+"."+field, problem)
 			})
 		}
+		if l.TLS != nil {
+			var err error
+			if all.tickets[i], err = ticketKeysOf(l.TLS.TicketKeys); err != nil {
+				bad(at+".tls.ticket_keys", err.Error())
+			}
+			all.clients[i] = l.TLS.Clients.read(func(field, problem string) { bad(at+".tls.client_certificates."+field, problem) })
+		}
 		for j, r := range l.Routes {
+			if r.TenantJWT != nil {
+				v := r.TenantJWT.read(r.Tenant, func(field, problem string) { bad(config.Item(at+".routes", j)+".tenant_jwt."+field, problem) })
+				if all.tokens[[2]int{i, j}] = v; v.Keys != nil && v.Keys.Secret() {
+					all.secrets = append(all.secrets, r.TenantJWT.Keys)
+				}
+			}
 			if t := r.ServerTLS; t != nil && all.servers[*t] == nil {
 				all.servers[*t] = t.read(func(field, problem string) { bad(config.Item(at+".routes", j)+".server_tls."+field, problem) })
 			}
@@ -224,12 +255,31 @@ func (t *trustPart) read(bad func(field, problem string)) *secret {
 	return s
 }
 
+// read makes of the part what verifies tokens for a route's tenant, as that is written.
+func (t *tokensPart) read(tenant string, bad func(field, problem string)) *tenants.Verifier {
+	v := &tenants.Verifier{Header: strings.ToLower(cmp.Or(t.Header, "authorization")), Issuer: t.Issuer, Audience: t.Audience, Keys: new(tenants.Keys)}
+	_, v.Claim, _ = tenants.Parse(tenant)
+	text, err := readPEM(t.Keys)
+	if err != nil {
+		bad("keys", err.Error())
+		return v
+	}
+	if v.Keys, err = tenants.ParseKeys(text); err != nil {
+		bad("keys", t.Keys+": "+err.Error())
+	}
+	return v
+}
+
 // fit hands a listener of the settings what its files have.
 func (all *keyrings) fit(i int, part *listenerPart, l *edge.Listener) {
 	if ring := all.listeners[i]; ring != nil {
-		l.Certificate = ring.choose
+		l.Certificate, l.ClientCerts = ring.choose, all.clients[i]
+		if all.tickets[i] != nil {
+			l.Tickets = all.tickets[i].tickets
+		}
 	}
 	for j, r := range part.Routes {
+		l.Routes[j].TenantTokens = all.tokens[[2]int{i, j}]
 		if r.ServerTLS != nil {
 			l.Routes[j].ServerTLS = all.servers[*r.ServerTLS].config
 		}
@@ -238,12 +288,20 @@ func (all *keyrings) fit(i int, part *listenerPart, l *edge.Listener) {
 
 // watch keeps all of them up to date until ctx ends.
 func (all *keyrings) watch(ctx context.Context, log *slog.Logger) {
+	for _, file := range all.secrets {
+		if exposed := trust.Exposed(file); exposed != "" {
+			log.Warn(exposed, "file", file)
+		}
+	}
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	for _, ring := range all.listeners {
 		if ring != nil {
 			watching.Go(func() { ring.watch(ctx, log) })
 		}
+	}
+	for _, t := range distinct(all.tickets) {
+		watching.Go(func() { t.watch(ctx, log) })
 	}
 	for _, s := range all.servers {
 		if s.own != nil {

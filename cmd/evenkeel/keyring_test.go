@@ -48,8 +48,15 @@ edge:
       routes: [{ pool: web }]
 `, strings.TrimPrefix(server(t, "a"), "http://"), a, aKey, b, bKey)
 	write(t, path, settings)
+	if err := os.Chmod(bKey, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	s := start(t, "run", "--config", path, "--admin", "127.0.0.1:0")
 	listen, _ := s.serving()
+	s.record(fmt.Sprintf("every user of this machine may read the key %s (mode 0644): chmod o= %s", bKey, bKey))
+	if strings.Contains(s.log(), "may read the key "+aKey) {
+		t.Errorf("the log complains of a key that only its owner may read:\n%s", s.log())
+	}
 	for name, want := range map[string]string{"a.example": "a.example", "b.example": "b.example", "www.b.example": "b.example", "other.example": "a.example", "": "a.example"} {
 		if got := shown(t, listen, name).Subject.CommonName; got != want {
 			t.Errorf("who asks for %q is shown %s, want %s", name, got, want)

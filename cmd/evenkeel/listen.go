@@ -7,9 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/agent"
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
 )
 
 // Where the roles listen when nobody says otherwise.
@@ -32,20 +36,36 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, where = "unix", path
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, network, where)
-	switch {
-	case err == nil:
-		return l, nil
-	case errors.Is(err, syscall.EADDRINUSE) && network == "unix":
-		return nil, hinted(inUse{address, err}, "if no process uses it, remove "+where)
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, hinted(inUse{address, err}, "stop whoever listens there ("+whoListens(where)+"), or choose another port")
-	case errors.Is(err, syscall.EACCES):
-		return nil, hinted(fmt.Errorf("listen on %s: permission denied", address), "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher port")
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, hinted(fmt.Errorf("listen on %s: this machine has no such address", address), "leave out the host to listen on every address, such as "+portOnly(where))
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false) // whose sockets have no TCP_USER_TIMEOUT that connections could inherit
+	l, err := plain.Listen(ctx, network, where)
+	if err != nil {
+		return nil, listenError(address, err)
 	}
-	return nil, hinted(fmt.Errorf("listen: %w", err), "want host:port or unix:/path, such as 127.0.0.1:8080 or :8080")
+	return l, nil
+}
+
+// listenError returns why address cannot be listened on, and what to do about it.
+func listenError(address string, err error) error {
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && isUnix:
+		return hinted(inUse{address, err}, "if no process uses it, remove "+path)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return hinted(inUse{address, err}, "stop "+whoListens(address)+", or choose another port")
+	case errors.Is(err, syscall.EACCES) && isUnix:
+		return hinted(fmt.Errorf("listen on %s: permission denied", address), "this user may not make sockets in its folder; choose another, or change who owns that one")
+	case errors.Is(err, syscall.EACCES):
+		return hinted(fmt.Errorf("listen on %s: permission denied", address), "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher port")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return hinted(fmt.Errorf("listen on %s: this machine has no such address", address), "leave out the host to listen on every address, such as "+portOnly(address))
+	case errors.Is(err, syscall.EMFILE):
+		return hinted(fmt.Errorf("listen on %s: this process may open no more files", address), "raise its limit, with ulimit -n or LimitNOFILE= of its systemd unit")
+	}
+	if _, bad := strconv.ParseUint(address, 10, 16); bad == nil {
+		return usageError{hinted(fmt.Errorf("listen on %s: is a port alone, want :%s", address, address), "such as :"+address+" on every address, or 127.0.0.1:"+address)}
+	}
+	return hinted(fmt.Errorf("listen: %w", err), "want host:port or unix:/path, such as 127.0.0.1:8080 or :8080")
 }
 
 // inUse is the error of an address that somebody else has.
@@ -66,8 +86,13 @@ func portOnly(address string) string {
 	return ":" + port
 }
 
+// whoListens names the process that has the port of an address, or says how to find it.
 func whoListens(address string) string {
-	return "ss -ltnp 'sport = " + portOnly(address) + "' shows it"
+	port, err := strconv.ParseUint(strings.TrimPrefix(portOnly(address), ":"), 10, 16)
+	if pid, command := agent.WhoListens(uint16(port)); err == nil && pid != 0 {
+		return fmt.Sprintf("%s, process %d, which listens there", command, pid)
+	}
+	return "the process that listens there (ss -ltnp 'sport = " + portOnly(address) + "' shows it)"
 }
 
 // listenInside opens a listener for our own components or operators. Beyond loopback
@@ -91,7 +116,7 @@ func isLoopback(address string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-const adminAdvice = "listen on 127.0.0.1, or give --insecure if everybody who can reach that address may be trusted"
+const adminAdvice = "listen on 127.0.0.1, or have who connects prove who they are: admin_access with cert and key, and tokens or ca (docs/admin.md); or give --insecure if everybody who can reach that address may be trusted"
 
 // adminAddress is where a role serves its metrics and API.
 type adminAddress struct {
@@ -112,35 +137,56 @@ func chooseAdmin(flag, file, standard string) adminAddress {
 
 // listen returns nil without an error if there is to be no listener, or if the
 // default address is taken: a second role on this machine goes on without.
-func (a adminAddress) listen(ctx context.Context, insecure bool, log *slog.Logger) (net.Listener, error) {
+func (a adminAddress) listen(ctx context.Context, safe bool, log *slog.Logger) (net.Listener, error) {
 	if a.address == off {
 		return nil, nil
 	}
-	l, err := listenInside(ctx, a.address, insecure, adminAdvice)
+	l, err := listenInside(ctx, a.address, safe, adminAdvice)
 	if errors.Is(err, syscall.EADDRINUSE) && !a.asked {
-		log.Warn("going on without the admin address, which somebody else has; --admin chooses another", "admin", a.address)
+		log.Warn("going on without the admin address, which another process has; evenkeel status finds this process by its socket, --admin chooses another address", "admin", a.address)
 		return nil, nil
+	}
+	return l, err
+}
+
+// portsAside is how many ports behind a taken default are tried before any that is free.
+const portsAside = 16
+
+// listenAside is listen for a role of which one machine may have several: if the default
+// address is taken, it takes another port of the same host and says which.
+func (a adminAddress) listenAside(ctx context.Context, safe bool, log *slog.Logger) (net.Listener, error) {
+	if a.address == off || a.asked {
+		return a.listen(ctx, safe, log)
+	}
+	l, err := listenInside(ctx, a.address, safe, adminAdvice)
+	host, port, _ := net.SplitHostPort(a.address)
+	first, _ := strconv.Atoi(port)
+	for i := 1; errors.Is(err, syscall.EADDRINUSE) && i <= portsAside; i++ {
+		next := first + i
+		if i == portsAside {
+			next = 0
+		}
+		if l, err = listenInside(ctx, net.JoinHostPort(host, strconv.Itoa(next)), safe, adminAdvice); err == nil {
+			log.Warn("another process has the default admin address, so this one takes another port; --admin chooses one", "taken", a.address, "admin", l.Addr().String())
+		}
 	}
 	return l, err
 }
 
 // serveHTTP serves until ctx ends, then gives what is being answered a second.
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	if server.Shutdown(last) != nil {
-		_ = server.Close() // whoever still reads had their second
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return serveUntil(ctx, &http.Server{Handler: h}, l, log)
+}
+
+// serveBoth does as serveHTTP, and speaks HTTP/2 without TLS to those that begin with it.
+func serveBoth(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	server := &http.Server{Handler: h, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	return serveUntil(ctx, server, l, log)
+}
+
+func serveUntil(ctx context.Context, server *http.Server, l net.Listener, log *slog.Logger) error {
+	server.ReadHeaderTimeout, server.ErrorLog = 10*time.Second, slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	return admin.ServeUntil(ctx, server, l)
 }

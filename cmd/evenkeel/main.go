@@ -8,8 +8,15 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/evenkeel-lb/evenkeel/config"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 )
 
 // Exit codes.
@@ -17,22 +24,28 @@ const (
 	exitFine    = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitTrouble = 3 // of status: it has shown what is wrong
 )
 
 // commands lists every command, in the order of the help. Each has a file of its name, undrain drain's.
-func commands() []*cobra.Command {
+// Roles log to sink.
+func commands(sink *logs.Sink) []*cobra.Command {
 	return []*cobra.Command{
-		runCommand(),
+		runCommand(sink),
 		demoCommand(),
-		masterCommand(),
-		edgeCommand(),
-		agentCommand(),
-		sampleServerCommand(),
+		masterCommand(sink),
+		edgeCommand(sink),
+		agentCommand(sink),
+		sampleServerCommand(sink),
+		sampleProxyCommand(sink),
 		checkCommand(),
+		statusCommand(),
 		explainCommand(),
 		certsCommand(),
+		tokensCommand(),
 		drainCommand(),
 		undrainCommand(),
+		electionCommand(),
 		simulateCommand(),
 		versionCommand(),
 	}
@@ -58,6 +71,8 @@ func main() {
 
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	sink := logs.NewSink(stderr)
+	defer sink.Close(lastWrites)
 	root := &cobra.Command{
 		Use:           "evenkeel",
 		Short:         "a load balancer in which one master knows every server's load",
@@ -72,17 +87,23 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		},
 		Run: func(cmd *cobra.Command, _ []string) { printLine(stdout, longHelp) },
 	}
+	root.Version = version()
+	root.SetVersionTemplate(versionLine())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{hinted(err, cmd.CommandPath()+" --help lists the flags")}
+		if text := err.Error(); strings.Contains(text, "missing unit in duration") {
+			text, _, _ = strings.Cut(text, ": time: ")
+			return usageError{hinted(errors.New(text+": a time needs its unit, such as 10s"), cmd.CommandPath()+" --help lists the flags")}
+		}
+		return usageError{hinted(err, flagHint(cmd, err))}
 	})
 	cobra.EnableCommandSorting = false // the table's order is meant
-	root.AddCommand(commands()...)
+	root.AddCommand(commands(sink)...)
 	root.SetArgs(append([]string{}, args...)) // nil would mean those of the process
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if err != nil {
-		printError(stderr, err)
+	if err != nil && !errors.Is(err, errTrouble) {
+		printError(sink, err) // behind what a role has logged
 	}
 	return exitCode(err)
 }
@@ -91,10 +112,41 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitFine
+	case errors.Is(err, errTrouble):
+		return exitTrouble
 	case errors.As(err, new(usageError)):
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// flagHint says what to do about an error of a command's flags.
+func flagHint(cmd *cobra.Command, err error) string {
+	hint := cmd.CommandPath() + " --help lists the flags"
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return hint
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	if meant := config.DidYouMean(unknown.GetSpecifiedName(), known, flagAliases(known)); meant != "" {
+		name, _ := strconv.Unquote(strings.TrimSuffix(strings.TrimPrefix(meant, "; did you mean "), "?"))
+		return "did you mean --" + name + "? " + hint
+	}
+	return hint
+}
+
+// flagAliases are words of other programs for flags, as far as they are known here.
+func flagAliases(known []string) map[string]string {
+	all := make(map[string]string)
+	for word, name := range map[string]string{"bind": "listen", "address": "listen", "port": "listen", "backend": "server", "upstream": "server", "target": "server",
+		"file": "config", "conf": "config", "configuration": "config", "algorithm": "policy", "balance": "policy", "metrics": "admin", "api": "admin",
+		"cert": "tls-cert", "key": "tls-key", "ca": "tls-ca", "name": "id", "verbose": "log-level", "debug": "log-level"} {
+		if slices.Contains(known, name) {
+			all[word] = name
+		}
+	}
+	return all
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/evenkeel-lb/evenkeel/internal/rundir"
 )
 
 var update = flag.Bool("update", false, "write testdata/check/*.golden anew")
@@ -20,6 +22,9 @@ const asEvenkeel = "EVENKEEL_TEST_AS_PROGRAM"
 func TestMain(m *testing.M) {
 	if os.Getenv(asEvenkeel) != "" {
 		main()
+	}
+	if err := os.Setenv(rundir.Env, rundir.Off); err != nil { // tests of finding processes have folders of their own
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -58,14 +63,15 @@ func TestUsage(t *testing.T) {
 		{nil, 0, []string{"evenkeel run --server", "evenkeel check", "master | edge | agent"}},
 		{[]string{"--help"}, 0, []string{"Four ways to start", "Available Commands", "completion"}},
 		{[]string{"version"}, 0, []string{"evenkeel ", "go1."}},
+		{[]string{"--version"}, 0, []string{"evenkeel ", "go1."}},
 		{[]string{"rnu"}, 2, []string{"error: there is no command rnu", "hint:  did you mean evenkeel run?"}},
 		{[]string{"run"}, 2, []string{"error: run needs a --server or a --config", "hint:  such as evenkeel run --server http://127.0.0.1:8000"}},
 		{[]string{"run", "x"}, 2, []string{`takes no arguments, got "x"`}},
-		{[]string{"run", "--sever", "x"}, 2, []string{"unknown flag: --sever", "hint:  evenkeel run --help"}},
-		{[]string{"run", "--server", "ftp://a"}, 2, []string{`scheme "ftp"`, "hint:"}},
+		{[]string{"run", "--sever", "x"}, 2, []string{"unknown flag: --sever", "hint:  did you mean --server? evenkeel run --help"}},
+		{[]string{"run", "--server", "ftp://a"}, 2, []string{"with http:// or https://", "hint:"}},
 		{[]string{"run", "--server", "http://a", "--listen-cert", "x"}, 2, []string{"want a key for each certificate", "hint:"}},
 		{[]string{"run", "--server", "http://a", "--listen-cert", "missing.pem", "--listen-key", "missing.key"}, 2, []string{"listeners[0].tls.certificates[0].cert: there is no file missing.pem"}},
-		{[]string{"run", "--server", "127.0.0.1:80"}, 2, []string{"want http://host:port"}},
+		{[]string{"run", "--server", "127.0.0.1"}, 2, []string{"want host:port"}},
 		{[]string{"run", "--server", "http://a", "--policy", "best"}, 2, []string{`policy "best" is not known`}},
 		{[]string{"run", "--server", "http://a", "--config", "x"}, 2, []string{"--config and --server cannot go together"}},
 		{[]string{"run", "--server", "http://a,pool=b"}, 2, []string{"run has one pool, default"}},
@@ -89,12 +95,12 @@ func TestUsage(t *testing.T) {
 		{[]string{"edge", "--pool", "a", "--tls-cert", "x"}, 2, []string{"tls.key: empty", "tls.ca: empty"}},
 		{[]string{"edge", "--pool", "a", "--tls-cert", missing, "--tls-key", missing, "--tls-ca", missing}, 1, []string{"no such file", "evenkeel certs init, then evenkeel certs issue edge"}},
 		{[]string{"certs"}, 2, []string{"certs wants init, or issue"}},
-		{[]string{"certs", "issue", "server", "a"}, 2, []string{"master, edge or agent"}},
+		{[]string{"certs", "issue", "server", "a"}, 2, []string{"master, edge, agent, operator or reader"}},
 		{[]string{"certs", "issue", "edge", "a", "--dir", missing}, 1, []string{"there is no authority", "evenkeel certs init"}},
 		{[]string{"edge"}, 2, []string{"edge needs a --pool"}},
 		{[]string{"edge", "--pool", "a", "--link", "tunnel"}, 2, []string{`--link "tunnel"`}},
 		{[]string{"edge", "--route", "x"}, 2, []string{`--route "x"`}},
-		{[]string{"edge", "--pool", "a", "--master", "nowhere"}, 2, []string{`"nowhere", want host:port`}},
+		{[]string{"edge", "--pool", "a", "--master", "nowhere"}, 2, []string{`"nowhere" has no port, want host:port`}},
 		{[]string{"agent"}, 2, []string{"agent needs a --pool"}},
 		{[]string{"agent", "--pool", "a", "--address", "x"}, 2, []string{"want host:port"}},
 		{[]string{"agent", "--pool", "a", "--address", "127.0.0.1:80", "--label", "x"}, 2, []string{`--label "x"`}},

@@ -3,12 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/policy"
 )
@@ -16,7 +16,7 @@ import (
 // masterFlags are those of the master command.
 type masterFlags struct {
 	listen    string
-	admin     string
+	admin     adminFlags
 	id        string
 	pools     []string
 	servers   []string
@@ -26,7 +26,7 @@ type masterFlags struct {
 	logs      logFlags
 }
 
-func masterCommand() *cobra.Command {
+func masterCommand(sink *logs.Sink) *cobra.Command {
 	var f masterFlags
 	cmd := &cobra.Command{
 		Use:   "master --pool NAME | --config FILE",
@@ -42,12 +42,12 @@ by flags or the file, or join through agents.`,
 			if err != nil {
 				return err
 			}
-			return startMaster(cmd.Context(), s, &f, cmd.ErrOrStderr())
+			return s.hiding(startMaster(cmd.Context(), s, &f, sink))
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "", "where edges and agents connect, host:port or unix:/path (default "+defaultWire+")")
-	flags.StringVar(&f.admin, "admin", "", "where the HTTP API and metrics are, host:port, or off (default "+defaultMasterAdmin+")")
+	f.admin.add(flags, "where the HTTP API and metrics are", defaultMasterAdmin)
 	flags.StringVar(&f.id, "id", "", "what the master is called in logs and to edges")
 	flags.StringArrayVar(&f.pools, "pool", nil, "a pool, NAME[=policy]; repeat for each. Policies: "+policyNames())
 	flags.StringArrayVar(&f.servers, "server", nil, "a server, http[s]://host:port[,pool=NAME][,key=value…]; repeat for each")
@@ -113,11 +113,12 @@ func readMaster(path string) (*settings, error) {
 	return s, err
 }
 
-func startMaster(ctx context.Context, s *settings, f *masterFlags, stderr io.Writer) error {
-	log, err := f.logs.logger(stderr)
+func startMaster(ctx context.Context, s *settings, f *masterFlags, sink *logs.Sink) error {
+	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
 	}
+	began, failing := s.ofMasterAtStart(), new(reloads)
 	mp := cmp.Or(s.Master, &masterPart{})
 	safe := f.trust.over(mp.TLS, mp.Insecure)
 	keeper, err := safe.open(trust.Master, log)
@@ -132,42 +133,54 @@ func startMaster(ctx context.Context, s *settings, f *masterFlags, stderr io.Wri
 	if mp.Election != nil && mp.ID == "" {
 		mp.ID = thisHost(wire) // several masters need several names
 	}
-	at := insideAddresses{wire: wire, admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), proven: keeper != nil, insecure: safe.insecure}
+	access, err := f.admin.over(mp.AdminAccess).open(log)
+	if err != nil {
+		return err
+	}
+	at := insideAddresses{wire: wire, admin: chooseAdmin(f.admin.address, mp.Admin, defaultMasterAdmin), proven: keeper != nil, adminProven: access.secure(), insecure: safe.insecure}
 	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
 	}
-	m, err := newMaster(s, keeper, inside, log)
+	election, err := mp.Election.open(mp.ID, address(inside.wire))
 	if err != nil {
 		inside.close()
 		return err
 	}
-	election, err := mp.Election.stand(m, mp.ID, address(inside.wire), log)
+	enrolment, err := mp.Enrol.open(keeper, election.shared(), access.audit, log)
 	if err != nil {
 		inside.close()
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), trust: keeper, parts: append(masterParts(m, inside, m.Handler(), log), guardParts(keeper)...)}
-	if election != nil {
-		p.parts = append([]part{*election}, p.parts...) // first to stop: another leads before this one is gone
+	m, err := newMaster(s, keeper, enrolment, inside, failing, log, sink)
+	if err != nil {
+		inside.close()
+		return err
 	}
+	about := &welcome{role: "master", admin: access.url(inside.admin), paths: masterPaths}
+	about.facts = append([]fact{{name: "edges, agents", values: []string{address(inside.wire)}}}, s.poolFacts()...)
+	p := &process{welcome: about, log: log, console: f.logs.consoleOn(sink), trust: keeper, signer: signerOf(enrolment), access: access, file: f.config}
+	p.admin = access.surface(p, m.Endpoints())
+	p.parts = slices.Concat(election.stand(m, log), masterParts(m, inside, p), guardParts(keeper), enrolParts(enrolment))
 	if f.config != "" {
-		p.reload = func() error {
+		p.atStart, p.reloads = began, failing
+		p.reload = func() (atStart, error) {
 			s, err := readMaster(f.config)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			return m.Reload(s.masterConfig())
+			return s.ofMasterAtStart(), m.Reload(s.masterConfig())
 		}
 	}
-	p.serving = []any{"role", "master", "listen", address(inside.wire), "admin", address(inside.admin), "pools", s.poolNames()}
+	p.serving = []any{"role", "master", "id", cmp.Or(mp.ID, "master"), "listen", address(inside.wire), "admin", address(inside.admin), "pools", s.poolNames()}
 	return p.serve(ctx)
 }
 
-func policyNames() string {
-	var names []string
+func policyNames() string { return strings.Join(policies(), ", ") }
+
+func policies() (names []string) {
 	for _, row := range policy.Table {
 		names = append(names, row.Name)
 	}
-	return strings.Join(names, ", ")
+	return names
 }

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 )
 
 // patience is how long a test waits for what must come; it is never a measure.
@@ -36,7 +38,12 @@ type started struct {
 
 func start(t *testing.T, args ...string) *started {
 	t.Helper()
-	s := &started{t: t, cmd: evenkeel(t, args...), more: make(chan struct{}, 1), ended: make(chan struct{})}
+	return startCommand(t, evenkeel(t, args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *started {
+	t.Helper()
+	s := &started{t: t, cmd: cmd, more: make(chan struct{}, 1), ended: make(chan struct{})}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +180,7 @@ func write(t *testing.T, path, text string) {
 }
 
 func TestRunServesAndStops(t *testing.T) {
-	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--policy", "round-robin", "--server", server(t, "a"), "--server", server(t, "b")+",slots=2")
+	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pprof", "--policy", "round-robin", "--server", server(t, "a"), "--server", server(t, "b")+",slots=2")
 	listen, admin := p.serving()
 	seen := make(map[string]bool)
 	for range 20 {
@@ -196,6 +203,18 @@ func TestRunServesAndStops(t *testing.T) {
 	}
 	p.signal(os.Interrupt)
 	p.exit(0)
+}
+
+func TestProfilesAreServedWhereAskedFor(t *testing.T) {
+	for flag, want := range map[string]int{"--pprof=false": http.StatusNotFound, "--pprof": http.StatusOK} {
+		p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", flag, "--server", "http://127.0.0.1:1")
+		_, admin := p.serving()
+		if status, _ := get(t, "http://"+admin+"/debug/pprof/"); status != want {
+			t.Errorf("%s: got %d, want %d", flag, status, want)
+		}
+		p.signal(os.Interrupt)
+		p.exit(0)
+	}
 }
 
 // holding is a server that holds every request until it is let go.
@@ -241,6 +260,27 @@ func TestStopFinishesWhatIsOpen(t *testing.T) {
 	}
 }
 
+// GNU timeout signals its child and then its child's group.
+func TestASignalThatIsSentTwiceCutsNothingOff(t *testing.T) {
+	url, arrived, release := holding(t)
+	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "off", "--server", url)
+	listen, _ := p.serving()
+	answer := make(chan string, 1)
+	go func() {
+		status, body := get(t, "http://"+listen+"/")
+		answer <- fmt.Sprint(status, " ", body)
+	}()
+	<-arrived
+	p.signal(syscall.SIGTERM)
+	p.signal(os.Interrupt) // another, as two of a kind may come as one
+	p.record("another signal to stop has come at once, and is taken for the same")
+	close(release)
+	if got := <-answer; got != "200 late" {
+		t.Errorf("got %q, want the answer that was open", got)
+	}
+	p.exit(0)
+}
+
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	url, arrived, release := holding(t)
 	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "off", "--server", url)
@@ -253,8 +293,19 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	<-arrived
 	p.signal(os.Interrupt)
 	p.record("draining")
-	p.signal(os.Interrupt)
+	stop := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Millisecond):
+				_ = p.cmd.Process.Signal(os.Interrupt) // until one comes late enough to be another
+			}
+		}
+	}()
 	p.exit(1)
+	close(stop)
 	if !strings.Contains(p.log(), "told twice to stop: 1 request cut off") {
 		t.Errorf("got\n%s\nwant it to say what was cut off", p.log())
 	}
@@ -277,7 +328,7 @@ func TestAddressInUse(t *testing.T) {
 		{"agent", "--pool", "a", "--address", "127.0.0.1:1", "--admin", at},
 	} {
 		code, _, stderr := say(t, args...)
-		if code != 1 || !strings.Contains(stderr, "error: listen on "+at+": address already in use\nhint:  stop whoever listens there") {
+		if code != 1 || !strings.Contains(stderr, "error: listen on "+at+": address already in use\nhint:  stop ") {
 			t.Errorf("%v: got exit code %d:\n%s", args, code, stderr)
 		}
 	}
@@ -306,9 +357,10 @@ func TestReload(t *testing.T) {
 		t.Errorf("after a bad file: got %q, want the old a", body)
 	}
 
-	write(t, path, file("127.0.0.1:0", b, "random"))
+	write(t, path, file("127.0.0.1:0", b, "random")+"  id: another\nmaster: { admin: '127.0.0.1:1', drains_file: x }\n")
 	p.signal(syscall.SIGHUP)
 	p.record("reloaded")
+	p.record("edge.id, master.admin, master.drains_file have changed: needs a restart")
 	if _, body := get(t, "http://"+listen); body != "b" {
 		t.Errorf("after a good file: got %q, want b", body)
 	}
@@ -365,6 +417,40 @@ func TestSeparateProcesses(t *testing.T) {
 	}
 }
 
+// An application that does not run gets nothing, and the master says why; once it runs it does.
+func TestAgentOfAnApplicationThatDoesNotRun(t *testing.T) {
+	address := freeport.Address(t)
+	path := filepath.Join(t.TempDir(), "evenkeel.yaml")
+	write(t, path, "master: { listen: 127.0.0.1:0, admin: 127.0.0.1:0 }\npools: { web: {} }\nedge: { listeners: [{ listen: 127.0.0.1:0, routes: [{ pool: web }] }] }\n")
+	m := start(t, "run", "--config", path)
+	listen, admin := m.serving()
+	a := start(t, "agent", "--pool", "web", "--id", "one", "--master", m.record("serving")["wire"].(string), "--address", address, "--admin", "off")
+	state := func(want string) {
+		t.Helper()
+		eventually(t, "the server is "+want, func() (string, bool) {
+			_, body := get(t, "http://"+admin+"/v1/pools/web")
+			return body, strings.Contains(body, want)
+		})
+	}
+	state(`"unhealthy":"nothing listens at ` + address)
+	state(`"state":"ejected"`)
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a") }))
+	app.Listener = l
+	app.Start()
+	state(`"state":"up"`)
+	if status, body := get(t, "http://"+listen); status != http.StatusOK || body != "a" {
+		t.Errorf("got %d %s, want 200 a", status, body)
+	}
+	app.Close()
+	state(`"unhealthy":"nothing listens at ` + address)
+	a.signal(syscall.SIGTERM)
+	a.exit(0)
+}
+
 // A second process on the machine goes on without the default admin address.
 func TestDefaultAdminTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", defaultMasterAdmin)
@@ -380,6 +466,31 @@ func TestDefaultAdminTaken(t *testing.T) {
 	}
 	p.signal(os.Interrupt)
 	p.exit(0)
+}
+
+// Two agents on one machine each have an admin address, and say which.
+func TestDefaultAdminOfTwoAgents(t *testing.T) {
+	m := start(t, "master", "--pool", "web", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	wire, _ := m.serving()
+	seen := make(map[string]bool)
+	for _, id := range []string{"one", "two"} {
+		a := start(t, "agent", "--pool", "web", "--id", id, "--master", wire, "--address", strings.TrimPrefix(server(t, id), "http://"))
+		_, admin := a.serving()
+		eventually(t, "the agent is ready", func() (string, bool) {
+			status, body := get(t, "http://"+admin+"/readyz")
+			return fmt.Sprint(status, " ", body), status == http.StatusOK
+		})
+		if _, page := get(t, "http://"+admin+"/metrics"); !strings.Contains(page, "evenkeel_agent_connected 1") {
+			t.Errorf("%s does not tell of an agent", admin)
+		}
+		if admin != defaultAgentAdmin && !strings.Contains(a.log(), "takes another port") {
+			t.Errorf("%s is not the default, and the log does not say so:\n%s", admin, a.log())
+		}
+		seen[admin] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("admin addresses %v, want two", seen)
+	}
 }
 
 func TestReloadOfSeparateRoles(t *testing.T) {
@@ -412,14 +523,37 @@ func TestReloadOfSeparateRoles(t *testing.T) {
 	status("http://"+admin+"/v1/pools/web", http.StatusOK)
 	status("http://"+edgeAdmin+"/readyz", http.StatusOK)
 
-	write(t, path, file("{ web: {}, more: {} }", "{ path: /new, pool: more }"))
+	write(t, path, file("{ web: {}, more: { servers: [{ address: "+address+" }] } }", "{ path: /more, pool: more }"))
+	m.signal(syscall.SIGHUP)
+	m.record("reloaded")
 	e.signal(syscall.SIGHUP)
-	if r := e.record("reload failed; the old settings stay"); !strings.Contains(fmt.Sprint(r["err"]), "restart it") {
-		t.Errorf("got %v, want it to ask for a restart", r)
-	}
-	status("http://"+listen+"/new", http.StatusOK)
+	e.record("reloaded")
+	status("http://"+listen+"/more", http.StatusOK)
+	status("http://"+listen+"/new", http.StatusNotFound)
 	for _, p := range []*started{e, m} {
 		p.signal(syscall.SIGTERM)
 		p.exit(0)
+	}
+}
+
+// A command whose reader has seen enough ends quietly, as other tools do.
+func TestStdoutClosed(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	defer out.Close()
+	for _, args := range [][]string{{"--help"}, {"version"}, {"simulate", "--help"}} {
+		var stderr bytes.Buffer
+		cmd := evenkeel(t, args...)
+		cmd.Stdout, cmd.Stderr = out, &stderr
+		err := cmd.Run()
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGPIPE {
+			t.Errorf("%v: got %v, want an end by SIGPIPE", args, err)
+		}
+		if stderr.Len() > 0 {
+			t.Errorf("%v says %q", args, stderr.String())
+		}
 	}
 }

@@ -6,14 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
@@ -24,7 +25,7 @@ type runFlags struct {
 	servers  []string
 	pool     string
 	policy   string
-	admin    string
+	admin    adminFlags
 	config   string
 	insecure bool
 	certs    certFlags
@@ -32,7 +33,7 @@ type runFlags struct {
 	logs     logFlags
 }
 
-func runCommand() *cobra.Command {
+func runCommand(sink *logs.Sink) *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
 		Use:   "run --server http://HOST:PORT [--server …] | --config FILE",
@@ -52,7 +53,7 @@ Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
 			if err != nil {
 				return err
 			}
-			return startRun(cmd.Context(), s, &f, cmd.ErrOrStderr())
+			return s.hiding(startRun(cmd.Context(), s, &f, sink))
 		},
 	}
 	flags := cmd.Flags()
@@ -60,7 +61,7 @@ Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
 	flags.StringArrayVar(&f.servers, "server", nil, "a server, http[s]://host:port[,key=value…]; repeat for each")
 	flags.StringVar(&f.pool, "pool", "default", "name of the pool")
 	flags.StringVar(&f.policy, "policy", "", "how to choose: "+policyNames())
-	flags.StringVar(&f.admin, "admin", "", "where the HTTP API and metrics are, host:port, or off (default "+defaultMasterAdmin+")")
+	f.admin.add(flags, "where the HTTP API and metrics are", defaultMasterAdmin)
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	flags.BoolVar(&f.insecure, "insecure", false, "let admin and agents' addresses be beyond loopback without certificates")
 	f.certs.add(cmd)
@@ -119,15 +120,16 @@ func readRun(path string) (*settings, error) {
 }
 
 // startRun joins a master and an edge in this process and serves.
-func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) error {
-	log, err := f.logs.logger(stderr)
+func startRun(ctx context.Context, s *settings, f *runFlags, sink *logs.Sink) error {
+	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
 	}
-	access, err := f.access.logger(f.logs, stderr)
+	requests, err := f.access.logger(f.logs, sink)
 	if err != nil {
 		return err
 	}
+	began, failing := s.ofRunAtStart(), new(reloads)
 	mp := cmp.Or(s.Master, &masterPart{})
 	safe := trustFlags{insecure: f.insecure}.over(mp.TLS, mp.Insecure)
 	keeper, err := safe.open(trust.Master, log)
@@ -138,32 +140,49 @@ func startRun(ctx context.Context, s *settings, f *runFlags, stderr io.Writer) e
 		return err
 	}
 	s.Master = mp
-	at := insideAddresses{wire: mp.Listen, admin: chooseAdmin(f.admin, mp.Admin, defaultMasterAdmin), proven: keeper != nil, insecure: safe.insecure}
+	access, err := f.admin.over(mp.AdminAccess).open(log)
+	if err != nil {
+		return err
+	}
+	at := insideAddresses{wire: mp.Listen, admin: chooseAdmin(f.admin.address, mp.Admin, defaultMasterAdmin), proven: keeper != nil, adminProven: access.secure(), insecure: safe.insecure}
 	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
 	}
-	m, err := newMaster(s, keeper, inside, log)
+	enrolment, err := mp.Enrol.open(keeper, nil, access.audit, log)
+	if err != nil {
+		inside.close()
+		return err
+	}
+	m, err := newMaster(s, keeper, enrolment, inside, failing, log, sink)
 	if err != nil {
 		inside.close()
 		return err
 	}
 	adoptLegacy(m, log)
 	ec := s.edgeConfig()
-	front, err := newEdges(ctx, ec, s.keys, m.Edge(ec.ID), log, access)
+	ec.Inside = m.Inside()
+	front, err := newEdges(ctx, ec, s.keys, m.Edge(ec.ID), edgeLogs{log: log, access: requests})
 	if err != nil {
 		inside.close()
 		return err
 	}
-	p := &process{log: log, tell: teller(stderr), trust: keeper, draining: front.inFlight, yield: front.yield}
-	p.parts = append([]part{{name: "edge", run: front.run}}, masterParts(m, inside, runHandler(m, front), log)...)
-	p.parts = append(p.parts, guardParts(keeper)...)
+	about := &welcome{role: "run", admin: access.url(inside.admin), paths: append(slices.Clone(masterPaths), innerEdgePaths...)}
+	about.facts = append([]fact{{name: "requests", values: frontURLs(ec.Listeners, front.addresses(ec))}}, s.poolFacts()...)
+	if inside.wire != nil {
+		about.facts = append(about.facts, fact{name: "agents", values: []string{address(inside.wire)}})
+	}
+	p := &process{welcome: about, log: log, console: f.logs.consoleOn(sink), trust: keeper, signer: signerOf(enrolment), draining: front.inFlight, yield: front.yield, ready: front.accepting(), access: access, file: f.config}
+	p.admin = access.surface(p, append(m.Endpoints(), front.endpoints("/edge")...))
+	p.parts = append([]part{{name: "edge", run: front.run}}, masterParts(m, inside, p)...)
+	p.parts = slices.Concat(p.parts, guardParts(keeper), enrolParts(enrolment))
 	p.sockets = func() []heirloom { return append(front.open(), inside.heirlooms(at)...) }
 	p.legacy = func() any { return m.Members() }
 	if f.config != "" {
-		p.reload = func() error { return reloadRun(ctx, f.config, ec.ID, m, front) }
+		p.atStart, p.reloads = began, failing
+		p.reload = func() (atStart, error) { return reloadRun(ctx, f.config, ec.ID, m, front) }
 	}
-	p.serving = []any{"role", "run", "listen", front.addresses(ec), "admin", address(inside.admin), "pools", s.poolNames()}
+	p.serving = []any{"role", "run", "id", cmp.Or(mp.ID, "master"), "listen", front.addresses(ec), "admin", address(inside.admin), "pools", s.poolNames()}
 	if inside.wire != nil {
 		p.serving = append(p.serving, "wire", address(inside.wire))
 	}
@@ -183,27 +202,21 @@ func adoptLegacy(m *master.Master, log *slog.Logger) {
 	}
 }
 
-func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *edges) error {
+func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *edges) (atStart, error) {
 	s, err := readRun(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ec := s.edgeConfig()
 	ec.ID = id // the leases are in its name
-	return front.reload(ctx, ec, s.keys, func() error { return m.Reload(s.masterConfig()) })
+	return s.ofRunAtStart(), front.reload(ctx, ec, s.keys, func() error { return m.Reload(s.masterConfig()) })
 }
 
-// runHandler serves the master's API, and the edge's metrics and health under /edge.
-func runHandler(m *master.Master, front http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", m.Handler())
-	mux.Handle("/edge/", http.StripPrefix("/edge", front))
-	return mux
-}
-
-func newMaster(s *settings, k *trust.Keeper, l insideListeners, log *slog.Logger) (*master.Master, error) {
+func newMaster(s *settings, k *trust.Keeper, e *master.Enrolment, l insideListeners, r *reloads, log *slog.Logger, sink *logs.Sink) (*master.Master, error) {
 	mc := s.masterConfig()
-	mc.Log, mc.Trust = log, k
+	mc.Log, mc.LogDropped, mc.Trust, mc.Enrolment, mc.Inside = log, sink.Dropped, k, e, new(inside.Set)
+	mc.ReloadFailed = r.failed
+	mc.Inside.AddOwn(l.wire, l.admin)
 	if l.admin != nil {
 		mc.Admin = address(l.admin)
 	}
@@ -212,10 +225,11 @@ func newMaster(s *settings, k *trust.Keeper, l insideListeners, log *slog.Logger
 
 // insideAddresses are where our own components and operators connect.
 type insideAddresses struct {
-	wire     string // empty: nowhere
-	admin    adminAddress
-	proven   bool // whoever connects to wire proves who they are
-	insecure bool
+	wire        string // empty: nowhere
+	admin       adminAddress
+	proven      bool // peers that connect to wire prove who they are
+	adminProven bool // and so do callers of admin
+	insecure    bool
 }
 
 type insideListeners struct{ wire, admin net.Listener } // nil: none
@@ -240,20 +254,18 @@ func openInside(ctx context.Context, at insideAddresses, log *slog.Logger) (l in
 			return l, err
 		}
 	}
-	if l.admin, err = at.admin.listen(ctx, at.insecure, log); err != nil {
+	if l.admin, err = at.admin.listen(ctx, at.adminProven || at.insecure, log); err != nil {
 		l.close()
 	}
 	return l, err
 }
 
 // masterParts are what runs of a master: its listeners stop before its timers.
-func masterParts(m *master.Master, l insideListeners, admin http.Handler, log *slog.Logger) []part {
+func masterParts(m *master.Master, l insideListeners, p *process) []part {
 	var parts []part
 	if l.wire != nil {
 		parts = append(parts, part{name: "master", shared: true, run: func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
 	}
-	if l.admin != nil {
-		parts = append(parts, part{name: "admin", shared: true, run: func(ctx context.Context) error { return serveHTTP(ctx, l.admin, withProfiles(admin), log) }})
-	}
+	parts = append(parts, p.access.parts(p, l.admin, true, ofMaster(l.wire))...)
 	return append(parts, part{name: "master", run: m.Run})
 }

@@ -3,21 +3,23 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/sample"
 )
 
 // sampleFlags are those of the sample-server command.
 type sampleFlags struct {
 	listen string
+	record string
 	logs   logFlags
 	cfg    sample.Config
 }
 
-func sampleServerCommand() *cobra.Command {
+func sampleServerCommand(sink *logs.Sink) *cobra.Command {
 	var f sampleFlags
 	cmd := &cobra.Command{
 		Use:   "sample-server",
@@ -25,7 +27,10 @@ func sampleServerCommand() *cobra.Command {
 		Long: `Sample-server answers every request when a model says that a server of so many slots
 and such a speed would be done with it. It burns no CPU. The work of a request is told in
 seconds at speed 1, by the header Sample-Work or the query parameter work.
-Its load is in the header endpoint-load-metrics of each answer.
+Its load is in the header endpoint-load-metrics of each answer. An answer proves whose it is:
+Sample-Echo has the request's X-Request-Id, and the length and digest of the body received;
+Sample-Fill asks for so many bytes. It speaks HTTP/1.1, HTTP/2 without TLS, and WebSockets,
+which echo.
 
 Beside that: POST /dispatch is a hook for agents, POST /load {"in_flight": n} makes it
 busier, GET /record tells what has happened to it, GET /metrics and /healthz its state.`,
@@ -33,7 +38,7 @@ busier, GET /record tells what has happened to it, GET /metrics and /healthz its
   curl '127.0.0.1:8000/render?work=0.1'`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return startSampleServer(cmd.Context(), &f, cmd.ErrOrStderr())
+			return startSampleServer(cmd.Context(), &f, sink)
 		},
 	}
 	flags := cmd.Flags()
@@ -44,12 +49,13 @@ busier, GET /record tells what has happened to it, GET /metrics and /healthz its
 	flags.Float64Var(&f.cfg.Speed, "speed", 1, "seconds of work done in a second by each slot")
 	flags.StringVar(&f.cfg.Agent, "agent", "", "base URL of an agent's API that is told of the load (default nobody)")
 	flags.BoolVar(&f.cfg.Refuse, "refuse-dispatch", false, "refuse every dispatch")
+	flags.StringVar(&f.record, "record", "", "a file to which each event of /record is appended as a line of JSON")
 	f.logs.add(cmd)
 	return cmd
 }
 
-func startSampleServer(ctx context.Context, f *sampleFlags, stderr io.Writer) error {
-	log, err := f.logs.logger(stderr)
+func startSampleServer(ctx context.Context, f *sampleFlags, sink *logs.Sink) error {
+	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
 	}
@@ -61,6 +67,14 @@ func startSampleServer(ctx context.Context, f *sampleFlags, stderr io.Writer) er
 	if err != nil {
 		return err
 	}
+	if f.record != "" {
+		out, err := os.OpenFile(f.record, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return hinted(fmt.Errorf("--record: %w", err), "its folder must be there")
+		}
+		defer out.Close()
+		f.cfg.Record = out
+	}
 	l, err := listen(ctx, f.listen)
 	if err != nil {
 		return err
@@ -69,8 +83,8 @@ func startSampleServer(ctx context.Context, f *sampleFlags, stderr io.Writer) er
 		f.cfg.ID = l.Addr().String()
 	}
 	s := sample.New(f.cfg)
-	p := &process{log: log, tell: teller(stderr), parts: []part{
-		{name: "http", run: func(ctx context.Context) error { return serveHTTP(ctx, l, s.Handler(), log) }},
+	p := &process{log: log, console: f.logs.consoleOn(sink), parts: []part{
+		{name: "http", run: func(ctx context.Context) error { return serveBoth(ctx, l, s.Handler(), log) }},
 		{name: "model", run: s.Run},
 	}}
 	p.serving = []any{"role", "sample-server", "id", f.cfg.ID, "listen", l.Addr().String(), "model", f.cfg.Model, "slots", f.cfg.Slots, "speed", f.cfg.Speed}

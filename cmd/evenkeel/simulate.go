@@ -175,7 +175,7 @@ func findScenario(arg string) ([]sim.File, error) {
 
 func parseScenario(name string, text []byte) (sim.Scenario, error) {
 	var s sim.Scenario
-	file := config.Parse(name, text)
+	file := config.Parse(name, text, os.LookupEnv)
 	file.Decode(&s)
 	s.Validate(file.Bad)
 	s.Name = cmp.Or(s.Name, strings.TrimSuffix(filepath.Base(name), filepath.Ext(name)))

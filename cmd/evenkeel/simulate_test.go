@@ -101,3 +101,16 @@ func TestSimulateSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// README names these scenarios with figures; what each of them is about must stay so.
+func TestExampleScenarios(t *testing.T) {
+	files, err := filepath.Glob("../../examples/simulate/*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("found %v, %v, want four scenarios", files, err)
+	}
+	for _, file := range files {
+		if code, out, problem := simulateHere(t, file, "--requests", "2000", "--policy", "least-load,nginx-least-conn"); code != 0 || !strings.Contains(out, "nginx-least-conn") {
+			t.Errorf("simulate %s: exit code %d\n%s%s", file, code, out, problem)
+		}
+	}
+}

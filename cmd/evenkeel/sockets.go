@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // Sockets that this process was started with: by a service manager that opened them
@@ -50,6 +52,14 @@ func inherited(address string) net.Listener {
 	return nil
 }
 
+// unwanted returns the inherited sockets that nothing has taken, and forgets them.
+func unwanted() (left []heirloom) {
+	inheritance.mu.Lock()
+	defer inheritance.mu.Unlock()
+	left, inheritance.left = inheritance.left, nil
+	return left
+}
+
 // inherit takes up the descriptors that the environment tells of, if it speaks to us.
 func inherit(env func(string) string, self, parent int) (all []heirloom) {
 	var names []string
@@ -62,7 +72,10 @@ func inherit(env func(string) string, self, parent int) (all []heirloom) {
 		}
 	}
 	for i, name := range names {
-		file := os.NewFile(uintptr(firstInherited+i), fmt.Sprintf("inherited socket %d", i))
+		file, err := fd.Inherited(firstInherited+i, fmt.Sprintf("inherited socket %d", i))
+		if err != nil {
+			continue // taken up already
+		}
 		l, err := net.FileListener(file)
 		_ = file.Close() // the listener has a copy
 		if err == nil {
@@ -74,16 +87,19 @@ func inherit(env func(string) string, self, parent int) (all []heirloom) {
 
 // legacy returns what an older program knew, nil if there is none that said so.
 func legacy() ([]byte, error) {
-	fd, err := strconv.Atoi(os.Getenv(envLegacy))
+	number, err := strconv.Atoi(os.Getenv(envLegacy))
 	if err != nil || os.Getenv(envParent) != strconv.Itoa(firstParent) {
 		return nil, nil
 	}
-	f := os.NewFile(uintptr(fd), "legacy")
+	f, err := fd.Inherited(number, "legacy")
+	if err != nil {
+		return nil, err
+	}
 	defer func() { _ = f.Close() }()
 	return io.ReadAll(f)
 }
 
-// isAt tells whether a socket listens where an address says.
+// isAt reports whether a socket listens where an address says.
 func isAt(l net.Listener, address string) bool {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return l.Addr().Network() == "unix" && l.Addr().String() == path

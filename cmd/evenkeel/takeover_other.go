@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -11,8 +12,8 @@ import (
 // takeoverSignal is nil: there is none.
 var takeoverSignal os.Signal
 
-func handOver([]heirloom, []byte) (int, error) {
-	return 0, errors.New("this system hands no sockets over")
+func handOver(context.Context, []heirloom, []byte) handed {
+	return handed{err: errors.New("this system hands no sockets over")}
 }
 
 func copyOf(net.Listener) (*os.File, error) { return nil, errors.ErrUnsupported }

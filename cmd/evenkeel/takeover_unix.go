@@ -3,19 +3,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // takeoverSignal has a new program take the listening sockets over.
@@ -24,17 +26,37 @@ var takeoverSignal os.Signal = syscall.SIGUSR2
 // takeoverLimit is how long a new program may take until it serves.
 const takeoverLimit = 30 * time.Second
 
-// handOver starts the program that now is where this one came from, with the same
-// arguments, this one's listening sockets and what else it is to know, and returns its
-// process id when it serves. From then on both take connections, until this one stops.
-func handOver(sockets []heirloom, known []byte) (pid int, err error) {
-	program, err := os.Executable()
+// ourProgram is the path by which this program was started, absolute from the start on: what is there
+// later, by a link that leads elsewhere or a file that was moved there, is the new program. Empty: it is not known.
+var ourProgram = func() string {
+	path, err := exec.LookPath(os.Args[0])
 	if err != nil {
-		return 0, err
+		return ""
 	}
+	if path, err = filepath.Abs(path); err != nil {
+		return ""
+	}
+	return path
+}()
+
+// handOver starts the program that now is where this one came from, with the same
+// arguments, this one's listening sockets and what else it is to know, and returns
+// when it serves. From then on both take connections, until this one stops. The end of ctx ends the new program.
+func handOver(ctx context.Context, sockets []heirloom, known []byte) handed {
+	h := handed{program: ourProgram}
+	if h.program == "" {
+		if h.program, h.err = os.Executable(); h.err != nil {
+			return h
+		}
+	}
+	h.pid, h.version, h.err = startHeir(ctx, h.program, sockets, known)
+	return h
+}
+
+func startHeir(ctx context.Context, program string, sockets []heirloom, known []byte) (pid int, version string, err error) {
 	ready, tell, err := os.Pipe()
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer func() { _ = ready.Close() }()
 	cmd := exec.Command(program, os.Args[1:]...)
@@ -48,7 +70,7 @@ func handOver(sockets []heirloom, known []byte) (pid int, err error) {
 	for _, s := range sockets {
 		f, err := copyOf(s.Listener)
 		if err != nil {
-			return 0, fmt.Errorf("the socket at %s cannot be handed over: %w", s.name, err)
+			return 0, "", fmt.Errorf("the socket at %s cannot be handed over: %w", s.name, err)
 		}
 		if u, ok := s.Listener.(*net.UnixListener); ok {
 			u.SetUnlinkOnClose(false) // the path stays for the other
@@ -62,22 +84,28 @@ func handOver(sockets []heirloom, known []byte) (pid int, err error) {
 	if known != nil {
 		f, err := unnamed(known)
 		if err != nil {
-			return 0, fmt.Errorf("what the new program is to know: %w", err)
+			return 0, "", fmt.Errorf("what the new program is to know: %w", err)
 		}
 		cmd.Env = append(cmd.Env, envLegacy+"="+strconv.Itoa(firstInherited+len(cmd.ExtraFiles)))
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	_ = tell.Close() // so that its end is the new program's end
 	go func() { _ = cmd.Wait() }()
 	_ = ready.SetReadDeadline(time.Now().Add(takeoverLimit))
-	if _, err := ready.Read(make([]byte, 1)); err != nil {
+	defer context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Unix(1, 0)) })()
+	told := make([]byte, 100)
+	n, err := ready.Read(told)
+	if err != nil {
 		_ = cmd.Process.Kill() // if it has not ended by itself
-		return 0, fmt.Errorf("the new program %s did not serve: %w", program, err)
+		if ctx.Err() != nil {
+			return 0, "", errors.New("this process stops, and the new program did not serve yet")
+		}
+		return 0, "", fmt.Errorf("the new program %s did not serve: %w", program, err)
 	}
-	return cmd.Process.Pid, nil
+	return cmd.Process.Pid, string(told[:n]), nil
 }
 
 // unnamed returns a file with a text that only its descriptor leads to.
@@ -100,22 +128,11 @@ func unnamed(text []byte) (*os.File, error) {
 // start a program or to make another listener, makes the socket blocking for everybody, and
 // whoever accepts until there is nothing more would hang.
 func copyOf(l net.Listener) (*os.File, error) {
-	open, ok := l.(syscall.Conn)
-	if !ok {
-		return nil, errors.New("it has no descriptor")
-	}
-	raw, err := open.SyscallConn()
+	descriptor, err := fd.Copy(l)
 	if err != nil {
 		return nil, err
 	}
-	fd := -1
-	if problem := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); problem != nil {
-		return nil, problem
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	return os.NewFile(uintptr(fd), "copy of "+l.Addr().String()), nil
+	return descriptor.File("copy of " + l.Addr().String())
 }
 
 func isOfSockets(variable string) bool {
@@ -125,11 +142,14 @@ func isOfSockets(variable string) bool {
 
 // tellReady tells an older program that this one serves.
 func tellReady() error {
-	fd, err := strconv.Atoi(os.Getenv(envReady))
+	number, err := strconv.Atoi(os.Getenv(envReady))
 	if err != nil || os.Getenv(envParent) != strconv.Itoa(firstParent) {
 		return nil // nobody waits
 	}
-	f := os.NewFile(uintptr(fd), "ready")
-	_, err = f.Write([]byte("1"))
+	f, err := fd.Inherited(number, "ready")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte(version()))
 	return errors.Join(err, f.Close())
 }

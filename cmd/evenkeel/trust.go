@@ -22,7 +22,8 @@ func (f *trustFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.files.Cert, "tls-cert", "", "file with this component's certificate; evenkeel certs makes some")
 	flags.StringVar(&f.files.Key, "tls-key", "", "file with the certificate's key")
 	flags.StringVar(&f.files.CA, "tls-ca", "", "file with the authority that the other components' certificates come from")
-	flags.BoolVar(&f.insecure, "insecure", false, "go beyond loopback without certificates; the admin address always needs this for it")
+	flags.StringVar(&f.files.Denied, "tls-denied", "", "file that lists components which are denied although their certificates are good")
+	flags.BoolVar(&f.insecure, "insecure", false, "go beyond loopback without certificates, and let the admin address be there without proof of who asks")
 }
 
 // over fills what the flags leave open from the file.

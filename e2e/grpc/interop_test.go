@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
 	"github.com/evenkeel-lb/evenkeel/internal/selfsigned"
 )
@@ -140,13 +141,8 @@ func sample(t *testing.T) (address string) {
 // server starts an interop server and returns where it listens.
 func server(t *testing.T, more ...string) (address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = l.Addr().String()
+	address = freeport.Address(t) // the server has no way to tell which port it was given
 	_, port, _ := net.SplitHostPort(address)
-	_ = l.Close() // the server has no way to tell which port it was given
 	cmd := exec.Command(programs.server, append([]string{"--port=" + port}, more...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

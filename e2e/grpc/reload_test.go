@@ -2,6 +2,7 @@ package grpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -13,12 +14,13 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
 )
 
 const reloads = 100
 
 // The file is read anew again and again, with gRPC streams open that outlive all that and
-// calls that come and go: nothing is dropped.
+// calls that come and go: nothing is dropped, and every answer is its own call's.
 func TestStreamsOutliveReloads(t *testing.T) {
 	s := start(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -32,14 +34,21 @@ func TestStreamsOutliveReloads(t *testing.T) {
 		conn := s.dial(t, front)
 		client := grpc_testing.NewTestServiceClient(conn)
 		for i := range 5 {
-			stream, err := client.FullDuplexCall(ctx)
+			id := fmt.Sprintf("%s stream %d", front, i)
+			stream, err := client.FullDuplexCall(withID(ctx, id))
 			if err != nil {
 				t.Fatal(err)
 			}
+			begun := false
 			talking.Go(func() {
 				until(end, func(n int) error {
 					messages.Add(1)
-					return echo(stream, fmt.Sprintf("%s %d %d", front, i, n))
+					if err := echo(stream, 1+(n*10+i)%4999); err != nil || begun {
+						return err
+					}
+					begun = true
+					head, err := stream.Header()
+					return errors.Join(err, isAnswerTo(id, head))
 				}, func(err error) {
 					t.Errorf("%s: a stream was dropped after %d messages of all: %v", front, messages.Load(), err)
 				})
@@ -47,10 +56,19 @@ func TestStreamsOutliveReloads(t *testing.T) {
 			})
 		}
 		talking.Go(func() {
-			until(end, func(int) error {
+			until(end, func(n int) error {
 				call.Add(1)
-				_, err := client.EmptyCall(ctx, &grpc_testing.Empty{})
-				return err
+				var head metadata.MD
+				id := fmt.Sprintf("%s call %d", front, n)
+				size := 1 + n%4999
+				got, err := client.UnaryCall(withID(ctx, id), &grpc_testing.SimpleRequest{ResponseSize: int32(size)}, grpc.Header(&head))
+				if err != nil {
+					return err
+				}
+				if n := len(got.GetPayload().GetBody()); n != size {
+					return fmt.Errorf("got %d bytes, want %d", n, size)
+				}
+				return isAnswerTo(id, head)
 			}, func(err error) { t.Errorf("%s: a call failed: %v", front, err) })
 		})
 	}
@@ -87,17 +105,33 @@ func until(end <-chan struct{}, do func(n int) error, failed func(error)) {
 	}
 }
 
-// echo sends a message that asks for as many bytes as it has, and waits for those.
-func echo(stream grpc_testing.TestService_FullDuplexCallClient, text string) error {
-	if err := stream.Send(&grpc_testing.StreamingOutputCallRequest{ResponseParameters: []*grpc_testing.ResponseParameters{{Size: int32(len(text))}}}); err != nil {
+// The server sends back what comes in this field.
+const headerID = "x-grpc-test-echo-initial"
+
+func withID(ctx context.Context, id string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, headerID, id)
+}
+
+// isAnswerTo returns an error if an answer's header is another call's.
+func isAnswerTo(id string, head metadata.MD) error {
+	if got := head.Get(headerID); len(got) != 1 || got[0] != id {
+		return fmt.Errorf("the answer to %q is that to %q", id, got)
+	}
+	return nil
+}
+
+// echo sends a message that asks for so many bytes, which no other message about then
+// does, and waits for those.
+func echo(stream grpc_testing.TestService_FullDuplexCallClient, size int) error {
+	if err := stream.Send(&grpc_testing.StreamingOutputCallRequest{ResponseParameters: []*grpc_testing.ResponseParameters{{Size: int32(size)}}}); err != nil {
 		return err
 	}
 	got, err := stream.Recv()
 	if err != nil {
 		return err
 	}
-	if n := len(got.GetPayload().GetBody()); n != len(text) {
-		return fmt.Errorf("got %d bytes, want %d", n, len(text))
+	if n := len(got.GetPayload().GetBody()); n != size {
+		return fmt.Errorf("got %d bytes, want %d", n, size)
 	}
 	return nil
 }

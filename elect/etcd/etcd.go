@@ -3,8 +3,9 @@
 // made only where none is, and its create-revision, which etcd never uses twice, is the
 // fencing number.
 //
-//	PREFIX/masters/ID   address, and the pools that it lacks
-//	PREFIX/pools/POOL   ID address
+//	PREFIX/masters/ID   address, number of edges, and the pools that it lacks
+//	PREFIX/pools/POOL   ID address generation
+//	PREFIX/generation   decimal; 0 as long as there is none
 package etcd
 
 import (
@@ -12,15 +13,24 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapgrpc"
 
 	"github.com/evenkeel-lb/evenkeel/elect"
 )
+
+// Grpc would write its errors to standard error itself, past the log, and wait there for
+// whoever reads it.
+func init() {
+	//lint:ignore SA1019 what it says to use instead would be one more dependency
+	clientv3.SetLogger(zapgrpc.NewLogger(zap.NewNop()))
+}
 
 // Config is what a Store is told once.
 type Config struct {
@@ -41,6 +51,7 @@ type Store struct {
 	lease   clientv3.LeaseID // zero: none
 	told    string           // the value of our presence
 	held    map[string]struct{}
+	gen     uint64 // the generation that Look saw last
 	changed chan struct{}
 	stop    context.CancelFunc
 	watched chan struct{} // closed when the watch has ended
@@ -64,11 +75,21 @@ func New(cfg Config, self elect.Candidate) (*Store, error) {
 
 func (s *Store) master(id string) string  { return s.cfg.Prefix + "/masters/" + id }
 func (s *Store) pool(name string) string  { return s.cfg.Prefix + "/pools/" + name }
-func (s *Store) value() string            { return s.self.ID + " " + s.self.Address }
+func (s *Store) generation() string       { return s.cfg.Prefix + "/generation" }
 func (s *Store) Changed() <-chan struct{} { return s.changed }
-func fromValue(v string) (c elect.Candidate) {
+
+// value is what a pool's key says if we lead it.
+func (s *Store) value(generation uint64) string {
+	return s.self.ID + " " + s.self.Address + " " + strconv.FormatUint(generation, 10)
+}
+
+// fromValue returns who leads by a pool's key, and the lead's generation.
+func fromValue(v string) (c elect.Candidate, generation uint64) {
+	var text string
 	c.ID, c.Address, _ = strings.Cut(v, " ")
-	return c
+	c.Address, text, _ = strings.Cut(c.Address, " ")
+	generation, _ = strconv.ParseUint(text, 10, 64)
+	return c, generation
 }
 
 // watch says that there is news, until ctx ends.
@@ -94,8 +115,8 @@ func (s *Store) watch(ctx context.Context) {
 }
 
 // Renew implements elect.Store.
-func (s *Store) Renew(ctx context.Context, lacks []string) (lost []string, err error) {
-	presence := strings.Join(append([]string{s.self.Address}, lacks...), " ")
+func (s *Store) Renew(ctx context.Context, lacks []string, edges int) (lost []string, err error) {
+	presence := strings.Join(append([]string{s.self.Address, strconv.Itoa(edges)}, lacks...), " ")
 	if s.lease != 0 {
 		_, err := s.client.KeepAliveOnce(ctx, s.lease)
 		if err == nil {
@@ -144,25 +165,35 @@ func (s *Store) Look(ctx context.Context) (elect.View, error) {
 	for _, kv := range r.Kvs {
 		key := string(kv.Key)
 		if id, ok := strings.CutPrefix(key, s.master("")); ok {
-			address, lacks, _ := strings.Cut(string(kv.Value), " ")
-			view.Masters = append(view.Masters, elect.Candidate{ID: id, Address: address, Lacks: strings.Fields(lacks)})
+			address, rest, _ := strings.Cut(string(kv.Value), " ")
+			edges, lacks, _ := strings.Cut(rest, " ")
+			n, _ := strconv.Atoi(edges)
+			view.Masters = append(view.Masters, elect.Candidate{ID: id, Address: address, Edges: n, Lacks: strings.Fields(lacks)})
 		}
 		if pool, ok := strings.CutPrefix(key, s.pool("")); ok {
-			lead := elect.Lead{Leader: fromValue(string(kv.Value)), Fence: uint64(kv.CreateRevision)}
+			who, generation := fromValue(string(kv.Value))
+			lead := elect.Lead{Leader: who, Fence: elect.Fence(generation, uint64(kv.CreateRevision))}
 			view.Leads[pool] = lead
 			if lead.Leader.ID == s.self.ID {
 				s.held[pool] = struct{}{}
 			}
 		}
+		if key == s.generation() {
+			view.Generation, _ = strconv.ParseUint(string(kv.Value), 10, 64)
+		}
 	}
+	s.gen = view.Generation
 	return view, nil
 }
 
 // Take implements elect.Store.
 func (s *Store) Take(ctx context.Context, pool string) (uint64, error) {
+	if s.lease == 0 {
+		return 0, errors.New("etcd: take: there is no lease that would end the lead")
+	}
 	key := s.pool(pool)
 	r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
-		Then(clientv3.OpPut(key, s.value(), clientv3.WithLease(s.lease))).Commit()
+		Then(clientv3.OpPut(key, s.value(s.gen), clientv3.WithLease(s.lease))).Commit()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("etcd: take: %w", err)
@@ -170,14 +201,37 @@ func (s *Store) Take(ctx context.Context, pool string) (uint64, error) {
 		return 0, nil
 	}
 	s.held[pool] = struct{}{}
-	return uint64(r.Header.Revision), nil
+	return elect.Fence(s.gen, uint64(r.Header.Revision)), nil
+}
+
+// Raise implements elect.Store.
+func (s *Store) Raise(ctx context.Context, generation uint64) error {
+	r, err := s.client.Get(ctx, s.generation())
+	if err != nil {
+		return fmt.Errorf("etcd: raise: %w", err)
+	}
+	same := clientv3.Compare(clientv3.ModRevision(s.generation()), "=", 0)
+	if len(r.Kvs) > 0 {
+		if now, _ := strconv.ParseUint(string(r.Kvs[0].Value), 10, 64); now >= generation {
+			return nil
+		}
+		same = clientv3.Compare(clientv3.ModRevision(s.generation()), "=", r.Kvs[0].ModRevision)
+	}
+	done, err := s.client.Txn(ctx).If(same).Then(clientv3.OpPut(s.generation(), strconv.FormatUint(generation, 10))).Commit()
+	switch {
+	case err != nil:
+		return fmt.Errorf("etcd: raise: %w", err)
+	case !done.Succeeded:
+		return errors.New("etcd: another master is raising the generation at the same time: try again")
+	}
+	return nil
 }
 
 // Leave implements elect.Store. It deletes the key only if it is still ours.
 func (s *Store) Leave(ctx context.Context, pool string) error {
 	delete(s.held, pool)
 	key := s.pool(pool)
-	if _, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.Value(key), "=", s.value())).Then(clientv3.OpDelete(key)).Commit(); err != nil {
+	if _, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.LeaseValue(key), "=", s.lease)).Then(clientv3.OpDelete(key)).Commit(); err != nil {
 		return fmt.Errorf("etcd: leave: %w", err)
 	}
 	return nil
@@ -190,6 +244,9 @@ func (s *Store) Quit(ctx context.Context) error {
 	var err error
 	if s.lease != 0 {
 		_, err = s.client.Revoke(ctx, s.lease)
+	}
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		err = nil // it has ended by itself
 	}
 	return errors.Join(err, s.client.Close())
 }

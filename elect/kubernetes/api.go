@@ -153,7 +153,11 @@ func (a *api) do(ctx context.Context, method, path string, body, into any) error
 	}
 	resp, err := a.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("kubernetes: %w", err)
+		var told *url.Error
+		if errors.As(err, &told) {
+			err = told.Err // without the URL, which may hold a secret
+		}
+		return fmt.Errorf("kubernetes: %s %s: %w", method, req.URL.Path, err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswer))

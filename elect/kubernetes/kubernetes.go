@@ -5,8 +5,9 @@
 // seen it change for as long as it says, by the observer's own monotonic clock.
 //
 // The fencing number of a pool is its Lease's leaseTransitions and one more; each Take
-// adds to them. Deleting a pool's Lease by hand starts it anew, and everybody who has
-// seen a larger number will not follow: do not.
+// adds to them; its generation is an annotation. The generation for leads to come is the
+// leaseTransitions of a Lease of its own. Deleting a pool's Lease by hand starts its number
+// anew, and everyone who has seen a larger fence refuses the lead until the generation is raised.
 package kubernetes
 
 import (
@@ -17,6 +18,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +44,8 @@ type Store struct {
 	self     elect.Candidate
 	api      *api
 	lacks    string           // by the last Renew
+	edges    string           // by the last Renew
+	gen      uint64           // the generation that Look saw last
 	held     map[string]lease // ours, by name: the pools' and our presence
 	observed map[string]observed
 }
@@ -57,7 +61,9 @@ const (
 	annotateMaster  = "evenkeel.io/master"
 	annotatePool    = "evenkeel.io/pool"
 	annotateAddress = "evenkeel.io/address"
-	annotateLacks   = "evenkeel.io/lacks" // pools, of a master's presence
+	annotateLacks   = "evenkeel.io/lacks"      // pools, of a master's presence
+	annotateEdges   = "evenkeel.io/edges"      // how many are connected, of a master's presence
+	annotateGen     = "evenkeel.io/generation" // of a pool's lead
 )
 
 // New returns a Store. It says nothing to the API server yet.
@@ -76,6 +82,8 @@ func New(cfg Config, self elect.Candidate) (*Store, error) {
 func (s *Store) Changed() <-chan struct{} { return nil }
 
 func (s *Store) pool(name string) string { return objectName(s.cfg.Name, "pool", name) }
+
+func (s *Store) generation() string { return objectName(s.cfg.Name, "generation") }
 
 func (s *Store) presence() string {
 	name, _, _ := strings.Cut(s.self.ID, elect.LifeMark)
@@ -114,7 +122,7 @@ func (s *Store) claim(l lease) lease {
 	}
 	l.Metadata.Annotations[annotateAddress] = s.self.Address
 	if l.Metadata.Name == s.presence() {
-		l.Metadata.Annotations[annotateLacks] = s.lacks
+		l.Metadata.Annotations[annotateLacks], l.Metadata.Annotations[annotateEdges] = s.lacks, s.edges
 	}
 	l.Spec.Holder, l.Spec.Seconds = s.self.ID, int64(s.cfg.TTL/time.Second)
 	l.Spec.Renewed = time.Now().UTC().Format(microTime) // for people; nobody judges by it
@@ -122,8 +130,8 @@ func (s *Store) claim(l lease) lease {
 }
 
 // Renew implements elect.Store.
-func (s *Store) Renew(ctx context.Context, lacks []string) (lost []string, err error) {
-	s.lacks = strings.Join(lacks, " ")
+func (s *Store) Renew(ctx context.Context, lacks []string, edges int) (lost []string, err error) {
+	s.lacks, s.edges = strings.Join(lacks, " "), strconv.Itoa(edges)
 	if _, there := s.held[s.presence()]; !there {
 		if err := s.enter(ctx); err != nil {
 			return nil, err
@@ -199,6 +207,10 @@ func (s *Store) Look(ctx context.Context) (elect.View, error) {
 	now := time.Now()
 	for i := range all {
 		l := &all[i]
+		if l.Metadata.Name == s.generation() {
+			view.Generation = uint64(l.Spec.Transitions)
+			continue
+		}
 		if s.expired(now, l) {
 			continue
 		}
@@ -210,15 +222,37 @@ func (s *Store) Look(ctx context.Context) (elect.View, error) {
 			}
 		} else {
 			who.Lacks = strings.Fields(l.Metadata.Annotations[annotateLacks])
+			who.Edges, _ = strconv.Atoi(l.Metadata.Annotations[annotateEdges])
 			view.Masters = append(view.Masters, who)
 		}
 	}
+	s.gen = view.Generation
 	return view, nil
 }
 
-func fence(l *lease) uint64 { return uint64(l.Spec.Transitions) + 1 }
+func fence(l *lease) uint64 {
+	generation, _ := strconv.ParseUint(l.Metadata.Annotations[annotateGen], 10, 64)
+	return elect.Fence(generation, uint64(l.Spec.Transitions)+1)
+}
 
-// expired tells whether a Lease is nobody's. Its time begins when this process first
+// Raise implements elect.Store.
+func (s *Store) Raise(ctx context.Context, generation uint64) error {
+	l, err := s.api.get(ctx, s.generation())
+	if hasCode(err, http.StatusNotFound) {
+		l = s.blank(s.generation(), annotateGen, "all")
+		l.Spec.Transitions, l.Spec.Seconds = int64(generation), int64(s.cfg.TTL/time.Second) // the API takes no Lease without a time
+		_, err = s.api.create(ctx, l)
+		return err
+	}
+	if err != nil || uint64(l.Spec.Transitions) >= generation {
+		return err
+	}
+	l.Spec.Transitions = int64(generation)
+	_, err = s.api.update(ctx, l)
+	return err
+}
+
+// expired reports whether a Lease has no holder. Its time begins when this process first
 // sees it as it is, which is after it was written.
 func (s *Store) expired(now time.Time, l *lease) bool {
 	seen := s.observed[l.Metadata.Name]
@@ -253,6 +287,7 @@ func (s *Store) Take(ctx context.Context, pool string) (uint64, error) {
 
 func (s *Store) taken(l lease) lease {
 	l = s.claim(l)
+	l.Metadata.Annotations[annotateGen] = strconv.FormatUint(s.gen, 10)
 	l.Spec.Acquired = l.Spec.Renewed
 	return l
 }

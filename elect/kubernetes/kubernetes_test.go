@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/evenkeel-lb/evenkeel/elect"
+	"github.com/evenkeel-lb/evenkeel/elect/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,33 +32,6 @@ func newStore(t *testing.T, s *apiServer, id string) *Store {
 	return store
 }
 
-func renew(t *testing.T, s *Store) []string {
-	t.Helper()
-	lost, err := s.Renew(context.Background(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return lost
-}
-
-func take(t *testing.T, s *Store, pool string) uint64 {
-	t.Helper()
-	fence, err := s.Take(context.Background(), pool)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fence
-}
-
-func look(t *testing.T, s *Store) elect.View {
-	t.Helper()
-	v, err := s.Look(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
 // age makes all that an observer has seen older than any Lease lasts.
 func age(s *Store) {
 	for name, seen := range s.observed {
@@ -71,23 +45,23 @@ const awkward = "Web_Pool.2" // no name of an object
 func TestOneTakesAPoolAndKeepsIt(t *testing.T) {
 	server := newAPIServer(t)
 	a, b := newStore(t, server, "a~1"), newStore(t, server, "b~1")
-	renew(t, a)
-	renew(t, b)
-	if fence := take(t, a, awkward); fence != 1 {
+	storetest.Renew(t, a)
+	storetest.Renew(t, b)
+	if fence := storetest.Take(t, a, awkward); fence != 1 {
 		t.Fatalf("fence %d of the first lead, want 1", fence)
 	}
-	if fence := take(t, b, awkward); fence != 0 {
+	if fence := storetest.Take(t, b, awkward); fence != 0 {
 		t.Fatalf("another took a pool that is led, with fence %d", fence)
 	}
-	v := look(t, b)
+	v := storetest.Look(t, b)
 	if l := v.Leads[awkward]; l.Leader.ID != a.self.ID || l.Leader.Address != a.self.Address || l.Fence != 1 || len(v.Masters) != 2 {
 		t.Errorf("the view is %+v, want the lead of a~1 and both masters", v)
 	}
 	age(b)
-	if lost := renew(t, a); len(lost) > 0 {
+	if lost := storetest.Renew(t, a); len(lost) > 0 {
 		t.Fatalf("lost %v", lost)
 	}
-	if _, led := look(t, b).Leads[awkward]; !led {
+	if _, led := storetest.Look(t, b).Leads[awkward]; !led {
 		t.Error("a lead that was renewed has expired")
 	}
 }
@@ -97,10 +71,10 @@ func TestWhatAMasterLacksIsTold(t *testing.T) {
 	server := newAPIServer(t)
 	a, b := newStore(t, server, "a~1"), newStore(t, server, "b~1")
 	for _, lacks := range [][]string{{"web", awkward}, {"web"}, nil} {
-		if _, err := a.Renew(context.Background(), lacks); err != nil {
+		if _, err := a.Renew(context.Background(), lacks, 0); err != nil {
 			t.Fatal(err)
 		}
-		if v := look(t, b); len(v.Masters) != 1 || !slices.Equal(v.Masters[0].Lacks, lacks) {
+		if v := storetest.Look(t, b); len(v.Masters) != 1 || !slices.Equal(v.Masters[0].Lacks, lacks) {
 			t.Errorf("the masters are %+v, want one that lacks %v", v.Masters, lacks)
 		}
 	}
@@ -109,21 +83,21 @@ func TestWhatAMasterLacksIsTold(t *testing.T) {
 func TestAnExpiredLeadIsTakenOver(t *testing.T) {
 	server := newAPIServer(t)
 	a, b := newStore(t, server, "a~1"), newStore(t, server, "b~1")
-	renew(t, a)
-	renew(t, b)
-	take(t, a, "web")
-	look(t, b)
+	storetest.Renew(t, a)
+	storetest.Renew(t, b)
+	storetest.Take(t, a, "web")
+	storetest.Look(t, b)
 	age(b)
-	if _, led := look(t, b).Leads["web"]; led {
+	if _, led := storetest.Look(t, b).Leads["web"]; led {
 		t.Error("a lead that nobody renews has not expired")
 	}
-	if fence := take(t, b, "web"); fence != 2 {
+	if fence := storetest.Take(t, b, "web"); fence != 2 {
 		t.Fatalf("fence %d, want 2", fence)
 	}
-	if lost := renew(t, a); len(lost) != 1 || lost[0] != "web" {
+	if lost := storetest.Renew(t, a); len(lost) != 1 || lost[0] != "web" {
 		t.Errorf("the old leader's renewal lost %v, want the pool", lost)
 	}
-	if lead := look(t, a).Leads["web"]; lead.Leader.ID != "b~1" {
+	if lead := storetest.Look(t, a).Leads["web"]; lead.Leader.ID != "b~1" {
 		t.Errorf("the old leader sees %+v", lead)
 	}
 }
@@ -131,19 +105,19 @@ func TestAnExpiredLeadIsTakenOver(t *testing.T) {
 func TestALeadThatIsLeftIsFreeAtOnce(t *testing.T) {
 	server := newAPIServer(t)
 	a, b := newStore(t, server, "a~1"), newStore(t, server, "b~1")
-	renew(t, a)
-	renew(t, b)
-	take(t, a, "web")
+	storetest.Renew(t, a)
+	storetest.Renew(t, b)
+	storetest.Take(t, a, "web")
 	if err := a.Leave(context.Background(), "web"); err != nil {
 		t.Fatal(err)
 	}
-	if fence := take(t, b, "web"); fence != 2 {
+	if fence := storetest.Take(t, b, "web"); fence != 2 {
 		t.Fatalf("fence %d, want 2", fence)
 	}
 	if err := b.Quit(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if v := look(t, a); len(v.Leads) != 0 || len(v.Masters) != 1 {
+	if v := storetest.Look(t, a); len(v.Leads) != 0 || len(v.Masters) != 1 {
 		t.Errorf("after one has quit the view is %+v, want the other master alone", v)
 	}
 }
@@ -153,15 +127,15 @@ func TestALeadThatIsLeftIsFreeAtOnce(t *testing.T) {
 func TestARenewalWhoseAnswerIsLost(t *testing.T) {
 	server := newAPIServer(t)
 	a := newStore(t, server, "a~1")
-	renew(t, a)
-	take(t, a, "web")
+	storetest.Renew(t, a)
+	storetest.Take(t, a, "web")
 	server.mu.Lock()
 	server.drop = true
 	server.mu.Unlock()
-	if _, err := a.Renew(context.Background(), nil); err == nil {
+	if _, err := a.Renew(context.Background(), nil, 0); err == nil {
 		t.Fatal("no error though the connection broke")
 	}
-	if lost := renew(t, a); len(lost) > 0 {
+	if lost := storetest.Renew(t, a); len(lost) > 0 {
 		t.Errorf("lost %v, though nobody else wrote", lost)
 	}
 }
@@ -171,7 +145,7 @@ func TestOfManyWhoTakeOneWins(t *testing.T) {
 	var stores []*Store
 	for _, id := range []string{"a~1", "b~1", "c~1", "d~1"} {
 		s := newStore(t, server, id)
-		renew(t, s)
+		storetest.Renew(t, s)
 		stores = append(stores, s)
 	}
 	for round := range uint64(5) {
@@ -207,12 +181,17 @@ func TestOfManyWhoTakeOneWins(t *testing.T) {
 
 func TestARestartedMasterTakesItsPlaceBack(t *testing.T) {
 	server := newAPIServer(t)
-	renew(t, newStore(t, server, "a~1"))
+	storetest.Renew(t, newStore(t, server, "a~1"))
 	again := newStore(t, server, "a~2")
-	renew(t, again)
-	if v := look(t, again); len(v.Masters) != 1 || v.Masters[0].ID != "a~2" {
+	storetest.Renew(t, again)
+	if v := storetest.Look(t, again); len(v.Masters) != 1 || v.Masters[0].ID != "a~2" {
 		t.Errorf("the masters are %+v, want the new life of a alone", v.Masters)
 	}
+}
+
+func TestAGenerationRaisesAllFencesToCome(t *testing.T) {
+	server := newAPIServer(t)
+	storetest.Generation(t, newStore(t, server, "a~1"), newStore(t, server, "b~1"), awkward)
 }
 
 func TestAWrongTokenIsTold(t *testing.T) {
@@ -221,7 +200,7 @@ func TestAWrongTokenIsTold(t *testing.T) {
 	if err := os.WriteFile(s.api.tokenFile, []byte("other"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Renew(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "401 Unauthorized") {
+	if _, err := s.Renew(context.Background(), nil, 0); err == nil || !strings.Contains(err.Error(), "401 Unauthorized") {
 		t.Errorf("the error is %v, want the API server's 401", err)
 	}
 }

@@ -87,7 +87,7 @@ func (s *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(sent)
 }
 
-// fit tells whether the API would have the Lease.
+// fit reports whether the API would have the Lease.
 func fit(l *lease) bool {
 	return l.APIVersion == "coordination.k8s.io/v1" && l.Kind == "Lease" && l.Metadata.Name != "" && l.Spec.Seconds > 0 && l.Spec.Transitions >= 0 &&
 		strings.Trim(l.Metadata.Name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == "" && len(l.Metadata.Name) <= 253

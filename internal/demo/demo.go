@@ -1,5 +1,8 @@
-// Package demo shows what the master is good for: the same traffic to the same
-// unequal servers under two policies, all roles real processes on loopback.
+// Package demo shows what the master is good for. The same requests go to the same
+// twelve servers through eight proxies, first as people have them, each with its own
+// count of connections, then as edges that ask a master. All of them are real processes
+// on loopback. Beside both stands the ideal that the simulator computes for these very
+// requests.
 package demo
 
 import (
@@ -11,230 +14,186 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/load"
-	"github.com/evenkeel-lb/evenkeel/internal/proc"
-	"golang.org/x/sync/errgroup"
+	"github.com/evenkeel-lb/evenkeel/sim"
+)
+
+// The proxies that can stand against the edges.
+const (
+	SmallProxies = ""        // our own small ones, which need nothing installed
+	HAProxy      = "haproxy" // balance leastconn
+	Nginx        = "nginx"   // least_conn
 )
 
 // Config says what to show.
 type Config struct {
-	Binary   string        // evenkeel itself
-	Policies []string      // shown one after the other
-	Length   time.Duration // of the traffic under each
-	Seed     uint64
-	Log      io.Writer   // gets the roles' logs; nil: nobody
-	Live     func(Sight) // called about once a second; nil: nobody
+	Binary  string        // evenkeel itself
+	Against string        // SmallProxies, HAProxy or Nginx
+	Program string        // of HAProxy or Nginx: its path
+	Length  time.Duration // of the traffic through each system
+	Seed    uint64
+	Log     io.Writer   // gets the logs of our own processes; nil: they are only kept for errors
+	Live    func(Sight) // called five times a second; nil: not at all
 }
 
-// The servers differ twofold, as machines of two generations do; nothing tells the
-// master so. The load is what round robin just bears.
-var servers = []struct {
-	slots int
-	speed float64
-}{{4, 1}, {4, 1}, {4, 1.5}, {4, 1.5}, {4, 2}, {4, 2}}
-
-const (
-	edges    = 2
-	meanWork = .1 // seconds
-	shape    = 1. // σ of the log-normal: one request in a hundred is six times as long as the mean
-	use      = .63
-)
-
-// Sight is what can be seen of the traffic in the last second.
-type Sight struct {
-	Policy   string
-	At       time.Duration
-	Answers  int
-	P50, P99 time.Duration
+// Result is what Run returns, as it is printed as JSON.
+type Result struct {
+	Policies []Outcome `json:"policies"`
+	Late     bool      `json:"late"`    // the sender could not keep its times, so the figures are of a busy machine
+	Stretch  float64   `json:"stretch"` // 1, or 2 if all was repeated at double time
+	Against  string    `json:"against"` // what the proxies were: evenkeel sample-proxy, haproxy or nginx
+	Other    Range     `json:"p99_over_least_load_simulated"`
 }
 
-// Outcome is the whole of one policy's traffic, as it is printed and as JSON.
+// Outcome is what became of the requests in one system.
 type Outcome struct {
-	Policy   string   `json:"policy"`
+	Policy   string   `json:"policy"` // leastconn-per-edge, least-load or ideal
 	Requests int      `json:"requests"`
 	Errors   int      `json:"errors"`
 	Mean     float64  `json:"mean_ms"`
 	P50      float64  `json:"p50_ms"`
 	P95      float64  `json:"p95_ms"`
 	P99      float64  `json:"p99_ms"`
-	Servers  []Server `json:"servers"`
+	Servers  []Server `json:"servers"` // none of the ideal
 }
 
 // Server is one server's part in an Outcome.
 type Server struct {
 	ID          string  `json:"id"`
-	Slots       int     `json:"slots"`
 	Speed       float64 `json:"speed"`
 	Share       float64 `json:"share"`       // of the requests, 0 to 1
-	Utilization float64 `json:"utilization"` // of what it can do, 0 to 1
+	Utilization float64 `json:"utilization"` // of the work it can do, 0 to 1
 }
 
-// Run shows each policy in turn.
-func Run(ctx context.Context, cfg Config) ([]Outcome, error) {
-	capacity := 0.
-	for _, s := range servers {
-		capacity += float64(s.slots) * s.speed
+// Names of what is compared.
+const (
+	PerEdge   = "leastconn-per-edge"
+	LeastLoad = policyName
+	Ideal     = sim.Ideal
+)
+
+// Run shows both systems in turn. If its own sender was late, it shows them once more
+// with all times doubled and fewer requests, so that all takes less than a minute. Its
+// error is the context's cause if that has ended.
+func Run(ctx context.Context, cfg Config) (Result, error) {
+	result, err := compare(ctx, cfg, 1)
+	if err == nil && result.Late {
+		cfg.Length = cfg.Length * 5 / 6
+		result, err = compare(ctx, cfg, 2)
 	}
-	trace := load.LogNormal(cfg.Seed, cfg.Length, use*capacity/meanWork, meanWork, shape)
-	var outcomes []Outcome
-	for _, policy := range cfg.Policies {
-		o, err := show(ctx, cfg, policy, trace)
+	return result, err
+}
+
+func compare(ctx context.Context, cfg Config, stretch float64) (Result, error) {
+	p := newPlan(cfg, stretch)
+	result := Result{Stretch: stretch, Against: "evenkeel sample-proxy"}
+	if cfg.Against != SmallProxies {
+		result.Against = cfg.Against
+	}
+	for _, policy := range []string{PerEdge, LeastLoad} {
+		t, err := show(ctx, cfg, &p, policy)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", policy, err)
+			return result, fmt.Errorf("%s: %w", policy, err)
 		}
-		outcomes = append(outcomes, o)
+		result.Policies = append(result.Policies, t.outcome(policy))
+		result.Late = result.Late || t.late()
+		if result.Late && stretch == 1 {
+			return result, nil // it is shown again
+		}
 	}
-	return outcomes, nil
+	result.Policies = append(result.Policies, Outcome{Policy: Ideal, Requests: p.ideal.Requests, Servers: []Server{},
+		Mean: p.ideal.Mean * 1000, P50: p.ideal.P50 * 1000, P95: p.ideal.P95 * 1000, P99: p.ideal.P99 * 1000})
+	result.Other = simulated(cfg)
+	return result, nil
 }
 
-func show(ctx context.Context, cfg Config, policy string, trace []load.Arrival) (Outcome, error) {
-	var c cluster
-	defer c.stop()
-	if err := c.start(cfg, policy); err != nil {
-		return Outcome{}, err
+// show sends the plan's requests through one system.
+func show(ctx context.Context, cfg Config, p *plan, policy string) (*tally, error) {
+	system := newSystem(cfg, p)
+	defer system.stop()
+	start := system.startOurs
+	if policy == PerEdge {
+		start = system.startProxies
 	}
-	client := load.Client()
-	defer client.CloseIdleConnections()
-	t := tally{policy: policy, work: make(map[string]float64), count: make(map[string]int)}
-	watched, watch := context.WithCancel(ctx)
-	var watcher sync.WaitGroup
-	if cfg.Live != nil {
-		watcher.Go(func() { t.watch(watched, cfg.Live) })
-	}
-	load.Send(ctx, client, c.urls, trace, t.add)
-	watch()
-	watcher.Wait()
-	return t.outcome(cfg.Length), context.Cause(ctx)
-}
-
-// cluster is the processes of one policy's turn.
-type cluster struct {
-	mu   sync.Mutex
-	all  []*proc.Process // in order of their start
-	urls []string        // of the edges
-}
-
-func (c *cluster) start(cfg Config, policy string) error {
-	master, err := c.role(cfg, "master", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pool", "demo="+policy)
-	if err != nil {
-		return err
-	}
-	var g errgroup.Group
-	for i, s := range servers {
-		g.Go(func() error {
-			id := fmt.Sprint("s", i+1)
-			server, err := c.role(cfg, "sample-server", "--listen", "127.0.0.1:0", "--id", id, "--slots", fmt.Sprint(s.slots), "--speed", fmt.Sprint(s.speed))
-			if err != nil {
-				return err
-			}
-			_, err = c.role(cfg, "agent", "--master", master.Addr("listen"), "--pool", "demo", "--id", id, "--address", server.Addr("listen"),
-				"--admin", "127.0.0.1:0", "--sample=false", "--orca", "http://"+server.Addr("listen")+"/healthz")
-			return err
-		})
-	}
-	for i := range edges {
-		g.Go(func() error {
-			edge, err := c.role(cfg, "edge", "--master", master.Addr("listen"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pool", "demo",
-				"--id", fmt.Sprint("edge-", i+1), "--access-log=off")
-			if err != nil {
-				return err
-			}
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.urls = append(c.urls, "http://"+edge.Addr("listen")+"/")
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	slices.Sort(c.urls)
-	return nil
-}
-
-func (c *cluster) role(cfg Config, args ...string) (*proc.Process, error) {
-	p, err := proc.Start(cfg.Log, cfg.Binary, append(args, "--log-format", "json")...)
-	if err != nil {
+	if err := start(ctx); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.all = append(c.all, p)
-	return p, nil
-}
-
-const stopLimit = 5 * time.Second
-
-// stop ends the processes, the edges before what they need.
-func (c *cluster) stop() {
-	var ending sync.WaitGroup
-	for _, p := range slices.Backward(c.all) {
-		ending.Go(func() { p.Stop(stopLimit) })
+	client := load.NewSender(load.Limits{})
+	defer client.Close()
+	t := newTally(p)
+	watched, stopWatch := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	if cfg.Live != nil {
+		watcher.Go(func() { system.watch(watched, policy, t, cfg.Live) })
 	}
-	ending.Wait()
+	load.Send(ctx, client, nil, p.trace(system.urls), t.add)
+	stopWatch()
+	watcher.Wait()
+	return t, context.Cause(ctx)
 }
 
-// tally adds up the results of one policy's traffic.
+// tally adds up what became of the requests.
 type tally struct {
-	policy string
-	mu     sync.Mutex
-	took   []time.Duration
-	errors int
-	work   map[string]float64
-	count  map[string]int
-	seen   int // results that the live line has told of
+	plan *plan
+
+	mu       sync.Mutex
+	answered int
+	took     []time.Duration // of those that count
+	sentLate int             // of those that count
+	errors   int
+	work     map[string]float64 // by server: seconds at speed 1
+	count    map[string]int     // by server
+}
+
+func newTally(p *plan) *tally {
+	return &tally{plan: p, work: make(map[string]float64), count: make(map[string]int)}
 }
 
 func (t *tally) add(r load.Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.answered++
+	t.work[r.Server] += r.Work
+	t.count[r.Server]++
+	if !t.plan.counts(r.Index) {
+		return
+	}
+	if r.Late.Seconds() > lateShare*t.plan.ideal.P50 {
+		t.sentLate++
+	}
 	if r.Status != 200 {
 		t.errors++
 		return
 	}
 	t.took = append(t.took, r.Took)
-	t.work[r.Server] += r.Work
-	t.count[r.Server]++
 }
 
-func (t *tally) watch(ctx context.Context, live func(Sight)) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	start := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		t.mu.Lock()
-		last := slices.Clone(t.took[t.seen:])
-		t.seen = len(t.took)
-		t.mu.Unlock()
-		slices.Sort(last)
-		live(Sight{Policy: t.policy, At: time.Since(start).Round(time.Second), Answers: len(last), P50: load.Quantile(last, .5), P99: load.Quantile(last, .99)})
-	}
+// The sender is late if more than one request in a hundred left later than a twentieth
+// of the ideal's p50.
+const (
+	lateShare    = .05
+	lateRequests = .01
+)
+
+func (t *tally) late() bool {
+	return float64(t.sentLate) > lateRequests*float64(len(t.took)+t.errors)
 }
 
-func (t *tally) outcome(length time.Duration) Outcome {
+func (t *tally) outcome(policy string) Outcome {
 	slices.Sort(t.took)
 	var sum time.Duration
 	for _, d := range t.took {
 		sum += d
 	}
-	o := Outcome{Policy: t.policy, Requests: len(t.took) + t.errors, Errors: t.errors,
-		P50: ms(load.Quantile(t.took, .5)), P95: ms(load.Quantile(t.took, .95)), P99: ms(load.Quantile(t.took, .99))}
-	if len(t.took) > 0 {
-		o.Mean = ms(sum / time.Duration(len(t.took)))
-	}
-	for i, s := range servers {
-		id := fmt.Sprint("s", i+1)
-		o.Servers = append(o.Servers, Server{ID: id, Slots: s.slots, Speed: s.speed,
-			Share:       float64(t.count[id]) / max(1, float64(len(t.took))),
-			Utilization: t.work[id] / (float64(s.slots) * s.speed * length.Seconds())})
+	o := Outcome{Policy: policy, Requests: len(t.took) + t.errors, Errors: t.errors,
+		Mean: ms(sum) / float64(max(1, len(t.took))),
+		P50:  ms(load.Quantile(t.took, .5)), P95: ms(load.Quantile(t.took, .95)), P99: ms(load.Quantile(t.took, .99))}
+	for i, k := range t.plan.scenario.Fleet() {
+		id := serverID(i)
+		o.Servers = append(o.Servers, Server{ID: id, Speed: k.Speed,
+			Share:       float64(t.count[id]) / float64(max(1, t.answered)),
+			Utilization: t.work[id] / (k.Speed * t.plan.length.Seconds())})
 	}
 	return o
 }
 
-func ms(d time.Duration) float64 {
-	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
-}
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

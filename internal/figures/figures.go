@@ -21,7 +21,7 @@ type Figure struct {
 	Goal  string  `json:"goal"` // such as <=1.12 or >=1000000; empty: none
 }
 
-// Met tells whether the value keeps to the goal. A figure without one always does.
+// Met reports whether the value keeps to the goal. A figure without one always does.
 func (f Figure) Met() bool {
 	if f.Goal == "" {
 		return true

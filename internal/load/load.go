@@ -1,18 +1,17 @@
 // Package load sends traffic at times that do not depend on the answers (open loop),
 // as many users who know nothing of each other do. A closed loop would wait for a slow
 // server before it sends the next request, and so would hide exactly the slowness that
-// is to be measured.
+// is to be measured. Every answer is checked to be its own request's (package echo).
 package load
 
 import (
 	"context"
-	"io"
 	"math"
 	"math/rand/v2"
-	"net/http"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 // Arrival is one request to be sent.
@@ -20,6 +19,11 @@ type Arrival struct {
 	At   time.Duration // since the start
 	Work float64       // seconds at a server of speed 1
 	URL  string        // where to; empty: the next of those given to Send
+
+	Kind   Kind
+	Method string // empty: GET
+	Body   int64  // bytes to be sent; of a WebSocket, in messages
+	Fill   int    // bytes to be received, beside a line
 }
 
 // LogNormal draws a trace: Poisson arrivals at a rate per second, and work that is
@@ -37,17 +41,16 @@ func LogNormal(seed uint64, length time.Duration, rate, mean, sigma float64) []A
 // Result is what became of one Arrival.
 type Result struct {
 	Arrival
-	Index  int           // of the Arrival in the trace
-	Took   time.Duration // from when it should have been sent until its answer was read
-	Late   time.Duration // from when it should have been sent until it was: the sender's own fault
-	Server string        // the header Evenkeel-Server of the answer
-	Status int           // 0: no answer
+	Outcome
+	Index int           // of the Arrival in the trace
+	Took  time.Duration // from when it should have been sent until its answer was read
+	Late  time.Duration // from when it should have been sent until it was: the sender's own fault
 }
 
 // Send sends a trace, each request to its own URL or else to the next of urls, with its
 // work in the header Sample-Work. done is called for each result, from one goroutine at a time.
 // Send returns when all are answered, or ctx has ended.
-func Send(ctx context.Context, client *http.Client, urls []string, trace []Arrival, done func(Result)) {
+func Send(ctx context.Context, sender *Sender, urls []string, trace []Arrival, done func(Result)) {
 	var (
 		mu       sync.Mutex
 		inFlight sync.WaitGroup
@@ -67,15 +70,14 @@ func Send(ctx context.Context, client *http.Client, urls []string, trace []Arriv
 			}
 		}
 		if wait := arrival.At - time.Since(start); wait > 0 {
-			nap(wait)
+			clock.SleepPrecise(wait)
 		}
 		inFlight.Go(func() {
 			r := Result{Arrival: arrival, Index: i, Late: time.Since(start) - arrival.At}
-			url := arrival.URL
-			if url == "" {
-				url = urls[i%len(urls)]
+			if arrival.URL == "" {
+				arrival.URL = urls[i%len(urls)]
 			}
-			r.Server, r.Status = one(ctx, client, url, arrival.Work)
+			r.Outcome = sender.Do(ctx, arrival)
 			r.Took = time.Since(start) - arrival.At
 			mu.Lock()
 			defer mu.Unlock()
@@ -87,25 +89,3 @@ func Send(ctx context.Context, client *http.Client, urls []string, trace []Arriv
 // longestNap is how much of a wait is slept without listening for the end of ctx. It is
 // longer than a timer is late.
 const longestNap = 2 * time.Millisecond
-
-func one(ctx context.Context, client *http.Client, url string, work float64) (server string, status int) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", 0
-	}
-	req.Header.Set("Sample-Work", strconv.FormatFloat(work, 'g', 6, 64))
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", 0
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return "", 0
-	}
-	return resp.Header.Get("Evenkeel-Server"), resp.StatusCode
-}
-
-// Client returns an HTTP client for Send: as many connections as it takes, kept.
-func Client() *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4096, DisableCompression: true}}
-}

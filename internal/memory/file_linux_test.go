@@ -51,11 +51,11 @@ func TestReturn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := resident(t); after > before-size/4 {
-		t.Errorf("%d octets of files are resident, and %d were before: got back less than a quarter of the program's %d", after, before, size)
+		t.Errorf("%d bytes of files are resident, and %d were before: got back less than a quarter of the program's %d", after, before, size)
 	}
 }
 
-// resident tells how many octets of files are mapped and in memory.
+// resident tells how many bytes of files are mapped and in memory.
 func resident(t *testing.T) int {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

@@ -8,6 +8,7 @@ package proc
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/rundir"
 )
 
 // startLimit is how long a role may take until it is ready. They take milliseconds;
@@ -37,24 +40,18 @@ type Process struct {
 	err  error         // of the end; read after done
 }
 
-// Start runs a role and waits until it is ready. log, if not nil, gets a copy of what
+// Start runs a role and waits until it is ready. The commands for operators do not find it, unless
+// EVENKEEL_RUNTIME_DIR says where they should. log, if not nil, gets a copy of what
 // it logs. The error of a role that did not start has its last words.
 func Start(log io.Writer, binary string, args ...string) (*Process, error) {
-	p := &Process{Name: strings.Join(args[:min(2, len(args))], " "), cmd: exec.Command(binary, args...), done: make(chan struct{})}
-	stderr, err := p.cmd.StderrPipe()
+	cmd := exec.Command(binary, args...)
+	cmd.Stdout = os.Stdout
+	cmd.Env = append(os.Environ(), rundir.Env+"="+cmp.Or(os.Getenv(rundir.Env), rundir.Off))
+	ready := make(chan map[string]string, 1)
+	p, err := launch(log, strings.Join(args[:min(2, len(args))], " "), cmd, ready)
 	if err != nil {
 		return nil, err
 	}
-	p.cmd.Stdout = os.Stdout
-	if err := start(p.cmd); err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.Name, err)
-	}
-	ready := make(chan map[string]string, 1)
-	go func() {
-		p.watch(stderr, log, ready)
-		p.err = p.cmd.Wait()
-		close(p.done)
-	}()
 	limit := time.NewTimer(startLimit)
 	defer limit.Stop()
 	select {
@@ -67,6 +64,31 @@ func Start(log io.Writer, binary string, args ...string) (*Process, error) {
 		return nil, fmt.Errorf("%s was not ready after %v\n%s", p.Name, startLimit, p.Log())
 	}
 }
+
+// Launch runs a program that is not ours. It does not wait until the program is ready.
+// name is for messages; what the program writes to stderr is kept, see Log.
+func Launch(name string, cmd *exec.Cmd) (*Process, error) { return launch(nil, name, cmd, nil) }
+
+func launch(log io.Writer, name string, cmd *exec.Cmd, ready chan<- map[string]string) (*Process, error) {
+	p := &Process{Name: name, cmd: cmd, done: make(chan struct{})}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := start(cmd); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() {
+		p.watch(stderr, log, ready)
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Spawn starts any command as Start starts roles: it does not outlive us, where the system can
+// do that.
+func Spawn(cmd *exec.Cmd) error { return start(cmd) }
 
 // watch keeps what the child logs and finds the record that says it is ready.
 func (p *Process) watch(stderr io.Reader, log io.Writer, ready chan<- map[string]string) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/station"
 )
 
@@ -83,7 +84,7 @@ func (e *engine) run(ctx context.Context) {
 		}
 		left, ok := e.finish()
 		for ; ok && left <= e.napping; left, ok = e.finish() {
-			nap(left) // whoever comes meanwhile and is done sooner waits for it
+			clock.SleepPrecise(left) // a request that comes meanwhile and ends sooner waits for it
 		}
 		if ok {
 			timer.Reset(left - e.napping)

@@ -1,16 +1,22 @@
 package sample
 
 import (
+	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/echo"
 )
 
 // event is one thing that happened to the server, as /record tells it.
 type event struct {
-	At      int64  `json:"at_ns"` // nanoseconds since 1970
-	Kind    string `json:"kind"`  // dispatch, request or done
+	At      int64  `json:"at_ns"`        // nanoseconds since 1970
+	Kind    string `json:"kind"`         // dispatch, request or done
+	ID      string `json:"id,omitempty"` // the request's X-Request-Id
+	Method  string `json:"method,omitempty"`
 	Lease   string `json:"lease,omitempty"`
 	Edge    string `json:"edge,omitempty"`
 	Path    string `json:"path"` // without the query
@@ -21,6 +27,7 @@ type event struct {
 
 // visit is what the server knows of a request while it is there.
 type visit struct {
+	id     string
 	lease  string // empty: none that we know of
 	path   string
 	direct bool // came without an edge
@@ -31,7 +38,8 @@ type record struct {
 	mu      sync.Mutex
 	events  []event // a ring once it is full: next is the oldest
 	next    int
-	awaited []visit // oldest first
+	awaited []visit       // oldest first
+	out     *json.Encoder // nil: none
 }
 
 const (
@@ -39,7 +47,13 @@ const (
 	mostAwaited = 1000
 )
 
-func newRecord() *record { return &record{} }
+func newRecord(out io.Writer) *record {
+	r := &record{}
+	if out != nil {
+		r.out = json.NewEncoder(out)
+	}
+	return r
+}
 
 // add notes an event that happens now.
 func (r *record) add(e event) {
@@ -50,6 +64,9 @@ func (r *record) add(e event) {
 
 func (r *record) append(e event) {
 	e.At = time.Now().UnixNano()
+	if r.out != nil {
+		_ = r.out.Encode(e) // what cannot be written down is missing in the file
+	}
 	if len(r.events) < mostEvents {
 		r.events = append(r.events, e)
 		return
@@ -67,31 +84,31 @@ func (r *record) all() []event {
 	return append(list, r.events[:r.next]...)
 }
 
-func (r *record) dispatched(lease, path string, refused bool) {
-	path, _, _ = strings.Cut(path, "?")
+func (r *record) dispatched(e event) {
+	e.Path, _, _ = strings.Cut(e.Path, "?")
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.append(event{Kind: "dispatch", Lease: lease, Path: path, Refused: refused})
-	if refused || lease == "" {
+	r.append(e)
+	if e.Refused || e.Lease == "" {
 		return
 	}
 	if len(r.awaited) == mostAwaited {
 		r.awaited = append(r.awaited[:0], r.awaited[1:]...)
 	}
-	r.awaited = append(r.awaited, visit{lease: lease, path: path})
+	r.awaited = append(r.awaited, visit{lease: e.Lease, path: e.Path})
 }
 
 // arrived notes a request and finds its lease: in its header, in its query, or, if it
 // comes without an edge, in the oldest dispatch for the same path.
 func (r *record) arrived(req *http.Request) visit {
-	v := visit{lease: req.Header.Get("Evenkeel-Lease"), path: req.URL.Path, direct: req.Header.Get("Evenkeel-Edge") == ""}
+	v := visit{id: req.Header.Get(echo.HeaderID), lease: req.Header.Get("Evenkeel-Lease"), path: req.URL.Path, direct: req.Header.Get("Evenkeel-Edge") == ""}
 	if v.lease == "" && v.direct {
 		v.lease = req.URL.Query().Get("lease")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v.lease = r.claim(v)
-	r.append(event{Kind: "request", Lease: v.lease, Edge: req.Header.Get("Evenkeel-Edge"), Path: v.path, Fence: req.Header.Get("Evenkeel-Fence")})
+	r.append(event{Kind: "request", ID: v.id, Method: req.Method, Lease: v.lease, Edge: req.Header.Get("Evenkeel-Edge"), Path: v.path, Fence: req.Header.Get("Evenkeel-Fence")})
 	return v
 }
 

@@ -7,12 +7,14 @@
 //	             record    teller ──▶ the agent's local API
 //
 // A request brings its work with it, in seconds at speed 1: in the header
-// Sample-Work, or, since edges drop that header, in the query parameter work.
+// Sample-Work, or in the query parameter work. Of a request with an X-Request-Id the
+// response proves whose it is, as package echo has it. A WebSocket echoes every message.
 package sample
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,6 +27,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/echo"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
 )
 
@@ -45,6 +48,7 @@ type Config struct {
 	Window time.Duration // over which the utilisation is a mean; zero: 100 ms
 	Quiet  bool          // answers carry no load report
 	Exact  bool          // answers are in time to a tenth of a millisecond, not to a whole one
+	Record io.Writer     // gets each event of the record as a line of JSON, before its request is worked on; nil: nothing does
 	Log    *slog.Logger
 }
 
@@ -79,7 +83,7 @@ type Server struct {
 // fault with cfg.
 func New(cfg Config) *Server {
 	cfg.Validate(func(field, problem string) { panic("sample: " + field + ": " + problem) })
-	s := &Server{cfg: cfg, engine: newEngine(cfg), record: newRecord()}
+	s := &Server{cfg: cfg, engine: newEngine(cfg), record: newRecord(cfg.Record)}
 	if cfg.Agent != "" {
 		s.teller = newTeller(cfg, s.engine.load)
 		s.engine.changed = s.teller.wake
@@ -130,7 +134,7 @@ func (s *Server) Metrics() []balance.Metric { return s.engine.load().metrics() }
 
 // served is the body of a response.
 type served struct {
-	Server   string  `json:"server"`
+	echo.Line
 	Lease    string  `json:"lease,omitempty"`
 	Path     string  `json:"path"`
 	Work     float64 `json:"work"` // seconds at speed 1
@@ -144,7 +148,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+	if echo.IsWebSocket(r) {
+		s.stream(w, r)
+		return
+	}
+	got, err := echo.Receive(r)
+	if bad := new(echo.BadFill); errors.As(err, &bad) {
+		s.head(w)
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	} else if err != nil {
 		return // the client broke off; nothing has begun
 	}
 	v := s.record.arrived(r)
@@ -157,12 +170,26 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.head(w)
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(served{Server: s.cfg.ID, Lease: v.lease, Path: r.URL.Path, Work: work, WaitedMS: float64(took.Microseconds()) / 1000})
+	body := served{Line: echo.Line{Server: s.cfg.ID}, Lease: v.lease, Path: r.URL.Path, Work: work, WaitedMS: float64(took.Microseconds()) / 1000}
+	if got.ID != "" {
+		body.Receipt = got.String()
+		w.Header().Set(echo.HeaderReceipt, body.Receipt)
+	}
+	_ = json.NewEncoder(w).Encode(body) // a client that has left reads nothing
+	_, _ = got.WriteFill(w)
+}
+
+// stream serves a WebSocket, which is work for nobody.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
+	v := s.record.arrived(r)
+	began := time.Now()
+	echo.ServeWebSocket(w, r, s.cfg.ID)
+	s.over(v, true, time.Since(began))
 }
 
 // over notes the end of a visit and, of a redirected one, tells the agent: nobody else can.
 func (s *Server) over(v visit, finished bool, took time.Duration) {
-	s.record.add(event{Kind: "done", Lease: v.lease, Path: v.path, Aborted: !finished})
+	s.record.add(event{Kind: "done", ID: v.id, Lease: v.lease, Path: v.path, Aborted: !finished})
 	if s.teller == nil || !v.direct || v.lease == "" {
 		return
 	}
@@ -193,12 +220,18 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	var d struct {
 		Lease string `json:"lease"`
 		Path  string `json:"path"`
+		Edge  string `json:"edge"`
+		Fence uint64 `json:"fence"`
 	}
 	if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&d); err != nil {
 		http.Error(w, "want a dispatch as JSON: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	s.record.dispatched(d.Lease, d.Path, s.cfg.Refuse)
+	e := event{Kind: "dispatch", Lease: d.Lease, Edge: d.Edge, Path: d.Path, Refused: s.cfg.Refuse}
+	if d.Fence != 0 {
+		e.Fence = strconv.FormatUint(d.Fence, 10)
+	}
+	s.record.dispatched(e)
 	s.head(w)
 	if s.cfg.Refuse {
 		http.Error(w, "this server refuses every dispatch", http.StatusServiceUnavailable)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,6 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/evenkeel-lb/evenkeel/internal/echo"
+	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
 )
 
@@ -228,7 +229,7 @@ func TestDispatchAndRecord(t *testing.T) {
 	}
 	want := []event{
 		{Kind: "dispatch", Lease: "0000000000000001", Path: "/a"},
-		{Kind: "request", Lease: "0000000000000001", Edge: "e1", Path: "/a"},
+		{Kind: "request", Method: "GET", Lease: "0000000000000001", Edge: "e1", Path: "/a"},
 		{Kind: "done", Lease: "0000000000000001", Path: "/a"},
 	}
 	var at int64
@@ -252,7 +253,7 @@ func TestDispatchAndRecord(t *testing.T) {
 }
 
 func TestRecordKeepsTheLast(t *testing.T) {
-	r := newRecord()
+	r := newRecord(nil)
 	for i := range mostEvents + 7 {
 		r.add(event{Path: fmt.Sprint(i)})
 	}
@@ -261,10 +262,45 @@ func TestRecordKeepsTheLast(t *testing.T) {
 		t.Errorf("%d events from %q to %q", len(all), all[0].Path, all[len(all)-1].Path)
 	}
 	for i := range mostAwaited + 5 {
-		r.dispatched(fmt.Sprint(i), "/x", false)
+		r.dispatched(event{Lease: fmt.Sprint(i), Path: "/x"})
 	}
 	if len(r.awaited) != mostAwaited || r.awaited[0].lease != "5" {
 		t.Errorf("%d dispatches are awaited, the first is %q", len(r.awaited), r.awaited[0].lease)
+	}
+}
+
+// What is written down outlives the server, and has come before its answer.
+func TestRecordIsWrittenDown(t *testing.T) {
+	var out strings.Builder
+	s := running(t, Config{Record: &out})
+	ask(s, "POST", "/dispatch", `{"lease": "00000000000000aa", "path": "/x?y", "edge": "e1", "fence": 7}`)
+	ask(s, "PUT", "/x", "abc", "X-Request-Id", "r1", "Evenkeel-Lease", "00000000000000aa", "Evenkeel-Fence", "7")
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		var e event
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.At == 0 {
+			t.Fatalf("%q: %v", line, err)
+		}
+		got = append(got, strings.Join([]string{e.Kind, e.ID, e.Method, e.Lease, e.Edge, e.Path, e.Fence}, " "))
+	}
+	want := []string{"dispatch   00000000000000aa e1 /x 7", "request r1 PUT 00000000000000aa  /x 7", "done r1  00000000000000aa  /x "}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAnAnswerProvesWhoseItIs(t *testing.T) {
+	s := running(t, Config{})
+	q := echo.Question{ID: "r1", Body: 1000, Fill: 5000}
+	body, err := io.ReadAll(q.Content())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Check(ask(s, "PUT", "/x", string(body), echo.HeaderID, "r1", echo.HeaderFill, "5000").Result()); err != nil {
+		t.Error(err)
+	}
+	if w := ask(s, "GET", "/x", "", echo.HeaderFill, "-1"); w.Code != http.StatusBadRequest {
+		t.Errorf("a fill of -1 got %d, want 400", w.Code)
 	}
 }
 
@@ -339,12 +375,7 @@ func TestTellsTheAgent(t *testing.T) {
 }
 
 func TestAgentAway(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	s := running(t, Config{Agent: "http://" + l.Addr().String()})
+	s := running(t, Config{Agent: "http://" + freeport.Address(t)})
 	if body := answered(t, ask(s, "GET", "/x", "")); body.Server != "s1" {
 		t.Errorf("body %+v", body)
 	}

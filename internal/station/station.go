@@ -32,12 +32,15 @@ type Station struct {
 
 	now      balance.Instant
 	rate     float64         // how fast every request in work progresses
-	due      balance.Instant // when the first of them finishes; never: none will
+	due      balance.Instant // when the first of them finishes, or the quota's gear changes before; never: neither will
+	finishes bool            // the first of them, at due
 	received float64         // work that each request in work has received since the station was last idle, seconds at speed 1
 	working  byEnd
 	waiting  ring
 	finished ring
 	busy     float64 // slot-seconds
+	cpu      float64 // slot-seconds of CPU time, which lump where there is a quota
+	quota    quota
 	seq      uint64
 }
 
@@ -118,8 +121,9 @@ func (s *Station) Arrive(now balance.Instant, job uint64, work float64) {
 	s.plan()
 }
 
-// Next returns when the next request finishes if nothing else happens before; ok is
-// false when none will. It is in the past while finished requests wait to be taken.
+// Next returns when to look again: when the next request finishes if nothing else happens
+// before, or with a quota when the station's pace changes before that; ok is false when
+// neither will. It is in the past while finished requests wait to be taken.
 func (s *Station) Next() (at balance.Instant, ok bool) {
 	if s.finished.len() > 0 {
 		return s.now, true
@@ -170,18 +174,20 @@ func (s *Station) SetSlots(now balance.Instant, slotSpeeds []float64) {
 // finishes, after anything that changes it.
 func (s *Station) plan() {
 	n := len(s.working)
-	s.due = never
+	s.due, s.finishes = never, true
 	if n == 0 {
 		return
 	}
-	s.rate = s.speed * s.rates[min(n, s.Slots())] / float64(n)
+	s.rate = s.quota.gear() * s.speed * s.rates[min(n, s.Slots())] / float64(n)
 	left := max(0, s.working[0].end-s.received)
-	if left >= longest*s.rate {
-		return
+	if left < longest*s.rate {
+		// Rounded up, so that the work is done by then; less a little, so that rounding
+		// of the float never costs a nanosecond.
+		s.due = s.now + balance.Instant(math.Ceil(left/s.rate*1e9-1e-3))
 	}
-	// Rounded up, so that the work is done by then; less a little, so that rounding
-	// of the float never costs a nanosecond.
-	s.due = s.now + balance.Instant(math.Ceil(left/s.rate*1e9-1e-3))
+	if at := s.quota.next(s.now, min(n, s.Slots())); at < s.due {
+		s.due, s.finishes = at, false
+	}
 }
 
 const never = balance.Instant(math.MaxInt64)
@@ -193,7 +199,9 @@ const longest = float64(100*365*24*time.Hour) / 1e9
 func (s *Station) advance(now balance.Instant) {
 	for s.due <= now {
 		s.work(s.due)
-		s.finished.push(s.working.remove(0))
+		if s.finishes {
+			s.finished.push(s.working.remove(0))
+		}
 		s.begin()
 	}
 	s.work(now)
@@ -208,10 +216,15 @@ func (s *Station) work(now balance.Instant) {
 	s.now = now
 	if len(s.working) == 0 {
 		s.received = 0 // no reading refers to the old count, and small figures stay exact
+		s.quota.spend(now, 0)
 		return
 	}
 	s.received += seconds * s.rate
-	s.busy += seconds * float64(min(len(s.working), s.Slots()))
+	slots := float64(min(len(s.working), s.Slots()))
+	cpu := seconds * slots * s.quota.gear()
+	s.busy += seconds * slots
+	s.cpu += cpu
+	s.quota.spend(now, cpu)
 }
 
 // begin puts the first that wait to work while slots are free, and plans.

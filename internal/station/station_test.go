@@ -283,3 +283,41 @@ func ExampleStation() {
 	// 7 1.5s
 	// 8 2s
 }
+
+func limited(s *Station) *Station {
+	s.SetQuota(0, 100*time.Millisecond, 2, instant(.1))
+	return s
+}
+
+func TestQuotaComesInLumps(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		station  *Station
+		arrivals []arrival
+		want     []float64
+	}{
+		{"twice as fast, half of the time", limited(NewPS(1, 1)), []arrival{{0, 1}}, []float64{.95}},
+		{"a short one sees no limit", limited(NewPS(1, 1)), []arrival{{.3, .08}}, []float64{.34}},
+		{"the share is of all slots", limited(NewPS(2, 1)), []arrival{{0, .2}}, []float64{.1}},
+		{"two use it up together", limited(NewPS(2, 1)), []arrival{{0, .15}, {0, .15}}, []float64{.125, .125}},
+		{"in order", limited(NewFCFS(1, 1)), []arrival{{.05, .2}, {.05, .1}}, []float64{.15, .25}},
+		{"idle through whole periods", limited(NewPS(1, 1)), []arrival{{0, .1}, {1.03, .1}}, []float64{.05, 1.08}},
+	} {
+		got := run(test.station, test.arrivals)
+		for i := range got {
+			if math.Abs(got[i]-test.want[i]) > 1e-6 {
+				t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+				break
+			}
+		}
+	}
+	s := limited(NewPS(2, 1))
+	for job := range 5 {
+		s.Arrive(0, uint64(job), 1)
+	}
+	for i, want := range []float64{0, .2, .2, .4, .4} {
+		if got := s.CPU(instant(.05 * float64(i))); math.Abs(got-want) > 1e-6 {
+			t.Errorf("CPU time at %d ms: %v, want %v", 50*i, got, want)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -25,10 +26,14 @@ const (
 	Master Role = "master"
 	Edge   Role = "edge"
 	Agent  Role = "agent"
+
+	// Operator and Reader are people and programs that use components' admin addresses.
+	Operator Role = "operator"
+	Reader   Role = "reader"
 )
 
 // Roles lists all.
-var Roles = []Role{Master, Edge, Agent}
+var Roles = []Role{Master, Edge, Agent, Operator, Reader}
 
 // Identity is who a component is.
 type Identity struct {
@@ -54,26 +59,36 @@ var errNameless = errors.New("the certificate has no evenkeel://ROLE/NAME among 
 
 // IdentityOf reads the identity of a certificate. Two of them are none.
 func IdentityOf(cert *x509.Certificate) (Identity, error) {
-	var found []Identity
+	u, err := nameOf(cert)
+	if err != nil {
+		return Identity{}, err
+	}
+	return identityIn(u), nil
+}
+
+func identityIn(u *url.URL) Identity {
+	return Identity{Role(u.Host), strings.TrimPrefix(u.Path, "/")}
+}
+
+// nameOf returns the one URI of a certificate that says who its owner is.
+func nameOf(cert *x509.Certificate) (*url.URL, error) {
+	var found []*url.URL
 	for _, u := range cert.URIs {
 		if u.Scheme == scheme {
-			found = append(found, Identity{Role(u.Host), strings.TrimPrefix(u.Path, "/")})
+			found = append(found, u)
 		}
 	}
 	switch {
 	case len(found) == 0:
-		return Identity{}, errNameless
+		return nil, errNameless
 	case len(found) > 1:
-		return Identity{}, fmt.Errorf("the certificate has %d identities, want one", len(found))
-	case found[0].Name == "":
-		return Identity{}, errNameless
+		return nil, fmt.Errorf("the certificate has %d identities, want one", len(found))
+	case identityIn(found[0]).Name == "":
+		return nil, errNameless
+	case !slices.Contains(Roles, identityIn(found[0]).Role):
+		return nil, fmt.Errorf("the certificate is for role %q, want master, edge, agent, operator or reader", found[0].Host)
 	}
-	for _, role := range Roles {
-		if found[0].Role == role {
-			return found[0], nil
-		}
-	}
-	return Identity{}, fmt.Errorf("the certificate is for role %q, want master, edge or agent", found[0].Role)
+	return found[0], nil
 }
 
 // Reason is why one component would not have another.
@@ -89,13 +104,18 @@ const (
 	Unfit                          // anything else that is wrong with the certificate
 	WrongRole                      // an edge's where an agent's is wanted, and the like
 	WrongName                      // another edge's, another server's
+	WrongPool                      // neither it nor the pool's configuration lets its owner speak there
+	WrongAddress                   // the server is not where its agent is, nor where the pool's may be
+	Denied                         // a list names it, or its certificate
+	BadToken                       // it is unknown, used up or over, or not for this pool or place
 	BrokenHandshake                // the peer or the network ended it half way
 	ByPeer                         // the other side would not have us
 	reasons
 )
 
 var reasonNames = [reasons]string{Plaintext: "plaintext", Encrypted: "encrypted", NoCertificate: "no-certificate", UnknownAuthority: "unknown-authority",
-	Expired: "expired", Unfit: "unfit", WrongRole: "wrong-role", WrongName: "wrong-name", BrokenHandshake: "broken-handshake", ByPeer: "by-peer"}
+	Expired: "expired", Unfit: "unfit", WrongRole: "wrong-role", WrongName: "wrong-name", WrongPool: "wrong-pool", WrongAddress: "wrong-address",
+	Denied: "denied", BadToken: "bad-token", BrokenHandshake: "broken-handshake", ByPeer: "by-peer"}
 
 // String is the reason as metrics have it.
 func (r Reason) String() string { return reasonNames[r] }
@@ -107,6 +127,9 @@ type Refusal struct {
 }
 
 func (r *Refusal) Error() string { return r.Detail }
+
+// Refuse returns a Refusal.
+func Refuse(why Reason, format string, args ...any) error { return refusef(why, format, args...) }
 
 func refusef(why Reason, format string, args ...any) *Refusal {
 	return &Refusal{why, fmt.Sprintf(format, args...)}

@@ -30,7 +30,7 @@ func issue(t *testing.T, a *Authority, dir string, who Identity) Files {
 	stem := filepath.Join(dir, string(who.Role)+"-"+filepath.Base(t.TempDir()))
 	ca, _ := AuthorityFiles(dir)
 	f := Files{Cert: stem + ".crt", Key: stem + ".key", CA: ca}
-	if err := a.Issue(who, time.Now(), DefaultLife, f.Cert, f.Key); err != nil {
+	if err := a.Issue(Subject{Identity: who}, time.Now(), DefaultLife, f.Cert, f.Key); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -60,7 +60,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 	a, dir := authority(t)
 	f := issue(t, a, dir, Identity{Agent, "r1"})
 	before, _ := os.ReadFile(f.Key)
-	if err := a.Issue(Identity{Agent, "r2"}, time.Now(), DefaultLife, f.Cert, f.Key); err == nil || !strings.Contains(err.Error(), "exists: move it away") {
+	if err := a.Issue(Subject{Identity: Identity{Agent, "r2"}}, time.Now(), DefaultLife, f.Cert, f.Key); err == nil || !strings.Contains(err.Error(), "exists: move it away") {
 		t.Errorf("issue over files: got %v", err)
 	}
 	if _, err := NewAuthority(dir, time.Now()); err == nil {
@@ -95,7 +95,7 @@ func TestIdentities(t *testing.T) {
 
 func TestAnAuthorityOutlivesWhatItSigns(t *testing.T) {
 	a, dir := authority(t)
-	if err := a.Issue(Identity{Edge, "e"}, time.Now(), AuthorityLife+time.Hour, filepath.Join(dir, "x.crt"), filepath.Join(dir, "x.key")); err == nil {
+	if err := a.Issue(Subject{Identity: Identity{Edge, "e"}}, time.Now(), AuthorityLife+time.Hour, filepath.Join(dir, "x.crt"), filepath.Join(dir, "x.key")); err == nil {
 		t.Error("got no error")
 	}
 }
@@ -165,9 +165,9 @@ func TestMeeting(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		met <- who
+		met <- who.Identity
 	}()
-	if _, err := e.Secure(ctx, here); err != nil {
+	if _, _, err := e.Secure(ctx, here); err != nil {
 		t.Fatal(err)
 	}
 	if who := <-met; who != (Identity{Edge, "e1"}) {

@@ -1,0 +1,56 @@
+package balance
+
+// This file gives edges their numbers, which leases carry, and takes them back. Ids are chosen
+// by peers: without that each id that ever asked would stay.
+
+const fewEdges = 64 // are not worth looking through
+
+// number returns one that no edge has. When there are twice as many edges as were left last
+// time, it first forgets those that have gone with all their leases.
+func (p *Pool) number() int32 {
+	if len(p.edgesFree) == 0 && len(p.edges) >= max(fewEdges, 2*p.edgesSwept) {
+		p.sweepEdges()
+	}
+	if n := len(p.edgesFree); n > 0 {
+		free := p.edgesFree[n-1]
+		p.edgesFree = p.edgesFree[:n-1]
+		return free
+	}
+	p.edges = append(p.edges, edge{})
+	return int32(len(p.edges) - 1)
+}
+
+// sweepEdges looks through the ledger once for all.
+func (p *Pool) sweepEdges() {
+	holds := make([]bool, len(p.edges))
+	for i := range p.ledger.leases {
+		if l := &p.ledger.leases[i]; l.id != 0 {
+			holds[l.edge] = true
+		}
+	}
+	for _, s := range p.servers {
+		if s.answers.last != nil {
+			holds[s.answers.last.edge] = true // the last failure names its edge
+		}
+	}
+	for n := 1; n < len(p.edges); n++ { // 0 is no edge
+		if e := &p.edges[n]; e.gone && !holds[n] && e.id != "" {
+			delete(p.edgeNo, e.id)
+			*e = edge{}
+			p.edgesFree = append(p.edgesFree, int32(n))
+			p.forgetReachOf(int32(n))
+		}
+	}
+	p.edgesSwept = len(p.edges) - len(p.edgesFree)
+}
+
+// forgetReachOf drops what an edge has reached, before another has its number.
+func (p *Pool) forgetReachOf(n int32) {
+	for _, s := range p.servers {
+		for i := range s.reaches {
+			if s.reaches[i].edge == n {
+				s.reaches[i].at = 0
+			}
+		}
+	}
+}

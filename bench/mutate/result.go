@@ -1,0 +1,81 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/evenkeel-lb/evenkeel/internal/figures"
+)
+
+// result is what became of a sample.
+type result struct {
+	room        string
+	seed        uint64
+	all         int // mutants that the room has, whether they compile or not
+	equivalents int // of these are accepted as equivalent, and not tried
+	stale       []equivalent
+
+	counts    [broken + 1]int
+	survivors []survivor
+}
+
+type survivor struct {
+	*mutant
+	verdict
+}
+
+// String is a mutant as it is printed, and but for the line's number as it stands in the list of equivalents.
+func (m *mutant) String() string {
+	return fmt.Sprintf("%s:%d %s: %s", m.file, m.line, m.function, m.change)
+}
+
+func (r *result) add(m *mutant, v verdict) {
+	r.counts[v]++
+	if v == survived || v == uncovered {
+		r.survivors = append(r.survivors, survivor{m, v})
+	}
+}
+
+func (r *result) judged() int { return r.killed() + len(r.survivors) }
+
+func (r *result) killed() int { return r.counts[killed] + r.counts[timedOut] }
+
+// score is the share of mutants that were killed; of none it is 1.
+func (r *result) score() float64 {
+	if r.judged() == 0 {
+		return 1
+	}
+	return float64(r.killed()) / float64(r.judged())
+}
+
+func (r *result) print(w io.Writer, equivalents string) {
+	slices.SortFunc(r.survivors, func(a, b survivor) int {
+		return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.start, b.start), cmp.Compare(a.change, b.change))
+	})
+	for _, s := range r.survivors {
+		if s.verdict == uncovered {
+			fmt.Fprintf(w, "%s (no test runs it)\n", s.mutant)
+		} else {
+			fmt.Fprintln(w, s.mutant)
+		}
+	}
+	for _, e := range r.stale {
+		fmt.Fprintf(w, "%s:%d: stale: %s %s: %s is no mutant: remove the line, or judge it anew\n", equivalents, e.line, e.file, e.function, e.change)
+	}
+	fmt.Fprintf(w, "%s, seed %d: %d of %d killed (%.0f %%), %d of them by the timeout; %d survived, %d of them where no test runs; %d did not compile; %d mutants in all, %d accepted as equivalent\n",
+		r.room, r.seed, r.killed(), r.judged(), 100*r.score(), r.counts[timedOut], len(r.survivors), r.counts[uncovered], r.counts[broken], r.all, r.equivalents)
+}
+
+func (r *result) figures() []figures.Figure {
+	return []figures.Figure{
+		{Name: "share of mutants killed, " + r.room, Value: r.score(), Unit: "share", Goal: goal},
+		{Name: "mutants tried", Value: float64(r.judged())},
+		{Name: "of these killed by the timeout", Value: float64(r.counts[timedOut])},
+		{Name: "of these survived where no test runs", Value: float64(r.counts[uncovered])},
+		{Name: "did not compile", Value: float64(r.counts[broken])},
+		{Name: "accepted as equivalent", Value: float64(r.equivalents)},
+		{Name: "seed", Value: float64(r.seed)},
+	}
+}

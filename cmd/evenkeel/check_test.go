@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// checked runs check on a file with this text and returns its exit code and all that it says.
+func checked(t *testing.T, text string, flags ...string) (code int, said string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "f.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, stderr strings.Builder
+	code = execute(context.Background(), append([]string{"check", path}, flags...), &out, &stderr)
+	return code, strings.ReplaceAll(out.String()+stderr.String(), path, "f.yaml")
+}
+
+// What cannot work is a problem, at its line, with what to write instead.
+func TestCheckNamesLineCauseAndCure(t *testing.T) {
+	const tail = "pools: { web: { servers: [ { address: \"127.0.0.1:1\" } ] } }\n"
+	server := func(address string) string {
+		return fmt.Sprintf("pools:\n  web:\n    servers:\n      - { address: %q }\n", address)
+	}
+	listener := func(words string) string { return tail + "edge:\n  listeners:\n    - { " + words + " }\n" }
+	route := func(words string) string {
+		return listener("listen: \":8080\", routes: [ { pool: web, " + words + " } ]")
+	}
+	for _, c := range []struct {
+		text string
+		want []string
+	}{
+		{server("fd00::7:90"), []string{"f.yaml:4:", "[fd00::7]:90"}},
+		{server("app.internal"), []string{"f.yaml:4:", "has no port", "app.internal:8000"}},
+		{server("http://app:90/v1"), []string{"f.yaml:4:", "nothing behind it"}},
+		{server("app:70000"), []string{"f.yaml:4:", "1 to 65535"}},
+		{server("two words:90"), []string{"f.yaml:4:", `host "two words"`}},
+		{server("90"), []string{"f.yaml:4:", "10.0.0.5:90"}},
+		{"pools:\n  web:\n    servers:\n      - { id: a, address: \"h:1\" }\n      - { id: b, address: \"http://h:1/\" }\n", []string{"f.yaml:5:", "also the address of servers[0]"}},
+		{"pools:\n  web:\n    policy: LeastConn\n", []string{"f.yaml:3:", `did you mean "least-load"?`}},
+		{"pools:\n  web:\n    policy: ring_hash\n", []string{`did you mean "consistent-hash"?`}},
+		{"pools:\n  web:\n    utilization: \"queue_depth / 9\"\n", []string{"f.yaml:3:", "named_metrics.queue_depth"}},
+		{"pools:\n  web:\n    utilization: \"cpu_utilisation\"\n", []string{"did you mean cpu_utilization?"}},
+		{"pools:\n  web:\n    utilization: \"named_metrics.a-b\"\n", []string{`metric("named_metrics.a-b")`}},
+		{"pools:\n  web:\n    utilization: \"app:load\"\n", []string{`metric("named_metrics.app:load")`}},
+		{"pools:\n  web:\n    utilization: \"median(rps)\"\n", []string{"functions are min, max"}},
+		{"pools:\n  web:\n    utilization: \"max(\"\n", []string{"more has to follow"}},
+		{listener(`listen: "*:90", routes: [ { pool: web } ]`), []string{"f.yaml:4:", "want :90"}},
+		{listener(`listen: 90, routes: [ { pool: web } ]`), []string{"f.yaml:4:", ":90"}},
+		{listener(`listen: "::1:90", routes: [ { pool: web } ]`), []string{"[::1]:90"}},
+		{listener(`listen: ":90", mode: layer4, routes: [ { pool: web } ]`), []string{`did you mean "tcp"?`}},
+		{listener(`listen: ":90", trusted_proxies: [ "::ffff:192.0.2.0/120" ], routes: [ { pool: web } ]`), []string{"f.yaml:4:", "want 192.0.2.0/24"}},
+		{listener(`listen: ":90", trusted_proxies: [ "::ffff:192.0.2.9" ], routes: [ { pool: web } ]`), []string{"want 192.0.2.9/32"}},
+		{listener(`listen: ":90", routes: [ { pool: wbe } ]`), []string{"f.yaml:4:", `did you mean "web"?`}},
+		{route(`path: "/api/*"`), []string{"f.yaml:4:", `want "/api"`}},
+		{route(`path: "/*"`), []string{"leave the path out"}},
+		{route(`path: "/a?x=1"`), []string{`want "/a"`}},
+		{route(`path: "/a%20b"`), []string{`want "/a b"`}},
+		{route(`path: "api"`), []string{`"/api"`}},
+		{route(`path: "~ ^/api"`), []string{"regular expression"}},
+		{route(`host: "münchen.example"`), []string{`"xn--mnchen-3ya.example"`}},
+		{route(`host: "*.münchen.example"`), []string{`"*.xn--mnchen-3ya.example"`}},
+		{route(`host: "https://a.example:90/x"`), []string{`"a.example"`}},
+		{route(`link: direct`), []string{`did you mean "redirect"?`}},
+		{route(`server_protocol: grpc`), []string{`did you mean "h2"?`}},
+		{listener(`listen: ":90", routes: [ { pool: web, path: /api }, { pool: web, path: /api/ } ]`), []string{"f.yaml:4:", "matches the same as routes[0]"}},
+		{"master: { listen: \"127.0.0.1:90\" }\n" + listener(`listen: ":90", routes: [ { pool: web } ]`), []string{"f.yaml:5:", "port of master.listen, on line 1"}},
+		{listener(`listen: ":90", routes: [ { pool: web } ]`) + "    - { listen: \"[::1]:90\", routes: [ { pool: web } ] }\n", []string{"f.yaml:5:", "port of edge.listeners[0].listen, on line 4"}},
+		{listener(`listen: "127.0.0.1:90", routes: [ { pool: web } ]`) + "  admin: \"localhost:90\"\n", []string{"f.yaml:5:", "edge.listeners[0].listen"}},
+		{"master:\n  listen: \"10.0.0.9:90\"\n  admin: \":91\"\n" + tail, []string{"f.yaml:2:", "f.yaml:3:", "insecure: true", "tls: { cert, key, ca }"}},
+		{"edge:\n  masters: [\"10.0.0.9:90\"]\n  listeners: [ { listen: \":92\", routes: [ { pool: web } ] } ]\n", []string{"f.yaml:2:", "no certificate to prove who is who"}},
+		{"agent:\n  pool: web\n  address: \"h:1\"\n  interval: 0s\n  masters: [\"10.0.0.9:90\"]\n", []string{"f.yaml:4:", "want more than 0", "f.yaml:5:"}},
+		{"agent:\n  pool: web\n  address: \"h:1\"\n  prometheus: { url: \"h:1/metrics\", metrics: [ { name: q, selector: q } ] }\n", []string{"has no scheme", "http://h:1/metrics"}},
+		{"master:\n  election:\n    etcd: { endpoints: [ nowhere ], ttl: 1ms }\n    kubernetes: { ttl: 2ms }\n" + tail, []string{"nowhere:", "1ms", "2ms", "beside etcd"}},
+	} {
+		code, said := checked(t, c.text)
+		for _, want := range c.want {
+			if code != exitFailure || !strings.Contains(said, want) {
+				t.Errorf("exit code %d without %q for:\n%s\n%s", code, want, c.text, said)
+			}
+		}
+	}
+}
+
+// What people write in several ways means one thing, in files and flags.
+func TestAnAddressIsWrittenInSeveralWays(t *testing.T) {
+	for written, want := range map[string]string{"h:1": "h:1", "http://h:1": "h:1", "http://h:1/": "h:1", "http://h": "h:80", "https://h": "https://h:443",
+		"https://h:1/": "https://h:1", "http://[::1]": "[::1]:80", "http://[::1]:1": "[::1]:1"} {
+		_, s, err := parseServer(written)
+		if err != nil || s.Address != want {
+			t.Errorf("--server %s: got %q, %v, want %q", written, s.Address, err, want)
+		}
+		file := &settings{Pools: map[string]poolPart{"web": {Servers: []serverPart{{Address: written}}}}, Agent: &agentPart{Address: written, Masters: []string{"http://m:2"}, Admin: "http://127.0.0.1:3"}}
+		if file.plain(); file.Pools["web"].Servers[0].Address != want || file.Agent.Address != want || file.Agent.Masters[0] != "m:2" || file.Agent.Admin != "127.0.0.1:3" {
+			t.Errorf("%s in a file: got %+v, want %q", written, file, want)
+		}
+	}
+	for _, bad := range []string{"h", "http://h/x", "http://u@h:1", "ftp://h:1", "http://", "h:0"} {
+		if _, _, err := parseServer(bad); err == nil {
+			t.Errorf("--server %s is taken", bad)
+		}
+	}
+}
+
+func TestOverlappingPlaces(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{":1", ":1", true}, {":1", ":2", false}, {":0", ":0", false}, {":1", "127.0.0.1:1", true}, {"0.0.0.0:1", "[::1]:1", false}, {"[::]:1", "127.0.0.1:1", true},
+		{"0.0.0.0:1", "[::]:1", true}, {"localhost:1", "127.0.0.1:1", true}, {"127.0.0.1:1", "127.0.0.2:1", false}, {"unix:/a", "unix:/a", true}, {"unix:/a", ":1", false},
+	} {
+		if overlap(c.a, c.b) != c.want || overlap(c.b, c.a) != c.want {
+			t.Errorf("%s and %s: got %t and %t, want %t", c.a, c.b, overlap(c.a, c.b), overlap(c.b, c.a), c.want)
+		}
+	}
+}
+
+// Roles of one file that are processes of their own may be on machines of their own.
+func TestPlacesOfSeveralProcessesDoNotClash(t *testing.T) {
+	text := "master: { listen: \"127.0.0.1:90\", admin: \"127.0.0.1:91\" }\npools: { web: {} }\nedge:\n  masters: [ \"127.0.0.1:90\" ]\n  admin: \"127.0.0.1:91\"\n  listeners: [ { listen: \":92\", routes: [ { pool: web } ] } ]\n"
+	if code, said := checked(t, text); code != exitFine {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+}
+
+func TestCheckLiveSaysWhoListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	text := fmt.Sprintf("pools: { web: {} }\nedge:\n  listeners: [ { listen: %q, routes: [ { pool: web } ] } ]\n", l.Addr())
+	if code, said := checked(t, text); code != exitFine {
+		t.Errorf("without --live: exit code %d: %s", code, said)
+	}
+	code, said := checked(t, text, "--live")
+	if code != exitFailure || !strings.Contains(said, "f.yaml:3:") || !strings.Contains(said, "already in use") || !strings.Contains(said, fmt.Sprint("process ", os.Getpid())) && !strings.Contains(said, "ss -ltnp") {
+		t.Errorf("with --live: exit code %d: %s", code, said)
+	}
+	_ = l.Close()
+	if code, said := checked(t, text, "--live"); code != exitFine {
+		t.Errorf("with --live and a free port: exit code %d: %s", code, said)
+	}
+}
+
+// Secrets that come from the environment are not shown, whether the file is fine or not.
+func TestCheckDoesNotShowTheEnvironment(t *testing.T) {
+	t.Setenv("CHECK_HOST", "secret.internal")
+	code, said := checked(t, "pools: { web: { servers: [ { address: \"${CHECK_HOST}:1\" } ] } }\n")
+	if code != exitFine || strings.Contains(said, "secret.internal") || !strings.Contains(said, "${CHECK_HOST}:1") {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+	code, said = checked(t, "pools: { web: { servers: [ { address: \"${CHECK_HOST}\" } ] } }\n")
+	if code != exitFailure || strings.Contains(said, "secret.internal") {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+}
+
+func TestFlagsAreSuggested(t *testing.T) {
+	for args, want := range map[string]string{"run --polcy x": "did you mean --policy?", "run --bind :1": "did you mean --listen?", "edge --confg f": "did you mean --config?",
+		"master --zzzzzz 1": "--help lists the flags", "run --server http://h:1 --policy leastconn": `did you mean "least-load"?`, "edge --pool a --link direct": `did you mean "redirect"?`,
+		"run --server h:1,weight=2": `did you mean "speed"?`} {
+		var out, stderr strings.Builder
+		if code := execute(context.Background(), strings.Fields(args), &out, &stderr); code != exitUsage || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%s: exit code %d, %q, want %q", args, code, stderr.String(), want)
+		}
+	}
+}
+
+// Each refusal has one status, which docs/refusals.md and the API's description tell.
+func TestRefusalsAreDocumentedWithTheirStatus(t *testing.T) {
+	text, err := os.ReadFile("../../docs/refusals.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := os.ReadFile("../../master/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := balance.NoServer; r <= balance.Malformed; r++ {
+		if want := fmt.Sprintf("| `%s` | %d |", r, r.HTTPStatus()); !strings.Contains(string(text), want) {
+			t.Errorf("docs/refusals.md has no row %s", want)
+		}
+		if want := fmt.Sprintf("| %s | %d |", r, r.HTTPStatus()); !strings.Contains(string(api), want) {
+			t.Errorf("openapi.yaml has no row %s", want)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/internal/demo"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
+)
+
+// proxyFlags are those of the sample-proxy command.
+type proxyFlags struct {
+	listen  string
+	servers []string
+	logs    logFlags
+}
+
+func sampleProxyCommand(sink *logs.Sink) *cobra.Command {
+	var f proxyFlags
+	cmd := &cobra.Command{
+		Use:   "sample-proxy",
+		Short: "a small proxy with least connections, to compare with",
+		Long: `Sample-proxy forwards each request to the server with the fewest open requests, by its
+own count only. The demo uses several of them as what people have today.`,
+		Hidden: true, // it is of no use to anybody else
+		Args:   noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return startSampleProxy(cmd.Context(), &f, sink)
+		},
+	}
+	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:8080", "where clients reach it, host:port or unix:/path")
+	cmd.Flags().StringArrayVar(&f.servers, "server", nil, "a server, host:port; repeat for each")
+	f.logs.add(cmd)
+	return cmd
+}
+
+func startSampleProxy(ctx context.Context, f *proxyFlags, sink *logs.Sink) error {
+	log, err := f.logs.logger(sink)
+	if err != nil {
+		return err
+	}
+	if len(f.servers) == 0 {
+		return usagef("such as --server 127.0.0.1:8000", "sample-proxy needs a --server")
+	}
+	l, err := listen(ctx, f.listen)
+	if err != nil {
+		return err
+	}
+	proxy := demo.NewLeastConn(f.servers)
+	p := &process{log: log, console: f.logs.consoleOn(sink), parts: []part{
+		{name: "http", run: func(ctx context.Context) error { return serveHTTP(ctx, l, proxy, log) }},
+	}}
+	p.serving = []any{"role", "sample-proxy", "listen", l.Addr().String(), "servers", len(f.servers)}
+	return p.serve(ctx)
+}

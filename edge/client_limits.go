@@ -1,0 +1,199 @@
+package edge
+
+import (
+	"cmp"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/edge/policy"
+	"github.com/evenkeel-lb/evenkeel/flight"
+)
+
+// ClientLimits bounds what one client of a listener may take of it. The zero value bounds nothing.
+type ClientLimits struct {
+	Connections       int            // open at once; zero: any number
+	OpenRequests      int            // at once; zero: any number
+	RequestsPerSecond float64        // in the long run; zero: any
+	Burst             int            // requests at once beyond that; zero: those of one second, at least one
+	By                string         // what tells clients of requests apart: address, or header:NAME; empty: address
+	Exempt            []netip.Prefix // addresses that are not limited
+}
+
+const byAddress = "address"
+
+// requests reports whether requests are limited.
+func (c *ClientLimits) requests() bool { return c.OpenRequests > 0 || c.RequestsPerSecond > 0 }
+
+// validate calls bad once for every field that cannot be worked with.
+func (c *ClientLimits) validate(m Mode, bad func(field, problem string)) {
+	notNegative(bad, "connections", c.Connections)
+	notNegative(bad, "open_requests", c.OpenRequests)
+	notNegative(bad, "burst", c.Burst)
+	if r := c.RequestsPerSecond; r != 0 && !(r >= 0.001 && r <= 1e6) {
+		bad("requests_per_second", fmt.Sprintf("%v, want 0.001 to 1000000, or 0 for any number", r))
+	}
+	if c.Burst > 1e6 {
+		bad("burst", fmt.Sprintf("%d, want at most 1000000", c.Burst))
+	}
+	if c.Burst > 0 && c.RequestsPerSecond == 0 {
+		bad("burst", fmt.Sprintf("%d without requests_per_second, which it goes beyond; to bound what is under way at once, set open_requests", c.Burst))
+	}
+	kind, name, _ := strings.Cut(c.By, ":")
+	switch {
+	case c.By != "" && c.By != byAddress && !(kind == "header" && isToken(name)):
+		bad("by", fmt.Sprintf("%q, want %s or header:NAME", c.By, byAddress))
+	case kind == "header" && m != ModeTCP && !c.requests():
+		bad("by", fmt.Sprintf("%q is for requests: set open_requests or requests_per_second; connections are counted by address", c.By))
+	}
+	if m == ModeTCP {
+		const unread = "a listener with mode tcp reads no requests; want connections"
+		if c.OpenRequests > 0 {
+			bad("open_requests", unread)
+		}
+		if c.RequestsPerSecond > 0 {
+			bad("requests_per_second", unread)
+		}
+		if kind == "header" {
+			bad("by", unread)
+		}
+	}
+	for i, p := range c.Exempt {
+		if err := policy.CheckPrefix(p); err != nil {
+			bad(fmt.Sprintf("exempt[%d]", i), err.Error())
+		}
+	}
+}
+
+// clientLimits are a listener's ClientLimits made ready. All loops share them.
+type clientLimits struct {
+	seats    *limits.Clients // of connections; nil: any number
+	requests *limits.Clients // nil: any
+	header   string          // that tells clients apart, in lower case; empty: the address does
+	seed     maphash.Seed    // of what the header says
+	exempt   policy.Prefixes
+	metrics  *metrics
+}
+
+// newClientLimits returns nil if there are none.
+func newClientLimits(c *ClientLimits, m *metrics) *clientLimits {
+	if c.Connections == 0 && !c.requests() {
+		return nil
+	}
+	ready := &clientLimits{exempt: policy.NewPrefixes(c.Exempt), seed: maphash.MakeSeed(), metrics: m}
+	if c.Connections > 0 {
+		ready.seats = limits.NewClients(c.Connections, 0, 0)
+	}
+	if c.requests() {
+		ready.requests = limits.NewClients(c.OpenRequests, c.RequestsPerSecond, c.Burst)
+	}
+	if _, name, named := strings.Cut(c.By, ":"); named {
+		ready.header = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	}
+	return ready
+}
+
+// byPrefix is the key of an address; zero: it is not known, or exempt.
+func (c *clientLimits) byPrefix(a netip.Addr) limits.ClientKey {
+	if c.exempt.Contain(a) {
+		return 0
+	}
+	return limits.ClientKey(balance.PrefixOf(a))
+}
+
+// keyOf is the key of a request's client, who has an address; zero: it is not known, or exempt.
+func (c *clientLimits) keyOf(h *head, client netip.Addr) limits.ClientKey {
+	k := c.byPrefix(client)
+	if k == 0 || c.header == "" {
+		return k
+	}
+	if told := h.first(c.header); told != "" {
+		return limits.ClientKey(max(1, maphash.String(c.seed, told)))
+	}
+	return k
+}
+
+// seat takes a connection of a client's address, and reports whether the client may have it. It must be given
+// back by unseat, with the same address.
+func (l *listener) seat(client netip.Addr) bool {
+	c := l.clients
+	if c == nil || c.seats == nil {
+		return true
+	}
+	if v, _ := c.seats.Enter(0, c.byPrefix(client)); v != limits.Admitted {
+		c.metrics.limited[limitConnections].Inc()
+		return false
+	}
+	return true
+}
+
+// admit returns why a client may not connect; nil: it may, and has a seat.
+func (l *listener) admit(client netip.Addr) error {
+	switch {
+	case !l.access.Admits(client):
+		return errDenied
+	case !l.seat(client):
+		return errConnections
+	}
+	return nil
+}
+
+// unseat gives back what seat has taken.
+func (l *listener) unseat(client netip.Addr) {
+	if c := l.clients; c != nil && c.seats != nil {
+		c.seats.Leave(c.byPrefix(client))
+	}
+}
+
+// enter counts the exchange for its client, until leave. A non-zero answer: the client has too many.
+func (x *exchange) enter(c *clientLimits) flight.Answer {
+	k := c.keyOf(&x.head, x.client)
+	switch v, wait := c.requests.Enter(x.began, k); v {
+	case limits.TooMany:
+		c.metrics.limited[limitOpenRequests].Inc()
+		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonManyOpen, RetryAfter: time.Second}
+	case limits.TooFast:
+		c.metrics.limited[limitRequestRate].Inc()
+		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonTooFast, RetryAfter: cmp.Or(wait, time.Second)}
+	}
+	x.entered = k
+	return flight.Answer{}
+}
+
+// leave counts it no more.
+func (x *exchange) leave() {
+	if k := x.entered; k != 0 {
+		x.entered = 0
+		x.listener.clients.requests.Leave(k)
+	}
+}
+
+// clientLimit is one of the limits, as a metric tells them.
+type clientLimit uint8
+
+const (
+	limitConnections clientLimit = iota
+	limitOpenRequests
+	limitRequestRate
+	clientLimitCount
+)
+
+var clientLimitNames = [clientLimitCount]string{"connections", "open_requests", "requests_per_second"}
+
+// limitedCounters count what clients were refused because of their limits.
+func limitedCounters(r *prometheus.Registry) (counters [clientLimitCount]prometheus.Counter) {
+	all := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_client_limited_total",
+		Help: "Connections closed and requests answered 429 because their client had as many as client_limits allow, by limit."}, []string{"limit"})
+	r.MustRegister(all)
+	for i, name := range clientLimitNames {
+		counters[i] = all.WithLabelValues(name)
+	}
+	return counters
+}

@@ -1,0 +1,13 @@
+package edge
+
+import (
+	"net/http"
+
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
+)
+
+// Handler serves the endpoints as a process does, without asking for proof. example.com is
+// what httptest's requests have as Host.
+func (e *Edge) Handler() http.Handler {
+	return admin.New(admin.Config{Hosts: []string{"example.com"}}, e.Endpoints())
+}

@@ -1,0 +1,87 @@
+package edge
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
+)
+
+// closer is an end whose owner closes another in the turn, and opens one more, which gets
+// the number of its descriptor and its slot.
+type closer struct {
+	hearer
+	victim *hearer
+	heir   *hearer
+}
+
+func (c *closer) ready() {
+	if c.victim == nil || c.heir != nil {
+		c.hearer.ready()
+		return
+	}
+	slot := c.victim.slot
+	c.victim.close()
+	own, peer, err := fd.Pair()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.heir = c.another(own, peer)
+	c.t.Cleanup(peer.Close)
+	if c.heir.slot != slot {
+		c.t.Errorf("the new end has slot %d, want %d, which is free", c.heir.slot, slot)
+	}
+	c.hearer.ready()
+}
+
+// What has been told, read or said of an end that is closed in the same turn reaches neither
+// it nor the end that is opened next, whose descriptor has its number.
+func TestWhatIsLeftOfAClosedEndReachesNoOther(t *testing.T) {
+	c := &closer{hearer: hearer{sayer: newSayer(t), room: 100}}
+	c.end.owner, c.server = c, true // servers come first
+	own, peer, err := fd.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim := c.another(own, peer)
+	t.Cleanup(peer.Close)
+	for brief := range 2 { // the second time it is read early
+		victim.speak("before")
+		c.turn()
+		victim.wantGot("before")
+		victim.brief = brief == 1
+	}
+	victim.says("said before the end")
+	if victim.saying == 0 {
+		t.Fatal("it does not wait for the end of the turn")
+	}
+	victim.speak("for the victim")
+	c.speak("for the other")
+	c.loop.crowded = false
+	events := make([]unix.EpollEvent, 8)
+	n := c.loop.poller.Wait(events, -1)
+	if n != 2 {
+		t.Fatalf("%d events, want those of two ends", n)
+	}
+	c.victim = victim
+	c.loop.crowded = true
+	c.loop.deal(events[:n])
+	c.loop.goOn()
+	c.loop.sayAll()
+	c.wantGot("for the other")
+	victim.wantGot("")
+	if c.heir == nil {
+		t.Fatal("nothing was closed")
+	}
+	c.heir.wantGot("")
+	if c.heir.early != nil || c.heir.inKernel() != "" || c.heir.readable || c.heir.writable {
+		t.Error("something has come to the new end")
+	}
+	if got, _ := victim.heard(); got != "said before the end" {
+		t.Errorf("the peer of the closed end got %q", got)
+	}
+	if got, ended := c.heir.heard(); got != "" || ended {
+		t.Errorf("the peer of the new end got %q, ended %v", got, ended)
+	}
+}

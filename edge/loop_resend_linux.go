@@ -1,0 +1,87 @@
+package edge
+
+import "github.com/evenkeel-lb/evenkeel/flight"
+
+// bodyCopy is what a client has sent of a request's body behind the buffer of its head, copied so
+// that the request can be sent again. It holds the bytes as they were read, chunk sizes included.
+// The loop goroutine owns it. The zero value is empty and ready.
+type bodyCopy struct {
+	bytes []byte
+	lost  bool // more came than is copied; bytes is empty
+}
+
+const (
+	// mostCopied bounds a copy. Most servers of HTTP/2 let 64 KiB of a stream's body come before they
+	// say anything, and a server that refuses a stream mostly says so first of all.
+	mostCopied = 96 << 10
+	// copyRooms is how many rooms of mostCopied a loop keeps for later copies.
+	copyRooms = 4
+)
+
+// add copies what has come next.
+func (c *bodyCopy) add(l *loop, p []byte) {
+	if c.lost {
+		return
+	}
+	need := len(c.bytes) + len(p)
+	if need > mostCopied {
+		c.lose(l)
+		return
+	}
+	if need > cap(c.bytes) && need > roomKept {
+		larger := append(l.copyRoom(), c.bytes...)
+		c.reset(l)
+		c.bytes = larger
+	}
+	c.bytes = append(c.bytes, p...)
+}
+
+// lose gives the copy up: the request cannot be sent again.
+func (c *bodyCopy) lose(l *loop) {
+	c.reset(l)
+	c.lost = true
+}
+
+// reset empties the copy and gives a large room back.
+func (c *bodyCopy) reset(l *loop) {
+	if cap(c.bytes) > roomKept {
+		if len(l.copyRooms) < copyRooms && cap(c.bytes) == mostCopied {
+			l.copyRooms = append(l.copyRooms, c.bytes[:0])
+		}
+		c.bytes = nil
+	}
+	c.bytes, c.lost = c.bytes[:0], false
+}
+
+// copyRoom returns an empty room of mostCopied bytes.
+func (l *loop) copyRoom() []byte {
+	if n := len(l.copyRooms); n > 0 {
+		room := l.copyRooms[n-1]
+		l.copyRooms = l.copyRooms[:n-1]
+		return room
+	}
+	return make([]byte, 0, mostCopied)
+}
+
+// mayResend reports whether the request may have to be sent again once its body has begun to go: a
+// server of HTTP/2 says when it has not taken a request, and any server may get an idempotent one twice.
+func (f *inbound) mayResend() bool {
+	return f.back.shoot != nil || flight.Idempotent(f.task.exchange.head.method)
+}
+
+// spent reports whether a part of the request's body is gone and cannot be sent again.
+func (t *task) spent() bool { return t.took > int64(len(t.copied.bytes)) || t.store.freed }
+
+// rewind puts what was copied of the body behind the head again, as if it had come before the
+// request was first sent.
+func (f *inbound) rewind() error {
+	t := f.task
+	t.store.rewind()
+	if len(t.copied.bytes) == 0 {
+		return nil
+	}
+	t.gather(t.copied.bytes, true)
+	t.copied.reset(f.loop)
+	t.took, t.rest = 0, t.rest[:0]
+	return t.frame(t.got[t.gr:t.gw], f.service.listener)
+}

@@ -1,0 +1,43 @@
+package edge
+
+import (
+	"io"
+	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
+)
+
+// A request that had to wait for its server's socket, and went when that took more, has been
+// sent: if the server dies then, a POST must not be repeated elsewhere.
+func TestWhatGoesLaterHasBeenSent(t *testing.T) {
+	near, far, err := fd.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	b := &back{used: true}
+	b.end.loop, b.end.accepted = new(loop), 1000 // of the requests before
+	b.end.fd = near.Move()
+	defer b.end.fd.Close()
+	f := &inbound{task: new(task), back: b}
+	b.before = b.accepted
+
+	request := []byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+	if _, err := f.task.up.write(&b.end, request); err != nil {
+		t.Fatal(err)
+	}
+	if f.failure(io.EOF).Sent {
+		t.Error("what waits for the socket counts as sent")
+	}
+	b.writable = true
+	if clear, err := f.task.up.flush(&b.end); !clear || err != nil {
+		t.Fatalf("flush: %v, %v", clear, err)
+	}
+	got := make([]byte, 100)
+	if n, err := far.Read(got); err != nil || string(got[:n]) != string(request) {
+		t.Fatalf("the server has %q, %v", got[:n], err)
+	}
+	if !f.failure(io.EOF).Sent {
+		t.Error("the server has the whole request, which counts as not sent")
+	}
+}

@@ -1,0 +1,194 @@
+package edge
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/h2"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
+)
+
+// idleLoop is a loop that does not run, whose connections have so much time in a turn.
+func idleLoop(t *testing.T, most time.Duration) *loop {
+	t.Helper()
+	l, err := newLoop(&loops{edge: &Edge{cfg: Config{turnMost: most}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.end)
+	return l
+}
+
+// Frames of a server for which there is no time are dealt with in the next turn, each once, and a large one counts for more
+// than a small one.
+func TestAServersFramesEndTheirTurnByTime(t *testing.T) {
+	for _, c := range []struct {
+		size  int
+		turns int // for 320 frames
+	}{{0, 320 / limits.TurnLook}, {h2.FrameMost, 320}} {
+		l := idleLoop(t, -1) // over at the first look
+		k := &stem{stage: standing}
+		k.loop = l
+		var text []byte
+		for range 320 {
+			text = append(text, byte(c.size>>16), byte(c.size>>8), byte(c.size), 0xfa, 0, 0, 0, 0, 0)
+			text = append(text, make([]byte, c.size)...)
+		}
+		turns := 0
+		for p := text; ; p = k.in {
+			turn := l.turn()
+			k.hear(p, &turn)
+			if turns++; !k.pending {
+				break
+			}
+			if len(k.in) >= len(p) {
+				t.Fatalf("%d bytes of %d are left", len(k.in), len(p))
+			}
+		}
+		if turns < c.turns {
+			t.Errorf("frames of %d bytes: dealt with in %d turns, want %d", c.size, turns, c.turns)
+		}
+	}
+}
+
+// pairIn is a pair of sockets: one end is in the loop, the other the test's.
+func pairIn(t *testing.T, l *loop) (*sayer, *fd.FD) {
+	t.Helper()
+	own, peer, err := fd.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sayer{t: t, peer: peer}
+	s.end.owner = s
+	if err := l.watch(&s.end, own, readiness); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.end.close()
+		peer.Close()
+	})
+	s.end.readable, s.end.writable = true, true
+	return s, peer
+}
+
+// A tunnel in which much has come moves a part of it, and goes on in the next turn.
+func TestATunnelsTurnEndsByTime(t *testing.T) {
+	for most, want := range map[time.Duration]bool{-1: false, time.Hour: true} {
+		l := idleLoop(t, most)
+		client, from := pairIn(t, l)
+		server, _ := pairIn(t, l)
+		piece := make([]byte, 1<<10)
+		sent := int64(0)
+		for { // as small messages, each of which is a read of its own
+			n, err := from.Send(piece)
+			if err != nil {
+				break
+			}
+			sent += int64(n)
+		}
+		l.shared = l.shared[:headRoom+1<<10] // so that it takes many reads
+		var j junction
+		j.join(&client.end, &server.end, outflow{}, outflow{})
+		j.carry()
+		moved := j.arms[serverSide].taken
+		if all := moved == sent; all != want || moved == 0 {
+			t.Errorf("with %v: moved %d bytes of %d in one turn", most, moved, sent)
+		}
+		if waits := len(l.again) > 0; waits == want {
+			t.Errorf("with %v: it is to go on: %v", most, waits)
+		}
+	}
+}
+
+// However short turns are, bodies pass whole, both ways.
+func TestBodiesPassInTheShortestTurns(t *testing.T) {
+	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	for _, secure := range []bool{false, true} {
+		for _, two := range []bool{false, true} {
+			if two && !secure {
+				continue // clients of HTTP/1.1 get nothing from servers of HTTP/2
+			}
+			t.Run(fmt.Sprintf("secure-%v/server-h2-%v", secure, two), func(t *testing.T) {
+				p := newFakePicker()
+				start := run
+				if secure {
+					start = runSecure
+				}
+				own := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					got, err := io.ReadAll(r.Body)
+					if err != nil || !bytes.Equal(got, body) {
+						http.Error(w, fmt.Sprintf("got %d bytes, %v", len(got), err), http.StatusBadRequest)
+						return
+					}
+					_, _ = w.Write(body)
+				}))
+				if two {
+					own.Config.Protocols = new(http.Protocols)
+					own.Config.Protocols.SetUnencryptedHTTP2(true)
+				}
+				own.Start()
+				t.Cleanup(own.Close)
+				p.pick = among(granted("s1", own))
+				r := start(t, p, func(c *Config) {
+					c.Engine, c.turnMost, c.Loops = EngineLoop, time.Nanosecond, 1
+					if two {
+						c.Listeners[0].Routes[0].ServerProtocol = HTTP2
+					}
+				})
+				scheme := map[bool]string{false: "http", true: "https"}[secure]
+				if two {
+					transport := r.client.Transport.(*http.Transport)
+					transport.ForceAttemptHTTP2 = true
+				}
+				for range 2 {
+					res, err := r.client.Post(scheme+"://"+r.address+"/", "", bytes.NewReader(body))
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, err := io.ReadAll(res.Body)
+					_ = res.Body.Close()
+					if err != nil || res.StatusCode != 200 || !bytes.Equal(got, body) {
+						t.Errorf("got %d, %d bytes, %v", res.StatusCode, len(got), err)
+					}
+				}
+				p.wantResults(t, balance.OK, balance.OK)
+			})
+		}
+	}
+}
+
+// What a client of HTTP/2 sends behind the end of its connection is thrown away, so that it can read what it was told. One that
+// broke the protocol is not read: while it only writes it cannot begin anew.
+func TestAClientThatBrokeTheProtocolIsNotRead(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		l := idleLoop(t, time.Hour)
+		own, peer, err := fd.Pair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := &trunk{stage: settlingDown, broken: broken, window: connectionWindow, service: &loopService{listener: new(listener)}}
+		k.end.owner, k.timer.owner = k, k
+		if err := l.watch(&k.end, own, readiness); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			k.end.close()
+			peer.Close()
+		})
+		if n, err := peer.Send(make([]byte, 1000)); n != 1000 || err != nil {
+			t.Fatal(n, err)
+		}
+		k.readable, k.endAt = true, l.now.Add(lingers)
+		k.ready()
+		if n, err := k.fd.Receive(make([]byte, 2000)); (n == 1000) != broken {
+			t.Errorf("broken %v: %d bytes are left unread, %v", broken, n, err)
+		}
+	}
+}

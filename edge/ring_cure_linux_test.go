@@ -1,0 +1,32 @@
+package edge
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What is said to be done about io_uring fits why it is not to be had.
+func TestTheCureFitsWhyThereIsNoRing(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{unix.EMFILE, "LimitNOFILE"},
+		{unix.ENFILE, "fs.file-max"},
+		{unix.ENOMEM, "LimitMEMLOCK"},
+		{unix.ENOSYS, "Linux 6.1"},
+		{unix.EINVAL, "Linux 6.1"},
+		{unix.EPERM, "seccomp"},
+	} {
+		if got := curesRing(os.NewSyscallError("io_uring_setup", c.err)); !strings.Contains(got, c.want) {
+			t.Errorf("%v: %q, want %q in it", c.err, got, c.want)
+		}
+	}
+	if got := curesRing(errors.New("it does not do what it should")); !strings.Contains(got, "seccomp") {
+		t.Errorf("an unknown reason: %q", got)
+	}
+}

@@ -1,0 +1,94 @@
+package edge
+
+import (
+	"slices"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// unreadStreams are the streams of a connection of HTTP/2 that were answered to the end before
+// their request's body had come. What still comes of it is read and forgotten, as on a connection of
+// HTTP/1.1, before the stream is reset: a client that is reset while it sends may lose the response.
+type unreadStreams struct {
+	list []unreadStream // the one answered first at the front
+}
+
+// unreadStream is one of them.
+type unreadStream struct {
+	id      uint32
+	window  int64           // bytes of its body that the client may still send
+	quietAt balance.Instant // it is reset then, if nothing comes before
+	endAt   balance.Instant // it is reset then
+}
+
+// unreadMost is how many of a connection are waited for at once.
+const unreadMost = 100
+
+// add takes a stream, and returns the one that it displaces, if there were as many as there may be.
+func (u *unreadStreams) add(now balance.Instant, id uint32, window int64) (displaced unreadStream, full bool) {
+	if full = len(u.list) >= unreadMost; full {
+		displaced = u.list[0]
+		u.list = slices.Delete(u.list, 0, 1)
+	}
+	u.list = append(u.list, unreadStream{id: id, window: window, quietAt: now.Add(lingerQuiet), endAt: now.Add(lingerMost)})
+	return displaced, full
+}
+
+// find returns a stream; nil: it is not waited for.
+func (u *unreadStreams) find(id uint32) *unreadStream {
+	for i := range u.list {
+		if u.list[i].id == id {
+			return &u.list[i]
+		}
+	}
+	return nil
+}
+
+// remove forgets a stream.
+func (u *unreadStreams) remove(id uint32) {
+	u.list = slices.DeleteFunc(u.list, func(s unreadStream) bool { return s.id == id })
+}
+
+// due returns when the next is over; zero: there is none.
+func (u *unreadStreams) due() (at balance.Instant) {
+	for i := range u.list {
+		if s := u.list[i].over(); at == 0 || s < at {
+			at = s
+		}
+	}
+	return at
+}
+
+// expired takes out a stream that is over.
+func (u *unreadStreams) expired(now balance.Instant) (s unreadStream, ok bool) {
+	i := slices.IndexFunc(u.list, func(s unreadStream) bool { return now >= s.over() })
+	if i < 0 {
+		return s, false
+	}
+	s = u.list[i]
+	u.list = slices.Delete(u.list, i, i+1)
+	return s, true
+}
+
+func (s *unreadStream) over() balance.Instant { return min(s.quietAt, s.endAt) }
+
+// take takes so many bytes that have come, and returns how many more the client is to be allowed. False: they are
+// more than it might send.
+func (s *unreadStream) take(now balance.Instant, n int64) (more int64, ok bool) {
+	if s.window -= n; s.window < 0 {
+		return 0, false
+	}
+	s.quietAt = now.Add(lingerQuiet)
+	if s.window < streamWindow/2 {
+		more = streamWindow - s.window
+		s.window = streamWindow
+	}
+	return more, true
+}
+
+// The times of a client that was answered before its request had come whole.
+const (
+	lingerQuiet = 5 * time.Second  // that it may be silent within its body, until it is not read any more
+	lingerMost  = 30 * time.Second // that it may go on sending it
+)

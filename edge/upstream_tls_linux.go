@@ -1,0 +1,77 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"slices"
+)
+
+// TLS to servers, of HTTP/1.1 and of HTTP/2. A goroutine connects and makes the handshake; then the loop goroutine owns
+// the connection, as it owns plain ones.
+
+// target is what a connection to a server is kept by: requests share one only if all fields are equal.
+type target struct {
+	address string      // as resolve.Dialer takes it
+	tls     *tls.Config // by which the server proves who it is; nil: the connection is plain
+	name    string      // that its certificate must have, if tls names none; empty: the connection is plain
+}
+
+// target returns where the server that was granted last is reached.
+func (x *exchange) target() target {
+	secure, address := x.where()
+	to := target{address: address}
+	if secure || x.route.ServerTLS != nil {
+		to.tls, to.name = x.route.tls, called(x.grant.Address)
+	}
+	return to
+}
+
+// setServerTLS completes the routes' TLS configurations.
+func setServerTLS(listeners []*listener) {
+	complete := make(map[reach]*tls.Config)
+	for _, l := range listeners {
+		for _, r := range l.routes {
+			by := reach{r.ServerProtocol, r.ServerTLS}
+			if complete[by] == nil {
+				complete[by] = serverTLS(by)
+			}
+			r.tls = complete[by]
+		}
+	}
+}
+
+// handshake begins TLS on a new connection to a server, which must prove that it is the target.
+func handshake(ctx context.Context, conn net.Conn, to *target) (*sealed, error) {
+	cfg := to.tls.Clone()
+	if cfg.ServerName == "" {
+		cfg.ServerName = to.name
+	}
+	cfg.ClientSessionCache = serverSessions{cfg.ClientSessionCache, to.address}
+	s := &sealed{Conn: conn}
+	s.tls = tls.Client(s, cfg)
+	if err := s.tls.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	if agreed := s.tls.ConnectionState().NegotiatedProtocol; agreed != protoHTTP2 && slices.Contains(cfg.NextProtos, protoHTTP2) {
+		return nil, fmt.Errorf("the server agreed on protocol %q by TLS, want %q", agreed, protoHTTP2)
+	}
+	return s, nil
+}
+
+// serverSessions is one server's part of a session cache. crypto/tls would keep one session for all servers of a name.
+type serverSessions struct {
+	all     tls.ClientSessionCache
+	address string
+}
+
+// Get implements tls.ClientSessionCache.
+func (s serverSessions) Get(name string) (*tls.ClientSessionState, bool) {
+	return s.all.Get(s.address + " " + name)
+}
+
+// Put implements tls.ClientSessionCache.
+func (s serverSessions) Put(name string, session *tls.ClientSessionState) {
+	s.all.Put(s.address+" "+name, session)
+}

@@ -1,0 +1,66 @@
+package edge
+
+import (
+	"net"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/resolve"
+)
+
+// This file says where a granted server is connected to. Connections are kept by that, so those to where its
+// name led before are not used again: they end when they have been idle for long enough.
+
+// lookups shows what came of looking names up here.
+type lookups struct{ *resolve.Follower }
+
+var nameLookups = prometheus.NewDesc("evenkeel_edge_name_lookups_total",
+	"Look-ups of servers' names that are to be looked up at the edge, by result: good, or failed (no answer, or no such name).", []string{"result"}, nil)
+
+func (l lookups) Describe(out chan<- *prometheus.Desc) { out <- nameLookups }
+
+func (l lookups) Collect(out chan<- prometheus.Metric) {
+	good, failed := l.Counts()
+	out <- prometheus.MustNewConstMetric(nameLookups, prometheus.CounterValue, float64(good), "good")
+	out <- prometheus.MustNewConstMetric(nameLookups, prometheus.CounterValue, float64(failed), "failed")
+}
+
+// nameUnused is how long a name is looked up that no request needs any more.
+const nameUnused = 10 * time.Minute
+
+// where returns whether the granted server speaks TLS, and where it is connected to, as resolve.Dialer takes it.
+func (x *exchange) where() (secure bool, at string) {
+	secure, at = balance.SplitAddress(x.grant.Address)
+	switch leads := x.grant.At; leads {
+	case "": // the address needs no look-up
+	case balance.AtEdge:
+		if known := x.edge.names.At(resolve.Query{Resolvers: x.edge.resolvers}, at); known != "" {
+			at = known
+		}
+	default:
+		at = leads
+	}
+	return secure, at
+}
+
+// called returns what the certificate of a server has to have, if nothing else is said: its address's host.
+func called(address string) string {
+	_, hostPort := balance.SplitAddress(address)
+	if host, _, err := net.SplitHostPort(hostPort); err == nil {
+		return host
+	}
+	return hostPort
+}
+
+// under joins where a server is and what its certificate has to have, for those who keep connections by
+// one string.
+func under(at, name string) string { return at + " " + name }
+
+// apart takes that apart.
+func apart(where string) (at, name string) {
+	at, name, _ = strings.Cut(where, " ")
+	return at, name
+}

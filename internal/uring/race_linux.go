@@ -1,5 +1,0 @@
-//go:build race
-
-package uring
-
-const raced = true

@@ -1,0 +1,103 @@
+package master
+
+import (
+	"cmp"
+	"maps"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/inside"
+)
+
+// Tells is a set of what an agent may tell of its server although the file names it. What is not in
+// it the file alone says, also by saying nothing. Slots and speed are the agent's wherever the file
+// leaves them open.
+type Tells uint8
+
+// What may be told.
+const (
+	TellsAddress Tells = 1 << iota
+	TellsPublic
+	TellsLabels
+	TellsLocation
+)
+
+// complete returns what holds of a server that the file names, with its agent's word.
+func (t Tells) complete(file, agent balance.ServerSpec) balance.ServerSpec {
+	file.Slots, file.Speed = cmp.Or(file.Slots, agent.Slots), cmp.Or(file.Speed, agent.Speed)
+	if t&TellsAddress != 0 {
+		file.Address = cmp.Or(agent.Address, file.Address)
+	}
+	if t&TellsPublic != 0 {
+		file.Public = cmp.Or(agent.Public, file.Public)
+	}
+	if t&TellsLocation != 0 {
+		file.Location = cmp.Or(agent.Location, file.Location)
+	}
+	if t&TellsLabels != 0 && len(agent.Labels) > 0 {
+		file.Labels = agent.Labels
+	}
+	return file
+}
+
+// declared is what the file and the agents of a pool say of its servers. It is guarded by the pool's
+// lock.
+type declared struct {
+	file   map[balance.ServerID]*balance.ServerSpec // immutable specs
+	agents map[balance.ServerID]balance.ServerSpec  // the last word of each server's agent, until the server leaves
+	tells  map[balance.ServerID]Tells               // of servers that the file names
+	from   map[balance.ServerID]inside.Origin       // where each server's agent connected from
+}
+
+// read takes up what the file says now.
+func (d *declared) read(cfg *PoolConfig) {
+	d.file, d.tells = make(map[balance.ServerID]*balance.ServerSpec, len(cfg.Servers)), maps.Clone(cfg.FromAgent)
+	if d.tells == nil {
+		d.tells = make(map[balance.ServerID]Tells)
+	}
+	for i := range cfg.Servers {
+		d.file[cfg.Servers[i].ID] = &cfg.Servers[i]
+	}
+}
+
+// hear keeps what an agent says of its server, and returns what holds and whether the file names it.
+func (d *declared) hear(agent balance.ServerSpec) (spec balance.ServerSpec, fixed bool) {
+	if d.agents == nil {
+		d.agents = make(map[balance.ServerID]balance.ServerSpec)
+	}
+	d.agents[agent.ID] = agent
+	if file := d.file[agent.ID]; file != nil {
+		return d.tells[agent.ID].complete(*file, agent), true
+	}
+	return agent, false
+}
+
+// fixed returns what holds of a server that the file names.
+func (d *declared) fixed(id balance.ServerID) balance.ServerSpec {
+	file := *d.file[id]
+	if agent, heard := d.agents[id]; heard {
+		return d.tells[id].complete(file, agent)
+	}
+	return file
+}
+
+// comesFrom keeps where a server's agent connected from.
+func (d *declared) comesFrom(id balance.ServerID, from inside.Origin) {
+	if d.from == nil {
+		d.from = make(map[balance.ServerID]inside.Origin)
+	}
+	d.from[id] = from
+}
+
+// fileSaysAddress reports whether the file, and not an agent, says where a server is.
+func (d *declared) fileSaysAddress(id balance.ServerID) bool {
+	if d.file[id] == nil {
+		return false
+	}
+	return d.tells[id]&TellsAddress == 0 || d.agents[id].Address == ""
+}
+
+// forget drops an agent's word, for its server has left.
+func (d *declared) forget(id balance.ServerID) {
+	delete(d.agents, id)
+	delete(d.from, id)
+}

@@ -1,0 +1,87 @@
+package master
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// This file tells why servers get nothing, or less: in the API and in the log.
+
+// outage is a balance.Outage in JSON.
+type outage struct {
+	Reason  string   `json:"reason"`
+	SinceS  float64  `json:"since_s"` // ago
+	By      string   `json:"by,omitempty"`
+	What    string   `json:"what,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	ErrorS  *float64 `json:"error_s,omitempty"` // ago; nil: not known
+	Next    string   `json:"next,omitempty"`
+	words   string
+	trouble bool
+}
+
+func newOutages(all []balance.Outage) []outage {
+	var list []outage
+	for i := range all {
+		o := &all[i]
+		told := outage{Reason: o.Kind.String(), SinceS: o.Since.Seconds(), By: o.By, What: o.What, Error: o.Error, Next: o.Next, words: o.String(), trouble: o.Kind.IsTrouble()}
+		if o.Error != "" && o.Ago >= 0 {
+			ago := o.Ago.Seconds()
+			told.ErrorS = &ago
+		}
+		list = append(list, told)
+	}
+	return list
+}
+
+// turnsEvery is how often a pool's servers are looked at for the log, if nothing else is known to have changed.
+const turnsEvery = time.Second
+
+// logTurns says which servers have gone out or are back in, in pieces so that asks need not wait long.
+func (m *Master) logTurns(now balance.Instant, p *pool) {
+	var turns []balance.Turn
+	for from := 0; ; from += piece {
+		p.mu.Lock()
+		n, _ := p.core.Servers()
+		turns = p.core.Turns(now, turns[:0], from, from+piece)
+		p.mu.Unlock()
+		for i := range turns {
+			logTurn(m.log, p.name, &turns[i])
+		}
+		if from+piece >= n {
+			return
+		}
+	}
+}
+
+func logTurn(log *slog.Logger, pool string, t *balance.Turn) {
+	switch {
+	case t.Out == nil && t.Was == balance.OutOfDate:
+		log.Info("a server's name can be looked up again", "pool", pool, "server", t.Server, "after_s", seconds(t.After))
+		return
+	case t.Out != nil && t.Out.Kind == balance.OutOfDate:
+		log.Warn("a server's name cannot be looked up; where it led last stays in use", "pool", pool, "server", t.Server, "err", t.Out.Error)
+		return
+	}
+	if t.Out == nil {
+		log.Info("server is back in", "pool", pool, "server", t.Server, "was", t.Was.String(), "out_s", seconds(t.After))
+		return
+	}
+	o := t.Out
+	attrs := []any{"pool", pool, "server", t.Server, "reason", o.Kind.String(), "since_s", seconds(o.Since)}
+	for _, a := range []struct{ key, value string }{{"by", o.By}, {"what", o.What}, {"err", o.Error}, {"next", o.Next}} {
+		if a.value != "" {
+			attrs = append(attrs, a.key, a.value)
+		}
+	}
+	if o.Kind.IsTrouble() {
+		log.Warn("server is out", attrs...)
+		return
+	}
+	log.Info("server is out", attrs...)
+}
+
+// seconds rounds to what people read.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

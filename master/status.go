@@ -1,0 +1,162 @@
+package master
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+)
+
+// statusBody is all that an operator looks at first: one line for each pool, server
+// and peer.
+type statusBody struct {
+	Master   statusMaster `json:"master"`
+	Problems []string     `json:"problems"`
+	Pools    []statusPool `json:"pools"`
+	Edges    []statusPeer `json:"edges"`
+	Agents   []statusPeer `json:"agents"`
+}
+
+type statusMaster struct {
+	ID      string  `json:"id"`
+	Version string  `json:"version,omitempty"`
+	UpS     float64 `json:"up_s"`
+}
+
+type statusPool struct {
+	Name    string         `json:"name"`
+	Policy  string         `json:"policy"`
+	Leading bool           `json:"leading"`
+	Fence   uint64         `json:"fence,omitempty"`            // of this master's lead; 0: it does not lead, or there is no election
+	Refused uint64         `json:"fence_refused_by,omitempty"` // the larger fence for which edges and agents refuse that; 0: they do not
+	Leader  string         `json:"leader,omitempty"`           // where the master is reached that leads, if another does and it is known
+	Removed bool           `json:"removed"`
+	Open    int            `json:"leases_open"`
+	Waiting int            `json:"queue_length"`
+	UpCount int            `json:"servers_up"`
+	Lately  lately         `json:"last_minute"`
+	Servers []statusServer `json:"servers"`
+}
+
+type statusServer struct {
+	ID        string   `json:"id"`
+	State     string   `json:"state"`
+	SinceS    float64  `json:"since_s"`       // ago: the first of Outages began or, without any, the server has been well
+	Why       string   `json:"why,omitempty"` // it gets nothing, or less
+	Outages   []outage `json:"outages,omitempty"`
+	Address   string   `json:"address"`
+	At        string   `json:"at,omitempty"`        // where the address leads, if it is a name
+	Several   []string `json:"addresses,omitempty"` // of the name, if it has more than this server's
+	InFlight  int      `json:"in_flight"`
+	Load      float64  `json:"load"`
+	Slots     float64  `json:"slots"`
+	Known     bool     `json:"slots_known"`
+	Rate      float64  `json:"requests_per_s"`
+	Failures  float64  `json:"failures"` // share of the requests that ended, 0 to 1
+	P50MS     *float64 `json:"p50_ms"`   // null: no answer lately
+	P99MS     *float64 `json:"p99_ms"`
+	ReportMS  *float64 `json:"report_age_ms"` // of the newest; null: none has come
+	AgentHere bool     `json:"agent"`
+}
+
+// statusPeer is a connected edge or agent.
+type statusPeer struct {
+	ID         string  `json:"id"`
+	Pool       string  `json:"pool,omitempty"` // of an agent
+	Version    string  `json:"version,omitempty"`
+	Address    string  `json:"address"`
+	ConnectedS float64 `json:"connected_s"`
+}
+
+func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
+	now := clock.Now()
+	body := statusBody{
+		Master: statusMaster{ID: m.id, Version: m.version, UpS: now.Sub(m.started).Seconds()},
+		Pools:  make([]statusPool, 0), Edges: make([]statusPeer, 0), Agents: make([]statusPeer, 0),
+	}
+	for _, p := range m.pools.Load().list {
+		about, views := p.describe()
+		pool := statusPool{Name: about.Name, Policy: about.Policy, Leading: about.Leading, Fence: about.Fence, Refused: about.Refused, Leader: about.Leader, Removed: about.Removed,
+			Open: about.Open, Waiting: about.Waiting, UpCount: about.Up, Servers: make([]statusServer, len(views))}
+		pool.Lately = p.lately(now)
+		for i := range views {
+			pool.Servers[i] = newStatusServer(&views[i], m.peers.agent(p.name, views[i].Spec.ID) != nil)
+		}
+		body.Pools = append(body.Pools, pool)
+	}
+	body.Problems = body.problems()
+	if why := m.reloadFailed(); why != "" {
+		body.Problems = slices.Insert(body.Problems, 0, "the last reload failed, and the settings of before stay: "+why)
+	}
+	body.Edges, body.Agents = m.peers.status(now, body.Edges, body.Agents)
+	return write(w, body)
+}
+
+// problems says what is wrong, pools before servers.
+func (b *statusBody) problems() []string {
+	pools, servers := []string{}, []string{}
+	for _, p := range b.Pools {
+		switch {
+		case p.Removed:
+			continue
+		case p.Refused != 0:
+			pools = append(pools, fmt.Sprintf("edges and agents refuse this master's lead of pool %s, with fence %d, for they have seen %d: the election's store has lost data. Make sure that no master runs with the former store, then: evenkeel election raise", p.Name, p.Fence, p.Refused))
+		case !p.Leading && p.Leader == "":
+			pools = append(pools, fmt.Sprintf("pool %s is led by no master that this one knows of", p.Name))
+		case len(p.Servers) == 0:
+			pools = append(pools, fmt.Sprintf("pool %s has no servers", p.Name))
+		case p.UpCount == 0:
+			pools = append(pools, fmt.Sprintf("pool %s has no server that is up", p.Name))
+		}
+		if problem := p.Lately.problem(p.Name); problem != "" {
+			pools = append(pools, problem)
+		}
+		for _, s := range p.Servers {
+			for _, o := range s.Outages {
+				if o.trouble {
+					servers = append(servers, fmt.Sprintf("server %s of pool %s: %s", s.ID, p.Name, o.words))
+					break // the others stand in its why
+				}
+			}
+		}
+	}
+	return append(pools, servers...)
+}
+
+func newStatusServer(v *balance.View, agent bool) statusServer {
+	s := statusServer{ID: string(v.Spec.ID), State: v.State.String(), SinceS: v.Since.Seconds(), Why: balance.OutageWords(v.Outages), Outages: newOutages(v.Outages), Address: v.Spec.Address, At: v.Location.At, Several: v.Location.All, InFlight: v.Leases, Load: v.Load, Slots: v.Slots, Known: v.Known,
+		Rate: v.Traffic.Rate, Failures: v.Traffic.Failures, AgentHere: agent}
+	if v.Traffic.Measured {
+		p50, p99 := toMS(v.Traffic.P50), toMS(v.Traffic.P99)
+		s.P50MS, s.P99MS = &p50, &p99
+	}
+	for _, metric := range v.Metrics {
+		if age := toMS(metric.Age); s.ReportMS == nil || age < *s.ReportMS {
+			s.ReportMS = &age
+		}
+	}
+	return s
+}
+
+// status appends who is connected, in order of their ids.
+func (p *peers) status(now balance.Instant, edges, agents []statusPeer) (_, _ []statusPeer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, e := range p.edges {
+		edges = append(edges, e.conn.status(now, string(id), ""))
+	}
+	for key, a := range p.agents {
+		agents = append(agents, a.conn.status(now, string(key.server), key.pool))
+	}
+	for _, list := range [][]statusPeer{edges, agents} {
+		slices.SortFunc(list, func(a, b statusPeer) int { return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.ID, b.ID)) })
+	}
+	return edges, agents
+}
+
+func (c *conn) status(now balance.Instant, id, pool string) statusPeer {
+	return statusPeer{ID: id, Pool: pool, Version: c.software, Address: c.remote, ConnectedS: now.Sub(c.accepted).Seconds()}
+}
