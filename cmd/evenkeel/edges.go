@@ -51,6 +51,7 @@ type turn struct {
 	keys      *keyrings // that it uses
 	sockets   map[string]net.Listener
 	listeners []net.Listener
+	alone     chan struct{} // closed once the edge before takes no more connections
 }
 
 // park stops the edge's listeners from taking connections.
@@ -83,7 +84,7 @@ func newEdges(ctx context.Context, cfg edge.Config, keys *keyrings, picker edge.
 }
 
 // reload makes the edge what cfg says, and calls also when nothing can fail any more
-// but that. If it fails nothing changes.
+// but that. If it fails nothing changes. When it returns, every connection that is made from then on is served by cfg.
 func (es *edges) reload(ctx context.Context, cfg edge.Config, keys *keyrings, also func() error) error {
 	if !es.lends {
 		return errNoHandover
@@ -103,6 +104,10 @@ func (es *edges) reload(ctx context.Context, cfg edge.Config, keys *keyrings, al
 	select {
 	case es.turns <- t:
 		es.take(t)
+		select {
+		case <-t.alone:
+		case <-es.over:
+		}
 		return nil
 	case <-es.over:
 		es.mu.Lock()
@@ -117,7 +122,7 @@ func (es *edges) reload(ctx context.Context, cfg edge.Config, keys *keyrings, al
 // for which a service manager has opened several sockets, as for IPv4 and IPv6, serves all of them.
 func (es *edges) prepare(ctx context.Context, cfg edge.Config, keys *keyrings) (turn, error) {
 	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside, cfg.Places = es.log, es.access, es.dropped, es.failed, es.inside, &es.places
-	t := turn{pools: poolsOf(cfg), keys: keys, sockets: make(map[string]net.Listener)}
+	t := turn{pools: poolsOf(cfg), keys: keys, sockets: make(map[string]net.Listener), alone: make(chan struct{})}
 	var each []edge.Listener // one for each socket
 	for _, l := range cfg.Listeners {
 		sockets, err := es.socketsFor(ctx, l.Listen)
@@ -247,6 +252,7 @@ func (es *edges) run(ctx context.Context) error {
 			current, stop = t, begin(t)
 			running.Go(func() {
 				before.park()
+				close(t.alone)
 				before.edge.Replace()
 				stopBefore()
 			})

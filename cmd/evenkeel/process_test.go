@@ -31,6 +31,8 @@ type started struct {
 
 	mu      sync.Mutex
 	records []map[string]any
+	looked  map[string]int // by message, how many of the records record has gone through
+	served  map[string]any // the record of serving, once it has come
 	text    bytes.Buffer
 	more    chan struct{} // gets one when a record has come
 	ended   chan struct{}
@@ -43,7 +45,7 @@ func start(t *testing.T, args ...string) *started {
 
 func startCommand(t *testing.T, cmd *exec.Cmd) *started {
 	t.Helper()
-	s := &started{t: t, cmd: cmd, more: make(chan struct{}, 1), ended: make(chan struct{})}
+	s := &started{t: t, cmd: cmd, looked: make(map[string]int), more: make(chan struct{}, 1), ended: make(chan struct{})}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -75,13 +77,16 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *started {
 	return s
 }
 
-// record waits for a record with a message and returns it.
+// record waits for a record with a message and returns it. Called again with the same message it waits for the
+// next one.
 func (s *started) record(msg string) map[string]any {
 	s.t.Helper()
 	late := time.After(patience)
 	for {
 		s.mu.Lock()
-		for _, r := range s.records {
+		for s.looked[msg] < len(s.records) {
+			r := s.records[s.looked[msg]]
+			s.looked[msg]++
 			if r["msg"] == msg {
 				s.mu.Unlock()
 				return r
@@ -107,9 +112,11 @@ func (s *started) log() string {
 // serving waits until the process serves and returns its addresses.
 func (s *started) serving() (listen, admin string) {
 	s.t.Helper()
-	r := s.record("serving")
-	listen, _ = r["listen"].(string)
-	admin, _ = r["admin"].(string)
+	if s.served == nil {
+		s.served = s.record("serving")
+	}
+	listen, _ = s.served["listen"].(string)
+	admin, _ = s.served["admin"].(string)
 	return listen, admin
 }
 
@@ -368,6 +375,37 @@ func TestReload(t *testing.T) {
 	p.exit(0)
 }
 
+// Once a file is said to be reloaded, every new connection is served by it.
+func TestConnectionsAfterAReloadAreServedByIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "evenkeel.yaml")
+	file := func(pool string) string {
+		return fmt.Sprintf("pools: { a: { servers: [{ address: %s }] }, b: { servers: [{ address: %s }] } }\nedge: { listeners: [{ listen: 127.0.0.1:0, routes: [{ pool: %s }] }] }\n",
+			strings.TrimPrefix(server(t, "a"), "http://"), strings.TrimPrefix(server(t, "b"), "http://"), pool)
+	}
+	both := map[string]string{"a": file("a"), "b": file("b")}
+	write(t, path, both["b"])
+	p := start(t, "run", "--config", path, "--admin", "off", "--access-log", "off")
+	listen, _ := p.serving()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	for i := range 100 {
+		pool := []string{"a", "b"}[i%2]
+		write(t, path, both[pool])
+		p.signal(syscall.SIGHUP)
+		p.record("reloaded")
+		res, err := client.Get("http://" + listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if string(body) != pool {
+			t.Fatalf("after reload %d: got %q from the pool before, want %q", i, body, pool)
+		}
+	}
+	p.signal(os.Interrupt)
+	p.exit(0)
+}
+
 // While files are reloaded again and again, no request fails.
 func TestReloadLosesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "evenkeel.yaml")
@@ -424,7 +462,7 @@ func TestAgentOfAnApplicationThatDoesNotRun(t *testing.T) {
 	write(t, path, "master: { listen: 127.0.0.1:0, admin: 127.0.0.1:0 }\npools: { web: {} }\nedge: { listeners: [{ listen: 127.0.0.1:0, routes: [{ pool: web }] }] }\n")
 	m := start(t, "run", "--config", path)
 	listen, admin := m.serving()
-	a := start(t, "agent", "--pool", "web", "--id", "one", "--master", m.record("serving")["wire"].(string), "--address", address, "--admin", "off")
+	a := start(t, "agent", "--pool", "web", "--id", "one", "--master", m.served["wire"].(string), "--address", address, "--admin", "off")
 	state := func(want string) {
 		t.Helper()
 		eventually(t, "the server is "+want, func() (string, bool) {
