@@ -34,8 +34,8 @@ lint: ## gofmt, vet, staticcheck, and that it builds elsewhere, with its tests f
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) build ./cmd/... ./client ./master ./agent
 
-race: ## the tests under the race detector
-	$(GO) test -race ./...
+race: ## the tests under the race detector, but for those of e2e, whose processes are not built with it
+	$(GO) test -race $$($(GO) list ./... | grep -v '/e2e$$')
 
 attackers: ## slowhttptest and testssl.sh against the defaults, in their long forms (a minute)
 	$(GO) test ./e2e -count 1 -run 'TestSlowHTTPTest|TestTestSSL|TestPeerSslscan' -args -long

@@ -211,14 +211,14 @@ func served(t testing.TB, server *proc.Process, path string) (n int) {
 // takes longer than any healthy machine needs.
 func eventually(t testing.TB, condition func() (ok bool, state string)) {
 	t.Helper()
-	limit := time.Now().Add(30 * time.Second)
+	limit := time.Now().Add(90 * time.Second)
 	for {
 		ok, state := condition()
 		if ok {
 			return
 		}
 		if time.Now().After(limit) {
-			t.Fatalf("still not so after 30 s: %s\nrun again: go test ./e2e -run '%s' -v", state, t.Name())
+			t.Fatalf("still not so after 90 s: %s\nrun again: go test ./e2e -run '%s' -v", state, t.Name())
 		}
 		<-time.After(20 * time.Millisecond) // between two looks at another process
 	}

@@ -177,14 +177,15 @@ func startFamily(t *testing.T, p *logPipe) *family {
 	return f
 }
 
-// longPath makes a line of the access log long, so that few fill what room there is.
+// longPath makes a line of the access log long, so that few fill what room there is, and short enough for a pipe to
+// take it whole.
 var longPath = "/" + strings.Repeat("x", 3000)
 
 // mustAnswer sends requests, a few at a time, until enough says so, and holds each answer
 // against its request. It returns how many were sent.
 func mustAnswer(t *testing.T, edge *child, enough func(sent int) bool) int {
 	t.Helper()
-	sender := load.NewSender(load.Limits{Time: 30 * time.Second})
+	sender := load.NewSender(load.Limits{Time: time.Minute})
 	defer sender.Close()
 	var sent atomic.Int64
 	var over, failed atomic.Bool

@@ -37,7 +37,7 @@ const (
 	// the kernel has made them already.
 	acceptGrace = 5 * time.Millisecond
 	// freshGrace is how long a stopping edge waits for the first request on a
-	// connection, idleGrace for another, and lingerGrace if it need not hurry.
+	// connection, idleGrace for another, and lingerGrace for either if it need not hurry.
 	freshGrace  = time.Second
 	idleGrace   = 50 * time.Millisecond
 	lingerGrace = 5 * time.Second

@@ -189,7 +189,7 @@ func (c *conn) hurry() {
 	case forNothing:
 		return
 	case forFirst:
-		grace = freshGrace
+		grace = min(c.service.edge.firstGrace(), c.service.listener.silentTime())
 	}
 	c.hurried = true
 	c.readUntil(time.Now().Add(grace))

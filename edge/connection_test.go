@@ -158,18 +158,21 @@ func TestAnEdgeThatLingersAnswersOneMore(t *testing.T) {
 }
 
 func testAnEdgeThatLingersAnswersOneMore(t *testing.T) {
-	p := to(scripted(t, answering(func(*http.Request, string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" })))
-	r := run(t, p, nil)
-	served, silent := r.dial(), r.dial()
+	ok := func(*http.Request, string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" }
+	r, hasty := run(t, to(scripted(t, answering(ok))), nil), run(t, to(scripted(t, answering(ok))), nil)
+	served, fresh, silent := r.dial(), r.dial(), hasty.dial()
 	served.send(get).response("GET")
 	r.Linger()
 	r.stop()
-	if !silent.ended() { // by then there was time enough to close the other in a hurry
+	hasty.stop()
+	if !silent.ended() { // by then there was time enough to close the others in a hurry
 		t.Error("a connection that says nothing got an answer")
 	}
-	served.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
-	if res, body := served.response("POST"); res.StatusCode != 200 || body != "ok" || !res.Close || !served.ended() {
-		t.Errorf("got %d %q (closing: %v), want 200 and the end", res.StatusCode, body, res.Close)
+	for name, client := range map[string]*rawClient{"served": served, "fresh": fresh} {
+		client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+		if res, body := client.response("POST"); res.StatusCode != 200 || body != "ok" || !res.Close || !client.ended() {
+			t.Errorf("%s: got %d %q (closing: %v), want 200 and the end", name, res.StatusCode, body, res.Close)
+		}
 	}
 }
 

@@ -28,6 +28,15 @@ func (e *Edge) lastGrace() time.Duration {
 	return idleGrace
 }
 
+// firstGrace is how long a connection that has brought no request yet may stay without one. A client that has just
+// connected may be slow to send, and cannot send again what it may not repeat if the connection ends before.
+func (e *Edge) firstGrace() time.Duration {
+	if e.lingers.Load() {
+		return lingerGrace
+	}
+	return freshGrace
+}
+
 // Finish starts the drain time of an edge that was replaced. It may be called again.
 func (e *Edge) Finish() { e.finishing() }
 

@@ -468,7 +468,7 @@ func (f *inbound) hurry() {
 	case f.served:
 		f.until(min(f.service.engine.edge.lastGrace(), f.service.listener.IdleTimeout))
 	default:
-		f.until(freshGrace)
+		f.until(min(f.service.engine.edge.firstGrace(), f.service.listener.silentTime()))
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for what must come; it is never a measure.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // started is a process of ours and the records it logs.
 type started struct {
