@@ -116,7 +116,7 @@ bench-carry: build ## what a request costs to carry, beside HAProxy and nginx, o
 	$(GO) build -o build/bench/carry ./bench/carry
 	build/bench/carry $(ARGS)
 
-profile: build ## have the bench of carrying tell the compiler anew what matters (two minutes), in cmd/evenkeel/release.pgo
+profile: build ## run the carry benchmark and write the compiler's profile, cmd/evenkeel/release.pgo (two minutes)
 	$(GO) build -o build/bench/carry ./bench/carry
 	build/bench/carry -rounds 3 -only 'run,edge and master' -profile cmd/evenkeel/release.pgo
 
