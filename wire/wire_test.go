@@ -73,7 +73,7 @@ var full = []struct {
 		Deadline: now + 5e6, Link: balance.LinkRedirect, Exclude: []balance.ServerID{"r1", "r2"}, Labels: []balance.Label{{Key: "zone", Value: "b"}},
 		Location: "eu", Method: "GET", Host: "h", Path: "/p", Hold: time.Second, ID: 0x1d, Belief: balance.Disbelieved}, Reports: []PoolReport{report}}},
 	{"granted", TGranted, &Granted{Seq: 5, Grant: balance.Grant{Lease: 0x3f00000000017, Server: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", Expires: now + 1e9, Fence: 42, Tag: 0xa1b2c3d4e5f60718}, Queue: time.Millisecond, Number: 18}},
-		{"alias", TGranted, &Granted{Seq: 6, Grant: balance.Grant{Lease: 0x3f00000000018, Fence: 42}, Number: 18}},
+	{"alias", TGranted, &Granted{Seq: 6, Grant: balance.Grant{Lease: 0x3f00000000018, Fence: 42}, Number: 18}},
 	{"queued", TQueued, &Queued{Seq: 5, Position: 1}},
 	{"refused", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Saturated, RetryAfter: time.Second, Detail: "full", Leader: "10.0.0.2:7400", LeaderID: "m2"}}},
 	{"cancel", TCancel, &Cancel{Seq: 5}},
@@ -87,7 +87,7 @@ var full = []struct {
 		{ID: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2}}, Edges: 3}, More: true, Seq: 41}},
 	{"change", TChange, &Change{Pool: "render", Version: 10, Dispatch: true, Servers: []Placed{{At: 2, Server: balance.SnapshotServer{
 		ID: "r3", Address: "10.0.0.7:8000", Slots: 8, Service: .5}}}, Count: 3, Seq: 42, Edges: 3, Loads: []Load{{0, 5}, {1, .5}}, Capacities: []Capacity{{1, 4, .25}}}},
-		{"gap", TChange, &Change{Pool: "render", Version: 11, Count: 6, Seq: 43, Edges: 3, Loads: []Load{{0, 5}, {1, .5}, {5, 2}}}},
+	{"gap", TChange, &Change{Pool: "render", Version: 11, Count: 6, Seq: 43, Edges: 3, Loads: []Load{{0, 5}, {1, .5}, {5, 2}}}},
 	{"form", TForm, &Form{Number: 2, Names: []string{balance.CPUUtilization, balance.InFlight}}},
 	{"lead", TLead, &Lead{Pool: "render", Fence: 42, Leader: "10.0.0.2:7400", Master: "m2"}},
 	{"drain", TDrain, &Drain{Pool: "render", Server: "r1", Drain: balance.Drain{On: true, At: 1796032800000000, By: "ann", Reason: "disk"}}},
