@@ -1,3 +1,5 @@
+//go:build !evenkeel_portable
+
 package client
 
 import (
@@ -46,7 +48,7 @@ func (p *poller) Drive(descriptor *fd.FD, read func() bool) bool {
 		defer own.Close()
 		defer set.Close()
 		for read() {
-			set.Wait(make([]unix.EpollEvent, 1), -1) // it ends with the connection
+			set.Wait(make([]fd.Event, 1), -1) // it ends with the connection
 		}
 	})
 	return true

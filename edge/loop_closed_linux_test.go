@@ -59,7 +59,7 @@ func TestWhatIsLeftOfAClosedEndReachesNoOther(t *testing.T) {
 	victim.speak("for the victim")
 	c.speak("for the other")
 	c.loop.crowded = false
-	events := make([]unix.EpollEvent, 8)
+	events := make([]fd.Event, 8)
 	n := c.loop.poller.Wait(events, -1)
 	if n != 2 {
 		t.Fatalf("%d events, want those of two ends", n)

@@ -29,7 +29,7 @@ const (
 
 // deal has the owners of events do what can be done. Servers come first: what has ended is
 // known before anybody asks for more.
-func (l *loop) deal(events []unix.EpollEvent) {
+func (l *loop) deal(events []fd.Event) {
 	for len(events) > 0 {
 		some := events[:min(len(events), mostEarly)]
 		events = events[len(some):]
@@ -43,7 +43,7 @@ func (l *loop) deal(events []unix.EpollEvent) {
 
 // readEarly reads from connections that what comes to is likely to be brief. One of which
 // the peer's end is told is left to whoever has to tell what that means.
-func (l *loop) readEarly(events []unix.EpollEvent) {
+func (l *loop) readEarly(events []fd.Event) {
 	l.readers, l.earlies = l.readers[:0], l.earlies[:0]
 	for i := range events {
 		ev := &events[i]

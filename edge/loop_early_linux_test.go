@@ -89,8 +89,8 @@ func (h *hearer) inKernel() string {
 }
 
 // waits returns the next events, once there are some.
-func (h *hearer) waits() []unix.EpollEvent {
-	events := make([]unix.EpollEvent, 8)
+func (h *hearer) waits() []fd.Event {
+	events := make([]fd.Event, 8)
 	for {
 		h.loop.crowded = false // or it would look, and not wait
 		if n := h.loop.wait(events); n > 0 {

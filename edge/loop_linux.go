@@ -279,7 +279,7 @@ func (l *loop) run() {
 	l.calls = l.engine.batch()
 	l.now = clock.Now()
 	l.wheel.begin(l.now)
-	events := make([]unix.EpollEvent, mostReady)
+	events := make([]fd.Event, mostReady)
 	for !l.stopped {
 		l.deal(events[:l.wait(events)])
 		l.now = clock.Now()
@@ -298,7 +298,7 @@ func (l *loop) run() {
 // wait returns how many events there are, and sleeps until there are some if nothing
 // else is to be done. Where several came at once there are more by now: then it looks
 // before it sleeps.
-func (l *loop) wait(events []unix.EpollEvent) (n int) {
+func (l *loop) wait(events []fd.Event) (n int) {
 	if l.busy() || !l.lieDown() {
 		n = l.poller.Look(events)
 	} else {
@@ -322,15 +322,15 @@ func (l *loop) patience() int {
 }
 
 // endOf returns the descriptor that an event is of; nil: it was closed in the same turn.
-func (l *loop) endOf(ev *unix.EpollEvent) *end {
-	if s := &l.slots[ev.Fd]; s.generation == ev.Pad {
+func (l *loop) endOf(ev *fd.Event) *end {
+	if s := &l.slots[ev.Slot()]; s.generation == ev.Generation() {
 		return s.end
 	}
 	return nil
 }
 
 // dispatch has the owners of events go on, of those that are servers' or of the others.
-func (l *loop) dispatch(events []unix.EpollEvent, servers bool) {
+func (l *loop) dispatch(events []fd.Event, servers bool) {
 	for i := range events {
 		if e := l.endOf(&events[i]); e != nil && e.server == servers {
 			l.now = clock.Now()

@@ -91,7 +91,7 @@ func newSayer(t *testing.T) *sayer {
 
 // turn is one of the loop, of which there must be something to do.
 func (s *sayer) turn() {
-	events := make([]unix.EpollEvent, 8)
+	events := make([]fd.Event, 8)
 	l := s.loop
 	l.deal(events[:l.wait(events)])
 	l.goOn()

@@ -1,3 +1,5 @@
+//go:build !evenkeel_portable
+
 package master
 
 import (
@@ -130,7 +132,7 @@ func (l *loop) run() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
-	events := make([]unix.EpollEvent, mostReady)
+	events := make([]fd.Event, mostReady)
 	rested := false
 	for !l.stopped {
 		n := l.wait(events, !rested && len(l.again) == 0)
@@ -145,7 +147,7 @@ func (l *loop) run() {
 }
 
 // wait has no time limit: for one, the kernel would set a clock at each wait.
-func (l *loop) wait(events []unix.EpollEvent, block bool) int {
+func (l *loop) wait(events []fd.Event, block bool) int {
 	if !block {
 		return l.poller.Look(events)
 	}
@@ -190,7 +192,7 @@ func (l *loop) hurry() {
 	}
 }
 
-func (l *loop) dispatch(ev *unix.EpollEvent) {
+func (l *loop) dispatch(ev *fd.Event) {
 	if ev.Fd == bellPlace {
 		l.open()
 		return

@@ -128,11 +128,7 @@ func unnamed(text []byte) (*os.File, error) {
 // start a program or to make another listener, makes the socket blocking for everybody, and
 // whoever accepts until there is nothing more would hang.
 func copyOf(l net.Listener) (*os.File, error) {
-	descriptor, err := fd.Copy(l)
-	if err != nil {
-		return nil, err
-	}
-	return descriptor.File("copy of " + l.Addr().String())
+	return fd.CopyFile(l, "copy of "+l.Addr().String())
 }
 
 func isOfSockets(variable string) bool {

@@ -8,20 +8,6 @@ import (
 )
 
 // Read reads from a descriptor that does not block.
-func (f *FD) Read(p []byte) (int, error) { return call(syscall.SYS_READ, f.number(), p, 0) }
-
-// Write writes to one.
-func (f *FD) Write(p []byte) (int, error) { return call(syscall.SYS_WRITE, f.number(), p, 0) }
-
-// Receive is Read for a socket, and costs less: what is done for files is left out.
-func (f *FD) Receive(p []byte) (int, error) { return call(syscall.SYS_RECVFROM, f.number(), p, 0) }
-
-// Send is Write for a socket, with the same saving.
-func (f *FD) Send(p []byte) (int, error) {
-	return call(syscall.SYS_SENDTO, f.number(), p, syscall.MSG_NOSIGNAL)
-}
-
-// Read reads from a descriptor that does not block.
 func (b Borrowed) Read(p []byte) (int, error) { return call(syscall.SYS_READ, int(b), p, 0) }
 
 // Write writes to one.

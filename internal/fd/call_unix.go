@@ -5,18 +5,6 @@ package fd
 import "syscall"
 
 // Read reads from a descriptor that does not block.
-func (f *FD) Read(p []byte) (int, error) { return again(syscall.Read, f.number(), p) }
-
-// Write writes to one.
-func (f *FD) Write(p []byte) (int, error) { return again(syscall.Write, f.number(), p) }
-
-// Receive is Read for a socket.
-func (f *FD) Receive(p []byte) (int, error) { return f.Read(p) }
-
-// Send is Write for a socket.
-func (f *FD) Send(p []byte) (int, error) { return f.Write(p) }
-
-// Read reads from a descriptor that does not block.
 func (b Borrowed) Read(p []byte) (int, error) { return again(syscall.Read, int(b), p) }
 
 // Write writes to one.

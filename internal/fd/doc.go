@@ -14,3 +14,8 @@
 // it is told. The race detector must see the calls, since it takes a socket for what orders
 // two goroutines; with it, they are those of package syscall.
 package fd
+
+import "net"
+
+// ErrClosed is returned by calls on a closed FD or Shared.
+var ErrClosed = net.ErrClosed

@@ -1,3 +1,5 @@
+//go:build !evenkeel_portable
+
 package fd
 
 import (
@@ -94,13 +96,13 @@ func (p *Poller) control(what int, f *FD, events uint32, slot, generation int32)
 
 // Look returns how many events there are, which it puts into events. It returns at once,
 // and so the scheduler is not told.
-func (p *Poller) Look(events []unix.EpollEvent) int {
+func (p *Poller) Look(events []Event) int {
 	return count(syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.set.number()), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0))
 }
 
 // Wait is Look that returns when there is an event, after timeout milliseconds (less than
 // zero: without a limit), or at a signal, with none.
-func (p *Poller) Wait(events []unix.EpollEvent, timeout int) int {
+func (p *Poller) Wait(events []Event, timeout int) int {
 	began := clock.Now()
 	if p.Eager && p.shorts >= manyShort && began >= p.shy {
 		if n := p.gazed(events, began); n > 0 {
@@ -116,14 +118,14 @@ func (p *Poller) Wait(events []unix.EpollEvent, timeout int) int {
 	return n
 }
 
-func (p *Poller) sleep(events []unix.EpollEvent, timeout int) int {
+func (p *Poller) sleep(events []Event, timeout int) int {
 	return count(syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.set.number()), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(timeout), 0, 0))
 }
 
 // gazed looks for an event for a while. If somebody else had the processor meanwhile, it is
 // not ours alone: who looks all the time is no longer one who sleeps much, whom the system
 // lets go first, and others then have it for milliseconds when it is needed.
-func (p *Poller) gazed(events []unix.EpollEvent, began balance.Instant) int {
+func (p *Poller) gazed(events []Event, began balance.Instant) int {
 	for last := began; ; {
 		n := p.Look(events)
 		now := clock.Now()

@@ -1,18 +1,13 @@
-//go:build unix
+//go:build !evenkeel_portable
 
 package fd
 
 import (
-	"errors"
 	"net"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// ErrClosed is returned by calls on a closed FD or Shared.
-var ErrClosed = net.ErrClosed
 
 // FD is a descriptor with one owner. The zero FD is closed. It is not safe for concurrent
 // use, except that several goroutines may use one while none closes or moves it. Sockets,
@@ -49,25 +44,23 @@ func (f *FD) Close() {
 	}
 }
 
+// Read reads from a descriptor that does not block.
+func (f *FD) Read(p []byte) (int, error) { return Borrowed(f.number()).Read(p) }
+
+// Write writes to one.
+func (f *FD) Write(p []byte) (int, error) { return Borrowed(f.number()).Write(p) }
+
+// Receive is Read for a socket, and costs less: what is done for files is left out.
+func (f *FD) Receive(p []byte) (int, error) { return Borrowed(f.number()).Receive(p) }
+
+// Send is Write for a socket, with the same saving.
+func (f *FD) Send(p []byte) (int, error) { return Borrowed(f.number()).Send(p) }
+
 // Copy duplicates the descriptor of a connection or a listener of package net. Both share
 // the socket, whose mode they see changed by each other.
 func Copy(of any) (FD, error) {
-	open, ok := of.(syscall.Conn)
-	if !ok {
-		return FD{}, errors.New("it has no descriptor")
-	}
-	lent, err := open.SyscallConn()
-	if err != nil {
-		return FD{}, err
-	}
-	n := -1
-	if bad := lent.Control(func(own uintptr) { n, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); bad != nil {
-		return FD{}, bad
-	}
-	if err != nil {
-		return FD{}, os.NewSyscallError("fcntl", err)
-	}
-	return FD{above: n + 1}, nil
+	n, err := duplicate(of)
+	return FD{above: n + 1}, err
 }
 
 // Copy duplicates the descriptor.
@@ -100,4 +93,29 @@ func (f *FD) Conn() (net.Conn, error) {
 	}
 	defer func() { _ = file.Close() }() // the connection has a copy
 	return net.FileConn(file)
+}
+
+// Take makes an FD of a connection of package net, which is of no more use from then on.
+func Take(conn net.Conn) (FD, error) {
+	f, err := Copy(conn)
+	_ = conn.Close() // the descriptor is a copy
+	return f.Move(), err
+}
+
+// CopyListener returns n FDs by which n goroutines accept the connections of one listener. They
+// share its socket, and closing them does not close it. An error says that it has no descriptor.
+func CopyListener(l net.Listener, n int) ([]*FD, error) {
+	copies := make([]*FD, 0, n)
+	for range n {
+		f, err := Copy(l)
+		if err != nil {
+			for _, c := range copies {
+				c.Close()
+			}
+			return nil, err
+		}
+		moved := f.Move()
+		copies = append(copies, &moved)
+	}
+	return copies, nil
 }
