@@ -3,8 +3,6 @@ package edge
 import (
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 

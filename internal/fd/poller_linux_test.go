@@ -32,7 +32,7 @@ func rung(t *testing.T) (p *Poller, ring func(), still func()) {
 
 func TestWaits(t *testing.T) {
 	w, ring, still := rung(t)
-	events := make([]unix.EpollEvent, 4)
+	events := make([]Event, 4)
 	w.Eager = true
 	for i := range 5 * manyShort {
 		if n := w.Look(events); n != 0 {
@@ -57,7 +57,7 @@ func TestWaits(t *testing.T) {
 // It looks before it sleeps where waits have been short, and no longer once one was not.
 func TestWaitLooksWhereWaitsAreShort(t *testing.T) {
 	w, ring, still := rung(t)
-	events := make([]unix.EpollEvent, 1)
+	events := make([]Event, 1)
 	w.Eager = true
 	for range manyShort {
 		w.woke(short - 1)
@@ -83,7 +83,7 @@ func TestWaitLooksWhereWaitsAreShort(t *testing.T) {
 // Who has found that others want the processor sleeps for a while, however short the waits.
 func TestWaitDoesNotLookWhereOthersWantTheProcessor(t *testing.T) {
 	w, ring, still := rung(t)
-	events := make([]unix.EpollEvent, 1)
+	events := make([]Event, 1)
 	w.Eager = true
 	ring()
 	if n := w.gazed(events, clock.Now().Add(-robbed)); n != 1 || w.shy == 0 {
@@ -99,7 +99,7 @@ func TestWaitDoesNotLookWhereOthersWantTheProcessor(t *testing.T) {
 func TestWhoIsNotEagerSleeps(t *testing.T) {
 	w, ring, _ := rung(t)
 	w.shorts = manyShort
-	if ring(); w.Wait(make([]unix.EpollEvent, 1), -1) != 1 || w.waits != 1 {
+	if ring(); w.Wait(make([]Event, 1), -1) != 1 || w.waits != 1 {
 		t.Errorf("%d sleeps, want one", w.waits)
 	}
 }

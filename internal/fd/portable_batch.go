@@ -7,13 +7,13 @@ const Most = 32
 
 // Batch gathers calls on connections and makes them one after another. The zero Batch is ready for use.
 type Batch struct {
-	calls   [Most]call
+	calls   [Most]batched
 	results [Most]Result
 	n       int // calls
 }
 
-// call is a call that is to be made.
-type call struct {
+// batched is a call that is to be made.
+type batched struct {
 	make func(*FD, []byte) (int, error)
 	fd   *FD
 	p    []byte
@@ -33,12 +33,12 @@ func NewBatch() (*Batch, error) { return new(Batch), nil }
 func (*Batch) Close() {}
 
 // Receive adds a read, into p. There must be fewer than Most calls.
-func (b *Batch) Receive(f *FD, p []byte) { b.add(call{(*FD).Receive, f, p}) }
+func (b *Batch) Receive(f *FD, p []byte) { b.add(batched{(*FD).Receive, f, p}) }
 
 // Send adds a write, likewise.
-func (b *Batch) Send(f *FD, p []byte) { b.add(call{(*FD).Send, f, p}) }
+func (b *Batch) Send(f *FD, p []byte) { b.add(batched{(*FD).Send, f, p}) }
 
-func (b *Batch) add(c call) {
+func (b *Batch) add(c batched) {
 	b.calls[b.n] = c
 	b.n++
 }
