@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,8 +18,8 @@ import (
 
 const all = Readable | Writable | PeerClosed | EdgeTriggered
 
-// pair is a Poller with one connection, and its peer.
-type pair struct {
+// peered is a Poller with one connection, and its peer.
+type peered struct {
 	t      *testing.T
 	poller *Poller
 	near   *FD
@@ -35,7 +36,7 @@ func newPoller(t *testing.T) *Poller {
 	return p
 }
 
-func newPair(t *testing.T) *pair {
+func newPeered(t *testing.T) *peered {
 	t.Helper()
 	p := newPoller(t)
 	near, far := connection(t)
@@ -43,7 +44,7 @@ func newPair(t *testing.T) *pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &pair{t, p, &f, far}
+	w := &peered{t, p, &f, far}
 	t.Cleanup(w.near.Close)
 	if err := p.Add(w.near, all, 1, 7); err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func connection(t *testing.T) (near, far *net.TCPConn) {
 }
 
 // await waits until an event tells of one of these.
-func (w *pair) await(events uint32) {
+func (w *peered) await(events uint32) {
 	w.t.Helper()
 	await(w.t, w.poller, 1, events)
 }
@@ -93,7 +94,7 @@ func await(t *testing.T, p *Poller, slot int32, events uint32) {
 	t.Fatalf("nothing of %#x is told in 20 s", events)
 }
 
-func (w *pair) send(text string) {
+func (w *peered) send(text string) {
 	w.t.Helper()
 	if n, err := w.near.Send([]byte(text)); n != len(text) || err != nil {
 		w.t.Fatalf("Send: %d, %v", n, err)
@@ -101,7 +102,7 @@ func (w *pair) send(text string) {
 }
 
 // receives reads what there is, and wants the error that follows; nil: the end.
-func (w *pair) receives(want string, then error) {
+func (w *peered) receives(want string, then error) {
 	w.t.Helper()
 	var got []byte
 	p := make([]byte, 1000)
@@ -117,7 +118,7 @@ func (w *pair) receives(want string, then error) {
 	}
 }
 
-func (w *pair) says(text string) {
+func (w *peered) says(text string) {
 	w.t.Helper()
 	if _, err := io.WriteString(w.far, text); err != nil {
 		w.t.Fatal(err)
@@ -126,7 +127,7 @@ func (w *pair) says(text string) {
 
 // What comes is told once, and what comes later again, though the first was not taken.
 func TestEventsAreToldAtTheirEdge(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	w.await(Writable)
 	w.receives("", syscall.EAGAIN)
 	w.says("a")
@@ -160,13 +161,13 @@ func TestWhatWasThereIsTold(t *testing.T) {
 	if err := p.Add(&f, all, 1, 0); err != nil {
 		t.Fatal(err)
 	}
-	w := &pair{t, p, &f, far}
+	w := &peered{t, p, &f, far}
 	w.await(Readable)
 	w.receives("early", syscall.EAGAIN)
 }
 
 func TestTheEndComesBehindWhatWasSent(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	w.says("bye")
 	_ = w.far.CloseWrite()
 	w.await(PeerClosed)
@@ -184,7 +185,7 @@ func readN(from io.Reader, n int) (string, error) {
 }
 
 func TestResetIsTold(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	_ = w.far.SetLinger(0)
 	_ = w.far.Close()
 	w.await(Failed)
@@ -197,7 +198,7 @@ func TestResetIsTold(t *testing.T) {
 // A peer that has closed everything, and not only its side, answers what is sent with a reset, though
 // nobody reads any more.
 func TestResetBehindTheEndIsTold(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	_ = w.far.Close()
 	w.await(PeerClosed)
 	w.receives("", nil)
@@ -206,7 +207,7 @@ func TestResetBehindTheEndIsTold(t *testing.T) {
 }
 
 func TestCloseWrite(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	w.send("last")
 	if err := w.near.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -224,7 +225,7 @@ func TestCloseWrite(t *testing.T) {
 
 // A peer that takes nothing is sent no more than there is room for, and when it takes something that is told.
 func TestSendIsBounded(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	w.await(Writable)
 	piece, sent := bytes.Repeat([]byte("0123456789"), 10_000), 0
 	var all []byte
@@ -253,7 +254,7 @@ func TestSendIsBounded(t *testing.T) {
 
 // What was sent before Close reaches the peer, then the end.
 func TestCloseSendsWhatIsLeft(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	text := bytes.Repeat([]byte("x"), 50_000)
 	w.send(string(text))
 	w.near.Close()
@@ -271,7 +272,7 @@ func TestCloseSendsWhatIsLeft(t *testing.T) {
 }
 
 func TestResetOnClose(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	w.near.ResetOnClose()
 	w.near.Close()
 	if _, err := io.ReadAll(w.far); !errors.Is(err, syscall.ECONNRESET) {
@@ -281,12 +282,12 @@ func TestResetOnClose(t *testing.T) {
 
 // Nothing is told of a descriptor that was closed, nor of one that was removed.
 func TestClosedAndRemovedTellNothing(t *testing.T) {
-	for name, end := range map[string]func(w *pair){
-		"closed":  func(w *pair) { w.near.Close() },
-		"removed": func(w *pair) { _ = w.poller.Remove(w.near) },
+	for name, end := range map[string]func(w *peered){
+		"closed":  func(w *peered) { w.near.Close() },
+		"removed": func(w *peered) { _ = w.poller.Remove(w.near) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newPair(t)
+			w := newPeered(t)
 			b, err := NewBell()
 			if err != nil {
 				t.Fatal(err)
@@ -314,7 +315,7 @@ func TestClosedAndRemovedTellNothing(t *testing.T) {
 }
 
 func TestEventsCarryTheirGeneration(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	told := make([]Event, 8)
 	for n := 0; n == 0; {
 		if n = w.poller.Wait(told, 1000); n > 0 && (told[0].Slot() != 1 || told[0].Generation() != 7) {
@@ -335,12 +336,14 @@ func TestBell(t *testing.T) {
 	if err := p.Add(&b, Readable|EdgeTriggered, 3, 0); err != nil {
 		t.Fatal(err)
 	}
+	var ringing sync.WaitGroup
 	for range 3 {
 		await(t, p, 3, Readable)
 		b.Silence()
-		go b.Ring()
+		ringing.Go(b.Ring)
 	}
 	await(t, p, 3, Readable)
+	ringing.Wait()
 }
 
 func TestConnect(t *testing.T) {
@@ -484,7 +487,7 @@ func TestListenersAreShared(t *testing.T) {
 
 // Whether anything has come is known before it is told.
 func TestNothingToRead(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	w.await(Writable)
 	if !w.near.NothingToRead() {
 		t.Error("there is something to read at first")
@@ -499,7 +502,7 @@ func TestNothingToRead(t *testing.T) {
 
 // A moved descriptor is the new owner's.
 func TestMove(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	moved := w.near.Move()
 	defer moved.Close()
 	if w.near.IsOpen() || !moved.IsOpen() {

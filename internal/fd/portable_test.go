@@ -18,7 +18,7 @@ func (s *stream) ahead() int {
 
 // Of a peer that sends without end no more is read than has room, and nothing is lost.
 func TestReadingAheadIsBounded(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	text := make([]byte, 8<<20)
 	for i := range text {
 		text[i] = byte(i * 7 >> 3)
@@ -52,7 +52,7 @@ func TestReadingAheadIsBounded(t *testing.T) {
 
 // What is about to be told of a descriptor is not told once that is closed.
 func TestWhatIsAboutToBeToldIsNot(t *testing.T) {
-	w := newPair(t)
+	w := newPeered(t)
 	w.await(Writable)
 	w.says("x")
 	s := w.near.stream()
@@ -75,7 +75,7 @@ func TestWhatIsAboutToBeToldIsNot(t *testing.T) {
 // A peer that takes nothing of what is left at Close does not keep the Poller.
 func TestCloseOfThePollerIsBounded(t *testing.T) {
 	t.Parallel() // it takes lingerMost
-	w := newPair(t)
+	w := newPeered(t)
 	piece := make([]byte, 1<<20)
 	for w.near.stream().fill(piece) {
 		runtime.Gosched()
