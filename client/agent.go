@@ -18,61 +18,59 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// maxDispatches is how many dispatches of one master are worked on at once; further
-// ones are refused at once.
+// maxDispatches bounds the dispatches of one master that are handled concurrently. Further ones are refused.
 const maxDispatches = 256
 
-// longestVerdict bounds a dispatch for which the master set no limit.
-const longestVerdict = 10 * time.Second
+// maxVerdictTime bounds a dispatch for which the master set no limit.
+const maxVerdictTime = 10 * time.Second
 
-// AgentConfig is what an Agent is told once.
+// AgentConfig configures an Agent. NewAgent copies it.
 type AgentConfig struct {
 	Masters  []string // host:port or unix:/path; a connection is kept to each
 	Pool     string
 	Server   balance.ServerSpec
-	Dispatch func(ctx context.Context, d Dispatch) error // nil accepts all; ctx ends with the dispatch's limit or its connection
+	Dispatch func(ctx context.Context, d Dispatch) error // nil: accepts all; ctx ends with the dispatch's limit or its connection
 	TLS      *tls.Config                                 // nil: plain connections
-	Trust    *trust.Keeper                               // nil: who is at the other end is for TLS to judge
+	Trust    *trust.Keeper                               // nil: TLS alone decides whether the other end is a master
 	Log      *slog.Logger                                // nil: silent
 	Software string                                      // name and version, for the masters' logs; may be empty
 	Inside   *inside.Set                                 // as Config.Inside
 }
 
-// Dispatch is a master's indication to perform the processing of a request. An error
-// of AgentConfig.Dispatch refuses it, and its text tells the master why.
+// Dispatch is a master's request to the server to accept a request. An error of AgentConfig.Dispatch refuses
+// it; its text is sent to the master.
 type Dispatch struct {
 	Lease   balance.LeaseID
 	Pool    string
 	Edge    balance.EdgeID
 	Request balance.Request
 	Limit   time.Duration
-	Fence   uint64 // of the master's lead; zero: it was not elected
-	Tag     uint64 // by which the server may end the lease; zero: its edge does
+	Fence   uint64 // of the master's lead; zero: there is no election
+	Tag     uint64 // proof by which the server may end the lease; zero: its edge ends it
 }
 
-// Told is the lease as the application is told of it.
+// Told returns the lease as the application is given it.
 func (d *Dispatch) Told() balance.TaggedLease { return balance.TaggedLease{ID: d.Lease, Tag: d.Tag} }
 
-// Agent keeps a server registered with its masters. Its methods may be called at any
-// time, from any goroutine.
+// Agent keeps a server registered with its masters. Its methods are safe for concurrent use.
 type Agent struct {
 	cfg   AgentConfig
-	links []*link
+	conns []*masterConn
 	fence atomic.Uint64 // the largest that came with a dispatch
 
-	refused trust.Tally // over all links
+	refused trust.Tally // over all connections
 }
 
-// link is an agent's line to one master.
-type link struct {
-	*line
-	talk  *agentTalk
-	cfg   *AgentConfig
-	fence *atomic.Uint64 // the Agent's
-	pass  func()         // tells every master what one has told of drains
+// masterConn is an agent's connection to one master.
+type masterConn struct {
+	*connLoop
+	proto      *agentProtocol
+	cfg        *AgentConfig
+	fence      *atomic.Uint64 // the Agent's
+	passDrains func()         // sends one master's drains to all others
 
-	handlers sync.WaitGroup
-	busy     chan struct{} // holds one for each dispatch being worked on
+	handlers      sync.WaitGroup
+	dispatchSlots chan struct{} // one slot for each dispatch in progress
 }
 
 // NewAgent returns an Agent that is idle until Run.
@@ -90,22 +88,22 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 	a := &Agent{cfg: cfg}
 	instance, drains := newInstance(), newDrains()
 	for _, master := range cfg.Masters {
-		k := &link{cfg: &a.cfg, fence: &a.fence, busy: make(chan struct{}, maxDispatches), talk: newAgentTalk(cfg.Pool, cfg.Server, cfg.Software)}
-		k.line = newLine([]string{master}, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), k.talk, k.deliver)
-		k.also, k.inside = &a.refused, cfg.Inside
-		k.talk.drains.drains = drains
-		k.pass = a.passDrains
-		k.talk.hello.Instance = instance
-		k.others = func() []uint64 { return a.connected(k) }
-		k.left = a.unpark
-		a.links = append(a.links, k)
+		k := &masterConn{cfg: &a.cfg, fence: &a.fence, dispatchSlots: make(chan struct{}, maxDispatches), proto: newAgentProtocol(cfg.Pool, cfg.Server, cfg.Software)}
+		k.connLoop = newConnLoop([]string{master}, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), k.proto, k.deliver)
+		k.parentTally, k.inside = &a.refused, cfg.Inside
+		k.proto.drains.drains = drains
+		k.passDrains = a.passDrains
+		k.proto.hello.Instance = instance
+		k.otherEpochs = func() []uint64 { return a.connected(k) }
+		k.onDisconnect = a.unpark
+		a.conns = append(a.conns, k)
 	}
 	return a, nil
 }
 
-// connected returns the epochs of the masters that are connected, but for one link.
-func (a *Agent) connected(but *link) (epochs []uint64) {
-	for _, k := range a.links {
+// connected returns the epochs of the connected masters, except that of one connection.
+func (a *Agent) connected(but *masterConn) (epochs []uint64) {
+	for _, k := range a.conns {
 		if epoch := k.epoch.Load(); k != but && epoch != 0 {
 			epochs = append(epochs, epoch)
 		}
@@ -113,19 +111,19 @@ func (a *Agent) connected(but *link) (epochs []uint64) {
 	return epochs
 }
 
-// unpark has addresses tried again at which a master answered that is not connected any more.
+// unpark retries spare addresses of masters that are no longer connected.
 func (a *Agent) unpark() {
 	connected := a.connected(nil)
-	for _, k := range a.links {
-		k.line.unpark(connected)
+	for _, k := range a.conns {
+		k.connLoop.unpark(connected)
 	}
 }
 
-// Run keeps the connections until ctx ends, then says Goodbye on each, waits a moment
-// for it to be read, and returns nil once every dispatch has ended. It may run once.
+// Run keeps the connections until ctx ends. Then it sends a Goodbye on each, waits up to a second for the
+// master to hang up, and returns nil once every dispatch has ended. Call it once.
 func (a *Agent) Run(ctx context.Context) error {
 	var lines sync.WaitGroup
-	for _, k := range a.links {
+	for _, k := range a.conns {
 		lines.Go(func() {
 			_ = k.run(ctx)
 			k.handlers.Wait()
@@ -135,128 +133,128 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-// passDrains tells every master what another has told of the server's drain.
+// passDrains sends every master the drains that another has sent.
 func (a *Agent) passDrains() {
-	for _, k := range a.links {
-		k.line.tellDrains(&k.talk.drains, &k.talk.session)
+	for _, k := range a.conns {
+		k.connLoop.sendDrains(&k.proto.drains, &k.proto.session)
 	}
 }
 
-// Connected reports whether any master has welcomed us, has our pool, and is there.
+// Connected reports whether a master is connected and has the agent's pool.
 func (a *Agent) Connected() bool {
-	for _, k := range a.links {
-		if k.isUp.Load() && k.unplaced() == nil {
+	for _, k := range a.conns {
+		if k.isUp.Load() && k.unplacedError() == nil {
 			return true
 		}
 	}
 	return false
 }
 
-// Problem returns why masters would not have the server, if a person must mend it; else nil.
+// Problem returns the masters' refusals, if a person has to fix them; else nil.
 func (a *Agent) Problem() error {
 	var all []error
-	for _, k := range a.links {
-		if err := cmp.Or(k.unplaced(), k.trouble()); err != nil {
+	for _, k := range a.conns {
+		if err := cmp.Or(k.unplacedError(), k.problemError()); err != nil {
 			all = append(all, fmt.Errorf("master %s: %w", k.masters[0], err))
 		}
 	}
 	return errors.Join(all...)
 }
 
-// unplaced returns why the master, which keeps the connection, does not have the server; else nil.
-func (k *link) unplaced() error {
+// unplacedError returns why a connected master has not registered the server; nil: it has.
+func (k *masterConn) unplacedError() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.talk.unplaced == "" {
+	if k.proto.unplaced == "" {
 		return nil
 	}
-	return &wire.Fail{Code: wire.Unknown, Detail: k.talk.unplaced}
+	return &wire.Fail{Code: wire.Unknown, Detail: k.proto.unplaced}
 }
 
-// Report sends the server's load metrics to every master; whichever has no connection
-// gets the latest when it has one again. It keeps nothing of r, whose Server it sets.
+// Report sends the server's load metrics to every master. A master without a connection gets the latest ones
+// after a reconnect. It keeps nothing of r, whose Server it sets.
 func (a *Agent) Report(r balance.Report) {
 	r.Server = a.cfg.Server.ID
-	for _, k := range a.links {
+	for _, k := range a.conns {
 		k.mu.Lock()
-		k.talk.report(clock.Now(), &r)
-		k.kick()
+		k.proto.storeReport(clock.Now(), &r)
+		k.requestWrite()
 		k.mu.Unlock()
 	}
 }
 
-// Serving tells every master whether the server can serve: problem says why it cannot, or is
-// empty. Masters that are connected later are told too.
+// Serving tells every master whether the server can serve: problem says why not, empty: it can. Masters that
+// connect later are told too.
 func (a *Agent) Serving(problem string) {
-	for _, k := range a.links {
+	for _, k := range a.conns {
 		k.mu.Lock()
-		k.talk.serving(problem)
-		k.kick()
+		k.proto.setServing(problem)
+		k.requestWrite()
 		k.mu.Unlock()
 	}
 }
 
-// Done ends a lease, by the server's own word: for redirected clients, whose end no
-// edge sees. Every master is told; those that did not grant it ignore it.
+// Done ends a lease on behalf of the server: for redirected clients, whose end no edge sees. Every master is
+// told; one that did not grant the lease ignores it.
 func (a *Agent) Done(lease balance.TaggedLease, o balance.Outcome) {
-	for _, k := range a.links {
+	for _, k := range a.conns {
 		k.mu.Lock()
-		if err := k.talk.done(lease, o); err != nil {
-			k.drop(k.conn, err)
+		if err := k.proto.appendDone(lease, o); err != nil {
+			k.closeConnLocked(k.conn, err)
 		}
-		k.soon()
+		k.armFlushLocked()
 		k.mu.Unlock()
 	}
 }
 
-// deliver starts on the dispatches that came in. ctx ends with the connection.
-func (k *link) deliver(ctx context.Context) {
-	if k.talk.passing {
-		k.pass()
+// deliver starts the dispatches that came in. ctx ends with the connection.
+func (k *masterConn) deliver(ctx context.Context) {
+	if k.proto.drainNews {
+		k.passDrains()
 	}
-	if k.talk.told {
-		if err := k.unplaced(); err != nil {
+	if k.proto.unplacedNews {
+		if err := k.unplacedError(); err != nil {
 			k.log.Error("the master does not have the pool: the server waits for it", "master", k.masters[0], "err", err)
 		} else {
 			k.log.Info("registering the server again", "master", k.masters[0])
 		}
 	}
-	for i, d := range k.talk.handing {
-		k.talk.handing[i] = Dispatch{}
-		if newest := k.newest(d.Fence); d.Fence < newest {
-			k.refuse(newest)
-			k.answer(ctx, d.Lease, fmt.Errorf("fence %d is older than %d: another master leads pool %s by now", d.Fence, newest, d.Pool))
+	for i, d := range k.proto.toHandle {
+		k.proto.toHandle[i] = Dispatch{}
+		if newest := k.raiseFence(d.Fence); d.Fence < newest {
+			k.rejectFence(newest)
+			k.sendVerdict(ctx, d.Lease, fmt.Errorf("fence %d is older than %d: another master leads pool %s by now", d.Fence, newest, d.Pool))
 			continue
 		}
 		if k.cfg.Dispatch == nil {
-			k.answer(ctx, d.Lease, nil)
+			k.sendVerdict(ctx, d.Lease, nil)
 			continue
 		}
 		select {
-		case k.busy <- struct{}{}:
+		case k.dispatchSlots <- struct{}{}:
 			k.handlers.Go(func() {
-				defer func() { <-k.busy }()
+				defer func() { <-k.dispatchSlots }()
 				k.handle(ctx, d)
 			})
 		default:
-			k.answer(ctx, d.Lease, fmt.Errorf("the agent is working on %d dispatches, the most it takes", maxDispatches))
+			k.sendVerdict(ctx, d.Lease, fmt.Errorf("the agent is working on %d dispatches, the most it takes", maxDispatches))
 		}
 	}
 }
 
-// refuse tells the master that a larger fence was seen than that of its dispatch.
-func (k *link) refuse(seen uint64) {
+// rejectFence tells the master that a larger fence than the one of its dispatch was seen.
+func (k *masterConn) rejectFence(seen uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.talk.stage == up && k.talk.refused != seen {
-		k.talk.refused = seen
-		k.talk.out = (&wire.Fence{Pool: k.cfg.Pool, Seen: seen}).Append(k.talk.out)
-		k.kick()
+	if k.proto.stage == connected && k.proto.refused != seen {
+		k.proto.refused = seen
+		k.proto.out = (&wire.Fence{Pool: k.cfg.Pool, Seen: seen}).Append(k.proto.out)
+		k.requestWrite()
 	}
 }
 
-// newest returns the largest fence that any master's dispatch has come with, this one's among them.
-func (k *link) newest(fence uint64) uint64 {
+// raiseFence returns the largest fence of all masters' dispatches, including this one.
+func (k *masterConn) raiseFence(fence uint64) uint64 {
 	for {
 		seen := k.fence.Load()
 		if fence <= seen || k.fence.CompareAndSwap(seen, fence) {
@@ -265,26 +263,26 @@ func (k *link) newest(fence uint64) uint64 {
 	}
 }
 
-func (k *link) handle(ctx context.Context, d Dispatch) {
+func (k *masterConn) handle(ctx context.Context, d Dispatch) {
 	limit := d.Limit
 	if limit == 0 {
-		limit = longestVerdict
+		limit = maxVerdictTime
 	}
 	within, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
-	k.answer(ctx, d.Lease, k.cfg.Dispatch(within, d))
+	k.sendVerdict(ctx, d.Lease, k.cfg.Dispatch(within, d))
 }
 
-// answer sends the verdict, unless the connection that wants it is gone.
-func (k *link) answer(ctx context.Context, lease balance.LeaseID, err error) {
+// sendVerdict sends the verdict, unless the connection that asked for it is gone.
+func (k *masterConn) sendVerdict(ctx context.Context, lease balance.LeaseID, err error) {
 	m := wire.Verdict{Lease: lease, Accepted: err == nil}
 	if err != nil {
 		m.Detail = err.Error()
 	}
 	k.mu.Lock()
 	if ctx.Err() == nil {
-		k.talk.verdict(m)
-		k.kick()
+		k.proto.appendVerdict(m)
+		k.requestWrite()
 	}
 	k.mu.Unlock()
 }

@@ -17,28 +17,27 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
-// Config is what an edge's Client is told once.
+// Config configures an edge's Client. New copies it.
 type Config struct {
 	Masters  []string // host:port or unix:/path, tried in order; at least one
 	ID       balance.EdgeID
 	Pools    []string      // whose snapshots are wanted
 	TLS      *tls.Config   // nil: plain connections
-	Trust    *trust.Keeper // nil: who is at the other end is for TLS to judge
+	Trust    *trust.Keeper // nil: TLS alone decides whether the other end is a master
 	Log      *slog.Logger  // nil: silent
 	Software string        // name and version, for the master's logs; may be empty
-	Inside   *inside.Set   // of this process's own listeners the master is told, so that no server is there; nil: none
+	Inside   *inside.Set   // this process's own listeners, which the hello names so that no server is registered there; nil: none
 
-	instance uint64 // of the process; zero: New draws one
+	instance uint64 // identifies this process; zero: New draws one at random
 }
 
-// Client is an edge's connection to a master. Its methods may be called at any time,
-// from any goroutine.
+// Client is an edge's connection to a master. Its methods are safe for concurrent use.
 type Client struct {
-	line    *line
-	talk    *edgeTalk
-	watched table[*pool] // of talk, so that Snapshot needs no lock
-	told    string       // the id of the master that it was made for, by another's word; empty: it is of Config.Masters
-	turned  func()       // called, without the lock, when who leads may have changed; nil: nothing is called
+	loop           *connLoop
+	proto          *edgeProtocol
+	watched        table[*pool] // of proto, so that Snapshot takes no lock
+	expectedID     string       // the id of the master that another master named for this address; empty: the address is one of Config.Masters
+	onLeaderChange func()       // called without the lock when a pool's leader may have changed; nil: nothing is called
 }
 
 // New returns a Client that is idle until Run.
@@ -49,29 +48,29 @@ func New(cfg Config) (*Client, error) {
 	if problem := balance.BadEdgeID(cfg.ID); problem != "" {
 		return nil, fmt.Errorf("edge id: %s", problem)
 	}
-	c := &Client{talk: newEdgeTalk(cfg.ID, cfg.Pools, cfg.Software)}
-	c.noteWatched()
-	c.line = newLine(cfg.Masters, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), c.talk, c.wake)
-	c.line.direct, c.line.inside = true, cfg.Inside
-	c.talk.hello.Instance = cfg.instance
+	c := &Client{proto: newEdgeProtocol(cfg.ID, cfg.Pools, cfg.Software)}
+	c.publishWatchedLocked()
+	c.loop = newConnLoop(cfg.Masters, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), c.proto, c.notifyWaiters)
+	c.loop.mayBlockThread, c.loop.inside = true, cfg.Inside
+	c.proto.hello.Instance = cfg.instance
 	if cfg.instance == 0 {
-		c.talk.hello.Instance = newInstance()
+		c.proto.hello.Instance = newInstance()
 	}
 	return c, nil
 }
 
-// wake wakes those whose asks are settled.
-func (c *Client) wake(context.Context) {
-	for i, w := range c.talk.waking {
-		c.talk.waking[i] = nil
-		w.told()
+// notifyWaiters hands the settled asks their answers.
+func (c *Client) notifyWaiters(context.Context) {
+	for i, w := range c.proto.toNotify {
+		c.proto.toNotify[i] = nil
+		w.notify()
 	}
-	if c.talk.telling && c.turned != nil {
-		c.turned()
+	if c.proto.leaderNews && c.onLeaderChange != nil {
+		c.onLeaderChange()
 	}
 }
 
-// newInstance tells this process apart from others of the same id.
+// newInstance returns a random number that distinguishes this process from others with the same id.
 func newInstance() uint64 { return max(1, rand.Uint64()) }
 
 func checkMasters(masters []string) error {
@@ -96,71 +95,70 @@ func logger(log *slog.Logger) *slog.Logger {
 	return log
 }
 
-// Run keeps a connection until ctx ends, then says Goodbye, waits a moment for it to be
-// read, and returns nil. It may run once.
-func (c *Client) Run(ctx context.Context) error { return c.line.run(ctx) }
+// Run keeps a connection until ctx ends. Then it sends a Goodbye, waits up to a second for the master to hang
+// up, and returns nil. Call it once.
+func (c *Client) Run(ctx context.Context) error { return c.loop.run(ctx) }
 
-// Connected reports whether a master has welcomed us and is there.
-func (c *Client) Connected() bool { return c.line.isUp.Load() }
+// Connected reports whether a master has sent its Welcome and the connection is open.
+func (c *Client) Connected() bool { return c.loop.isUp.Load() }
 
-// Problem returns why the master would not have us, if a person must mend it; else nil.
-func (c *Client) Problem() error { return c.line.trouble() }
+// Problem returns the master's refusal, if a person has to fix it; else nil.
+func (c *Client) Problem() error { return c.loop.problemError() }
 
-func (l *line) trouble() error {
+func (l *connLoop) problemError() error {
 	if fail := l.problem.Load(); fail != nil {
 		return fail
 	}
 	return nil
 }
 
-// Snapshot returns what is known of a pool that is watched; nil if nothing has
-// come yet. It is made when it is asked for and something has changed since, which takes
-// as long as copying the list of servers; while there is no connection nothing changes.
+// Snapshot returns what is known of a watched pool, or nil before the first snapshot has come. It is built on
+// demand if something has changed since the last call, which copies the list of servers. While there is no
+// connection nothing changes.
 func (c *Client) Snapshot(pool string) *balance.Snapshot {
-	p := c.watched.of(pool)
+	p := c.watched.get(pool)
 	if p == nil {
 		return nil
 	}
-	if p.known.stale.Load() {
-		c.line.mu.Lock()
-		defer c.line.mu.Unlock()
-		return p.snapshot(c.talk.drains.drains)
+	if p.state.stale.Load() {
+		c.loop.mu.Lock()
+		defer c.loop.mu.Unlock()
+		return p.snapshot(c.proto.drains.drains)
 	}
-	return p.known.latest.Load()
+	return p.state.latest.Load()
 }
 
-// Queued returns how often the master told that an ask had to wait in its queue.
+// Queued returns how many Queued frames have come: asks that had to wait in the master's queue.
 func (c *Client) Queued() uint64 {
-	c.line.mu.Lock()
-	defer c.line.mu.Unlock()
-	return c.talk.queued
+	c.loop.mu.Lock()
+	defer c.loop.mu.Unlock()
+	return c.proto.queued
 }
 
 var waiters = sync.Pool{New: func() any { return &waiter{done: make(chan struct{}, 1)} }}
 
-// Pick asks for a server and waits for the answer. Its error is a *balance.Refusal, or
-// wraps ErrNoMaster, or is the context's cause. Only while Run has not yet been through
-// the list of masters for the first time does it wait for a connection. It keeps nothing of req. A grant's lease
-// is open until Done, or until it expires.
+// Pick asks for a server and waits for the answer. Its error is a *balance.Refusal, or wraps ErrNoMaster, or
+// is the context's cause. It waits for a connection only while Run has not yet tried every master once. It
+// keeps nothing of req. The lease of a grant is open until Done, or until it expires.
 //
-// A pick may be the one that writes or reads for others, and then ends up to a quarter
-// of a second, with a master that does not read up to four seconds, after its context.
+// A caller may write or read on behalf of others. It then returns up to 250 ms after its context has ended, or
+// up to four seconds with a master that does not read.
 func (c *Client) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
 	if ctx.Err() != nil {
 		return balance.Grant{}, context.Cause(ctx)
 	}
-	l := c.line
-	if !l.isUp.Load() && l.begun.Load() {
-		l.awaitFirst(ctx)
+	l := c.loop
+	if !l.isUp.Load() && l.started.Load() {
+		l.awaitFirstRound(ctx)
 	}
 	w := waiters.Get().(*waiter)
-	seq, conn, err := c.ask(pool, req, w)
+	seq, conn, err := c.sendAsk(pool, req, w)
 	if err != nil {
 		waiters.Put(w)
 		return balance.Grant{}, err
 	}
-	if conn == nil || !l.readOnce(ctx, conn, w.done) {
-		if err := c.await(ctx, seq, w); err != nil {
+	if conn == nil || !l.pickerRead(ctx, conn, w.done) {
+		if err := c.awaitAnswer(ctx, seq, w); err != nil {
 			waiters.Put(w)
 			return balance.Grant{}, err
 		}
@@ -171,43 +169,43 @@ func (c *Client) Pick(ctx context.Context, pool string, req *balance.Request) (b
 	return grant, err
 }
 
-// awaitFirst waits until the first connection is made, or cannot be.
-func (l *line) awaitFirst(ctx context.Context) {
+// awaitFirstRound waits until a master has sent its Welcome or every master has been tried once.
+func (l *connLoop) awaitFirstRound(ctx context.Context) {
 	select {
-	case <-l.tried:
+	case <-l.firstRound:
 	case <-ctx.Done():
 	}
 }
 
-// ask sends an ask, and returns what to read the answer from if it is the asker's turn
-// to read; nil: it is another's, or the answer is there.
-func (c *Client) ask(pool string, req *balance.Request, w *waiter) (seq uint64, conn net.Conn, err error) {
-	l := c.line
+// sendAsk sends an ask. It returns the connection if it is the caller's turn to read the answer; nil: another
+// reader has the turn, or the answer is there.
+func (c *Client) sendAsk(pool string, req *balance.Request, w *waiter) (seq uint64, conn net.Conn, err error) {
+	l := c.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if seq, err = c.talk.ask(c.instant(req), pool, req, w); err != nil {
+	if seq, err = c.proto.appendAsk(c.askTimeLocked(req), pool, req, w); err != nil {
 		return 0, nil, err
 	}
 	if l.resuming > 0 {
 		l.resuming--
 	}
-	l.write()
-	if c.talk.find(seq) != nil {
-		conn = l.takeTurn()
+	l.writeLocked()
+	if c.proto.findAsk(seq) != nil {
+		conn = l.takeTurnLocked()
 	}
 	return seq, conn, nil
 }
 
-// instant is when an ask is made, if it needs to know. mu is held.
-func (c *Client) instant(req *balance.Request) balance.Instant {
-	if c.talk.timed(req) {
+// askTimeLocked returns the time of an ask if the ask needs it, else zero.
+func (c *Client) askTimeLocked(req *balance.Request) balance.Instant {
+	if c.proto.needsTime(req) {
 		return clock.Now()
 	}
 	return 0
 }
 
-// await waits for the answer. Its error is the context's cause.
-func (c *Client) await(ctx context.Context, seq uint64, w *waiter) error {
+// awaitAnswer waits for the answer. Its error is the context's cause.
+func (c *Client) awaitAnswer(ctx context.Context, seq uint64, w *waiter) error {
 	canceled := ctx.Done()
 	if canceled == nil {
 		<-w.done
@@ -216,7 +214,7 @@ func (c *Client) await(ctx context.Context, seq uint64, w *waiter) error {
 	select {
 	case <-w.done:
 	case <-canceled:
-		if c.cancel(seq) {
+		if c.cancelAsk(seq) {
 			return context.Cause(ctx)
 		}
 		<-w.done
@@ -224,59 +222,59 @@ func (c *Client) await(ctx context.Context, seq uint64, w *waiter) error {
 	return nil
 }
 
-func (c *Client) cancel(seq uint64) bool {
-	c.line.mu.Lock()
-	defer c.line.mu.Unlock()
-	if !c.talk.cancel(seq) {
+func (c *Client) cancelAsk(seq uint64) bool {
+	c.loop.mu.Lock()
+	defer c.loop.mu.Unlock()
+	if !c.proto.cancelAsk(seq) {
 		return false
 	}
-	c.line.soon()
+	c.loop.armFlushLocked()
 	return true
 }
 
-// Done ends a lease. It does not wait: the word rides the next ask, or goes after a
-// millisecond; where asks have followed each other within that for a while and suddenly
-// stop, after 16. Without a connection it is kept for the next one, up to some ten
-// thousand of them; beyond that the master ends the lease when its grace period is over.
+// Done ends a lease. It does not block: the message goes with the next ask, or after 1 ms. If asks have
+// followed each other within that for a while and then stop, it goes after 16 ms. Without a connection it is
+// kept for the next one, up to maxDones of them; the master ends the leases of all further ones when the grace
+// period is over.
 func (c *Client) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
-	l := c.line
+	l := c.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.end(pool, lease, o) {
-		l.soon()
+	if c.endLeaseLocked(pool, lease, o) {
+		l.armFlushLocked()
 	}
 }
 
-// end notes that a lease is over; false: there is no more room for it. mu is held.
-func (c *Client) end(pool string, lease balance.LeaseID, o balance.Outcome) bool {
-	err := c.talk.done(pool, lease, o)
+// endLeaseLocked records that a lease is over. It reports whether there was room for the message.
+func (c *Client) endLeaseLocked(pool string, lease balance.LeaseID, o balance.Outcome) bool {
+	err := c.proto.appendDone(pool, lease, o)
 	if err != nil {
-		c.line.drop(c.line.conn, err)
+		c.loop.closeConnLocked(c.loop.conn, err)
 	}
 	return err == nil
 }
 
-// Owes tells the master whether the server of a lease owes anything now. It does not while the edge waits
-// for the client, to send more or to take what has come: its silence then says nothing of the server. A
-// lease that is told again after a loss of the connection is told with it.
+// Owes tells the master whether the server of a lease owes a response now. It does not while the edge waits
+// for the client to send or to read: the server's silence then says nothing about it. The state is sent again
+// with the lease after a reconnect.
 func (c *Client) Owes(lease balance.LeaseID, owes bool) {
-	l := c.line
+	l := c.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.talk.owes(clock.Now(), lease, owes) {
-		l.soon()
+	if c.proto.setOwes(clock.Now(), lease, owes) {
+		l.armFlushLocked()
 	}
 }
 
-// Report keeps a server's load metrics, the latest for each server, for the next ask;
-// if none comes, they go after 100 ms. It keeps nothing of r.
+// Report keeps a server's load metrics, the latest of each server, for the next ask. If no ask comes they are
+// sent after 100 ms. It keeps nothing of r.
 func (c *Client) Report(pool string, r balance.Report) {
-	l := c.line
+	l := c.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c.talk.report(clock.Now(), pool, &r)
+	c.proto.storeReport(clock.Now(), pool, &r)
 	if !l.reportsArmed {
 		l.reportsArmed = true
-		l.reports.Reset(reportsWait)
+		l.reportTimer.Reset(reportDelay)
 	}
 }

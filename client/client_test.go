@@ -63,9 +63,9 @@ func TestTheLastDoneArrivesAfterSteadyAsks(t *testing.T) {
 		}
 		c.Done("p", g.Lease, balance.Outcome{})
 		n++
-		c.line.mu.Lock()
-		defer c.line.mu.Unlock()
-		return c.line.carried > steady
+		c.loop.mu.Lock()
+		defer c.loop.mu.Unlock()
+		return c.loop.piggybacked > piggybackRuns
 	}
 	for late := time.Now().Add(20 * time.Second); !pick() && time.Now().Before(late); {
 	}

@@ -1,16 +1,17 @@
-// Package client keeps the connection between a component and its masters. An edge
-// uses a Client: pick, done, report. A server's side uses an Agent: it registers,
-// reports and takes dispatches.
+// Package client keeps the connections between a component and its masters. An edge
+// uses Masters, or a Client for one master: pick, done, report. An agent uses an Agent:
+// it registers its server, reports, and takes dispatches.
 //
-//	Pick ─▶ ┌─────────────┐ ─ bytes ─▶ ┌──────┐
-//	Done ─▶ │ edgeTalk or │            │ line │ ◀─▶ master
-//	     ◀─ │ agentTalk   │ ◀ bytes ── └──────┘
+//	Pick ─▶ ┌───────────────┐ ─ bytes ─▶ ┌──────────┐
+//	Done ─▶ │ edgeProtocol, │            │ connLoop │ ◀─▶ master
+//	     ◀─ │ agentProtocol │ ◀ bytes ── └──────────┘
 //
-// What is said, and what an answer means, is decided by two state machines over
-// bytes, edgeTalk and agentTalk, which do no I/O and hold no lock. A line is the shell
-// around one of them: it has the lock, the socket and the goroutines.
+// Two state machines, edgeProtocol and agentProtocol, decide what to send and what an
+// answer means. They do no I/O and hold no lock. A connLoop runs one of them: it has the
+// lock, the socket and the goroutines.
 //
-// Batching is natural: whoever finds nobody writing writes what has been gathered, so
-// one ask in flight is one write and a thousand are a few. When more than two picks are
-// in progress the writer yields once before it writes, for the others are about to ask.
+// Writes are batched: a goroutine that finds no write in progress writes all that has
+// been gathered, so one ask alone is one write and a thousand asks at once are a few.
+// With more than two picks in progress the writer yields once before it writes, because
+// further asks are about to come.
 package client

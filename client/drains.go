@@ -7,17 +7,16 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// mostDrains bounds the servers of which an edge remembers what an operator said.
-const mostDrains = 1 << 14
+// maxDrains bounds the servers whose drains an edge remembers.
+const maxDrains = 1 << 14
 
-// drains is what operators last said of servers, as the masters told it. One is shared by
-// all connections of an edge or an agent, so that what one master was told reaches the
-// others, and the next life of each. It may be used from any goroutine; its lock is the
-// innermost.
+// drains holds what operators last ordered for servers, as the masters sent it. All connections of an edge or
+// an agent share one, so that a drain sent to one master reaches the others, and later processes of each. It
+// is safe for concurrent use; its lock is the innermost.
 type drains struct {
 	mu   sync.Mutex
-	last map[drainKey]noted
-	seq  uint64 // of the newest of last
+	last map[drainKey]drainEntry
+	seq  uint64 // of the newest entry of last
 }
 
 type drainKey struct {
@@ -25,16 +24,16 @@ type drainKey struct {
 	server balance.ServerID
 }
 
-// noted is a drain; seq counts the changes of drains up to it.
-type noted struct {
+// drainEntry is a drain; seq is drains.seq when it was stored.
+type drainEntry struct {
 	balance.Drain
 	seq uint64
 }
 
-func newDrains() *drains { return &drains{last: make(map[drainKey]noted)} }
+func newDrains() *drains { return &drains{last: make(map[drainKey]drainEntry)} }
 
-// note remembers a drain unless a later one is known, and returns its seq; zero: it was not later.
-func (d *drains) note(m *wire.Drain) uint64 {
+// store keeps a drain unless a later one is known. It returns its seq; zero: it was not later.
+func (d *drains) store(m *wire.Drain) uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := drainKey{m.Pool, m.Server}
@@ -42,16 +41,16 @@ func (d *drains) note(m *wire.Drain) uint64 {
 	if known && !m.Drain.After(old.Drain) {
 		return 0
 	}
-	if !known && len(d.last) == mostDrains {
+	if !known && len(d.last) == maxDrains {
 		d.forgetOldest()
 	}
 	m.Own()
 	d.seq++
-	d.last[drainKey{m.Pool, m.Server}] = noted{m.Drain, d.seq}
+	d.last[drainKey{m.Pool, m.Server}] = drainEntry{m.Drain, d.seq}
 	return d.seq
 }
 
-// forgetOldest makes room: a server that takes work is forgotten before one that is drained.
+// forgetOldest makes room: servers that take work are forgotten before drained ones.
 func (d *drains) forgetOldest() {
 	var oldest drainKey
 	first := true
@@ -64,8 +63,8 @@ func (d *drains) forgetOldest() {
 	delete(d.last, oldest)
 }
 
-// since appends what was noted after seq, and returns the newest seq.
-func (d *drains) since(seq uint64, out []byte) ([]byte, uint64) {
+// appendSince appends what was stored after seq, and returns the newest seq.
+func (d *drains) appendSince(seq uint64, out []byte) ([]byte, uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if seq == d.seq {
@@ -79,8 +78,8 @@ func (d *drains) since(seq uint64, out []byte) ([]byte, uint64) {
 	return out, d.seq
 }
 
-// mark sets the servers of a pool to draining that are.
-func (d *drains) mark(pool string, servers []balance.SnapshotServer) {
+// markDraining sets the state of the drained servers of a pool.
+func (d *drains) markDraining(pool string, servers []balance.SnapshotServer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.last) == 0 {
@@ -93,43 +92,43 @@ func (d *drains) mark(pool string, servers []balance.SnapshotServer) {
 	}
 }
 
-// drainTalk is the part of a conversation that is about drains. The line's lock guards it.
-type drainTalk struct {
+// drainSync is what one connection has sent and received of drains. The connLoop's lock guards it.
+type drainSync struct {
 	*drains
-	told  uint64 // the seq up to which the master knows all
-	heard bool   // the master has told something new, for the other masters to know
+	sentSeq uint64 // the master knows all drains up to this seq
+	news    bool   // the master has sent a drain that other masters may not know
 }
 
-// hear takes a Drain from the master, and returns the pool that it is of.
-func (t *drainTalk) hear(payload []byte) (pool string, err error) {
+// onDrain handles a Drain and returns its pool.
+func (t *drainSync) onDrain(payload []byte) (pool string, err error) {
 	var m wire.Drain
 	if err := m.Decode(payload); err != nil {
 		return "", err
 	}
-	if seq := t.note(&m); seq != 0 {
-		t.heard = true
-		if seq == t.told+1 {
-			t.told = seq // it need not be told what it said
+	if seq := t.store(&m); seq != 0 {
+		t.news = true
+		if seq == t.sentSeq+1 {
+			t.sentSeq = seq // the master need not be sent its own drain
 		}
 	}
 	return m.Pool, nil
 }
 
-// tell appends what the master does not know yet.
-func (t *drainTalk) tell(out []byte) []byte {
-	out, t.told = t.since(t.told, out)
+// appendUnsent appends the drains that the master does not know yet.
+func (t *drainSync) appendUnsent(out []byte) []byte {
+	out, t.sentSeq = t.appendSince(t.sentSeq, out)
 	return out
 }
 
-// tellDrains sends what another master has told of drains, if there is a connection.
-func (l *line) tellDrains(t *drainTalk, s *session) {
+// sendDrains sends drains that another master has sent, if there is a connection.
+func (l *connLoop) sendDrains(t *drainSync, s *session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.stage != up {
-		return // the welcome tells
+	if s.stage != connected {
+		return // appendSince follows the Welcome
 	}
 	before := len(s.out)
-	if s.out = t.tell(s.out); len(s.out) > before {
-		l.kick()
+	if s.out = t.appendUnsent(s.out); len(s.out) > before {
+		l.requestWrite()
 	}
 }

@@ -9,88 +9,88 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// Driver reads a connection in the place of its Client's goroutine: a loop that waits for
-// many descriptors anyway, and would else have to be woken for each answer.
+// Driver reads a connection instead of its Client's goroutine: an event loop that waits for many descriptors
+// anyway and would otherwise have to be woken for each answer.
 type Driver interface {
-	// Drive is told of a connection. descriptor is a copy of its descriptor, for the driver
-	// to move, watch and in the end close. From now on the driver calls read when there is
-	// something to read, at first in any case, and again after a hang-up, until it returns
-	// false. Drive does not wait. If the driver has ended, it returns false.
+	// Drive hands over a connection. descriptor is a copy of its descriptor, which the driver moves, watches
+	// and closes. From then on the driver calls read whenever there is something to read, once at the
+	// beginning, and after a hang-up, until read returns false. Drive does not block. It returns false if the
+	// driver has ended.
 	Drive(descriptor *fd.FD, read func() (more bool)) bool
 }
 
 // drivable is a connection that a Driver can read.
 type drivable interface {
-	copy() (fd.FD, error)
-	tryRead(p []byte) (int, error) // EAGAIN: there is nothing
-	trySend(p []byte) (int, error) // as much as goes
-	unsent() bool                  // part of what trySend took has not gone; the next Write sends it
-	shortReadIsLast() bool         // a read that returns less than it has room for has emptied the connection
+	copyFD() (fd.FD, error)
+	tryRead(p []byte) (int, error)  // EAGAIN: there is nothing to read
+	tryWrite(p []byte) (int, error) // writes as much as the socket takes
+	hasUnsent() bool                // part of what tryWrite accepted is not sent; the next Write sends it
+	shortReadIsLast() bool          // a read that did not fill its buffer has emptied the connection
 }
 
-// Drive has d read the connection, and those to come, instead of the goroutine or picker
-// that did. On Linux, that is: elsewhere all stays as it is.
-func (c *Client) Drive(d Driver) { c.line.drive(d) }
+// Drive has d read the current and all later connections, instead of a goroutine or a picker. Only Linux
+// supports it; elsewhere it has no effect.
+func (c *Client) Drive(d Driver) { c.loop.setDriver(d) }
 
 // Undrive ends what Drive began, unless another driver has followed d.
-func (c *Client) Undrive(d Driver) { c.line.undrive(d) }
+func (c *Client) Undrive(d Driver) { c.loop.unsetDriver(d) }
 
-func (l *line) undrive(d Driver) {
+func (l *connLoop) unsetDriver(d Driver) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.driver != d {
 		return
 	}
-	if l.driver = nil; l.turn == ofDriver {
-		l.reclaim()
+	if l.driver = nil; l.turn == turnDriver {
+		l.reclaimTurnLocked()
 	}
 }
 
-func (l *line) drive(d Driver) {
+func (l *connLoop) setDriver(d Driver) {
 	l.mu.Lock()
 	l.driver = d
-	if l.turn == ofNobody {
-		l.reclaim() // for it hands over when it has read
+	if l.turn == turnFree {
+		l.reclaimTurnLocked() // the loop goroutine hands over after its next read
 	}
 	conn, driven := l.conn.(drivable)
-	driven = driven && l.turn == ofDriver
+	driven = driven && l.turn == turnDriver
 	l.mu.Unlock()
-	if driven && !l.entrust(conn, d) {
-		l.undrive(d)
+	if driven && !l.handToDriver(conn, d) {
+		l.unsetDriver(d)
 	}
 }
 
-// reclaim gives the turn back to the line's goroutine. mu is held.
-func (l *line) reclaim() {
-	l.turn = ofLine
-	l.summons <- struct{}{}
+// reclaimTurnLocked gives the turn back to the loop goroutine.
+func (l *connLoop) reclaimTurnLocked() {
+	l.turn = turnLoop
+	l.readerWake <- struct{}{}
 }
 
-// entrust hands a connection over.
-func (l *line) entrust(conn drivable, d Driver) bool {
-	descriptor, err := conn.copy()
+// handToDriver hands a connection over to the driver.
+func (l *connLoop) handToDriver(conn drivable, d Driver) bool {
+	descriptor, err := conn.copyFD()
 	if err != nil {
 		return false
 	}
-	defer descriptor.Close() // unless the driver has moved it
-	return d.Drive(&descriptor, func() bool { return l.pull(conn, d) })
+	defer descriptor.Close() // no effect if the driver has moved it
+	return d.Drive(&descriptor, func() bool { return l.driverRead(conn, d) })
 }
 
-// pull is a driver's read.
-func (l *line) pull(conn drivable, d Driver) (more bool) {
-	l.pulling.Lock()
-	defer l.pulling.Unlock()
-	for l.drivenBy(conn, d) {
-		room := l.buf[l.have:]
+// driverRead is a driver's read.
+func (l *connLoop) driverRead(conn drivable, d Driver) (more bool) {
+	l.driverReading.Lock()
+	defer l.driverReading.Unlock()
+	for l.isDrivenBy(conn, d) {
+		room := l.buf[l.buffered:]
 		n, err := conn.tryRead(room)
 		if err == syscall.EAGAIN {
 			return true
 		}
-		if bad := l.take(context.Background(), n); bad != nil {
+		if bad := l.receiveBytes(context.Background(), n); bad != nil {
 			err = bad
 		}
 		if err != nil {
-			l.broke(err)
+			l.driverFailed(err)
 			return false
 		}
 		if n < len(room) && conn.shortReadIsLast() {
@@ -100,24 +100,24 @@ func (l *line) pull(conn drivable, d Driver) (more bool) {
 	return false
 }
 
-func (l *line) drivenBy(conn drivable, d Driver) bool {
+func (l *connLoop) isDrivenBy(conn drivable, d Driver) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.turn == ofDriver && l.driver == d && any(l.conn) == any(conn)
+	return l.turn == turnDriver && l.driver == d && any(l.conn) == any(conn)
 }
 
-// broke says that a driver's read has ended the connection.
-func (l *line) broke(err error) {
+// driverFailed records the error that ended a driver's read.
+func (l *connLoop) driverFailed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fail(err)
-	if l.turn == ofDriver {
-		l.reclaim()
+	l.setReadErrorLocked(err)
+	if l.turn == turnDriver {
+		l.reclaimTurnLocked()
 	}
 }
 
-// Ask is a question whose answer is told instead of waited for. It is not to be touched
-// from when it is asked until it is answered or withdrawn; then it may be used again.
+// Ask is an ask whose answer is delivered by a call. Do not touch it from when it is sent until it is answered
+// or withdrawn; then it may be used again.
 type Ask struct {
 	To Asker
 
@@ -126,87 +126,84 @@ type Ask struct {
 	seq    uint64
 }
 
-// Asker is told the answer to an Ask, once: what Pick would have returned. It must not
-// block, for whoever reads for all tells it.
+// Asker receives the answer to an Ask, once: what Pick would have returned. Answered must not block, since it
+// runs on the goroutine that reads the connection.
 type Asker interface {
 	Answered(g balance.Grant, err error)
 }
 
-// Ask asks as Pick does, but only puts the question where Flush takes it along, and has
-// a.To told the answer. An error says that nobody will be.
+// Ask asks as Pick does, but only appends the ask for the next Flush; a.To gets the answer. On an error it
+// gets none.
 func (c *Client) Ask(pool string, req *balance.Request, a *Ask) error {
-	l := c.line
+	l := c.loop
 	a.client, a.waiter.ask = c, a
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var err error
-	if a.seq, err = c.talk.ask(c.instant(req), pool, req, &a.waiter); err == nil {
-		l.gathered.Store(true)
+	if a.seq, err = c.proto.appendAsk(c.askTimeLocked(req), pool, req, &a.waiter); err == nil {
+		l.asksGathered.Store(true)
 	}
 	return err
 }
 
-// Withdraw takes an Ask back. It returns false if the answer has been told or is just
-// being told.
-func (c *Client) Withdraw(a *Ask) bool { return a.client.cancel(a.seq) }
+// Withdraw withdraws an Ask. It returns false if the answer has been delivered or is being delivered.
+func (c *Client) Withdraw(a *Ask) bool { return a.client.cancelAsk(a.seq) }
 
-// GiveBack ends a lease as Done does, but has the word gather where Flush takes it along.
+// GiveBack ends a lease as Done does, but leaves the message for the next Flush.
 func (c *Client) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
-	l := c.line
+	l := c.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.end(pool, lease, o) && l.returns.Load() == 0 {
-		l.returns.Store(int64(now.Add(linger)))
+	if c.endLeaseLocked(pool, lease, o) && l.donesDue.Load() == 0 {
+		l.donesDue.Store(int64(now.Add(flushDelay)))
 	}
 }
 
-// Flush writes what Ask has gathered, and what GiveBack has if it has waited for long
-// enough. Until then it is left to the next Flush if the caller stays awake, and else to a
-// timer, which would cost another goroutine's waking. Flush does not block: what does not
-// go at once goes with the line's goroutine.
+// Flush writes what Ask has gathered, and what GiveBack has gathered if that has waited for long enough. If
+// not, it is left to the next Flush if the caller stays awake, else to a timer, which would wake another
+// goroutine. Flush does not block: what the socket does not take is written by the loop goroutine.
 func (c *Client) Flush(now balance.Instant, stays bool) {
-	l := c.line
-	due := balance.Instant(l.returns.Load())
-	if mayWait := due == 0 || stays && now < due; mayWait && !l.gathered.Load() {
+	l := c.loop
+	due := balance.Instant(l.donesDue.Load())
+	if mayWait := due == 0 || stays && now < due; mayWait && !l.asksGathered.Load() {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.returns.Store(0)
-	if !l.gathered.Swap(false) && now < due {
-		l.soon()
+	l.donesDue.Store(0)
+	if !l.asksGathered.Swap(false) && now < due {
+		l.armFlushLocked()
 		return
 	}
-	l.dash()
+	l.flushNowLocked()
 }
 
-// dash writes what has gathered without waiting. mu is held; it is not while a write is
-// under way.
-func (l *line) dash() {
-	conn, s := l.conn, l.talk.base()
-	if conn != nil && l.turn == ofNobody && l.talk.expecting() {
-		l.reclaim() // the answer to an Ask has no picker that reads it
+// flushNowLocked writes what is gathered without blocking. It unlocks mu during the write.
+func (l *connLoop) flushNowLocked() {
+	conn, s := l.conn, l.proto.base()
+	if conn != nil && l.turn == turnFree && l.proto.awaitsReply() {
+		l.reclaimTurnLocked() // the answer to an Ask has no picker that reads it
 	}
 	if l.writing || conn == nil || len(s.out) == 0 {
 		return
 	}
 	if to, ok := conn.(drivable); ok {
 		l.writing = true
-		buf := l.takeOut()
+		buf := l.takeOutputLocked()
 		l.mu.Unlock()
-		n, err := to.trySend(buf)
+		n, err := to.tryWrite(buf)
 		l.mu.Lock()
 		switch {
 		case err != nil:
-			l.drop(conn, err)
+			l.closeConnLocked(conn, err)
 		case n < len(buf) && l.conn == conn:
 			s.out = append(slices.Clone(buf[n:]), s.out...)
 		}
-		l.putOut(buf)
+		l.recycleOutputLocked(buf)
 		l.writing = false
-		l.idle.Broadcast()
+		l.writeDone.Broadcast()
 	}
-	if l.unwritten(conn) {
-		l.kick()
+	if l.hasUnwrittenLocked(conn) {
+		l.requestWrite()
 	}
 }

@@ -102,10 +102,10 @@ func testADriverReadsForAll(t *testing.T, start func(*fakeMaster) *fakeMaster) {
 		})
 	}
 	wg.Wait()
-	c.line.mu.Lock()
-	defer c.line.mu.Unlock()
-	if c.line.turn != ofDriver {
-		t.Errorf("the turn to read is %d, want the driver's", c.line.turn)
+	c.loop.mu.Lock()
+	defer c.loop.mu.Unlock()
+	if c.loop.turn != turnDriver {
+		t.Errorf("the turn to read is %d, want the driver's", c.loop.turn)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestWhatIsGivenBackLeaves(t *testing.T) {
 			}
 			c.Flush(now, true)
 		},
-		"once it is time": func(c *Client, now balance.Instant) { c.Flush(now.Add(linger), true) },
+		"once it is time": func(c *Client, now balance.Instant) { c.Flush(now.Add(flushDelay), true) },
 		"before a sleep":  func(c *Client, now balance.Instant) { c.Flush(now, false) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,15 +170,15 @@ func TestWhatIsGivenBackWaits(t *testing.T) {
 	}
 	waits := func(now balance.Instant, stays bool) bool {
 		c.Flush(now, stays)
-		return c.line.returns.Load() != 0
+		return c.loop.donesDue.Load() != 0
 	}
 	now := clock.Now()
 	c.GiveBack(now, "p", 77, balance.Outcome{})
-	c.GiveBack(now.Add(linger/2), "p", 78, balance.Outcome{})
-	if !waits(now, true) || !waits(now.Add(linger-1), true) {
+	c.GiveBack(now.Add(flushDelay/2), "p", 78, balance.Outcome{})
+	if !waits(now, true) || !waits(now.Add(flushDelay-1), true) {
 		t.Error("it did not wait, though it had time")
 	}
-	if waits(now.Add(linger), true) {
+	if waits(now.Add(flushDelay), true) {
 		t.Error("it waits beyond its time")
 	}
 	c.GiveBack(now, "p", 79, balance.Outcome{})
@@ -246,10 +246,10 @@ func testDriversFollowEachOther(t *testing.T, start func(*fakeMaster) *fakeMaste
 	pickOne(t, c)
 	c.Undrive(second)
 	pickOne(t, c)
-	c.line.mu.Lock()
-	turn := c.line.turn
-	c.line.mu.Unlock()
-	if turn == ofDriver {
+	c.loop.mu.Lock()
+	turn := c.loop.turn
+	c.loop.mu.Unlock()
+	if turn == turnDriver {
 		t.Error("the turn is still a driver's")
 	}
 }
@@ -303,12 +303,12 @@ func idleClient(t *testing.T, m *fakeMaster, readable bool) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.talk.tick, c.line.direct = time.Hour, readable
+	c.proto.tick, c.loop.mayBlockThread = time.Hour, readable
 	run(t, c.Run)
 	waitFor(t, "connection that nobody reads", func() bool {
-		c.line.mu.Lock()
-		defer c.line.mu.Unlock()
-		return c.line.conn != nil && c.line.turn == ofNobody
+		c.loop.mu.Lock()
+		defer c.loop.mu.Unlock()
+		return c.loop.conn != nil && c.loop.turn == turnFree
 	})
 	return c
 }
@@ -386,10 +386,10 @@ func TestADriverReadsRecordsHoweverTheyCome(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			c.line.mu.Lock()
-			defer c.line.mu.Unlock()
-			if c.line.turn != ofDriver {
-				t.Errorf("the turn to read is %d, want the driver's", c.line.turn)
+			c.loop.mu.Lock()
+			defer c.loop.mu.Unlock()
+			if c.loop.turn != turnDriver {
+				t.Errorf("the turn to read is %d, want the driver's", c.loop.turn)
 			}
 		})
 	}
@@ -446,9 +446,9 @@ func testAsksThatDoNotGoAtOnceGoLater(t *testing.T, start func(*fakeMaster) *fak
 			asked++
 		}
 		c.Flush(clock.Now(), false)
-		c.line.mu.Lock()
-		stuck = c.line.writing || c.line.unwritten(c.line.conn)
-		c.line.mu.Unlock()
+		c.loop.mu.Lock()
+		stuck = c.loop.writing || c.loop.hasUnwrittenLocked(c.loop.conn)
+		c.loop.mu.Unlock()
 		if asked > cap(answers)-8<<10 {
 			t.Fatalf("%d asks have gone at once, which proves nothing", asked)
 		}

@@ -19,14 +19,15 @@ import (
 // enrolTime bounds one attempt at one master.
 const enrolTime = 15 * time.Second
 
-// Enrolment is for whom an agent wants a certificate.
+// Enrolment is what an agent wants a certificate for.
 type Enrolment struct {
 	Pool   string
-	Server balance.ServerSpec // of which the id and the address are told
+	Server balance.ServerSpec // its id and address are sent
 }
 
-// ByToken gets the first certificate from a master, and the authority that the token names, which stands behind the
-// master. The key stays here. denied is a list of masters that are not believed; nil denies none.
+// ByToken gets the first certificate from a master, and the certificate authority that the token names and
+// that has signed the master's certificate. The key is not sent. denied lists masters that are not accepted;
+// nil: none.
 func (e *Enrolment) ByToken(ctx context.Context, master string, token *enrol.Token, key *trust.Key, denied *trust.Denylist) (chain [][]byte, authority *x509.Certificate, err error) {
 	chain, err = e.ask(ctx, master, token.Secret, key, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
 		secure, found, err := trust.SecureByFingerprint(ctx, conn, token.Authority, denied)
@@ -39,12 +40,13 @@ func (e *Enrolment) ByToken(ctx context.Context, master string, token *enrol.Tok
 	return chain, authority, err
 }
 
-// Again gets another certificate like the one that k has.
+// Again gets another certificate like the one of k.
 func (e *Enrolment) Again(ctx context.Context, master string, k *trust.Keeper, key *trust.Key) (chain [][]byte, err error) {
 	return e.ask(ctx, master, "", key, k.SecureToRenew)
 }
 
-// ask makes a connection, has it made private, and asks over it. Nothing is sent before the master is known to be one.
+// ask makes an encrypted connection and sends the request over it. Nothing is sent before the master has
+// proven that it is one.
 func (e *Enrolment) ask(ctx context.Context, master, secret string, key *trust.Key, secure func(context.Context, net.Conn) (net.Conn, error)) (chain [][]byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, enrolTime)
 	defer cancel()
@@ -94,7 +96,7 @@ func readEnrolled(conn net.Conn) ([][]byte, error) {
 			if err := answer.Decode(payload); err != nil {
 				return nil, err
 			}
-			return answer.Chain, nil // in is kept by it
+			return answer.Chain, nil // it keeps in alive
 		case size > 0:
 			return nil, fmt.Errorf("%s, want the certificate", typ)
 		case len(in) > wire.MaxChain*(wire.MaxCert+16):

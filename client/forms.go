@@ -7,16 +7,16 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// forms is which names of metrics the master has been told of on this connection. A
-// server reports the same ones again and again, so that most reports are bare values.
+// forms is the lists of metric names that the master has been sent on this connection. A server reports the
+// same names again and again, so most reports carry values only.
 type forms struct {
-	told [][]string // by number less one
-	last int        // that a report had
+	sent [][]string // by form number less one
+	last int        // index of the form that the previous report had
 }
 
-// give puts reports that are about to be sent into forms, and appends to out those that
-// the master must be told of first. Once there are wire.MaxForms others keep their names.
-func (f *forms) give(out []byte, reports []wire.PoolReport) []byte {
+// assign assigns forms to reports that are about to be sent, and appends to out the forms that the master has
+// to be sent first. Once there are wire.MaxForms, all other reports keep their names.
+func (f *forms) assign(out []byte, reports []wire.PoolReport) []byte {
 	for i := range reports {
 		r := &reports[i]
 		r.Form = 0
@@ -24,14 +24,14 @@ func (f *forms) give(out []byte, reports []wire.PoolReport) []byte {
 		if len(metrics) == 0 {
 			continue
 		}
-		if f.last >= len(f.told) || !fits(f.told[f.last], metrics) {
-			at := slices.IndexFunc(f.told, func(names []string) bool { return fits(names, metrics) })
-			if at < 0 && len(f.told) == wire.MaxForms {
+		if f.last >= len(f.sent) || !sameNames(f.sent[f.last], metrics) {
+			at := slices.IndexFunc(f.sent, func(names []string) bool { return sameNames(names, metrics) })
+			if at < 0 && len(f.sent) == wire.MaxForms {
 				continue
 			}
 			if f.last = at; at < 0 {
-				f.last = len(f.told)
-				out = f.tell(out, metrics)
+				f.last = len(f.sent)
+				out = f.define(out, metrics)
 			}
 		}
 		r.Form = uint32(f.last + 1)
@@ -39,16 +39,16 @@ func (f *forms) give(out []byte, reports []wire.PoolReport) []byte {
 	return out
 }
 
-func (f *forms) tell(out []byte, metrics []balance.Metric) []byte {
+func (f *forms) define(out []byte, metrics []balance.Metric) []byte {
 	names := make([]string, len(metrics))
 	for i := range metrics {
-		names[i] = metrics[i].Name // pending keeps them: they lie in nobody's buffer
+		names[i] = metrics[i].Name // pendingReports owns these strings: they share no buffer
 	}
-	f.told = append(f.told, names)
-	return (&wire.Form{Number: uint32(len(f.told)), Names: names}).Append(out)
+	f.sent = append(f.sent, names)
+	return (&wire.Form{Number: uint32(len(f.sent)), Names: names}).Append(out)
 }
 
-func fits(names []string, metrics []balance.Metric) bool {
+func sameNames(names []string, metrics []balance.Metric) bool {
 	if len(names) != len(metrics) {
 		return false
 	}
@@ -60,5 +60,5 @@ func fits(names []string, metrics []balance.Metric) bool {
 	return true
 }
 
-// forget is called for a new connection.
-func (f *forms) forget() { *f = forms{} }
+// reset starts anew for a new connection.
+func (f *forms) reset() { *f = forms{} }

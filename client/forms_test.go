@@ -20,7 +20,7 @@ func TestFormsAreToldOnceAndAreFew(t *testing.T) {
 	for i := range 2 * wire.MaxForms {
 		for again := range 2 {
 			r := report(3, fmt.Sprint("m", i, "-"))
-			out := f.give(nil, r)
+			out := f.assign(nil, r)
 			want := uint32(i + 1)
 			if i >= wire.MaxForms {
 				want = 0
@@ -30,10 +30,10 @@ func TestFormsAreToldOnceAndAreFew(t *testing.T) {
 			}
 		}
 	}
-	if r := report(0, ""); len(f.give(nil, r)) > 0 || r[0].Form != 0 {
+	if r := report(0, ""); len(f.assign(nil, r)) > 0 || r[0].Form != 0 {
 		t.Errorf("a report without metrics has form %d", r[0].Form)
 	}
-	if r := report(3, "m5-"); len(f.give(nil, r)) > 0 || r[0].Form != 6 {
+	if r := report(3, "m5-"); len(f.assign(nil, r)) > 0 || r[0].Form != 6 {
 		t.Errorf("a form that was told long ago is now %d", r[0].Form)
 	}
 }

@@ -6,13 +6,12 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// leases is a set of open leases by their ids: every pick puts one in and every done
-// takes one out, which a map would make a tenth of an ask. A lease stands at the place of
-// its hash or, if others stand there, in the first free one behind.
+// leases is a set of open leases by id. Every pick adds one and every done removes one; with a map that would
+// be a tenth of an ask. It is a hash table with linear probing.
 type leases struct {
-	at    []openLease // an id of zero: free; the length is a power of two
+	table []openLease // id zero: free; the length is a power of two
 	n     int
-	shift int // of the hash, for its upper bits to be a place
+	shift int // turns the upper bits of the hash into an index
 }
 
 type openLease struct {
@@ -21,33 +20,33 @@ type openLease struct {
 	server  balance.ServerID
 	since   balance.Instant
 	expires balance.Instant // zero: never
-	tag     uint64          // of the grant
+	tag     uint64          // of the grant; zero: none
 	idle    bool            // the server owes nothing now
 }
 
-func (l *leases) home(id balance.LeaseID) int {
+func (l *leases) homeSlot(id balance.LeaseID) int {
 	return int(uint64(id) * 0x9e3779b97f4a7c15 >> l.shift)
 }
 
-// put enters a lease, in the place of one with its id.
+// put adds a lease or replaces the one with its id.
 func (l *leases) put(o openLease) {
-	if 2*l.n >= len(l.at) {
+	if 2*l.n >= len(l.table) {
 		l.grow()
 	}
-	at := l.home(o.id)
-	for l.at[at].id != 0 && l.at[at].id != o.id {
-		at = (at + 1) & (len(l.at) - 1)
+	at := l.homeSlot(o.id)
+	for l.table[at].id != 0 && l.table[at].id != o.id {
+		at = (at + 1) & (len(l.table) - 1)
 	}
-	if l.at[at].id == 0 {
+	if l.table[at].id == 0 {
 		l.n++
 	}
-	l.at[at] = o
+	l.table[at] = o
 }
 
 func (l *leases) grow() {
-	old := l.at
-	l.at = make([]openLease, max(16, 2*len(old)))
-	l.shift, l.n = 65-bits.Len(uint(len(l.at))), 0
+	old := l.table
+	l.table = make([]openLease, max(16, 2*len(old)))
+	l.shift, l.n = 65-bits.Len(uint(len(l.table))), 0
 	for i := range old {
 		if old[i].id != 0 {
 			l.put(old[i])
@@ -55,38 +54,38 @@ func (l *leases) grow() {
 	}
 }
 
-// find returns a lease, nil if it is not there. It is good until the next put or drop.
+// find returns a lease, or nil. The pointer is valid until the next put or remove.
 func (l *leases) find(id balance.LeaseID) *openLease {
 	if l.n == 0 || id == 0 {
 		return nil
 	}
-	for at := l.home(id); l.at[at].id != 0; at = (at + 1) & (len(l.at) - 1) {
-		if l.at[at].id == id {
-			return &l.at[at]
+	for at := l.homeSlot(id); l.table[at].id != 0; at = (at + 1) & (len(l.table) - 1) {
+		if l.table[at].id == id {
+			return &l.table[at]
 		}
 	}
 	return nil
 }
 
-// drop takes a lease out, if it is there.
-func (l *leases) drop(id balance.LeaseID) {
+// remove removes a lease, if it is there.
+func (l *leases) remove(id balance.LeaseID) {
 	if l.n == 0 || id == 0 {
 		return
 	}
-	last := len(l.at) - 1
-	at := l.home(id)
-	for l.at[at].id != id {
-		if l.at[at].id == 0 {
+	last := len(l.table) - 1
+	at := l.homeSlot(id)
+	for l.table[at].id != id {
+		if l.table[at].id == 0 {
 			return
 		}
 		at = (at + 1) & last
 	}
 	l.n--
-	// Those behind it move up, as far as they are not at home already.
-	for next := (at + 1) & last; l.at[next].id != 0; next = (next + 1) & last {
-		if home := l.home(l.at[next].id); (next-home)&last >= (next-at)&last {
-			l.at[at], at = l.at[next], next
+	// Entries behind it move up, unless they would pass their home slot.
+	for next := (at + 1) & last; l.table[next].id != 0; next = (next + 1) & last {
+		if home := l.homeSlot(l.table[next].id); (next-home)&last >= (next-at)&last {
+			l.table[at], at = l.table[next], next
 		}
 	}
-	l.at[at] = openLease{}
+	l.table[at] = openLease{}
 }

@@ -21,12 +21,12 @@ func TestLeasesAreASet(t *testing.T) {
 				set.put(openLease{id: id, since: balance.Instant(i)})
 				model[id] = balance.Instant(i)
 			} else {
-				set.drop(id)
+				set.remove(id)
 				delete(model, id)
 			}
 			found := 0
-			for i := range set.at {
-				if o := &set.at[i]; o.id != 0 {
+			for i := range set.table {
+				if o := &set.table[i]; o.id != 0 {
 					if since, ok := model[o.id]; !ok || since != o.since {
 						t.Fatalf("lease %v since %d is in the set; in the model %v, %v", o.id, o.since, since, ok)
 					}

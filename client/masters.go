@@ -18,56 +18,56 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
-// Masters is an edge's connections to all its masters, of which one leads each pool.
-// It asks the leader, and takes the open leases of a pool along when another leads it:
+// Masters is an edge's connections to all its masters, of which one leads each pool. It asks
+// the leader, and moves the open leases of a pool along when another master leads it:
 //
-//	Pick ─▶ seat of the pool ─▶ leader ─▶ Client ─▶ master
-//	Done ─▶                 ─▶ keeper ─▶
+//	Pick ─▶ poolLeadership ─▶ leader ──────▶ Client ─▶ master
+//	Done ─▶                ─▶ leaseHolder ─▶
 //
-// A master that is not elected leads every pool; of several such the first that answers
-// is asked until it is lost. Masters follows a leader whose address it learns from
-// another master.
+// A master that is not elected leads every pool; of several such masters the first that
+// answers is asked until it is lost. Masters connects to a leader whose address another
+// master has named.
 //
 // A master is known by its id, and one process of it by its epoch, never by an address: the
-// file may name it by two names, or by others than it has for itself. An address at which a
-// connected master answers is parked until that connection is lost, and a
-// learnt address of a master that another line is for is one more for that line.
+// file may name it by two names, or by others than it has for itself. An address at which an
+// already connected master answers is parked until that connection is lost. A learned address
+// of a master that another connLoop is for becomes one more address of that connLoop.
 //
-// Its methods may be called at any time, from any goroutine.
+// Its methods are safe for concurrent use.
 type Masters struct {
-	cfg    Config
-	log    *slog.Logger
-	seats  table[*seat]  // by pool
-	tried  chan struct{} // closed once each of Config.Masters has answered, or has not
-	turn   chan struct{} // one slot: there is something to review
-	tally  trust.Tally
-	drains *drains                   // of all clients
-	every  atomic.Pointer[[]*Client] // clients, to be read without mu
+	cfg        Config
+	log        *slog.Logger
+	leadership table[*poolLeadership] // by pool
+	firstRound chan struct{}          // closed once each of Config.Masters has answered or failed once
+	reviews    chan struct{}          // one slot: a review is due
+	refusals   trust.Tally
+	drains     *drains                   // shared by all clients
+	published  atomic.Pointer[[]*Client] // clients, for readers without mu
 
-	mu      sync.Mutex // guards the following; taken before a line's
-	clients []*Client  // those of Config.Masters in their order, then those we were told of
+	mu      sync.Mutex // guards the following; taken before a connLoop's
+	clients []*Client  // those of Config.Masters in their order, then the learned ones
 	spawn   func(*Client)
-	learned map[*Client]context.CancelFunc // those we were told of; nil before Run
+	learned map[*Client]context.CancelFunc // masters that another master named; nil before Run
 	driver  Driver                         // of all clients; nil: none
 }
 
 // How long an ask waits for a leader, from when the last one was lost.
 const (
-	briefly     = 20 * time.Millisecond // then the edge can choose for itself
-	patiently   = 5 * time.Second       // in a pool that dispatches it cannot
-	atFirst     = time.Second           // it knows no server yet
-	reviewEvery = 250 * time.Millisecond
-	mostMasters = 16
-	outdated    = 10 * time.Second // what a master that led said of a pool is not preferred after so long without one
+	fallbackWait = 20 * time.Millisecond // then the edge chooses by itself
+	dispatchWait = 5 * time.Second       // in a pool that dispatches, where the edge cannot choose
+	startupWait  = time.Second           // the edge knows no server yet
+	reviewEvery  = 250 * time.Millisecond
+	maxMasters   = 16
+	staleAfter   = 10 * time.Second // a former leader's snapshot is not preferred once there has been no leader for so long
 )
 
 var past = time.Unix(1, 0)
 
-// NewMasters returns Masters that are idle until Run. Asks go only for Config.Pools, or what SetPools
-// has put in their place.
+// NewMasters returns Masters that are idle until Run. Only the pools of Config.Pools, or of the last SetPools,
+// can be asked for.
 func NewMasters(cfg Config) (*Masters, error) {
 	cfg.instance = newInstance()
-	m := &Masters{cfg: cfg, log: logger(cfg.Log), tried: make(chan struct{}), turn: make(chan struct{}, 1), drains: newDrains()}
+	m := &Masters{cfg: cfg, log: logger(cfg.Log), firstRound: make(chan struct{}), reviews: make(chan struct{}, 1), drains: newDrains()}
 	if err := checkMasters(cfg.Masters); err != nil {
 		return nil, err
 	}
@@ -76,51 +76,50 @@ func NewMasters(cfg Config) (*Masters, error) {
 		if slices.Contains(cfg.Masters[:i], address) {
 			continue
 		}
-		if _, err := m.add(address); err != nil {
+		if _, err := m.addLocked(address); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
 }
 
-// add makes a connection to one more master. mu is held, if there is anybody else.
-func (m *Masters) add(address string) (*Client, error) {
+// addLocked adds a connection to one more master. Before Run no lock is needed.
+func (m *Masters) addLocked(address string) (*Client, error) {
 	cfg := m.cfg
 	cfg.Masters = []string{address}
 	c, err := New(cfg)
 	if err != nil {
 		return nil, err
 	}
-	c.line.also = &m.tally
-	c.talk.drains.drains = m.drains
-	c.turned = m.nudge
-	c.line.others, c.line.left = func() []uint64 { return m.connected(c) }, m.nudge
+	c.loop.parentTally = &m.refusals
+	c.proto.drains.drains = m.drains
+	c.onLeaderChange = m.requestReview
+	c.loop.otherEpochs, c.loop.onDisconnect = func() []uint64 { return m.connected(c) }, m.requestReview
 	if m.driver != nil {
 		c.Drive(m.driver)
 	}
-	m.know(append(slices.Clone(m.clients), c))
+	m.setClientsLocked(append(slices.Clone(m.clients), c))
 	return c, nil
 }
 
-// connected returns the epochs of the masters that are connected, but for one connection.
+// connected returns the epochs of the connected masters, except that of one connection.
 func (m *Masters) connected(but *Client) (epochs []uint64) {
-	for _, c := range *m.every.Load() {
-		if epoch := c.line.epoch.Load(); c != but && epoch != 0 {
+	for _, c := range *m.published.Load() {
+		if epoch := c.loop.epoch.Load(); c != but && epoch != 0 {
 			epochs = append(epochs, epoch)
 		}
 	}
 	return epochs
 }
 
-func (m *Masters) nudge() {
+func (m *Masters) requestReview() {
 	select {
-	case m.turn <- struct{}{}:
+	case m.reviews <- struct{}{}:
 	default:
 	}
 }
 
-// Run keeps the connections until ctx ends, then says Goodbye on each, and returns nil.
-// It may run once.
+// Run keeps the connections until ctx ends, then sends a Goodbye on each and returns nil. Call it once.
 func (m *Masters) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -138,10 +137,10 @@ func (m *Masters) Run(ctx context.Context) error {
 	}
 	running.Go(func() {
 		for _, c := range first {
-			<-c.line.tried
+			<-c.loop.firstRound
 		}
-		close(m.tried)
-		m.nudge()
+		close(m.firstRound)
+		m.requestReview()
 	})
 	again, probe := time.NewTicker(reviewEvery), time.NewTicker(probeEvery)
 	defer again.Stop()
@@ -150,12 +149,12 @@ func (m *Masters) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-m.turn:
+		case <-m.reviews:
 		case <-again.C:
 		case <-probe.C:
 			changed := false
-			for _, c := range m.all() {
-				changed = c.probe() || changed
+			for _, c := range m.allClients() {
+				changed = c.checkResponsive() || changed
 			}
 			if !changed {
 				continue
@@ -165,67 +164,67 @@ func (m *Masters) Run(ctx context.Context) error {
 	}
 }
 
-// review looks who leads each pool by what all masters say now, and tells each what
-// operators have told another of drains.
+// review decides who leads each pool by what all masters say now, and sends each master the drains that
+// another has sent.
 func (m *Masters) review() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.prune()
-	m.unpark()
+	m.pruneLocked()
+	m.unparkLocked()
 	for _, c := range m.clients {
-		c.line.tellDrains(&c.talk.drains, &c.talk.session)
+		c.loop.sendDrains(&c.proto.drains, &c.proto.session)
 	}
-	allTried := false // so that all edges begin with the same of several that are not elected
+	allTried := false // until then all edges begin with the first of several masters that are not elected
 	select {
-	case <-m.tried:
+	case <-m.firstRound:
 		allTried = true
 	default:
 	}
-	for _, s := range m.seats.all() {
+	for _, s := range m.leadership.all() {
 		var best *Client
 		fence, elsewhere := s.fence, claim{}
 		low, lower := uint64(0), ""
 		for _, c := range m.clients {
-			said, leads := c.claims(s.pool)
+			said, leads := c.leadClaim(s.pool)
 			if elsewhere.leader == "" && said.leader != "" {
 				elsewhere = said
-				if said.id == c.master() {
-					elsewhere.id = "" // two masters have been given one id, which says nothing then
+				if said.id == c.masterID() {
+					elsewhere.id = "" // two masters have the same id, which then identifies neither
 				}
 			}
 			if leads && said.fence != 0 && said.fence < s.fence {
-				c.refuseLead(s.pool, s.fence)
-				low, lower = said.fence, c.line.masters[0]
+				c.rejectLead(s.pool, s.fence)
+				low, lower = said.fence, c.loop.masters[0]
 			}
-			if !leads || c.isBehind(s) || said.fence == 0 && !allTried || said.fence < fence || said.fence == fence && best != nil && c != s.keeper.Load() {
+			if !leads || c.isCatchingUp(s) || said.fence == 0 && !allTried || said.fence < fence || said.fence == fence && best != nil && c != s.leaseHolder.Load() {
 				continue
 			}
 			best, fence = c, said.fence
 		}
 		if best != nil {
-			low = 0 // who led before has not heard yet that it does not any more
+			low = 0 // the former leader does not know of the new one yet
 		}
-		s.setLow(low, lower)
+		s.setLowFence(low, lower)
 		switch {
 		case best == nil:
-			if s.vacate() > reviewEvery { // the leader may be one that is just coming
-				m.follow(elsewhere.id, elsewhere.leader)
+			if s.clearLeader() > reviewEvery { // a leader may be about to connect
+				m.followLeaderLocked(elsewhere.id, elsewhere.leader)
 			}
-		case best != s.keeper.Load() || fence != s.fence:
-			m.log.Info("asking another master", "pool", s.pool, "master", best.line.masters[0], "fence", fence)
-			s.move(best, fence)
+		case best != s.leaseHolder.Load() || fence != s.fence:
+			m.log.Info("asking another master", "pool", s.pool, "master", best.loop.masters[0], "fence", fence)
+			s.moveTo(best, fence)
 		default:
-			s.seat(best)
+			s.setLeader(best)
 		}
 	}
 }
 
-// prune parts from connections that were lost, of masters that we were told of and that
-// one of Config.Masters turns out to be: its line has their addresses from now on. mu is held.
-func (m *Masters) prune() {
+// pruneLocked stops lost connections to learned masters that one of Config.Masters turns out to be. Its
+// connLoop has their addresses from now on.
+func (m *Masters) pruneLocked() {
 	known := make(map[string]*Client)
-	m.know(slices.DeleteFunc(slices.Clone(m.clients), func(c *Client) bool {
-		id := c.master()
+	m.setClientsLocked(slices.DeleteFunc(slices.Clone(m.clients), func(c *Client) bool {
+		id := c.masterID()
 		if m.learned[c] == nil {
 			known[id] = c
 			return false
@@ -233,48 +232,47 @@ func (m *Masters) prune() {
 		if id == "" || known[id] == nil || c.Connected() {
 			return false
 		}
-		known[id].line.learnt.Store(&c.line.masters[0])
-		m.part(c)
+		known[id].loop.learnedAddress.Store(&c.loop.masters[0])
+		m.stopLocked(c)
 		return true
 	}))
 }
 
-// part ends a connection to a master that we were told of. mu is held.
-func (m *Masters) part(c *Client) {
+// stopLocked ends a connection to a learned master.
+func (m *Masters) stopLocked(c *Client) {
 	m.learned[c]()
 	delete(m.learned, c)
 }
 
-// unpark has addresses tried again at which a master answered that is not connected any
-// more. mu is held.
-func (m *Masters) unpark() {
+// unparkLocked retries spare addresses of masters that are no longer connected.
+func (m *Masters) unparkLocked() {
 	connected := m.connected(nil)
 	for _, c := range m.clients {
-		c.line.unpark(connected)
+		c.loop.unpark(connected)
 	}
 }
 
-// know sets clients. mu is held, if there is anybody else.
-func (m *Masters) know(clients []*Client) {
+// setClientsLocked sets clients and publishes them. Before Run no lock is needed.
+func (m *Masters) setClientsLocked(clients []*Client) {
 	m.clients = clients
-	m.every.Store(&clients)
+	m.published.Store(&clients)
 }
 
-// master returns the id of the master that welcomed us last; empty: none has.
-func (c *Client) master() string {
-	c.line.mu.Lock()
-	defer c.line.mu.Unlock()
-	return c.talk.session.master
+// masterID returns the id of the master that was connected last; empty: none was.
+func (c *Client) masterID() string {
+	c.loop.mu.Lock()
+	defer c.loop.mu.Unlock()
+	return c.proto.session.master
 }
 
-// follow connects to a leader that another master has told of: by the line that is for it,
-// or by a new one. mu is held.
-func (m *Masters) follow(id, address string) {
+// followLeaderLocked connects to a leader that another master has named: through the client of that master's
+// id, or through a new one.
+func (m *Masters) followLeaderLocked(id, address string) {
 	reaches := func(c *Client) bool {
-		if more := c.line.learnt.Load(); more != nil && *more == address && cmp.Or(c.master(), c.told) != id {
-			c.line.learnt.Store(nil) // it is another master's by now
+		if more := c.loop.learnedAddress.Load(); more != nil && *more == address && cmp.Or(c.masterID(), c.expectedID) != id {
+			c.loop.learnedAddress.Store(nil) // it is another master's address now
 		}
-		return slices.Contains(c.line.addresses(), address)
+		return slices.Contains(c.loop.addresses(), address)
 	}
 	if address == "" || !m.mayTrust(address) || slices.ContainsFunc(m.clients, reaches) {
 		return
@@ -283,53 +281,53 @@ func (m *Masters) follow(id, address string) {
 		m.log.Warn("the leader's address is none", "master", address, "err", err)
 		return
 	}
-	if c := m.of(id); c != nil {
-		c.line.learnt.Store(&address)
+	if c := m.clientOfLocked(id); c != nil {
+		c.loop.learnedAddress.Store(&address)
 		return
 	}
-	if !m.makeRoom() {
+	if !m.makeRoomLocked() {
 		return
 	}
-	c, err := m.add(address)
+	c, err := m.addLocked(address)
 	if err != nil {
 		m.log.Warn("the leader cannot be followed", "master", address, "err", err)
 		return
 	}
-	c.told = id
+	c.expectedID = id
 	m.spawn(c)
 }
 
-// of returns the connection that is for a master of an id; nil: none is. mu is held.
-func (m *Masters) of(id string) *Client {
+// clientOfLocked returns the client of a master's id; nil: there is none.
+func (m *Masters) clientOfLocked(id string) *Client {
 	for _, c := range m.clients {
-		if id != "" && cmp.Or(c.master(), c.told) == id {
+		if id != "" && cmp.Or(c.masterID(), c.expectedID) == id {
 			return c
 		}
 	}
 	return nil
 }
 
-// makeRoom parts from a master that we were told of and that is gone, if there are too many
-// to follow another one; false: there is none. mu is held.
-func (m *Masters) makeRoom() bool {
-	if len(m.clients) < mostMasters {
+// makeRoomLocked stops a learned master that is not connected if there are too many clients. It reports
+// whether there is room for another one.
+func (m *Masters) makeRoomLocked() bool {
+	if len(m.clients) < maxMasters {
 		return true
 	}
 	for i, c := range m.clients {
 		if m.learned[c] != nil && !c.Connected() {
-			m.part(c)
-			m.know(slices.Delete(slices.Clone(m.clients), i, i+1))
+			m.stopLocked(c)
+			m.setClientsLocked(slices.Delete(slices.Clone(m.clients), i, i+1))
 			return true
 		}
 	}
 	return false
 }
 
-// lowFor is how long a leader that was replaced may not know it yet.
-const lowFor = 3 * time.Second
+// lowFenceGrace is how long a replaced leader may take to learn that it was replaced.
+const lowFenceGrace = 3 * time.Second
 
-// mayTrust reports whether an address that another master told may be spoken to: without
-// certificates beyond this machine only if that holds for an address of the file.
+// mayTrust reports whether to connect to an address that another master named. Without certificates an address
+// beyond this machine is accepted only if the file has such an address too.
 func (m *Masters) mayTrust(address string) bool {
 	if m.cfg.TLS != nil || m.cfg.Trust != nil || nearby(address) {
 		return true
@@ -343,10 +341,10 @@ func nearby(address string) bool {
 	return strings.HasPrefix(address, "unix:") || err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// Pick asks the pool's leader, as Client.Pick does. While none is known it waits: briefly
-// if the edge could choose for itself, for seconds if not.
+// Pick asks the pool's leader, as Client.Pick does. While no leader is known it waits: for fallbackWait if the
+// edge could choose by itself, for seconds if not.
 func (m *Masters) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
-	s := m.seats.of(pool)
+	s := m.leadership.get(pool)
 	if s == nil {
 		return balance.Grant{}, &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("pool %q is none that a route of this edge leads to", pool)}
 	}
@@ -354,65 +352,65 @@ func (m *Masters) Pick(ctx context.Context, pool string, req *balance.Request) (
 	for {
 		if asked != nil {
 			grant, err := asked.Pick(ctx, pool, req)
-			if err == nil || !Astray(err) {
+			if err == nil || !TryAnotherMaster(err) {
 				return grant, err
 			}
 			why = err
 		}
-		next, err := m.await(ctx, s, asked)
+		next, err := m.awaitLeader(ctx, s, asked)
 		if err != nil {
 			return balance.Grant{}, err
 		}
 		if next == nil {
-			return balance.Grant{}, leaderless(why)
+			return balance.Grant{}, noLeaderError(why)
 		}
 		asked = next
 	}
 }
 
-// Astray reports whether another master might answer better.
-func Astray(err error) bool {
+// TryAnotherMaster reports whether err is worth asking another master: ErrNoMaster or a NotLeader refusal.
+func TryAnotherMaster(err error) bool {
 	if r, ok := err.(*balance.Refusal); ok {
 		return r.Reason == balance.NotLeader
 	}
 	return errors.Is(err, ErrNoMaster)
 }
 
-// leaderless makes an error of the last answer that flights take for no master.
-func leaderless(why error) error {
+// noLeaderError wraps the last answer so that flights take it for ErrNoMaster.
+func noLeaderError(why error) error {
 	if errors.Is(why, ErrNoMaster) {
 		return why
 	}
 	return fmt.Errorf("%w that leads the pool: %w", ErrNoMaster, why)
 }
 
-// await waits for a leader after the one that would not answer; nil: there is none in time.
-// Its error is the context's cause.
-func (m *Masters) await(ctx context.Context, s *seat, after *Client) (*Client, error) {
+// awaitLeader waits for a leader other than the one that did not answer; nil: there is none in time. Its error
+// is the context's cause.
+func (m *Masters) awaitLeader(ctx context.Context, s *poolLeadership, after *Client) (*Client, error) {
 	began := time.Now()
 	for {
 		s.mu.Lock()
-		leader, moved, since, had := s.leader.Load(), s.moved, s.vacant, s.had
+		leader, moved, since, had := s.leader.Load(), s.changed, s.vacantSince, s.hadLeader
 		s.mu.Unlock()
 		if leader != nil && leader != after {
 			return leader, nil
 		}
-		limit, tried := briefly, m.tried
+		limit, tried := fallbackWait, m.firstRound
 		if leader != nil {
-			since = began // it does not lead any more; the word of who does is on its way
+			since = began // it no longer leads; the news of its successor is on its way
 		}
 		switch snap := m.Snapshot(s.pool); {
 		case snap != nil && snap.Dispatch:
-			limit = patiently
+			limit = dispatchWait
 		case !had && snap == nil:
-			limit = atFirst
+			limit = startupWait
 		}
 		left := time.Until(since.Add(limit))
 		select {
 		case <-tried:
 			tried = nil
 		default:
-			left = max(left, atFirst)
+			left = max(left, startupWait)
 		}
 		if left <= 0 {
 			return nil, nil
@@ -420,7 +418,7 @@ func (m *Masters) await(ctx context.Context, s *seat, after *Client) (*Client, e
 		timer := time.NewTimer(left)
 		select {
 		case <-moved:
-			after = nil // it may be the same one, that leads anew
+			after = nil // the same master may lead again
 		case <-timer.C:
 		case <-tried:
 		case <-ctx.Done():
@@ -431,11 +429,10 @@ func (m *Masters) await(ctx context.Context, s *seat, after *Client) (*Client, e
 	}
 }
 
-// Ask asks the pool's leader, as Client.Ask does. Its error says that nobody will be told
-// an answer, for none can be asked just now: Pick may wait for one. An answer for which
-// Astray is true is of one that leads the pool no more.
+// Ask asks the pool's leader, as Client.Ask does. It returns an error if no leader is known; Pick may wait for
+// one. An answer for which TryAnotherMaster is true comes from a master that no longer leads the pool.
 func (m *Masters) Ask(pool string, req *balance.Request, a *Ask) error {
-	if s := m.seats.of(pool); s != nil {
+	if s := m.leadership.get(pool); s != nil {
 		if c := s.leader.Load(); c != nil {
 			return c.Ask(pool, req, a)
 		}
@@ -446,16 +443,16 @@ func (m *Masters) Ask(pool string, req *balance.Request, a *Ask) error {
 // Withdraw takes an Ask back, as Client.Withdraw does.
 func (m *Masters) Withdraw(a *Ask) bool { return a.client.Withdraw(a) }
 
-// GiveBack ends a lease at the master that keeps the pool's, as Client.GiveBack does.
+// GiveBack ends a lease at the master that has the pool's leases, as Client.GiveBack does.
 func (m *Masters) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
-	if c := m.keeper(pool); c != nil {
+	if c := m.leaseHolder(pool); c != nil {
 		c.GiveBack(now, pool, lease, o)
 	}
 }
 
 // Flush writes what Ask and GiveBack have gathered, as Client.Flush does.
 func (m *Masters) Flush(now balance.Instant, stays bool) {
-	for _, c := range *m.every.Load() {
+	for _, c := range *m.published.Load() {
 		c.Flush(now, stays)
 	}
 }
@@ -482,28 +479,28 @@ func (m *Masters) Undrive(d Driver) {
 	}
 }
 
-// Done ends a lease, at the master that keeps the pool's.
+// Done ends a lease at the master that has the pool's leases.
 func (m *Masters) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
-	if c := m.keeper(pool); c != nil {
+	if c := m.leaseHolder(pool); c != nil {
 		c.Done(pool, lease, o)
 	}
 }
 
-// Owes tells the master that keeps the pool's leases whether the server of one owes anything now, as
+// Owes tells the master that has the pool's leases whether the server of one owes a response now, as
 // Client.Owes does.
 func (m *Masters) Owes(pool string, lease balance.LeaseID, owes bool) {
-	if c := m.keeper(pool); c != nil {
+	if c := m.leaseHolder(pool); c != nil {
 		c.Owes(lease, owes)
 	}
 }
 
-// keeper is the connection to the master that keeps the pool's leases; nil: there is none.
-func (m *Masters) keeper(pool string) *Client {
-	s := m.seats.of(pool)
+// leaseHolder is the connection to the master that keeps the pool's leases; nil: there is none.
+func (m *Masters) leaseHolder(pool string) *Client {
+	s := m.leadership.get(pool)
 	if s == nil {
 		return nil
 	}
-	return s.keeper.Load()
+	return s.leaseHolder.Load()
 }
 
 // Report keeps a server's load metrics for the pool's leader, as Client.Report does, and
@@ -520,7 +517,7 @@ func (m *Masters) Report(pool string, r balance.Report) {
 // Snapshot returns what the leader said of a pool, or the one that led last, or if that is
 // long ago whoever answers.
 func (m *Masters) Snapshot(pool string) *balance.Snapshot {
-	s := m.seats.of(pool)
+	s := m.leadership.get(pool)
 	if s == nil {
 		return nil
 	}
@@ -530,10 +527,10 @@ func (m *Masters) Snapshot(pool string) *balance.Snapshot {
 		}
 	}
 	s.mu.Lock()
-	old := time.Since(s.vacant) > outdated
+	old := time.Since(s.vacantSince) > staleAfter
 	s.mu.Unlock()
-	last := s.last()
-	if c := s.keeper.Load(); last != nil && (!old || c.Connected()) {
+	last := s.lastSnapshot()
+	if c := s.leaseHolder.Load(); last != nil && (!old || c.Connected()) {
 		return last
 	}
 	m.mu.Lock()
@@ -547,33 +544,33 @@ func (m *Masters) Snapshot(pool string) *balance.Snapshot {
 	return last
 }
 
-// Connected reports whether any master has welcomed us and is there.
+// Connected reports whether any master is connected.
 func (m *Masters) Connected() bool {
-	return slices.ContainsFunc(m.all(), (*Client).Connected)
+	return slices.ContainsFunc(m.allClients(), (*Client).Connected)
 }
 
-// Problem returns why masters would not have us, if a person must mend it; else nil.
+// Problem returns the masters' refusals, if a person has to fix them; else nil.
 func (m *Masters) Problem() error {
 	var all []error
-	for _, c := range m.all() {
+	for _, c := range m.allClients() {
 		if err := c.Problem(); err != nil {
-			all = append(all, fmt.Errorf("master %s: %w", c.line.masters[0], err))
+			all = append(all, fmt.Errorf("master %s: %w", c.loop.masters[0], err))
 		}
 	}
-	seats := m.seats.all()
+	seats := m.leadership.all()
 	for _, pool := range slices.Sorted(maps.Keys(seats)) {
-		if err := seats[pool].problem(); err != nil {
+		if err := seats[pool].lowFenceError(); err != nil {
 			all = append(all, err)
 		}
 	}
 	return errors.Join(all...)
 }
 
-// Refused counts, over all masters, those that were refused, or that refused us for our
-// certificate or the want of one, by reason.
-func (m *Masters) Refused() *trust.Tally { return &m.tally }
+// Refused counts, by reason and over all masters, the masters that were refused and those that refused this
+// process's certificate.
+func (m *Masters) Refused() *trust.Tally { return &m.refusals }
 
-func (m *Masters) all() []*Client {
+func (m *Masters) allClients() []*Client {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.clients)

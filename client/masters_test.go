@@ -14,28 +14,28 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// talk returns an edgeTalk that an elected master has welcomed.
-func elected(t *testing.T, pools ...string) *edgeTalk {
+// talk returns an edgeProtocol that an elected master has welcomed.
+func elected(t *testing.T, pools ...string) *edgeProtocol {
 	t.Helper()
-	talk := newEdgeTalk("e", pools, "")
-	talk.open(1)
-	hear(t, talk, (&wire.Welcome{Version: wire.MaxVersion, Master: "m", Elected: true}).Append(nil))
-	talk.out = talk.out[:0]
-	return talk
+	proto := newEdgeProtocol("e", pools, "")
+	proto.open(1)
+	hear(t, proto, (&wire.Welcome{Version: wire.MaxVersion, Master: "m", Elected: true}).Append(nil))
+	proto.out = proto.out[:0]
+	return proto
 }
 
-func hear(t *testing.T, talk *edgeTalk, frames []byte) {
+func hear(t *testing.T, proto *edgeProtocol, frames []byte) {
 	t.Helper()
-	if _, err := talk.receive(2, frames); err != nil {
+	if _, err := proto.receive(2, frames); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // said returns the frames that wait to be written, by type.
-func said(t *testing.T, talk *edgeTalk) map[wire.Type]int {
+func said(t *testing.T, proto *edgeProtocol) map[wire.Type]int {
 	t.Helper()
 	got := make(map[wire.Type]int)
-	for out := talk.out; len(out) > 0; {
+	for out := proto.out; len(out) > 0; {
 		typ, _, size, err := wire.Next(out)
 		if err != nil || size == 0 {
 			t.Fatalf("what is written makes no sense: %v", err)
@@ -43,34 +43,34 @@ func said(t *testing.T, talk *edgeTalk) map[wire.Type]int {
 		got[typ]++
 		out = out[size:]
 	}
-	talk.out = talk.out[:0]
+	proto.out = proto.out[:0]
 	return got
 }
 
-func grantOne(t *testing.T, talk *edgeTalk, pool string, lease balance.LeaseID) {
+func grantOne(t *testing.T, proto *edgeProtocol, pool string, lease balance.LeaseID) {
 	t.Helper()
 	w := &waiter{done: make(chan struct{}, 1)}
-	seq, err := talk.ask(0, pool, &balance.Request{}, w)
+	seq, err := proto.appendAsk(0, pool, &balance.Request{}, w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hear(t, talk, (&wire.Granted{Seq: seq, Grant: balance.Grant{Lease: lease, Server: "s", Address: "s:1", Fence: 7}}).Append(nil, 2))
+	hear(t, proto, (&wire.Granted{Seq: seq, Grant: balance.Grant{Lease: lease, Server: "s", Address: "s:1", Fence: 7}}).Append(nil, 2))
 	if w.err != nil || w.grant.Fence != 7 {
 		t.Fatalf("granted %+v, %v; want fence 7", w.grant, w.err)
 	}
 }
 
 func TestWhoLeadsIsWhatTheMasterSays(t *testing.T) {
-	talk := elected(t, "p")
-	if _, leads := talk.claims("p"); leads {
+	proto := elected(t, "p")
+	if _, leads := proto.leadClaim("p"); leads {
 		t.Error("an elected master leads before it says so")
 	}
-	hear(t, talk, (&wire.Lead{Pool: "p", Fence: 7}).Append(nil))
-	if c, leads := talk.claims("p"); !leads || c.fence != 7 {
+	hear(t, proto, (&wire.Lead{Pool: "p", Fence: 7}).Append(nil))
+	if c, leads := proto.leadClaim("p"); !leads || c.fence != 7 {
 		t.Errorf("claims %+v, %v after it said so", c, leads)
 	}
-	hear(t, talk, (&wire.Lead{Pool: "p", Leader: "m2:1"}).Append(nil))
-	if c, leads := talk.claims("p"); leads || c.leader != "m2:1" {
+	hear(t, proto, (&wire.Lead{Pool: "p", Leader: "m2:1"}).Append(nil))
+	if c, leads := proto.leadClaim("p"); leads || c.leader != "m2:1" {
 		t.Errorf("claims %+v, %v after it said that another leads", c, leads)
 	}
 }
@@ -78,21 +78,21 @@ func TestWhoLeadsIsWhatTheMasterSays(t *testing.T) {
 // A master that claims to lead with a lower fence than was seen is told so, once for each
 // claim and connection.
 func TestALowerFenceIsTold(t *testing.T) {
-	talk := elected(t, "p")
-	claim := func(fence uint64) { hear(t, talk, (&wire.Lead{Pool: "p", Fence: fence}).Append(nil)) }
+	proto := elected(t, "p")
+	claim := func(fence uint64) { hear(t, proto, (&wire.Lead{Pool: "p", Fence: fence}).Append(nil)) }
 	for _, c := range []struct {
 		fence uint64
 		told  int
 	}{{7, 1}, {7, 0}, {8, 1}} {
 		claim(c.fence)
-		talk.refuseLead("p", 9)
-		if got := said(t, talk)[wire.TFence]; got != c.told {
+		proto.appendFence("p", 9)
+		if got := said(t, proto)[wire.TFence]; got != c.told {
 			t.Errorf("a claim with fence %d: told %d times, want %d", c.fence, got, c.told)
 		}
 	}
-	talk.lost(errSilent)
-	talk.refuseLead("p", 9)
-	if len(talk.out) > 0 {
+	proto.lost(errSilent)
+	proto.appendFence("p", 9)
+	if len(proto.out) > 0 {
 		t.Error("something is said without a connection")
 	}
 }
@@ -105,28 +105,28 @@ func TestLeasesMove(t *testing.T) {
 		grantOne(t, old, pool, lease)
 	}
 	w := &waiter{done: make(chan struct{}, 1)}
-	seq, err := old.ask(0, "p", &balance.Request{}, w)
+	seq, err := old.appendAsk(0, "p", &balance.Request{}, w)
 	if err != nil {
 		t.Fatal(err)
 	}
 	said(t, old)
 
-	young.expect("p")
-	if err := young.done("p", 2, balance.Outcome{}); err != nil {
+	young.beginMove("p")
+	if err := young.appendDone("p", 2, balance.Outcome{}); err != nil {
 		t.Fatal(err)
 	}
-	leases, waiting := old.yield("p")
+	leases, waiting := old.releasePool("p")
 	if len(leases) != 2 || len(waiting) != 1 || !errors.Is(w.err, ErrNoMaster) {
 		t.Fatalf("gave up leases %v and %d asks, with %v; want two and one", leases, len(waiting), w.err)
 	}
-	young.adopt(3, "p", leases)
+	young.adoptLeases(3, "p", leases)
 	if got := said(t, young); got[wire.THold] != 1 || got[wire.TDone] != 1 {
 		t.Errorf("the new leader is told %v, want one hold and the done", got)
 	}
-	if held := young.leases.of(young.pool("p")); len(held) != 1 || held[0].id != 1 {
+	if held := young.leases.ofPool(young.pool("p")); len(held) != 1 || held[0].id != 1 {
 		t.Errorf("the new leader holds %v, want the lease that is still open", held)
 	}
-	if _, err := old.ask(0, "p", &balance.Request{}, w); !errors.Is(err, ErrNoMaster) {
+	if _, err := old.appendAsk(0, "p", &balance.Request{}, w); !errors.Is(err, ErrNoMaster) {
 		t.Errorf("asking the old leader: %v", err)
 	}
 	said(t, old)
@@ -134,7 +134,7 @@ func TestLeasesMove(t *testing.T) {
 	if got := said(t, old); got[wire.TDone] != 1 || old.leases.n != 1 {
 		t.Errorf("a late grant of the old leader: it is told %v, and %d are held there; want it given back, and the other pool's lease", got, old.leases.n)
 	}
-	young.adopt(3, "p", nil) // it leads anew
+	young.adoptLeases(3, "p", nil) // it leads anew
 	if got := said(t, young); got[wire.THold] != 1 {
 		t.Errorf("leading anew it is told %v, want its lease again", got)
 	}
@@ -143,24 +143,24 @@ func TestLeasesMove(t *testing.T) {
 // A lease with a limit is held with the time that is left. One whose time is over is not held
 // at all: a hold without a time is one without end.
 func TestExpiredLeasesAreNotHeld(t *testing.T) {
-	talk := elected(t, "p")
-	hear(t, talk, (&wire.Lead{Pool: "p", Fence: 7}).Append(nil))
+	proto := elected(t, "p")
+	hear(t, proto, (&wire.Lead{Pool: "p", Fence: 7}).Append(nil))
 	for lease, expires := range map[balance.LeaseID]balance.Instant{1: 1000, 2: balance.Instant(time.Second), 3: 5000} {
 		w := &waiter{done: make(chan struct{}, 1)}
-		seq, err := talk.ask(0, "p", &balance.Request{}, w)
+		seq, err := proto.appendAsk(0, "p", &balance.Request{}, w)
 		if err != nil {
 			t.Fatal(err)
 		}
-		hear(t, talk, (&wire.Granted{Seq: seq, Grant: balance.Grant{Lease: lease, Server: "s", Address: "s:1", Fence: 7, Expires: expires}}).Append(nil, 0))
+		hear(t, proto, (&wire.Granted{Seq: seq, Grant: balance.Grant{Lease: lease, Server: "s", Address: "s:1", Fence: 7, Expires: expires}}).Append(nil, 0))
 	}
 	for what, tell := range map[string]func(now balance.Instant){
-		"leading anew":   func(now balance.Instant) { talk.expect("p"); talk.adopt(now, "p", nil) },
-		"welcomed again": func(now balance.Instant) { talk.welcomed(now) },
+		"leading anew":   func(now balance.Instant) { proto.beginMove("p"); proto.adoptLeases(now, "p", nil) },
+		"welcomed again": func(now balance.Instant) { proto.onWelcomed(now) },
 	} {
-		talk.out = talk.out[:0]
+		proto.out = proto.out[:0]
 		tell(balance.Instant(10 * time.Millisecond))
 		var held []wire.Hold
-		for out := talk.out; len(out) > 0; {
+		for out := proto.out; len(out) > 0; {
 			typ, payload, size, err := wire.Next(out)
 			if err != nil || size == 0 {
 				t.Fatalf("%s: what is written makes no sense: %v", what, err)
@@ -180,51 +180,51 @@ func TestExpiredLeasesAreNotHeld(t *testing.T) {
 // A master that says nothing while it is asked is pinged, then given up for a while, and
 // asked again as soon as it says anything.
 func TestAHushedMaster(t *testing.T) {
-	talk := elected(t, "p")
-	hear(t, talk, (&wire.Lead{Pool: "p", Fence: 7}).Append(nil))
+	proto := elected(t, "p")
+	hear(t, proto, (&wire.Lead{Pool: "p", Fence: 7}).Append(nil))
 	w := &waiter{done: make(chan struct{}, 1)}
-	if _, err := talk.ask(0, "p", &balance.Request{}, w); err != nil {
+	if _, err := proto.appendAsk(0, "p", &balance.Request{}, w); err != nil {
 		t.Fatal(err)
 	}
-	said(t, talk)
-	now := talk.heard
+	said(t, proto)
+	now := proto.lastReceived
 	var given []*waiter
 	for range 10 {
 		now = now.Add(probeEvery)
-		given = append(given, talk.probe(now)...)
+		given = append(given, proto.checkResponsive(now)...)
 	}
-	if got := said(t, talk); got[wire.TPing] != 1 || len(given) != 1 || !errors.Is(w.err, ErrNoMaster) {
+	if got := said(t, proto); got[wire.TPing] != 1 || len(given) != 1 || !errors.Is(w.err, ErrNoMaster) {
 		t.Errorf("it is told %v, and %d asks are given up with %v; want a ping, and the one", got, len(given), w.err)
 	}
-	if _, leads := talk.claims("p"); leads {
+	if _, leads := proto.leadClaim("p"); leads {
 		t.Error("it leads though it does not answer")
 	}
-	if _, err := talk.ask(0, "p", &balance.Request{}, w); !errors.Is(err, ErrNoMaster) {
+	if _, err := proto.appendAsk(0, "p", &balance.Request{}, w); !errors.Is(err, ErrNoMaster) {
 		t.Errorf("asked while it does not answer: %v, want no master: nobody would give that ask up", err)
 	}
-	if _, err := talk.receive(now.Add(1), (&wire.Pong{Seq: 1}).Append(nil)); err != nil {
+	if _, err := proto.receive(now.Add(1), (&wire.Pong{Seq: 1}).Append(nil)); err != nil {
 		t.Fatal(err)
 	}
-	talk.probe(now.Add(probeEvery))
-	if _, leads := talk.claims("p"); !leads {
+	proto.checkResponsive(now.Add(probeEvery))
+	if _, leads := proto.leadClaim("p"); !leads {
 		t.Error("it does not lead though it answers again")
 	}
 }
 
 func TestAnAskInTheQueueIsNoSilence(t *testing.T) {
-	talk := elected(t, "p")
+	proto := elected(t, "p")
 	w := &waiter{done: make(chan struct{}, 1)}
-	if _, err := talk.ask(0, "p", &balance.Request{}, w); err != nil {
+	if _, err := proto.appendAsk(0, "p", &balance.Request{}, w); err != nil {
 		t.Fatal(err)
 	}
-	now := talk.heard
+	now := proto.lastReceived
 	for range 40 {
 		now = now.Add(probeEvery)
-		if talk.probe(now) != nil {
+		if proto.checkResponsive(now) != nil {
 			t.Fatal("the ask is given up though every ping was answered")
 		}
-		if said(t, talk)[wire.TPing] > 0 {
-			if _, err := talk.receive(now.Add(1), (&wire.Pong{Seq: talk.pings}).Append(nil)); err != nil {
+		if said(t, proto)[wire.TPing] > 0 {
+			if _, err := proto.receive(now.Add(1), (&wire.Pong{Seq: proto.pings}).Append(nil)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -242,9 +242,9 @@ func TestMastersWithoutAnElection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the ask at the first master", func() bool { return m.seats.of("p").leader.Load() == m.all()[0] })
+	waitFor(t, "the ask at the first master", func() bool { return m.leadership.get("p").leader.Load() == m.allClients()[0] })
 	a.stop()
-	waitFor(t, "the second master is asked", func() bool { return m.seats.of("p").leader.Load() == m.all()[1] })
+	waitFor(t, "the second master is asked", func() bool { return m.leadership.get("p").leader.Load() == m.allClients()[1] })
 	if _, err := m.Pick(within, "p", &balance.Request{}); err != nil {
 		t.Error(err)
 	}
@@ -311,11 +311,11 @@ func (m *fakeMaster) hellos() int {
 }
 
 // of is Masters.of, from any goroutine.
-func lineOf(m *Masters, id string) *line {
+func lineOf(m *Masters, id string) *connLoop {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if c := m.of(id); c != nil {
-		return c.line
+	if c := m.clientOfLocked(id); c != nil {
+		return c.loop
 	}
 	return nil
 }
@@ -327,8 +327,8 @@ func TestALearntAddressIsOneMoreOfItsMaster(t *testing.T) {
 	m := startMasters(t, a.addr(), byName(t, b.addr()))
 	waitFor(t, "both masters", func() bool { return lineOf(m, "m1") != nil && lineOf(m, "m2") != nil })
 	a.tell(&wire.Lead{Pool: "p", Leader: b.addr(), Master: "m2"})
-	waitFor(t, "the learnt address", func() bool { return lineOf(m, "m2").learnt.Load() != nil })
-	if n := len(m.all()); n != 2 {
+	waitFor(t, "the learnt address", func() bool { return lineOf(m, "m2").learnedAddress.Load() != nil })
+	if n := len(m.allClients()); n != 2 {
 		t.Errorf("there are %d connections, want one to each master", n)
 	}
 	if n := b.hellos(); n != 1 {
@@ -341,12 +341,12 @@ func TestALearntAddressIsOneMoreOfItsMaster(t *testing.T) {
 	startMaster(t, elsewhere)
 	a.tell(&wire.Lead{Pool: "p", Leader: elsewhere.addr(), Master: "m2"})
 	waitFor(t, "the leader where it is now", func() bool { return elsewhere.hellos() > 0 })
-	if n := len(m.all()); n != 2 {
+	if n := len(m.allClients()); n != 2 {
 		t.Errorf("there are %d connections after the leader has moved, want 2", n)
 	}
 	nowhere := "127.0.0.1:1"
 	a.tell(&wire.Lead{Pool: "p", Leader: nowhere, Master: "m2"})
-	waitFor(t, "the address that leads nowhere", func() bool { return *lineOf(m, "m2").learnt.Load() == nowhere })
+	waitFor(t, "the address that leads nowhere", func() bool { return *lineOf(m, "m2").learnedAddress.Load() == nowhere })
 	elsewhere.stop()
 	b.restart()
 	waitFor(t, "the leader by the file's address", func() bool { return b.hellos() > 1 && lineOf(m, "m2").isUp.Load() })
@@ -361,7 +361,7 @@ func TestALeaderThatNoFileNamesIsFollowed(t *testing.T) {
 	b.stop()
 	a.tell(&wire.Lead{Pool: "p", Leader: c.addr(), Master: "m2"})
 	waitFor(t, "the leader where it is now", func() bool { return c.hellos() == 1 })
-	if n := len(m.all()); n != 2 {
+	if n := len(m.allClients()); n != 2 {
 		t.Errorf("there are %d connections, want 2", n)
 	}
 }
@@ -392,7 +392,7 @@ func TestAFallenFenceIsAProblem(t *testing.T) {
 	first, second := startTeller(t, "m1", 1), startTeller(t, "m2", 2)
 	first.tell(&wire.Lead{Pool: "p", Fence: 9})
 	m := startMasters(t, first.addr(), second.addr())
-	waitFor(t, "the first leads", func() bool { return m.seats.of("p").leader.Load() == m.all()[0] })
+	waitFor(t, "the first leads", func() bool { return m.leadership.get("p").leader.Load() == m.allClients()[0] })
 	second.tell(&wire.Lead{Pool: "p", Fence: 7})
 	if f := await[wire.Fence](second.fakeMaster, 1, nil)[0]; f.Pool != "p" || f.Seen != 9 {
 		t.Errorf("the second master is told %+v, want that 9 was seen", f)

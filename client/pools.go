@@ -13,61 +13,60 @@ import (
 
 // table is a map by pool that is read without a lock and replaced as a whole.
 type table[T any] struct {
-	at atomic.Pointer[map[string]T]
+	current atomic.Pointer[map[string]T]
 }
 
 // all returns the map, which must not be changed.
 func (t *table[T]) all() map[string]T {
-	if m := t.at.Load(); m != nil {
+	if m := t.current.Load(); m != nil {
 		return *m
 	}
 	return nil
 }
 
-func (t *table[T]) of(pool string) T { return t.all()[pool] }
+func (t *table[T]) get(pool string) T { return t.all()[pool] }
 
-func (t *table[T]) set(all map[string]T) { t.at.Store(&all) }
+func (t *table[T]) set(all map[string]T) { t.current.Store(&all) }
 
-// SetPools makes pools those that are asked for, in place of Config.Pools. The snapshot of a new
-// one is asked for on each connection that is up. One that is not named any more must have no
-// open request: its asks are refused, and ends of its leases go nowhere. Masters go on telling of
-// it, which is ignored, until the connection ends. A pool that stays is not touched.
+// SetPools replaces Config.Pools. The snapshot of a new pool is requested on each connection. A pool that is
+// not named any more must have no open request: its asks are refused and its dones are dropped. Masters keep
+// sending its changes until the connection ends; they are ignored. A pool that stays is not touched.
 func (m *Masters) SetPools(pools []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cfg.Pools = slices.Clone(pools)
-	old, seats := m.seats.all(), make(map[string]*seat, len(pools))
+	old, seats := m.leadership.all(), make(map[string]*poolLeadership, len(pools))
 	for _, pool := range pools {
 		if seats[pool] = old[pool]; seats[pool] == nil {
-			seats[pool] = &seat{pool: pool, moved: make(chan struct{}), vacant: time.Now()}
+			seats[pool] = &poolLeadership{pool: pool, changed: make(chan struct{}), vacantSince: time.Now()}
 		}
 	}
 	for _, c := range m.clients {
 		c.setPools(pools)
 	}
-	m.seats.set(seats)
-	m.nudge()
+	m.leadership.set(seats)
+	m.requestReview()
 }
 
-// setPools is edgeTalk.setPools, from any goroutine.
+// setPools is edgeProtocol.setWatched, for any goroutine.
 func (c *Client) setPools(pools []string) {
-	c.line.mu.Lock()
-	c.talk.setPools(clock.Now(), pools)
-	c.noteWatched()
-	c.line.push()
+	c.loop.mu.Lock()
+	c.proto.setWatched(clock.Now(), pools)
+	c.publishWatchedLocked()
+	c.loop.writeAndUnlock()
 }
 
-// noteWatched has Snapshot know what the talk watches. The line's mu is held, if there is anybody else.
-func (c *Client) noteWatched() {
-	all := make(map[string]*pool, len(c.talk.watched))
-	for _, p := range c.talk.watched {
+// publishWatchedLocked publishes the watched pools for Snapshot. Before Run no lock is needed.
+func (c *Client) publishWatchedLocked() {
+	all := make(map[string]*pool, len(c.proto.watched))
+	for _, p := range c.proto.watched {
 		all[p.name] = p
 	}
 	c.watched.set(all)
 }
 
-// setPools makes pools those that are watched, and asks for the snapshots of new ones.
-func (t *edgeTalk) setPools(now balance.Instant, pools []string) {
+// setWatched replaces the watched pools and requests the snapshots of new ones.
+func (t *edgeProtocol) setWatched(now balance.Instant, pools []string) {
 	old := make(map[*pool]bool, len(t.watched))
 	for _, p := range t.watched {
 		old[p] = true
@@ -79,8 +78,8 @@ func (t *edgeTalk) setPools(now balance.Instant, pools []string) {
 			continue
 		}
 		t.watched = append(t.watched, p)
-		if !old[p] && t.stage == up {
-			t.watch(now, p)
+		if !old[p] && t.stage == connected {
+			t.appendWatch(now, p)
 		}
 		delete(old, p)
 	}
@@ -91,9 +90,9 @@ func (t *edgeTalk) setPools(now balance.Instant, pools []string) {
 
 // unwatch forgets what is known of a pool, since its changes are not followed from now on.
 func (p *pool) unwatch() {
-	k := &p.known
-	k.now, k.seq, k.whole, k.partial, k.halfway = balance.Snapshot{}, 0, false, balance.Snapshot{}, false
+	k := &p.state
+	k.current, k.seq, k.complete, k.partial, k.receiving = balance.Snapshot{}, 0, false, balance.Snapshot{}, false
 	k.stale.Store(false)
 	k.latest.Store(nil)
-	p.former = nil
+	p.previous = nil
 }

@@ -85,23 +85,23 @@ func refusedAs(err error, why balance.Reason) bool {
 
 // Nothing old is shown of a pool that was away, for what changed meanwhile was not taken up.
 func TestAPoolThatComesBackBeginsWithAWholeSnapshot(t *testing.T) {
-	talk := newEdgeTalk("e", []string{"p"}, "")
-	talk.open(1)
-	hear(t, talk, (&wire.Welcome{Version: wire.MaxVersion, Master: "m"}).Append(nil))
+	proto := newEdgeProtocol("e", []string{"p"}, "")
+	proto.open(1)
+	hear(t, proto, (&wire.Welcome{Version: wire.MaxVersion, Master: "m"}).Append(nil))
 	old := wire.Snapshot{Seq: 1, Snapshot: balance.Snapshot{Pool: "p", Version: 1, Servers: []balance.SnapshotServer{{ID: "old", Address: "a:1"}}}}
-	hear(t, talk, old.Append(nil))
-	p := talk.pools["p"]
-	if s := p.snapshot(talk.drains.drains); s == nil || len(s.Servers) != 1 {
+	hear(t, proto, old.Append(nil))
+	p := proto.pools["p"]
+	if s := p.snapshot(proto.drains.drains); s == nil || len(s.Servers) != 1 {
 		t.Fatalf("got %+v, want the old server", s)
 	}
-	said(t, talk)
-	talk.setPools(2, nil)
-	hear(t, talk, (&wire.Change{Pool: "p", Seq: 2, Version: 2}).Append(nil))
-	talk.setPools(2, []string{"p"})
-	if n := said(t, talk)[wire.TWatch]; n != 1 {
+	said(t, proto)
+	proto.setWatched(2, nil)
+	hear(t, proto, (&wire.Change{Pool: "p", Seq: 2, Version: 2}).Append(nil))
+	proto.setWatched(2, []string{"p"})
+	if n := said(t, proto)[wire.TWatch]; n != 1 {
 		t.Errorf("%d watches after it came back, want 1", n)
 	}
-	if s := p.snapshot(talk.drains.drains); s != nil {
+	if s := p.snapshot(proto.drains.drains); s != nil {
 		t.Errorf("got %+v before a new snapshot has come, want nothing", s)
 	}
 }

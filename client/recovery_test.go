@@ -196,9 +196,9 @@ func TestAnHTTPServerIsNamedAsSuch(t *testing.T) {
 }
 
 func TestAWelcomeToAnotherVersionIsRefused(t *testing.T) {
-	talk := newEdgeTalk("a", nil, "")
-	talk.open(1)
-	_, err := talk.receive(1, (&wire.Welcome{Version: 7}).Append(nil))
+	proto := newEdgeProtocol("a", nil, "")
+	proto.open(1)
+	_, err := proto.receive(1, (&wire.Welcome{Version: 7}).Append(nil))
 	if err == nil || !strings.Contains(err.Error(), "version 7, but only 2 to 2") {
 		t.Errorf("receive = %v", err)
 	}
@@ -238,24 +238,24 @@ func TestAnHTTPServerThatWaitsIsNamedAsSuch(t *testing.T) {
 	server := &http.Server{Handler: http.NotFoundHandler()}
 	defer server.Close()
 	go func() { _ = server.Serve(l) }()
-	for _, h := range []habits{edgeHabits, agentHabits} {
+	for _, h := range []roleParams{edgeParams, agentParams} {
 		conn, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := session{habits: h, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: "e1"}}
+		s := session{roleParams: h, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: "e1"}}
 		s.open(1)
 		first := len(s.out)
-		for at := h.tick; at <= h.greet; at += h.tick {
+		for at := h.tick; at <= h.helloTimeout; at += h.tick {
 			if len(s.out) > first {
 				t.Fatalf("after %v, before its time, it says %q", at-h.tick, s.out[first:])
 			}
-			if err := s.look(balance.Instant(1).Add(at)); err != nil {
+			if err := s.checkIdle(balance.Instant(1).Add(at)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if len(s.out) == first {
-			t.Fatalf("it says nothing after %v", h.greet)
+			t.Fatalf("it says nothing after %v", h.helloTimeout)
 		}
 		if _, err := conn.Write(s.out); err != nil {
 			t.Fatal(err)
@@ -276,14 +276,14 @@ func TestAnHTTPServerThatWaitsIsNamedAsSuch(t *testing.T) {
 
 // Who answers the Hello with nothing, not even when asked as HTTP would, is left.
 func TestASilentStrangerIsLeft(t *testing.T) {
-	s := session{habits: edgeHabits}
+	s := session{roleParams: edgeParams}
 	s.open(1)
 	var err error
 	at := balance.Instant(1)
 	for ; err == nil && at < balance.Instant(1).Add(time.Minute); at = at.Add(s.tick) {
-		err = s.look(at)
+		err = s.checkIdle(at)
 	}
-	if took := at.Sub(1); !errors.Is(err, errSilent) || !strings.Contains(err.Error(), "7400") || took > s.greet+httpTime+2*s.tick {
+	if took := at.Sub(1); !errors.Is(err, errSilent) || !strings.Contains(err.Error(), "7400") || took > s.helloTimeout+httpTimeout+2*s.tick {
 		t.Errorf("look = %v after %v, want errSilent with a cure", err, took)
 	}
 }
@@ -292,8 +292,8 @@ func TestASilentStrangerIsLeft(t *testing.T) {
 func TestASilentMasterIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
-		talk := newEdgeTalk("a", nil, "")
-		l := newLine([]string{"-"}, security{}, logger(nil), talk, func(context.Context) {})
+		proto := newEdgeProtocol("a", nil, "")
+		l := newConnLoop([]string{"-"}, security{}, logger(nil), proto, func(context.Context) {})
 		go func() {
 			buf := make([]byte, 1000)
 			theirs.Read(buf)
@@ -305,12 +305,12 @@ func TestASilentMasterIsLeft(t *testing.T) {
 			}
 		}()
 		began := time.Now()
-		wasUp, err := l.stay(t.Context(), ours)
+		wasUp, err := l.serveConn(t.Context(), ours)
 		if !wasUp || !errors.Is(err, errSilent) {
 			t.Errorf("stay = %v, %v; want errSilent", wasUp, err)
 		}
-		if took := time.Since(began); took < edgeHabits.silent || took > edgeHabits.silent+time.Second {
-			t.Errorf("it took %v to notice, want %v", took, edgeHabits.silent)
+		if took := time.Since(began); took < edgeParams.silenceTimeout || took > edgeParams.silenceTimeout+time.Second {
+			t.Errorf("it took %v to notice, want %v", took, edgeParams.silenceTimeout)
 		}
 	})
 }
@@ -318,11 +318,11 @@ func TestASilentMasterIsLeft(t *testing.T) {
 func TestAMasterThatDoesNotReadIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
-		talk := newEdgeTalk("a", nil, "")
-		l := newLine([]string{"-"}, security{}, logger(nil), talk, func(context.Context) {})
+		proto := newEdgeProtocol("a", nil, "")
+		l := newConnLoop([]string{"-"}, security{}, logger(nil), proto, func(context.Context) {})
 		ended := make(chan error)
 		go func() {
-			_, err := l.stay(t.Context(), ours)
+			_, err := l.serveConn(t.Context(), ours)
 			ended <- err
 		}()
 		theirs.Read(make([]byte, 1000))
@@ -337,8 +337,8 @@ func TestAMasterThatDoesNotReadIsLeft(t *testing.T) {
 			}
 		})
 		l.mu.Lock()
-		talk.done("p", 1, balance.Outcome{})
-		l.push()
+		proto.appendDone("p", 1, balance.Outcome{})
+		l.writeAndUnlock()
 		if err := <-ended; err == nil {
 			t.Error("stay ended without an error")
 		}
@@ -348,15 +348,15 @@ func TestAMasterThatDoesNotReadIsLeft(t *testing.T) {
 }
 
 func TestPingIsAnswered(t *testing.T) {
-	talk := newEdgeTalk("a", nil, "")
-	talk.open(1)
-	talk.out = talk.out[:0]
+	proto := newEdgeProtocol("a", nil, "")
+	proto.open(1)
+	proto.out = proto.out[:0]
 	in := (&wire.Welcome{Version: wire.MaxVersion}).Append(nil)
 	in = (&wire.Ping{Seq: 8}).Append(in)
-	if used, err := talk.receive(2, in); err != nil || used != len(in) {
+	if used, err := proto.receive(2, in); err != nil || used != len(in) {
 		t.Fatal(used, err)
 	}
-	if want := (&wire.Pong{Seq: 8}).Append(nil); string(talk.out) != string(want) || !talk.urgent {
-		t.Errorf("out %x, want %x", talk.out, want)
+	if want := (&wire.Pong{Seq: 8}).Append(nil); string(proto.out) != string(want) || !proto.urgent {
+		t.Errorf("out %x, want %x", proto.out, want)
 	}
 }

@@ -8,42 +8,41 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// retry is how long a line waits before it connects again. Its zero value is that of a
-// line that has not been refused, and has lost nothing.
+// retry computes the wait before the next connection. Its zero value is that of a connLoop that has neither
+// been refused nor lost a connection.
 //
-// Every wait is at least half of what is meant and drawn at random from there, so that
-// no error makes a line connect in a rush, and lines that lost one master together do not
-// all come back in the same moment.
+// A wait is drawn at random from half to one and a half of its mean, so that no error causes a burst of
+// attempts, and edges and agents that lost one master together do not all come back at once.
 type retry struct {
-	lost  time.Duration // meant after the last loss
-	taken time.Duration // meant after the last Taken, Busy or Unknown
+	lossWait  time.Duration // mean wait after the last loss
+	takenWait time.Duration // mean wait after the last Taken, Busy or Unknown
 }
 
 const (
 	firstRetry = 10 * time.Millisecond
 	takenRetry = 500 * time.Millisecond
-	slowRetry  = 5 * time.Second // after a Fail that a person must mend
-	accepted   = time.Second     // so long a connection must last, for a registration is refused after the welcome
+	slowRetry  = 5 * time.Second // after a Fail that a person has to fix
+	minUptime  = time.Second     // a connection must last so long to count as accepted, since a registration is refused after the Welcome
 )
 
-// after returns the wait after a connection that was up for a time, or never, ended with
-// err. most is meant at most after a loss.
-func (r *retry) after(err error, up, most time.Duration) time.Duration {
-	if up >= accepted {
+// next returns the wait after a connection ended with err. up is how long it was connected, zero: never. most
+// bounds the mean wait after a loss.
+func (r *retry) next(err error, up, most time.Duration) time.Duration {
+	if up >= minUptime {
 		*r = retry{}
 	}
-	r.lost = min(max(2*r.lost, firstRetry), most)
+	r.lossWait = min(max(2*r.lossWait, firstRetry), most)
 	fail, refused := errors.AsType[*wire.Fail](err)
 	switch {
 	case !refused || fail.Code == wire.GoingAway:
-		return spread(r.lost)
+		return jitter(r.lossWait)
 	case fail.Code == wire.Taken, fail.Code == wire.Busy, // perhaps by our own former connection, whose end the master has not noticed yet
 		fail.Code == wire.Unknown: // the pool was removed; the master keeps the next connection until it is back
-		r.taken = min(max(2*r.taken, takenRetry), slowRetry)
-		return spread(r.taken)
+		r.takenWait = min(max(2*r.takenWait, takenRetry), slowRetry)
+		return jitter(r.takenWait)
 	}
-	return spread(slowRetry)
+	return jitter(slowRetry)
 }
 
-// spread returns a time from half of d to one and a half of it.
-func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+// jitter returns a time from half of d to one and a half of it.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }

@@ -9,7 +9,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// Whatever ends connections, and however soon, a line never connects in a rush, and no two
+// Whatever ends connections, and however soon, a connLoop never connects in a rush, and no two
 // lines wait for the same times.
 func TestEveryRetryIsPacedAndSpread(t *testing.T) {
 	const tries = 20
@@ -20,11 +20,11 @@ func TestEveryRetryIsPacedAndSpread(t *testing.T) {
 	}{
 		"a loss":                          {io.EOF, 0, 2 * time.Second},
 		"a loss right after the welcome":  {io.EOF, time.Millisecond, 2 * time.Second},
-		"a loss after a while":            {io.EOF, accepted, tries * firstRetry / 2},
+		"a loss after a while":            {io.EOF, minUptime, tries * firstRetry / 2},
 		"going away":                      {&wire.Fail{Code: wire.GoingAway}, time.Millisecond, 2 * time.Second},
 		"taken, right after the welcome":  {&wire.Fail{Code: wire.Taken}, time.Millisecond, 40 * time.Second},
-		"taken, by a connection for each": {&wire.Fail{Code: wire.Taken}, accepted, tries * takenRetry / 2},
-		"unknown, by a connection each":   {&wire.Fail{Code: wire.Unknown}, accepted, tries * takenRetry / 2},
+		"taken, by a connection for each": {&wire.Fail{Code: wire.Taken}, minUptime, tries * takenRetry / 2},
+		"unknown, by a connection each":   {&wire.Fail{Code: wire.Unknown}, minUptime, tries * takenRetry / 2},
 		"connected already":               {&wire.Fail{Code: wire.Connected}, 0, tries * slowRetry / 2},
 		"forbidden":                       {&wire.Fail{Code: wire.Forbidden}, 0, tries * slowRetry / 2},
 		"wrapped":                         {errors.Join(&wire.Fail{Code: wire.BadVersion}), 0, tries * slowRetry / 2},
@@ -34,11 +34,11 @@ func TestEveryRetryIsPacedAndSpread(t *testing.T) {
 			var all time.Duration
 			same := 0
 			for range tries {
-				wait := r.after(test.err, test.up, edgeHabits.retry)
+				wait := r.next(test.err, test.up, edgeParams.maxRetry)
 				if wait < firstRetry/2 {
 					t.Fatalf("a wait of %v", wait)
 				}
-				if wait == other.after(test.err, test.up, edgeHabits.retry) {
+				if wait == other.next(test.err, test.up, edgeParams.maxRetry) {
 					same++
 				}
 				all += wait
@@ -56,9 +56,9 @@ func TestEveryRetryIsPacedAndSpread(t *testing.T) {
 func TestARetryAfterALongLifeIsQuick(t *testing.T) {
 	var r retry
 	for range 20 {
-		r.after(io.EOF, 0, edgeHabits.retry)
+		r.next(io.EOF, 0, edgeParams.maxRetry)
 	}
-	if wait := r.after(io.EOF, accepted, edgeHabits.retry); wait >= 2*firstRetry {
+	if wait := r.next(io.EOF, minUptime, edgeParams.maxRetry); wait >= 2*firstRetry {
 		t.Errorf("after a connection that lasted the wait is %v, want less than %v", wait, 2*firstRetry)
 	}
 }

@@ -11,142 +11,140 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// habits are what suits one role.
-type habits struct {
-	quiet  time.Duration // a master that is silent for so long is asked to say something,
-	silent time.Duration // and given up if it has not by then
-	greet  time.Duration // until a Hello should have been answered
-	tick   time.Duration // how often to look
-	retry  time.Duration // how long to wait at most, and half of it more, to look for a master again
-	buffer int           // bytes, for reading at first
+// roleParams are the times and sizes of one role.
+type roleParams struct {
+	pingAfter      time.Duration // silence after which the master is pinged
+	silenceTimeout time.Duration // silence after which the connection is given up
+	helloTimeout   time.Duration // for the answer to the Hello
+	tick           time.Duration // interval of checkIdle
+	maxRetry       time.Duration // upper bound of the wait before a reconnect, before jitter
+	bufferSize     int           // initial size of the read buffer, in bytes
 }
 
-// Edges wait for answers, and their clients with them. Agents are many and wait for
-// nothing: all that a sooner notice would gain is a report. The answer to a ping costs the
-// master a third of what a report does. A master that is back is to know within a second of
-// the leases that edges hold, on a busy machine too.
+// An edge's clients wait for answers, so an edge notices a lost master soon. Agents are many and wait for
+// nothing; noticing sooner would only save a report, and answering a ping costs the master a third of a
+// report. A restarted master has to learn within a second of the leases that edges hold, on a busy machine
+// too.
 var (
-	edgeHabits  = habits{quiet: time.Second, silent: 3 * time.Second, greet: 3 * time.Second, tick: 100 * time.Millisecond, retry: 300 * time.Millisecond, buffer: 64 << 10}
-	agentHabits = habits{quiet: 15 * time.Second, silent: 25 * time.Second, greet: 10 * time.Second, tick: time.Second, retry: 500 * time.Millisecond, buffer: 4 << 10}
+	edgeParams  = roleParams{pingAfter: time.Second, silenceTimeout: 3 * time.Second, helloTimeout: 3 * time.Second, tick: 100 * time.Millisecond, maxRetry: 300 * time.Millisecond, bufferSize: 64 << 10}
+	agentParams = roleParams{pingAfter: 15 * time.Second, silenceTimeout: 25 * time.Second, helloTimeout: 10 * time.Second, tick: time.Second, maxRetry: 500 * time.Millisecond, bufferSize: 4 << 10}
 )
 
-// stage of a session.
+// stage is the state of a session.
 type stage uint8
 
 const (
-	down     stage = iota // no connection
-	greeting              // the Hello is on its way
-	up                    // welcomed
-	leaving               // the Goodbye is said
+	disconnected    stage = iota // no connection
+	awaitingWelcome              // the Hello is sent
+	connected                    // the Welcome has come
+	closing                      // the Goodbye is sent
 )
 
-// session is what both roles say alike: Hello, Welcome, Fail, Ping, Pong. It is pure;
-// the line that owns it holds the lock.
+// session is the part of the protocol that both roles share: Hello, Welcome, Fail, Ping, Pong. It does no I/O;
+// the connLoop that owns it holds the lock.
 type session struct {
-	habits
+	roleParams
 	hello   wire.Hello
 	stage   stage
-	master  string   // the id of the one that welcomed us
-	elected bool     // it leads only what it says it leads
-	inside  []string // where it says that it serves operators
-	out     []byte   // frames to be written
-	urgent  bool     // some of out should not wait for company
+	master  string   // id of the connected master
+	elected bool     // the master leads only the pools that it says it leads
+	inside  []string // where the master serves operators
+	out     []byte   // encoded frames, not yet written
+	urgent  bool     // out should be written at once
 
-	epoch  uint64          // the life of the master that welcomed us last
-	met    balance.Instant // when it did for the first time
-	since  balance.Instant // the welcome
-	heard  balance.Instant // the last byte
-	pinged balance.Instant
-	ticked balance.Instant
-	pings  uint64
-	asked  bool // an unanswered Hello was followed by what an HTTP server answers
+	epoch        uint64          // identifies the process of the master that answered last
+	firstWelcome balance.Instant // when that process answered first
+	welcomedAt   balance.Instant // when the Welcome came
+	lastReceived balance.Instant // when the last byte came
+	lastPing     balance.Instant
+	lastTick     balance.Instant
+	pings        uint64
+	httpProbed   bool // an unanswered Hello was followed by httpEnd
 }
 
 var errSilent = errors.New("it says nothing")
 
-// An HTTP server takes the Hello for the beginning of a line, and waits for more. By this it
-// finds the line, and answers that it makes no sense. A master that has not welcomed us by
-// then is given up in any case.
+// An HTTP server takes the Hello for an incomplete request line and waits for more. These bytes end the line,
+// so it answers with an error. A master that has not answered by then is given up in any case.
 const (
-	httpEnd   = "\r\n\r\n"
-	httpTime  = time.Second // for the answer
-	whichPort = "is this the address where a master listens for edges and agents (its listen, by default port 7400), not its admin address?"
+	httpEnd     = "\r\n\r\n"
+	httpTimeout = time.Second // for that answer
+	whichPort   = "is this the address where a master listens for edges and agents (its listen, by default port 7400), not its admin address?"
 )
 
 // open starts a session over a new connection.
 func (s *session) open(now balance.Instant) {
-	s.stage, s.out, s.asked = greeting, s.out[:0], false
-	s.heard, s.pinged, s.ticked = now, now, now
+	s.stage, s.out, s.httpProbed = awaitingWelcome, s.out[:0], false
+	s.lastReceived, s.lastPing, s.lastTick = now, now, now
 	s.out, s.urgent = s.hello.Append(s.out), true
 }
 
-// close ends it. What was not written is forgotten.
+// close ends the session and drops what was not written.
 func (s *session) close() {
-	s.stage, s.out, s.urgent = down, s.out[:0], false
+	s.stage, s.out, s.urgent = disconnected, s.out[:0], false
 }
 
-// bye says Goodbye; nothing may be said after it.
-func (s *session) bye() {
-	s.out, s.urgent, s.stage = (&wire.Goodbye{}).Append(s.out), true, leaving
+// sendGoodbye ends the sending side: nothing may follow.
+func (s *session) sendGoodbye() {
+	s.out, s.urgent, s.stage = (&wire.Goodbye{}).Append(s.out), true, closing
 }
 
-// look is called on every tick. Its error ends the connection.
-func (s *session) look(now balance.Instant) error {
-	if s.stage == down {
+// checkIdle is called on every tick. Its error ends the connection.
+func (s *session) checkIdle(now balance.Instant) error {
+	if s.stage == disconnected {
 		return nil
 	}
-	if now.Sub(s.ticked) > s.quiet {
-		s.heard = now // it was we who slept, so the silence proves nothing
+	if now.Sub(s.lastTick) > s.pingAfter {
+		s.lastReceived = now // this process was suspended, so the silence proves nothing
 	}
-	s.ticked = now
-	quiet := now.Sub(s.heard)
-	if s.stage == greeting {
-		return s.lookForWelcome(quiet)
+	s.lastTick = now
+	quiet := now.Sub(s.lastReceived)
+	if s.stage == awaitingWelcome {
+		return s.checkWelcome(quiet)
 	}
-	if quiet >= s.silent {
+	if quiet >= s.silenceTimeout {
 		return fmt.Errorf("%w, for %v now", errSilent, quiet.Round(time.Second))
 	}
-	if s.stage == up && quiet >= s.quiet && now.Sub(s.pinged) >= s.quiet {
+	if s.stage == connected && quiet >= s.pingAfter && now.Sub(s.lastPing) >= s.pingAfter {
 		s.pings++
-		s.pinged, s.urgent = now, true
+		s.lastPing, s.urgent = now, true
 		s.out = (&wire.Ping{Seq: s.pings}).Append(s.out)
 	}
 	return nil
 }
 
-// lookForWelcome gives up a peer that does not answer the Hello for so long, but first finds
-// out whether it speaks HTTP.
-func (s *session) lookForWelcome(quiet time.Duration) error {
+// checkWelcome gives up a peer that does not answer the Hello, but first finds out whether it speaks HTTP.
+func (s *session) checkWelcome(quiet time.Duration) error {
 	switch {
-	case quiet < s.greet:
-	case !s.asked:
-		s.asked, s.urgent = true, true
+	case quiet < s.helloTimeout:
+	case !s.httpProbed:
+		s.httpProbed, s.urgent = true, true
 		s.out = append(s.out, httpEnd...)
-	case quiet >= s.greet+httpTime:
+	case quiet >= s.helloTimeout+httpTimeout:
 		return fmt.Errorf("%w, for %v now: %s", errSilent, quiet.Round(time.Second), whichPort)
 	}
 	return nil
 }
 
-// role is what a session leaves to the role's own state machine.
+// role is the part of the protocol that differs by role.
 type role interface {
-	welcomed(now balance.Instant)
-	frame(now balance.Instant, t wire.Type, payload []byte) error
+	onWelcomed(now balance.Instant)
+	onRoleFrame(now balance.Instant, t wire.Type, payload []byte) error
 }
 
-// receive takes what was read and returns how much of it was used. Its error ends the
-// connection: a *wire.Fail if the master gave us up, a *wire.FrameError if it makes no sense.
+// receive handles the complete frames in buf and returns how many bytes they were. Its error ends the
+// connection: a *wire.Fail sent by the master, or a *wire.FrameError if the master broke the protocol.
 func (s *session) receive(now balance.Instant, buf []byte, r role) (used int, err error) {
-	s.heard = now
+	s.lastReceived = now
 	for {
 		t, payload, size, err := wire.Next(buf[used:])
 		if err != nil {
-			return used, s.foreign(buf[used:], err)
+			return used, s.foreignProtocol(buf[used:], err)
 		}
 		if size == 0 {
 			return used, nil
 		}
-		err = s.frame(now, t, payload, r)
+		err = s.onFrame(now, t, payload, r)
 		poison.Fill(payload)
 		if err != nil {
 			return used, err
@@ -155,14 +153,14 @@ func (s *session) receive(now balance.Instant, buf []byte, r role) (used int, er
 	}
 }
 
-func (s *session) foreign(buf []byte, err error) error {
-	if name := wire.Foreign(buf); name != "" && s.stage == greeting {
+func (s *session) foreignProtocol(buf []byte, err error) error {
+	if name := wire.Foreign(buf); name != "" && s.stage == awaitingWelcome {
 		return fmt.Errorf("it speaks %s, not Evenkeel's protocol: %s (%w)", name, whichPort, err)
 	}
 	return err
 }
 
-func (s *session) frame(now balance.Instant, t wire.Type, payload []byte, r role) error {
+func (s *session) onFrame(now balance.Instant, t wire.Type, payload []byte, r role) error {
 	switch {
 	case t == wire.TFail:
 		var m wire.Fail
@@ -171,8 +169,8 @@ func (s *session) frame(now balance.Instant, t wire.Type, payload []byte, r role
 		}
 		m.Detail = strings.Clone(m.Detail)
 		return &m
-	case s.stage == greeting:
-		return s.welcome(now, t, payload, r)
+	case s.stage == awaitingWelcome:
+		return s.onWelcome(now, t, payload, r)
 	case t == wire.TPing:
 		var m wire.Ping
 		if err := m.Decode(payload); err != nil {
@@ -183,10 +181,10 @@ func (s *session) frame(now balance.Instant, t wire.Type, payload []byte, r role
 	case t == wire.TPong:
 		return nil
 	}
-	return r.frame(now, t, payload)
+	return r.onRoleFrame(now, t, payload)
 }
 
-func (s *session) welcome(now balance.Instant, t wire.Type, payload []byte, r role) error {
+func (s *session) onWelcome(now balance.Instant, t wire.Type, payload []byte, r role) error {
 	if t != wire.TWelcome {
 		return &wire.FrameError{What: fmt.Sprintf("%s, want the welcome first", t)}
 	}
@@ -197,20 +195,20 @@ func (s *session) welcome(now balance.Instant, t wire.Type, payload []byte, r ro
 	if m.Version < s.hello.Min || m.Version > s.hello.Max {
 		return &wire.FrameError{What: fmt.Sprintf("welcome to version %d, but only %d to %d were offered", m.Version, s.hello.Min, s.hello.Max)}
 	}
-	s.stage, s.master, s.since, s.urgent = up, strings.Clone(m.Master), now, true
+	s.stage, s.master, s.welcomedAt, s.urgent = connected, strings.Clone(m.Master), now, true
 	s.elected, s.inside = m.Elected, s.inside[:0]
 	for _, at := range m.Inside {
 		s.inside = append(s.inside, strings.Clone(at))
 	}
 	if m.Epoch != s.epoch {
-		s.epoch, s.met = m.Epoch, now
+		s.epoch, s.firstWelcome = m.Epoch, now
 	}
-	r.welcomed(now)
+	r.onWelcomed(now)
 	return nil
 }
 
-// unexpected is the error for a frame that a master does not send to this role. A type
-// that this build does not know is none: a newer master may say more than we understand.
+// unexpected returns the error for a frame that a master does not send to this role. A type that this build
+// does not know is ignored: a newer master may send more than we understand.
 func unexpected(t wire.Type) error {
 	if !t.Known() {
 		return nil

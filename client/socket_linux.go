@@ -14,22 +14,23 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// socket is a plain connection that can be read in two ways: a reader that reads for many
-// sleeps in Go's poller, and one that reads the one answer that is expected sleeps in the
-// system (see fd.Shared). That saves half as much again as all the rest of an ask.
+// socket is a plain connection that can be read in two ways. A reader that serves many waits in Go's poller. A
+// reader that expects one answer blocks in the system call (see fd.Shared), which saves half as much again as
+// all the rest of an ask.
 type socket struct {
 	fd            *fd.Shared
-	readBy        atomic.Int64 // the deadline as a balance.Instant; zero: none
+	readBy        atomic.Int64 // a balance.Instant; zero: none
 	writeBy       atomic.Int64
 	local, remote net.Addr
 }
 
-// drowse is how often a call that sleeps in the system looks whether to go on.
-const drowse = 50 * time.Millisecond
+// pollInterval is how often a blocking call returns to check its deadline.
+const pollInterval = 50 * time.Millisecond
 
-// direct returns the connection as a socket if it is a plain one and the system lets us.
-func direct(conn net.Conn) net.Conn {
-	shared, err := fd.NewShared(conn, drowse)
+// toSocket returns the connection as a socket if it is a plain one and its descriptor can be copied; else
+// conn.
+func toSocket(conn net.Conn) net.Conn {
+	shared, err := fd.NewShared(conn, pollInterval)
 	if err != nil {
 		return conn
 	}
@@ -41,15 +42,14 @@ func direct(conn net.Conn) net.Conn {
 // Read implements net.Conn.
 func (s *socket) Read(p []byte) (n int, err error) { return s.fd.Read(p) }
 
-// readAlone is Read by a caller that may hold a thread meanwhile. It knows its deadline only
-// to drowse.
-func (s *socket) readAlone(p []byte) (int, error) {
+// readBlocking is Read for a caller that may block a thread. Its deadline is exact to pollInterval.
+func (s *socket) readBlocking(p []byte) (int, error) {
 	for {
 		n, err := s.fd.ReadAlone(p)
 		switch {
 		case err != syscall.EAGAIN:
 			return n, err
-		case overdue(&s.readBy):
+		case isOverdue(&s.readBy):
 			return 0, os.ErrDeadlineExceeded
 		}
 	}
@@ -58,10 +58,10 @@ func (s *socket) readAlone(p []byte) (int, error) {
 // tryRead implements drivable.
 func (s *socket) tryRead(p []byte) (int, error) { return s.fd.TryRead(p) }
 
-// copy implements drivable.
-func (s *socket) copy() (fd.FD, error) { return s.fd.Copy() }
+// copyFD implements drivable.
+func (s *socket) copyFD() (fd.FD, error) { return s.fd.Copy() }
 
-// Write implements net.Conn. It knows its deadline only to drowse.
+// Write implements net.Conn. Its deadline is exact to pollInterval.
 func (s *socket) Write(p []byte) (n int, err error) {
 	for n < len(p) {
 		m, err := s.fd.Write(p[n:])
@@ -70,17 +70,17 @@ func (s *socket) Write(p []byte) (n int, err error) {
 		case err == nil:
 		case err != syscall.EAGAIN:
 			return n, err
-		case overdue(&s.writeBy):
+		case isOverdue(&s.writeBy):
 			return n, os.ErrDeadlineExceeded
 		}
 	}
 	return n, nil
 }
 
-// trySend implements drivable.
-func (s *socket) trySend(p []byte) (int, error) { return s.fd.TryWrite(p) }
+// tryWrite implements drivable.
+func (s *socket) tryWrite(p []byte) (int, error) { return s.fd.TryWrite(p) }
 
-// Close implements net.Conn. Calls that sleep are woken.
+// Close implements net.Conn. Blocked calls return.
 func (s *socket) Close() error { return s.fd.Close() }
 
 // LocalAddr implements net.Conn.
@@ -97,25 +97,25 @@ func (s *socket) SetDeadline(t time.Time) error {
 
 // SetReadDeadline implements net.Conn.
 func (s *socket) SetReadDeadline(t time.Time) error {
-	s.readBy.Store(instant(t))
+	s.readBy.Store(deadlineInstant(t))
 	return s.fd.SetReadDeadline(t)
 }
 
 // SetWriteDeadline implements net.Conn.
 func (s *socket) SetWriteDeadline(t time.Time) error {
-	s.writeBy.Store(instant(t))
+	s.writeBy.Store(deadlineInstant(t))
 	return nil
 }
 
-// instant is when a deadline is over by the clock that never jumps.
-func instant(t time.Time) int64 {
+// deadlineInstant converts a deadline to the monotonic clock; zero: none.
+func deadlineInstant(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
 	return int64(clock.Now().Add(time.Until(t)))
 }
 
-func overdue(by *atomic.Int64) bool {
+func isOverdue(by *atomic.Int64) bool {
 	due := balance.Instant(by.Load())
 	return due != 0 && clock.Now() >= due
 }

@@ -27,7 +27,7 @@ func socketPair(t *testing.T) (*socket, net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, ok := direct(near).(*socket)
+	s, ok := toSocket(near).(*socket)
 	if !ok {
 		t.Fatal("a TCP connection did not become a socket")
 	}
@@ -36,7 +36,7 @@ func socketPair(t *testing.T) (*socket, net.Conn) {
 }
 
 // readings are the two ways to read; everything holds for both.
-var readings = map[string]func(*socket, []byte) (int, error){"parked": (*socket).Read, "alone": (*socket).readAlone}
+var readings = map[string]func(*socket, []byte) (int, error){"parked": (*socket).Read, "alone": (*socket).readBlocking}
 
 func TestSocketReads(t *testing.T) {
 	for name, read := range readings {
@@ -74,7 +74,7 @@ func TestSocketTakesTurnsBetweenBothReadings(t *testing.T) {
 		go func() { _, _ = far.Write([]byte{byte(i)}) }()
 		read := s.Read
 		if i%3 == 0 {
-			read = s.readAlone
+			read = s.readBlocking
 		}
 		if n, err := read(buf); n != 1 || err != nil || buf[0] != byte(i) {
 			t.Fatalf("reading %d: %d, %v, %v", i, n, err, buf)
@@ -130,7 +130,7 @@ func TestSocketClosesOnce(t *testing.T) {
 	if _, err := s.Write([]byte("a")); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Write after Close: %v, want net.ErrClosed", err)
 	}
-	if _, err := s.readAlone(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+	if _, err := s.readBlocking(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("readAlone after Close: %v, want net.ErrClosed", err)
 	}
 }

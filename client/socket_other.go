@@ -4,11 +4,11 @@ package client
 
 import "net"
 
-// direct returns the connection as it is: only on Linux is there a better way to read it.
-func direct(conn net.Conn) net.Conn { return conn }
+// toSocket returns the connection as it is: only Linux has a better way to read it.
+func toSocket(conn net.Conn) net.Conn { return conn }
 
-// beneathTLS returns what TLS is to be spoken over.
-func beneathTLS(conn net.Conn) net.Conn { return conn }
+// tlsTransportFor returns the connection that TLS uses.
+func tlsTransportFor(conn net.Conn) net.Conn { return conn }
 
-// afterHandshake returns the connection for a line to use.
-func afterHandshake(secure, _ net.Conn) net.Conn { return secure }
+// wrapTLS returns the connection for a connLoop.
+func wrapTLS(secure, _ net.Conn) net.Conn { return secure }

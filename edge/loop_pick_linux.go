@@ -161,7 +161,7 @@ func (l *loop) hear(m *letter) {
 	case m.of != nil:
 		x := m.of.exchange
 		l.putQuestion(m.of)
-		if m.err != nil && client.Astray(m.err) && !x.recall.left() {
+		if m.err != nil && client.TryAnotherMaster(m.err) && !x.recall.left() {
 			l.askAside(m.asker, x, nil) // who can wait for another leader
 			return
 		}

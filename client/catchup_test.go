@@ -25,11 +25,11 @@ type life struct {
 	servers []balance.ServerID
 }
 
-func (l life) begin(t *testing.T, talk *edgeTalk, now balance.Instant, dispatch bool) {
+func (l life) begin(t *testing.T, proto *edgeProtocol, now balance.Instant, dispatch bool) {
 	t.Helper()
-	talk.open(now)
+	proto.open(now)
 	frames := (&wire.Welcome{Version: wire.MaxVersion, Master: "m", Epoch: l.epoch}).Append(nil)
-	if _, err := talk.receive(now, append(frames, snapshotOf(dispatch, l.servers...)...)); err != nil {
+	if _, err := proto.receive(now, append(frames, snapshotOf(dispatch, l.servers...)...)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -48,31 +48,31 @@ func TestWhoIsBehind(t *testing.T) {
 		{"started anew, knows none", false, life{2, none}, 0, true},
 		{"started anew, knows one of two", false, life{2, a}, 0, true},
 		{"started anew, knows both", false, life{2, ab}, 0, false},
-		{"started anew, with time enough", false, life{2, a}, comeBack, false},
+		{"started anew, with time enough", false, life{2, a}, agentReturnTime, false},
 		{"only the connection broke", false, life{1, a}, 0, false},
 		{"dispatches and knows one of two", true, life{2, a}, 0, false},
 		{"dispatches and knows none", true, life{2, none}, 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			talk, now := newEdgeTalk("e", []string{"p"}, ""), balance.Instant(time.Hour)
-			life{1, ab}.begin(t, talk, now, c.dispatch)
-			p := talk.pool("p")
-			if talk.isBehind(now, p, p.former) {
+			proto, now := newEdgeProtocol("e", []string{"p"}, ""), balance.Instant(time.Hour)
+			life{1, ab}.begin(t, proto, now, c.dispatch)
+			p := proto.pool("p")
+			if proto.isCatchingUp(now, p, p.previous) {
 				t.Error("behind, though nothing was known before")
 			}
 			now = now.Add(time.Minute)
-			talk.heard = now
-			talk.lost(errors.New("killed"))
-			c.now.begin(t, talk, now, c.dispatch)
+			proto.lastReceived = now
+			proto.lost(errors.New("killed"))
+			c.now.begin(t, proto, now, c.dispatch)
 			now = now.Add(c.later)
-			if got := talk.isBehind(now, p, p.former); got != c.behind {
+			if got := proto.isCatchingUp(now, p, p.previous); got != c.behind {
 				t.Errorf("behind: %v, want %v", got, c.behind)
 			}
 			want := len(c.now.servers)
 			if c.behind {
 				want = len(ab)
 			}
-			if got := talk.best(now, p); len(got.Servers) != want {
+			if got := proto.bestSnapshot(now, p); len(got.Servers) != want {
 				t.Errorf("to choose from there are %v, want %d servers", got.Servers, want)
 			}
 		})
@@ -82,13 +82,13 @@ func TestWhoIsBehind(t *testing.T) {
 // What was known before is not forgotten with a second loss that comes before the master
 // has caught up.
 func TestWhoIsLostAgainWhileBehind(t *testing.T) {
-	talk, now := newEdgeTalk("e", []string{"p"}, ""), balance.Instant(time.Hour)
-	life{1, []balance.ServerID{"a", "b"}}.begin(t, talk, now, false)
-	p := talk.pool("p")
+	proto, now := newEdgeProtocol("e", []string{"p"}, ""), balance.Instant(time.Hour)
+	life{1, []balance.ServerID{"a", "b"}}.begin(t, proto, now, false)
+	p := proto.pool("p")
 	for epoch := range uint64(3) {
-		talk.lost(errors.New("killed"))
-		life{2 + epoch, nil}.begin(t, talk, now, false)
-		if got := talk.best(now, p); len(got.Servers) != 2 {
+		proto.lost(errors.New("killed"))
+		life{2 + epoch, nil}.begin(t, proto, now, false)
+		if got := proto.bestSnapshot(now, p); len(got.Servers) != 2 {
 			t.Fatalf("after loss %d there are %v to choose from, want 2 servers", epoch+1, got.Servers)
 		}
 	}
@@ -104,7 +104,7 @@ func TestANewMasterIsNotAskedTooSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, masters.Run)
-	leads := func() bool { return masters.seats.of("p").leader.Load() != nil }
+	leads := func() bool { return masters.leadership.get("p").leader.Load() != nil }
 	waitFor(t, "a leader", leads)
 	waitFor(t, "a snapshot", func() bool { s := masters.Snapshot("p"); return s != nil && len(s.Servers) == 2 })
 
@@ -121,7 +121,7 @@ func TestANewMasterIsNotAskedTooSoon(t *testing.T) {
 	}
 	m.mu.Unlock()
 	m.restart()
-	waitFor(t, "its one server", func() bool { s := masters.all()[0].Snapshot("p"); return s != nil && len(s.Servers) == 1 })
+	waitFor(t, "its one server", func() bool { s := masters.allClients()[0].Snapshot("p"); return s != nil && len(s.Servers) == 1 })
 	masters.review()
 	if leads() {
 		t.Error("the new master is asked though it knows one server of two")

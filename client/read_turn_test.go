@@ -96,9 +96,9 @@ func TestEveryPickEndsWhateverHappens(t *testing.T) {
 	}
 	wg.Wait()
 	waitFor(t, "connection", c.Connected)
-	c.line.mu.Lock()
-	defer c.line.mu.Unlock()
-	if c.talk.waiting != 0 || c.talk.leases.n != 0 {
-		t.Errorf("%d asks wait and %d leases are open, want none", c.talk.waiting, c.talk.leases.n)
+	c.loop.mu.Lock()
+	defer c.loop.mu.Unlock()
+	if c.proto.waiting != 0 || c.proto.leases.n != 0 {
+		t.Errorf("%d asks wait and %d leases are open, want none", c.proto.waiting, c.proto.leases.n)
 	}
 }
