@@ -14,16 +14,16 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
-// access is what the configuration of a pool says of who may speak in it. It is immutable.
+// access is which peers may use a pool, by its configuration. It is immutable.
 type access struct {
-	agents   []string       // patterns of the names; empty: the certificate decides
-	edges    []string       // patterns of edges' ids that may use the pool
-	prefixes []netip.Prefix // in which servers of agents may be, besides where their agents are
-	hosts    []string       // patterns of host names that servers of agents may have
-	sockets  []string       // patterns of unix sockets' paths that servers of agents may have
+	agents   []string       // patterns of names; empty: the certificate decides
+	edges    []string       // patterns of ids of edges that may use the pool
+	prefixes []netip.Prefix // where agents' servers may be, besides where the agents are
+	hosts    []string       // patterns of host names that agents' servers may have
+	sockets  []string       // patterns of paths of unix sockets that agents' servers may have
 }
 
-// newAccess reads what a valid configuration says; bad is told of what is wrong.
+// newAccess reads a configuration; bad is called for each problem.
 func newAccess(c *PoolConfig, bad func(field, problem string)) *access {
 	a := &access{agents: c.Agents, edges: c.Edges}
 	for _, list := range []struct {
@@ -51,7 +51,7 @@ func newAccess(c *PoolConfig, bad func(field, problem string)) *access {
 				continue
 			}
 			a.sockets = append(a.sockets, pattern)
-		case hostPattern(text):
+		case isHostPattern(text):
 			a.hosts = append(a.hosts, strings.ToLower(text))
 		default:
 			bad(fmt.Sprintf("addresses[%d]", i), fmt.Sprintf("%q, want an address, a prefix or a host name, such as 10.0.0.0/8 or *.render.example", clip(text)))
@@ -60,8 +60,8 @@ func newAccess(c *PoolConfig, bad func(field, problem string)) *access {
 	return a
 }
 
-// hostPattern reports whether text can be a host name, in which * is for any characters.
-func hostPattern(text string) bool {
+// isHostPattern reports whether text can be a host name, with * for any characters.
+func isHostPattern(text string) bool {
 	letter := false
 	for _, r := range text {
 		switch {
@@ -75,14 +75,14 @@ func hostPattern(text string) bool {
 	return letter
 }
 
-func listed(patterns []string, name string) bool {
+func matchesAny(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { ok, _ := path.Match(p, name); return ok })
 }
 
-// agent refuses an agent that may not register a server of its name in the pool. named says that the
-// file lists that server. Without certificates there is no peer, and names prove nothing.
-func (a *access) agent(pool, name string, peer *trust.Peer, named bool) error {
-	if len(a.agents) > 0 && !listed(a.agents, name) && !named {
+// checkAgent refuses an agent that may not register a server of its name in the pool. named says that the file
+// lists the server. Without certificates peer is nil, and names prove nothing.
+func (a *access) checkAgent(pool, name string, peer *trust.Peer, named bool) error {
+	if len(a.agents) > 0 && !matchesAny(a.agents, name) && !named {
 		return trust.Refuse(trust.WrongPool, "pool %s takes the agents that pools.%s.agents lists, and %s is not among them", pool, pool, name)
 	}
 	switch {
@@ -96,25 +96,25 @@ func (a *access) agent(pool, name string, peer *trust.Peer, named bool) error {
 	return nil
 }
 
-// edge reports whether an edge may ask for the pool's servers. Name is the one on its certificate,
-// or without certificates the one that it gives.
-func (a *access) edge(pool, name string, peer *trust.Peer) bool {
+// allowsEdge reports whether an edge may ask for the pool's servers. name is that on its certificate, or
+// without certificates its id.
+func (a *access) allowsEdge(pool, name string, peer *trust.Peer) bool {
 	if len(a.edges) == 0 {
 		return peer == nil || peer.AllowsPool(pool)
 	}
-	return listed(a.edges, name) && (peer == nil || peer.AllowsPool(pool))
+	return matchesAny(a.edges, name) && (peer == nil || peer.AllowsPool(pool))
 }
 
-// address refuses a server's address that is neither where its agent is nor in the pool's addresses.
-// A host name is believed only if the pool lists it: it can lead anywhere later.
-func (a *access) address(pool, address string, peer *trust.Peer, from inside.Origin, ours *inside.Set) error {
+// checkAddress refuses a server's address that is neither its agent's nor among the pool's addresses. A host
+// name must be listed: it can resolve to anything later.
+func (a *access) checkAddress(pool, address string, peer *trust.Peer, from inside.Origin, ours *inside.Set) error {
 	_, hostPort := balance.SplitAddress(address)
 	if path, ok := balance.UnixPath(hostPort); ok {
-		return a.socket(pool, path, ours)
+		return a.checkSocket(pool, path, ours)
 	}
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil {
-		return nil // the pool says so better
+		return nil // the pool's own check has the better message
 	}
 	if ours.HasText(hostPort) {
 		return trust.Refuse(trust.WrongAddress, "%s is an address of one of our own components, where clients must not get: no server can be there", address)
@@ -124,7 +124,7 @@ func (a *access) address(pool, address string, peer *trust.Peer, from inside.Ori
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		return a.host(pool, host, peer, from)
+		return a.checkHost(pool, host, peer, from)
 	}
 	ip = ip.Unmap().WithZone("")
 	switch {
@@ -140,30 +140,30 @@ func (a *access) address(pool, address string, peer *trust.Peer, from inside.Ori
 	case ip == from.IP, contains(a.prefixes, ip), peer != nil && contains(peer.Addresses, ip):
 		return nil
 	case from.Near && slices.Contains(inside.Interfaces(), ip):
-		return nil // by loopback its connection comes from every address of this machine
+		return nil // its connection comes from every address of this machine
 	}
 	return trust.Refuse(trust.WrongAddress, "the agent comes from %s and says that its server is at %s: list that in pools.%s.addresses, such as %s, or have the agent give the address that it connects from, with port %s",
 		from, address, pool, ip, port)
 }
 
-// socket judges an address that is a unix socket. It is on the edge's machine, where much else listens, so
-// being near is not enough.
-func (a *access) socket(pool, at string, ours *inside.Set) error {
+// checkSocket judges a unix socket. It is on the edge's machine, where much else listens, so an agent on the
+// same machine is not enough.
+func (a *access) checkSocket(pool, at string, ours *inside.Set) error {
 	if err := ours.RefuseSocket(at); err != nil {
 		return trust.Refuse(trust.WrongAddress, "%v", err)
 	}
 	if path.Clean(at) != at {
 		return trust.Refuse(trust.WrongAddress, "unix:%s, want the path without . and .. and double slashes", at)
 	}
-	if !listed(a.sockets, at) {
+	if !matchesAny(a.sockets, at) {
 		return trust.Refuse(trust.WrongAddress, "unix:%s is a socket on the edge's machine, which agents may give only if the pool lists it: in pools.%s.addresses, such as unix:%s", at, pool, at)
 	}
 	return nil
 }
 
-// leads judges an address to which the name of an agent's server leads, now or later; the name itself host has
-// judged. from is where the agent came from; the zero Origin: not known.
-func (a *access) leads(pool string, ip netip.Addr, from inside.Origin) error {
+// checkTarget judges an address that a server's name resolves to, now or later; checkHost has judged the name.
+// from is where the agent came from; zero: unknown.
+func (a *access) checkTarget(pool string, ip netip.Addr, from inside.Origin) error {
 	ip = ip.Unmap().WithZone("")
 	switch {
 	case contains(a.prefixes, ip), from.IP.IsValid() && ip == from.IP:
@@ -178,11 +178,11 @@ func (a *access) leads(pool string, ip netip.Addr, from inside.Origin) error {
 	return nil
 }
 
-// host judges an address that is a name.
-func (a *access) host(pool, host string, peer *trust.Peer, from inside.Origin) error {
+// checkHost judges a host name.
+func (a *access) checkHost(pool, host string, peer *trust.Peer, from inside.Origin) error {
 	name := strings.ToLower(strings.TrimSuffix(host, "."))
 	switch own, _ := os.Hostname(); {
-	case listed(a.hosts, name), from.Near && name == strings.ToLower(own):
+	case matchesAny(a.hosts, name), from.Near && name == strings.ToLower(own):
 		if peer == nil || len(peer.Addresses) == 0 {
 			return nil
 		}

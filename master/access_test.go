@@ -43,10 +43,10 @@ func TestWhoMaySpeakInAPool(t *testing.T) {
 			if c.bare {
 				agent, edge = nil, nil
 			}
-			if err := rules.agent("pay", "r1", agent, c.named); (err == nil) != c.agent {
+			if err := rules.checkAgent("pay", "r1", agent, c.named); (err == nil) != c.agent {
 				t.Errorf("agent: got %v", err)
 			}
-			if got := rules.edge("pay", "r1", edge); got != c.edges {
+			if got := rules.allowsEdge("pay", "r1", edge); got != c.edges {
 				t.Errorf("edge: got %v", got)
 			}
 		})
@@ -99,13 +99,13 @@ func TestWhereAnAgentsServerMayBe(t *testing.T) {
 	} {
 		rules := newAccess(&PoolConfig{Addresses: c.listed}, func(field, problem string) { t.Error(field, problem) })
 		peer := peerNamed(trust.Agent, "r1", []string{"web"}, c.bound...)
-		if err := rules.address("web", c.address, peer, c.from, &ours); (err == nil) != c.ok {
+		if err := rules.checkAddress("web", c.address, peer, c.from, &ours); (err == nil) != c.ok {
 			t.Errorf("%s from %s, with addresses %v and %v of the certificate: got %v", c.address, c.from, c.listed, c.bound, err)
 		}
 	}
 	for _, ip := range inside.Interfaces() {
 		rules := newAccess(&PoolConfig{}, ignore)
-		if err := rules.address("web", netip.AddrPortFrom(ip, 80).String(), nil, loop, &ours); err != nil && !ip.IsLinkLocalUnicast() {
+		if err := rules.checkAddress("web", netip.AddrPortFrom(ip, 80).String(), nil, loop, &ours); err != nil && !ip.IsLinkLocalUnicast() {
 			t.Errorf("an address of this machine, by loopback: %v", err)
 		}
 	}

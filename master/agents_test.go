@@ -84,7 +84,7 @@ func TestAgentLostKeepsServerAndPlaceIsFree(t *testing.T) {
 		t.Fatalf("got %+v, want s1 up", v)
 	}
 	_ = second.Close()
-	eventually(t, "the agent's place is free", func() bool { return r.peers.agent("web", "s1") == nil })
+	eventually(t, "the agent's place is free", func() bool { return r.peers.agentOf("web", "s1") == nil })
 	if v := r.view("s1"); v == nil || v.State != balance.Up {
 		t.Fatalf("got %+v, want s1 up without an agent", v)
 	}
@@ -93,7 +93,7 @@ func TestAgentLostKeepsServerAndPlaceIsFree(t *testing.T) {
 func TestSilentAgentLosesItsPlace(t *testing.T) {
 	r := start(t, web())
 	first := r.dialAgent("s1")
-	r.peers.agent("web", "s1").heard.Add(-int64(silence))
+	r.peers.agentOf("web", "s1").lastReceived.Add(-int64(takeoverSilence))
 	r.dialAgent("s1")
 	first.failed(wire.Taken)
 }
@@ -113,10 +113,10 @@ func TestAgentSpeaksOnlyForItsOwn(t *testing.T) {
 	if v := r.view("s1"); len(v.Metrics) != 1 {
 		t.Errorf("its own report was not kept: %+v", v.Metrics)
 	}
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if got := p.tally.reports[fromAgent]; got != [results]uint64{kept: 1, foreign: 2} {
+	if got := p.stats.reports[fromAgent]; got != [results]uint64{reportKept: 1, reportForeign: 2} {
 		t.Errorf("counted %v, want 1 kept, 2 foreign", got)
 	}
 }
@@ -161,12 +161,12 @@ func TestOpenPools(t *testing.T) {
 func TestDrainedServerStaysDrainedWhenItsAgentReturns(t *testing.T) {
 	r := start(t, web())
 	a := r.dialAgent("s1")
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
-	p.drain(1, "s1", p.order(1, "s1", true, "", ""))
+	p.storeDrainLocked(1, "s1", p.newDrainLocked(1, "s1", true, "", ""))
 	p.mu.Unlock()
 	_ = a.Close()
-	eventually(t, "the agent's place is free", func() bool { return r.peers.agent("web", "s1") == nil })
+	eventually(t, "the agent's place is free", func() bool { return r.peers.agentOf("web", "s1") == nil })
 	r.dialAgent("s1")
 	if v := r.view("s1"); v.State != balance.Draining {
 		t.Fatalf("s1 is %s, want draining", v.State)
@@ -183,7 +183,7 @@ func TestAnOpenedPoolKeepsItsName(t *testing.T) {
 		c.send(&wire.Reports{Reports: []wire.PoolReport{{Pool: "web", Report: balance.Report{Server: "s1", Metrics: []balance.Metric{{Name: balance.CPUUtilization, Value: .5}}}}}})
 	}
 	eventually(t, "the reports are in", func() bool { return len(r.view("s1").Metrics) == 1 })
-	if got := r.pool("web").name; got != "web" {
+	if got := r.poolNamed("web").name; got != "web" {
 		t.Errorf("the pool is called %q now, want web", got)
 	}
 }

@@ -19,14 +19,14 @@ import (
 //go:embed openapi.yaml
 var openAPI []byte
 
-// maxBody is the largest request body of the API, in bytes.
+// maxBody bounds a request body of the API, in bytes.
 const maxBody = 1 << 20
 
 // route is one operation of the API.
 type route struct {
 	method, path string
 	role         admin.Role
-	action       string                                                 // by which the audit log has it; empty: it is not recorded
+	action       string                                                 // name in the audit log; empty: it is not recorded
 	handle       func(w http.ResponseWriter, r *http.Request) *document // nil: it has answered
 }
 
@@ -72,7 +72,7 @@ func (m *Master) Endpoints() (all []admin.Endpoint) {
 	return all
 }
 
-// read decodes the body into v. An empty body is an empty object.
+// read decodes the body into v. An empty body counts as an empty object.
 func read(r *http.Request, v any) *document {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
@@ -97,7 +97,7 @@ func read(r *http.Request, v any) *document {
 	return newProblem(http.StatusBadRequest, badRequest, strings.TrimPrefix(err.Error(), "json: "))
 }
 
-// jsonKind is JSON's word for a Go kind.
+// jsonKind returns JSON's name of a Go kind.
 func jsonKind(kind string) string {
 	switch {
 	case strings.HasPrefix(kind, "float"), strings.HasPrefix(kind, "int"), strings.HasPrefix(kind, "uint"):
@@ -141,10 +141,9 @@ func (m *Master) postPick(w http.ResponseWriter, r *http.Request) *document {
 	return write(w, newGrantBody(grant))
 }
 
-// takeReports takes the reports that ride in an ask. What cannot be believed is
-// dropped and counted.
+// takeReports stores the reports of an ask. Implausible ones are dropped and counted.
 func (m *Master) takeReports(name string, bodies []reportBody) error {
-	p := m.pool(name)
+	p := m.poolNamed(name)
 	reports := make([]*balance.Report, 0, len(bodies))
 	for i := range bodies {
 		r, err := bodies[i].report()
@@ -154,13 +153,13 @@ func (m *Master) takeReports(name string, bodies []reportBody) error {
 		reports = append(reports, r)
 	}
 	if p == nil || len(reports) == 0 {
-		return nil // the pick will say so
+		return nil // the pick returns the error
 	}
 	now := clock.Now()
 	p.mu.Lock()
 	defer p.unlock()
 	for _, r := range reports {
-		_ = p.report(now, r, fromAPI)
+		_ = p.storeReportLocked(now, r, fromAPI)
 	}
 	return nil
 }
@@ -201,12 +200,12 @@ func (m *Master) postLeaseDone(w http.ResponseWriter, r *http.Request) *document
 	return end(w, lease, o, m.pools.Load().list)
 }
 
-// end ends a lease of one of the pools.
+// end ends a lease in one of the pools.
 func end(w http.ResponseWriter, lease balance.TaggedLease, o balance.Outcome, pools []*pool) *document {
 	now := clock.Now()
 	for _, p := range pools {
 		p.mu.Lock()
-		how := p.doneByTag(now, lease, "", o, fromAPI)
+		how := p.endByTagLocked(now, lease, "", o, fromAPI)
 		p.unlock()
 		switch how {
 		case balance.Ended:
@@ -230,12 +229,12 @@ func (m *Master) postReport(w http.ResponseWriter, r *http.Request) *document {
 	}
 	p, missing := m.lookup(r)
 	if missing != nil {
-		m.strayReports.Add(1)
+		m.unknownPoolReports.Add(1)
 		return missing
 	}
 	now := clock.Now()
 	p.mu.Lock()
-	err = p.report(now, report, fromAPI)
+	err = p.storeReportLocked(now, report, fromAPI)
 	known := err == nil || slices.ContainsFunc(p.core.Views(now), func(v balance.View) bool { return v.Spec.ID == report.Server })
 	p.unlock()
 	switch {
@@ -247,10 +246,10 @@ func (m *Master) postReport(w http.ResponseWriter, r *http.Request) *document {
 	return write(w, reportedBody{})
 }
 
-// lookup finds the pool that the path names.
+// lookup returns the pool that the path names.
 func (m *Master) lookup(r *http.Request) (*pool, *document) {
 	name := r.PathValue("pool")
-	if p := m.pool(name); p != nil {
+	if p := m.poolNamed(name); p != nil {
 		return p, nil
 	}
 	return nil, newProblem(http.StatusNotFound, noSuchPool, unknownPool(name).Detail)
@@ -273,7 +272,7 @@ func (m *Master) getPool(w http.ResponseWriter, r *http.Request) *document {
 	body, views := p.describe()
 	body.Servers = make([]serverBody, len(views))
 	for i := range views {
-		body.Servers[i] = newServerBody(&views[i], m.peers.agent(p.name, views[i].Spec.ID) != nil)
+		body.Servers[i] = newServerBody(&views[i], m.peers.agentOf(p.name, views[i].Spec.ID) != nil)
 	}
 	return write(w, body)
 }
@@ -284,7 +283,7 @@ func (p *pool) describe() (poolBody, []balance.View) {
 	defer p.mu.Unlock()
 	views := p.core.Views(now)
 	body := poolBody{Name: p.name, Policy: p.cfg.Policy, Dispatch: p.cfg.Dispatch, Removed: p.closing, Open: p.core.Open(), Waiting: p.core.Waiting(), Count: len(views),
-		Leading: p.leads(now), Fence: p.lead.fence, Refused: p.lead.refused, Leader: p.lead.leader}
+		Leading: p.isLeadingLocked(now), Fence: p.lead.fence, Refused: p.lead.refused, Leader: p.lead.leader}
 	for i := range views {
 		if views[i].State == balance.Up {
 			body.Up++
@@ -303,7 +302,7 @@ func (m *Master) postDrain(on bool) func(http.ResponseWriter, *http.Request) *do
 		if p := read(r, &body); p != nil {
 			return p
 		}
-		if err := checkSaid(body.By, body.Reason); err != nil {
+		if err := checkDrainText(body.By, body.Reason); err != nil {
 			return malformed(err)
 		}
 		server := balance.ServerID(r.PathValue("server"))
@@ -313,11 +312,11 @@ func (m *Master) postDrain(on bool) func(http.ResponseWriter, *http.Request) *do
 		if !has {
 			return newProblem(http.StatusNotFound, noSuchHost, fmt.Sprintf("pool %s has no server %q", p.name, clip(string(server))))
 		}
-		s, err := m.say(p, server, on, body.By, body.Reason)
+		s, err := m.orderDrain(p, server, on, body.By, body.Reason)
 		if err != nil {
 			return newProblem(http.StatusServiceUnavailable, notDrained, fmt.Sprintf("server %s of pool %s: %v", server, p.name, err))
 		}
-		return write(w, drainedBody{Server: string(server), Draining: on, At: clock.Time(clock.AtMicros(s.At)), By: s.By, Reason: s.Reason, KeptBy: m.keepersOf(p.name, server)})
+		return write(w, drainedBody{Server: string(server), Draining: on, At: clock.Time(clock.AtMicros(s.At)), By: s.By, Reason: s.Reason, KeptBy: m.drainKeepersOf(p.name, server)})
 	}
 }
 

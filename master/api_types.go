@@ -216,18 +216,18 @@ func newServerBody(v *balance.View, agent bool) serverBody {
 	return b
 }
 
-// drainBody is what an operator says of a server.
+// drainBody is an operator's order for a server.
 type drainBody struct {
 	By     string `json:"by"`
 	Reason string `json:"reason"`
 }
 
-// drainedBody tells what is now known of it.
+// drainedBody is its result.
 type drainedBody struct {
-	Server   string    `json:"server"`
-	Draining bool      `json:"draining"`
-	At       time.Time `json:"at"`
-	By       string    `json:"by,omitempty"`
-	Reason   string    `json:"reason,omitempty"`
-	KeptBy   keepers   `json:"kept_by"` // when this master is gone
+	Server   string       `json:"server"`
+	Draining bool         `json:"draining"`
+	At       time.Time    `json:"at"`
+	By       string       `json:"by,omitempty"`
+	Reason   string       `json:"reason,omitempty"`
+	KeptBy   drainKeepers `json:"kept_by"` // once this master is gone
 }

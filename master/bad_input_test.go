@@ -95,13 +95,13 @@ func TestImpossibleReports(t *testing.T) {
 			t.Fatalf("after %v: got %+v, want only rps %d", bad, v.Metrics, i+1)
 		}
 	}
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if got := p.tally.reports[fromEdge][flawed]; got != 8 {
+	if got := p.stats.reports[fromEdge][reportFlawed]; got != 8 {
 		t.Errorf("counted %d flawed, want 8", got)
 	}
-	if got := r.strayReports.Load(); got != 4 {
+	if got := r.unknownPoolReports.Load(); got != 4 {
 		t.Errorf("counted %d for unknown pools, want 4", got)
 	}
 }
@@ -149,7 +149,7 @@ func TestFaultsAreLoggedOnceASecond(t *testing.T) {
 	var f faults
 	for i := range 2500 { // one a millisecond
 		f.add(io.ErrUnexpectedEOF)
-		f.tell(log, balance.Instant(1+time.Duration(i)*time.Millisecond))
+		f.logDue(log, balance.Instant(1+time.Duration(i)*time.Millisecond))
 	}
 	if n := strings.Count(lines.String(), "\n"); n != 3 || !strings.Contains(lines.String(), "faults=1000") {
 		t.Fatalf("got %d lines, want 3, with the number of faults:\n%s", n, lines)

@@ -22,15 +22,15 @@ func unconnected(t testing.TB, servers int) *edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &edge{conn: &conn{limits: &m.limits, desk: new(desk)}, master: m, id: "e"}
+	return &edge{conn: &conn{limits: &m.limits, buffers: new(decodeBuffers)}, master: m, id: "e"}
 }
 
 // turn handles one batch as conn.read does.
 func (e *edge) turn(t testing.TB, now balance.Instant, in []byte) []byte {
-	if used, err := e.frames(context.Background(), now, in, e); err != nil || used != len(in) {
+	if used, err := e.dispatchFrames(context.Background(), now, in, e); err != nil || used != len(in) {
 		t.Fatalf("used %d of %d: %v", used, len(in), err)
 	}
-	return e.settle(now)
+	return e.takeReplies(now)
 }
 
 // tenMetrics is what an agent usually reports.

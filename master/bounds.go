@@ -11,15 +11,14 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// Bounds are how many peers a master serves, and what they may make it keep. Zero stands for
-// the default.
+// Bounds bounds how many peers a master serves and what they can make it keep. Zero means the default.
 type Bounds struct {
-	New        int   // connections that have not said hello; zero: 4096
+	New        int   // connections that have not sent a hello; zero: 4096
 	Edges      int   // connected edges; zero: 4096
 	Agents     int   // connected agents; zero: 65,536
 	Watches    int   // pools that one edge watches; zero: 1024
-	EdgeBytes  int64 // of frames of edges that have not come whole, all together; zero: 64 MiB
-	AgentBytes int64 // of unfinished frames of agents; zero: 64 MiB
+	EdgeBytes  int64 // of all edges' partial frames; zero: 64 MiB
+	AgentBytes int64 // of all agents' partial frames; zero: 64 MiB
 }
 
 const (
@@ -28,10 +27,10 @@ const (
 	defaultAgents  = 1 << 16
 	defaultWatches = 1024
 	defaultBytes   = 64 << 20
-	mostPeers      = 1 << 20
-	mostBytes      = 1 << 40
+	maxPeers       = 1 << 20
+	maxBytes       = 1 << 40
 
-	agentFrame = 256 << 10 // bytes of an agent's frame: it has one server to tell of
+	agentFrame = 256 << 10 // bytes of an agent's frame: it represents one server
 )
 
 func (b *Bounds) validate(bad func(field, problem string)) {
@@ -40,8 +39,8 @@ func (b *Bounds) validate(bad func(field, problem string)) {
 		value       int64
 		least, most int64
 	}{
-		{"limits.new", int64(b.New), 1, mostPeers}, {"limits.edges", int64(b.Edges), 1, mostPeers}, {"limits.agents", int64(b.Agents), 1, mostPeers},
-		{"limits.watches", int64(b.Watches), 1, mostPeers}, {"limits.edge_bytes", b.EdgeBytes, wire.MaxFrame, mostBytes}, {"limits.agent_bytes", b.AgentBytes, wire.MaxFrame, mostBytes},
+		{"limits.new", int64(b.New), 1, maxPeers}, {"limits.edges", int64(b.Edges), 1, maxPeers}, {"limits.agents", int64(b.Agents), 1, maxPeers},
+		{"limits.watches", int64(b.Watches), 1, maxPeers}, {"limits.edge_bytes", b.EdgeBytes, wire.MaxFrame, maxBytes}, {"limits.agent_bytes", b.AgentBytes, wire.MaxFrame, maxBytes},
 	} {
 		if n.value != 0 && (n.value < n.least || n.value > n.most) {
 			bad(n.field, fmt.Sprintf("%d, want %d to %d", n.value, n.least, n.most))
@@ -68,7 +67,7 @@ func (b Bounds) withDefaults() Bounds {
 	return b
 }
 
-// bound is one of Bounds, as metrics have it.
+// bound is one of Bounds, as a metric's label.
 type bound uint8
 
 const (
@@ -80,13 +79,13 @@ const (
 
 var boundNames = [allBounds]string{byNumber: "number", byBytes: "bytes", byWatches: "watches"}
 
-// over counts a peer that has met a bound, and returns what it is told.
-func (p *peers) over(r role, b bound, format string, args ...any) *wire.Fail {
+// overLimit counts a peer that has exceeded a bound, and returns what it is sent.
+func (p *peers) overLimit(r role, b bound, format string, args ...any) *wire.Fail {
 	p.bounded[r][b].Add(1)
 	return &wire.Fail{Code: wire.Busy, Detail: fmt.Sprintf(format, args...)}
 }
 
-// account is what the peers of a role keep here of frames that have not come whole.
+// account counts the bytes of partial frames that are kept for all peers of a role.
 type account struct {
 	role  role
 	bytes atomic.Int64
@@ -95,49 +94,48 @@ type account struct {
 }
 
 func (p *peers) openAccounts() {
-	p.accounts[roleEdge] = account{role: roleEdge, most: p.most.EdgeBytes, frame: wire.MaxFrame}
-	p.accounts[roleAgent] = account{role: roleAgent, most: p.most.AgentBytes, frame: agentFrame}
+	p.accounts[roleEdge] = account{role: roleEdge, most: p.bounds.EdgeBytes, frame: wire.MaxFrame}
+	p.accounts[roleAgent] = account{role: roleAgent, most: p.bounds.AgentBytes, frame: agentFrame}
 }
 
-// keeps enters how many bytes of a frame the connection keeps that has not come whole. What
-// fits into the buffer of an idle connection does not count: the number of peers bounds that.
-// Its reader calls it.
-func (c *conn) keeps(p *peers, n int) error {
+// accountPartial records that the connection keeps n bytes of a partial frame. What fits into an idle
+// connection's buffer does not count: the number of peers bounds that. Only the reader calls it.
+func (c *conn) accountPartial(p *peers, n int) error {
 	if n <= smallBuffer {
 		n = 0
 	}
-	if n == c.kept || c.account == nil {
+	if n == c.partialBytes || c.account == nil {
 		return nil // nearly always
 	}
 	a := c.account
-	total := a.bytes.Add(int64(n - c.kept))
-	c.kept = n
+	total := a.bytes.Add(int64(n - c.partialBytes))
+	c.partialBytes = n
 	switch {
 	case n == 0:
 		return nil
 	case n > a.frame:
-		return p.over(a.role, byBytes, "a frame of more than %d bytes, the most of an %s's", a.frame, roleNames[a.role])
+		return p.overLimit(a.role, byBytes, "a frame of more than %d bytes, the most of an %s's", a.frame, roleNames[a.role])
 	case total > a.most:
-		return p.over(a.role, byBytes, "%d bytes of %ss' frames have not come whole, %d are the most that are kept (limits.%s_bytes)", total, roleNames[a.role], a.most, roleNames[a.role])
+		return p.overLimit(a.role, byBytes, "%d bytes of %ss' frames have not come whole, %d are the most that are kept (limits.%s_bytes)", total, roleNames[a.role], a.most, roleNames[a.role])
 	}
 	return nil
 }
 
-// newcomer is a connection that has not said hello.
+// newcomer is a connection that has not sent a hello.
 type newcomer struct {
 	conn *conn
 	at   balance.Instant
 }
 
-// patienceWithNew is how long a connection may be new while others want its place.
-const patienceWithNew = time.Second
+// minNewTime is how long a connection may be new while others need its place.
+const minNewTime = time.Second
 
-// enterNew takes in a connection that was just accepted. If there are too many, the one that
-// has been silent for longest has to go; false: none of them has been here for long.
-func (p *peers) enterNew(now balance.Instant, c *conn) bool {
+// addNew registers an accepted connection. If there are too many new ones, the oldest is closed; it returns
+// false if none is old enough.
+func (p *peers) addNew(now balance.Instant, c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if int(p.counts[roleNew].Load()) >= p.most.New && !p.evict(now) {
+	if int(p.counts[roleNew].Load()) >= p.bounds.New && !p.evictNewLocked(now) {
 		p.bounded[roleNew][byNumber].Add(1)
 		return false
 	}
@@ -146,54 +144,54 @@ func (p *peers) enterNew(now balance.Instant, c *conn) bool {
 	return true
 }
 
-// evict ends the oldest connection that has not said hello, if it is old enough. mu is held.
-func (p *peers) evict(now balance.Instant) bool {
+// evictNewLocked closes the oldest new connection, if it is old enough.
+func (p *peers) evictNewLocked(now balance.Instant) bool {
 	for len(p.newcomers) > 0 {
 		first := p.newcomers[0]
-		if first.conn.known.Load() {
+		if first.conn.greeted.Load() {
 			p.newcomers = p.newcomers[1:]
 			continue
 		}
-		if now.Sub(first.at) < patienceWithNew {
+		if now.Sub(first.at) < minNewTime {
 			return false
 		}
 		p.newcomers = p.newcomers[1:]
-		first.conn.drop(p.over(roleNew, byNumber, "no hello for %v, and %d other connections wait to say theirs, the most that may (limits.new)", now.Sub(first.at).Round(time.Millisecond), p.most.New))
+		first.conn.drop(p.overLimit(roleNew, byNumber, "no hello for %v, and %d other connections wait to say theirs, the most that may (limits.new)", now.Sub(first.at).Round(time.Millisecond), p.bounds.New))
 		return true
 	}
 	return false
 }
 
-// leaveNew says that a connection has said hello, or has ended.
-func (p *peers) leaveNew(c *conn) {
-	c.known.Store(true)
+// removeNew records that a connection has sent a hello or has ended.
+func (p *peers) removeNew(c *conn) {
+	c.greeted.Store(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.counts[roleNew].Add(-1) == 0 {
 		p.newcomers = nil
 		return
 	}
-	for len(p.newcomers) > 0 && p.newcomers[0].conn.known.Load() {
+	for len(p.newcomers) > 0 && p.newcomers[0].conn.greeted.Load() {
 		p.newcomers = p.newcomers[1:]
 	}
 }
 
-// turnAway closes a connection for which there is no place. It does not wait for anything.
-func (m *Master) turnAway(nc net.Conn) {
-	if m.trust == nil { // else the peer expects TLS
+// rejectNew closes a connection for which there is no place. It does not block.
+func (m *Master) rejectNew(nc net.Conn) {
+	if m.trust == nil { // otherwise the peer expects TLS
 		_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		_, _ = nc.Write((&wire.Fail{Code: wire.Busy, Detail: fmt.Sprintf("%d connections have not said hello yet, the most that may (limits.new)", m.peers.most.New)}).Append(nil))
+		_, _ = nc.Write((&wire.Fail{Code: wire.Busy, Detail: fmt.Sprintf("%d connections have not said hello yet, the most that may (limits.new)", m.peers.bounds.New)}).Append(nil))
 	}
 	_ = nc.Close()
-	m.turned.tell(m, clock.Now())
+	m.turnAwayLog.logDue(m, clock.Now())
 }
 
-// turned logs now and then that connections are turned away.
-type turned struct{ last atomic.Int64 }
+// turnAwayLog logs at most once a minute that connections are turned away.
+type turnAwayLog struct{ lastLogged atomic.Int64 }
 
-func (t *turned) tell(m *Master, now balance.Instant) {
-	last := t.last.Load()
-	if (last == 0 || now.Sub(balance.Instant(last)) > time.Minute) && t.last.CompareAndSwap(last, int64(now)) {
-		m.log.Warn("connections are turned away: too many have not said hello", "most", m.peers.most.New)
+func (t *turnAwayLog) logDue(m *Master, now balance.Instant) {
+	last := t.lastLogged.Load()
+	if (last == 0 || now.Sub(balance.Instant(last)) > time.Minute) && t.lastLogged.CompareAndSwap(last, int64(now)) {
+		m.log.Warn("connections are turned away: too many have not said hello", "most", m.peers.bounds.New)
 	}
 }

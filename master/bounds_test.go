@@ -96,7 +96,7 @@ func TestSilentNewcomersMakeRoom(t *testing.T) {
 	r.connect().busy("limits.new") // none has been here for long
 	r.peers.mu.Lock()
 	for i := range r.peers.newcomers {
-		r.peers.newcomers[i].at = clock.Now().Add(-patienceWithNew)
+		r.peers.newcomers[i].at = clock.Now().Add(-minNewTime)
 	}
 	r.peers.mu.Unlock()
 	e := r.dialEdge("e1")

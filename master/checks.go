@@ -12,37 +12,35 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/probe"
 )
 
-// HealthCheck is how a pool's servers are checked from outside. The zero value checks none.
+// HealthCheck is how a pool's servers are checked. The zero value checks none.
 type HealthCheck = probe.Check
 
-// checker checks the servers of pools that want it, those with agents too: an agent sees its
-// server from beside it, edges reach it over the network. Unless said otherwise its fields belong
-// to run.
+// checker checks the servers of pools that configure it, also those with agents: an agent sees its server from
+// the same machine, edges reach it over the network. Unless said otherwise its fields belong to run.
 type checker struct {
-	master  *Master
-	prober  *probe.Prober
-	targets map[agentKey]*target
-	probes  sync.WaitGroup
-	flying  atomic.Int64
+	master   *Master
+	prober   *probe.Prober
+	targets  map[agentKey]*target
+	probes   sync.WaitGroup
+	inFlight atomic.Int64
 }
 
-// target is a server that is looked at. Its fields belong to run, and to its probe
-// while busy is set.
+// target is a server that is checked. Its fields belong to run, and to its probe while busy is set.
 type target struct {
 	pool    *pool
 	id      balance.ServerID
 	address string
-	at      string      // where that leads, as edges are told it: they judge the same
-	how     HealthCheck // with defaults
+	at      string      // where address resolves to, as edges are sent it: they check the same
+	check   HealthCheck // defaults are filled in
 	due     balance.Instant
 	verdict probe.Verdict
 	busy    atomic.Bool
 }
 
 const (
-	surveyEvery = time.Second           // how often to look which servers there are
-	checkTick   = 10 * time.Millisecond // how finely looks are spread
-	mostProbes  = 512                   // at a time
+	surveyEvery = time.Second           // how often the targets are updated
+	checkTick   = 10 * time.Millisecond // resolution of the schedule
+	maxProbes   = 512                   // concurrent probes
 )
 
 // runChecks checks servers until ctx ends.
@@ -72,7 +70,7 @@ func (m *Master) runChecks(ctx context.Context) {
 	}
 }
 
-// survey brings the targets in line with the pools.
+// survey updates the targets to the pools' servers.
 func (c *checker) survey(now balance.Instant) {
 	seen := make(map[agentKey]bool, len(c.targets))
 	for _, p := range c.master.pools.Load().list {
@@ -82,8 +80,8 @@ func (c *checker) survey(now balance.Instant) {
 		if how.Enabled() && !p.closing {
 			how = how.WithDefaults()
 			for m := range p.core.Members {
-				if at, ok := p.checkedAt(m); ok {
-					all = append(all, &target{pool: p, id: m.ID, address: m.Address, at: at, how: how})
+				if at, ok := p.checkedAtLocked(m); ok {
+					all = append(all, &target{pool: p, id: m.ID, address: m.Address, at: at, check: how})
 				}
 			}
 		}
@@ -91,43 +89,43 @@ func (c *checker) survey(now balance.Instant) {
 		for _, t := range all {
 			key := agentKey{p.name, t.id}
 			seen[key] = true
-			c.keep(now, key, t)
+			c.setTarget(now, key, t)
 		}
 	}
 	for key, t := range c.targets {
 		if !seen[key] && !t.busy.Load() {
 			delete(c.targets, key)
-			t.release(now)
+			t.restoreHealth(now)
 		}
 	}
 }
 
-// keep has a server looked at. The first look comes at a time of the interval that
-// follows from its name, so that all are spread over it.
-func (c *checker) keep(now balance.Instant, key agentKey, t *target) {
+// setTarget adds a server to be checked. Its first check is at an offset within the interval that follows from
+// its name, so that checks are spread.
+func (c *checker) setTarget(now balance.Instant, key agentKey, t *target) {
 	had := c.targets[key]
-	if had != nil && had.address == t.address && had.pool == t.pool && sameCheck(had.how, t.how) {
-		if had.how.TLS != t.how.TLS && !had.busy.Load() {
-			had.how = t.how // a reload has read its files anew
+	if had != nil && had.address == t.address && had.pool == t.pool && sameCheck(had.check, t.check) {
+		if had.check.TLS != t.check.TLS && !had.busy.Load() {
+			had.check = t.check // a reload has read its files anew
 		}
 		if had.at != t.at && !had.busy.Load() {
-			had.at = t.at // its name leads elsewhere: what was found so far holds until that is checked
+			had.at = t.at // its name resolves to another address: the result stays until that is checked
 		}
 		return
 	}
 	if had != nil {
 		if had.busy.Load() {
-			return // the next survey will do
+			return // the next survey updates it
 		}
-		had.release(now)
+		had.restoreHealth(now)
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key.pool + "\x00" + string(key.server)))
-	t.due = now.Add(time.Duration(float64(t.how.Interval) * float64(h.Sum32()) / (1 << 32)))
+	t.due = now.Add(time.Duration(float64(t.check.Interval) * float64(h.Sum32()) / (1 << 32)))
 	c.targets[key] = t
 }
 
-// sameCheck reports whether two checks look for the same; of TLS, whether it is spoken.
+// sameCheck reports whether two checks are equal; of TLS, whether both use it.
 func sameCheck(a, b HealthCheck) bool {
 	if (a.TLS == nil) != (b.TLS == nil) {
 		return false
@@ -136,71 +134,71 @@ func sameCheck(a, b HealthCheck) bool {
 	return a == b
 }
 
-// release lets a server that is looked at no more have work again.
-func (t *target) release(now balance.Instant) {
+// restoreHealth makes a server healthy that is no longer checked.
+func (t *target) restoreHealth(now balance.Instant) {
 	if !t.verdict.Healthy() {
 		t.verdict = probe.Verdict{}
-		t.pool.checked(now, t.id, "")
+		t.pool.setChecked(now, t.id, "")
 	}
 }
 
-// launch starts the looks that are due. One that comes too late, or whose server has
-// not answered the last, is left out.
+// launch starts the checks that are due. A check is skipped if it is late or the server's last one is still
+// running.
 func (c *checker) launch(ctx context.Context, now balance.Instant) {
 	for _, t := range c.targets {
-		if now < t.due || c.flying.Load() >= mostProbes {
+		if now < t.due || c.inFlight.Load() >= maxProbes {
 			continue
 		}
 		for t.due <= now {
-			t.due = t.due.Add(t.how.Interval)
+			t.due = t.due.Add(t.check.Interval)
 		}
 		if !t.busy.CompareAndSwap(false, true) {
 			continue
 		}
-		c.flying.Add(1)
+		c.inFlight.Add(1)
 		c.probes.Go(func() {
-			defer c.flying.Add(-1)
+			defer c.inFlight.Add(-1)
 			defer t.busy.Store(false)
-			err := c.prober.Probe(ctx, t.address, t.at, &t.how)
+			err := c.prober.Probe(ctx, t.address, t.at, &t.check)
 			if ctx.Err() == nil {
-				t.judge(err)
+				t.onResult(err)
 			}
 		})
 	}
 }
 
-// judge takes the result of a look, nil for a good one.
-func (t *target) judge(err error) {
+// onResult handles the result of a check; nil: it passed.
+func (t *target) onResult(err error) {
 	t.pool.mu.Lock()
 	if err == nil {
-		t.pool.tally.checks[passed]++
-		if t.how.Answers() {
+		t.pool.stats.checks[passed]++
+		if t.check.Answers() {
 			t.pool.core.Alive(clock.Now(), t.id)
 		}
 	} else {
-		t.pool.tally.checks[failed]++
+		t.pool.stats.checks[failed]++
 	}
 	t.pool.mu.Unlock()
-	if !t.verdict.Add(err == nil, &t.how) {
+	if !t.verdict.Add(err == nil, &t.check) {
 		return
 	}
 	if t.verdict.Healthy() {
-		t.pool.checked(clock.Now(), t.id, "")
+		t.pool.setChecked(clock.Now(), t.id, "")
 	} else {
-		t.pool.checked(clock.Now(), t.id, err.Error())
+		t.pool.setChecked(clock.Now(), t.id, err.Error())
 	}
 }
 
-// checked takes what checking a server has found. It locks the pool.
-func (p *pool) checked(now balance.Instant, id balance.ServerID, problem string) {
+// setChecked records the result of a check.
+func (p *pool) setChecked(now balance.Instant, id balance.ServerID, problem string) {
 	p.mu.Lock()
 	defer p.unlock()
-	p.setHealth(now, id, balance.ByMaster, problem)
+	p.setHealthLocked(now, id, balance.ByMaster, problem)
 }
 
-// setHealth tells the core what a witness has found, and edges if it changes anything.
-func (p *pool) setHealth(now balance.Instant, id balance.ServerID, by balance.Witness, problem string) {
+// setHealthLocked records a witness's finding, and has edges sent the change if there is one.
+func (p *pool) setHealthLocked(now balance.Instant, id balance.ServerID, by balance.Witness, problem string) {
 	if changed, err := p.core.SetHealth(now, id, by, problem); err == nil && changed {
-		p.touch()
+		p.markChangedLocked()
 	}
 }

@@ -73,11 +73,11 @@ func TestSecureHealth(t *testing.T) {
 	t.Cleanup(s.Close)
 	for _, how := range []HealthCheck{{HTTP: "/health", Fall: 1}, {TCP: true, Fall: 1}} {
 		r := start(t, checked(how, balance.ServerSpec{ID: "a", Address: s.URL}))
-		p := r.pool("web")
+		p := r.poolNamed("web")
 		eventually(t, "a good look", func() bool {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			return p.tally.checks[passed] > 0
+			return p.stats.checks[passed] > 0
 		})
 		if got := r.state("a"); got != balance.Up {
 			t.Errorf("got %s, want up", got)
@@ -99,11 +99,11 @@ func TestTCPHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := start(t, checked(HealthCheck{TCP: true, Fall: 1, Rise: 1}, balance.ServerSpec{ID: "a", Address: l.Addr().String()}))
-	p := r.pool("web")
-	looks := func(of look) uint64 {
+	p := r.poolNamed("web")
+	looks := func(of checkResult) uint64 {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return p.tally.checks[of]
+		return p.stats.checks[of]
 	}
 	eventually(t, "a good look", func() bool { return looks(passed) > 0 })
 	l.Close()
@@ -184,7 +184,7 @@ func TestLooksAreSpread(t *testing.T) {
 	var bins [10]int
 	for i := range n {
 		key := agentKey{"web", balance.ServerID("server-" + string(rune('a'+i%26)) + strings.Repeat("x", i/26))}
-		c.keep(1, key, &target{how: HealthCheck{TCP: true}.WithDefaults()})
+		c.setTarget(1, key, &target{check: HealthCheck{TCP: true}.WithDefaults()})
 		bins[int(c.targets[key].due.Sub(1)*10/probe.DefaultInterval)]++
 	}
 	for i, got := range bins {

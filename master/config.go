@@ -18,56 +18,56 @@ import (
 	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
-// Config is what a master is told. The zero Config is a master without pools.
+// Config configures a master. The zero Config is a master without pools.
 type Config struct {
-	ID           string // names the master to edges and agents; empty: "master"
+	ID           string // shown to edges and agents; empty: "master"
 	Pools        []PoolConfig
-	Elected      bool          // a pool may be granted from only while Lead and Extend say so
-	OpenPools    bool          // an agent may register into a pool that no file names; it is made with defaults
-	Seed         uint64        // of all chance; zero: drawn at random
-	Log          *slog.Logger  // nil: nothing is logged
-	LogDropped   func() uint64 // log lines that were not written; nil: none is counted
-	ReloadFailed func() string // why the last reload of the file failed; empty: it did not. Nil: there is no file
-	Version      string        // of the software, for build info and the handshake
-	Bounds       Bounds        // of peers, and of what they make the master keep
-	Trust        *trust.Keeper // what edges and agents have to prove; nil: nothing, they speak plainly
-	DrainsFile   string        // keeps drains where neither edges nor agents do; empty: none
-	Admin        string        // where the HTTP API is served, told to those who speak HTTP to the wire port; may be empty
-	Enrolment    *Enrolment    // by what it signs agents' certificates; nil: it does not
-	Resolvers    []string      // DNS servers, ip:port, that are asked for names; nil: those of the machine
-	Inside       *inside.Set   // where our components listen for each other, which no server does; nil: unknown
+	Elected      bool // leases may be granted only as Lead and Extend allow
+	OpenPools    bool // peers may open pools that the file does not name, with default settings
+	Seed         uint64 // of all randomness; zero: random
+	Log          *slog.Logger // nil: nothing is logged
+	LogDropped   func() uint64 // log lines that were not written; nil: not counted
+	ReloadFailed func() string // why the last reload failed; empty: it did not; nil: there is no file
+	Version      string // of the software, for build info and the handshake
+	Bounds       Bounds // of peers, and of what they can make the master keep
+	Trust        *trust.Keeper // what edges and agents have to prove; nil: nothing, connections are not encrypted
+	DrainsFile   string // where drains are kept across restarts; empty: nowhere
+	Admin        string // address of the HTTP API, for peers that send HTTP to the wire port; may be empty
+	Enrolment    *Enrolment // signs agents' certificates; nil: none are signed
+	Resolvers    []string // DNS servers, ip:port; nil: those of the machine
+	Inside       *inside.Set // addresses of our own components, where no server may be; nil: unknown
 }
 
-// PoolConfig is what the file says of one pool.
+// PoolConfig is the file's configuration of one pool.
 type PoolConfig struct {
 	Name          string
-	Policy        string                        // one of package policy's table; empty: policy.Default
-	Dispatch      bool                          // a server is told by its agent, and accepts, before the edge is answered
+	Policy        string // a name in package policy's table; empty: policy.Default
+	Dispatch      bool // a server has to accept through its agent before the edge is answered
 	DispatchLimit time.Duration                 // how long one server may take to accept; zero: 1 s
-	HookFacts     []string                      // what a server is told of a request beyond the usual: HookKey, its key instead of a hash
-	LeaseTime     time.Duration                 // time limit of redirected and edgeless leases; zero: 1 minute
-	Grace         time.Duration                 // how long a lost edge's leases wait for its return; zero: 5 s
-	QueueSize     int                           // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
+	HookFacts     []string // what a server is sent of a request beyond the usual: HookKey, its key instead of a hash
+	LeaseTime     time.Duration // of redirected and edgeless leases; zero: 1 minute
+	Grace         time.Duration // how long a lost edge's leases wait for its return; zero: 5 s
+	QueueSize     int // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
 	QueueWait     time.Duration                 // the longest wait; zero: 10 s
 	Affinity      balance.Affinity              //
-	Distances     map[string]map[string]float64 // from a client's location to a server's: how much dearer, 0 for not at all
-	Utilization   string                        // formula that makes one utilisation of a server's metrics; empty: the application's, else the CPU's
-	Health        HealthCheck                   // how servers are checked from outside
-	Decisions     int                           // how many recent decisions can be explained; zero: 1000; negative: none
-	Servers       []balance.ServerSpec          // others may register through agents
-	Agents        []string                      // names on certificates, * for any characters, of the agents that may register; empty: the certificates decide, which must name the pool then
-	Addresses     []string                      // prefixes and names of hosts where agents' servers may be, besides where the agents are
-	FromAgent     map[balance.ServerID]Tells    // what agents may tell of servers that Servers names, besides what these leave open of slots and speed
-	Tenants       []string                      // those that have lines of their own in the queue; empty: see balance.Config
-	Resolve       Resolve                       // what becomes of a server whose name has several addresses
-	ResolveAtEdge bool                          // edges look the names of the file's servers up, each for itself
-	Resolvers     []string                      // DNS servers, ip:port, that are asked for names; nil: Config.Resolvers
-	Edges         []string                      // names on certificates of the edges that may ask; empty: all whose certificates do not forbid it
+	Distances     map[string]map[string]float64 // by the client's location, then the server's: how much more expensive, 0: not at all
+	Utilization   string // formula of a server's utilisation from its metrics; empty: the application's, else the CPU's
+	Health        HealthCheck // how servers are checked
+	Decisions     int // how many recent decisions can be explained; zero: 1000; negative: none
+	Servers       []balance.ServerSpec // agents may register further ones
+	Agents        []string // names of agents that may register, with * for any characters; empty: their certificates must name the pool
+	Addresses     []string // prefixes and host names where agents' servers may be, besides where the agents are
+	FromAgent     map[balance.ServerID]Tells // what agents may set of the servers in Servers, besides open slots and speed
+	Tenants       []string // tenants with queues of their own; empty: see balance.Config
+	Resolve       Resolve // how names with several addresses are treated
+	ResolveAtEdge bool // edges resolve the names of the file's servers, each for itself
+	Resolvers     []string // DNS servers, ip:port; nil: Config.Resolvers
+	Edges         []string // names of edges that may ask; empty: all whose certificates allow it
 }
 
 func ignore(field, problem string) {}
 
-// None is the size of a queue, or the number of decisions, that is not even the default.
+// None turns a queue or the memory of decisions off, where zero means the default.
 const None = -1
 
 const (
@@ -89,8 +89,7 @@ const (
 
 var poolName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
-// Validate calls bad once for every field that cannot be served, with the field's
-// path, such as "servers[2].address".
+// Validate calls bad once for every invalid field, with the field's path, such as "servers[2].address".
 func (c *PoolConfig) Validate(bad func(field, problem string)) {
 	if !poolName.MatchString(c.Name) {
 		bad("name", fmt.Sprintf("%q, want 1 to 128 letters, digits, '.', '_' or '-', the first a letter or digit", clip(c.Name)))
@@ -133,7 +132,7 @@ func (c *PoolConfig) Validate(bad func(field, problem string)) {
 	}
 }
 
-// validateChoice judges what bears on which request gets which server.
+// validateChoice validates what decides which server a request gets.
 func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 	for _, n := range []struct {
 		field       string
@@ -174,7 +173,7 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 	}
 }
 
-// withDefaults returns the config with every zero filled.
+// withDefaults returns the config with defaults in place of zeros.
 func (c PoolConfig) withDefaults() PoolConfig {
 	c.Policy = cmp.Or(c.Policy, policy.Default)
 	c.DispatchLimit = cmp.Or(c.DispatchLimit, defaultDispatchLimit)
@@ -186,7 +185,7 @@ func (c PoolConfig) withDefaults() PoolConfig {
 	return c
 }
 
-// core returns what a balance.Pool is told of the config, whose defaults are filled.
+// core returns the balance.Pool's part of a config with defaults.
 func (c *PoolConfig) core() (balance.Config, balance.Policy, error) {
 	chosen, err := policy.New(c.Policy)
 	if err != nil {
@@ -201,7 +200,7 @@ func (c *PoolConfig) core() (balance.Config, balance.Policy, error) {
 		Utilization: formula, Decisions: max(0, c.Decisions)}, chosen, nil
 }
 
-// alike reports whether two configs tell a balance.Pool the same.
+// alike reports whether two configs have the same balance.Pool's part.
 func (c PoolConfig) alike(other *PoolConfig) bool {
 	c.Servers, c.DispatchLimit, c.Health, c.HookFacts = other.Servers, other.DispatchLimit, other.Health, other.HookFacts
 	c.Agents, c.Addresses, c.Edges, c.FromAgent = other.Agents, other.Addresses, other.Edges, other.FromAgent
@@ -209,8 +208,7 @@ func (c PoolConfig) alike(other *PoolConfig) bool {
 	return reflect.DeepEqual(c, *other)
 }
 
-// Validate calls bad once for every field that cannot be served, with the field's
-// path, such as "pools[0].policy".
+// Validate calls bad once for every invalid field, with the field's path, such as "pools[0].policy".
 func (c *Config) Validate(bad func(field, problem string)) {
 	if c.ID != "" {
 		if problem := balance.BadName(c.ID); problem != "" {
@@ -243,7 +241,7 @@ func (c *Config) problems() error {
 	return errors.Join(all...)
 }
 
-// clip shortens what a stranger sent for a message.
+// clip shortens foreign text for a message.
 func clip(s string) string {
 	if len(s) > 64 {
 		return strings.ToValidUTF8(s[:64], "") + "…"

@@ -20,100 +20,99 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// limits bound what a peer can make a connection wait or hold.
+// limits bounds how long a peer can make a connection wait, and what it can make it keep.
 type limits struct {
-	handshake time.Duration // from the accept to a whole Hello
-	quiet     time.Duration // without a byte before a peer is pinged, and from then until it counts as dead
-	write     time.Duration // for one write to be taken, at most; half of it at least
-	linger    time.Duration // for a peer to read the last frame before the socket closes
-	outBytes  int           // waiting to be written; if something is and more would exceed it, the connection is dropped
+	handshake  time.Duration // from the accept to a complete Hello
+	quiet      time.Duration // without a byte until a peer is pinged, and from then until it counts as dead
+	write      time.Duration // at most for one write; at least half of it
+	lingerTime time.Duration // for a peer to read the last frame before the socket is closed
+	outBytes   int           // waiting to be written; a peer for which more would wait is disconnected
 }
 
-var standardLimits = limits{handshake: 5 * time.Second, quiet: 3 * time.Second, write: 5 * time.Second, linger: time.Second, outBytes: 8 << 20}
+var standardLimits = limits{handshake: 5 * time.Second, quiet: 3 * time.Second, write: 5 * time.Second, lingerTime: time.Second, outBytes: 8 << 20}
 
 const (
 	smallBuffer = 4 << 10   // of an idle connection
-	batchBytes  = 64 << 10  // read at once, at most, of small frames
-	lingerBytes = 256 << 10 // read and thrown away after the last frame
+	batchBytes  = 64 << 10  // at most, in one read of small frames
+	lingerBytes = 256 << 10 // read and discarded after the last frame
 )
 
-// conn is one connection. Its reader, a goroutine or a loop, reads, handles all that it
-// has read, and writes the answers at once; what others send is written by a goroutine that
-// lives no longer than that takes, for most connections are idle and thousands.
+// conn is one connection. Its reader, a goroutine or a loop, reads, handles all frames, and writes the answers
+// at once. Frames from other goroutines are written by a goroutine that ends when they are written: most
+// connections are idle, and there are thousands.
 type conn struct {
-	net.Conn // nil while a loop reads it
-	remote   string
-	software string // of the peer: name and version; set before the peer is entered
-	accepted balance.Instant
-	who      *trust.Peer   // by its certificate; nil: none is wanted here. Set once, as from is, before the peer is entered
-	from     inside.Origin //
-	limits   *limits
-	log      *slog.Logger
-	drop     context.CancelCauseFunc // ends the connection, from any goroutine; a *wire.Fail is told to the peer
-	ended    chan struct{}           // closed when nothing more of what the peer said will be done
-	heard    atomic.Int64            // balance.Instant of the last byte
-	faults   faults                  // owned by the reader
-	desk     *desk                   // of the reader
-	forms    [][]string              // names of metrics, by the number of the form less one; owned by the reader
+	net.Conn     // nil while a loop reads it
+	remote       string
+	software     string // of the peer: name and version; set before the peer is registered
+	accepted     balance.Instant
+	identity     *trust.Peer   // by its certificate; nil: none is required. Set once, like origin, before the peer is registered
+	origin       inside.Origin //
+	limits       *limits
+	log          *slog.Logger
+	drop         context.CancelCauseFunc // ends the connection, from any goroutine; a *wire.Fail is sent to the peer
+	ended        chan struct{}           // closed when no frame of the peer will be handled any more
+	lastReceived atomic.Int64            // balance.Instant of the last byte
+	faults       faults                  // owned by the reader
+	buffers      *decodeBuffers          // the reader's
+	metricNames  [][]string              // of each form, by its number less one; owned by the reader
 
-	account *account    // of the role's unfinished frames; set before the peer is read, nil before it is known
-	kept    int         // bytes in it; owned by the reader
-	known   atomic.Bool // it has said hello, or has ended before
+	account      *account    // of the role's partial frames; set before the first frame is read, else nil
+	partialBytes int         // of this connection in account; owned by the reader
+	greeted      atomic.Bool // it has sent a Hello, or has ended before
 
-	full atomic.Bool // nothing more can be written just now; set under mu
+	full atomic.Bool // the socket takes no more for now; set under mu
 
-	mu      sync.Mutex // guards the following
-	window  window     // of the loop; nil: a goroutine reads
-	out     []byte     // to be written
-	going   []byte     // the batch on its way; going[gone:] has not gone
-	gone    int
-	writing bool
-	writeBy balance.Instant // the deadline that is set for writing; of a window: for the batch that does not go
-	over    bool            // nothing more is to be written
-	writers sync.WaitGroup  // nobody joins once it is over
+	mu            sync.Mutex // guards the following
+	loopWriter    loopWriter // of the loop; nil: a goroutine reads
+	out           []byte     // to be written
+	batch         []byte     // being written; batch[:written] is written
+	written       int
+	writing       bool
+	writeDeadline balance.Instant // the write deadline; with a loop: of a batch that the socket did not take
+	closed        bool            // nothing more is written
+	writers       sync.WaitGroup  // none is started once it is closed
 }
 
-// desk is where a reader decodes what may be large, one frame after the other. Those who
-// are read by one loop share it.
-type desk struct {
+// decodeBuffers are the messages that a reader decodes large frames into, one after the other. Connections of
+// one loop share them.
+type decodeBuffers struct {
 	ask     wire.Ask
 	done    wire.Done
 	reports wire.Reports
 	hold    wire.Hold
 }
 
-// window is what a conn has of the loop that reads it.
-type window interface {
-	// write writes what goes now.
-	write(p []byte) (int, error)
-	// await has emptied called when there is room again. It wants the conn's mu held.
-	await() error
-	// release parts from the descriptor, and returns it as a connection that blocks; nil: it cannot be made one.
-	release() net.Conn
+// loopWriter is how a conn writes while a loop reads it.
+type loopWriter interface {
+	// tryWrite writes as much as the socket takes.
+	tryWrite(p []byte) (int, error)
+	// awaitWritableLocked has becameWritable called when the socket takes more. The conn's mu must be held.
+	awaitWritableLocked() error
+	// releaseFD gives the descriptor up and returns it as a blocking connection; nil on failure.
+	releaseFD() net.Conn
 }
 
-// peer is what an edge's and an agent's connection differ in.
+// peer is the part of a connection that differs by role.
 type peer interface {
-	// frame takes one frame that was read at now. It may hold a pool's lock from one
-	// call to the next. errGoodbye says that the peer has
-	// left in good order.
-	frame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error
-	// settle lets go of whatever frame holds, and hands over what is to be written.
-	settle(now balance.Instant) []byte
-	// steady reports whether frame, from now on, never waits for anything but a lock.
-	steady() bool
-	// leave gives up what the peer has here. It may wait for those who work for it.
-	leave(why error)
+	// onFrame handles one frame that was read at now. It may keep a pool locked until takeReplies. errGoodbye
+	// reports that the peer has left.
+	onFrame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error
+	// takeReplies unlocks what onFrame has locked and returns the replies.
+	takeReplies(now balance.Instant) []byte
+	// readyForLoop reports whether onFrame waits for nothing but locks from now on.
+	readyForLoop() bool
+	// onDisconnect gives up what the peer has here. It may wait for the peer's goroutines.
+	onDisconnect(why error)
 }
 
-var errSlow = errors.New("the peer reads too slowly: what waits for it has outgrown its buffer")
+var errSlowReader = errors.New("the peer reads too slowly: what waits for it has outgrown its buffer")
 
-// send hands over frames to be written soon. It never blocks; any goroutine may call it.
+// send has frames written soon. It does not block; any goroutine may call it.
 func (c *conn) send(frames []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	idle := len(c.out) == 0 // else somebody is about to write already
-	if c.put(frames) && idle && !c.writing && !c.full.Load() && !c.over {
+	idle := len(c.out) == 0 // otherwise they are about to be written
+	if c.appendLocked(frames) && idle && !c.writing && !c.full.Load() && !c.closed {
 		c.writers.Go(func() { c.flush(clock.Now()) })
 	}
 }
@@ -121,21 +120,20 @@ func (c *conn) send(frames []byte) {
 func (c *conn) append(frames []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.put(frames)
+	return c.appendLocked(frames)
 }
 
-// put wants mu held.
-func (c *conn) put(frames []byte) bool {
+// appendLocked appends frames to out. It reports whether they fitted; if not, the connection ends.
+func (c *conn) appendLocked(frames []byte) bool {
 	if len(c.out) > 0 && len(c.out)+len(frames) > c.limits.outBytes {
-		c.drop(errSlow)
+		c.drop(errSlowReader)
 		return false
 	}
 	c.out = append(c.out, frames...)
 	return true
 }
 
-// flush writes all that waits, or of a window what goes now, unless another goroutine is
-// at it already.
+// flush writes all that waits, or with a loop what the socket takes, unless another goroutine is writing.
 func (c *conn) flush(now balance.Instant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,9 +141,9 @@ func (c *conn) flush(now balance.Instant) {
 		return
 	}
 	c.writing = true
-	for !c.over && !c.full.Load() && c.load() {
-		if err := c.write(now); err != nil {
-			c.out, c.over = nil, true
+	for !c.closed && !c.full.Load() && c.nextBatchLocked() {
+		if err := c.writeBatchLocked(now); err != nil {
+			c.out, c.closed = nil, true
 			c.drop(fmt.Errorf("writing: %w", err))
 			break
 		}
@@ -153,22 +151,23 @@ func (c *conn) flush(now balance.Instant) {
 	c.writing = false
 }
 
-// load makes what waits the batch that goes, if none is on its way; false: there is neither.
-func (c *conn) load() bool {
-	if c.gone == len(c.going) {
-		if cap(c.going) > batchBytes {
-			c.going = nil
+// nextBatchLocked makes out the batch if the last one is written. It reports whether there is anything to
+// write.
+func (c *conn) nextBatchLocked() bool {
+	if c.written == len(c.batch) {
+		if cap(c.batch) > batchBytes {
+			c.batch = nil
 		}
-		c.going, c.out, c.gone = c.out, c.going[:0], 0
+		c.batch, c.out, c.written = c.out, c.batch[:0], 0
 	}
-	return c.gone < len(c.going)
+	return c.written < len(c.batch)
 }
 
-// write writes the batch. It lets go of mu meanwhile.
-func (c *conn) write(now balance.Instant) error {
-	w, rest := c.window, c.going[c.gone:]
-	if w == nil && c.writeBy.Sub(now) < c.limits.write/2 {
-		c.writeBy = now.Add(c.limits.write)
+// writeBatchLocked writes the batch. It unlocks mu meanwhile.
+func (c *conn) writeBatchLocked(now balance.Instant) error {
+	w, rest := c.loopWriter, c.batch[c.written:]
+	if w == nil && c.writeDeadline.Sub(now) < c.limits.write/2 {
+		c.writeDeadline = now.Add(c.limits.write)
 		_ = c.SetWriteDeadline(time.Now().Add(c.limits.write))
 	}
 	var n int
@@ -177,58 +176,57 @@ func (c *conn) write(now balance.Instant) error {
 	if w == nil {
 		n, err = c.Write(rest)
 	} else {
-		n, err = w.write(rest)
+		n, err = w.tryWrite(rest)
 	}
 	c.mu.Lock()
-	if c.gone += n; w == nil || err != nil {
+	if c.written += n; w == nil || err != nil {
 		return err
 	}
 	if n == len(rest) {
-		c.writeBy = 0
+		c.writeDeadline = 0
 		return nil
 	}
 	switch {
-	case c.writeBy == 0:
-		c.writeBy = now.Add(c.limits.write)
-	case now > c.writeBy:
+	case c.writeDeadline == 0:
+		c.writeDeadline = now.Add(c.limits.write)
+	case now > c.writeDeadline:
 		return os.ErrDeadlineExceeded
 	}
 	c.full.Store(true)
-	return w.await()
+	return w.awaitWritableLocked()
 }
 
-// emptied goes on writing, for a window has room again.
-func (c *conn) emptied(now balance.Instant) {
+// becameWritable continues writing after the socket was full.
+func (c *conn) becameWritable(now balance.Instant) {
 	c.mu.Lock()
 	c.full.Store(false)
 	c.mu.Unlock()
 	c.flush(now)
 }
 
-// stuck reports whether a batch will not have gone in time.
-func (c *conn) stuck(now balance.Instant) bool {
+// writeOverdue reports whether the batch has not been written in time.
+func (c *conn) writeOverdue(now balance.Instant) bool {
 	if !c.full.Load() {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.full.Load() && now > c.writeBy
+	return c.full.Load() && now > c.writeDeadline
 }
 
-// handle has the peer take the frames of in and writes the answers. It returns how many
-// bytes they were.
-func (s *stay) handle(now balance.Instant, in []byte) (used int, err error) {
-	used, err = s.frames(s.ctx, now, in, s.peer)
-	if out := s.peer.settle(now); len(out) > 0 && s.append(out) {
+// handle has the peer handle the frames in in and writes the answers. It returns how many bytes they were.
+func (s *connSession) handle(now balance.Instant, in []byte) (used int, err error) {
+	used, err = s.dispatchFrames(s.ctx, now, in, s.peer)
+	if out := s.peer.takeReplies(now); len(out) > 0 && s.append(out) {
 		s.flush(now)
 	}
-	s.faults.tell(s.log, now)
+	s.faults.logDue(s.log, now)
 	return used, err
 }
 
-// read takes frames until the connection ends, and returns why, or until a loop has taken
-// it over. The buffer may hold what came behind the Hello.
-func (s *stay) read(in []byte) error {
+// readLoop handles frames until the connection ends or is moved to a loop, and returns why. The buffer may
+// hold what came after the Hello.
+func (s *connSession) readLoop(in []byte) error {
 	var armed balance.Instant
 	pinged, now := false, clock.Now()
 	for {
@@ -236,50 +234,50 @@ func (s *stay) read(in []byte) error {
 		if err != nil {
 			return err
 		}
-		if s.peer.steady() && s.loops.move(s, in[used:]) {
+		if s.peer.readyForLoop() && s.loops.moveConn(s, in[used:]) {
 			return errMoved
 		}
-		if err := s.keeps(s.peers, len(in)-used); err != nil {
+		if err := s.accountPartial(s.peers, len(in)-used); err != nil {
 			return err
 		}
-		in = room(in, used)
+		in = growBuffer(in, used)
 		if now.Sub(armed) > s.limits.quiet/4 {
 			armed = now
 			_ = s.SetReadDeadline(time.Now().Add(s.limits.quiet))
 		}
-		if s.ctx.Err() != nil { // after the deadline was set, for the end of ctx sets it too
+		if s.ctx.Err() != nil { // checked after the deadline is set, since the end of ctx sets it too
 			return context.Cause(s.ctx)
 		}
 		n, err := s.Read(in[len(in):cap(in)])
 		in, now = in[:len(in)+n], clock.Now()
 		switch {
 		case n > 0:
-			s.heard.Store(int64(now))
+			s.lastReceived.Store(int64(now))
 			pinged = false
 		case s.ctx.Err() != nil:
 			return context.Cause(s.ctx)
 		case isTimeout(err) && !pinged:
-			s.ping(now)
+			s.sendPing(now)
 			pinged, armed = true, 0
 		case isTimeout(err):
-			return s.silent()
+			return s.silenceError()
 		case err != nil:
 			return fmt.Errorf("reading: %w", err)
 		}
 	}
 }
 
-// errMoved says that a loop serves the connection from now on.
+// errMoved reports that a loop serves the connection from now on.
 var errMoved = errors.New("moved to a loop")
 
-func (c *conn) ping(now balance.Instant) { c.send((&wire.Ping{Seq: uint64(now)}).Append(nil)) }
+func (c *conn) sendPing(now balance.Instant) { c.send((&wire.Ping{Seq: uint64(now)}).Append(nil)) }
 
-func (c *conn) silent() error {
+func (c *conn) silenceError() error {
 	return fmt.Errorf("nothing heard for %v, not even the answer to a ping", 2*c.limits.quiet)
 }
 
-// frames hands all complete frames to p and returns how many bytes they were.
-func (c *conn) frames(ctx context.Context, now balance.Instant, in []byte, p peer) (used int, err error) {
+// dispatchFrames passes all complete frames to p and returns how many bytes they were.
+func (c *conn) dispatchFrames(ctx context.Context, now balance.Instant, in []byte, p peer) (used int, err error) {
 	for {
 		t, payload, size, err := wire.Next(in[used:])
 		if err != nil {
@@ -289,7 +287,7 @@ func (c *conn) frames(ctx context.Context, now balance.Instant, in []byte, p pee
 			return used, nil
 		}
 		used += size
-		err = p.frame(ctx, now, t, payload)
+		err = p.onFrame(ctx, now, t, payload)
 		poison.Fill(payload)
 		if err != nil {
 			var bad *wire.FrameError
@@ -301,22 +299,22 @@ func (c *conn) frames(ctx context.Context, now balance.Instant, in []byte, p pee
 	}
 }
 
-// room moves what was not used to the front and makes room for more behind it.
-func room(in []byte, used int) []byte {
+// growBuffer moves unused bytes to the front and makes space behind them.
+func growBuffer(in []byte, used int) []byte {
 	rest := in[used:]
 	switch size := cap(in); {
 	case len(rest) == 0 && size > batchBytes:
 		return make([]byte, 0, batchBytes)
 	case len(in) == size && (size < batchBytes || len(rest) > size/2):
-		// The last read filled it: more is waiting, or one frame is larger.
+		// The last read filled the buffer: more is waiting, or one frame is larger.
 		return append(make([]byte, 0, max(smallBuffer, min(2*size, wire.MaxFrame+batchBytes))), rest...)
 	}
 	return append(in[:0], rest...)
 }
 
-// farewell tells the peer why, if that is for it, and lets it read that.
-func (c *conn) farewell(last []byte) {
-	_ = c.SetDeadline(time.Now().Add(c.limits.linger))
+// sendLast sends a last frame and waits for the peer to read it.
+func (c *conn) sendLast(last []byte) {
+	_ = c.SetDeadline(time.Now().Add(c.limits.lingerTime))
 	if _, err := c.Write(last); err != nil {
 		return
 	}
@@ -324,7 +322,7 @@ func (c *conn) farewell(last []byte) {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	// Closing a socket with bytes unread resets it, and may destroy what was just sent.
+	// Closing a socket with unread bytes resets it, and may destroy what was just sent.
 	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 }
 
@@ -333,11 +331,11 @@ func isTimeout(err error) bool {
 	return errors.As(err, &netErr) && netErr.Timeout()
 }
 
-// faults gathers what a peer does wrong and is told in the log once a second at most.
+// faults gathers what a peer does wrong, for one log record a second at most.
 type faults struct {
-	first error
-	n     int
-	told  balance.Instant
+	first      error
+	n          int
+	lastLogged balance.Instant
 }
 
 func (f *faults) add(err error) {
@@ -347,10 +345,10 @@ func (f *faults) add(err error) {
 	f.n++
 }
 
-func (f *faults) tell(log *slog.Logger, now balance.Instant) {
-	if f.n == 0 || f.told != 0 && now.Sub(f.told) < time.Second {
+func (f *faults) logDue(log *slog.Logger, now balance.Instant) {
+	if f.n == 0 || f.lastLogged != 0 && now.Sub(f.lastLogged) < time.Second {
 		return
 	}
 	log.Warn("peer is at fault", "err", f.first, "faults", f.n)
-	*f = faults{told: now}
+	*f = faults{lastLogged: now}
 }

@@ -88,8 +88,8 @@ func TestSlowPeerLosesNothing(t *testing.T) {
 	eventually(t, "the master neither writes nor reads on", func() bool {
 		conn.mu.Lock()
 		defer conn.mu.Unlock()
-		if before := heard; conn.gone == len(conn.going) || conn.heard.Load() != before {
-			looks, heard = 0, conn.heard.Load()
+		if before := heard; conn.written == len(conn.batch) || conn.lastReceived.Load() != before {
+			looks, heard = 0, conn.lastReceived.Load()
 		}
 		looks++
 		return looks > 5

@@ -8,12 +8,11 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/inside"
 )
 
-// Tells is a set of what an agent may tell of its server although the file names it. What is not in
-// it the file alone says, also by saying nothing. Slots and speed are the agent's wherever the file
-// leaves them open.
+// Tells is the set of properties that an agent may set although the file names its server. All others are the
+// file's, also if it leaves them empty. Slots and speed are the agent's wherever the file leaves them open.
 type Tells uint8
 
-// What may be told.
+// Members of Tells.
 const (
 	TellsAddress Tells = 1 << iota
 	TellsPublic
@@ -21,7 +20,7 @@ const (
 	TellsLocation
 )
 
-// complete returns what holds of a server that the file names, with its agent's word.
+// complete returns the properties of a server that the file names and its agent has registered.
 func (t Tells) complete(file, agent balance.ServerSpec) balance.ServerSpec {
 	file.Slots, file.Speed = cmp.Or(file.Slots, agent.Slots), cmp.Or(file.Speed, agent.Speed)
 	if t&TellsAddress != 0 {
@@ -39,17 +38,16 @@ func (t Tells) complete(file, agent balance.ServerSpec) balance.ServerSpec {
 	return file
 }
 
-// declared is what the file and the agents of a pool say of its servers. It is guarded by the pool's
-// lock.
+// declared is what the file and the agents say about a pool's servers. The pool's lock guards it.
 type declared struct {
 	file   map[balance.ServerID]*balance.ServerSpec // immutable specs
-	agents map[balance.ServerID]balance.ServerSpec  // the last word of each server's agent, until the server leaves
+	agents map[balance.ServerID]balance.ServerSpec  // the last registration of each server's agent, until the server leaves
 	tells  map[balance.ServerID]Tells               // of servers that the file names
 	from   map[balance.ServerID]inside.Origin       // where each server's agent connected from
 }
 
-// read takes up what the file says now.
-func (d *declared) read(cfg *PoolConfig) {
+// setFile replaces the file's part.
+func (d *declared) setFile(cfg *PoolConfig) {
 	d.file, d.tells = make(map[balance.ServerID]*balance.ServerSpec, len(cfg.Servers)), maps.Clone(cfg.FromAgent)
 	if d.tells == nil {
 		d.tells = make(map[balance.ServerID]Tells)
@@ -59,8 +57,9 @@ func (d *declared) read(cfg *PoolConfig) {
 	}
 }
 
-// hear keeps what an agent says of its server, and returns what holds and whether the file names it.
-func (d *declared) hear(agent balance.ServerSpec) (spec balance.ServerSpec, fixed bool) {
+// setAgent stores an agent's registration. It returns the resulting spec, and whether the file names the
+// server.
+func (d *declared) setAgent(agent balance.ServerSpec) (spec balance.ServerSpec, fixed bool) {
 	if d.agents == nil {
 		d.agents = make(map[balance.ServerID]balance.ServerSpec)
 	}
@@ -71,8 +70,8 @@ func (d *declared) hear(agent balance.ServerSpec) (spec balance.ServerSpec, fixe
 	return agent, false
 }
 
-// fixed returns what holds of a server that the file names.
-func (d *declared) fixed(id balance.ServerID) balance.ServerSpec {
+// fileSpec returns the spec of a server that the file names.
+func (d *declared) fileSpec(id balance.ServerID) balance.ServerSpec {
 	file := *d.file[id]
 	if agent, heard := d.agents[id]; heard {
 		return d.tells[id].complete(file, agent)
@@ -80,15 +79,15 @@ func (d *declared) fixed(id balance.ServerID) balance.ServerSpec {
 	return file
 }
 
-// comesFrom keeps where a server's agent connected from.
-func (d *declared) comesFrom(id balance.ServerID, from inside.Origin) {
+// setOrigin stores where a server's agent connected from.
+func (d *declared) setOrigin(id balance.ServerID, from inside.Origin) {
 	if d.from == nil {
 		d.from = make(map[balance.ServerID]inside.Origin)
 	}
 	d.from[id] = from
 }
 
-// fileSaysAddress reports whether the file, and not an agent, says where a server is.
+// fileSaysAddress reports whether the file, and not an agent, decides a server's address.
 func (d *declared) fileSaysAddress(id balance.ServerID) bool {
 	if d.file[id] == nil {
 		return false
@@ -96,8 +95,8 @@ func (d *declared) fileSaysAddress(id balance.ServerID) bool {
 	return d.tells[id]&TellsAddress == 0 || d.agents[id].Address == ""
 }
 
-// forget drops an agent's word, for its server has left.
-func (d *declared) forget(id balance.ServerID) {
+// dropAgent drops an agent's registration, because its server has left.
+func (d *declared) dropAgent(id balance.ServerID) {
 	delete(d.agents, id)
 	delete(d.from, id)
 }

@@ -33,9 +33,9 @@ func TestAnAgentTellsOnlyWhatTheFileLeavesToIt(t *testing.T) {
 				}
 				for _, step := range steps {
 					if step == "file" {
-						_, err = p.configure(1, named)
+						_, err = p.configureLocked(1, named)
 					} else {
-						err = p.put(1, agent, false)
+						err = p.putServerLocked(1, agent, false)
 					}
 					if err != nil {
 						t.Fatal(err)
@@ -44,10 +44,10 @@ func TestAnAgentTellsOnlyWhatTheFileLeavesToIt(t *testing.T) {
 				if got := p.core.Views(1)[0].Spec; !reflect.DeepEqual(got, c.want) {
 					t.Errorf("%s: got %+v, want %+v", order, got, c.want)
 				}
-				if _, err := p.configure(2, PoolConfig{Name: "web"}); err != nil {
+				if _, err := p.configureLocked(2, PoolConfig{Name: "web"}); err != nil {
 					t.Fatal(err)
 				}
-				if err := p.put(2, agent, false); err != nil {
+				if err := p.putServerLocked(2, agent, false); err != nil {
 					t.Fatal(err)
 				}
 				if got := p.core.Views(2)[0].Spec; !reflect.DeepEqual(got, agent) {

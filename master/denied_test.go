@@ -32,12 +32,12 @@ func TestTheDeniedAreJudgedAnewOnReload(t *testing.T) {
 	r := h.shop(&here, func(c *Config) { c.Trust = k })
 	a := h.agentOf(r.addr, "web", "127.0.0.1:9", &there, "web")
 	e := connect(t, trust.Edge, r.addr, nil, h.good(trust.Edge, "e1"), nil)
-	eventually(t, "both are in", func() bool { return r.peers.agent("web", "r1") != nil && e.Connected() })
+	eventually(t, "both are in", func() bool { return r.peers.agentOf("web", "r1") != nil && e.Connected() })
 	deny(t, list, "agent r1 # its machine was stolen\n")
 	if err := k.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the agent and its server have left", func() bool { return r.peers.agent("web", "r1") == nil && !r.pool("web").viewOf("r1") })
+	eventually(t, "the agent and its server have left", func() bool { return r.peers.agentOf("web", "r1") == nil && !r.poolNamed("web").viewOf("r1") })
 	eventually(t, "both sides count it", func() bool {
 		return counted(&r.refusals)["denied"] > 0 && counted(a.Refused())["by-peer"] > 0
 	})
@@ -52,7 +52,7 @@ func TestTheDeniedAreJudgedAnewOnReload(t *testing.T) {
 	if err := k.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the edge has left and the agent is back", func() bool { return !e.Connected() && r.peers.agent("web", "r1") != nil })
+	eventually(t, "the edge has left and the agent is back", func() bool { return !e.Connected() && r.peers.agentOf("web", "r1") != nil })
 }
 
 // A denied edge's leases end with its place, whatever time it has said that they have.
@@ -125,12 +125,12 @@ func TestAConnectionEndsWithItsCertificate(t *testing.T) {
 	h.bounds = trust.Bounds{Pools: []string{"web"}}
 	k := h.keeper(h.issue(h.ours, trust.Agent, "r1", time.Now(), 3*time.Second))
 	a := connect(t, trust.Agent, r.addr, nil, k, there.log())
-	eventually(t, "the agent is in", func() bool { return r.peers.agent("web", "r1") != nil })
-	eventually(t, "the connection ends", func() bool { return r.peers.agent("web", "r1") == nil && !a.Connected() })
+	eventually(t, "the agent is in", func() bool { return r.peers.agentOf("web", "r1") != nil })
+	eventually(t, "the connection ends", func() bool { return r.peers.agentOf("web", "r1") == nil && !a.Connected() })
 	if got := counted(&r.refusals); got["expired"] == 0 || len(got) != 1 {
 		t.Errorf("counted %v, want expired alone", got)
 	}
-	if !r.pool("web").viewOf("r1") {
+	if !r.poolNamed("web").viewOf("r1") {
 		t.Error("its server has left")
 	}
 }

@@ -13,57 +13,56 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// dispatch has the server of a grant told of the request, and if that does not
-// accept, the next best, until one does, none is left, or the others are at their
-// limit: then it returns what to wait for. Otherwise it returns the grant of the one
-// that accepted, a *balance.Refusal, or ctx's cause. It blocks, holding no lock.
-func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, first asked, req *balance.Request, grant balance.Grant) (balance.Grant, *pending, error) {
+// dispatch asks the server of a grant to accept the request. If it refuses, the next best is asked, until one
+// accepts, none is left, or all others are at their limit: then it returns what to wait for. Otherwise it
+// returns the grant of the server that accepted, a *balance.Refusal, or ctx's cause. It blocks; the pool must
+// not be locked.
+func (m *Master) dispatch(ctx context.Context, p *pool, began balance.Instant, first asked, req *balance.Request, grant balance.Grant) (balance.Grant, *waitingAsk, error) {
 	for {
-		ended, detail := m.indicate(ctx, p, req, grant)
+		ended, detail := m.dispatchTo(ctx, p, req, grant)
 		if ended != accepted {
 			m.log.Debug("dispatch", "pool", p.name, "server", grant.Server, "lease", grant.Lease, "verdict", outcomeNames[ended], "err", detail)
 		}
-		next, wait, err := p.judge(began, first, req, grant, ended, detail)
+		next, wait, err := p.afterDispatch(began, first, req, grant, ended, detail)
 		switch {
 		case ended == withdrawn:
 			return balance.Grant{}, nil, context.Cause(ctx)
-		case wait == nil || wait.over != nil:
+		case wait == nil || wait.result != nil:
 			return next, wait, err
 		}
 		grant = wait.grant
 	}
 }
 
-// judge draws the consequences of how telling a server ended: the ask's answer, or
-// what it has to wait for now.
-func (p *pool) judge(began balance.Instant, first asked, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, wait *pending, err error) {
+// afterDispatch handles the outcome of one dispatch. It returns the ask's answer, or what it has to wait for.
+func (p *pool) afterDispatch(began balance.Instant, first asked, req *balance.Request, grant balance.Grant, ended outcome, detail string) (next balance.Grant, wait *waitingAsk, err error) {
 	p.mu.Lock()
 	defer p.unlock()
 	now := clock.Now()
-	p.tally.dispatches[ended]++
+	p.stats.dispatches[ended]++
 	switch ended {
 	case withdrawn:
-		p.end(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
+		p.endByMasterLocked(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
 		return balance.Grant{}, nil, nil
 	case accepted:
 		next = grant
 	default:
-		p.end(now, grant.Lease, balance.Outcome{Result: balance.Refused})
+		p.endByMasterLocked(now, grant.Lease, balance.Outcome{Result: balance.Refused})
 		req.Exclude = append(req.Exclude, grant.Server)
-		if next, wait, err = p.again(now, req, grant, detail); wait != nil {
+		if next, wait, err = p.pickAgainLocked(now, req, grant, detail); wait != nil {
 			wait.asked = first
 			return next, wait, nil
 		}
 	}
-	p.count(now, first, err, 0)
-	p.tally.took.observe(now.Sub(began), 1)
+	p.countAnswerLocked(now, first, err, 0)
+	p.stats.answerTimes.observe(now.Sub(began), 1)
 	return next, nil, err
 }
 
-// again picks for a request that the server of a grant has just refused.
-func (p *pool) again(now balance.Instant, req *balance.Request, grant balance.Grant, detail string) (balance.Grant, *pending, error) {
+// pickAgainLocked picks for a request that the server of a grant has just refused.
+func (p *pool) pickAgainLocked(now balance.Instant, req *balance.Request, grant balance.Grant, detail string) (balance.Grant, *waitingAsk, error) {
 	var next balance.Grant
-	wait, err := p.ask(now, req, &next)
+	wait, err := p.pickOrWaitLocked(now, req, &next)
 	if r := refusal(err); r != nil && r.Reason == balance.NoServer {
 		err = &balance.Refusal{Reason: balance.Declined, RetryAfter: r.RetryAfter,
 			Detail: fmt.Sprintf("pool %s: every eligible server has refused the dispatch; the last, %s: %s", p.name, grant.Server, detail)}
@@ -71,23 +70,23 @@ func (p *pool) again(now balance.Instant, req *balance.Request, grant balance.Gr
 	return next, wait, err
 }
 
-// indicate tells one server, through its agent, to perform the processing, and
-// waits for its verdict. detail says why it is not accepted.
-func (m *Master) indicate(ctx context.Context, p *pool, req *balance.Request, grant balance.Grant) (ended outcome, detail string) {
-	a := m.peers.agent(p.name, grant.Server)
+// dispatchTo sends one server, through its agent, a dispatch and waits for its verdict. detail says why it was
+// not accepted.
+func (m *Master) dispatchTo(ctx context.Context, p *pool, req *balance.Request, grant balance.Grant) (ended outcome, detail string) {
+	a := m.peers.agentOf(p.name, grant.Server)
 	if a == nil {
 		return agentless, "it has no agent"
 	}
-	answer := a.expect(grant.Lease)
+	answer := a.expectVerdict(grant.Lease)
 	if answer == nil {
 		return agentless, "its agent is just leaving"
 	}
-	defer a.forget(grant.Lease)
+	defer a.forgetVerdict(grant.Lease)
 	limit := p.dispatchLimit()
 	if req.Deadline != 0 {
 		limit = min(limit, max(0, req.Deadline.Sub(clock.Now())))
 	}
-	a.send((&wire.Dispatch{Lease: grant.Lease, Pool: p.name, Edge: req.Edge, Request: p.toldToServer(req), Limit: limit, Fence: grant.Fence, Tag: grant.Tag}).Append(nil))
+	a.send((&wire.Dispatch{Lease: grant.Lease, Pool: p.name, Edge: req.Edge, Request: p.dispatchedRequest(req), Limit: limit, Fence: grant.Fence, Tag: grant.Tag}).Append(nil))
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {

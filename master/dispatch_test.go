@@ -87,9 +87,9 @@ func TestNextBestAfterARefusal(t *testing.T) {
 func TestNoneLeft(t *testing.T) {
 	r := start(t, dispatching(time.Minute))
 	a, e := r.dialAgent("s1"), r.dialEdge("e1")
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
-	if err := p.put(1, spec("agentless"), false); err != nil {
+	if err := p.putServerLocked(1, spec("agentless"), false); err != nil {
 		t.Fatal(err)
 	}
 	p.mu.Unlock()

@@ -9,13 +9,12 @@
 //	HTTP API ─────────▶│       pool ── balance.Pool   │
 //	                   └─────────────────────────────┘
 //
-// Who reads a connection is a goroutine or, on Linux and without TLS, a loop that reads
-// thousands; what is done with what was read is the same. A goroutine greets every peer,
-// and gives it to a loop when nothing that it may say has to wait any more.
+// A goroutine reads a connection or, on Linux and without TLS, an event loop that reads
+// thousands of them; both handle frames in the same way. A goroutine reads every peer's Hello,
+// and moves the connection to a loop once no frame has to wait for anything but a lock.
 //
-// Each pool has one mutex, held over memory work only; no two are ever held at
-// once. The set of pools stands behind one atomic pointer. Whatever waits, for a
-// socket, for its turn in a queue or for a server's verdict on a dispatch, waits
-// without a lock. A pool's lock is given back by unlock, which first hands out what
-// has come free to those in the queue.
+// Each pool has one mutex, held over memory work only; no two are ever held at once. The
+// set of pools is behind one atomic pointer. Every wait, for a socket, in a queue or for a
+// server's verdict on a dispatch, holds no lock. A pool is unlocked by its method unlock, which
+// first gives servers that have come free to asks in the queue.
 package master

@@ -13,7 +13,7 @@ import (
 // What contradicts itself is kept, told to whoever reports it, and stands in the API.
 func TestContradictionsAreTold(t *testing.T) {
 	r := start(t, web("a"))
-	p := r.Master.pool("web")
+	p := r.Master.poolNamed("web")
 	p.mu.Lock()
 	now, told := clock.Now(), 0
 	for range 300 {
@@ -23,17 +23,17 @@ func TestContradictionsAreTold(t *testing.T) {
 		}
 		now = now.Add(50 * time.Millisecond)
 		p.core.Done(now, g.Lease, balance.Outcome{Duration: 50 * time.Millisecond})
-		err = p.report(now, &balance.Report{Server: "a", Metrics: []balance.Metric{{Name: balance.InFlight, Value: 1e6}}}, fromAgent)
+		err = p.storeReportLocked(now, &balance.Report{Server: "a", Metrics: []balance.Metric{{Name: balance.InFlight, Value: 1e6}}}, fromAgent)
 		if err != nil {
 			if told++; !errors.As(err, new(*balance.Contradiction)) || !strings.Contains(err.Error(), "requests of others") {
 				t.Fatalf("got %v, want the contradiction", err)
 			}
 		}
 	}
-	counts := p.tally.reports[fromAgent]
+	counts := p.stats.reports[fromAgent]
 	p.mu.Unlock()
-	if told != 1 || counts[kept] != 300 || counts[flawed] != 0 {
-		t.Errorf("told of it %d times, %d reports kept and %d flawed; want once, 300 and none", told, counts[kept], counts[flawed])
+	if told != 1 || counts[reportKept] != 300 || counts[reportFlawed] != 0 {
+		t.Errorf("told of it %d times, %d reports kept and %d flawed; want once, 300 and none", told, counts[reportKept], counts[reportFlawed])
 	}
 	a := newAPI(t, r.Master)
 	_, pool, _ := a.call("GET", "/v1/pools/web", "")

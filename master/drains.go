@@ -19,53 +19,48 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// This file keeps what operators say of servers: to drain them, or to give them work again.
+// This file keeps what operators order for servers: to drain them, or to give them work again.
 //
-// Edges that watch a pool and the server's agent are told. They tell the next master, and
-// every other one that they are connected to; the drain that was said last counts. A file
-// keeps it too, if Config.DrainsFile names one.
+// Edges that watch a pool and the server's agent are told. They tell later and other masters that they are
+// connected to; the latest order counts. It is also kept in a file, if Config.DrainsFile names one.
 
-// mostDrains bounds the drains that a master remembers in all, beside those of servers that are in
-// their pools: others may come back.
-const mostDrains = 1 << 14
+// maxDrains bounds the remembered drains of servers that are not in their pools; these servers may come back.
+const maxDrains = 1 << 14
 
-// mostAhead is by how much the clock of the master that was told may be ahead of ours. What is said to
-// be later still would be the last word for as long.
-const mostAhead = 10 * time.Minute
+// maxClockAhead is how far the clock of the master that took an order may be ahead of ours. An order from
+// further in the future would overrule all others for as long.
+const maxClockAhead = 10 * time.Minute
 
-// longestBy bounds who says a drain, in bytes.
-const longestBy = wire.MaxName
+// maxByBytes bounds the name of who ordered a drain, in bytes.
+const maxByBytes = wire.MaxName
 
-// said is a drain of a server of a pool.
-type said struct {
+// drainRecord is a drain of a server of a pool.
+type drainRecord struct {
 	Pool   string           `json:"pool"`
 	Server balance.ServerID `json:"server"`
 	balance.Drain
 }
 
-// The methods of pool want mu held.
-
-// drain takes up what was said of a server, which may not be in the pool yet. It reports
-// whether that is new: something later may have been said before, or too much is remembered of
-// servers that are not here.
-func (p *pool) drain(now balance.Instant, id balance.ServerID, d balance.Drain) bool {
+// storeDrainLocked stores a drain of a server, which may not be in the pool yet. It reports whether the drain
+// is new: a later one may be known, or too many are remembered of servers that are not in the pool.
+func (p *pool) storeDrainLocked(now balance.Instant, id balance.ServerID, d balance.Drain) bool {
 	last, known := p.drains[id]
-	if known && !d.After(last) || !known && !p.core.Has(id) && p.remembered.Load() >= mostDrains && !p.forgetDrain() {
+	if known && !d.After(last) || !known && !p.core.Has(id) && p.drainCount.Load() >= maxDrains && !p.forgetDrainLocked() {
 		return false
 	}
 	if !known {
-		p.remembered.Add(1)
+		p.drainCount.Add(1)
 	}
 	p.drains[id] = d
-	if p.core.Drain(now, id, d, sinceDrained(now, d)) == nil && p.drainAgain(now, id) == nil {
-		p.touch()
+	if p.core.Drain(now, id, d, drainStart(now, d)) == nil && p.reapplyDrainLocked(now, id) == nil {
+		p.markChangedLocked()
 	}
 	return true
 }
 
-// forgetDrain makes room for another server's drain: the oldest of a server that is not here and would take
-// work is forgotten. It reports whether there was one.
-func (p *pool) forgetDrain() bool {
+// forgetDrainLocked makes room for another server's drain: it forgets the oldest undrain of a server that is
+// not in the pool. It reports whether there was one.
+func (p *pool) forgetDrainLocked() bool {
 	var oldest balance.ServerID
 	found := false
 	for id, d := range p.drains {
@@ -75,89 +70,89 @@ func (p *pool) forgetDrain() bool {
 	}
 	if found {
 		delete(p.drains, oldest)
-		p.remembered.Add(-1)
+		p.drainCount.Add(-1)
 	}
 	return found
 }
 
-// forgetDrains locks the pool, which has been removed.
+// forgetDrains forgets the drains of a pool that has been removed.
 func (p *pool) forgetDrains() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.remembered.Add(-int64(len(p.drains)))
+	p.drainCount.Add(-int64(len(p.drains)))
 	clear(p.drains)
 }
 
-// sinceDrained is d.At on the clock of Instants; now, if the time of day was set back since.
-func sinceDrained(now balance.Instant, d balance.Drain) balance.Instant {
+// drainStart returns d.At as an Instant; now, if the time of day was set back since.
+func drainStart(now balance.Instant, d balance.Drain) balance.Instant {
 	return max(1, min(now, clock.AtMicros(d.At)))
 }
 
-// order is a drain that an operator says now: later than what was said of the server before.
-func (p *pool) order(now balance.Instant, id balance.ServerID, on bool, by, reason string) balance.Drain {
+// newDrainLocked returns a drain that an operator orders now: later than any earlier one of the server.
+func (p *pool) newDrainLocked(now balance.Instant, id balance.ServerID, on bool, by, reason string) balance.Drain {
 	last := p.drains[id]
 	if on && last.On && reason == "" {
-		reason = last.Reason // to drain again without a word takes none back
+		reason = last.Reason // draining again without a reason keeps the earlier reason
 	}
 	return balance.Drain{On: on, At: max(clock.Micros(now), last.At+1), By: by, Reason: reason}
 }
 
-// drainsIn returns all that was said of servers of the pool, by their ids.
-func (p *pool) drainsIn() (all []said) {
+// allDrainsLocked returns all drains of the pool, by server id.
+func (p *pool) allDrainsLocked() (all []drainRecord) {
 	for id, d := range p.drains {
-		all = append(all, said{p.name, id, d})
+		all = append(all, drainRecord{p.name, id, d})
 	}
-	slices.SortFunc(all, func(a, b said) int { return cmp.Compare(a.Server, b.Server) })
+	slices.SortFunc(all, func(a, b drainRecord) int { return cmp.Compare(a.Server, b.Server) })
 	return all
 }
 
-// errDrainLost says that what an operator has said of a server does not hold.
+// errDrainLost reports that an operator's order did not take effect.
 var errDrainLost = errors.New("another drain of the server was told again and again meanwhile: try again")
 
-// say has a drain hold that an operator says now of a server, and has all who keep it know.
-func (m *Master) say(p *pool, id balance.ServerID, on bool, by, reason string) (said, error) {
+// orderDrain makes an operator's drain take effect, and sends it to all who keep drains.
+func (m *Master) orderDrain(p *pool, id balance.ServerID, on bool, by, reason string) (drainRecord, error) {
 	for range 10 {
 		now := clock.Now()
 		p.mu.Lock()
-		s := said{p.name, id, p.order(now, id, on, by, reason)}
+		s := drainRecord{p.name, id, p.newDrainLocked(now, id, on, by, reason)}
 		p.mu.Unlock()
 		if err := m.signDrain(&s); err != nil {
 			return s, err
 		}
 		p.mu.Lock()
-		news := p.drain(now, id, s.Drain)
+		news := p.storeDrainLocked(now, id, s.Drain)
 		p.unlock()
 		if news {
-			m.spread(s, nil)
+			m.broadcastDrain(s, nil)
 			return s, nil
 		}
 	}
-	return said{}, errDrainLost
+	return drainRecord{}, errDrainLost
 }
 
-// drainStatement is the kind of statements that drains are.
+// drainStatement is the kind of the signed statements of drains.
 const drainStatement = "drain"
 
-// signDrain has a drain prove to other masters that this one was told it. Where there are no certificates, there
-// is nothing to prove it by, and all who connect are trusted.
-func (m *Master) signDrain(s *said) (err error) {
+// signDrain adds a proof for other masters that this one was given the order. Without certificates there is no
+// proof, and all peers are trusted.
+func (m *Master) signDrain(s *drainRecord) (err error) {
 	if m.trust != nil {
 		s.Proof, err = m.trust.SignStatement(drainStatement, s.wire().Statement())
 	}
 	return err
 }
 
-// believe returns what is wrong with a drain that a peer passes on, or nil. By certificates it is
-// a master's word, whichever peer carries it: an edge or an agent cannot drain a server, nor give it work again.
-func (m *Master) believe(now balance.Instant, s *said) error {
-	if err := checkSaid(s.By, s.Reason); err != nil {
+// verifyDrain returns what is wrong with a drain that a peer passes on; nil: nothing. With certificates it
+// must be signed by a master: an edge or an agent cannot drain a server by itself.
+func (m *Master) verifyDrain(now balance.Instant, s *drainRecord) error {
+	if err := checkDrainText(s.By, s.Reason); err != nil {
 		return err
 	}
 	if problem := balance.BadName(string(s.Server)); problem != "" {
 		return fmt.Errorf("server: %s", problem)
 	}
-	if ahead := time.Duration(s.At-clock.Micros(now)) * time.Microsecond; ahead > mostAhead {
-		return fmt.Errorf("by its time it will be said in %v, want at most %v ahead: set the clocks of the masters", ahead.Round(time.Second), mostAhead)
+	if ahead := time.Duration(s.At-clock.Micros(now)) * time.Microsecond; ahead > maxClockAhead {
+		return fmt.Errorf("by its time it will be said in %v, want at most %v ahead: set the clocks of the masters", ahead.Round(time.Second), maxClockAhead)
 	}
 	if m.trust == nil {
 		return nil
@@ -165,69 +160,70 @@ func (m *Master) believe(now balance.Instant, s *said) error {
 	return m.trust.VerifyStatement(drainStatement, s.wire().Statement(), s.Proof, time.UnixMicro(s.At))
 }
 
-// heed takes up what a peer was told of a server by another master, and has all others who keep it know.
-func (m *Master) heed(s said, from *conn) error {
+// acceptDrain stores a drain that another master ordered and a peer passes on, and sends it to all others who
+// keep drains.
+func (m *Master) acceptDrain(s drainRecord, from *conn) error {
 	now := clock.Now()
-	if p := m.pool(s.Pool); p != nil && !p.isNews(&s) {
+	if p := m.poolNamed(s.Pool); p != nil && !p.isNewDrain(&s) {
 		return nil // nearly always
 	}
-	if err := m.believe(now, &s); err != nil {
+	if err := m.verifyDrain(now, &s); err != nil {
 		return fmt.Errorf("drain of server %q of pool %q, which does not count: %w", clip(string(s.Server)), clip(s.Pool), err)
 	}
-	p := m.openPool(s.Pool) // its agents may still be on their way back
+	p := m.openPool(s.Pool) // its agents may not have reconnected yet
 	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
-	news := p.drain(now, s.Server, s.Drain)
+	news := p.storeDrainLocked(now, s.Server, s.Drain)
 	p.unlock()
 	if news {
-		m.spread(s, from)
+		m.broadcastDrain(s, from)
 	}
 	return nil
 }
 
-// isNews reports whether nothing later was said of the server. It locks the pool.
-func (p *pool) isNews(s *said) bool {
+// isNewDrain reports whether no later drain of the server is known.
+func (p *pool) isNewDrain(s *drainRecord) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last, known := p.drains[s.Server]
 	return !known || s.After(last)
 }
 
-// spread tells those who keep drains, but for the one who told it. That the server is out
-// is logged as any outage is.
-func (m *Master) spread(s said, from *conn) {
+// broadcastDrain sends a drain to all who keep drains, except its sender. The outage itself is logged as any
+// other.
+func (m *Master) broadcastDrain(s drainRecord, from *conn) {
 	frame := s.frame()
 	for _, e := range m.watchersOf(s.Pool) {
 		if e.conn != from {
 			e.send(frame)
 		}
 	}
-	if a := m.peers.agent(s.Pool, s.Server); a != nil && a.conn != from {
+	if a := m.peers.agentOf(s.Pool, s.Server); a != nil && a.conn != from {
 		a.send(frame)
 	}
 	m.saveDrains()
 }
 
 func (m *Master) watchersOf(pool string) []*edge {
-	f := m.peers.feed(pool)
+	f := m.peers.feedOf(pool)
 	if f == nil {
 		return nil
 	}
-	return m.peers.watchers(f, m.pool(pool))
+	return m.peers.watchers(f, m.poolNamed(pool))
 }
 
-func (s *said) wire() *wire.Drain {
+func (s *drainRecord) wire() *wire.Drain {
 	return &wire.Drain{Pool: s.Pool, Server: s.Server, Drain: s.Drain}
 }
 
-func (s *said) frame() []byte { return s.wire().Append(nil) }
+func (s *drainRecord) frame() []byte { return s.wire().Append(nil) }
 
-// tellDrains sends an edge that begins to watch a pool what was said of its servers.
-func (e *edge) tellDrains(p *pool) {
+// sendDrains sends an edge that begins to watch a pool the drains of its servers.
+func (e *edge) sendDrains(p *pool) {
 	p.mu.Lock()
-	all := p.drainsIn()
+	all := p.allDrainsLocked()
 	p.mu.Unlock()
 	var frames []byte
 	for i := range all {
@@ -238,25 +234,25 @@ func (e *edge) tellDrains(p *pool) {
 	}
 }
 
-// drained takes a Drain that an edge kept.
-func (e *edge) drained(payload []byte) error {
+// onDrain handles a Drain that an edge kept.
+func (e *edge) onDrain(payload []byte) error {
 	var m wire.Drain
 	if err := m.Decode(payload); err != nil {
 		return err
 	}
-	e.exit()
-	if p := e.master.pool(m.Pool); p != nil && !e.admitted(p) {
-		return nil // and the log has it
+	e.unlockPool()
+	if p := e.master.poolNamed(m.Pool); p != nil && !e.mayUse(p) {
+		return nil // it is logged
 	}
 	m.Own()
-	if err := e.master.heed(said{m.Pool, m.Server, m.Drain}, e.conn); err != nil {
+	if err := e.master.acceptDrain(drainRecord{m.Pool, m.Server, m.Drain}, e.conn); err != nil {
 		e.faults.add(err)
 	}
 	return nil
 }
 
-// drained takes a Drain that the agent kept: of its own server, once that is registered.
-func (a *agent) drained(payload []byte) error {
+// onDrain handles a Drain that the agent kept: of its own server, once that is registered.
+func (a *agent) onDrain(payload []byte) error {
 	var m wire.Drain
 	if err := m.Decode(payload); err != nil {
 		return err
@@ -265,36 +261,36 @@ func (a *agent) drained(payload []byte) error {
 		a.faults.add(fmt.Errorf("drain of server %q of pool %q, which this agent does not speak for", clip(string(m.Server)), clip(m.Pool)))
 		return nil
 	}
-	a.exit()
+	a.unlockPool()
 	m.Own()
-	if err := a.master.heed(said{m.Pool, m.Server, m.Drain}, a.conn); err != nil {
+	if err := a.master.acceptDrain(drainRecord{m.Pool, m.Server, m.Drain}, a.conn); err != nil {
 		a.faults.add(err)
 	}
 	return nil
 }
 
-// tellDrain sends an agent that registers what was said of its server.
-func (a *agent) tellDrain(p *pool) {
+// sendDrain sends an agent that registers the drain of its server.
+func (a *agent) sendDrain(p *pool) {
 	p.mu.Lock()
 	d, known := p.drains[a.server]
 	p.mu.Unlock()
 	if known {
-		a.send((&said{p.name, a.server, d}).frame())
+		a.send((&drainRecord{p.name, a.server, d}).frame())
 	}
 }
 
-// keepers counts those who know what was said of a server when this master is gone.
-type keepers struct {
+// drainKeepers counts who knows a drain once this master is gone.
+type drainKeepers struct {
 	Edges int    `json:"edges"`
 	Agent bool   `json:"agent"`
 	File  string `json:"file,omitempty"` // empty: none
 }
 
-func (m *Master) keepersOf(pool string, server balance.ServerID) keepers {
-	return keepers{Edges: len(m.watchersOf(pool)), Agent: m.peers.agent(pool, server) != nil, File: m.drainsFile}
+func (m *Master) drainKeepersOf(pool string, server balance.ServerID) drainKeepers {
+	return drainKeepers{Edges: len(m.watchersOf(pool)), Agent: m.peers.agentOf(pool, server) != nil, File: m.drainsFile}
 }
 
-// loadDrains reads what the file says. A file that is not there yet says nothing.
+// loadDrains reads the file. A missing file is empty.
 func (m *Master) loadDrains() error {
 	if m.drainsFile == "" {
 		return nil
@@ -303,7 +299,7 @@ func (m *Master) loadDrains() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var all []said
+	var all []drainRecord
 	if err == nil {
 		err = json.Unmarshal(text, &all)
 	}
@@ -312,42 +308,41 @@ func (m *Master) loadDrains() error {
 	}
 	now := clock.Now()
 	for _, s := range all {
-		if err := m.adoptDrain(now, s); err != nil {
+		if err := m.restoreDrain(now, s); err != nil {
 			return fmt.Errorf("drains_file %s: server %q of pool %q: %w", m.drainsFile, s.Server, s.Pool, err)
 		}
 	}
 	return nil
 }
 
-// adoptDrain takes up a drain by our own file, or by the process before this one. It is proven anew
-// where other masters would not believe it: it is from a time without certificates, or of another authority.
-func (m *Master) adoptDrain(now balance.Instant, s said) error {
-	s.At = min(s.At, clock.Micros(now)+mostAhead.Microseconds()) // else the clock was set back by much
-	if err := m.believe(now, &s); err != nil {
-		if err := cmp.Or(checkSaid(s.By, s.Reason), m.signDrain(&s)); err != nil {
+// restoreDrain takes over a drain from our own file, or from the process before this one. It is signed again
+// if other masters would not accept it: it was stored without certificates, or under another authority.
+func (m *Master) restoreDrain(now balance.Instant, s drainRecord) error {
+	s.At = min(s.At, clock.Micros(now)+maxClockAhead.Microseconds()) // otherwise the clock was set back by much
+	if err := m.verifyDrain(now, &s); err != nil {
+		if err := cmp.Or(checkDrainText(s.By, s.Reason), m.signDrain(&s)); err != nil {
 			return err
 		}
 	}
 	if p := m.openPool(s.Pool); p != nil {
 		p.mu.Lock()
-		p.drain(now, s.Server, s.Drain)
+		p.storeDrainLocked(now, s.Server, s.Drain)
 		p.unlock()
 	}
 	return nil
 }
 
-// saveDrains writes what was said of all servers to the file, if there is one. One that
-// cannot be written is told in the log.
+// saveDrains writes all drains to the file, if there is one. A failure is logged.
 func (m *Master) saveDrains() {
 	if m.drainsFile == "" {
 		return
 	}
-	m.saving.Lock()
-	defer m.saving.Unlock()
-	all := make([]said, 0)
+	m.drainsFileMu.Lock()
+	defer m.drainsFileMu.Unlock()
+	all := make([]drainRecord, 0)
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
-		all = append(all, p.drainsIn()...)
+		all = append(all, p.allDrainsLocked()...)
 		p.mu.Unlock()
 	}
 	text, err := json.MarshalIndent(all, "", "  ")
@@ -359,7 +354,7 @@ func (m *Master) saveDrains() {
 	}
 }
 
-// replaceFile writes a file so that at any time it has its old content or its new one.
+// replaceFile replaces a file atomically: it has its old content or the new one.
 func replaceFile(name string, text []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
 	if err != nil {
@@ -377,12 +372,12 @@ func replaceFile(name string, text []byte) (err error) {
 	return os.Rename(f.Name(), name)
 }
 
-// checkSaid returns what is wrong with what an operator says, or nil.
-func checkSaid(by, reason string) error {
+// checkDrainText returns what is wrong with the text of an operator's order; nil: nothing.
+func checkDrainText(by, reason string) error {
 	for _, t := range []struct {
 		name, value string
 		most        int
-	}{{"by", by, longestBy}, {"reason", reason, wire.MaxReason}} {
+	}{{"by", by, maxByBytes}, {"reason", reason, wire.MaxReason}} {
 		if len(t.value) > t.most {
 			return fmt.Errorf("%s: %d bytes, at most %d", t.name, len(t.value), t.most)
 		}

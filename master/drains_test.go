@@ -56,14 +56,14 @@ func TestADrainWaitsForItsServer(t *testing.T) {
 	if v := r.view("s1"); v.State != balance.Draining || v.Outages[0].By != "ann" {
 		t.Errorf("s1 is %s, %+v, want it draining by ann", v.State, v.Outages)
 	}
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := range mostDrains + 10 {
-		p.drain(1, balance.ServerID("x"+strings.Repeat("y", i%200)+string(rune('a'+i/200))), balance.Drain{At: int64(i)})
+	for i := range maxDrains + 10 {
+		p.storeDrainLocked(1, balance.ServerID("x"+strings.Repeat("y", i%200)+string(rune('a'+i/200))), balance.Drain{At: int64(i)})
 	}
-	if len(p.drains) > mostDrains || !p.drains["s1"].On {
-		t.Errorf("%d drains are kept, s1 %+v, want %d at most and s1 drained", len(p.drains), p.drains["s1"], mostDrains)
+	if len(p.drains) > maxDrains || !p.drains["s1"].On {
+		t.Errorf("%d drains are kept, s1 %+v, want %d at most and s1 drained", len(p.drains), p.drains["s1"], maxDrains)
 	}
 }
 
@@ -151,12 +151,12 @@ func TestDrainsOfTheFutureDoNotCount(t *testing.T) {
 	e := r.dialEdge("e1")
 	e.send(&wire.Watch{Pool: "web"})
 	now := clock.Micros(clock.Now())
-	e.send(&wire.Drain{Pool: "web", Server: "a", Drain: balance.Drain{On: true, At: 9e15}}, &wire.Drain{Pool: "web", Server: "a", Drain: balance.Drain{On: true, At: now + 2*mostAhead.Microseconds()}})
+	e.send(&wire.Drain{Pool: "web", Server: "a", Drain: balance.Drain{On: true, At: 9e15}}, &wire.Drain{Pool: "web", Server: "a", Drain: balance.Drain{On: true, At: now + 2*maxClockAhead.Microseconds()}})
 	e.sync()
 	if got := r.view("a").State; got != balance.Up {
 		t.Errorf("a is %s, want up", got)
 	}
-	e.send(&wire.Drain{Pool: "web", Server: "a", Drain: balance.Drain{On: true, At: now + mostAhead.Microseconds()/2}})
+	e.send(&wire.Drain{Pool: "web", Server: "a", Drain: balance.Drain{On: true, At: now + maxClockAhead.Microseconds()/2}})
 	e.sync()
 	status, _, _ := newAPI(t, r.Master).call("POST", "/v1/pools/web/servers/a/undrain", "")
 	if got := r.view("a").State; status != 200 || got != balance.Up {
@@ -170,7 +170,7 @@ func TestDrainsOfStrangersTakeNoPlace(t *testing.T) {
 	cfg := web("a")
 	cfg.OpenPools = true
 	r := start(t, cfg)
-	r.remembered.Store(mostDrains - 4)
+	r.drainCount.Store(maxDrains - 4)
 	e := r.dialEdge("e1")
 	for i := range 100 {
 		e.send(&wire.Drain{Pool: []string{"web", "opened"}[i%2], Server: balance.ServerID("x" + strconv.Itoa(i)), Drain: balance.Drain{On: true, At: int64(i + 1)}})
@@ -182,8 +182,8 @@ func TestDrainsOfStrangersTakeNoPlace(t *testing.T) {
 		kept += len(p.drains)
 		p.mu.Unlock()
 	}
-	if kept != 4 || r.remembered.Load() != mostDrains {
-		t.Errorf("%d drains are kept and %d counted, want 4 and %d", kept, r.remembered.Load(), mostDrains)
+	if kept != 4 || r.drainCount.Load() != maxDrains {
+		t.Errorf("%d drains are kept and %d counted, want 4 and %d", kept, r.drainCount.Load(), maxDrains)
 	}
 	status, _, _ := newAPI(t, r.Master).call("POST", "/v1/pools/web/servers/a/drain", "")
 	if got := r.view("a").State; status != 200 || got != balance.Draining {

@@ -14,47 +14,45 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// edge is the connection of an edge. Unless said otherwise its fields belong to the
-// connection's reader, as do its methods.
+// edge is the connection of an edge. Unless said otherwise its fields and methods belong to the connection's
+// reader.
 type edge struct {
 	*conn
-	master  *Master
-	id      balance.EdgeID
-	watches int // guarded by peers.mu
+	master     *Master
+	id         balance.EdgeID
+	watchCount int // guarded by peers.mu
 
-	instance  uint64   // set once: of the edge's process; zero: unknown
-	connected []uint64 // set once: epochs of the masters that its hello named
-	name      string   // set once: the id without the number of an heir, as certificates have it
-	bound     bool     // set once: its certificate names pools
+	instance     uint64   // set once: identifies the edge's process; zero: unknown
+	connected    []uint64 // set once: epochs of the masters that its hello named
+	name         string   // set once: the id without the suffix of a successor process, as on certificates
+	boundToPools bool     // set once: its certificate names pools
 
-	held   *pool  // locked by frame until settle, or until another pool is needed
-	barred string // the last pool that it may not speak in, so that the log has it once
-	named  string // the pool that its last ask or done named
-	told   numbers
-	began  balance.Instant
-	asks   int    // answered under the lock that is held
-	out    []byte // answers of this batch
+	lockedPool *pool  // locked from onFrame until takeReplies, or until another pool is needed
+	lastBarred string // the last pool that it was denied, which is logged once
+	lastNamed  string // the pool that its last ask or done named
+	numbers    serverNumbers
+	batchStart balance.Instant
+	batchAsks  int    // answered since lockedPool was locked
+	out        []byte // answers to be written
 
-	recent recent // granted at once
+	recentGrants grantRing // granted at once
 
-	waiters   sync.WaitGroup // of asks that are answered later, and of snapshots
-	waitMu    sync.Mutex     // guards the following; may be locked under a pool's lock
-	waiting   map[uint64]context.CancelCauseFunc
-	late      recent // granted to those who waited
-	beginning map[*feed]struct{}
+	waiters      sync.WaitGroup // of asks that are answered later, and of snapshots
+	waitMu       sync.Mutex     // guards the following; may be locked while a pool is
+	waitingAsks  map[uint64]context.CancelCauseFunc
+	lateGrants   grantRing // granted after a wait
+	snapshotting map[*feed]struct{}
 }
 
-// mostWaiting bounds the asks of one edge that are in queues, or whose servers are
-// being told, at a time.
-const mostWaiting = longestQueue
+// maxWaiting bounds the asks of one edge that wait in queues or for verdicts.
+const maxWaiting = longestQueue
 
-// newEdge welcomes an edge, or refuses it. It waits for the end of the connection that had
-// the edge's id until now.
+// newEdge accepts an edge or refuses it. It waits for the end of an older connection with the same id.
 func (m *Master) newEdge(c *conn, hello *wire.Hello) (*edge, error) {
-	e := &edge{conn: c, master: m, id: balance.EdgeID(hello.ID), instance: hello.Instance, connected: hello.Connected, waiting: make(map[uint64]context.CancelCauseFunc), beginning: make(map[*feed]struct{})}
+	e := &edge{conn: c, master: m, id: balance.EdgeID(hello.ID), instance: hello.Instance, connected: hello.Connected, waitingAsks: make(map[uint64]context.CancelCauseFunc), snapshotting: make(map[*feed]struct{})}
 	c.log, c.software = c.log.With("edge", hello.ID), hello.Software
 	e.name, _, _ = strings.Cut(hello.ID, trust.Heir)
-	e.bound = c.who != nil && len(c.who.Pools) > 0
+	e.boundToPools = c.identity != nil && len(c.identity.Pools) > 0
 	admitted := m.peers.addEdge(clock.Now(), e, m.epoch)
 	if fail := admitted.refused; fail != nil {
 		if admitted.log {
@@ -62,11 +60,11 @@ func (m *Master) newEdge(c *conn, hello *wire.Hello) (*edge, error) {
 		}
 		return nil, fail
 	}
-	m.peers.enter(roleEdge)
+	m.peers.countIn(roleEdge)
 	c.account = &m.peers.accounts[roleEdge]
 	if before := admitted.before; before != nil {
-		before.drop(placeTaken(e, before, admitted.rival))
-		<-before.ended // its leases must count as lost before this one's Hold confirms them
+		before.drop(replacedFail(e, before, admitted.rival))
+		<-before.ended // its leases must count as lost before this connection's Holds confirm them
 	}
 	m.lostEdges.forget(e.id, nil)
 	m.welcome(c, hello)
@@ -74,9 +72,9 @@ func (m *Master) newEdge(c *conn, hello *wire.Hello) (*edge, error) {
 	return e, nil
 }
 
-// placeTaken is what an edge's connection is told whose place another one takes. One of the same process
-// that lives may have been made at the same moment, by another of the master's addresses.
-func placeTaken(e, before *edge, rival bool) *wire.Fail {
+// replacedFail is what an edge's connection is sent when another one replaces it. A second connection of the
+// same process may have been made at the same moment, over another address of the master.
+func replacedFail(e, before *edge, rival bool) *wire.Fail {
 	switch {
 	case rival:
 		return &wire.Fail{Code: wire.Taken, Detail: "another process has taken this one's place: " + twoEdges(e, before)}
@@ -86,95 +84,94 @@ func placeTaken(e, before *edge, rival bool) *wire.Fail {
 	return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("edge %s has connected anew from %s", e.id, e.remote)}
 }
 
-// steady implements peer.
-func (e *edge) steady() bool { return true }
+// readyForLoop implements peer.
+func (e *edge) readyForLoop() bool { return true }
 
-// errStops stands in the log for the end of the master itself.
+// errStops is logged when the master itself stops.
 var errStops = errors.New("this master stops")
 
-// whyLeft is why a peer's connection has ended, for the log.
-func whyLeft(why error) error {
+// disconnectReason returns why a connection has ended, for the log.
+func disconnectReason(why error) error {
 	if why == context.Canceled {
 		return errStops
 	}
 	return why
 }
 
-// leave implements peer.
-func (e *edge) leave(why error) {
+// onDisconnect implements peer.
+func (e *edge) onDisconnect(why error) {
 	m := e.master
 	m.peers.removeEdge(e)
-	e.withdraw(why)
+	e.cancelWaiting(why)
 	e.waiters.Wait()
 	now := clock.Now()
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
 		switch {
 		case isDenied(why):
-			p.denied(now, e.id)
+			p.edgeDeniedLocked(now, e.id)
 		case errors.Is(why, errGoodbye):
-			p.left(now, e.id)
+			p.edgeLeftLocked(now, e.id)
 		default:
-			p.lost(now, e.id)
+			p.edgeLostLocked(now, e.id)
 		}
-		p.touch() // for there is an edge less
+		p.markChangedLocked() // there is one edge less
 		p.unlock()
 	}
 	if !isDenied(why) {
-		m.lostEdges.watch(m, e)
+		m.lostEdges.watchCertificate(m, e)
 	}
-	e.log.Info("edge disconnected", "err", whyLeft(why))
-	m.peers.leave(roleEdge)
+	e.log.Info("edge disconnected", "err", disconnectReason(why))
+	m.peers.countOut(roleEdge)
 }
 
-// enter locks a pool, or keeps it locked, and returns nil if there is none of that name for
-// this edge.
-func (e *edge) enter(name string) *pool {
-	if e.held != nil && e.held.name == name {
-		return e.held
+// lockPool locks a pool, or keeps it locked. It returns nil if there is no such pool for this edge.
+func (e *edge) lockPool(name string) *pool {
+	if e.lockedPool != nil && e.lockedPool.name == name {
+		return e.lockedPool
 	}
-	e.exit()
-	if p := e.master.pool(name); p != nil {
+	e.unlockPool()
+	if p := e.master.poolNamed(name); p != nil {
 		p.mu.Lock()
-		if e.held = p; (e.bound || len(p.access.Load().edges) > 0) && !e.admitted(p) {
-			e.exit()
+		if e.lockedPool = p; (e.boundToPools || len(p.access.Load().edges) > 0) && !e.mayUse(p) {
+			e.unlockPool()
 		}
 	}
-	return e.held
+	return e.lockedPool
 }
 
-// admitted reports whether the edge may speak in a pool.
-func (e *edge) admitted(p *pool) bool {
-	if p.access.Load().edge(p.name, e.name, e.who) {
+// mayUse reports whether the edge is allowed to use a pool.
+func (e *edge) mayUse(p *pool) bool {
+	if p.access.Load().allowsEdge(p.name, e.name, e.identity) {
 		return true
 	}
-	if e.barred != p.name {
-		e.barred = p.name
-		err := e.notAdmitted(p.name)
+	if e.lastBarred != p.name {
+		e.lastBarred = p.name
+		err := e.wrongPoolRefusal(p.name)
 		e.master.refusals.Add(err)
 		e.faults.add(err)
 	}
 	return false
 }
 
-func (e *edge) notAdmitted(pool string) error {
+func (e *edge) wrongPoolRefusal(pool string) error {
 	return trust.Refuse(trust.WrongPool, "edge %s may not speak in pool %s: its certificate is for other pools, or pools.%s.edges does not list it", e.name, pool, pool)
 }
 
-func (e *edge) exit() {
-	if e.held == nil {
+func (e *edge) unlockPool() {
+	if e.lockedPool == nil {
 		return
 	}
-	if e.asks > 0 {
-		e.held.tally.took.observe(clock.Now().Sub(e.began), e.asks)
-		e.asks = 0
+	if e.batchAsks > 0 {
+		e.lockedPool.stats.answerTimes.observe(clock.Now().Sub(e.batchStart), e.batchAsks)
+		e.batchAsks = 0
 	}
-	e.held.unlock()
-	e.held = nil
+	e.lockedPool.unlock()
+	e.lockedPool = nil
 }
 
-func (e *edge) settle(balance.Instant) []byte {
-	e.exit()
+func (e *edge) takeReplies(balance.Instant) []byte {
+	e.unlockPool()
 	out := e.out
 	if e.out = e.out[:0]; cap(e.out) > batchBytes {
 		e.out = nil
@@ -182,51 +179,51 @@ func (e *edge) settle(balance.Instant) []byte {
 	return out
 }
 
-func (e *edge) frame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error {
+func (e *edge) onFrame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error {
 	switch t {
 	case wire.TAsk:
-		if err := e.desk.ask.Decode(payload, now); err != nil {
+		if err := e.buffers.ask.Decode(payload, now); err != nil {
 			return err
 		}
-		return e.answer(ctx, now)
+		return e.onAsk(ctx, now)
 	case wire.TDone:
-		if err := e.desk.done.Decode(payload); err != nil {
+		if err := e.buffers.done.Decode(payload); err != nil {
 			return err
 		}
-		if p := e.enter(e.meant(e.desk.done.Pool)); p != nil {
-			if p.done(now, e.id, e.desk.done.Lease, e.desk.done.Outcome, fromEdge) == balance.Foreign {
-				e.faults.add(fmt.Errorf("done for lease %s of pool %s, which is not this edge's", e.desk.done.Lease, p.name))
+		if p := e.lockPool(e.poolName(e.buffers.done.Pool)); p != nil {
+			if p.endByEdgeLocked(now, e.id, e.buffers.done.Lease, e.buffers.done.Outcome, fromEdge) == balance.Foreign {
+				e.faults.add(fmt.Errorf("done for lease %s of pool %s, which is not this edge's", e.buffers.done.Lease, p.name))
 			}
 		}
 	case wire.TReports:
-		if err := e.desk.reports.Decode(payload); err != nil {
+		if err := e.buffers.reports.Decode(payload); err != nil {
 			return err
 		}
-		return e.report(now, e.desk.reports.Reports, "")
+		return e.onReports(now, e.buffers.reports.Reports, "")
 	case wire.TForm:
-		return e.learn(&e.master.forms, payload)
+		return e.defineMetrics(&e.master.metricNames, payload)
 	case wire.THold:
-		if err := e.desk.hold.Decode(payload); err != nil {
+		if err := e.buffers.hold.Decode(payload); err != nil {
 			return err
 		}
-		e.confirm(now)
+		e.onHold(now)
 	case wire.TFence:
-		e.exit()
+		e.unlockPool()
 		return e.master.sawFence(payload, "")
 	case wire.TDrain:
-		return e.drained(payload)
+		return e.onDrain(payload)
 	case wire.TCancel:
-		return e.cancel(now, payload)
+		return e.onCancel(now, payload)
 	case wire.TWatch:
-		return e.watch(payload)
+		return e.onWatch(payload)
 	default:
-		return common(&e.out, t, payload, "edge")
+		return onCommonFrame(&e.out, t, payload, "edge")
 	}
 	return nil
 }
 
-// common takes what every peer may send, and refuses the rest.
-func common(out *[]byte, t wire.Type, payload []byte, who string) error {
+// onCommonFrame handles the frames that both roles may send, and refuses all others.
+func onCommonFrame(out *[]byte, t wire.Type, payload []byte, who string) error {
 	switch t {
 	case wire.TPing:
 		var ping wire.Ping
@@ -253,185 +250,184 @@ func common(out *[]byte, t wire.Type, payload []byte, who string) error {
 	return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("%s is not known", t)}
 }
 
-// answer answers desk.ask, or has it wait and be answered later.
-func (e *edge) answer(ctx context.Context, now balance.Instant) error {
-	name := e.meant(e.desk.ask.Pool)
-	if len(e.desk.ask.Reports) > 0 { // first: the pick may follow from them
-		if err := e.report(now, e.desk.ask.Reports, name); err != nil {
+// onAsk answers buffers.ask, now or later.
+func (e *edge) onAsk(ctx context.Context, now balance.Instant) error {
+	name := e.poolName(e.buffers.ask.Pool)
+	if len(e.buffers.ask.Reports) > 0 { // first: the pick may depend on them
+		if err := e.onReports(now, e.buffers.ask.Reports, name); err != nil {
 			return err
 		}
 	}
-	p := e.enter(name)
+	p := e.lockPool(name)
 	if p == nil {
-		e.master.strayAsks.Add(1)
+		e.master.unknownPoolAsks.Add(1)
 		refusal := unknownPool(name)
-		if e.barred == name {
-			refusal.Detail = e.notAdmitted(name).Error()
+		if e.lastBarred == name {
+			refusal.Detail = e.wrongPoolRefusal(name).Error()
 		}
-		e.refuse(e.desk.ask.Seq, refusal)
+		e.appendRefused(e.buffers.ask.Seq, refusal)
 		return nil
 	}
-	req := &e.desk.ask.Request
+	req := &e.buffers.ask.Request
 	req.Edge = e.id
-	granted := wire.Granted{Seq: e.desk.ask.Seq}
+	granted := wire.Granted{Seq: e.buffers.ask.Seq}
 	grant := &granted.Grant
-	wait, err := p.ask(now, req, grant)
+	wait, err := p.pickOrWaitLocked(now, req, grant)
 	if wait != nil {
-		e.later(ctx, now, p, wait)
+		e.answerLater(ctx, now, p, wait)
 		return nil
 	}
-	p.count(now, newAsked(req), err, 0)
-	e.began, e.asks = now, e.asks+1
+	p.countAnswerLocked(now, newAsked(req), err, 0)
+	e.batchStart, e.batchAsks = now, e.batchAsks+1
 	if err != nil {
-		e.refuse(e.desk.ask.Seq, refusal(err))
+		e.appendRefused(e.buffers.ask.Seq, refusal(err))
 		return nil
 	}
-	e.recent.add(e.desk.ask.Seq, p, grant.Lease)
+	e.recentGrants.add(e.buffers.ask.Seq, p, grant.Lease)
 	var known bool
-	if granted.Number, known = e.told.number(p.number, grant.Serial); known {
+	if granted.Number, known = e.numbers.number(p.number, grant.Serial); known {
 		grant.Server, grant.Address, grant.At, grant.Public = "", "", "", ""
 	}
 	e.out = granted.Append(e.out, now)
 	return nil
 }
 
-// meant returns the pool that an ask or a done is for: the last one named, if it names none.
-func (e *edge) meant(name string) string {
-	if name != "" && name != e.named {
-		e.named = strings.Clone(name)
+// poolName returns the pool of an ask or a done: the last one named, if it names none.
+func (e *edge) poolName(name string) string {
+	if name != "" && name != e.lastNamed {
+		e.lastNamed = strings.Clone(name)
 	}
-	return e.named
+	return e.lastNamed
 }
 
-func (e *edge) refuse(seq uint64, r *balance.Refusal) {
+func (e *edge) appendRefused(seq uint64, r *balance.Refusal) {
 	e.out = (&wire.Refused{Seq: seq, Refusal: *r}).Append(e.out)
 }
 
-// report takes reports, those that name no pool as of this one.
-func (e *edge) report(now balance.Instant, reports []wire.PoolReport, pool string) error {
+// onReports stores reports. Those that name no pool are for the given one.
+func (e *edge) onReports(now balance.Instant, reports []wire.PoolReport, pool string) error {
 	for i := range reports {
 		r := &reports[i]
-		if err := e.fill(r); err != nil {
+		if err := e.expandMetrics(r); err != nil {
 			return err
 		}
-		p := e.enter(cmp.Or(r.Pool, pool))
+		p := e.lockPool(cmp.Or(r.Pool, pool))
 		if p == nil {
-			e.master.strayReports.Add(1)
+			e.master.unknownPoolReports.Add(1)
 			e.faults.add(fmt.Errorf("report for pool %q, which is not here", clip(r.Pool)))
 			continue
 		}
-		if err := p.report(now, &r.Report, fromEdge); err != nil {
+		if err := p.storeReportLocked(now, &r.Report, fromEdge); err != nil {
 			e.faults.add(err)
 		}
 	}
 	return nil
 }
 
-func (e *edge) confirm(now balance.Instant) {
-	h := &e.desk.hold
-	p := e.enter(h.Pool)
-	if p == nil && e.master.openPool(h.Pool) != nil { // its agents are still on their way back
-		p = e.enter(h.Pool)
+func (e *edge) onHold(now balance.Instant) {
+	h := &e.buffers.hold
+	p := e.lockPool(h.Pool)
+	if p == nil && e.master.openPool(h.Pool) != nil { // its agents may not have reconnected yet
+		p = e.lockPool(h.Pool)
 	}
-	if p != nil && !p.leads(now) {
-		return // the one that leads keeps the ledger
+	if p != nil && !p.isLeadingLocked(now) {
+		return // the leader keeps the ledger
 	}
 	if p == nil {
 		e.faults.add(fmt.Errorf("lease %s of pool %q, which is not here", h.Lease, clip(h.Pool)))
 		return
 	}
-	if err := p.hold(now, e.id, h); err != nil {
+	if err := p.confirmLeaseLocked(now, e.id, h); err != nil {
 		e.faults.add(err)
 	}
 }
 
-func (e *edge) watch(payload []byte) error {
+func (e *edge) onWatch(payload []byte) error {
 	var w wire.Watch
 	if err := w.Decode(payload); err != nil {
 		return err
 	}
 	name := strings.Clone(w.Pool)
-	e.exit()
-	p := e.master.pool(name)
-	if p != nil && !e.admitted(p) {
-		return nil // it is told nothing of that pool, and the log has it
+	e.unlockPool()
+	p := e.master.poolNamed(name)
+	if p != nil && !e.mayUse(p) {
+		return nil // not allowed, which is logged
 	}
 	f := e.master.peers.addWatch(name, e)
 	if f == nil {
-		return e.master.peers.over(roleEdge, byWatches, "more than %d pools watched, the most that one edge may (limits.watches)", e.master.peers.most.Watches)
+		return e.master.peers.overLimit(roleEdge, byWatches, "more than %d pools watched, the most that one edge may (limits.watches)", e.master.peers.bounds.Watches)
 	}
 	if p == nil {
 		e.faults.add(fmt.Errorf("watch for pool %q, which is not here", clip(name)))
 	}
 	if p != nil && p.lead.elected {
 		p.mu.Lock()
-		e.send(p.tellLead()) // under the lock, as later ones
+		e.send(p.leadFrameLocked()) // under the lock, to keep the order
 		p.mu.Unlock()
 	}
 	if p != nil {
-		e.tellDrains(p)
+		e.sendDrains(p)
 	}
-	e.begin(f, p)
+	e.sendSnapshot(f, p)
 	return nil
 }
 
-// begin has the edge told of a pool, in the background: to put a snapshot of thousands of
-// servers together takes time, which others that are read by the same loop do not have.
-func (e *edge) begin(f *feed, p *pool) {
+// sendSnapshot sends the edge a pool's snapshot from another goroutine: encoding thousands of servers takes
+// time, in which the loop's other connections would wait.
+func (e *edge) sendSnapshot(f *feed, p *pool) {
 	e.waitMu.Lock()
 	defer e.waitMu.Unlock()
-	if _, already := e.beginning[f]; already {
-		return // it is about to be told
+	if _, already := e.snapshotting[f]; already {
+		return // it is about to be sent
 	}
-	e.beginning[f] = struct{}{}
+	e.snapshotting[f] = struct{}{}
 	e.waiters.Go(func() {
 		e.waitMu.Lock()
-		delete(e.beginning, f) // first: who watches once more from here on is told once more
+		delete(e.snapshotting, f) // first: a later watch is sent another snapshot
 		e.waitMu.Unlock()
-		f.begin(clock.Now(), p, e, e.master.peers.watchers(f, p))
+		f.sendSnapshotTo(clock.Now(), p, e, e.master.peers.watchers(f, p))
 	})
 }
 
-// later answers desk.ask when what it waits for has come, in the background; other asks
-// go on. Wants p locked.
-func (e *edge) later(ctx context.Context, began balance.Instant, p *pool, wait *pending) {
-	seq := e.desk.ask.Seq
+// answerLater answers buffers.ask from another goroutine when its wait is over. The pool must be locked.
+func (e *edge) answerLater(ctx context.Context, began balance.Instant, p *pool, wait *waitingAsk) {
+	seq := e.buffers.ask.Seq
 	e.waitMu.Lock()
 	defer e.waitMu.Unlock()
-	if len(e.waiting) >= mostWaiting {
-		p.leave(began, began, wait)
-		r := &balance.Refusal{Reason: balance.Saturated, Detail: fmt.Sprintf("%d asks of edge %s wait already, the most that may", mostWaiting, e.id)}
-		p.count(began, wait.asked, r, 0)
-		e.refuse(seq, r)
+	if len(e.waitingAsks) >= maxWaiting {
+		p.leaveQueueLocked(began, began, wait)
+		r := &balance.Refusal{Reason: balance.Saturated, Detail: fmt.Sprintf("%d asks of edge %s wait already, the most that may", maxWaiting, e.id)}
+		p.countAnswerLocked(began, wait.asked, r, 0)
+		e.appendRefused(seq, r)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	e.waiting[seq] = cancel
-	if wait.over != nil {
-		e.send((&wire.Queued{Seq: seq, Position: uint32(wait.position)}).Append(nil)) // at once, so that the answer comes behind it
+	e.waitingAsks[seq] = cancel
+	if wait.result != nil {
+		e.send((&wire.Queued{Seq: seq, Position: uint32(wait.position)}).Append(nil)) // at once, so that the answer follows it
 	}
-	req := own(&e.desk.ask.Request, e.id)
+	req := own(&e.buffers.ask.Request, e.id)
 	e.waiters.Go(func() {
 		defer cancel(nil)
-		grant, waited, err := e.master.obtain(ctx, p, began, req, wait)
-		e.obtained(ctx, &wire.Granted{Seq: seq, Grant: grant, Queue: waited}, p, err)
+		grant, waited, err := e.master.awaitGrant(ctx, p, began, req, wait)
+		e.finishLate(ctx, &wire.Granted{Seq: seq, Grant: grant, Queue: waited}, p, err)
 	})
 }
 
-// obtained answers an ask that had to wait. It runs on a goroutine of its own.
-func (e *edge) obtained(ctx context.Context, g *wire.Granted, p *pool, err error) {
+// finishLate answers an ask that had to wait. It runs on its own goroutine.
+func (e *edge) finishLate(ctx context.Context, g *wire.Granted, p *pool, err error) {
 	seq, grant := g.Seq, g.Grant
 	e.waitMu.Lock()
-	delete(e.waiting, seq)
+	delete(e.waitingAsks, seq)
 	withdrawn := ctx.Err() != nil
 	if err == nil && !withdrawn {
-		e.late.add(seq, p, grant.Lease)
+		e.lateGrants.add(seq, p, grant.Lease)
 	}
 	e.waitMu.Unlock()
 	now := clock.Now()
 	if err == nil && withdrawn {
 		p.mu.Lock()
-		p.end(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
+		p.endByMasterLocked(now, grant.Lease, balance.Outcome{Result: balance.Canceled})
 		p.unlock()
 		err = context.Cause(ctx)
 	}
@@ -442,20 +438,20 @@ func (e *edge) obtained(ctx context.Context, g *wire.Granted, p *pool, err error
 	}
 }
 
-// errWithdrawn answers an ask that its edge has withdrawn, so that each has an answer.
+// errWithdrawn answers an ask that its edge has withdrawn: each ask gets an answer.
 var errWithdrawn = &balance.Refusal{Reason: balance.Shed, Detail: "withdrawn by the edge"}
 
-func (e *edge) cancel(now balance.Instant, payload []byte) error {
+func (e *edge) onCancel(now balance.Instant, payload []byte) error {
 	var c wire.Cancel
 	if err := c.Decode(payload); err != nil {
 		return err
 	}
 	e.waitMu.Lock()
-	cancel := e.waiting[c.Seq]
-	p, lease := e.late.take(c.Seq)
+	cancel := e.waitingAsks[c.Seq]
+	p, lease := e.lateGrants.take(c.Seq)
 	e.waitMu.Unlock()
 	if p == nil {
-		p, lease = e.recent.take(c.Seq)
+		p, lease = e.recentGrants.take(c.Seq)
 	}
 	if cancel != nil {
 		cancel(errWithdrawn)
@@ -464,51 +460,51 @@ func (e *edge) cancel(now balance.Instant, payload []byte) error {
 	if p == nil {
 		return nil // answered long ago
 	}
-	if p != e.held {
-		e.exit()
+	if p != e.lockedPool {
+		e.unlockPool()
 		p.mu.Lock()
-		e.held = p
+		e.lockedPool = p
 	}
-	p.done(now, e.id, lease, balance.Outcome{Result: balance.Canceled}, fromEdge)
+	p.endByEdgeLocked(now, e.id, lease, balance.Outcome{Result: balance.Canceled}, fromEdge)
 	return nil
 }
 
-// withdraw ends the asks that wait, for the edge is gone.
-func (e *edge) withdraw(why error) {
+// cancelWaiting ends the asks that wait, because the edge is gone.
+func (e *edge) cancelWaiting(why error) {
 	e.waitMu.Lock()
 	defer e.waitMu.Unlock()
-	for _, cancel := range e.waiting {
+	for _, cancel := range e.waitingAsks {
 		cancel(why)
 	}
 }
 
-// recent remembers the last grants, whose cancellation may still be on its way.
-type recent struct {
-	ring []granted
-	at   int
+// grantRing remembers the last grants, which may still be cancelled.
+type grantRing struct {
+	ring []recentGrant
+	next int
 }
 
-type granted struct {
+type recentGrant struct {
 	seq   uint64
 	pool  *pool
 	lease balance.LeaseID
 }
 
-const mostRecent = 1024
+const maxRecent = 1024
 
-func (r *recent) add(seq uint64, p *pool, lease balance.LeaseID) {
-	if len(r.ring) < mostRecent {
-		r.ring = append(r.ring, granted{seq, p, lease})
+func (r *grantRing) add(seq uint64, p *pool, lease balance.LeaseID) {
+	if len(r.ring) < maxRecent {
+		r.ring = append(r.ring, recentGrant{seq, p, lease})
 		return
 	}
-	r.ring[r.at] = granted{seq, p, lease}
-	r.at = (r.at + 1) % mostRecent
+	r.ring[r.next] = recentGrant{seq, p, lease}
+	r.next = (r.next + 1) % maxRecent
 }
 
-func (r *recent) take(seq uint64) (*pool, balance.LeaseID) {
+func (r *grantRing) take(seq uint64) (*pool, balance.LeaseID) {
 	for i := range r.ring {
 		if g := r.ring[i]; g.seq == seq && g.pool != nil {
-			r.ring[i] = granted{}
+			r.ring[i] = recentGrant{}
 			return g.pool, g.lease
 		}
 	}

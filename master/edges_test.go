@@ -108,7 +108,7 @@ func TestHoldConfirmsALeaseAfterAReconnection(t *testing.T) {
 	again.send(&wire.Hold{Pool: "web", Lease: held, Server: "a", Age: time.Second},
 		&wire.Hold{Pool: "web", Lease: 0xabcd_000001_000001, Server: "a", Age: time.Second})
 	again.sync()
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := p.core.Open(); n != 3 {
@@ -154,7 +154,7 @@ func TestGoodbyeEndsLeasesAtOnce(t *testing.T) {
 func TestCancelAfterTheGrant(t *testing.T) {
 	r := start(t, web("a"))
 	e := r.dialEdge("e1")
-	for i := range uint64(mostRecent + 100) {
+	for i := range uint64(maxRecent + 100) {
 		e.ask(wire.Ask{Seq: i + 1, Pool: "web"})
 		g := e.granted()
 		e.send(&wire.Cancel{Seq: i + 1}, &wire.Cancel{Seq: i + 1}, &wire.Done{Pool: "web", Lease: g.Grant.Lease})

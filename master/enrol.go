@@ -18,7 +18,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// Enrolment is what a master needs to sign agents' certificates. It wants Config.Trust.
+// Enrolment is what a master needs to sign agents' certificates. It requires Config.Trust.
 type Enrolment struct {
 	Signer *trust.Signer
 	Tokens *enrol.Book
@@ -28,19 +28,19 @@ type Enrolment struct {
 
 const (
 	defaultCertificateLife = 24 * time.Hour
-	storeTime              = 5 * time.Second // for the tokens' store, for one agent
-	mostEnrolling          = 16              // agents whose requests are dealt with at once
+	storeTimeout           = 5 * time.Second // for the tokens' store, for one agent
+	maxEnrolling           = 16              // concurrent requests
 )
 
-// enrolment is what a master has of an Enrolment.
+// enrolment is the running state of an Enrolment.
 type enrolment struct {
 	Enrolment
-	busy    chan struct{} // holds one for each agent that is dealt with
+	slots   chan struct{} // one slot for each request
 	denials audit.Denials
 	counts  [enrolWays][enrolResults]atomic.Uint64
 }
 
-// enrolWay is by what an agent asks for a certificate, as metrics have it.
+// enrolWay is how an agent authenticates its request, as a metric's label.
 type enrolWay uint8
 
 const (
@@ -67,21 +67,21 @@ func newEnrolment(e *Enrolment, k *trust.Keeper) *enrolment {
 		return nil
 	}
 	k.Enrol()
-	own := &enrolment{Enrolment: *e, busy: make(chan struct{}, mostEnrolling)}
+	own := &enrolment{Enrolment: *e, slots: make(chan struct{}, maxEnrolling)}
 	if own.Life == 0 {
 		own.Life = defaultCertificateLife
 	}
 	return own
 }
 
-// enrolled is the end of a connection on which an agent got a certificate. It is no fault.
+// enrolled ends a connection on which an agent got a certificate. It is no failure.
 type enrolled struct{ frame []byte }
 
 func (*enrolled) Error() string { return "the agent has its certificate" }
 
-// enrol deals with a connection that is for an agent's certificate alone. proof is what is wrong with the one
-// that it shows; who wants its first has none.
-func (m *Master) enrol(ctx context.Context, c *conn, proof error) error {
+// serveEnrol serves a connection that only requests a certificate. proof is what is wrong with the agent's
+// present one; a first request has none.
+func (m *Master) serveEnrol(ctx context.Context, c *conn, proof error) error {
 	if r, ok := errors.AsType[*trust.Refusal](proof); proof != nil && (!ok || r.Reason != trust.NoCertificate) {
 		return proof
 	}
@@ -90,14 +90,14 @@ func (m *Master) enrol(ctx context.Context, c *conn, proof error) error {
 		return err
 	}
 	select {
-	case m.enrolment.busy <- struct{}{}:
-		defer func() { <-m.enrolment.busy }()
+	case m.enrolment.slots <- struct{}{}:
+		defer func() { <-m.enrolment.slots }()
 	default:
-		return &wire.Fail{Code: wire.Busy, Detail: fmt.Sprintf("%d agents are getting certificates here, the most that may at once", mostEnrolling)}
+		return &wire.Fail{Code: wire.Busy, Detail: fmt.Sprintf("%d agents are getting certificates here, the most that may at once", maxEnrolling)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	way, issued, err := m.certify(ctx, c, request)
+	way, issued, err := m.signRequest(ctx, c, request)
 	m.recordEnrolment(c, request, way, issued, err)
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (c *conn) readEnrol(ctx context.Context) (*wire.Enrol, error) {
 			return nil, fail
 		}
 		if size > 0 {
-			return &m, nil // in is kept by it
+			return &m, nil // it keeps in alive
 		}
 		n, err := c.Read(in[len(in):cap(in)])
 		in = in[:len(in)+n]
@@ -133,8 +133,8 @@ func (c *conn) readEnrol(ctx context.Context) (*wire.Enrol, error) {
 	}
 }
 
-// certify judges a request and signs.
-func (m *Master) certify(ctx context.Context, c *conn, r *wire.Enrol) (way enrolWay, issued *trust.Issued, err error) {
+// signRequest judges a request and signs.
+func (m *Master) signRequest(ctx context.Context, c *conn, r *wire.Enrol) (way enrolWay, issued *trust.Issued, err error) {
 	if way = byCertificate; r.Token != "" {
 		way = byToken
 	}
@@ -148,15 +148,15 @@ func (m *Master) certify(ctx context.Context, c *conn, r *wire.Enrol) (way enrol
 		return way, nil, err
 	}
 	if way == byToken {
-		issued, err = m.certifyByToken(ctx, c, r, key)
+		issued, err = m.signByToken(ctx, c, r, key)
 	} else {
-		issued, err = m.certifyAgain(c.who, c.from.IP, r, key)
+		issued, err = m.signRenewal(c.identity, c.origin.IP, r, key)
 	}
 	return way, issued, err
 }
 
-// certifyAgain signs for an agent another certificate like the one that it shows.
-func (m *Master) certifyAgain(who *trust.Peer, from netip.Addr, r *wire.Enrol, key *trust.Request) (*trust.Issued, error) {
+// signRenewal signs another certificate like the agent's present one.
+func (m *Master) signRenewal(who *trust.Peer, from netip.Addr, r *wire.Enrol, key *trust.Request) (*trust.Issued, error) {
 	if who == nil {
 		return nil, &trust.Refusal{Reason: trust.NoCertificate, Detail: "an agent without a certificate needs a token: evenkeel certs token makes one"}
 	}
@@ -170,21 +170,21 @@ func (m *Master) certifyAgain(who *trust.Peer, from netip.Addr, r *wire.Enrol, k
 		return nil, trust.Refuse(trust.Unfit, "the certificate of %s was signed by the authority itself, so a master does not renew it: evenkeel certs renew does, where ca.key is", who.Identity)
 	}
 	for _, pool := range who.Pools {
-		p := m.pool(pool)
+		p := m.poolNamed(pool)
 		if p == nil {
-			continue // it may come back while the certificate is good
+			continue // it may be opened while the certificate is valid
 		}
-		rules, file := p.placeOf(balance.ServerID(r.ID))
-		if err := rules.agent(pool, r.ID, who, file != nil); err != nil {
+		rules, file := p.accessFor(balance.ServerID(r.ID))
+		if err := rules.checkAgent(pool, r.ID, who, file != nil); err != nil {
 			return nil, err
 		}
 	}
 	return m.enrolment.Signer.Sign(who.Subject, key, time.Now(), m.enrolment.Life)
 }
 
-// certifyByToken signs for an agent that has a token. What can be judged without the token's record is judged first, and
-// a use is counted last.
-func (m *Master) certifyByToken(ctx context.Context, c *conn, r *wire.Enrol, key *trust.Request) (*trust.Issued, error) {
+// signByToken signs a first certificate. What can be judged without the token's record is judged first; a use
+// is counted last.
+func (m *Master) signByToken(ctx context.Context, c *conn, r *wire.Enrol, key *trust.Request) (*trust.Issued, error) {
 	mark, err := key.Mark(r.ID)
 	if err != nil {
 		return nil, err
@@ -192,14 +192,14 @@ func (m *Master) certifyByToken(ctx context.Context, c *conn, r *wire.Enrol, key
 	now := time.Now()
 	var who trust.Subject
 	err = m.enrolment.Tokens.Use(ctx, r.Token, mark, now, func(record *enrol.Record) error {
-		if err := record.Judge(enrol.Hash(r.Token), r.Pool, c.from.IP); err != nil {
+		if err := record.Judge(enrol.Hash(r.Token), r.Pool, c.origin.IP); err != nil {
 			return err
 		}
 		who = trust.Subject{Identity: trust.Identity{Role: trust.Agent, Name: r.ID}, Bounds: trust.Bounds{Pools: []string{r.Pool}, Addresses: record.Addresses}}
 		if err := m.enrolment.Signer.Judge(who, now); err != nil {
 			return err
 		}
-		return m.judgeNewcomer(who, r, c.from)
+		return m.judgeNewcomer(who, r, c.origin)
 	})
 	if errors.Is(err, enrol.ErrBusy) {
 		return nil, &wire.Fail{Code: wire.Busy, Detail: err.Error()}
@@ -211,41 +211,42 @@ func (m *Master) certifyByToken(ctx context.Context, c *conn, r *wire.Enrol, key
 	return m.enrolment.Signer.Sign(who, key, now, m.enrolment.Life)
 }
 
-// judgeNewcomer refuses an agent that could not register its server with the certificate that it wants, or
-// that takes the name of another. who has the token's bounds.
+// judgeNewcomer refuses an agent that could not register its server with the requested certificate, or that
+// would take another's name. who has the token's bounds.
 func (m *Master) judgeNewcomer(who trust.Subject, r *wire.Enrol, from inside.Origin) error {
-	m.change.Lock()
-	p, may := m.pool(r.Pool), m.mayHave(r.Pool)
-	m.change.Unlock()
+	m.poolsMu.Lock()
+	p, may := m.poolNamed(r.Pool), m.mayOpenLocked(r.Pool)
+	m.poolsMu.Unlock()
 	if !may {
 		return &wire.Fail{Code: wire.Unknown, Detail: fmt.Sprintf("no pool %q here: name it in the master's file", clip(r.Pool))}
 	}
 	if p == nil { // its registration will open it
-		return new(access).address(r.Pool, r.Address, &trust.Peer{Subject: who}, from, m.inside)
+		return new(access).checkAddress(r.Pool, r.Address, &trust.Peer{Subject: who}, from, m.inside)
 	}
-	rules, file := p.placeOf(balance.ServerID(r.ID))
+	rules, file := p.accessFor(balance.ServerID(r.ID))
 	peer := &trust.Peer{Subject: who}
-	if err := rules.agent(r.Pool, r.ID, peer, file != nil); err != nil {
+	if err := rules.checkAgent(r.Pool, r.ID, peer, file != nil); err != nil {
 		return err
 	}
-	if m.peers.agent(r.Pool, balance.ServerID(r.ID)) != nil {
+	if m.peers.agentOf(r.Pool, balance.ServerID(r.ID)) != nil {
 		return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("server %s of pool %s has an agent that is connected: a token is for new ones", r.ID, r.Pool)}
 	}
-	if file != nil && !atHome(file.Address, from) {
+	if file != nil && !connectsFrom(file.Address, from) {
 		return trust.Refuse(trust.WrongAddress, "the masters' file says that server %s is at %s, and this agent comes from %s: evenkeel certs issue makes a certificate for it", r.ID, file.Address, from)
 	}
-	return rules.address(r.Pool, r.Address, peer, from, m.inside)
+	return rules.checkAddress(r.Pool, r.Address, peer, from, m.inside)
 }
 
-// placeOf returns what the file says of who may speak in the pool, and of one server; nil: nothing.
-func (p *pool) placeOf(id balance.ServerID) (*access, *balance.ServerSpec) {
+// accessFor returns the pool's access rules, and what the file says about one server; nil: nothing.
+func (p *pool) accessFor(id balance.ServerID) (*access, *balance.ServerSpec) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.access.Load(), p.declared.file[id]
 }
 
-// atHome reports whether an agent connects from where a server is. From loopback all addresses of this machine are that.
-func atHome(address string, from inside.Origin) bool {
+// connectsFrom reports whether an agent connects from its server's address. From loopback this is true for all
+// addresses of this machine.
+func connectsFrom(address string, from inside.Origin) bool {
 	_, hostPort := balance.SplitAddress(address)
 	host, _, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -256,15 +257,15 @@ func atHome(address string, from inside.Origin) bool {
 	case host == "localhost":
 		return from.Near
 	case err != nil:
-		return false // a name can lead anywhere
+		return false // a name can resolve to anything
 	case from.Near:
 		return ip.IsLoopback() || ip.IsUnspecified() || inside.IsOurs(ip)
 	}
 	return ip.Unmap().WithZone("") == from.IP
 }
 
-// boundsOf is where the server of an agent that gave an address may be, for its certificate: at that address
-// alone. A name gives none, as the pool's addresses say whether it counts.
+// boundsOf returns where the server of an agent with that address may be, for its certificate: at that address
+// only. For a name there is no bound; the pool's addresses decide.
 func boundsOf(address string) []netip.Prefix {
 	_, hostPort := balance.SplitAddress(address)
 	host, _, _ := net.SplitHostPort(hostPort)
@@ -278,11 +279,11 @@ func boundsOf(address string) []netip.Prefix {
 	return []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}
 }
 
-// recordEnrolment counts what became of a request and writes it down.
+// recordEnrolment counts the outcome of a request and records it in the audit log.
 func (m *Master) recordEnrolment(c *conn, r *wire.Enrol, way enrolWay, issued *trust.Issued, err error) {
 	e := audit.Entry{Proof: audit.ByCertificate, From: c.remote, Action: "renew", Target: clip(r.Pool) + "/" + clip(r.ID), Outcome: audit.Done}
-	if c.who != nil {
-		e.Actor = c.who.Identity.String()
+	if c.identity != nil {
+		e.Actor = c.identity.Identity.String()
 	}
 	if way == byToken {
 		e.Actor, e.Proof, e.Action = "token "+enrol.ID(enrol.Hash(r.Token)), audit.ByToken, "enrol"

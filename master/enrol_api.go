@@ -11,7 +11,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/enrol"
 )
 
-// tokenBody asks for a token. The secret stays with who asks: the master gets its hash.
+// tokenBody requests a token. The secret stays with the caller: the master gets its hash.
 type tokenBody struct {
 	Hash      string         `json:"hash"`
 	Addresses []netip.Prefix `json:"addresses"`
@@ -19,7 +19,7 @@ type tokenBody struct {
 	Seconds   float64        `json:"seconds"`
 }
 
-// tokenAnswer is what belongs into the token beside the secret.
+// tokenAnswer is the rest of the token, beside the secret.
 type tokenAnswer struct {
 	ID        string    `json:"id"`
 	Authority string    `json:"authority"` // SHA-256, hexadecimal
@@ -27,7 +27,7 @@ type tokenAnswer struct {
 	Ends      time.Time `json:"ends"`
 }
 
-// postRevoke ends a token.
+// postRevoke revokes a token.
 func (m *Master) postRevoke(w http.ResponseWriter, r *http.Request) *document {
 	if m.enrolment == nil {
 		return newProblem(http.StatusConflict, noEnrolment, "this master signs no agents' certificates: it knows no tokens")
@@ -43,7 +43,7 @@ func (m *Master) postRevoke(w http.ResponseWriter, r *http.Request) *document {
 	return write(w, revokedAnswer{id, record.Pool, len(record.Used), record.Uses})
 }
 
-// revokedAnswer is what became of a token until it was taken back.
+// revokedAnswer is what a token was used for until it was revoked.
 type revokedAnswer struct {
 	ID   string `json:"id"`
 	Pool string `json:"pool"`
@@ -51,8 +51,8 @@ type revokedAnswer struct {
 	Uses int    `json:"uses"`
 }
 
-// postToken enters a token. Where callers prove nothing, as on loopback by default, it is refused: admin has the
-// role enrol for proven callers and the socket alone.
+// postToken stores a token. Where callers prove nothing, as on loopback by default, it is refused: only proven
+// callers and the unix socket have the role enrol.
 func (m *Master) postToken(w http.ResponseWriter, r *http.Request) *document {
 	if m.enrolment == nil {
 		return newProblem(http.StatusConflict, noEnrolment, "this master signs no agents' certificates: write master.enrol into its file, with an issuer of evenkeel certs issuer")
@@ -62,9 +62,9 @@ func (m *Master) postToken(w http.ResponseWriter, r *http.Request) *document {
 		return p
 	}
 	pool := r.PathValue("pool")
-	m.change.Lock()
-	may := m.mayHave(pool) && poolName.MatchString(pool)
-	m.change.Unlock()
+	m.poolsMu.Lock()
+	may := m.mayOpenLocked(pool) && poolName.MatchString(pool)
+	m.poolsMu.Unlock()
 	if !may {
 		return newProblem(http.StatusNotFound, noSuchPool, fmt.Sprintf("no pool %q here", clip(pool)))
 	}

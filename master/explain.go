@@ -11,10 +11,10 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// The part of the API that tells why a server was chosen, or would be.
+// This part of the API reports why a server was chosen, or would be.
 
 const (
-	someDecisions = 20   // listed if the caller names no limit
+	someDecisions = 20   // listed if the caller sets no limit
 	listedAtMost  = 1000 // decisions
 )
 
@@ -116,7 +116,7 @@ func (m *Master) getLease(w http.ResponseWriter, r *http.Request) *document {
 	return newProblem(http.StatusNotFound, noSuchLease, fmt.Sprintf("lease %s: not open, and not among the recent decisions", id))
 }
 
-// untagged returns the id of a lease that is told with its tag. To ask about one takes no proof.
+// untagged returns the id of a lease that is given with its tag. Asking about a lease needs no proof.
 func untagged(lease string) string {
 	if tagged, err := balance.ParseTaggedLease(lease); err == nil {
 		return tagged.ID.String()
@@ -124,7 +124,7 @@ func untagged(lease string) string {
 	return lease
 }
 
-// tell says what the pool knows of a lease.
+// tell returns what the pool knows about a lease.
 func (p *pool) tell(now balance.Instant, id balance.LeaseID) (leaseBody, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +145,7 @@ func (p *pool) tell(now balance.Instant, id balance.LeaseID) (leaseBody, bool) {
 	return b, open || kept
 }
 
-// getRequest tells what was decided for one request, by the id that stands in access logs.
+// getRequest returns the decisions for one request, by the id in access logs.
 func (m *Master) getRequest(w http.ResponseWriter, r *http.Request) *document {
 	id := r.PathValue("request")
 	now, bodies, refusals := clock.Now(), make([]decisionBody, 0), make([]refusalBody, 0)
@@ -168,16 +168,16 @@ func (p *pool) decisionsFor(now balance.Instant, id uint64) (bodies []decisionBo
 	return bodies
 }
 
-// lossesBody is why a server did not get the requests that others got.
+// lossesBody is why a server did not get requests that others got.
 type lossesBody struct {
 	Pool     string       `json:"pool"`
 	Server   string       `json:"server"`
 	State    string       `json:"state"`
-	Reason   string       `json:"reason,omitempty"` // why it is out, as status names it; empty: it is not
+	Reason   string       `json:"reason,omitempty"` // why it is out, in status's words; empty: it is not
 	OverS    float64      `json:"over_s"`
 	Requests uint64       `json:"requests"`
 	Won      uint64       `json:"won"`
-	Refused  uint64       `json:"refused"` // beside them, requests that got no server
+	Refused  uint64       `json:"refused"` // besides, requests that got no server
 	Lost     []lossBody   `json:"lost"`
 	Now      decisionBody `json:"now"` // for any request
 }
@@ -207,7 +207,7 @@ func (p *pool) losses(now balance.Instant, id balance.ServerID) (b lossesBody, k
 	if !known {
 		return b, false
 	}
-	b = lossesBody{Pool: p.name, Server: string(id), State: l.State.String(), OverS: min(l.Over, now.Sub(p.born)).Seconds(), Refused: p.refused.Sum(now).Refused, Requests: l.Placed, Won: l.Won, Lost: make([]lossBody, 0, len(l.Lost))}
+	b = lossesBody{Pool: p.name, Server: string(id), State: l.State.String(), OverS: min(l.Over, now.Sub(p.created)).Seconds(), Refused: p.refused.Sum(now).Refused, Requests: l.Placed, Won: l.Won, Lost: make([]lossBody, 0, len(l.Lost))}
 	if l.Out != balance.NoOutage {
 		b.Reason = l.Out.String()
 	}
@@ -220,7 +220,7 @@ func (p *pool) losses(now balance.Instant, id balance.ServerID) (b lossesBody, k
 	return b, true
 }
 
-// postExplain tells what a request would be given now, and gives nothing.
+// postExplain returns what a request would be granted now, and grants nothing.
 func (m *Master) postExplain(w http.ResponseWriter, r *http.Request) *document {
 	var body pickBody
 	if p := read(r, &body); p != nil {

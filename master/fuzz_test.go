@@ -31,12 +31,12 @@ func FuzzServe(f *testing.F) {
 		m := newMaster(t, web("a", "b"))
 		here, there := net.Pipe()
 		var all sync.WaitGroup
-		all.Go(func() { m.serve(context.Background(), there, func() {}) })
+		all.Go(func() { m.serveConn(context.Background(), there, func() {}) })
 		all.Go(func() { _, _ = io.Copy(io.Discard, here) })
 		_, _ = here.Write(data) // fails when the master has had enough
 		_ = here.Close()
 		all.Wait()
-		if err := m.pool("web").core.Check(); err != nil {
+		if err := m.poolNamed("web").core.Check(); err != nil {
 			t.Fatal(err)
 		}
 	})

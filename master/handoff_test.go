@@ -20,23 +20,23 @@ func TestASuccessorAdopts(t *testing.T) {
 	agent := before.dial(wire.RoleAgent, "joined")
 	agent.send(&wire.Register{Pool: "open", Server: joined})
 	agent.sync()
-	p := before.pool("web")
+	p := before.poolNamed("web")
 	p.mu.Lock()
-	p.drain(1, "b", p.order(1, "b", true, "ann", "disk"))
+	p.storeDrainLocked(1, "b", p.newDrainLocked(1, "b", true, "ann", "disk"))
 	p.mu.Unlock()
-	text, err := json.Marshal(before.Members())
+	text, err := json.Marshal(before.HandoffServers())
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	var known []Member
+	var known []HandoffServer
 	if err := json.Unmarshal(text, &known); err != nil {
 		t.Fatal(err)
 	}
 	cfg = web("a", "b")
 	cfg.OpenPools = true
 	after := start(t, cfg)
-	if err := after.Adopt(known); err != nil {
+	if err := after.Restore(known); err != nil {
 		t.Fatal(err)
 	}
 	for id, want := range map[balance.ServerID]balance.State{"a": balance.Up, "b": balance.Draining} {
@@ -47,7 +47,7 @@ func TestASuccessorAdopts(t *testing.T) {
 	if v := after.view("old"); v != nil {
 		t.Errorf("a server that the file names no more is %+v", v)
 	}
-	p = after.pool("open")
+	p = after.poolNamed("open")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if v := p.core.Views(1); len(v) != 1 || v[0].Spec.Slots != 8 || len(v[0].Spec.Labels) != 1 || v[0].Spec.Address != joined.Address || v[0].Fixed {

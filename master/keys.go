@@ -8,16 +8,16 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// A request's key may be a secret of its client's, such as a session's cookie. Beyond the
-// choice it is shown as a hash only: enough to see that two requests have the same.
+// A request's key may be secret, such as a session cookie. Outside the choice only a hash of it is shown:
+// enough to see that two requests have the same key.
 
 const (
 	hashedKey   = "sha256:"
-	hashedBytes = 8 // of the digest that are shown
+	hashedBytes = 8 // bytes of the digest that are shown
 )
 
-// hashOf returns what is shown of a key: the beginning of its SHA-256, as anybody who has
-// the key can compute it. No key has no hash.
+// hashOf returns what is shown of a key: the beginning of its SHA-256, which everyone who has the key can
+// compute. An empty key has an empty hash.
 func hashOf(key string) string {
 	if key == "" {
 		return ""
@@ -26,11 +26,11 @@ func hashOf(key string) string {
 	return hashedKey + hex.EncodeToString(sum[:hashedBytes])
 }
 
-// HookKey in PoolConfig.HookFacts has servers told the key itself.
+// HookKey in PoolConfig.HookFacts has servers sent the key itself.
 const HookKey = "key"
 
-// toldToServer is what a server's agent is told of a request.
-func (p *pool) toldToServer(req *balance.Request) balance.Request {
+// dispatchedRequest returns what a server's agent is sent of a request.
+func (p *pool) dispatchedRequest(req *balance.Request) balance.Request {
 	p.mu.Lock()
 	plain := slices.Contains(p.cfg.HookFacts, HookKey)
 	p.mu.Unlock()
@@ -39,7 +39,7 @@ func (p *pool) toldToServer(req *balance.Request) balance.Request {
 		told.Key = hashOf(req.Key)
 	}
 	if told.Belief == balance.Disbelieved {
-		told.Tenant = "" // an application would take it for the tenant's
+		told.Tenant = "" // an application would trust it
 	}
 	return told
 }

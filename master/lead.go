@@ -11,24 +11,24 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// lead is what a pool knows of who leads it. One that is not elected is always led.
+// lead is what a pool knows about its leader. Without an election this master leads every pool.
 type lead struct {
-	elected bool   // set once
+	elected bool   // set once: there is an election
 	fence   uint64 // of our lead; zero: we do not lead
-	leader  string // the address of the master that does; empty: unknown
+	leader  string // address of the other master that leads; empty: unknown
 	id      string // its id; empty: unknown
-	changes uint64 // of all that
-	seen    uint64 // the largest fence that was ours, or that edges and agents have told of; zero: none
+	changes uint64 // of the leader
+	seen    uint64 // the largest fence that was ours or that edges and agents have reported; zero: none
 	refused uint64 // the fence for which they refuse our lead; zero: they do not
 }
 
 // Edges returns how many edges are connected.
 func (m *Master) Edges() int { return int(m.peers.counts[roleEdge].Load()) }
 
-// Seen returns the largest fence of a pool that was this master's, or that edges and agents
-// have told of; zero: none.
+// Seen returns the largest fence of a pool that was this master's or that edges and agents have reported;
+// zero: none.
 func (m *Master) Seen(pool string) uint64 {
-	p := m.pool(pool)
+	p := m.poolNamed(pool)
 	if p == nil {
 		return 0
 	}
@@ -37,17 +37,17 @@ func (m *Master) Seen(pool string) uint64 {
 	return p.lead.seen
 }
 
-// Refused says that edges and agents refuse this master's lead of a pool, for they have seen
-// a larger fence; zero: they do not.
+// Refused records that edges and agents refuse this master's lead of a pool, since they have seen a larger
+// fence; zero: they do not.
 func (m *Master) Refused(pool string, by uint64) {
-	if p := m.pool(pool); p != nil {
+	if p := m.poolNamed(pool); p != nil {
 		p.mu.Lock()
 		p.lead.refused = by
 		p.mu.Unlock()
 	}
 }
 
-// refusedPools returns the pools of which edges and agents refuse our lead.
+// refusedPools returns the pools whose lead edges and agents refuse.
 func (m *Master) refusedPools() (names []string) {
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
@@ -60,7 +60,7 @@ func (m *Master) refusedPools() (names []string) {
 	return names
 }
 
-// longestRaise is how long the election's store may take to raise the generation.
+// longestRaise bounds how long the election's store may take to raise the generation.
 const longestRaise = 10 * time.Second
 
 // postRaise raises the generation of fences.
@@ -78,17 +78,17 @@ func (m *Master) postRaise(w http.ResponseWriter, r *http.Request) *document {
 	return nil
 }
 
-// RaiseBy says what raises the generation of fences; nil: there is no election.
+// RaiseBy sets the function that raises the generation of fences; nil: there is no election.
 func (m *Master) RaiseBy(raise func(context.Context) error) { m.raise.Store(&raise) }
 
-// sawFence takes a Fence of a peer that may speak of one pool; empty: of any. One that no
-// election can have given is not believed.
+// sawFence handles a Fence of a peer that may name one pool only; empty: any. A fence that no election can
+// have issued is ignored.
 func (m *Master) sawFence(payload []byte, of string) error {
 	var f wire.Fence
 	if err := f.Decode(payload); err != nil {
 		return err
 	}
-	if p := m.pool(f.Pool); p != nil && (of == "" || of == p.name) && f.Seen>>generationAt <= mostGenerations {
+	if p := m.poolNamed(f.Pool); p != nil && (of == "" || of == p.name) && f.Seen>>generationAt <= mostGenerations {
 		p.mu.Lock()
 		p.lead.seen = max(p.lead.seen, f.Seen)
 		p.mu.Unlock()
@@ -96,7 +96,7 @@ func (m *Master) sawFence(payload []byte, of string) error {
 	return nil
 }
 
-// A fence's upper bits are a generation, as package elect makes them.
+// A fence's upper bits are a generation, see package elect.
 const (
 	generationAt    = 44
 	mostGenerations = 1 << 16
@@ -112,9 +112,9 @@ func (m *Master) PoolNames() (names []string) {
 	return names
 }
 
-// Ready reports whether there are servers in the pool that this master knows of.
+// Ready reports whether this master knows any server of the pool.
 func (m *Master) Ready(pool string) bool {
-	p := m.pool(pool)
+	p := m.poolNamed(pool)
 	if p == nil {
 		return false
 	}
@@ -126,69 +126,66 @@ func (m *Master) Ready(pool string) bool {
 	return false
 }
 
-// Extend says until when, on the monotonic clock, the pools that we lead may be granted from.
+// Extend sets until when leases may be granted in the pools that we lead.
 func (m *Master) Extend(until time.Time) {
-	now := clock.Now() // first: a pause behind it makes the time shorter, not longer
-	m.reign.Store(int64(now.Add(time.Until(until))))
+	now := clock.Now() // first: a pause from here on makes the time shorter, not longer
+	m.leaderUntil.Store(int64(now.Add(time.Until(until))))
 }
 
-// Lead makes this master the leader of a pool, with a fencing number that is larger
-// than that of any leader before, until Follow or the end of the time that Extend set.
+// Lead makes this master the leader of a pool, with a fence larger than that of any leader before, until
+// Follow or the time that Extend set.
 func (m *Master) Lead(pool string, fence uint64) { m.setLead(pool, lead{fence: fence}) }
 
-// Follow says that this master does not lead a pool, and id and address of the one that
-// does; empty: unknown.
+// Follow records that another master leads a pool, and its id and address; empty: unknown.
 func (m *Master) Follow(pool, id, address string) {
 	m.setLead(pool, lead{id: id, leader: address})
 }
 
 func (m *Master) setLead(name string, to lead) {
-	p := m.pool(name)
+	p := m.poolNamed(name)
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
-	ended := p.led(clock.Now(), to)
+	ended := p.setLeaderLocked(clock.Now(), to)
 	p.unlock()
 	if ended > 0 {
 		m.log.Info("leases handed over with the pool", "pool", name, "leases", ended)
 	}
-	f := m.peers.feed(name)
+	f := m.peers.feedOf(name)
 	if f == nil {
 		return
 	}
 	for _, e := range m.peers.watchers(f, p) {
 		p.mu.Lock()
-		e.send(p.tellLead()) // under the lock, so that what is told last is so
+		e.send(p.leadFrameLocked()) // under the lock, to keep the order
 		p.mu.Unlock()
 	}
 }
 
-// The methods of pool want mu held.
-
-// led takes up who leads. It returns how many leases have gone to another master's ledger.
-func (p *pool) led(now balance.Instant, to lead) (ended int) {
+// setLeaderLocked records who leads. It returns how many leases have moved to another master's ledger.
+func (p *pool) setLeaderLocked(now balance.Instant, to lead) (ended int) {
 	led := p.lead.fence != 0
 	p.lead.fence, p.lead.leader, p.lead.id = to.fence, to.leader, to.id
 	p.lead.seen = max(p.lead.seen, to.fence)
 	p.lead.changes++
 	if led && to.fence == 0 {
 		ended = p.core.Resign(now)
-		p.dismiss(now, p.notLeader())
+		p.endAllWaitsLocked(now, p.notLeaderRefusalLocked())
 	}
-	p.touch()
+	p.markChangedLocked()
 	return ended
 }
 
-// leads reports whether this master may grant from the pool.
-func (p *pool) leads(now balance.Instant) bool {
-	return !p.lead.elected || p.lead.fence != 0 && now < balance.Instant(p.reign.Load())
+// isLeadingLocked reports whether this master may grant from the pool.
+func (p *pool) isLeadingLocked(now balance.Instant) bool {
+	return !p.lead.elected || p.lead.fence != 0 && now < balance.Instant(p.leaderUntil.Load())
 }
 
-func (p *pool) notLeader() *balance.Refusal {
+func (p *pool) notLeaderRefusalLocked() *balance.Refusal {
 	return &balance.Refusal{Reason: balance.NotLeader, Detail: fmt.Sprintf("pool %s is led by another master", p.name), Leader: p.lead.leader, LeaderID: p.lead.id}
 }
 
-func (p *pool) tellLead() []byte {
+func (p *pool) leadFrameLocked() []byte {
 	return (&wire.Lead{Pool: p.name, Fence: p.lead.fence, Leader: p.lead.leader, Master: p.lead.id}).Append(nil)
 }

@@ -66,7 +66,7 @@ func TestAQueueEndsWithTheLead(t *testing.T) {
 			answers <- err
 		}()
 	}
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	eventually(t, "some wait", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -18,175 +18,174 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// seat is a connection that a loop serves. Unless said otherwise its fields are the loop's.
-type seat struct {
-	*stay
+// loopConn is a connection that a loop serves. Unless said otherwise its fields belong to the loop goroutine.
+type loopConn struct {
+	*connSession
 	loop *loop
-	fd   fd.FD // set once, and moved by release, when neither the loop nor a writer uses it any more
+	fd   fd.FD // set once; moved by releaseFD when neither the loop nor a writer uses it any more
 
-	at         int32 // its place; guarded by mu, as what follows
-	generation int32 // of the place
+	index      int32 // of its registration; guarded by mu, like generation
+	generation int32 // of the registration
 
-	seated   bool // has its place
-	readable bool // until a call shows the opposite
-	hup      bool // the peer has closed its side; there may be something left to read
-	queued   bool // in again
-	pinged   bool
-	rest     []byte // of a frame that has not come whole
+	registered bool // has a registration
+	readable   bool // until a read returns EAGAIN
+	hup        bool // the peer has closed its side; there may be something left to read
+	deferred   bool // is in loop.deferred
+	pinged     bool
+	partial    []byte // start of a frame whose end has not come
 }
 
-// readiness is what a seat is always watched for. Room to write is more only while it is
-// wanted: a unix socket tells of it whenever its peer has read.
+// readiness is what a connection is always registered for. EPOLLOUT is added only while it is needed: a unix
+// socket reports it whenever its peer has read.
 const readiness = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 
-// begin registers the seat with its loop. What others write meanwhile may have found no
-// room, so that is watched for, at first.
-func (s *seat) begin() {
+// register registers the connection with its loop. A write in the meantime may have found the socket full, so
+// it is registered for EPOLLOUT at first.
+func (s *loopConn) register() {
 	l := s.loop
 	if s.ctx.Err() != nil {
-		s.part(context.Cause(s.ctx))
+		s.detach(context.Cause(s.ctx))
 		return
 	}
-	s.desk = &l.desk
+	s.buffers = &l.buffers
 	s.mu.Lock()
-	if n := len(l.vacant); n > 0 {
-		s.at, l.vacant = l.vacant[n-1], l.vacant[:n-1]
+	if n := len(l.freeIndexes); n > 0 {
+		s.index, l.freeIndexes = l.freeIndexes[n-1], l.freeIndexes[:n-1]
 	} else {
-		s.at = int32(len(l.places))
-		l.places = append(l.places, place{})
+		s.index = int32(len(l.registrations))
+		l.registrations = append(l.registrations, registration{})
 	}
-	s.seated, s.generation = true, l.places[s.at].generation
-	l.places[s.at].seat, l.places[s.at].heard = s, clock.Now()
-	err := l.poller.Add(&s.fd, readiness|unix.EPOLLOUT, s.at, s.generation)
+	s.registered, s.generation = true, l.registrations[s.index].generation
+	l.registrations[s.index].conn, l.registrations[s.index].lastReceived = s, clock.Now()
+	err := l.poller.Add(&s.fd, readiness|unix.EPOLLOUT, s.index, s.generation)
 	s.mu.Unlock()
 	if err != nil {
-		s.part(fmt.Errorf("watching: %w", err))
+		s.detach(fmt.Errorf("watching: %w", err))
 	}
 }
 
-// watch changes what it is watched for. It wants mu held.
-func (s *seat) watch(events uint32) error {
-	return s.loop.poller.Modify(&s.fd, events, s.at, s.generation)
+// setEventsLocked changes the events of the registration.
+func (s *loopConn) setEventsLocked(events uint32) error {
+	return s.loop.poller.Modify(&s.fd, events, s.index, s.generation)
 }
 
-// await implements window.
-func (s *seat) await() error {
-	err := s.watch(readiness | unix.EPOLLOUT)
+// awaitWritableLocked implements loopWriter.
+func (s *loopConn) awaitWritableLocked() error {
+	err := s.setEventsLocked(readiness | unix.EPOLLOUT)
 	if errors.Is(err, unix.ENOENT) {
-		return nil // it has not begun yet, or has parted
+		return nil // not registered yet, or no longer
 	}
 	return err
 }
 
-// ignoreRoom ends the watch for room to write, unless it is wanted again.
-func (s *seat) ignoreRoom() {
+// stopAwaitingWritable drops EPOLLOUT, unless it is needed again.
+func (s *loopConn) stopAwaitingWritable() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.full.Load() {
-		_ = s.watch(readiness) // else it is told of what it does not care about
+		_ = s.setEventsLocked(readiness) // on error it is only notified needlessly
 	}
 }
 
-// part gives the connection back, to a goroutine that ends it.
-func (s *seat) part(why error) {
+// detach leaves the loop; a goroutine ends the session.
+func (s *loopConn) detach(why error) {
 	l := s.loop
-	if s.seated {
-		s.seated = false
+	if s.registered {
+		s.registered = false
 		s.mu.Lock()
 		_ = l.poller.Remove(&s.fd)
 		s.mu.Unlock()
-		l.places[s.at] = place{generation: s.generation + 1}
-		l.vacant = append(l.vacant, s.at)
+		l.registrations[s.index] = registration{generation: s.generation + 1}
+		l.freeIndexes = append(l.freeIndexes, s.index)
 	}
-	l.taken.Add(-1)
-	go s.end(nil, why)
+	l.conns.Add(-1)
+	go s.endSession(nil, why)
 }
 
-// serve handles what has come, up to a buffer full of it. While a peer does not read it is
-// not read from either.
-func (s *seat) serve() {
+// readOnce handles one buffer of input. While a peer does not read, nothing is read from it.
+func (s *loopConn) readOnce() {
 	if !s.readable || s.full.Load() {
 		return
 	}
-	in, shared := s.room()
+	in, shared := s.readBuffer()
 	n, err := s.fd.Read(in[len(in):cap(in)])
 	switch {
 	case err == syscall.EAGAIN:
 		s.readable = false
 		return
 	case err != nil:
-		s.part(fmt.Errorf("reading: %w", os.NewSyscallError("read", err)))
+		s.detach(fmt.Errorf("reading: %w", os.NewSyscallError("read", err)))
 		return
 	case n == 0:
-		s.part(fmt.Errorf("reading: %w", io.EOF))
+		s.detach(fmt.Errorf("reading: %w", io.EOF))
 		return
 	}
-	// A short read has emptied the socket: what comes later is another edge. Only the
-	// peer's end may have been told already.
+	// A short read has emptied the socket: later bytes cause another event. Only the peer's end may have been
+	// reported already.
 	s.readable = n == cap(in)-len(in) || s.hup
 	now := clock.Now()
-	s.heard.Store(int64(now))
-	s.loop.places[s.at].heard = now
+	s.lastReceived.Store(int64(now))
+	s.loop.registrations[s.index].lastReceived = now
 	s.pinged = false
 	in = in[:len(in)+n]
 	used, err := s.handle(now, in)
 	if err != nil {
-		s.part(err)
+		s.detach(err)
 		return
 	}
-	if err := s.keeps(s.peers, len(in)-used); err != nil {
-		s.part(err)
+	if err := s.accountPartial(s.peers, len(in)-used); err != nil {
+		s.detach(err)
 		return
 	}
-	s.keep(in, used, shared)
-	if s.readable && !s.queued {
-		s.queued = true
-		s.loop.again = append(s.loop.again, s)
+	s.keepPartial(in, used, shared)
+	if s.readable && !s.deferred {
+		s.deferred = true
+		s.loop.deferred = append(s.loop.deferred, s)
 	}
 }
 
-// room returns what is kept of a frame, with room behind it for more: in the loop's
-// buffer, or in one of its own if that is half of it already.
-func (s *seat) room() (in []byte, shared bool) {
-	if b := s.loop.shared; len(s.rest) <= len(b)/2 {
-		return b[:copy(b, s.rest)], true
+// readBuffer returns the kept part of a frame, with space behind it: in the loop's buffer, or in one of the
+// connection's own if the part fills half of that.
+func (s *loopConn) readBuffer() (in []byte, shared bool) {
+	if b := s.loop.readBuf; len(s.partial) <= len(b)/2 {
+		return b[:copy(b, s.partial)], true
 	}
-	return room(s.rest, 0), false
+	return growBuffer(s.partial, 0), false
 }
 
-// keep puts by what has come of the next frame.
-func (s *seat) keep(in []byte, used int, shared bool) {
+// keepPartial keeps the start of the next frame.
+func (s *loopConn) keepPartial(in []byte, used int, shared bool) {
 	rest := in[used:]
 	switch {
-	case len(rest) == 0 && (!shared || cap(s.rest) > smallRest):
-		s.rest = nil
+	case len(rest) == 0 && (!shared || cap(s.partial) > maxKeptRest):
+		s.partial = nil
 	case !shared:
-		s.rest = rest
+		s.partial = rest
 	default:
-		s.rest = append(s.rest[:0], rest...)
+		s.partial = append(s.partial[:0], rest...)
 	}
 }
 
-const smallRest = 512 // a larger buffer for it is not kept
+const maxKeptRest = 512 // a larger buffer is not kept
 
-// look is called a few times while a peer is quiet.
-func (s *seat) look(quiet time.Duration) {
+// checkIdle is called repeatedly while a peer is idle.
+func (s *loopConn) checkIdle(quiet time.Duration) {
 	now := s.loop.now
 	switch {
 	case s.full.Load():
-		if s.stuck(now) {
-			s.part(fmt.Errorf("writing: %w", os.ErrDeadlineExceeded))
+		if s.writeOverdue(now) {
+			s.detach(fmt.Errorf("writing: %w", os.ErrDeadlineExceeded))
 		}
 	case !s.pinged:
 		s.pinged = true
-		s.ping(now)
+		s.sendPing(now)
 	case quiet > 2*s.limits.quiet:
-		s.part(s.silent())
+		s.detach(s.silenceError())
 	}
 }
 
-// write implements window.
-func (s *seat) write(p []byte) (n int, err error) {
+// tryWrite implements loopWriter.
+func (s *loopConn) tryWrite(p []byte) (n int, err error) {
 	for n < len(p) {
 		m, err := s.fd.Write(p[n:])
 		if err == syscall.EAGAIN {
@@ -200,8 +199,8 @@ func (s *seat) write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// release implements window.
-func (s *seat) release() net.Conn {
+// releaseFD implements loopWriter.
+func (s *loopConn) releaseFD() net.Conn {
 	nc, err := s.fd.Conn()
 	if err != nil {
 		return nil
@@ -209,11 +208,11 @@ func (s *seat) release() net.Conn {
 	return nc
 }
 
-// recall ends the connection. Any goroutine may call it.
-func (s *seat) recall() {
+// postDetach ends the connection. Any goroutine may call it.
+func (s *loopConn) postDetach() {
 	s.loop.post(func() {
-		if s.seated {
-			s.part(context.Cause(s.ctx))
+		if s.registered {
+			s.detach(context.Cause(s.ctx))
 		}
 	})
 }

@@ -14,36 +14,36 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// loops serves plaintext connections without a goroutine for each. Those of edges and
-// those of agents have loops of their own: an ask is urgent, and a report is not.
-type loops struct {
-	none   bool          // goroutines serve all
-	gather time.Duration // for which reports may wait for more; zero: gathered
-	urgent atomic.Int32  // verdicts of agents that somebody waits for
+// loopGroup serves plaintext connections without a goroutine for each. Edges and agents have separate loops:
+// asks are urgent, reports are not.
+type loopGroup struct {
+	disabled       bool          // goroutines serve all connections
+	gather         time.Duration // how long reports may be gathered; zero: agentGather
+	urgentVerdicts atomic.Int32  // agents' verdicts that are waited for
 
-	mu      sync.Mutex // guards the following, which change only while nobody is served
-	limits  *limits    // the master's
-	serving int        // listeners
-	edges   []*loop
-	agents  []*loop
-	running sync.WaitGroup
-	stop    chan struct{} // closed when all are to end
+	mu        sync.Mutex // guards the following, which change only while there is no connection
+	limits    *limits    // the master's
+	listeners int        // listeners that are served
+	edges     []*loop
+	agents    []*loop
+	running   sync.WaitGroup
+	stop      chan struct{} // closed to stop all loops
 }
 
-// loopsFor returns how many loops there are of each kind: one does for two cores, and
-// keeps a pool's lock, which all want, where it is.
-func loopsFor(processors int) int { return max(1, processors/4) }
+// loopCount returns how many loops there are of each kind: one for up to seven cores, which also keeps a
+// pool's lock on one core.
+func loopCount(processors int) int { return max(1, processors/4) }
 
-// enter starts the loops for the first listener. If the system has none to give,
-// goroutines serve all.
-func (all *loops) enter(m *Master) {
+// startFirst starts the loops for the first listener. If the system supports none, goroutines serve all
+// connections.
+func (all *loopGroup) startFirst(m *Master) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if all.serving++; all.serving > 1 || all.none {
+	if all.listeners++; all.listeners > 1 || all.disabled {
 		return
 	}
 	all.limits = &m.limits
-	each, err := all.make(loopsFor(runtime.GOMAXPROCS(0)))
+	each, err := all.newLoops(loopCount(runtime.GOMAXPROCS(0)))
 	if err != nil {
 		m.log.Warn("no event loop: each connection has a goroutine instead", "err", err)
 		return
@@ -57,13 +57,13 @@ func (all *loops) enter(m *Master) {
 	}
 	all.stop = make(chan struct{})
 	stop, period := all.stop, min(m.limits.quiet, m.limits.write)/4
-	all.running.Go(func() { beat(each, period, stop) })
+	all.running.Go(func() { tick(each, period, stop) })
 }
 
-// make makes so many loops of each kind, and returns them all.
-func (all *loops) make(n int) (each []*loop, err error) {
+// newLoops creates n loops of each kind and returns them all.
+func (all *loopGroup) newLoops(n int) (each []*loop, err error) {
 	for i := range 2 * n {
-		l, err := newLoop(all, time.Duration(i%2)*cmp.Or(all.gather, gathered))
+		l, err := newLoop(all, time.Duration(i%2)*cmp.Or(all.gather, agentGather))
 		if err != nil {
 			for _, l := range each {
 				l.close()
@@ -82,11 +82,11 @@ func (all *loops) make(n int) (each []*loop, err error) {
 	return each, nil
 }
 
-// leave stops them after the last. All connections have ended.
-func (all *loops) leave() {
+// stopLast stops the loops after the last listener, when all connections have ended.
+func (all *loopGroup) stopLast() {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if all.serving--; all.serving > 0 || all.stop == nil {
+	if all.listeners--; all.listeners > 0 || all.stop == nil {
 		return
 	}
 	close(all.stop)
@@ -94,17 +94,17 @@ func (all *loops) leave() {
 	all.edges, all.agents, all.stop = nil, nil, nil
 }
 
-// beat has the loops look at their connections every period. They have no timers: to set
-// one at each wait would cost more than the rest of it.
-func beat(all []*loop, period time.Duration, stop <-chan struct{}) {
+// tick has the loops check their connections every period. They have no timers: setting one for each wait
+// would cost more than the wait itself.
+func tick(all []*loop, period time.Duration, stop <-chan struct{}) {
 	tick := time.NewTicker(period)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			for _, l := range all {
-				if l.taken.Load() > 0 {
-					l.post(l.look)
+				if l.conns.Load() > 0 {
+					l.post(l.checkQuiet)
 				}
 			}
 		case <-stop:
@@ -116,20 +116,20 @@ func beat(all []*loop, period time.Duration, stop <-chan struct{}) {
 	}
 }
 
-// hurry says that so many more verdicts of agents are waited for: none of them may gather.
-func (all *loops) hurry(n int32) {
-	if all.urgent.Add(n) != n || n < 0 {
+// expectVerdicts adds n to the verdicts that are waited for. While there are any, agents' loops do not gather.
+func (all *loopGroup) expectVerdicts(n int32) {
+	if all.urgentVerdicts.Add(n) != n || n < 0 {
 		return
 	}
 	for _, l := range all.agents {
-		l.hurry()
+		l.endCoalescing()
 	}
 }
 
-// move gives a connection over which nothing else is spoken to a loop, with what has come
-// of its next frame; false: it stays with its goroutine.
-func (all *loops) move(s *stay, rest []byte) bool {
-	l := all.choose(s.peer)
+// moveConn moves a connection to a loop, with the start of its next frame. It reports whether it did; if not,
+// the goroutine goes on. The connection must carry nothing but frames.
+func (all *loopGroup) moveConn(s *connSession, rest []byte) bool {
+	l := all.leastLoaded(s.peer)
 	if l == nil {
 		return false
 	}
@@ -142,7 +142,7 @@ func (all *loops) move(s *stay, rest []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.writing || len(c.out) > 0 {
-		return false // by the connection; the next time, perhaps
+		return false // a write is in progress; perhaps the next time
 	}
 	descriptor, err := fd.Copy(c.Conn)
 	if err != nil {
@@ -152,23 +152,23 @@ func (all *loops) move(s *stay, rest []byte) bool {
 		descriptor.Close()
 		return false
 	}
-	_ = c.Conn.Close() // the descriptor has been copied, and Go need not know of that
-	at := &seat{stay: s, loop: l, fd: descriptor.Move(), rest: append([]byte(nil), rest...)}
-	c.Conn, c.window, c.writeBy = nil, at, 0
-	s.stop = context.AfterFunc(s.ctx, at.recall)
-	l.taken.Add(1)
-	l.post(at.begin)
+	_ = c.Conn.Close() // the descriptor is copied, so Go may close its own
+	at := &loopConn{connSession: s, loop: l, fd: descriptor.Move(), partial: append([]byte(nil), rest...)}
+	c.Conn, c.loopWriter, c.writeDeadline = nil, at, 0
+	s.stop = context.AfterFunc(s.ctx, at.postDetach)
+	l.conns.Add(1)
+	l.post(at.register)
 	return true
 }
 
-// choose returns the loop of a peer's kind that has fewest; nil: there is none.
-func (all *loops) choose(p peer) (least *loop) {
+// leastLoaded returns the loop with the fewest connections for a peer's kind; nil: there is none.
+func (all *loopGroup) leastLoaded(p peer) (least *loop) {
 	among := all.edges
 	if _, ok := p.(*agent); ok {
 		among = all.agents
 	}
 	for _, l := range among {
-		if least == nil || l.taken.Load() < least.taken.Load() {
+		if least == nil || l.conns.Load() < least.conns.Load() {
 			least = l
 		}
 	}

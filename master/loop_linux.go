@@ -15,138 +15,138 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// loop reads and answers many peers on one thread: it waits for any of them, handles
-// what has come, and waits again. All it has is its own; whoever else wants something of
-// it posts a letter.
+// loop reads and answers many peers on one thread: it waits until any of them is readable, handles what has
+// come, and waits again. Unless said otherwise its fields belong to the loop goroutine; other goroutines post
+// a function to it.
 type loop struct {
-	loops  *loops
-	gather time.Duration // for which work may wait for more; zero: none may
-	poller fd.Poller
-	bell   fd.FD // by which others wake it
-	now    balance.Instant
-	turned balance.Instant // when the last turn began
+	group         *loopGroup
+	gather        time.Duration // how long work may be gathered; zero: not at all
+	poller        fd.Poller
+	wakeFD        fd.FD // eventfd by which other goroutines wake the loop
+	now           balance.Instant
+	lastIteration balance.Instant // when the previous iteration began
 
-	places []place
-	vacant []int32
-	again  []*seat // go on before the next wait
-	spare  []*seat
-	shared []byte // what is read at once; good until the next read
-	desk   desk   // what is decoded; good until the next frame
+	registrations []registration
+	freeIndexes   []int32
+	deferred      []*loopConn // connections that go on before the next wait
+	running       []*loopConn
+	readBuf       []byte        // bytes of one read; valid until the next read
+	buffers       decodeBuffers // decoded frames; valid until the next frame
 
-	taken   atomic.Int64 // connections, those on their way to it included
-	napping atomic.Bool
-	hurried chan struct{}
-	timer   *time.Timer // of naps
+	conns         atomic.Int64 // connections, including those on their way to the loop
+	coalescing    atomic.Bool
+	coalesceEnd   chan struct{}
+	coalesceTimer *time.Timer // bounds coalesce
 
 	mu      sync.Mutex
-	letters []func()
-	rung    bool // the bell has been rung for them
-	over    bool // no letter is read any more
+	mailbox []func()
+	woken   bool // wakeFD has been written for mailbox
+	closed  bool // posted functions are dropped
 
-	opened  []func() // those that are being read
-	stopped bool
+	messages []func() // functions that are being run
+	stopped  bool
 }
 
-// place is where a connection is registered. An event carries index and generation, so
-// that one for a connection that has left in the same turn reaches nobody. heard stands
-// here too, so that a look at thousands does not fetch them all.
-type place struct {
-	seat       *seat
-	heard      balance.Instant
-	generation int32
+// registration is the slot of a connection. An event carries index and generation, so an event of a connection
+// that has left in the same iteration is dropped. lastReceived is stored here so that checkQuiet need not
+// fetch thousands of connections.
+type registration struct {
+	conn         *loopConn
+	lastReceived balance.Instant
+	generation   int32
 }
 
 const (
-	mostReady = 256                  // events in one turn
-	gathered  = 8 * time.Millisecond // what agents' loops take together
+	maxEvents   = 256                  // events of one iteration
+	agentGather = 8 * time.Millisecond // how long agents' loops gather reports
 
-	// readAtOnce is a few hundred asks. While they are answered, edges make the next; with
-	// more of them at once both sides wait for each other in turns.
-	readAtOnce = 8 << 10
-	bellPlace  = -1
+	// readSize is a few hundred asks. While they are answered, edges send the next ones; with more at once
+	// both sides would wait for each other in turns.
+	readSize  = 8 << 10
+	wakeIndex = -1
 )
 
-func newLoop(all *loops, gather time.Duration) (*loop, error) {
-	l := &loop{loops: all, gather: gather, hurried: make(chan struct{}, 1), shared: make([]byte, readAtOnce)}
-	if err := l.begin(); err != nil {
+func newLoop(all *loopGroup, gather time.Duration) (*loop, error) {
+	l := &loop{group: all, gather: gather, coalesceEnd: make(chan struct{}, 1), readBuf: make([]byte, readSize)}
+	if err := l.open(); err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
 }
 
-// begin makes what it waits by.
-func (l *loop) begin() (err error) {
+// open creates the epoll instance and the eventfd.
+func (l *loop) open() (err error) {
 	if err := l.poller.Open(); err != nil {
 		return err
 	}
-	if l.bell, err = fd.NewBell(); err != nil {
+	if l.wakeFD, err = fd.NewBell(); err != nil {
 		return err
 	}
-	return l.poller.Add(&l.bell, unix.EPOLLIN|unix.EPOLLET, bellPlace, 0)
+	return l.poller.Add(&l.wakeFD, unix.EPOLLIN|unix.EPOLLET, wakeIndex, 0)
 }
 
-// close is the last that happens to it. Letters that come later are not read.
+// close releases the descriptors. Functions that are posted later are dropped.
 func (l *loop) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.over = true
-	l.bell.Close()
+	l.closed = true
+	l.wakeFD.Close()
 	l.poller.Close()
 }
 
-// post puts a letter into the loop's box.
+// post has the loop goroutine run a function. Any goroutine may call it.
 func (l *loop) post(do func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
+	if l.closed {
 		return
 	}
-	l.letters = append(l.letters, do)
-	if !l.rung {
-		l.rung = true
-		l.bell.Ring()
-		l.hurry()
+	l.mailbox = append(l.mailbox, do)
+	if !l.woken {
+		l.woken = true
+		l.wakeFD.Ring()
+		l.endCoalescing()
 	}
 }
 
-// open reads the letters.
-func (l *loop) open() {
-	l.bell.Silence()
+// runMessages runs the posted functions.
+func (l *loop) runMessages() {
+	l.wakeFD.Silence()
 	l.mu.Lock()
-	l.rung = false
-	l.opened, l.letters = l.letters, l.opened[:0]
+	l.woken = false
+	l.messages, l.mailbox = l.mailbox, l.messages[:0]
 	l.mu.Unlock()
-	for i, do := range l.opened {
-		l.opened[i] = nil
+	for i, do := range l.messages {
+		l.messages[i] = nil
 		do()
 	}
 }
 
 // run serves until stopped.
 func (l *loop) run() {
-	l.timer = time.NewTimer(l.gather)
-	defer l.timer.Stop()
+	l.coalesceTimer = time.NewTimer(l.gather)
+	defer l.coalesceTimer.Stop()
 	if l.gather == 0 {
-		// So it keeps its thread, and so the thread its core and the core its caches.
+		// Keeps the thread, and with it the core and its caches.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
-	events := make([]fd.Event, mostReady)
+	events := make([]fd.Event, maxEvents)
 	rested := false
 	for !l.stopped {
-		n := l.wait(events, !rested && len(l.again) == 0)
+		n := l.wait(events, !rested && len(l.deferred) == 0)
 		l.now = clock.Now()
 		for i := range events[:n] {
-			l.dispatch(&events[i])
+			l.handleEvent(&events[i])
 		}
-		l.goOn()
-		rested = l.gather > 0 && n > 0 && l.nap()
+		l.runDeferred()
+		rested = l.gather > 0 && n > 0 && l.coalesce()
 	}
 	l.close()
 }
 
-// wait has no time limit: for one, the kernel would set a clock at each wait.
+// wait waits without a timeout: with one, the kernel would set a timer for each wait.
 func (l *loop) wait(events []fd.Event, block bool) int {
 	if !block {
 		return l.poller.Look(events)
@@ -155,83 +155,83 @@ func (l *loop) wait(events []fd.Event, block bool) int {
 	return l.poller.Wait(events, forever)
 }
 
-// nap lets work gather where there is much of it. It sleeps as any goroutine does: what
-// waits in a call, the scheduler keeps an eye on, and that costs more than the sleep.
-func (l *loop) nap() bool {
-	busy := l.now.Sub(l.turned) < 2*l.gather
-	if l.turned = l.now; !busy || l.stopped || len(l.again) > 0 {
+// coalesce sleeps to let more work arrive if there is much of it. It sleeps on a Go timer: while a thread
+// sleeps in a system call the scheduler polls it, which costs more than the sleep.
+func (l *loop) coalesce() bool {
+	busy := l.now.Sub(l.lastIteration) < 2*l.gather
+	if l.lastIteration = l.now; !busy || l.stopped || len(l.deferred) > 0 {
 		return false
 	}
-	l.napping.Store(true)
-	defer l.napping.Store(false)
-	if l.loops.urgent.Load() > 0 || l.isRung() {
+	l.coalescing.Store(true)
+	defer l.coalescing.Store(false)
+	if l.group.urgentVerdicts.Load() > 0 || l.isWoken() {
 		return false
 	}
-	l.timer.Reset(l.gather)
+	l.coalesceTimer.Reset(l.gather)
 	select {
-	case <-l.timer.C:
-	case <-l.hurried:
+	case <-l.coalesceTimer.C:
+	case <-l.coalesceEnd:
 	}
 	return true
 }
 
-func (l *loop) isRung() bool {
+func (l *loop) isWoken() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.rung
+	return l.woken
 }
 
-// hurry ends a nap. Any goroutine may call it.
-func (l *loop) hurry() {
-	if !l.napping.Load() {
+// endCoalescing ends the sleep of coalesce. Any goroutine may call it.
+func (l *loop) endCoalescing() {
+	if !l.coalescing.Load() {
 		return
 	}
 	select {
-	case l.hurried <- struct{}{}:
-	default: // it has ended already
+	case l.coalesceEnd <- struct{}{}:
+	default: // it is ending already
 	}
 }
 
-func (l *loop) dispatch(ev *fd.Event) {
-	if ev.Fd == bellPlace {
-		l.open()
+func (l *loop) handleEvent(ev *fd.Event) {
+	if ev.Fd == wakeIndex {
+		l.runMessages()
 		return
 	}
-	at := &l.places[ev.Fd]
-	if at.seat == nil || at.generation != ev.Pad {
+	at := &l.registrations[ev.Fd]
+	if at.conn == nil || at.generation != ev.Pad {
 		return
 	}
-	s := at.seat
+	s := at.conn
 	if ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		s.readable = true
 	}
 	s.hup = s.hup || ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	if ev.Events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		s.emptied(l.now)
-		s.ignoreRoom()
+		s.becameWritable(l.now)
+		s.stopAwaitingWritable()
 	}
-	s.serve()
+	s.readOnce()
 }
 
-// goOn lets those go on who have had their share of the turn and have more to do.
-func (l *loop) goOn() {
-	l.again, l.spare = l.spare[:0], l.again
-	for i, s := range l.spare {
-		l.spare[i] = nil
-		if s.queued = false; s.seated {
-			s.serve()
+// runDeferred serves connections that have more to read after their share of the iteration.
+func (l *loop) runDeferred() {
+	l.deferred, l.running = l.running[:0], l.deferred
+	for i, s := range l.running {
+		l.running[i] = nil
+		if s.deferred = false; s.registered {
+			s.readOnce()
 		}
 	}
 }
 
-// look pings those who are quiet, and parts from those who have left us waiting. Who does
-// not read is quiet too, since nothing is read from him.
-func (l *loop) look() {
+// checkQuiet pings idle peers and disconnects those that do not answer. A peer that does not read our replies
+// counts as idle: we have stopped reading from it.
+func (l *loop) checkQuiet() {
 	l.now = clock.Now()
-	for i := range l.places {
-		at := &l.places[i]
-		if quiet := l.now.Sub(at.heard); at.seat != nil && quiet > l.loops.limits.quiet {
-			at.seat.look(quiet)
+	for i := range l.registrations {
+		at := &l.registrations[i]
+		if quiet := l.now.Sub(at.lastReceived); at.conn != nil && quiet > l.group.limits.quiet {
+			at.conn.checkIdle(quiet)
 		}
 	}
 }

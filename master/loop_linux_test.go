@@ -21,12 +21,12 @@ func TestLoopsTakePlaintext(t *testing.T) {
 	taken := func(c *conn) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.window != nil
+		return c.loopWriter != nil
 	}
-	if !taken(r.edgeConn("e1")) || !taken(r.peers.agent("web", "s1").conn) {
+	if !taken(r.edgeConn("e1")) || !taken(r.peers.agentOf("web", "s1").conn) {
 		t.Error("an edge or an agent has a goroutine for itself")
 	}
-	if n := r.loops.agents[0].taken.Load(); n != 1 {
+	if n := r.loops.agents[0].conns.Load(); n != 1 {
 		t.Errorf("the agents' loop has %d connections, want that of the one that has registered", n)
 	}
 }
@@ -40,7 +40,7 @@ func TestAVerdictWaitsForNobody(t *testing.T) {
 	a.send(&wire.Register{Pool: "web", Server: spec("s1")}) // whose answer may already have to wait for more
 	eventually(t, "the loop has the agent, and waits for more", func() bool {
 		a.send(&wire.Pong{})
-		return r.loops.agents[0].taken.Load() == 1 && r.loops.agents[0].napping.Load()
+		return r.loops.agents[0].conns.Load() == 1 && r.loops.agents[0].coalescing.Load()
 	})
 	e.ask(wire.Ask{Seq: 1, Pool: "web", Request: balance.Request{Key: "k"}})
 	d := a.dispatched()
@@ -51,10 +51,10 @@ func TestAVerdictWaitsForNobody(t *testing.T) {
 }
 
 // Letters come until a loop has ended, and after: those of connections whose context ends
-// late. They ring no bell then, since its descriptor's number may be another's.
+// late. They are dropped and do not write the eventfd, since its descriptor's number may be another's.
 func TestLettersAfterTheEnd(t *testing.T) {
 	for range 100 {
-		l, err := newLoop(new(loops), 0)
+		l, err := newLoop(new(loopGroup), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,11 +69,11 @@ func TestLettersAfterTheEnd(t *testing.T) {
 		l.close()
 		posting.Wait()
 		l.mu.Lock()
-		rung, letters := l.rung, len(l.letters)
+		rung, letters := l.woken, len(l.mailbox)
 		l.mu.Unlock()
 		l.post(func() { t.Error("a letter was read") })
-		if len(l.letters) != letters || l.rung != rung || l.bell.IsOpen() {
-			t.Fatalf("%d letters, rung %v, bell open %v; want what there was when it ended: %d, %v and a closed bell", len(l.letters), l.rung, l.bell.IsOpen(), letters, rung)
+		if len(l.mailbox) != letters || l.woken != rung || l.wakeFD.IsOpen() {
+			t.Fatalf("%d letters, rung %v, bell open %v; want what there was when it ended: %d, %v and a closed bell", len(l.mailbox), l.woken, l.wakeFD.IsOpen(), letters, rung)
 		}
 	}
 }

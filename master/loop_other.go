@@ -4,13 +4,13 @@ package master
 
 import "time"
 
-// loops would serve plaintext connections without a goroutine for each.
-type loops struct {
-	none   bool
-	gather time.Duration
+// loopGroup would serve plaintext connections without a goroutine for each.
+type loopGroup struct {
+	disabled bool
+	gather   time.Duration
 }
 
-func (*loops) enter(*Master)           {}
-func (*loops) leave()                  {}
-func (*loops) move(*stay, []byte) bool { return false }
-func (*loops) hurry(int32)             {}
+func (*loopGroup) startFirst(*Master)                 {}
+func (*loopGroup) stopLast()                          {}
+func (*loopGroup) moveConn(*connSession, []byte) bool { return false }
+func (*loopGroup) expectVerdicts(int32)               {}

@@ -8,8 +8,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// lostEdges are edges whose connections are lost and whose leases may go on for a while: their certificates are
-// judged anew when an operator denies one, as if they were connected.
+// lostEdges are edges that are disconnected and may still have leases: if an operator denies their
+// certificates, these leases end as if the edges were connected.
 type lostEdges struct {
 	mu  sync.Mutex
 	all map[balance.EdgeID]*lostEdge
@@ -17,10 +17,9 @@ type lostEdges struct {
 
 type lostEdge struct{ stop func() }
 
-// watch begins, when the connection of an edge is lost, to look after its certificate, for as long as any of
-// its leases can go on.
-func (l *lostEdges) watch(m *Master, e *edge) {
-	if e.who == nil {
+// watchCertificate watches the certificate of a disconnected edge for as long as any of its leases can last.
+func (l *lostEdges) watchCertificate(m *Master, e *edge) {
+	if e.identity == nil {
 		return
 	}
 	var longest time.Duration
@@ -30,7 +29,7 @@ func (l *lostEdges) watch(m *Master, e *edge) {
 		p.mu.Unlock()
 	}
 	lost := new(lostEdge)
-	unguard := m.trust.Guard(e.who, func(err error) {
+	unguard := m.trust.Guard(e.identity, func(err error) {
 		if isDenied(err) && l.forget(e.id, lost) {
 			m.denyEdge(e.id)
 		}
@@ -49,8 +48,8 @@ func (l *lostEdges) watch(m *Master, e *edge) {
 	l.all[e.id] = lost
 }
 
-// forget ends the watch over an edge, which has come back, is denied or has no leases any more. It
-// reports whether it was under way. only is the one that is meant; nil: any.
+// forget ends the watch over an edge that is back, denied or without leases. It reports whether there was one.
+// only restricts it to one watch; nil: any.
 func (l *lostEdges) forget(id balance.EdgeID, only *lostEdge) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,7 +67,7 @@ func (m *Master) denyEdge(id balance.EdgeID) {
 	now := clock.Now()
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
-		p.denied(now, id)
+		p.edgeDeniedLocked(now, id)
 		p.unlock()
 	}
 }

@@ -32,39 +32,39 @@ type Master struct {
 	reloadFailed       func() string
 	epoch              uint64
 	elected            bool
-	reign              atomic.Int64 // until when, as a balance.Instant, what is led may be granted
+	leaderUntil        atomic.Int64 // until when, as a balance.Instant, leases may be granted in led pools
 	limits             limits
-	trust              *trust.Keeper // nil: peers speak plainly
+	trust              *trust.Keeper // nil: connections are not encrypted
 	refusals           trust.Tally
 	inside             *inside.Set
-	places             atomic.Pointer[map[netip.AddrPort]agentKey] // where the file's servers are
+	fileServers        atomic.Pointer[map[netip.AddrPort]agentKey] // addresses of the servers in the file
 	enrolment          *enrolment                                  // nil: this master signs no certificates
-	turned             turned
+	turnAwayLog        turnAwayLog
 	names              *nameService
 
 	pools     atomic.Pointer[poolSet]
-	change    sync.Mutex // one change of the set at a time; guards the following
-	open      bool       // Config.OpenPools
+	poolsMu   sync.Mutex // serialises changes of the set; guards the following
+	openPools bool       // Config.OpenPools
 	resolvers []string   // Config.Resolvers
 	seeds     *rand.Rand
 	poolsMade uint32
-	epochs    map[uint16]bool // of the pools' leases
+	epochs    map[uint16]bool // of the pools' lease ids
 	wake      chan struct{}
 	running   atomic.Bool
 
-	peers peers
-	loops loops
-	forms forms
+	peers       peers
+	loops       loopGroup
+	metricNames metricNames
 
 	raise atomic.Pointer[func(context.Context) error] // raises the generation of fences; nil: there is no election
 
-	drainsFile string       // Config.DrainsFile
-	remembered atomic.Int64 // drains of all pools
-	lostEdges  lostEdges
-	saving     sync.Mutex // held while that is written
+	drainsFile   string       // Config.DrainsFile
+	drainCount   atomic.Int64 // drains of all pools
+	lostEdges    lostEdges
+	drainsFileMu sync.Mutex // held while drainsFile is written
 
-	strayAsks    atomic.Uint64 // for pools that do not exist
-	strayReports atomic.Uint64
+	unknownPoolAsks    atomic.Uint64 // for pools that do not exist
+	unknownPoolReports atomic.Uint64
 }
 
 // poolSet is immutable.
@@ -89,8 +89,8 @@ func newPoolSet(byName map[string]*pool) *poolSet {
 	return &poolSet{byName, slices.SortedFunc(maps.Values(byName), func(a, b *pool) int { return cmp.Compare(a.name, b.name) })}
 }
 
-// New returns a master with the pools of cfg, or every problem of cfg, joined. It
-// starts nothing: Run, Serve and Handler do.
+// New returns a master with the pools of cfg, or all problems of cfg, joined. It starts nothing: Run, Serve
+// and Endpoints do.
 func New(cfg Config) (*Master, error) {
 	if err := cfg.problems(); err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func New(cfg Config) (*Master, error) {
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
-	m.epoch = max(1, m.seeds.Uint64()^rand.Uint64()) // not of the seed alone, which two masters may share
+	m.epoch = max(1, m.seeds.Uint64()^rand.Uint64()) // not from the seed alone, which two masters may share
 	m.peers.init(cfg.Bounds)
 	m.pools.Store(newPoolSet(nil))
 	if err := m.Reload(cfg); err != nil {
@@ -135,39 +135,38 @@ func New(cfg Config) (*Master, error) {
 	return m, nil
 }
 
-// Inside is what the master knows of where our own components listen.
+// Inside returns what the master knows about where our own components listen.
 func (m *Master) Inside() *inside.Set { return m.inside }
 
-func (m *Master) pool(name string) *pool { return m.pools.Load().byName[name] }
+func (m *Master) poolNamed(name string) *pool { return m.pools.Load().byName[name] }
 
-func (m *Master) nudge() {
+func (m *Master) requestMaintenance() {
 	select {
 	case m.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Reload makes the pools those of cfg: new ones are added; in changed ones servers
-// are added, updated, or leave, and all settings are taken up; removed ones refuse new
-// asks and go with their last lease. A cfg with problems changes nothing; they are
-// returned, joined. ID, Seed, Log, Version and Admin stay as they were.
+// Reload replaces the pools by those of cfg: new ones are added; in changed ones servers are added, updated,
+// or leave, and all settings apply; removed ones refuse new asks and are dropped after their last lease. A cfg
+// with problems changes nothing; they are returned, joined. ID, Seed, Log, Version and Admin do not change.
 func (m *Master) Reload(cfg Config) error {
 	cfg.Inside = m.inside
 	if err := cfg.problems(); err != nil {
 		return err
 	}
-	before := m.rules()
+	before := m.accessRules()
 	if err := m.reload(cfg); err != nil {
 		return err
 	}
-	m.notePlaces(cfg.Pools)
-	m.judge(before)
+	m.noteFileServers(cfg.Pools)
+	m.enforceAccess(before)
 	return nil
 }
 
 func (m *Master) reload(cfg Config) error {
-	m.change.Lock()
-	defer m.change.Unlock()
+	m.poolsMu.Lock()
+	defer m.poolsMu.Unlock()
 	set := m.pools.Load()
 	next := maps.Clone(set.byName)
 	if next == nil {
@@ -195,39 +194,39 @@ func (m *Master) reload(cfg Config) error {
 			return err
 		}
 	}
-	m.open = cfg.OpenPools
+	m.openPools = cfg.OpenPools
 	m.pools.Store(newPoolSet(next))
 	for _, p := range set.list {
 		if !named[p.name] && (p.isNamed() || !cfg.OpenPools) {
-			m.remove(now, p)
+			m.closePool(now, p)
 		}
 	}
-	m.recall("")
-	m.nudge()
+	m.recallAgents("")
+	m.requestMaintenance()
 	return nil
 }
 
 func (m *Master) configure(now balance.Instant, p *pool, cfg PoolConfig) error {
 	p.mu.Lock()
-	unnamed, err := p.configure(now, cfg)
+	unnamed, err := p.configureLocked(now, cfg)
 	p.unlock()
 	for _, id := range unnamed {
-		if a := m.peers.agent(p.name, id); a != nil {
+		if a := m.peers.agentOf(p.name, id); a != nil {
 			a.drop(errUnnamed)
 		}
 	}
 	return err
 }
 
-// errUnnamed parts from the agent of a server that the file has just ceased to name.
-// It comes back at once and registers its server by its own word alone.
+// errUnnamed disconnects the agent of a server that the file no longer names. It reconnects at once and
+// registers its server anew.
 var errUnnamed = &wire.Fail{Code: wire.GoingAway, Detail: "the master's file names this server no more: register it anew"}
 
-// remove closes a pool that the file no longer names, and parts from its agents.
-func (m *Master) remove(now balance.Instant, p *pool) {
+// closePool closes a pool that the file no longer names, and disconnects its agents.
+func (m *Master) closePool(now balance.Instant, p *pool) {
 	p.mu.Lock()
 	already := p.closing
-	p.remove(now)
+	p.beginClosingLocked(now)
 	left := p.core.Open()
 	p.unlock()
 	if already {
@@ -237,22 +236,22 @@ func (m *Master) remove(now balance.Instant, p *pool) {
 	m.peers.dropAgents(p.name, &wire.Fail{Code: wire.Unknown, Detail: fmt.Sprintf("pool %s has been removed", p.name)})
 }
 
-// openPool returns a pool for an agent's registration, or for a lease that an edge still
-// holds, made if need be; nil if there is none and none may be made.
+// openPool returns a pool for an agent's registration, or for a lease that an edge still holds. It opens one
+// if necessary and allowed; else it returns nil.
 func (m *Master) openPool(name string) *pool {
-	if p := m.pool(name); p != nil && !p.isClosing() {
+	if p := m.poolNamed(name); p != nil && !p.isClosing() {
 		return p
 	}
-	m.change.Lock()
-	defer m.change.Unlock()
+	m.poolsMu.Lock()
+	defer m.poolsMu.Unlock()
 	set := m.pools.Load()
 	if p := set.byName[name]; p != nil && !p.isClosing() {
 		return p
 	}
-	if !m.open || len(set.list) >= mostPools || set.byName[name] != nil || !poolName.MatchString(name) {
+	if !m.openPools || len(set.list) >= maxPools || set.byName[name] != nil || !poolName.MatchString(name) {
 		return nil
 	}
-	name = strings.Clone(name) // it lies in a read buffer
+	name = strings.Clone(name) // it shares a read buffer
 	p, err := m.newPool(PoolConfig{Name: name, Resolvers: m.resolvers}, false)
 	if err != nil {
 		return nil
@@ -262,12 +261,12 @@ func (m *Master) openPool(name string) *pool {
 	return p
 }
 
-// mostPools bounds what agents and edges can open.
-const mostPools = 10_000
+// maxPools bounds the pools that agents and edges can open.
+const maxPools = 10_000
 
-// newPool makes a pool whose leases no other pool of this master can have, so that
-// a lease's id alone finds it. The epoch in the ids follows from the seed: a pool of
-// one server tells which. Wants m.change held.
+// newPool makes a pool whose lease ids no other pool of this master uses, so that an id alone identifies a
+// lease. The epoch in the ids follows from the seed: a trial pool of one server shows it. poolsMu must be
+// held.
 func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 	for {
 		seed := m.seeds.Uint64()
@@ -281,11 +280,11 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 		}
 		if epoch := uint16(grant.Lease >> 48); !m.epochs[epoch] {
 			m.epochs[epoch] = true
-			p, err := newPool(cfg, named, seed, m.nudge)
+			p, err := newPool(cfg, named, seed, m.requestMaintenance)
 			if err == nil {
 				m.poolsMade++
 				p.number = m.poolsMade
-				p.reign, p.lead.elected, p.names, p.remembered = &m.reign, m.elected, m.names, &m.remembered
+				p.leaderUntil, p.lead.elected, p.names, p.drainCount = &m.leaderUntil, m.elected, m.names, &m.drainCount
 			}
 			return p, err
 		}
@@ -295,18 +294,18 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 // pick serves Local and the HTTP API.
 func (m *Master) pick(ctx context.Context, name string, edge balance.EdgeID, req *balance.Request) (balance.Grant, error) {
 	var grant balance.Grant
-	wait, err := m.prompt(clock.Now(), name, edge, req, &grant)
+	wait, err := m.tryPick(clock.Now(), name, edge, req, &grant)
 	if wait != nil {
 		return wait(ctx)
 	}
 	return grant, err
 }
 
-// prompt answers at once, with grant, or returns what waits for the answer.
-func (m *Master) prompt(began balance.Instant, name string, edge balance.EdgeID, req *balance.Request, grant *balance.Grant) (func(context.Context) (balance.Grant, error), error) {
-	p := m.pool(name)
+// tryPick answers at once with grant, or returns a function that waits for the answer.
+func (m *Master) tryPick(began balance.Instant, name string, edge balance.EdgeID, req *balance.Request, grant *balance.Grant) (func(context.Context) (balance.Grant, error), error) {
+	p := m.poolNamed(name)
 	if p == nil {
-		m.strayAsks.Add(1)
+		m.unknownPoolAsks.Add(1)
 		return nil, unknownPool(name)
 	}
 	p.mu.Lock()
@@ -316,33 +315,33 @@ func (m *Master) prompt(began balance.Instant, name string, edge balance.EdgeID,
 		p.scratch.Edge = edge
 		asked = &p.scratch
 	}
-	wait, err := p.ask(began, asked, grant)
+	wait, err := p.pickOrWaitLocked(began, asked, grant)
 	if wait != nil {
 		p.unlock()
 		req := own(req, edge)
 		return func(ctx context.Context) (balance.Grant, error) {
-			grant, _, err := m.obtain(ctx, p, began, req, wait)
+			grant, _, err := m.awaitGrant(ctx, p, began, req, wait)
 			return grant, err
 		}, nil
 	}
-	p.count(began, newAsked(req), err, 0)
-	if p.tally.local++; p.tally.local%timedOf == 0 {
-		p.tally.took.observe(clock.Now().Sub(began), timedOf)
+	p.countAnswerLocked(began, newAsked(req), err, 0)
+	if p.stats.localAnswers++; p.stats.localAnswers%timingSample == 0 {
+		p.stats.answerTimes.observe(clock.Now().Sub(began), timingSample)
 	}
 	p.unlock()
 	return nil, err
 }
 
-// timedOf is of how many answers at once, without a connection, one is timed and counts for
-// all: reading the clock takes a third as long as the decision.
-const timedOf = 16
+// timingSample: one of so many immediate local answers is timed and counts for all, since reading the clock
+// takes a third as long as the decision.
+const timingSample = 16
 
 func unknownPool(name string) *balance.Refusal {
 	return &balance.Refusal{Reason: balance.UnknownPool, Detail: fmt.Sprintf("no pool %q here", clip(name))}
 }
 
-// Run drives what happens by itself, until ctx ends: leases that expire, snapshots
-// that are due, checks of servers, removed pools that are empty. It returns nil.
+// Run does the periodic work until ctx ends: leases that expire, snapshots that are due, health checks,
+// removed pools that are empty. It returns nil.
 func (m *Master) Run(ctx context.Context) error {
 	m.running.Store(true)
 	defer m.running.Store(false)
@@ -359,7 +358,7 @@ func (m *Master) Run(ctx context.Context) error {
 		case <-m.wake:
 		case <-timer.C:
 		}
-		next := m.tend()
+		next := m.maintain()
 		if next == 0 {
 			timer.Stop()
 			continue
@@ -368,35 +367,35 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 }
 
-// tend looks once at every pool and returns when to look again; zero: when woken.
-func (m *Master) tend() (next balance.Instant) {
+// maintain visits every pool once and returns when to do so again; zero: when woken.
+func (m *Master) maintain() (next balance.Instant) {
 	for _, p := range m.pools.Load().list {
-		watched := m.peers.feed(p.name) != nil
+		watched := m.peers.feedOf(p.name) != nil
 		now := clock.Now()
 		p.mu.Lock()
 		p.next = p.core.Expire(now)
-		if p.serve(now); len(p.waits) > 0 {
-			p.next = sooner(p.next, now.Add(lookAgain))
+		if p.serveQueueLocked(now); len(p.waits) > 0 {
+			p.next = sooner(p.next, now.Add(queueRecheck))
 		}
-		due, loads, again := p.due(now, watched)
+		due, loads, again := p.pushDueLocked(now, watched)
 		at := sooner(p.next, again)
-		turns := !p.closing && (p.turned || now >= p.turnsTold.Add(turnsEvery))
+		turns := !p.closing && (p.outagesChanged || now >= p.lastOutageLog.Add(outageLogEvery))
 		if turns {
-			p.turned, p.turnsTold = false, now
+			p.outagesChanged, p.lastOutageLog = false, now
 		}
 		if !p.closing {
-			at = sooner(at, p.turnsTold.Add(turnsEvery))
+			at = sooner(at, p.lastOutageLog.Add(outageLogEvery))
 		}
 		empty := p.closing && p.core.Open() == 0
 		p.mu.Unlock()
 		if due {
-			m.push(now, p, loads)
+			m.sendChanges(now, p, loads)
 		}
 		if turns {
-			m.logTurns(now, p)
+			m.logOutages(now, p)
 		}
 		if empty {
-			m.forget(p)
+			m.dropPool(p)
 			continue
 		}
 		next = sooner(next, at)
@@ -404,18 +403,18 @@ func (m *Master) tend() (next balance.Instant) {
 	return next
 }
 
-// forget takes a removed pool out of the set, unless a reload has brought it back.
-func (m *Master) forget(p *pool) {
-	m.change.Lock()
-	defer m.change.Unlock()
-	if p.isClosing() && m.pool(p.name) == p {
+// dropPool removes a closed pool from the set, unless a reload has reopened it.
+func (m *Master) dropPool(p *pool) {
+	m.poolsMu.Lock()
+	defer m.poolsMu.Unlock()
+	if p.isClosing() && m.poolNamed(p.name) == p {
 		m.pools.Store(m.pools.Load().without(p))
 		p.forgetDrains()
-		m.recall(p.name)
+		m.recallAgents(p.name)
 	}
 }
 
-// sooner returns the earlier of two times, of which zero is never.
+// sooner returns the earlier of two times; zero is never.
 func sooner(a, b balance.Instant) balance.Instant {
 	if a == 0 || b != 0 && b < a {
 		return b

@@ -54,7 +54,7 @@ func TestByGoroutines(t *testing.T) {
 func start(t testing.TB, cfg Config, tweaks ...func(*Master)) *rig {
 	t.Helper()
 	m := newMaster(t, cfg)
-	m.loops.none = byGoroutines
+	m.loops.disabled = byGoroutines
 	for _, tweak := range tweaks {
 		tweak(m)
 	}
@@ -96,7 +96,7 @@ func newMaster(t testing.TB, cfg Config) *Master {
 		led := resolve.Answer{V4: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 		var known resolve.Name
 		known.Take(1, led)
-		m.names.known = func(resolve.Query) resolve.Name { return known }
+		m.names.lookUp = func(resolve.Query) resolve.Name { return known }
 		m.names.By(func(context.Context, resolve.Query) resolve.Answer { return led })
 	}
 	return m
@@ -122,7 +122,7 @@ func nearbySpec(id balance.ServerID) balance.ServerSpec {
 
 // open returns the number of open leases of pool web.
 func (r *rig) open() int {
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.core.Open()
@@ -130,7 +130,7 @@ func (r *rig) open() int {
 
 // view returns what pool web knows of a server; nil: it is not there.
 func (r *rig) view(id balance.ServerID) *balance.View {
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, v := range p.core.Views(clock.Now()) {
@@ -333,7 +333,7 @@ func (p *remotePeer) closed() {
 
 func TestGoingAway(t *testing.T) {
 	m := newMaster(t, web("a"))
-	m.loops.none = byGoroutines
+	m.loops.disabled = byGoroutines
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -50,18 +50,18 @@ func TestReportsByForm(t *testing.T) {
 }
 
 func TestFormsAreShared(t *testing.T) {
-	var f forms
-	one, other := f.share([]string{"a", "", "bc"}), f.share([]string{"a", "", "bc"})
+	var f metricNames
+	one, other := f.intern([]string{"a", "", "bc"}), f.intern([]string{"a", "", "bc"})
 	if &one[0] != &other[0] || !slices.Equal(one, []string{"a", "", "bc"}) {
 		t.Errorf("%q and %q, want one list", one, other)
 	}
 	lent := []byte("alone")
-	own := f.share([]string{unsafe.String(&lent[0], len(lent))})
+	own := f.intern([]string{unsafe.String(&lent[0], len(lent))})
 	copy(lent, "again")
 	if own[0] != "alone" {
 		t.Errorf("got %q, want a copy that outlives the buffer it was read into", own[0])
 	}
-	if split := f.share([]string{"a\x00", "bc"}); !slices.Equal(split, []string{"a\x00", "bc"}) {
+	if split := f.intern([]string{"a\x00", "bc"}); !slices.Equal(split, []string{"a\x00", "bc"}) {
 		t.Errorf("got %q", split)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
 )
 
-// metric is one family; docs/metrics.md lists them for people.
+// metric is one family; docs/metrics.md documents them.
 type metric struct {
 	desc       *prometheus.Desc
 	kind       prometheus.ValueType
@@ -84,8 +84,8 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// put wants labels in UTF-8: one that is not would break the whole scrape. What peers tell was
-// judged when it came in.
+// put requires labels in UTF-8: an invalid one would break the whole scrape. Peers' names are validated when
+// they come in.
 func (f metric) put(out chan<- prometheus.Metric, value float64, labels ...string) {
 	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
 }
@@ -122,8 +122,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		certificateEnds.put(out, ends)
 	}
 	m.enrolment.collect(out)
-	picksTotal.put(out, float64(m.strayAsks.Load()), "", balance.UnknownPool.String())
-	reportsTotal.put(out, float64(m.strayReports.Load()), "", "", "unknown-pool")
+	picksTotal.put(out, float64(m.unknownPoolAsks.Load()), "", balance.UnknownPool.String())
+	reportsTotal.put(out, float64(m.unknownPoolReports.Load()), "", "", "unknown-pool")
 	for _, p := range m.pools.Load().list {
 		p.collect(out)
 	}
@@ -143,8 +143,8 @@ func (e *enrolment) collect(out chan<- prometheus.Metric) {
 
 func (p *pool) collect(out chan<- prometheus.Metric) {
 	p.mu.Lock()
-	leading, led := p.leads(clock.Now()), p.lead
-	t, open, waiting := p.tally, p.core.Open(), p.core.Waiting()
+	leading, led := p.isLeadingLocked(clock.Now()), p.lead
+	t, open, waiting := p.stats, p.core.Open(), p.core.Waiting()
 	p.mu.Unlock()
 
 	collectLead(out, p.name, leading, led)
@@ -158,20 +158,20 @@ func (p *pool) collect(out chan<- prometheus.Metric) {
 			reportsTotal.put(out, float64(n), p.name, sourceNames[s], resultNames[r])
 		}
 	}
-	for s, byWord := range t.foreign {
+	for s, byWord := range t.foreignLeases {
 		for w, n := range byWord {
-			leasesForeign.put(out, float64(n), p.name, sourceNames[s], wordNames[w])
+			leasesForeign.put(out, float64(n), p.name, sourceNames[s], leaseClaimNames[w])
 		}
 	}
 	for v, n := range t.dispatches {
 		dispatchesTotal.put(out, float64(n), p.name, outcomeNames[v])
 	}
 	for l, n := range t.checks {
-		checksTotal.put(out, float64(n), p.name, lookNames[l])
+		checksTotal.put(out, float64(n), p.name, checkResultNames[l])
 	}
-	pickSeconds.putAll(out, &t.took, p.name)
-	for end := range t.waited {
-		queueSeconds.putAll(out, &t.waited[end], p.name, waitEndNames[end])
+	pickSeconds.putAll(out, &t.answerTimes, p.name)
+	for end := range t.queueTimes {
+		queueSeconds.putAll(out, &t.queueTimes[end], p.name, waitEndNames[end])
 	}
 }
 
@@ -192,17 +192,17 @@ func collectLead(out chan<- prometheus.Metric, pool string, leading bool, l lead
 func (m *Master) newMetrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{m}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	// To compress what 10,000 servers have to tell takes ten times as long as to write it.
+	// Compressing the metrics of 10,000 servers takes ten times as long as writing them.
 	rest := promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		plain := r.Clone(r.Context())
-		plain.Header.Set("Accept", "text/plain") // which is what servers are written in, too
+		plain.Header.Set("Accept", "text/plain") // the format of the servers' metrics too
 		rest.ServeHTTP(w, plain)
 		m.writeServers(w)
 	})
 }
 
-// oneIf is a condition as a gauge has it.
+// oneIf returns a condition as a gauge's value.
 func oneIf(so bool) float64 {
 	if so {
 		return 1

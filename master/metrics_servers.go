@@ -14,13 +14,13 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// The metrics of servers are written by hand: a pool of 10,000 has 100,000 of them, and
-// the library would make, sort, check and take apart an object for each.
+// The metrics of servers are written by hand: a pool of 10,000 servers has 100,000 of them, and the library
+// would allocate, sort and check an object for each.
 
-// figures are what is told of one server; NaN: absent.
+// figures are the values of one server; NaN: absent.
 type figures struct {
 	server string
-	out    []balance.OutageKind // why it gets nothing, or less; each kind once
+	out    []balance.OutageKind // why it gets no requests, or fewer; each kind once
 	values [serverFigures]float64
 }
 
@@ -66,15 +66,15 @@ func utilization(v *balance.View) (value float64, ok bool) {
 	return value, ok
 }
 
-// figures reads all servers of a pool, in pieces so that asks need not wait long. A server
-// whose place changes meanwhile may be missing, but none is there twice.
+// figures reads all servers of a pool, in chunks so that asks need not wait long. A server whose place changes
+// meanwhile may be missing, but none is there twice.
 func (p *pool) figures() []figures {
 	var all []figures
 	var views []balance.View
 	now := clock.Now()
-	for from := 0; from == 0 || len(views) == piece; from += piece {
+	for from := 0; from == 0 || len(views) == chunk; from += chunk {
 		p.mu.Lock()
-		views = p.core.Look(now, views[:0], from, from+piece)
+		views = p.core.Look(now, views[:0], from, from+chunk)
 		p.mu.Unlock()
 		for i := range views {
 			all = append(all, figures{})
@@ -114,7 +114,7 @@ func (m *Master) writeServers(w io.Writer) {
 			}
 			if len(out) > batchBytes {
 				if _, err := w.Write(out); err != nil {
-					return // whoever asked has left
+					return // the scraper has left
 				}
 				out = out[:0]
 			}
@@ -123,7 +123,7 @@ func (m *Master) writeServers(w io.Writer) {
 	_, _ = w.Write(appendOut(out, pools, all))
 }
 
-// appendOut writes who is out and why. Of a server that is not there is nothing.
+// appendOut writes which servers are out and why.
 func appendOut(out []byte, pools []*pool, all [][]figures) []byte {
 	out = append(out, "# HELP "+serverOut.name+" "+serverOut.help+"\n# TYPE "+serverOut.name+" gauge\n"...)
 	for i := range all {
@@ -136,5 +136,5 @@ func appendOut(out []byte, pools []*pool, all [][]figures) []byte {
 	return out
 }
 
-// escape is what the text format wants of labels.
+// escape escapes labels for the text format.
 var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)

@@ -28,7 +28,7 @@ func large(t testing.TB, servers int) *Master {
 }
 
 func TestMetricsOfServersAreWhole(t *testing.T) {
-	const servers = 2*piece + 1
+	const servers = 2*chunk + 1
 	m := large(t, servers)
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", "/metrics", nil)

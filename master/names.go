@@ -16,13 +16,13 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// This file follows the names of pools' servers, and tells the core, and by it edges and health checks,
-// where they lead.
+// This file resolves the names of pools' servers and passes the addresses to the core, and so to edges and
+// health checks.
 //
-// A name is one server, wherever it leads. In a pool whose file says so each of its addresses is a server:
-// what the file has of the name is the pattern for these.
+// A name is one server, whatever it resolves to. With resolve: all each of its addresses is a server, and the
+// file's server is the pattern for these.
 
-// Resolve is what becomes of a server whose name has several addresses.
+// Resolve says how a server is treated whose name has several addresses.
 type Resolve uint8
 
 const (
@@ -35,11 +35,11 @@ var resolveNames = [...]string{"one", "all"}
 func (r Resolve) String() string { return resolveNames[r] }
 
 const (
-	mostResolvers = 8
-	namesEvery    = time.Second // how often to look which names there are, besides when one changes
+	maxResolvers  = 8
+	namesInterval = time.Second // how often the set of names is updated, besides when a server changes
 )
 
-// validateNames judges how names are looked up.
+// validateNames validates how names are resolved.
 func (c *PoolConfig) validateNames(bad func(field, problem string)) {
 	switch {
 	case c.Resolve > ResolveAll:
@@ -49,18 +49,18 @@ func (c *PoolConfig) validateNames(bad func(field, problem string)) {
 	}
 	badResolvers(c.Resolvers, bad)
 	for i := range c.Servers {
-		if s := &c.Servers[i]; c.isPattern(s) && len(s.ID) > mostPatternID {
-			bad(fmt.Sprintf("servers[%d].id", i), fmt.Sprintf("%d bytes, want at most %d with resolve: all, for @ and an address follow", len(s.ID), mostPatternID))
+		if s := &c.Servers[i]; c.isPattern(s) && len(s.ID) > maxPatternID {
+			bad(fmt.Sprintf("servers[%d].id", i), fmt.Sprintf("%d bytes, want at most %d with resolve: all, for @ and an address follow", len(s.ID), maxPatternID))
 		}
 	}
 }
 
-// mostPatternID leaves room for @ and the longest IPv6 address.
-const mostPatternID = balance.MaxName - 40
+// maxPatternID leaves room for @ and the longest IPv6 address.
+const maxPatternID = balance.MaxName - 40
 
 func badResolvers(resolvers []string, bad func(field, problem string)) {
-	if len(resolvers) > mostResolvers {
-		bad("resolvers", fmt.Sprintf("%d, want at most %d", len(resolvers), mostResolvers))
+	if len(resolvers) > maxResolvers {
+		bad("resolvers", fmt.Sprintf("%d, want at most %d", len(resolvers), maxResolvers))
 	}
 	for i, r := range resolvers {
 		if problem := resolve.BadResolver(r); problem != "" {
@@ -69,31 +69,31 @@ func badResolvers(resolvers []string, bad func(field, problem string)) {
 	}
 }
 
-// nameService follows the names of all pools.
+// nameService resolves the names of all pools.
 type nameService struct {
 	*resolve.Follower
-	known  func(resolve.Query) resolve.Name // what is known of a name: Get, but in tests
+	lookUp func(resolve.Query) resolve.Name // Get, but in tests
 	wake   chan struct{}
 	inside *inside.Set
 }
 
 func newNameService(in *inside.Set) *nameService {
 	f := resolve.NewFollower()
-	return &nameService{Follower: f, known: f.Get, wake: make(chan struct{}, 1), inside: in}
+	return &nameService{Follower: f, lookUp: f.Get, wake: make(chan struct{}, 1), inside: in}
 }
 
-// look has the names looked at soon, for servers have come.
-func (n *nameService) look() {
+// requestFollow has the set of names updated soon, because servers have come.
+func (n *nameService) requestFollow() {
 	select {
 	case n.wake <- struct{}{}:
 	default:
 	}
 }
 
-// runNames follows names until ctx ends.
+// runNames resolves names until ctx ends.
 func (m *Master) runNames(ctx context.Context) {
 	var following = make(chan struct{})
-	go func() { defer close(following); m.names.Run(ctx, m.names.look) }()
+	go func() { defer close(following); m.names.Run(ctx, m.names.requestFollow) }()
 	defer func() { <-following }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -104,23 +104,24 @@ func (m *Master) runNames(ctx context.Context) {
 		case <-m.names.wake:
 		case <-timer.C:
 		}
-		m.follow(clock.Now())
-		timer.Reset(namesEvery)
+		m.followNames(clock.Now())
+		timer.Reset(namesInterval)
 	}
 }
 
-// follow has the names followed that servers have now, and servers be where they lead.
-func (m *Master) follow(now balance.Instant) {
+// followNames updates the set of resolved names to the pools' servers, and the servers to their names'
+// addresses.
+func (m *Master) followNames(now balance.Instant) {
 	want := make(map[resolve.Query]bool)
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
-		news, unnamed := p.follow(now, want)
+		news, unnamed := p.followNamesLocked(now, want)
 		p.unlock()
 		for _, n := range news {
-			n.log(m, p.name)
+			n.logTo(m, p.name)
 		}
 		for _, id := range unnamed {
-			if a := m.peers.agent(p.name, id); a != nil {
+			if a := m.peers.agentOf(p.name, id); a != nil {
 				a.drop(errUnnamed)
 			}
 		}
@@ -128,15 +129,15 @@ func (m *Master) follow(now balance.Instant) {
 	m.names.Keep(want)
 }
 
-// located is what is told in the log of a server's name.
-type located struct {
+// locationChange is a change of a server's address, for the log.
+type locationChange struct {
 	server   balance.ServerID
 	address  string
 	was, now balance.Location
-	added    bool // the name has the server's address since now
+	added    bool // the name has a new address, which is a server
 }
 
-func (l *located) log(m *Master, pool string) {
+func (l *locationChange) logTo(m *Master, pool string) {
 	switch _, nowhere := balance.Nowhere(l.now.At); {
 	case l.added:
 		m.log.Info("a name has an address more, which is a server", "pool", pool, "server", l.server, "address", l.now.At)
@@ -148,95 +149,94 @@ func (l *located) log(m *Master, pool string) {
 	}
 }
 
-// member is a server made of one address of a name.
-type member struct {
+// nameServer is a server made of one address of a name.
+type nameServer struct {
 	pattern balance.ServerID // of the file's server
-	leaving bool             // the name does not have the address any more
+	leaving bool             // the name no longer has the address
 }
 
-// All methods of pool from here on want mu held.
-
-// isPattern reports whether a server of the file is a pattern for those that its name's addresses are.
+// isPattern reports whether a server of the file is a pattern for the addresses of its name.
 func (c *PoolConfig) isPattern(spec *balance.ServerSpec) bool {
 	_, _, named := resolve.Host(spec.Address)
 	return c.Resolve == ResolveAll && named
 }
 
-// follow adds the names of the pool's servers to want, and has these be where their names lead.
-func (p *pool) follow(now balance.Instant, want map[resolve.Query]bool) (news []located, unnamed []balance.ServerID) {
+// followNamesLocked adds the names of the pool's servers to want, and updates the servers to their names'
+// addresses.
+func (p *pool) followNamesLocked(now balance.Instant, want map[resolve.Query]bool) (news []locationChange, unnamed []balance.ServerID) {
 	if p.closing {
 		return nil, nil
 	}
 	for i := range p.cfg.Servers {
 		if spec := &p.cfg.Servers[i]; p.cfg.isPattern(spec) {
-			want[p.query(spec.Address)] = true
-			more, gone := p.expand(now, spec)
+			want[p.queryLocked(spec.Address)] = true
+			more, gone := p.expandPatternLocked(now, spec)
 			news, unnamed = append(news, more...), append(unnamed, gone...)
 		}
 	}
 	for m := range p.core.Members {
-		if _, made := p.members[m.ID]; made || p.isPatternOf(m.ID) {
+		if _, made := p.nameServers[m.ID]; made || p.isPatternOfLocked(m.ID) {
 			continue
 		}
 		if _, _, named := resolve.Host(m.Address); !named {
 			continue
 		}
-		if !p.looksAtEdge(m.ID) || p.cfg.Health.Enabled() {
-			want[p.query(m.Address)] = true
+		if !p.looksAtEdgeLocked(m.ID) || p.cfg.Health.Enabled() {
+			want[p.queryLocked(m.Address)] = true
 		}
 		was, _ := p.core.Located(m.ID)
-		if l := p.location(m.ID, m.Address); p.core.Locate(now, m.ID, l) {
-			news = append(news, located{server: m.ID, address: m.Address, was: was, now: l})
-			p.touch()
+		if l := p.locationLocked(m.ID, m.Address); p.core.Locate(now, m.ID, l) {
+			news = append(news, locationChange{server: m.ID, address: m.Address, was: was, now: l})
+			p.markChangedLocked()
 		}
 	}
 	return news, unnamed
 }
 
-func (p *pool) query(address string) resolve.Query {
+func (p *pool) queryLocked(address string) resolve.Query {
 	name, _, _ := resolve.Host(address)
 	return resolve.NewQuery(name, p.cfg.Resolvers)
 }
 
-// isPatternOf reports whether the file's server of the id is a pattern.
-func (p *pool) isPatternOf(id balance.ServerID) bool {
+// isPatternOfLocked reports whether the file's server with that id is a pattern.
+func (p *pool) isPatternOfLocked(id balance.ServerID) bool {
 	spec := p.declared.file[id]
 	return spec != nil && p.cfg.isPattern(spec)
 }
 
-// looksAtEdge reports whether edges look the server's name up. That of an agent's server is never left to
-// them, for they do not know the pool's bounds.
-func (p *pool) looksAtEdge(id balance.ServerID) bool {
+// looksAtEdgeLocked reports whether edges resolve the server's name. The name of an agent's server is never
+// left to them, since they do not know the pool's bounds.
+func (p *pool) looksAtEdgeLocked(id balance.ServerID) bool {
 	return p.cfg.ResolveAtEdge && p.declared.fileSaysAddress(id)
 }
 
-// locate tells the core where a server's name leads, after it was put.
-func (p *pool) locate(now balance.Instant, spec *balance.ServerSpec) {
+// setLocationLocked passes a new server's address to the core.
+func (p *pool) setLocationLocked(now balance.Instant, spec *balance.ServerSpec) {
 	if _, _, named := resolve.Host(spec.Address); !named || p.names == nil {
 		return
 	}
-	p.core.Locate(now, spec.ID, p.location(spec.ID, spec.Address))
-	p.names.look()
+	p.core.Locate(now, spec.ID, p.locationLocked(spec.ID, spec.Address))
+	p.names.requestFollow()
 }
 
-// location returns where the name of a server leads that is one server.
-func (p *pool) location(id balance.ServerID, address string) balance.Location {
-	if p.looksAtEdge(id) {
+// locationLocked returns what the name of a server resolves to.
+func (p *pool) locationLocked(id balance.ServerID, address string) balance.Location {
+	if p.looksAtEdgeLocked(id) {
 		return balance.Location{At: balance.AtEdge}
 	}
 	_, port, _ := resolve.Host(address)
-	name := p.names.known(p.query(address))
-	l := about(&name)
+	name := p.names.lookUp(p.queryLocked(address))
+	l := locationInfo(&name)
 	place, known := name.One()
 	switch {
 	case !name.Asked() && p.declared.fileSaysAddress(id):
-		l.At = balance.AtEdge // until it is known here
+		l.At = balance.AtEdge // until it is resolved here
 	case !name.Asked():
 		l.At = balance.NowhereFor("the server's name is being looked up")
 	case !known:
 		l.At = balance.NowhereFor(l.Problem)
 	default:
-		place, err := place.Keep(func(ip netip.Addr) error { return p.mayLead(id, ip, port) })
+		place, err := place.Keep(func(ip netip.Addr) error { return p.checkTargetLocked(id, ip, port) })
 		if l.At = place.At(port); err != nil {
 			l.At = balance.NowhereFor(err.Error())
 		}
@@ -244,9 +244,9 @@ func (p *pool) location(id balance.ServerID, address string) balance.Location {
 	return l
 }
 
-// checkedAt returns where a server is checked, as resolve.Dialer takes it; false: nowhere. What edges look up is
-// checked where it leads from here.
-func (p *pool) checkedAt(m balance.Member) (at string, ok bool) {
+// checkedAtLocked returns where a server is checked, in the form of resolve.Dialer; false: nowhere. What edges
+// resolve is checked where it resolves to here.
+func (p *pool) checkedAtLocked(m balance.Member) (at string, ok bool) {
 	if _, nowhere := balance.Nowhere(m.At); nowhere {
 		return "", false
 	}
@@ -254,18 +254,18 @@ func (p *pool) checkedAt(m balance.Member) (at string, ok bool) {
 	if m.At != balance.AtEdge || !named || p.names == nil {
 		return m.At, true
 	}
-	name := p.names.known(p.query(m.Address))
+	name := p.names.lookUp(p.queryLocked(m.Address))
 	place, known := name.One()
 	if why, _ := name.Problem(); !known && why != "" {
 		return balance.NowhereFor(why), true
 	} else if !known {
-		return "", false // it is being looked up
+		return "", false // it is being resolved
 	}
 	return place.At(port), true
 }
 
-// about returns what is told of a name, but for where it leads.
-func about(name *resolve.Name) (l balance.Location) {
+// locationInfo returns what is reported of a name, without its address.
+func locationInfo(name *resolve.Name) (l balance.Location) {
 	l.Problem, l.Since = name.Problem()
 	if l.Several = name.Several(); l.Several {
 		for _, a := range name.Addresses() {
@@ -275,55 +275,55 @@ func about(name *resolve.Name) (l balance.Location) {
 	return l
 }
 
-// mayLead refuses an address to which the name of a server leads and where that may not be.
-func (p *pool) mayLead(id balance.ServerID, ip netip.Addr, port string) error {
+// checkTargetLocked refuses an address that a server's name resolves to and that it may not have.
+func (p *pool) checkTargetLocked(id balance.ServerID, ip netip.Addr, port string) error {
 	if ip.IsUnspecified() || ip.IsMulticast() {
 		return fmt.Errorf("the server's name leads to %s, which is no single machine's address", ip)
 	}
 	at := net.JoinHostPort(ip.String(), port)
 	byFile, in := p.declared.fileSaysAddress(id), p.names.inside
-	switch { // an agent's word on where it listens itself takes no server of the file
+	switch { // an address that an agent reported as its own does not exclude the file's servers
 	case in.HasOwn(at), !byFile && in.HasText(at):
 		return fmt.Errorf("the server's name leads to %s, an address of one of our own components, where clients must not get", at)
 	case byFile:
 		return nil
 	}
-	return p.access.Load().leads(p.name, ip, p.declared.from[id])
+	return p.access.Load().checkTarget(p.name, ip, p.declared.from[id])
 }
 
-// expand makes servers of the addresses of a name. As long as there has been none, the pattern itself is in the
-// pool, so that one sees what is wrong with it.
-func (p *pool) expand(now balance.Instant, pattern *balance.ServerSpec) (news []located, unnamed []balance.ServerID) {
+// expandPatternLocked makes servers of a name's addresses. While there is none the pattern itself is in the
+// pool, to show what is wrong with it.
+func (p *pool) expandPatternLocked(now balance.Instant, pattern *balance.ServerSpec) (news []locationChange, unnamed []balance.ServerID) {
 	_, port, _ := resolve.Host(pattern.Address)
-	name := p.names.known(p.query(pattern.Address))
+	name := p.names.lookUp(p.queryLocked(pattern.Address))
 	if !name.Asked() {
 		return nil, nil
 	}
 	var refused []error
 	stay := make(map[balance.ServerID]bool)
 	for _, place := range name.All(now) {
-		place, err := place.Keep(func(ip netip.Addr) error { return p.mayLead(pattern.ID, ip, port) })
+		place, err := place.Keep(func(ip netip.Addr) error { return p.checkTargetLocked(pattern.ID, ip, port) })
 		if err != nil {
 			refused = append(refused, err)
 			continue
 		}
 		spec := memberSpec(pattern, place.Addr, port)
 		if spec.Check() != nil {
-			continue // the file was judged, so this is an address with a long zone
+			continue // the file was validated, so this is an address with a long zone
 		}
 		stay[spec.ID] = true
-		if p.enter(now, pattern, spec, place) {
-			news = append(news, located{server: spec.ID, address: spec.Address, now: balance.Location{At: place.At(port)}, added: true})
+		if p.putNameServerLocked(now, pattern, spec, place) {
+			news = append(news, locationChange{server: spec.ID, address: spec.Address, now: balance.Location{At: place.At(port)}, added: true})
 		}
-		l := about(&name)
+		l := locationInfo(&name)
 		l.At, l.Several, l.All = place.At(port), false, nil
 		if p.core.Locate(now, spec.ID, l) {
-			p.touch()
+			p.markChangedLocked()
 		}
 	}
-	for id, m := range p.members {
+	for id, m := range p.nameServers {
 		if m.pattern == pattern.ID && !stay[id] {
-			p.dismissMember(now, id)
+			p.dismissMemberLocked(now, id)
 			unnamed = append(unnamed, id)
 		}
 	}
@@ -331,26 +331,26 @@ func (p *pool) expand(now balance.Instant, pattern *balance.ServerSpec) (news []
 	if len(stay) > 0 {
 		if p.core.Has(pattern.ID) {
 			p.core.Unname(now, pattern.ID)
-			p.touch()
+			p.markChangedLocked()
 		}
 		return news, unnamed
 	}
-	l := about(&name)
+	l := locationInfo(&name)
 	l.At = balance.NowhereFor(l.Problem)
 	if err := errors.Join(refused...); err != nil {
 		l.At = balance.NowhereFor(err.Error())
 	}
-	if !p.core.Has(pattern.ID) && p.put(now, *pattern, true) != nil {
-		return news, unnamed // its spec was valid when the file was read
+	if !p.core.Has(pattern.ID) && p.putServerLocked(now, *pattern, true) != nil {
+		return news, unnamed // its spec was validated
 	}
 	if p.core.Locate(now, pattern.ID, l) {
-		p.touch()
+		p.markChangedLocked()
 	}
 	return news, unnamed
 }
 
-// memberSpec returns what holds of the server that one address of a name is. By TLS its certificate has the
-// name, so its address keeps that.
+// memberSpec returns the spec of the server at one address of a name. With TLS its certificate has the name,
+// so its address keeps the name.
 func memberSpec(pattern *balance.ServerSpec, ip netip.Addr, port string) balance.ServerSpec {
 	spec := *pattern
 	spec.ID = pattern.ID + balance.ServerID("@"+ip.String())
@@ -360,59 +360,60 @@ func memberSpec(pattern *balance.ServerSpec, ip netip.Addr, port string) balance
 	return spec
 }
 
-// enter brings a server in line with its pattern and its name's address. It reports whether the server is new.
-func (p *pool) enter(now balance.Instant, pattern *balance.ServerSpec, spec balance.ServerSpec, place resolve.Place) (fresh bool) {
-	m, old := p.members[spec.ID], p.declared.file[spec.ID]
+// putNameServerLocked updates a server to its pattern and its name's address. It reports whether the server is
+// new.
+func (p *pool) putNameServerLocked(now balance.Instant, pattern *balance.ServerSpec, spec balance.ServerSpec, place resolve.Place) (fresh bool) {
+	m, old := p.nameServers[spec.ID], p.declared.file[spec.ID]
 	fresh = m == nil
 	switch {
 	case fresh && place.Leaving:
 		return false
 	case fresh:
-		m = &member{pattern: pattern.ID}
-		if p.members == nil {
-			p.members = make(map[balance.ServerID]*member)
+		m = &nameServer{pattern: pattern.ID}
+		if p.nameServers == nil {
+			p.nameServers = make(map[balance.ServerID]*nameServer)
 		}
-		p.members[spec.ID] = m
+		p.nameServers[spec.ID] = m
 	case m.leaving == place.Leaving && old != nil && reflect.DeepEqual(*old, spec):
 		return false // nearly always
 	}
 	m.leaving = place.Leaving
 	p.declared.file[spec.ID], p.declared.tells[spec.ID] = &spec, p.declared.tells[pattern.ID]
-	if err := p.put(now, spec, true); err != nil {
-		return false // the pattern was valid
+	if err := p.putServerLocked(now, spec, true); err != nil {
+		return false // the pattern was validated
 	}
 	return fresh
 }
 
-// dismissMember has a server leave whose address its name has not had for long.
-func (p *pool) dismissMember(now balance.Instant, id balance.ServerID) {
-	delete(p.members, id)
+// dismissMemberLocked removes a server whose address its name has lost for long.
+func (p *pool) dismissMemberLocked(now balance.Instant, id balance.ServerID) {
+	delete(p.nameServers, id)
 	delete(p.declared.file, id)
 	delete(p.declared.tells, id)
 	p.core.Unname(now, id)
-	p.touch()
+	p.markChangedLocked()
 }
 
-// unnameMembers has the servers leave whose pattern the file does not have any more.
-func (p *pool) unnameMembers(now balance.Instant) (unnamed []balance.ServerID) {
-	for id, m := range p.members {
-		if !p.isPatternOf(m.pattern) {
-			p.dismissMember(now, id)
+// unnameMembersLocked removes the servers whose pattern the file no longer has.
+func (p *pool) unnameMembersLocked(now balance.Instant) (unnamed []balance.ServerID) {
+	for id, m := range p.nameServers {
+		if !p.isPatternOfLocked(m.pattern) {
+			p.dismissMemberLocked(now, id)
 			unnamed = append(unnamed, id)
 		}
 	}
 	return unnamed
 }
 
-// leavingDrain is why a server gets nothing whose address its name does not have any more.
+// leavingDrain drains a server whose address its name has lost.
 var leavingDrain = balance.Drain{On: true, By: "its name", Reason: "which does not have this address any more"}
 
-// drainAgain has a server be drained that was put, or that an operator gave work again, if it is to be.
-func (p *pool) drainAgain(now balance.Instant, id balance.ServerID) error {
+// reapplyDrainLocked drains a server again that was put, or that an operator undrained, if there is a reason.
+func (p *pool) reapplyDrainLocked(now balance.Instant, id balance.ServerID) error {
 	if d := p.drains[id]; d.On {
-		return p.core.Drain(now, id, d, sinceDrained(now, d))
+		return p.core.Drain(now, id, d, drainStart(now, d))
 	}
-	if m := p.members[id]; m != nil && m.leaving {
+	if m := p.nameServers[id]; m != nil && m.leaving {
 		return p.core.Drain(now, id, leavingDrain, now)
 	}
 	return nil

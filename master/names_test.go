@@ -27,8 +27,8 @@ type named struct {
 func newNamed(t *testing.T, cfg PoolConfig, in *inside.Set) *named {
 	cfg.Name = "web"
 	n := &named{t: t, Master: newMaster(t, Config{ID: "m1", Inside: in, Pools: []PoolConfig{cfg}}), now: clock.Now()}
-	n.names.known = func(resolve.Query) resolve.Name { return n.known }
-	n.pool = n.Master.pool("web")
+	n.names.lookUp = func(resolve.Query) resolve.Name { return n.known }
+	n.pool = n.Master.poolNamed("web")
 	return n
 }
 
@@ -48,7 +48,7 @@ func (n *named) after(d time.Duration, addrs ...string) {
 		a.Err = errors.New("app.test: no such host")
 	}
 	n.known.Take(n.now, a)
-	n.follow(n.now)
+	n.followNames(n.now)
 	n.pool.mu.Lock()
 	defer n.pool.mu.Unlock()
 	if err := n.pool.core.Check(); err != nil {
@@ -183,7 +183,7 @@ func TestDrainsOfServersThatComeAndGo(t *testing.T) {
 	say := func(id balance.ServerID, on bool) {
 		n.pool.mu.Lock()
 		defer n.pool.mu.Unlock()
-		n.pool.drain(n.now, id, n.pool.order(n.now, id, on, "ann", ""))
+		n.pool.storeDrainLocked(n.now, id, n.pool.newDrainLocked(n.now, id, on, "ann", ""))
 	}
 	say("app@10.0.0.1", true)
 	n.after(time.Second, "10.0.0.2")
@@ -254,8 +254,8 @@ func TestWhereAnAgentsNameMayLead(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			n := newNamed(t, PoolConfig{Addresses: c.addresses}, nil)
 			n.pool.mu.Lock()
-			n.pool.declared.comesFrom("a", c.from)
-			if err := n.pool.put(n.now, balance.ServerSpec{ID: "a", Address: "app.test:80"}, false); err != nil {
+			n.pool.declared.setOrigin("a", c.from)
+			if err := n.pool.putServerLocked(n.now, balance.ServerSpec{ID: "a", Address: "app.test:80"}, false); err != nil {
 				t.Fatal(err)
 			}
 			n.pool.mu.Unlock()
@@ -296,7 +296,7 @@ func TestWhichUnixSocketsAgentsMayGive(t *testing.T) {
 		{[]string{"unix:" + dir + "/*"}, "unix:" + dir + "/other", true},
 	} {
 		rules := newAccess(&PoolConfig{Addresses: c.addresses}, func(field, problem string) { t.Error(field, problem) })
-		if err := rules.address("web", c.socket, nil, near, ours); (err == nil) != c.good {
+		if err := rules.checkAddress("web", c.socket, nil, near, ours); (err == nil) != c.good {
 			t.Errorf("%s, of %v: got %v", c.socket, c.addresses, err)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// This file tells why servers get nothing, or less: in the API and in the log.
+// This file reports why servers get no requests, or fewer: in the API and in the log.
 
 // outage is a balance.Outage in JSON.
 type outage struct {
@@ -16,7 +16,7 @@ type outage struct {
 	By      string   `json:"by,omitempty"`
 	What    string   `json:"what,omitempty"`
 	Error   string   `json:"error,omitempty"`
-	ErrorS  *float64 `json:"error_s,omitempty"` // ago; nil: not known
+	ErrorS  *float64 `json:"error_s,omitempty"` // ago; nil: unknown
 	Next    string   `json:"next,omitempty"`
 	words   string
 	trouble bool
@@ -36,21 +36,21 @@ func newOutages(all []balance.Outage) []outage {
 	return list
 }
 
-// turnsEvery is how often a pool's servers are looked at for the log, if nothing else is known to have changed.
-const turnsEvery = time.Second
+// outageLogEvery is how often a pool's servers are visited for the log if no change is known.
+const outageLogEvery = time.Second
 
-// logTurns says which servers have gone out or are back in, in pieces so that asks need not wait long.
-func (m *Master) logTurns(now balance.Instant, p *pool) {
+// logOutages logs which servers have gone out or come back, in chunks so that asks need not wait long.
+func (m *Master) logOutages(now balance.Instant, p *pool) {
 	var turns []balance.Turn
-	for from := 0; ; from += piece {
+	for from := 0; ; from += chunk {
 		p.mu.Lock()
 		n, _ := p.core.Servers()
-		turns = p.core.Turns(now, turns[:0], from, from+piece)
+		turns = p.core.Turns(now, turns[:0], from, from+chunk)
 		p.mu.Unlock()
 		for i := range turns {
 			logTurn(m.log, p.name, &turns[i])
 		}
-		if from+piece >= n {
+		if from+chunk >= n {
 			return
 		}
 	}
@@ -83,5 +83,5 @@ func logTurn(log *slog.Logger, pool string, t *balance.Turn) {
 	log.Info("server is out", attrs...)
 }
 
-// seconds rounds to what people read.
+// seconds rounds to milliseconds, for people.
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

@@ -8,23 +8,23 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// Edges and agents tell in their hello where they serve operators. As long as they are connected no agent's server is
-// there: one that is there already has to leave. What the file says of a server stands, since a peer's
-// word must not take the file's servers away; the log has it as an error.
+// Edges and agents send in their hello where they serve operators. While they are connected no agent may
+// register a server there, and one that is registered has to leave. A server in the file stays, since a peer
+// must not be able to remove it; an error is logged.
 
-// learn takes what a peer tells of its own addresses. forget is called when its connection has ended.
-func (m *Master) learn(c *conn, hello *wire.Hello) (forget func()) {
-	forget, fresh := m.inside.Learn(hello.Inside, c.from)
+// learnAddresses stores a peer's own addresses. forget has to be called when its connection has ended.
+func (m *Master) learnAddresses(c *conn, hello *wire.Hello) (forget func()) {
+	forget, fresh := m.inside.Learn(hello.Inside, c.origin)
 	if len(fresh) == 0 {
 		return forget
 	}
-	for _, a := range m.peers.at(fresh) {
-		if err := a.allowed(); err != nil {
+	for _, a := range m.peers.agentsAt(fresh) {
+		if err := a.recheckAccess(); err != nil {
 			m.refusals.Add(err)
 			a.drop(err)
 		}
 	}
-	places := *m.places.Load()
+	places := *m.fileServers.Load()
 	for _, at := range fresh {
 		if who, there := places[at]; there {
 			m.log.Error("the file says that a server is where one of our own components serves operators: clients can reach that", "pool", who.pool, "server", who.server, "address", at, "component", hello.ID)
@@ -33,8 +33,8 @@ func (m *Master) learn(c *conn, hello *wire.Hello) (forget func()) {
 	return forget
 }
 
-// notePlaces keeps where the file's servers are, and tells of those that are where a component is.
-func (m *Master) notePlaces(pools []PoolConfig) {
+// noteFileServers stores where the file's servers are, and logs those at a component's own address.
+func (m *Master) noteFileServers(pools []PoolConfig) {
 	places := make(map[netip.AddrPort]agentKey)
 	for i := range pools {
 		for j := range pools[i].Servers {
@@ -50,47 +50,46 @@ func (m *Master) notePlaces(pools []PoolConfig) {
 			}
 		}
 	}
-	m.places.Store(&places)
+	m.fileServers.Store(&places)
 }
 
-// place notes where an agent's server is, before that is judged, so that whatever becomes known of
-// the address meanwhile is seen by one side or the other.
-func (p *peers) place(a *agent, address string) {
+// noteServerAddr stores where an agent's server is, before that is judged: an address that becomes known
+// meanwhile is then seen by either side.
+func (p *peers) noteServerAddr(a *agent, address string) {
 	_, hostPort := balance.SplitAddress(address)
 	at, ok := inside.Canonical(hostPort)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.displace(a)
+	p.forgetServerAddrLocked(a)
 	if !ok {
 		return
 	}
-	if p.places[at] == nil {
-		p.places[at] = make(map[*agent]struct{})
+	if p.serverAddrs[at] == nil {
+		p.serverAddrs[at] = make(map[*agent]struct{})
 	}
-	p.places[at][a], a.at = struct{}{}, at
+	p.serverAddrs[at][a], a.serverAddr = struct{}{}, at
 }
 
-// unplace forgets it.
-func (p *peers) unplace(a *agent) {
+// forgetServerAddr forgets it.
+func (p *peers) forgetServerAddr(a *agent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.displace(a)
+	p.forgetServerAddrLocked(a)
 }
 
-// displace wants mu held.
-func (p *peers) displace(a *agent) {
-	if delete(p.places[a.at], a); len(p.places[a.at]) == 0 {
-		delete(p.places, a.at)
+func (p *peers) forgetServerAddrLocked(a *agent) {
+	if delete(p.serverAddrs[a.serverAddr], a); len(p.serverAddrs[a.serverAddr]) == 0 {
+		delete(p.serverAddrs, a.serverAddr)
 	}
-	a.at = netip.AddrPort{}
+	a.serverAddr = netip.AddrPort{}
 }
 
-// at returns the agents whose servers are at one of the addresses.
-func (p *peers) at(addresses []netip.AddrPort) (all []*agent) {
+// agentsAt returns the agents whose servers are at one of the addresses.
+func (p *peers) agentsAt(addresses []netip.AddrPort) (all []*agent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, at := range addresses {
-		for a := range p.places[at] {
+		for a := range p.serverAddrs[at] {
 			all = append(all, a)
 		}
 	}

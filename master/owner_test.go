@@ -93,7 +93,7 @@ func TestTagsOutliveTheMaster(t *testing.T) {
 		grants = append(grants, e.granted().Grant)
 	}
 	next := start(t, web("s1"))
-	if next.pool("web").tags.of(1) == old.pool("web").tags.of(1) {
+	if next.poolNamed("web").tags.of(1) == old.poolNamed("web").tags.of(1) {
 		t.Fatal("two masters have one key, though the seed is the same")
 	}
 	e1, e2, own := next.dialEdge("e1"), next.dialEdge("e2"), next.dialAgent("s1")
@@ -106,7 +106,7 @@ func TestTagsOutliveTheMaster(t *testing.T) {
 	e1.sync()
 	e2.send(hold(grants[0]), &wire.Done{Pool: "web", Lease: grants[0].Lease ^ 1<<63})
 	e2.sync()
-	own.send(&wire.Done{Pool: "web", Lease: grants[1].Lease ^ 1<<63, Tag: next.pool("web").tags.of(grants[1].Lease ^ 1<<63)}, &wire.Done{Pool: "web", Lease: grants[2].Lease ^ 1<<63})
+	own.send(&wire.Done{Pool: "web", Lease: grants[1].Lease ^ 1<<63, Tag: next.poolNamed("web").tags.of(grants[1].Lease ^ 1<<63)}, &wire.Done{Pool: "web", Lease: grants[2].Lease ^ 1<<63})
 	own.sync()
 	if n := next.open(); n != 4 {
 		t.Fatalf("%d leases are open after strangers' words, want 4", n)

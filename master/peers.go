@@ -10,28 +10,28 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// peers is who is connected. Its lock is never held together with a pool's.
+// peers is the set of connections. Its lock is never held together with a pool's.
 type peers struct {
 	counts   [roles]atomic.Int64
-	bounded  [roles][allBounds]atomic.Uint64 // that have met a bound
+	bounded  [roles][allBounds]atomic.Uint64 // peers that have exceeded a bound
 	accounts [roles]account
-	most     Bounds // set once, with defaults filled
+	bounds   Bounds // set once, defaults are filled in
 
-	mu       sync.Mutex // guards the following
-	edges    map[balance.EdgeID]*edge
-	agents   map[agentKey]*agent
-	watch    map[string]*feed  // by pool; one without edges is none
-	unplaced map[*agent]string // the pools for which they wait
-	rivals   map[balance.EdgeID]*rivalry
-	places   map[netip.AddrPort]map[*agent]struct{} // where agents' servers are, by inside.Canonical
+	mu          sync.Mutex // guards the following
+	edges       map[balance.EdgeID]*edge
+	agents      map[agentKey]*agent
+	watch       map[string]*feed  // by pool; each has at least one edge
+	unplaced    map[*agent]string // the pools that they wait for
+	rivals      map[balance.EdgeID]*rivalry
+	serverAddrs map[netip.AddrPort]map[*agent]struct{} // of agents' servers, by inside.Canonical
 
-	newcomers []newcomer // oldest first; some have said hello since
+	newcomers []newcomer // oldest first; some have sent a hello since
 }
 
 type role uint8
 
 const (
-	roleNew role = iota // has not said hello yet
+	roleNew role = iota // has not sent a hello yet
 	roleEdge
 	roleAgent
 	roles
@@ -45,18 +45,18 @@ type agentKey struct {
 }
 
 func (p *peers) init(most Bounds) {
-	p.most = most.withDefaults()
+	p.bounds = most.withDefaults()
 	p.openAccounts()
 	p.edges = make(map[balance.EdgeID]*edge)
 	p.agents = make(map[agentKey]*agent)
 	p.watch = make(map[string]*feed)
 	p.unplaced = make(map[*agent]string)
 	p.rivals = make(map[balance.EdgeID]*rivalry)
-	p.places = make(map[netip.AddrPort]map[*agent]struct{})
+	p.serverAddrs = make(map[netip.AddrPort]map[*agent]struct{})
 }
 
-func (p *peers) enter(r role) { p.counts[r].Add(1) }
-func (p *peers) leave(r role) { p.counts[r].Add(-1) }
+func (p *peers) countIn(r role)  { p.counts[r].Add(1) }
+func (p *peers) countOut(r role) { p.counts[r].Add(-1) }
 
 func (p *peers) removeEdge(e *edge) {
 	p.mu.Lock()
@@ -71,7 +71,7 @@ func (p *peers) removeEdge(e *edge) {
 	}
 }
 
-// addWatch has e told of a pool's changes, and returns by what; nil: it watches too many.
+// addWatch has e sent a pool's changes and returns the pool's feed; nil: it watches too many pools.
 func (p *peers) addWatch(pool string, e *edge) *feed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,7 +81,7 @@ func (p *peers) addWatch(pool string, e *edge) *feed {
 			return f
 		}
 	}
-	if e.watches == p.most.Watches {
+	if e.watchCount == p.bounds.Watches {
 		return nil
 	}
 	if f == nil {
@@ -89,39 +89,40 @@ func (p *peers) addWatch(pool string, e *edge) *feed {
 		p.watch[pool] = f
 	}
 	f.edges[e] = struct{}{}
-	e.watches++
+	e.watchCount++
 	return f
 }
 
-// feed returns that of a pool; nil: nobody watches it.
-func (p *peers) feed(pool string) *feed {
+// feedOf returns a pool's feed; nil: no edge watches it.
+func (p *peers) feedOf(pool string) *feed {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.watch[pool]
 }
 
-// watchers returns the edges that are told of a pool; it may have come after they asked for that. A nil
-// pool is not there yet.
+// watchers returns the edges of a feed that are allowed to use the pool. The pool may be opened later than the
+// feed: nil.
 func (p *peers) watchers(f *feed, of *pool) []*edge {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := make([]*edge, 0, len(f.edges))
 	for e := range f.edges {
-		if of == nil || of.access.Load().edge(of.name, e.name, e.who) {
+		if of == nil || of.access.Load().allowsEdge(of.name, e.name, e.identity) {
 			all = append(all, e)
 		}
 	}
 	return all
 }
 
-// all returns every edge and agent that is connected; agents, once they have registered.
-func (p *peers) all() (edges []*edge, agents []*agent) {
+// connected returns all connected edges, and all agents that have registered.
+func (p *peers) connected() (edges []*edge, agents []*agent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Values(p.edges)), slices.Collect(maps.Values(p.agents))
 }
 
-// addAgent enters a for its server unless another has that place, and returns who has it.
+// addAgent registers a for its server unless another agent is registered for it, and returns the registered
+// one.
 func (p *peers) addAgent(key agentKey, a *agent) (holder *agent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,7 +133,7 @@ func (p *peers) addAgent(key agentKey, a *agent) (holder *agent) {
 	return a
 }
 
-// removeAgent gives a's place up; false: another had taken it.
+// removeAgent removes a. It returns false if another agent had replaced it.
 func (p *peers) removeAgent(key agentKey, a *agent) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,13 +144,13 @@ func (p *peers) removeAgent(key agentKey, a *agent) bool {
 	return true
 }
 
-func (p *peers) agent(pool string, server balance.ServerID) *agent {
+func (p *peers) agentOf(pool string, server balance.ServerID) *agent {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.agents[agentKey{pool, server}]
 }
 
-// dropAgents ends the connections of a pool's agents.
+// dropAgents disconnects a pool's agents.
 func (p *peers) dropAgents(pool string, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

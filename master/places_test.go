@@ -54,7 +54,7 @@ func TestAnAgentJoinsOnlyItsPoolsFromItsPlace(t *testing.T) {
 			var here, there journal
 			r := h.shop(&here, c.change)
 			a := h.agentOf(r.addr, c.pool, c.address, &there, c.pools...)
-			in := func() bool { return r.peers.agent(c.pool, "r1") != nil }
+			in := func() bool { return r.peers.agentOf(c.pool, "r1") != nil }
 			if c.reason == "" {
 				eventually(t, "the agent is in", in)
 				return
@@ -66,7 +66,7 @@ func TestAnAgentJoinsOnlyItsPoolsFromItsPlace(t *testing.T) {
 			if got := counted(&r.refusals); got[c.reason] == 0 || len(got) != 1 {
 				t.Errorf("the master counted %v, want %s alone", got, c.reason)
 			}
-			if in() || r.pool(c.pool).viewOf("r1") {
+			if in() || r.poolNamed(c.pool).viewOf("r1") {
 				t.Error("its server is in the pool")
 			}
 		})
@@ -133,7 +133,7 @@ func TestAReloadJudgesAgentsAnew(t *testing.T) {
 	var here, there journal
 	r := h.shop(&here, nil)
 	h.agentOf(r.addr, "web", "127.0.0.1:9", &there, "web")
-	in := func() bool { return r.peers.agent("web", "r1") != nil }
+	in := func() bool { return r.peers.agentOf("web", "r1") != nil }
 	eventually(t, "the agent is in", in)
 	next := web("a")
 	next.Pools = append(next.Pools, PoolConfig{Name: "pay"})
@@ -141,7 +141,7 @@ func TestAReloadJudgesAgentsAnew(t *testing.T) {
 	if err := r.Reload(next); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its server has left", func() bool { return !in() && !r.pool("web").viewOf("r1") })
+	eventually(t, "its server has left", func() bool { return !in() && !r.poolNamed("web").viewOf("r1") })
 	next.Pools[0].Agents = nil
 	if err := r.Reload(next); err != nil {
 		t.Fatal(err)

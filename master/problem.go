@@ -8,10 +8,10 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/problem"
 )
 
-// document is a problem as the API tells it. Its Type spells its reason out for people, in the served openapi.yaml.
+// document is a problem document of the API. openapi.yaml explains its Type.
 type document = problem.Document
 
-// Reasons of problems that are no refusals.
+// Reasons of problems other than refusals.
 const (
 	badRequest    = "bad-request"
 	noSuchPool    = "no-such-pool"

@@ -25,7 +25,7 @@ func narrow(queue int) Config {
 
 // waiting returns how many requests are in the queue of pool web.
 func (r *rig) waiting() int {
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := p.core.Waiting(); n != len(p.waits) {
@@ -36,10 +36,10 @@ func (r *rig) waiting() int {
 
 // waits returns how many waits have ended so in pool web.
 func (r *rig) waits(end waitEnd) uint64 {
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n, _, _ := p.tally.waited[end].cumulative()
+	n, _, _ := p.stats.queueTimes[end].cumulative()
 	return n
 }
 
@@ -359,21 +359,21 @@ func TestEndOfAnEjectionServesTheQueue(t *testing.T) {
 		cfg.Pools[0].Servers[i].Slots = 1
 	}
 	r := start(t, cfg)
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
 	past := clock.Now().Add(-10*time.Second + 200*time.Millisecond)
 	for _, s := range cfg.Pools[0].Servers {
-		if err := p.put(past, s, true); err != nil {
+		if err := p.putServerLocked(past, s, true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 5 { // b is ejected, for ten seconds from then
 		var g balance.Grant
-		err := p.pick(past, &balance.Request{Exclude: []balance.ServerID{"a", "c"}}, &g)
+		err := p.pickLocked(past, &balance.Request{Exclude: []balance.ServerID{"a", "c"}}, &g)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.end(past, g.Lease, balance.Outcome{Result: balance.Fault})
+		p.endByMasterLocked(past, g.Lease, balance.Outcome{Result: balance.Fault})
 	}
 	p.unlock()
 	if v := r.view("b"); v.State != balance.Ejected {

@@ -6,26 +6,26 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// lately is what became of a pool's requests in the last minute, as the API tells it.
-type lately struct {
+// lastMinute summarises a pool's requests of the last minute for the API.
+type lastMinute struct {
 	Requests uint64 `json:"requests"`
 	Refused  uint64 `json:"refused"`          // of these
-	Reason   string `json:"reason,omitempty"` // for which most of them were
+	Reason   string `json:"reason,omitempty"` // the most frequent one
 	most     balance.Reason
 }
 
-func (p *pool) lately(now balance.Instant) lately {
+func (p *pool) lastMinute(now balance.Instant) lastMinute {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.refused.Sum(now)
-	l := lately{Requests: s.Requests, Refused: s.Refused, most: s.Most}
+	l := lastMinute{Requests: s.Requests, Refused: s.Refused, most: s.Most}
 	if s.Refused > 0 {
 		l.Reason = s.Most.String()
 	}
 	return l
 }
 
-// refusedFor says why requests are refused, for people.
+// refusedFor explains reasons to people.
 var refusedFor = map[balance.Reason]string{
 	balance.NoServer:    "no server could take them",
 	balance.Saturated:   "full",
@@ -34,8 +34,8 @@ var refusedFor = map[balance.Reason]string{
 	balance.Declined:    "every server refused the dispatch",
 }
 
-// problem says that the pool refuses; empty: it does not.
-func (l *lately) problem(pool string) string {
+// problem says that the pool refuses requests; empty: it does not.
+func (l *lastMinute) problem(pool string) string {
 	if l.Refused == 0 {
 		return ""
 	}
@@ -46,7 +46,7 @@ func (l *lately) problem(pool string) string {
 	return fmt.Sprintf("pool %s refused %d of %d %s in the last minute: %s", pool, l.Refused, l.Requests, noun, refusedFor[l.most])
 }
 
-// refusalBody is one refusal, as the API tells it.
+// refusalBody is one refusal in the API.
 type refusalBody struct {
 	Pool     string  `json:"pool"`
 	Reason   string  `json:"reason"`
@@ -55,7 +55,7 @@ type refusalBody struct {
 	WaitedMS float64 `json:"waited_ms"` // in the queue
 }
 
-// refusalsOf returns the refusals of one request that are still known. id is its balance.HashID.
+// refusalsOf returns the remembered refusals of one request. id is its balance.HashID.
 func (p *pool) refusalsOf(now balance.Instant, id uint64) (bodies []refusalBody) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

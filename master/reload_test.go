@@ -20,9 +20,9 @@ func (r *rig) reload(cfg Config) {
 
 func TestReloadServers(t *testing.T) {
 	r := start(t, web("kept", "removed", "changed", "left"))
-	p := r.pool("web")
+	p := r.poolNamed("web")
 	p.mu.Lock()
-	p.goodbye(1, "left")
+	p.removeServerLocked(1, "left")
 	p.mu.Unlock()
 	cfg := web("kept", "changed", "added", "left")
 	cfg.Pools[0].Servers[1].Slots = 4
@@ -59,7 +59,7 @@ func TestReloadRemovesAPoolWithItsLastLease(t *testing.T) {
 		t.Fatalf("%d leases are open, want 1", n)
 	}
 	e.send(&wire.Done{Pool: "web", Lease: g.Grant.Lease})
-	eventually(t, "the pool goes with its last lease", func() bool { return r.pool("web") == nil })
+	eventually(t, "the pool goes with its last lease", func() bool { return r.poolNamed("web") == nil })
 	r.reload(web("a"))
 	e.ask(wire.Ask{Seq: 3, Pool: "web"})
 	if g := e.granted(); g.Grant.Server != "a" {

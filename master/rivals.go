@@ -9,43 +9,43 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// rivalry is between processes that connect with one edge's id. A new connection takes the
-// place of the old one, whose loss may not have been noticed yet. Two edges that both live
-// would do that to each other for ever, and lose their leases each time.
+// rivalry counts how often processes with the same edge id replaced each other. A new connection replaces the
+// old one, whose loss may not have been noticed yet. Two live edges with one id would replace each other for
+// ever and lose their leases each time.
 type rivalry struct {
-	exchanges int             // connections of one process that took the place of another's
+	exchanges int             // how often a connection replaced one of another process
 	last      balance.Instant // when that happened last, or was refused
-	logged    balance.Instant // when a refusal was logged last; zero: none was
+	logged    balance.Instant // when a refusal was logged last; zero: never
 }
 
 const (
-	mostExchanges = 2           // then the connection that stands is left alone
-	rivalryTime   = time.Minute // for which exchanges and refusals are remembered
+	maxExchanges  = 2           // then the existing connection stays
+	rivalryMemory = time.Minute // how long replacements and refusals are remembered
 )
 
-// admission is what becomes of an edge's new connection.
+// admission is the decision about an edge's new connection.
 type admission struct {
-	before  *edge      // whose place it takes; nil: the place was free
-	refused *wire.Fail // nil: it is taken
-	rival   bool       // the id is used by two processes
-	log     bool       // and that is to be logged
+	before  *edge      // the connection that it replaces; nil: none
+	refused *wire.Fail // nil: it is accepted
+	rival   bool       // two processes use the id
+	log     bool       // log the refusal
 }
 
-// addEdge enters e, or refuses it.
+// addEdge registers e, or refuses it.
 func (p *peers) addEdge(now balance.Instant, e *edge, epoch uint64) admission {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.edges[e.id]
 	switch {
-	case before == nil && len(p.edges) >= p.most.Edges:
-		return admission{refused: p.over(roleEdge, byNumber, "%d edges are connected, the most that may (limits.edges)", p.most.Edges)}
+	case before == nil && len(p.edges) >= p.bounds.Edges:
+		return admission{refused: p.overLimit(roleEdge, byNumber, "%d edges are connected, the most that may (limits.edges)", p.bounds.Edges)}
 	case before == nil:
 	case before.isProcessOf(e):
 		if slices.Contains(e.connected, epoch) {
 			return admission{before: before, refused: &wire.Fail{Code: wire.Connected, Detail: fmt.Sprintf("edge %s is connected to this master already, from %s: two of its addresses for masters are one master's", e.id, before.remote)}}
 		}
 	default:
-		if a := p.challenge(now, e, before); a.refused != nil {
+		if a := p.decideRivalLocked(now, e, before); a.refused != nil {
 			return a
 		}
 	}
@@ -53,42 +53,42 @@ func (p *peers) addEdge(now balance.Instant, e *edge, epoch uint64) admission {
 	return admission{before: before, rival: before != nil && !before.isProcessOf(e)}
 }
 
-// isProcessOf reports whether both connections are of one process. Of an edge that does
-// not tell its instance that is never known.
+// isProcessOf reports whether both connections are of one process. It is false for an edge that sends no
+// instance.
 func (e *edge) isProcessOf(other *edge) bool {
 	return e.instance != 0 && e.instance == other.instance
 }
 
-// challenge decides whether another process takes an edge's place. mu is held.
-func (p *peers) challenge(now balance.Instant, e, holder *edge) admission {
+// decideRivalLocked decides whether another process replaces an edge.
+func (p *peers) decideRivalLocked(now balance.Instant, e, holder *edge) admission {
 	r := p.rivals[e.id]
-	if r == nil || now.Sub(r.last) >= rivalryTime {
+	if r == nil || now.Sub(r.last) >= rivalryMemory {
 		r = new(rivalry)
-		p.forgetRivals(now)
+		p.forgetRivalsLocked(now)
 		p.rivals[e.id] = r
 	}
 	r.last = now
-	if r.exchanges < mostExchanges {
+	if r.exchanges < maxExchanges {
 		r.exchanges++
 		return admission{}
 	}
 	a := admission{before: holder, rival: true, refused: &wire.Fail{Code: wire.Taken, Detail: twoEdges(e, holder)}}
-	if a.log = r.logged == 0 || now.Sub(r.logged) >= rivalryTime; a.log {
+	if a.log = r.logged == 0 || now.Sub(r.logged) >= rivalryMemory; a.log {
 		r.logged = now
 	}
 	return a
 }
 
-// forgetRivals drops what is over. mu is held.
-func (p *peers) forgetRivals(now balance.Instant) {
+// forgetRivalsLocked forgets old rivalries.
+func (p *peers) forgetRivalsLocked(now balance.Instant) {
 	for id, r := range p.rivals {
-		if now.Sub(r.last) >= rivalryTime {
+		if now.Sub(r.last) >= rivalryMemory {
 			delete(p.rivals, id)
 		}
 	}
 }
 
-// twoEdges says in words for people that an id is used twice.
+// twoEdges explains to people that an id is used twice.
 func twoEdges(newer, older *edge) string {
 	return fmt.Sprintf("two edges use the id %s: one connects from %s, one is connected from %s; give each an id of its own (edge.id, or --id), or stop one of them", newer.id, newer.remote, older.remote)
 }

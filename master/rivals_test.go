@@ -116,15 +116,15 @@ func TestARivalryEnds(t *testing.T) {
 			t.Fatalf("connection %d is taken: %v, want %v", i, got, want)
 		}
 	}
-	now = now.Add(rivalryTime - 1)
+	now = now.Add(rivalryMemory - 1)
 	if enter(2) {
 		t.Error("the newer is taken though it has never stopped trying")
 	}
-	now = now.Add(rivalryTime)
+	now = now.Add(rivalryMemory)
 	if !enter(2) {
 		t.Error("the newer is refused though that is long ago")
 	}
-	p.forgetRivals(now.Add(rivalryTime))
+	p.forgetRivalsLocked(now.Add(rivalryMemory))
 	if len(p.rivals) != 0 {
 		t.Errorf("%d rivalries are kept that are over", len(p.rivals))
 	}
@@ -134,7 +134,7 @@ func TestARivalryEnds(t *testing.T) {
 func TestEdgesWithoutAnInstance(t *testing.T) {
 	r := start(t, web("a"))
 	e := process{r, wire.RoleEdge, "e1", 0}
-	for range mostExchanges {
+	for range maxExchanges {
 		e.enter()
 	}
 	last, _ := e.enter()

@@ -14,13 +14,12 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// Serve accepts edges and agents until ctx ends; then it closes ln, tells everybody
-// that the master is going away, and returns nil when all connections have ended.
-// It may serve several listeners at a time.
+// Serve accepts edges and agents until ctx ends. Then it closes ln, tells all peers that the master is
+// stopping, and returns nil when all connections have ended. It may serve several listeners at a time.
 func (m *Master) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, stop := context.WithCancelCause(ctx)
-	m.loops.enter(m)
-	defer m.loops.leave()
+	m.loops.startFirst(m)
+	defer m.loops.stopLast()
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	defer stop(&wire.Fail{Code: wire.GoingAway, Detail: "this master is stopping"})
@@ -30,12 +29,12 @@ func (m *Master) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			conns.Add(1)
-			go m.serve(ctx, nc, conns.Done)
+			go m.serveConn(ctx, nc, conns.Done)
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accepting on %s: %w", ln.Addr(), err)
-		default: // out of file descriptors, or the client was gone already
+		default: // out of file descriptors, or the client is gone already
 			m.log.Warn("accept", "err", err)
 			select {
 			case <-ctx.Done():
@@ -46,66 +45,66 @@ func (m *Master) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// stay is a connection from its accept to its end, whoever drives it. It keeps contexts
-// because a loop calls for it again and again.
-type stay struct {
+// connSession is a connection from its accept to its end, whether a goroutine or a loop reads it. It stores
+// contexts because a loop enters it repeatedly.
+type connSession struct {
 	*conn
-	ctx    context.Context // of the connection
-	parent context.Context // of the listener
-	peer   peer            // nil until it is greeted
-	loops  *loops          // that may take it over
-	peers  *peers          // that it is one of
-	stop   func() bool     // ends the watch for the end of ctx
-	leave  func()          // ends the watch over the peer's certificate; nil: it has none
-	forget func()          // forgets what the peer told of its own addresses; nil: before its hello
-	over   func()          // is called last
+	ctx                context.Context // of the connection
+	parent             context.Context // of the listener
+	peer               peer            // nil until its Hello is accepted
+	loops              *loopGroup      // the group that may take it over
+	peers              *peers          // the set that it belongs to
+	stop               func() bool     // cancels the AfterFunc on ctx
+	unwatchCertificate func()          // stops watching the peer's certificate; nil: it has none
+	forgetAddresses    func()          // forgets the peer's own addresses; nil: before its hello
+	onEnd              func()          // called last
 }
 
-// serve greets a peer and drives its connection until that ends or a loop takes it over.
-// over is called at the end in either case.
-func (m *Master) serve(parent context.Context, nc net.Conn, over func()) {
+// serveConn accepts a peer and serves its connection until it ends or a loop takes it over. In either case
+// over is called at the end.
+func (m *Master) serveConn(parent context.Context, nc net.Conn, over func()) {
 	ctx, drop := context.WithCancelCause(parent)
-	c := &conn{Conn: nc, remote: remote(nc), limits: &m.limits, drop: drop, ended: make(chan struct{}), desk: new(desk), accepted: clock.Now()}
-	if !m.peers.enterNew(c.accepted, c) {
-		m.turnAway(nc)
+	c := &conn{Conn: nc, remote: remoteAddress(nc), limits: &m.limits, drop: drop, ended: make(chan struct{}), buffers: new(decodeBuffers), accepted: clock.Now()}
+	if !m.peers.addNew(c.accepted, c) {
+		m.rejectNew(nc)
 		drop(nil)
 		over()
 		return
 	}
 	c.log = m.log.With("remote", c.remote)
-	c.heard.Store(int64(clock.Now()))
-	s := &stay{conn: c, ctx: ctx, parent: parent, loops: &m.loops, peers: &m.peers, over: over}
+	c.lastReceived.Store(int64(clock.Now()))
+	s := &connSession{conn: c, ctx: ctx, parent: parent, loops: &m.loops, peers: &m.peers, onEnd: over}
 	s.stop = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 
-	rest, last, err := m.attend(s)
+	rest, last, err := m.admitPeer(s)
 	if err == nil {
-		err = s.read(rest)
+		err = s.readLoop(rest)
 	}
 	if err != errMoved {
-		s.end(last, err)
+		s.endSession(last, err)
 	}
 }
 
-// attend greets the peer. It returns what came behind its Hello; or why the connection
-// ends and, if the peer speaks another protocol, the answer in that.
-func (m *Master) attend(s *stay) (rest, last []byte, err error) {
-	hello, rest, err := m.meet(s.ctx, s.conn)
-	m.peers.leaveNew(s.conn)
+// admitPeer reads and judges the peer's Hello. It returns what came after it; or why the connection ends and,
+// if the peer speaks HTTP, the answer in that.
+func (m *Master) admitPeer(s *connSession) (rest, last []byte, err error) {
+	hello, rest, err := m.identifyPeer(s.ctx, s.conn)
+	m.peers.removeNew(s.conn)
 	if done, ok := errors.AsType[*enrolled](err); ok {
 		return nil, done.frame, err
 	}
 	if err != nil {
 		m.refusals.Add(err)
 		s.log.Warn("peer is at fault", "err", err)
-		return nil, m.foreign(rest), err
+		return nil, m.foreignReply(rest), err
 	}
-	if c := s.conn; c.who != nil {
-		s.leave = m.trust.Guard(c.who, func(err error) {
+	if c := s.conn; c.identity != nil {
+		s.unwatchCertificate = m.trust.Guard(c.identity, func(err error) {
 			m.refusals.Add(err)
 			c.drop(err)
 		})
 	}
-	s.forget = m.learn(s.conn, hello)
+	s.forgetAddresses = m.learnAddresses(s.conn, hello)
 	if hello.Role == wire.RoleAgent {
 		a, err := m.newAgent(s.conn, hello)
 		if err != nil {
@@ -122,55 +121,55 @@ func (m *Master) attend(s *stay) (rest, last []byte, err error) {
 	return rest, nil, nil
 }
 
-// end brings a stay to its end, with a last word if one is given or called for. It
-// waits for all who work for the peer, and for the peer to have read that word.
-func (s *stay) end(last []byte, why error) {
+// endSession ends a connection, with a last frame if there is one to send. It waits for the peer's goroutines,
+// and for the peer to read that frame.
+func (s *connSession) endSession(last []byte, why error) {
 	c := s.conn
-	if s.leave != nil {
-		s.leave()
+	if s.unwatchCertificate != nil {
+		s.unwatchCertificate()
 	}
 	if s.peer != nil {
-		s.peer.leave(why)
+		s.peer.onDisconnect(why)
 	}
-	if s.forget != nil {
-		s.forget()
+	if s.forgetAddresses != nil {
+		s.forgetAddresses()
 	}
 	s.stop()
 	s.drop(why)
 	c.mu.Lock()
-	c.over = true
+	c.closed = true
 	c.mu.Unlock()
-	if c.window == nil {
+	if c.loopWriter == nil {
 		_ = c.SetDeadline(time.Unix(1, 0))
 	}
 	c.writers.Wait()
-	_ = c.keeps(nil, 0)
-	if c.window != nil {
-		c.Conn = c.window.release()
+	_ = c.accountPartial(nil, 0)
+	if c.loopWriter != nil {
+		c.Conn = c.loopWriter.releaseFD()
 	}
 	close(c.ended)
 	if last == nil {
-		last = lastWords(why, s.parent)
+		last = closingFrame(why, s.parent)
 	}
 	if c.Conn != nil {
-		if last != nil && (c.gone == 0 || c.gone == len(c.going)) { // within a frame, no other can begin
-			c.farewell(last)
+		if last != nil && (c.written == 0 || c.written == len(c.batch)) { // within a frame, no other can begin
+			c.sendLast(last)
 		}
 		_ = c.Close()
 	}
-	s.over()
+	s.onEnd()
 }
 
-// greet reads the Hello. It returns a buffer with what came behind it or, with an
-// error, with all that came.
-func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
+// readHello reads the Hello. It returns a buffer with what came after it or, with an error, with all that
+// came.
+func (c *conn) readHello(ctx context.Context) (*wire.Hello, []byte, error) {
 	_ = c.SetReadDeadline(time.Now().Add(c.limits.handshake))
 	in := make([]byte, 0, smallBuffer)
 	for {
 		var hello wire.Hello
 		_, size, fail := wire.Greet(in, &hello)
 		if fail != nil {
-			return nil, in, misled(in, fail)
+			return nil, in, firstFrameError(in, fail)
 		}
 		if size > 0 {
 			hello.ID, hello.Software = strings.Clone(hello.ID), strings.Clone(hello.Software)
@@ -179,7 +178,7 @@ func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
 			}
 			return &hello, append(make([]byte, 0, smallBuffer), in[size:]...), nil
 		}
-		in = room(in, 0)
+		in = growBuffer(in, 0)
 		if ctx.Err() != nil {
 			return nil, in, context.Cause(ctx)
 		}
@@ -197,15 +196,16 @@ func (c *conn) greet(ctx context.Context) (*wire.Hello, []byte, error) {
 	}
 }
 
-// welcome writes the answer to a Hello. It waits for that, so that nobody writes when a loop takes over.
+// welcome writes the answer to a Hello. It waits until it is written, so that no goroutine writes when a loop
+// takes over.
 func (m *Master) welcome(c *conn, hello *wire.Hello) {
 	if c.append((&wire.Welcome{Version: min(hello.Max, wire.MaxVersion), Master: m.id, Epoch: m.epoch, Elected: m.elected, Inside: m.inside.Own()}).Append(nil)) {
 		c.flush(clock.Now())
 	}
 }
 
-// lastWords is the frame that tells the peer why, or nil if it is not to be told.
-func lastWords(err error, parent context.Context) []byte {
+// closingFrame returns the frame that tells the peer why the connection ends; nil: none is sent.
+func closingFrame(err error, parent context.Context) []byte {
 	var fail *wire.Fail
 	if !errors.As(err, &fail) && parent.Err() != nil {
 		errors.As(context.Cause(parent), &fail)
@@ -227,8 +227,8 @@ var (
 	errPeerFailed = errors.New("the peer gave up") // wraps the Fail that came from it
 )
 
-// foreign answers those who took this port for another.
-func (m *Master) foreign(first []byte) []byte {
+// foreignReply answers a peer that speaks another protocol on this port; nil: it gets no answer.
+func (m *Master) foreignReply(first []byte) []byte {
 	if name := wire.Foreign(first); !strings.HasPrefix(name, "HTTP") {
 		return nil
 	}
@@ -241,8 +241,8 @@ func (m *Master) foreign(first []byte) []byte {
 	return fmt.Appendf(nil, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(text), text)
 }
 
-// remote is the peer's address for people; unix sockets have none.
-func remote(nc net.Conn) string {
+// remoteAddress returns the peer's address for people; unix sockets have none.
+func remoteAddress(nc net.Conn) string {
 	if a := nc.RemoteAddr(); a != nil && a.String() != "" && a.String() != "@" {
 		return a.String()
 	}

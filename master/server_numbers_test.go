@@ -14,7 +14,7 @@ import (
 // every server that comes without.
 func TestNumbersAreAlwaysKnown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var n numbers
+		var n serverNumbers
 		names := make(map[uint32][2]uint32)
 		widest := rapid.SampledFrom([]uint32{3, 100, 1000, 1 << 20}).Draw(t, "widest")
 		for range rapid.IntRange(1, 2000).Draw(t, "grants") {
@@ -32,7 +32,7 @@ func TestNumbersAreAlwaysKnown(t *testing.T) {
 }
 
 func TestNumbersOfALargePoolFit(t *testing.T) {
-	var n numbers
+	var n serverNumbers
 	const many = 10_000
 	for range 4 {
 		for serial := uint32(1); serial <= many; serial++ {

@@ -108,39 +108,39 @@ func TestFeedFollowsThePool(t *testing.T) {
 			switch rapid.IntRange(0, 6).Draw(t, "event") {
 			case 0: // many at once, so that places move within a piece and beyond it
 				for i := range rapid.IntRange(1, 600).Draw(t, "many") {
-					_ = p.put(now, balance.ServerSpec{ID: balance.ServerID(fmt.Sprint("s", i)), Address: "10.0.0.1:80", Slots: 4}, false)
+					_ = p.putServerLocked(now, balance.ServerSpec{ID: balance.ServerID(fmt.Sprint("s", i)), Address: "10.0.0.1:80", Slots: 4}, false)
 				}
 			case 1:
-				_ = p.put(now, balance.ServerSpec{ID: id, Address: rapid.SampledFrom([]string{"10.0.0.1:80", "10.0.0.2:80"}).Draw(t, "address"), Slots: 4}, false)
+				_ = p.putServerLocked(now, balance.ServerSpec{ID: id, Address: rapid.SampledFrom([]string{"10.0.0.1:80", "10.0.0.2:80"}).Draw(t, "address"), Slots: 4}, false)
 			case 2:
-				p.goodbye(now, id)
+				p.removeServerLocked(now, id)
 			case 3:
-				p.drain(now, id, p.order(now, id, rapid.Bool().Draw(t, "on"), "", ""))
+				p.storeDrainLocked(now, id, p.newDrainLocked(now, id, rapid.Bool().Draw(t, "on"), "", ""))
 			case 4:
 				for range 50 {
 					var g balance.Grant
-					if p.pick(now, &balance.Request{}, &g) == nil {
+					if p.pickLocked(now, &balance.Request{}, &g) == nil {
 						leases = append(leases, g.Lease)
 					}
 				}
 			case 5:
 				for _, l := range leases {
-					p.end(now, l, balance.Outcome{Duration: time.Duration(rand.N(int64(time.Second)))})
+					p.endByMasterLocked(now, l, balance.Outcome{Duration: time.Duration(rand.N(int64(time.Second)))})
 				}
 				leases = leases[:0]
 			case 6:
-				_ = p.report(now, &balance.Report{Server: id, Metrics: []balance.Metric{{Name: balance.InFlight, Value: rapid.Float64Range(0, 1e6).Draw(t, "load")}}}, fromAgent)
+				_ = p.storeReportLocked(now, &balance.Report{Server: id, Metrics: []balance.Metric{{Name: balance.InFlight, Value: rapid.Float64Range(0, 1e6).Draw(t, "load")}}}, fromAgent)
 			}
-			w.take(t, f.catchUp(now, p, true, 2))
+			w.take(t, f.collectChanges(now, p, true, 2))
 			if wrong := w.differs(now, p); wrong != "" {
 				t.Fatal(wrong)
 			}
 		}
-		if again := f.catchUp(now, p, true, 2); len(again) > 0 {
+		if again := f.collectChanges(now, p, true, 2); len(again) > 0 {
 			t.Fatalf("nothing has happened, and yet %d bytes are told", len(again))
 		}
 		late := &watcher{whole: true}
-		late.take(t, f.all())
+		late.take(t, f.snapshotFrames())
 		if !slices.Equal(late.servers, w.servers) || late.seq != w.seq || late.edges != 2 {
 			t.Fatalf("told anew: %d servers, seq %d, %d edges, want %d, %d, 2", len(late.servers), late.seq, late.edges, len(w.servers), w.seq)
 		}
@@ -154,7 +154,7 @@ func TestWatchersFromBeforeThePoolAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.put(1, spec("a"), false); err != nil {
+	if err := p.putServerLocked(1, spec("a"), false); err != nil {
 		t.Fatal(err)
 	}
 	m, f := newMaster(t, web()), &feed{pool: "web"}
@@ -166,8 +166,8 @@ func TestWatchersFromBeforeThePoolAreTold(t *testing.T) {
 		t.Cleanup(func() { _ = near.Close(); _ = far.Close(); e.writers.Wait() })
 		all, peers = append(all, e), append(peers, far)
 	}
-	f.begin(1, nil, all[0], all[:1])
-	f.begin(1, p, all[1], all)
+	f.sendSnapshotTo(1, nil, all[0], all[:1])
+	f.sendSnapshotTo(1, p, all[1], all)
 	for i, far := range peers {
 		_ = far.SetReadDeadline(time.Now().Add(20 * time.Second))
 		buf := make([]byte, 1<<16)
@@ -194,20 +194,20 @@ func TestLoadsAreToldInFewBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.configure(1, PoolConfig{Name: "web", QueueSize: None, Servers: specs}); err != nil {
+	if _, err := p.configureLocked(1, PoolConfig{Name: "web", QueueSize: None, Servers: specs}); err != nil {
 		t.Fatal(err)
 	}
 	f, w := &feed{pool: "web"}, &watcher{whole: true}
-	w.take(t, f.catchUp(1, p, true, 1))
+	w.take(t, f.collectChanges(1, p, true, 1))
 	for range 2 * many {
-		if err := p.pick(1, &balance.Request{Edge: "e"}, new(balance.Grant)); err != nil {
+		if err := p.pickLocked(1, &balance.Request{Edge: "e"}, new(balance.Grant)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out := f.catchUp(1, p, false, 1); len(out) != 0 {
+	if out := f.collectChanges(1, p, false, 1); len(out) != 0 {
 		t.Errorf("%d bytes though no loads were to be told", len(out))
 	}
-	out := f.catchUp(1, p, true, 1)
+	out := f.collectChanges(1, p, true, 1)
 	if len(out) == 0 || len(out) > 6*many {
 		t.Errorf("%d bytes for the loads of %d servers, want at most 6 each", len(out), many)
 	}
@@ -230,13 +230,13 @@ func TestWhenChangesAreDue(t *testing.T) {
 		{1150, false, false, false, 2000}, {1950, true, true, false, 2000}, {1999, true, false, false, 2000}, {2000, false, true, true, 3000},
 	} {
 		if step.touch {
-			p.touch()
+			p.markChangedLocked()
 		}
-		if due, loads, again := p.due(step.at*ms, true); due != step.due || loads != step.loads || again != step.again*ms {
+		if due, loads, again := p.pushDueLocked(step.at*ms, true); due != step.due || loads != step.loads || again != step.again*ms {
 			t.Errorf("at %d ms: due %v, loads %v, again at %d; want %v, %v, %d", step.at, due, loads, again/ms, step.due, step.loads, step.again)
 		}
 	}
-	if due, _, again := p.due(9000*ms, false); due || again != 0 {
+	if due, _, again := p.pushDueLocked(9000*ms, false); due || again != 0 {
 		t.Errorf("nobody watches, and yet: due %v, again at %d", due, again)
 	}
 }

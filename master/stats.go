@@ -6,23 +6,23 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// tally is what a pool counts for /metrics: plain numbers under the pool's lock,
-// which every pick holds anyway.
-type tally struct {
-	picks      [verdicts]uint64 // by balance.Reason; 0 is granted
-	reports    [sources][results]uint64
-	dispatches [outcomes]uint64
-	checks     [looks]uint64
-	took       histogram
-	foreign    [sources][words]uint64 // said of leases that are another's
-	local      uint64                 // answers at once to those who ask without a connection
-	waited     [waitEnds]histogram
+// poolStats is what a pool counts for /metrics: plain numbers under the pool's lock, which every pick holds
+// anyway.
+type poolStats struct {
+	picks         [verdicts]uint64 // by balance.Reason; 0 is granted
+	reports       [sources][results]uint64
+	dispatches    [outcomes]uint64
+	checks        [checkResults]uint64
+	answerTimes   histogram
+	foreignLeases [sources][leaseClaims]uint64 // claims on leases of another peer
+	localAnswers  uint64                       // immediate answers to callers without a connection
+	queueTimes    [waitEnds]histogram
 }
 
 // verdicts is one more than the highest balance.Reason.
 const verdicts = int(balance.Malformed) + 1
 
-// verdictName is the label of an index of tally.picks.
+// verdictName is the label of an index of poolStats.picks.
 func verdictName(v int) string {
 	if v == 0 {
 		return "granted"
@@ -30,7 +30,7 @@ func verdictName(v int) string {
 	return balance.Reason(v).String()
 }
 
-// source is who brought a report.
+// source is where a report comes from.
 type source uint8
 
 const (
@@ -47,26 +47,26 @@ var sourceNames = [sources]string{fromEdge: "edge", fromAgent: "agent", fromAPI:
 type result uint8
 
 const (
-	kept    result = iota
-	flawed         // something in it could not be believed, or its server is not in the pool
-	foreign        // an agent spoke for a server that is not its own
+	reportKept    result = iota
+	reportFlawed         // part of it is implausible, or its server is not in the pool
+	reportForeign        // an agent reported about another server
 	results
 )
 
-var resultNames = [results]string{kept: "kept", flawed: "flawed", foreign: "foreign"}
+var resultNames = [results]string{reportKept: "kept", reportFlawed: "flawed", reportForeign: "foreign"}
 
-// word is what is said of a lease.
-type word uint8
+// leaseClaim is what a peer says about a lease.
+type leaseClaim uint8
 
 const (
-	wordDone word = iota // it is over
-	wordHold             // it is still held
-	words
+	claimDone leaseClaim = iota // it has ended
+	claimHold                   // it is still held
+	leaseClaims
 )
 
-var wordNames = [words]string{wordDone: "done", wordHold: "hold"}
+var leaseClaimNames = [leaseClaims]string{claimDone: "done", claimHold: "hold"}
 
-// outcome is how telling one server of one request ended.
+// outcome is how one dispatch ended.
 type outcome uint8
 
 const (
@@ -74,22 +74,22 @@ const (
 	declined
 	silent // no verdict in time
 	agentless
-	withdrawn // nobody waits for the answer any more
+	withdrawn // the ask was withdrawn
 	outcomes
 )
 
 var outcomeNames = [outcomes]string{accepted: "accepted", declined: "declined", silent: "silent", agentless: "no-agent", withdrawn: "withdrawn"}
 
-// look is how a look at a server's health ended.
-type look uint8
+// checkResult is the result of a health check.
+type checkResult uint8
 
 const (
-	passed look = iota
+	passed checkResult = iota
 	failed
-	looks
+	checkResults
 )
 
-var lookNames = [looks]string{passed: "passed", failed: "failed"}
+var checkResultNames = [checkResults]string{passed: "passed", failed: "failed"}
 
 // waitEnd is how a wait in the queue ended.
 type waitEnd uint8
@@ -97,8 +97,8 @@ type waitEnd uint8
 const (
 	served    waitEnd = iota
 	shed              // the deadline or the longest wait came first
-	displaced         // by others, when the queue was full
-	withdrew          // nobody waited for the answer any more
+	displaced         // by other requests, when the queue was full
+	withdrew          // the ask was withdrawn
 	removed           // with its pool
 	waitEnds
 )
@@ -112,8 +112,8 @@ type histogram struct {
 }
 
 var bounds = [...]time.Duration{
-	500, 1e3, 2e3, 5e3, 10e3, 20e3, 50e3, 100e3, 200e3, 500e3, // to half a millisecond
-	1e6, 5e6, 20e6, 100e6, 500e6, 2e9, 10e9, 60e9, // these wait, for a verdict or in the queue
+	500, 1e3, 2e3, 5e3, 10e3, 20e3, 50e3, 100e3, 200e3, 500e3, // up to half a millisecond
+	1e6, 5e6, 20e6, 100e6, 500e6, 2e9, 10e9, 60e9, // with waits for verdicts or in the queue
 }
 
 func (h *histogram) observe(d time.Duration, n int) {
@@ -125,8 +125,8 @@ func (h *histogram) observe(d time.Duration, n int) {
 	h.sum += d * time.Duration(n)
 }
 
-// cumulative returns the count, the sum in seconds and the counts by upper bound
-// in seconds, as Prometheus wants them.
+// cumulative returns the count, the sum in seconds, and the counts by upper bound in seconds, as Prometheus
+// needs them.
 func (h *histogram) cumulative() (count uint64, sum float64, buckets map[float64]uint64) {
 	buckets = make(map[float64]uint64, len(bounds))
 	for i, bound := range bounds {

@@ -10,8 +10,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// statusBody is all that an operator looks at first: one line for each pool, server
-// and peer.
+// statusBody is the overview for an operator: one line for each pool, server and peer.
 type statusBody struct {
 	Master   statusMaster `json:"master"`
 	Problems []string     `json:"problems"`
@@ -32,33 +31,33 @@ type statusPool struct {
 	Leading bool           `json:"leading"`
 	Fence   uint64         `json:"fence,omitempty"`            // of this master's lead; 0: it does not lead, or there is no election
 	Refused uint64         `json:"fence_refused_by,omitempty"` // the larger fence for which edges and agents refuse that; 0: they do not
-	Leader  string         `json:"leader,omitempty"`           // where the master is reached that leads, if another does and it is known
+	Leader  string         `json:"leader,omitempty"`           // address of the other master that leads, if it is known
 	Removed bool           `json:"removed"`
 	Open    int            `json:"leases_open"`
 	Waiting int            `json:"queue_length"`
 	UpCount int            `json:"servers_up"`
-	Lately  lately         `json:"last_minute"`
+	Lately  lastMinute     `json:"last_minute"`
 	Servers []statusServer `json:"servers"`
 }
 
 type statusServer struct {
 	ID        string   `json:"id"`
 	State     string   `json:"state"`
-	SinceS    float64  `json:"since_s"`       // ago: the first of Outages began or, without any, the server has been well
-	Why       string   `json:"why,omitempty"` // it gets nothing, or less
+	SinceS    float64  `json:"since_s"`       // ago: the first of Outages began or, without any, the server became healthy
+	Why       string   `json:"why,omitempty"` // it gets no requests, or fewer
 	Outages   []outage `json:"outages,omitempty"`
 	Address   string   `json:"address"`
-	At        string   `json:"at,omitempty"`        // where the address leads, if it is a name
-	Several   []string `json:"addresses,omitempty"` // of the name, if it has more than this server's
+	At        string   `json:"at,omitempty"`        // what the address resolves to, if it is a name
+	Several   []string `json:"addresses,omitempty"` // all addresses of the name, if it has several
 	InFlight  int      `json:"in_flight"`
 	Load      float64  `json:"load"`
 	Slots     float64  `json:"slots"`
 	Known     bool     `json:"slots_known"`
 	Rate      float64  `json:"requests_per_s"`
 	Failures  float64  `json:"failures"` // share of the requests that ended, 0 to 1
-	P50MS     *float64 `json:"p50_ms"`   // null: no answer lately
+	P50MS     *float64 `json:"p50_ms"`   // null: no recent answer
 	P99MS     *float64 `json:"p99_ms"`
-	ReportMS  *float64 `json:"report_age_ms"` // of the newest; null: none has come
+	ReportMS  *float64 `json:"report_age_ms"` // of the newest; null: there is none
 	AgentHere bool     `json:"agent"`
 }
 
@@ -81,9 +80,9 @@ func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
 		about, views := p.describe()
 		pool := statusPool{Name: about.Name, Policy: about.Policy, Leading: about.Leading, Fence: about.Fence, Refused: about.Refused, Leader: about.Leader, Removed: about.Removed,
 			Open: about.Open, Waiting: about.Waiting, UpCount: about.Up, Servers: make([]statusServer, len(views))}
-		pool.Lately = p.lately(now)
+		pool.Lately = p.lastMinute(now)
 		for i := range views {
-			pool.Servers[i] = newStatusServer(&views[i], m.peers.agent(p.name, views[i].Spec.ID) != nil)
+			pool.Servers[i] = newStatusServer(&views[i], m.peers.agentOf(p.name, views[i].Spec.ID) != nil)
 		}
 		body.Pools = append(body.Pools, pool)
 	}
@@ -91,11 +90,11 @@ func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
 	if why := m.reloadFailed(); why != "" {
 		body.Problems = slices.Insert(body.Problems, 0, "the last reload failed, and the settings of before stay: "+why)
 	}
-	body.Edges, body.Agents = m.peers.status(now, body.Edges, body.Agents)
+	body.Edges, body.Agents = m.peers.appendStatus(now, body.Edges, body.Agents)
 	return write(w, body)
 }
 
-// problems says what is wrong, pools before servers.
+// problems returns what is wrong, pools before servers.
 func (b *statusBody) problems() []string {
 	pools, servers := []string{}, []string{}
 	for _, p := range b.Pools {
@@ -118,7 +117,7 @@ func (b *statusBody) problems() []string {
 			for _, o := range s.Outages {
 				if o.trouble {
 					servers = append(servers, fmt.Sprintf("server %s of pool %s: %s", s.ID, p.Name, o.words))
-					break // the others stand in its why
+					break // its why has the others
 				}
 			}
 		}
@@ -141,15 +140,15 @@ func newStatusServer(v *balance.View, agent bool) statusServer {
 	return s
 }
 
-// status appends who is connected, in order of their ids.
-func (p *peers) status(now balance.Instant, edges, agents []statusPeer) (_, _ []statusPeer) {
+// appendStatus appends the connected peers, by id.
+func (p *peers) appendStatus(now balance.Instant, edges, agents []statusPeer) (_, _ []statusPeer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, e := range p.edges {
-		edges = append(edges, e.conn.status(now, string(id), ""))
+		edges = append(edges, e.conn.peerStatus(now, string(id), ""))
 	}
 	for key, a := range p.agents {
-		agents = append(agents, a.conn.status(now, string(key.server), key.pool))
+		agents = append(agents, a.conn.peerStatus(now, string(key.server), key.pool))
 	}
 	for _, list := range [][]statusPeer{edges, agents} {
 		slices.SortFunc(list, func(a, b statusPeer) int { return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.ID, b.ID)) })
@@ -157,6 +156,6 @@ func (p *peers) status(now balance.Instant, edges, agents []statusPeer) (_, _ []
 	return edges, agents
 }
 
-func (c *conn) status(now balance.Instant, id, pool string) statusPeer {
+func (c *conn) peerStatus(now balance.Instant, id, pool string) statusPeer {
 	return statusPeer{ID: id, Pool: pool, Version: c.software, Address: c.remote, ConnectedS: now.Sub(c.accepted).Seconds()}
 }

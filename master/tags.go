@@ -9,9 +9,9 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// tags proves that a peer that tells a lease's tag was told of the lease: an id can be guessed. The
-// tag is half of the id's block under AES with a key that never leaves the process; so nothing
-// is kept for a lease. Its methods want the pool locked.
+// tags computes the tags of leases. A tag proves that a peer was sent the lease: an id can be guessed. It is
+// half of the id's block under AES with a key that never leaves the process, so nothing is stored for a lease.
+// The pool must be locked.
 type tags struct {
 	block   cipher.Block
 	scratch [aes.BlockSize]byte
@@ -19,7 +19,7 @@ type tags struct {
 
 func newTags() (*tags, error) {
 	key := make([]byte, 16)
-	_, _ = rand.Read(key) // it never fails
+	_, _ = rand.Read(key) // never fails
 	block, err := aes.NewCipher(key)
 	return &tags{block: block}, err
 }

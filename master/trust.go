@@ -11,35 +11,35 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// meet has a new peer say who it is and, where certificates are wanted, prove it. Like
-// greet it returns what came behind the Hello or, with an error, all that came.
-func (m *Master) meet(ctx context.Context, c *conn) (*wire.Hello, []byte, error) {
-	c.from = inside.OriginOf(c.RemoteAddr())
+// identifyPeer authenticates a new peer, if certificates are required, and reads its Hello. Like readHello it
+// returns what came after the Hello or, with an error, all that came.
+func (m *Master) identifyPeer(ctx context.Context, c *conn) (*wire.Hello, []byte, error) {
+	c.origin = inside.OriginOf(c.RemoteAddr())
 	if m.trust == nil {
-		return c.greet(ctx)
+		return c.readHello(ctx)
 	}
 	var err error
-	c.who, err = m.prove(ctx, c)
+	c.identity, err = m.handshakeTLS(ctx, c)
 	if m.enrolment != nil && trust.Enrols(c.Conn) {
-		return nil, nil, m.enrol(ctx, c, err)
+		return nil, nil, m.serveEnrol(ctx, c, err)
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	hello, rest, err := c.greet(ctx)
+	hello, rest, err := c.readHello(ctx)
 	if err == nil {
-		err = cmp.Or(c.who.Want(roleOf(hello.Role), hello.ID), c.who.JudgeOrigin(c.from.IP))
+		err = cmp.Or(c.identity.Want(roleOf(hello.Role), hello.ID), c.identity.JudgeOrigin(c.origin.IP))
 	}
 	return hello, rest, err
 }
 
-// prove makes c private and returns whose certificate the peer holds.
-func (m *Master) prove(ctx context.Context, c *conn) (*trust.Peer, error) {
+// handshakeTLS encrypts c and returns the peer's certificate.
+func (m *Master) handshakeTLS(ctx context.Context, c *conn) (*trust.Peer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limits.handshake)
 	defer cancel()
 	secure, who, err := m.trust.Accept(ctx, c.Conn)
 	if secure != nil {
-		c.Conn = secure // so that a refusal can be told
+		c.Conn = secure // so that the peer can be sent the refusal
 	}
 	return who, err
 }
@@ -51,9 +51,9 @@ func roleOf(r wire.Role) trust.Role {
 	return trust.Edge
 }
 
-// misled makes more of a first frame that was no Hello: of a peer that has refused our
-// certificate, or wants one where there is none.
-func misled(first []byte, fail *wire.Fail) error {
+// firstFrameError explains a first frame that is no Hello: the peer has refused our certificate, or requires
+// one where there is none.
+func firstFrameError(first []byte, fail *wire.Fail) error {
 	if strings.HasPrefix(wire.Foreign(first), "TLS") {
 		return &trust.Refusal{Reason: trust.Encrypted, Detail: "it speaks TLS, and this master has no certificate: give the master one, by tls: { cert, key, ca }, or take the peer's away"}
 	}

@@ -6,39 +6,39 @@ import (
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
-// An agent whose pool is not here keeps its connection, and registers again over it when the pool
-// has come. So agents need not ask again and again, and are back at once.
+// An agent whose pool does not exist keeps its connection, and registers again when the pool is opened. So it
+// need not reconnect again and again, and is back at once.
 
-// postpone has an agent wait for its pool; false: the pool is here by now.
-func (m *Master) postpone(a *agent, name string) bool {
+// parkAgent has an agent wait for its pool. It returns false if the pool exists by now.
+func (m *Master) parkAgent(a *agent, name string) bool {
 	m.peers.setUnplaced(a, name)
-	if m.openPool(name) != nil { // it came before recall could know of a
+	if m.openPool(name) != nil { // opened before recallAgents could know of a
 		m.peers.unsetUnplaced(a)
 		return false
 	}
 	detail := fmt.Sprintf("no pool %q here: name it in the master's file", name)
 	a.out = (&wire.Unplaced{Detail: detail}).Append(a.out)
-	if !a.waits {
+	if !a.awaitsPool {
 		a.log.Warn("agent waits for its pool", "pool", name)
 	}
-	a.waits = true
+	a.awaitsPool = true
 	return true
 }
 
-// recall has agents register again whose pool may be here by now; an empty name stands for any pool.
-func (m *Master) recall(name string) {
+// recallAgents has agents register again whose pool may exist by now; an empty name stands for any pool.
+func (m *Master) recallAgents(name string) {
 	again := (&wire.Unplaced{}).Append(nil)
 	for _, a := range m.peers.takeUnplaced(func(pool string) bool {
-		return (name == "" || pool == name) && m.mayHave(pool)
+		return (name == "" || pool == name) && m.mayOpenLocked(pool)
 	}) {
 		a.send(again)
 	}
 }
 
-// mayHave reports whether a registration for the pool might be taken. It wants m.change held.
-func (m *Master) mayHave(pool string) bool {
-	p := m.pool(pool)
-	return p != nil && !p.isClosing() || p == nil && m.open
+// mayOpenLocked reports whether a registration for the pool might be accepted. poolsMu must be held.
+func (m *Master) mayOpenLocked(pool string) bool {
+	p := m.poolNamed(pool)
+	return p != nil && !p.isClosing() || p == nil && m.openPools
 }
 
 func (p *peers) setUnplaced(a *agent, pool string) {
@@ -53,7 +53,7 @@ func (p *peers) unsetUnplaced(a *agent) {
 	delete(p.unplaced, a)
 }
 
-// takeUnplaced removes and returns the agents that wait for pools of which isHere is true.
+// takeUnplaced removes and returns the agents that wait for pools for which isHere is true.
 func (p *peers) takeUnplaced(isHere func(pool string) bool) (all []*agent) {
 	p.mu.Lock()
 	pools := make(map[string]bool)
@@ -62,7 +62,7 @@ func (p *peers) takeUnplaced(isHere func(pool string) bool) (all []*agent) {
 	}
 	p.mu.Unlock()
 	for pool := range pools {
-		pools[pool] = isHere(pool) // which locks the pool
+		pools[pool] = isHere(pool) // it locks the pool
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

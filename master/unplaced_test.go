@@ -58,7 +58,7 @@ func TestAgentsWaitForTheirPool(t *testing.T) {
 			t.Errorf("%s is %+v after it has registered again, want up", id, v)
 		}
 	}
-	if n := r.strayReports.Load(); n != 0 {
+	if n := r.unknownPoolReports.Load(); n != 0 {
 		t.Errorf("%d reports count as strays, want none", n)
 	}
 }

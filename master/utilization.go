@@ -15,13 +15,12 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// This file turns a pool's utilization setting into a function. The language is
-// expr's, cut down to arithmetic: numbers, comparisons, ?:, ?? and a few functions. A
-// metric stands in it by its name, such as cpu_utilization or named_metrics.kv_cache,
-// or as metric("named_metrics.kv-cache"). One that was not reported is nil, which ??
-// replaces; anything else that is done with nil makes the formula say nothing.
+// This file compiles a pool's utilization setting. The language is expr's, reduced to arithmetic: numbers,
+// comparisons, ?:, ?? and a few functions. A metric is written by its name, such as cpu_utilization or
+// named_metrics.kv_cache, or as metric("named_metrics.kv-cache"). A metric that was not reported is nil, which
+// ?? replaces; any other use of nil leaves the utilization unknown.
 
-// plain are the metrics that stand by themselves in ORCA, and orcaMaps those that hold the others.
+// plain are ORCA's scalar metrics; orcaMaps are its maps.
 var (
 	plain    = []string{balance.CPUUtilization, balance.MemUtilization, balance.ApplicationUtilization, balance.RPS, balance.EPS}
 	orcaMaps = []string{"named_metrics", "utilization", "request_cost"}
@@ -30,16 +29,15 @@ var (
 
 const longestFormula = 1000
 
-// formula is one pool's, used under its lock: what is read, and the machine, are kept
-// from one evaluation to the next.
+// formula is one pool's, used under its lock. The machine and the environment are reused.
 type formula struct {
 	program *vm.Program
 	machine vm.VM
 	env     map[string]any
-	read    func(name string) (float64, bool) // of the evaluation under way
+	read    func(name string) (float64, bool) // of the evaluation in progress
 }
 
-// newFormula compiles a formula; an empty one is nil. Its error tells the column.
+// newFormula compiles a formula; nil if it is empty. Its error names the column.
 func newFormula(text string) (func(read func(name string) (float64, bool)) (float64, bool), error) {
 	if text == "" {
 		return nil, nil
@@ -80,8 +78,8 @@ func (f *formula) evaluate(read func(name string) (float64, bool)) (float64, boo
 	return value, err == nil && ok
 }
 
-// names has the names of metrics in a formula read as calls of metric, and finds what
-// would have one evaluation take long.
+// names rewrites metrics in a formula to calls of metric, and finds loops, which could make an evaluation
+// slow.
 type names struct{ loop ast.Node }
 
 func (v *names) Visit(node *ast.Node) {
@@ -105,7 +103,7 @@ func (v *names) Visit(node *ast.Node) {
 	}
 }
 
-// tellColumn says where in the formula an error is, on one line.
+// tellColumn returns an error with its place in the formula, on one line.
 func tellColumn(text string, err error) error {
 	var at *file.Error
 	if !errors.As(err, &at) {
@@ -126,7 +124,7 @@ func tellColumn(text string, err error) error {
 	return fmt.Errorf("column %d, at %s: %s", at.Column+1, rest, problem)
 }
 
-// inOurWords says what the language's compiler says for those who do not know it.
+// inOurWords rewords the compiler's messages for people who do not know the language.
 func inOurWords(message string) string {
 	switch {
 	case strings.HasPrefix(message, "unexpected token EOF"):
@@ -137,7 +135,7 @@ func inOurWords(message string) string {
 	return message
 }
 
-// meantMetric says how the name around a column of a line is written, if that is what an error is about.
+// meantMetric suggests how the name at a column of a line is written, if that is what an error is about.
 func meantMetric(message string, line []rune, column int) string {
 	of := func(r rune) bool {
 		return r == '_' || r == '.' || r == ':' || r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r)

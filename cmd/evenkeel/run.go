@@ -177,7 +177,7 @@ func startRun(ctx context.Context, s *settings, f *runFlags, sink *logs.Sink) er
 	p.parts = append([]part{{name: "edge", run: front.run}}, masterParts(m, inside, p)...)
 	p.parts = slices.Concat(p.parts, guardParts(keeper), enrolParts(enrolment))
 	p.sockets = func() []heirloom { return append(front.open(), inside.heirlooms(at)...) }
-	p.legacy = func() any { return m.Members() }
+	p.legacy = func() any { return m.HandoffServers() }
 	if f.config != "" {
 		p.atStart, p.reloads = began, failing
 		p.reload = func() (atStart, error) { return reloadRun(ctx, f.config, ec.ID, m, front) }
@@ -195,8 +195,8 @@ func adoptLegacy(m *master.Master, log *slog.Logger) {
 	if text == nil && err == nil {
 		return
 	}
-	var known []master.Member
-	err = errors.Join(err, json.Unmarshal(text, &known), m.Adopt(known))
+	var known []master.HandoffServer
+	err = errors.Join(err, json.Unmarshal(text, &known), m.Restore(known))
 	if err != nil {
 		log.Warn("not all that the program before knew of servers could be taken over; agents will tell", "err", err)
 	}
