@@ -22,47 +22,47 @@ import (
 type Config struct {
 	ID           string // shown to edges and agents; empty: "master"
 	Pools        []PoolConfig
-	Elected      bool // leases may be granted only as Lead and Extend allow
-	OpenPools    bool // peers may open pools that the file does not name, with default settings
-	Seed         uint64 // of all randomness; zero: random
-	Log          *slog.Logger // nil: nothing is logged
+	Elected      bool          // leases may be granted only as Lead and Extend allow
+	OpenPools    bool          // peers may open pools that the file does not name, with default settings
+	Seed         uint64        // of all randomness; zero: random
+	Log          *slog.Logger  // nil: nothing is logged
 	LogDropped   func() uint64 // log lines that were not written; nil: not counted
 	ReloadFailed func() string // why the last reload failed; empty: it did not; nil: there is no file
-	Version      string // of the software, for build info and the handshake
-	Bounds       Bounds // of peers, and of what they can make the master keep
+	Version      string        // of the software, for build info and the handshake
+	Bounds       Bounds        // of peers, and of what they can make the master keep
 	Trust        *trust.Keeper // what edges and agents have to prove; nil: nothing, connections are not encrypted
-	DrainsFile   string // where drains are kept across restarts; empty: nowhere
-	Admin        string // address of the HTTP API, for peers that send HTTP to the wire port; may be empty
-	Enrolment    *Enrolment // signs agents' certificates; nil: none are signed
-	Resolvers    []string // DNS servers, ip:port; nil: those of the machine
-	Inside       *inside.Set // addresses of our own components, where no server may be; nil: unknown
+	DrainsFile   string        // where drains are kept across restarts; empty: nowhere
+	Admin        string        // address of the HTTP API, for peers that send HTTP to the wire port; may be empty
+	Enrolment    *Enrolment    // signs agents' certificates; nil: none are signed
+	Resolvers    []string      // DNS servers, ip:port; nil: those of the machine
+	Inside       *inside.Set   // addresses of our own components, where no server may be; nil: unknown
 }
 
 // PoolConfig is the file's configuration of one pool.
 type PoolConfig struct {
 	Name          string
-	Policy        string // a name in package policy's table; empty: policy.Default
-	Dispatch      bool // a server has to accept through its agent before the edge is answered
+	Policy        string                        // a name in package policy's table; empty: policy.Default
+	Dispatch      bool                          // a server has to accept through its agent before the edge is answered
 	DispatchLimit time.Duration                 // how long one server may take to accept; zero: 1 s
-	HookFacts     []string // what a server is sent of a request beyond the usual: HookKey, its key instead of a hash
-	LeaseTime     time.Duration // of redirected and edgeless leases; zero: 1 minute
-	Grace         time.Duration // how long a lost edge's leases wait for its return; zero: 5 s
-	QueueSize     int // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
+	HookFacts     []string                      // what a server is sent of a request beyond the usual: HookKey, its key instead of a hash
+	LeaseTime     time.Duration                 // of redirected and edgeless leases; zero: 1 minute
+	Grace         time.Duration                 // how long a lost edge's leases wait for its return; zero: 5 s
+	QueueSize     int                           // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
 	QueueWait     time.Duration                 // the longest wait; zero: 10 s
 	Affinity      balance.Affinity              //
 	Distances     map[string]map[string]float64 // by the client's location, then the server's: how much more expensive, 0: not at all
-	Utilization   string // formula of a server's utilisation from its metrics; empty: the application's, else the CPU's
-	Health        HealthCheck // how servers are checked
-	Decisions     int // how many recent decisions can be explained; zero: 1000; negative: none
-	Servers       []balance.ServerSpec // agents may register further ones
-	Agents        []string // names of agents that may register, with * for any characters; empty: their certificates must name the pool
-	Addresses     []string // prefixes and host names where agents' servers may be, besides where the agents are
-	FromAgent     map[balance.ServerID]Tells // what agents may set of the servers in Servers, besides open slots and speed
-	Tenants       []string // tenants with queues of their own; empty: see balance.Config
-	Resolve       Resolve // how names with several addresses are treated
-	ResolveAtEdge bool // edges resolve the names of the file's servers, each for itself
-	Resolvers     []string // DNS servers, ip:port; nil: Config.Resolvers
-	Edges         []string // names of edges that may ask; empty: all whose certificates allow it
+	Utilization   string                        // formula of a server's utilisation from its metrics; empty: the application's, else the CPU's
+	Health        HealthCheck                   // how servers are checked
+	Decisions     int                           // how many recent decisions can be explained; zero: 1000; negative: none
+	Servers       []balance.ServerSpec          // agents may register further ones
+	Agents        []string                      // names of agents that may register, with * for any characters; empty: their certificates must name the pool
+	Addresses     []string                      // prefixes and host names where agents' servers may be, besides where the agents are
+	FromAgent     map[balance.ServerID]Tells    // what agents may set of the servers in Servers, besides open slots and speed
+	Tenants       []string                      // tenants with queues of their own; empty: see balance.Config
+	Resolve       Resolve                       // how names with several addresses are treated
+	ResolveAtEdge bool                          // edges resolve the names of the file's servers, each for itself
+	Resolvers     []string                      // DNS servers, ip:port; nil: Config.Resolvers
+	Edges         []string                      // names of edges that may ask; empty: all whose certificates allow it
 }
 
 func ignore(field, problem string) {}
