@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -152,11 +150,11 @@ func (l *loop) open() error {
 		return err
 	}
 	l.bell.owner = l
-	return l.watch(&l.bell, &b, unix.EPOLLIN|unix.EPOLLET)
+	return l.watch(&l.bell, &b, fd.Readable|fd.EdgeTriggered)
 }
 
 // readiness is what connections are watched for, once and for all.
-const readiness = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+const readiness = fd.Readable | fd.Writable | fd.PeerClosed | fd.EdgeTriggered
 
 // watch moves a descriptor into e and has the loop tell e.owner of its readiness. With an
 // error the descriptor is closed.
@@ -341,14 +339,14 @@ func (l *loop) dispatch(events []fd.Event, servers bool) {
 
 // hear has the owner go on with what an event tells.
 func (e *end) hear(events uint32) {
-	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if events&(fd.Readable|fd.PeerClosed|fd.HungUp|fd.Failed) != 0 {
 		e.readable = true
 	}
-	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if events&(fd.Writable|fd.HungUp|fd.Failed) != 0 {
 		e.writable = true
 	}
-	e.hup = e.hup || events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
-	e.reset = e.reset || events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
+	e.hup = e.hup || events&(fd.PeerClosed|fd.HungUp|fd.Failed) != 0
+	e.reset = e.reset || events&(fd.HungUp|fd.Failed) != 0
 	if e.remains != nil && e.writable {
 		e.sayRest()
 	}

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
@@ -48,7 +46,7 @@ func (l *loop) readEarly(events []fd.Event) {
 	for i := range events {
 		ev := &events[i]
 		e := l.endOf(ev)
-		if e == nil || !e.brief || e.early != nil || ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != unix.EPOLLIN {
+		if e == nil || !e.brief || e.early != nil || ev.Events&(fd.Readable|fd.PeerClosed|fd.HungUp|fd.Failed) != fd.Readable {
 			continue
 		}
 		l.calls.Receive(&e.fd, l.earlyRoom[len(l.readers)*earlyStride:][:briefMost])

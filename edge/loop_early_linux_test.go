@@ -1,3 +1,5 @@
+//go:build !evenkeel_portable
+
 package edge
 
 import (
@@ -5,9 +7,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -50,7 +51,7 @@ func (h *hearer) another(own, peer *fd.FD) *hearer {
 func (h *hearer) ready() {
 	for p := make([]byte, h.room); h.readable && h.room > 0 && h.err == nil; {
 		switch n, err := h.read(p); {
-		case err == unix.EAGAIN:
+		case err == syscall.EAGAIN:
 		case err != nil:
 			h.err = err
 		case n == 0:
@@ -82,7 +83,7 @@ func (h *hearer) wantGot(want string) {
 func (h *hearer) inKernel() string {
 	p := make([]byte, 64<<10)
 	n, err := h.fd.Peek(p)
-	if err != nil && err != unix.EAGAIN {
+	if err != nil && err != syscall.EAGAIN {
 		h.t.Fatal(err)
 	}
 	return string(p[:max(0, n)])
@@ -195,7 +196,7 @@ func TestEarlyGoesThroughThePipe(t *testing.T) {
 	if n, err := far.Receive(p); err != nil || string(p[:n]) != "first second" {
 		t.Fatalf("%q came out of the pipe, %v", p[:n], err)
 	}
-	if _, err := s.pull(&h.end, 100); err != unix.EAGAIN || h.readable {
+	if _, err := s.pull(&h.end, 100); err != syscall.EAGAIN || h.readable {
 		t.Errorf("%v, readable %v; want nothing more", err, h.readable)
 	}
 	s.piped = 0
@@ -228,16 +229,16 @@ func TestReadEarlyFails(t *testing.T) {
 	events := h.waits()
 	_ = peer.(*net.TCPConn).SetLinger(0)
 	_ = peer.Close()
-	for broken := h.waits(); broken[0].Events&unix.EPOLLERR == 0; {
+	for broken := h.waits(); broken[0].Events&fd.Failed == 0; {
 		broken = h.waits()
 	}
-	events[0].Events |= unix.EPOLLIN // as if something had come before that
+	events[0].Events |= fd.Readable // as if something had come before that
 	if h.loop.readEarly(events); h.early == nil {
 		t.Fatal("not read early")
 	}
 	h.loop.dispatch(events, false)
-	if h.err != unix.ECONNRESET {
-		t.Errorf("got %v, want %v", h.err, unix.ECONNRESET)
+	if h.err != syscall.ECONNRESET {
+		t.Errorf("got %v, want %v", h.err, syscall.ECONNRESET)
 	}
 }
 

@@ -8,9 +8,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -54,13 +53,13 @@ func (e *loops) batch() *fd.Batch {
 // curesRing returns what to do about the error of fd.NewBatch.
 func curesRing(err error) string {
 	switch {
-	case errors.Is(err, unix.EMFILE):
+	case errors.Is(err, syscall.EMFILE):
 		return "raise this process's limit of open files: ulimit -n, or LimitNOFILE= of its systemd unit"
-	case errors.Is(err, unix.ENFILE):
+	case errors.Is(err, syscall.ENFILE):
 		return "raise the system's limit of open files: sysctl fs.file-max"
-	case errors.Is(err, unix.ENOMEM):
+	case errors.Is(err, syscall.ENOMEM):
 		return "raise this process's limit of locked memory (ulimit -l, LimitMEMLOCK=), or of its control group's memory"
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
+	case errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
 		return "Linux 6.1 or newer has what is needed of it; set single_calls for not being told"
 	}
 	return "allow it in this container (seccomp) or system (sysctl kernel.io_uring_disabled), or set single_calls for not being told"
@@ -261,7 +260,7 @@ func (s *loopService) openDoors(l net.Listener) error {
 }
 
 func (d *door) open(l *loop, descriptor *fd.FD) {
-	if err := l.watch(&d.end, descriptor, unix.EPOLLIN|unix.EPOLLET|unix.EPOLLEXCLUSIVE); err != nil {
+	if err := l.watch(&d.end, descriptor, fd.Readable|fd.EdgeTriggered|fd.Exclusive); err != nil {
 		d.service.fail(err)
 		return
 	}
@@ -314,9 +313,9 @@ func (d *door) ready() {
 				descriptor.SetTCPOptions(&d.service.engine.edge.cfg.TCP)
 			}
 			d.admit(&descriptor, from)
-		case err == unix.EAGAIN:
+		case err == syscall.EAGAIN:
 			d.readable, d.emptied = false, true
-		case err == unix.EINTR, isTemporary(err) && !exhausted(err): // a client that left before it was taken
+		case err == syscall.EINTR, isTemporary(err) && !exhausted(err): // a client that left before it was taken
 		case exhausted(err):
 			d.rest("cannot take connections just now", "err", err)
 			return

@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -218,7 +216,7 @@ func (l *loop) Drive(descriptor *fd.FD, read func() (more bool)) bool {
 func (l *loop) attend(descriptor *fd.FD, read func() (more bool)) {
 	w := &wire{read: read}
 	w.end.owner = w
-	if l.stopped || l.watch(&w.end, descriptor, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET) != nil {
+	if l.stopped || l.watch(&w.end, descriptor, fd.Readable|fd.PeerClosed|fd.EdgeTriggered) != nil {
 		descriptor.Close()
 		l.engine.edge.driven.Undrive(l)
 		return

@@ -1,3 +1,5 @@
+//go:build !evenkeel_portable
+
 package edge
 
 import (
@@ -213,11 +215,11 @@ func TestSaidToNobody(t *testing.T) {
 	if s.mayHave(0) || !s.sent() {
 		t.Fatalf("the peer may have it: %v, sent %v; want that nothing went, and nothing waits", s.mayHave(0), s.sent())
 	}
-	if _, err := s.write([]byte("two")); err != unix.EPIPE {
-		t.Fatalf("write: %v, want %v", err, unix.EPIPE)
+	if _, err := s.write([]byte("two")); err != syscall.EPIPE {
+		t.Fatalf("write: %v, want %v", err, syscall.EPIPE)
 	}
-	if _, err := new(outflow).flush(&s.end); err != unix.EPIPE {
-		t.Fatalf("flush: %v, want %v", err, unix.EPIPE)
+	if _, err := new(outflow).flush(&s.end); err != syscall.EPIPE {
+		t.Fatalf("flush: %v, want %v", err, syscall.EPIPE)
 	}
 	s.remains, s.accepted = &remains{octets: []byte("of more")}, 3
 	if s.sayRest(); s.remains == nil || !s.mayHave(0) {

@@ -1,3 +1,5 @@
+//go:build !evenkeel_portable
+
 package edge
 
 import (

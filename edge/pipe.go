@@ -3,8 +3,7 @@ package edge
 import (
 	"io"
 	"sync"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -96,7 +95,7 @@ func splice(wait func(func(uintptr) bool) error, once func(fd.Borrowed) error) e
 	var err error
 	waited := wait(func(lent uintptr) bool {
 		err = once(fd.Borrowed(lent))
-		return err != unix.EAGAIN
+		return err != syscall.EAGAIN
 	})
 	if waited != nil {
 		return waited

@@ -4,9 +4,8 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // What is said to be done about io_uring fits why it is not to be had.
@@ -15,12 +14,12 @@ func TestTheCureFitsWhyThereIsNoRing(t *testing.T) {
 		err  error
 		want string
 	}{
-		{unix.EMFILE, "LimitNOFILE"},
-		{unix.ENFILE, "fs.file-max"},
-		{unix.ENOMEM, "LimitMEMLOCK"},
-		{unix.ENOSYS, "Linux 6.1"},
-		{unix.EINVAL, "Linux 6.1"},
-		{unix.EPERM, "seccomp"},
+		{syscall.EMFILE, "LimitNOFILE"},
+		{syscall.ENFILE, "fs.file-max"},
+		{syscall.ENOMEM, "LimitMEMLOCK"},
+		{syscall.ENOSYS, "Linux 6.1"},
+		{syscall.EINVAL, "Linux 6.1"},
+		{syscall.EPERM, "seccomp"},
 	} {
 		if got := curesRing(os.NewSyscallError("io_uring_setup", c.err)); !strings.Contains(got, c.want) {
 			t.Errorf("%v: %q, want %q in it", c.err, got, c.want)
