@@ -6,14 +6,6 @@ import "golang.org/x/sys/unix"
 // the length of a callback, and it must not be kept.
 type Borrowed uintptr
 
-// HungUp reports whether the peer has closed its side, even if it has left something to
-// be read.
-func (b Borrowed) HungUp() bool {
-	list := [1]unix.PollFd{{Fd: int32(b), Events: unix.POLLRDHUP}}
-	n, err := unix.Poll(list[:], 0)
-	return err == nil && n > 0
-}
-
 // Broken reports whether the peer has broken the connection off. That it has closed its
 // side is no such thing.
 func (b Borrowed) Broken() bool {

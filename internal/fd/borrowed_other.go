@@ -2,12 +2,16 @@
 
 package fd
 
+import "syscall"
+
+const canBorrow = false
+
 // Borrowed is what Go's runtime owns and lends for the length of a callback. Nothing is known of it here: that a
 // peer has gone is found out when something is read or written.
 type Borrowed uintptr
 
-// HungUp would report whether the peer has closed its side.
-func (Borrowed) HungUp() bool { return false }
+// Read returns EINVAL.
+func (Borrowed) Read([]byte) (int, error) { return 0, syscall.EINVAL }
 
 // Broken would report whether the peer has broken the connection off.
 func (Borrowed) Broken() bool { return false }

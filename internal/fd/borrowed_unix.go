@@ -8,13 +8,6 @@ import "syscall"
 // the length of a callback, and it must not be kept.
 type Borrowed uintptr
 
-// HungUp reports whether the peer has closed its side, if it has left nothing to be read.
-func (b Borrowed) HungUp() bool {
-	var one [1]byte
-	n, _, err := syscall.Recvfrom(int(b), one[:], syscall.MSG_PEEK)
-	return err == nil && n == 0 || err == syscall.ECONNRESET
-}
-
 // Broken reports whether the peer has broken the connection off, if it has left nothing
 // to be read.
 func (b Borrowed) Broken() bool {

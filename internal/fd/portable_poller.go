@@ -34,6 +34,8 @@ const (
 const (
 	// OwnThread is set if a Poller and a Batch want a thread that their goroutine is locked to.
 	OwnThread = false
+	// ReadsAhead is set if what has come to a connection may not have been told yet, though an event that came later has.
+	ReadsAhead = true
 	// CanSplice is set if bytes can move from one socket to another inside the kernel.
 	CanSplice = false
 )

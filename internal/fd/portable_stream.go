@@ -16,6 +16,7 @@ const (
 	readLeast  = 2 << 10  // bytes of the first read
 	readMost   = 32 << 10
 	closeWait  = time.Minute           // for which a peer may be slow to take what is left at Close
+	resetWait  = 50 * time.Millisecond // the same before a reset
 	brokenLook = 20 * time.Millisecond // how often it is looked whether a connection that is not being read is broken
 )
 
@@ -117,12 +118,60 @@ func (s *stream) connect() bool {
 // read reads until there is no more, or the connection is closed.
 func (s *stream) read() {
 	buf := make([]byte, readLeast)
+	raw := rawOf(s.conn)
 	for s.awaitRoom() {
-		n, err := s.conn.Read(buf)
-		s.received(buf[:n], err)
-		if n == len(buf) && n < readMost {
+		if n := s.readOnce(raw, buf); n == len(buf) && n < readMost {
 			buf = make([]byte, 4*n)
 		}
+	}
+}
+
+// readOnce waits until there is something to read, and reads it, or nothing.
+func (s *stream) readOnce(raw syscall.RawConn, buf []byte) (n int) {
+	if raw == nil {
+		n, err := s.conn.Read(buf)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.received(buf[:n], err)
+		return n
+	}
+	err := raw.Read(func(number uintptr) (done bool) {
+		if !s.mu.TryLock() {
+			return true // it is tried again: to wait here would make Close wait, which has the mutex
+		}
+		defer s.mu.Unlock()
+		n, done = s.tryRead(Borrowed(number), buf)
+		return done
+	})
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.received(nil, err)
+	}
+	return n
+}
+
+// tryRead reads what is there; false: nothing is. The mutex must be held, so that nobody finds bytes neither in the socket nor
+// here.
+func (s *stream) tryRead(from Borrowed, buf []byte) (n int, done bool) {
+	n, err := from.Read(buf)
+	switch {
+	case err == syscall.EAGAIN:
+		return 0, false
+	case n == 0 && err == nil:
+		err = io.EOF
+	}
+	s.received(buf[:n], err)
+	return n, true
+}
+
+// look reads what has come to the socket and is not read ahead yet. The mutex must be held.
+func (s *stream) look(buf []byte) {
+	if s.taken < len(s.in) || s.readErr != nil || s.conn == nil || s.closed {
+		return
+	}
+	if raw := rawOf(s.conn); raw != nil {
+		_ = raw.Control(func(number uintptr) { s.tryRead(Borrowed(number), buf) }) // a closed one has nothing
 	}
 }
 
@@ -150,19 +199,24 @@ func (s *stream) awaitRoom() bool {
 
 // lent reports whether something is so of the connection's descriptor; false also: it has none.
 func (s *stream) lent(is func(Borrowed) bool) (so bool) {
-	if conn, ok := s.conn.(syscall.Conn); ok {
-		if raw, err := conn.SyscallConn(); err == nil {
-			_ = raw.Control(func(number uintptr) { so = is(Borrowed(number)) }) // a closed one is nothing
-		}
+	if raw := rawOf(s.conn); raw != nil {
+		_ = raw.Control(func(number uintptr) { so = is(Borrowed(number)) }) // a closed one is nothing
 	}
 	return so
 }
 
-// received takes in what a read has brought.
+// rawOf returns nil if the connection's descriptor cannot be had, or nothing be learnt of it.
+func rawOf(conn net.Conn) syscall.RawConn {
+	if c, ok := conn.(syscall.Conn); ok && canBorrow {
+		raw, _ := c.SyscallConn() // an error is the connection's, which is seen when that is used
+		return raw
+	}
+	return nil
+}
+
+// received takes in what a read has brought. The mutex must be held.
 func (s *stream) received(p []byte, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.readErr != nil {
 		return
 	}
 	if s.taken == len(s.in) {
@@ -254,6 +308,9 @@ func (s *stream) wrote(p []byte, n int, err error) {
 func (s *stream) receive(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.taken == len(s.in) && s.readErr == nil {
+		s.look(p)
+	}
 	if n := copy(p, s.in[s.taken:]); n > 0 {
 		s.taken += n
 		wake(s.toReader)
@@ -307,11 +364,12 @@ func (s *stream) closeWrite() error {
 	return nil
 }
 
-// nothingToRead also looks at the descriptor: the peer's end may have come in this very moment.
+// nothingToRead also looks at the socket: the peer's end may have come in this very moment.
 func (s *stream) nothingToRead() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.conn != nil && s.taken == len(s.in) && s.readErr == nil && !s.lent(Borrowed.HungUp)
+	s.look(make([]byte, readLeast))
+	return s.conn != nil && s.taken == len(s.in) && s.readErr == nil
 }
 
 func (s *stream) unacked() bool {
@@ -348,10 +406,14 @@ func (s *stream) close() {
 		if s.dial != nil {
 			s.dial.cancel()
 		}
-	case s.resets || s.writeErr != nil || !s.running || len(s.out)+s.writing == 0 && (s.shutDone || !s.shut):
+	case s.writeErr != nil || !s.running || len(s.out)+s.writing == 0 && (s.shutDone || !s.shut):
 		s.closeConn()
 	default:
-		_ = s.conn.SetWriteDeadline(time.Now().Add(closeWait)) // an error is the connection's, which the writer sees
+		wait := closeWait
+		if s.resets {
+			wait = resetWait
+		}
+		_ = s.conn.SetWriteDeadline(time.Now().Add(wait)) // an error is the connection's, which the writer sees
 		if p != nil {
 			s.lingering = p
 			p.linger(s, true)
