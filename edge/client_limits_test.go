@@ -23,7 +23,7 @@ var loopbackPrefix = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 // A client has so many connections open at once and no more. One that is closed makes room, and other
 // clients are served.
 func TestConnectionsOfAClientAreLimited(t *testing.T) {
-	eachEngine(t, testConnectionsOfAClientAreLimited)
+	eachPicker(t, testConnectionsOfAClientAreLimited)
 }
 
 func testConnectionsOfAClientAreLimited(t *testing.T) {
@@ -155,7 +155,7 @@ func (r *running) get(secure bool, path, reason string, headers ...string) {
 }
 
 func TestOpenRequestsOfAClientAreLimited(t *testing.T) {
-	eachEngine(t, testOpenRequestsOfAClientAreLimited)
+	eachPicker(t, testOpenRequestsOfAClientAreLimited)
 }
 
 func testOpenRequestsOfAClientAreLimited(t *testing.T) {
@@ -186,7 +186,7 @@ func testOpenRequestsOfAClientAreLimited(t *testing.T) {
 }
 
 func TestRequestsASecondOfAClientAreLimited(t *testing.T) {
-	eachEngine(t, testRequestsASecondOfAClientAreLimited)
+	eachPicker(t, testRequestsASecondOfAClientAreLimited)
 }
 
 func testRequestsASecondOfAClientAreLimited(t *testing.T) {
@@ -269,7 +269,7 @@ func TestBadClientLimitsAreRefused(t *testing.T) {
 
 // A request to a server that speaks TLS counts once for its client, and so does the connection.
 func TestRequestsToTLSServersCountForTheirClient(t *testing.T) {
-	eachEngine(t, testRequestsToTLSServersCountForTheirClient)
+	eachPicker(t, testRequestsToTLSServersCountForTheirClient)
 }
 
 func testRequestsToTLSServersCountForTheirClient(t *testing.T) {

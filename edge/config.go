@@ -34,8 +34,7 @@ type Config struct {
 	TCP             fd.TCPOptions // of connections to clients and to servers; zero fields: probed after 45 s without a byte, 3 times 15 s apart, and given up after 90 s without an acknowledgement
 	Connections     int           // of clients at once; those beyond it wait in the listeners' queues; zero: by how many descriptors there are
 	Places          *Places       // that are counted, shared with the edges that this one follows; nil: its own
-	Engine          Engine        // what carries the bytes
-	Loops           int           // of EngineLoop; zero: one for each CPU
+	Loops           int           // event loops; zero: one for each CPU
 	SingleCalls     bool          // loops ask the system for one read or write at a time, though it may take several (io_uring)
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
@@ -50,15 +49,6 @@ type Config struct {
 
 // Places are those of client connections, which edges that follow one another share.
 type Places = limits.Places
-
-// Engine is what carries the bytes between clients and servers.
-type Engine string
-
-const (
-	EngineAny        Engine = ""           // loops where there are any, else goroutines
-	EngineLoop       Engine = "loop"       // one event loop for each core, on Linux
-	EngineGoroutines Engine = "goroutines" // one goroutine for each client's connection
-)
 
 // Listener is one address that clients connect to.
 type Listener struct {
@@ -210,12 +200,6 @@ func (c *Config) Validate(bad func(field, problem string)) {
 	validateTCP(&c.TCP, func(field, problem string) { bad("tcp."+field, problem) })
 	if c.BufferMemory != 0 && c.BufferMemory < leastBufferMemory {
 		bad("buffer_memory", fmt.Sprintf("%d bytes, want at least 1 MiB: it is shared by all requests; to buffer no bodies, set buffer_request: 0 on the routes", c.BufferMemory))
-	}
-	switch {
-	case c.Engine != EngineAny && c.Engine != EngineLoop && c.Engine != EngineGoroutines:
-		bad("engine", fmt.Sprintf("%q, want %s or %s", c.Engine, EngineLoop, EngineGoroutines))
-	case c.Engine == EngineLoop && !loopsHere:
-		bad("engine", fmt.Sprintf("%q is for Linux; want %s here, or leave it out", c.Engine, EngineGoroutines))
 	}
 	notNegative(bad, "connections", c.Connections)
 	for i, r := range c.Resolvers {

@@ -1,17 +1,16 @@
 // Package edge is the built-in proxy: it takes client requests, asks the master for a
 // server, and makes the link between the two, through itself or by redirect.
 //
-//	client ─▶ engine ─▶ exchange ─▶ flight      (what to do next)
-//	            │           └─────▶ Picker      (ask, done, report)
-//	            └──────────────────▶ server     (bytes)
+//	client ─▶ loop ─▶ exchange ─▶ flight      (what to do next)
+//	            │         └─────▶ Picker      (ask, done, report)
+//	            └────────────────▶ server     (bytes)
 //
-// An engine carries bytes and nothing else. Routing, header rules, leases, problems,
-// metrics and the access log are the exchange's and its files', so that another
-// engine shares them.
+// A loop carries bytes and nothing else. Routing, header rules, leases, problems,
+// metrics and the access log are the exchange's and its files'.
 //
-// There are two. On Linux a loop for each core carries requests: one thread that waits
-// for all its descriptors at once, and does what can be done without waiting. A client's
-// connection is an inbound, a server's a back:
+// There is a loop for each core: one goroutine that waits for all its descriptors at once, and does what can be done
+// without waiting. What a descriptor is, and how many are waited for, is package fd's: epoll on Linux; on other
+// systems goroutines read and write ahead. A client's connection is an inbound, a server's a back:
 //
 //	inbound.ready ─▶ readHead ─▶ open ─▶ gather ─▶ start ─▶ link ─▶ send ─┐
 //	     ▲                              (body)    (ask)                   │
@@ -45,27 +44,10 @@
 //	inbound.receive ◀─ shoot.read ◀─ hear, gain ◀─ stem.follow ◀─ h2.Next ◀─ stem.listen
 //
 // What comes before a client's first request on a connection, such as a handshake, is done by a
-// goroutine of the carrier, and so is everything on other systems. The carrier has one goroutine for each
-// client connection, which also drives the connection to the server:
+// goroutine: it is a greeting until a loop has it. Goroutines also make connections to servers that have a name or speak
+// TLS, and wait for a master in a loop's place.
 //
-//	conn.serve ─▶ await ─▶ readHead ─▶ exchange.open ─▶ start ─▶ link ─▶ respond ─┐
-//	                ▲                                     (ask)   (send)  (relay) │
-//	                └─────────────────────────────────────────────────────────────┘
-//
-// A second goroutine is started only for what must go both ways at once: a request's
-// body that has not come whole with its head, and a tunnel. Nobody waits for what is
-// rare: a watch looks every 100 ms after clients that have left while their server
-// works, and after masters that are silent.
-//
-// By TLS the same goroutines serve, with the library's TLS where the descriptor was.
-// Their HTTP/2 is of golang.org/x/net/http2: a session is a client's connection, a stream is
-// one request. A stream's head is held to the rules of HTTP/1 and becomes an exchange
-// like all others; net/http carries it to its server.
-//
-//	conn.greet ─▶ session.ServeHTTP ─▶ stream.describe ─▶ exchange.open ─▶ start ─▶ link ─▶ respond
-//
-// Connections to servers are kept for the next request. One is looked at right before
-// it is used, and dropped if its server has closed it or has spoken unasked; after a
+// Connections to servers are kept for the next request. One is watched meanwhile, and dropped if its server has closed it or has spoken unasked; after a
 // response that was not framed to the byte, or was followed by anything, it is not
 // kept at all. So a request that cannot be repeated is never lost on a stale connection
 // that could be known to be one.
@@ -75,7 +57,5 @@
 // (WebSocket) passes through, and its lease lasts as long as the tunnel.
 //
 // A connection of a listener that carries TCP is one flight, with a lease as long as
-// itself. Without loops such listeners have an engine of their own (tunnels), and a joint
-// does what a junction does in a loop: half-closes and resets pass both ways and overtake
-// nothing.
+// itself. Half-closes and resets pass both ways and overtake nothing.
 package edge

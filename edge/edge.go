@@ -76,14 +76,6 @@ type driven interface {
 	Undrive(d client.Driver)
 }
 
-// engine carries bytes between clients and servers.
-type engine interface {
-	// serve takes connections for a listener from l until ctx ends. Then it takes no
-	// more, lets requests finish for the drain time, cuts the rest, and returns when
-	// all exchanges are closed. An error tells why it stopped before.
-	serve(ctx context.Context, listener *listener, l net.Listener) error
-}
-
 // listener is a Listener made ready.
 type listener struct {
 	Listener
@@ -113,9 +105,7 @@ type Edge struct {
 	names     *resolve.Follower // of servers whose names are to be looked up here
 	resolvers string            // whom it asks; empty: those of the machine
 	reaches   *resolve.Dialer   // connects to servers, wherever they are
-	engine    engine            // goroutines, which can carry every request
-	loops     engine            // nil: none
-	tunnels   engine            // for listeners whose bytes are carried as they are
+	loops     *loops
 	serving   atomic.Bool
 	accepting chan struct{} // closed once all listeners take connections
 	closed    atomic.Int32  // listeners that do not take connections yet
@@ -123,7 +113,7 @@ type Edge struct {
 	lingers   atomic.Bool   // another goes on in its place
 	finish    chan struct{} // closed by finishing
 	finishing func()
-	open      atomic.Int64 // exchanges that no loop carries
+	open      atomic.Int64 // exchanges of TCP listeners
 	bodies    bodyMemory
 }
 
@@ -192,10 +182,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		ready.named = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
 		e.listeners = append(e.listeners, ready)
 	}
-	e.engine, e.tunnels = newCarrier(e), newTunnels(e)
-	if e.cfg.Engine != EngineGoroutines {
-		e.loops = newLoops(e)
-	}
+	e.loops = newLoops(e)
 	return e, nil
 }
 
@@ -230,7 +217,7 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i, l := range listeners {
 		group.Go(func() error {
-			if err := e.engineFor(e.listeners[i], l).serve(ctx, e.listeners[i], l); err != nil {
+			if err := e.loops.serve(ctx, e.listeners[i], l); err != nil {
 				return fmt.Errorf("edge: listener %s: %w", l.Addr(), err)
 			}
 			return nil
@@ -252,22 +239,10 @@ func (e *Edge) accepts() {
 	}
 }
 
-// engineFor returns what can serve a listener: a loop needs its descriptor.
-func (e *Edge) engineFor(l *listener, nl net.Listener) engine {
-	_, open := nl.(syscall.Conn)
-	switch {
-	case open && e.loops != nil:
-		return e.loops
-	case l.Mode == ModeTCP:
-		return e.tunnels
-	}
-	return e.engine
-}
-
 // Open returns how many requests have been taken and are not yet answered in full.
 func (e *Edge) Open() int {
 	n := e.open.Load()
-	e.audit(func(b *books) { n += b.open })
+	e.loops.audit(func(b *books) { n += b.open })
 	return int(n)
 }
 

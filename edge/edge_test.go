@@ -22,16 +22,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// eachEngine runs a test on every engine there is, which its name tells.
-func eachEngine(t *testing.T, test func(t *testing.T)) {
-	engines := []Engine{EngineGoroutines}
-	if loopsHere {
-		engines = append(engines, EngineLoop, loopThatDrives)
-	}
-	for _, e := range engines {
-		t.Run(string(e), test)
-	}
+// eachPicker runs a test with a picker whose answers goroutines wait for, and with one whose connections the loops drive,
+// in turns that are all taken for crowded.
+func eachPicker(t *testing.T, test func(t *testing.T)) {
+	t.Run("waited-for", test)
+	t.Run(withDriver, test)
 }
+
+// withDriver is in the name of tests whose loops drive the picker's connections.
+const withDriver = "driven"
 
 // eventually waits until something is so.
 func eventually(t *testing.T, what string, is func() bool) {
@@ -41,23 +40,6 @@ func eventually(t *testing.T, what string, is func() bool) {
 			t.Fatalf("still not so after 20 s: %s", what)
 		}
 	}
-}
-
-// loopThatDrives is EngineLoop with a picker whose connections it drives, in turns that
-// are all taken for crowded.
-const loopThatDrives Engine = "loop-that-drives"
-
-// engineOf is the engine that eachEngine runs the test on.
-func engineOf(t *testing.T) Engine {
-	for part := range strings.SplitSeq(t.Name(), "/") {
-		switch e := Engine(part); e {
-		case EngineGoroutines, EngineLoop:
-			return e
-		case loopThatDrives, loopToTLS:
-			return EngineLoop
-		}
-	}
-	return EngineAny
 }
 
 // fakePicker is a master whose word the test puts into its mouth.
@@ -247,7 +229,7 @@ func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 // runAfter has something done with the listener before the edge serves it, unless before is nil.
 func runAfter(t *testing.T, p *fakePicker, before func(net.Listener), change func(*Config)) *running {
 	t.Helper()
-	cfg := Config{ID: "e1", Engine: engineOf(t), Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
+	cfg := Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -258,7 +240,7 @@ func runAfter(t *testing.T, p *fakePicker, before func(net.Listener), change fun
 	switch {
 	case p.atOnce:
 		picker = promptPicker{p}
-	case strings.Contains(t.Name(), string(loopThatDrives)):
+	case strings.Contains(t.Name(), "/"+withDriver):
 		picker = &drivenPicker{fakePicker: p, open: make(map[*client.Ask]context.CancelFunc)}
 		cfg.crowded = true
 	}
@@ -388,7 +370,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 }
 
 // Who reads that the edge serves may rely on it: every listener is taken from by then.
-func TestAcceptingIsSaidOnceEveryListenerIs(t *testing.T) { eachEngine(t, testAcceptingIsSaid) }
+func TestAcceptingIsSaidOnceEveryListenerIs(t *testing.T) { eachPicker(t, testAcceptingIsSaid) }
 
 func testAcceptingIsSaid(t *testing.T) {
 	for _, m := range []Mode{ModeHTTP, ModeTCP} {
@@ -402,7 +384,7 @@ func testAcceptingIsSaid(t *testing.T) {
 }
 
 func TestAnEdgeThatFailsIsNeverAccepting(t *testing.T) {
-	e, err := New(Config{ID: "e1", Engine: EngineGoroutines, Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}, newFakePicker())
+	e, err := New(Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}, newFakePicker())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func both(t *testing.T, serve func(t *testing.T, c *net.TCPConn), client func(t 
 		t.Run(way.name, func(t *testing.T) {
 			each := eachServer
 			if way.name == "tcp" {
-				each = eachEngine
+				each = eachPicker
 			}
 			each(t, func(t *testing.T) {
 				p := newFakePicker()

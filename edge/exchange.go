@@ -33,7 +33,7 @@ type exchange struct {
 	client    netip.Addr
 	entered   limits.ClientKey // by which it counts for its client; zero: it does not
 	recall    *recall
-	asker     asker  // nil: the caller that drives the exchange may wait for the master
+	asker     asker  // of the connection whose request it is
 	books     *books // of the exchange's loop; nil: none carries it
 	tally     *tally // of the route's pool, where the exchange is counted
 	started   bool   // flight has begun
@@ -64,7 +64,7 @@ type exchange struct {
 	bytes     int64            // of the response's body, or of what a tunnel brought to the client
 }
 
-// asker asks in the place of an engine that must not wait.
+// asker asks without waiting.
 type asker interface {
 	// ask sends x.request to the pool, and puts what is granted into x.offer. If there is
 	// no answer yet it returns false, and gives the answer to x.resume once it is there.
@@ -155,7 +155,7 @@ func (x *exchange) open(e *Edge, l *listener, h *head, r *recall) flight.Answer 
 }
 
 // start asks for a server. The step it returns, as that of failed and resume, is to
-// Link or ends the exchange; with an asker, it may be to Wait until resume is called.
+// Link or ends the exchange; or it is to Wait until resume is called.
 func (x *exchange) start() flight.Step {
 	r, h := x.route, &x.head
 	link := r.Link
@@ -221,13 +221,7 @@ func (x *exchange) ask(exclude []balance.ServerID) (answered bool, err error) {
 	x.asked = x.now()
 	x.refusal = nil
 	x.request.Exclude, x.request.Deadline = exclude, x.asked.Add(x.route.timeout)
-	if x.asker != nil {
-		return x.asker.ask(x)
-	}
-	x.recall.expect(x.request.Deadline.Add(askGrace))
-	x.offer, err = x.edge.picker.Pick(x.recall.context(), x.route.pool.name, &x.request)
-	x.recall.heard()
-	return true, err
+	return x.asker.ask(x)
 }
 
 // resume goes on with the answer to an ask that its asker had to wait for.
@@ -238,6 +232,7 @@ func (x *exchange) resume(grant balance.Grant, err error) flight.Step {
 
 // answered takes what was said to the last ask: x.offer, or an error.
 func (x *exchange) answered(err error) flight.Step {
+	x.recall.forgive() // that the ask was ended for the master's silence is over
 	p, now := x.route.pool, x.now()
 	x.picking += now.Sub(x.asked)
 	x.tally.pick(now.Sub(x.asked), err == nil)
@@ -255,7 +250,6 @@ func (x *exchange) answered(err error) flight.Step {
 		p.picks("canceled")
 		return x.flight.Gone(now)
 	}
-	x.recall.forgive()
 	p.picks("no-master")
 	x.edge.cfg.Log.Debug("no master answers", "pool", p.name, "err", err)
 	return x.flight.NoMaster()
@@ -473,3 +467,5 @@ func (x *exchange) tellsPickTime() bool {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+var errBrokeOff = errors.New("the server broke the connection off")

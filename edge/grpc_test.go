@@ -108,10 +108,9 @@ func (c *talker) leave(r *running) {
 }
 
 // What the edge itself has to say to a gRPC client is one head, as gRPC has it.
-func TestGRPCIsAnsweredSo(t *testing.T) { eachEngine(t, testGRPCIsAnsweredSo) }
+func TestGRPCIsAnsweredSo(t *testing.T) { eachPicker(t, testGRPCIsAnsweredSo) }
 
 func testGRPCIsAnsweredSo(t *testing.T) {
-	onLoops(t)
 	late := framing(t, nil, func(c *answerer, _ int) { c.rest() })
 	refusing := func(r balance.Refusal) func(context.Context, *balance.Request) (balance.Grant, error) {
 		return func(context.Context, *balance.Request) (balance.Grant, error) { return balance.Grant{}, &r }
@@ -166,7 +165,7 @@ func testGRPCIsAnsweredSo(t *testing.T) {
 
 // A gRPC status in trailers, or in a head that is all there is, says how a call went: to the master,
 // in the access log and in metrics.
-func TestGRPCStatusIsRead(t *testing.T) { eachEngine(t, testGRPCStatusIsRead) }
+func TestGRPCStatusIsRead(t *testing.T) { eachPicker(t, testGRPCStatusIsRead) }
 
 func testGRPCStatusIsRead(t *testing.T) {
 	for _, c := range []struct {

@@ -109,7 +109,7 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-func TestHeadersToClient(t *testing.T) { eachEngine(t, testHeadersToClient) }
+func TestHeadersToClient(t *testing.T) { eachPicker(t, testHeadersToClient) }
 
 func testHeadersToClient(t *testing.T) {
 	p := newFakePicker()
@@ -136,7 +136,7 @@ func testHeadersToClient(t *testing.T) {
 }
 
 func TestUpgradeToAnotherHTTPIsIgnored(t *testing.T) {
-	eachEngine(t, testUpgradeToAnotherHTTPIsIgnored)
+	eachPicker(t, testUpgradeToAnotherHTTPIsIgnored)
 }
 
 func testUpgradeToAnotherHTTPIsIgnored(t *testing.T) {

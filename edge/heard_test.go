@@ -15,9 +15,6 @@ import (
 // The master hears now and then of a server whose answer takes long and whose bytes come:
 // as a report without figures. Of one that says nothing it hears nothing.
 func TestBytesOfALongAnswerAreASignOfLife(t *testing.T) {
-	if !loopsHere {
-		t.Skip("connections are carried by goroutines here")
-	}
 	t.Parallel()
 	lines := func(w io.Writer, gone <-chan struct{}, flush func()) {
 		tick := time.NewTicker(50 * time.Millisecond)
@@ -51,7 +48,7 @@ func TestBytesOfALongAnswerAreASignOfLife(t *testing.T) {
 			t.Parallel()
 			p := newFakePicker()
 			p.pick = among(c.to)
-			r := run(t, p, func(cfg *Config) { cfg.Engine = EngineLoop; c.tune(cfg) })
+			r := run(t, p, c.tune)
 			conn := r.connect()
 			if _, err := io.WriteString(conn, c.first); err != nil {
 				t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestRequestsThatGoInCirclesEnd(t *testing.T) {
-	eachEngine(t, func(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
 		p := newFakePicker()
 		r := run(t, p, func(c *Config) { c.Via = "edges" })
 		p.pick = among(granted("itself", &httptest.Server{Listener: address(r.address)}))

@@ -76,10 +76,9 @@ func notTaking(t *testing.T, refusals, bytesBefore int, window uint32, refuse fu
 
 // A request that a server has not taken is sent again though a part of its body has gone, as long as
 // that part is still there. It costs the server nothing.
-func TestHTTP2BodiesNotTaken(t *testing.T) { eachEngine(t, testHTTP2BodiesNotTaken) }
+func TestHTTP2BodiesNotTaken(t *testing.T) { eachPicker(t, testHTTP2BodiesNotTaken) }
 
 func testHTTP2BodiesNotTaken(t *testing.T) {
-	onLoops(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	random := func(n int) []byte {
 		p := make([]byte, n)
@@ -146,11 +145,10 @@ func testHTTP2BodiesNotTaken(t *testing.T) {
 // A server closes all connections that it has kept just when a request's body is on its way: what can
 // be repeated is, by a new connection, bytes that have gone included.
 func TestKeptConnectionsCloseUnderABody(t *testing.T) {
-	eachEngine(t, testKeptConnectionsCloseUnderABody)
+	eachPicker(t, testKeptConnectionsCloseUnderABody)
 }
 
 func testKeptConnectionsCloseUnderABody(t *testing.T) {
-	onLoops(t)
 	const begun = "hello"
 	var mu sync.Mutex
 	conns, idle := 0, make(chan struct{})

@@ -135,13 +135,6 @@ func (c *answerer) say(stream uint32, ended bool, fields ...string) {
 	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: bytes.Clone(c.text.Bytes()), EndStream: ended, EndHeaders: true})
 }
 
-// onLoops skips what net/http does in its own way.
-func onLoops(t *testing.T) {
-	if engineOf(t) != EngineLoop {
-		t.Skip("net/http has its own ways")
-	}
-}
-
 // rest keeps a connection open until the edge ends it.
 func (c *answerer) rest() {
 	for {
@@ -194,7 +187,7 @@ func helloByHTTP2(conn net.Conn) {
 }
 
 // What a request says comes to the server as HTTP/2 has it.
-func TestHTTP2ToServers(t *testing.T) { eachEngine(t, testHTTP2ToServers) }
+func TestHTTP2ToServers(t *testing.T) { eachPicker(t, testHTTP2ToServers) }
 
 func testHTTP2ToServers(t *testing.T) {
 	said := make(chan string, 10)
@@ -212,9 +205,6 @@ func testHTTP2ToServers(t *testing.T) {
 	r := runH2C(t, p, speaksHTTP2)
 	c := r.talker()
 	cookies := "cookie a=1; b=2"
-	if engineOf(t) != EngineLoop {
-		cookies = "cookie a=1, cookie b=2, content-length 0" // which is as right
-	}
 	for _, want := range []struct {
 		talk func() uint32
 		said []string
@@ -247,7 +237,7 @@ func sorted(list string) string {
 }
 
 // A response that is one head, as gRPC's errors are, stays that.
-func TestHTTP2TrailersOnly(t *testing.T) { eachEngine(t, testHTTP2TrailersOnly) }
+func TestHTTP2TrailersOnly(t *testing.T) { eachPicker(t, testHTTP2TrailersOnly) }
 
 func testHTTP2TrailersOnly(t *testing.T) {
 	p := to(framing(t, nil, func(c *answerer, _ int) {
@@ -264,64 +254,63 @@ func testHTTP2TrailersOnly(t *testing.T) {
 }
 
 // What the server says of a stream, and what its client gets.
-func TestHTTP2ServerStreams(t *testing.T) { eachEngine(t, testHTTP2ServerStreams) }
+func TestHTTP2ServerStreams(t *testing.T) { eachPicker(t, testHTTP2ServerStreams) }
 
 func testHTTP2ServerStreams(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		talk  func(c *answerer, stream uint32)
 		want  string
-		other string // of the goroutines, if that is not the same
 		ended balance.Result
 	}{
 		{"interim", func(c *answerer, id uint32) {
 			c.say(id, false, ":status 103", "x-after 0")
 			c.say(id, false, ":status 200", "content-length 2")
 			_ = c.WriteDataPadded(id, true, []byte("ok"), make([]byte, 20))
-		}, ":status 103\nx-after 0\n:status 200\ndata ok\nended\n", "", balance.OK},
+		}, ":status 103\nx-after 0\n:status 200\ndata ok\nended\n", balance.OK},
 		{"a head in pieces", func(c *answerer, id uint32) {
 			c.text.Reset()
 			_ = c.pack.WriteField(hpack.HeaderField{Name: ":status", Value: "404"})
 			_ = c.pack.WriteField(hpack.HeaderField{Name: "x-after", Value: "y"})
 			_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.text.Bytes()[:2], EndStream: true})
 			_ = c.WriteContinuation(id, true, c.text.Bytes()[2:])
-		}, ":status 404\nx-after y\nended\n", "", balance.ClientError},
+		}, ":status 404\nx-after y\nended\n", balance.ClientError},
 		{"trailers behind a known length", func(c *answerer, id uint32) {
 			c.say(id, false, ":status 200", "content-length 2", "content-type application/grpc")
 			_ = c.WriteData(id, false, []byte("ok"))
 			c.say(id, true, "x-after 0")
-		}, ":status 200\ndata ok\nx-after 0\nended\n", "", balance.OK},
+		}, ":status 200\ndata ok\nx-after 0\nended\n", balance.OK},
 		{"an empty end", func(c *answerer, id uint32) {
 			c.say(id, false, ":status 200", "content-length 0")
 			_ = c.WriteData(id, true, nil)
-		}, ":status 200\nended\n", "", balance.OK},
-		{"a reset instead", func(c *answerer, id uint32) { _ = c.WriteRSTStream(id, http2.ErrCodeInternal) }, ":status 502\n", "", balance.Broken},
+		}, ":status 200\nended\n", balance.OK},
+		{"a reset instead", func(c *answerer, id uint32) { _ = c.WriteRSTStream(id, http2.ErrCodeInternal) }, ":status 502\n", balance.Broken},
 		{"a reset amid", func(c *answerer, id uint32) {
 			c.say(id, false, ":status 200")
 			_ = c.WriteData(id, false, []byte("ha"))
 			_ = c.WriteRSTStream(id, http2.ErrCodeCancel)
-		}, ":status 200\ndata ha\nreset INTERNAL_ERROR\n", "", balance.Broken},
+		}, ":status 200\ndata ha\nreset INTERNAL_ERROR\n", balance.Broken},
 		{"a reset of no fault behind it", func(c *answerer, id uint32) {
 			c.say(id, false, ":status 200", "content-length 2")
 			_ = c.WriteData(id, true, []byte("ok"))
 			_ = c.WriteRSTStream(id, http2.ErrCodeNo)
-		}, ":status 200\ndata ok\nended\n", "", balance.OK},
+		}, ":status 200\ndata ok\nended\n", balance.OK},
 		{"more than was said", func(c *answerer, id uint32) {
 			c.say(id, false, ":status 200", "content-length 2")
 			_ = c.WriteData(id, true, []byte("too much"))
-		}, ":status 200\nreset INTERNAL_ERROR\n", "reset INTERNAL_ERROR\n", balance.Broken},
+		}, ":status 200\nreset INTERNAL_ERROR\n", balance.Broken},
 		{"less than was said", func(c *answerer, id uint32) {
 			c.say(id, false, ":status 200", "content-length 9")
 			_ = c.WriteData(id, true, []byte("short"))
-		}, ":status 200\nreset INTERNAL_ERROR\n", ":status 200\ndata short\nreset INTERNAL_ERROR\n", balance.Broken},
-		{"a body first", func(c *answerer, id uint32) { _ = c.WriteData(id, true, []byte("x")) }, ":status 502\n", "", balance.Broken},
-		{"no status", func(c *answerer, id uint32) { c.say(id, true, "x-after 0") }, ":status 502\n", "", balance.Broken},
-		{"a status that is none", func(c *answerer, id uint32) { c.say(id, true, ":status 2x0") }, ":status 502\n", "", balance.Broken},
-		{"a capital letter", func(c *answerer, id uint32) { c.say(id, true, ":status 200", "X-After 0") }, ":status 502\n", "", balance.Broken},
+		}, ":status 200\nreset INTERNAL_ERROR\n", balance.Broken},
+		{"a body first", func(c *answerer, id uint32) { _ = c.WriteData(id, true, []byte("x")) }, ":status 502\n", balance.Broken},
+		{"no status", func(c *answerer, id uint32) { c.say(id, true, "x-after 0") }, ":status 502\n", balance.Broken},
+		{"a status that is none", func(c *answerer, id uint32) { c.say(id, true, ":status 2x0") }, ":status 502\n", balance.Broken},
+		{"a capital letter", func(c *answerer, id uint32) { c.say(id, true, ":status 200", "X-After 0") }, ":status 502\n", balance.Broken},
 		{"a push", func(c *answerer, id uint32) {
 			_ = c.WritePushPromise(http2.PushPromiseParam{StreamID: id, PromiseID: 2, BlockFragment: []byte{0x82}, EndHeaders: true})
-		}, ":status 502\n", "", balance.Broken},
-		{"nothing any more", func(c *answerer, _ uint32) { _ = c.Close() }, ":status 502\n", "", balance.Broken},
+		}, ":status 502\n", balance.Broken},
+		{"nothing any more", func(c *answerer, _ uint32) { _ = c.Close() }, ":status 502\n", balance.Broken},
 	} {
 		p := to(framing(t, nil, func(a *answerer, _ int) {
 			if id := a.head(); id != 0 {
@@ -332,7 +321,7 @@ func testHTTP2ServerStreams(t *testing.T) {
 		r := runH2C(t, p, speaksHTTP2)
 		client := r.talker()
 		got := client.hear(client.open(true), func(said string) bool { return strings.Contains(said, ":status 502") })
-		if got != c.want && (engineOf(t) == EngineLoop || got != c.other) {
+		if got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
 		p.wantResults(t, c.ended)
@@ -342,10 +331,9 @@ func testHTTP2ServerStreams(t *testing.T) {
 
 // A stream that the server has not looked at is tried again, even one that must not be
 // sent twice: on another connection, or with another server.
-func TestHTTP2NotTaken(t *testing.T) { eachEngine(t, testHTTP2NotTaken) }
+func TestHTTP2NotTaken(t *testing.T) { eachPicker(t, testHTTP2NotTaken) }
 
 func testHTTP2NotTaken(t *testing.T) {
-	onLoops(t)
 	refusing := framing(t, nil, func(c *answerer, _ int) {
 		for id := c.head(); id != 0; id = c.head() {
 			_ = c.WriteRSTStream(id, http2.ErrCodeRefusedStream)
@@ -384,7 +372,7 @@ func testHTTP2NotTaken(t *testing.T) {
 }
 
 // A server that goes away finishes what it has taken.
-func TestHTTP2ServerGoesAway(t *testing.T) { eachEngine(t, testHTTP2ServerGoesAway) }
+func TestHTTP2ServerGoesAway(t *testing.T) { eachPicker(t, testHTTP2ServerGoesAway) }
 
 func testHTTP2ServerGoesAway(t *testing.T) {
 	ended := make(chan struct{})
@@ -418,10 +406,9 @@ func testHTTP2ServerGoesAway(t *testing.T) {
 }
 
 // No more goes to a server than its windows let through, and all of it when they open.
-func TestHTTP2ServersWindows(t *testing.T) { eachEngine(t, testHTTP2ServersWindows) }
+func TestHTTP2ServersWindows(t *testing.T) { eachPicker(t, testHTTP2ServersWindows) }
 
 func testHTTP2ServersWindows(t *testing.T) {
-	onLoops(t)
 	const body = "0123456789abcdefghijklmnopqrstuvwxyz"
 	p := to(framing(t, []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 10}, {ID: http2.SettingHeaderTableSize, Val: 0}}, func(c *answerer, _ int) {
 		c.heap.SetAllowedMaxDynamicTableSize(0)
@@ -462,7 +449,7 @@ func testHTTP2ServersWindows(t *testing.T) {
 }
 
 // A client that gives a request up is not worked for any more.
-func TestHTTP2CancelReachesTheServer(t *testing.T) { eachEngine(t, testHTTP2CancelReachesTheServer) }
+func TestHTTP2CancelReachesTheServer(t *testing.T) { eachPicker(t, testHTTP2CancelReachesTheServer) }
 
 func testHTTP2CancelReachesTheServer(t *testing.T) {
 	arrived, said := make(chan struct{}), make(chan string, 1)
@@ -486,7 +473,7 @@ func testHTTP2CancelReachesTheServer(t *testing.T) {
 }
 
 // No connection carries more streams than its server takes.
-func TestHTTP2ServersLimit(t *testing.T) { eachEngine(t, testHTTP2ServersLimit) }
+func TestHTTP2ServersLimit(t *testing.T) { eachPicker(t, testHTTP2ServersLimit) }
 
 func testHTTP2ServersLimit(t *testing.T) {
 	const most, all = 3, 8
@@ -510,7 +497,6 @@ func testHTTP2ServersLimit(t *testing.T) {
 			}()
 		}
 	}))
-	onLoops(t)
 	r := runH2C(t, p, func(c *Config) { speaksHTTP2(c); c.Loops = 1 })
 	c := r.talker()
 	for range all {
@@ -529,10 +515,9 @@ func testHTTP2ServersLimit(t *testing.T) {
 }
 
 // Servers that speak something else are not sent a request.
-func TestHTTP2ServerSpeaksNone(t *testing.T) { eachEngine(t, testHTTP2ServerSpeaksNone) }
+func TestHTTP2ServerSpeaksNone(t *testing.T) { eachPicker(t, testHTTP2ServerSpeaksNone) }
 
 func testHTTP2ServerSpeaksNone(t *testing.T) {
-	onLoops(t)
 	one := granted("one", server(t, echo))
 	good := granted("good", http2Server(t, echo))
 	p := newFakePicker()
@@ -545,10 +530,9 @@ func testHTTP2ServerSpeaksNone(t *testing.T) {
 }
 
 // One that takes connections and says nothing is given up in time.
-func TestHTTP2SilentServer(t *testing.T) { eachEngine(t, testHTTP2SilentServer) }
+func TestHTTP2SilentServer(t *testing.T) { eachPicker(t, testHTTP2SilentServer) }
 
 func testHTTP2SilentServer(t *testing.T) {
-	onLoops(t)
 	silent := scripted(t, func(_ *net.TCPConn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
 	p := newFakePicker()
 	p.pick = among(silent)
@@ -560,11 +544,10 @@ func testHTTP2SilentServer(t *testing.T) {
 
 // A client need not wait for a connection that is being made for it.
 func TestHTTP2CancelBeforeTheServerSpeaks(t *testing.T) {
-	eachEngine(t, testHTTP2CancelBeforeTheServerSpeaks)
+	eachPicker(t, testHTTP2CancelBeforeTheServerSpeaks)
 }
 
 func testHTTP2CancelBeforeTheServerSpeaks(t *testing.T) {
-	onLoops(t)
 	said := make(chan struct{})
 	p := to(scripted(t, func(conn *net.TCPConn, r *bufio.Reader) {
 		_, _ = r.ReadByte()
@@ -580,10 +563,9 @@ func testHTTP2CancelBeforeTheServerSpeaks(t *testing.T) {
 }
 
 // A server that takes no streams is as good as none.
-func TestHTTP2ServerTakesNone(t *testing.T) { eachEngine(t, testHTTP2ServerTakesNone) }
+func TestHTTP2ServerTakesNone(t *testing.T) { eachPicker(t, testHTTP2ServerTakesNone) }
 
 func testHTTP2ServerTakesNone(t *testing.T) {
-	onLoops(t)
 	none := framing(t, []http2.Setting{{ID: http2.SettingMaxConcurrentStreams, Val: 0}}, func(c *answerer, _ int) { c.rest() })
 	p := newFakePicker()
 	p.pick = among(none, granted("good", http2Server(t, echo)))
@@ -595,10 +577,9 @@ func testHTTP2ServerTakesNone(t *testing.T) {
 }
 
 // All who have waited for a server's first words go on when it has spoken.
-func TestHTTP2ServerSpeaksLate(t *testing.T) { eachEngine(t, testHTTP2ServerSpeaksLate) }
+func TestHTTP2ServerSpeaksLate(t *testing.T) { eachPicker(t, testHTTP2ServerSpeaksLate) }
 
 func testHTTP2ServerSpeaksLate(t *testing.T) {
-	onLoops(t)
 	asked := make(chan struct{})
 	good := framing(t, nil, func(c *answerer, _ int) {
 		for id := c.head(); id != 0; id = c.head() {
@@ -647,7 +628,7 @@ func testHTTP2ServerSpeaksLate(t *testing.T) {
 }
 
 // A server's name is looked up, and those who wait for it share the connection.
-func TestHTTP2ServerByName(t *testing.T) { eachEngine(t, testHTTP2ServerByName) }
+func TestHTTP2ServerByName(t *testing.T) { eachPicker(t, testHTTP2ServerByName) }
 
 func testHTTP2ServerByName(t *testing.T) {
 	s := http2Server(t, echo)
@@ -672,7 +653,7 @@ func testHTTP2ServerByName(t *testing.T) {
 }
 
 // The edge answers a server's PING.
-func TestHTTP2ServersPing(t *testing.T) { eachEngine(t, testHTTP2ServersPing) }
+func TestHTTP2ServersPing(t *testing.T) { eachPicker(t, testHTTP2ServersPing) }
 
 func testHTTP2ServersPing(t *testing.T) {
 	p := to(framing(t, nil, func(c *answerer, _ int) {

@@ -119,7 +119,7 @@ func testHTTP2Requests(t *testing.T) {
 }
 
 // Both sides speak at once, in small pieces, and end with trailers.
-func TestHTTP2Conversation(t *testing.T) { eachEngine(t, testHTTP2Conversation) }
+func TestHTTP2Conversation(t *testing.T) { eachPicker(t, testHTTP2Conversation) }
 
 func testHTTP2Conversation(t *testing.T) {
 	for name, front := range fronts {
@@ -164,7 +164,7 @@ func testHTTP2Conversation(t *testing.T) {
 	}
 }
 
-func TestHTTP2ClientThatCancels(t *testing.T) { eachEngine(t, testHTTP2ClientThatCancels) }
+func TestHTTP2ClientThatCancels(t *testing.T) { eachPicker(t, testHTTP2ClientThatCancels) }
 
 func testHTTP2ClientThatCancels(t *testing.T) {
 	for name, front := range fronts {
@@ -211,7 +211,7 @@ func testHTTP2RetriesElsewhere(t *testing.T) {
 	}
 }
 
-func TestHTTP2Answers(t *testing.T) { eachEngine(t, testHTTP2Answers) }
+func TestHTTP2Answers(t *testing.T) { eachPicker(t, testHTTP2Answers) }
 
 func testHTTP2Answers(t *testing.T) {
 	for _, front := range fronts {
@@ -251,7 +251,7 @@ func testHTTP2Answers(t *testing.T) {
 }
 
 func TestHTTP2BodyLimitOfUnknownLength(t *testing.T) {
-	eachEngine(t, testHTTP2BodyLimitOfUnknownLength)
+	eachPicker(t, testHTTP2BodyLimitOfUnknownLength)
 }
 
 func testHTTP2BodyLimitOfUnknownLength(t *testing.T) {
@@ -288,7 +288,7 @@ func testHTTP2BrokenResponses(t *testing.T) {
 }
 
 // HTTP/1.1 is served where HTTP/2 may be spoken, and told so where it may not be.
-func TestHTTP1BesideHTTP2(t *testing.T) { eachEngine(t, testHTTP1BesideHTTP2) }
+func TestHTTP1BesideHTTP2(t *testing.T) { eachPicker(t, testHTTP1BesideHTTP2) }
 
 func testHTTP1BesideHTTP2(t *testing.T) {
 	s := server(t, echo)
@@ -311,7 +311,7 @@ func testHTTP1BesideHTTP2(t *testing.T) {
 	}
 }
 
-func TestHTTP2ServersByTLS(t *testing.T) { eachEngine(t, testHTTP2ServersByTLS) }
+func TestHTTP2ServersByTLS(t *testing.T) { eachPicker(t, testHTTP2ServersByTLS) }
 
 func testHTTP2ServersByTLS(t *testing.T) {
 	theirs, believed := identity(t, "127.0.0.1")
@@ -368,7 +368,7 @@ func testHTTP2Drain(t *testing.T) {
 }
 
 // An edge that has waited for long enough cuts streams off.
-func TestHTTP2DrainEnds(t *testing.T) { eachEngine(t, testHTTP2DrainEnds) }
+func TestHTTP2DrainEnds(t *testing.T) { eachPicker(t, testHTTP2DrainEnds) }
 
 func testHTTP2DrainEnds(t *testing.T) {
 	for name, front := range fronts {
@@ -398,7 +398,7 @@ func testHTTP2DrainEnds(t *testing.T) {
 
 // What is answered has its body whatever the response before it had.
 func TestHTTP2AnswerBehindAnEmptyResponse(t *testing.T) {
-	eachEngine(t, testHTTP2AnswerBehindAnEmptyResponse)
+	eachPicker(t, testHTTP2AnswerBehindAnEmptyResponse)
 }
 
 func testHTTP2AnswerBehindAnEmptyResponse(t *testing.T) {

@@ -27,7 +27,7 @@ func echoHead(t *testing.T, name string) *fakePicker {
 	return p
 }
 
-func TestTLSPolicyHolds(t *testing.T) { eachEngine(t, testTLSPolicyHolds) }
+func TestTLSPolicyHolds(t *testing.T) { eachPicker(t, testTLSPolicyHolds) }
 
 func testTLSPolicyHolds(t *testing.T) {
 	for _, c := range []struct {
@@ -55,7 +55,7 @@ func testTLSPolicyHolds(t *testing.T) {
 }
 
 // A server learns from the edge alone whose certificate a client has shown.
-func TestClientCertificates(t *testing.T) { eachEngine(t, testClientCertificates) }
+func TestClientCertificates(t *testing.T) { eachPicker(t, testClientCertificates) }
 
 func testClientCertificates(t *testing.T) {
 	own, authority := identity(t, "alice.example")
@@ -103,7 +103,7 @@ func testClientCertificates(t *testing.T) {
 }
 
 // A subject that is too long for its field is not cut: two that begin alike would be one.
-func TestClientsWithLongSubjectsAreRefused(t *testing.T) { eachEngine(t, testLongSubjects) }
+func TestClientsWithLongSubjectsAreRefused(t *testing.T) { eachPicker(t, testLongSubjects) }
 
 func testLongSubjects(t *testing.T) {
 	for size, good := range map[int]bool{1000: true, 1100: false} {
@@ -121,7 +121,7 @@ func testLongSubjects(t *testing.T) {
 }
 
 // Who has been let in by one name does not get at what is routed by another.
-func TestMisdirectedRequests(t *testing.T) { eachEngine(t, testMisdirectedRequests) }
+func TestMisdirectedRequests(t *testing.T) { eachPicker(t, testMisdirectedRequests) }
 
 func testMisdirectedRequests(t *testing.T) {
 	p := echoHead(t, "X")
@@ -156,7 +156,7 @@ func testMisdirectedRequests(t *testing.T) {
 }
 
 // Who may not connect is turned away before TLS, by the address that counts.
-func TestAllowAndDenyByAddress(t *testing.T) { eachEngine(t, testAllowAndDenyByAddress) }
+func TestAllowAndDenyByAddress(t *testing.T) { eachPicker(t, testAllowAndDenyByAddress) }
 
 func testAllowAndDenyByAddress(t *testing.T) {
 	loopback, elsewhere := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
@@ -215,7 +215,7 @@ func testAllowAndDenyByAddress(t *testing.T) {
 }
 
 // Sessions go on where the keys are shared, and not where clients had to prove something else.
-func TestTicketsAreShared(t *testing.T) { eachEngine(t, testTicketsAreShared) }
+func TestTicketsAreShared(t *testing.T) { eachPicker(t, testTicketsAreShared) }
 
 func testTicketsAreShared(t *testing.T) {
 	cert, pool := identity(t, "localhost")

@@ -269,11 +269,13 @@ func (l *loop) getUp() {
 	l.mu.Unlock()
 }
 
-// run serves until stopped. Its goroutine keeps its thread, and so the thread its core
+// run serves until stopped. Its goroutine keeps its thread, if that is worth it, and so the thread its core
 // and the core its caches.
 func (l *loop) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	if fd.OwnThread {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
 	l.calls = l.engine.batch()
 	l.now = clock.Now()
 	l.wheel.begin(l.now)
@@ -466,7 +468,9 @@ func (e *end) push(p []byte) (n int, err error) {
 
 // bare reports whether what goes over the wire is what is said, so that bytes can move
 // unseen.
-func (e *end) bare() bool { return e.sealed == nil && e.branch == nil && e.shoot == nil }
+func (e *end) bare() bool {
+	return fd.CanSplice && e.sealed == nil && e.branch == nil && e.shoot == nil
+}
 
 // takeTask returns room for a request.
 func (l *loop) takeTask() *task {

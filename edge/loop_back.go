@@ -2,9 +2,11 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -173,6 +175,14 @@ func (p *idleBacks) remove(b *back) {
 // spokeUnasked reports whether a part of something has come from a server that was not asked.
 func (b *back) spokeUnasked() bool { return b.early != nil || b.sealed != nil && b.sealed.inRecord() }
 
+// fit reports whether a kept connection can be used for a request that can be repeated, or for any.
+func (b *back) fit(repeatable bool) bool {
+	if fd.ReadsAhead && b.sealed != nil && !b.sealed.nothingToRead() { // a session ticket is nothing
+		return false
+	}
+	return !b.spokeUnasked() && (repeatable && !fd.ReadsAhead || b.quiet())
+}
+
 // quiet reports whether nothing has come that its owner has not read, nor the end.
 func (e *end) quiet() bool {
 	if e.early != nil {
@@ -250,4 +260,24 @@ func (l *loop) dialAside(ctx context.Context, to target, then func(descriptor *f
 			descriptor.Close()
 		}
 	})
+}
+
+const (
+	// upstreamIdle is how long a connection to a server is kept without a request.
+	// Many servers close theirs after 5 s; a request that meets the close on its way
+	// is lost unless it can be sent again, so we close first.
+	upstreamIdle = 4 * time.Second
+	// idleMost is how many such connections a loop keeps to one address.
+	idleMost = 256
+)
+
+// exhausted reports whether the edge's own machine has run out of something. That says
+// nothing about the server, and another one would not help.
+func exhausted(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

@@ -32,7 +32,6 @@ func reflect(w http.ResponseWriter, r *http.Request) {
 
 // oneLoop runs an edge whose events are dealt with in their order.
 func oneLoop(t *testing.T, p *fakePicker, change func(*Config)) *running {
-	onLoops(t)
 	r := run(t, p, func(c *Config) {
 		c.Loops = 1
 		c.Listeners[0].H2C = true
@@ -437,7 +436,7 @@ func testSlowBodies(t *testing.T) {
 // Of many requests without a length whose bodies do not come, a few hold a server, and not for long.
 func TestSilentStreamsHoldFewServers(t *testing.T) {
 	t.Parallel()
-	eachEngine(t, testSilentStreams)
+	eachPicker(t, testSilentStreams)
 }
 
 func testSilentStreams(t *testing.T) {
@@ -541,7 +540,7 @@ func (c *talker) pour(id uint32, body []byte, last bool) {
 }
 
 // A gRPC request asks for a server when its first message is there, whole.
-func TestGRPCAsksWithItsFirstMessage(t *testing.T) { eachEngine(t, testGRPCFirstMessage) }
+func TestGRPCAsksWithItsFirstMessage(t *testing.T) { eachPicker(t, testGRPCFirstMessage) }
 
 func testGRPCFirstMessage(t *testing.T) {
 	p, r := grpcEdge(t, nil)
@@ -567,7 +566,7 @@ func testGRPCFirstMessage(t *testing.T) {
 }
 
 // A message longer than the bound is not waited for.
-func TestGRPCMessageBeyondTheBoundStreams(t *testing.T) { eachEngine(t, testGRPCLongMessage) }
+func TestGRPCMessageBeyondTheBoundStreams(t *testing.T) { eachPicker(t, testGRPCLongMessage) }
 
 func testGRPCLongMessage(t *testing.T) {
 	p, r := grpcEdge(t, func(c *Config) { c.Listeners[0].Routes[0].BufferRequest = 100_000 })
@@ -601,7 +600,7 @@ func testGRPCLongMessage(t *testing.T) {
 // as nothing comes; with its first message every one asks.
 func TestSilentGRPCStreamsAskLate(t *testing.T) {
 	t.Parallel()
-	eachEngine(t, testSilentGRPC)
+	eachPicker(t, testSilentGRPC)
 }
 
 func testSilentGRPC(t *testing.T) {
@@ -627,7 +626,7 @@ func testSilentGRPC(t *testing.T) {
 
 // What was read of a body before a server that speaks TLS was asked for goes there whole, and what follows on the client's
 // connection to another server.
-func TestBufferedBodyGoesToATLSServer(t *testing.T) { eachEngine(t, testBufferedBodyGoesToATLSServer) }
+func TestBufferedBodyGoesToATLSServer(t *testing.T) { eachPicker(t, testBufferedBodyGoesToATLSServer) }
 
 func testBufferedBodyGoesToATLSServer(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(reflect))

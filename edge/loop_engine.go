@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -15,9 +16,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-const loopsHere = true
-
-// loops is the engine with one loop for each core. A connection stays with the loop that
+// loops is what carries bytes between clients and servers: one loop for each core. A connection stays with the loop that
 // it was given to, and so do the connections to servers that this one has made.
 type loops struct {
 	edge     *Edge
@@ -31,7 +30,7 @@ type loops struct {
 	running sync.WaitGroup
 }
 
-func newLoops(e *Edge) engine {
+func newLoops(e *Edge) *loops {
 	setServerTLS(e.listeners)
 	return &loops{edge: e}
 }
@@ -67,15 +66,15 @@ func curesRing(err error) string {
 
 // loopService is one listener being served by all loops.
 type loopService struct {
-	engine     *loops
-	listener   *listener
-	goroutines *service // of the same listener, for what loops cannot do
-	draining   atomic.Bool
-	isCut      atomic.Bool
-	open       sync.WaitGroup // connections
-	failed     chan error
-	doors      map[*loop]*door
-	members    map[*loop]map[member]struct{} // each loop's own
+	engine    *loops
+	listener  *listener
+	draining  atomic.Bool
+	isCut     atomic.Bool
+	open      sync.WaitGroup // connections
+	greetings greetings      // of those that no loop has yet
+	failed    chan error
+	doors     map[*loop]*door
+	members   map[*loop]map[member]struct{} // each loop's own
 }
 
 // member is a client's connection of a listener.
@@ -88,7 +87,8 @@ type member interface {
 	seat() netip.Addr
 }
 
-// serve implements engine.
+// serve takes connections for a listener from l until ctx ends. Then it takes no more, lets requests finish for the drain
+// time, cuts the rest, and returns when all exchanges are closed. An error tells why it stopped before.
 func (e *loops) serve(ctx context.Context, listener *listener, l net.Listener) error {
 	if err := e.enter(); err != nil {
 		return err
@@ -98,7 +98,6 @@ func (e *loops) serve(ctx context.Context, listener *listener, l net.Listener) e
 	for _, loop := range e.all {
 		s.members[loop] = make(map[member]struct{})
 	}
-	s.goroutines = e.edge.engine.(*carrier).attend(listener)
 	err := s.openDoors(l)
 	if p, ok := l.(parkable); ok {
 		p.OnPark(s.closeDoors)
@@ -113,7 +112,6 @@ func (e *loops) serve(ctx context.Context, listener *listener, l net.Listener) e
 		}
 	}
 	s.draining.Store(true)
-	s.goroutines.draining.Store(true)
 	s.closeDoors()
 	_ = l.Close() // it has taken what it could
 	s.drain()
@@ -180,7 +178,7 @@ func (e *loops) stop() {
 	e.all = nil
 }
 
-// audit implements bookkeeper.
+// audit lets do read the books of one loop after another. It waits for the loops, so that none of them may call it.
 func (e *loops) audit(do func(*books)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -206,9 +204,7 @@ func (s *loopService) each(do func(*loop)) {
 // drain lets what has begun finish for the drain time, and cuts the rest.
 func (s *loopService) drain() {
 	s.draining.Store(true)
-	s.goroutines.open.Add(1) // until nothing more can be handed over
-	var handed sync.WaitGroup
-	handed.Go(s.goroutines.end)
+	s.greetings.endBy(time.Now().Add(s.firstWait()))
 	s.each(func(l *loop) {
 		for m := range s.members[l] {
 			m.hurry()
@@ -216,17 +212,16 @@ func (s *loopService) drain() {
 	})
 	stop := s.engine.edge.afterGrace(func() {
 		s.isCut.Store(true)
+		s.greetings.endBy(past)
 		s.each(func(l *loop) {
 			for m := range s.members[l] {
 				m.cutOff()
 			}
 		})
-		s.goroutines.each((*conn).cutOff)
 	})
 	s.open.Wait()
 	stop()
-	s.goroutines.open.Done()
-	handed.Wait()
+	s.greetings.serving.Wait()
 }
 
 // door is where a loop takes a listener's connections. All doors of a listener share
@@ -241,17 +236,14 @@ type door struct {
 }
 
 func (s *loopService) openDoors(l net.Listener) error {
+	all, err := fd.CopyListener(l, len(s.engine.all))
+	if err != nil {
+		return fmt.Errorf("connections are taken from the descriptor of a network listener, as those of package net have one, and %T: %w", l, err)
+	}
 	copies := make(map[*loop]*fd.FD)
-	for _, loop := range s.engine.all {
-		descriptor, err := fd.Copy(l)
-		if err != nil {
-			for _, c := range copies {
-				c.Close()
-			}
-			return err
-		}
-		d := &door{service: s, inherits: descriptor.SetTCPOptions(&s.engine.edge.cfg.TCP)}
-		copies[loop] = &descriptor
+	for i, loop := range s.engine.all {
+		d := &door{service: s, inherits: all[i].SetTCPOptions(&s.engine.edge.cfg.TCP)}
+		copies[loop] = all[i]
 		d.end.owner, d.timer.owner = d, d
 		s.doors[loop] = d
 	}
@@ -415,4 +407,21 @@ func (s *loopService) over(seat netip.Addr) {
 	}
 	s.engine.edge.cfg.Places.Free()
 	s.open.Done()
+}
+
+const (
+	// acceptGrace is how long connections are still taken when the edge is to stop:
+	// the kernel has made them already.
+	acceptGrace = 5 * time.Millisecond
+	// freshGrace is how long a stopping edge waits for the first request on a
+	// connection, idleGrace for another, and lingerGrace for either if it need not hurry.
+	freshGrace  = time.Second
+	idleGrace   = 50 * time.Millisecond
+	lingerGrace = 5 * time.Second
+)
+
+// isTemporary: a client that left before it was taken is no fault of the listener.
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
 }

@@ -468,7 +468,7 @@ func (f *inbound) hurry() {
 	case f.served:
 		f.until(min(f.service.engine.edge.lastGrace(), f.service.listener.IdleTimeout))
 	default:
-		f.until(min(f.service.engine.edge.firstGrace(), f.service.listener.silentTime()))
+		f.until(f.service.firstWait())
 	}
 }
 
@@ -495,8 +495,8 @@ func (f *inbound) watchClient() {
 		f.leave()
 	case f.hup && !f.leaving && !f.service.listener.HalfClosed.answers(f.task.req.KeepAlive):
 		f.leaving = true
-		f.task.leaveAt = f.loop.now.Add(watchEvery / 2)
-		f.until(watchEvery / 2)
+		f.task.leaveAt = f.loop.now.Add(leaveAfter)
+		f.until(leaveAfter)
 	case f.hup && !f.leaving:
 		f.probeClient()
 	}
@@ -510,3 +510,14 @@ func (f *inbound) leave() {
 	}
 	f.gone()
 }
+
+// leaveAfter is how long a client that has closed its side may still be there.
+const leaveAfter = 50 * time.Millisecond
+
+const (
+	roomFirst = 4 << 10
+	roomKept  = 16 << 10 // a larger buffer does not outlive its request
+)
+
+// silentTime is how long a client may say nothing once it has connected.
+func (l *Listener) silentTime() time.Duration { return min(l.HeaderTimeout, l.IdleTimeout) }

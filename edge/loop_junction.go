@@ -224,3 +224,12 @@ func (e *end) breakOff() {
 		e.close()
 	}
 }
+
+const (
+	clientSide = 0
+	serverSide = 1
+	noSide     = -1
+)
+
+// outMost is how long a peer may take for what is on its way to it when the other has broken off.
+const outMost = 5 * time.Second

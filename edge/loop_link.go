@@ -137,7 +137,7 @@ func (f *inbound) link() {
 	}
 	// A request that cannot be repeated is not trusted to a connection whose end may have
 	// been told in this very turn, and none to one whose server has spoken unasked.
-	for b != nil && (b.spokeUnasked() || !flight.Idempotent(t.exchange.head.method) && !b.quiet()) {
+	for b != nil && !b.fit(flight.Idempotent(t.exchange.head.method)) {
 		b.close()
 		b = l.backs.take(to)
 	}

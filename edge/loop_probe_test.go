@@ -14,13 +14,6 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// probing runs a test on the engines that find out whether a client that has closed its side is still there.
-func probing(t *testing.T, test func(t *testing.T)) {
-	for _, e := range []Engine{EngineLoop, loopThatDrives} {
-		t.Run(string(e), test)
-	}
-}
-
 const (
 	lastOfHTTP10 = "GET /x HTTP/1.0\r\nHost: a\r\n\r\n"
 	lastOfHTTP11 = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -28,7 +21,7 @@ const (
 
 // A client that closes its connection behind its last request gives its place in the queue back, and its server.
 func TestClientsThatHaveClosedGiveTheirPlaceBack(t *testing.T) {
-	probing(t, testClientsThatHaveClosedGiveTheirPlaceBack)
+	eachPicker(t, testClientsThatHaveClosedGiveTheirPlaceBack)
 }
 
 func testClientsThatHaveClosedGiveTheirPlaceBack(t *testing.T) {
@@ -83,7 +76,7 @@ func testClientsThatHaveClosedGiveTheirPlaceBack(t *testing.T) {
 
 // What a client gets that closes its sending side and waits is what it gets otherwise, byte for byte.
 func TestHalfClosedClientsGetTheirAnswerWhole(t *testing.T) {
-	probing(t, testHalfClosedClientsGetTheirAnswerWhole)
+	eachPicker(t, testHalfClosedClientsGetTheirAnswerWhole)
 }
 
 func testHalfClosedClientsGetTheirAnswerWhole(t *testing.T) {

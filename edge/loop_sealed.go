@@ -29,14 +29,11 @@ type sealed struct {
 }
 
 // seal begins TLS over a connection of which only a PROXY header may have been read.
-func seal(nc net.Conn, cfg *tls.Config) *tls.Conn {
+func seal(nc net.Conn, cfg *tls.Config) *sealed {
 	s := &sealed{Conn: nc}
 	s.tls = tls.Server(s, cfg)
-	return s.tls
+	return s
 }
-
-// NetConn is the connection below, as long as a goroutine has it.
-func (s *sealed) NetConn() net.Conn { return s.Conn }
 
 // Read is the library's, for what has come to the socket.
 func (s *sealed) Read(p []byte) (n int, err error) {

@@ -80,7 +80,7 @@ func TestKeyUpdatesDoNotPileUp(t *testing.T) {
 	p.pick = among(scripted(t, answering(func(_ *http.Request, got string) string {
 		return fmt.Sprintf("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\n%04d", len(got))
 	})))
-	r := runSecure(t, p, func(c *Config) { c.Engine = EngineLoop })
+	r := runSecure(t, p, nil)
 	for _, c := range []struct {
 		each   int // key updates before each byte
 		before int // bytes that have them before them
@@ -113,10 +113,9 @@ func TestKeyUpdatesDoNotPileUp(t *testing.T) {
 }
 
 // What TLS says for itself on a kept connection does not end that.
-func TestKeyUpdateOnAKeptConnection(t *testing.T) { eachEngine(t, testKeyUpdateOnAKeptConnection) }
+func TestKeyUpdateOnAKeptConnection(t *testing.T) { eachPicker(t, testKeyUpdateOnAKeptConnection) }
 
 func testKeyUpdateOnAKeptConnection(t *testing.T) {
-	onLoops(t)
 	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
 	var conns atomic.Int64
 	var keys strings.Builder

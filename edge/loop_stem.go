@@ -152,13 +152,13 @@ func (e *loops) reach(ctx context.Context, key *target) (descriptor fd.FD, secur
 	if err != nil {
 		return fd.FD{}, nil, err
 	}
-	defer func() { _ = conn.Close() }() // the descriptor is a copy
 	if key.tls != nil {
 		if secure, err = handshake(ctx, conn, key); err != nil {
+			_ = conn.Close() // nothing was said
 			return fd.FD{}, nil, err
 		}
 	}
-	descriptor, err = fd.Copy(conn)
+	descriptor, err = fd.Take(conn)
 	return descriptor.Move(), secure, err
 }
 

@@ -10,10 +10,9 @@ import (
 )
 
 // A server that sends faster than a client takes it is held back, and others are not.
-func TestHTTP2ServerIsHeldBack(t *testing.T) { eachEngine(t, testHTTP2ServerIsHeldBack) }
+func TestHTTP2ServerIsHeldBack(t *testing.T) { eachPicker(t, testHTTP2ServerIsHeldBack) }
 
 func testHTTP2ServerIsHeldBack(t *testing.T) {
-	onLoops(t)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<10)
 	sent := make(chan int, 1)
 	p := to(framing(t, nil, func(c *answerer, _ int) {

@@ -138,7 +138,7 @@ func (k *trunk) hurry() {
 	if k.stage != growing || k.endAt != 0 {
 		return
 	}
-	grace := min(k.service.engine.edge.firstGrace(), k.service.listener.silentTime())
+	grace := k.service.firstWait()
 	if k.served || len(k.branches) > 0 {
 		grace = min(k.service.engine.edge.lastGrace(), k.service.listener.IdleTimeout)
 	}

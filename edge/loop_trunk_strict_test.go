@@ -14,7 +14,6 @@ import (
 func runStrict(t *testing.T, answer http.HandlerFunc, change func(*Config)) (*running, *talker) {
 	t.Helper()
 	r := runH2C(t, to(granted("a", server(t, answer))), func(c *Config) {
-		c.Engine = EngineLoop
 		if change != nil {
 			change(c)
 		}

@@ -16,7 +16,7 @@ import (
 type keptFor struct{ trunk, branch int } // bytes for the connection, and the most for one of its streams
 
 func (r *running) kept() (k keptFor) {
-	for _, l := range r.loops.(*loops).all {
+	for _, l := range r.loops.all {
 		looked := make(chan struct{})
 		l.post(letter{do: func() {
 			defer close(looked)
@@ -49,7 +49,7 @@ func TestHTTP2SlowReadersPinNothing(t *testing.T) {
 		}
 	})
 	p := to(granted("a", s))
-	r := runH2C(t, p, func(c *Config) { c.Engine = EngineLoop })
+	r := runH2C(t, p, nil)
 	c := r.talker(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
 	_ = c.WriteWindowUpdate(0, 1<<30)
 	for range streamsMost {

@@ -139,7 +139,7 @@ func TestBodiesPassInTheShortestTurns(t *testing.T) {
 				t.Cleanup(own.Close)
 				p.pick = among(granted("s1", own))
 				r := start(t, p, func(c *Config) {
-					c.Engine, c.turnMost, c.Loops = EngineLoop, time.Nanosecond, 1
+					c.turnMost, c.Loops = time.Nanosecond, 1
 					if two {
 						c.Listeners[0].Routes[0].ServerProtocol = HTTP2
 					}

@@ -15,9 +15,6 @@ import (
 // client takes nothing more, or has not sent all. When the server owes something again it hears that. Of a server
 // that keeps its answer back, or does not take what comes, it hears nothing.
 func TestWhatAServerDoesNotOweIsTold(t *testing.T) {
-	if !loopsHere {
-		t.Skip("connections are carried by goroutines here")
-	}
 	t.Parallel()
 	origin := server(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -63,7 +60,6 @@ func TestWhatAServerDoesNotOweIsTold(t *testing.T) {
 			p := newFakePicker()
 			p.pick = among(c.to)
 			r := run(t, p, func(cfg *Config) {
-				cfg.Engine = EngineLoop
 				if c.tune != nil {
 					c.tune(cfg)
 				}
@@ -123,9 +119,6 @@ func TestWhatAServerDoesNotOweIsTold(t *testing.T) {
 
 // A byte that comes early on a link that then lasts is told, with its age.
 func TestAnEarlyByteOfAQuietAnswerIsASignOfLife(t *testing.T) {
-	if !loopsHere {
-		t.Skip("connections are carried by goroutines here")
-	}
 	t.Parallel()
 	origin := server(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "first\n")
@@ -134,7 +127,7 @@ func TestAnEarlyByteOfAQuietAnswerIsASignOfLife(t *testing.T) {
 	})
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "s1", Address: origin.Listener.Addr().String()})
-	r := run(t, p, func(cfg *Config) { cfg.Engine = EngineLoop })
+	r := run(t, p, nil)
 	conn := r.connect()
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
 		t.Fatal(err)

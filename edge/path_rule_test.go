@@ -46,7 +46,7 @@ func wantPaths(t *testing.T, change func(*Listener), want map[string]string) {
 }
 
 func TestAPathIsOneRoutesHoweverItIsRead(t *testing.T) {
-	eachEngine(t, func(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
 		want := map[string]string{
 			"/public/x": "public /public/x", "/api/v4/projects/group%2Fproject/a;b=c//d?e=../f": "api /api/v4/projects/group%2Fproject/a;b=c//d?e=../f",
 			"/public/a/../b": "public /public/a/../b", "/admin": "admin /admin", "/%61dmin": "admin /%61dmin", "/ADMIN": "404", "/public/%2e%2e": "400",
@@ -62,7 +62,7 @@ func TestAPathIsOneRoutesHoweverItIsRead(t *testing.T) {
 }
 
 func TestWithoutRoutesByPathAllGoOnByteForByte(t *testing.T) {
-	eachEngine(t, func(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
 		wantPaths(t, func(l *Listener) { l.Routes = []Route{{Pool: "all"}} }, map[string]string{
 			"/a/..%2f..//;x": "all /a/..%2f..//;x", `/a\..\b?\`: `all /a\..\b?\`, "//x": "all //x",
 		})
@@ -74,7 +74,7 @@ func TestNormalisedPathsGoOn(t *testing.T) {
 		"/public/../admin?a=/../b": "admin /admin?a=/../b", "//admin//%61/%2F%c3?": "admin /admin/a/%2F%C3?", "/public/%2e%2e/api/%7Ex": "api /api/~x", "/public/..%2fadmin": "400",
 		"http://h.example/public/./x": "public /public/x",
 	}
-	eachEngine(t, func(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
 		wantPaths(t, func(l *Listener) { l.Paths = PathsNormalize }, all)
 		wantPaths(t, func(l *Listener) { l.Routes[2].Paths = PathsNormalize }, map[string]string{
 			"/api/a/../%62": "api /api/b", "/api/../public": "400", "/public/a/../%62": "public /public/a/../%62",
@@ -84,7 +84,7 @@ func TestNormalisedPathsGoOn(t *testing.T) {
 
 // A client that is redirected stays behind the path of its server's public address.
 func TestRedirectsDoNotClimb(t *testing.T) {
-	eachEngine(t, func(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
 		for target, want := range map[string]int{"/a/../b": 307, "/": 307, "/../x": 400, "/%2e%2e/x": 400, "/a/..%2f..%2fx": 400, `/..\x`: 400, "/%c0%ae%c0%ae/x": 400} {
 			p := newFakePicker()
 			p.pick = among(balance.Grant{Server: "s1", Address: "10.0.0.5:8000", Public: "https://s1.example/base"})
@@ -98,7 +98,7 @@ func TestRedirectsDoNotClimb(t *testing.T) {
 }
 
 func TestNormalisedPathsHaveNoOverlongCharacters(t *testing.T) {
-	eachEngine(t, func(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
 		overlong := map[string]string{"/public/%c0%ae%c0%ae/admin": "400", "/public/caf%C3%A9": "public /public/caf%C3%A9"}
 		wantPaths(t, func(l *Listener) { l.Paths = PathsNormalize }, overlong)
 		wantPaths(t, func(l *Listener) { l.Paths = PathsStrict }, overlong)
@@ -106,7 +106,7 @@ func TestNormalisedPathsHaveNoOverlongCharacters(t *testing.T) {
 }
 
 func TestStrictPaths(t *testing.T) {
-	eachEngine(t, func(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
 		wantPaths(t, func(l *Listener) { l.Routes[2].Paths = PathsStrict }, map[string]string{
 			"/api/a": "api /api/a", "/api/a%2Fb": "400", "/api/a//b": "400", "/api/a;b/c%20d": "api /api/a;b/c%20d", "/api/a%00": "400", "/public/a//b": "public /public/a//b",
 		})

@@ -23,7 +23,7 @@ func (p promptPicker) Prompt(_ balance.Instant, pool string, req *balance.Reques
 
 // What a log line and Server-Timing say of the ask is this request's own: not another's, and
 // nothing where no master was asked.
-func TestPickTimeIsTheRequestsOwn(t *testing.T) { eachEngine(t, testPickTimeIsTheRequestsOwn) }
+func TestPickTimeIsTheRequestsOwn(t *testing.T) { eachPicker(t, testPickTimeIsTheRequestsOwn) }
 
 func testPickTimeIsTheRequestsOwn(t *testing.T) {
 	const long = 20 * time.Millisecond

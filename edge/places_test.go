@@ -17,7 +17,7 @@ func TestClientsBeyondTheLimitWait(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		p := newFakePicker()
 		p.pick = among(granted("s1", server(t, echo)))
-		change := func(c *Config) { c.Engine, c.Loops, c.Connections = EngineLoop, 2, 3 }
+		change := func(c *Config) { c.Loops, c.Connections = 2, 3 }
 		r := (*running)(nil)
 		if secure {
 			r = runSecure(t, p, change)

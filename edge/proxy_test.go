@@ -43,7 +43,7 @@ func testRoutedRequest(t *testing.T) {
 	}
 }
 
-func TestServerFaultIsTold(t *testing.T) { eachEngine(t, testServerFaultIsTold) }
+func TestServerFaultIsTold(t *testing.T) { eachPicker(t, testServerFaultIsTold) }
 
 func testServerFaultIsTold(t *testing.T) {
 	p := newFakePicker()
@@ -55,7 +55,7 @@ func testServerFaultIsTold(t *testing.T) {
 	p.wantResults(t, balance.Fault)
 }
 
-func TestNoRoute(t *testing.T) { eachEngine(t, testNoRoute) }
+func TestNoRoute(t *testing.T) { eachPicker(t, testNoRoute) }
 
 func testNoRoute(t *testing.T) {
 	p := newFakePicker()
@@ -67,7 +67,7 @@ func testNoRoute(t *testing.T) {
 	}
 }
 
-func TestRedirect(t *testing.T) { eachEngine(t, testRedirect) }
+func TestRedirect(t *testing.T) { eachPicker(t, testRedirect) }
 
 func testRedirect(t *testing.T) {
 	for _, c := range []struct {
@@ -131,7 +131,7 @@ func testLoadReports(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) { eachEngine(t, testRefusals) }
+func TestRefusals(t *testing.T) { eachPicker(t, testRefusals) }
 
 func testRefusals(t *testing.T) {
 	for _, c := range []struct {
@@ -154,7 +154,7 @@ func testRefusals(t *testing.T) {
 	}
 }
 
-func TestFallbackWithoutMaster(t *testing.T) { eachEngine(t, testFallbackWithoutMaster) }
+func TestFallbackWithoutMaster(t *testing.T) { eachPicker(t, testFallbackWithoutMaster) }
 
 func testFallbackWithoutMaster(t *testing.T) {
 	s := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -183,7 +183,7 @@ func testFallbackWithoutMaster(t *testing.T) {
 	wantStatus(t, res, body, 503, "no-master")
 }
 
-func TestSilentMasterHangsNobody(t *testing.T) { eachEngine(t, testSilentMasterHangsNobody) }
+func TestSilentMasterHangsNobody(t *testing.T) { eachPicker(t, testSilentMasterHangsNobody) }
 
 func testSilentMasterHangsNobody(t *testing.T) {
 	p := newFakePicker()
@@ -215,8 +215,13 @@ func testResponseTimeout(t *testing.T) {
 func TestBodyLimit(t *testing.T) { eachServer(t, testBodyLimit) }
 
 func testBodyLimit(t *testing.T) {
-	p := newFakePicker()
-	p.pick = among(granted("s1", server(t, echo)))
+	p, asked := newFakePicker(), make(chan struct{})
+	once := sync.OnceFunc(func() { close(asked) })
+	pick := among(granted("s1", server(t, echo)))
+	p.pick = func(ctx context.Context, req *balance.Request) (balance.Grant, error) {
+		once()
+		return pick(ctx, req)
+	}
 	r := run(t, p, func(c *Config) { streamed(c); c.Listeners[0].BodyLimit = 100 })
 	res, body := r.do(r.request("POST", "/", strings.Repeat("x", 101)))
 	wantStatus(t, res, body, 413, "body-too-large")
@@ -231,7 +236,9 @@ func testBodyLimit(t *testing.T) {
 	}
 	pieces, write := io.Pipe()
 	go func() {
-		for range 101 {
+		_, _ = write.Write([]byte("x"))
+		<-asked // with less than the limit
+		for range 100 {
 			_, _ = write.Write([]byte("x")) // the edge may refuse before the end
 		}
 		_ = write.Close()
@@ -319,7 +326,7 @@ func outstay(t *testing.T, address string) {
 	}
 }
 
-func TestOversizedHeads(t *testing.T) { eachEngine(t, testOversizedHeads) }
+func TestOversizedHeads(t *testing.T) { eachPicker(t, testOversizedHeads) }
 
 func testOversizedHeads(t *testing.T) {
 	p := newFakePicker()
@@ -343,7 +350,7 @@ func testOversizedHeads(t *testing.T) {
 	}
 }
 
-func TestUnservableRequests(t *testing.T) { eachEngine(t, testUnservableRequests) }
+func TestUnservableRequests(t *testing.T) { eachPicker(t, testUnservableRequests) }
 
 func testUnservableRequests(t *testing.T) {
 	p := newFakePicker()
@@ -381,7 +388,7 @@ func testHTTP10Closes(t *testing.T) {
 	}
 }
 
-func TestAbsoluteTarget(t *testing.T) { eachEngine(t, testAbsoluteTarget) }
+func TestAbsoluteTarget(t *testing.T) { eachPicker(t, testAbsoluteTarget) }
 
 func testAbsoluteTarget(t *testing.T) {
 	p := newFakePicker()
@@ -393,7 +400,7 @@ func testAbsoluteTarget(t *testing.T) {
 	}
 }
 
-func TestAccessLog(t *testing.T) { eachEngine(t, testAccessLog) }
+func TestAccessLog(t *testing.T) { eachPicker(t, testAccessLog) }
 
 func testAccessLog(t *testing.T) {
 	var mu sync.Mutex
@@ -437,7 +444,7 @@ func (l locked) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-func TestAdmin(t *testing.T) { eachEngine(t, testAdmin) }
+func TestAdmin(t *testing.T) { eachPicker(t, testAdmin) }
 
 func testAdmin(t *testing.T) {
 	p := newFakePicker()

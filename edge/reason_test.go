@@ -32,7 +32,7 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 }
 
 func TestTheAccessLogSaysWhyTheEdgeAnswered(t *testing.T) {
-	eachEngine(t, testTheAccessLogSaysWhyTheEdgeAnswered)
+	eachPicker(t, testTheAccessLogSaysWhyTheEdgeAnswered)
 }
 
 func testTheAccessLogSaysWhyTheEdgeAnswered(t *testing.T) {

@@ -6,16 +6,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
 // recall ends what is done for an exchange when its client leaves or a master is
 // silent for too long. After that it can be had anew, so that in the steady state no
 // request pays for one.
 type recall struct {
-	until atomic.Int64 // balance.Instant after which the master is taken for silent; zero: not asked, or taken for it
-
 	ended atomic.Bool // what mu guards says so: looked at for every request
 
 	mu      sync.Mutex
@@ -62,6 +58,9 @@ func (r *recall) renew() {
 
 // forgive is renew for an exchange that goes on: that the client has left stands.
 func (r *recall) forgive() {
+	if !r.ended.Load() {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cause != errLeft {
@@ -98,30 +97,6 @@ func (r *recall) left() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.cause == errLeft
-}
-
-// expect says that an ask begins, which has its time until then.
-func (r *recall) expect(until balance.Instant) { r.until.Store(int64(until)) }
-
-// expire ends the context of an ask that has had its time. Anybody may call it.
-func (r *recall) expire(now balance.Instant) {
-	until := r.until.Load()
-	if until == 0 || now <= balance.Instant(until) {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.until.CompareAndSwap(until, 0) {
-		r.finish(errSilent)
-	}
-}
-
-// heard says that the ask is over. If the master was taken for silent meanwhile, what
-// follows does not suffer for it, even if the answer came in the same moment.
-func (r *recall) heard() {
-	if r.until.Swap(0) == 0 {
-		r.forgive()
-	}
 }
 
 // recallable is a context that may serve many exchanges one after another, until it ends.

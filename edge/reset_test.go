@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 // TestClientsThatResetBeforeTheyAreServed holds that a client may reset its connection while it waits in the kernel's queue:
 // what accept then returns has no peer any more. Clients that come behind it are served.
 func TestClientsThatResetBeforeTheyAreServed(t *testing.T) {
-	eachEngine(t, testClientsThatResetBeforeTheyAreServed)
+	eachPicker(t, testClientsThatResetBeforeTheyAreServed)
 }
 
 func testClientsThatResetBeforeTheyAreServed(t *testing.T) {
@@ -76,3 +77,6 @@ func testClientsThatResetBeforeTheyAreServed(t *testing.T) {
 		})
 	}
 }
+
+// addrPort returns the address of a TCP connection's end.
+func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }

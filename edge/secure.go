@@ -2,11 +2,7 @@ package edge
 
 import (
 	"crypto/tls"
-	"errors"
-	"io"
-	"net"
 	"strings"
-	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/policy"
 )
@@ -78,40 +74,6 @@ func (s *shown) misdirected(l *listener, h *head, r *route) bool {
 	return plainHost(h.host) != s.name && l.routes.match(s.name, h.path) != r
 }
 
-// greet does what comes before the first request, and reports whether HTTP/2 is spoken;
-// not ok: nothing is.
-func (c *conn) greet() (two, ok bool) {
-	switch secure, sealed := c.Conn.(*tls.Conn); {
-	case sealed && !c.handshake(secure):
-		return false, false
-	case sealed:
-		c.shown = showing(secure)
-		return secure.ConnectionState().NegotiatedProtocol == protoHTTP2, true
-	}
-	if !c.service.listener.H2C {
-		return false, true
-	}
-	return c.awaitPreface()
-}
-
-// handshake must be over in the time that a head may take.
-func (c *conn) handshake(secure *tls.Conn) bool {
-	_ = c.SetDeadline(time.Now().Add(c.service.listener.HeaderTimeout)) // an error is the connection's, which whoever uses it will see
-	c.recut()
-	err := secure.Handshake()
-	if err == nil {
-		_ = c.SetDeadline(noTime)
-		c.recut()
-		return true
-	}
-	c.service.edge.cfg.Log.Debug("handshake failed", "listen", c.service.listener.Listen, "client", c.peer, "err", err)
-	var plain tls.RecordHeaderError
-	if errors.As(err, &plain) && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
-		_, _ = io.WriteString(plain.Conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nthis address takes HTTPS only\n")
-	}
-	return false
-}
-
 // looksLikeHTTP reports whether a client speaks HTTP where TLS is spoken.
 func looksLikeHTTP(first [5]byte) bool {
 	for _, c := range first {
@@ -120,17 +82,4 @@ func looksLikeHTTP(first [5]byte) bool {
 		}
 	}
 	return true
-}
-
-// breakOff ends the connection so that the client cannot take what it got for the
-// whole. byEnd: nothing but the connection's end tells where that is. To close TLS in
-// good order would be to say that all has been said, which not every client waits for.
-func (c *conn) breakOff(byEnd bool) {
-	nc := beneath(c.Conn)
-	if nc != c.Conn {
-		defer func() { _ = nc.Close() }()
-	}
-	if tcp, ok := nc.(*net.TCPConn); ok && byEnd {
-		_ = tcp.SetLinger(0) // a reset is the only way to tell that the end of the connection is not that of the body
-	}
 }

@@ -95,7 +95,7 @@ func testSecureRequests(t *testing.T) {
 }
 
 // What is refused plainly is refused by TLS too.
-func TestSecureIsAsStrict(t *testing.T) { eachEngine(t, testSecureIsAsStrict) }
+func TestSecureIsAsStrict(t *testing.T) { eachPicker(t, testSecureIsAsStrict) }
 
 func testSecureIsAsStrict(t *testing.T) {
 	r := runSecure(t, newFakePicker(), nil)
@@ -112,7 +112,7 @@ func testSecureIsAsStrict(t *testing.T) {
 	}
 }
 
-func TestSessionsAreResumed(t *testing.T) { eachEngine(t, testSessionsAreResumed) }
+func TestSessionsAreResumed(t *testing.T) { eachPicker(t, testSessionsAreResumed) }
 
 func testSessionsAreResumed(t *testing.T) {
 	s := server(t, echo)
@@ -132,7 +132,7 @@ func testSessionsAreResumed(t *testing.T) {
 	}
 }
 
-func TestOldTLSIsRefused(t *testing.T) { eachEngine(t, testOldTLSIsRefused) }
+func TestOldTLSIsRefused(t *testing.T) { eachPicker(t, testOldTLSIsRefused) }
 
 func testOldTLSIsRefused(t *testing.T) {
 	r := runSecure(t, newFakePicker(), nil)
@@ -145,7 +145,7 @@ func testOldTLSIsRefused(t *testing.T) {
 	}
 }
 
-func TestSilentHandshakesEnd(t *testing.T) { eachEngine(t, testSilentHandshakesEnd) }
+func TestSilentHandshakesEnd(t *testing.T) { eachPicker(t, testSilentHandshakesEnd) }
 
 func testSilentHandshakesEnd(t *testing.T) {
 	r := runSecure(t, newFakePicker(), func(c *Config) { c.Listeners[0].HeaderTimeout = 50 * time.Millisecond })
@@ -255,7 +255,7 @@ func testNarrowSecureReader(t *testing.T) {
 }
 
 // One connection may ask for servers with TLS and without in turn.
-func TestSecureOnBothSides(t *testing.T) { eachEngine(t, testSecureOnBothSides) }
+func TestSecureOnBothSides(t *testing.T) { eachPicker(t, testSecureOnBothSides) }
 
 func testSecureOnBothSides(t *testing.T) {
 	theirs, believed := identity(t, "127.0.0.1")
@@ -278,7 +278,7 @@ func testSecureOnBothSides(t *testing.T) {
 }
 
 // What a client has said ahead goes with its connection to whoever serves it next.
-func TestSaidAheadOfSecureServers(t *testing.T) { eachEngine(t, testSaidAheadOfSecureServers) }
+func TestSaidAheadOfSecureServers(t *testing.T) { eachPicker(t, testSaidAheadOfSecureServers) }
 
 func testSaidAheadOfSecureServers(t *testing.T) {
 	theirs, believed := identity(t, "127.0.0.1")
@@ -325,7 +325,7 @@ func testSaidAheadOfSecureServers(t *testing.T) {
 
 // A response that breaks off must not look whole to a client that reads to the end of the connection.
 func TestBrokenResponsesEndWithoutNotice(t *testing.T) {
-	eachEngine(t, testBrokenResponsesEndWithoutNotice)
+	eachPicker(t, testBrokenResponsesEndWithoutNotice)
 }
 
 func testBrokenResponsesEndWithoutNotice(t *testing.T) {
@@ -400,7 +400,7 @@ func secureServer(t *testing.T, cert tls.Certificate, clients *x509.CertPool, h 
 	return balance.Grant{Server: "a", Address: "https://" + s.Listener.Addr().String()}
 }
 
-func TestServersByTLS(t *testing.T) { eachEngine(t, testServersByTLS) }
+func TestServersByTLS(t *testing.T) { eachPicker(t, testServersByTLS) }
 
 func testServersByTLS(t *testing.T) {
 	theirs, believed := identity(t, "127.0.0.1")
@@ -432,7 +432,7 @@ func testServersByTLS(t *testing.T) {
 }
 
 // Connections by TLS are kept, but not used when their server has closed them.
-func TestConnectionsByTLSAreKept(t *testing.T) { eachEngine(t, testConnectionsByTLSAreKept) }
+func TestConnectionsByTLSAreKept(t *testing.T) { eachPicker(t, testConnectionsByTLSAreKept) }
 
 func testConnectionsByTLSAreKept(t *testing.T) {
 	theirs, believed := identity(t, "127.0.0.1")
@@ -468,7 +468,7 @@ func testConnectionsByTLSAreKept(t *testing.T) {
 }
 
 // A server that takes the connection and never shakes hands is unreachable, not awaited for ever.
-func TestServerThatShakesNoHands(t *testing.T) { eachEngine(t, testServerThatShakesNoHands) }
+func TestServerThatShakesNoHands(t *testing.T) { eachPicker(t, testServerThatShakesNoHands) }
 
 func testServerThatShakesNoHands(t *testing.T) {
 	silent := scripted(t, func(_ *net.TCPConn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })

@@ -73,7 +73,7 @@ func TestHalfClosedClientIsAnswered(t *testing.T) {
 				case <-r.Context().Done():
 				}
 			})))
-			r := run(t, p, func(cfg *Config) { cfg.Engine, cfg.Listeners[0].HalfClosed = EngineLoop, c.half })
+			r := run(t, p, func(cfg *Config) { cfg.Listeners[0].HalfClosed = c.half })
 			conn, err := net.Dial("tcp", r.address)
 			if err != nil {
 				t.Fatal(err)
@@ -86,7 +86,7 @@ func TestHalfClosedClientIsAnswered(t *testing.T) {
 				p.wantResults(t, balance.Canceled)
 				return
 			}
-			time.AfterFunc(4*watchEvery, func() { close(answer) }) // beyond the moment for which those that are refused are waited for
+			time.AfterFunc(8*leaveAfter, func() { close(answer) }) // beyond the moment for which those that are refused are waited for
 			if got, _ := io.ReadAll(conn); !strings.HasPrefix(string(got), "HTTP/1.1 200 ") {
 				t.Errorf("got %q, want the answer", got)
 			}
@@ -99,7 +99,7 @@ func TestPaddedChunkSizesOfServersAreRead(t *testing.T) {
 	address, _ := spoken(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\nok\r\n0 \t \r\n\r\n")
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "s1", Address: address})
-	r := run(t, p, func(c *Config) { c.Engine = EngineLoop })
+	r := run(t, p, nil)
 	answer := r.raw("GET / HTTP/1.0\r\nHost: a\r\n\r\n") // which is told no chunks
 	if !strings.HasSuffix(answer, "\r\n\r\nok") {
 		t.Errorf("got %q", answer)
@@ -115,7 +115,7 @@ func TestBadChunkBehindAGoodHeadIsAHeadAndAnAbort(t *testing.T) {
 	address, _ := spoken(t, "HTTP/1.1 200 OK\r\nX-Own: here\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n0\r\n\r\n")
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "s1", Address: address})
-	r := run(t, p, func(c *Config) { c.Engine, c.Listeners[0].H2C = EngineLoop, true })
+	r := run(t, p, func(c *Config) { c.Listeners[0].H2C = true })
 	for _, version := range []string{"1.1", "1.0"} {
 		answer := r.raw("GET / HTTP/" + version + "\r\nHost: a\r\n\r\n")
 		if !strings.HasPrefix(answer, "HTTP/1.1 200 ") || !strings.Contains(answer, "X-Own: here\r\n") || strings.Contains(answer, "\r\n0\r\n") {
@@ -146,7 +146,7 @@ func TestForwardedOfATrustedProxyCounts(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(_ http.ResponseWriter, r *http.Request) { told = r.Header.Clone() })))
 	r := run(t, p, func(c *Config) {
-		c.Engine, c.Listeners[0].TrustedProxies = EngineLoop, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Listeners[0].TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		c.Listeners[0].Routes[0].Key = "client"
 	})
 	r.raw("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nForwarded: for=198.51.100.9;proto=https;host=www.example\r\n\r\n")
@@ -195,7 +195,7 @@ func TestUpgradeWithABody(t *testing.T) {
 	}()
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "s1", Address: l.Addr().String()})
-	r := run(t, p, func(c *Config) { c.Engine = EngineLoop })
+	r := run(t, p, nil)
 	conn, err := net.Dial("tcp", r.address)
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +226,7 @@ func TestProbesOfTheWay(t *testing.T) {
 	address, heads := spoken(t, brief)
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "s1", Address: address})
-	r := run(t, p, func(c *Config) { c.Engine = EngineLoop })
+	r := run(t, p, nil)
 	for request, want := range map[string]string{
 		"OPTIONS * HTTP/1.1\r\n":                     "204",
 		"OPTIONS /a HTTP/1.1\r\nMax-Forwards: 0\r\n": "204",
@@ -255,7 +255,7 @@ func TestBodilessPostOfHTTP2SaysItsLength(t *testing.T) {
 	address, heads := spoken(t, brief)
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "s1", Address: address})
-	r := run(t, p, func(c *Config) { c.Engine, c.Listeners[0].H2C = EngineLoop, true })
+	r := run(t, p, func(c *Config) { c.Listeners[0].H2C = true })
 	for method, want := range map[string]int{"POST": 1, "GET": 0} {
 		client := &http.Transport{Protocols: new(http.Protocols)}
 		client.Protocols.SetUnencryptedHTTP2(true)
@@ -288,7 +288,7 @@ func TestEarlyAnswerToALongUploadIsRead(t *testing.T) {
 	address, _ := spoken(t, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "s1", Address: address})
-	r := run(t, p, func(c *Config) { c.Engine = EngineLoop })
+	r := run(t, p, nil)
 	const much = 30 << 20
 	for range 10 {
 		conn, err := net.Dial("tcp", r.address)
@@ -320,7 +320,7 @@ func TestLargeHeadsReachClientsOfHTTP2(t *testing.T) {
 	address, _ := spoken(t, answer.String())
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "s1", Address: address})
-	r := run(t, p, func(c *Config) { c.Engine, c.Listeners[0].H2C = EngineLoop, true })
+	r := run(t, p, func(c *Config) { c.Listeners[0].H2C = true })
 	res, err := priorKnowledge(t).Get("http://" + r.address)
 	if err != nil {
 		t.Fatal(err)

@@ -97,7 +97,7 @@ func bare(request string) string {
 // server; what it takes arrives in its canonical form and in no other.
 func TestSmuggling(t *testing.T) {
 	t.Parallel()
-	eachEngine(t, testSmuggling)
+	eachPicker(t, testSmuggling)
 }
 
 func testSmuggling(t *testing.T) {

@@ -173,19 +173,6 @@ func (h *histogram) metric(desc *prometheus.Desc, s *scale, pool string) prometh
 	return prometheus.MustNewConstHistogram(desc, count, h.sum.Seconds(), below, pool)
 }
 
-// bookkeeper is an engine that keeps books.
-type bookkeeper interface {
-	// audit lets do read one of them after another. It waits for the loops, so that none
-	// of them may call it.
-	audit(do func(*books))
-}
-
-func (e *Edge) audit(do func(*books)) {
-	if k, ok := e.loops.(bookkeeper); ok {
-		k.audit(do)
-	}
-}
-
 // tallied returns what has been counted of each pool's requests, by its number.
 func (e *Edge) tallied() []tally {
 	sums := make([]tally, len(e.pools))
@@ -194,7 +181,7 @@ func (e *Edge) tallied() []tally {
 		sums[p.number].add(&p.tally)
 		p.mu.Unlock()
 	}
-	e.audit(func(b *books) {
+	e.loops.audit(func(b *books) {
 		for i := range b.tallies {
 			sums[i].add(&b.tallies[i])
 		}

@@ -9,12 +9,9 @@ import (
 
 // A loop's tallies can be read while it serves, and nothing is lost with the loop.
 func TestLoopsTallies(t *testing.T) {
-	if !loopsHere {
-		t.Skip("no loops here")
-	}
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
-	r := run(t, p, func(c *Config) { c.Engine, c.Loops = EngineLoop, 2 })
+	r := run(t, p, func(c *Config) { c.Loops = 2 })
 	counted := func(n int) {
 		t.Helper()
 		page := metricsPage(t, r.Edge)

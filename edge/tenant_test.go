@@ -33,7 +33,7 @@ func lastAsk(t *testing.T, p *fakePicker) balance.Request {
 }
 
 // A tenant that a header tells is believed of trusted proxies only, and what others write there reaches no server.
-func TestTenantsOfTrustedProxies(t *testing.T) { eachEngine(t, testTenantsOfTrustedProxies) }
+func TestTenantsOfTrustedProxies(t *testing.T) { eachPicker(t, testTenantsOfTrustedProxies) }
 
 func testTenantsOfTrustedProxies(t *testing.T) {
 	for _, c := range []struct {
@@ -125,7 +125,7 @@ func TestTheLogTellsTenantsApart(t *testing.T) {
 }
 
 // A client's verified certificate proves its tenant.
-func TestTenantsOfCertificates(t *testing.T) { eachEngine(t, testTenantsOfCertificates) }
+func TestTenantsOfCertificates(t *testing.T) { eachPicker(t, testTenantsOfCertificates) }
 
 func testTenantsOfCertificates(t *testing.T) {
 	own, authority := identity(t, "alice.example")
@@ -159,7 +159,7 @@ func testTenantsOfCertificates(t *testing.T) {
 }
 
 // A signed token proves its tenant; one by another key proves nothing.
-func TestTenantsOfTokens(t *testing.T) { eachEngine(t, testTenantsOfTokens) }
+func TestTenantsOfTokens(t *testing.T) { eachPicker(t, testTenantsOfTokens) }
 
 func testTenantsOfTokens(t *testing.T) {
 	secret, other := bytes.Repeat([]byte("k"), 32), bytes.Repeat([]byte("o"), 32)

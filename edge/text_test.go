@@ -50,7 +50,7 @@ func wantLogged(t *testing.T, record map[string]any, method, host, path, id stri
 
 // What a client sends behind an uploaded body takes the place of the request's head in memory, and
 // must not take it in the log.
-func TestWhatFollowsABodyDoesNotReachTheLog(t *testing.T) { eachEngine(t, testWhatFollowsABody) }
+func TestWhatFollowsABodyDoesNotReachTheLog(t *testing.T) { eachPicker(t, testWhatFollowsABody) }
 
 func testWhatFollowsABody(t *testing.T) {
 	const head = "POST /admin/delete/42 HTTP/1.1\r\nHost: bank.example\r\nX-Request-Id: real-1\r\n"

@@ -14,7 +14,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-func TestServerTiming(t *testing.T) { eachEngine(t, testServerTiming) }
+func TestServerTiming(t *testing.T) { eachPicker(t, testServerTiming) }
 
 func testServerTiming(t *testing.T) {
 	own := server(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -41,7 +41,7 @@ func testServerTiming(t *testing.T) {
 }
 
 // What a server has compressed passes as it is, and the edge compresses nothing.
-func TestCompressionIsLeftAlone(t *testing.T) { eachEngine(t, testCompressionIsLeftAlone) }
+func TestCompressionIsLeftAlone(t *testing.T) { eachPicker(t, testCompressionIsLeftAlone) }
 
 func testCompressionIsLeftAlone(t *testing.T) {
 	var packed bytes.Buffer

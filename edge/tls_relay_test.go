@@ -14,20 +14,18 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// loopToTLS is EngineLoop with servers that speak TLS: before each server of the test stands a relay that speaks TLS with
+// behindRelays is in the name of tests whose servers speak TLS: before each server of the test stands a relay that speaks TLS with
 // the edge, in records and packets of any size.
-const loopToTLS Engine = "loop-to-tls"
+const behindRelays = "to-tls"
 
-// eachServer is eachEngine for tests whose servers speak HTTP/1.1: it runs them with servers that speak TLS, too.
+// eachServer is eachPicker for tests whose servers speak HTTP/1.1: it runs them with servers that speak TLS, too.
 func eachServer(t *testing.T, test func(t *testing.T)) {
-	eachEngine(t, test)
-	if loopsHere {
-		t.Run(string(loopToTLS), test)
-	}
+	eachPicker(t, test)
+	t.Run(behindRelays, test)
 }
 
 // toTLS reports whether the test runs with servers that speak TLS.
-func toTLS(t *testing.T) bool { return strings.Contains(t.Name(), string(loopToTLS)) }
+func toTLS(t *testing.T) bool { return strings.Contains(t.Name(), "/"+behindRelays) }
 
 // behindTLS puts the relays before the servers that the picker grants, unless one is of HTTP/2.
 func behindTLS(t *testing.T, cfg *Config, p *fakePicker) {

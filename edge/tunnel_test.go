@@ -92,7 +92,7 @@ func wantReset(t *testing.T, conn net.Conn) {
 	}
 }
 
-func TestTunnelIsOneFlight(t *testing.T) { eachEngine(t, testTunnelIsOneFlight) }
+func TestTunnelIsOneFlight(t *testing.T) { eachPicker(t, testTunnelIsOneFlight) }
 
 func testTunnelIsOneFlight(t *testing.T) {
 	p := newFakePicker()
@@ -166,7 +166,7 @@ func (w *pageWriter) Header() http.Header         { return w.h }
 func (w *pageWriter) Write(p []byte) (int, error) { return w.b.Write(p) }
 func (w *pageWriter) WriteHeader(int)             {}
 
-func TestTunnelIsTriedElsewhere(t *testing.T) { eachEngine(t, testTunnelIsTriedElsewhere) }
+func TestTunnelIsTriedElsewhere(t *testing.T) { eachPicker(t, testTunnelIsTriedElsewhere) }
 
 func testTunnelIsTriedElsewhere(t *testing.T) {
 	p := newFakePicker()
@@ -178,7 +178,7 @@ func testTunnelIsTriedElsewhere(t *testing.T) {
 	p.wantResults(t, balance.Unreachable, balance.Unreachable, balance.OK)
 }
 
-func TestTunnelWithoutServerIsReset(t *testing.T) { eachEngine(t, testTunnelWithoutServerIsReset) }
+func TestTunnelWithoutServerIsReset(t *testing.T) { eachPicker(t, testTunnelWithoutServerIsReset) }
 
 func testTunnelWithoutServerIsReset(t *testing.T) {
 	for name, pick := range map[string]func(context.Context, *balance.Request) (balance.Grant, error){
@@ -198,7 +198,7 @@ func testTunnelWithoutServerIsReset(t *testing.T) {
 	}
 }
 
-func TestTunnelFallsBack(t *testing.T) { eachEngine(t, testTunnelFallsBack) }
+func TestTunnelFallsBack(t *testing.T) { eachPicker(t, testTunnelFallsBack) }
 
 func testTunnelFallsBack(t *testing.T) {
 	p := newFakePicker()
@@ -212,7 +212,7 @@ func testTunnelFallsBack(t *testing.T) {
 	}
 }
 
-func TestTunnelsResetIsPassedOn(t *testing.T) { eachEngine(t, testTunnelsResetIsPassedOn) }
+func TestTunnelsResetIsPassedOn(t *testing.T) { eachPicker(t, testTunnelsResetIsPassedOn) }
 
 func testTunnelsResetIsPassedOn(t *testing.T) {
 	t.Run("client's", func(t *testing.T) {
@@ -254,7 +254,7 @@ func testTunnelsResetIsPassedOn(t *testing.T) {
 	})
 }
 
-func TestIdleTunnelIsCut(t *testing.T) { eachEngine(t, testIdleTunnelIsCut) }
+func TestIdleTunnelIsCut(t *testing.T) { eachPicker(t, testIdleTunnelIsCut) }
 
 func testIdleTunnelIsCut(t *testing.T) {
 	p := newFakePicker()
@@ -265,7 +265,7 @@ func testIdleTunnelIsCut(t *testing.T) {
 }
 
 func TestTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) {
-	eachEngine(t, testTunnelWhoseClientBreaksOffIsNotLinked)
+	eachPicker(t, testTunnelWhoseClientBreaksOffIsNotLinked)
 }
 
 func testTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) {
@@ -289,7 +289,7 @@ func testTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) {
 	}
 }
 
-func TestTunnelsDrain(t *testing.T) { eachEngine(t, testTunnelsDrain) }
+func TestTunnelsDrain(t *testing.T) { eachPicker(t, testTunnelsDrain) }
 
 func testTunnelsDrain(t *testing.T) {
 	p := newFakePicker()
@@ -314,7 +314,7 @@ func testTunnelsDrain(t *testing.T) {
 
 // Where another edge goes on in this one's place, tunnels take as long as they do, until
 // they have had enough of that.
-func TestTunnelsOutliveTheirListener(t *testing.T) { eachEngine(t, testTunnelsOutliveTheirListener) }
+func TestTunnelsOutliveTheirListener(t *testing.T) { eachPicker(t, testTunnelsOutliveTheirListener) }
 
 func testTunnelsOutliveTheirListener(t *testing.T) {
 	p := newFakePicker()
@@ -350,7 +350,7 @@ func readFull(r io.Reader, b []byte) string {
 	return string(b[:n])
 }
 
-func TestTunnelsByServerName(t *testing.T) { eachEngine(t, testTunnelsByServerName) }
+func TestTunnelsByServerName(t *testing.T) { eachPicker(t, testTunnelsByServerName) }
 
 func testTunnelsByServerName(t *testing.T) {
 	p := newFakePicker()
@@ -421,7 +421,7 @@ func loopback(c *Config) {
 	c.Listeners[0].ProxyTrusted = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 }
 
-func TestProxyHeaderThroughTunnel(t *testing.T) { eachEngine(t, testProxyHeaderThroughTunnel) }
+func TestProxyHeaderThroughTunnel(t *testing.T) { eachPicker(t, testProxyHeaderThroughTunnel) }
 
 func testProxyHeaderThroughTunnel(t *testing.T) {
 	told := preface.Proxy{Source: netip.MustParseAddrPort("192.0.2.7:4711"), Destination: netip.MustParseAddrPort("192.0.2.1:443")}
@@ -469,7 +469,7 @@ func wantRefusal(t *testing.T, r *running, text string) {
 	wantReset(t, conn)
 }
 
-func TestProxyHeaderBeforeHTTP(t *testing.T) { eachEngine(t, testProxyHeaderBeforeHTTP) }
+func TestProxyHeaderBeforeHTTP(t *testing.T) { eachPicker(t, testProxyHeaderBeforeHTTP) }
 
 func testProxyHeaderBeforeHTTP(t *testing.T) {
 	p := newFakePicker()

@@ -75,3 +75,26 @@ func (s serverSessions) Get(name string) (*tls.ClientSessionState, bool) {
 func (s serverSessions) Put(name string, session *tls.ClientSessionState) {
 	s.all.Put(s.address+" "+name, session)
 }
+
+// reach is how servers are reached.
+type reach struct {
+	protocol Protocol
+	secure   *tls.Config
+}
+
+// resumedMost is how many servers' TLS sessions are remembered for each setting.
+const resumedMost = 1024
+
+// serverTLS completes a route's TLS configuration, which may be nil, for connections to its servers.
+func serverTLS(by reach) *tls.Config {
+	cfg := by.secure.Clone()
+	if cfg == nil {
+		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	cfg.NextProtos = []string{protoHTTP1}
+	if by.protocol == HTTP2 {
+		cfg.NextProtos = []string{protoHTTP2}
+	}
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(resumedMost)
+	return cfg
+}

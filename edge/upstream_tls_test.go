@@ -96,7 +96,7 @@ func eachTLSVersion(t *testing.T, test func(t *testing.T, version uint16)) {
 
 // A response is passed on whole wherever it is cut, into two records or into two packets.
 func TestResponsesOfTLSServersCutAnywhere(t *testing.T) {
-	eachEngine(t, func(t *testing.T) { onLoops(t); eachTLSVersion(t, testTLSResponsesCutAnywhere) })
+	eachPicker(t, func(t *testing.T) { eachTLSVersion(t, testTLSResponsesCutAnywhere) })
 }
 
 func testTLSResponsesCutAnywhere(t *testing.T, version uint16) {
@@ -145,7 +145,7 @@ func testTLSResponsesCutAnywhere(t *testing.T, version uint16) {
 
 // A request reaches its server whole wherever it is cut, whether its body is read before the server is asked for or not.
 func TestRequestsToTLSServersCutAnywhere(t *testing.T) {
-	eachEngine(t, func(t *testing.T) { onLoops(t); eachTLSVersion(t, testTLSRequestsCutAnywhere) })
+	eachPicker(t, func(t *testing.T) { eachTLSVersion(t, testTLSRequestsCutAnywhere) })
 }
 
 func testTLSRequestsCutAnywhere(t *testing.T, version uint16) {
@@ -176,10 +176,9 @@ func testTLSRequestsCutAnywhere(t *testing.T, version uint16) {
 }
 
 // The end of a body is what TLS says it is, not what anybody on the way can do to the connection.
-func TestEndsOfTLSServers(t *testing.T) { eachEngine(t, testEndsOfTLSServers) }
+func TestEndsOfTLSServers(t *testing.T) { eachPicker(t, testEndsOfTLSServers) }
 
 func testEndsOfTLSServers(t *testing.T) {
-	onLoops(t)
 	closeNotify := func(c *tlsConn) { _ = c.CloseWrite() }
 	end := func(c *tlsConn) { _ = c.tcp().CloseWrite() }
 	reset := func(c *tlsConn) { _ = c.tcp().SetLinger(0); _ = c.tcp().Close() }
@@ -238,10 +237,9 @@ func testEndsOfTLSServers(t *testing.T) {
 }
 
 // A kept connection on which anything has come, even a part of a record, or the end, is not used.
-func TestSpoiltTLSConnectionsAreNotUsed(t *testing.T) { eachEngine(t, testSpoiltTLSConnections) }
+func TestSpoiltTLSConnectionsAreNotUsed(t *testing.T) { eachPicker(t, testSpoiltTLSConnections) }
 
 func testSpoiltTLSConnections(t *testing.T) {
-	onLoops(t)
 	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 	for name, spoil := range map[string]func(c *tlsConn){
 		"close_notify":             func(c *tlsConn) { _ = c.CloseWrite() },
@@ -289,7 +287,7 @@ func testSpoiltTLSConnections(t *testing.T) {
 
 // Session tickets, which servers of TLS 1.3 send behind the handshake, spoil no connection.
 func TestTicketsDoNotSpoilKeptConnections(t *testing.T) {
-	eachEngine(t, func(t *testing.T) { onLoops(t); eachTLSVersion(t, testTicketsDoNotSpoil) })
+	eachPicker(t, func(t *testing.T) { eachTLSVersion(t, testTicketsDoNotSpoil) })
 }
 
 func testTicketsDoNotSpoil(t *testing.T, version uint16) {
@@ -315,10 +313,9 @@ func testTicketsDoNotSpoil(t *testing.T, version uint16) {
 }
 
 // Each server's sessions are resumed, also where all prove to be of one name.
-func TestSessionsWithServersAreResumed(t *testing.T) { eachEngine(t, testSessionsWithServers) }
+func TestSessionsWithServersAreResumed(t *testing.T) { eachPicker(t, testSessionsWithServers) }
 
 func testSessionsWithServers(t *testing.T) {
-	onLoops(t)
 	cert, believed := identity(t, "servers.example")
 	resumed := make(chan bool, 1)
 	var servers []balance.Grant
@@ -374,10 +371,9 @@ func (c *noted) lastRecord() (kind byte) {
 }
 
 // A server whose connection is of no more use is told so by close_notify.
-func TestServersAreToldByCloseNotify(t *testing.T) { eachEngine(t, testServersAreToldByCloseNotify) }
+func TestServersAreToldByCloseNotify(t *testing.T) { eachPicker(t, testServersAreToldByCloseNotify) }
 
 func testServersAreToldByCloseNotify(t *testing.T) {
-	onLoops(t)
 	cert, trusting := believes(t)
 	last := make(chan byte, 1)
 	const alert = 21
@@ -410,10 +406,9 @@ func testServersAreToldByCloseNotify(t *testing.T) {
 }
 
 // A client that leaves while TLS with its server is being begun holds nothing.
-func TestClientLeavesDuringTheHandshake(t *testing.T) { eachEngine(t, testLeavesDuringTheHandshake) }
+func TestClientLeavesDuringTheHandshake(t *testing.T) { eachPicker(t, testLeavesDuringTheHandshake) }
 
 func testLeavesDuringTheHandshake(t *testing.T) {
-	onLoops(t)
 	begun, ended := make(chan struct{}), make(chan struct{})
 	p := to(scripted(t, func(_ *net.TCPConn, r *bufio.Reader) {
 		_, _ = r.ReadByte()
@@ -432,10 +427,9 @@ func testLeavesDuringTheHandshake(t *testing.T) {
 }
 
 // WebSocket and what is like it goes through to servers that speak TLS, from whichever side it ends, and how.
-func TestTunnelsToTLSServers(t *testing.T) { eachEngine(t, testTunnelsToTLSServers) }
+func TestTunnelsToTLSServers(t *testing.T) { eachPicker(t, testTunnelsToTLSServers) }
 
 func testTunnelsToTLSServers(t *testing.T) {
-	onLoops(t)
 	cert, trusting := believes(t)
 	for _, c := range []struct {
 		name string
@@ -486,11 +480,10 @@ func testTunnelsToTLSServers(t *testing.T) {
 
 // An end that is there when the loop reads what came before it is seen.
 func TestEndOfATLSServerRightBehindItsAnswer(t *testing.T) {
-	eachEngine(t, testEndOfATLSServerRightBehindItsAnswer)
+	eachPicker(t, testEndOfATLSServerRightBehindItsAnswer)
 }
 
 func testEndOfATLSServerRightBehindItsAnswer(t *testing.T) {
-	onLoops(t)
 	got, blocked, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	cert, trusting := believes(t)
 	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsConn) {
@@ -533,10 +526,9 @@ func testEndOfATLSServerRightBehindItsAnswer(t *testing.T) {
 }
 
 // A server that does not agree on HTTP/2 by TLS is sent nothing.
-func TestHTTP2IsAgreedOnByTLS(t *testing.T) { eachEngine(t, testHTTP2IsAgreedOnByTLS) }
+func TestHTTP2IsAgreedOnByTLS(t *testing.T) { eachPicker(t, testHTTP2IsAgreedOnByTLS) }
 
 func testHTTP2IsAgreedOnByTLS(t *testing.T) {
-	onLoops(t)
 	cert, trusting := believes(t)
 	read := make(chan int, 1)
 	p := to(tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsConn) {
@@ -553,11 +545,10 @@ func testHTTP2IsAgreedOnByTLS(t *testing.T) {
 
 // A connection whose server has proved one name serves no request for another, though both are at one address.
 func TestKeptTLSConnectionsAreOfOneName(t *testing.T) {
-	eachEngine(t, testKeptTLSConnectionsAreOfOneName)
+	eachPicker(t, testKeptTLSConnectionsAreOfOneName)
 }
 
 func testKeptTLSConnectionsAreOfOneName(t *testing.T) {
-	onLoops(t)
 	cert, believed := identity(t, "a.example")
 	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsConn) {
 		for req, _ := c.request(); req != nil; req, _ = c.request() {

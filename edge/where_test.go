@@ -18,7 +18,7 @@ import (
 
 // Connections go where the grant says, and by TLS the server has to be the one that its address names. When the grant
 // says another place, connections that are kept are used no more.
-func TestConnectionsGoWhereAGrantSays(t *testing.T) { eachEngine(t, testConnectionsGoWhereAGrantSays) }
+func TestConnectionsGoWhereAGrantSays(t *testing.T) { eachPicker(t, testConnectionsGoWhereAGrantSays) }
 
 func testConnectionsGoWhereAGrantSays(t *testing.T) {
 	pair, believers := identity(t, "app.test")
@@ -82,16 +82,13 @@ func testConnectionsGoWhereAGrantSays(t *testing.T) {
 				at.Store(&where)
 				for i := range 3 {
 					res, body := r.do(secureRequest(r, "GET", "/", ""))
-					if engineOf(t) == EngineGoroutines && c.protocol == HTTP2 && word == "new" && !c.unix {
-						continue // that engine keeps streams' connections by the name
-					}
 					if res.StatusCode != 200 || body != word {
 						t.Errorf("request %d to the %s place: got %d %q", i, word, res.StatusCode, body)
 					}
 				}
 			}
 			nowhere := balance.NowhereFor("app.test: no such host")
-			if at.Store(&nowhere); !c.unix && (engineOf(t) != EngineGoroutines || c.protocol == HTTP1) {
+			if at.Store(&nowhere); !c.unix {
 				if res, body := r.do(secureRequest(r, "GET", "/", "")); res.StatusCode != 502 || !strings.Contains(body, `"reason":"unresolved"`) {
 					t.Errorf("nowhere: got %d %q", res.StatusCode, body)
 				}
@@ -101,7 +98,7 @@ func testConnectionsGoWhereAGrantSays(t *testing.T) {
 }
 
 // A server with addresses of both families is reached by either.
-func TestTunnelsGoWhereAGrantSays(t *testing.T) { eachEngine(t, testTunnelsGoWhereAGrantSays) }
+func TestTunnelsGoWhereAGrantSays(t *testing.T) { eachPicker(t, testTunnelsGoWhereAGrantSays) }
 
 func testTunnelsGoWhereAGrantSays(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -32,7 +32,6 @@ type work struct {
 	whole  bool       // the request is in buf to its end
 	two    bool       // its client speaks HTTP/2
 	shown  *shown     // what its client has shown by TLS; nil: nothing
-	upload *upload    // what brings the rest of it; nil: none
 
 	in         []byte // from the server: room for a head, then what has come in in[r:w]
 	r, w       int
@@ -48,14 +47,10 @@ const (
 	spliceMin = 64 << 10 // bytes of a body for which it pays to move them inside the kernel
 )
 
-func newWork() *work {
-	return &work{in: make([]byte, headRoom+bodyRoom), out: make([]byte, 0, 2<<10), resp: http1.ResponseHead{}}
-}
-
 // clear forgets the request, lest it be kept in memory.
 func (w *work) clear() {
 	w.req.Reset()
-	w.buf, w.told, w.answered, w.upload, w.abort, w.two = nil, fieldView{}, fieldView{}, nil, false, false
+	w.buf, w.told, w.answered, w.abort, w.two = nil, fieldView{}, fieldView{}, false, false
 	w.shown = nil
 	w.exchange.head, w.exchange.id = head{}, ""
 	if len(w.in) > roomMost {

@@ -121,7 +121,6 @@ type edgePart struct {
 	MaxHops         int            `yaml:"max_hops"`
 	DrainTime       time.Duration  `yaml:"drain_time" also:"draintimeout shutdowntimeout gracetime"`
 	TCP             tcpPart        `yaml:"tcp" also:"sockets"`
-	Engine          string         `yaml:"engine"`
 	Connections     int            `yaml:"connections" also:"maxconn workerconnections maxconnections"`
 	Loops           int            `yaml:"loops" also:"threads workers nbthread workerprocesses"`
 	SingleCalls     bool           `yaml:"single_calls"`

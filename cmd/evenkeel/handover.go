@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"net"
-	"os"
 	"sync"
-	"time"
 )
 
 var errNoHandover = errors.New("this system cannot hand listeners over from the old settings of an edge to new ones: restart instead")
@@ -14,18 +12,17 @@ var errNoHandover = errors.New("this system cannot hand listeners over from the 
 // one does not accept the other does.
 type lent struct {
 	*net.TCPListener
-	parked chan struct{} // closed: whoever accepts has come back for more, and waits
+	parked chan struct{} // closed: the edge was told to stop before it had begun, and has
 	closed chan struct{}
 
 	parkOnce, closeOnce sync.Once
 
 	mu      sync.Mutex
-	stop    func() // how whoever accepts without Accept is told to stop; nil: nobody does
+	stop    func() // how the edge that accepts is told to stop; nil: none does
 	parking bool
 }
 
-// OnPark is told how to stop whoever takes connections from the socket itself, without
-// Accept. stop returns when no more will be taken.
+// OnPark is told how to have the edge take no more connections. stop returns when it does not.
 func (l *lent) OnPark(stop func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,19 +49,7 @@ func lend(l net.Listener) (*lent, error) {
 	return &lent{TCPListener: again.(*net.TCPListener), parked: make(chan struct{}), closed: make(chan struct{})}, nil
 }
 
-// Accept waits for a connection; once parked, for Close.
-func (l *lent) Accept() (net.Conn, error) {
-	c, err := l.TCPListener.Accept()
-	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		l.parkOnce.Do(func() { close(l.parked) })
-		<-l.closed
-		return nil, net.ErrClosed
-	}
-	return c, err
-}
-
-// park stops taking connections and returns when all taken are in the hands of whoever
-// accepts. A server told to stop between an accept and its next forgets the connection.
+// park has the edge take no more connections, and returns when it has all that were taken.
 func (l *lent) park() {
 	l.mu.Lock()
 	stop := l.stop
@@ -74,10 +59,7 @@ func (l *lent) park() {
 		stop()
 		return
 	}
-	if l.SetDeadline(time.Unix(1, 0)) != nil {
-		return // it is closed
-	}
-	select {
+	select { // it has not begun
 	case <-l.parked:
 	case <-l.closed:
 	}

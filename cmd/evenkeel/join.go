@@ -154,7 +154,7 @@ func labels(m map[string]string) []balance.Label {
 func (s *settings) edgeConfig() edge.Config {
 	e := s.Edge
 	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, Via: e.Via, MaxHops: e.MaxHops, DrainTime: e.DrainTime,
-		TCP: fd.TCPOptions(e.TCP), Connections: e.Connections, Engine: edge.Engine(e.Engine), Loops: e.Loops, SingleCalls: e.SingleCalls, BufferMemory: int64(e.BufferMemory), Resolvers: e.Resolvers}
+		TCP: fd.TCPOptions(e.TCP), Connections: e.Connections, Loops: e.Loops, SingleCalls: e.SingleCalls, BufferMemory: int64(e.BufferMemory), Resolvers: e.Resolvers}
 	for i, l := range e.Listeners {
 		c.Listeners = append(c.Listeners, l.config())
 		if s.keys != nil {

@@ -18,7 +18,7 @@ type atStart map[string]string
 // reloadedKeys are the keys of each part that a reload takes up; all others want a restart. docs/config.md marks those with †.
 var reloadedKeys = map[string][]string{
 	"master": {"open_pools", "resolvers"},
-	"edge": {"listeners", "connect_timeout", "response_timeout", "via", "max_hops", "drain_time", "tcp", "engine", "connections", "loops", "single_calls", "resolvers", "buffer_memory",
+	"edge": {"listeners", "connect_timeout", "response_timeout", "via", "max_hops", "drain_time", "tcp", "connections", "loops", "single_calls", "resolvers", "buffer_memory",
 		"id", "masters"}, // a reload that changes these two is refused
 }
 

@@ -1,0 +1,171 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/http1"
+	"github.com/evenkeel-lb/evenkeel/internal/orca"
+)
+
+const (
+	// replayMost is the largest body, in bytes, that is read before the request is
+	// sent so that it can be sent again. Only idempotent requests' bodies are, and those of
+	// requests for another protocol, which begins behind the body.
+	replayMost       = 64 << 10
+	responseHeadMost = 256 << 10
+	responseFields   = 1000
+	interimMost      = 16 // responses 1xx to one request
+)
+
+var errInterims = errors.New("the server sent too many interim responses")
+
+// closing reports whether the connection ends with this exchange. What HTTP/1.0 says of
+// where a body ends cannot be relied on.
+func (w *work) closing(draining bool) bool {
+	if !w.req.KeepAlive || w.req.Minor == 0 {
+		return true
+	}
+	return draining && (!w.whole || w.head+w.passed+w.tail == len(w.buf))
+}
+
+// closingUnread reports whether the connection ends with an answer that was given before
+// the request's body was looked at. A body that nobody wants is not worth reading, and
+// nothing of it must pass for a request. Nor must what a client sends into the tunnel
+// that it believes to have.
+func (w *work) closingUnread(a flight.Answer, draining bool) bool {
+	return w.req.Framing != http1.NoBody || w.req.Method == http1.MethodConnect || a.Status == 400 || a.Status == 204 || w.closing(draining)
+}
+
+// mayFrame reports whether enough of a request has come to begin its link: so many bytes
+// from its head on.
+func (w *work) mayFrame(come int) bool {
+	r := &w.req
+	replayed := r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect && (w.exchange.head.upgrade || flight.Idempotent(w.exchange.head.method))
+	return !replayed || int64(come-w.head) >= r.Length
+}
+
+// frame finds how much of the request's body is in buf, which its head begins.
+func (w *work) frame(buf []byte, l *listener) (err error) {
+	w.buf = buf
+	w.body, w.passed, w.tail = w.req.Body(), 0, 0
+	w.body.Limit = l.BodyLimit
+	if w.passed, err = w.body.Pass(w.buf[w.head:]); err != nil {
+		return err
+	}
+	if w.body.AtTrailers() {
+		w.trailers.Reset()
+		w.trailers.Limits = l.limits
+		if w.tail, err = w.body.ReadTrailers(&w.trailers, w.buf[w.head+w.passed:]); err != nil {
+			return err
+		}
+	}
+	w.whole = w.body.Done()
+	return nil
+}
+
+// unreadable is what a client is told whose head could not be read, of which so many
+// bytes have come; false: nothing, since nothing was asked.
+func unreadable(err error, come int) (a flight.Answer, detail string, ok bool) {
+	var bad http1.Error
+	switch {
+	case errors.As(err, &bad):
+		a, detail = flight.Answer{Status: bad.Status(), Reason: reasonMalformed}, bad.Error()
+		if a.Status == 431 {
+			a.Reason, detail = reasonHeadTooBig, ""
+		}
+		return a, detail, true
+	case errors.Is(err, os.ErrDeadlineExceeded) && come > len("\r\n"):
+		return flight.Answer{Status: 408, Reason: reasonHeadSlow}, "", true
+	}
+	return a, "", false
+}
+
+// unusable is what a client is told whose request's body could not be read; false:
+// nothing, since it has left.
+func unusable(err error) (a flight.Answer, detail string, ok bool) {
+	var bad http1.Error
+	switch {
+	case errors.Is(err, http1.ErrLongBody):
+		return flight.Answer{Status: 413, Reason: reasonBodyTooBig}, "", true
+	case errors.As(err, &bad) && bad != http1.ErrTruncated:
+		return flight.Answer{Status: 400, Reason: reasonMalformed}, bad.Error(), true
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return flight.Answer{Status: 408, Reason: reasonBodySlow}, "", true
+	}
+	return a, "", false
+}
+
+// compose makes the request for the server, with as much of the body as has come.
+func (w *work) compose() {
+	x := &w.exchange
+	w.rewrite = http1.Rewrite{Drop: x.dropped(), Upgrade: x.head.upgrade, Open: true}
+	if x.newPath {
+		w.rewrite.Target = []byte(x.head.target)
+	}
+	a := additions{w.req.Append(w.out[:0], w.buf, &w.rewrite)}
+	x.toServer(&a)
+	w.out = append(a.text, "\r\n"...)
+	w.composeBody()
+}
+
+// composeBody appends as much of the body as has come.
+func (w *work) composeBody() {
+	body := w.buf[w.head:]
+	w.out = append(w.out, body[:w.passed]...)
+	if w.tail > 0 {
+		w.out = w.trailers.Append(w.out, body[w.passed:], w.exchange.route.drops.trailers)
+	}
+}
+
+// awaitResponse readies the parser for another response.
+func (w *work) awaitResponse() {
+	w.resp.Limits = http1.Limits{Head: responseHeadMost, Fields: responseFields}
+	w.resp.Reset()
+}
+
+// checkSwitch: RFC 9110, 7.8: a server cannot switch to a protocol that was not offered.
+func (w *work) checkSwitch() error {
+	if !w.resp.Tunnel {
+		return nil
+	}
+	offered, taken := view(w.req.Upgrade.Of(w.buf)), view(w.resp.Upgrade.Of(w.in[w.r:w.w]))
+	for p := range strings.SplitSeq(offered, ",") {
+		if strings.EqualFold(strings.TrimSpace(p), taken) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the server switched to protocol %q, want %q", taken, offered)
+}
+
+func (w *work) appendInterim(dst []byte) []byte {
+	return w.resp.Append(dst, w.in[w.r:w.w], &http1.Rewrite{Drop: fromServers})
+}
+
+// beginResponse takes in the head that has come, and what it is to say to the client.
+func (w *work) beginResponse() {
+	x := &w.exchange
+	x.status = w.resp.Status
+	w.answered = fieldView{&w.resp.Head, w.in[w.r:w.w]}
+	x.reply.Head(x.status, x.grpc, w.answered.first)
+	if w.answered.first(orca.Header) != "" || w.answered.first(orca.HeaderBin) != "" {
+		x.reported(w.answered.all)
+	}
+	w.adds.reset()
+	w.rewrite = http1.Rewrite{Drop: x.toClient(&w.adds, &w.answered), Upgrade: w.resp.Tunnel}
+	w.rewrite.Add = w.adds.text
+}
+
+// takeTrailers makes of the trailers that have come, so many bytes, what goes to the client.
+func (w *work) takeTrailers(n int) {
+	told := trailerView{&w.trailers, w.in[w.r:w.w]}
+	if told.all(orca.Header) != nil || told.all(orca.HeaderBin) != nil {
+		w.exchange.reported(told.all)
+	}
+	w.exchange.reply.Trailers(told.first)
+	w.out = w.trailers.Append(w.out[:0], w.in[w.r:w.w], noTrailers)
+	w.r += n
+}
