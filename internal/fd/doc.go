@@ -9,6 +9,10 @@
 //     inside the kernel. All take *FD, and look at it when the call is made.
 //   - Borrowed is a number that Go's runtime owns and lends for the length of a callback.
 //
+// FD, Poller, Batch and Pipe have a second implementation, for systems without epoll, in files named portable. There an FD is a
+// connection or a listener of package net; goroutines read, write and accept ahead for its owner, and tell the Poller.
+// The build tag evenkeel_portable selects it on Linux too, for its tests.
+//
 // Calls that return at once are made without telling Go's scheduler: that is not worth
 // handing this thread's work to another, which on a busy machine happens to calls of which
 // it is told. The race detector must see the calls, since it takes a socket for what orders
