@@ -62,7 +62,7 @@ type session struct {
 	httpProbed   bool // an unanswered Hello was followed by httpEnd
 }
 
-var errSilent = errors.New("it says nothing")
+var errSilent = errors.New("it is silent")
 
 // An HTTP server takes the Hello for an incomplete request line and waits for more. These bytes end the line,
 // so it answers with an error. A master that has not answered by then is given up in any case.

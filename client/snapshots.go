@@ -127,7 +127,7 @@ func (p *pool) apply(m *wire.Change) (wrong string) {
 		}
 	}
 	if m.Count > len(all) {
-		return fmt.Sprintf("%d servers, but only %d were told", m.Count, len(all))
+		return fmt.Sprintf("%d servers, but only %d were sent", m.Count, len(all))
 	}
 	clear(all[m.Count:])
 	all = all[:m.Count]

@@ -281,7 +281,7 @@ func (a *agent) claimRegistration(ctx context.Context, pool string) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(takeoverWait):
-			return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("server %s of pool %s has an agent already: %s, last heard %v ago", a.server, pool, holder.remote, quiet.Round(time.Millisecond))}
+			return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("server %s of pool %s has an agent already: %s, last message %v ago", a.server, pool, holder.remote, quiet.Round(time.Millisecond))}
 		}
 	}
 }
@@ -302,7 +302,7 @@ func (a *agent) onReports(now balance.Instant) error {
 			a.lockPool().stats.reports[fromAgent][reportForeign]++
 			if !a.overreachLogged {
 				a.overreachLogged = true
-				a.faults.add(fmt.Errorf("report for server %q of pool %q, which this agent does not speak for; this and all further ones are ignored", clip(string(r.Report.Server)), clip(r.Pool)))
+				a.faults.add(fmt.Errorf("report for server %q of pool %q, which is not this agent's; this and all further ones are ignored", clip(string(r.Report.Server)), clip(r.Pool)))
 			}
 		default:
 			if err := a.lockPool().storeReportLocked(now, &r.Report, fromAgent); err != nil {

@@ -64,7 +64,7 @@ func TestSecondAgentIsRefused(t *testing.T) {
 	second := r.dial(wire.RoleAgent, "s1")
 	second.send(&wire.Register{Pool: "web", Server: balance.ServerSpec{ID: "s1", Address: "usurper.test:1"}})
 	f := second.failed(wire.Taken)
-	for _, want := range []string{"s1", "web", first.LocalAddr().String(), "heard"} {
+	for _, want := range []string{"s1", "web", first.LocalAddr().String(), "last message"} {
 		if !strings.Contains(f.Detail, want) {
 			t.Errorf("detail %q does not tell %q", f.Detail, want)
 		}

@@ -212,7 +212,7 @@ func end(w http.ResponseWriter, lease balance.TaggedLease, o balance.Outcome, po
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		case balance.Foreign:
-			return newProblem(http.StatusForbidden, foreignLease, fmt.Sprintf("lease %s: the 16 digits behind its id are not those that were told with it; a routed lease has none, and its edge ends it", lease.ID))
+			return newProblem(http.StatusForbidden, foreignLease, fmt.Sprintf("lease %s: the 16 digits behind its id are not those that were issued with it; a routed lease has none, and its edge ends it", lease.ID))
 		}
 	}
 	return newProblem(http.StatusNotFound, noSuchLease, fmt.Sprintf("lease %s: ended already, expired, or never granted here", lease.ID))

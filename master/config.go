@@ -113,7 +113,7 @@ func (c *PoolConfig) Validate(bad func(field, problem string)) {
 	}
 	for i, fact := range c.HookFacts {
 		if fact != HookKey {
-			bad(fmt.Sprintf("hook_facts[%d]", i), fmt.Sprintf("%q, want %s: all other facts are told anyway", clip(fact), HookKey))
+			bad(fmt.Sprintf("hook_facts[%d]", i), fmt.Sprintf("%q, want %s: all other facts are sent anyway", clip(fact), HookKey))
 		}
 	}
 	c.validateChoice(bad)

@@ -273,7 +273,7 @@ var errMoved = errors.New("moved to a loop")
 func (c *conn) sendPing(now balance.Instant) { c.send((&wire.Ping{Seq: uint64(now)}).Append(nil)) }
 
 func (c *conn) silenceError() error {
-	return fmt.Errorf("nothing heard for %v, not even the answer to a ping", 2*c.limits.quiet)
+	return fmt.Errorf("nothing received for %v, not even the answer to a ping", 2*c.limits.quiet)
 }
 
 // dispatchFrames passes all complete frames to p and returns how many bytes they were.
@@ -349,6 +349,6 @@ func (f *faults) logDue(log *slog.Logger, now balance.Instant) {
 	if f.n == 0 || f.lastLogged != 0 && now.Sub(f.lastLogged) < time.Second {
 		return
 	}
-	log.Warn("peer is at fault", "err", f.first, "faults", f.n)
+	log.Warn("peer broke the protocol", "err", f.first, "faults", f.n)
 	*f = faults{lastLogged: now}
 }

@@ -107,7 +107,7 @@ func (p *pool) allDrainsLocked() (all []drainRecord) {
 }
 
 // errDrainLost reports that an operator's order did not take effect.
-var errDrainLost = errors.New("another drain of the server was told again and again meanwhile: try again")
+var errDrainLost = errors.New("other orders for the server came repeatedly meanwhile: try again")
 
 // orderDrain makes an operator's drain take effect, and sends it to all who keep drains.
 func (m *Master) orderDrain(p *pool, id balance.ServerID, on bool, by, reason string) (drainRecord, error) {
@@ -258,7 +258,7 @@ func (a *agent) onDrain(payload []byte) error {
 		return err
 	}
 	if a.pool == nil || m.Pool != a.pool.name || m.Server != a.server {
-		a.faults.add(fmt.Errorf("drain of server %q of pool %q, which this agent does not speak for", clip(string(m.Server)), clip(m.Pool)))
+		a.faults.add(fmt.Errorf("drain of server %q of pool %q, which is not this agent's", clip(string(m.Server)), clip(m.Pool)))
 		return nil
 	}
 	a.unlockPool()
@@ -304,7 +304,7 @@ func (m *Master) loadDrains() error {
 		err = json.Unmarshal(text, &all)
 	}
 	if err != nil {
-		return fmt.Errorf("drains_file %s: %w: mend it, or remove it to start with no server drained", m.drainsFile, err)
+		return fmt.Errorf("drains_file %s: %w: repair it, or remove it to start with no server drained", m.drainsFile, err)
 	}
 	now := clock.Now()
 	for _, s := range all {

@@ -289,7 +289,7 @@ func TestAFileKeepsDrains(t *testing.T) {
 	if err := os.WriteFile(cfg.DrainsFile, []byte("[{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), cfg.DrainsFile) || !strings.Contains(err.Error(), "mend it, or remove it") {
+	if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), cfg.DrainsFile) || !strings.Contains(err.Error(), "repair it, or remove it") {
 		t.Errorf("a file that is cut off: got %v, want an error that names it and says what to do", err)
 	}
 }

@@ -155,7 +155,7 @@ func (e *edge) mayUse(p *pool) bool {
 }
 
 func (e *edge) wrongPoolRefusal(pool string) error {
-	return trust.Refuse(trust.WrongPool, "edge %s may not speak in pool %s: its certificate is for other pools, or pools.%s.edges does not list it", e.name, pool, pool)
+	return trust.Refuse(trust.WrongPool, "edge %s may not use pool %s: its certificate is for other pools, or pools.%s.edges does not list it", e.name, pool, pool)
 }
 
 func (e *edge) unlockPool() {

@@ -13,7 +13,7 @@ func (m *Master) enforceAccess(before map[string]*access) {
 		old, now := before[p.name], p.access.Load()
 		for _, e := range edges {
 			if old != nil && old.allowsEdge(p.name, e.name, e.identity) != now.allowsEdge(p.name, e.name, e.identity) {
-				e.drop(&wire.Fail{Code: wire.GoingAway, Detail: fmt.Sprintf("who may speak in pool %s has changed: connect anew", p.name)})
+				e.drop(&wire.Fail{Code: wire.GoingAway, Detail: fmt.Sprintf("the access rules of pool %s have changed: reconnect", p.name)})
 			}
 		}
 	}

@@ -107,7 +107,7 @@ func TestAnEdgeAsksOnlyInItsPools(t *testing.T) {
 		}
 		if err == nil {
 			c.Done(pool, g.Lease, balance.Outcome{})
-		} else if !strings.Contains(err.Error(), "may not speak in pool "+pool) {
+		} else if !strings.Contains(err.Error(), "may not use pool "+pool) {
 			t.Errorf("the edge is told %v", err)
 		}
 		if !want && c.Snapshot(pool) != nil {

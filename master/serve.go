@@ -95,7 +95,7 @@ func (m *Master) admitPeer(s *connSession) (rest, last []byte, err error) {
 	}
 	if err != nil {
 		m.refusals.Add(err)
-		s.log.Warn("peer is at fault", "err", err)
+		s.log.Warn("peer broke the protocol", "err", err)
 		return nil, m.foreignReply(rest), err
 	}
 	if c := s.conn; c.identity != nil {
