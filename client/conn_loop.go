@@ -430,7 +430,7 @@ func (l *connLoop) hasUnwrittenLocked(conn net.Conn) bool {
 	if len(l.proto.base().out) > 0 {
 		return true
 	}
-	d, ok := conn.(drivable)
+	d, ok := conn.(pollable)
 	return ok && d.hasUnsent()
 }
 

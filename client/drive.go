@@ -9,18 +9,18 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// Driver reads a connection instead of its Client's goroutine: an event loop that waits for many descriptors
+// ConnPoller reads a connection instead of its Client's goroutine: an event loop that waits for many descriptors
 // anyway and would otherwise have to be woken for each answer.
-type Driver interface {
-	// Drive hands over a connection. descriptor is a copy of its descriptor, which the driver moves, watches
+type ConnPoller interface {
+	// PollConn hands over a connection. descriptor is a copy of its descriptor, which the driver moves, watches
 	// and closes. From then on the driver calls read whenever there is something to read, once at the
 	// beginning, and after a hang-up, until read returns false. Drive does not block. It returns false if the
 	// driver has ended.
-	Drive(descriptor *fd.FD, read func() (more bool)) bool
+	PollConn(descriptor *fd.FD, read func() (more bool)) bool
 }
 
-// drivable is a connection that a Driver can read.
-type drivable interface {
+// pollable is a connection that a Driver can read.
+type pollable interface {
 	copyFD() (fd.FD, error)
 	tryRead(p []byte) (int, error)  // EAGAIN: there is nothing to read
 	tryWrite(p []byte) (int, error) // writes as much as the socket takes
@@ -28,35 +28,35 @@ type drivable interface {
 	shortReadIsLast() bool          // a read that did not fill its buffer has emptied the connection
 }
 
-// Drive has d read the current and all later connections, instead of a goroutine or a picker. Only Linux
+// Poll has d read the current and all later connections, instead of a goroutine or a picker. Only Linux
 // supports it; elsewhere it has no effect.
-func (c *Client) Drive(d Driver) { c.loop.setDriver(d) }
+func (c *Client) Poll(d ConnPoller) { c.loop.setPoller(d) }
 
-// Undrive ends what Drive began, unless another driver has followed d.
-func (c *Client) Undrive(d Driver) { c.loop.unsetDriver(d) }
+// Unpoll ends what Drive began, unless another driver has followed d.
+func (c *Client) Unpoll(d ConnPoller) { c.loop.unsetPoller(d) }
 
-func (l *connLoop) unsetDriver(d Driver) {
+func (l *connLoop) unsetPoller(d ConnPoller) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.driver != d {
+	if l.poller != d {
 		return
 	}
-	if l.driver = nil; l.turn == turnDriver {
+	if l.poller = nil; l.turn == turnPoller {
 		l.reclaimTurnLocked()
 	}
 }
 
-func (l *connLoop) setDriver(d Driver) {
+func (l *connLoop) setPoller(d ConnPoller) {
 	l.mu.Lock()
-	l.driver = d
+	l.poller = d
 	if l.turn == turnFree {
 		l.reclaimTurnLocked() // the loop goroutine hands over after its next read
 	}
-	conn, driven := l.conn.(drivable)
-	driven = driven && l.turn == turnDriver
+	conn, driven := l.conn.(pollable)
+	driven = driven && l.turn == turnPoller
 	l.mu.Unlock()
-	if driven && !l.handToDriver(conn, d) {
-		l.unsetDriver(d)
+	if driven && !l.handToPoller(conn, d) {
+		l.unsetPoller(d)
 	}
 }
 
@@ -66,21 +66,21 @@ func (l *connLoop) reclaimTurnLocked() {
 	l.readerWake <- struct{}{}
 }
 
-// handToDriver hands a connection over to the driver.
-func (l *connLoop) handToDriver(conn drivable, d Driver) bool {
+// handToPoller hands a connection over to the driver.
+func (l *connLoop) handToPoller(conn pollable, d ConnPoller) bool {
 	descriptor, err := conn.copyFD()
 	if err != nil {
 		return false
 	}
 	defer descriptor.Close() // no effect if the driver has moved it
-	return d.Drive(&descriptor, func() bool { return l.driverRead(conn, d) })
+	return d.PollConn(&descriptor, func() bool { return l.pollerRead(conn, d) })
 }
 
-// driverRead is a driver's read.
-func (l *connLoop) driverRead(conn drivable, d Driver) (more bool) {
-	l.driverReading.Lock()
-	defer l.driverReading.Unlock()
-	for l.isDrivenBy(conn, d) {
+// pollerRead is a driver's read.
+func (l *connLoop) pollerRead(conn pollable, d ConnPoller) (more bool) {
+	l.pollerReading.Lock()
+	defer l.pollerReading.Unlock()
+	for l.isPolledBy(conn, d) {
 		room := l.buf[l.buffered:]
 		n, err := conn.tryRead(room)
 		if err == syscall.EAGAIN {
@@ -90,7 +90,7 @@ func (l *connLoop) driverRead(conn drivable, d Driver) (more bool) {
 			err = bad
 		}
 		if err != nil {
-			l.driverFailed(err)
+			l.pollerFailed(err)
 			return false
 		}
 		if n < len(room) && conn.shortReadIsLast() {
@@ -100,18 +100,18 @@ func (l *connLoop) driverRead(conn drivable, d Driver) (more bool) {
 	return false
 }
 
-func (l *connLoop) isDrivenBy(conn drivable, d Driver) bool {
+func (l *connLoop) isPolledBy(conn pollable, d ConnPoller) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.turn == turnDriver && l.driver == d && any(l.conn) == any(conn)
+	return l.turn == turnPoller && l.poller == d && any(l.conn) == any(conn)
 }
 
-// driverFailed records the error that ended a driver's read.
-func (l *connLoop) driverFailed(err error) {
+// pollerFailed records the error that ended a driver's read.
+func (l *connLoop) pollerFailed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.setReadErrorLocked(err)
-	if l.turn == turnDriver {
+	if l.turn == turnPoller {
 		l.reclaimTurnLocked()
 	}
 }
@@ -149,8 +149,8 @@ func (c *Client) Ask(pool string, req *balance.Request, a *Ask) error {
 // Withdraw withdraws an Ask. It returns false if the answer has been delivered or is being delivered.
 func (c *Client) Withdraw(a *Ask) bool { return a.client.cancelAsk(a.seq) }
 
-// GiveBack ends a lease as Done does, but leaves the message for the next Flush.
-func (c *Client) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
+// ReturnLease ends a lease as Done does, but leaves the message for the next Flush.
+func (c *Client) ReturnLease(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
 	l := c.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -187,7 +187,7 @@ func (l *connLoop) flushNowLocked() {
 	if l.writing || conn == nil || len(s.out) == 0 {
 		return
 	}
-	if to, ok := conn.(drivable); ok {
+	if to, ok := conn.(pollable); ok {
 		l.writing = true
 		buf := l.takeOutputLocked()
 		l.mu.Unlock()

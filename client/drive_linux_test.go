@@ -33,7 +33,7 @@ func newPoller(t *testing.T) *poller {
 	return p
 }
 
-func (p *poller) Drive(descriptor *fd.FD, read func() bool) bool {
+func (p *poller) PollConn(descriptor *fd.FD, read func() bool) bool {
 	p.drives <- struct{}{}
 	if p.ended {
 		return false
@@ -63,7 +63,7 @@ func driven(t *testing.T, m *fakeMaster) (*Client, *poller) {
 	t.Helper()
 	p := newPoller(t) // whose goroutines end after the client's
 	c := start(t, Config{Masters: []string{m.addr()}, TLS: m.clientTLS}, m)
-	c.Drive(p)
+	c.Poll(p)
 	pickOne(t, c) // whoever reads the answer hands over
 	<-p.drives
 	return c, p
@@ -104,7 +104,7 @@ func testADriverReadsForAll(t *testing.T, start func(*fakeMaster) *fakeMaster) {
 	wg.Wait()
 	c.loop.mu.Lock()
 	defer c.loop.mu.Unlock()
-	if c.loop.turn != turnDriver {
+	if c.loop.turn != turnPoller {
 		t.Errorf("the turn to read is %d, want the driver's", c.loop.turn)
 	}
 }
@@ -155,7 +155,7 @@ func TestWhatIsGivenBackLeaves(t *testing.T) {
 			m := startMaster(t, &fakeMaster{})
 			c, _ := driven(t, m)
 			now := clock.Now()
-			c.GiveBack(now, "p", 77, balance.Outcome{})
+			c.ReturnLease(now, "p", 77, balance.Outcome{})
 			flush(c, now)
 			await(m, 1, func(d wire.Done) bool { return d.Lease == 77 })
 		})
@@ -173,15 +173,15 @@ func TestWhatIsGivenBackWaits(t *testing.T) {
 		return c.loop.donesDue.Load() != 0
 	}
 	now := clock.Now()
-	c.GiveBack(now, "p", 77, balance.Outcome{})
-	c.GiveBack(now.Add(flushDelay/2), "p", 78, balance.Outcome{})
+	c.ReturnLease(now, "p", 77, balance.Outcome{})
+	c.ReturnLease(now.Add(flushDelay/2), "p", 78, balance.Outcome{})
 	if !waits(now, true) || !waits(now.Add(flushDelay-1), true) {
 		t.Error("it did not wait, though it had time")
 	}
 	if waits(now.Add(flushDelay), true) {
 		t.Error("it waits beyond its time")
 	}
-	c.GiveBack(now, "p", 79, balance.Outcome{})
+	c.ReturnLease(now, "p", 79, balance.Outcome{})
 	if waits(now, false) {
 		t.Error("it waits for somebody who sleeps")
 	}
@@ -239,17 +239,17 @@ func testDriversFollowEachOther(t *testing.T, start func(*fakeMaster) *fakeMaste
 	m := start(&fakeMaster{})
 	c, first := driven(t, m)
 	second := newPoller(t)
-	c.Drive(second)
+	c.Poll(second)
 	<-second.drives
 	pickOne(t, c)
-	c.Undrive(first) // it has been followed
+	c.Unpoll(first) // it has been followed
 	pickOne(t, c)
-	c.Undrive(second)
+	c.Unpoll(second)
 	pickOne(t, c)
 	c.loop.mu.Lock()
 	turn := c.loop.turn
 	c.loop.mu.Unlock()
-	if turn == turnDriver {
+	if turn == turnPoller {
 		t.Error("the turn is still a driver's")
 	}
 }
@@ -259,7 +259,7 @@ func TestADriverThatHasEndedIsNone(t *testing.T) {
 	p := newPoller(t)
 	p.ended = true
 	c := start(t, Config{Masters: []string{m.addr()}}, m)
-	c.Drive(p)
+	c.Poll(p)
 	pickOne(t, c)
 	<-p.drives
 	pickOne(t, c)
@@ -286,7 +286,7 @@ func testAClientThatIsDrivenPartsInGoodOrder(t *testing.T, start func(*fakeMaste
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Drive(p)
+	c.Poll(p)
 	stop := run(t, c.Run)
 	waitFor(t, "a connection", c.Connected)
 	<-p.drives
@@ -317,7 +317,7 @@ func drivenWithoutTicks(t *testing.T, m *fakeMaster) *Client {
 	t.Helper()
 	p := newPoller(t)
 	c := idleClient(t, m, true)
-	c.Drive(p)
+	c.Poll(p)
 	pickOne(t, c)
 	<-p.drives
 	return c
@@ -388,7 +388,7 @@ func TestADriverReadsRecordsHoweverTheyCome(t *testing.T) {
 			}
 			c.loop.mu.Lock()
 			defer c.loop.mu.Unlock()
-			if c.loop.turn != turnDriver {
+			if c.loop.turn != turnPoller {
 				t.Errorf("the turn to read is %d, want the driver's", c.loop.turn)
 			}
 		})

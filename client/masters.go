@@ -48,7 +48,7 @@ type Masters struct {
 	clients []*Client  // those of Config.Masters in their order, then the learned ones
 	spawn   func(*Client)
 	learned map[*Client]context.CancelFunc // masters that another master named; nil before Run
-	driver  Driver                         // of all clients; nil: none
+	poller  ConnPoller                     // of all clients; nil: none
 }
 
 // How long an ask waits for a leader, from when the last one was lost.
@@ -95,8 +95,8 @@ func (m *Masters) addLocked(address string) (*Client, error) {
 	c.proto.drains.drains = m.drains
 	c.onLeaderChange = m.requestReview
 	c.loop.otherEpochs, c.loop.onDisconnect = func() []uint64 { return m.connected(c) }, m.requestReview
-	if m.driver != nil {
-		c.Drive(m.driver)
+	if m.poller != nil {
+		c.Poll(m.poller)
 	}
 	m.setClientsLocked(append(slices.Clone(m.clients), c))
 	return c, nil
@@ -443,10 +443,10 @@ func (m *Masters) Ask(pool string, req *balance.Request, a *Ask) error {
 // Withdraw takes an Ask back, as Client.Withdraw does.
 func (m *Masters) Withdraw(a *Ask) bool { return a.client.Withdraw(a) }
 
-// GiveBack ends a lease at the master that has the pool's leases, as Client.GiveBack does.
-func (m *Masters) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
+// ReturnLease ends a lease at the master that has the pool's leases, as Client.GiveBack does.
+func (m *Masters) ReturnLease(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
 	if c := m.leaseHolder(pool); c != nil {
-		c.GiveBack(now, pool, lease, o)
+		c.ReturnLease(now, pool, lease, o)
 	}
 }
 
@@ -457,25 +457,25 @@ func (m *Masters) Flush(now balance.Instant, stays bool) {
 	}
 }
 
-// Drive has d read the connections to all masters, as Client.Drive does.
-func (m *Masters) Drive(d Driver) {
+// Poll has d read the connections to all masters, as Client.Drive does.
+func (m *Masters) Poll(d ConnPoller) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.driver = d
+	m.poller = d
 	for _, c := range m.clients {
-		c.Drive(d)
+		c.Poll(d)
 	}
 }
 
-// Undrive ends what Drive began, unless another driver has followed d.
-func (m *Masters) Undrive(d Driver) {
+// Unpoll ends what Drive began, unless another driver has followed d.
+func (m *Masters) Unpoll(d ConnPoller) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.driver == d {
-		m.driver = nil
+	if m.poller == d {
+		m.poller = nil
 	}
 	for _, c := range m.clients {
-		c.Undrive(d)
+		c.Unpoll(d)
 	}
 }
 

@@ -27,7 +27,7 @@ type readTurn uint8
 const (
 	turnLoop   readTurn = iota // the loop goroutine, which may be waiting for readerWake
 	turnPicker                 // a caller of Pick
-	turnDriver
+	turnPoller
 	turnFree
 )
 
@@ -52,8 +52,8 @@ type reading struct {
 	pickerTicks    int           // since a picker took the turn
 	closing        bool          // the Goodbye is sent
 
-	driver        Driver     // reads instead of the loop goroutine; nil: none
-	driverReading sync.Mutex // held while the driver reads
+	poller        ConnPoller // reads instead of the loop goroutine; nil: none
+	pollerReading sync.Mutex // held while the driver reads
 }
 
 func newReading(size int) reading {
@@ -102,17 +102,17 @@ var errHungUp = errors.New("it closed the connection")
 // has the turn again, with what ended the others' reads.
 func (l *connLoop) passTurn() error {
 	l.mu.Lock()
-	conn, driven := l.conn.(drivable)
-	driver := l.driver
+	conn, driven := l.conn.(pollable)
+	driver := l.poller
 	switch {
 	case l.closing || l.proto.base().stage != connected:
 		l.mu.Unlock()
 		return nil
 	case driven && driver != nil:
-		l.turn = turnDriver
+		l.turn = turnPoller
 		l.mu.Unlock()
-		if !l.handToDriver(conn, driver) {
-			l.unsetDriver(driver)
+		if !l.handToPoller(conn, driver) {
+			l.unsetPoller(driver)
 		}
 	case l.proto.awaitsReply():
 		l.mu.Unlock()
@@ -122,8 +122,8 @@ func (l *connLoop) passTurn() error {
 		l.mu.Unlock()
 	}
 	<-l.readerWake
-	l.driverReading.Lock() // waits for a read of the driver to end
-	defer l.driverReading.Unlock()
+	l.pollerReading.Lock() // waits for a read of the driver to end
+	defer l.pollerReading.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.readError
@@ -134,7 +134,7 @@ func (l *connLoop) passTurn() error {
 func (l *connLoop) wakeReaderLocked(conn net.Conn) {
 	switch {
 	case l.conn != conn:
-	case l.turn == turnFree, l.turn == turnDriver && (l.closing || l.closeCause != nil):
+	case l.turn == turnFree, l.turn == turnPoller && (l.closing || l.closeCause != nil):
 		l.reclaimTurnLocked()
 	case l.turn == turnPicker && !l.closing && !l.interrupted:
 		if l.pickerTicks++; l.pickerTicks > 1 {

@@ -57,7 +57,7 @@ func (s *bodyStore) grow(l *loop, known int64) bool {
 	}
 	if s.promise >= size {
 		s.promise -= size
-		s.rooms = append(s.rooms, l.bodyRoom(size))
+		s.rooms = append(s.rooms, l.takeBodyBuf(size))
 		return true
 	}
 	var w bodyWaiter
@@ -68,7 +68,7 @@ func (s *bodyStore) grow(l *loop, known int64) bool {
 		return false
 	}
 	s.charged += size
-	s.rooms = append(s.rooms, l.bodyRoom(size))
+	s.rooms = append(s.rooms, l.takeBodyBuf(size))
 	return true
 }
 
@@ -143,7 +143,7 @@ func (s *bodyStore) release(l *loop) {
 	}
 	s.endRest(l)
 	for i, room := range s.rooms {
-		l.putBodyRoom(room)
+		l.putBodyBuf(room)
 		s.rooms[i] = nil
 	}
 	if s.charged > 0 {
@@ -171,9 +171,9 @@ func (s *bodyStore) unstall(l *loop) {
 	}
 }
 
-// bodyRoom returns an empty room.
-func (l *loop) bodyRoom(size int64) []byte {
-	kept := l.roomsOf(size)
+// takeBodyBuf returns an empty room.
+func (l *loop) takeBodyBuf(size int64) []byte {
+	kept := l.bodyBufsOf(size)
 	if n := len(*kept); n > 0 {
 		room := (*kept)[n-1]
 		*kept = (*kept)[:n-1]
@@ -182,19 +182,19 @@ func (l *loop) bodyRoom(size int64) []byte {
 	return make([]byte, 0, size)
 }
 
-func (l *loop) putBodyRoom(room []byte) {
-	if kept := l.roomsOf(int64(cap(room))); kept != nil && len(*kept) < mostRooms {
+func (l *loop) putBodyBuf(room []byte) {
+	if kept := l.bodyBufsOf(int64(cap(room))); kept != nil && len(*kept) < mostRooms {
 		*kept = append(*kept, room[:0])
 	}
 }
 
-// roomsOf returns where rooms of a size are kept; nil: they are not.
-func (l *loop) roomsOf(size int64) *[][]byte {
+// bodyBufsOf returns where rooms of a size are kept; nil: they are not.
+func (l *loop) bodyBufsOf(size int64) *[][]byte {
 	switch size {
 	case smallRoom:
-		return &l.bodyRooms[0]
+		return &l.freeBodyBufs[0]
 	case largeRoom:
-		return &l.bodyRooms[1]
+		return &l.freeBodyBufs[1]
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func (c *clientLimits) byPrefix(a netip.Addr) limits.ClientKey {
 }
 
 // keyOf is the key of a request's client, who has an address; zero: it is not known, or exempt.
-func (c *clientLimits) keyOf(h *head, client netip.Addr) limits.ClientKey {
+func (c *clientLimits) keyOf(h *requestInfo, client netip.Addr) limits.ClientKey {
 	k := c.byPrefix(client)
 	if k == 0 || c.header == "" {
 		return k
@@ -120,9 +120,9 @@ func (c *clientLimits) keyOf(h *head, client netip.Addr) limits.ClientKey {
 	return k
 }
 
-// seat takes a connection of a client's address, and reports whether the client may have it. It must be given
+// countConn takes a connection of a client's address, and reports whether the client may have it. It must be given
 // back by unseat, with the same address.
-func (l *listener) seat(client netip.Addr) bool {
+func (l *boundListener) countConn(client netip.Addr) bool {
 	c := l.clients
 	if c == nil || c.seats == nil {
 		return true
@@ -134,28 +134,28 @@ func (l *listener) seat(client netip.Addr) bool {
 	return true
 }
 
-// admit returns why a client may not connect; nil: it may, and has a seat.
-func (l *listener) admit(client netip.Addr) error {
+// limitConn returns why a client may not connect; nil: it may, and has a seat.
+func (l *boundListener) limitConn(client netip.Addr) error {
 	switch {
 	case !l.access.Admits(client):
 		return errDenied
-	case !l.seat(client):
+	case !l.countConn(client):
 		return errConnections
 	}
 	return nil
 }
 
-// unseat gives back what seat has taken.
-func (l *listener) unseat(client netip.Addr) {
+// releaseConn gives back what seat has taken.
+func (l *boundListener) releaseConn(client netip.Addr) {
 	if c := l.clients; c != nil && c.seats != nil {
 		c.seats.Leave(c.byPrefix(client))
 	}
 }
 
-// enter counts the exchange for its client, until leave. A non-zero answer: the client has too many.
-func (x *exchange) enter(c *clientLimits) flight.Answer {
+// limitClient counts the exchange for its client, until leave. A non-zero answer: the client has too many.
+func (x *exchange) limitClient(c *clientLimits) flight.Answer {
 	k := c.keyOf(&x.head, x.client)
-	switch v, wait := c.requests.Enter(x.began, k); v {
+	switch v, wait := c.requests.Enter(x.startedAt, k); v {
 	case limits.TooMany:
 		c.metrics.limited[limitOpenRequests].Inc()
 		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonManyOpen, RetryAfter: time.Second}
@@ -163,14 +163,14 @@ func (x *exchange) enter(c *clientLimits) flight.Answer {
 		c.metrics.limited[limitRequestRate].Inc()
 		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonTooFast, RetryAfter: cmp.Or(wait, time.Second)}
 	}
-	x.entered = k
+	x.clientKey = k
 	return flight.Answer{}
 }
 
-// leave counts it no more.
-func (x *exchange) leave() {
-	if k := x.entered; k != 0 {
-		x.entered = 0
+// releaseClient counts it no more.
+func (x *exchange) releaseClient() {
+	if k := x.clientKey; k != 0 {
+		x.clientKey = 0
 		x.listener.clients.requests.Leave(k)
 	}
 }

@@ -313,7 +313,7 @@ func (r *Route) Validate(bad func(field, problem string)) {
 	if strings.ContainsAny(r.LeaseParam, "&=#? ") {
 		bad("lease_param", fmt.Sprintf("%q, want a plain name", r.LeaseParam))
 	}
-	if _, err := newSource(r.Key); err != nil {
+	if _, err := newKeySource(r.Key); err != nil {
 		bad("key", err.Error())
 	}
 	notNegative(bad, "timeout", r.Timeout)

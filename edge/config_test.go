@@ -62,7 +62,7 @@ func TestMatch(t *testing.T) {
 		{Host: "A.example", Path: "/v1", Pool: "exact-v1"},
 		{Host: "a.example", Path: "/v1/deep", Pool: "exact-deep"},
 	}
-	rs, err := newRoutes(list, func(name string) *pool { return nil })
+	rs, err := bindRoutes(list, func(name string) *pool { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,12 +92,12 @@ func TestMatch(t *testing.T) {
 }
 
 func TestSources(t *testing.T) {
-	h := head{path: "/p", query: "a=1&b%20c=d+e&bad=%zz&bad=ok", fields: lines{"x-user": {"ann", "bob"}, "cookie": {"a=1; sid=x=y", "sid=second"}}}
+	h := requestInfo{path: "/p", query: "a=1&b%20c=d+e&bad=%zz&bad=ok", headers: lines{"x-user": {"ann", "bob"}, "cookie": {"a=1; sid=x=y", "sid=second"}}}
 	for spec, want := range map[string]string{
 		"": "", "client": "192.0.2.1", "path": "/p", "header:X-User": "ann", "header:None": "", "cookie:sid": "x=y", "cookie:none": "",
 		"query:a": "1", "query:b c": "d e", "query:bad": "ok", "query:none": "",
 	} {
-		s, err := newSource(spec)
+		s, err := newKeySource(spec)
 		if err != nil {
 			t.Errorf("%s: %v", spec, err)
 		}
@@ -106,7 +106,7 @@ func TestSources(t *testing.T) {
 		}
 	}
 	for _, spec := range []string{"header", "header:", "body:x", "client:x", "path:", "x"} {
-		if _, err := newSource(spec); err == nil || !strings.Contains(err.Error(), spec) {
+		if _, err := newKeySource(spec); err == nil || !strings.Contains(err.Error(), spec) {
 			t.Errorf("%s: error %v, want one that names it", spec, err)
 		}
 	}

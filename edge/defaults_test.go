@@ -48,7 +48,7 @@ func shortly(d time.Duration) string {
 func TestDefaultsAreThoseDocumented(t *testing.T) {
 	c := Config{}.withDefaults()
 	http, tcp := Listener{}.withDefaults(), Listener{Mode: ModeTCP}.withDefaults()
-	rs, err := newRoutes([]Route{{Pool: "web"}}, func(string) *pool { return nil })
+	rs, err := bindRoutes([]Route{{Pool: "web"}}, func(string) *pool { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 			"upgrade": "`" + strings.Join(rs[0].upgrades, "`, `") + "`",
 			"timeout": "`" + shortly(rs[0].timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
 			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "tenant_from": "`" + rs[0].rule.From.String() + "`; `trusted` with `header:` where the listener has `trusted_proxies`", "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
-			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].buffer) + "`", "body_rate": "`" + size(int(rs[0].bodyRate)) + "`",
+			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].bodyBuffer) + "`", "body_rate": "`" + size(int(rs[0].bodyRate)) + "`",
 		},
 	} {
 		got := documented(t, section)
@@ -105,7 +105,7 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 		fmt.Sprintf("a connection to a server waits %d s for its next request", upstreamIdle/time.Second), fmt.Sprintf("%d of them are kept for each server", idleMost),
 		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", responseHeadMost>>10), fmt.Sprintf("buffers of %d KiB", bodyRoom>>10),
 		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", streamsMost, streamWindow>>10, connectionWindow>>20),
-		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d bytes", idleFramesRate/1000, idleFramesAtOnce/1000, octetsAFrame),
+		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d bytes", idleFramesRate/1000, idleFramesAtOnce/1000, bytesPerFrame),
 	} {
 		if !strings.Contains(words, want) || responseFields != 1000 {
 			t.Errorf("docs/config.md does not say: %s", want)

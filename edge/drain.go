@@ -15,14 +15,14 @@ func (e *Edge) Replace() {
 
 // Linger says, before Run's context ends, that another edge goes on in this one's place,
 // be it of the same process or of a new one, so that there is no haste.
-func (e *Edge) Linger() { e.lingers.Store(true) }
+func (e *Edge) Linger() { e.keepsRunning.Store(true) }
 
 // lastGrace is how long a connection that has been served may stay without another
 // request. When it is closed a request may just be on its way, and its client cannot
 // know whether it has been read: one that may not be repeated is lost. The answer to
 // one more says that the connection ends, so where there is no haste that is waited for.
 func (e *Edge) lastGrace() time.Duration {
-	if e.lingers.Load() {
+	if e.keepsRunning.Load() {
 		return lingerGrace
 	}
 	return idleGrace
@@ -31,7 +31,7 @@ func (e *Edge) lastGrace() time.Duration {
 // firstGrace is how long a connection that has brought no request yet may stay without one. A client that has just
 // connected may be slow to send, and cannot send again what it may not repeat if the connection ends before.
 func (e *Edge) firstGrace() time.Duration {
-	if e.lingers.Load() {
+	if e.keepsRunning.Load() {
 		return lingerGrace
 	}
 	return freshGrace

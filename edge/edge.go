@@ -35,86 +35,86 @@ type Picker interface {
 	Report(pool string, r balance.Report)
 }
 
-// snapshots is a Picker that also knows what to choose from when no master answers:
+// snapshotPicker is a Picker that also knows what to choose from when no master answers:
 // nil if it does not know yet.
-type snapshots interface {
+type snapshotPicker interface {
 	Snapshot(pool string) *balance.Snapshot
 }
 
-// connected is a Picker that can tell whether a master would hear it now. One that
+// connectedPicker is a Picker that can tell whether a master would hear it now. One that
 // cannot is always connected.
-type connected interface {
+type connectedPicker interface {
 	Connected() bool
 }
 
-// troubled is a Picker that can tell what keeps masters from being asked, if a person must mend it.
-type troubled interface {
+// problemPicker is a Picker that can tell what keeps masters from being asked, if a person must mend it.
+type problemPicker interface {
 	Problem() error
 }
 
-// prompt is a Picker that need not make those wait whose answer is there, nor have the
+// immediatePicker is a Picker that need not make those wait whose answer is there, nor have the
 // clock read for it.
-type prompt interface {
-	// Prompt is Pick, but does not wait: if the answer is still to come, wait is not nil
+type immediatePicker interface {
+	// TryPick is Pick, but does not wait: if the answer is still to come, wait is not nil
 	// and waits for it as Pick would have. It must be called then. The request must stay
 	// as it is until there is an answer. An answer at once is put into g. It is told the time.
-	Prompt(now balance.Instant, pool string, req *balance.Request, g *balance.Grant) (wait func(context.Context) (balance.Grant, error), err error)
+	TryPick(now balance.Instant, pool string, req *balance.Request, g *balance.Grant) (wait func(context.Context) (balance.Grant, error), err error)
 }
 
-// taker is a Picker to which loops, who have just read the clock, give leases back; others
+// leaseReturner is a Picker to which loops, who have just read the clock, give leases back; others
 // are told by Done.
-type taker interface {
-	GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
+type leaseReturner interface {
+	ReturnLease(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
 }
 
-// driven is a Picker whose connections a loop can drive, as client.Masters is.
-type driven interface {
+// polledPicker is a Picker whose connections a loop can drive, as client.Masters is.
+type polledPicker interface {
 	Ask(pool string, req *balance.Request, a *client.Ask) error
 	Withdraw(a *client.Ask) bool
 	Flush(now balance.Instant, stays bool)
-	Drive(d client.Driver)
-	Undrive(d client.Driver)
+	Poll(d client.ConnPoller)
+	Unpoll(d client.ConnPoller)
 }
 
-// listener is a Listener made ready.
-type listener struct {
+// boundListener is a Listener made ready.
+type boundListener struct {
 	Listener
-	routes       routes
+	routes       boundRoutes
 	limits       http1.Limits
 	access       policy.Access // who may connect
 	clients      *clientLimits // of each client; nil: none
 	secure       *tls.Config   // nil: plain
 	looksAtPaths bool          // paths mean something to routes, or to Paths
-	named        bool          // with ModeTCP: routes tell servers' names apart, which clients say by TLS
+	routesByName bool          // with ModeTCP: routes tell servers' names apart, which clients say by TLS
 }
 
 // Edge is the built-in proxy. New makes one.
 type Edge struct {
-	cfg       Config // with defaults
-	picker    Picker
-	prompt    prompt    // nil: the picker knows no answer at once
-	taker     taker     // nil: the picker is none
-	debtor    debtor    // nil: the picker is none
-	driven    driven    // nil: the picker has no connections to drive
-	snapshots snapshots // nil: none
-	connected func() bool
-	problem   func() error // what keeps masters from being asked, if a person must mend it; nil: nothing
-	listeners []*listener
-	pools     map[string]*pool
-	metrics   *metrics
-	names     *resolve.Follower // of servers whose names are to be looked up here
-	resolvers string            // whom it asks; empty: those of the machine
-	reaches   *resolve.Dialer   // connects to servers, wherever they are
-	loops     *loops
-	serving   atomic.Bool
-	accepting chan struct{} // closed once all listeners take connections
-	closed    atomic.Int32  // listeners that do not take connections yet
-	replaced  atomic.Bool
-	lingers   atomic.Bool   // another goes on in its place
-	finish    chan struct{} // closed by finishing
-	finishing func()
-	open      atomic.Int64 // exchanges of TCP listeners
-	bodies    bodyMemory
+	cfg          Config // with defaults
+	picker       Picker
+	immediate    immediatePicker // nil: the picker knows no answer at once
+	returner     leaseReturner   // nil: the picker is none
+	owes         owesPicker      // nil: the picker is none
+	polled       polledPicker    // nil: the picker has no connections to drive
+	snapshots    snapshotPicker  // nil: none
+	connected    func() bool
+	problem      func() error // what keeps masters from being asked, if a person must mend it; nil: nothing
+	listeners    []*boundListener
+	pools        map[string]*pool
+	metrics      *metrics
+	names        *resolve.Follower // of servers whose names are to be looked up here
+	resolvers    string            // whom it asks; empty: those of the machine
+	reaches      *resolve.Dialer   // connects to servers, wherever they are
+	loops        *loopEngine
+	serving      atomic.Bool
+	accepting    chan struct{} // closed once all listeners take connections
+	notAccepting atomic.Int32  // listeners that do not take connections yet
+	replaced     atomic.Bool
+	keepsRunning atomic.Bool   // another goes on in its place
+	finish       chan struct{} // closed by finishing
+	finishing    func()
+	open         atomic.Int64 // exchanges of TCP listeners
+	bodies       bodyMemory
 }
 
 // New returns an Edge that asks picker. If picker also has Snapshot or Connected, as
@@ -133,22 +133,22 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	e.reaches = &resolve.Dialer{Dialer: e.dialer(), Names: e.names, Resolvers: e.resolvers, Refuse: e.cfg.Inside.RefuseSocket}
 	e.bodies.budget.Limit = e.cfg.BufferMemory
 	e.finish, e.accepting = make(chan struct{}), make(chan struct{})
-	e.closed.Store(int32(len(cfg.Listeners)))
+	e.notAccepting.Store(int32(len(cfg.Listeners)))
 	e.finishing = sync.OnceFunc(func() { close(e.finish) })
-	e.prompt, _ = picker.(prompt)
-	e.taker, _ = picker.(taker)
-	e.debtor, _ = picker.(debtor)
-	e.driven, _ = picker.(driven)
-	e.snapshots, _ = picker.(snapshots)
-	if c, ok := picker.(connected); ok {
+	e.immediate, _ = picker.(immediatePicker)
+	e.returner, _ = picker.(leaseReturner)
+	e.owes, _ = picker.(owesPicker)
+	e.polled, _ = picker.(polledPicker)
+	e.snapshots, _ = picker.(snapshotPicker)
+	if c, ok := picker.(connectedPicker); ok {
 		e.connected = c.Connected
 	}
 	e.problem = func() error { return nil }
-	if p, ok := picker.(troubled); ok {
+	if p, ok := picker.(problemPicker); ok {
 		e.problem = p.Problem
 	}
 	e.metrics = newMetrics(e.connected)
-	e.metrics.registry.MustRegister(newCounted(e))
+	e.metrics.registry.MustRegister(newStatsCollector(e))
 	e.metrics.bodies(&e.bodies)
 	e.metrics.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections", Help: "Client connections that are open."},
@@ -162,24 +162,24 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	if failed := cfg.ReloadFailed; failed != nil {
 		e.metrics.registry.MustRegister(reloadGood(failed))
 	}
-	if g, ok := picker.(guarded); ok {
-		e.metrics.registry.MustRegister(refusals{g})
+	if g, ok := picker.(authPicker); ok {
+		e.metrics.registry.MustRegister(refusalCollector{g})
 	}
 	for _, l := range cfg.Listeners {
-		routes, err := newRoutes(l.Routes, e.pool)
+		routes, err := bindRoutes(l.Routes, e.pool)
 		if err != nil {
 			return nil, fmt.Errorf("edge: listener %s: %w", l.Listen, err)
 		}
 		for _, r := range routes {
-			r.told = r.toldBy(e.cfg.ID)
-			r.believe(len(l.TrustedProxies) > 0)
+			r.fixedHeaders = r.makeFixedHeaders(e.cfg.ID)
+			r.setTenantRule(len(l.TrustedProxies) > 0)
 		}
-		ready := &listener{Listener: l.withDefaults(), routes: routes}
+		ready := &boundListener{Listener: l.withDefaults(), routes: routes}
 		ready.limits, ready.secure = ready.parserLimits(), ready.tlsConfig()
 		ready.looksAtPaths = ready.lookAtPaths()
 		ready.access = policy.Access{Allow: policy.NewPrefixes(l.Allow), Deny: policy.NewPrefixes(l.Deny)}
 		ready.clients = newClientLimits(&l.ClientLimits, e.metrics)
-		ready.named = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
+		ready.routesByName = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
 		e.listeners = append(e.listeners, ready)
 	}
 	e.loops = newLoops(e)
@@ -232,9 +232,9 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 // Accepting is closed once Run takes connections from all listeners.
 func (e *Edge) Accepting() <-chan struct{} { return e.accepting }
 
-// accepts says that one more listener takes connections.
-func (e *Edge) accepts() {
-	if e.closed.Add(-1) == 0 {
+// listenerAccepting says that one more listener takes connections.
+func (e *Edge) listenerAccepting() {
+	if e.notAccepting.Add(-1) == 0 {
 		close(e.accepting)
 	}
 }
@@ -242,7 +242,7 @@ func (e *Edge) accepts() {
 // Open returns how many requests have been taken and are not yet answered in full.
 func (e *Edge) Open() int {
 	n := e.open.Load()
-	e.loops.audit(func(b *books) { n += b.open })
+	e.loops.audit(func(b *loopStats) { n += b.openExchanges })
 	return int(n)
 }
 

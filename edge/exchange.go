@@ -21,47 +21,47 @@ import (
 // carries its bytes: the shell around a Flight. The engine opens it, starts it, tells
 // it how each link went, and closes it in any case. Not safe for concurrent use.
 type exchange struct {
-	edge      *Edge
-	listener  *listener
-	route     *route // nil: none matches
-	head      head
-	text      ownedText // head's strings, and id
-	newPath   bool      // head has another path than its client sent, with which the request goes on
-	id        string    // of the request, for people
-	via       []string  // the request's, as long as its fields last
-	made      [32]byte  // room for an id of our own
-	client    netip.Addr
-	entered   limits.ClientKey // by which it counts for its client; zero: it does not
-	recall    *recall
-	asker     asker  // of the connection whose request it is
-	books     *books // of the exchange's loop; nil: none carries it
-	tally     *tally // of the route's pool, where the exchange is counted
-	started   bool   // flight has begun
-	flight    flight.Flight
-	request   balance.Request
-	linked    *int          // where the last grant counts as in flight; nil: it does not
-	offer     balance.Grant // what the last ask was granted
-	grant     balance.Grant // of the last link or redirect
-	began     balance.Instant
-	asked     balance.Instant  // the last ask; zero: there was none
-	sign      balance.Instant  // when the master was last told that bytes come from the link's server, or granted it
-	lastByte  balance.Instant  // when the link's server was last heard, or granted
-	excused   bool             // the master was told that the link's server owes nothing
-	picking   time.Duration    // spent on asks
-	waiting   time.Duration    // of that, in the master's queue
-	attempts  int              // links
-	reply     flight.Reply     // what the response of the last link says about its server
-	result    balance.Result   // of the last link
-	failure   string           // why the last link that failed did; empty: none has, or nothing is known
-	refusal   *balance.Refusal // of the last ask; nil: it was granted, or not answered
-	reason    string           // why the edge answered in a server's place; empty: it did not
-	detail    string           // the same for people, where reason does not say it all
-	disbelief error            // why the request's tenant is not believed; nil: it is, or there is none
-	spoke     string           // version of HTTP in which the server answered; empty: 1.1
-	status    int              // what the client was told; zero: nothing
-	grpc      bool             // the request is gRPC's
-	code      int              // gRPC status that its client was told; grpcNone: none
-	bytes     int64            // of the response's body, or of what a tunnel brought to the client
+	edge         *Edge
+	listener     *boundListener
+	route        *boundRoute // nil: none matches
+	head         requestInfo
+	text         ownedText // head's strings, and id
+	newPath      bool      // head has another path than its client sent, with which the request goes on
+	id           string    // of the request, for people
+	via          []string  // the request's, as long as its fields last
+	idBuf        [32]byte  // room for an id of our own
+	client       netip.Addr
+	clientKey    limits.ClientKey // by which it counts for its client; zero: it does not
+	cancel       *cancellation
+	asker        asker      // of the connection whose request it is
+	loop         *loopStats // of the exchange's loop; nil: none carries it
+	stats        *poolStats // of the route's pool, where the exchange is counted
+	started      bool       // flight has begun
+	flight       flight.Flight
+	request      balance.Request
+	inFlight     *int          // where the last grant counts as in flight; nil: it does not
+	pending      balance.Grant // what the last ask was granted
+	grant        balance.Grant // of the last link or redirect
+	startedAt    balance.Instant
+	askedAt      balance.Instant  // the last ask; zero: there was none
+	lifeReportAt balance.Instant  // when the master was last told that bytes come from the link's server, or granted it
+	lastByte     balance.Instant  // when the link's server was last heard, or granted
+	owesNothing  bool             // the master was told that the link's server owes nothing
+	picking      time.Duration    // spent on asks
+	waiting      time.Duration    // of that, in the master's queue
+	attempts     int              // links
+	reply        flight.Reply     // what the response of the last link says about its server
+	result       balance.Result   // of the last link
+	failure      string           // why the last link that failed did; empty: none has, or nothing is known
+	refusal      *balance.Refusal // of the last ask; nil: it was granted, or not answered
+	reason       string           // why the edge answered in a server's place; empty: it did not
+	detail       string           // the same for people, where reason does not say it all
+	disbelief    error            // why the request's tenant is not believed; nil: it is, or there is none
+	serverProto  string           // version of HTTP in which the server answered; empty: 1.1
+	status       int              // what the client was told; zero: nothing
+	grpc         bool             // the request is gRPC's
+	code         int              // gRPC status that its client was told; grpcNone: none
+	bytes        int64            // of the response's body, or of what a tunnel brought to the client
 }
 
 // asker asks without waiting.
@@ -77,59 +77,59 @@ const statusGone = 499
 
 // now returns the present time.
 func (x *exchange) now() balance.Instant {
-	if x.books != nil {
-		return x.books.now
+	if x.loop != nil {
+		return x.loop.now
 	}
 	return clock.Now()
 }
 
-// count counts n more exchanges open, fewer if it is negative.
-func (x *exchange) count(n int64) {
-	if x.books != nil {
-		x.books.open += n
+// countOpen counts n more exchanges open, fewer if it is negative.
+func (x *exchange) countOpen(n int64) {
+	if x.loop != nil {
+		x.loop.openExchanges += n
 		return
 	}
 	x.edge.open.Add(n)
 }
 
-// take makes the route, which may be none, the exchange's.
-func (x *exchange) take(r *route) {
-	x.count(1)
+// setRoute makes the route, which may be none, the exchange's.
+func (x *exchange) setRoute(r *boundRoute) {
+	x.countOpen(1)
 	if x.route = r; r == nil {
 		return
 	}
-	x.tally = &r.pool.tally
-	if x.books != nil {
-		x.tally = &x.books.tallies[r.pool.number]
+	x.stats = &r.pool.stats
+	if x.loop != nil {
+		x.stats = &x.loop.pools[r.pool.number]
 	}
-	x.tally.enter(1)
+	x.stats.addInFlight(1)
 }
 
-// open begins an exchange in x. A non-zero answer is what the client is to be told
+// init begins an exchange in x. A non-zero answer is what the client is to be told
 // instead of starting it. The head's strings are copied; its fields must last until the last
 // link is over.
-func (x *exchange) open(e *Edge, l *listener, h *head, r *recall) flight.Answer {
-	books, text := x.books, x.text
+func (x *exchange) init(e *Edge, l *boundListener, h *requestInfo, r *cancellation) flight.Answer {
+	books, text := x.loop, x.text
 	*x = exchange{} // where it is: it is large
-	x.edge, x.listener, x.books, x.text, x.recall = e, l, books, text, r
+	x.edge, x.listener, x.loop, x.text, x.cancel = e, l, books, text, r
 	x.text.reset()
-	x.head = h.keep(&x.text)
+	x.head = h.clone(&x.text)
 	h = &x.head
-	x.began = x.now()
+	x.startedAt = x.now()
 	x.id = x.requestID(h.first("x-request-id"))
 	x.via = h.all("via")
 	x.client = l.client(&x.head)
 	refused := flight.Answer{}
 	if r, ambiguous := x.findRoute(); ambiguous {
-		x.take(nil)
+		x.setRoute(nil)
 		refused = flight.Answer{Status: http.StatusBadRequest, Reason: reasonPath}
 	} else {
-		x.take(r)
+		x.setRoute(r)
 	}
 	x.code = grpcNone
 	x.grpc = h.proto == version2 && h.method == http.MethodPost && isGRPC(h.first("content-type"))
 	if c := l.clients; c != nil && c.requests != nil {
-		if answer := x.enter(c); answer.Status != 0 {
+		if answer := x.limitClient(c); answer.Status != 0 {
 			return answer
 		}
 	}
@@ -142,11 +142,11 @@ func (x *exchange) open(e *Edge, l *listener, h *head, r *recall) flight.Answer 
 		return flight.Answer{Status: http.StatusBadRequest, Reason: reasonTarget}
 	case refused.Status != 0:
 		return refused
-	case x.looped():
+	case x.isLooping():
 		return flight.Answer{Status: http.StatusLoopDetected, Reason: reasonLoop}
 	case x.route == nil:
 		return flight.Answer{Status: http.StatusNotFound, Reason: reasonNoRoute}
-	case h.shown.misdirected(l, h, x.route):
+	case h.clientTLS.misdirected(l, h, x.route):
 		return flight.Answer{Status: http.StatusMisdirectedRequest, Reason: reasonMisdirected}
 	case x.route.ServerProtocol == HTTP2 && h.proto != version2:
 		return flight.Answer{Status: http.StatusUpgradeRequired, Reason: reasonHTTP2Only}
@@ -166,34 +166,34 @@ func (x *exchange) start() flight.Step {
 	q.Edge, q.Key, q.Client = x.edge.cfg.ID, r.key.read(h, x.client), x.client
 	x.readTenant()
 	q.Link, q.Method, q.Host, q.Path, q.ID = link, h.method, h.host, h.path, balance.HashID(x.id)
-	r.pool.arrived()
+	r.pool.countRequest()
 	x.started = true
-	return x.settle(x.flight.Begin(flight.Facts{Method: h.method, Link: link}, flight.Limits{}))
+	return x.runSteps(x.flight.Begin(flight.Facts{Method: h.method, Link: link}, flight.Limits{}))
 }
 
-// settle takes the steps that need no bytes carried.
-func (x *exchange) settle(step flight.Step) flight.Step {
+// runSteps takes the steps that need no bytes carried.
+func (x *exchange) runSteps(step flight.Step) flight.Step {
 	for {
 		if step.Done.Lease != 0 {
-			x.giveBack(step.Done)
+			x.returnLease(step.Done)
 		}
 		if step.Done != (flight.Done{}) {
 			x.result = step.Done.Outcome.Result
 		}
 		switch step.Do {
 		case flight.Ask:
-			answered, err := x.ask(step.Exclude)
+			answered, err := x.startPick(step.Exclude)
 			if !answered {
 				return flight.Step{Do: flight.Wait}
 			}
-			step = x.answered(err)
+			step = x.onAnswer(err)
 		case flight.Choose:
-			step = x.choose(step.Exclude)
+			step = x.pickFallback(step.Exclude)
 		case flight.Link:
-			x.grant, x.reply, x.sign, x.excused = *step.Grant, flight.Reply{}, x.now(), false
-			x.lastByte = x.sign
+			x.grant, x.reply, x.lifeReportAt, x.owesNothing = *step.Grant, flight.Reply{}, x.now(), false
+			x.lastByte = x.lifeReportAt
 			x.attempts++
-			x.linked = x.route.pool.hold(step.Grant.Server)
+			x.inFlight = x.route.pool.countLink(step.Grant.Server)
 			return step
 		case flight.Redirect:
 			x.grant = *step.Grant
@@ -204,10 +204,10 @@ func (x *exchange) settle(step flight.Step) flight.Step {
 	}
 }
 
-// giveBack ends a lease.
-func (x *exchange) giveBack(d flight.Done) {
-	if t := x.edge.taker; t != nil && x.books != nil {
-		t.GiveBack(x.books.now, x.route.Pool, d.Lease, d.Outcome)
+// returnLease ends a lease.
+func (x *exchange) returnLease(d flight.Done) {
+	if t := x.edge.returner; t != nil && x.loop != nil {
+		t.ReturnLease(x.loop.now, x.route.Pool, d.Lease, d.Outcome)
 		return
 	}
 	x.edge.picker.Done(x.route.Pool, d.Lease, d.Outcome)
@@ -217,28 +217,28 @@ func (x *exchange) giveBack(d flight.Done) {
 // master that is silent beyond it is taken for none.
 const askGrace = 250 * time.Millisecond
 
-func (x *exchange) ask(exclude []balance.ServerID) (answered bool, err error) {
-	x.asked = x.now()
+func (x *exchange) startPick(exclude []balance.ServerID) (answered bool, err error) {
+	x.askedAt = x.now()
 	x.refusal = nil
-	x.request.Exclude, x.request.Deadline = exclude, x.asked.Add(x.route.timeout)
+	x.request.Exclude, x.request.Deadline = exclude, x.askedAt.Add(x.route.timeout)
 	return x.asker.ask(x)
 }
 
-// resume goes on with the answer to an ask that its asker had to wait for.
-func (x *exchange) resume(grant balance.Grant, err error) flight.Step {
-	x.offer = grant
-	return x.settle(x.answered(err))
+// resumePick goes on with the answer to an ask that its asker had to wait for.
+func (x *exchange) resumePick(grant balance.Grant, err error) flight.Step {
+	x.pending = grant
+	return x.runSteps(x.onAnswer(err))
 }
 
-// answered takes what was said to the last ask: x.offer, or an error.
-func (x *exchange) answered(err error) flight.Step {
-	x.recall.forgive() // that the ask was ended for the master's silence is over
+// onAnswer takes what was said to the last ask: x.offer, or an error.
+func (x *exchange) onAnswer(err error) flight.Step {
+	x.cancel.resetTimeout() // that the ask was ended for the master's silence is over
 	p, now := x.route.pool, x.now()
-	x.picking += now.Sub(x.asked)
-	x.tally.pick(now.Sub(x.asked), err == nil)
+	x.picking += now.Sub(x.askedAt)
+	x.stats.countPick(now.Sub(x.askedAt), err == nil)
 	if err == nil {
-		x.waiting += x.offer.Waited
-		return x.flight.Granted(now, &x.offer)
+		x.waiting += x.pending.Waited
+		return x.flight.Granted(now, &x.pending)
 	}
 	var refusal *balance.Refusal
 	switch {
@@ -246,7 +246,7 @@ func (x *exchange) answered(err error) flight.Step {
 		x.refusal = refusal
 		p.picks(refusal.Reason.String())
 		return x.flight.Refused(refusal)
-	case x.recall.left():
+	case x.cancel.clientLeft():
 		p.picks("canceled")
 		return x.flight.Gone(now)
 	}
@@ -255,7 +255,7 @@ func (x *exchange) answered(err error) flight.Step {
 	return x.flight.NoMaster()
 }
 
-func (x *exchange) choose(exclude []balance.ServerID) flight.Step {
+func (x *exchange) pickFallback(exclude []balance.ServerID) flight.Step {
 	p := x.route.pool
 	var snap *balance.Snapshot
 	if x.edge.snapshots != nil {
@@ -269,11 +269,11 @@ func (x *exchange) choose(exclude []balance.ServerID) flight.Step {
 	return x.flight.Chosen(x.now(), server)
 }
 
-// failed says that the link came to nothing. If the client has left, that is why.
-func (x *exchange) failed(why flight.Failure, err error) flight.Step {
-	x.unlink()
-	if x.recall.left() {
-		return x.gone()
+// linkFailed says that the link came to nothing. If the client has left, that is why.
+func (x *exchange) linkFailed(why flight.Failure, err error) flight.Step {
+	x.releaseInFlight()
+	if x.cancel.clientLeft() {
+		return x.clientGone()
 	}
 	p, now := x.route.pool, x.now()
 	if log := x.edge.cfg.Log; log.Enabled(context.Background(), slog.LevelDebug) {
@@ -286,7 +286,7 @@ func (x *exchange) failed(why flight.Failure, err error) flight.Step {
 	x.failure = why.Error
 	if why.Unreachable && !why.Ours {
 		x.edge.cfg.Log.Warn("server cannot be reached", "pool", p.name, "server", x.grant.Server, "address", x.grant.Address, "err", err)
-		p.unreachable(now, x.grant.Server)
+		p.noteUnreachable(now, x.grant.Server)
 	}
 	step := x.flight.Failed(now, why, func() bool { return p.mayRetry(now) })
 	switch {
@@ -295,7 +295,7 @@ func (x *exchange) failed(why flight.Failure, err error) flight.Step {
 	case step.Do == flight.Ask, step.Do == flight.Link:
 		p.resends.Inc()
 	}
-	return x.settle(step)
+	return x.runSteps(step)
 }
 
 // clipError returns an error's text as far as a master is told of it.
@@ -309,42 +309,42 @@ func clipError(err error) string {
 
 const errorTold = 160 // bytes
 
-// finished says that the link is over in good order.
-func (x *exchange) finished() {
-	x.unlink()
+// linkDone says that the link is over in good order.
+func (x *exchange) linkDone() {
+	x.releaseInFlight()
 	if code, ok := x.reply.GRPC(); ok {
 		x.code = code
 	}
-	x.settle(x.flight.Finished(x.now(), &x.reply))
+	x.runSteps(x.flight.Finished(x.now(), &x.reply))
 }
 
-// gone says that the client has left, or cannot be served for a reason of its own.
-func (x *exchange) gone() flight.Step {
-	x.unlink()
-	return x.settle(x.flight.Gone(x.now()))
+// clientGone says that the client has left, or cannot be served for a reason of its own.
+func (x *exchange) clientGone() flight.Step {
+	x.releaseInFlight()
+	return x.runSteps(x.flight.Gone(x.now()))
 }
 
-// parted says that a tunnel is over, and which side broke it off.
-func (x *exchange) parted(broke int) {
+// tunnelEnded says that a tunnel is over, and which side broke it off.
+func (x *exchange) tunnelEnded(broke int) {
 	switch {
-	case x.recall.left() || broke == clientSide:
-		x.gone()
+	case x.cancel.clientLeft() || broke == clientSide:
+		x.clientGone()
 	case broke == serverSide:
-		x.failed(flight.Failure{Sent: true, Begun: true}, errBrokeOff)
+		x.linkFailed(flight.Failure{Sent: true, Begun: true}, errBrokeOff)
 	default:
-		x.finished()
+		x.linkDone()
 	}
 }
 
-func (x *exchange) unlink() {
-	if x.linked != nil {
-		x.route.pool.release(x.linked)
-		x.linked = nil
+func (x *exchange) releaseInFlight() {
+	if x.inFlight != nil {
+		x.route.pool.releaseLink(x.inFlight)
+		x.inFlight = nil
 	}
 }
 
-// reported passes on the load report among the fields or trailers of a response.
-func (x *exchange) reported(values func(lower string) []string) {
+// forwardReport passes on the load report among the fields or trailers of a response.
+func (x *exchange) forwardReport(values func(lower string) []string) {
 	// The figures' names are kept by whoever learns of them, longer than the buffer lasts.
 	metrics, err := orca.Parse(func(name string) []string {
 		told := values(name)
@@ -393,23 +393,23 @@ func (x *exchange) redirect(dst []byte, closing bool) []byte {
 	return appendRedirect(dst, x.location(), lease, x.id, closing)
 }
 
-// close ends the exchange however far it came, counts it and writes the access log.
-func (x *exchange) close() {
+// finish ends the exchange however far it came, counts it and writes the access log.
+func (x *exchange) finish() {
 	if x.started && !x.flight.Over() {
-		x.gone()
+		x.clientGone()
 	}
 	if x.status == 0 {
 		x.status = statusGone
 	}
-	x.leave()
-	x.count(-1)
-	took := x.now().Sub(x.began)
+	x.releaseClient()
+	x.countOpen(-1)
+	took := x.now().Sub(x.startedAt)
 	name := "" // of the pool
 	if x.route != nil {
 		name = x.route.pool.name
-		x.tally.answer(x.status, took)
+		x.stats.countAnswer(x.status, took)
 		if x.grpc {
-			x.tally.answerGRPC(x.code)
+			x.stats.countGRPC(x.code)
 		}
 	} else {
 		x.edge.metrics.unrouted(x.status)
@@ -418,11 +418,11 @@ func (x *exchange) close() {
 		}
 	}
 	if log := x.edge.cfg.AccessLog; log != nil {
-		x.log(log, name, took)
+		x.logAccess(log, name, took)
 	}
 }
 
-func (x *exchange) log(log *slog.Logger, pool string, took time.Duration) {
+func (x *exchange) logAccess(log *slog.Logger, pool string, took time.Duration) {
 	lease, result := "", ""
 	if x.grant.Lease != 0 {
 		lease = x.grant.Lease.String()
@@ -455,7 +455,7 @@ func (x *exchange) log(log *slog.Logger, pool string, took time.Duration) {
 
 // pickTime is how long the request's own asks took; an attribute that is left out if it was not asked for.
 func (x *exchange) pickTime() slog.Attr {
-	if x.asked == 0 {
+	if x.askedAt == 0 {
 		return slog.Attr{}
 	}
 	return slog.Float64("pick_ms", milliseconds(x.picking))

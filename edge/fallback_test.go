@@ -27,7 +27,7 @@ func TestFallbackLeavesOutWhatCannotBeReached(t *testing.T) {
 	if got := chosen(now); len(got) != 2 {
 		t.Errorf("both can be had: chose %v", got)
 	}
-	p.unreachable(now, "a")
+	p.noteUnreachable(now, "a")
 	if got := chosen(now); got["a"] != 0 {
 		t.Errorf("a could not be reached: chose %v", got)
 	}

@@ -128,21 +128,21 @@ func testFloods(t *testing.T) {
 
 // An allowance lets through what clients in good order send, and no more than its rate of what an attack is made of.
 func TestAllowance(t *testing.T) {
-	var a allowance
+	var a floodLimit
 	now := balance.Instant(time.Hour)
-	if pause := a.take(now, idleFramesAtOnce); pause != 0 {
+	if pause := a.charge(now, idleFramesAtOnce); pause != 0 {
 		t.Errorf("the first %d frames are held back for %v", idleFramesAtOnce, pause)
 	}
-	if pause := a.take(now, 10); pause != 10*time.Millisecond {
+	if pause := a.charge(now, 10); pause != 10*time.Millisecond {
 		t.Errorf("ten more are held back for %v, want 10ms", pause)
 	}
-	if pause := a.take(now.Add(10*time.Millisecond), 0); pause != 0 {
+	if pause := a.charge(now.Add(10*time.Millisecond), 0); pause != 0 {
 		t.Errorf("after that pause there is another of %v", pause)
 	}
-	if pause := a.take(now.Add(time.Minute), idleFramesAtOnce); pause != 0 {
+	if pause := a.charge(now.Add(time.Minute), idleFramesAtOnce); pause != 0 {
 		t.Errorf("a minute later %d frames are held back for %v", idleFramesAtOnce, pause)
 	}
-	if a.earn(5 * octetsAFrame); a.take(now.Add(time.Minute), 5) != 0 {
+	if a.credit(5 * bytesPerFrame); a.charge(now.Add(time.Minute), 5) != 0 {
 		t.Error("bytes have earned nothing")
 	}
 }

@@ -11,21 +11,21 @@ func FuzzHead(f *testing.F) {
 	f.Add("www.example:80", "/v1/x", "a=1&b=2", "192.0.2.1, [2001:db8::1]:80", "sid=1; x=y", "id-1")
 	f.Add("[::1]", "//", "%zz=&=;", ",,", "=;=", "")
 	f.Add("a\"\\\r\n", "", "k", "unknown", ";", " ")
-	rs, err := newRoutes([]Route{{Host: "*.example", Pool: "a"}, {Path: "/v1", Pool: "b"}, {Pool: "c"}}, func(string) *pool { return nil })
+	rs, err := bindRoutes([]Route{{Host: "*.example", Pool: "a"}, {Path: "/v1", Pool: "b"}, {Pool: "c"}}, func(string) *pool { return nil })
 	if err != nil {
 		f.Fatal(err)
 	}
-	var sources []source
+	var sources []keySource
 	for _, spec := range []string{"client", "path", "query:k", "cookie:sid", "header:X-Forwarded-For"} {
-		s, err := newSource(spec)
+		s, err := newKeySource(spec)
 		if err != nil {
 			f.Fatal(err)
 		}
 		sources = append(sources, s)
 	}
-	l := &listener{Listener: Listener{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}}
+	l := &boundListener{Listener: Listener{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}}
 	f.Fuzz(func(t *testing.T, host, path, query, chain, cookies, id string) {
-		h := head{host: host, path: path, query: query, peer: netip.MustParseAddr("127.0.0.1"), fields: lines{"x-forwarded-for": {chain}, "cookie": {cookies}}}
+		h := requestInfo{host: host, path: path, query: query, peer: netip.MustParseAddr("127.0.0.1"), headers: lines{"x-forwarded-for": {chain}, "cookie": {cookies}}}
 		if rs.match(host, path) == nil {
 			t.Errorf("%q %q: no route, though one takes all", host, path)
 		}

@@ -42,7 +42,7 @@ func mayBeGRPC(head []byte) bool {
 		return false
 	}
 	value, _, _ := bytes.Cut(head[i+len(line):], []byte("\r\n"))
-	return isGRPC(view(value))
+	return isGRPC(unsafeString(value))
 }
 
 // Codes of gRPC (https://grpc.io/docs/guides/status-codes).
@@ -92,8 +92,8 @@ func grpcFields(a flight.Answer, detail string, tell func(name, value string)) {
 
 // appendGRPCAnswer appends the answer to a gRPC client, as HTTP/1.1 has it.
 func appendGRPCAnswer(dst []byte, a flight.Answer, detail, request string) []byte {
-	add := additions{appendStatus(dst, http.StatusOK)}
-	grpcFields(a, detail, add.say)
+	add := headerLines{appendStatus(dst, http.StatusOK)}
+	grpcFields(a, detail, add.add)
 	return appendEnd(add.text, request, false)
 }
 

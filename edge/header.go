@@ -56,7 +56,7 @@ var (
 )
 
 // trusts reports whether the peer's word about whom it speaks for counts.
-func (l *listener) trusts(peer netip.Addr) bool { return within(l.TrustedProxies, peer) }
+func (l *boundListener) trusts(peer netip.Addr) bool { return within(l.TrustedProxies, peer) }
 
 func within(networks []netip.Prefix, peer netip.Addr) bool {
 	for _, p := range networks {
@@ -69,7 +69,7 @@ func within(networks []netip.Prefix, peer netip.Addr) bool {
 
 // client returns the address of who sent the request first, as far as trusted
 // proxies vouch for it: the last in their chain that is none of them.
-func (l *listener) client(h *head) netip.Addr {
+func (l *boundListener) client(h *requestInfo) netip.Addr {
 	addr := h.peer
 	if len(l.TrustedProxies) == 0 {
 		return addr
@@ -84,10 +84,10 @@ func (l *listener) client(h *head) netip.Addr {
 	return addr
 }
 
-// additions are field lines to add to a message, as they go over the wire.
-type additions struct{ text []byte }
+// headerLines are field lines to add to a message, as they go over the wire.
+type headerLines struct{ text []byte }
 
-func (a *additions) reset() {
+func (a *headerLines) reset() {
 	if a.text == nil {
 		a.text = make([]byte, 0, additionsUsual)
 	}
@@ -97,16 +97,16 @@ func (a *additions) reset() {
 // additionsUsual is what most additions have room in.
 const additionsUsual = 512
 
-func (a *additions) say(name, value string) {
-	a.begin(name)
+func (a *headerLines) add(name, value string) {
+	a.startLine(name)
 	a.text = append(a.text, value...)
-	a.end()
+	a.endLine()
 }
 
-// begin begins a line whose value is appended to text, and end ends it.
-func (a *additions) begin(name string) { a.text = append(append(a.text, name...), ": "...) }
+// startLine begins a line whose value is appended to text, and end ends it.
+func (a *headerLines) startLine(name string) { a.text = append(append(a.text, name...), ": "...) }
 
-func (a *additions) end() { a.text = append(a.text, "\r\n"...) }
+func (a *headerLines) endLine() { a.text = append(a.text, "\r\n"...) }
 
 // appendList appends a field's earlier values, to which another is appended.
 func appendList(dst []byte, before []string) []byte {
@@ -116,8 +116,8 @@ func appendList(dst []byte, before []string) []byte {
 	return dst
 }
 
-// dropped tells what a server is not told of the client's fields.
-func (x *exchange) dropped() *http1.Names {
+// requestDrops tells what a server is not told of the client's fields.
+func (x *exchange) requestDrops() *http1.Names {
 	switch trusted, probe := x.listener.trusts(x.head.peer), isProbe(x.head.method); {
 	case trusted && probe:
 		return probesOfTrusted
@@ -134,7 +134,7 @@ func isProbe(method string) bool { return method == http.MethodOptions || method
 
 // endsHere reports whether a request of such a method is for us: of the server as a whole, or
 // not to be forwarded any more.
-func (h *head) endsHere() bool {
+func (h *requestInfo) endsHere() bool {
 	return h.target == "*" || strings.TrimLeft(h.first("max-forwards"), "0") == "" && h.first("max-forwards") != ""
 }
 
@@ -146,8 +146,8 @@ func finalAnswer(method string) flight.Answer {
 	return flight.Answer{Status: http.StatusNoContent}
 }
 
-// toServer adds the fields that a server is told.
-func (x *exchange) toServer(a *additions) {
+// appendRequestHeaders adds the fields that a server is told.
+func (x *exchange) appendRequestHeaders(a *headerLines) {
 	h, trusted := &x.head, x.listener.trusts(x.head.peer)
 	scheme := "http"
 	if h.secure {
@@ -182,29 +182,29 @@ func (x *exchange) toServer(a *additions) {
 	t = append(t, "\r\n"+headerRequestID+": "...)
 	t = append(t, x.id...)
 	t = append(t, "\r\n"...)
-	a.text = append(t, x.route.told...)
-	if h.shown != nil && h.shown.subject != "" {
-		a.say(HeaderSubject, h.shown.subject)
+	a.text = append(t, x.route.fixedHeaders...)
+	if h.clientTLS != nil && h.clientTLS.subject != "" {
+		a.add(HeaderSubject, h.clientTLS.subject)
 	}
 	if isProbe(h.method) {
 		a.sayLess(h.first("max-forwards"))
 	}
 	if x.grant.Lease != 0 {
-		a.begin(HeaderLease)
+		a.startLine(HeaderLease)
 		a.text = appendHex(a.text, uint64(x.grant.Lease))
-		a.end()
+		a.endLine()
 	}
 	if x.grant.Fence != 0 {
-		a.begin(HeaderFence)
+		a.startLine(HeaderFence)
 		a.text = strconv.AppendUint(a.text, x.grant.Fence, 10)
-		a.end()
+		a.endLine()
 	}
 }
 
 // sayLess says that a request may be forwarded once less. What is no number is not passed on.
-func (a *additions) sayLess(maxForwards string) {
+func (a *headerLines) sayLess(maxForwards string) {
 	if n, err := strconv.ParseUint(maxForwards, 10, 31); err == nil && n > 0 {
-		a.say("Max-Forwards", strconv.FormatUint(n-1, 10))
+		a.add("Max-Forwards", strconv.FormatUint(n-1, 10))
 	}
 }
 
@@ -221,20 +221,20 @@ func toldByForwarded(elements []string, proto, host string) (chain []string, _, 
 	return chain, proto, host
 }
 
-// toClient tells what is dropped of a server's response, whose fields are told, and adds
+// appendResponseHeaders tells what is dropped of a server's response, whose fields are told, and adds
 // those that its client is told.
-func (x *exchange) toClient(a *additions, told fields) (drop *http1.Names) {
+func (x *exchange) appendResponseHeaders(a *headerLines, told headers) (drop *http1.Names) {
 	t := append(a.text, "Via: "...)
 	t = appendList(t, told.all("via"))
-	t = append(t, cmp.Or(x.spoke, "1.1")...)
+	t = append(t, cmp.Or(x.serverProto, "1.1")...)
 	a.text = append(append(append(t, ' '), x.edge.cfg.Via...), "\r\n"...)
 	if told.first("x-request-id") == "" {
-		a.say(headerRequestID, x.id)
+		a.add(headerRequestID, x.id)
 	}
 	if x.listener.ServerTiming {
-		a.begin("Server-Timing")
+		a.startLine("Server-Timing")
 		a.text = x.appendTiming(a.text)
-		a.end()
+		a.endLine()
 	}
 	if told.first("trailer") != "" {
 		a.sayTrailers(told.all("trailer"))
@@ -250,9 +250,9 @@ func (x *exchange) appendTiming(dst []byte) []byte {
 }
 
 // sayTrailers announces the trailers that a client will get.
-func (a *additions) sayTrailers(announced []string) {
+func (a *headerLines) sayTrailers(announced []string) {
 	before := len(a.text)
-	a.begin("Trailer")
+	a.startLine("Trailer")
 	start := len(a.text)
 	for _, list := range announced {
 		for name := range strings.SplitSeq(list, ",") {
@@ -270,15 +270,15 @@ func (a *additions) sayTrailers(announced []string) {
 		a.text = a.text[:before]
 		return
 	}
-	a.end()
+	a.endLine()
 }
 
-// toldBy returns the lines that every request by the route tells its server.
-func (r *route) toldBy(edge balance.EdgeID) string {
-	var a additions
-	a.say(HeaderEdge, string(edge))
-	a.say(HeaderPool, r.Pool)
-	a.say(orca.HeaderFormat, "TEXT")
+// makeFixedHeaders returns the lines that every request by the route tells its server.
+func (r *boundRoute) makeFixedHeaders(edge balance.EdgeID) string {
+	var a headerLines
+	a.add(HeaderEdge, string(edge))
+	a.add(HeaderPool, r.Pool)
+	a.add(orca.HeaderFormat, "TEXT")
 	return string(a.text)
 }
 
@@ -324,20 +324,20 @@ func node(peer netip.Addr) string {
 	return peer.String()
 }
 
-func isToken(s string) bool { return s != "" && tokens.hold(s) }
+func isToken(s string) bool { return s != "" && tokens.containsAll(s) }
 
 // bytes is a set of them.
-type octets [256]bool
+type byteSet [256]bool
 
-// octetsOf returns letters, digits and others.
-func octetsOf(others string) (set octets) {
+// newByteSet returns letters, digits and others.
+func newByteSet(others string) (set byteSet) {
 	for c := range set {
 		set[c] = isAlphanumeric(byte(c)) || strings.IndexByte(others, byte(c)) >= 0
 	}
 	return set
 }
 
-func (set *octets) hold(s string) bool {
+func (set *byteSet) containsAll(s string) bool {
 	for i := range len(s) {
 		if !set[s[i]] {
 			return false
@@ -347,8 +347,8 @@ func (set *octets) hold(s string) bool {
 }
 
 var (
-	tokens = octetsOf("!#$%&'*+-.^_`|~")
-	idents = octetsOf("-._~+/=:@")
+	tokens = newByteSet("!#$%&'*+-.^_`|~")
+	idents = newByteSet("-._~+/=:@")
 )
 
 func isAlphanumeric(c byte) bool {
@@ -360,10 +360,10 @@ const longestRequestID = 128
 // requestID keeps the client's id for the request if it is fit to stand in logs, and
 // makes one otherwise, in x. It is no secret.
 func (x *exchange) requestID(told string) string {
-	if told != "" && len(told) <= longestRequestID && idents.hold(told) {
-		return x.text.keep(told)
+	if told != "" && len(told) <= longestRequestID && idents.containsAll(told) {
+		return x.text.clone(told)
 	}
-	return view(appendHex(appendHex(x.made[:0], rand.Uint64()), rand.Uint64()))
+	return unsafeString(appendHex(appendHex(x.idBuf[:0], rand.Uint64()), rand.Uint64()))
 }
 
 // appendHex appends the 16 hexadecimal digits of v.

@@ -72,14 +72,14 @@ func TestTrustedProxy(t *testing.T) {
 }
 
 func TestClientAddress(t *testing.T) {
-	trusting := &listener{Listener: Listener{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
+	trusting := &boundListener{Listener: Listener{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
 	for _, c := range []struct {
-		l     *listener
+		l     *boundListener
 		peer  string
 		chain []string
 		want  string
 	}{
-		{&listener{}, "10.0.0.1", []string{"1.1.1.1"}, "10.0.0.1"},
+		{&boundListener{}, "10.0.0.1", []string{"1.1.1.1"}, "10.0.0.1"},
 		{trusting, "9.9.9.9", []string{"1.1.1.1"}, "9.9.9.9"},
 		{trusting, "10.0.0.1", nil, "10.0.0.1"},
 		{trusting, "10.0.0.1", []string{"1.1.1.1"}, "1.1.1.1"},
@@ -87,7 +87,7 @@ func TestClientAddress(t *testing.T) {
 		{trusting, "10.0.0.1", []string{"nonsense"}, "10.0.0.1"},
 		{trusting, "10.0.0.1", []string{"[2001:db8::1]:80"}, "2001:db8::1"},
 	} {
-		h := head{peer: netip.MustParseAddr(c.peer), fields: lines{"x-forwarded-for": c.chain}}
+		h := requestInfo{peer: netip.MustParseAddr(c.peer), headers: lines{"x-forwarded-for": c.chain}}
 		if got := c.l.client(&h); got.String() != c.want {
 			t.Errorf("peer %s, chain %q: client %v, want %s", c.peer, c.chain, got, c.want)
 		}

@@ -2,9 +2,9 @@ package edge
 
 import "strings"
 
-// looped reports whether the request has come through edges of our name more often than it may, by
+// isLooping reports whether the request has come through edges of our name more often than it may, by
 // its Via (RFC 9110, 7.6.3).
-func (x *exchange) looped() bool {
+func (x *exchange) isLooping() bool {
 	if len(x.via) == 0 {
 		return false
 	}

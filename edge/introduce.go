@@ -11,8 +11,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
-// introduces reports whether connections of the listener begin with a PROXY header.
-func (l *listener) introduces() bool { return len(l.ProxyTrusted) > 0 }
+// wantsProxyHeader reports whether connections of the listener begin with a PROXY header.
+func (l *boundListener) wantsProxyHeader() bool { return len(l.ProxyTrusted) > 0 }
 
 var errDenied = errors.New("the listener's allow and deny leave this address out")
 
@@ -20,14 +20,14 @@ var errConnections = errors.New("the client has as many connections as client_li
 
 var errForeign = errors.New("only the networks of proxy_protocol.trusted may connect here")
 
-// introduce reads the PROXY header from a connection of which nothing was read, and no
+// readProxyHeader reads the PROXY header from a connection of which nothing was read, and no
 // byte more. The caller sets the deadline; peer is the other end. Where a listener wants a header,
 // nobody gets in without: to guess would let anybody say where they come from.
-func (l *listener) introduce(nc io.Reader, peer netip.Addr) (told preface.Proxy, err error) {
+func (l *boundListener) readProxyHeader(nc io.Reader, peer netip.Addr) (told preface.Proxy, err error) {
 	var room [256]byte
 	b := room[:0]
 	for {
-		told, more, err := l.introduction(peer, b)
+		told, more, err := l.parseProxyHeader(peer, b)
 		if err != nil || more == 0 {
 			return told, err
 		}
@@ -39,20 +39,20 @@ func (l *listener) introduce(nc io.Reader, peer netip.Addr) (told preface.Proxy,
 	}
 }
 
-// introduction is what a peer's PROXY header says, and how many bytes of it are at least
+// parseProxyHeader is what a peer's PROXY header says, and how many bytes of it are at least
 // still to come; zero: it is whole.
-func (l *listener) introduction(peer netip.Addr, come []byte) (told preface.Proxy, more int, err error) {
+func (l *boundListener) parseProxyHeader(peer netip.Addr, come []byte) (told preface.Proxy, more int, err error) {
 	if !within(l.ProxyTrusted, peer) {
 		return told, 0, fmt.Errorf("from %s: %w", node(peer), errForeign)
 	}
 	return preface.ReadProxy(come)
 }
 
-// tellRefused logs a connection that was refused for what it said first. Where a PROXY header is due that is mostly a proxy
+// logRefused logs a connection that was refused for what it said first. Where a PROXY header is due that is mostly a proxy
 // that sends none, so it is a warning; a connection that ends without a word is a health check.
-func (l *listener) tellRefused(log *slog.Logger, client netip.Addr, err error) {
+func (l *boundListener) logRefused(log *slog.Logger, client netip.Addr, err error) {
 	level, text := slog.LevelDebug, "connection refused"
-	if l.introduces() && !errors.Is(err, io.EOF) && !errors.Is(err, errDenied) && !errors.Is(err, errConnections) {
+	if l.wantsProxyHeader() && !errors.Is(err, io.EOF) && !errors.Is(err, errDenied) && !errors.Is(err, errConnections) {
 		level, text = slog.LevelWarn, "connection refused: the listener wants a PROXY header before all else"
 	}
 	log.Log(context.Background(), level, text, "listener", l.Listen, "client", node(client), "err", err)

@@ -423,7 +423,7 @@ func testEveryLeaseOnceUnderLoad(t *testing.T) {
 	}
 	r.pools["web"].mu.Lock()
 	defer r.pools["web"].mu.Unlock()
-	for server, n := range r.pools["web"].held {
+	for server, n := range r.pools["web"].inFlight {
 		if *n != 0 {
 			t.Errorf("%d links to %s still count as under way", *n, server)
 		}

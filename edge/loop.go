@@ -17,131 +17,131 @@ import (
 // be done without waiting, and waits again. All it has is its own, so that it takes no
 // locks; whoever else wants something of it posts a letter.
 type loop struct {
-	books
-	engine *loops
-	poller fd.Poller
-	bell   end // by which others wake it
-	wheel  wheel
+	loopStats
+	engine   *loopEngine
+	poller   fd.Poller
+	wakeConn conn // by which others wake it
+	timers   timerWheel
 
-	slots  []slot
-	vacant []int32
-	again  []*end // go on before the next wait
-	spare  []*end
-	backs  idleBacks
-	tasks  []*task
-	tidy   tidy
-	pipes  pipes
-	askers []*asking
+	registrations []registration
+	freeSlots     []int32
+	deferred      []*conn // go on before the next wait
+	running       []*conn
+	idle          idlePool
+	freeRequests  []*request
+	trimmer       memoryTrimmer
+	pipes         pipes
+	idlePicks     []*blockingPick
 
-	questions []*question
-	wires     []*wire
+	freeAsyncPicks []*asyncPick
+	masterConns    []*masterConn
 
-	calls     *fd.Batch
-	readers   []*end  // that are being read early
-	earlies   []early // of the events that are being dealt with
-	earlyRoom []byte
+	batch       *fd.Batch
+	prefetching []*conn      // that are being read early
+	prefetches  []prefetched // of the events that are being dealt with
+	prefetchBuf []byte
 
-	sayings []saying // wait for the end of the turn
-	said    []byte   // what they say
+	pendingWrites []pendingWrite // wait for the end of the turn
+	writeBuf      []byte         // what they say
 
-	crowded bool // several events came at once, or letters
-	crowd   int  // how many are not yet several
+	batching       bool // several events came at once, or letters
+	batchThreshold int  // how many are not yet several
 
-	shared []byte // room for a head, then what is read at once; good until the next read
-	out    []byte // a head on its way; good until the next one
-	sealed []byte // likewise, what is on its way by TLS
+	readBuf []byte // room for a head, then what is read at once; good until the next read
+	headBuf []byte // a head on its way; good until the next one
+	tlsBuf  []byte // likewise, what is on its way by TLS
 
 	// Of HTTP/2.
-	frames     []byte    // room for what is read of a trunk; good until the next read
-	frameRooms [][]byte  // for what trunks say in a turn
-	speakers   []*tongue // that have something to say at the end of the turn
-	branches   []*branch // for the next streams
-	stems      map[target]*stemList
-	shoots     []*shoot           // for the next streams to servers
-	copyRooms  [][]byte           // for large copies of requests' bodies
-	bodyRooms  [2][][]byte        // for bodies that are read before a server is asked for: small rooms, large rooms
-	bodiesWait []*inbound         // whose bodies wait unread for memory
-	answer     http1.ResponseHead // that is being translated
-	trailers   http1.Trailers     // likewise
+	frameBuf          []byte            // room for what is read of a trunk; good until the next read
+	freeFrameBufs     [][]byte          // for what trunks say in a turn
+	dirty             []*h2Conn         // that have something to say at the end of the turn
+	freeServerStreams []*h2ServerStream // for the next streams
+	h2Conns           map[target]*h2ConnList
+	freeClientStreams []*h2ClientStream  // for the next streams to servers
+	freeCopyBufs      [][]byte           // for large copies of requests' bodies
+	freeBodyBufs      [2][][]byte        // for bodies that are read before a server is asked for: small rooms, large rooms
+	awaitingMemory    []*clientConn      // whose bodies wait unread for memory
+	responseHead      http1.ResponseHead // that is being translated
+	trailers          http1.Trailers     // likewise
 
-	connects atomic.Int64 // client connections, those on their way to it included
+	clientConns atomic.Int64 // client connections, those on their way to it included
 
 	mu      sync.Mutex
-	letters []letter
+	mailbox []message
 	asleep  bool // it must be woken for them
-	over    bool // no letter is read any more
+	closed  bool // no letter is read any more
 
-	opened  []letter // those that are being read
-	stopped bool
+	messages []message // those that are being read
+	stopped  bool
 }
 
-// slot is where a descriptor stands. An event carries slot and generation, so that one
+// registration is where a descriptor stands. An event carries slot and generation, so that one
 // for a descriptor that was closed in the same turn reaches nobody.
-type slot struct {
-	end        *end
+type registration struct {
+	conn       *conn
 	generation int32
 }
 
-// end is a descriptor that a loop watches, and what is known of it. Readiness is told
+// conn is a descriptor that a loop watches, and what is known of it. Readiness is told
 // once, at its edge, and remembered until a call shows the opposite.
-type end struct {
-	loop     *loop
-	owner    interface{ ready() }
-	fd       fd.FD // of a stream: closed
-	stream   bool  // it is one that has not been closed
-	slot     int32
-	readable bool
-	writable bool
-	hup      bool   // the peer has closed its side; there may be something left to read
-	reset    bool   // nothing can be written any more
-	queued   bool   // in loop.again
-	server   bool   // the peer is one
-	brief    bool   // what came last was
-	prompt   bool   // nothing that is said waits for the end of the turn
-	accepted int64  // bytes that the socket has taken, so that the peer may have them
-	saying   int32  // what waits for it, as its index in loop.sayings and one; zero: nothing
-	early    *early // what has been read of it already; nil: nothing
-	remains  *remains
-	sealed   *sealed // TLS is spoken; nil: bytes are what they are
-	branch   *branch // it is a stream's, and has no descriptor; nil: it has one
-	shoot    *shoot  // likewise, of a server's
+type conn struct {
+	loop          *loop
+	owner         interface{ onReady() }
+	fd            fd.FD // of a stream: closed
+	isStream      bool  // it is one that has not been closed
+	slot          int32
+	readable      bool
+	writable      bool
+	hup           bool        // the peer has closed its side; there may be something left to read
+	wasReset      bool        // nothing can be written any more
+	deferred      bool        // in loop.again
+	isServer      bool        // the peer is one
+	lastReadShort bool        // what came last was
+	unbatched     bool        // nothing that is said waits for the end of the turn
+	sentBytes     int64       // bytes that the socket has taken, so that the peer may have them
+	pendingAt     int32       // what waits for it, as its index in loop.sayings and one; zero: nothing
+	prefetched    *prefetched // what has been read of it already; nil: nothing
+	unsentTail    *unsentTail
+	tls           *tlsConn        // TLS is spoken; nil: bytes are what they are
+	serverStream  *h2ServerStream // it is a stream's, and has no descriptor; nil: it has one
+	clientStream  *h2ClientStream // likewise, of a server's
 }
 
-// letter is what somebody else asks of a loop.
-type letter struct {
-	do    func() // nil: the answer to an ask
-	asker waiter
-	of    *question // that it answers; nil: by asked
-	by    *asking
-	grant balance.Grant
-	err   error
+// message is what somebody else asks of a loop.
+type message struct {
+	do       func() // nil: the answer to an ask
+	waiter   pickWaiter
+	async    *asyncPick // that it answers; nil: by asked
+	blocking *blockingPick
+	grant    balance.Grant
+	err      error
 }
 
 const (
-	loopRoom  = 64 << 10 // what is read at once
-	mostReady = 256      // events in one turn
-	mostTasks = 256      // kept for the next request
-	mostOut   = 64 << 10 // a larger head's room is not kept
+	readSize        = 64 << 10 // what is read at once
+	maxEvents       = 256      // events in one turn
+	maxFreeRequests = 256      // kept for the next request
+	maxHeadBuf      = 64 << 10 // a larger head's room is not kept
 )
 
-func newLoop(e *loops) (*loop, error) {
-	l := &loop{engine: e, shared: make([]byte, headRoom+loopRoom), out: make([]byte, 0, 4<<10),
-		calls: new(fd.Batch), readers: make([]*end, 0, mostEarly), earlies: make([]early, 0, mostEarly), earlyRoom: make([]byte, mostEarly*earlyStride)}
-	l.backs, l.stems = newIdleBacks(), make(map[target]*stemList)
+func newLoop(e *loopEngine) (*loop, error) {
+	l := &loop{engine: e, readBuf: make([]byte, headRoom+readSize), headBuf: make([]byte, 0, 4<<10),
+		batch: new(fd.Batch), prefetching: make([]*conn, 0, maxPrefetch), prefetches: make([]prefetched, 0, maxPrefetch), prefetchBuf: make([]byte, maxPrefetch*prefetchStride)}
+	l.idle, l.h2Conns = newIdlePool(), make(map[target]*h2ConnList)
 	l.poller.Eager = true
 	if !e.edge.cfg.crowded {
-		l.crowd = 1
+		l.batchThreshold = 1
 	}
-	l.tidy.loop, l.tidy.owner = l, &l.tidy
-	if err := l.open(); err != nil {
+	l.trimmer.loop, l.trimmer.owner = l, &l.trimmer
+	if err := l.init(); err != nil {
 		l.poller.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-// open makes what it waits by.
-func (l *loop) open() error {
+// init makes what it waits by.
+func (l *loop) init() error {
 	if err := l.poller.Open(); err != nil {
 		return err
 	}
@@ -149,121 +149,121 @@ func (l *loop) open() error {
 	if err != nil {
 		return err
 	}
-	l.bell.owner = l
-	return l.watch(&l.bell, &b, fd.Readable|fd.EdgeTriggered)
+	l.wakeConn.owner = l
+	return l.register(&l.wakeConn, &b, fd.Readable|fd.EdgeTriggered)
 }
 
 // readiness is what connections are watched for, once and for all.
 const readiness = fd.Readable | fd.Writable | fd.PeerClosed | fd.EdgeTriggered
 
-// watch moves a descriptor into e and has the loop tell e.owner of its readiness. With an
+// register moves a descriptor into e and has the loop tell e.owner of its readiness. With an
 // error the descriptor is closed.
-func (l *loop) watch(e *end, descriptor *fd.FD, events uint32) error {
+func (l *loop) register(e *conn, descriptor *fd.FD, events uint32) error {
 	e.loop, e.fd = l, descriptor.Move()
-	if n := len(l.vacant); n > 0 {
-		e.slot, l.vacant = l.vacant[n-1], l.vacant[:n-1]
+	if n := len(l.freeSlots); n > 0 {
+		e.slot, l.freeSlots = l.freeSlots[n-1], l.freeSlots[:n-1]
 	} else {
-		e.slot = int32(len(l.slots))
-		l.slots = append(l.slots, slot{})
+		e.slot = int32(len(l.registrations))
+		l.registrations = append(l.registrations, registration{})
 	}
-	s := &l.slots[e.slot]
-	s.end = e
+	s := &l.registrations[e.slot]
+	s.conn = e
 	err := l.poller.Add(&e.fd, events, e.slot, s.generation)
 	if err != nil {
-		l.leave(e)
+		l.deregister(e)
 		e.fd.Close()
 	}
 	return err
 }
 
-// leave frees the slot, so that what is still reported of the descriptor is ignored.
-func (l *loop) leave(e *end) {
-	s := &l.slots[e.slot]
-	s.end = nil
+// deregister frees the slot, so that what is still reported of the descriptor is ignored.
+func (l *loop) deregister(e *conn) {
+	s := &l.registrations[e.slot]
+	s.conn = nil
 	s.generation++
-	l.vacant = append(l.vacant, e.slot)
+	l.freeSlots = append(l.freeSlots, e.slot)
 }
 
 // isOpen reports whether it is watched, or a stream that goes on.
-func (e *end) isOpen() bool { return e.stream || e.fd.IsOpen() }
+func (c *conn) isOpen() bool { return c.isStream || c.fd.IsOpen() }
 
 // close closes the descriptor, which also ends its watch: there is no copy.
-func (e *end) close() {
-	if !e.isOpen() {
+func (c *conn) close() {
+	if !c.isOpen() {
 		return
 	}
 	switch {
-	case e.branch != nil:
-		e.branch.shut()
+	case c.serverStream != nil:
+		c.serverStream.closeStream()
 		return
-	case e.shoot != nil:
-		e.shoot.shut()
+	case c.clientStream != nil:
+		c.clientStream.closeStream()
 		return
 	}
-	e.hasten()
-	e.early = nil
-	e.loop.leave(e)
-	e.fd.Close() // all that was to be said has been
+	c.flushPending()
+	c.prefetched = nil
+	c.loop.deregister(c)
+	c.fd.Close() // all that was to be said has been
 }
 
-// leaveLoop ends the watch, but does not close the descriptor, which it returns. What waits
+// detach ends the watch, but does not close the descriptor, which it returns. What waits
 // for the end of the turn goes before.
-func (e *end) leaveLoop() fd.FD {
-	e.hasten()
-	e.early = nil // the caller has taken it
+func (c *conn) detach() fd.FD {
+	c.flushPending()
+	c.prefetched = nil // the caller has taken it
 
-	_ = e.loop.poller.Remove(&e.fd) // closing a copy would not do
-	e.loop.leave(e)
-	return e.fd.Move()
+	_ = c.loop.poller.Remove(&c.fd) // closing a copy would not do
+	c.loop.deregister(c)
+	return c.fd.Move()
 }
 
 // post puts a letter into the loop's box, which it empties before it next sleeps; false:
 // the loop has ended.
-func (l *loop) post(m letter) bool {
+func (l *loop) post(m message) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
+	if l.closed {
 		return false
 	}
-	l.letters = append(l.letters, m)
+	l.mailbox = append(l.mailbox, m)
 	if l.asleep {
 		l.asleep = false
-		l.bell.fd.Ring()
+		l.wakeConn.fd.Ring()
 	}
 	return true
 }
 
-// ready implements the bell's owner. The letters are read later in the turn.
-func (l *loop) ready() {
-	l.bell.fd.Silence()
-	l.bell.readable = false
+// onReady implements the bell's owner. The letters are read later in the turn.
+func (l *loop) onReady() {
+	l.wakeConn.fd.Silence()
+	l.wakeConn.readable = false
 }
 
-// readLetters does what others ask for.
-func (l *loop) readLetters() {
+// runMessages does what others ask for.
+func (l *loop) runMessages() {
 	l.mu.Lock()
-	l.opened, l.letters = l.letters, l.opened[:0]
+	l.messages, l.mailbox = l.mailbox, l.messages[:0]
 	l.mu.Unlock()
-	l.crowded = l.crowded || len(l.opened) > l.crowd
-	for i := range l.opened {
-		if m := &l.opened[i]; m.do != nil {
+	l.batching = l.batching || len(l.messages) > l.batchThreshold
+	for i := range l.messages {
+		if m := &l.messages[i]; m.do != nil {
 			m.do()
 		} else {
-			l.hear(m)
+			l.deliverPick(m)
 		}
-		l.opened[i] = letter{}
+		l.messages[i] = message{}
 	}
 }
 
-// lieDown says that the loop is about to sleep, unless there is a letter to read.
-func (l *loop) lieDown() bool {
+// prepareSleep says that the loop is about to sleep, unless there is a letter to read.
+func (l *loop) prepareSleep() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asleep = len(l.letters) == 0
+	l.asleep = len(l.mailbox) == 0
 	return l.asleep
 }
 
-func (l *loop) getUp() {
+func (l *loop) endSleep() {
 	l.mu.Lock()
 	l.asleep = false
 	l.mu.Unlock()
@@ -276,221 +276,221 @@ func (l *loop) run() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
-	l.calls = l.engine.batch()
+	l.batch = l.engine.newBatch()
 	l.now = clock.Now()
-	l.wheel.begin(l.now)
-	events := make([]fd.Event, mostReady)
+	l.timers.start(l.now)
+	events := make([]fd.Event, maxEvents)
 	for !l.stopped {
-		l.deal(events[:l.wait(events)])
+		l.handleEvents(events[:l.pollEvents(events)])
 		l.now = clock.Now()
-		l.wheel.turn(l.now)
-		l.goOn()
-		l.readLetters()
-		l.speak()
-		if d := l.engine.edge.driven; d != nil {
-			d.Flush(l.now, l.busy())
+		l.timers.advance(l.now)
+		l.runDeferred()
+		l.runMessages()
+		l.flushFrames()
+		if d := l.engine.edge.polled; d != nil {
+			d.Flush(l.now, l.hasWork())
 		}
-		l.sayAll()
+		l.flushWrites()
 	}
-	l.end()
+	l.shutdown()
 }
 
-// wait returns how many events there are, and sleeps until there are some if nothing
+// pollEvents returns how many events there are, and sleeps until there are some if nothing
 // else is to be done. Where several came at once there are more by now: then it looks
 // before it sleeps.
-func (l *loop) wait(events []fd.Event) (n int) {
-	if l.busy() || !l.lieDown() {
+func (l *loop) pollEvents(events []fd.Event) (n int) {
+	if l.hasWork() || !l.prepareSleep() {
 		n = l.poller.Look(events)
 	} else {
-		n = l.poller.Wait(events, l.patience())
-		l.getUp()
+		n = l.poller.Wait(events, l.pollTimeout())
+		l.endSleep()
 	}
-	l.crowded = n > l.crowd
+	l.batching = n > l.batchThreshold
 	return n
 }
 
-// busy reports whether it will look for events before it may sleep.
-func (l *loop) busy() bool { return l.crowded || len(l.again) > 0 }
+// hasWork reports whether it will look for events before it may sleep.
+func (l *loop) hasWork() bool { return l.batching || len(l.deferred) > 0 }
 
-// patience is for how many milliseconds it may sleep, less than zero without a limit.
-func (l *loop) patience() int {
-	wait := l.wheel.wait(l.now)
+// pollTimeout is for how many milliseconds it may sleep, less than zero without a limit.
+func (l *loop) pollTimeout() int {
+	wait := l.timers.untilNext(l.now)
 	if wait < 0 {
 		return -1
 	}
 	return int((wait + time.Millisecond - 1) / time.Millisecond)
 }
 
-// endOf returns the descriptor that an event is of; nil: it was closed in the same turn.
-func (l *loop) endOf(ev *fd.Event) *end {
-	if s := &l.slots[ev.Slot()]; s.generation == ev.Generation() {
-		return s.end
+// connOf returns the descriptor that an event is of; nil: it was closed in the same turn.
+func (l *loop) connOf(ev *fd.Event) *conn {
+	if s := &l.registrations[ev.Slot()]; s.generation == ev.Generation() {
+		return s.conn
 	}
 	return nil
 }
 
-// dispatch has the owners of events go on, of those that are servers' or of the others.
-func (l *loop) dispatch(events []fd.Event, servers bool) {
+// dispatchEvents has the owners of events go on, of those that are servers' or of the others.
+func (l *loop) dispatchEvents(events []fd.Event, servers bool) {
 	for i := range events {
-		if e := l.endOf(&events[i]); e != nil && e.server == servers {
+		if e := l.connOf(&events[i]); e != nil && e.isServer == servers {
 			l.now = clock.Now()
-			e.hear(events[i].Events)
+			e.onEvent(events[i].Events)
 		}
 	}
 }
 
-// hear has the owner go on with what an event tells.
-func (e *end) hear(events uint32) {
+// onEvent has the owner go on with what an event tells.
+func (c *conn) onEvent(events uint32) {
 	if events&(fd.Readable|fd.PeerClosed|fd.HungUp|fd.Failed) != 0 {
-		e.readable = true
+		c.readable = true
 	}
 	if events&(fd.Writable|fd.HungUp|fd.Failed) != 0 {
-		e.writable = true
+		c.writable = true
 	}
-	e.hup = e.hup || events&(fd.PeerClosed|fd.HungUp|fd.Failed) != 0
-	e.reset = e.reset || events&(fd.HungUp|fd.Failed) != 0
-	if e.remains != nil && e.writable {
-		e.sayRest()
+	c.hup = c.hup || events&(fd.PeerClosed|fd.HungUp|fd.Failed) != 0
+	c.wasReset = c.wasReset || events&(fd.HungUp|fd.Failed) != 0
+	if c.unsentTail != nil && c.writable {
+		c.retryUnsent()
 	}
-	e.owner.ready()
-	if e.early != nil {
-		e.keepEarly()
+	c.owner.onReady()
+	if c.prefetched != nil {
+		c.keepPrefetched()
 	}
 }
 
-// goOn lets those go on who have had their share of the turn and have more to do.
-func (l *loop) goOn() {
-	l.again, l.spare = l.spare[:0], l.again
-	for i, e := range l.spare {
-		l.spare[i] = nil
-		e.queued = false
+// runDeferred lets those go on who have had their share of the turn and have more to do.
+func (l *loop) runDeferred() {
+	l.deferred, l.running = l.running[:0], l.deferred
+	for i, e := range l.running {
+		l.running[i] = nil
+		e.deferred = false
 		if e.isOpen() {
-			e.owner.ready()
+			e.owner.onReady()
 		}
 	}
 }
 
-// soon lets the owner of e go on when everybody else has had a turn.
-func (l *loop) soon(e *end) {
-	if !e.queued {
-		e.queued = true
-		l.again = append(l.again, e)
+// deferConn lets the owner of e go on when everybody else has had a turn.
+func (l *loop) deferConn(e *conn) {
+	if !e.deferred {
+		e.deferred = true
+		l.deferred = append(l.deferred, e)
 	}
 }
 
-// end closes what the loop has kept. No client is left.
-func (l *loop) end() {
+// shutdown closes what the loop has kept. No client is left.
+func (l *loop) shutdown() {
 	l.mu.Lock()
-	l.over = true
-	left := l.letters
-	l.letters = nil
+	l.closed = true
+	left := l.mailbox
+	l.mailbox = nil
 	l.mu.Unlock()
 	for i := range left {
 		if left[i].do != nil {
 			left[i].do() // somebody waits for it
 		}
 	}
-	l.backs.close()
-	l.fell()
-	for _, a := range l.askers {
+	l.idle.close()
+	l.closeH2Conns()
+	for _, a := range l.idlePicks {
 		close(a.next)
 	}
-	for _, w := range l.wires {
+	for _, w := range l.masterConns {
 		w.close()
 	}
-	l.calls.Close()
+	l.batch.Close()
 	l.pipes.close()
-	l.bell.close()
+	l.wakeConn.close()
 	l.poller.Close()
 }
 
 // read reads what has come, into p. It returns EAGAIN if there is nothing, 0 and no
 // error at the end.
-func (e *end) read(p []byte) (int, error) {
+func (c *conn) read(p []byte) (int, error) {
 	switch {
-	case e.sealed != nil:
-		return e.sealed.read(p)
-	case e.branch != nil:
-		return e.branch.read(p)
-	case e.shoot != nil:
-		return e.shoot.read(p)
-	case e.early != nil:
-		return e.takeEarly(p)
+	case c.tls != nil:
+		return c.tls.read(p)
+	case c.serverStream != nil:
+		return c.serverStream.read(p)
+	case c.clientStream != nil:
+		return c.clientStream.read(p)
+	case c.prefetched != nil:
+		return c.takePrefetched(p)
 	}
-	n, err := e.fd.Receive(p)
+	n, err := c.fd.Receive(p)
 	if n > 0 {
-		e.brief = n < briefMost
+		c.lastReadShort = n < shortRead
 	}
 	// A short read has emptied the socket: what comes later is another edge. Only the
 	// peer's end may have been told already.
-	if err == syscall.EAGAIN || err == nil && n < len(p) && !e.hup {
-		e.readable = false
+	if err == syscall.EAGAIN || err == nil && n < len(p) && !c.hup {
+		c.readable = false
 	}
 	return n, err
 }
 
 // write says p, and returns how much of it goes: at once, or at the end of the turn.
-func (e *end) write(p []byte) (n int, err error) {
+func (c *conn) write(p []byte) (n int, err error) {
 	switch {
-	case e.branch != nil:
-		n = e.branch.write(p)
-		e.writable = n == len(p)
+	case c.serverStream != nil:
+		n = c.serverStream.write(p)
+		c.writable = n == len(p)
 		return n, nil
-	case e.shoot != nil:
-		n = e.shoot.write(p)
-		e.writable = n == len(p)
+	case c.clientStream != nil:
+		n = c.clientStream.write(p)
+		c.writable = n == len(p)
 		return n, nil
-	case e.later(p):
+	case c.deferWrite(p):
 		return len(p), nil
 	}
-	if e.hasten(); e.remains != nil {
-		return 0, e.remains.failed
+	if c.flushPending(); c.unsentTail != nil {
+		return 0, c.unsentTail.failed
 	}
-	return e.push(p)
+	return c.sendNow(p)
 }
 
-// push writes what goes.
-func (e *end) push(p []byte) (n int, err error) {
+// sendNow writes what goes.
+func (c *conn) sendNow(p []byte) (n int, err error) {
 	for n < len(p) {
-		m, err := e.fd.Send(p[n:])
+		m, err := c.fd.Send(p[n:])
 		if err == syscall.EAGAIN {
-			e.writable = false
+			c.writable = false
 			return n, nil
 		}
 		if err != nil {
 			return n, err
 		}
 		n += m
-		e.accepted += int64(m)
+		c.sentBytes += int64(m)
 	}
 	return n, nil
 }
 
-// bare reports whether what goes over the wire is what is said, so that bytes can move
+// canSplice reports whether what goes over the wire is what is said, so that bytes can move
 // unseen.
-func (e *end) bare() bool {
-	return fd.CanSplice && e.sealed == nil && e.branch == nil && e.shoot == nil
+func (c *conn) canSplice() bool {
+	return fd.CanSplice && c.tls == nil && c.serverStream == nil && c.clientStream == nil
 }
 
-// takeTask returns room for a request.
-func (l *loop) takeTask() *task {
-	if n := len(l.tasks); n > 0 {
-		t := l.tasks[n-1]
-		l.tasks = l.tasks[:n-1]
+// takeRequest returns room for a request.
+func (l *loop) takeRequest() *request {
+	if n := len(l.freeRequests); n > 0 {
+		t := l.freeRequests[n-1]
+		l.freeRequests = l.freeRequests[:n-1]
 		return t
 	}
-	t := new(task)
-	t.exchange.books = &l.books
+	t := new(request)
+	t.exchange.loop = &l.loopStats
 	return t
 }
 
-// putTask takes it back.
-func (l *loop) putTask(t *task) {
-	if len(l.tasks) == mostTasks {
-		l.wheel.drop(&t.lookout.timer)
-		l.tidy.spill()
+// putRequest takes it back.
+func (l *loop) putRequest(t *request) {
+	if len(l.freeRequests) == maxFreeRequests {
+		l.timers.stop(&t.progress.timer)
+		l.trimmer.noteDropped()
 		return
 	}
-	t.forget()
-	l.tasks = append(l.tasks, t)
+	t.recycle()
+	l.freeRequests = append(l.freeRequests, t)
 }

@@ -11,40 +11,40 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// back is a connection to a server. One link at a time has it; in between it is kept
+// serverConn is a connection to a server. One link at a time has it; in between it is kept
 // and watched, so that one that its server has closed is never taken.
-type back struct {
-	end
+type serverConn struct {
+	conn
 	timer
 	to         target
-	list       *idleList // where it was kept last; nil: nowhere yet
-	inbound    *inbound  // nil: nobody has it
-	used       bool      // it has carried a response
-	before     int64     // end.accepted when the request that has it began
+	idleIn     *idleConns  // where it was kept last; nil: nowhere yet
+	client     *clientConn // nil: nobody has it
+	reused     bool        // it has carried a response
+	sentBefore int64       // end.accepted when the request that has it began
 	connecting bool
 }
 
-// idleBacks are the connections of a loop that no request uses. Plain ones are apart, since a map by whole targets costs each
+// idlePool are the connections of a loop that no request uses. Plain ones are apart, since a map by whole targets costs each
 // request more.
-type idleBacks struct {
-	plain map[string]*idleList // by address
-	byTLS map[target]*idleList
+type idlePool struct {
+	plain map[string]*idleConns // by address
+	byTLS map[target]*idleConns
 }
 
-func newIdleBacks() idleBacks {
-	return idleBacks{make(map[string]*idleList), make(map[target]*idleList)}
+func newIdlePool() idlePool {
+	return idlePool{make(map[string]*idleConns), make(map[target]*idleConns)}
 }
 
-// list returns the connections to a target; nil: there are none.
-func (p *idleBacks) list(to *target) *idleList {
+// listOf returns the connections to a target; nil: there are none.
+func (p *idlePool) listOf(to *target) *idleConns {
 	if to.tls == nil {
 		return p.plain[to.address]
 	}
 	return p.byTLS[*to]
 }
 
-// put makes list the connections to a target.
-func (p *idleBacks) put(to *target, list *idleList) {
+// putList makes list the connections to a target.
+func (p *idlePool) putList(to *target, list *idleConns) {
 	if to.tls == nil {
 		p.plain[to.address] = list
 	} else {
@@ -52,8 +52,8 @@ func (p *idleBacks) put(to *target, list *idleList) {
 	}
 }
 
-// drop forgets the list of a target.
-func (p *idleBacks) drop(to *target) {
+// dropList forgets the list of a target.
+func (p *idlePool) dropList(to *target) {
 	if to.tls == nil {
 		delete(p.plain, to.address)
 	} else {
@@ -62,7 +62,7 @@ func (p *idleBacks) drop(to *target) {
 }
 
 // close closes all of them.
-func (p *idleBacks) close() {
+func (p *idlePool) close() {
 	for _, list := range p.plain {
 		list.close()
 	}
@@ -71,65 +71,65 @@ func (p *idleBacks) close() {
 	}
 }
 
-func (list *idleList) close() {
-	for _, b := range list.backs {
-		b.closeNotify()
+func (list *idleConns) close() {
+	for _, b := range list.conns {
+		b.sendCloseNotify()
 		b.close()
 	}
 }
 
-// idleList is those to one target.
-type idleList struct {
-	backs   []*back // the one used last at the end
-	dropped bool    // the loop has it no more
+// idleConns is those to one target.
+type idleConns struct {
+	conns   []*serverConn // the one used last at the end
+	dropped bool          // the loop has it no more
 }
 
-// ready implements the end's owner.
-func (b *back) ready() {
+// onReady implements the end's owner.
+func (b *serverConn) onReady() {
 	switch {
-	case b.inbound != nil:
-		b.inbound.ready()
-	case b.readable && b.sealed != nil && !b.hup && b.sealed.nothingToRead(): // a session ticket, or a part of something
+	case b.client != nil:
+		b.client.onReady()
+	case b.readable && b.tls != nil && !b.hup && b.tls.nothingToRead(): // a session ticket, or a part of something
 	case b.readable: // it has spoken unasked, or hung up
-		b.loop.backs.remove(b)
+		b.loop.idle.remove(b)
 		b.close()
 	}
 }
 
-// expired implements the timer's owner: nobody has needed it for too long.
-func (b *back) expired() {
-	if b.inbound == nil && b.isOpen() {
-		b.loop.backs.remove(b)
-		b.closeNotify()
+// onTimer implements the timer's owner: nobody has needed it for too long.
+func (b *serverConn) onTimer() {
+	if b.client == nil && b.isOpen() {
+		b.loop.idle.remove(b)
+		b.sendCloseNotify()
 		b.close()
 	}
 }
 
-func (b *back) close() {
+func (b *serverConn) close() {
 	if b.isOpen() {
-		b.loop.wheel.drop(&b.timer)
-		b.end.close()
+		b.loop.timers.stop(&b.timer)
+		b.conn.close()
 	}
 }
 
-// take returns the connection to a target that was used last, nil if none is kept.
-func (p *idleBacks) take(to target) *back {
-	list := p.list(&to)
-	if list == nil || len(list.backs) == 0 {
+// get returns the connection to a target that was used last, nil if none is kept.
+func (p *idlePool) get(to target) *serverConn {
+	list := p.listOf(&to)
+	if list == nil || len(list.conns) == 0 {
 		return nil
 	}
-	n := len(list.backs) - 1
-	b := list.backs[n]
-	list.backs[n] = nil
-	list.backs = list.backs[:n]
+	n := len(list.conns) - 1
+	b := list.conns[n]
+	list.conns[n] = nil
+	list.conns = list.conns[:n]
 	b.due = 0
 	return b
 }
 
-// keep keeps a connection whose last response was read to its end, and nothing beyond.
-func (l *loop) keep(b *back) {
-	if b.shoot != nil {
-		b.shoot.done()
+// keepIdle keeps a connection whose last response was read to its end, and nothing beyond.
+func (l *loop) keepIdle(b *serverConn) {
+	if b.clientStream != nil {
+		b.clientStream.release()
 		return
 	}
 	if b.readable { // perhaps there is more: the read that got all there should be was full
@@ -139,61 +139,63 @@ func (l *loop) keep(b *back) {
 			return
 		}
 	}
-	list := l.backs.of(b)
-	if b.hup || b.saying != 0 || b.remains != nil || len(list.backs) >= idleMost {
-		b.closeNotify()
+	list := l.idle.listFor(b)
+	if b.hup || b.pendingAt != 0 || b.unsentTail != nil || len(list.conns) >= idleMost {
+		b.sendCloseNotify()
 		b.close()
 		return
 	}
-	b.inbound, b.used = nil, true
-	list.backs = append(list.backs, b)
-	l.wheel.set(&b.timer, l.now.Add(upstreamIdle))
+	b.client, b.reused = nil, true
+	list.conns = append(list.conns, b)
+	l.timers.set(&b.timer, l.now.Add(upstreamIdle))
 }
 
-// of returns the list where a connection is kept.
-func (p *idleBacks) of(b *back) *idleList {
-	if b.list == nil || b.list.dropped {
-		if b.list = p.list(&b.to); b.list == nil {
-			b.list = new(idleList)
-			p.put(&b.to, b.list)
+// listFor returns the list where a connection is kept.
+func (p *idlePool) listFor(b *serverConn) *idleConns {
+	if b.idleIn == nil || b.idleIn.dropped {
+		if b.idleIn = p.listOf(&b.to); b.idleIn == nil {
+			b.idleIn = new(idleConns)
+			p.putList(&b.to, b.idleIn)
 		}
 	}
-	return b.list
+	return b.idleIn
 }
 
-func (p *idleBacks) remove(b *back) {
-	list := p.of(b)
-	if i := slices.Index(list.backs, b); i >= 0 {
-		list.backs = slices.Delete(list.backs, i, i+1)
+func (p *idlePool) remove(b *serverConn) {
+	list := p.listFor(b)
+	if i := slices.Index(list.conns, b); i >= 0 {
+		list.conns = slices.Delete(list.conns, i, i+1)
 	}
-	if len(list.backs) == 0 {
+	if len(list.conns) == 0 {
 		list.dropped = true
-		p.drop(&b.to)
+		p.dropList(&b.to)
 	}
 }
 
-// spokeUnasked reports whether a part of something has come from a server that was not asked.
-func (b *back) spokeUnasked() bool { return b.early != nil || b.sealed != nil && b.sealed.inRecord() }
+// hasUnasked reports whether a part of something has come from a server that was not asked.
+func (b *serverConn) hasUnasked() bool {
+	return b.prefetched != nil || b.tls != nil && b.tls.inRecord()
+}
 
 // fit reports whether a kept connection can be used for a request that can be repeated, or for any.
-func (b *back) fit(repeatable bool) bool {
-	if fd.ReadsAhead && b.sealed != nil && !b.sealed.nothingToRead() { // a session ticket is nothing
+func (b *serverConn) fit(repeatable bool) bool {
+	if fd.ReadsAhead && b.tls != nil && !b.tls.nothingToRead() { // a session ticket is nothing
 		return false
 	}
-	return !b.spokeUnasked() && (repeatable && !fd.ReadsAhead || b.quiet())
+	return !b.hasUnasked() && (repeatable && !fd.ReadsAhead || b.nothingToRead())
 }
 
-// quiet reports whether nothing has come that its owner has not read, nor the end.
-func (e *end) quiet() bool {
-	if e.early != nil {
+// nothingToRead reports whether nothing has come that its owner has not read, nor the end.
+func (c *conn) nothingToRead() bool {
+	if c.prefetched != nil {
 		return false
 	}
-	return e.fd.NothingToRead()
+	return c.fd.NothingToRead()
 }
 
 // dial begins a connection; ready is called when it stands or has failed. nil and no
 // error: it takes a goroutine, as for a name or TLS.
-func (l *loop) dial(to target) (*back, error) {
+func (l *loop) dial(to target) (*serverConn, error) {
 	if to.tls != nil {
 		return nil, nil
 	}
@@ -201,7 +203,7 @@ func (l *loop) dial(to target) (*back, error) {
 	if err != nil || !descriptor.IsOpen() {
 		return nil, err
 	}
-	b, err := l.adopt(&descriptor, nil, to)
+	b, err := l.addServerConn(&descriptor, nil, to)
 	if b != nil {
 		b.connecting = true
 	}
@@ -209,10 +211,10 @@ func (l *loop) dial(to target) (*back, error) {
 }
 
 // connect begins a connection. A closed descriptor and no error: it takes a goroutine, as a name does.
-func (e *loops) connect(address string) (fd.FD, error) {
+func (e *loopEngine) connect(address string) (fd.FD, error) {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || at.Addr().Zone() != "" {
-		return e.connectElsewhere(address)
+		return e.connectByName(address)
 	}
 	if err := e.edge.cfg.Inside.Refuse(at); err != nil {
 		return fd.FD{}, err
@@ -220,24 +222,24 @@ func (e *loops) connect(address string) (fd.FD, error) {
 	return fd.Connect(at, &e.edge.cfg.TCP)
 }
 
-// adopt makes a connection to a server of a descriptor, which it moves, and of the TLS that was begun on it, if any.
-func (l *loop) adopt(descriptor *fd.FD, secure *sealed, to target) (*back, error) {
-	b := &back{to: to}
-	b.end.owner, b.timer.owner, b.server = b, b, true
-	if err := l.watch(&b.end, descriptor, readiness); err != nil {
+// addServerConn makes a connection to a server of a descriptor, which it moves, and of the TLS that was begun on it, if any.
+func (l *loop) addServerConn(descriptor *fd.FD, secure *tlsConn, to target) (*serverConn, error) {
+	b := &serverConn{to: to}
+	b.conn.owner, b.timer.owner, b.isServer = b, b, true
+	if err := l.register(&b.conn, descriptor, readiness); err != nil {
 		return nil, err
 	}
 	b.useTLS(secure)
 	return b, nil
 }
 
-// stands reports whether a connection that was begun stands; false and no error: not yet.
-func (b *back) stands() (bool, error) {
+// isConnected reports whether a connection that was begun stands; false and no error: not yet.
+func (b *serverConn) isConnected() (bool, error) {
 	switch {
 	case !b.connecting:
 		return true, nil
-	case b.shoot != nil:
-		return b.shoot.rises()
+	case b.clientStream != nil:
+		return b.clientStream.isReady()
 	case !b.writable:
 		return false, nil
 	}
@@ -248,15 +250,15 @@ func (b *back) stands() (bool, error) {
 	return true, nil
 }
 
-// dialAside makes a connection on a goroutine of its own, since a name must be looked up, or TLS begun. The loop does
+// dialInBackground makes a connection on a goroutine of its own, since a name must be looked up, or TLS begun. The loop does
 // then, which moves the descriptor or has it closed.
-func (l *loop) dialAside(ctx context.Context, to target, then func(descriptor *fd.FD, secure *sealed, err error)) {
+func (l *loop) dialInBackground(ctx context.Context, to target, then func(descriptor *fd.FD, secure *tlsConn, err error)) {
 	e := l.engine
-	e.aside.Go(func() {
+	e.background.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, e.edge.cfg.ConnectTimeout)
 		defer cancel()
-		descriptor, secure, err := e.reach(ctx, &to)
-		if !l.post(letter{do: func() { then(&descriptor, secure, err); descriptor.Close() }}) {
+		descriptor, secure, err := e.dialBlocking(ctx, &to)
+		if !l.post(message{do: func() { then(&descriptor, secure, err); descriptor.Close() }}) {
 			descriptor.Close()
 		}
 	})

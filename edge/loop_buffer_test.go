@@ -486,8 +486,8 @@ func (c *talker) hearAll(ids []uint32, told func(id uint32, said string)) {
 	}
 }
 
-// message is one of gRPC.
-func message(size int) []byte {
+// grpcMessage is one of gRPC.
+func grpcMessage(size int) []byte {
 	b := binary.BigEndian.AppendUint32([]byte{0}, uint32(size))
 	return append(b, pattern(size)...)
 }
@@ -545,7 +545,7 @@ func TestGRPCAsksWithItsFirstMessage(t *testing.T) { eachPicker(t, testGRPCFirst
 func testGRPCFirstMessage(t *testing.T) {
 	p, r := grpcEdge(t, nil)
 	for i, size := range []int{0, 10, 20_000, 900_000} {
-		all := message(size)
+		all := grpcMessage(size)
 		c := r.talker()
 		id := c.open(false, "content-type application/grpc")
 		c.pour(id, all[:4], false)
@@ -570,7 +570,7 @@ func TestGRPCMessageBeyondTheBoundStreams(t *testing.T) { eachPicker(t, testGRPC
 
 func testGRPCLongMessage(t *testing.T) {
 	p, r := grpcEdge(t, func(c *Config) { c.Listeners[0].Routes[0].BufferRequest = 100_000 })
-	all := message(500_000)
+	all := grpcMessage(500_000)
 	c := r.talker()
 	id := c.open(false, "content-type application/grpc")
 	c.pour(id, all[:150_000], false)
@@ -612,7 +612,7 @@ func testSilentGRPC(t *testing.T) {
 	}
 	p.untilAsked("/", limits.MostStalls)
 	for _, id := range ids {
-		_ = c.WriteData(id, true, message(10))
+		_ = c.WriteData(id, true, grpcMessage(10))
 	}
 	c.hearAll(ids, func(id uint32, said string) {
 		if said != ":status 200\n" {

@@ -16,9 +16,9 @@ type closer struct {
 	heir   *hearer
 }
 
-func (c *closer) ready() {
+func (c *closer) onReady() {
 	if c.victim == nil || c.heir != nil {
-		c.hearer.ready()
+		c.hearer.onReady()
 		return
 	}
 	slot := c.victim.slot
@@ -32,14 +32,14 @@ func (c *closer) ready() {
 	if c.heir.slot != slot {
 		c.t.Errorf("the new end has slot %d, want %d, which is free", c.heir.slot, slot)
 	}
-	c.hearer.ready()
+	c.hearer.onReady()
 }
 
 // What has been told, read or said of an end that is closed in the same turn reaches neither
 // it nor the end that is opened next, whose descriptor has its number.
 func TestWhatIsLeftOfAClosedEndReachesNoOther(t *testing.T) {
 	c := &closer{hearer: hearer{sayer: newSayer(t), room: 100}}
-	c.end.owner, c.server = c, true // servers come first
+	c.conn.owner, c.isServer = c, true // servers come first
 	own, peer, err := fd.Pair()
 	if err != nil {
 		t.Fatal(err)
@@ -50,32 +50,32 @@ func TestWhatIsLeftOfAClosedEndReachesNoOther(t *testing.T) {
 		victim.speak("before")
 		c.turn()
 		victim.wantGot("before")
-		victim.brief = brief == 1
+		victim.lastReadShort = brief == 1
 	}
 	victim.says("said before the end")
-	if victim.saying == 0 {
+	if victim.pendingAt == 0 {
 		t.Fatal("it does not wait for the end of the turn")
 	}
 	victim.speak("for the victim")
 	c.speak("for the other")
-	c.loop.crowded = false
+	c.loop.batching = false
 	events := make([]fd.Event, 8)
 	n := c.loop.poller.Wait(events, -1)
 	if n != 2 {
 		t.Fatalf("%d events, want those of two ends", n)
 	}
 	c.victim = victim
-	c.loop.crowded = true
-	c.loop.deal(events[:n])
-	c.loop.goOn()
-	c.loop.sayAll()
+	c.loop.batching = true
+	c.loop.handleEvents(events[:n])
+	c.loop.runDeferred()
+	c.loop.flushWrites()
 	c.wantGot("for the other")
 	victim.wantGot("")
 	if c.heir == nil {
 		t.Fatal("nothing was closed")
 	}
 	c.heir.wantGot("")
-	if c.heir.early != nil || c.heir.inKernel() != "" || c.heir.readable || c.heir.writable {
+	if c.heir.prefetched != nil || c.heir.inKernel() != "" || c.heir.readable || c.heir.writable {
 		t.Error("something has come to the new end")
 	}
 	if got, _ := victim.heard(); got != "said before the end" {

@@ -13,147 +13,147 @@ import (
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
-// duct is a tunnel in a loop: the connection of a TCP listener's client and, when it is
+// tcpConn is a tunnel in a loop: the connection of a TCP listener's client and, when it is
 // linked, the server's. It is one flight, and its lease lasts as long.
-type duct struct {
-	end
+type tcpConn struct {
+	conn
 	timer
-	service  *loopService
-	stage    ductStage
-	told     preface.Proxy // whom the client's connection joins
-	seated   bool          // listener.admit has taken it, by whom it joins
-	opening  []byte        // what had to be read before a server could be chosen
-	exchange exchange
-	recall   recall
-	question *question // that is on its way, while pending; nil: a goroutine asks
-	back     *back     // of the link under way
-	junction junction
-	lookout  timer
-	reason   string // why it was not linked; empty: it was
+	service     *listenerService
+	state       tcpState
+	proxied     preface.Proxy // whom the client's connection joins
+	limited     bool          // listener.admit has taken it, by whom it joins
+	clientHello []byte        // what had to be read before a server could be chosen
+	exchange    exchange
+	recall      cancellation
+	asyncPick   *asyncPick  // that is on its way, while pending; nil: a goroutine asks
+	server      *serverConn // of the link under way
+	tunnel      tunnel
+	progress    timer
+	reason      string // why it was not linked; empty: it was
 }
 
-// ductStage is what a tunnel is about.
-type ductStage uint8
+// tcpState is what a tunnel is about.
+type tcpState uint8
 
 const (
-	introducing ductStage = iota // its client says whom it speaks for
-	naming                       // its client says whom it wants
-	pending                      // another goroutine asks the master, or looks a name up
-	reaching                     // a server is being reached
-	joined                       // bytes go both ways
-	settling                     // they do no more, but what was sent is not broken off
-	disconnected
+	tcpReadingProxyHeader tcpState = iota // its client says whom it speaks for
+	tcpReadingSNI                         // its client says whom it wants
+	tcpWaiting                            // another goroutine asks the master, or looks a name up
+	tcpConnecting                         // a server is being reached
+	tcpTunneling                          // bytes go both ways
+	tcpClosing                            // they do no more, but what was sent is not broken off
+	tcpClosed
 )
 
-// beginDuct makes a tunnel of an accepted descriptor.
-func (l *loop) beginDuct(s *loopService, descriptor *fd.FD, peer netip.AddrPort) {
-	d := &duct{service: s, told: preface.Proxy{Source: peer}, seated: !s.listener.introduces()}
-	d.end.owner, d.timer.owner, d.lookout.owner = d, d, ductLookout{d}
-	if err := l.watch(&d.end, descriptor, readiness); err != nil {
-		s.left(l, d)
+// addTCPClient makes a tunnel of an accepted descriptor.
+func (l *loop) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
+	d := &tcpConn{service: s, proxied: preface.Proxy{Source: peer}, limited: !s.listener.wantsProxyHeader()}
+	d.conn.owner, d.timer.owner, d.progress.owner = d, d, tcpProgressTimer{d}
+	if err := l.register(&d.conn, descriptor, readiness); err != nil {
+		s.clientGone(l, d)
 		return
 	}
-	s.members[l][d] = struct{}{}
+	s.tracked[l][d] = struct{}{}
 	switch {
-	case s.listener.introduces():
-		d.until(s.listener.HeaderTimeout)
-	case s.listener.named:
-		d.stage = naming
-		d.until(s.listener.HeaderTimeout)
+	case s.listener.wantsProxyHeader():
+		d.setTimeout(s.listener.HeaderTimeout)
+	case s.listener.routesByName:
+		d.state = tcpReadingSNI
+		d.setTimeout(s.listener.HeaderTimeout)
 	default:
-		d.start("", nil)
+		d.openExchange("", nil)
 	}
-	if s.isCut.Load() {
-		d.cutOff()
+	if s.killed.Load() {
+		d.kill()
 	}
 }
 
-// until sets the time by which something must have happened; zero: none.
-func (d *duct) until(wait time.Duration) { d.loop.wheel.set(&d.timer, d.loop.due(wait)) }
+// setTimeout sets the time by which something must have happened; zero: none.
+func (d *tcpConn) setTimeout(wait time.Duration) { d.loop.timers.set(&d.timer, d.loop.deadline(wait)) }
 
-// ready implements the owner of both ends: do what can be done now.
-func (d *duct) ready() {
-	switch d.stage {
-	case introducing:
-		d.introduce()
-	case naming:
-		d.readName()
-	case pending:
-		if d.reset {
-			d.recallAsk(errLeft)
+// onReady implements the owner of both ends: do what can be done now.
+func (d *tcpConn) onReady() {
+	switch d.state {
+	case tcpReadingProxyHeader:
+		d.readProxyHeader()
+	case tcpReadingSNI:
+		d.readSNI()
+	case tcpWaiting:
+		if d.wasReset {
+			d.cancelPick(errClientLeft)
 		}
-	case reaching:
-		d.reach()
-	case joined:
-		d.carry()
+	case tcpConnecting:
+		d.startTunnel()
+	case tcpTunneling:
+		d.pumpTunnel()
 	}
 }
 
-// expired implements the timer's owner: something did not happen in time.
-func (d *duct) expired() {
-	switch d.stage {
-	case introducing, naming:
-		d.start("", os.ErrDeadlineExceeded)
-	case pending:
-		d.recallAsk(errSilent)
-	case reaching:
-		d.failed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
-	case joined:
-		d.cutOff()
-	case settling:
-		d.settle()
+// onTimer implements the timer's owner: something did not happen in time.
+func (d *tcpConn) onTimer() {
+	switch d.state {
+	case tcpReadingProxyHeader, tcpReadingSNI:
+		d.openExchange("", os.ErrDeadlineExceeded)
+	case tcpWaiting:
+		d.cancelPick(errMasterSilent)
+	case tcpConnecting:
+		d.linkFailed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
+	case tcpTunneling:
+		d.kill()
+	case tcpClosing:
+		d.closeTunnel()
 	}
 }
 
-// introduce reads the PROXY header, and no byte more.
-func (d *duct) introduce() {
-	for l := d.service.listener; d.stage == introducing; {
-		told, more, err := l.introduction(d.told.Source.Addr(), d.opening)
+// readProxyHeader reads the PROXY header, and no byte more.
+func (d *tcpConn) readProxyHeader() {
+	for l := d.service.listener; d.state == tcpReadingProxyHeader; {
+		told, more, err := l.parseProxyHeader(d.proxied.Source.Addr(), d.clientHello)
 		switch {
 		case err != nil:
-			d.start("", err)
+			d.openExchange("", err)
 			return
 		case more == 0:
 			if told.Source.IsValid() {
-				d.told = told
+				d.proxied = told
 			}
-			if why := l.admit(d.told.Source.Addr()); why != nil {
-				d.start("", why)
+			if why := l.limitConn(d.proxied.Source.Addr()); why != nil {
+				d.openExchange("", why)
 				return
 			}
-			d.seated = true
-			if d.opening = nil; !l.named {
-				d.start("", nil)
+			d.limited = true
+			if d.clientHello = nil; !l.routesByName {
+				d.openExchange("", nil)
 				return
 			}
-			d.stage = naming
-			d.readName()
+			d.state = tcpReadingSNI
+			d.readSNI()
 			return
 		}
-		if !d.readOpening(make([]byte, more)) {
+		if !d.readClientHello(make([]byte, more)) {
 			return
 		}
 	}
 }
 
-// readName reads until the server's name is known.
-func (d *duct) readName() {
+// readSNI reads until the server's name is known.
+func (d *tcpConn) readSNI() {
 	l := d.service.listener
 	for {
-		room := d.loop.shared
-		if !d.readOpening(room[:min(len(room), l.HeaderLimit-len(d.opening))]) {
+		room := d.loop.readBuf
+		if !d.readClientHello(room[:min(len(room), l.HeaderLimit-len(d.clientHello))]) {
 			return
 		}
-		if name, known, err := l.nameIn(d.opening); known || err != nil {
-			d.start(name, err)
+		if name, known, err := l.serverName(d.clientHello); known || err != nil {
+			d.openExchange(name, err)
 			return
 		}
 	}
 }
 
-// readOpening reads more of what comes first, by way of room; false: there is none yet, or
+// readClientHello reads more of what comes first, by way of room; false: there is none yet, or
 // there will be none.
-func (d *duct) readOpening(room []byte) bool {
+func (d *tcpConn) readClientHello(room []byte) bool {
 	if !d.readable {
 		return false
 	}
@@ -162,225 +162,225 @@ func (d *duct) readOpening(room []byte) bool {
 	case err == syscall.EAGAIN:
 		return false
 	case err != nil:
-		d.start("", os.NewSyscallError("read", err))
+		d.openExchange("", os.NewSyscallError("read", err))
 		return false
 	case n == 0:
-		d.start("", io.EOF)
+		d.openExchange("", io.EOF)
 		return false
 	}
-	d.opening = append(d.opening, room[:n]...)
+	d.clientHello = append(d.clientHello, room[:n]...)
 	return true
 }
 
-// start asks for a server, by the name that the client has asked for, unless what it
+// openExchange asks for a server, by the name that the client has asked for, unless what it
 // said of itself made no sense.
-func (d *duct) start(name string, err error) {
+func (d *tcpConn) openExchange(name string, err error) {
 	x, s := &d.exchange, d.service
-	d.until(0)
-	x.openTunnel(s.engine.edge, s.listener, d.told.Source.Addr(), name, &d.recall)
+	d.setTimeout(0)
+	x.openTunnel(s.engine.edge, s.listener, d.proxied.Source.Addr(), name, &d.recall)
 	x.asker = d
 	switch {
 	case err != nil:
-		s.listener.tellRefused(s.engine.edge.cfg.Log, x.client, err)
-		d.refuse(refusal(err))
+		s.listener.logRefused(s.engine.edge.cfg.Log, x.client, err)
+		d.refuseConn(refusal(err))
 	case x.route == nil:
-		d.refuse(reasonNoRoute)
+		d.refuseConn(reasonNoRoute)
 	default:
-		d.follow(x.start())
+		d.takeStep(x.start())
 	}
 }
 
 // ask implements asker.
-func (d *duct) ask(x *exchange) (answered bool, err error) {
-	if answered, err = d.loop.ask(d, x); !answered {
-		d.stage = pending
-		d.loop.wheel.set(&d.timer, x.request.Deadline.Add(askGrace))
+func (d *tcpConn) ask(x *exchange) (answered bool, err error) {
+	if answered, err = d.loop.startPick(d, x); !answered {
+		d.state = tcpWaiting
+		d.loop.timers.set(&d.timer, x.request.Deadline.Add(askGrace))
 	}
 	return answered, err
 }
 
-// recallAsk ends an ask, or a look-up.
-func (d *duct) recallAsk(cause error) { d.loop.recallAsk(&d.recall, d.question, cause) }
+// cancelPick ends an ask, or a look-up.
+func (d *tcpConn) cancelPick(cause error) { d.loop.cancelPick(&d.recall, d.asyncPick, cause) }
 
-// questions implements waiter.
-func (d *duct) questions(q *question) { d.question = q }
+// setAsyncPick implements waiter.
+func (d *tcpConn) setAsyncPick(q *asyncPick) { d.asyncPick = q }
 
-// answered implements waiter.
-func (d *duct) answered(grant balance.Grant, err error) {
-	d.until(0)
-	d.follow(d.exchange.resume(grant, err))
+// onPick implements waiter.
+func (d *tcpConn) onPick(grant balance.Grant, err error) {
+	d.setTimeout(0)
+	d.takeStep(d.exchange.resumePick(grant, err))
 }
 
-// follow takes the exchange's next step.
-func (d *duct) follow(step flight.Step) {
+// takeStep takes the exchange's next step.
+func (d *tcpConn) takeStep(step flight.Step) {
 	switch step.Do {
 	case flight.Wait: // the answer comes by letter
 	case flight.Link:
-		d.link()
+		d.connectServer()
 	case flight.Respond:
-		d.refuse(step.Answer.Reason)
+		d.refuseConn(step.Answer.Reason)
 	default:
-		d.refuse(reasonLeft)
+		d.refuseConn(reasonLeft)
 	}
 }
 
-// refuse ends a tunnel that was not linked. A reset is the only way to say so.
-func (d *duct) refuse(why string) {
+// refuseConn ends a tunnel that was not linked. A reset is the only way to say so.
+func (d *tcpConn) refuseConn(why string) {
 	d.reason = why
-	d.end.breakOff()
-	d.over()
+	d.conn.resetClose()
+	d.closeConn()
 }
 
-// link makes the connection to the server that was granted.
-func (d *duct) link() {
-	if d.reset || d.recall.left() {
-		d.recall.end(errLeft)
-		d.failed(flight.Failure{}, errLeft)
+// connectServer makes the connection to the server that was granted.
+func (d *tcpConn) connectServer() {
+	if d.wasReset || d.recall.clientLeft() {
+		d.recall.cancel(errClientLeft)
+		d.linkFailed(flight.Failure{}, errClientLeft)
 		return
 	}
-	_, address := d.exchange.where() // whether TLS is spoken is the client's affair
+	_, address := d.exchange.serverAddr() // whether TLS is spoken is the client's affair
 	to := target{address: address}
 	switch b, err := d.loop.dial(to); {
 	case err != nil:
-		d.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 	case b == nil:
-		d.stage = pending
-		d.until(0)
-		d.loop.dialAside(d.recall.context(), to, func(descriptor *fd.FD, _ *sealed, err error) { d.dialled(descriptor, to, err) })
+		d.state = tcpWaiting
+		d.setTimeout(0)
+		d.loop.dialInBackground(d.recall.context(), to, func(descriptor *fd.FD, _ *tlsConn, err error) { d.serverDialled(descriptor, to, err) })
 	default:
-		d.attach(b)
+		d.setServer(b)
 	}
 }
 
-// dialled goes on with a connection that was made elsewhere.
-func (d *duct) dialled(descriptor *fd.FD, to target, err error) {
-	var b *back
+// serverDialled goes on with a connection that was made elsewhere.
+func (d *tcpConn) serverDialled(descriptor *fd.FD, to target, err error) {
+	var b *serverConn
 	if err == nil {
-		b, err = d.loop.adopt(descriptor, nil, to)
+		b, err = d.loop.addServerConn(descriptor, nil, to)
 	}
 	if err != nil {
-		d.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 		return
 	}
-	d.attach(b)
+	d.setServer(b)
 }
 
-func (d *duct) attach(b *back) {
-	d.back, b.end.owner = b, d
-	d.stage = reaching
-	d.until(d.service.engine.edge.cfg.ConnectTimeout)
-	d.reach()
+func (d *tcpConn) setServer(b *serverConn) {
+	d.server, b.conn.owner = b, d
+	d.state = tcpConnecting
+	d.setTimeout(d.service.engine.edge.cfg.ConnectTimeout)
+	d.startTunnel()
 }
 
-// reach joins the two once the connection to the server stands, and the server has been
+// startTunnel joins the two once the connection to the server stands, and the server has been
 // told what it is to know first.
-func (d *duct) reach() {
-	b := d.back
-	stands, err := b.stands()
+func (d *tcpConn) startTunnel() {
+	b := d.server
+	stands, err := b.isConnected()
 	switch {
-	case d.reset || d.recall.left():
-		d.recall.end(errLeft)
-		d.failed(flight.Failure{}, errLeft)
+	case d.wasReset || d.recall.clientLeft():
+		d.recall.cancel(errClientLeft)
+		d.linkFailed(flight.Failure{}, errClientLeft)
 	case err != nil:
-		d.failed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 	case stands:
-		var up outflow
-		if n, err := up.write(&b.end, d.exchange.proxyHeader(d.whom())); err != nil {
-			d.failed(flight.Failure{Sent: n > 0}, os.NewSyscallError("write", err))
+		var up sendBuffer
+		if n, err := up.write(&b.conn, d.exchange.proxyHeader(d.proxyFacts())); err != nil {
+			d.linkFailed(flight.Failure{Sent: n > 0}, os.NewSyscallError("write", err))
 			return
 		}
-		d.stage = joined
-		d.junction.join(&d.end, &b.end, outflow{}, up)
-		d.junction.say(serverSide, d.opening)
-		d.opening = nil
-		d.until(d.service.listener.IdleTimeout)
-		d.lookAfter()
-		d.carry()
+		d.state = tcpTunneling
+		d.tunnel.start(&d.conn, &b.conn, sendBuffer{}, up)
+		d.tunnel.sendEarly(serverSide, d.clientHello)
+		d.clientHello = nil
+		d.setTimeout(d.service.listener.IdleTimeout)
+		d.startProgressTimer()
+		d.pumpTunnel()
 	}
 }
 
-// whom tells whom the client's connection joins.
-func (d *duct) whom() preface.Proxy {
-	if !d.told.Destination.IsValid() && d.exchange.route.SendProxy != 0 {
-		d.told.Destination = d.fd.LocalAddress()
+// proxyFacts tells whom the client's connection joins.
+func (d *tcpConn) proxyFacts() preface.Proxy {
+	if !d.proxied.Destination.IsValid() && d.exchange.route.SendProxy != 0 {
+		d.proxied.Destination = d.fd.LocalAddress()
 	}
-	return d.told
+	return d.proxied
 }
 
-// failed says that the link came to nothing, and tries what follows from that.
-func (d *duct) failed(why flight.Failure, err error) {
-	if b := d.back; b != nil {
-		d.back = nil
-		b.breakOff() // it may have been taken already, by a server that must not think it has served
+// linkFailed says that the link came to nothing, and tries what follows from that.
+func (d *tcpConn) linkFailed(why flight.Failure, err error) {
+	if b := d.server; b != nil {
+		d.server = nil
+		b.resetClose() // it may have been taken already, by a server that must not think it has served
 	}
-	d.until(0)
-	d.follow(d.exchange.failed(why, err))
+	d.setTimeout(0)
+	d.takeStep(d.exchange.linkFailed(why, err))
 }
 
-// carry moves what can be moved now.
-func (d *duct) carry() {
-	before, down := d.junction.progress(), d.junction.moved(clientSide)
-	over := d.junction.carry()
-	if d.junction.moved(clientSide) != down {
-		d.exchange.heard(d.loop.now)
+// pumpTunnel moves what can be moved now.
+func (d *tcpConn) pumpTunnel() {
+	before, down := d.tunnel.progress(), d.tunnel.movedTo(clientSide)
+	over := d.tunnel.pump()
+	if d.tunnel.movedTo(clientSide) != down {
+		d.exchange.serverSent(d.loop.now)
 	}
 	switch {
 	case over:
-		d.part()
-	case d.junction.progress() != before:
-		d.until(d.service.listener.IdleTimeout)
+		d.endTunnel()
+	case d.tunnel.progress() != before:
+		d.setTimeout(d.service.listener.IdleTimeout)
 	}
 }
 
-// part ends the link, of which nothing is left to be carried.
-func (d *duct) part() {
-	d.exchange.parted(d.junction.broke())
-	d.stage = settling
-	d.settle()
+// endTunnel ends the link, of which nothing is left to be carried.
+func (d *tcpConn) endTunnel() {
+	d.exchange.tunnelEnded(d.tunnel.brokeOff())
+	d.state = tcpClosing
+	d.closeTunnel()
 }
 
-// settle closes both connections, now or when that loses nothing.
-func (d *duct) settle() {
-	if !d.junction.settle(!d.recall.left()) {
-		d.until(d.junction.pause)
+// closeTunnel closes both connections, now or when that loses nothing.
+func (d *tcpConn) closeTunnel() {
+	if !d.tunnel.closeGracefully(!d.recall.clientLeft()) {
+		d.setTimeout(d.tunnel.pause)
 		return
 	}
-	d.over()
+	d.closeConn()
 }
 
-// over ends a tunnel both of whose ends are closed.
-func (d *duct) over() {
-	l, j := d.loop, &d.junction
-	d.stage = disconnected
-	l.wheel.drop(&d.timer)
-	l.wheel.drop(&d.lookout)
-	d.exchange.closeTunnel(d.reason, j.moved(serverSide), j.moved(clientSide))
-	d.service.left(l, d)
+// closeConn ends a tunnel both of whose ends are closed.
+func (d *tcpConn) closeConn() {
+	l, j := d.loop, &d.tunnel
+	d.state = tcpClosed
+	l.timers.stop(&d.timer)
+	l.timers.stop(&d.progress)
+	d.exchange.closeTunnel(d.reason, j.movedTo(serverSide), j.movedTo(clientSide))
+	d.service.clientGone(l, d)
 }
 
-// seat implements member.
-func (d *duct) seat() netip.Addr {
-	if !d.seated {
+// limitAddr implements member.
+func (d *tcpConn) limitAddr() netip.Addr {
+	if !d.limited {
 		return netip.Addr{}
 	}
-	return d.told.Source.Addr()
+	return d.proxied.Source.Addr()
 }
 
-// hurry implements member: a tunnel may take its time.
-func (d *duct) hurry() {}
+// beginDrain implements member: a tunnel may take its time.
+func (d *tcpConn) beginDrain() {}
 
-// cutOff ends the tunnel wherever it is.
-func (d *duct) cutOff() {
-	d.recallAsk(errLeft)
-	switch d.stage {
-	case introducing, naming:
-		d.start("", os.ErrDeadlineExceeded)
-	case reaching:
-		d.failed(flight.Failure{}, errLeft)
-	case joined:
-		d.junction.cut()
-		d.part()
-	case settling:
-		d.settle()
+// kill ends the tunnel wherever it is.
+func (d *tcpConn) kill() {
+	d.cancelPick(errClientLeft)
+	switch d.state {
+	case tcpReadingProxyHeader, tcpReadingSNI:
+		d.openExchange("", os.ErrDeadlineExceeded)
+	case tcpConnecting:
+		d.linkFailed(flight.Failure{}, errClientLeft)
+	case tcpTunneling:
+		d.tunnel.abort()
+		d.endTunnel()
+	case tcpClosing:
+		d.closeTunnel()
 	}
 }

@@ -25,12 +25,12 @@ type hearer struct {
 func newHearer(t *testing.T, room int) *hearer {
 	t.Helper()
 	h := &hearer{sayer: newSayer(t), room: 100}
-	h.end.owner = h
+	h.conn.owner = h
 	h.speak("something brief")
 	h.turn()
 	h.wantGot("something brief")
 	h.room = room
-	if h.early != nil {
+	if h.prefetched != nil {
 		t.Fatal("something is left")
 	}
 	return h
@@ -40,15 +40,15 @@ func newHearer(t *testing.T, room int) *hearer {
 func (h *hearer) another(own, peer *fd.FD) *hearer {
 	h.t.Helper()
 	a := &hearer{sayer: &sayer{t: h.t, peer: peer}, room: 100}
-	a.end.owner = a
-	if err := h.loop.watch(&a.end, own, readiness); err != nil {
+	a.conn.owner = a
+	if err := h.loop.register(&a.conn, own, readiness); err != nil {
 		h.t.Fatal(err)
 	}
-	h.t.Cleanup(a.end.close)
+	h.t.Cleanup(a.conn.close)
 	return a
 }
 
-func (h *hearer) ready() {
+func (h *hearer) onReady() {
 	for p := make([]byte, h.room); h.readable && h.room > 0 && h.err == nil; {
 		switch n, err := h.read(p); {
 		case err == syscall.EAGAIN:
@@ -93,8 +93,8 @@ func (h *hearer) inKernel() string {
 func (h *hearer) waits() []fd.Event {
 	events := make([]fd.Event, 8)
 	for {
-		h.loop.crowded = false // or it would look, and not wait
-		if n := h.loop.wait(events); n > 0 {
+		h.loop.batching = false // or it would look, and not wait
+		if n := h.loop.pollEvents(events); n > 0 {
 			return events[:n]
 		}
 	}
@@ -106,11 +106,11 @@ func TestReadEarly(t *testing.T) {
 		h := newHearer(t, room)
 		h.speak("hello")
 		events := h.waits()
-		if h.loop.readEarly(events); h.early == nil || h.inKernel() != "" {
+		if h.loop.prefetch(events); h.prefetched == nil || h.inKernel() != "" {
 			t.Fatalf("room %d: %q was not read early", room, h.inKernel())
 		}
-		h.loop.dispatch(events, false)
-		if !slices.Equal(h.got, want) || h.readable || h.early != nil {
+		h.loop.dispatchEvents(events, false)
+		if !slices.Equal(h.got, want) || h.readable || h.prefetched != nil {
 			t.Errorf("room %d: got %q, readable %v; want %q and no more", room, h.got, h.readable, want)
 		}
 	}
@@ -118,14 +118,14 @@ func TestReadEarly(t *testing.T) {
 
 // What fills the room may go on, in the same turn or the next.
 func TestReadEarlyFillsTheRoom(t *testing.T) {
-	long := strings.Repeat("0123456789abcdef", briefMost/8)
-	for _, whole := range []string{long, long[:briefMost]} {
-		h := newHearer(t, 4*briefMost)
+	long := strings.Repeat("0123456789abcdef", shortRead/8)
+	for _, whole := range []string{long, long[:shortRead]} {
+		h := newHearer(t, 4*shortRead)
 		h.speak(whole)
 		h.turn()
 		h.wantGot(whole)
-		if h.early != nil || h.readable {
-			t.Errorf("%d bytes: early %v, readable %v", len(whole), h.early, h.readable)
+		if h.prefetched != nil || h.readable {
+			t.Errorf("%d bytes: early %v, readable %v", len(whole), h.prefetched, h.readable)
 		}
 		h.speak("more")
 		h.turn()
@@ -136,12 +136,12 @@ func TestReadEarlyFillsTheRoom(t *testing.T) {
 // After a long message the next is left in the socket, since it is likely to be long too.
 func TestLongIsNotReadEarly(t *testing.T) {
 	h := newHearer(t, 64<<10)
-	long := strings.Repeat("x", 4*briefMost)
+	long := strings.Repeat("x", 4*shortRead)
 	h.speak(long)
 	h.turn()
 	h.got = nil
 	h.speak(long)
-	if h.loop.readEarly(h.waits()); h.early != nil {
+	if h.loop.prefetch(h.waits()); h.prefetched != nil {
 		t.Error("read early")
 	}
 }
@@ -157,16 +157,16 @@ func TestEarlyIsKept(t *testing.T) {
 	if h.inKernel() != "two three" {
 		t.Fatalf("%q in the socket, want all but the first", h.inKernel())
 	}
-	for i := range h.loop.earlyRoom {
-		h.loop.earlyRoom[i] = '!' // it belongs to other turns
+	for i := range h.loop.prefetchBuf {
+		h.loop.prefetchBuf[i] = '!' // it belongs to other turns
 	}
-	if h.quiet() {
+	if h.nothingToRead() {
 		t.Error("it is told to be quiet")
 	}
 	h.room = 100
-	h.ready()
+	h.onReady()
 	h.wantGot("one two three")
-	if !h.quiet() || h.early != nil {
+	if !h.nothingToRead() || h.prefetched != nil {
 		t.Error("something is left")
 	}
 }
@@ -177,9 +177,9 @@ func TestEarlyGoesThroughThePipe(t *testing.T) {
 	h.speak("first ")
 	h.turn()
 	h.speak("second")
-	var s outflow
+	var s sendBuffer
 	for want := int64(6); s.piped < 12; want += 6 {
-		if n, err := s.pull(&h.end, 100); n != 6 || err != nil || s.piped != want {
+		if n, err := s.spliceFrom(&h.conn, 100); n != 6 || err != nil || s.piped != want {
 			t.Fatalf("moved %d, %v; %d in the pipe, want %d", n, err, s.piped, want)
 		}
 	}
@@ -196,11 +196,11 @@ func TestEarlyGoesThroughThePipe(t *testing.T) {
 	if n, err := far.Receive(p); err != nil || string(p[:n]) != "first second" {
 		t.Fatalf("%q came out of the pipe, %v", p[:n], err)
 	}
-	if _, err := s.pull(&h.end, 100); err != syscall.EAGAIN || h.readable {
+	if _, err := s.spliceFrom(&h.conn, 100); err != syscall.EAGAIN || h.readable {
 		t.Errorf("%v, readable %v; want nothing more", err, h.readable)
 	}
 	s.piped = 0
-	s.reset(h.loop)
+	s.discard(h.loop)
 }
 
 // A connection that breaks before it is read early says so to whoever reads, and not that
@@ -225,7 +225,7 @@ func TestReadEarlyFails(t *testing.T) {
 	}
 	_ = nc.Close() // the descriptor is a copy
 	h := newHearer(t, 0).another(&own, new(fd.FD))
-	h.brief = true
+	h.lastReadShort = true
 	events := h.waits()
 	_ = peer.(*net.TCPConn).SetLinger(0)
 	_ = peer.Close()
@@ -233,10 +233,10 @@ func TestReadEarlyFails(t *testing.T) {
 		broken = h.waits()
 	}
 	events[0].Events |= fd.Readable // as if something had come before that
-	if h.loop.readEarly(events); h.early == nil {
+	if h.loop.prefetch(events); h.prefetched == nil {
 		t.Fatal("not read early")
 	}
-	h.loop.dispatch(events, false)
+	h.loop.dispatchEvents(events, false)
 	if h.err != syscall.ECONNRESET {
 		t.Errorf("got %v, want %v", h.err, syscall.ECONNRESET)
 	}
@@ -250,12 +250,12 @@ func TestServersComeFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := h.another(own, peer)
-	s.server = true
+	s.isServer = true
 	defer s.peer.Close()
 	h.turn()
 	h.speak("client")
 	s.speak("server")
-	h.loop.dispatch(h.waits(), true)
+	h.loop.dispatchEvents(h.waits(), true)
 	h.wantGot("")
 	s.wantGot("server")
 }

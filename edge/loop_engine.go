@@ -16,13 +16,13 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// loops is what carries bytes between clients and servers: one loop for each core. A connection stays with the loop that
+// loopEngine is what carries bytes between clients and servers: one loop for each core. A connection stays with the loop that
 // it was given to, and so do the connections to servers that this one has made.
-type loops struct {
-	edge     *Edge
-	aside    sync.WaitGroup // goroutines that wait for the master, or for a name
-	saidFull atomic.Int64   // when the log last said that no connections are taken; zero: never
-	lacks    sync.Once      // says that io_uring is not to be had
+type loopEngine struct {
+	edge        *Edge
+	background  sync.WaitGroup // goroutines that wait for the master, or for a name
+	lastFullLog atomic.Int64   // when the log last said that no connections are taken; zero: never
+	noURing     sync.Once      // says that io_uring is not to be had
 
 	mu      sync.Mutex
 	serving int // listeners
@@ -30,27 +30,27 @@ type loops struct {
 	running sync.WaitGroup
 }
 
-func newLoops(e *Edge) *loops {
+func newLoops(e *Edge) *loopEngine {
 	setServerTLS(e.listeners)
-	return &loops{edge: e}
+	return &loopEngine{edge: e}
 }
 
-// batch returns what makes a loop's calls, on the loop's thread.
-func (e *loops) batch() *fd.Batch {
+// newBatch returns what makes a loop's calls, on the loop's thread.
+func (e *loopEngine) newBatch() *fd.Batch {
 	if e.edge.cfg.SingleCalls {
 		return new(fd.Batch)
 	}
 	b, err := fd.NewBatch()
 	if err != nil {
-		e.lacks.Do(func() {
-			e.edge.cfg.Log.Info("io_uring is not to be had, so carrying costs more processor time", "err", err, "cure", curesRing(err))
+		e.noURing.Do(func() {
+			e.edge.cfg.Log.Info("io_uring is not to be had, so carrying costs more processor time", "err", err, "cure", uringRemedy(err))
 		})
 	}
 	return b
 }
 
-// curesRing returns what to do about the error of fd.NewBatch.
-func curesRing(err error) string {
+// uringRemedy returns what to do about the error of fd.NewBatch.
+func uringRemedy(err error) string {
 	switch {
 	case errors.Is(err, syscall.EMFILE):
 		return "raise this process's limit of open files: ulimit -n, or LimitNOFILE= of its systemd unit"
@@ -64,46 +64,46 @@ func curesRing(err error) string {
 	return "allow it in this container (seccomp) or system (sysctl kernel.io_uring_disabled), or set single_calls for not being told"
 }
 
-// loopService is one listener being served by all loops.
-type loopService struct {
-	engine    *loops
-	listener  *listener
-	draining  atomic.Bool
-	isCut     atomic.Bool
-	open      sync.WaitGroup // connections
-	greetings greetings      // of those that no loop has yet
-	failed    chan error
-	doors     map[*loop]*door
-	members   map[*loop]map[member]struct{} // each loop's own
+// listenerService is one listener being served by all loops.
+type listenerService struct {
+	engine     *loopEngine
+	listener   *boundListener
+	draining   atomic.Bool
+	killed     atomic.Bool
+	conns      sync.WaitGroup // connections
+	handshakes handshakeConns // of those that no loop has yet
+	failed     chan error
+	acceptors  map[*loop]*acceptor
+	tracked    map[*loop]map[trackedConn]struct{} // each loop's own
 }
 
-// member is a client's connection of a listener.
-type member interface {
-	// hurry gives one that does nothing a moment to begin.
-	hurry()
-	// cutOff ends it wherever it is.
-	cutOff()
-	// seat is the address for which listener.seat has taken it; invalid: for none.
-	seat() netip.Addr
+// trackedConn is a client's connection of a listener.
+type trackedConn interface {
+	// beginDrain gives one that does nothing a moment to begin.
+	beginDrain()
+	// kill ends it wherever it is.
+	kill()
+	// limitAddr is the address for which listener.seat has taken it; invalid: for none.
+	limitAddr() netip.Addr
 }
 
 // serve takes connections for a listener from l until ctx ends. Then it takes no more, lets requests finish for the drain
 // time, cuts the rest, and returns when all exchanges are closed. An error tells why it stopped before.
-func (e *loops) serve(ctx context.Context, listener *listener, l net.Listener) error {
-	if err := e.enter(); err != nil {
+func (e *loopEngine) serve(ctx context.Context, listener *boundListener, l net.Listener) error {
+	if err := e.startFirst(); err != nil {
 		return err
 	}
-	defer e.leave()
-	s := &loopService{engine: e, listener: listener, failed: make(chan error, 1), doors: make(map[*loop]*door), members: make(map[*loop]map[member]struct{})}
+	defer e.stopLast()
+	s := &listenerService{engine: e, listener: listener, failed: make(chan error, 1), acceptors: make(map[*loop]*acceptor), tracked: make(map[*loop]map[trackedConn]struct{})}
 	for _, loop := range e.all {
-		s.members[loop] = make(map[member]struct{})
+		s.tracked[loop] = make(map[trackedConn]struct{})
 	}
-	err := s.openDoors(l)
-	if p, ok := l.(parkable); ok {
-		p.OnPark(s.closeDoors)
+	err := s.startAccept(l)
+	if p, ok := l.(pausable); ok {
+		p.OnPark(s.stopAccept)
 	}
 	if err == nil {
-		e.edge.accepts()
+		e.edge.listenerAccepting()
 		select {
 		case err = <-s.failed:
 		case <-ctx.Done():
@@ -112,18 +112,18 @@ func (e *loops) serve(ctx context.Context, listener *listener, l net.Listener) e
 		}
 	}
 	s.draining.Store(true)
-	s.closeDoors()
+	s.stopAccept()
 	_ = l.Close() // it has taken what it could
 	s.drain()
 	return err
 }
 
-// parkable is a listener that somebody may ask to take no more connections, though it
+// pausable is a listener that somebody may ask to take no more connections, though it
 // is not closed: OnPark says how that is done.
-type parkable interface{ OnPark(stop func()) }
+type pausable interface{ OnPark(stop func()) }
 
-// enter starts the loops for the first listener.
-func (e *loops) enter() error {
+// startFirst starts the loops for the first listener.
+func (e *loopEngine) startFirst() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.serving++; e.serving > 1 {
@@ -134,15 +134,15 @@ func (e *loops) enter() error {
 		l, err := newLoop(e)
 		if err != nil {
 			e.serving--
-			e.stop()
+			e.stopLoops()
 			return err
 		}
-		l.tallies = make([]tally, len(e.edge.pools))
+		l.pools = make([]poolStats, len(e.edge.pools))
 		e.all = append(e.all, l)
 		e.running.Go(l.run)
 	}
-	if e.edge.driven != nil {
-		e.edge.driven.Drive(e.all[0])
+	if e.edge.polled != nil {
+		e.edge.polled.Poll(e.all[0])
 	}
 	// A loop keeps its processor while it works; the rest of the program needs one too.
 	if want := len(e.all) + 1; runtime.GOMAXPROCS(0) < want {
@@ -151,50 +151,50 @@ func (e *loops) enter() error {
 	return nil
 }
 
-// leave stops them after the last.
-func (e *loops) leave() {
+// stopLast stops them after the last.
+func (e *loopEngine) stopLast() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.serving--; e.serving == 0 {
-		e.stop()
+		e.stopLoops()
 	}
 }
 
-func (e *loops) stop() {
-	if e.edge.driven != nil && len(e.all) > 0 {
-		e.edge.driven.Undrive(e.all[0])
+func (e *loopEngine) stopLoops() {
+	if e.edge.polled != nil && len(e.all) > 0 {
+		e.edge.polled.Unpoll(e.all[0])
 	}
 	for _, l := range e.all {
-		l.post(letter{do: func() { l.stopped = true }})
+		l.post(message{do: func() { l.stopped = true }})
 	}
 	e.running.Wait()
-	if e.edge.driven != nil {
-		e.edge.driven.Flush(clock.Now(), false) // what the last turns gave back
+	if e.edge.polled != nil {
+		e.edge.polled.Flush(clock.Now(), false) // what the last turns gave back
 	}
-	e.aside.Wait()
+	e.background.Wait()
 	for _, l := range e.all {
-		e.edge.inherit(&l.books)
+		e.edge.mergeStats(&l.loopStats)
 	}
 	e.all = nil
 }
 
 // audit lets do read the books of one loop after another. It waits for the loops, so that none of them may call it.
-func (e *loops) audit(do func(*books)) {
+func (e *loopEngine) audit(do func(*loopStats)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, l := range e.all { // none ends as long as mu is held
 		read := make(chan struct{})
-		l.post(letter{do: func() { do(&l.books); close(read) }})
+		l.post(message{do: func() { do(&l.loopStats); close(read) }})
 		<-read
 	}
 }
 
-// each has every loop do something, and returns when they have.
-func (s *loopService) each(do func(*loop)) {
+// onEachLoop has every loop do something, and returns when they have.
+func (s *listenerService) onEachLoop(do func(*loop)) {
 	var done sync.WaitGroup
 	for _, l := range s.engine.all {
 		done.Add(1)
-		if !l.post(letter{do: func() { defer done.Done(); do(l) }}) {
+		if !l.post(message{do: func() { defer done.Done(); do(l) }}) {
 			done.Done()
 		}
 	}
@@ -202,97 +202,97 @@ func (s *loopService) each(do func(*loop)) {
 }
 
 // drain lets what has begun finish for the drain time, and cuts the rest.
-func (s *loopService) drain() {
+func (s *listenerService) drain() {
 	s.draining.Store(true)
-	s.greetings.endBy(time.Now().Add(s.firstWait()))
-	s.each(func(l *loop) {
-		for m := range s.members[l] {
-			m.hurry()
+	s.handshakes.limitTimeOfAll(time.Now().Add(s.firstWait()))
+	s.onEachLoop(func(l *loop) {
+		for m := range s.tracked[l] {
+			m.beginDrain()
 		}
 	})
 	stop := s.engine.edge.afterGrace(func() {
-		s.isCut.Store(true)
-		s.greetings.endBy(past)
-		s.each(func(l *loop) {
-			for m := range s.members[l] {
-				m.cutOff()
+		s.killed.Store(true)
+		s.handshakes.limitTimeOfAll(past)
+		s.onEachLoop(func(l *loop) {
+			for m := range s.tracked[l] {
+				m.kill()
 			}
 		})
 	})
-	s.open.Wait()
+	s.conns.Wait()
 	stop()
-	s.greetings.serving.Wait()
+	s.handshakes.serving.Wait()
 }
 
-// door is where a loop takes a listener's connections. All doors of a listener share
+// acceptor is where a loop takes a listener's connections. All doors of a listener share
 // the kernel's queue, so that none is lost with a loop or an edge that stops.
-type door struct {
-	end
+type acceptor struct {
+	conn
 	timer
-	service  *loopService
-	inherits bool // connections have the TCP options that the listener was given; false: each must be told
-	shutting bool // nothing is waited for any more
-	emptied  bool // the queue has been empty since: those that came before are gone
+	service      *listenerService
+	inheritsTCP  bool // connections have the TCP options that the listener was given; false: each must be told
+	draining     bool // nothing is waited for any more
+	queueEmptied bool // the queue has been empty since: those that came before are gone
 }
 
-func (s *loopService) openDoors(l net.Listener) error {
+func (s *listenerService) startAccept(l net.Listener) error {
 	all, err := fd.CopyListener(l, len(s.engine.all))
 	if err != nil {
 		return fmt.Errorf("connections are taken from the descriptor of a network listener, as those of package net have one, and %T: %w", l, err)
 	}
 	copies := make(map[*loop]*fd.FD)
 	for i, loop := range s.engine.all {
-		d := &door{service: s, inherits: all[i].SetTCPOptions(&s.engine.edge.cfg.TCP)}
+		d := &acceptor{service: s, inheritsTCP: all[i].SetTCPOptions(&s.engine.edge.cfg.TCP)}
 		copies[loop] = all[i]
-		d.end.owner, d.timer.owner = d, d
-		s.doors[loop] = d
+		d.conn.owner, d.timer.owner = d, d
+		s.acceptors[loop] = d
 	}
-	s.each(func(l *loop) { s.doors[l].open(l, copies[l]) })
+	s.onEachLoop(func(l *loop) { s.acceptors[l].start(l, copies[l]) })
 	return nil
 }
 
-func (d *door) open(l *loop, descriptor *fd.FD) {
-	if err := l.watch(&d.end, descriptor, fd.Readable|fd.EdgeTriggered|fd.Exclusive); err != nil {
-		d.service.fail(err)
+func (d *acceptor) start(l *loop, descriptor *fd.FD) {
+	if err := l.register(&d.conn, descriptor, fd.Readable|fd.EdgeTriggered|fd.Exclusive); err != nil {
+		d.service.setFailed(err)
 		return
 	}
 	d.readable = true // before it was watched, connections may have come
-	d.ready()
+	d.onReady()
 }
 
-// closeDoors takes what the kernel has made and then no more.
-func (s *loopService) closeDoors() {
-	s.each(func(l *loop) {
-		if d := s.doors[l]; d != nil && d.isOpen() {
-			d.shut()
+// stopAccept takes what the kernel has made and then no more.
+func (s *listenerService) stopAccept() {
+	s.onEachLoop(func(l *loop) {
+		if d := s.acceptors[l]; d != nil && d.isOpen() {
+			d.drain()
 		}
 	})
 }
 
-// shut ends the watch before it takes what is left: whoever comes later wakes another
+// drain ends the watch before it takes what is left: whoever comes later wakes another
 // door to the same queue, were it one of another edge.
-func (d *door) shut() {
-	d.shutting = true
-	d.loop.wheel.drop(&d.timer)
-	d.fd = d.end.leaveLoop()
+func (d *acceptor) drain() {
+	d.draining = true
+	d.loop.timers.stop(&d.timer)
+	d.fd = d.conn.detach()
 	d.readable = true
-	d.ready()
+	d.onReady()
 	d.fd.Close() // a copy
 }
 
-func (s *loopService) fail(err error) {
+func (s *listenerService) setFailed(err error) {
 	select {
 	case s.failed <- err:
 	default: // one failure ends them all
 	}
 }
 
-// ready implements the end's owner: it takes all there are.
-func (d *door) ready() {
+// onReady implements the end's owner: it takes all there are.
+func (d *acceptor) onReady() {
 	places := d.service.engine.edge.cfg.Places
 	for d.readable && d.isOpen() {
 		if !places.Take() {
-			d.rest("as many client connections as may be are open; others wait", "connections", places.Most())
+			d.pauseAccept("as many client connections as may be are open; others wait", "connections", places.Most())
 			return
 		}
 		descriptor, from, err := d.fd.Accept()
@@ -301,112 +301,112 @@ func (d *door) ready() {
 		}
 		switch {
 		case err == nil:
-			if !d.inherits || !d.emptied {
+			if !d.inheritsTCP || !d.queueEmptied {
 				descriptor.SetTCPOptions(&d.service.engine.edge.cfg.TCP)
 			}
-			d.admit(&descriptor, from)
+			d.assign(&descriptor, from)
 		case err == syscall.EAGAIN:
-			d.readable, d.emptied = false, true
+			d.readable, d.queueEmptied = false, true
 		case err == syscall.EINTR, isTemporary(err) && !exhausted(err): // a client that left before it was taken
 		case exhausted(err):
-			d.rest("cannot take connections just now", "err", err)
+			d.pauseAccept("cannot take connections just now", "err", err)
 			return
 		default:
 			d.readable = false
-			d.service.fail(err)
+			d.service.setFailed(err)
 		}
 	}
 }
 
-// rest takes no connections for a moment, and says why, but not each time.
-func (d *door) rest(why, name string, value any) {
-	if d.shutting {
+// pauseAccept takes no connections for a moment, and says why, but not each time.
+func (d *acceptor) pauseAccept(why, name string, value any) {
+	if d.draining {
 		return // another door to the queue takes them
 	}
 	e, now := d.service.engine, int64(d.loop.now)
-	if said := e.saidFull.Load(); (said == 0 || now-said > int64(fullSaidEvery)) && e.saidFull.CompareAndSwap(said, now) {
+	if said := e.lastFullLog.Load(); (said == 0 || now-said > int64(fullLogEvery)) && e.lastFullLog.CompareAndSwap(said, now) {
 		e.edge.cfg.Log.Warn(why, "listen", d.service.listener.Listen, name, value)
 	}
-	d.loop.wheel.set(&d.timer, d.loop.now.Add(acceptPause))
+	d.loop.timers.set(&d.timer, d.loop.now.Add(acceptPause))
 }
 
-// fullSaidEvery is how often the log says that no connections are taken.
-const fullSaidEvery = 10 * time.Second
+// fullLogEvery is how often the log says that no connections are taken.
+const fullLogEvery = 10 * time.Second
 
 // acceptPause is how long no connections are taken when there is no room for any.
 const acceptPause = 50 * time.Millisecond
 
-// expired implements the timer's owner.
-func (d *door) expired() {
+// onTimer implements the timer's owner.
+func (d *acceptor) onTimer() {
 	d.readable = true
-	d.ready()
+	d.onReady()
 }
 
-// admit gives a connection to the loop that has fewest, unless there is something to be
+// assign gives a connection to the loop that has fewest, unless there is something to be
 // done first.
-func (d *door) admit(descriptor *fd.FD, peer netip.AddrPort) {
+func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 	s := d.service
-	seat := netip.Addr{}
-	if !s.listener.introduces() { // else it is seen whom the peer speaks for
-		if why := s.listener.admit(peer.Addr()); why != nil {
+	limitAddr := netip.Addr{}
+	if !s.listener.wantsProxyHeader() { // else it is seen whom the peer speaks for
+		if why := s.listener.limitConn(peer.Addr()); why != nil {
 			s.engine.edge.metrics.refused(refusal(why))
 			descriptor.Close()
 			s.engine.edge.cfg.Places.Free()
 			return
 		}
-		seat = peer.Addr()
+		limitAddr = peer.Addr()
 	}
-	s.open.Add(1)
-	if s.listener.Mode == ModeHTTP && s.listener.greets() {
-		s.greet(descriptor, peer.Addr(), seat)
+	s.conns.Add(1)
+	if s.listener.Mode == ModeHTTP && s.listener.needsHandshake() {
+		s.handshakeInBackground(descriptor, peer.Addr(), limitAddr)
 		return
 	}
-	to := s.engine.least(d.loop)
-	to.connects.Add(1)
+	to := s.engine.leastLoaded(d.loop)
+	to.clientConns.Add(1)
 	if to == d.loop {
-		to.take(s, descriptor, peer)
+		to.addAccepted(s, descriptor, peer)
 		return
 	}
 	moved := descriptor.Move()
-	if !to.post(letter{do: func() { to.take(s, &moved, peer) }}) {
+	if !to.post(message{do: func() { to.addAccepted(s, &moved, peer) }}) {
 		moved.Close()
-		s.over(seat)
+		s.connClosed(limitAddr)
 	}
 }
 
-// least is the loop that has fewest connections; of those that have as few, this one.
-func (e *loops) least(this *loop) *loop {
+// leastLoaded is the loop that has fewest connections; of those that have as few, this one.
+func (e *loopEngine) leastLoaded(this *loop) *loop {
 	for _, l := range e.all {
-		if l.connects.Load() < this.connects.Load() {
+		if l.clientConns.Load() < this.clientConns.Load() {
 			this = l
 		}
 	}
 	return this
 }
 
-// take makes a member of an accepted descriptor.
-func (l *loop) take(s *loopService, descriptor *fd.FD, peer netip.AddrPort) {
+// addAccepted makes a member of an accepted descriptor.
+func (l *loop) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
 	if s.listener.Mode == ModeTCP {
-		l.beginDuct(s, descriptor, peer)
+		l.addTCPClient(s, descriptor, peer)
 	} else {
-		l.begin(s, descriptor, peer.Addr(), nil, nil)
+		l.addClient(s, descriptor, peer.Addr(), nil, nil)
 	}
 }
 
-// left says that a member of a loop is gone.
-func (s *loopService) left(l *loop, m member) {
-	delete(s.members[l], m)
-	l.connects.Add(-1)
-	s.over(m.seat())
+// clientGone says that a member of a loop is gone.
+func (s *listenerService) clientGone(l *loop, m trackedConn) {
+	delete(s.tracked[l], m)
+	l.clientConns.Add(-1)
+	s.connClosed(m.limitAddr())
 }
 
-// over says that a connection that was taken is closed, which had a seat, if that is valid.
-func (s *loopService) over(seat netip.Addr) {
-	if seat.IsValid() {
-		s.listener.unseat(seat)
+// connClosed says that a connection that was taken is closed, which had a seat, if that is valid.
+func (s *listenerService) connClosed(limitAddr netip.Addr) {
+	if limitAddr.IsValid() {
+		s.listener.releaseConn(limitAddr)
 	}
 	s.engine.edge.cfg.Places.Free()
-	s.open.Done()
+	s.conns.Done()
 }
 
 const (

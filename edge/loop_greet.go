@@ -18,114 +18,116 @@ import (
 // What comes before a client's first request is done by a goroutine, if that takes more than to read it: a PROXY header,
 // the handshake of TLS, the preface of HTTP/2. A loop gets the connection once it is known what it speaks.
 
-// greeting is a client's connection until its first request. Its goroutine owns it, but for what mu guards.
-type greeting struct {
-	net.Conn // below TLS
-	service  *loopService
-	peer     netip.Addr // or whom it speaks for, once that is known
-	seat     netip.Addr // for which listener.admit has taken it; invalid: for none
-	secure   *sealed    // nil: no TLS
-	come     []byte     // what was read, and is for the loop
+// handshakeConn is a client's connection until its first request. Its goroutine owns it, but for what mu guards.
+type handshakeConn struct {
+	net.Conn  // below TLS
+	service   *listenerService
+	peer      netip.Addr // or whom it speaks for, once that is known
+	limitAddr netip.Addr // for which listener.admit has taken it; invalid: for none
+	secure    *tlsConn   // nil: no TLS
+	input     []byte     // what was read, and is for the loop
 
-	mu   sync.Mutex
-	last time.Time // it must be over by then, whatever it waits for; zero: no such time
+	mu       sync.Mutex
+	deadline time.Time // it must be over by then, whatever it waits for; zero: no such time
 }
 
-// greetings are those of one listener.
-type greetings struct {
+// handshakeConns are those of one listener.
+type handshakeConns struct {
 	serving sync.WaitGroup
 
 	mu  sync.Mutex
-	all map[*greeting]struct{}
+	all map[*handshakeConn]struct{}
 }
 
-// greets reports whether something comes before a client's first request.
-func (l *listener) greets() bool { return l.secure != nil || l.introduces() || l.H2C }
+// needsHandshake reports whether something comes before a client's first request.
+func (l *boundListener) needsHandshake() bool {
+	return l.secure != nil || l.wantsProxyHeader() || l.H2C
+}
 
-// greet has a goroutine greet a client, who has a seat already if that is valid.
-func (s *loopService) greet(descriptor *fd.FD, peer, seat netip.Addr) {
+// handshakeInBackground has a goroutine greet a client, who has a seat already if that is valid.
+func (s *listenerService) handshakeInBackground(descriptor *fd.FD, peer, limitAddr netip.Addr) {
 	conn, err := descriptor.Conn()
 	if err != nil {
-		s.over(seat) // it is lost, for want of a descriptor
+		s.connClosed(limitAddr) // it is lost, for want of a descriptor
 		return
 	}
-	g := &greeting{Conn: conn, service: s, peer: peer, seat: seat}
-	s.greetings.add(g)
+	g := &handshakeConn{Conn: conn, service: s, peer: peer, limitAddr: limitAddr}
+	s.handshakes.add(g)
 	if s.draining.Load() {
-		g.endBy(time.Now().Add(s.firstWait()))
+		g.limitTime(time.Now().Add(s.firstWait()))
 	}
-	if s.isCut.Load() {
-		g.endBy(past)
+	if s.killed.Load() {
+		g.limitTime(past)
 	}
-	s.greetings.serving.Go(func() {
-		taken := g.serve()
-		s.greetings.remove(g)
-		if taken && s.adopt(g) {
+	s.handshakes.serving.Go(func() {
+		taken := g.prepare()
+		s.handshakes.remove(g)
+		if taken && s.moveToLoop(g) {
 			return
 		}
 		_ = conn.Close() // all that was to be said has been
-		s.over(g.seat)
+		s.connClosed(g.limitAddr)
 	})
 }
 
-func (all *greetings) add(g *greeting) {
+func (all *handshakeConns) add(g *handshakeConn) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	if all.all == nil {
-		all.all = make(map[*greeting]struct{})
+		all.all = make(map[*handshakeConn]struct{})
 	}
 	all.all[g] = struct{}{}
 }
 
 // remove takes one out, which nothing ends any more.
-func (all *greetings) remove(g *greeting) {
+func (all *handshakeConns) remove(g *handshakeConn) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	delete(all.all, g)
 	_ = g.SetDeadline(time.Time{}) // an error is the connection's, which the loop sees
 }
 
-// endBy bounds the time of all there are.
-func (all *greetings) endBy(t time.Time) {
+// limitTimeOfAll bounds the time of all there are.
+func (all *handshakeConns) limitTimeOfAll(t time.Time) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	for g := range all.all {
-		g.endBy(t)
+		g.limitTime(t)
 	}
 }
 
 // firstWait is how long a connection that has brought no request may stay without one when the edge stops.
-func (s *loopService) firstWait() time.Duration {
+func (s *listenerService) firstWait() time.Duration {
 	return min(s.engine.edge.firstGrace(), s.listener.silentTime())
 }
 
 // past is a deadline that ends a wait at once.
 var past = time.Unix(1, 0)
 
-// endBy bounds the time that is left, for whatever the connection waits. Any goroutine may call it.
-func (g *greeting) endBy(t time.Time) {
+// limitTime bounds the time that is left, for whatever the connection waits. Any goroutine may call it.
+func (g *handshakeConn) limitTime(t time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.last.IsZero() || t.Before(g.last) {
-		g.last = t
+	if g.deadline.IsZero() || t.Before(g.deadline) {
+		g.deadline = t
 		_ = g.SetDeadline(t) // an error is the connection's, which its goroutine sees
 	}
 }
 
-// within sets how long what follows may take.
-func (g *greeting) within(wait time.Duration) {
+// setTimeout sets how long what follows may take.
+func (g *handshakeConn) setTimeout(wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	at := time.Now().Add(wait)
-	if !g.last.IsZero() && g.last.Before(at) {
-		at = g.last
+	if !g.deadline.IsZero() && g.deadline.Before(at) {
+		at = g.deadline
 	}
 	_ = g.SetDeadline(at) // likewise
 }
 
-// serve reports whether a request may follow.
-func (g *greeting) serve() bool {
-	if !g.introduce() {
+// prepare reports whether a request may follow.
+func (g *handshakeConn) prepare() bool {
+	if !g.readProxyHeader() {
 		return false
 	}
 	if g.service.listener.secure != nil {
@@ -134,37 +136,37 @@ func (g *greeting) serve() bool {
 	return !g.service.listener.H2C || g.awaitPreface()
 }
 
-// introduce learns from the PROXY header, if there is to be one, whom the connection
+// readProxyHeader learns from the PROXY header, if there is to be one, whom the connection
 // speaks for, and whether that one may connect. It comes before TLS.
-func (g *greeting) introduce() bool {
+func (g *handshakeConn) readProxyHeader() bool {
 	l, e := g.service.listener, g.service.engine.edge
-	if l.introduces() {
-		g.within(l.HeaderTimeout)
-		told, err := l.introduce(g.Conn, g.peer)
+	if l.wantsProxyHeader() {
+		g.setTimeout(l.HeaderTimeout)
+		told, err := l.readProxyHeader(g.Conn, g.peer)
 		if err != nil {
 			e.metrics.refused(reasonPreface)
-			l.tellRefused(e.cfg.Log, g.peer, err)
-			g.breakOff()
+			l.logRefused(e.cfg.Log, g.peer, err)
+			g.resetClose()
 			return false
 		}
 		if told.Source.IsValid() {
 			g.peer = told.Source.Addr()
 		}
 	}
-	if g.seat.IsValid() {
+	if g.limitAddr.IsValid() {
 		return true
 	}
-	if why := l.admit(g.peer); why != nil {
+	if why := l.limitConn(g.peer); why != nil {
 		e.metrics.refused(refusal(why))
-		g.breakOff()
+		g.resetClose()
 		return false
 	}
-	g.seat = g.peer
+	g.limitAddr = g.peer
 	return true
 }
 
-// breakOff closes the connection by a reset, the only way to say that it is refused.
-func (g *greeting) breakOff() {
+// resetClose closes the connection by a reset, the only way to say that it is refused.
+func (g *handshakeConn) resetClose() {
 	if tcp, ok := g.Conn.(interface{ SetLinger(int) error }); ok {
 		_ = tcp.SetLinger(0) // a connection that is gone needs none
 	}
@@ -172,13 +174,13 @@ func (g *greeting) breakOff() {
 }
 
 // handshake must be over in the time that a head may take.
-func (g *greeting) handshake() bool {
+func (g *handshakeConn) handshake() bool {
 	l := g.service.listener
-	g.within(l.HeaderTimeout)
-	g.secure = seal(g.Conn, l.secure)
+	g.setTimeout(l.HeaderTimeout)
+	g.secure = newServerTLS(g.Conn, l.secure)
 	err := g.secure.tls.Handshake()
 	if err == nil {
-		g.secure.shown = showing(g.secure.tls)
+		g.secure.client = newClientTLS(g.secure.tls)
 		return true
 	}
 	g.service.engine.edge.cfg.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
@@ -190,59 +192,59 @@ func (g *greeting) handshake() bool {
 }
 
 // awaitPreface reads until it is certain whether the client begins with HTTP/2's preface; false: it says nothing.
-func (g *greeting) awaitPreface() bool {
-	l, room := g.service.listener, make([]byte, roomFirst)
-	g.within(l.silentTime())
+func (g *handshakeConn) awaitPreface() bool {
+	l, room := g.service.listener, make([]byte, firstInput)
+	g.setTimeout(l.silentTime())
 	for {
-		n, err := g.Read(room[len(g.come):])
-		if len(g.come) == 0 {
-			g.within(l.HeaderTimeout)
+		n, err := g.Read(room[len(g.input):])
+		if len(g.input) == 0 {
+			g.setTimeout(l.HeaderTimeout)
 		}
-		g.come = room[:len(g.come)+n]
-		if err != nil || len(g.come) >= len(h2.Preface) || !bytes.HasPrefix([]byte(h2.Preface), g.come) {
-			return len(g.come) > 0 // if something is missing, the parser of HTTP/1 says what
+		g.input = room[:len(g.input)+n]
+		if err != nil || len(g.input) >= len(h2.Preface) || !bytes.HasPrefix([]byte(h2.Preface), g.input) {
+			return len(g.input) > 0 // if something is missing, the parser of HTTP/1 says what
 		}
 	}
 }
 
 // speaksHTTP2 reports what the client has agreed on, or begun with.
-func (g *greeting) speaksHTTP2() bool {
+func (g *handshakeConn) speaksHTTP2() bool {
 	if g.secure != nil {
 		return g.secure.tls.ConnectionState().NegotiatedProtocol == protoHTTP2
 	}
-	return bytes.HasPrefix(g.come, []byte(h2.Preface))
+	return bytes.HasPrefix(g.input, []byte(h2.Preface))
 }
 
-// adopt takes a connection into a loop that a goroutine has greeted; false: it cannot.
-func (s *loopService) adopt(g *greeting) bool {
+// moveToLoop takes a connection into a loop that a goroutine has greeted; false: it cannot.
+func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	two := g.speaksHTTP2()
 	descriptor, err := fd.Take(g.Conn)
 	if err != nil {
 		return false
 	}
 	descriptor.SetKeepalive(&s.engine.edge.cfg.TCP) // package net has set its own
-	to := s.engine.least(s.engine.all[0])
-	to.connects.Add(1)
-	peer, tls, come := g.peer, g.secure, slices.Clip(g.come)
-	begin := func() { to.begin(s, &descriptor, peer, tls, come) }
+	to := s.engine.leastLoaded(s.engine.all[0])
+	to.clientConns.Add(1)
+	peer, tls, come := g.peer, g.secure, slices.Clip(g.input)
+	begin := func() { to.addClient(s, &descriptor, peer, tls, come) }
 	if two {
-		begin = func() { to.beginTrunk(s, &descriptor, peer, tls, come) }
+		begin = func() { to.addH2Client(s, &descriptor, peer, tls, come) }
 	}
-	if to.post(letter{do: begin}) {
+	if to.post(message{do: begin}) {
 		return true
 	}
 	descriptor.Close()
 	return false
 }
 
-// shown is what the client has shown by TLS, on its own connection or on that of its stream.
-func (f *inbound) shown() *shown {
-	secure := f.sealed
-	if f.branch != nil {
-		secure = f.branch.trunk.sealed
+// clientTLS is what the client has shown by TLS, on its own connection or on that of its stream.
+func (f *clientConn) clientTLS() *clientTLS {
+	secure := f.tls
+	if f.serverStream != nil {
+		secure = f.serverStream.h2.tls
 	}
 	if secure == nil {
 		return nil
 	}
-	return secure.shown
+	return secure.client
 }

@@ -1,61 +1,61 @@
 package edge
 
-// lookout looks now and then after a request that lasts. Its timer belongs to the task, and stays where it
+// progressTimer looks now and then after a request that lasts. Its timer belongs to the task, and stays where it
 // is in the wheel from one request to the next: for one that is soon over it is a number written.
-type lookout struct {
+type progressTimer struct {
 	timer
-	of *inbound // whose request was looked after last
-	at *task
+	client *clientConn // whose request was looked after last
+	req    *request
 }
 
-// begin says that the request has been sent.
-func (o *lookout) begin(f *inbound) {
-	o.of, o.at, o.owner = f, f.task, o
-	f.loop.wheel.set(&o.timer, f.loop.now.Add(lookFirst))
+// start says that the request has been sent.
+func (o *progressTimer) start(f *clientConn) {
+	o.client, o.req, o.owner = f, f.req, o
+	f.loop.timers.set(&o.timer, f.loop.now.Add(progressFirst))
 }
 
-// expired implements the timer's owner.
-func (o *lookout) expired() {
-	f, t := o.of, o.at
-	if f.task != t || f.stage != linking && f.stage != upgraded || !t.exchange.started || t.exchange.flight.Over() {
+// onTimer implements the timer's owner.
+func (o *progressTimer) onTimer() {
+	f, t := o.client, o.req
+	if f.req != t || f.state != stateForwarding && f.state != stateTunneling || !t.exchange.started || t.exchange.flight.Over() {
 		return // it is over
 	}
-	t.exchange.look(f.loop.now, f.owed())
-	f.loop.wheel.set(&o.timer, f.loop.now.Add(lookEvery))
+	t.exchange.reportProgress(f.loop.now, f.serverOwes())
+	f.loop.timers.set(&o.timer, f.loop.now.Add(progressEvery))
 }
 
-// owed reports whether the server owes anything on the link under way. It does not while its client
+// serverOwes reports whether the server owes anything on the link under way. It does not while its client
 // takes nothing, or has not sent all; if it does not take what the client has sent, it does.
-func (f *inbound) owed() bool {
-	t := f.task
+func (f *clientConn) serverOwes() bool {
+	t := f.req
 	switch {
-	case f.stage == upgraded:
-		return f.junction.stuck(serverSide)
+	case f.state == stateTunneling:
+		return f.tunnel.isStuck(serverSide)
 	case !t.sent || !t.up.empty():
 		return true
 	}
-	return t.down.empty() && (!t.uploading || t.store.unsent())
+	return t.down.empty() && (!t.uploading || t.bodyStore.unsent())
 }
 
-// lookAfter has the tunnel looked after once it has lasted.
-func (d *duct) lookAfter() { d.loop.wheel.set(&d.lookout, d.loop.now.Add(lookFirst)) }
+// startProgressTimer has the tunnel looked after once it has lasted.
+func (d *tcpConn) startProgressTimer() { d.loop.timers.set(&d.progress, d.loop.now.Add(progressFirst)) }
 
-// ductLookout is the timer by which a tunnel is looked after.
-type ductLookout struct{ *duct }
+// tcpProgressTimer is the timer by which a tunnel is looked after.
+type tcpProgressTimer struct{ *tcpConn }
 
-// expired implements the timer's owner.
-func (o ductLookout) expired() {
-	d := o.duct
-	if d.stage != joined {
+// onTimer implements the timer's owner.
+func (o tcpProgressTimer) onTimer() {
+	d := o.tcpConn
+	if d.state != tcpTunneling {
 		return
 	}
-	d.exchange.look(d.loop.now, d.owed())
-	d.loop.wheel.set(&d.lookout, d.loop.now.Add(lookEvery))
+	d.exchange.reportProgress(d.loop.now, d.serverOwes())
+	d.loop.timers.set(&d.progress, d.loop.now.Add(progressEvery))
 }
 
-// owed reports whether the server owes anything: the first answer to a client that has said something. From
+// serverOwes reports whether the server owes anything: the first answer to a client that has said something. From
 // then on either may be silent, but the server must take what comes.
-func (d *duct) owed() bool {
-	j := &d.junction
-	return j.stuck(serverSide) || j.moved(clientSide) == 0 && !j.stuck(clientSide) && j.moved(serverSide) > 0
+func (d *tcpConn) serverOwes() bool {
+	j := &d.tunnel
+	return j.isStuck(serverSide) || j.movedTo(clientSide) == 0 && !j.isStuck(clientSide) && j.movedTo(serverSide) > 0
 }

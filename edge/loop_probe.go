@@ -9,15 +9,15 @@ const firstByte = "H"
 
 // probeClient sends a client that has closed its sending side the first byte of the answer that it waits for. If it has gone,
 // the connection is reset soon after. Once a request.
-func (f *inbound) probeClient() {
-	t := f.task
-	if t.probed || t.begun || f.branch != nil || !f.isOpen() {
+func (f *clientConn) probeClient() {
+	t := f.req
+	if t.probed || t.responseStarted || f.serverStream != nil || !f.isOpen() {
 		return
 	}
 	t.probed = true
-	if _, err := t.down.write(&f.end, []byte(firstByte)); err != nil {
-		f.leave()
+	if _, err := t.down.write(&f.conn, []byte(firstByte)); err != nil {
+		f.clientLeft()
 		return
 	}
-	t.down.ahead = len(firstByte)
+	t.down.sentAhead = len(firstByte)
 }

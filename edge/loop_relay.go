@@ -11,34 +11,34 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/poison"
 )
 
-// receive moves what has come from the server to the client, until one of them has to
+// readResponse moves what has come from the server to the client, until one of them has to
 // be waited for.
-func (f *inbound) receive() {
-	t, l := f.task, f.loop
-	for turn := l.turn(); f.stage == linking; turn.Spend(limits.TurnCall) {
-		if clear, err := t.down.flush(&f.end); err != nil {
-			f.gone()
+func (f *clientConn) readResponse() {
+	t, l := f.req, f.loop
+	for turn := l.newTurn(); f.state == stateForwarding; turn.Spend(limits.TurnCall) {
+		if clear, err := t.down.flush(&f.conn); err != nil {
+			f.clientGone()
 			return
 		} else if !clear {
 			break
 		}
-		b := f.back
+		b := f.server
 		if !b.readable {
 			break
 		}
 		if turn.Over(clock.Now) {
-			l.soon(&f.end)
+			l.deferConn(&f.conn)
 			break
 		}
-		if t.begun && t.passage.long() && t.work.r == t.work.w && f.bare() && f.back.bare() {
-			if f.pull() {
+		if t.responseStarted && t.response.worthSplicing() && t.forwardState.r == t.forwardState.w && f.canSplice() && f.server.canSplice() {
+			if f.spliceBody() {
 				continue
 			}
 			break
 		}
-		l.room(&t.work, &t.private)
-		room := t.work.in[t.work.w:]
-		n, err := b.read(room[:f.readMost(len(room))])
+		l.prepareRead(&t.forwardState, &t.headPart)
+		room := t.forwardState.in[t.forwardState.w:]
+		n, err := b.read(room[:f.readLimit(len(room))])
 		switch {
 		case err == syscall.EAGAIN:
 			continue
@@ -46,21 +46,21 @@ func (f *inbound) receive() {
 			f.serverEnded(err)
 			return
 		}
-		t.work.w += n
-		t.exchange.heard(l.now)
-		f.take()
+		t.forwardState.w += n
+		t.exchange.serverSent(l.now)
+		f.handleResponse()
 	}
-	if f.isOpen() && f.stage == linking {
-		t.down.release(l)
-		f.await()
+	if f.isOpen() && f.state == stateForwarding {
+		t.down.releasePipe(l)
+		f.setLinkTimeout()
 	}
 }
 
-// room readies the buffer for a read: the loop's own or, if a part of something is
+// prepareRead readies the buffer for a read: the loop's own or, if a part of something is
 // kept, what that is kept in.
-func (l *loop) room(w *work, private *[]byte) {
+func (l *loop) prepareRead(w *forwardState, private *[]byte) {
 	if w.r == w.w {
-		w.in, w.r, w.w = l.shared, headRoom, headRoom
+		w.in, w.r, w.w = l.readBuf, headRoom, headRoom
 		return
 	}
 	if w.w == len(w.in) {
@@ -70,9 +70,9 @@ func (l *loop) room(w *work, private *[]byte) {
 	}
 }
 
-// hold keeps what is not dealt with where the next read of the loop does not reach it.
-func (l *loop) hold(w *work, private *[]byte) {
-	if w.r == w.w || &w.in[0] != &l.shared[0] {
+// retain keeps what is not dealt with where the next read of the loop does not reach it.
+func (l *loop) retain(w *forwardState, private *[]byte) {
+	if w.r == w.w || &w.in[0] != &l.readBuf[0] {
 		return
 	}
 	if need := headRoom + 2*(w.w-w.r); len(*private) < need {
@@ -82,152 +82,152 @@ func (l *loop) hold(w *work, private *[]byte) {
 	w.r, w.in = headRoom, *private
 }
 
-// take deals with what has come from the server.
-func (f *inbound) take() {
-	t := f.task
-	for f.stage == linking && !t.begun {
-		n, err := t.resp.Parse(t.work.in[t.work.r:t.work.w], f.asked())
+// handleResponse deals with what has come from the server.
+func (f *clientConn) handleResponse() {
+	t := f.req
+	for f.state == stateForwarding && !t.responseStarted {
+		n, err := t.resp.Parse(t.forwardState.in[t.forwardState.r:t.forwardState.w], f.parseContext())
 		switch {
 		case err != nil:
-			f.failed(f.failure(err), err)
+			f.linkFailed(f.failure(err), err)
 			return
 		case n == 0:
-			f.loop.hold(&t.work, &t.private)
+			f.loop.retain(&t.forwardState, &t.headPart)
 			return
 		case !t.resp.Interim():
 			t.respHead = n
 			if err := t.checkSwitch(); err != nil {
-				f.failed(f.failure(err), err)
+				f.linkFailed(f.failure(err), err)
 				return
 			}
-			f.respond()
+			f.startResponse()
 			return
 		}
 		if t.interims++; t.interims > interimMost {
-			f.failed(f.failure(errInterims), errInterims)
+			f.linkFailed(f.failure(errInterims), errInterims)
 			return
 		}
 		f.passInterim()
-		t.work.r += n
-		if t.work.r == t.work.w {
+		t.forwardState.r += n
+		if t.forwardState.r == t.forwardState.w {
 			return
 		}
 	}
-	if f.stage == linking {
-		f.pass()
+	if f.state == stateForwarding {
+		f.relayBody()
 	}
 }
 
-// asked is what the response is read by.
-func (f *inbound) asked() http1.Asked {
-	asked := f.task.req.Asked(f.task.exchange.head.upgrade)
-	asked.Ended = f.back.shoot != nil && f.back.shoot.atOnce
+// parseContext is what the response is read by.
+func (f *clientConn) parseContext() http1.Asked {
+	asked := f.req.req.Asked(f.req.exchange.head.upgrade)
+	asked.Ended = f.server.clientStream != nil && f.server.clientStream.headOnly
 	return asked
 }
 
 // passInterim passes a response 1xx on, which clients of HTTP/1.0 do not understand.
-func (f *inbound) passInterim() {
-	t := f.task
+func (f *clientConn) passInterim() {
+	t := f.req
 	if t.req.Minor == 0 {
 		return
 	}
-	t.out = t.appendInterim(f.loop.out)
-	_, err := t.down.write(&f.end, t.out)
-	f.loop.lay(&t.work)
+	t.out = t.appendInterim(f.loop.headBuf)
+	_, err := t.down.write(&f.conn, t.out)
+	f.loop.putHeadBuf(&t.forwardState)
 	if err != nil {
-		f.gone()
+		f.clientGone()
 	}
 }
 
-// respond begins to pass the response on whose head has come.
-func (f *inbound) respond() {
-	t := f.task
-	t.copied.reset(f.loop)
-	if t.begun = true; f.back.shoot != nil {
-		t.exchange.spoke = version2
+// startResponse begins to pass the response on whose head has come.
+func (f *clientConn) startResponse() {
+	t := f.req
+	t.bodyCopy.reset(f.loop)
+	if t.responseStarted = true; f.server.clientStream != nil {
+		t.exchange.serverProto = version2
 	}
 	f.bodyAnswered()
 	t.beginResponse()
 	if t.resp.Tunnel {
-		f.openTunnel()
+		f.startTunnel()
 		return
 	}
-	t.rewrite.Framing = t.framing()
-	t.rewrite.Close = !t.came() || t.work.closing(f.service.draining.Load())
-	t.out = t.resp.Append(f.loop.out, t.work.in[t.work.r:t.work.w], &t.rewrite)
-	t.passage.begin(&t.work)
-	f.pass()
+	t.rewrite.Framing = t.responseFraming()
+	t.rewrite.Close = !t.isReceived() || t.forwardState.closing(f.service.draining.Load())
+	t.out = t.resp.Append(f.loop.headBuf, t.forwardState.in[t.forwardState.r:t.forwardState.w], &t.rewrite)
+	t.response.start(&t.forwardState)
+	f.relayBody()
 }
 
-// all reports whether the request has gone to the server, to its end.
-func (t *task) all() bool { return t.whole || t.ended }
+// isSent reports whether the request has gone to the server, to its end.
+func (t *request) isSent() bool { return t.complete || t.bodySent }
 
-// came reports whether all of the request has come from the client.
-func (t *task) came() bool { return t.all() || t.store.begun && t.body.Done() }
+// isReceived reports whether all of the request has come from the client.
+func (t *request) isReceived() bool { return t.isSent() || t.bodyStore.begun && t.body.Done() }
 
-// leaveRest leaves in the buffer what has come behind the request.
-func (t *task) leaveRest() {
+// keepLeftover leaves in the buffer what has come behind the request.
+func (t *request) keepLeftover() {
 	switch {
-	case t.whole || !t.came():
-		t.gr += t.head + t.passed + t.tail
-		poison.Fill(t.got[:t.gr])
+	case t.complete || !t.isReceived():
+		t.inputStart += t.head + t.bodyInBuf + t.trailerLen
+		poison.Fill(t.input[:t.inputStart])
 		return
-	case len(t.rest) > len(t.got):
-		t.got = make([]byte, len(t.rest))
+	case len(t.leftover) > len(t.input):
+		t.input = make([]byte, len(t.leftover))
 	}
-	poison.Fill(t.got)
-	t.gr, t.gw = 0, copy(t.got, t.rest)
+	poison.Fill(t.input)
+	t.inputStart, t.inputEnd = 0, copy(t.input, t.leftover)
 }
 
-// pass passes on what has come of the response.
-func (f *inbound) pass() {
-	t, l := f.task, f.loop
+// relayBody passes on what has come of the response.
+func (f *clientConn) relayBody() {
+	t, l := f.req, f.loop
 	for {
-		if t.passage.headed {
-			t.out = l.out
+		if t.response.headSent {
+			t.out = l.headBuf
 		}
-		before, headed := t.work.r, t.passage.headed
-		out, err := t.passage.step(&t.work)
+		before, headed := t.forwardState.r, t.response.headSent
+		out, err := t.response.step(&t.forwardState)
 		if err != nil {
 			if !headed { // a client sees an answer that breaks off, and not none
-				_, _ = t.down.write(&f.end, t.out) // an error is followed by the end in any case
+				_, _ = t.down.write(&f.conn, t.out) // an error is followed by the end in any case
 			}
-			f.loop.lay(&t.work)
-			f.broken(err)
+			f.loop.putHeadBuf(&t.forwardState)
+			f.abortResponse(err)
 			return
 		}
-		t.exchange.bytes = t.passage.body.Size()
-		done := t.passage.done()
+		t.exchange.bytes = t.response.body.Size()
+		done := t.response.isDone()
 		if done {
-			f.linkDone(t.work.r == t.work.w && t.passage.how == 0)
+			f.linkDone(t.forwardState.r == t.forwardState.w && t.response.framing == 0)
 		}
-		_, err = t.down.write(&f.end, out)
-		l.lay(&t.work)
+		_, err = t.down.write(&f.conn, out)
+		l.putHeadBuf(&t.forwardState)
 		switch {
 		case err != nil:
-			f.gone()
+			f.clientGone()
 			return
 		case done:
-			f.finish()
+			f.endResponse()
 			return
-		case t.work.r == t.work.w:
+		case t.forwardState.r == t.forwardState.w:
 			return
-		case t.work.r == before && len(out) == 0:
-			l.hold(&t.work, &t.private)
+		case t.forwardState.r == before && len(out) == 0:
+			l.retain(&t.forwardState, &t.headPart)
 			return
 		}
 	}
 }
 
-// pull moves what has come of a long body into a pipe; false: wait, or it is over.
-func (f *inbound) pull() bool {
-	t, b := f.task, f.back
-	n, err := t.down.pull(&b.end, t.passage.body.Run())
+// spliceBody moves what has come of a long body into a pipe; false: wait, or it is over.
+func (f *clientConn) spliceBody() bool {
+	t, b := f.req, f.server
+	n, err := t.down.spliceFrom(&b.conn, t.response.body.Run())
 	switch {
 	case err == syscall.EAGAIN:
 		return false
 	case err == errNoPipe && t.down.pipe == nil:
-		return f.pullWithout()
+		return f.relayWithoutPipe()
 	case err != nil:
 		if err == io.EOF {
 			err = nil
@@ -235,22 +235,22 @@ func (f *inbound) pull() bool {
 		f.serverEnded(err)
 		return false
 	}
-	t.exchange.heard(f.loop.now)
-	t.passage.body.Skip(n)
-	t.exchange.bytes = t.passage.body.Size()
-	if !t.passage.done() {
+	t.exchange.serverSent(f.loop.now)
+	t.response.body.Skip(n)
+	t.exchange.bytes = t.response.body.Size()
+	if !t.response.isDone() {
 		return true
 	}
 	f.linkDone(true)
-	f.finish()
+	f.endResponse()
 	return false
 }
 
-// pullWithout reads what would have gone through a pipe.
-func (f *inbound) pullWithout() bool {
-	t := f.task
-	f.loop.room(&t.work, &t.private)
-	n, err := f.back.read(t.work.in[t.work.w:])
+// relayWithoutPipe reads what would have gone through a pipe.
+func (f *clientConn) relayWithoutPipe() bool {
+	t := f.req
+	f.loop.prepareRead(&t.forwardState, &t.headPart)
+	n, err := f.server.read(t.forwardState.in[t.forwardState.w:])
 	if err == syscall.EAGAIN {
 		return true
 	}
@@ -258,74 +258,74 @@ func (f *inbound) pullWithout() bool {
 		f.serverEnded(err)
 		return false
 	}
-	t.work.w += n
-	f.pass()
-	return f.stage == linking
+	t.forwardState.w += n
+	f.relayBody()
+	return f.state == stateForwarding
 }
 
 // serverEnded deals with the end of the server's connection amid the exchange; err is
 // nil if it was in good order.
-func (f *inbound) serverEnded(err error) {
-	t := f.task
+func (f *clientConn) serverEnded(err error) {
+	t := f.req
 	why := err
 	if why == nil {
 		why = io.EOF
 	}
-	if !t.begun {
+	if !t.responseStarted {
 		failure := f.failure(why)
-		failure.Kept = f.back.used && t.interims == 0 && t.work.w == headRoom
-		f.failed(failure, why)
+		failure.Kept = f.server.reused && t.interims == 0 && t.forwardState.w == headRoom
+		f.linkFailed(failure, why)
 		return
 	}
 	if err == nil {
-		t.out = f.loop.out
-		if out, early := t.passage.end(&t.work); early == nil {
+		t.out = f.loop.headBuf
+		if out, early := t.response.serverClosed(&t.forwardState); early == nil {
 			f.linkDone(false)
-			_, err := t.down.write(&f.end, out)
-			f.loop.lay(&t.work)
+			_, err := t.down.write(&f.conn, out)
+			f.loop.putHeadBuf(&t.forwardState)
 			if err != nil {
-				f.gone()
+				f.clientGone()
 				return
 			}
-			f.finish()
+			f.endResponse()
 			return
 		}
-		f.loop.lay(&t.work)
+		f.loop.putHeadBuf(&t.forwardState)
 	}
-	f.broken(why)
+	f.abortResponse(why)
 }
 
 // linkDone ends the link when the response has come whole. good: and nothing beyond it.
-func (f *inbound) linkDone(good bool) {
-	t, b := f.task, f.back
-	t.exchange.finished()
-	if good && t.resp.KeepAlive && t.all() && t.up.empty() && (!t.req.BodyUnlooked() || b.shoot != nil) {
-		f.back = nil
-		f.loop.keep(b)
+func (f *clientConn) linkDone(good bool) {
+	t, b := f.req, f.server
+	t.exchange.linkDone()
+	if good && t.resp.KeepAlive && t.isSent() && t.up.empty() && (!t.req.BodyUnlooked() || b.clientStream != nil) {
+		f.server = nil
+		f.loop.keepIdle(b)
 		return
 	}
 	if t.up.empty() {
-		b.closeNotify()
+		b.sendCloseNotify()
 	}
-	f.detach()
+	f.dropServer()
 }
 
-// finish leaves in the buffer what belongs to the next request, and ends the exchange
+// endResponse leaves in the buffer what belongs to the next request, and ends the exchange
 // when all has gone to the client.
-func (f *inbound) finish() {
-	t := f.task
-	t.closing = t.rewrite.Close || !t.came() || t.rewrite.Framing == 0 && t.req.Minor == 0
-	t.leaveRest()
+func (f *clientConn) endResponse() {
+	t := f.req
+	t.closeAfter = t.rewrite.Close || !t.isReceived() || t.rewrite.Framing == 0 && t.req.Minor == 0
+	t.keepLeftover()
 	t.uploading = false
-	f.stage = flushing
+	f.state = stateFlushing
 	f.flush()
 }
 
-// broken ends the exchange amid the response.
-func (f *inbound) broken(err error) {
-	t := f.task
+// abortResponse ends the exchange amid the response.
+func (f *clientConn) abortResponse(err error) {
+	t := f.req
 	if x := &t.exchange; !x.flight.Over() {
-		x.failed(flight.Failure{Sent: true, Begun: true}, err)
+		x.linkFailed(flight.Failure{Sent: true, Begun: true}, err)
 	}
 	if t.req.Minor == 0 { // a reset is the only way to tell that the end of the connection is not that of the body
 		f.fd.ResetOnClose()
@@ -333,10 +333,10 @@ func (f *inbound) broken(err error) {
 	f.abort()
 }
 
-// lay takes the room for heads back.
-func (l *loop) lay(w *work) {
-	if cap(w.out) > 0 && cap(w.out) <= mostOut {
-		l.out = w.out[:0]
+// putHeadBuf takes the room for heads back.
+func (l *loop) putHeadBuf(w *forwardState) {
+	if cap(w.out) > 0 && cap(w.out) <= maxHeadBuf {
+		l.headBuf = w.out[:0]
 	}
 	w.out = nil
 }

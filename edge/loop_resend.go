@@ -28,8 +28,8 @@ func (c *bodyCopy) add(l *loop, p []byte) {
 		c.lose(l)
 		return
 	}
-	if need > cap(c.bytes) && need > roomKept {
-		larger := append(l.copyRoom(), c.bytes...)
+	if need > cap(c.bytes) && need > maxKeptInput {
+		larger := append(l.takeCopyBuf(), c.bytes...)
 		c.reset(l)
 		c.bytes = larger
 	}
@@ -44,20 +44,20 @@ func (c *bodyCopy) lose(l *loop) {
 
 // reset empties the copy and gives a large room back.
 func (c *bodyCopy) reset(l *loop) {
-	if cap(c.bytes) > roomKept {
-		if len(l.copyRooms) < copyRooms && cap(c.bytes) == mostCopied {
-			l.copyRooms = append(l.copyRooms, c.bytes[:0])
+	if cap(c.bytes) > maxKeptInput {
+		if len(l.freeCopyBufs) < copyRooms && cap(c.bytes) == mostCopied {
+			l.freeCopyBufs = append(l.freeCopyBufs, c.bytes[:0])
 		}
 		c.bytes = nil
 	}
 	c.bytes, c.lost = c.bytes[:0], false
 }
 
-// copyRoom returns an empty room of mostCopied bytes.
-func (l *loop) copyRoom() []byte {
-	if n := len(l.copyRooms); n > 0 {
-		room := l.copyRooms[n-1]
-		l.copyRooms = l.copyRooms[:n-1]
+// takeCopyBuf returns an empty room of mostCopied bytes.
+func (l *loop) takeCopyBuf() []byte {
+	if n := len(l.freeCopyBufs); n > 0 {
+		room := l.freeCopyBufs[n-1]
+		l.freeCopyBufs = l.freeCopyBufs[:n-1]
 		return room
 	}
 	return make([]byte, 0, mostCopied)
@@ -65,23 +65,25 @@ func (l *loop) copyRoom() []byte {
 
 // mayResend reports whether the request may have to be sent again once its body has begun to go: a
 // server of HTTP/2 says when it has not taken a request, and any server may get an idempotent one twice.
-func (f *inbound) mayResend() bool {
-	return f.back.shoot != nil || flight.Idempotent(f.task.exchange.head.method)
+func (f *clientConn) mayResend() bool {
+	return f.server.clientStream != nil || flight.Idempotent(f.req.exchange.head.method)
 }
 
-// spent reports whether a part of the request's body is gone and cannot be sent again.
-func (t *task) spent() bool { return t.took > int64(len(t.copied.bytes)) || t.store.freed }
+// cannotResend reports whether a part of the request's body is gone and cannot be sent again.
+func (t *request) cannotResend() bool {
+	return t.bodyRead > int64(len(t.bodyCopy.bytes)) || t.bodyStore.freed
+}
 
 // rewind puts what was copied of the body behind the head again, as if it had come before the
 // request was first sent.
-func (f *inbound) rewind() error {
-	t := f.task
-	t.store.rewind()
-	if len(t.copied.bytes) == 0 {
+func (f *clientConn) rewind() error {
+	t := f.req
+	t.bodyStore.rewind()
+	if len(t.bodyCopy.bytes) == 0 {
 		return nil
 	}
-	t.gather(t.copied.bytes, true)
-	t.copied.reset(f.loop)
-	t.took, t.rest = 0, t.rest[:0]
-	return t.frame(t.got[t.gr:t.gw], f.service.listener)
+	t.appendInput(t.bodyCopy.bytes, true)
+	t.bodyCopy.reset(f.loop)
+	t.bodyRead, t.leftover = 0, t.leftover[:0]
+	return t.frame(t.input[t.inputStart:t.inputEnd], f.service.listener)
 }

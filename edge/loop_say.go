@@ -14,138 +14,138 @@ import (
 // what the socket does not take is the end's to send, and an error is seen by whoever
 // writes or reads there next.
 
-// saying is what waits for the end of the turn, at one end.
-type saying struct {
-	end      *end // nil: it has been sent
-	from, to int  // in loop.said
+// pendingWrite is what waits for the end of the turn, at one end.
+type pendingWrite struct {
+	conn     *conn // nil: it has been sent
+	from, to int   // in loop.said
 }
 
 const (
-	mostSayings = fd.Most // more do not wait, so that none waits long
-	shortSaying = 2 << 10 // bytes; to copy more costs what it brings
+	maxPendingWrites = fd.Most // more do not wait, so that none waits long
+	maxDeferredWrite = 2 << 10 // bytes; to copy more costs what it brings
 )
 
-// later has p wait for the end of the turn; false: it is to be sent now.
-func (e *end) later(p []byte) bool {
-	l := e.loop
-	if !l.crowded || e.prompt || e.saying != 0 || e.remains != nil || len(p) > shortSaying {
+// deferWrite has p wait for the end of the turn; false: it is to be sent now.
+func (c *conn) deferWrite(p []byte) bool {
+	l := c.loop
+	if !l.batching || c.unbatched || c.pendingAt != 0 || c.unsentTail != nil || len(p) > maxDeferredWrite {
 		return false
 	}
-	if len(l.sayings) == mostSayings {
-		l.sayAll()
+	if len(l.pendingWrites) == maxPendingWrites {
+		l.flushWrites()
 	}
-	from := len(l.said)
-	l.said = append(l.said, p...)
-	l.sayings = append(l.sayings, saying{e, from, len(l.said)})
-	e.saying = int32(len(l.sayings))
+	from := len(l.writeBuf)
+	l.writeBuf = append(l.writeBuf, p...)
+	l.pendingWrites = append(l.pendingWrites, pendingWrite{c, from, len(l.writeBuf)})
+	c.pendingAt = int32(len(l.pendingWrites))
 	return true
 }
 
-// sayAll sends what waits.
-func (l *loop) sayAll() {
-	for i := range l.sayings {
-		if s := &l.sayings[i]; s.end != nil {
-			l.calls.Send(&s.end.fd, l.said[s.from:s.to])
+// flushWrites sends what waits.
+func (l *loop) flushWrites() {
+	for i := range l.pendingWrites {
+		if s := &l.pendingWrites[i]; s.conn != nil {
+			l.batch.Send(&s.conn.fd, l.writeBuf[s.from:s.to])
 		}
 	}
-	results := l.calls.Do()
-	for i := range l.sayings {
-		s := &l.sayings[i]
-		if s.end == nil {
+	results := l.batch.Do()
+	for i := range l.pendingWrites {
+		s := &l.pendingWrites[i]
+		if s.conn == nil {
 			continue
 		}
-		e, p, r := s.end, l.said[s.from:s.to], results[0]
-		s.end, e.saying, results = nil, 0, results[1:]
-		if e.accepted += int64(r.N); r.Maybe {
-			e.accepted++
+		e, p, r := s.conn, l.writeBuf[s.from:s.to], results[0]
+		s.conn, e.pendingAt, results = nil, 0, results[1:]
+		if e.sentBytes += int64(r.N); r.Maybe {
+			e.sentBytes++
 		}
 		switch {
 		case r.N == len(p):
 		case r.Err == nil || r.Err == syscall.EAGAIN:
-			e.say(p[r.N:])
+			e.sendOrKeep(p[r.N:])
 		default:
-			e.fails(r.Err)
+			e.setFailed(r.Err)
 		}
 	}
-	l.sayings, l.said = l.sayings[:0], l.said[:0]
+	l.pendingWrites, l.writeBuf = l.pendingWrites[:0], l.writeBuf[:0]
 }
 
-// hasten sends what waits at this end.
-func (e *end) hasten() {
-	if e.saying == 0 {
+// flushPending sends what waits at this end.
+func (c *conn) flushPending() {
+	if c.pendingAt == 0 {
 		return
 	}
-	l := e.loop
-	s := &l.sayings[e.saying-1]
-	e.saying, s.end = 0, nil
-	e.say(l.said[s.from:s.to])
+	l := c.loop
+	s := &l.pendingWrites[c.pendingAt-1]
+	c.pendingAt, s.conn = 0, nil
+	c.sendOrKeep(l.writeBuf[s.from:s.to])
 }
 
-// say sends p, and keeps what does not go.
-func (e *end) say(p []byte) {
-	n, err := e.push(p)
+// sendOrKeep sends p, and keeps what does not go.
+func (c *conn) sendOrKeep(p []byte) {
+	n, err := c.sendNow(p)
 	switch {
 	case err != nil:
-		e.fails(err)
+		c.setFailed(err)
 	case n < len(p):
-		e.remains = &remains{octets: slices.Clone(p[n:])}
+		c.unsentTail = &unsentTail{bytes: slices.Clone(p[n:])}
 	}
 }
 
-// fails says that the socket takes nothing any more.
-func (e *end) fails(err error) {
-	e.remains = &remains{failed: err}
-	e.readable, e.hup = true, true // whoever reads there sees why
-	e.loop.soon(e)
+// setFailed says that the socket takes nothing any more.
+func (c *conn) setFailed(err error) {
+	c.unsentTail = &unsentTail{failed: err}
+	c.readable, c.hup = true, true // whoever reads there sees why
+	c.loop.deferConn(c)
 }
 
-// remains is what is left of something said that the socket did not take.
-type remains struct {
-	octets []byte // that it may take later
-	shut   bool   // nothing is said behind them
-	failed error  // it takes nothing any more
+// unsentTail is what is left of something said that the socket did not take.
+type unsentTail struct {
+	bytes      []byte // that it may take later
+	closeAfter bool   // nothing is said behind them
+	failed     error  // it takes nothing any more
 }
 
-// mayHave reports whether the peer may have something of what was written since accepted was
+// mayHaveSent reports whether the peer may have something of what was written since accepted was
 // since. What waits for the end of the turn will go, even if the end is closed.
-func (e *end) mayHave(since int64) bool { return e.accepted != since || e.saying != 0 }
+func (c *conn) mayHaveSent(since int64) bool { return c.sentBytes != since || c.pendingAt != 0 }
 
-// sayRest sends what the socket did not take, now that it takes more.
-func (e *end) sayRest() {
-	r := e.remains
+// retryUnsent sends what the socket did not take, now that it takes more.
+func (c *conn) retryUnsent() {
+	r := c.unsentTail
 	if r.failed != nil {
 		return
 	}
-	e.remains = nil
-	e.say(r.octets)
+	c.unsentTail = nil
+	c.sendOrKeep(r.bytes)
 	switch {
-	case !r.shut:
-	case e.remains != nil:
-		e.remains.shut = true
+	case !r.closeAfter:
+	case c.unsentTail != nil:
+		c.unsentTail.closeAfter = true
 	default:
-		_ = e.fd.CloseWrite() // if it fails, whoever reads there sees why
+		_ = c.fd.CloseWrite() // if it fails, whoever reads there sees why
 	}
 }
 
-// unsent is how many bytes wait for the socket to take more.
-func (e *end) unsent() int64 {
-	if e.remains == nil {
+// unsentBytes is how many bytes wait for the socket to take more.
+func (c *conn) unsentBytes() int64 {
+	if c.unsentTail == nil {
 		return 0
 	}
-	return int64(len(e.remains.octets))
+	return int64(len(c.unsentTail.bytes))
 }
 
-// sent reports whether nothing of what was said waits to go.
-func (e *end) sent() bool {
-	e.hasten()
-	return e.remains == nil || e.remains.failed != nil
+// allSent reports whether nothing of what was said waits to go.
+func (c *conn) allSent() bool {
+	c.flushPending()
+	return c.unsentTail == nil || c.unsentTail.failed != nil
 }
 
-// shutdown tells the peer that nothing more will come.
-func (e *end) shutdown() error {
-	if !e.sent() {
-		e.remains.shut = true
+// closeWrite tells the peer that nothing more will come.
+func (c *conn) closeWrite() error {
+	if !c.allSent() {
+		c.unsentTail.closeAfter = true
 		return nil
 	}
-	return e.fd.CloseWrite()
+	return c.fd.CloseWrite()
 }

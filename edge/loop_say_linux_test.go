@@ -71,21 +71,21 @@ func testSlowServer(t *testing.T) {
 
 // sayer is an end of a pair of sockets in a crowded loop that nobody runs, and its owner.
 type sayer struct {
-	end
+	conn
 	t     *testing.T
 	peer  *fd.FD
 	woken int
 }
 
-func (s *sayer) ready() { s.woken++ }
+func (s *sayer) onReady() { s.woken++ }
 
 func newSayer(t *testing.T) *sayer {
 	t.Helper()
-	l, err := newLoop(&loops{edge: &Edge{cfg: Config{crowded: true}}})
+	l, err := newLoop(&loopEngine{edge: &Edge{cfg: Config{crowded: true}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.end)
+	t.Cleanup(l.shutdown)
 	s, _ := pairIn(t, l)
 	s.turn()
 	return s
@@ -95,10 +95,10 @@ func newSayer(t *testing.T) *sayer {
 func (s *sayer) turn() {
 	events := make([]fd.Event, 8)
 	l := s.loop
-	l.deal(events[:l.wait(events)])
-	l.goOn()
-	l.sayAll()
-	l.crowded = true // for what the test says next
+	l.handleEvents(events[:l.pollEvents(events)])
+	l.runDeferred()
+	l.flushWrites()
+	l.batching = true // for what the test says next
 }
 
 func (s *sayer) says(p string) {
@@ -134,10 +134,10 @@ func TestSaidAtTheEndOfTheTurn(t *testing.T) {
 	s.says("two ") // which the first may not wait behind
 	s.wantHeard("one two ", false)
 	s.says("three")
-	s.loop.sayAll()
+	s.loop.flushWrites()
 	s.wantHeard("three", false)
 	s.says("last")
-	if err := s.shutdown(); err != nil {
+	if err := s.closeWrite(); err != nil {
 		t.Fatal(err)
 	}
 	s.wantHeard("last", true)
@@ -147,13 +147,13 @@ func TestSaidAtTheEndOfTheTurn(t *testing.T) {
 func TestSayingsDoNotPileUp(t *testing.T) {
 	first := newSayer(t)
 	first.says("first")
-	for range mostSayings {
+	for range maxPendingWrites {
 		own, peer, err := fd.Pair()
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := &end{owner: first}
-		if err := first.loop.watch(e, own, readiness); err != nil {
+		e := &conn{owner: first}
+		if err := first.loop.register(e, own, readiness); err != nil {
 			t.Fatal(err)
 		}
 		e.writable = true
@@ -180,17 +180,17 @@ func TestSaidToFullSocket(t *testing.T) {
 		filled += n
 	}
 	s.says("one ") // as far as the end knows, there is room
-	s.loop.sayAll()
-	if s.writable || s.sent() || s.unsent() != 4 {
-		t.Fatalf("writable %v, sent %v, %d bytes kept; want 4 kept", s.writable, s.sent(), s.unsent())
+	s.loop.flushWrites()
+	if s.writable || s.allSent() || s.unsentBytes() != 4 {
+		t.Fatalf("writable %v, sent %v, %d bytes kept; want 4 kept", s.writable, s.allSent(), s.unsentBytes())
 	}
 	if n, err := s.write([]byte("two")); n != 0 || err != nil {
 		t.Fatalf("%d bytes taken, %v; want none while something is kept", n, err)
 	}
-	if clear, err := new(outflow).flush(&s.end); clear || err != nil {
+	if clear, err := new(sendBuffer).flush(&s.conn); clear || err != nil {
 		t.Fatalf("clear %v, %v; want false", clear, err)
 	}
-	if err := s.shutdown(); err != nil {
+	if err := s.closeWrite(); err != nil {
 		t.Fatal(err)
 	}
 	if got, ended := s.heard(); len(got) != filled || ended {
@@ -198,8 +198,8 @@ func TestSaidToFullSocket(t *testing.T) {
 	}
 	s.turn() // the socket takes more
 	s.wantHeard("one ", true)
-	if !s.sent() || !s.writable || s.woken != 2 {
-		t.Fatalf("sent %v, writable %v, woken %d times", s.sent(), s.writable, s.woken)
+	if !s.allSent() || !s.writable || s.woken != 2 {
+		t.Fatalf("sent %v, writable %v, woken %d times", s.allSent(), s.writable, s.woken)
 	}
 }
 
@@ -207,23 +207,23 @@ func TestSaidToFullSocket(t *testing.T) {
 func TestSaidToNobody(t *testing.T) {
 	s := newSayer(t)
 	s.says("one")
-	if !s.mayHave(0) {
+	if !s.mayHaveSent(0) {
 		t.Fatal("what goes at the end of the turn is taken for what never goes")
 	}
 	s.peer.Close()
-	s.loop.sayAll()
-	if s.mayHave(0) || !s.sent() {
-		t.Fatalf("the peer may have it: %v, sent %v; want that nothing went, and nothing waits", s.mayHave(0), s.sent())
+	s.loop.flushWrites()
+	if s.mayHaveSent(0) || !s.allSent() {
+		t.Fatalf("the peer may have it: %v, sent %v; want that nothing went, and nothing waits", s.mayHaveSent(0), s.allSent())
 	}
 	if _, err := s.write([]byte("two")); err != syscall.EPIPE {
 		t.Fatalf("write: %v, want %v", err, syscall.EPIPE)
 	}
-	if _, err := new(outflow).flush(&s.end); err != syscall.EPIPE {
+	if _, err := new(sendBuffer).flush(&s.conn); err != syscall.EPIPE {
 		t.Fatalf("flush: %v, want %v", err, syscall.EPIPE)
 	}
-	s.remains, s.accepted = &remains{octets: []byte("of more")}, 3
-	if s.sayRest(); s.remains == nil || !s.mayHave(0) {
-		t.Fatalf("%+v kept, the peer may have it: %v; want an error, and that a part had gone before", s.remains, s.mayHave(0))
+	s.unsentTail, s.sentBytes = &unsentTail{bytes: []byte("of more")}, 3
+	if s.retryUnsent(); s.unsentTail == nil || !s.mayHaveSent(0) {
+		t.Fatalf("%+v kept, the peer may have it: %v; want an error, and that a part had gone before", s.unsentTail, s.mayHaveSent(0))
 	}
 	before := s.woken
 	s.turn()

@@ -121,7 +121,7 @@ func testKeyUpdateOnAKeptConnection(t *testing.T) {
 	var keys strings.Builder
 	now, updated := make(chan struct{}), make(chan bool)
 	cert, trusting := believes(t)
-	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true, KeyLogWriter: &keys}, func(c *tlsConn) {
+	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}, SessionTicketsDisabled: true, KeyLogWriter: &keys}, func(c *tlsTestConn) {
 		conns.Add(1)
 		if req, _ := c.request(); req == nil {
 			return

@@ -17,22 +17,22 @@ func TestWhatGoesLaterHasBeenSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	b := &back{used: true}
-	b.end.loop, b.end.accepted = new(loop), 1000 // of the requests before
-	b.end.fd = near.Move()
-	defer b.end.fd.Close()
-	f := &inbound{task: new(task), back: b}
-	b.before = b.accepted
+	b := &serverConn{reused: true}
+	b.conn.loop, b.conn.sentBytes = new(loop), 1000 // of the requests before
+	b.conn.fd = near.Move()
+	defer b.conn.fd.Close()
+	f := &clientConn{req: new(request), server: b}
+	b.sentBefore = b.sentBytes
 
 	request := []byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-	if _, err := f.task.up.write(&b.end, request); err != nil {
+	if _, err := f.req.up.write(&b.conn, request); err != nil {
 		t.Fatal(err)
 	}
 	if f.failure(io.EOF).Sent {
 		t.Error("what waits for the socket counts as sent")
 	}
 	b.writable = true
-	if clear, err := f.task.up.flush(&b.end); !clear || err != nil {
+	if clear, err := f.req.up.flush(&b.conn); !clear || err != nil {
 		t.Fatalf("flush: %v, %v", clear, err)
 	}
 	got := make([]byte, 100)

@@ -6,130 +6,130 @@ import (
 	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
-// tongue is how a loop speaks HTTP/2 on one connection: all frames of a turn leave in one
+// h2Conn is how a loop speaks HTTP/2 on one connection: all frames of a turn leave in one
 // write at its end, and what the peer does not take at once is kept.
-type tongue struct {
-	end
-	speaker interface{ flush() }
-	out     []byte // frames of this turn; nil: none
-	down    outflow
-	taken   int64 // bytes that the socket has taken
-	spoken  bool  // it is among the loop's speakers
-	room    int64 // bytes of bodies that the peer takes yet, of all streams
-	first   int64 // of one stream, when it begins
-	most    int   // bytes of a frame
-	unpack  bool  // the peer must be told that we use no table of fields
+type h2Conn struct {
+	conn
+	owner         interface{ flush() }
+	frames        []byte // frames of this turn; nil: none
+	sendBuf       sendBuffer
+	socketTook    int64 // bytes that the socket has taken
+	isDirty       bool  // it is among the loop's speakers
+	sendWindow    int64 // bytes of bodies that the peer takes yet, of all streams
+	initialWindow int64 // of one stream, when it begins
+	maxFrame      int   // bytes of a frame
+	emptyTable    bool  // the peer must be told that we use no table of fields
 }
 
-// newTongue is before anything is known of the peer; the end is not begun. All that it says
+// newH2Conn is before anything is known of the peer; the end is not begun. All that it says
 // in a turn it says at the turn's end.
-func newTongue(who interface{ flush() }) tongue {
-	return tongue{end: end{prompt: true}, speaker: who, room: h2.WindowFirst, first: h2.WindowFirst, most: h2.FrameMost}
+func newH2Conn(who interface{ flush() }) h2Conn {
+	return h2Conn{conn: conn{unbatched: true}, owner: who, sendWindow: h2.WindowFirst, initialWindow: h2.WindowFirst, maxFrame: h2.FrameMost}
 }
 
 const (
-	mostBehind = 128 << 10 // bytes on their way to a peer, after which no more of a body goes there
-	mostFrames = 4         // rooms for frames that are kept
-	frameRoom  = 16 << 10  // of those
+	maxPending       = 128 << 10 // bytes on their way to a peer, after which no more of a body goes there
+	maxFreeFrameBufs = 4         // rooms for frames that are kept
+	frameBufSize     = 16 << 10  // of those
 )
 
-// speak has what is put into out, or is kept, leave at the end of the turn: all of a
+// markDirty has what is put into out, or is kept, leave at the end of the turn: all of a
 // turn in one write.
-func (k *tongue) speak() {
+func (k *h2Conn) markDirty() {
 	l := k.loop
-	if k.out == nil {
-		if n := len(l.frameRooms); n > 0 {
-			k.out, l.frameRooms = l.frameRooms[n-1], l.frameRooms[:n-1]
+	if k.frames == nil {
+		if n := len(l.freeFrameBufs); n > 0 {
+			k.frames, l.freeFrameBufs = l.freeFrameBufs[n-1], l.freeFrameBufs[:n-1]
 		} else {
-			k.out = make([]byte, 0, frameRoom)
+			k.frames = make([]byte, 0, frameBufSize)
 		}
 	}
-	if !k.spoken {
-		k.spoken = true
-		l.speakers = append(l.speakers, k)
+	if !k.isDirty {
+		k.isDirty = true
+		l.dirty = append(l.dirty, k)
 	}
 }
 
-// speak lets all say what they have to.
-func (l *loop) speak() {
-	for i := 0; i < len(l.speakers); i++ { // one may say something to another
-		k := l.speakers[i]
-		l.speakers[i] = nil
-		k.spoken = false
+// flushFrames lets all say what they have to.
+func (l *loop) flushFrames() {
+	for i := 0; i < len(l.dirty); i++ { // one may say something to another
+		k := l.dirty[i]
+		l.dirty[i] = nil
+		k.isDirty = false
 		if k.isOpen() {
-			k.speaker.flush()
+			k.owner.flush()
 		}
-		k.lay()
+		k.putFrameBuf()
 	}
-	l.speakers = l.speakers[:0]
+	l.dirty = l.dirty[:0]
 }
 
-// lay gives the room for frames back.
-func (k *tongue) lay() {
-	if l := k.loop; k.out != nil && !k.spoken {
-		if len(l.frameRooms) < mostFrames && cap(k.out) <= 2*mostBehind {
-			l.frameRooms = append(l.frameRooms, k.out[:0])
+// putFrameBuf gives the room for frames back.
+func (k *h2Conn) putFrameBuf() {
+	if l := k.loop; k.frames != nil && !k.isDirty {
+		if len(l.freeFrameBufs) < maxFreeFrameBufs && cap(k.frames) <= 2*maxPending {
+			l.freeFrameBufs = append(l.freeFrameBufs, k.frames[:0])
 		}
-		k.out = nil
+		k.frames = nil
 	}
 }
 
-// send sends what there is to say. clear: all has gone. took: so many bytes have.
-func (k *tongue) send() (clear bool, took int64, err error) {
-	before, kept := k.down.waiting()+int64(len(k.out)), k.down.waiting()
-	clear, err = k.down.flush(&k.end)
-	k.taken += kept - k.down.waiting()
-	if err == nil && len(k.out) > 0 {
-		k.down.compact()
+// sendFrames sends what there is to say. clear: all has gone. took: so many bytes have.
+func (k *h2Conn) sendFrames() (clear bool, took int64, err error) {
+	before, kept := k.sendBuf.pendingBytes()+int64(len(k.frames)), k.sendBuf.pendingBytes()
+	clear, err = k.sendBuf.flush(&k.conn)
+	k.socketTook += kept - k.sendBuf.pendingBytes()
+	if err == nil && len(k.frames) > 0 {
+		k.sendBuf.compact()
 		n := 0
-		n, err = k.down.write(&k.end, k.out)
-		k.taken += int64(n)
-		clear = k.down.empty()
+		n, err = k.sendBuf.write(&k.conn, k.frames)
+		k.socketTook += int64(n)
+		clear = k.sendBuf.empty()
 	}
-	k.out = k.out[:0]
-	return clear, before - k.down.waiting(), err
+	k.frames = k.frames[:0]
+	return clear, before - k.sendBuf.pendingBytes(), err
 }
 
-// behind is how many bytes the peer has not taken yet.
-func (k *tongue) behind() int { return len(k.out) + int(k.down.waiting()) }
+// pendingBytes is how many bytes the peer has not taken yet.
+func (k *h2Conn) pendingBytes() int { return len(k.frames) + int(k.sendBuf.pendingBytes()) }
 
 // beginBlock begins a block of fields.
-func (k *tongue) beginBlock() (start int) {
-	k.speak()
-	start = len(k.out)
-	k.out = h2.BeginBlock(k.out)
-	if k.unpack {
-		k.unpack = false
-		k.out = append(k.out, h2.EmptyTable)
+func (k *h2Conn) beginBlock() (start int) {
+	k.markDirty()
+	start = len(k.frames)
+	k.frames = h2.BeginBlock(k.frames)
+	if k.emptyTable {
+		k.emptyTable = false
+		k.frames = append(k.frames, h2.EmptyTable)
 	}
 	return start
 }
 
-// bid says goodbye.
-func (k *tongue) bid(last uint32, c h2.Code, reason string) {
-	k.speak()
-	k.out = h2.AppendGoAway(k.out, last, c, reason)
+// appendGoAway says goodbye.
+func (k *h2Conn) appendGoAway(last uint32, c h2.Code, reason string) {
+	k.markDirty()
+	k.frames = h2.AppendGoAway(k.frames, last, c, reason)
 }
 
-// more reads what has come behind what is kept, and returns both, good until the next
+// readMore reads what has come behind what is kept, and returns both, good until the next
 // read of the loop's. It returns EAGAIN if there is nothing, io.EOF at the end.
-func (k *tongue) more(kept []byte, most int) ([]byte, error) {
+func (k *h2Conn) readMore(kept []byte, most int) ([]byte, error) {
 	l := k.loop
-	if l.frames == nil {
-		l.frames = make([]byte, h2.HeadSize+h2.FrameMost+allAtOnce)
+	if l.frameBuf == nil {
+		l.frameBuf = make([]byte, h2.HeadSize+h2.FrameMost+allAtOnce)
 	}
-	at := copy(l.frames, kept)
-	n, err := k.read(l.frames[at : at+most])
+	at := copy(l.frameBuf, kept)
+	n, err := k.read(l.frameBuf[at : at+most])
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
-	return l.frames[:at+max(0, n)], err
+	return l.frameBuf[:at+max(0, n)], err
 }
 
-// heed takes in what the peer has chosen. first: bytes that one stream may now take.
+// applySettings takes in what the peer has chosen. first: bytes that one stream may now take.
 // streams: how many there may be at once, if it says so, else as it was given.
-func (k *tongue) heed(f *h2.Frame, was uint32) (first int64, streams uint32, err error) {
-	first, streams = k.first, was
+func (k *h2Conn) applySettings(f *h2.Frame, was uint32) (first int64, streams uint32, err error) {
+	first, streams = k.initialWindow, was
 	for p := f.Payload; len(p) > 0; {
 		var s h2.Setting
 		var value uint32
@@ -142,18 +142,18 @@ func (k *tongue) heed(f *h2.Frame, was uint32) (first int64, streams uint32, err
 		case h2.InitialWindowSize:
 			first = int64(value)
 		case h2.MaxFrameSize:
-			k.most = min(int(value), allAtOnce)
+			k.maxFrame = min(int(value), allAtOnce)
 		case h2.HeaderTableSize:
-			k.unpack = true
+			k.emptyTable = true
 		}
 	}
-	k.speak()
-	k.out = h2.AppendSettingsAck(k.out)
+	k.markDirty()
+	k.frames = h2.AppendSettingsAck(k.frames)
 	return first, streams, nil
 }
 
-// widen makes a window n bytes wider, as WINDOW_UPDATE asks (RFC 9113, 6.9).
-func widen(window *int64, n int64) *h2.Error {
+// growWindow makes a window n bytes wider, as WINDOW_UPDATE asks (RFC 9113, 6.9).
+func growWindow(window *int64, n int64) *h2.Error {
 	switch {
 	case n == 0:
 		return &h2.Error{Code: h2.ProtocolError, Reason: "WINDOW_UPDATE of nothing"}
@@ -164,8 +164,8 @@ func widen(window *int64, n int64) *h2.Error {
 	return nil
 }
 
-// resized is a stream's window when what each may take at first changes (RFC 9113, 6.9.2).
-func resized(window *int64, by int64) error {
+// shiftWindow is a stream's window when what each may take at first changes (RFC 9113, 6.9.2).
+func shiftWindow(window *int64, by int64) error {
 	if *window += by; *window > h2.WindowMost {
 		return &h2.Error{Code: h2.FlowControlError, Reason: "INITIAL_WINDOW_SIZE makes a window larger than windows may be"}
 	}

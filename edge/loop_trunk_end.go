@@ -12,82 +12,84 @@ import (
 // How a trunk speaks, and how it ends.
 
 // flush sends what there is to say.
-func (k *trunk) flush() {
-	waited := k.down.waiting()
-	clear, took, err := k.send()
+func (k *h2ServerConn) flush() {
+	waited := k.sendBuf.pendingBytes()
+	clear, took, err := k.sendFrames()
 	if err != nil {
 		k.close()
 		return
 	}
-	if took > 0 && k.leave.spent > 0 {
-		k.leave.earn(took)
+	if took > 0 && k.flood.spent > 0 {
+		k.flood.credit(took)
 	}
 	if clear || waited == 0 || took > 0 {
-		k.tookAt = k.loop.now
+		k.progressAt = k.loop.now
 	}
-	if k.down.waiting() < mostBehind/2 {
-		k.wake()
-		if (k.readable || k.pending) && k.stage <= aging {
-			k.loop.soon(&k.end) // it was not read meanwhile
+	if k.sendBuf.pendingBytes() < maxPending/2 {
+		k.resumeWriters()
+		if (k.readable || k.pending) && k.state <= h2ServerDraining {
+			k.loop.deferConn(&k.conn) // it was not read meanwhile
 		}
 	}
 	if clear {
-		k.mayEnd()
+		k.continueClose()
 	}
 	if k.isOpen() {
 		k.schedule()
 	}
 }
 
-// mayEnd goes on with the end of a connection of which all has gone that was said.
-func (k *trunk) mayEnd() {
+// continueClose goes on with the end of a connection of which all has gone that was said.
+func (k *h2ServerConn) continueClose() {
 	switch {
-	case k.stage == aging && len(k.branches) == 0:
-		k.fell()
-		k.part()
-	case k.stage == felled:
-		k.part()
+	case k.state == h2ServerDraining && len(k.streams) == 0:
+		k.beginFlush()
+		k.linger()
+	case k.state == h2ServerFlushing:
+		k.linger()
 	}
 }
 
-// fell says that nothing more will be.
-func (k *trunk) fell() { k.stage, k.in, k.block = felled, nil, block{} }
+// beginFlush says that nothing more will be.
+func (k *h2ServerConn) beginFlush() {
+	k.state, k.partial, k.block = h2ServerFlushing, nil, headerBlock{}
+}
 
-// part lets the client read what it was told: a connection that is closed with something
+// linger lets the client read what it was told: a connection that is closed with something
 // unread in it is reset, and what was sent before is lost.
-func (k *trunk) part() {
-	if k.down.finish(&k.end) != nil {
+func (k *h2ServerConn) linger() {
+	if k.sendBuf.closeWrite(&k.conn) != nil {
 		k.close()
 		return
 	}
-	k.stage, k.endAt = settlingDown, k.loop.now.Add(lingers)
-	k.throw()
+	k.state, k.endAt = h2ServerLingering, k.loop.now.Add(h2LingerTime)
+	k.discardInput()
 }
 
-// throw reads once and forgets, and lets others go on before it reads again. The client may
+// discardInput reads once and forgets, and lets others go on before it reads again. The client may
 // send what it was given leave for before the connection was ended, and a little besides;
 // one that sends more is no longer waited for. One that broke the protocol is not read: it has
 // until endAt to see why, or to close, and cannot begin anew at once if it only writes.
-func (k *trunk) throw() {
+func (k *h2ServerConn) discardInput() {
 	if !k.readable || k.broken && !k.hup {
 		return
 	}
-	n, err := k.read(k.loop.shared)
+	n, err := k.read(k.loop.readBuf)
 	if err == syscall.EAGAIN {
 		return
 	}
-	if k.window -= int64(n); err != nil || n <= 0 || k.window < -discardedMost {
+	if k.recvWindow -= int64(n); err != nil || n <= 0 || k.recvWindow < -maxDiscarded {
 		k.close()
 		return
 	}
 	if k.readable {
-		k.loop.soon(&k.end)
+		k.loop.deferConn(&k.conn)
 	}
 }
 
-// fail ends the connection for what its client did wrong.
-func (k *trunk) fail(err error) {
-	if k.stage > aging {
+// failConn ends the connection for what its client did wrong.
+func (k *h2ServerConn) failConn(err error) {
+	if k.state > h2ServerDraining {
 		return
 	}
 	why, ok := err.(*h2.Error)
@@ -95,74 +97,74 @@ func (k *trunk) fail(err error) {
 		why = &h2.Error{Code: h2.InternalError}
 	}
 	k.service.engine.edge.cfg.Log.Debug("connection refused", "client", node(k.peer), "err", err)
-	k.bid(k.last, why.Code, why.Reason)
+	k.appendGoAway(k.lastID, why.Code, why.Reason)
 	k.broken = true
-	k.fell()
-	k.prune()
+	k.beginFlush()
+	k.abortStreams()
 }
 
-// prune ends what is under way. Its client is told of it by the end of the connection.
-func (k *trunk) prune() {
-	for i := len(k.branches) - 1; i >= 0; i-- {
-		if b := k.branches[i]; !b.over {
-			b.over = true
-			b.cutOff()
+// abortStreams ends what is under way. Its client is told of it by the end of the connection.
+func (k *h2ServerConn) abortStreams() {
+	for i := len(k.streams) - 1; i >= 0; i-- {
+		if b := k.streams[i]; !b.ended {
+			b.ended = true
+			b.kill()
 		}
 	}
 }
 
 // close ends the connection, and whatever is under way on it.
-func (k *trunk) close() {
-	if k.stage == gone {
+func (k *h2ServerConn) close() {
+	if k.state == h2ServerClosed {
 		return
 	}
-	k.stage = gone
+	k.state = h2ServerClosed
 	l := k.loop
-	k.down.reset(l)
-	k.in, k.block = nil, block{}
-	l.wheel.drop(&k.timer)
-	k.end.close()
-	if len(k.branches) == 0 {
-		k.service.left(l, k)
+	k.sendBuf.discard(l)
+	k.partial, k.block = nil, headerBlock{}
+	l.timers.stop(&k.timer)
+	k.conn.close()
+	if len(k.streams) == 0 {
+		k.service.clientGone(l, k)
 		return
 	}
-	k.prune() // the last of them tells that it is left
+	k.abortStreams() // the last of them tells that it is left
 }
 
-// seat implements member.
-func (k *trunk) seat() netip.Addr { return k.peer }
+// limitAddr implements member.
+func (k *h2ServerConn) limitAddr() netip.Addr { return k.peer }
 
-// hurry implements member: it asks the client to begin no more streams, and leaves it a
+// beginDrain implements member: it asks the client to begin no more streams, and leaves it a
 // moment for those that are on their way (RFC 9113, 6.8).
-func (k *trunk) hurry() {
-	if k.stage != growing || k.endAt != 0 {
+func (k *h2ServerConn) beginDrain() {
+	if k.state != h2ServerOpen || k.endAt != 0 {
 		return
 	}
 	grace := k.service.firstWait()
-	if k.served || len(k.branches) > 0 {
+	if k.served || len(k.streams) > 0 {
 		grace = min(k.service.engine.edge.lastGrace(), k.service.listener.IdleTimeout)
 	}
-	k.bid(h2.StreamMost, h2.NoError, "")
+	k.appendGoAway(h2.StreamMost, h2.NoError, "")
 	k.endAt = k.loop.now.Add(grace)
 	k.schedule()
 }
 
-// age takes no more streams.
-func (k *trunk) age() {
-	if k.stage != growing {
+// drain takes no more streams.
+func (k *h2ServerConn) drain() {
+	if k.state != h2ServerOpen {
 		return
 	}
-	k.stage, k.final = aging, k.last
-	k.bid(k.last, h2.NoError, "")
+	k.state, k.finalID = h2ServerDraining, k.lastID
+	k.appendGoAway(k.lastID, h2.NoError, "")
 }
 
-// cutOff implements member.
-func (k *trunk) cutOff() { k.close() }
+// kill implements member.
+func (k *h2ServerConn) kill() { k.close() }
 
 // schedule sets the time at which something must be done if nothing happens until then.
-func (k *trunk) schedule() { k.loop.wheel.set(&k.timer, k.due()) }
+func (k *h2ServerConn) schedule() { k.loop.timers.set(&k.timer, k.nextTimeout()) }
 
-func (k *trunk) due() balance.Instant {
+func (k *h2ServerConn) nextTimeout() balance.Instant {
 	l := k.service.listener
 	due := balance.Instant(0)
 	at := func(when balance.Instant, wait time.Duration) {
@@ -173,25 +175,25 @@ func (k *trunk) due() balance.Instant {
 	if k.resumeAt != 0 {
 		at(k.resumeAt, 0)
 	}
-	if len(k.unread.list) > 0 && k.stage <= aging {
-		at(k.unread.due(), 0)
+	if len(k.discarded.list) > 0 && k.state <= h2ServerDraining {
+		at(k.discarded.nextTimeout(), 0)
 	}
-	if k.endAt != 0 && (k.stage == growing || k.stage == settlingDown) {
+	if k.endAt != 0 && (k.state == h2ServerOpen || k.state == h2ServerLingering) {
 		at(k.endAt, 0)
 	}
 	switch {
-	case k.stage == settlingDown:
+	case k.state == h2ServerLingering:
 		return due
-	case !k.down.empty():
-		at(k.tookAt, l.IdleTimeout)
+	case !k.sendBuf.empty():
+		at(k.progressAt, l.IdleTimeout)
 	}
 	switch {
-	case k.stage == felled:
-	case !k.settled:
+	case k.state == h2ServerFlushing:
+	case !k.gotSettings:
 		at(k.idleAt, l.HeaderTimeout)
 	case k.block.stream != 0:
-		at(k.block.since, l.HeaderTimeout)
-	case len(k.branches) == 0:
+		at(k.block.startedAt, l.HeaderTimeout)
+	case len(k.streams) == 0:
 		at(k.idleAt, l.IdleTimeout)
 	case k.pingAt != 0:
 		at(k.pingAt, pingWait)
@@ -201,35 +203,35 @@ func (k *trunk) due() balance.Instant {
 	return due
 }
 
-// expired implements the timer's owner.
-func (k *trunk) expired() {
+// onTimer implements the timer's owner.
+func (k *h2ServerConn) onTimer() {
 	l, now := k.service.listener, k.loop.now
 	past := func(when balance.Instant, wait time.Duration) bool { return now >= when.Add(wait) }
 	if k.resumeAt != 0 && now >= k.resumeAt {
 		k.resumeAt = 0
-		k.loop.soon(&k.end)
+		k.loop.deferConn(&k.conn)
 	}
-	k.resetUnread()
+	k.resetDiscarded()
 	switch {
-	case k.stage == settlingDown:
+	case k.state == h2ServerLingering:
 		k.close()
-	case !k.down.empty() && past(k.tookAt, l.IdleTimeout):
+	case !k.sendBuf.empty() && past(k.progressAt, l.IdleTimeout):
 		k.close()
-	case k.stage == felled:
-	case !k.settled && past(k.idleAt, l.HeaderTimeout), k.block.stream != 0 && past(k.block.since, l.HeaderTimeout):
-		k.fail(&h2.Error{Code: h2.ProtocolError, Reason: "what was begun did not come in time"})
+	case k.state == h2ServerFlushing:
+	case !k.gotSettings && past(k.idleAt, l.HeaderTimeout), k.block.stream != 0 && past(k.block.startedAt, l.HeaderTimeout):
+		k.failConn(&h2.Error{Code: h2.ProtocolError, Reason: "what was begun did not come in time"})
 	case k.endAt != 0 && now >= k.endAt:
-		k.age()
-	case len(k.branches) == 0:
+		k.drain()
+	case len(k.streams) == 0:
 		if past(k.idleAt, l.IdleTimeout) {
-			k.age()
+			k.drain()
 		}
 	case k.pingAt != 0 && past(k.pingAt, pingWait):
 		k.close() // whoever was there is not any more
 	case k.pingAt == 0 && past(k.heardAt, pingAfter):
 		k.pingAt = now
-		k.speak()
-		k.out = h2.AppendPing(k.out, make([]byte, 8), 0)
+		k.markDirty()
+		k.frames = h2.AppendPing(k.frames, make([]byte, 8), 0)
 	}
 	if k.isOpen() {
 		k.schedule()

@@ -18,16 +18,16 @@ type keptFor struct{ trunk, branch int } // bytes for the connection, and the mo
 func (r *running) kept() (k keptFor) {
 	for _, l := range r.loops.all {
 		looked := make(chan struct{})
-		l.post(letter{do: func() {
+		l.post(message{do: func() {
 			defer close(looked)
-			for _, s := range l.slots {
-				if s.end == nil {
+			for _, s := range l.registrations {
+				if s.conn == nil {
 					continue
 				}
-				if t, ok := s.end.owner.(*trunk); ok {
-					k.trunk += t.behind()
-					for _, b := range t.branches {
-						k.branch = max(k.branch, int(b.task.down.waiting()))
+				if t, ok := s.conn.owner.(*h2ServerConn); ok {
+					k.trunk += t.pendingBytes()
+					for _, b := range t.streams {
+						k.branch = max(k.branch, int(b.req.down.pendingBytes()))
 					}
 				}
 			}
@@ -57,15 +57,15 @@ func TestHTTP2SlowReadersPinNothing(t *testing.T) {
 	}
 	r.asked(streamsMost)
 	var most keptFor
-	for limit := time.Now().Add(20 * time.Second); most.trunk < mostBehind/2; {
+	for limit := time.Now().Add(20 * time.Second); most.trunk < maxPending/2; {
 		if time.Now().After(limit) {
 			t.Fatalf("after 20 s %d bytes wait for a client that takes none", most.trunk)
 		}
 		now := r.kept()
 		most = keptFor{max(most.trunk, now.trunk), max(most.branch, now.branch)}
 	}
-	if most.trunk > mostBehind+2*h2.FrameMost || most.branch > 8<<10 {
-		t.Errorf("%d bytes are kept for the connection, want at most %d; for one stream %d, want at most %d", most.trunk, mostBehind+2*h2.FrameMost, most.branch, 8<<10)
+	if most.trunk > maxPending+2*h2.FrameMost || most.branch > 8<<10 {
+		t.Errorf("%d bytes are kept for the connection, want at most %d; for one stream %d, want at most %d", most.trunk, maxPending+2*h2.FrameMost, most.branch, 8<<10)
 	}
 	_ = c.Close()
 	p.results(t)

@@ -20,11 +20,11 @@ import (
 // idleLoop is a loop that does not run, whose connections have so much time in a turn.
 func idleLoop(t *testing.T, most time.Duration) *loop {
 	t.Helper()
-	l, err := newLoop(&loops{edge: &Edge{cfg: Config{turnMost: most}}})
+	l, err := newLoop(&loopEngine{edge: &Edge{cfg: Config{turnMost: most}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.end)
+	t.Cleanup(l.shutdown)
 	return l
 }
 
@@ -36,7 +36,7 @@ func TestAServersFramesEndTheirTurnByTime(t *testing.T) {
 		turns int // for 320 frames
 	}{{0, 320 / limits.TurnLook}, {h2.FrameMost, 320}} {
 		l := idleLoop(t, -1) // over at the first look
-		k := &stem{stage: standing}
+		k := &h2ClientConn{state: h2ClientOpen}
 		k.loop = l
 		var text []byte
 		for range 320 {
@@ -44,14 +44,14 @@ func TestAServersFramesEndTheirTurnByTime(t *testing.T) {
 			text = append(text, make([]byte, c.size)...)
 		}
 		turns := 0
-		for p := text; ; p = k.in {
-			turn := l.turn()
-			k.hear(p, &turn)
+		for p := text; ; p = k.partial {
+			turn := l.newTurn()
+			k.parseFrames(p, &turn)
 			if turns++; !k.pending {
 				break
 			}
-			if len(k.in) >= len(p) {
-				t.Fatalf("%d bytes of %d are left", len(k.in), len(p))
+			if len(k.partial) >= len(p) {
+				t.Fatalf("%d bytes of %d are left", len(k.partial), len(p))
 			}
 		}
 		if turns < c.turns {
@@ -68,15 +68,15 @@ func pairIn(t *testing.T, l *loop) (*sayer, *fd.FD) {
 		t.Fatal(err)
 	}
 	s := &sayer{t: t, peer: peer}
-	s.end.owner = s
-	if err := l.watch(&s.end, own, readiness); err != nil {
+	s.conn.owner = s
+	if err := l.register(&s.conn, own, readiness); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.end.close()
+		s.conn.close()
 		peer.Close()
 	})
-	s.end.readable, s.end.writable = true, true
+	s.conn.readable, s.conn.writable = true, true
 	return s, peer
 }
 
@@ -95,15 +95,15 @@ func TestATunnelsTurnEndsByTime(t *testing.T) {
 			}
 			sent += int64(n)
 		}
-		l.shared = l.shared[:headRoom+1<<10] // so that it takes many reads
-		var j junction
-		j.join(&client.end, &server.end, outflow{}, outflow{})
-		j.carry()
-		moved := j.arms[serverSide].taken
+		l.readBuf = l.readBuf[:headRoom+1<<10] // so that it takes many reads
+		var j tunnel
+		j.start(&client.conn, &server.conn, sendBuffer{}, sendBuffer{})
+		j.pump()
+		moved := j.sides[serverSide].received
 		if all := moved == sent; all != want || moved == 0 {
 			t.Errorf("with %v: moved %d bytes of %d in one turn", most, moved, sent)
 		}
-		if waits := len(l.again) > 0; waits == want {
+		if waits := len(l.deferred) > 0; waits == want {
 			t.Errorf("with %v: it is to go on: %v", most, waits)
 		}
 	}
@@ -175,20 +175,20 @@ func TestAClientThatBrokeTheProtocolIsNotRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := &trunk{stage: settlingDown, broken: broken, window: connectionWindow, service: &loopService{listener: new(listener)}}
-		k.end.owner, k.timer.owner = k, k
-		if err := l.watch(&k.end, own, readiness); err != nil {
+		k := &h2ServerConn{state: h2ServerLingering, broken: broken, recvWindow: connectionWindow, service: &listenerService{listener: new(boundListener)}}
+		k.conn.owner, k.timer.owner = k, k
+		if err := l.register(&k.conn, own, readiness); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			k.end.close()
+			k.conn.close()
 			peer.Close()
 		})
 		if n, err := peer.Send(make([]byte, 1000)); n != 1000 || err != nil {
 			t.Fatal(n, err)
 		}
-		k.readable, k.endAt = true, l.now.Add(lingers)
-		k.ready()
+		k.readable, k.endAt = true, l.now.Add(h2LingerTime)
+		k.onReady()
 		if n, err := k.fd.Receive(make([]byte, 2000)); (n == 1000) != broken {
 			t.Errorf("broken %v: %d bytes are left unread, %v", broken, n, err)
 		}

@@ -1,42 +1,42 @@
 package edge
 
-// openTunnel joins the client with the server, whose answer says that what follows is
+// startTunnel joins the client with the server, whose answer says that what follows is
 // theirs.
-func (f *inbound) openTunnel() {
-	t, b, l := f.task, f.back, f.loop
+func (f *clientConn) startTunnel() {
+	t, b, l := f.req, f.server, f.loop
 	if !t.up.empty() {
-		f.gone() // a server that switches before it has the request is no partner for it
+		f.clientGone() // a server that switches before it has the request is no partner for it
 		return
 	}
-	w := &t.work
-	head := t.resp.Append(l.out, w.in[w.r:w.w], &t.rewrite)
+	w := &t.forwardState
+	head := t.resp.Append(l.headBuf, w.in[w.r:w.w], &t.rewrite)
 	t.out = append(head, w.in[w.r+t.respHead:w.w]...)
 	w.r = w.w
-	_, err := t.down.write(&f.end, t.out)
-	l.lay(w)
+	_, err := t.down.write(&f.conn, t.out)
+	l.putHeadBuf(w)
 	if err != nil {
-		f.gone()
+		f.clientGone()
 		return
 	}
-	t.gr += t.head + t.passed + t.tail
-	early := t.got[t.gr:t.gw]
-	t.gr = t.gw
-	f.junction = new(junction)
-	f.junction.join(&f.end, &b.end, t.down, t.up)
-	t.down, t.up = outflow{}, outflow{}
-	f.junction.say(serverSide, early)
-	f.stage = upgraded
-	f.until(0)
-	l.wheel.drop(&b.timer)
-	f.carryTunnel()
+	t.inputStart += t.head + t.bodyInBuf + t.trailerLen
+	early := t.input[t.inputStart:t.inputEnd]
+	t.inputStart = t.inputEnd
+	f.tunnel = new(tunnel)
+	f.tunnel.start(&f.conn, &b.conn, t.down, t.up)
+	t.down, t.up = sendBuffer{}, sendBuffer{}
+	f.tunnel.sendEarly(serverSide, early)
+	f.state = stateTunneling
+	f.setTimeout(0)
+	l.timers.stop(&b.timer)
+	f.pumpTunnel()
 }
 
-// carryTunnel moves what can be moved now.
-func (f *inbound) carryTunnel() {
-	before := f.junction.moved(clientSide)
-	over := f.junction.carry()
-	if f.junction.moved(clientSide) != before {
-		f.task.exchange.heard(f.loop.now)
+// pumpTunnel moves what can be moved now.
+func (f *clientConn) pumpTunnel() {
+	before := f.tunnel.movedTo(clientSide)
+	over := f.tunnel.pump()
+	if f.tunnel.movedTo(clientSide) != before {
+		f.req.exchange.serverSent(f.loop.now)
 	}
 	if over {
 		f.endTunnel()
@@ -44,32 +44,32 @@ func (f *inbound) carryTunnel() {
 }
 
 // endTunnel ends a link of which nothing is left to be carried.
-func (f *inbound) endTunnel() {
-	x := &f.task.exchange
-	x.bytes = f.junction.moved(clientSide)
-	x.parted(f.junction.broke())
-	f.stage = severed
-	f.settleTunnel()
+func (f *clientConn) endTunnel() {
+	x := &f.req.exchange
+	x.bytes = f.tunnel.movedTo(clientSide)
+	x.tunnelEnded(f.tunnel.brokeOff())
+	f.state = stateTunnelClosing
+	f.closeTunnel()
 }
 
-// settleTunnel closes both connections, now or when that loses nothing.
-func (f *inbound) settleTunnel() {
-	t := f.task
-	if !f.junction.settle(!t.recall.left()) {
-		f.until(f.junction.pause)
+// closeTunnel closes both connections, now or when that loses nothing.
+func (f *clientConn) closeTunnel() {
+	t := f.req
+	if !f.tunnel.closeGracefully(!t.cancel.clientLeft()) {
+		f.setTimeout(f.tunnel.pause)
 		return
 	}
-	t.exchange.close()
+	t.exchange.finish()
 	f.close()
 }
 
-// cutTunnel ends a tunnel amid whatever is being said.
-func (f *inbound) cutTunnel() {
-	f.task.recall.end(errLeft)
-	if f.stage == upgraded {
-		f.junction.cut()
+// abortTunnel ends a tunnel amid whatever is being said.
+func (f *clientConn) abortTunnel() {
+	f.req.cancel.cancel(errClientLeft)
+	if f.state == stateTunneling {
+		f.tunnel.abort()
 		f.endTunnel()
 		return
 	}
-	f.settleTunnel()
+	f.closeTunnel()
 }

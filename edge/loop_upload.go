@@ -8,31 +8,31 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// upload moves what has come of the rest of the request's body to the server; false:
+// uploadBody moves what has come of the rest of the request's body to the server; false:
 // the exchange has ended.
-func (f *inbound) upload() bool {
-	t, b, l := f.task, f.back, f.loop
-	for turn := l.turn(); t.uploading && !b.gaveUp(); turn.Spend(limits.TurnCall) {
-		clear, err := t.up.flush(&b.end)
+func (f *clientConn) uploadBody() bool {
+	t, b, l := f.req, f.server, f.loop
+	for turn := l.newTurn(); t.uploading && !b.endedEarly(); turn.Spend(limits.TurnCall) {
+		clear, err := t.up.flush(&b.conn)
 		switch {
 		case err != nil:
-			f.takesNoMore()
+			f.stopUpload()
 			return true
 		case !clear:
 			return true
-		case t.store.unsent():
+		case t.bodyStore.unsent():
 			if turn.Over(clock.Now) {
-				l.soon(&f.end)
+				l.deferConn(&f.conn)
 				return true
 			}
 			f.uploadStored()
 			continue
 		case t.body.Done():
-			t.uploading, t.ended, t.since = false, true, l.now
-			t.up.release(l)
+			t.uploading, t.bodySent, t.waitingSince = false, true, l.now
+			t.up.releasePipe(l)
 			f.releaseBody()
 			return true
-		case t.body.AtTrailers() && len(t.rest) > 0:
+		case t.body.AtTrailers() && len(t.leftover) > 0:
 			waits, err := f.uploadTrailers()
 			if err != nil {
 				f.badBody(err)
@@ -43,11 +43,11 @@ func (f *inbound) upload() bool {
 			}
 		}
 		if !f.readable {
-			t.up.release(l)
+			t.up.releasePipe(l)
 			return true
 		}
 		if turn.Over(clock.Now) {
-			l.soon(&f.end)
+			l.deferConn(&f.conn)
 			return true
 		}
 		if err := f.uploadMore(); err != nil {
@@ -59,42 +59,42 @@ func (f *inbound) upload() bool {
 }
 
 // uploadStored sends the next part of what was read of the body before.
-func (f *inbound) uploadStored() {
-	t, b := f.task, f.back
-	t.since = f.loop.now
-	if _, err := t.up.write(&b.end, t.store.next(b.uploadRoom(largeRoom))); err != nil {
-		f.takesNoMore()
+func (f *clientConn) uploadStored() {
+	t, b := f.req, f.server
+	t.waitingSince = f.loop.now
+	if _, err := t.up.write(&b.conn, t.bodyStore.next(b.uploadLimit(largeRoom))); err != nil {
+		f.stopUpload()
 	}
 }
 
-// takesNoMore: the server may have answered early; whoever reads from it will see.
-func (f *inbound) takesNoMore() {
-	t := f.task
-	t.up.reset(f.loop)
+// stopUpload: the server may have answered early; whoever reads from it will see.
+func (f *clientConn) stopUpload() {
+	t := f.req
+	t.up.discard(f.loop)
 	t.uploading = false
-	f.back.readable = true
+	f.server.readable = true
 }
 
 // uploadMore takes what the client has sent. Its error is the client's fault.
-func (f *inbound) uploadMore() error {
-	t, b, l := f.task, f.back, f.loop
-	if run := t.body.Run(); run >= spliceMin && f.bare() && b.bare() {
-		n, err := t.up.pull(&f.end, run)
+func (f *clientConn) uploadMore() error {
+	t, b, l := f.req, f.server, f.loop
+	if run := t.body.Run(); run >= spliceMin && f.canSplice() && b.canSplice() {
+		n, err := t.up.spliceFrom(&f.conn, run)
 		switch {
 		case err == syscall.EAGAIN:
 			return nil
 		case err == nil:
-			t.took += n
+			t.bodyRead += n
 			t.pace.Took(n)
-			t.copied.lose(l)
-			t.since = l.now
+			t.bodyCopy.lose(l)
+			t.waitingSince = l.now
 			t.body.Skip(n)
 			return nil
 		case err != errNoPipe || t.up.pipe != nil:
 			return err
 		}
 	}
-	n, err := f.read(l.shared[:b.uploadRoom(len(l.shared))])
+	n, err := f.read(l.readBuf[:b.uploadLimit(len(l.readBuf))])
 	switch {
 	case err == syscall.EAGAIN:
 		return nil
@@ -104,62 +104,62 @@ func (f *inbound) uploadMore() error {
 		return io.EOF
 	}
 	t.pace.Took(int64(n))
-	t.since = l.now
-	again := !t.begun && f.mayResend()
-	stored := again && t.store.holds()
+	t.waitingSince = l.now
+	again := !t.responseStarted && f.mayResend()
+	stored := again && t.bodyStore.holds()
 	if !stored || t.body.AtTrailers() {
-		t.took += int64(n)
+		t.bodyRead += int64(n)
 	}
 	if again && !stored {
-		t.copied.add(l, l.shared[:n])
+		t.bodyCopy.add(l, l.readBuf[:n])
 	}
 	if t.body.AtTrailers() {
-		t.rest = append(t.rest, l.shared[:n]...)
+		t.leftover = append(t.leftover, l.readBuf[:n]...)
 		return nil
 	}
-	good, err := t.body.Pass(l.shared[:n])
+	good, err := t.body.Pass(l.readBuf[:n])
 	if err != nil {
 		return err
 	}
-	t.rest = append(t.rest[:0], l.shared[good:n]...)
-	if stored && !t.store.keep(l, l.shared[:good], t.exchange.route.buffer) {
-		t.store.release(l)
+	t.leftover = append(t.leftover[:0], l.readBuf[good:n]...)
+	if stored && !t.bodyStore.keep(l, l.readBuf[:good], t.exchange.route.bodyBuffer) {
+		t.bodyStore.release(l)
 	}
-	if _, err := t.up.write(&b.end, l.shared[:good]); err != nil {
-		f.takesNoMore()
+	if _, err := t.up.write(&b.conn, l.readBuf[:good]); err != nil {
+		f.stopUpload()
 	}
 	return nil
 }
 
 // takeTrailers appends to dst the request's trailers, whose first byte has come; true: more of them
 // must come first.
-func (f *inbound) takeTrailers(dst []byte) (out []byte, waits bool, err error) {
-	t := f.task
+func (f *clientConn) takeTrailers(dst []byte) (out []byte, waits bool, err error) {
+	t := f.req
 	t.trailing.Limits = f.service.listener.limits
-	n, err := t.body.ReadTrailers(&t.trailing, t.rest)
+	n, err := t.body.ReadTrailers(&t.trailing, t.leftover)
 	if n == 0 || err != nil {
 		return dst, true, err
 	}
-	out = t.trailing.Append(dst, t.rest, t.exchange.route.drops.trailers)
-	t.rest = t.rest[:copy(t.rest, t.rest[n:])]
+	out = t.trailing.Append(dst, t.leftover, t.exchange.route.drops.trailers)
+	t.leftover = t.leftover[:copy(t.leftover, t.leftover[n:])]
 	return out, false, nil
 }
 
 // uploadTrailers passes the trailers on, as takeTrailers takes them.
-func (f *inbound) uploadTrailers() (waits bool, err error) {
-	t := f.task
-	out, waits, err := f.takeTrailers(f.loop.out)
+func (f *clientConn) uploadTrailers() (waits bool, err error) {
+	t := f.req
+	out, waits, err := f.takeTrailers(f.loop.headBuf)
 	if waits {
 		return true, err
 	}
 	t.out = out
-	if t.store.holds() {
-		t.took++ // they are not kept
+	if t.bodyStore.holds() {
+		t.bodyRead++ // they are not kept
 	}
-	_, err = t.up.write(&f.back.end, t.out)
-	f.loop.lay(&t.work)
+	_, err = t.up.write(&f.server.conn, t.out)
+	f.loop.putHeadBuf(&t.forwardState)
 	if err != nil {
-		f.takesNoMore()
+		f.stopUpload()
 	}
 	return false, nil
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// connectElsewhere begins a connection to what is no IP address. A closed descriptor and no error: it takes
+// connectByName begins a connection to what is no IP address. A closed descriptor and no error: it takes
 // a goroutine.
-func (e *loops) connectElsewhere(at string) (fd.FD, error) {
+func (e *loopEngine) connectByName(at string) (fd.FD, error) {
 	if why, nowhere := balance.Nowhere(at); nowhere {
 		return fd.FD{}, &resolve.Unresolved{Why: why}
 	}
@@ -28,20 +28,20 @@ func (e *loops) connectElsewhere(at string) (fd.FD, error) {
 	return descriptor.Move(), err
 }
 
-// whom is the server that connections of HTTP/2 were made for last.
-type whom struct {
+// serverRef is the server that connections of HTTP/2 were made for last.
+type serverRef struct {
 	pool   *pool
 	server balance.ServerID
 }
 
-// retire has the connections take no more streams that lead to where the server was before.
-func (l *loop) retire(of whom, now target) {
-	for key, list := range l.stems {
-		if list.of != of || key == now {
+// drainStale has the connections take no more streams that lead to where the server was before.
+func (l *loop) drainStale(of serverRef, now target) {
+	for key, list := range l.h2Conns {
+		if list.server != of || key == now {
 			continue
 		}
-		for len(list.stems) > 0 {
-			list.stems[0].wilt()
+		for len(list.conns) > 0 {
+			list.conns[0].drain()
 		}
 	}
 }

@@ -25,45 +25,45 @@ var errInterims = errors.New("the server sent too many interim responses")
 
 // closing reports whether the connection ends with this exchange. What HTTP/1.0 says of
 // where a body ends cannot be relied on.
-func (w *work) closing(draining bool) bool {
+func (w *forwardState) closing(draining bool) bool {
 	if !w.req.KeepAlive || w.req.Minor == 0 {
 		return true
 	}
-	return draining && (!w.whole || w.head+w.passed+w.tail == len(w.buf))
+	return draining && (!w.complete || w.head+w.bodyInBuf+w.trailerLen == len(w.buf))
 }
 
 // closingUnread reports whether the connection ends with an answer that was given before
 // the request's body was looked at. A body that nobody wants is not worth reading, and
 // nothing of it must pass for a request. Nor must what a client sends into the tunnel
 // that it believes to have.
-func (w *work) closingUnread(a flight.Answer, draining bool) bool {
+func (w *forwardState) closingUnread(a flight.Answer, draining bool) bool {
 	return w.req.Framing != http1.NoBody || w.req.Method == http1.MethodConnect || a.Status == 400 || a.Status == 204 || w.closing(draining)
 }
 
 // mayFrame reports whether enough of a request has come to begin its link: so many bytes
 // from its head on.
-func (w *work) mayFrame(come int) bool {
+func (w *forwardState) mayFrame(come int) bool {
 	r := &w.req
 	replayed := r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect && (w.exchange.head.upgrade || flight.Idempotent(w.exchange.head.method))
 	return !replayed || int64(come-w.head) >= r.Length
 }
 
 // frame finds how much of the request's body is in buf, which its head begins.
-func (w *work) frame(buf []byte, l *listener) (err error) {
+func (w *forwardState) frame(buf []byte, l *boundListener) (err error) {
 	w.buf = buf
-	w.body, w.passed, w.tail = w.req.Body(), 0, 0
+	w.body, w.bodyInBuf, w.trailerLen = w.req.Body(), 0, 0
 	w.body.Limit = l.BodyLimit
-	if w.passed, err = w.body.Pass(w.buf[w.head:]); err != nil {
+	if w.bodyInBuf, err = w.body.Pass(w.buf[w.head:]); err != nil {
 		return err
 	}
 	if w.body.AtTrailers() {
 		w.trailers.Reset()
 		w.trailers.Limits = l.limits
-		if w.tail, err = w.body.ReadTrailers(&w.trailers, w.buf[w.head+w.passed:]); err != nil {
+		if w.trailerLen, err = w.body.ReadTrailers(&w.trailers, w.buf[w.head+w.bodyInBuf:]); err != nil {
 			return err
 		}
 	}
-	w.whole = w.body.Done()
+	w.complete = w.body.Done()
 	return nil
 }
 
@@ -100,39 +100,39 @@ func unusable(err error) (a flight.Answer, detail string, ok bool) {
 }
 
 // compose makes the request for the server, with as much of the body as has come.
-func (w *work) compose() {
+func (w *forwardState) compose() {
 	x := &w.exchange
-	w.rewrite = http1.Rewrite{Drop: x.dropped(), Upgrade: x.head.upgrade, Open: true}
+	w.rewrite = http1.Rewrite{Drop: x.requestDrops(), Upgrade: x.head.upgrade, Open: true}
 	if x.newPath {
 		w.rewrite.Target = []byte(x.head.target)
 	}
-	a := additions{w.req.Append(w.out[:0], w.buf, &w.rewrite)}
-	x.toServer(&a)
+	a := headerLines{w.req.Append(w.out[:0], w.buf, &w.rewrite)}
+	x.appendRequestHeaders(&a)
 	w.out = append(a.text, "\r\n"...)
 	w.composeBody()
 }
 
 // composeBody appends as much of the body as has come.
-func (w *work) composeBody() {
+func (w *forwardState) composeBody() {
 	body := w.buf[w.head:]
-	w.out = append(w.out, body[:w.passed]...)
-	if w.tail > 0 {
-		w.out = w.trailers.Append(w.out, body[w.passed:], w.exchange.route.drops.trailers)
+	w.out = append(w.out, body[:w.bodyInBuf]...)
+	if w.trailerLen > 0 {
+		w.out = w.trailers.Append(w.out, body[w.bodyInBuf:], w.exchange.route.drops.trailers)
 	}
 }
 
 // awaitResponse readies the parser for another response.
-func (w *work) awaitResponse() {
+func (w *forwardState) awaitResponse() {
 	w.resp.Limits = http1.Limits{Head: responseHeadMost, Fields: responseFields}
 	w.resp.Reset()
 }
 
 // checkSwitch: RFC 9110, 7.8: a server cannot switch to a protocol that was not offered.
-func (w *work) checkSwitch() error {
+func (w *forwardState) checkSwitch() error {
 	if !w.resp.Tunnel {
 		return nil
 	}
-	offered, taken := view(w.req.Upgrade.Of(w.buf)), view(w.resp.Upgrade.Of(w.in[w.r:w.w]))
+	offered, taken := unsafeString(w.req.Upgrade.Of(w.buf)), unsafeString(w.resp.Upgrade.Of(w.in[w.r:w.w]))
 	for p := range strings.SplitSeq(offered, ",") {
 		if strings.EqualFold(strings.TrimSpace(p), taken) {
 			return nil
@@ -141,29 +141,29 @@ func (w *work) checkSwitch() error {
 	return fmt.Errorf("the server switched to protocol %q, want %q", taken, offered)
 }
 
-func (w *work) appendInterim(dst []byte) []byte {
+func (w *forwardState) appendInterim(dst []byte) []byte {
 	return w.resp.Append(dst, w.in[w.r:w.w], &http1.Rewrite{Drop: fromServers})
 }
 
 // beginResponse takes in the head that has come, and what it is to say to the client.
-func (w *work) beginResponse() {
+func (w *forwardState) beginResponse() {
 	x := &w.exchange
 	x.status = w.resp.Status
-	w.answered = fieldView{&w.resp.Head, w.in[w.r:w.w]}
-	x.reply.Head(x.status, x.grpc, w.answered.first)
-	if w.answered.first(orca.Header) != "" || w.answered.first(orca.HeaderBin) != "" {
-		x.reported(w.answered.all)
+	w.respHeaders = headerView{&w.resp.Head, w.in[w.r:w.w]}
+	x.reply.Head(x.status, x.grpc, w.respHeaders.first)
+	if w.respHeaders.first(orca.Header) != "" || w.respHeaders.first(orca.HeaderBin) != "" {
+		x.forwardReport(w.respHeaders.all)
 	}
 	w.adds.reset()
-	w.rewrite = http1.Rewrite{Drop: x.toClient(&w.adds, &w.answered), Upgrade: w.resp.Tunnel}
+	w.rewrite = http1.Rewrite{Drop: x.appendResponseHeaders(&w.adds, &w.respHeaders), Upgrade: w.resp.Tunnel}
 	w.rewrite.Add = w.adds.text
 }
 
 // takeTrailers makes of the trailers that have come, so many bytes, what goes to the client.
-func (w *work) takeTrailers(n int) {
+func (w *forwardState) takeTrailers(n int) {
 	told := trailerView{&w.trailers, w.in[w.r:w.w]}
 	if told.all(orca.Header) != nil || told.all(orca.HeaderBin) != nil {
-		w.exchange.reported(told.all)
+		w.exchange.forwardReport(told.all)
 	}
 	w.exchange.reply.Trailers(told.first)
 	w.out = w.trailers.Append(w.out[:0], w.in[w.r:w.w], noTrailers)

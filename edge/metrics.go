@@ -21,7 +21,7 @@ type metrics struct {
 	badReports  *prometheus.CounterVec
 	disbelieved *prometheus.CounterVec
 	tunnels     *prometheus.CounterVec
-	octets      *prometheus.CounterVec
+	tunnelBytes *prometheus.CounterVec
 	tunnelTime  *prometheus.HistogramVec
 	heldBack    prometheus.Counter
 	limited     [clientLimitCount]prometheus.Counter
@@ -51,7 +51,7 @@ func newMetrics(connected func() bool) *metrics {
 			Help: "Requests whose tenant had to be proven and was not."}, byPool),
 		tunnels: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_connections_total",
 			Help: "Connections of TCP listeners that have ended, by pool (empty: no route) and how: a result, or why they were refused; and those of HTTP listeners refused before a request."}, []string{"pool", "ended"}),
-		octets: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_connection_bytes_total",
+		tunnelBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_connection_bytes_total",
 			Help: "Bytes carried by connections of TCP listeners that have ended, in from clients and out to them."}, []string{"pool", "direction"}),
 		tunnelTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_connection_duration_seconds",
 			Help: "How long connections of TCP listeners lasted.", Buckets: prometheus.ExponentialBuckets(.001, 6, 11)}, byPool),
@@ -59,7 +59,7 @@ func newMetrics(connected func() bool) *metrics {
 	m.heldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
 		Help: "Times that a client's HTTP/2 connection was read no further for a moment, because of too many frames that bring nothing."})
 	m.limited = limitedCounters(m.registry)
-	m.registry.MustRegister(m.heldBack, m.retries, m.resends, m.fallbacks, m.badReports, m.disbelieved, m.tunnels, m.octets, m.tunnelTime,
+	m.registry.MustRegister(m.heldBack, m.retries, m.resends, m.fallbacks, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_master_connected", Help: "1 while a master is connected."},
 			func() float64 {
 				if connected() {
@@ -110,8 +110,8 @@ func grpcLabel(code int) string {
 // tunnel counts one that has ended.
 func (m *metrics) tunnel(pool, ended string, in, out int64, took time.Duration) {
 	m.tunnels.WithLabelValues(pool, ended).Inc()
-	m.octets.WithLabelValues(pool, "in").Add(float64(in))
-	m.octets.WithLabelValues(pool, "out").Add(float64(out))
+	m.tunnelBytes.WithLabelValues(pool, "in").Add(float64(in))
+	m.tunnelBytes.WithLabelValues(pool, "out").Add(float64(out))
 	m.tunnelTime.WithLabelValues(pool).Observe(took.Seconds())
 }
 

@@ -15,27 +15,27 @@ import (
 const (
 	idleFramesAtOnce = 2000
 	idleFramesRate   = 1000. // a second
-	octetsAFrame     = 512   // of payload that allow one more
+	bytesPerFrame    = 512   // of payload that allow one more
 )
 
-// allowance is a connection's leave to send frames that bring nothing. The zero value
+// floodLimit is a connection's leave to send frames that bring nothing. The zero value
 // is full.
-type allowance struct {
+type floodLimit struct {
 	spent float64 // frames
 	at    balance.Instant
 }
 
-// earn gives frames back for bytes.
-func (a *allowance) earn(octets int64) { a.spent = max(0, a.spent-float64(octets)/octetsAFrame) }
+// credit gives frames back for bytes.
+func (a *floodLimit) credit(bytes int64) { a.spent = max(0, a.spent-float64(bytes)/bytesPerFrame) }
 
-// take spends n frames and returns how long to read nothing.
-func (a *allowance) take(now balance.Instant, n int) time.Duration {
+// charge spends n frames and returns how long to read nothing.
+func (a *floodLimit) charge(now balance.Instant, n int) time.Duration {
 	a.spent = max(0, a.spent-now.Sub(a.at).Seconds()*idleFramesRate) + float64(n)
 	a.at = now
-	return a.debt()
+	return a.delay()
 }
 
-// debt returns how long it takes until what was spent too much is earned again.
-func (a *allowance) debt() time.Duration {
+// delay returns how long it takes until what was spent too much is earned again.
+func (a *floodLimit) delay() time.Duration {
 	return time.Duration(max(0, a.spent-idleFramesAtOnce) / idleFramesRate * float64(time.Second))
 }

@@ -2,26 +2,26 @@ package edge
 
 import "github.com/evenkeel-lb/evenkeel/http1"
 
-// passage is how a response's body goes on to the client, whose head is in work.out
+// responseBody is how a response's body goes on to the client, whose head is in work.out
 // when it begins. It does no I/O: what has come lies in work.in, and what is to go is
 // returned.
-type passage struct {
-	body   http1.Body
-	how    http1.Framing // zero: as it came
-	headed bool          // the head has gone
+type responseBody struct {
+	body     http1.Body
+	framing  http1.Framing // zero: as it came
+	headSent bool          // the head has gone
 }
 
-// begin follows the response whose head work has just made.
-func (p *passage) begin(w *work) {
-	*p = passage{body: w.resp.Body(), how: w.rewrite.Framing}
+// start follows the response whose head work has just made.
+func (p *responseBody) start(w *forwardState) {
+	*p = responseBody{body: w.resp.Body(), framing: w.rewrite.Framing}
 	w.r += w.respHead
 	w.inTrailers = false
 }
 
-// framing is how the body goes to the client, if not as it came: one that ends with its
+// responseFraming is how the body goes to the client, if not as it came: one that ends with its
 // connection is put into chunks, so that the client sees where it ends and keeps its
 // own; a client of HTTP/1.0 understands no chunks.
-func (w *work) framing() http1.Framing {
+func (w *forwardState) responseFraming() http1.Framing {
 	switch {
 	case w.resp.Framing == http1.ByClose && w.req.Minor == 1:
 		return http1.ByChunks
@@ -31,35 +31,37 @@ func (w *work) framing() http1.Framing {
 	return 0
 }
 
-// done reports whether nothing of the response is still to come.
-func (p *passage) done() bool { return p.body.Done() || p.how == http1.ByClose && p.body.AtTrailers() }
+// isDone reports whether nothing of the response is still to come.
+func (p *responseBody) isDone() bool {
+	return p.body.Done() || p.framing == http1.ByClose && p.body.AtTrailers()
+}
 
-// long reports whether so much of the body is still to come, as it is, that it pays to
+// worthSplicing reports whether so much of the body is still to come, as it is, that it pays to
 // move it unseen.
-func (p *passage) long() bool { return p.how == 0 && p.body.Run() >= spliceMin }
+func (p *responseBody) worthSplicing() bool { return p.framing == 0 && p.body.Run() >= spliceMin }
 
 // step takes what has come, and returns what goes to the client, head included; what
 // it leaves in work.in must be there again with more behind it. The bytes are good
 // until the next step.
-func (p *passage) step(w *work) (out []byte, err error) {
+func (p *responseBody) step(w *forwardState) (out []byte, err error) {
 	switch {
-	case p.how == http1.ByChunks:
-		return p.wrap(w)
-	case p.how == http1.ByClose:
-		return p.unwrap(w)
+	case p.framing == http1.ByChunks:
+		return p.toChunks(w)
+	case p.framing == http1.ByClose:
+		return p.fromChunks(w)
 	case p.body.AtTrailers():
-		return p.trailers(w)
+		return p.relayTrailers(w)
 	}
 	n, err := p.body.Pass(w.in[w.r:w.w])
 	if err != nil {
 		return nil, err
 	}
-	if n == 0 && p.headed && p.body.AtTrailers() { // the first byte behind the last chunk shows it
-		return p.trailers(w)
+	if n == 0 && p.headSent && p.body.AtTrailers() { // the first byte behind the last chunk shows it
+		return p.relayTrailers(w)
 	}
 	start, end := w.r, w.r+n
 	w.r = end
-	head := p.head(w)
+	head := p.takeHead(w)
 	switch {
 	case len(head) == 0:
 	case len(head) <= start: // right before the body, so that both leave at once
@@ -71,16 +73,16 @@ func (p *passage) step(w *work) (out []byte, err error) {
 	return w.in[start:end], nil
 }
 
-// head returns the head if it has not gone yet, and else room for something else.
-func (p *passage) head(w *work) []byte {
-	if p.headed {
+// takeHead returns the head if it has not gone yet, and else room for something else.
+func (p *responseBody) takeHead(w *forwardState) []byte {
+	if p.headSent {
 		return w.out[:0]
 	}
-	p.headed = true
+	p.headSent = true
 	return w.out
 }
 
-func (p *passage) trailers(w *work) ([]byte, error) {
+func (p *responseBody) relayTrailers(w *forwardState) ([]byte, error) {
 	if !w.inTrailers {
 		w.inTrailers = true
 		w.trailers.Reset()
@@ -94,13 +96,13 @@ func (p *passage) trailers(w *work) ([]byte, error) {
 	return w.out, nil
 }
 
-// wrap puts what has come into a chunk.
-func (p *passage) wrap(w *work) ([]byte, error) {
+// toChunks puts what has come into a chunk.
+func (p *responseBody) toChunks(w *forwardState) ([]byte, error) {
 	n, err := p.body.Pass(w.in[w.r:w.w])
 	if err != nil {
 		return nil, err
 	}
-	w.out = p.head(w)
+	w.out = p.takeHead(w)
 	if n > 0 {
 		w.out = http1.AppendChunkSize(w.out, n)
 		w.out = append(append(w.out, w.in[w.r:w.r+n]...), "\r\n"...)
@@ -109,10 +111,10 @@ func (p *passage) wrap(w *work) ([]byte, error) {
 	return w.out, nil
 }
 
-// unwrap takes what has come out of its chunks. The body ends with the connection.
-func (p *passage) unwrap(w *work) ([]byte, error) {
-	w.out = p.head(w)
-	for w.r < w.w && !p.done() {
+// fromChunks takes what has come out of its chunks. The body ends with the connection.
+func (p *responseBody) fromChunks(w *forwardState) ([]byte, error) {
+	w.out = p.takeHead(w)
+	for w.r < w.w && !p.isDone() {
 		data, n, err := p.body.Decode(w.in[w.r:w.w])
 		if err != nil {
 			return nil, err
@@ -123,13 +125,13 @@ func (p *passage) unwrap(w *work) ([]byte, error) {
 	return w.out, nil
 }
 
-// end says that the server has closed its side; it returns what goes to the client, or
+// serverClosed says that the server has closed its side; it returns what goes to the client, or
 // an error if that was too soon.
-func (p *passage) end(w *work) ([]byte, error) {
+func (p *responseBody) serverClosed(w *forwardState) ([]byte, error) {
 	if err := p.body.Close(); err != nil {
 		return nil, err
 	}
-	if p.how == http1.ByChunks {
+	if p.framing == http1.ByChunks {
 		return append(w.out[:0], http1.LastChunk...), nil
 	}
 	return nil, nil

@@ -13,7 +13,7 @@ import (
 // server could read the path in another way, and then it would be another route's; or its path is
 // not what the listener or the route is content with. Where paths are normalised the request goes
 // on with another path than its client sent.
-func (x *exchange) findRoute() (r *route, ambiguous bool) {
+func (x *exchange) findRoute() (r *boundRoute, ambiguous bool) {
 	l, h := x.listener, &x.head
 	if !l.looksAtPaths || !strings.HasPrefix(h.target, "/") {
 		return l.routes.match(h.host, h.path), false
@@ -45,13 +45,13 @@ func (x *exchange) findRoute() (r *route, ambiguous bool) {
 }
 
 // leadsTo reports whether the request is the route's however its path is read.
-func (l *listener) leadsTo(r *route, h *head) bool {
+func (l *boundListener) leadsTo(r *boundRoute, h *requestInfo) bool {
 	if !l.routes.byPath() {
 		return true
 	}
 	same := true
 	return paths.Readings(h.raw, func(reading []byte) bool {
-		same = l.routes.match(h.host, view(reading)) == r
+		same = l.routes.match(h.host, unsafeString(reading)) == r
 		return same
 	}) && same
 }
@@ -72,7 +72,7 @@ func (x *exchange) normalize() {
 }
 
 // byPath reports whether any route is for some paths only.
-func (rs routes) byPath() bool {
+func (rs boundRoutes) byPath() bool {
 	for _, r := range rs {
 		if r.Path != "" && r.Path != "/" {
 			return true
@@ -82,7 +82,7 @@ func (rs routes) byPath() bool {
 }
 
 // lookAtPaths reports whether paths mean anything to the listener.
-func (l *listener) lookAtPaths() bool {
+func (l *boundListener) lookAtPaths() bool {
 	for _, r := range l.routes {
 		if r.Paths != PathsAsSent || r.Link == balance.LinkRedirect {
 			return true

@@ -16,7 +16,7 @@ import (
 // promptPicker has its answers at once, as a master in the same process.
 type promptPicker struct{ *fakePicker }
 
-func (p promptPicker) Prompt(_ balance.Instant, pool string, req *balance.Request, grant *balance.Grant) (_ func(context.Context) (balance.Grant, error), err error) {
+func (p promptPicker) TryPick(_ balance.Instant, pool string, req *balance.Request, grant *balance.Grant) (_ func(context.Context) (balance.Grant, error), err error) {
 	*grant, err = p.Pick(context.Background(), pool, req)
 	return nil, err
 }

@@ -10,9 +10,9 @@ import (
 
 // What an Edge is given when the master is another process.
 var (
-	_ Picker    = (*client.Client)(nil)
-	_ snapshots = (*client.Client)(nil)
-	_ connected = (*client.Client)(nil)
+	_ Picker          = (*client.Client)(nil)
+	_ snapshotPicker  = (*client.Client)(nil)
+	_ connectedPicker = (*client.Client)(nil)
 )
 
 // drivenPicker tells a loop its answers, as client.Masters does.
@@ -59,12 +59,12 @@ func (p *drivenPicker) Withdraw(a *client.Ask) bool {
 	return true
 }
 
-func (p *drivenPicker) GiveBack(_ balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
+func (p *drivenPicker) ReturnLease(_ balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
 	p.Done(pool, lease, o)
 }
 
 func (p *drivenPicker) Flush(balance.Instant, bool) {}
 
-func (p *drivenPicker) Drive(client.Driver) {}
+func (p *drivenPicker) Poll(client.ConnPoller) {}
 
-func (p *drivenPicker) Undrive(client.Driver) {}
+func (p *drivenPicker) Unpoll(client.ConnPoller) {}

@@ -15,7 +15,7 @@ type pipes struct {
 	free []*pipe
 }
 
-const mostFreePipes = 16
+const maxFreePipes = 16
 
 // take returns nil if the system has none to give.
 func (ps *pipes) take() *pipe {
@@ -32,7 +32,7 @@ func (ps *pipes) put(p *pipe, empty bool) {
 	if p == nil {
 		return
 	}
-	if empty && len(ps.free) < mostFreePipes {
+	if empty && len(ps.free) < maxFreePipes {
 		ps.free = append(ps.free, p)
 		return
 	}

@@ -20,13 +20,13 @@ type pool struct {
 	name   string
 	number int // where it stands in books.tallies
 
-	mu     sync.Mutex                           // over memory work only
-	held   map[balance.ServerID]*int            // links of this edge, by server
-	none   int                                  // how many of held are 0
-	missed map[balance.ServerID]balance.Instant // servers that could not be reached from here, and until when fallback leaves them out
-	budget flight.Budget
-	rng    *rand.Rand
-	tally  tally // of exchanges that no loop carries
+	mu          sync.Mutex                           // over memory work only
+	inFlight    map[balance.ServerID]*int            // links of this edge, by server
+	idleServers int                                  // how many of held are 0
+	unreachable map[balance.ServerID]balance.Instant // servers that could not be reached from here, and until when fallback leaves them out
+	budget      flight.Budget
+	rng         *rand.Rand
+	stats       poolStats // of exchanges that no loop carries
 
 	retried     atomic.Bool         // the budget is not full
 	picks       func(result string) // counts those that were not granted
@@ -41,7 +41,7 @@ func newPool(name string, number int, m *metrics) *pool {
 	p := &pool{
 		name:        name,
 		number:      number,
-		held:        make(map[balance.ServerID]*int),
+		inFlight:    make(map[balance.ServerID]*int),
 		rng:         rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		picks:       func(result string) { m.picks.WithLabelValues(name, result).Inc() },
 		retries:     m.retries.WithLabelValues(name),
@@ -50,51 +50,51 @@ func newPool(name string, number int, m *metrics) *pool {
 		badReports:  m.badReports.WithLabelValues(name),
 		disbelieved: m.disbelieved.WithLabelValues(name),
 	}
-	p.tally.mu = &p.mu
+	p.stats.mu = &p.mu
 	return p
 }
 
-// hold counts one more link of this edge to a server, and returns what release is to be
+// countLink counts one more link of this edge to a server, and returns what release is to be
 // given when it is over.
-func (p *pool) hold(server balance.ServerID) *int {
+func (p *pool) countLink(server balance.ServerID) *int {
 	p.mu.Lock()
-	n := p.held[server]
+	n := p.inFlight[server]
 	if n == nil {
-		n = p.holdFirst(server)
+		n = p.addServer(server)
 	} else if *n == 0 {
-		p.none--
+		p.idleServers--
 	}
 	*n++
 	p.mu.Unlock()
 	return n
 }
 
-// holdFirst makes room for a server's count. Those of servers that have nothing under
+// addServer makes room for a server's count. Those of servers that have nothing under
 // way are kept as long as they are not many.
-func (p *pool) holdFirst(server balance.ServerID) *int {
-	if p.none > mostNone {
-		maps.DeleteFunc(p.held, func(_ balance.ServerID, n *int) bool { return *n == 0 })
-		p.none = 0
+func (p *pool) addServer(server balance.ServerID) *int {
+	if p.idleServers > maxIdleServers {
+		maps.DeleteFunc(p.inFlight, func(_ balance.ServerID, n *int) bool { return *n == 0 })
+		p.idleServers = 0
 	}
 	n := new(int)
-	p.held[balance.ServerID(strings.Clone(string(server)))] = n
+	p.inFlight[balance.ServerID(strings.Clone(string(server)))] = n
 	return n
 }
 
-// mostNone is how many servers without a link are remembered.
-const mostNone = 1000
+// maxIdleServers is how many servers without a link are remembered.
+const maxIdleServers = 1000
 
-func (p *pool) release(n *int) {
+func (p *pool) releaseLink(n *int) {
 	p.mu.Lock()
 	if *n--; *n == 0 {
-		p.none++
+		p.idleServers++
 	}
 	p.mu.Unlock()
 }
 
-// arrived says that a request came in. While nothing is retried the budget is full, and
+// countRequest says that a request came in. While nothing is retried the budget is full, and
 // need not hear of it.
-func (p *pool) arrived() {
+func (p *pool) countRequest() {
 	if p.retried.Load() {
 		p.mu.Lock()
 		p.budget.Request()
@@ -110,9 +110,9 @@ func (p *pool) mayRetry(now balance.Instant) bool {
 	return p.budget.Retry(now)
 }
 
-// links returns how many of this edge there are to a server. Wants mu held.
-func (p *pool) links(server balance.ServerID) int {
-	if n := p.held[server]; n != nil {
+// linksLocked returns how many of this edge there are to a server. Wants mu held.
+func (p *pool) linksLocked(server balance.ServerID) int {
+	if n := p.inFlight[server]; n != nil {
 		return *n
 	}
 	return 0
@@ -122,15 +122,15 @@ func (p *pool) links(server balance.ServerID) int {
 // that is asked does so by itself.
 const avoidFor = time.Second
 
-// unreachable says that no connection to a server could be made.
-func (p *pool) unreachable(now balance.Instant, server balance.ServerID) {
+// noteUnreachable says that no connection to a server could be made.
+func (p *pool) noteUnreachable(now balance.Instant, server balance.ServerID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.missed == nil {
-		p.missed = make(map[balance.ServerID]balance.Instant)
+	if p.unreachable == nil {
+		p.unreachable = make(map[balance.ServerID]balance.Instant)
 	}
-	maps.DeleteFunc(p.missed, func(_ balance.ServerID, until balance.Instant) bool { return until <= now })
-	p.missed[balance.ServerID(strings.Clone(string(server)))] = now.Add(avoidFor)
+	maps.DeleteFunc(p.unreachable, func(_ balance.ServerID, until balance.Instant) bool { return until <= now })
+	p.unreachable[balance.ServerID(strings.Clone(string(server)))] = now.Add(avoidFor)
 }
 
 // fallback chooses without a master. A server that could not be reached just now looks idle,
@@ -139,15 +139,15 @@ func (p *pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []b
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	avoid := exclude
-	for server, until := range p.missed {
+	for server, until := range p.unreachable {
 		if until > now {
 			avoid = append(slices.Clip(avoid), server)
 		}
 	}
 	if len(avoid) > len(exclude) {
-		if s, reason := flight.Fallback(snap, avoid, p.links, p.rng); reason == "" {
+		if s, reason := flight.Fallback(snap, avoid, p.linksLocked, p.rng); reason == "" {
 			return s, reason
 		}
 	}
-	return flight.Fallback(snap, exclude, p.links, p.rng)
+	return flight.Fallback(snap, exclude, p.linksLocked, p.rng)
 }

@@ -78,9 +78,9 @@ var details = map[string]string{
 	balance.Malformed.String():   "the master could make no sense of the request",
 }
 
-// answers notes that the edge answers in a server's place, and returns what its client is told of why; empty: the reason says
+// noteAnswer notes that the edge answers in a server's place, and returns what its client is told of why; empty: the reason says
 // it all. The log gets the master's own words, which name the pool.
-func (x *exchange) answers(a flight.Answer, detail string) string {
+func (x *exchange) noteAnswer(a flight.Answer, detail string) string {
 	x.reason, x.detail = a.Reason, detail
 	r := x.refusal
 	if r == nil || r.Reason.String() != a.Reason {

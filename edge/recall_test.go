@@ -10,7 +10,7 @@ import (
 // A context that was made of one keeps its end, whenever it is told of it: the exchange
 // may be over by then and its room be another's.
 func TestRenewedRecallLeavesNobodyWithoutAnEnd(t *testing.T) {
-	var r recall
+	var r cancellation
 	var derived sync.WaitGroup
 	for range 2000 {
 		before := r.context()
@@ -21,10 +21,10 @@ func TestRenewedRecallLeavesNobodyWithoutAnEnd(t *testing.T) {
 				t.Error("it is done without an error")
 			}
 		})
-		r.end(errLeft)
-		r.renew()
+		r.cancel(errClientLeft)
+		r.reuse()
 		cancel()
-		if r.context().Err() != nil || r.left() {
+		if r.context().Err() != nil || r.clientLeft() {
 			t.Fatal("the new one has ended already")
 		}
 	}
@@ -32,17 +32,17 @@ func TestRenewedRecallLeavesNobodyWithoutAnEnd(t *testing.T) {
 }
 
 func TestRecallIsKeptUntilItEnds(t *testing.T) {
-	var r recall
+	var r cancellation
 	first := r.context()
-	r.renew()
+	r.reuse()
 	if r.context() != first {
 		t.Error("another one was made of one that has not ended")
 	}
-	r.end(errSilent)
-	if first.Err() == nil || r.left() {
-		t.Errorf("error %v, left %v; want an end, and a client that is there", first.Err(), r.left())
+	r.cancel(errMasterSilent)
+	if first.Err() == nil || r.clientLeft() {
+		t.Errorf("error %v, left %v; want an end, and a client that is there", first.Err(), r.clientLeft())
 	}
-	if r.end(errLeft); !r.left() {
+	if r.cancel(errClientLeft); !r.clientLeft() {
 		t.Error("that the client left counts for nothing")
 	}
 	if r.context().Err() == nil {
@@ -52,22 +52,22 @@ func TestRecallIsKeptUntilItEnds(t *testing.T) {
 
 // What follows an ask does not suffer from its end, unless the client has left.
 func TestSilenceOfTheMasterEndsOnlyTheAsk(t *testing.T) {
-	var r recall
+	var r cancellation
 	asked := r.context()
-	r.end(errSilent)
+	r.cancel(errMasterSilent)
 	if asked.Err() == nil {
 		t.Error("the ask has not ended")
 	}
-	if r.forgive(); r.context().Err() != nil || asked.Err() == nil {
+	if r.resetTimeout(); r.context().Err() != nil || asked.Err() == nil {
 		t.Error("what follows the ask has ended with it, or the ask goes on")
 	}
 }
 
 func TestSilenceDoesNotHideThatTheClientLeft(t *testing.T) {
-	var r recall
-	r.end(errSilent)
-	r.end(errLeft)
-	if r.forgive(); !r.left() || r.context().Err() == nil {
+	var r cancellation
+	r.cancel(errMasterSilent)
+	r.cancel(errClientLeft)
+	if r.resetTimeout(); !r.clientLeft() || r.context().Err() == nil {
 		t.Error("the client who left is forgotten")
 	}
 }

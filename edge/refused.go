@@ -6,14 +6,14 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
-// guarded is a Picker that proves to masters who it is, and has them prove it.
-type guarded interface {
+// authPicker is a Picker that proves to masters who it is, and has them prove it.
+type authPicker interface {
 	Refused() *trust.Tally
 	CertificateEnds() float64 // in seconds since 1970; zero: there is none
 }
 
-// refusals shows what came of that.
-type refusals struct{ guarded }
+// refusalCollector shows what came of that.
+type refusalCollector struct{ authPicker }
 
 var certificateEnds = prometheus.NewDesc("evenkeel_edge_certificate_expiry_timestamp_seconds",
 	"When this edge's certificate comes to its end, in seconds since 1970. Absent without one.", nil, nil)
@@ -21,12 +21,12 @@ var certificateEnds = prometheus.NewDesc("evenkeel_edge_certificate_expiry_times
 var mastersRefused = prometheus.NewDesc("evenkeel_edge_masters_refused_total",
 	"Masters refused for what they could not prove, or that refused this edge, by reason.", []string{"reason"}, nil)
 
-func (r refusals) Describe(out chan<- *prometheus.Desc) {
+func (r refusalCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- mastersRefused
 	out <- certificateEnds
 }
 
-func (r refusals) Collect(out chan<- prometheus.Metric) {
+func (r refusalCollector) Collect(out chan<- prometheus.Metric) {
 	if ends := r.CertificateEnds(); ends > 0 {
 		out <- prometheus.MustNewConstMetric(certificateEnds, prometheus.GaugeValue, ends)
 	}

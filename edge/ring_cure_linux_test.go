@@ -21,11 +21,11 @@ func TestTheCureFitsWhyThereIsNoRing(t *testing.T) {
 		{syscall.EINVAL, "Linux 6.1"},
 		{syscall.EPERM, "seccomp"},
 	} {
-		if got := curesRing(os.NewSyscallError("io_uring_setup", c.err)); !strings.Contains(got, c.want) {
+		if got := uringRemedy(os.NewSyscallError("io_uring_setup", c.err)); !strings.Contains(got, c.want) {
 			t.Errorf("%v: %q, want %q in it", c.err, got, c.want)
 		}
 	}
-	if got := curesRing(errors.New("it does not do what it should")); !strings.Contains(got, "seccomp") {
+	if got := uringRemedy(errors.New("it does not do what it should")); !strings.Contains(got, "seccomp") {
 		t.Errorf("an unknown reason: %q", got)
 	}
 }

@@ -15,56 +15,56 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 )
 
-// head is what an engine tells of a request's head.
-type head struct {
-	method  string
-	target  string // path and query as the client wrote them
-	host    string // with its port, if one was given
-	raw     string // path as the client wrote it
-	path    string // decoded
-	query   string // as written
-	proto   string // 1.0, 1.1 or 2
-	secure  bool   // came by TLS
-	upgrade bool   // asks for another protocol
-	peer    netip.Addr
-	shown   *shown // by TLS; nil: nothing
-	fields
+// requestInfo is what an engine tells of a request's head.
+type requestInfo struct {
+	method    string
+	target    string // path and query as the client wrote them
+	host      string // with its port, if one was given
+	raw       string // path as the client wrote it
+	path      string // decoded
+	query     string // as written
+	proto     string // 1.0, 1.1 or 2
+	secure    bool   // came by TLS
+	upgrade   bool   // asks for another protocol
+	peer      netip.Addr
+	clientTLS *clientTLS // by TLS; nil: nothing
+	headers
 }
 
-// fields are the header lines of a request. Names are given in lower case, and _ is
+// headers are the header lines of a request. Names are given in lower case, and _ is
 // the same as -.
-type fields interface {
+type headers interface {
 	first(lower string) string // empty: none
 	all(lower string) []string
 }
 
-// route is a Route made ready.
-type route struct {
+// boundRoute is a Route made ready.
+type boundRoute struct {
 	Route
 	suffix      string // of the host, with its dot, if Host begins with *
 	pool        *pool
-	key, tenant source
+	key, tenant keySource
 	rule        tenants.Rule // whose word on the tenant counts
-	drops       *drops
+	drops       *dropNames
 	timeout     time.Duration
 	upgrades    policy.Upgrades
-	buffer      int64 // bytes of a body that are read before a server is asked for; zero: none
+	bodyBuffer  int64 // bytes of a body that are read before a server is asked for; zero: none
 	bodyRate    int64 // bytes a second that must come of a body; zero: any
 
 	awaitsMessage bool // servers speak HTTP/2: of bodies, only the first message of gRPC requests is waited for
 
-	told string      // to servers with every request: header lines
-	tls  *tls.Config // of the loops' connections to servers that speak TLS, complete; routes of which the configuration says the same share it. nil: no loops
+	fixedHeaders string      // to servers with every request: header lines
+	tls          *tls.Config // of the loops' connections to servers that speak TLS, complete; routes of which the configuration says the same share it. nil: no loops
 }
 
-// routes are in the order in which they are tried: the most specific host first, and
+// boundRoutes are in the order in which they are tried: the most specific host first, and
 // for one host the longest path.
-type routes []*route
+type boundRoutes []*boundRoute
 
-func newRoutes(list []Route, poolOf func(name string) *pool) (routes, error) {
-	rs := make(routes, 0, len(list))
+func bindRoutes(list []Route, poolOf func(name string) *pool) (boundRoutes, error) {
+	rs := make(boundRoutes, 0, len(list))
 	for _, r := range list {
-		key, err := newSource(r.Key)
+		key, err := newKeySource(r.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -73,24 +73,24 @@ func newRoutes(list []Route, poolOf func(name string) *pool) (routes, error) {
 			return nil, err
 		}
 		r.Host, r.Path = plainHost(r.Host), plainPath(r.Path)
-		ready := &route{Route: r, pool: poolOf(r.Pool), key: key, tenant: tenant, timeout: cmp.Or(r.Timeout, defaultRouteTimeout), upgrades: policy.NewUpgrades(r.Upgrade)}
-		ready.buffer = max(0, cmp.Or(r.BufferRequest, defaultBufferRequest))
+		ready := &boundRoute{Route: r, pool: poolOf(r.Pool), key: key, tenant: tenant, timeout: cmp.Or(r.Timeout, defaultRouteTimeout), upgrades: policy.NewUpgrades(r.Upgrade)}
+		ready.bodyBuffer = max(0, cmp.Or(r.BufferRequest, defaultBufferRequest))
 		ready.bodyRate = max(0, cmp.Or(r.BodyRate, defaultBodyRate))
 		ready.awaitsMessage = r.ServerProtocol == HTTP2
 		if suffix, any := strings.CutPrefix(r.Host, "*"); any {
 			ready.suffix = suffix
 		}
-		ready.believe(false)
+		ready.setTenantRule(false)
 		rs = append(rs, ready)
 	}
-	slices.SortStableFunc(rs, func(a, b *route) int {
+	slices.SortStableFunc(rs, func(a, b *boundRoute) int {
 		return cmp.Or(cmp.Compare(b.hostRank(), a.hostRank()), cmp.Compare(len(b.Path), len(a.Path)))
 	})
 	return rs, nil
 }
 
 // hostRank orders hosts: exact ones, then suffixes by their length, then any.
-func (r *route) hostRank() int {
+func (r *boundRoute) hostRank() int {
 	switch {
 	case r.Host == "":
 		return -1
@@ -101,12 +101,12 @@ func (r *route) hostRank() int {
 }
 
 // buffers reports whether a request's body, if it has one, is waited for before a server is asked for.
-func (r *route) buffers(x *exchange) bool {
-	return r.buffer > 0 && r.Link == balance.LinkRoute && (!r.awaitsMessage || x.grpc)
+func (r *boundRoute) buffers(x *exchange) bool {
+	return r.bodyBuffer > 0 && r.Link == balance.LinkRoute && (!r.awaitsMessage || x.grpc)
 }
 
 // match returns the route for a request, nil if there is none.
-func (rs routes) match(host, path string) *route {
+func (rs boundRoutes) match(host, path string) *boundRoute {
 	if len(rs) > 0 && rs[0].Host != "" { // else none asks for one
 		host = plainHost(host)
 	}
@@ -118,7 +118,7 @@ func (rs routes) match(host, path string) *route {
 	return nil
 }
 
-func (r *route) takesHost(host string) bool {
+func (r *boundRoute) takesHost(host string) bool {
 	if r.suffix != "" {
 		return len(host) > len(r.suffix) && strings.HasSuffix(host, r.suffix)
 	}
@@ -126,7 +126,7 @@ func (r *route) takesHost(host string) bool {
 }
 
 // takesPath compares whole segments: /v1 takes /v1 and /v1/x, not /v10.
-func (r *route) takesPath(path string) bool {
+func (r *boundRoute) takesPath(path string) bool {
 	rest, ok := strings.CutPrefix(path, r.Path)
 	return ok && (rest == "" || r.Path == "" || rest[0] == '/')
 }
@@ -142,30 +142,30 @@ func plainHost(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// source reads a key or a tenant from a request's head; nil reads none.
-type source func(h *head, client netip.Addr) string
+// keySource reads a key or a tenant from a request's head; nil reads none.
+type keySource func(h *requestInfo, client netip.Addr) string
 
-func newSource(spec string) (source, error) {
+func newKeySource(spec string) (keySource, error) {
 	kind, name, named := strings.Cut(spec, ":")
 	switch {
 	case spec == "":
 		return nil, nil
 	case spec == "client":
-		return func(_ *head, client netip.Addr) string { return node(client) }, nil
+		return func(_ *requestInfo, client netip.Addr) string { return node(client) }, nil
 	case spec == "path":
-		return func(h *head, _ netip.Addr) string { return h.path }, nil
+		return func(h *requestInfo, _ netip.Addr) string { return h.path }, nil
 	case named && name != "" && kind == "header":
 		name = plainField(name)
-		return func(h *head, _ netip.Addr) string { return h.first(name) }, nil
+		return func(h *requestInfo, _ netip.Addr) string { return h.first(name) }, nil
 	case named && name != "" && kind == "cookie":
-		return func(h *head, _ netip.Addr) string { return cookie(h.all("cookie"), name) }, nil
+		return func(h *requestInfo, _ netip.Addr) string { return cookie(h.all("cookie"), name) }, nil
 	case named && name != "" && kind == "query":
-		return func(h *head, _ netip.Addr) string { return parameter(h.query, name) }, nil
+		return func(h *requestInfo, _ netip.Addr) string { return parameter(h.query, name) }, nil
 	}
 	return nil, fmt.Errorf("%q, want header:NAME, cookie:NAME, query:NAME, client or path", spec)
 }
 
-func (s source) read(h *head, client netip.Addr) string {
+func (s keySource) read(h *requestInfo, client netip.Addr) string {
 	if s == nil {
 		return ""
 	}

@@ -43,23 +43,23 @@ func (l *Listener) tlsConfig() *tls.Config {
 	return cfg
 }
 
-// shown is what a client has shown in its TLS handshake. It does not change after that.
-type shown struct {
+// clientTLS is what a client has shown in its TLS handshake. It does not change after that.
+type clientTLS struct {
 	name    string // the server that it asked for (SNI), in lower case; empty: none
 	subject string // of its certificate, if that was verified; empty: it has shown none
 	altName string // the same of the first alternative name; empty also: it has none
 }
 
-// showing returns what was shown; nil: nothing of which anybody wants to know.
-func showing(secure *tls.Conn) *shown {
+// newClientTLS returns what was shown; nil: nothing of which anybody wants to know.
+func newClientTLS(secure *tls.Conn) *clientTLS {
 	state := secure.ConnectionState()
-	s := shown{name: plainHost(state.ServerName)}
+	s := clientTLS{name: plainHost(state.ServerName)}
 	if len(state.VerifiedChains) > 0 {
 		cert := state.PeerCertificates[0]
 		s.subject, _ = policy.Subject(cert.RawSubject) // an error has ended the handshake
 		s.altName = policy.AltName(cert)
 	}
-	if s == (shown{}) {
+	if s == (clientTLS{}) {
 		return nil
 	}
 	return &s
@@ -67,7 +67,7 @@ func showing(secure *tls.Conn) *shown {
 
 // misdirected reports whether a client asked for another server by TLS than by its request, and
 // the two are routed differently: who has been let in by one name must not get at another.
-func (s *shown) misdirected(l *listener, h *head, r *route) bool {
+func (s *clientTLS) misdirected(l *boundListener, h *requestInfo, r *boundRoute) bool {
 	if s == nil || s.name == "" || strings.EqualFold(s.name, h.host) {
 		return false
 	}

@@ -10,19 +10,19 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// books are what a loop keeps for the exchanges that it carries. Only the loop touches
+// loopStats are what a loop keeps for the exchanges that it carries. Only the loop touches
 // them, so that a request takes no lock to be counted; whoever wants to read them sends
 // the loop a letter.
-type books struct {
-	now     balance.Instant // when the loop began what it is doing
-	open    int64           // exchanges
-	tallies []tally         // by the pool's number
-	askTook time.Duration   // the last ask that was answered at once and timed
-	untimed int             // how many of them follow before another is timed
+type loopStats struct {
+	now           balance.Instant // when the loop began what it is doing
+	openExchanges int64           // exchanges
+	pools         []poolStats     // by the pool's number
+	pickTime      time.Duration   // the last ask that was answered at once and timed
+	untimedPicks  int             // how many of them follow before another is timed
 }
 
-// tally is what is counted of a pool's requests, by one loop or by all goroutines.
-type tally struct {
+// poolStats is what is counted of a pool's requests, by one loop or by all goroutines.
+type poolStats struct {
 	mu       *sync.Mutex // nil: the tally is a loop's own
 	inFlight int64
 	granted  uint64      // picks of that result
@@ -38,27 +38,27 @@ type codeCount struct {
 	count uint64
 }
 
-func (t *tally) lock() {
+func (t *poolStats) lock() {
 	if t.mu != nil {
 		t.mu.Lock()
 	}
 }
 
-func (t *tally) unlock() {
+func (t *poolStats) unlock() {
 	if t.mu != nil {
 		t.mu.Unlock()
 	}
 }
 
-// enter counts n more in flight, fewer if it is negative.
-func (t *tally) enter(n int64) {
+// addInFlight counts n more in flight, fewer if it is negative.
+func (t *poolStats) addInFlight(n int64) {
 	t.lock()
 	t.inFlight += n
 	t.unlock()
 }
 
-// pick counts an ask that took so long.
-func (t *tally) pick(took time.Duration, granted bool) {
+// countPick counts an ask that took so long.
+func (t *poolStats) countPick(took time.Duration, granted bool) {
 	t.lock()
 	t.pickTime.observe(&pickScale, took)
 	if granted {
@@ -67,8 +67,8 @@ func (t *tally) pick(took time.Duration, granted bool) {
 	t.unlock()
 }
 
-// answer counts a request that is over, by what its client was told.
-func (t *tally) answer(status int, took time.Duration) {
+// countAnswer counts a request that is over, by what its client was told.
+func (t *poolStats) countAnswer(status int, took time.Duration) {
 	t.lock()
 	t.inFlight--
 	t.duration.observe(&durationScale, took)
@@ -76,9 +76,9 @@ func (t *tally) answer(status int, took time.Duration) {
 	t.unlock()
 }
 
-// answerGRPC counts one of gRPC, by the status that its client was told. One that is not defined is
+// countGRPC counts one of gRPC, by the status that its client was told. One that is not defined is
 // UNKNOWN to clients.
-func (t *tally) answerGRPC(code int) {
+func (t *poolStats) countGRPC(code int) {
 	if code > grpcUnauthenticated {
 		code = grpcUnknown
 	}
@@ -98,8 +98,8 @@ func countCode(codes []codeCount, code int, n uint64) []codeCount {
 	return append(codes, codeCount{code, n})
 }
 
-// add adds what another has counted.
-func (t *tally) add(other *tally) {
+// merge adds what another has counted.
+func (t *poolStats) merge(other *poolStats) {
 	t.inFlight += other.inFlight
 	t.granted += other.granted
 	for _, c := range other.codes {
@@ -112,16 +112,16 @@ func (t *tally) add(other *tally) {
 	t.pickTime.add(&other.pickTime)
 }
 
-// scale is the upper bounds of a histogram's buckets.
-type scale struct {
-	bounds [buckets]time.Duration
-	told   []float64 // in seconds
+// bucketScale is the upper bounds of a histogram's buckets.
+type bucketScale struct {
+	bounds  [buckets]time.Duration
+	seconds []float64 // in seconds
 }
 
 const buckets = 14
 
-func newScale(told []float64) (s scale) {
-	s.told = told
+func newScale(told []float64) (s bucketScale) {
+	s.seconds = told
 	for i := range s.bounds {
 		s.bounds[i] = longest
 		if i < len(told) {
@@ -144,7 +144,7 @@ type histogram struct {
 	sum    time.Duration
 }
 
-func (h *histogram) observe(s *scale, d time.Duration) {
+func (h *histogram) observe(s *bucketScale, d time.Duration) {
 	i := 0
 	for i < buckets && d > s.bounds[i] {
 		i++
@@ -161,52 +161,52 @@ func (h *histogram) add(other *histogram) {
 }
 
 // metric returns the histogram as Prometheus wants it.
-func (h *histogram) metric(desc *prometheus.Desc, s *scale, pool string) prometheus.Metric {
-	below, count := make(map[float64]uint64, len(s.told)), uint64(0)
-	for i, bound := range s.told {
+func (h *histogram) metric(desc *prometheus.Desc, s *bucketScale, pool string) prometheus.Metric {
+	below, count := make(map[float64]uint64, len(s.seconds)), uint64(0)
+	for i, bound := range s.seconds {
 		count += h.counts[i]
 		below[bound] = count
 	}
-	for _, n := range h.counts[len(s.told):] {
+	for _, n := range h.counts[len(s.seconds):] {
 		count += n
 	}
 	return prometheus.MustNewConstHistogram(desc, count, h.sum.Seconds(), below, pool)
 }
 
-// tallied returns what has been counted of each pool's requests, by its number.
-func (e *Edge) tallied() []tally {
-	sums := make([]tally, len(e.pools))
+// sumStats returns what has been counted of each pool's requests, by its number.
+func (e *Edge) sumStats() []poolStats {
+	sums := make([]poolStats, len(e.pools))
 	for _, p := range e.pools {
 		p.mu.Lock()
-		sums[p.number].add(&p.tally)
+		sums[p.number].merge(&p.stats)
 		p.mu.Unlock()
 	}
-	e.loops.audit(func(b *books) {
-		for i := range b.tallies {
-			sums[i].add(&b.tallies[i])
+	e.loops.audit(func(b *loopStats) {
+		for i := range b.pools {
+			sums[i].merge(&b.pools[i])
 		}
 	})
 	return sums
 }
 
-// inherit takes over what a loop has counted that is no more.
-func (e *Edge) inherit(left *books) {
-	e.open.Add(left.open)
+// mergeStats takes over what a loop has counted that is no more.
+func (e *Edge) mergeStats(left *loopStats) {
+	e.open.Add(left.openExchanges)
 	for _, p := range e.pools {
 		p.mu.Lock()
-		p.tally.add(&left.tallies[p.number])
+		p.stats.merge(&left.pools[p.number])
 		p.mu.Unlock()
 	}
 }
 
-// counted shows the tallies, together with what vectors count of the same.
-type counted struct {
+// statsCollector shows the tallies, together with what vectors count of the same.
+type statsCollector struct {
 	edge                                                    *Edge
 	requests, grpc, picks, inFlight, duration, pickDuration *prometheus.Desc
 }
 
-func newCounted(e *Edge) *counted {
-	return &counted{
+func newStatsCollector(e *Edge) *statsCollector {
+	return &statsCollector{
 		edge:         e,
 		requests:     descOf(e.metrics.requests),
 		grpc:         descOf(e.metrics.grpc),
@@ -224,18 +224,18 @@ func descOf(vector *prometheus.CounterVec) *prometheus.Desc {
 }
 
 // Describe implements prometheus.Collector.
-func (c *counted) Describe(out chan<- *prometheus.Desc) {
+func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.requests, c.grpc, c.picks, c.inFlight, c.duration, c.pickDuration} {
 		out <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c *counted) Collect(out chan<- prometheus.Metric) {
+func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 	c.edge.metrics.requests.Collect(out)
 	c.edge.metrics.grpc.Collect(out)
 	c.edge.metrics.picks.Collect(out)
-	sums := c.edge.tallied()
+	sums := c.edge.sumStats()
 	for name, p := range c.edge.pools {
 		t := &sums[p.number]
 		out <- t.duration.metric(c.duration, &durationScale, name)

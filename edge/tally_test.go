@@ -39,7 +39,7 @@ func TestHistogram(t *testing.T) {
 	for _, d := range []time.Duration{0, 25 * time.Microsecond, 25*time.Microsecond + 1, 75 * time.Microsecond, time.Hour} {
 		h.observe(&pickScale, d)
 	}
-	if h.counts[0] != 2 || h.counts[1] != 2 || h.counts[len(pickScale.told)] != 1 {
+	if h.counts[0] != 2 || h.counts[1] != 2 || h.counts[len(pickScale.seconds)] != 1 {
 		t.Errorf("counts %v, want two at the first bound, two at the second and one beyond all", h.counts)
 	}
 	if want := time.Hour + 125*time.Microsecond + 1; h.sum != want {

@@ -11,24 +11,24 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// drops are the names of fields that a route's servers are not told.
-type drops struct {
+// dropNames are the names of fields that a route's servers are not told.
+type dropNames struct {
 	clients, probes *http1.Names // of clients whose word does not count, and of their OPTIONS and TRACE
 	trailers        *http1.Names // of everybody's trailers
 }
 
-var usualDrops = drops{fromClients, probesOfClients, noTrailers}
+var usualDropNames = dropNames{fromClients, probesOfClients, noTrailers}
 
 // newTenantSource returns nil for what is not read from the request itself.
-func newTenantSource(spec string) (source, error) {
+func newTenantSource(spec string) (keySource, error) {
 	if proof, _, err := tenants.Parse(spec); proof != tenants.None || err != nil {
 		return nil, err
 	}
-	return newSource(spec)
+	return newKeySource(spec)
 }
 
-// believe readies the route's rule of tenants. proxies: the listener has trusted ones.
-func (r *route) believe(proxies bool) {
+// setTenantRule readies the route's rule of tenants. proxies: the listener has trusted ones.
+func (r *boundRoute) setTenantRule(proxies bool) {
 	r.rule.Source, _, _ = tenants.Parse(r.Tenant)
 	r.rule.From, r.rule.Tokens = r.TenantFrom, r.TenantTokens
 	if r.rule.Source == tenants.None && r.tenant != nil {
@@ -42,9 +42,9 @@ func (r *route) believe(proxies bool) {
 			r.rule.From = tenants.Trusted
 		}
 	}
-	if r.drops = &usualDrops; r.rule.Drops() {
+	if r.drops = &usualDropNames; r.rule.Drops() {
 		own := []string{r.rule.Header}
-		r.drops = &drops{
+		r.drops = &dropNames{
 			clients:  http1.NewNames(slices.Concat(reserved, origin, rewritten, own)...),
 			probes:   http1.NewNames(slices.Concat(reserved, origin, rewritten, steps, own)...),
 			trailers: http1.NewNames(slices.Concat(reserved, origin, rewritten, own)...),
@@ -67,18 +67,18 @@ func (x *exchange) readTenant() {
 			said.Several = said.Trusted && len(h.all(rule.Header)) > 1
 		}
 	case tenants.Subject:
-		if h.shown != nil {
-			said.Value = h.shown.subject
+		if h.clientTLS != nil {
+			said.Value = h.clientTLS.subject
 		}
 	case tenants.AltName:
-		if h.shown != nil {
-			said.Value = h.shown.altName
+		if h.clientTLS != nil {
+			said.Value = h.clientTLS.altName
 		}
 	case tenants.Token:
 		said.Value, now = h.first(rule.Tokens.Header), time.Now()
 	}
 	t := rule.Judge(now, said)
-	x.request.Tenant, x.request.Belief, x.disbelief = x.text.keep(t.Name), t.Belief, t.Why
+	x.request.Tenant, x.request.Belief, x.disbelief = x.text.clone(t.Name), t.Belief, t.Why
 	if t.Belief == balance.Disbelieved {
 		x.route.pool.disbelieved.Inc()
 	}
@@ -108,7 +108,7 @@ func (r *Route) validateTenant(l *Listener, bad func(field, problem string)) {
 		return
 	}
 	if source == tenants.None {
-		if _, err := newSource(r.Tenant); err != nil {
+		if _, err := newKeySource(r.Tenant); err != nil {
 			bad("tenant", err.Error()+", cert:subject, cert:san or jwt:CLAIM")
 		}
 	}

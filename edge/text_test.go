@@ -105,7 +105,7 @@ func TestOwnedTextStaysWhatItWas(t *testing.T) {
 		for i := range 200 {
 			copy(source, fmt.Sprintf("%d-%d ", round, i))
 			want = append(want, string(source[:i%10]))
-			kept = append(kept, o.keep(view(source[:i%10])))
+			kept = append(kept, o.clone(unsafeString(source[:i%10])))
 		}
 		clear(source)
 		for i := range kept {
@@ -122,11 +122,11 @@ func TestHeadOwnsItsStrings(t *testing.T) {
 	} {
 		source := []byte("GET h.example " + c.target + " " + c.path + " " + c.query)
 		at := 0
-		next := func(n int) string { at += n + 1; return view(source[at-n-1 : at-1]) }
-		h := head{method: next(3), host: next(9), target: next(len(c.target)), path: next(len(c.path)), query: next(len(c.query))}
+		next := func(n int) string { at += n + 1; return unsafeString(source[at-n-1 : at-1]) }
+		h := requestInfo{method: next(3), host: next(9), target: next(len(c.target)), path: next(len(c.path)), query: next(len(c.query))}
 		h.raw, _, _ = strings.Cut(h.target, "?")
 		var o ownedText
-		own := h.keep(&o)
+		own := h.clone(&o)
 		for i := range source {
 			source[i] = '#'
 		}
@@ -138,11 +138,11 @@ func TestHeadOwnsItsStrings(t *testing.T) {
 
 func TestKeptHeadAllocatesNothing(t *testing.T) {
 	var o ownedText
-	h := head{method: "GET", host: "h.example", target: "/a/b?c=d", raw: "/a/b", path: "/a/b", query: "c=d"}
+	h := requestInfo{method: "GET", host: "h.example", target: "/a/b?c=d", raw: "/a/b", path: "/a/b", query: "c=d"}
 	if n := testing.AllocsPerRun(100, func() {
 		o.reset()
-		h.keep(&o)
-		o.keep("an-id")
+		h.clone(&o)
+		o.clone("an-id")
 	}); n > 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -13,9 +13,9 @@ import (
 
 var errLongHello = errors.New("a ClientHello longer than header_limit")
 
-// nameIn finds the server's name in what has come, when that is enough to tell. What
+// serverName finds the server's name in what has come, when that is enough to tell. What
 // speaks no TLS names none.
-func (l *listener) nameIn(early []byte) (name string, known bool, err error) {
+func (l *boundListener) serverName(early []byte) (name string, known bool, err error) {
 	name, whole, err := preface.ServerName(early)
 	switch {
 	case err == preface.ErrNoTLS:
@@ -27,10 +27,10 @@ func (l *listener) nameIn(early []byte) (name string, known bool, err error) {
 }
 
 // openTunnel begins the exchange of a tunnel whose client asks for a name.
-func (x *exchange) openTunnel(e *Edge, l *listener, client netip.Addr, name string, r *recall) {
-	*x = exchange{edge: e, listener: l, began: clock.Now(), recall: r, client: client}
-	x.head = head{host: name, peer: client}
-	x.take(l.routes.match(name, ""))
+func (x *exchange) openTunnel(e *Edge, l *boundListener, client netip.Addr, name string, r *cancellation) {
+	*x = exchange{edge: e, listener: l, startedAt: clock.Now(), cancel: r, client: client}
+	x.head = requestInfo{host: name, peer: client}
+	x.setRoute(l.routes.match(name, ""))
 }
 
 // proxyHeader is what the server is to be told first of whom the connection joins.
@@ -48,13 +48,13 @@ func (x *exchange) proxyHeader(told preface.Proxy) []byte {
 // linked, in and out are the bytes that have gone to the server and to the client.
 func (x *exchange) closeTunnel(reason string, in, out int64) {
 	if x.started && !x.flight.Over() {
-		x.gone()
+		x.clientGone()
 	}
-	x.count(-1)
-	took, name := clock.Now().Sub(x.began), ""
+	x.countOpen(-1)
+	took, name := clock.Now().Sub(x.startedAt), ""
 	if x.route != nil {
 		name = x.route.pool.name
-		x.tally.enter(-1)
+		x.stats.addInFlight(-1)
 	}
 	ended := reason
 	if ended == "" {

@@ -7,36 +7,36 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// unreadStreams are the streams of a connection of HTTP/2 that were answered to the end before
+// discardedStreams are the streams of a connection of HTTP/2 that were answered to the end before
 // their request's body had come. What still comes of it is read and forgotten, as on a connection of
 // HTTP/1.1, before the stream is reset: a client that is reset while it sends may lose the response.
-type unreadStreams struct {
-	list []unreadStream // the one answered first at the front
+type discardedStreams struct {
+	list []discardedStream // the one answered first at the front
 }
 
-// unreadStream is one of them.
-type unreadStream struct {
+// discardedStream is one of them.
+type discardedStream struct {
 	id      uint32
 	window  int64           // bytes of its body that the client may still send
 	quietAt balance.Instant // it is reset then, if nothing comes before
 	endAt   balance.Instant // it is reset then
 }
 
-// unreadMost is how many of a connection are waited for at once.
-const unreadMost = 100
+// maxDiscardedStreams is how many of a connection are waited for at once.
+const maxDiscardedStreams = 100
 
 // add takes a stream, and returns the one that it displaces, if there were as many as there may be.
-func (u *unreadStreams) add(now balance.Instant, id uint32, window int64) (displaced unreadStream, full bool) {
-	if full = len(u.list) >= unreadMost; full {
+func (u *discardedStreams) add(now balance.Instant, id uint32, window int64) (displaced discardedStream, full bool) {
+	if full = len(u.list) >= maxDiscardedStreams; full {
 		displaced = u.list[0]
 		u.list = slices.Delete(u.list, 0, 1)
 	}
-	u.list = append(u.list, unreadStream{id: id, window: window, quietAt: now.Add(lingerQuiet), endAt: now.Add(lingerMost)})
+	u.list = append(u.list, discardedStream{id: id, window: window, quietAt: now.Add(lingerQuiet), endAt: now.Add(lingerMost)})
 	return displaced, full
 }
 
 // find returns a stream; nil: it is not waited for.
-func (u *unreadStreams) find(id uint32) *unreadStream {
+func (u *discardedStreams) find(id uint32) *discardedStream {
 	for i := range u.list {
 		if u.list[i].id == id {
 			return &u.list[i]
@@ -46,23 +46,23 @@ func (u *unreadStreams) find(id uint32) *unreadStream {
 }
 
 // remove forgets a stream.
-func (u *unreadStreams) remove(id uint32) {
-	u.list = slices.DeleteFunc(u.list, func(s unreadStream) bool { return s.id == id })
+func (u *discardedStreams) remove(id uint32) {
+	u.list = slices.DeleteFunc(u.list, func(s discardedStream) bool { return s.id == id })
 }
 
-// due returns when the next is over; zero: there is none.
-func (u *unreadStreams) due() (at balance.Instant) {
+// nextTimeout returns when the next is over; zero: there is none.
+func (u *discardedStreams) nextTimeout() (at balance.Instant) {
 	for i := range u.list {
-		if s := u.list[i].over(); at == 0 || s < at {
+		if s := u.list[i].timeoutAt(); at == 0 || s < at {
 			at = s
 		}
 	}
 	return at
 }
 
-// expired takes out a stream that is over.
-func (u *unreadStreams) expired(now balance.Instant) (s unreadStream, ok bool) {
-	i := slices.IndexFunc(u.list, func(s unreadStream) bool { return now >= s.over() })
+// takeExpired takes out a stream that is over.
+func (u *discardedStreams) takeExpired(now balance.Instant) (s discardedStream, ok bool) {
+	i := slices.IndexFunc(u.list, func(s discardedStream) bool { return now >= s.timeoutAt() })
 	if i < 0 {
 		return s, false
 	}
@@ -71,11 +71,11 @@ func (u *unreadStreams) expired(now balance.Instant) (s unreadStream, ok bool) {
 	return s, true
 }
 
-func (s *unreadStream) over() balance.Instant { return min(s.quietAt, s.endAt) }
+func (s *discardedStream) timeoutAt() balance.Instant { return min(s.quietAt, s.endAt) }
 
-// take takes so many bytes that have come, and returns how many more the client is to be allowed. False: they are
+// consume takes so many bytes that have come, and returns how many more the client is to be allowed. False: they are
 // more than it might send.
-func (s *unreadStream) take(now balance.Instant, n int64) (more int64, ok bool) {
+func (s *discardedStream) consume(now balance.Instant, n int64) (more int64, ok bool) {
 	if s.window -= n; s.window < 0 {
 		return 0, false
 	}

@@ -10,50 +10,50 @@ import (
 // A stream that was answered early is waited for as long as its client sends, but not for ever, and
 // the client may go on sending.
 func TestUnreadStreamsEnd(t *testing.T) {
-	var u unreadStreams
+	var u discardedStreams
 	now := balance.Instant(time.Hour)
 	begun := now
 	u.add(now, 1, streamWindow)
 	for now.Sub(begun) < lingerMost-lingerQuiet {
 		now = now.Add(lingerQuiet - time.Millisecond)
-		if s, over := u.expired(now); over {
+		if s, over := u.takeExpired(now); over {
 			t.Fatalf("%v after the answer stream %d is over, though its client sends", now.Sub(begun), s.id)
 		}
-		more, ok := u.find(1).take(now, streamWindow)
+		more, ok := u.find(1).consume(now, streamWindow)
 		if !ok || more != streamWindow {
 			t.Fatalf("a window was used up: %d more, ok %v", more, ok)
 		}
 	}
-	if at := u.due(); at != begun.Add(lingerMost) {
+	if at := u.nextTimeout(); at != begun.Add(lingerMost) {
 		t.Errorf("it is over after %v, want %v", at.Sub(begun), lingerMost)
 	}
-	if s, over := u.expired(begun.Add(lingerMost)); !over || s.id != 1 {
+	if s, over := u.takeExpired(begun.Add(lingerMost)); !over || s.id != 1 {
 		t.Errorf("after %v it is still waited for", lingerMost)
 	}
 	u.add(now, 3, 10)
-	if s, over := u.expired(now.Add(lingerQuiet)); !over || s.window != 10 {
+	if s, over := u.takeExpired(now.Add(lingerQuiet)); !over || s.window != 10 {
 		t.Errorf("a silent client is waited for: %+v", s)
 	}
-	if u.due() != 0 || len(u.list) != 0 {
+	if u.nextTimeout() != 0 || len(u.list) != 0 {
 		t.Errorf("streams are left: %+v", u.list)
 	}
 }
 
 func TestUnreadStreamsAreBounded(t *testing.T) {
-	var u unreadStreams
-	for id := range uint32(unreadMost) {
+	var u discardedStreams
+	for id := range uint32(maxDiscardedStreams) {
 		if _, full := u.add(1, id, 1); full {
 			t.Fatalf("%d are too many", id)
 		}
 	}
-	if s, full := u.add(1, unreadMost, 1); !full || s.id != 0 || len(u.list) != unreadMost {
+	if s, full := u.add(1, maxDiscardedStreams, 1); !full || s.id != 0 || len(u.list) != maxDiscardedStreams {
 		t.Errorf("one more displaces %+v, full %v, of %d", s, full, len(u.list))
 	}
 	u.remove(7)
 	if u.find(7) != nil || u.find(8) == nil {
 		t.Error("the wrong one was removed")
 	}
-	if _, ok := u.find(8).take(2, 2); ok {
+	if _, ok := u.find(8).consume(2, 2); ok {
 		t.Error("more bytes than the window lets through were taken")
 	}
 }

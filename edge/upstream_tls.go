@@ -20,16 +20,16 @@ type target struct {
 
 // target returns where the server that was granted last is reached.
 func (x *exchange) target() target {
-	secure, address := x.where()
+	secure, address := x.serverAddr()
 	to := target{address: address}
 	if secure || x.route.ServerTLS != nil {
-		to.tls, to.name = x.route.tls, called(x.grant.Address)
+		to.tls, to.name = x.route.tls, certName(x.grant.Address)
 	}
 	return to
 }
 
 // setServerTLS completes the routes' TLS configurations.
-func setServerTLS(listeners []*listener) {
+func setServerTLS(listeners []*boundListener) {
 	complete := make(map[reach]*tls.Config)
 	for _, l := range listeners {
 		for _, r := range l.routes {
@@ -43,13 +43,13 @@ func setServerTLS(listeners []*listener) {
 }
 
 // handshake begins TLS on a new connection to a server, which must prove that it is the target.
-func handshake(ctx context.Context, conn net.Conn, to *target) (*sealed, error) {
+func handshake(ctx context.Context, conn net.Conn, to *target) (*tlsConn, error) {
 	cfg := to.tls.Clone()
 	if cfg.ServerName == "" {
 		cfg.ServerName = to.name
 	}
 	cfg.ClientSessionCache = serverSessions{cfg.ClientSessionCache, to.address}
-	s := &sealed{Conn: conn}
+	s := &tlsConn{Conn: conn}
 	s.tls = tls.Client(s, cfg)
 	if err := s.tls.HandshakeContext(ctx); err != nil {
 		return nil, err

@@ -18,18 +18,18 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// tlsConn is a connection of a server that speaks TLS, with what is below it.
-type tlsConn struct {
+// tlsTestConn is a connection of a server that speaks TLS, with what is below it.
+type tlsTestConn struct {
 	*tls.Conn
 	below *pieces
 	r     *bufio.Reader // of what comes by TLS
 }
 
 // tcp is the connection without TLS.
-func (c *tlsConn) tcp() *net.TCPConn { return c.below.Conn.(*net.TCPConn) }
+func (c *tlsTestConn) tcp() *net.TCPConn { return c.below.Conn.(*net.TCPConn) }
 
 // request reads one, with its body; nil: none comes.
-func (c *tlsConn) request() (*http.Request, string) {
+func (c *tlsTestConn) request() (*http.Request, string) {
 	req, err := http.ReadRequest(c.r)
 	if err != nil {
 		return nil, ""
@@ -42,7 +42,7 @@ func (c *tlsConn) request() (*http.Request, string) {
 }
 
 // packed returns text as it goes over the wire, in one record.
-func (c *tlsConn) packed(text string) []byte {
+func (c *tlsTestConn) packed(text string) []byte {
 	c.below.gathering, c.below.gathered = true, nil
 	_, _ = io.WriteString(c.Conn, text) // into memory
 	c.below.gathering = false
@@ -50,13 +50,13 @@ func (c *tlsConn) packed(text string) []byte {
 }
 
 // tlsServer is a server that does with each connection what the test says, once TLS has begun on it.
-func tlsServer(t *testing.T, cfg *tls.Config, serve func(c *tlsConn)) balance.Grant {
+func tlsServer(t *testing.T, cfg *tls.Config, serve func(c *tlsTestConn)) balance.Grant {
 	t.Helper()
 	g := scripted(t, func(conn *net.TCPConn, _ *bufio.Reader) {
 		below := &pieces{Conn: conn}
 		secure := tls.Server(below, cfg)
 		if secure.Handshake() == nil {
-			serve(&tlsConn{secure, below, bufio.NewReader(secure)})
+			serve(&tlsTestConn{secure, below, bufio.NewReader(secure)})
 		}
 	})
 	g.Address = "https://" + g.Address
@@ -107,7 +107,7 @@ func testTLSResponsesCutAnywhere(t *testing.T, version uint16) {
 	}
 	cuts, halfway, goOn := make(chan cut, 1), make(chan int), make(chan struct{})
 	cert, trusting := believes(t)
-	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version}, func(c *tlsConn) {
+	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version}, func(c *tlsTestConn) {
 		for {
 			if req, _ := c.request(); req == nil {
 				return
@@ -151,7 +151,7 @@ func TestRequestsToTLSServersCutAnywhere(t *testing.T) {
 func testTLSRequestsCutAnywhere(t *testing.T, version uint16) {
 	const request = "PUT /p HTTP/1.1\r\nHost: a\r\nTrailer: X-After\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\nX-After: mine\r\n\r\n"
 	cert, trusting := believes(t)
-	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version}, func(c *tlsConn) {
+	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version}, func(c *tlsTestConn) {
 		for {
 			req, body := c.request()
 			if req == nil {
@@ -179,20 +179,20 @@ func testTLSRequestsCutAnywhere(t *testing.T, version uint16) {
 func TestEndsOfTLSServers(t *testing.T) { eachPicker(t, testEndsOfTLSServers) }
 
 func testEndsOfTLSServers(t *testing.T) {
-	closeNotify := func(c *tlsConn) { _ = c.CloseWrite() }
-	end := func(c *tlsConn) { _ = c.tcp().CloseWrite() }
-	reset := func(c *tlsConn) { _ = c.tcp().SetLinger(0); _ = c.tcp().Close() }
+	closeNotify := func(c *tlsTestConn) { _ = c.CloseWrite() }
+	end := func(c *tlsTestConn) { _ = c.tcp().CloseWrite() }
+	reset := func(c *tlsTestConn) { _ = c.tcp().SetLinger(0); _ = c.tcp().Close() }
 	const byClose, byLength, inChunks = "\r\nhalf", "Content-Length: 8\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
 	for _, c := range []struct {
 		name, answer string
-		ends         func(c *tlsConn)
+		ends         func(c *tlsTestConn)
 		whole        bool
 	}{
 		{"by close, close_notify", byClose, closeNotify, true},
-		{"by close, close_notify and end", byClose, func(c *tlsConn) { _ = c.Close() }, true},
+		{"by close, close_notify and end", byClose, func(c *tlsTestConn) { _ = c.Close() }, true},
 		{"by close, end without close_notify", byClose, end, false},
-		{"by close, end in a record", byClose, func(c *tlsConn) { _, _ = c.tcp().Write(c.packed("more")[:9]); end(c) }, false},
-		{"by close, a bad record", byClose, func(c *tlsConn) { p := c.packed("more"); p[len(p)-1]++; _, _ = c.tcp().Write(p) }, false},
+		{"by close, end in a record", byClose, func(c *tlsTestConn) { _, _ = c.tcp().Write(c.packed("more")[:9]); end(c) }, false},
+		{"by close, a bad record", byClose, func(c *tlsTestConn) { p := c.packed("more"); p[len(p)-1]++; _, _ = c.tcp().Write(p) }, false},
 		{"by close, reset", byClose, reset, false},
 		{"by length, close_notify", byLength, closeNotify, false},
 		{"by length, end without close_notify", byLength, end, false},
@@ -204,7 +204,7 @@ func testEndsOfTLSServers(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, HTTP/1.%d", c.name, minor), func(t *testing.T) {
 				part := make(chan struct{})
 				cert, trusting := believes(t)
-				p := to(tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(s *tlsConn) {
+				p := to(tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(s *tlsTestConn) {
 					if req, _ := s.request(); req == nil {
 						return
 					}
@@ -241,20 +241,20 @@ func TestSpoiltTLSConnectionsAreNotUsed(t *testing.T) { eachPicker(t, testSpoilt
 
 func testSpoiltTLSConnections(t *testing.T) {
 	const evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
-	for name, spoil := range map[string]func(c *tlsConn){
-		"close_notify":             func(c *tlsConn) { _ = c.CloseWrite() },
-		"close_notify and end":     func(c *tlsConn) { _ = c.Close() },
-		"end without close_notify": func(c *tlsConn) { _ = c.tcp().CloseWrite() },
-		"reset":                    func(c *tlsConn) { _ = c.tcp().SetLinger(0); _ = c.tcp().Close() },
-		"spoke":                    func(c *tlsConn) { _, _ = io.WriteString(c, evil) },
-		"spoke a part of a record": func(c *tlsConn) { _, _ = c.tcp().Write(c.packed(evil)[:20]) },
-		"spoke no TLS":             func(c *tlsConn) { _, _ = io.WriteString(c.tcp(), evil) },
+	for name, spoil := range map[string]func(c *tlsTestConn){
+		"close_notify":             func(c *tlsTestConn) { _ = c.CloseWrite() },
+		"close_notify and end":     func(c *tlsTestConn) { _ = c.Close() },
+		"end without close_notify": func(c *tlsTestConn) { _ = c.tcp().CloseWrite() },
+		"reset":                    func(c *tlsTestConn) { _ = c.tcp().SetLinger(0); _ = c.tcp().Close() },
+		"spoke":                    func(c *tlsTestConn) { _, _ = io.WriteString(c, evil) },
+		"spoke a part of a record": func(c *tlsTestConn) { _, _ = c.tcp().Write(c.packed(evil)[:20]) },
+		"spoke no TLS":             func(c *tlsTestConn) { _, _ = io.WriteString(c.tcp(), evil) },
 	} {
 		for _, method := range []string{"GET", "POST"} {
 			var conns atomic.Int64
 			now, spoilt := make(chan struct{}), make(chan struct{})
 			cert, trusting := believes(t)
-			g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsConn) {
+			g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsTestConn) {
 				first := conns.Add(1) == 1
 				for req, _ := c.request(); req != nil; req, _ = c.request() {
 					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
@@ -293,7 +293,7 @@ func TestTicketsDoNotSpoilKeptConnections(t *testing.T) {
 func testTicketsDoNotSpoil(t *testing.T, version uint16) {
 	var conns atomic.Int64
 	cert, trusting := believes(t)
-	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version}, func(c *tlsConn) {
+	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version}, func(c *tlsTestConn) {
 		conns.Add(1)
 		for req, _ := c.request(); req != nil; req, _ = c.request() {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
@@ -320,7 +320,7 @@ func testSessionsWithServers(t *testing.T) {
 	resumed := make(chan bool, 1)
 	var servers []balance.Grant
 	for i := range 3 {
-		g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsConn) {
+		g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsTestConn) {
 			if req, _ := c.request(); req != nil {
 				resumed <- c.ConnectionState().DidResume
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
@@ -433,14 +433,14 @@ func testTunnelsToTLSServers(t *testing.T) {
 	cert, trusting := believes(t)
 	for _, c := range []struct {
 		name string
-		end  func(c *tlsConn)
+		end  func(c *tlsTestConn)
 		want balance.Result
 	}{
-		{"close_notify", func(c *tlsConn) { _ = c.Close() }, balance.OK},
-		{"end without close_notify", func(c *tlsConn) { _ = c.tcp().CloseWrite() }, balance.Broken},
-		{"reset", func(c *tlsConn) { _ = c.tcp().SetLinger(0); _ = c.tcp().Close() }, balance.Broken},
+		{"close_notify", func(c *tlsTestConn) { _ = c.Close() }, balance.OK},
+		{"end without close_notify", func(c *tlsTestConn) { _ = c.tcp().CloseWrite() }, balance.Broken},
+		{"reset", func(c *tlsTestConn) { _ = c.tcp().SetLinger(0); _ = c.tcp().Close() }, balance.Broken},
 	} {
-		p := to(tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(s *tlsConn) {
+		p := to(tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(s *tlsTestConn) {
 			req, _ := s.request()
 			if req == nil {
 				return
@@ -486,7 +486,7 @@ func TestEndOfATLSServerRightBehindItsAnswer(t *testing.T) {
 func testEndOfATLSServerRightBehindItsAnswer(t *testing.T) {
 	got, blocked, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	cert, trusting := believes(t)
-	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsConn) {
+	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsTestConn) {
 		if req, _ := c.request(); req == nil {
 			return
 		}
@@ -531,7 +531,7 @@ func TestHTTP2IsAgreedOnByTLS(t *testing.T) { eachPicker(t, testHTTP2IsAgreedOnB
 func testHTTP2IsAgreedOnByTLS(t *testing.T) {
 	cert, trusting := believes(t)
 	read := make(chan int, 1)
-	p := to(tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsConn) {
+	p := to(tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsTestConn) {
 		n, _ := io.Copy(io.Discard, c.r)
 		read <- int(n)
 	}))
@@ -550,7 +550,7 @@ func TestKeptTLSConnectionsAreOfOneName(t *testing.T) {
 
 func testKeptTLSConnectionsAreOfOneName(t *testing.T) {
 	cert, believed := identity(t, "a.example")
-	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsConn) {
+	g := tlsServer(t, &tls.Config{Certificates: []tls.Certificate{cert}}, func(c *tlsTestConn) {
 		for req, _ := c.request(); req != nil; req, _ = c.request() {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		}

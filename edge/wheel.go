@@ -7,10 +7,10 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// wheel keeps the timers of one loop. To put a timer off costs nothing: it stays where
+// timerWheel keeps the timers of one loop. To put a timer off costs nothing: it stays where
 // it is and moves on only when the wheel comes by, so that a deadline for each request
 // is no more than a number written.
-type wheel struct {
+type timerWheel struct {
 	slots    [wheelSlots]*timer // heads of lists
 	occupied [wheelSlots / 64]uint64
 	tick     int64 // up to which all is done
@@ -23,7 +23,7 @@ const (
 
 // timer tells its owner when it is due. Its fields are the wheel's.
 type timer struct {
-	owner      interface{ expired() }
+	owner      interface{ onTimer() }
 	due        balance.Instant // zero: never
 	at         int64           // tick of the slot it stands in; zero: in none
 	next, prev *timer
@@ -31,21 +31,21 @@ type timer struct {
 
 func tickOf(t balance.Instant) int64 { return int64(t) / int64(wheelTick) }
 
-// begin sets an empty wheel to the present.
-func (w *wheel) begin(now balance.Instant) { w.tick = tickOf(now) }
+// start sets an empty wheel to the present.
+func (w *timerWheel) start(now balance.Instant) { w.tick = tickOf(now) }
 
 // set makes the timer due at a time; zero: never.
-func (w *wheel) set(t *timer, due balance.Instant) {
+func (w *timerWheel) set(t *timer, due balance.Instant) {
 	t.due = due
 	if due == 0 || t.at != 0 && tickOf(due)+1 >= t.at {
 		return
 	}
-	w.drop(t)
-	w.put(t)
+	w.stop(t)
+	w.insert(t)
 }
 
-// drop forgets the timer.
-func (w *wheel) drop(t *timer) {
+// stop forgets the timer.
+func (w *timerWheel) stop(t *timer) {
 	if t.at == 0 {
 		return
 	}
@@ -61,9 +61,9 @@ func (w *wheel) drop(t *timer) {
 	t.next, t.prev, t.at = nil, nil, 0
 }
 
-// put places a timer that stands nowhere: one that is due beyond the horizon in the
+// insert places a timer that stands nowhere: one that is due beyond the horizon in the
 // last slot before it.
-func (w *wheel) put(t *timer) {
+func (w *timerWheel) insert(t *timer) {
 	t.at = min(max(tickOf(t.due)+1, w.tick+1), w.tick+wheelSlots-1)
 	slot := t.at % wheelSlots
 	if t.next = w.slots[slot]; t.next != nil {
@@ -73,8 +73,8 @@ func (w *wheel) put(t *timer) {
 	w.occupied[slot/64] |= 1 << (slot % 64)
 }
 
-// turn calls the owners of all timers that are due.
-func (w *wheel) turn(now balance.Instant) {
+// advance calls the owners of all timers that are due.
+func (w *timerWheel) advance(now balance.Instant) {
 	last := tickOf(now)
 	if last-w.tick >= wheelSlots { // it was us who slept: one round finds them all
 		w.tick = last - wheelSlots
@@ -84,21 +84,21 @@ func (w *wheel) turn(now balance.Instant) {
 		slot := w.tick % wheelSlots
 		for w.slots[slot] != nil && w.slots[slot].at <= w.tick {
 			t := w.slots[slot]
-			w.drop(t)
+			w.stop(t)
 			switch {
 			case t.due == 0:
 			case t.due <= now:
 				t.due = 0
-				t.owner.expired()
+				t.owner.onTimer()
 			default:
-				w.put(t)
+				w.insert(t)
 			}
 		}
 	}
 }
 
-// wait returns how long nothing is due; negative: forever.
-func (w *wheel) wait(now balance.Instant) time.Duration {
+// untilNext returns how long nothing is due; negative: forever.
+func (w *timerWheel) untilNext(now balance.Instant) time.Duration {
 	for i := int64(1); i <= wheelSlots; {
 		slot := (w.tick + i) % wheelSlots
 		if word := w.occupied[slot/64] >> (slot % 64); word != 0 {

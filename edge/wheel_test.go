@@ -16,7 +16,7 @@ type alarm struct {
 	fired func(*alarm)
 }
 
-func (a *alarm) expired() { a.fired(a) }
+func (a *alarm) onTimer() { a.fired(a) }
 
 // TestWheelAgainstAList drives a wheel and a plain list of due times by the same calls. No timer
 // is early, none is late by more than two ticks, none fires that was dropped or put off, and
@@ -29,8 +29,8 @@ func TestWheelAgainstAList(t *testing.T) {
 
 func wheelAgainstAList(t *rapid.T) {
 	now := balance.Instant(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "start"))
-	var w wheel
-	w.begin(now)
+	var w timerWheel
+	w.start(now)
 	all := make([]*alarm, rapid.IntRange(1, 8).Draw(t, "timers"))
 	ahead := rapid.Custom(func(t *rapid.T) time.Duration { // near, within the wheel's horizon, and far beyond
 		most := rapid.SampledFrom([]time.Duration{0, wheelTick, 300 * wheelTick, wheelSlots * wheelTick, 4 * wheelSlots * wheelTick}).Draw(t, "most")
@@ -71,16 +71,16 @@ func wheelAgainstAList(t *rapid.T) {
 		"drop": func(t *rapid.T) {
 			a := rapid.SampledFrom(all).Draw(t, "timer")
 			a.due = 0
-			w.drop(&a.timer)
+			w.stop(&a.timer)
 			a.timer.due = 0
 		},
 		"turn": func(t *rapid.T) {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(3*wheelSlots*wheelTick)).Draw(t, "passes")))
-			w.turn(now)
+			w.advance(now)
 			check()
 		},
 		"sleep": func(t *rapid.T) { // as a loop does to which nothing else comes
-			if pause := w.wait(now); pause >= 0 {
+			if pause := w.untilNext(now); pause >= 0 {
 				now = now.Add(pause)
 			} else {
 				for _, a := range all {
@@ -90,17 +90,17 @@ func wheelAgainstAList(t *rapid.T) {
 				}
 			}
 			slept = true
-			w.turn(now)
+			w.advance(now)
 			slept = false
 			check()
 		},
 	})
-	for sleeps := 0; w.wait(now) >= 0; sleeps++ { // the rest
+	for sleeps := 0; w.untilNext(now) >= 0; sleeps++ { // the rest
 		if sleeps > 2000 {
 			t.Fatal("the wheel does not come to rest")
 		}
-		now = now.Add(w.wait(now))
-		w.turn(now)
+		now = now.Add(w.untilNext(now))
+		w.advance(now)
 		check()
 	}
 	for _, a := range all {

@@ -31,8 +31,8 @@ func (l lookups) Collect(out chan<- prometheus.Metric) {
 // nameUnused is how long a name is looked up that no request needs any more.
 const nameUnused = 10 * time.Minute
 
-// where returns whether the granted server speaks TLS, and where it is connected to, as resolve.Dialer takes it.
-func (x *exchange) where() (secure bool, at string) {
+// serverAddr returns whether the granted server speaks TLS, and where it is connected to, as resolve.Dialer takes it.
+func (x *exchange) serverAddr() (secure bool, at string) {
 	secure, at = balance.SplitAddress(x.grant.Address)
 	switch leads := x.grant.At; leads {
 	case "": // the address needs no look-up
@@ -46,8 +46,8 @@ func (x *exchange) where() (secure bool, at string) {
 	return secure, at
 }
 
-// called returns what the certificate of a server has to have, if nothing else is said: its address's host.
-func called(address string) string {
+// certName returns what the certificate of a server has to have, if nothing else is said: its address's host.
+func certName(address string) string {
 	_, hostPort := balance.SplitAddress(address)
 	if host, _, err := net.SplitHostPort(hostPort); err == nil {
 		return host
@@ -55,12 +55,12 @@ func called(address string) string {
 	return hostPort
 }
 
-// under joins where a server is and what its certificate has to have, for those who keep connections by
+// joinTarget joins where a server is and what its certificate has to have, for those who keep connections by
 // one string.
-func under(at, name string) string { return at + " " + name }
+func joinTarget(at, name string) string { return at + " " + name }
 
-// apart takes that apart.
-func apart(where string) (at, name string) {
+// splitTarget takes that apart.
+func splitTarget(where string) (at, name string) {
 	at, name, _ = strings.Cut(where, " ")
 	return at, name
 }

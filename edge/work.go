@@ -10,72 +10,72 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// work is what a request needs while it is under way, and an idle connection does
+// forwardState is what a request needs while it is under way, and an idle connection does
 // not. It is used again and again, so that in the steady state nothing is allocated.
-type work struct {
-	exchange exchange
-	recall   recall
-	req      http1.RequestHead
-	resp     http1.ResponseHead
-	trailers http1.Trailers
-	told     fieldView // of the request
-	answered fieldView // of the response
-	adds     additions
-	rewrite  http1.Rewrite
-	out      []byte // a head on its way
+type forwardState struct {
+	exchange    exchange
+	cancel      cancellation
+	req         http1.RequestHead
+	resp        http1.ResponseHead
+	trailers    http1.Trailers
+	reqHeaders  headerView // of the request
+	respHeaders headerView // of the response
+	adds        headerLines
+	rewrite     http1.Rewrite
+	out         []byte // a head on its way
 
-	buf    []byte     // of the request: the head, and what of the body came with it
-	head   int        // its length in buf
-	body   http1.Body // behind what is passed
-	passed int        // bytes of the body in buf that go to the server as they are
-	tail   int        // bytes of trailers behind them
-	whole  bool       // the request is in buf to its end
-	two    bool       // its client speaks HTTP/2
-	shown  *shown     // what its client has shown by TLS; nil: nothing
+	buf        []byte     // of the request: the head, and what of the body came with it
+	head       int        // its length in buf
+	body       http1.Body // behind what is passed
+	bodyInBuf  int        // bytes of the body in buf that go to the server as they are
+	trailerLen int        // bytes of trailers behind them
+	complete   bool       // the request is in buf to its end
+	isHTTP2    bool       // its client speaks HTTP/2
+	clientTLS  *clientTLS // what its client has shown by TLS; nil: nothing
 
 	in         []byte // from the server: room for a head, then what has come in in[r:w]
 	r, w       int
 	respHead   int  // length of the response's head
 	inTrailers bool // those of the response are being read
-	abort      bool // the client must see that its answer is not whole
+	abortive   bool // the client must see that its answer is not whole
 }
 
 const (
 	headRoom  = 1 << 10  // a head that has grown stands there, right before its body
 	bodyRoom  = 32 << 10 // what is read at once
-	roomMost  = 64 << 10 // larger buffers do not outlive their request
+	maxInput  = 64 << 10 // larger buffers do not outlive their request
 	spliceMin = 64 << 10 // bytes of a body for which it pays to move them inside the kernel
 )
 
-// clear forgets the request, lest it be kept in memory.
-func (w *work) clear() {
+// reset forgets the request, lest it be kept in memory.
+func (w *forwardState) reset() {
 	w.req.Reset()
-	w.buf, w.told, w.answered, w.abort, w.two = nil, fieldView{}, fieldView{}, false, false
-	w.shown = nil
-	w.exchange.head, w.exchange.id = head{}, ""
-	if len(w.in) > roomMost {
+	w.buf, w.reqHeaders, w.respHeaders, w.abortive, w.isHTTP2 = nil, headerView{}, headerView{}, false, false
+	w.clientTLS = nil
+	w.exchange.head, w.exchange.id = requestInfo{}, ""
+	if len(w.in) > maxInput {
 		w.in = make([]byte, headRoom+bodyRoom)
 	}
-	if cap(w.out) > roomMost {
+	if cap(w.out) > maxInput {
 		w.out = nil
 	}
 }
 
-// begin takes a request whose head of n bytes begins buf.
-func (w *work) begin(buf []byte, n int) {
-	w.buf, w.head, w.whole = buf, n, false
-	w.told = fieldView{&w.req.Head, buf}
+// setHead takes a request whose head of n bytes begins buf.
+func (w *forwardState) setHead(buf []byte, n int) {
+	w.buf, w.head, w.complete = buf, n, false
+	w.reqHeaders = headerView{&w.req.Head, buf}
 }
 
-// open begins the exchange. A non-zero answer is what the client is to be told instead
+// openExchange begins the exchange. A non-zero answer is what the client is to be told instead
 // of starting it.
-func (w *work) open(e *Edge, l *listener, peer netip.Addr) flight.Answer {
+func (w *forwardState) openExchange(e *Edge, l *boundListener, peer netip.Addr) flight.Answer {
 	h := w.describe(l, peer)
-	answer := w.exchange.open(e, l, &h, &w.recall)
+	answer := w.exchange.init(e, l, &h, &w.cancel)
 	if answer.Status == 0 && w.req.Form == http1.AbsoluteForm && !l.takesURL(w.req.Target.Of(w.buf), peer) {
 		return flight.Answer{Status: 400, Reason: reasonTarget}
 	}
-	if x := &w.exchange; x.head.upgrade && x.route != nil && !x.route.upgrades.Allow(view(w.req.Upgrade.Of(w.buf))) {
+	if x := &w.exchange; x.head.upgrade && x.route != nil && !x.route.upgrades.Allow(unsafeString(w.req.Upgrade.Of(w.buf))) {
 		x.head.upgrade = false // RFC 9110, 7.8: a server may ignore it
 	}
 	if answer.Status == 0 && l.BodyLimit > 0 && w.req.Length > l.BodyLimit {
@@ -85,17 +85,17 @@ func (w *work) open(e *Edge, l *listener, peer netip.Addr) flight.Answer {
 }
 
 // describe tells the exchange of the head. Its strings are views of the buffer.
-func (w *work) describe(l *listener, peer netip.Addr) head {
+func (w *forwardState) describe(l *boundListener, peer netip.Addr) requestInfo {
 	r, buf := &w.req, w.buf
-	h := head{method: view(r.Verb.Of(buf)), host: view(r.Host.Of(buf)), proto: "1.1", secure: l.secure != nil, peer: peer, shown: w.shown, fields: &w.told}
+	h := requestInfo{method: unsafeString(r.Verb.Of(buf)), host: unsafeString(r.Host.Of(buf)), proto: "1.1", secure: l.secure != nil, peer: peer, clientTLS: w.clientTLS, headers: &w.reqHeaders}
 	switch {
-	case w.two:
+	case w.isHTTP2:
 		h.proto = version2
 	case r.Minor == 0:
 		h.proto = "1.0"
 	}
 	h.upgrade = r.Upgrade.Len() > 0 && (r.Framing == http1.NoBody || r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect)
-	h.target = view(r.Path.Of(buf))
+	h.target = unsafeString(r.Path.Of(buf))
 	if r.Form == http1.AbsoluteForm && !strings.HasPrefix(h.target, "/") {
 		h.target = "/" + h.target
 	}
@@ -109,35 +109,35 @@ func (w *work) describe(l *listener, peer netip.Addr) head {
 	return h
 }
 
-// refused begins an exchange with a client whose request could not be read.
-func (x *exchange) refused(e *Edge, l *listener, peer netip.Addr, r *recall) {
-	*x = exchange{edge: e, listener: l, began: x.now(), recall: r, client: peer, books: x.books, text: x.text, code: grpcNone}
+// initRefused begins an exchange with a client whose request could not be read.
+func (x *exchange) initRefused(e *Edge, l *boundListener, peer netip.Addr, r *cancellation) {
+	*x = exchange{edge: e, listener: l, startedAt: x.now(), cancel: r, client: peer, loop: x.loop, text: x.text, code: grpcNone}
 	x.text.reset()
 	x.head.peer = peer
 	x.id = x.requestID("")
-	x.count(1)
+	x.countOpen(1)
 }
 
-// glimpse takes method and path from what could not be read as a whole, for the log.
-func (x *exchange) glimpse(got []byte) {
+// setGlimpse takes method and path from what could not be read as a whole, for the log.
+func (x *exchange) setGlimpse(got []byte) {
 	method, path := paths.Glimpse(got)
-	x.head.method, x.head.path = x.text.keep(view(method)), x.text.keep(view(path))
+	x.head.method, x.head.path = x.text.clone(unsafeString(method)), x.text.clone(unsafeString(path))
 }
 
-// fieldView is the fields of a head that was parsed.
-type fieldView struct {
+// headerView is the fields of a head that was parsed.
+type headerView struct {
 	head *http1.Head
 	buf  []byte
 }
 
-func (v *fieldView) first(lower string) string {
+func (v *headerView) first(lower string) string {
 	value, _ := v.head.Value(v.buf, lower)
-	return view(value)
+	return unsafeString(value)
 }
 
-func (v *fieldView) all(lower string) (values []string) {
+func (v *headerView) all(lower string) (values []string) {
 	for i := v.head.Index(v.buf, lower, 0); i >= 0; i = v.head.Index(v.buf, lower, i+1) {
-		values = append(values, view(v.head.Fields[i].Value.Of(v.buf)))
+		values = append(values, unsafeString(v.head.Fields[i].Value.Of(v.buf)))
 	}
 	return values
 }
@@ -155,14 +155,14 @@ type trailerView struct {
 
 func (v *trailerView) first(lower string) string {
 	if i := v.trailers.Index(v.buf, lower, 0); i >= 0 {
-		return view(v.trailers.Fields[i].Value.Of(v.buf))
+		return unsafeString(v.trailers.Fields[i].Value.Of(v.buf))
 	}
 	return ""
 }
 
 func (v *trailerView) all(lower string) (values []string) {
 	for i := v.trailers.Index(v.buf, lower, 0); i >= 0; i = v.trailers.Index(v.buf, lower, i+1) {
-		values = append(values, view(v.trailers.Fields[i].Value.Of(v.buf)))
+		values = append(values, unsafeString(v.trailers.Fields[i].Value.Of(v.buf)))
 	}
 	return values
 }

@@ -23,19 +23,19 @@ func (l *Local) Pick(ctx context.Context, pool string, req *balance.Request) (ba
 	return l.master.pick(ctx, pool, l.id, req)
 }
 
-// Prompt is Pick for callers that must not block: if the request has to wait, it returns at once with a
+// TryPick is Pick for callers that must not block: if the request has to wait, it returns at once with a
 // function that waits as Pick does and must be called. Otherwise grant is what Pick would have returned.
-func (l *Local) Prompt(now balance.Instant, pool string, req *balance.Request, grant *balance.Grant) (func(context.Context) (balance.Grant, error), error) {
+func (l *Local) TryPick(now balance.Instant, pool string, req *balance.Request, grant *balance.Grant) (func(context.Context) (balance.Grant, error), error) {
 	return l.master.tryPick(now, pool, l.id, req, grant)
 }
 
 // Done ends a lease. A lease that is not open is ignored.
 func (l *Local) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
-	l.GiveBack(clock.Now(), pool, lease, o)
+	l.ReturnLease(clock.Now(), pool, lease, o)
 }
 
-// GiveBack is Done for callers that know the time.
-func (l *Local) GiveBack(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
+// ReturnLease is Done for callers that know the time.
+func (l *Local) ReturnLease(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome) {
 	if p := l.master.poolNamed(pool); p != nil {
 		p.mu.Lock()
 		p.endByEdgeLocked(now, l.id, lease, o, fromLocal)

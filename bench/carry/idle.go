@@ -208,7 +208,7 @@ func allowDescriptors(clients []int) error {
 // idlers are clients that ask a few times and then keep their connections.
 type idlers []*client
 
-func (all *idlers) close() {
+func (all *idlers) closeAll() {
 	for _, c := range *all {
 		unix.Close(c.fd)
 	}

@@ -108,7 +108,7 @@ func peer(conns int, cert, key string) error {
 		var err error
 		switch {
 		case o.Keep < 0:
-			kept.close()
+			kept.closeAll()
 		case o.Keep > 0:
 			err = kept.come(o)
 		case o.Secure || o.ToTLS: // the hub would not let a server beside it have the processor

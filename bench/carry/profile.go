@@ -39,7 +39,7 @@ func (p *profiler) watch(binary string) (write func(file string) error) {
 	over := make(chan struct{})
 	told := make(chan error, len(p.admins))
 	for _, admin := range p.admins {
-		asking.Go(func() { told <- p.ask(admin, over) })
+		asking.Go(func() { told <- p.query(admin, over) })
 	}
 	return func(file string) error {
 		close(over)
@@ -94,8 +94,8 @@ func anonymous(from, binary, to string) error {
 	return os.WriteFile(to, packing.Bytes(), 0o644)
 }
 
-// ask fetches profiles of a few seconds one after another.
-func (p *profiler) ask(admin string, over <-chan struct{}) error {
+// query fetches profiles of a few seconds one after another.
+func (p *profiler) query(admin string, over <-chan struct{}) error {
 	for {
 		select {
 		case <-over:

@@ -157,7 +157,7 @@ func (b *bench) close() {
 		_ = b.peer.cmd.Process.Kill()
 		_ = b.peer.cmd.Wait()
 	}
-	b.server.close()
+	b.server.stop()
 	_ = os.RemoveAll(b.dir)
 }
 

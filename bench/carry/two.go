@@ -78,7 +78,7 @@ func (s *serverOfTwo) address() string {
 	return fmt.Sprintf("127.0.0.1:%d", s.port)
 }
 
-func (s *serverOfTwo) close() {
+func (s *serverOfTwo) stop() {
 	if s != nil {
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait() // how it ends no longer matters
