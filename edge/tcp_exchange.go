@@ -1,0 +1,82 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/preface"
+)
+
+var errLongHello = errors.New("a ClientHello longer than header_limit")
+
+// serverName finds the server's name in what has come, when that is enough to tell. What
+// speaks no TLS names none.
+func (l *boundListener) serverName(early []byte) (name string, known bool, err error) {
+	name, whole, err := preface.ServerName(early)
+	switch {
+	case err == preface.ErrNoTLS:
+		return "", true, nil
+	case !whole && err == nil && len(early) >= l.HeaderLimit:
+		return "", false, errLongHello
+	}
+	return name, whole, err
+}
+
+// openTunnel begins the exchange of a tunnel whose client asks for a name.
+func (x *exchange) openTunnel(e *Edge, l *boundListener, client netip.Addr, name string, r *cancellation) {
+	*x = exchange{edge: e, listener: l, startedAt: clock.Now(), cancel: r, client: client}
+	x.head = requestInfo{host: name, peer: client}
+	x.setRoute(l.routes.match(name, ""))
+}
+
+// proxyHeader is what the server is to be told first of whom the connection joins.
+func (x *exchange) proxyHeader(told preface.Proxy) []byte {
+	switch x.route.SendProxy {
+	case 1:
+		return told.AppendV1(nil)
+	case 2:
+		return told.AppendV2(nil, x.head.host)
+	}
+	return nil
+}
+
+// closeTunnel ends it, counts it and writes the access log. reason tells why it was not
+// linked, in and out are the bytes that have gone to the server and to the client.
+func (x *exchange) closeTunnel(reason string, in, out int64) {
+	if x.started && !x.flight.Over() {
+		x.clientGone()
+	}
+	x.countOpen(-1)
+	took, name := clock.Now().Sub(x.startedAt), ""
+	if x.route != nil {
+		name = x.route.pool.name
+		x.stats.addInFlight(-1)
+	}
+	ended := reason
+	if ended == "" {
+		ended = x.result.String()
+	}
+	x.edge.metrics.tunnel(name, ended, in, out, took)
+	if log := x.edge.cfg.AccessLog; log != nil {
+		x.logTunnel(log, ended, in, out, took)
+	}
+}
+
+func (x *exchange) logTunnel(log *slog.Logger, ended string, in, out int64, took time.Duration) {
+	lease, pool := "", ""
+	if x.grant.Lease != 0 {
+		lease = x.grant.Lease.String()
+	}
+	if x.route != nil {
+		pool = x.route.pool.name
+	}
+	log.LogAttrs(context.Background(), slog.LevelInfo, "connection",
+		slog.String("listen", x.listener.Listen), slog.String("host", x.head.host), slog.Int64("bytes_in", in), slog.Int64("bytes_out", out),
+		slog.Float64("duration_ms", milliseconds(took)), x.pickTime(),
+		slog.String("pool", pool), slog.String("server", string(x.grant.Server)), slog.String("lease", lease),
+		slog.String("edge", string(x.edge.cfg.ID)), slog.String("client", node(x.client)), slog.Int("attempts", x.attempts), slog.String("ended", ended))
+}
