@@ -6,25 +6,25 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// This file tells the master what it must know of links that last: it gives nothing new to a server
-// that owes an answer and from which nothing comes.
+// This file tells the master about long links: it sends no new requests to a server that owes a response and
+// is silent.
 
 const (
-	lifeReportEvery = 2 * time.Second // how often, at most, the master is told that bytes of a long answer come
-	progressFirst   = 2 * time.Second // from when a request was sent until its link is looked at, which few live to see
-	progressEvery   = time.Second     // from then on
-	quietAfter      = time.Second     // without a byte, after which a last one that was not told is
+	lifeReportEvery = 2 * time.Second // how often, at most, the master is told that bytes of a long response come
+	progressFirst   = 2 * time.Second // from sending a request until its first check; few last that long
+	progressEvery   = time.Second     // between checks
+	quietAfter      = time.Second     // without a byte, after which an unreported last byte is reported
 )
 
-// owesPicker is a Picker that is told whether the server of a lease owes anything.
+// owesPicker is a Picker that is told whether the server of a lease owes a response.
 type owesPicker interface {
-	// Owes tells it. A server owes nothing while the edge waits for the client, to send more or to
-	// take what has come, nor on a connection that is both peers' to speak or be silent.
+	// Owes tells it. A server owes nothing while the edge waits for the client to send or to read, nor on a
+	// connection on which either peer may be silent.
 	Owes(pool string, lease balance.LeaseID, owes bool)
 }
 
-// serverSent notes that the server of the link has sent something. Of an answer that takes
-// long the master is told now and then. now is the loop's.
+// serverSent records that the link's server has sent something. The master is told now and then. now is the
+// loop's.
 func (x *exchange) serverSent(now balance.Instant) {
 	x.lastByte = now
 	if now.Sub(x.lifeReportAt) >= lifeReportEvery {
@@ -32,15 +32,15 @@ func (x *exchange) serverSent(now balance.Instant) {
 	}
 }
 
-// reportAlive sends a report without figures: the server lives, and no more is known. age is how long
-// ago the last byte came.
+// reportAlive sends a report without metrics: it says only that the server is alive. age is how long ago the
+// last byte came.
 func (x *exchange) reportAlive(age time.Duration) {
 	x.lifeReportAt = x.lastByte
 	x.edge.picker.Report(x.route.Pool, balance.Report{Server: x.grant.Server, Age: age})
 }
 
-// reportProgress tells the master what has changed on a link that lasts: a byte that it was not told of, and whether
-// the server owes anything, once nothing has come from it for a while.
+// reportProgress tells the master what has changed on a long link: an unreported byte, and whether the server
+// owes a response, once it has been silent for a while.
 func (x *exchange) reportProgress(now balance.Instant, owes bool) {
 	quiet := now.Sub(x.lastByte)
 	if x.lastByte > x.lifeReportAt && quiet >= quietAfter {

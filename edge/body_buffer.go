@@ -27,7 +27,7 @@ const (
 	// grpcPrefix is the length of what stands before each message of gRPC: one byte of flags, four of
 	// the message's length.
 	grpcPrefix = 5
-	// continueLine tells a client that its body is wanted.
+	// continueLine asks a client for its body.
 	continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 )
 
@@ -161,7 +161,7 @@ func (f *clientConn) awaitsFirst() bool {
 	return !f.readable && len(s.rooms) == 0 && !f.req.req.Expect
 }
 
-// bufferMore takes what the client has sent. Its error is the client's fault.
+// uploadMore relays what the client has sent. Its error is the client's fault.
 func (f *clientConn) bufferMore() error {
 	t := f.req
 	s := &t.bodyStore
@@ -200,8 +200,8 @@ func (f *clientConn) bufferTrailers() (waits bool, err error) {
 	return false, nil
 }
 
-// sendContinue tells a client that waits for it to go on; false: it takes no more. The server is then
-// not told of the expectation: it has been met.
+// sendContinue sends 100 Continue to a client that waits for it. It returns false if the client takes no more.
+// The server then does not see the expectation: it has been met.
 func (f *clientConn) sendContinue() bool {
 	t := f.req
 	var err error
@@ -289,9 +289,9 @@ func (f *clientConn) keepsPace(p *limits.Pace) bool {
 	return !slow || f.serverStream != nil && f.serverStream.h2.recvWindow < streamWindow
 }
 
-// paceDue returns when the rest of a body that its server is waiting for must have come at its least
-// rate; zero: it needs not. A body without a length may pause once its server has answered, and on a
-// route of HTTP/2 in any case: both may have a conversation.
+// paceDue returns when the rest of a body that its server is waiting for must have come at its least rate;
+// zero: there is no limit. A body without a length may pause once its server has responded, and on an HTTP/2
+// route in any case: both sides may have a conversation.
 func (f *clientConn) paceDue() balance.Instant {
 	t := f.req
 	r := t.exchange.route
@@ -307,7 +307,7 @@ func (f *clientConn) bodyWindow() time.Duration {
 	return cmp.Or(f.service.engine.edge.cfg.bodyWindow, limits.Window)
 }
 
-// bodyAnswered says that the response has begun: the request is not sent again.
+// bodyAnswered records that the response has begun: the request is not sent again.
 func (f *clientConn) bodyAnswered() {
 	t := f.req
 	if !t.bodyStore.begun {
@@ -365,7 +365,7 @@ func (f *clientConn) awaitMemory() {
 	m.total.Add(1)
 }
 
-// endMemoryWait says that the body waits for memory no more.
+// endMemoryWait ends the body's wait for memory.
 func (f *clientConn) endMemoryWait() {
 	s := &f.req.bodyStore
 	if !s.waits {

@@ -2,23 +2,23 @@ package edge
 
 import "github.com/evenkeel-lb/evenkeel/flight"
 
-// bodyCopy is what a client has sent of a request's body behind the buffer of its head, copied so
-// that the request can be sent again. It holds the bytes as they were read, chunk sizes included.
-// The loop goroutine owns it. The zero value is empty and ready.
+// bodyCopy is a copy of what the client has sent of a request body behind the buffer of its head, kept so that
+// the request can be sent again. It holds the bytes as they were read, chunk sizes included. The loop
+// goroutine owns it. The zero value is empty and ready.
 type bodyCopy struct {
 	bytes []byte
-	lost  bool // more came than is copied; bytes is empty
+	lost  bool // more has come than is copied; bytes is empty
 }
 
 const (
-	// mostCopied bounds a copy. Most servers of HTTP/2 let 64 KiB of a stream's body come before they
-	// say anything, and a server that refuses a stream mostly says so first of all.
+	// mostCopied bounds a copy. Most HTTP/2 servers accept 64 KiB of a stream's body before they respond, and
+	// a server that refuses a stream mostly does so first.
 	mostCopied = 96 << 10
-	// copyRooms is how many rooms of mostCopied a loop keeps for later copies.
+	// copyRooms is how many buffers of mostCopied bytes a loop keeps.
 	copyRooms = 4
 )
 
-// add copies what has come next.
+// add copies the next bytes.
 func (c *bodyCopy) add(l *loop, p []byte) {
 	if c.lost {
 		return
@@ -36,13 +36,13 @@ func (c *bodyCopy) add(l *loop, p []byte) {
 	c.bytes = append(c.bytes, p...)
 }
 
-// lose gives the copy up: the request cannot be sent again.
+// lose gives up the copy: the request cannot be sent again.
 func (c *bodyCopy) lose(l *loop) {
 	c.reset(l)
 	c.lost = true
 }
 
-// reset empties the copy and gives a large room back.
+// reset empties the copy and frees a large buffer.
 func (c *bodyCopy) reset(l *loop) {
 	if cap(c.bytes) > maxKeptInput {
 		if len(l.freeCopyBufs) < copyRooms && cap(c.bytes) == mostCopied {
@@ -53,7 +53,7 @@ func (c *bodyCopy) reset(l *loop) {
 	c.bytes, c.lost = c.bytes[:0], false
 }
 
-// takeCopyBuf returns an empty room of mostCopied bytes.
+// takeCopyBuf returns an empty buffer of mostCopied bytes.
 func (l *loop) takeCopyBuf() []byte {
 	if n := len(l.freeCopyBufs); n > 0 {
 		room := l.freeCopyBufs[n-1]
@@ -63,19 +63,19 @@ func (l *loop) takeCopyBuf() []byte {
 	return make([]byte, 0, mostCopied)
 }
 
-// mayResend reports whether the request may have to be sent again once its body has begun to go: a
-// server of HTTP/2 says when it has not taken a request, and any server may get an idempotent one twice.
+// mayResend reports whether the request may have to be sent again after its body has begun to go: an HTTP/2
+// server says when it has not processed a request, and an idempotent one may be repeated.
 func (f *clientConn) mayResend() bool {
 	return f.server.clientStream != nil || flight.Idempotent(f.req.exchange.head.method)
 }
 
-// cannotResend reports whether a part of the request's body is gone and cannot be sent again.
+// cannotResend reports whether part of the request body is gone.
 func (t *request) cannotResend() bool {
 	return t.bodyRead > int64(len(t.bodyCopy.bytes)) || t.bodyStore.freed
 }
 
-// rewind puts what was copied of the body behind the head again, as if it had come before the
-// request was first sent.
+// rewind puts the copied part of the body behind the head again, as if it had come before the request was
+// first sent.
 func (f *clientConn) rewind() error {
 	t := f.req
 	t.bodyStore.rewind()

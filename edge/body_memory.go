@@ -8,26 +8,26 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 )
 
-// bodyMemory bounds the memory of request bodies that are read before a server is asked for, over all
-// loops of an edge, and wakes those that wait for some of it.
+// bodyMemory bounds the memory of request bodies that are read before a server is asked for, over all loops of
+// an edge, and wakes those that wait for memory.
 type bodyMemory struct {
 	mu     sync.Mutex
 	budget limits.Budget // guarded by mu
 	stalls limits.Stalls // guarded by mu
-	waits  atomic.Int64  // bodies that wait unread, for the metric
-	total  atomic.Int64  // bodies that have had to wait
+	waits  atomic.Int64  // bodies that wait, for the metric
+	total  atomic.Int64  // bodies that have waited
 
-	waiting map[bodyWaiter]struct{} // guarded by mu: who has bodies that wait
+	waiting map[bodyWaiter]struct{} // guarded by mu: whose bodies wait
 }
 
 // bodyWaiter is a loop whose bodies wait for memory.
 type bodyWaiter interface {
-	// memoryFreed says that some may be had again. It is called without locks, from any goroutine.
+	// memoryFreed is called when memory is available again, without locks, on any goroutine.
 	memoryFreed()
 }
 
-// take takes n bytes for a client; false: they are not to be had, and if w is not nil it is told once
-// some are given back.
+// take takes n bytes for a client. It returns false if they are not available; then w, if not nil, is called
+// once memory is returned.
 func (m *bodyMemory) take(c balance.ClientPrefix, n int64, w bodyWaiter) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -40,8 +40,8 @@ func (m *bodyMemory) take(c balance.ClientPrefix, n int64, w bodyWaiter) bool {
 	return false
 }
 
-// takeRest takes all n bytes that a body which has begun may still need; false: they are not to be had,
-// and if they can be at another time, w is told once some are given back.
+// takeRest takes all n bytes that a body in progress may still need. If they are not available but may be
+// later, w is called once memory is returned; ever reports that they may be.
 func (m *bodyMemory) takeRest(c balance.ClientPrefix, n int64, w bodyWaiter) (taken, ever bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -54,7 +54,7 @@ func (m *bodyMemory) takeRest(c balance.ClientPrefix, n int64, w bodyWaiter) (ta
 	return false, ever
 }
 
-// endRest says that a body has been read for which takeRest took n bytes, of which unused are given back.
+// endRest ends the body for which takeRest took n bytes, of which unused are returned.
 func (m *bodyMemory) endRest(c balance.ClientPrefix, n, unused int64) {
 	m.mu.Lock()
 	m.budget.EndRest(c, n)
@@ -62,7 +62,7 @@ func (m *bodyMemory) endRest(c balance.ClientPrefix, n, unused int64) {
 	m.give(c, unused)
 }
 
-// await reports whether n bytes are not to be had by anybody now; then w is told once some are given back.
+// await reports whether n bytes are unavailable to anyone now; then w is called once memory is returned.
 func (m *bodyMemory) await(w bodyWaiter, n int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -73,7 +73,7 @@ func (m *bodyMemory) await(w bodyWaiter, n int64) bool {
 	return true
 }
 
-// waiterLocked says that w is to be told.
+// waiterLocked adds w to those that are called.
 func (m *bodyMemory) waiterLocked(w bodyWaiter) {
 	if m.waiting == nil {
 		m.waiting = make(map[bodyWaiter]struct{})
@@ -81,7 +81,7 @@ func (m *bodyMemory) waiterLocked(w bodyWaiter) {
 	m.waiting[w] = struct{}{}
 }
 
-// give gives n bytes of a client back.
+// give returns n bytes of a client.
 func (m *bodyMemory) give(c balance.ClientPrefix, n int64) {
 	m.mu.Lock()
 	m.budget.Give(c, n)
@@ -93,7 +93,7 @@ func (m *bodyMemory) give(c balance.ClientPrefix, n int64) {
 	}
 }
 
-// scarce reports whether nothing should be kept that is only useful if something fails.
+// scarce reports whether nothing should be kept that is useful only after a failure.
 func (m *bodyMemory) scarce() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,8 +107,8 @@ func (m *bodyMemory) used() int64 {
 	return m.budget.Used()
 }
 
-// stall reports whether a request of the client may ask for a server although its body has stalled.
-// One that may is counted until unstall.
+// stall reports whether a request of the client may ask for a server although its body has stalled. If so it
+// is counted until unstall.
 func (m *bodyMemory) stall(c balance.ClientPrefix) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

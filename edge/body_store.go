@@ -5,23 +5,23 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 )
 
-// bodyStore is what has been read of a request's body before a server was asked for, behind the buffer
-// of its head. It holds the bytes as they go to the server, chunk sizes included, so that they can be
-// sent more than once. The loop goroutine owns it. The zero value is empty.
+// bodyStore is what was read of a request body before a server was asked for, behind the buffer of its head.
+// It holds the bytes as they go to the server, chunk sizes included, so that they can be sent more than once.
+// The loop goroutine owns it. The zero value is empty.
 type bodyStore struct {
-	begun   bool // the body is read this way; everything behind the head's buffer is or was in it
-	freed   bool // what was in it is gone, so that it cannot be sent again
-	waits   bool // no memory is to be had: the body waits unread
-	stalled bool // the request is counted among those whose body has stalled
+	begun   bool // in use; every byte behind the head's buffer is or was in it
+	freed   bool // its bytes are gone and cannot be sent again
+	waits   bool // the body waits unread for memory
+	stalled bool // counted as stalled
 	client  balance.ClientPrefix
-	rooms   [][]byte // filled to their lengths, one after another
+	rooms   [][]byte // filled buffers, in order
 	size    int64    // bytes in them
-	charged int64    // bytes of memory taken, for them and as promised
-	rest    int64    // bytes of those that were taken as the rest of the body
-	promise int64    // bytes of the rest that are for rooms to come
+	charged int64    // bytes of memory taken, including the promise
+	rest    int64    // bytes that were taken by takeRest
+	promise int64    // of rest, for buffers to come
 	room    int      // bytes before rooms[room][at] have been sent
 	at      int
-	first   int64           // gRPC: bytes of the first message with its prefix; zero: not known
+	first   int64           // gRPC: length of the first message with its prefix; zero: unknown
 	lastAt  balance.Instant // when a byte last came, or reading began
 	pace    limits.Pace
 }
@@ -29,10 +29,10 @@ type bodyStore struct {
 const (
 	smallRoom = 16 << 10
 	largeRoom = 64 << 10
-	mostRooms = 32 // of each size that a loop keeps for later bodies
+	mostRooms = 32 // of each size that a loop keeps
 )
 
-// free returns the free part of the last room; empty: there is none.
+// free returns the free part of the last buffer; empty: there is none.
 func (s *bodyStore) free() []byte {
 	if len(s.rooms) == 0 {
 		return nil
@@ -41,15 +41,15 @@ func (s *bodyStore) free() []byte {
 	return last[len(last):cap(last)]
 }
 
-// filled says that n bytes were put where free said.
+// filled records that n bytes were put into free.
 func (s *bodyStore) filled(n int) {
 	last := &s.rooms[len(s.rooms)-1]
 	*last = (*last)[:len(*last)+n]
 	s.size += int64(n)
 }
 
-// grow adds an empty room for a body of which so many bytes are known to come, or 0; false: there is no
-// memory for one.
+// grow adds an empty buffer; known is how many bytes are known to come, or 0. It returns false if there is no
+// memory.
 func (s *bodyStore) grow(l *loop, known int64) bool {
 	size := int64(largeRoom)
 	if known < smallRoom && len(s.rooms) == 0 {
@@ -72,8 +72,8 @@ func (s *bodyStore) grow(l *loop, known int64) bool {
 	return true
 }
 
-// growToEnd adds an empty room where grow has no memory for one, and is promised those for all n bytes
-// that are still to be read. If not, ever is false if it will never be.
+// growToEnd adds an empty buffer when grow has no memory, and is promised memory for all n bytes still to be
+// read. If not, ever reports whether it may be later.
 func (s *bodyStore) growToEnd(l *loop, n int64) (grown, ever bool) {
 	n = (n + largeRoom - 1) / largeRoom * largeRoom
 	taken, ever := l.engine.edge.bodies.takeRest(s.client, n, l)
@@ -86,7 +86,7 @@ func (s *bodyStore) growToEnd(l *loop, n int64) (grown, ever bool) {
 	return s.grow(l, largeRoom), true
 }
 
-// endRest gives back what was promised and is not needed, once the body has been read.
+// endRest returns the unused promise, once the body has been read.
 func (s *bodyStore) endRest(l *loop) {
 	if s.rest == 0 {
 		return
@@ -96,7 +96,7 @@ func (s *bodyStore) endRest(l *loop) {
 	s.rest, s.promise = 0, 0
 }
 
-// add appends p, a few bytes that may go beyond what memory there is.
+// add appends p, a few bytes that may exceed the memory limit.
 func (s *bodyStore) add(p []byte) {
 	s.rooms = append(s.rooms, append([]byte(nil), p...))
 	s.size += int64(len(p))
@@ -105,8 +105,8 @@ func (s *bodyStore) add(p []byte) {
 // holds reports whether something is or was in it.
 func (s *bodyStore) holds() bool { return len(s.rooms) > 0 || s.freed }
 
-// keep appends a copy of p, which has gone to the server behind all that is here, so that it can be
-// sent again too; false: there is no memory, or it would be more than most bytes.
+// keep appends a copy of p, which has gone to the server behind all that is here, so that it can be sent again
+// too. It returns false if there is no memory, or it would be more than most bytes.
 func (s *bodyStore) keep(l *loop, p []byte, most int64) bool {
 	if s.freed || s.size+int64(len(p)) > most || len(s.free()) < len(p) && (!s.grow(l, largeRoom) || len(s.free()) < len(p)) {
 		return false
@@ -117,7 +117,7 @@ func (s *bodyStore) keep(l *loop, p []byte, most int64) bool {
 	return true
 }
 
-// unsent reports whether some of it is still to go to the server.
+// unsent reports whether some of it has not gone to the server.
 func (s *bodyStore) unsent() bool {
 	for s.room < len(s.rooms) && s.at == len(s.rooms[s.room]) {
 		s.room, s.at = s.room+1, 0
@@ -125,7 +125,7 @@ func (s *bodyStore) unsent() bool {
 	return s.room < len(s.rooms)
 }
 
-// next returns the next bytes to be sent, at most so many. unsent must have been asked.
+// next returns the next bytes to be sent, at most so many. unsent must have been called.
 func (s *bodyStore) next(most int) []byte {
 	p := s.rooms[s.room][s.at:]
 	p = p[:min(len(p), most)]
@@ -133,10 +133,10 @@ func (s *bodyStore) next(most int) []byte {
 	return p
 }
 
-// rewind begins anew with the first byte.
+// rewind starts again with the first byte.
 func (s *bodyStore) rewind() { s.room, s.at = 0, 0 }
 
-// release gives the memory back. What was in it cannot be sent again.
+// release frees the memory. Its bytes cannot be sent again.
 func (s *bodyStore) release(l *loop) {
 	if len(s.rooms) == 0 {
 		return
@@ -163,7 +163,7 @@ func (s *bodyStore) reset(l *loop) {
 	*s = bodyStore{rooms: s.rooms}
 }
 
-// unstall says that the request needs not be counted among those that stall any more.
+// unstall stops counting the request as stalled.
 func (s *bodyStore) unstall(l *loop) {
 	if s.stalled {
 		s.stalled = false
@@ -171,7 +171,7 @@ func (s *bodyStore) unstall(l *loop) {
 	}
 }
 
-// takeBodyBuf returns an empty room.
+// takeBodyBuf returns an empty buffer.
 func (l *loop) takeBodyBuf(size int64) []byte {
 	kept := l.bodyBufsOf(size)
 	if n := len(*kept); n > 0 {
@@ -188,7 +188,7 @@ func (l *loop) putBodyBuf(room []byte) {
 	}
 }
 
-// bodyBufsOf returns where rooms of a size are kept; nil: they are not.
+// bodyBufsOf returns the free buffers of a size; nil: none are kept.
 func (l *loop) bodyBufsOf(size int64) *[][]byte {
 	switch size {
 	case smallRoom:

@@ -8,15 +8,14 @@ import (
 	"time"
 )
 
-// cancellation ends what is done for an exchange when its client leaves or a master is
-// silent for too long. After that it can be had anew, so that in the steady state no
-// request pays for one.
+// cancellation cancels the pick and dial of an exchange when its client disconnects or the master exceeds the
+// deadline. It is reused by the next request; a context is allocated only if one is needed.
 type cancellation struct {
-	ended atomic.Bool // what mu guards says so: looked at for every request
+	ended atomic.Bool // mirrors cause, for a check at every request
 
 	mu    sync.Mutex
-	ctx   *cancelContext // nil: nobody wanted to wait for it yet
-	cause error          // nil: not ended
+	ctx   *cancelContext // nil: none was needed yet
+	cause error          // nil: not cancelled
 }
 
 var (
@@ -24,7 +23,7 @@ var (
 	errMasterSilent = errors.New("the master is silent")
 )
 
-// cancel ends the present context. A client's leaving outweighs whatever ended it before.
+// cancel cancels the current context. That the client has left replaces any other cause.
 func (r *cancellation) cancel(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -39,14 +38,13 @@ func (r *cancellation) cancelLocked(cause error) {
 		return
 	}
 	r.cause = cause
-	r.ended.Store(true) // before anybody is told, who looks why
+	r.ended.Store(true) // first: the context's users look for the cause
 	if r.ctx != nil {
 		r.ctx.cancel()
 	}
 }
 
-// reuse makes a new context of one that has ended. Whoever has the old one sees that
-// one's end, however late they look.
+// reuse prepares a cancelled one for another request. Users of the old context still see its end.
 func (r *cancellation) reuse() {
 	if !r.ended.Load() {
 		return
@@ -56,7 +54,7 @@ func (r *cancellation) reuse() {
 	r.resetLocked()
 }
 
-// resetTimeout is renew for an exchange that goes on: that the client has left stands.
+// resetTimeout is reuse for an exchange that goes on: that the client has left is kept.
 func (r *cancellation) resetTimeout() {
 	if !r.ended.Load() {
 		return
@@ -76,7 +74,7 @@ func (r *cancellation) resetLocked() {
 	r.ended.Store(false)
 }
 
-// context returns the present one.
+// context returns the current one.
 func (r *cancellation) context() context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -99,9 +97,8 @@ func (r *cancellation) clientLeft() bool {
 	return r.cause == errClientLeft
 }
 
-// cancelContext is a context that may serve many exchanges one after another, until it ends.
-// It is never had anew: the context of somebody who waits for it too may be told of its
-// end long after its exchange.
+// cancelContext is a context that may serve several exchanges, until it is cancelled. It is never reused after
+// that: a goroutine may still hold it.
 type cancelContext struct {
 	done  chan struct{}
 	ended atomic.Bool

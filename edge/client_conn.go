@@ -15,71 +15,71 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// clientConn is a client's connection in a loop. Without a request it has no buffer.
+// clientConn is a client's connection. Without a request it has no buffer.
 type clientConn struct {
 	conn
 	timer
 	service   *listenerService
 	peer      netip.Addr
 	state     clientState
-	served    bool // a request, before
-	leaving   bool // the client has closed its side; it is left a moment for the answer
+	served    bool // it has had a request before
+	leaving   bool // the client has closed its side; the response may still be sent for a moment
 	killed    bool
 	req       *request
-	asyncPick *asyncPick  // that is on its way, in the stage lent; nil: a goroutine asks
-	server    *serverConn // of the link under way
-	tunnel    *tunnel     // of the client and the server, once the connection is upgraded
+	asyncPick *asyncPick  // in state stateWaiting; nil: a goroutine picks
+	server    *serverConn // of the current link
+	tunnel    *tunnel     // between client and server, once the connection is upgraded
 }
 
-// clientState is what a client's connection is about.
+// clientState is the state of a client's connection.
 type clientState uint8
 
 const (
-	stateIdle          clientState = iota // nothing of a request is there
-	stateReadingHead                      // a part of its head
-	stateBufferingBody                    // a part of a body that is read before a server is asked for
-	stateWaiting                          // another goroutine has the task: the master is asked, or a name looked up
-	stateForwarding                       // a server has the request, or is being reached
-	stateFlushing                         // all is said, and some of it on its way
-	stateTunneling                        // whatever either peer says goes to the other
-	stateTunnelClosing                    // it does no more, but what was sent is not broken off
-	stateLingering                        // all is said and gone; what the client still sends is thrown away
+	stateIdle          clientState = iota // nothing of a request has come
+	stateReadingHead                      // part of a head has come
+	stateBufferingBody                    // reading a body before a server is asked for
+	stateWaiting                          // another goroutine uses the request: it picks, or resolves a name
+	stateForwarding                       // connecting to a server, or relaying
+	stateFlushing                         // the response is complete; some of it is not sent
+	stateTunneling                        // relaying the bytes of either peer to the other
+	stateTunnelClosing                    // the tunnel has ended; closing without loss
+	stateLingering                        // all sent; what the client still sends is discarded
 	stateClosed
 )
 
-// request is a request under way, and what has come behind it.
+// request is a request in progress, and what has come behind it.
 type request struct {
 	forwardState
-	input                []byte // from the client, in got[gr:gw]; the head of the request stays where it is until the last link of its exchange is over
+	input                []byte // from the client, in input[inputStart:inputEnd]; the head stays in place until the exchange's last link has ended
 	inputStart, inputEnd int
-	headPart             []byte // room for a response's head that comes in pieces
+	headPart             []byte // buffer for a response head that comes in pieces
 	response             responseBody
 	up, down             sendBuffer
 	interims             int
 	closeAfter           bool // no other request follows
 
-	headAlone bool // the response ends with its head, which does not say so
+	headAlone bool // the response ends with its head, though its fields do not say so
 
-	sent            bool            // the request, as far as it was there
-	probed          bool            // the client, whether it is still there
-	responseStarted bool            // the head of the response has gone to the client, or is about to
-	uploading       bool            // the rest of the request's body is still to come
-	bodySent        bool            // it has gone to the server, to its end
-	leftover        []byte          // what has come behind it
+	sent            bool            // the part of the request that was there
+	probed          bool            // the client was sent firstByte, to learn whether it is still there
+	responseStarted bool            // the response's head is sent, or about to be
+	uploading       bool            // the rest of the request body is still to come
+	bodySent        bool            // the whole body has gone to the server
+	leftover        []byte          // bytes behind the body
 	trailing        http1.Trailers  // of the request
-	bodyRead        int64           // bytes of the rest that have come
-	bodyCopy        bodyCopy        // of them, those that can be sent again
+	bodyRead        int64           // bytes of the body read behind input
+	bodyCopy        bodyCopy        // the part of them that can be sent again
 	bodyStore       bodyStore       // what was read of the body before a server was asked for
 	pace            limits.Pace     // of the rest of the body
-	useNewConn      bool            // the request is sent again, by a connection that has carried nothing yet
-	waitingSince    balance.Instant // when what is waited for began
-	clientGoneAt    balance.Instant // when a client that has closed its side is taken for gone
-	lingerQuiet     time.Duration   // that a client may be silent when parting
-	lingerUntil     balance.Instant // when it is over
+	useNewConn      bool            // the request is sent again, over a new connection
+	waitingSince    balance.Instant // when the current wait began
+	clientGoneAt    balance.Instant // when a client that has closed its side counts as gone
+	lingerQuiet     time.Duration   // how long a client may be silent while lingering
+	lingerUntil     balance.Instant // when lingering ends
 	progress        progressTimer
 }
 
-// recycle readies the task for another connection.
+// recycle readies the request for another connection.
 func (t *request) recycle() {
 	t.forwardState.in, t.forwardState.out = nil, nil // the loop's own
 	t.reset()
@@ -93,8 +93,8 @@ func (t *request) recycle() {
 	t.trailing.Limits = http1.Limits{}
 }
 
-// addClient makes a client's connection of an accepted descriptor. tls is what is spoken on
-// it, if that is so, and early what was read of it already.
+// addClient adds an accepted descriptor as a client's connection. tls is its TLS, if any; early was read of it
+// already.
 func (l *loop) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *tlsConn, early []byte) {
 	f := &clientConn{service: s, peer: peer}
 	f.conn.owner, f.timer.owner = f, f
@@ -121,12 +121,12 @@ func (l *loop) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr,
 	}
 }
 
-// setTimeout sets the time by which something must have happened; zero: none.
+// setTimeout sets the timer; zero: none.
 func (f *clientConn) setTimeout(wait time.Duration) {
 	f.loop.timers.set(&f.timer, f.loop.deadline(wait))
 }
 
-// deadline is when a wait that begins now has been long enough; zero, if it is: never.
+// deadline returns when a wait that begins now ends; zero, if it is: never.
 func (l *loop) deadline(wait time.Duration) balance.Instant {
 	if wait == 0 {
 		return 0
@@ -134,7 +134,7 @@ func (l *loop) deadline(wait time.Duration) balance.Instant {
 	return l.now.Add(wait)
 }
 
-// onReady implements the end's owner: do what can be done now.
+// onReady implements the conn's owner.
 func (f *clientConn) onReady() {
 	switch f.state {
 	case stateIdle, stateReadingHead:
@@ -154,11 +154,11 @@ func (f *clientConn) onReady() {
 	}
 }
 
-// onTimer implements the timer's owner: something did not happen in time.
+// onTimer implements the timer's owner.
 func (f *clientConn) onTimer() {
 	switch f.state {
 	case stateIdle:
-		f.readable = true // what came at this very moment counts
+		f.readable = true // a byte that came at this moment counts
 		f.readHead()
 		if f.isOpen() && f.state == stateIdle {
 			f.close()
@@ -184,11 +184,11 @@ func (f *clientConn) onTimer() {
 	}
 }
 
-// readHead reads until the head of a request is there. A client that does not take what it
-// was told is heard no further.
+// readHead reads until a request's head is complete. Nothing is read from a client that does not read its
+// response.
 func (f *clientConn) readHead() {
 	if t := f.req; f.state == stateIdle && f.unsentBytes() == 0 && t != nil && t.inputStart < t.inputEnd {
-		f.parseHead() // of what came behind the last request
+		f.parseHead() // what came behind the last request
 	}
 	for f.isOpen() && f.readable && f.unsentBytes() == 0 && f.state <= stateReadingHead {
 		t := f.req
@@ -202,15 +202,15 @@ func (f *clientConn) readHead() {
 			f.releaseRequest()
 			return
 		case err != nil || n == 0:
-			f.close() // nothing was asked
+			f.close() // no request was sent
 			return
 		}
 		f.parseHead()
 	}
 }
 
-// readMore reads more behind what is there: first into the loop's own room, since how much it
-// is, and so what the task needs room for, is known only then.
+// readMore reads more input: first into the loop's buffer, since how much it is, and so what space the request
+// needs, is only known then.
 func (f *clientConn) readMore() (int, error) {
 	t := f.req
 	room := f.loop.readBuf[:min(max(firstInput, len(t.input)), readSize)]
@@ -221,8 +221,8 @@ func (f *clientConn) readMore() (int, error) {
 	return n, err
 }
 
-// appendInput puts what was read behind what is there, into a larger buffer if it must. What
-// is there may not move within its buffer if that is in use.
+// appendInput appends what was read, in a larger buffer if necessary. Input that is in use must not move
+// within its buffer.
 func (t *request) appendInput(p []byte, inUse bool) {
 	if len(t.input)-t.inputEnd < len(p) {
 		larger, need := t.input, t.inputEnd-t.inputStart+len(p)
@@ -235,10 +235,10 @@ func (t *request) appendInput(p []byte, inUse bool) {
 	t.inputEnd += copy(t.input[t.inputEnd:], p)
 }
 
-// minInput is what most heads have room in.
+// minInput fits most heads.
 const minInput = 512
 
-// releaseRequest gives the buffer of a connection without a request back.
+// releaseRequest frees the buffer of a connection without a request.
 func (f *clientConn) releaseRequest() {
 	if t := f.req; t != nil && f.state == stateIdle && t.inputStart == t.inputEnd {
 		f.req = nil
@@ -246,7 +246,7 @@ func (f *clientConn) releaseRequest() {
 	}
 }
 
-// parseHead begins the request whose head is there.
+// parseHead begins the request if its head is complete.
 func (f *clientConn) parseHead() {
 	t := f.req
 	t.req.Limits = f.service.listener.limits
@@ -262,7 +262,7 @@ func (f *clientConn) parseHead() {
 	}
 }
 
-// refuseHead answers a head that is none.
+// refuseHead answers a malformed head.
 func (f *clientConn) refuseHead(err error) {
 	t := f.req
 	answer, detail, ok := unreadable(err, t.inputEnd-t.inputStart)
@@ -280,7 +280,7 @@ func (f *clientConn) refuseHead(err error) {
 	f.respond(answer, detail, true)
 }
 
-// respond tells the client what comes instead of a server's response.
+// respond sends the client an answer of the edge.
 func (f *clientConn) respond(a flight.Answer, detail string, closing bool) {
 	t, size := f.req, 0
 	x := &t.exchange
@@ -291,15 +291,15 @@ func (f *clientConn) respond(a flight.Answer, detail string, closing bool) {
 		f.sendResponse(closing)
 		return
 	}
-	// A head that could not be read may be HEAD's. By HTTP/1 it is answered with a body all the same, for
-	// the connection ends; a stream of HTTP/2 cannot have one.
+	// A malformed head may be that of HEAD. By HTTP/1 it is answered with a body all the same, since the
+	// connection ends; an HTTP/2 stream cannot have one.
 	headOnly := t.req.Method == http1.MethodHead && (t.reqHeaders.buf != nil || f.serverStream != nil)
 	t.out, size = appendProblem(f.loop.headBuf[:0], a, detail, x.id, headOnly, closing)
 	x.status, x.bytes = a.Status, int64(size)
 	f.sendResponse(closing)
 }
 
-// sendResponse sends what is in out and ends the exchange.
+// sendResponse sends out and ends the exchange.
 func (f *clientConn) sendResponse(closing bool) {
 	t := f.req
 	f.state, t.closeAfter = stateFlushing, closing
@@ -312,7 +312,7 @@ func (f *clientConn) sendResponse(closing bool) {
 	f.flush()
 }
 
-// flush ends the exchange once all has gone to the client.
+// flush ends the exchange once all has been sent to the client.
 func (f *clientConn) flush() {
 	t := f.req
 	switch clear, err := t.down.flush(&f.conn); {
@@ -325,7 +325,7 @@ func (f *clientConn) flush() {
 	}
 }
 
-// finishRequest ends the exchange, of which everything has been said.
+// finishRequest ends the exchange, whose response has been sent.
 func (f *clientConn) finishRequest() {
 	t := f.req
 	f.dropServer()
@@ -336,7 +336,7 @@ func (f *clientConn) finishRequest() {
 	t.bodyStore.reset(f.loop)
 	switch {
 	case f.serverStream != nil:
-		f.close() // which is the end of a stream, and not of the client's connection
+		f.close() // the end of a stream, not of the client's connection
 		return
 	case t.closeAfter || t.abortive:
 		f.linger()
@@ -359,8 +359,8 @@ func (f *clientConn) finishRequest() {
 	}
 }
 
-// linger lets the client read what it was told: a connection that is closed with something
-// unread in it is reset, and what was sent before is lost.
+// linger lets the client read the response: closing a socket with unread bytes resets it, and destroys what
+// was just sent.
 func (f *clientConn) linger() {
 	t := f.req
 	wait, most := lingerQuiet, lingerMost
@@ -383,8 +383,8 @@ func (f *clientConn) linger() {
 	f.discardInput()
 }
 
-// discardInput reads once and forgets, so that a client that still sends its body can read the
-// answer, and lets others go on before it reads again.
+// discardInput reads once and discards, so that a client that still sends its body can read the response; then
+// other connections have a turn.
 func (f *clientConn) discardInput() {
 	if !f.readable {
 		return
@@ -404,8 +404,8 @@ func (f *clientConn) discardInput() {
 	}
 }
 
-// close ends the connection, and whatever is under way on it. A task that is lent comes
-// back to nobody.
+// close ends the connection and its request. A request in another goroutine's hands is dropped when it comes
+// back.
 func (f *clientConn) close() {
 	if f.state == stateClosed {
 		return
@@ -432,17 +432,17 @@ func (f *clientConn) close() {
 	s.clientGone(l, f)
 }
 
-// closeTLS tells a client that speaks TLS that all has been said, if that is so.
+// closeTLS sends close_notify, if everything has been sent.
 func (f *clientConn) closeTLS() {
 	if f.tls == nil || !f.isOpen() || f.killed || !f.allSent() {
 		return
 	}
 	if t := f.req; t == nil || !t.abortive && t.down.empty() {
-		_, _ = f.fd.Send(f.tls.closeNotify()) // what does not go is missed by nobody
+		_, _ = f.fd.Send(f.tls.closeNotify()) // best effort
 	}
 }
 
-// clientGone ends the exchange and the connection: the client takes no more, or has left.
+// clientGone ends the exchange and the connection: the client reads no more, or has left.
 func (f *clientConn) clientGone() {
 	x := &f.req.exchange
 	if x.started {
@@ -451,7 +451,7 @@ func (f *clientConn) clientGone() {
 	f.abort()
 }
 
-// abort ends both when the exchange knows its end.
+// abort ends both when the exchange has recorded its end.
 func (f *clientConn) abort() {
 	t := f.req
 	t.abortive = true
@@ -460,10 +460,10 @@ func (f *clientConn) abort() {
 	f.close()
 }
 
-// limitAddr implements member.
+// limitAddr implements trackedConn.
 func (f *clientConn) limitAddr() netip.Addr { return f.peer }
 
-// beginDrain implements member: it gives a connection without a request a moment for one.
+// beginDrain implements trackedConn: it gives an idle connection a moment for one more request.
 func (f *clientConn) beginDrain() {
 	switch {
 	case f.state != stateIdle:
@@ -474,7 +474,7 @@ func (f *clientConn) beginDrain() {
 	}
 }
 
-// kill implements member: it ends the connection wherever it is.
+// kill implements trackedConn: it ends the connection in any state.
 func (f *clientConn) kill() {
 	f.killed = true
 	switch f.state {
@@ -489,8 +489,8 @@ func (f *clientConn) kill() {
 	}
 }
 
-// watchClient takes a client that has hung up for gone, and gives one that has closed its side
-// a moment for the answer or, if it is to be answered whenever that is, finds out whether it is still there.
+// watchClient treats a client that has hung up as gone. One that has closed its side has a moment for the
+// response or, if it is answered at any time, is probed.
 func (f *clientConn) watchClient() {
 	switch {
 	case f.wasReset:
@@ -504,7 +504,7 @@ func (f *clientConn) watchClient() {
 	}
 }
 
-// clientLeft says that the client has left.
+// clientLeft handles that the client has left.
 func (f *clientConn) clientLeft() {
 	if f.state == stateWaiting {
 		f.cancelPick(errClientLeft)
@@ -518,8 +518,8 @@ const leaveAfter = 50 * time.Millisecond
 
 const (
 	firstInput   = 4 << 10
-	maxKeptInput = 16 << 10 // a larger buffer does not outlive its request
+	maxKeptInput = 16 << 10 // larger buffers are not kept
 )
 
-// silentTime is how long a client may say nothing once it has connected.
+// silentTime is how long a new connection may be silent.
 func (l *Listener) silentTime() time.Duration { return min(l.HeaderTimeout, l.IdleTimeout) }

@@ -23,7 +23,7 @@ type ClientLimits struct {
 	OpenRequests      int            // at once; zero: any number
 	RequestsPerSecond float64        // in the long run; zero: any
 	Burst             int            // requests at once beyond that; zero: those of one second, at least one
-	By                string         // what tells clients of requests apart: address, or header:NAME; empty: address
+	By                string         // what identifies clients of requests: address, or header:NAME; empty: address
 	Exempt            []netip.Prefix // addresses that are not limited
 }
 
@@ -76,8 +76,8 @@ func (c *ClientLimits) validate(m Mode, bad func(field, problem string)) {
 type clientLimits struct {
 	seats    *limits.Clients // of connections; nil: any number
 	requests *limits.Clients // nil: any
-	header   string          // that tells clients apart, in lower case; empty: the address does
-	seed     maphash.Seed    // of what the header says
+	header   string          // identifies clients, in lower case; empty: the address does
+	seed     maphash.Seed    // for hashing the header's value
 	exempt   policy.Prefixes
 	metrics  *metrics
 }
@@ -120,8 +120,8 @@ func (c *clientLimits) keyOf(h *requestInfo, client netip.Addr) limits.ClientKey
 	return k
 }
 
-// countConn takes a connection of a client's address, and reports whether the client may have it. It must be given
-// back by unseat, with the same address.
+// countConn counts a connection of a client's address, and reports whether the client may have it. If so,
+// releaseConn has to be called with the same address.
 func (l *boundListener) countConn(client netip.Addr) bool {
 	c := l.clients
 	if c == nil || c.seats == nil {
@@ -134,7 +134,7 @@ func (l *boundListener) countConn(client netip.Addr) bool {
 	return true
 }
 
-// limitConn returns why a client may not connect; nil: it may, and has a seat.
+// limitConn returns why a client may not connect; nil: it may, and is counted.
 func (l *boundListener) limitConn(client netip.Addr) error {
 	switch {
 	case !l.access.Admits(client):
@@ -145,7 +145,7 @@ func (l *boundListener) limitConn(client netip.Addr) error {
 	return nil
 }
 
-// releaseConn gives back what seat has taken.
+// releaseConn ends what countConn has counted.
 func (l *boundListener) releaseConn(client netip.Addr) {
 	if c := l.clients; c != nil && c.seats != nil {
 		c.seats.Leave(c.byPrefix(client))
@@ -175,7 +175,7 @@ func (x *exchange) releaseClient() {
 	}
 }
 
-// clientLimit is one of the limits, as a metric tells them.
+// clientLimit is one of the limits, as a metric's label.
 type clientLimit uint8
 
 const (

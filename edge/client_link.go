@@ -12,7 +12,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// openExchange begins the exchange of the request whose head of n bytes is there.
+// openExchange begins the exchange of a request whose head has n bytes.
 func (f *clientConn) openExchange(n int) {
 	t := f.req
 	t.setHead(t.input[t.inputStart:t.inputEnd], n)
@@ -31,7 +31,7 @@ func (f *clientConn) openExchange(n int) {
 	f.readBody()
 }
 
-// readBody reads as much of the body as is to be there first, then asks for a server.
+// readBody reads as much of the body as is read first, then asks for a server.
 func (f *clientConn) readBody() {
 	t := f.req
 	if t.req.Framing != http1.NoBody && t.exchange.route.buffers(&t.exchange) {
@@ -43,7 +43,7 @@ func (f *clientConn) readBody() {
 	f.readSmallBody()
 }
 
-// askForServer begins the exchange's flight. As much of the body is there as was to be waited for.
+// askForServer begins the exchange's flight. As much of the body is there as is read first.
 func (f *clientConn) askForServer() {
 	f.state = stateForwarding
 	f.takeStep(f.req.exchange.start())
@@ -75,7 +75,7 @@ func (f *clientConn) readSmallBody() {
 	f.askForServer()
 }
 
-// badBody ends the exchange because the request's body could not be read.
+// badBody ends the exchange because the request body could not be read.
 func (f *clientConn) badBody(err error) {
 	t := f.req
 	x := &t.exchange
@@ -83,7 +83,7 @@ func (f *clientConn) badBody(err error) {
 		x.clientGone()
 	}
 	f.dropServer()
-	if x.status == 0 { // else it is too late to say anything
+	if x.status == 0 { // otherwise the response has begun
 		if answer, detail, ok := unusable(err); ok {
 			f.respond(answer, detail, true)
 			return
@@ -95,7 +95,7 @@ func (f *clientConn) badBody(err error) {
 // takeStep takes the exchange's next step.
 func (f *clientConn) takeStep(step flight.Step) {
 	switch step.Do {
-	case flight.Wait: // the answer comes by letter
+	case flight.Wait: // a message brings the answer
 	case flight.Link:
 		f.connectServer()
 	default:
@@ -103,7 +103,7 @@ func (f *clientConn) takeStep(step flight.Step) {
 	}
 }
 
-// respondLocally ends an exchange that got no response.
+// respondLocally ends an exchange without a server's response.
 func (f *clientConn) respondLocally(step flight.Step) {
 	t := f.req
 	closing := !t.isReceived() || t.forwardState.closing(f.service.draining.Load())
@@ -119,7 +119,7 @@ func (f *clientConn) respondLocally(step flight.Step) {
 	}
 }
 
-// connectServer makes the connection to the server that was granted, or takes one.
+// connectServer takes or makes a connection to the granted server.
 func (f *clientConn) connectServer() {
 	t, l := f.req, f.loop
 	if t.cancel.clientLeft() {
@@ -135,8 +135,8 @@ func (f *clientConn) connectServer() {
 	if !t.useNewConn {
 		b = l.idle.get(to)
 	}
-	// A request that cannot be repeated is not trusted to a connection whose end may have
-	// been told in this very turn, and none to one whose server has spoken unasked.
+	// A request that cannot be repeated is not sent over a connection whose end may have come in this
+	// iteration, and none over one whose server has sent unasked bytes.
 	for b != nil && !b.fit(flight.Idempotent(t.exchange.head.method)) {
 		b.close()
 		b = l.idle.get(to)
@@ -164,7 +164,7 @@ func (f *clientConn) setServer(b *serverConn) {
 	f.pump()
 }
 
-// serverDialled goes on with a connection that was made elsewhere.
+// serverDialled continues with a connection that a goroutine has made.
 func (f *clientConn) serverDialled(descriptor *fd.FD, secure *tlsConn, to target, err error) {
 	f.state = stateForwarding
 	if descriptor.IsOpen() && f.req.cancel.clientLeft() { // nothing was sent
@@ -183,7 +183,7 @@ func (f *clientConn) serverDialled(descriptor *fd.FD, secure *tlsConn, to target
 	f.setServer(b)
 }
 
-// dropServer parts from a server whose connection is of no more use.
+// dropServer closes the server connection, which is not reusable.
 func (f *clientConn) dropServer() {
 	if b := f.server; b != nil {
 		f.server, b.client = nil, nil
@@ -191,8 +191,7 @@ func (f *clientConn) dropServer() {
 	}
 }
 
-// pump moves the request to the server and the response to the client, as far as it
-// goes now.
+// pump moves the request to the server and the response to the client, as far as possible now.
 func (f *clientConn) pump() {
 	t, b := f.req, f.server
 	stands, err := b.isConnected()
@@ -210,7 +209,7 @@ func (f *clientConn) pump() {
 	}
 }
 
-// sendRequest sends what is there of the request; false: it did not go.
+// sendRequest sends what is there of the request. It returns false if that failed.
 func (f *clientConn) sendRequest() bool {
 	t, b, l := f.req, f.server, f.loop
 	if err := f.rewind(); err != nil {
@@ -248,7 +247,7 @@ func (f *clientConn) sendRequest() bool {
 	return true
 }
 
-// linkFailed says that the link came to nothing, and tries what follows from that.
+// linkFailed handles a failed link.
 func (f *clientConn) linkFailed(why flight.Failure, err error) {
 	t := f.req
 	f.dropServer()
@@ -260,8 +259,8 @@ func (f *clientConn) linkFailed(why flight.Failure, err error) {
 	f.takeStep(step)
 }
 
-// maySent reports whether the server may have got a part of the request. It rests on what the
-// socket has taken, and not on what was written: that may wait for the socket, and go later.
+// maySent reports whether the server may have part of the request. What counts is what the socket has taken,
+// not what was written: that may wait for the socket.
 func (f *clientConn) maySent() bool {
 	b := f.server
 	if b.clientStream != nil {
@@ -270,7 +269,7 @@ func (f *clientConn) maySent() bool {
 	return b.mayHaveSent(b.sentBefore)
 }
 
-// failure is what is known of a link that breaks before its response.
+// failure describes a link that broke before its response.
 func (f *clientConn) failure(err error) flight.Failure {
 	t := f.req
 	notTaken := err == errNotTaken
@@ -283,7 +282,7 @@ func (f *clientConn) failure(err error) flight.Failure {
 	}
 }
 
-// setLinkTimeout sets the time by which the next thing must happen.
+// setLinkTimeout sets the timer for the next expected event.
 func (f *clientConn) setLinkTimeout() {
 	t, b, l := f.req, f.server, f.loop
 	if !t.uploading {
@@ -299,7 +298,7 @@ func (f *clientConn) setLinkTimeout() {
 	case !t.down.empty() || !t.up.empty():
 		due = l.now.Add(idle)
 		t.pace.Stop()
-	case t.uploading && f.serverStream != nil && f.serverStream.chunked: // both may have a conversation, with silences
+	case t.uploading && f.serverStream != nil && f.serverStream.chunked: // both may have a conversation, with pauses
 		due = f.paceDue()
 	case t.uploading:
 		if due = t.waitingSince.Add(idle); f.paceDue() != 0 {
@@ -314,7 +313,7 @@ func (f *clientConn) setLinkTimeout() {
 	l.timers.set(&f.timer, due)
 }
 
-// linkTimeout deals with what did not happen in time.
+// linkTimeout handles the timeout of a link.
 func (f *clientConn) linkTimeout() {
 	t := f.req
 	switch {

@@ -11,8 +11,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/poison"
 )
 
-// readResponse moves what has come from the server to the client, until one of them has to
-// be waited for.
+// readResponse relays the response until the server or the client has to be waited for.
 func (f *clientConn) readResponse() {
 	t, l := f.req, f.loop
 	for turn := l.newTurn(); f.state == stateForwarding; turn.Spend(limits.TurnCall) {
@@ -56,8 +55,8 @@ func (f *clientConn) readResponse() {
 	}
 }
 
-// prepareRead readies the buffer for a read: the loop's own or, if a part of something is
-// kept, what that is kept in.
+// prepareRead readies the buffer for a read: the loop's own or, if part of something is kept, the one that has
+// it.
 func (l *loop) prepareRead(w *forwardState, private *[]byte) {
 	if w.r == w.w {
 		w.in, w.r, w.w = l.readBuf, headRoom, headRoom
@@ -70,7 +69,7 @@ func (l *loop) prepareRead(w *forwardState, private *[]byte) {
 	}
 }
 
-// retain keeps what is not dealt with where the next read of the loop does not reach it.
+// retain moves unhandled bytes to where the loop's next read does not overwrite them.
 func (l *loop) retain(w *forwardState, private *[]byte) {
 	if w.r == w.w || &w.in[0] != &l.readBuf[0] {
 		return
@@ -82,7 +81,7 @@ func (l *loop) retain(w *forwardState, private *[]byte) {
 	w.r, w.in = headRoom, *private
 }
 
-// handleResponse deals with what has come from the server.
+// handleResponse handles what has come from the server.
 func (f *clientConn) handleResponse() {
 	t := f.req
 	for f.state == stateForwarding && !t.responseStarted {
@@ -118,14 +117,14 @@ func (f *clientConn) handleResponse() {
 	}
 }
 
-// parseContext is what the response is read by.
+// parseContext returns what the parser has to know of the request.
 func (f *clientConn) parseContext() http1.Asked {
 	asked := f.req.req.Asked(f.req.exchange.head.upgrade)
 	asked.Ended = f.server.clientStream != nil && f.server.clientStream.headOnly
 	return asked
 }
 
-// passInterim passes a response 1xx on, which clients of HTTP/1.0 do not understand.
+// passInterim passes on a 1xx response, which HTTP/1.0 clients do not understand.
 func (f *clientConn) passInterim() {
 	t := f.req
 	if t.req.Minor == 0 {
@@ -139,7 +138,7 @@ func (f *clientConn) passInterim() {
 	}
 }
 
-// startResponse begins to pass the response on whose head has come.
+// startResponse begins to relay the response whose head has come.
 func (f *clientConn) startResponse() {
 	t := f.req
 	t.bodyCopy.reset(f.loop)
@@ -159,13 +158,13 @@ func (f *clientConn) startResponse() {
 	f.relayBody()
 }
 
-// isSent reports whether the request has gone to the server, to its end.
+// isSent reports whether the whole request has gone to the server.
 func (t *request) isSent() bool { return t.complete || t.bodySent }
 
-// isReceived reports whether all of the request has come from the client.
+// isReceived reports whether the whole request has come from the client.
 func (t *request) isReceived() bool { return t.isSent() || t.bodyStore.begun && t.body.Done() }
 
-// keepLeftover leaves in the buffer what has come behind the request.
+// keepLeftover keeps in the buffer what has come behind the request.
 func (t *request) keepLeftover() {
 	switch {
 	case t.complete || !t.isReceived():
@@ -179,7 +178,7 @@ func (t *request) keepLeftover() {
 	t.inputStart, t.inputEnd = 0, copy(t.input, t.leftover)
 }
 
-// relayBody passes on what has come of the response.
+// relayBody relays what has come of the response.
 func (f *clientConn) relayBody() {
 	t, l := f.req, f.loop
 	for {
@@ -189,8 +188,8 @@ func (f *clientConn) relayBody() {
 		before, headed := t.forwardState.r, t.response.headSent
 		out, err := t.response.step(&t.forwardState)
 		if err != nil {
-			if !headed { // a client sees an answer that breaks off, and not none
-				_, _ = t.down.write(&f.conn, t.out) // an error is followed by the end in any case
+			if !headed { // the client sees a truncated response rather than none
+				_, _ = t.down.write(&f.conn, t.out) // the connection ends in any case
 			}
 			f.loop.putHeadBuf(&t.forwardState)
 			f.abortResponse(err)
@@ -219,7 +218,7 @@ func (f *clientConn) relayBody() {
 	}
 }
 
-// spliceBody moves what has come of a long body into a pipe; false: wait, or it is over.
+// spliceBody moves what has come of a long body into a pipe. It returns false if it has to wait or has ended.
 func (f *clientConn) spliceBody() bool {
 	t, b := f.req, f.server
 	n, err := t.down.spliceFrom(&b.conn, t.response.body.Run())
@@ -263,8 +262,8 @@ func (f *clientConn) relayWithoutPipe() bool {
 	return f.state == stateForwarding
 }
 
-// serverEnded deals with the end of the server's connection amid the exchange; err is
-// nil if it was in good order.
+// serverEnded handles the end of the server's connection during the exchange; err is nil after an orderly
+// close.
 func (f *clientConn) serverEnded(err error) {
 	t := f.req
 	why := err
@@ -295,7 +294,7 @@ func (f *clientConn) serverEnded(err error) {
 	f.abortResponse(why)
 }
 
-// linkDone ends the link when the response has come whole. good: and nothing beyond it.
+// linkDone ends the link when the response is complete. good: nothing followed it.
 func (f *clientConn) linkDone(good bool) {
 	t, b := f.req, f.server
 	t.exchange.linkDone()
@@ -310,8 +309,7 @@ func (f *clientConn) linkDone(good bool) {
 	f.dropServer()
 }
 
-// endResponse leaves in the buffer what belongs to the next request, and ends the exchange
-// when all has gone to the client.
+// endResponse keeps what belongs to the next request, and ends the exchange when all has been sent.
 func (f *clientConn) endResponse() {
 	t := f.req
 	t.closeAfter = t.rewrite.Close || !t.isReceived() || t.rewrite.Framing == 0 && t.req.Minor == 0
@@ -321,19 +319,19 @@ func (f *clientConn) endResponse() {
 	f.flush()
 }
 
-// abortResponse ends the exchange amid the response.
+// abortResponse ends the exchange in the middle of the response.
 func (f *clientConn) abortResponse(err error) {
 	t := f.req
 	if x := &t.exchange; !x.flight.Over() {
 		x.linkFailed(flight.Failure{Sent: true, Begun: true}, err)
 	}
-	if t.req.Minor == 0 { // a reset is the only way to tell that the end of the connection is not that of the body
+	if t.req.Minor == 0 { // only a reset says that the end of the connection does not end the body
 		f.fd.ResetOnClose()
 	}
 	f.abort()
 }
 
-// putHeadBuf takes the room for heads back.
+// putHeadBuf frees the buffer for heads.
 func (l *loop) putHeadBuf(w *forwardState) {
 	if cap(w.out) > 0 && cap(w.out) <= maxHeadBuf {
 		l.headBuf = w.out[:0]

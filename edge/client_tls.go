@@ -7,18 +7,17 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/policy"
 )
 
-// Certificate chooses the certificate that a client is shown, by the name it asks for
-// and by what it understands. It may be called at once by many, and may answer
-// otherwise from one call to the next.
+// Certificate chooses the certificate for a client, by the requested name and what the client supports. It
+// must be safe for concurrent use, and may return another one on the next call.
 type Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
-// Application protocols, as RFC 7301 names them.
+// Application protocols, as in RFC 7301.
 const (
 	protoHTTP1 = "http/1.1"
 	protoHTTP2 = "h2"
 )
 
-// tlsConfig is what the listener's policy says, for its certificates; nil if it has none.
+// tlsConfig returns the listener's TLS configuration; nil if it has no certificates.
 func (l *Listener) tlsConfig() *tls.Config {
 	if l.Certificate == nil {
 		return nil
@@ -43,14 +42,14 @@ func (l *Listener) tlsConfig() *tls.Config {
 	return cfg
 }
 
-// clientTLS is what a client has shown in its TLS handshake. It does not change after that.
+// clientTLS is what a client has shown in its TLS handshake. It is immutable.
 type clientTLS struct {
-	name    string // the server that it asked for (SNI), in lower case; empty: none
-	subject string // of its certificate, if that was verified; empty: it has shown none
-	altName string // the same of the first alternative name; empty also: it has none
+	name    string // the requested server name (SNI), in lower case; empty: none
+	subject string // of its verified certificate; empty: there is none
+	altName string // the first alternative name of that; empty: none
 }
 
-// newClientTLS returns what was shown; nil: nothing of which anybody wants to know.
+// newClientTLS returns what was shown; nil: nothing that is needed.
 func newClientTLS(secure *tls.Conn) *clientTLS {
 	state := secure.ConnectionState()
 	s := clientTLS{name: plainHost(state.ServerName)}
@@ -65,8 +64,8 @@ func newClientTLS(secure *tls.Conn) *clientTLS {
 	return &s
 }
 
-// misdirected reports whether a client asked for another server by TLS than by its request, and
-// the two are routed differently: who has been let in by one name must not get at another.
+// misdirected reports whether a client's server name by TLS differs from its request's, and the two are routed
+// differently: a client admitted under one name must not reach another's.
 func (s *clientTLS) misdirected(l *boundListener, h *requestInfo, r *boundRoute) bool {
 	if s == nil || s.name == "" || strings.EqualFold(s.name, h.host) {
 		return false
@@ -74,7 +73,7 @@ func (s *clientTLS) misdirected(l *boundListener, h *requestInfo, r *boundRoute)
 	return plainHost(h.host) != s.name && l.routes.match(s.name, h.path) != r
 }
 
-// looksLikeHTTP reports whether a client speaks HTTP where TLS is spoken.
+// looksLikeHTTP reports whether a client sends HTTP instead of TLS.
 func looksLikeHTTP(first [5]byte) bool {
 	for _, c := range first {
 		if c != ' ' && c != '/' && (c < 'A' || c > 'Z') {

@@ -1,11 +1,10 @@
 package edge
 
-// startTunnel joins the client with the server, whose answer says that what follows is
-// theirs.
+// startTunnel joins client and server after a 101 or CONNECT response.
 func (f *clientConn) startTunnel() {
 	t, b, l := f.req, f.server, f.loop
 	if !t.up.empty() {
-		f.clientGone() // a server that switches before it has the request is no partner for it
+		f.clientGone() // the server has switched before it has the whole request
 		return
 	}
 	w := &t.forwardState
@@ -43,7 +42,7 @@ func (f *clientConn) pumpTunnel() {
 	}
 }
 
-// endTunnel ends a link of which nothing is left to be carried.
+// endTunnel ends a tunnel whose directions have both ended.
 func (f *clientConn) endTunnel() {
 	x := &f.req.exchange
 	x.bytes = f.tunnel.movedTo(clientSide)
@@ -63,7 +62,7 @@ func (f *clientConn) closeTunnel() {
 	f.close()
 }
 
-// abortTunnel ends a tunnel amid whatever is being said.
+// abortTunnel ends a tunnel in the middle of the data.
 func (f *clientConn) abortTunnel() {
 	f.req.cancel.cancel(errClientLeft)
 	if f.state == stateTunneling {

@@ -8,8 +8,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// uploadBody moves what has come of the rest of the request's body to the server; false:
-// the exchange has ended.
+// uploadBody relays the rest of the request body to the server. It returns false if the exchange has ended.
 func (f *clientConn) uploadBody() bool {
 	t, b, l := f.req, f.server, f.loop
 	for turn := l.newTurn(); t.uploading && !b.endedEarly(); turn.Spend(limits.TurnCall) {
@@ -58,7 +57,7 @@ func (f *clientConn) uploadBody() bool {
 	return true
 }
 
-// uploadStored sends the next part of what was read of the body before.
+// uploadStored sends the next part of the stored body.
 func (f *clientConn) uploadStored() {
 	t, b := f.req, f.server
 	t.waitingSince = f.loop.now
@@ -67,7 +66,7 @@ func (f *clientConn) uploadStored() {
 	}
 }
 
-// stopUpload: the server may have answered early; whoever reads from it will see.
+// stopUpload ends the upload: the server may have responded early, which the next read finds.
 func (f *clientConn) stopUpload() {
 	t := f.req
 	t.up.discard(f.loop)
@@ -75,7 +74,7 @@ func (f *clientConn) stopUpload() {
 	f.server.readable = true
 }
 
-// uploadMore takes what the client has sent. Its error is the client's fault.
+// uploadMore relays what the client has sent. Its error is the client's fault.
 func (f *clientConn) uploadMore() error {
 	t, b, l := f.req, f.server, f.loop
 	if run := t.body.Run(); run >= spliceMin && f.canSplice() && b.canSplice() {
@@ -131,8 +130,7 @@ func (f *clientConn) uploadMore() error {
 	return nil
 }
 
-// takeTrailers appends to dst the request's trailers, whose first byte has come; true: more of them
-// must come first.
+// takeTrailers appends the request's trailers to dst. waits: they are not complete.
 func (f *clientConn) takeTrailers(dst []byte) (out []byte, waits bool, err error) {
 	t := f.req
 	t.trailing.Limits = f.service.listener.limits
@@ -145,7 +143,7 @@ func (f *clientConn) takeTrailers(dst []byte) (out []byte, waits bool, err error
 	return out, false, nil
 }
 
-// uploadTrailers passes the trailers on, as takeTrailers takes them.
+// uploadTrailers relays the trailers.
 func (f *clientConn) uploadTrailers() (waits bool, err error) {
 	t := f.req
 	out, waits, err := f.takeTrailers(f.loop.headBuf)
@@ -154,7 +152,7 @@ func (f *clientConn) uploadTrailers() (waits bool, err error) {
 	}
 	t.out = out
 	if t.bodyStore.holds() {
-		t.bodyRead++ // they are not kept
+		t.bodyRead++ // they are not stored
 	}
 	_, err = t.up.write(&f.server.conn, t.out)
 	f.loop.putHeadBuf(&t.forwardState)

@@ -20,7 +20,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// Config is what an Edge is told once. Its defaults are meant for the open internet.
+// Config configures an Edge. Its defaults are meant for the open internet.
 type Config struct {
 	ID              balance.EdgeID
 	Listeners       []Listener
@@ -39,12 +39,12 @@ type Config struct {
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
 	BufferMemory    int64         // bytes of request bodies that are read before a server is asked for, of all requests; zero: 256 MiB
-	LogDropped      func() uint64 // log lines that were not written; nil: no metric tells of them
-	ReloadFailed    func() string // why the last reload of the file failed, empty if it did not; nil: no metric tells of that
+	LogDropped      func() uint64 // log lines that were not written; nil: there is no metric
+	ReloadFailed    func() string // why the last reload failed, empty: it did not; nil: there is no metric
 
 	bodyWindow time.Duration // over which a body must come at its least rate; zero: limits.Window; for tests
-	turnMost   time.Duration // that a loop deals with one client's frames before others have their turn; zero: 500 µs; for tests
-	crowded    bool          // loops take every turn for a crowded one; for tests
+	turnMost   time.Duration // how long a loop handles one client's frames before others have a turn; zero: 500 µs; for tests
+	crowded    bool          // loops batch in every iteration; for tests
 }
 
 // Places are those of client connections, which edges that follow one another share.
@@ -60,7 +60,7 @@ type Listener struct {
 	ClientCerts    ClientCerts    // whether clients prove who they are
 	Tickets        *Tickets       // by which TLS sessions are resumed; nil: the listener's own
 	Allow          []netip.Prefix // addresses that may connect; empty: all
-	Deny           []netip.Prefix // addresses that may not, whatever Allow says
+	Deny           []netip.Prefix // addresses that may not connect, whatever Allow says
 	ClientLimits   ClientLimits   // of each client; zero: none
 	H2C            bool           // clients without TLS may begin with HTTP/2 (RFC 9113, 3.3)
 	TrustedProxies []netip.Prefix // peers whose word on Forwarded and X-Forwarded-* counts
@@ -69,7 +69,7 @@ type Listener struct {
 	HeaderTimeout  time.Duration  // until a request's head has arrived; zero: 10 s
 	IdleTimeout    time.Duration  // how long a connection may stay without a request, or amid one without a byte that its client should send or take; zero: 75 s
 	BodyLimit      int64          // bytes of a request's body; more is answered 413; zero: any
-	ProxyTrusted   []netip.Prefix // peers that begin every connection with a PROXY protocol header, and nobody else may connect; empty: no header is expected
+	ProxyTrusted   []netip.Prefix // peers that begin every connection with a PROXY header, and no other peer may connect; empty: no header is expected
 	Paths          Paths          // what paths are taken
 	HalfClosed     HalfClosed     // whether clients are answered that close their side behind a request
 	ServerTiming   bool           // responses tell by Server-Timing what the pick took, and how long the request waited in the queue
@@ -79,7 +79,7 @@ type Listener struct {
 type ClientCerts struct {
 	Authorities *x509.CertPool // that certificates must come from; nil: none are asked for
 	Optional    bool           // a client without one is served too; a wrong one is refused in any case
-	Binding     [32]byte       // tells these authorities from others: a session that was begun under others is not resumed
+	Binding     [32]byte       // identifies these authorities: a session of others is not resumed
 }
 
 // HalfClosed is what becomes of a request whose client closes its sending side while it
@@ -88,7 +88,7 @@ type ClientCerts struct {
 type HalfClosed uint8
 
 const (
-	HalfClosedLast   HalfClosed = iota // it is answered if it has said that no other request follows (Connection: close, HTTP/1.0)
+	HalfClosedLast   HalfClosed = iota // it is answered if it has announced that no other request follows (Connection: close, HTTP/1.0)
 	HalfClosedAnswer                   // it is answered
 	HalfClosedRefuse                   // it has left
 )
@@ -124,7 +124,7 @@ type Route struct {
 	LeaseParam     string            // query parameter by which a redirected client brings its lease to the server; empty: none
 	Key            string            // where the request's key is: header:NAME, cookie:NAME, query:NAME, client or path; empty: it has none
 	Tenant         string            // where the request's tenant is, in the same form, or cert:subject, cert:san or jwt:CLAIM
-	TenantFrom     tenants.From      // whose word counts on a tenant that a header tells
+	TenantFrom     tenants.From      // which clients are believed about a tenant in a header
 	TenantTokens   *tenants.Verifier // of jwt:CLAIM
 	ServerProtocol Protocol          // what the pool's servers speak
 	ServerTLS      *tls.Config       // TLS to the pool's servers; nil: to those whose address begins with https://, as the system's roots have it
@@ -132,7 +132,7 @@ type Route struct {
 	Paths          Paths             // what paths are taken; zero: as the listener has it
 	BufferRequest  int64             // bytes of a request's body that are read before a server is asked for; zero: 1 MiB; negative: none
 	BodyRate       int64             // bytes a second, over 10 s, that must come of a request's body; zero: 4 KiB; negative: any
-	SendProxy      int               // version of the PROXY protocol's header that servers are told clients' addresses by, with ModeTCP; zero: none
+	SendProxy      int               // version of the PROXY header that servers are sent, with ModeTCP; zero: none
 }
 
 // Paths is which paths of requests are taken, and how they go on.

@@ -8,8 +8,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// connectByName begins a connection to what is no IP address. A closed descriptor and no error: it takes
-// a goroutine.
+// connectByName begins a connection to an address that is not an IP address. A closed descriptor and no error:
+// it takes a goroutine.
 func (e *loopEngine) connectByName(at string) (fd.FD, error) {
 	if why, nowhere := balance.Nowhere(at); nowhere {
 		return fd.FD{}, &resolve.Unresolved{Why: why}
@@ -23,18 +23,18 @@ func (e *loopEngine) connectByName(at string) (fd.FD, error) {
 	}
 	descriptor, err := fd.ConnectUnix(path)
 	if err == syscall.EAGAIN {
-		return fd.FD{}, nil // its queue is full, which is to be waited for
+		return fd.FD{}, nil // the server's queue is full, so a goroutine waits
 	}
 	return descriptor.Move(), err
 }
 
-// serverRef is the server that connections of HTTP/2 were made for last.
+// serverRef names a server, for HTTP/2 connections.
 type serverRef struct {
 	pool   *pool
 	server balance.ServerID
 }
 
-// drainStale has the connections take no more streams that lead to where the server was before.
+// drainStale drains connections to a server's earlier address.
 func (l *loop) drainStale(of serverRef, now target) {
 	for key, list := range l.h2Conns {
 		if list.server != of || key == now {

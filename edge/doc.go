@@ -5,57 +5,58 @@
 //	            │         └─────▶ Picker      (ask, done, report)
 //	            └────────────────▶ server     (bytes)
 //
-// A loop carries bytes and nothing else. Routing, header rules, leases, problems,
-// metrics and the access log are the exchange's and its files'.
+// A loop moves bytes and nothing else. An exchange is one request without its bytes: routing,
+// header rules, leases, problem documents, metrics and the access log.
 //
-// There is a loop for each core: one goroutine that waits for all its descriptors at once, and does what can be done
-// without waiting. What a descriptor is, and how many are waited for, is package fd's: epoll on Linux; on other
-// systems goroutines read and write ahead. A client's connection is an inbound, a server's a back:
+// There is one event loop for each core: a goroutine that waits for events of all its
+// connections and does what can be done without blocking. Package fd does the waiting: by
+// epoll on Linux, by goroutines that read and write ahead on other systems. Loops share
+// nothing, so a loop takes no locks: connections to servers, buffers, pipes and timers are
+// each loop's own. Other goroutines post messages to a loop.
 //
-//	inbound.ready ─▶ readHead ─▶ open ─▶ gather ─▶ start ─▶ link ─▶ send ─┐
-//	     ▲                              (body)    (ask)                   │
-//	     └─── conclude ◀─ finish ◀─ pass ◀─ respond ◀─ receive ◀──────────┘
+// A conn is one descriptor of a loop. A client's connection is a clientConn, a server's a
+// serverConn. A request goes through these methods:
 //
-// Nothing in a loop is shared with another, so nothing is locked: connections to
-// servers, buffers, pipes, timers are each loop's own. A loop asks a master in its own
-// process by a call; where an answer is still to come, a goroutine waits for it and
-// posts a letter. A connection without a request has no buffer; one that waits for its
-// server has the request's head and no more; what a peer does not take at once is kept
-// for as long as that lasts. In a turn with several events what has come is read before any
-// of it is dealt with, and is early until its owner asks for it; what is said waits for the
-// turn's end, and then leaves all at once: it is a saying of its end until then.
+//	clientConn.onReady ─▶ readHead ─▶ openExchange ─▶ readBody ─▶ askForServer ─▶ connectServer ─┐
+//	     ▲                                                                                       │
+//	     └── finishRequest ◀─ endResponse ◀─ relayBody ◀─ startResponse ◀─ readResponse ◀─ sendRequest
 //
-// A junction joins two of a loop's ends, so that whatever either peer says reaches the
-// other: an upgraded connection, or a TCP listener's, which is a duct. TLS of clients and servers is
-// the library's, over a sealed that never blocks: what it has to say goes the way of plain
-// bytes.
+// The loop calls a master in the same process directly, and polls the connections to other
+// masters itself; where it would block, a goroutine waits and posts the answer. A connection
+// without a request has no buffer. One that waits for its server has the request's head and
+// no more. What a peer does not take at once is kept until it does.
 //
-// A client's connection of HTTP/2 is a trunk, each of its streams a branch. To the rest of
-// the loop a branch is an inbound like any other: what comes on the stream it reads as
-// HTTP/1.1 has it, and what it writes goes out as frames, all those of a turn at once.
+// If one wait returns several events, connections whose messages are short are read first
+// (prefetch), and short writes are sent together at the end of the iteration (write batching).
 //
-//	trunk.listen ─▶ h2.Next ─▶ follow ─▶ branchOff ─▶ inbound.parseHead ─▶ open, as above
-//	trunk.flush  ◀─ loop.speak (at the end of the turn) ◀─ branch.write ◀─ pass
+// A tunnel joins two connections of a loop, so that the bytes of either peer are sent to the
+// other: after an upgrade, or for a TCP listener, whose connections are tcpConns. TLS is
+// crypto/tls over a tlsConn, a transport that never blocks.
 //
-// A server's connection of HTTP/2 is a stem, shared by many links, and each of its streams
-// a shoot: to the rest of the loop a back like any other.
+// A client's HTTP/2 connection is an h2ServerConn, each of its streams an h2ServerStream. To
+// the rest of the loop a stream is a clientConn like any other: it reads HTTP/1.1, and what
+// it writes is sent as frames, all those of one iteration in one write.
 //
-//	inbound.link ─▶ loop.grow ─▶ shoot.begin, write ─▶ stem.flush (at the end of the turn)
-//	inbound.receive ◀─ shoot.read ◀─ hear, gain ◀─ stem.follow ◀─ h2.Next ◀─ stem.listen
+//	h2ServerConn.readFrames ─▶ h2.Next ─▶ onFrame ─▶ openStream ─▶ clientConn.parseHead ─▶ as above
+//	h2ServerConn.flush ◀─ loop.flushFrames (at the end of the iteration) ◀─ h2ServerStream.write
 //
-// What comes before a client's first request on a connection, such as a handshake, is done by a
-// goroutine: it is a greeting until a loop has it. Goroutines also make connections to servers that have a name or speak
-// TLS, and wait for a master in a loop's place.
+// A server's HTTP/2 connection is an h2ClientConn, which many links share; each of its streams
+// is an h2ClientStream, to the rest of the loop a serverConn like any other.
 //
-// Connections to servers are kept for the next request. One is watched meanwhile, and dropped if its server has closed it or has spoken unasked; after a
-// response that was not framed to the byte, or was followed by anything, it is not
-// kept at all. So a request that cannot be repeated is never lost on a stale connection
-// that could be known to be one.
+//	clientConn.connectServer ─▶ loop.h2ConnFor ─▶ h2ClientStream.sendRequest, write ─▶ h2ClientConn.flush
+//	clientConn.readResponse ◀─ h2ClientStream.read ◀─ onHead, onData ◀─ h2ClientConn.onFrame
 //
-// The edge takes HTTP/1.0 and 1.1 as strictly as http1 reads them, and speaks 1.1 to
-// servers. Long bodies move inside the kernel where it can do that. An upgrade
-// (WebSocket) passes through, and its lease lasts as long as the tunnel.
+// A goroutine does what comes before the first request of a connection: PROXY header, TLS
+// handshake, HTTP/2 preface (handshakeConn). Goroutines also connect to servers that have a
+// name or TLS, and wait for a master where the loop cannot.
 //
-// A connection of a listener that carries TCP is one flight, with a lease as long as
-// itself. Half-closes and resets pass both ways and overtake nothing.
+// Connections to servers are kept for later requests and watched meanwhile. One is dropped if
+// its server closes it or sends unasked bytes, and is not kept at all after a response that was
+// not exactly framed. So a request that cannot be repeated is never lost on a connection
+// that could be known to be stale.
+//
+// The edge reads HTTP/1.0 and 1.1 as strictly as package http1, and sends 1.1 to servers. Long
+// bodies move inside the kernel where it can do that. An upgrade (WebSocket) is passed through;
+// its lease lasts as long as the tunnel. A connection of a TCP listener is one flight, with a
+// lease as long as itself; half-closes and resets pass both ways and overtake nothing.
 package edge

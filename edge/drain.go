@@ -5,16 +5,15 @@ import (
 	"time"
 )
 
-// Replace says, before Run's context ends, that another edge goes on in this one's place
-// within the same process: then what is open, tunnels too, may take as long as it does,
-// until Finish.
+// Replace announces, before Run's context ends, that another edge of the same process continues in this one's
+// place: then open requests, tunnels too, may take as long as they do, until Finish.
 func (e *Edge) Replace() {
 	e.Linger()
 	e.replaced.Store(true)
 }
 
-// Linger says, before Run's context ends, that another edge goes on in this one's place,
-// be it of the same process or of a new one, so that there is no haste.
+// Linger announces, before Run's context ends, that another edge continues in this one's place, in the same
+// process or in a new one, so that there is no hurry.
 func (e *Edge) Linger() { e.keepsRunning.Store(true) }
 
 // lastGrace is how long a connection that has been served may stay without another

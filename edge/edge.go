@@ -25,49 +25,46 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// Picker is whom the edge asks for servers. All methods may be called at once.
+// Picker is what the edge asks for servers. All methods are safe for concurrent use.
 //
-// Pick's error is a *balance.Refusal, or that of its context; any other says that no
-// master answers. Done and Report do not block.
+// Pick's error is a *balance.Refusal, or its context's; any other means that no master answers. Done and
+// Report do not block.
 type Picker interface {
 	Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error)
 	Done(pool string, lease balance.LeaseID, o balance.Outcome)
 	Report(pool string, r balance.Report)
 }
 
-// snapshotPicker is a Picker that also knows what to choose from when no master answers:
-// nil if it does not know yet.
+// snapshotPicker is a Picker that also knows what to choose from when no master answers: nil if it does not
+// know yet.
 type snapshotPicker interface {
 	Snapshot(pool string) *balance.Snapshot
 }
 
-// connectedPicker is a Picker that can tell whether a master would hear it now. One that
-// cannot is always connected.
+// connectedPicker is a Picker that knows whether a master is connected. One that is not counts as connected.
 type connectedPicker interface {
 	Connected() bool
 }
 
-// problemPicker is a Picker that can tell what keeps masters from being asked, if a person must mend it.
+// problemPicker is a Picker that knows what prevents asking masters, if a person has to fix it.
 type problemPicker interface {
 	Problem() error
 }
 
-// immediatePicker is a Picker that need not make those wait whose answer is there, nor have the
-// clock read for it.
+// immediatePicker is a Picker that need not wait if the answer is there, nor read the clock.
 type immediatePicker interface {
-	// TryPick is Pick, but does not wait: if the answer is still to come, wait is not nil
-	// and waits for it as Pick would have. It must be called then. The request must stay
-	// as it is until there is an answer. An answer at once is put into g. It is told the time.
+	// TryPick is Pick without waiting: if there is no answer yet, wait is not nil, waits as Pick would have,
+	// and must be called. The request must not change until there is an answer. An immediate grant is stored
+	// in g.
 	TryPick(now balance.Instant, pool string, req *balance.Request, g *balance.Grant) (wait func(context.Context) (balance.Grant, error), err error)
 }
 
-// leaseReturner is a Picker to which loops, who have just read the clock, give leases back; others
-// are told by Done.
+// leaseReturner is a Picker to which loops, which know the time, return leases; for others Done is called.
 type leaseReturner interface {
 	ReturnLease(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
 }
 
-// polledPicker is a Picker whose connections a loop can drive, as client.Masters is.
+// polledPicker is a Picker whose connections a loop can poll, as client.Masters is.
 type polledPicker interface {
 	Ask(pool string, req *balance.Request, a *client.Ask) error
 	Withdraw(a *client.Ask) bool
@@ -76,49 +73,49 @@ type polledPicker interface {
 	Unpoll(d client.ConnPoller)
 }
 
-// boundListener is a Listener made ready.
+// boundListener is a Listener prepared for use.
 type boundListener struct {
 	Listener
 	routes       boundRoutes
 	limits       http1.Limits
-	access       policy.Access // who may connect
-	clients      *clientLimits // of each client; nil: none
-	secure       *tls.Config   // nil: plain
-	looksAtPaths bool          // paths mean something to routes, or to Paths
-	routesByName bool          // with ModeTCP: routes tell servers' names apart, which clients say by TLS
+	access       policy.Access // which addresses may connect
+	clients      *clientLimits // nil: none
+	secure       *tls.Config   // nil: not encrypted
+	looksAtPaths bool          // routes or Paths depend on paths
+	routesByName bool          // with ModeTCP: routes are chosen by server name, which clients send by TLS
 }
 
 // Edge is the built-in proxy. New makes one.
 type Edge struct {
-	cfg          Config // with defaults
+	cfg          Config // defaults are filled in
 	picker       Picker
-	immediate    immediatePicker // nil: the picker knows no answer at once
+	immediate    immediatePicker // nil: the picker is none
 	returner     leaseReturner   // nil: the picker is none
 	owes         owesPicker      // nil: the picker is none
-	polled       polledPicker    // nil: the picker has no connections to drive
-	snapshots    snapshotPicker  // nil: none
+	polled       polledPicker    // nil: the picker is none
+	snapshots    snapshotPicker  // nil: the picker is none
 	connected    func() bool
-	problem      func() error // what keeps masters from being asked, if a person must mend it; nil: nothing
+	problem      func() error // what prevents asking masters, if a person has to fix it; nil: nothing
 	listeners    []*boundListener
 	pools        map[string]*pool
 	metrics      *metrics
-	names        *resolve.Follower // of servers whose names are to be looked up here
-	resolvers    string            // whom it asks; empty: those of the machine
-	reaches      *resolve.Dialer   // connects to servers, wherever they are
+	names        *resolve.Follower // resolves servers' names at the edge
+	resolvers    string            // DNS servers, comma-separated; empty: those of the machine
+	reaches      *resolve.Dialer   // connects to servers
 	loops        *loopEngine
 	serving      atomic.Bool
-	accepting    chan struct{} // closed once all listeners take connections
-	notAccepting atomic.Int32  // listeners that do not take connections yet
+	accepting    chan struct{} // closed once all listeners accept connections
+	notAccepting atomic.Int32  // listeners that do not accept connections yet
 	replaced     atomic.Bool
-	keepsRunning atomic.Bool   // another goes on in its place
+	keepsRunning atomic.Bool   // another process continues in its place
 	finish       chan struct{} // closed by finishing
 	finishing    func()
-	open         atomic.Int64 // exchanges of TCP listeners
+	open         atomic.Int64 // of TCP listeners
 	bodies       bodyMemory
 }
 
-// New returns an Edge that asks picker. If picker also has Snapshot or Connected, as
-// client.Client has, it falls back on the one and shows the other.
+// New returns an Edge that asks picker. It also uses the optional methods that picker has, such as Snapshot or
+// Connected of client.Client.
 func New(cfg Config, picker Picker) (*Edge, error) {
 	var problems []error
 	cfg.Validate(func(field, problem string) { problems = append(problems, fmt.Errorf("edge: %s: %s", field, problem)) })
@@ -193,11 +190,11 @@ func (e *Edge) pool(name string) *pool {
 	return e.pools[name]
 }
 
-// Run serves clients until ctx ends, then drains, and returns when every exchange is
-// over and its lease given back. The picker must live until then.
+// Run serves clients until ctx ends, then drains, and returns when every exchange has ended and its lease is
+// returned. The picker must live until then.
 //
-// The network listeners stand for Config.Listeners in their order and are closed by
-// Run; without any, Run listens where the config says.
+// The network listeners correspond to Config.Listeners in order and are closed by Run; without any, Run
+// listens as configured.
 func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	if len(listeners) == 0 {
 		var err error
@@ -209,7 +206,7 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 		return fmt.Errorf("edge: got %d network listeners for %d configured ones", len(listeners), len(e.listeners))
 	}
 	e.cfg.Places.SetMost(e.cfg.Connections)
-	following, unfollow := context.WithCancel(context.WithoutCancel(ctx)) // while the edge drains, too
+	following, unfollow := context.WithCancel(context.WithoutCancel(ctx)) // also while the edge drains
 	var names sync.WaitGroup
 	names.Go(func() { e.names.Run(following, nil) })
 	defer names.Wait()
@@ -229,25 +226,25 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	return group.Wait()
 }
 
-// Accepting is closed once Run takes connections from all listeners.
+// Accepting is closed once Run accepts connections from all listeners.
 func (e *Edge) Accepting() <-chan struct{} { return e.accepting }
 
-// listenerAccepting says that one more listener takes connections.
+// listenerAccepting records that one more listener accepts connections.
 func (e *Edge) listenerAccepting() {
 	if e.notAccepting.Add(-1) == 0 {
 		close(e.accepting)
 	}
 }
 
-// Open returns how many requests have been taken and are not yet answered in full.
+// Open returns how many requests are in progress.
 func (e *Edge) Open() int {
 	n := e.open.Load()
 	e.loops.audit(func(b *loopStats) { n += b.openExchanges })
 	return int(n)
 }
 
-// dialer makes connections to servers, with the edge's TCP options. It connects to none of our own
-// components, whatever a server's name leads to.
+// dialer makes connections to servers, with the edge's TCP options. It refuses addresses of our own
+// components, whatever a server's name resolves to.
 func (e *Edge) dialer() net.Dialer {
 	control := func(network, address string, c syscall.RawConn) error {
 		if err := e.cfg.Inside.Control(network, address, c); err != nil {
@@ -262,11 +259,11 @@ func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, l := range e.listeners {
 		var plain net.ListenConfig
-		plain.SetMultipathTCP(false) // whose sockets have no TCP_USER_TIMEOUT that connections could inherit
+		plain.SetMultipathTCP(false) // multipath sockets have no TCP_USER_TIMEOUT that connections could inherit
 		nl, err := plain.Listen(ctx, "tcp", l.Listen)
 		if err != nil {
 			for _, open := range listeners {
-				_ = open.Close() // nothing was taken from it
+				_ = open.Close() // nothing was accepted from it
 			}
 			return nil, fmt.Errorf("edge: %w", err)
 		}
@@ -275,8 +272,8 @@ func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
 	return listeners, nil
 }
 
-// Endpoints are the edge's own: /metrics, /healthz (it runs) and /readyz (it would find
-// servers for clients). They are not for clients to see.
+// Endpoints are the edge's own: /metrics, /healthz (it runs) and /readyz (it can find servers for clients).
+// They are not for clients.
 func (e *Edge) Endpoints() []admin.Endpoint {
 	return []admin.Endpoint{
 		{Method: "GET", Path: "/metrics", Role: admin.Read, Handle: promhttp.HandlerFor(e.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP},
@@ -300,7 +297,7 @@ func (e *Edge) getReady(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// knowsServers reports whether every pool could be chosen from without a master.
+// knowsServers reports whether fallback could choose in every pool.
 func (e *Edge) knowsServers() bool {
 	for name := range e.pools {
 		if e.snapshots == nil || e.snapshots.Snapshot(name) == nil {
@@ -313,5 +310,5 @@ func (e *Edge) knowsServers() bool {
 func say(w http.ResponseWriter, status int, word string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(word + "\n")) // whoever asked has left
+	_, _ = w.Write([]byte(word + "\n")) // the caller may be gone
 }

@@ -17,65 +17,64 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// exchange is one client request on its way through the edge, whichever engine
-// carries its bytes: the shell around a Flight. The engine opens it, starts it, tells
-// it how each link went, and closes it in any case. Not safe for concurrent use.
+// exchange is one client request on its way through the edge, without the bytes: the shell around a Flight.
+// Its connection opens it, starts it, reports how each link went, and finishes it in any case. Not safe for
+// concurrent use.
 type exchange struct {
 	edge         *Edge
 	listener     *boundListener
 	route        *boundRoute // nil: none matches
 	head         requestInfo
 	text         ownedText // head's strings, and id
-	newPath      bool      // head has another path than its client sent, with which the request goes on
+	newPath      bool      // head's path differs from the client's; the request is forwarded with it
 	id           string    // of the request, for people
-	via          []string  // the request's, as long as its fields last
-	idBuf        [32]byte  // room for an id of our own
+	via          []string  // the request's, while its fields are valid
+	idBuf        [32]byte  // buffer for a generated id
 	client       netip.Addr
-	clientKey    limits.ClientKey // by which it counts for its client; zero: it does not
+	clientKey    limits.ClientKey // how clientLimits counts it; zero: not at all
 	cancel       *cancellation
-	asker        asker      // of the connection whose request it is
-	loop         *loopStats // of the exchange's loop; nil: none carries it
+	asker        asker      // the connection whose request it is
+	loop         *loopStats // of the exchange's loop; nil: no loop has it
 	stats        *poolStats // of the route's pool, where the exchange is counted
 	started      bool       // flight has begun
 	flight       flight.Flight
 	request      balance.Request
 	inFlight     *int          // where the last grant counts as in flight; nil: it does not
-	pending      balance.Grant // what the last ask was granted
+	pending      balance.Grant // the last grant, not used yet
 	grant        balance.Grant // of the last link or redirect
 	startedAt    balance.Instant
 	askedAt      balance.Instant  // the last ask; zero: there was none
 	lifeReportAt balance.Instant  // when the master was last told that bytes come from the link's server, or granted it
-	lastByte     balance.Instant  // when the link's server was last heard, or granted
+	lastByte     balance.Instant  // when the link's server last sent, or was granted
 	owesNothing  bool             // the master was told that the link's server owes nothing
 	picking      time.Duration    // spent on asks
 	waiting      time.Duration    // of that, in the master's queue
 	attempts     int              // links
-	reply        flight.Reply     // what the response of the last link says about its server
+	reply        flight.Reply     // what the last response says about its server
 	result       balance.Result   // of the last link
-	failure      string           // why the last link that failed did; empty: none has, or nothing is known
-	refusal      *balance.Refusal // of the last ask; nil: it was granted, or not answered
-	reason       string           // why the edge answered in a server's place; empty: it did not
-	detail       string           // the same for people, where reason does not say it all
+	failure      string           // why the last failed link failed; empty: none has, or the reason is unknown
+	refusal      *balance.Refusal // of the last ask; nil: it was granted, or is not answered
+	reason       string           // why the edge answered instead of a server; empty: it did not
+	detail       string           // the same for people, where reason is not enough
 	disbelief    error            // why the request's tenant is not believed; nil: it is, or there is none
-	serverProto  string           // version of HTTP in which the server answered; empty: 1.1
-	status       int              // what the client was told; zero: nothing
-	grpc         bool             // the request is gRPC's
-	code         int              // gRPC status that its client was told; grpcNone: none
-	bytes        int64            // of the response's body, or of what a tunnel brought to the client
+	serverProto  string           // the server's HTTP version; empty: 1.1
+	status       int              // as sent to the client; zero: none
+	grpc         bool             // it is a gRPC request
+	code         int              // gRPC status as sent to the client; grpcNone: none
+	bytes        int64            // of the response body, or sent by a tunnel to the client
 }
 
-// asker asks without waiting.
+// asker asks without blocking.
 type asker interface {
-	// ask sends x.request to the pool, and puts what is granted into x.offer. If there is
-	// no answer yet it returns false, and gives the answer to x.resume once it is there.
-	// The request and its recall must not be touched until then.
+	// ask sends x.request to the pool and stores a grant in x.pending. If there is no answer yet it returns
+	// false, and calls x.resumePick later. The request and its cancellation must not be touched until then.
 	ask(x *exchange) (answered bool, err error)
 }
 
-// statusGone stands in logs and metrics where the client left before it was told anything.
+// statusGone is logged and counted if the client left before a response.
 const statusGone = 499
 
-// now returns the present time.
+// now returns the current time.
 func (x *exchange) now() balance.Instant {
 	if x.loop != nil {
 		return x.loop.now
@@ -83,7 +82,7 @@ func (x *exchange) now() balance.Instant {
 	return clock.Now()
 }
 
-// countOpen counts n more exchanges open, fewer if it is negative.
+// countOpen adds n to the open exchanges.
 func (x *exchange) countOpen(n int64) {
 	if x.loop != nil {
 		x.loop.openExchanges += n
@@ -92,7 +91,7 @@ func (x *exchange) countOpen(n int64) {
 	x.edge.open.Add(n)
 }
 
-// setRoute makes the route, which may be none, the exchange's.
+// setRoute sets the route; nil: none matches.
 func (x *exchange) setRoute(r *boundRoute) {
 	x.countOpen(1)
 	if x.route = r; r == nil {
@@ -105,12 +104,11 @@ func (x *exchange) setRoute(r *boundRoute) {
 	x.stats.addInFlight(1)
 }
 
-// init begins an exchange in x. A non-zero answer is what the client is to be told
-// instead of starting it. The head's strings are copied; its fields must last until the last
-// link is over.
+// init begins an exchange in x. A non-zero answer is to be sent to the client instead of starting it. The
+// head's strings are copied; its fields must be valid until the last link has ended.
 func (x *exchange) init(e *Edge, l *boundListener, h *requestInfo, r *cancellation) flight.Answer {
 	books, text := x.loop, x.text
-	*x = exchange{} // where it is: it is large
+	*x = exchange{} // in place: it is large
 	x.edge, x.listener, x.loop, x.text, x.cancel = e, l, books, text, r
 	x.text.reset()
 	x.head = h.clone(&x.text)
@@ -154,8 +152,8 @@ func (x *exchange) init(e *Edge, l *boundListener, h *requestInfo, r *cancellati
 	return flight.Answer{}
 }
 
-// start asks for a server. The step it returns, as that of failed and resume, is to
-// Link or ends the exchange; or it is to Wait until resume is called.
+// start asks for a server. The step it returns, like that of linkFailed and resumePick, is to Link, ends the
+// exchange, or is to Wait until resumePick is called.
 func (x *exchange) start() flight.Step {
 	r, h := x.route, &x.head
 	link := r.Link
@@ -171,7 +169,7 @@ func (x *exchange) start() flight.Step {
 	return x.runSteps(x.flight.Begin(flight.Facts{Method: h.method, Link: link}, flight.Limits{}))
 }
 
-// runSteps takes the steps that need no bytes carried.
+// runSteps takes the flight's steps until one needs the connection.
 func (x *exchange) runSteps(step flight.Step) flight.Step {
 	for {
 		if step.Done.Lease != 0 {
@@ -213,8 +211,8 @@ func (x *exchange) returnLease(d flight.Done) {
 	x.edge.picker.Done(x.route.Pool, d.Lease, d.Outcome)
 }
 
-// askGrace is how much longer than the request's deadline an answer may take. A
-// master that is silent beyond it is taken for none.
+// askGrace is how much longer than the request's deadline an answer may take. A master that is silent for
+// longer counts as none.
 const askGrace = 250 * time.Millisecond
 
 func (x *exchange) startPick(exclude []balance.ServerID) (answered bool, err error) {
@@ -224,15 +222,15 @@ func (x *exchange) startPick(exclude []balance.ServerID) (answered bool, err err
 	return x.asker.ask(x)
 }
 
-// resumePick goes on with the answer to an ask that its asker had to wait for.
+// resumePick continues with the answer to an ask that had to wait.
 func (x *exchange) resumePick(grant balance.Grant, err error) flight.Step {
 	x.pending = grant
 	return x.runSteps(x.onAnswer(err))
 }
 
-// onAnswer takes what was said to the last ask: x.offer, or an error.
+// onAnswer handles the answer to the last ask: x.pending or an error.
 func (x *exchange) onAnswer(err error) flight.Step {
-	x.cancel.resetTimeout() // that the ask was ended for the master's silence is over
+	x.cancel.resetTimeout() // if the ask was cancelled for the master's silence, that is over
 	p, now := x.route.pool, x.now()
 	x.picking += now.Sub(x.askedAt)
 	x.stats.countPick(now.Sub(x.askedAt), err == nil)
@@ -269,7 +267,7 @@ func (x *exchange) pickFallback(exclude []balance.ServerID) flight.Step {
 	return x.flight.Chosen(x.now(), server)
 }
 
-// linkFailed says that the link came to nothing. If the client has left, that is why.
+// linkFailed handles a failed link. If the client has left, that is the reason.
 func (x *exchange) linkFailed(why flight.Failure, err error) flight.Step {
 	x.releaseInFlight()
 	if x.cancel.clientLeft() {
@@ -298,7 +296,7 @@ func (x *exchange) linkFailed(why flight.Failure, err error) flight.Step {
 	return x.runSteps(step)
 }
 
-// clipError returns an error's text as far as a master is told of it.
+// clipError returns an error's text, shortened for the master.
 func clipError(err error) string {
 	text := err.Error()
 	if len(text) > errorTold {
@@ -309,7 +307,7 @@ func clipError(err error) string {
 
 const errorTold = 160 // bytes
 
-// linkDone says that the link is over in good order.
+// linkDone handles a complete response.
 func (x *exchange) linkDone() {
 	x.releaseInFlight()
 	if code, ok := x.reply.GRPC(); ok {
@@ -318,13 +316,13 @@ func (x *exchange) linkDone() {
 	x.runSteps(x.flight.Finished(x.now(), &x.reply))
 }
 
-// clientGone says that the client has left, or cannot be served for a reason of its own.
+// clientGone handles that the client has left, or cannot be served for a reason of its own.
 func (x *exchange) clientGone() flight.Step {
 	x.releaseInFlight()
 	return x.runSteps(x.flight.Gone(x.now()))
 }
 
-// tunnelEnded says that a tunnel is over, and which side broke it off.
+// tunnelEnded handles the end of a tunnel; broke is the side that broke it off.
 func (x *exchange) tunnelEnded(broke int) {
 	switch {
 	case x.cancel.clientLeft() || broke == clientSide:
@@ -343,9 +341,9 @@ func (x *exchange) releaseInFlight() {
 	}
 }
 
-// forwardReport passes on the load report among the fields or trailers of a response.
+// forwardReport forwards a load report in the fields or trailers of a response.
 func (x *exchange) forwardReport(values func(lower string) []string) {
-	// The figures' names are kept by whoever learns of them, longer than the buffer lasts.
+	// The names are kept for longer than the buffer.
 	metrics, err := orca.Parse(func(name string) []string {
 		told := values(name)
 		for i := range told {
@@ -362,7 +360,7 @@ func (x *exchange) forwardReport(values func(lower string) []string) {
 	}
 }
 
-// location is where a redirected client finds its server.
+// location returns the URL of a redirect.
 func (x *exchange) location() string {
 	base := x.grant.Public
 	if base == "" {
@@ -370,7 +368,7 @@ func (x *exchange) location() string {
 	}
 	target := x.head.target
 	if x.route.LeaseParam != "" {
-		target = withoutParameter(target, x.route.LeaseParam) // a lease is ours to give
+		target = withoutParameter(target, x.route.LeaseParam) // only the edge sets this parameter
 	}
 	location := strings.TrimSuffix(base, "/") + target
 	if x.route.LeaseParam == "" || x.grant.Lease == 0 {
@@ -383,7 +381,7 @@ func (x *exchange) location() string {
 	return location + mark + x.route.LeaseParam + "=" + x.grant.Told().String()
 }
 
-// redirect appends the answer that sends the client to the server.
+// redirect appends the redirect response.
 func (x *exchange) redirect(dst []byte, closing bool) []byte {
 	lease := ""
 	if x.grant.Lease != 0 {
@@ -393,7 +391,7 @@ func (x *exchange) redirect(dst []byte, closing bool) []byte {
 	return appendRedirect(dst, x.location(), lease, x.id, closing)
 }
 
-// finish ends the exchange however far it came, counts it and writes the access log.
+// finish ends the exchange in any state, counts it and writes the access log.
 func (x *exchange) finish() {
 	if x.started && !x.flight.Over() {
 		x.clientGone()
@@ -453,7 +451,7 @@ func (x *exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 }
 
-// pickTime is how long the request's own asks took; an attribute that is left out if it was not asked for.
+// pickTime returns how long the request's asks took, for the log; without an ask it is left out.
 func (x *exchange) pickTime() slog.Attr {
 	if x.askedAt == 0 {
 		return slog.Attr{}
@@ -461,7 +459,7 @@ func (x *exchange) pickTime() slog.Attr {
 	return slog.Float64("pick_ms", milliseconds(x.picking))
 }
 
-// tellsPickTime reports whether anything tells how long this request's asks took.
+// tellsPickTime reports whether the time of this request's asks is logged or sent.
 func (x *exchange) tellsPickTime() bool {
 	return x.edge.cfg.AccessLog != nil || x.listener.ServerTiming
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// forwardState is what a request needs while it is under way, and an idle connection does
-// not. It is used again and again, so that in the steady state nothing is allocated.
+// forwardState is what forwarding one request needs, and an idle connection does not. It is reused, so that in
+// the steady state nothing is allocated.
 type forwardState struct {
 	exchange    exchange
 	cancel      cancellation
@@ -22,32 +22,32 @@ type forwardState struct {
 	respHeaders headerView // of the response
 	adds        headerLines
 	rewrite     http1.Rewrite
-	out         []byte // a head on its way
+	out         []byte // a head being written
 
-	buf        []byte     // of the request: the head, and what of the body came with it
+	buf        []byte     // of the request: the head, and the part of the body that came with it
 	head       int        // its length in buf
-	body       http1.Body // behind what is passed
+	body       http1.Body // behind bodyInBuf
 	bodyInBuf  int        // bytes of the body in buf that go to the server as they are
 	trailerLen int        // bytes of trailers behind them
-	complete   bool       // the request is in buf to its end
-	isHTTP2    bool       // its client speaks HTTP/2
-	clientTLS  *clientTLS // what its client has shown by TLS; nil: nothing
+	complete   bool       // buf has the whole request
+	isHTTP2    bool       // the client's connection is HTTP/2
+	clientTLS  *clientTLS // what the client has shown by TLS; nil: nothing
 
-	in         []byte // from the server: room for a head, then what has come in in[r:w]
+	in         []byte // from the server: space for a head, then input in in[r:w]
 	r, w       int
 	respHead   int  // length of the response's head
-	inTrailers bool // those of the response are being read
-	abortive   bool // the client must see that its answer is not whole
+	inTrailers bool // reading the response's trailers
+	abortive   bool // the client must see that its response is truncated
 }
 
 const (
-	headRoom  = 1 << 10  // a head that has grown stands there, right before its body
-	bodyRoom  = 32 << 10 // what is read at once
-	maxInput  = 64 << 10 // larger buffers do not outlive their request
-	spliceMin = 64 << 10 // bytes of a body for which it pays to move them inside the kernel
+	headRoom  = 1 << 10  // space for a head that has grown, right before its body
+	bodyRoom  = 32 << 10 // bytes of one read
+	maxInput  = 64 << 10 // larger buffers are not kept
+	spliceMin = 64 << 10 // bytes of a body from which on the kernel moves it
 )
 
-// reset forgets the request, lest it be kept in memory.
+// reset drops the request, so that its memory can be freed.
 func (w *forwardState) reset() {
 	w.req.Reset()
 	w.buf, w.reqHeaders, w.respHeaders, w.abortive, w.isHTTP2 = nil, headerView{}, headerView{}, false, false
@@ -61,14 +61,13 @@ func (w *forwardState) reset() {
 	}
 }
 
-// setHead takes a request whose head of n bytes begins buf.
+// setHead begins a request whose head has n bytes of buf.
 func (w *forwardState) setHead(buf []byte, n int) {
 	w.buf, w.head, w.complete = buf, n, false
 	w.reqHeaders = headerView{&w.req.Head, buf}
 }
 
-// openExchange begins the exchange. A non-zero answer is what the client is to be told instead
-// of starting it.
+// openExchange begins the exchange. A non-zero answer is to be sent instead of starting it.
 func (w *forwardState) openExchange(e *Edge, l *boundListener, peer netip.Addr) flight.Answer {
 	h := w.describe(l, peer)
 	answer := w.exchange.init(e, l, &h, &w.cancel)
@@ -84,7 +83,7 @@ func (w *forwardState) openExchange(e *Edge, l *boundListener, peer netip.Addr) 
 	return answer
 }
 
-// describe tells the exchange of the head. Its strings are views of the buffer.
+// describe returns what the exchange needs of the head. Its strings share buf.
 func (w *forwardState) describe(l *boundListener, peer netip.Addr) requestInfo {
 	r, buf := &w.req, w.buf
 	h := requestInfo{method: unsafeString(r.Verb.Of(buf)), host: unsafeString(r.Host.Of(buf)), proto: "1.1", secure: l.secure != nil, peer: peer, clientTLS: w.clientTLS, headers: &w.reqHeaders}
@@ -109,7 +108,7 @@ func (w *forwardState) describe(l *boundListener, peer netip.Addr) requestInfo {
 	return h
 }
 
-// initRefused begins an exchange with a client whose request could not be read.
+// initRefused begins an exchange whose request could not be read.
 func (x *exchange) initRefused(e *Edge, l *boundListener, peer netip.Addr, r *cancellation) {
 	*x = exchange{edge: e, listener: l, startedAt: x.now(), cancel: r, client: peer, loop: x.loop, text: x.text, code: grpcNone}
 	x.text.reset()
@@ -118,13 +117,13 @@ func (x *exchange) initRefused(e *Edge, l *boundListener, peer netip.Addr, r *ca
 	x.countOpen(1)
 }
 
-// setGlimpse takes method and path from what could not be read as a whole, for the log.
+// setGlimpse takes method and path from a malformed request, for the log.
 func (x *exchange) setGlimpse(got []byte) {
 	method, path := paths.Glimpse(got)
 	x.head.method, x.head.path = x.text.clone(unsafeString(method)), x.text.clone(unsafeString(path))
 }
 
-// headerView is the fields of a head that was parsed.
+// headerView is the fields of a parsed head.
 type headerView struct {
 	head *http1.Head
 	buf  []byte
@@ -142,12 +141,12 @@ func (v *headerView) all(lower string) (values []string) {
 	return values
 }
 
-// limits are a listener's, as the parser takes them.
+// parserLimits returns a listener's limits for the parser.
 func (l *Listener) parserLimits() http1.Limits {
 	return http1.Limits{Head: l.HeaderLimit, Line: max(8<<10, l.HeaderLimit/4), Fields: l.HeaderCount}
 }
 
-// trailerView is the fields of trailers that were read.
+// trailerView is the fields of parsed trailers.
 type trailerView struct {
 	trailers *http1.Trailers
 	buf      []byte

@@ -13,7 +13,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/flight"
 )
 
-// What gRPC clients are told by the edge itself: responses of a head alone, whose HTTP status is 200
+// The edge's own answers to gRPC clients: a response of a head alone, whose HTTP status is 200
 // (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, "Trailers-Only").
 
 const (
@@ -55,10 +55,10 @@ const (
 	grpcUnavailable       = 14
 	grpcUnauthenticated   = 16 // the last that is defined
 
-	grpcNone = -1 // the client was told none
+	grpcNone = -1 // none was sent
 )
 
-// grpcCode returns the status that says to a gRPC client what the answer says to others.
+// grpcCode returns the gRPC status that corresponds to an answer.
 func grpcCode(a flight.Answer) int {
 	switch a.Reason {
 	case balance.Shed.String(), balance.Saturated.String(), reasonBodyTooBig, reasonHeadTooBig, reasonManyOpen, reasonTooFast:
@@ -75,8 +75,8 @@ func grpcCode(a flight.Answer) int {
 	return grpcUnavailable
 }
 
-// grpcFields tells each field of the answer to a gRPC client, beside the request's id. detail is empty
-// if the reason says it all.
+// grpcFields calls tell for each field of the answer to a gRPC client, beside the request's id. detail is
+// empty if the reason is enough.
 func grpcFields(a flight.Answer, detail string, tell func(name, value string)) {
 	tell("Content-Type", grpcType)
 	tell(fieldGRPCStatus, strconv.Itoa(grpcCode(a)))

@@ -5,22 +5,22 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// What a stream of HTTP/2 carries, as the rest of the loop has it: as HTTP/1.1.
+// The bodies of an HTTP/2 stream, as HTTP/1.1 frames them for the rest of the loop.
 
 // recvBody is the body that comes on a stream.
 type recvBody struct {
-	buf        []byte // and is still to be read, from at on
+	buf        []byte // received and not read, from off on
 	off        int
-	chunk      []byte // of that, ready to be read
-	tail       []byte // what is to be read behind it
+	chunk      []byte // a chunk, to be read first
+	tail       []byte // trailers or the last chunk, to be read last
 	chunked    bool
-	complete   bool  // it has come to its end
-	remaining  int64 // bytes that are still to come, if it was said how many
-	recvWindow int64 // bytes that may come
-	unacked    int64 // bytes that may come again, and the peer has not been told of
+	complete   bool  // END_STREAM has come
+	remaining  int64 // bytes still to come, by Content-Length
+	recvWindow int64 // flow-control window: bytes that may come
+	unacked    int64 // bytes to be returned to the window, not announced yet
 }
 
-// add keeps a piece until it is read; false: it is not what was said of the length.
+// add keeps a piece until it is read. It returns false if Content-Length contradicts it.
 func (s *recvBody) add(p []byte, last bool) bool {
 	if !s.chunked {
 		if s.remaining -= int64(len(p)); s.remaining < 0 || last && s.remaining > 0 {
@@ -34,8 +34,8 @@ func (s *recvBody) add(p []byte, last bool) bool {
 	return true
 }
 
-// end ends the body. last is what stands behind one in chunks, if not only the last of
-// them; false: it is shorter than was said.
+// end ends the body. last is the end of a chunked body; nil: the last chunk only. It returns false if the body
+// is shorter than its Content-Length.
 func (s *recvBody) end(last []byte) bool {
 	if !s.chunked && s.remaining > 0 {
 		return false
@@ -52,8 +52,7 @@ func (s *recvBody) end(last []byte) bool {
 	return true
 }
 
-// read reads what has come, as HTTP/1.1 has it, and returns how many bytes of the body
-// were taken for that.
+// read reads what has come, in HTTP/1.1's framing, and returns how many bytes of the body that took.
 func (s *recvBody) read(p []byte) (n, taken int) {
 	at := s.off
 	if len(s.chunk) == 0 && s.off < len(s.buf) && s.chunked && len(p) < minChunkSpace {
@@ -80,13 +79,13 @@ func (s *recvBody) hasMore() bool {
 	return len(s.chunk) > 0 || s.off < len(s.buf) || s.complete && len(s.tail) > 0
 }
 
-// unreadBytes is how many bytes of the body nobody has read.
+// unreadBytes returns how many bytes of the body are not read.
 func (s *recvBody) unreadBytes() int64 { return int64(len(s.buf) - s.off) }
 
-// minChunkSpace is what a chunk needs, and a few bytes in it.
+// minChunkSpace is space for a chunk with a few bytes.
 const minChunkSpace = 32
 
-// appendChunk appends a chunk, as large as there is room for.
+// appendChunk appends a chunk, as large as dst has space for.
 func (s *recvBody) appendChunk(dst []byte) []byte {
 	n := min(len(s.buf)-s.off, cap(dst)-len(dst)-minChunkSpace/2)
 	dst = http1.AppendChunkSize(dst, n)
@@ -95,7 +94,7 @@ func (s *recvBody) appendChunk(dst []byte) []byte {
 	return dst
 }
 
-// returnWindow lets the peer send as many bytes again on the stream, once it is worth a frame.
+// returnWindow returns n bytes to the stream's window, once that is worth a frame.
 func (s *recvBody) returnWindow(k *h2Conn, stream uint32, n, least int64) {
 	if s.unacked += n; s.unacked >= least && !s.complete {
 		k.markDirty()
@@ -105,21 +104,21 @@ func (s *recvBody) returnWindow(k *h2Conn, stream uint32, n, least int64) {
 	}
 }
 
-// sendBody is what goes out on a stream, of what HTTP/1.1 would say.
+// sendBody is the body that is sent on a stream, given in HTTP/1.1's framing.
 type sendBody struct {
 	id         uint32 // of the stream
-	sendWindow int64  // bytes of its body that the peer takes yet
-	endSent    bool   // it has gone to its end
+	sendWindow int64  // flow-control window
+	endSent    bool   // END_STREAM has been queued
 	body       http1.Body
 }
 
-// sendSpace is how many bytes of a body may go.
+// sendSpace returns how many bytes of a body may be sent.
 func (s *sendBody) sendSpace(k *h2Conn) int64 {
 	return min(s.sendWindow, k.sendWindow, int64(maxPending-k.pendingBytes()))
 }
 
-// write says what stands behind the head, and returns how much of it goes now; zero: the
-// windows are shut. An error says that it makes no sense. Trailers are there to their end.
+// write sends what follows the head and returns how much of it; zero: the windows are exhausted. An error
+// reports broken framing. Trailers have to be complete.
 func (s *sendBody) write(k *h2Conn, p []byte) (int, error) {
 	switch {
 	case s.body.AtTrailers():
@@ -130,7 +129,7 @@ func (s *sendBody) write(k *h2Conn, p []byte) (int, error) {
 	return s.writeBetween(k, p)
 }
 
-// writeTrailers says them, and so the end.
+// writeTrailers sends trailers, and with them END_STREAM.
 func (s *sendBody) writeTrailers(k *h2Conn, p []byte) (int, error) {
 	trailers := &k.loop.trailers
 	n, err := s.body.ReadTrailers(trailers, p)
@@ -152,14 +151,14 @@ func (s *sendBody) writeTrailers(k *h2Conn, p []byte) (int, error) {
 	return n, nil
 }
 
-// writeEnd says that the body has gone, of which that was not known before.
+// writeEnd sends END_STREAM in an empty DATA frame.
 func (s *sendBody) writeEnd(k *h2Conn) {
 	k.markDirty()
 	k.frames = h2.AppendFrame(k.frames, 0, h2.Data, h2.EndStream, s.id)
 	s.endSent = true
 }
 
-// writeData says as much of the body as the windows let through.
+// writeData sends as much of the body as the windows allow.
 func (s *sendBody) writeData(k *h2Conn, p []byte) int {
 	n := min(int64(len(p)), s.body.Run(), int64(k.maxFrame), s.sendSpace(k))
 	if n <= 0 {
@@ -177,8 +176,7 @@ func (s *sendBody) writeData(k *h2Conn, p []byte) int {
 	return int(n)
 }
 
-// writeBetween deals with what stands between chunks. It may be no byte, where trailers
-// begin.
+// writeBetween skips chunk framing. It may consume nothing where trailers begin.
 func (s *sendBody) writeBetween(k *h2Conn, p []byte) (n int, err error) {
 	for n < len(p) && err == nil && s.body.Run() == 0 && !s.body.Done() && !s.body.AtTrailers() {
 		m := 0

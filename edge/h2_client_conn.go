@@ -19,60 +19,59 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// h2ClientConn is a connection to a server that speaks HTTP/2, in a loop. The links of many
-// requests share it: each has a shoot of it.
+// h2ClientConn is an HTTP/2 connection to a server. Many links share it: each has an h2ClientStream.
 type h2ClientConn struct {
 	h2Conn
 	timer
 	list           *h2ConnList
 	state          h2ClientState
-	streams        []*h2ClientStream // that have begun, by their numbers
-	waiting        []*h2ClientStream // until it stands
-	active         int               // how many there are of both
-	nextID         uint32            // number of the next stream
-	limit          int               // streams at once
-	served         bool              // the server has answered by it
-	nextWriter     int               // of them is woken first
-	writersBlocked bool              // one of them could not say all, for want of a window
-	awaitingEnd    int               // of held, those whose links are done
-	startedAt      balance.Instant   // when it was begun
+	streams        []*h2ClientStream // open, by their ids
+	waiting        []*h2ClientStream // until the connection is open
+	active         int               // streams and waiting
+	nextID         uint32            // id of the next stream
+	limit          int               // concurrent streams
+	served         bool              // the server has responded on it
+	nextWriter     int               // index of the stream that may write first
+	writersBlocked bool              // a stream could not write all, for want of a window
+	awaitingEnd    int               // of active: streams whose links have ended before END_STREAM came
+	startedAt      balance.Instant   // when the dial began
 	cancelDial     context.CancelFunc
 
-	// What comes.
-	partial    []byte // of a frame that has not come whole
-	pending    bool   // in begins with whole frames, for which there was no time
-	recvWindow int64  // bytes of bodies that the server may still send
-	unacked    int64  // of them that it may send again, and has not been told of
+	// Reading.
+	partial    []byte // start of a frame whose end has not come
+	pending    bool   // partial begins with complete frames that did not fit into their turn
+	recvWindow int64  // connection window: bytes of DATA that may still come
+	unacked    int64  // bytes to be returned to the window, not announced yet
 	decoder    *hpack.Decoder
 	reply      h2.Reply
 	block      headerBlock
 
-	// When.
-	heardAt    balance.Instant // of the server
-	progressAt balance.Instant // it took something, or there was nothing to take
-	pingAt     balance.Instant // a PING was sent; zero: none is on its way
+	// Times.
+	heardAt    balance.Instant // of the server's last byte
+	progressAt balance.Instant // the server last took bytes, or there were none to take
+	pingAt     balance.Instant // a PING was sent; zero: none is unanswered
 	idleAt     balance.Instant // the last stream ended
 }
 
-// h2ClientState is how far a stem has come.
+// h2ClientState is the state of an h2ClientConn.
 type h2ClientState uint8
 
 const (
-	h2ClientConnecting       h2ClientState = iota // the connection is being made
-	h2ClientAwaitingSettings                      // we have begun to speak; the server has not yet
-	h2ClientOpen                                  // streams are taken
-	h2ClientDraining                              // no more are; it ends with the last
+	h2ClientConnecting       h2ClientState = iota // dial or handshake in progress
+	h2ClientAwaitingSettings                      // preface sent; the server's SETTINGS have not come
+	h2ClientOpen                                  // new streams are opened
+	h2ClientDraining                              // GOAWAY sent or received: no new streams; closes after the last
 	h2ClientClosed
 )
 
 const (
-	maxClientStreams        = 250       // streams at once by one connection
-	firstClientStreams      = 100       // as long as the server has not said how many it takes
-	clientStreamWindow      = 256 << 10 // bytes of a response's body that may be on their way, and are kept for a client that takes them slowly
-	clientConnWindow        = 4 << 20   // of all by one connection
+	maxClientStreams        = 250       // concurrent streams of one connection
+	firstClientStreams      = 100       // until the server's SETTINGS have come
+	clientStreamWindow      = 256 << 10 // bytes of a response body that may be on their way, and are kept for a slow client
+	clientConnWindow        = 4 << 20   // of all streams of one connection
 	clientWindowUpdateAfter = clientConnWindow / 4
-	maxAwaitingEnd          = 8    // streams whose links are done, and of which the server has not said the end
-	maxFreeClientStreams    = 1024 // kept for the next stream
+	maxAwaitingEnd          = 8    // of one connection
+	maxFreeClientStreams    = 1024 // kept for later streams
 	maxResponseBlock        = 2 * responseHeadMost
 )
 
@@ -81,17 +80,17 @@ var (
 	errSilence  = errors.New("the server does not answer PING")
 )
 
-// h2ConnList is the connections that take streams, or soon will.
+// h2ConnList is the connections to one target that open new streams, or will.
 type h2ConnList struct {
 	key    target
 	server serverRef
 	conns  []*h2ClientConn
-	limit  int // streams that one of them takes, as far as is known
+	limit  int // concurrent streams of one of them, as far as is known
 }
 
-// h2ConnFor returns a connection that takes a stream more, perhaps one that is still to be made.
-// once: the stream is for a request that cannot be repeated, and so not trusted to an idle
-// connection whose end may have been told in this very turn.
+// h2ConnFor returns a connection that can open another stream, and makes one if there is none. once: the
+// request cannot be repeated, so it is not sent over an idle connection whose end may have come in this
+// iteration.
 func (l *loop) h2ConnFor(key target, of serverRef, once bool) (*h2ClientConn, error) {
 	list := l.h2Conns[key]
 	if list == nil {
@@ -117,8 +116,7 @@ func (l *loop) h2ConnFor(key target, of serverRef, once bool) (*h2ClientConn, er
 	return k, nil
 }
 
-// connect begins to make the connection: on a goroutine, if there is a name to be looked up
-// or a hand to be shaken.
+// connect begins the dial: on a goroutine, if a name has to be resolved or a TLS handshake made.
 func (k *h2ClientConn) connect() error {
 	l, key := k.loop, &k.list.key
 	if key.tls == nil {
@@ -141,12 +139,12 @@ func (k *h2ClientConn) connect() error {
 	return nil
 }
 
-// registerFD has the loop watch the descriptor, which it moves.
+// registerFD registers the descriptor, which it moves.
 func (k *h2ClientConn) registerFD(descriptor *fd.FD) error {
 	return k.loop.register(&k.conn, descriptor, readiness)
 }
 
-// dialBlocking makes a connection, and proves who the server is if that is asked for.
+// dialBlocking makes a connection, with a TLS handshake if the target has TLS.
 func (e *loopEngine) dialBlocking(ctx context.Context, key *target) (descriptor fd.FD, secure *tlsConn, err error) {
 	conn, err := e.edge.reaches.DialContext(ctx, "tcp", key.address)
 	if err != nil {
@@ -154,7 +152,7 @@ func (e *loopEngine) dialBlocking(ctx context.Context, key *target) (descriptor 
 	}
 	if key.tls != nil {
 		if secure, err = handshake(ctx, conn, key); err != nil {
-			_ = conn.Close() // nothing was said
+			_ = conn.Close() // nothing was sent
 			return fd.FD{}, nil, err
 		}
 	}
@@ -162,8 +160,8 @@ func (e *loopEngine) dialBlocking(ctx context.Context, key *target) (descriptor 
 	return descriptor.Move(), secure, err
 }
 
-// connected goes on with a connection that was made elsewhere. It moves the descriptor if
-// it wants it.
+// connected continues with a connection that a goroutine has made. It moves the descriptor unless there is an
+// error.
 func (k *h2ClientConn) connected(descriptor *fd.FD, secure *tlsConn, err error) {
 	k.cancelDial()
 	k.cancelDial = nil
@@ -182,7 +180,7 @@ func (k *h2ClientConn) connected(descriptor *fd.FD, secure *tlsConn, err error) 
 	}
 }
 
-// sendPreface begins to speak.
+// sendPreface sends the client's preface and SETTINGS.
 func (k *h2ClientConn) sendPreface() {
 	l := k.loop
 	k.state = h2ClientAwaitingSettings
@@ -198,7 +196,7 @@ func (k *h2ClientConn) sendPreface() {
 	k.recvWindow = clientConnWindow
 }
 
-// settingsReceived lets those begin who have waited, as many as the server takes; others have to look
+// settingsReceived opens the connection: waiting streams begin, as many as the server allows; the others look
 // for another connection.
 func (k *h2ClientConn) settingsReceived() {
 	k.state, k.list.limit = h2ClientOpen, min(k.limit, maxClientStreams)
@@ -220,7 +218,7 @@ func (k *h2ClientConn) settingsReceived() {
 	}
 }
 
-// onReady implements the end's owner.
+// onReady implements the conn's owner.
 func (k *h2ClientConn) onReady() {
 	if k.state == h2ClientConnecting {
 		if !k.writable {
@@ -241,14 +239,14 @@ func (k *h2ClientConn) onReady() {
 	}
 }
 
-// readFrames reads what has come, for the time that a connection has in a turn.
+// readFrames reads and handles frames for one turn.
 func (k *h2ClientConn) readFrames() {
 	turn := k.loop.newTurn()
 	k.readFramesFor(&turn)
 }
 
-// readFramesFor goes on when as much of bodies waits to go as may: perhaps the server takes no more until what it
-// says is taken.
+// readFramesFor reads up to twice maxPending, more than a writer may queue: perhaps the server reads nothing
+// until its frames are read.
 func (k *h2ClientConn) readFramesFor(turn *limits.Turn) {
 	l := k.loop
 	for (k.readable || k.pending) && k.state < h2ClientClosed && k.pendingBytes() < 2*maxPending {
@@ -277,8 +275,7 @@ func (k *h2ClientConn) readFramesFor(turn *limits.Turn) {
 	}
 }
 
-// parseFrames deals with what has come, and keeps what is no whole frame. p may lie in what is
-// kept already.
+// parseFrames handles the complete frames and keeps the rest. p may share partial's memory.
 func (k *h2ClientConn) parseFrames(p []byte, turn *limits.Turn) {
 	for k.pending = false; k.state < h2ClientClosed; {
 		if k.pending = turn.Over(clock.Now); k.pending {
@@ -308,12 +305,12 @@ func (k *h2ClientConn) parseFrames(p []byte, turn *limits.Turn) {
 	k.partial = append(k.partial[:0], p...)
 }
 
-// flush sends what there is to say.
+// flush sends frames.
 func (k *h2ClientConn) flush() {
 	waited := k.sendBuf.pendingBytes()
 	clear, took, err := k.sendFrames()
 	if err != nil {
-		k.readable = true // what it said before it went is still to be read
+		k.readable = true // what the server sent before is still to be read
 		if k.sendBuf.discard(k.loop); k.state < h2ClientClosed {
 			k.readFramesFor(&limits.Turn{Most: math.MaxInt64}) // the socket's buffer bounds it
 			k.closeConn(os.NewSyscallError("write", err))
@@ -336,8 +333,8 @@ func (k *h2ClientConn) flush() {
 	k.schedule()
 }
 
-// resumeWriters lets those go on that have something to say and may. Each time another one is
-// first, lest one take the whole window again and again.
+// resumeWriters resumes the streams that may write. Each time another one is first, so that none takes the
+// whole window again and again.
 func (k *h2ClientConn) resumeWriters() {
 	if !k.writersBlocked {
 		return
@@ -352,15 +349,15 @@ func (k *h2ClientConn) resumeWriters() {
 	k.nextWriter++
 }
 
-// streamClosed says that a shoot is no more.
+// streamClosed counts a stream as closed.
 func (k *h2ClientConn) streamClosed() {
 	if k.active--; k.active == 0 && k.state < h2ClientClosed {
 		k.idleAt = k.loop.now
-		k.markDirty() // which looks what is to be done then
+		k.markDirty() // the flush decides what to do next
 	}
 }
 
-// drain takes no more streams.
+// drain opens no more streams.
 func (k *h2ClientConn) drain() {
 	if k.state >= h2ClientDraining {
 		return
@@ -370,7 +367,7 @@ func (k *h2ClientConn) drain() {
 	k.markDirty()
 }
 
-// removeFromList takes it off the list of those that take streams.
+// removeFromList removes it from the connections that open new streams.
 func (k *h2ClientConn) removeFromList() {
 	list := k.list
 	if i := slices.Index(list.conns, k); i >= 0 {
@@ -381,14 +378,14 @@ func (k *h2ClientConn) removeFromList() {
 	}
 }
 
-// closeH2Conns ends all connections of HTTP/2 to servers.
+// closeH2Conns closes all HTTP/2 connections to servers.
 func (l *loop) closeH2Conns() {
 	for _, list := range l.h2Conns {
 		for _, k := range slices.Clone(list.conns) {
 			k.closeConn(nil)
 		}
 	}
-	for i := range l.registrations { // those that took no more streams
+	for i := range l.registrations { // draining ones are in no list
 		if e := l.registrations[i].conn; e != nil {
 			if k, ok := e.owner.(*h2ClientConn); ok {
 				k.closeConn(nil)
@@ -397,19 +394,19 @@ func (l *loop) closeH2Conns() {
 	}
 }
 
-// failConn ends the connection for what its server did wrong.
+// failConn ends the connection because the server broke the protocol.
 func (k *h2ClientConn) failConn(err error) {
 	code := h2.InternalError
 	if why := (*h2.Error)(nil); errors.As(err, &why) {
 		code = why.Code
 	}
 	k.appendGoAway(0, code, "")
-	_, _, _ = k.sendFrames() // it is told if it takes that at once
+	_, _, _ = k.sendFrames() // best effort
 	k.loop.engine.edge.cfg.Log.Debug("connection to a server given up", "address", k.list.key.address, "err", err)
 	k.closeConn(fmt.Errorf("connection: %w", err))
 }
 
-// closeConn ends the connection, and with it whatever is under way on it.
+// closeConn ends the connection and all its streams.
 func (k *h2ClientConn) closeConn(err error) {
 	if k.state == h2ClientClosed {
 		return
@@ -437,7 +434,7 @@ func (k *h2ClientConn) closeConn(err error) {
 	k.waiting, k.streams = nil, nil
 }
 
-// schedule sets the time at which something must be done if nothing happens until then.
+// schedule sets the timer to the next timeout.
 func (k *h2ClientConn) schedule() {
 	switch {
 	case k.state < h2ClientOpen:

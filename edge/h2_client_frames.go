@@ -7,9 +7,9 @@ import (
 	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
-// What a server's frames say.
+// A server's frames.
 
-// onFrame does what a frame asks for. An error ends the connection.
+// onFrame handles a frame. An error ends the connection.
 func (k *h2ClientConn) onFrame(f *h2.Frame) error {
 	switch {
 	case k.state == h2ClientAwaitingSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
@@ -43,10 +43,10 @@ func (k *h2ClientConn) onFrame(f *h2.Frame) error {
 	return nil
 }
 
-// neverOpened reports whether a stream has never begun.
+// neverOpened reports whether a stream has never been opened.
 func (k *h2ClientConn) neverOpened(stream uint32) bool { return stream >= k.nextID || stream%2 == 0 }
 
-// findStream returns the shoot of a stream; nil: there is none, any more.
+// findStream returns a stream, or nil.
 func (k *h2ClientConn) findStream(stream uint32) *h2ClientStream {
 	if i := k.search(stream); i < len(k.streams) && k.streams[i].id == stream {
 		return k.streams[i]
@@ -54,7 +54,7 @@ func (k *h2ClientConn) findStream(stream uint32) *h2ClientStream {
 	return nil
 }
 
-// search is where the first shoot stands whose number is not lower.
+// search returns the index of the first stream whose id is not lower.
 func (k *h2ClientConn) search(stream uint32) int {
 	low, high := 0, len(k.streams)
 	for low < high {
@@ -67,7 +67,7 @@ func (k *h2ClientConn) search(stream uint32) int {
 	return low
 }
 
-// onHeaders takes the fields of a response, or of its trailers.
+// onHeaders handles HEADERS: a response or trailers.
 func (k *h2ClientConn) onHeaders(f *h2.Frame) error {
 	if f.Has(h2.EndHeaders) {
 		return k.decodeHeaders(f.Stream, f.Has(h2.EndStream), f.Payload)
@@ -76,7 +76,7 @@ func (k *h2ClientConn) onHeaders(f *h2.Frame) error {
 	return nil
 }
 
-// onContinuation takes more of them.
+// onContinuation handles CONTINUATION.
 func (k *h2ClientConn) onContinuation(f *h2.Frame) error {
 	b, whole, err := k.block.add(f, maxResponseBlock)
 	if err != nil || !whole {
@@ -85,8 +85,7 @@ func (k *h2ClientConn) onContinuation(f *h2.Frame) error {
 	return k.decodeHeaders(b.stream, b.endStream, b.bytes)
 }
 
-// decodeHeaders unpacks a whole block. That must be done whatever becomes of it, since later
-// ones refer to it.
+// decodeHeaders decodes a whole block. That has to be done in any case, because later blocks refer to it.
 func (k *h2ClientConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
 	s := k.findStream(stream)
 	k.reply.Limit = responseHeadMost
@@ -108,7 +107,7 @@ func (k *h2ClientConn) decodeHeaders(stream uint32, ended bool, packed []byte) e
 	return nil
 }
 
-// onReset ends a stream that its server gives up. What came before is passed on.
+// onReset handles RST_STREAM. What came before it is passed on.
 func (k *h2ClientConn) onReset(f *h2.Frame) {
 	s := k.findStream(f.Stream)
 	if s == nil {
@@ -123,18 +122,18 @@ func (k *h2ClientConn) onReset(f *h2.Frame) {
 	s.detachWith(err, false)
 }
 
-// onGoAway says that the server takes no more streams, and which was the last that it has
-// taken (RFC 9113, 6.8).
+// onGoAway handles GOAWAY (RFC 9113, 6.8): streams above last were not processed, so their requests may be
+// sent again; the connection drains.
 func (k *h2ClientConn) onGoAway(last uint32) {
 	k.drain()
-	for i := k.search(last + 1); i < len(k.streams); { // the first goes first, elsewhere too
+	for i := k.search(last + 1); i < len(k.streams); { // in order, also when they are sent again
 		s := k.streams[i]
 		k.removeStream(s)
 		s.detachWith(errNotTaken, last > 0)
 	}
 }
 
-// removeStream takes a shoot off the list: nothing more comes for it.
+// removeStream removes a stream: nothing more comes for it.
 func (k *h2ClientConn) removeStream(s *h2ClientStream) {
 	if i := k.search(s.id); i < len(k.streams) && k.streams[i] == s {
 		k.streams = append(k.streams[:i], k.streams[i+1:]...)
@@ -142,9 +141,8 @@ func (k *h2ClientConn) removeStream(s *h2ClientStream) {
 	k.streamClosed()
 }
 
-// onData takes a piece of a body. The connection's window is given back at once, lest a
-// client that takes nothing stands in the way of others; the stream's bounds what is kept
-// for it.
+// onData handles DATA. The connection's window is returned at once, so that a slow client does not block
+// others; the stream's window bounds what is kept for it.
 func (k *h2ClientConn) onData(f *h2.Frame) error {
 	if k.recvWindow -= int64(f.Size); k.recvWindow < 0 {
 		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the connection's window lets through"}
@@ -161,7 +159,7 @@ func (k *h2ClientConn) onData(f *h2.Frame) error {
 	return nil
 }
 
-// onWindowUpdate lets more bytes go to the server.
+// onWindowUpdate handles WINDOW_UPDATE.
 func (k *h2ClientConn) onWindowUpdate(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {
@@ -173,7 +171,7 @@ func (k *h2ClientConn) onWindowUpdate(f *h2.Frame) error {
 	}
 	s := k.findStream(f.Stream)
 	if s == nil {
-		return nil // it ended while that was on its way
+		return nil // it ended meanwhile
 	}
 	if err := growWindow(&s.sendWindow, n); err != nil {
 		s.resetWith(err)
@@ -183,7 +181,7 @@ func (k *h2ClientConn) onWindowUpdate(f *h2.Frame) error {
 	return nil
 }
 
-// onSettings takes in what the server has chosen.
+// onSettings handles SETTINGS.
 func (k *h2ClientConn) onSettings(f *h2.Frame) error {
 	if f.Has(h2.Ack) {
 		return nil
@@ -206,7 +204,7 @@ func (k *h2ClientConn) onSettings(f *h2.Frame) error {
 	return nil
 }
 
-// setInitialWindow changes what one stream may take, of those that are open too (RFC 9113, 6.9.2).
+// setInitialWindow changes the initial window, also of open streams (RFC 9113, 6.9.2).
 func (k *h2ClientConn) setInitialWindow(first int64) error {
 	if first == k.initialWindow {
 		return nil

@@ -10,29 +10,28 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// h2ClientStream is one stream of a stem. To the rest of the loop it is a connection to a server
-// of HTTP/1.1, which carries one request: what is written to it goes out as frames, and
-// what comes on the stream is read as HTTP/1.1 has it.
+// h2ClientStream is one stream of an h2ClientConn. The rest of the loop treats it as an HTTP/1.1 connection to
+// a server for one request: what is written is sent as frames, and it reads HTTP/1.1.
 type h2ClientStream struct {
 	serverConn
 	h2          *h2ClientConn
-	detached    bool  // the stem has no more to do with it
-	awaitingEnd bool  // its link is done, and the end of its response is awaited
-	err         error // why nothing comes behind what is there
-	isHead      bool  // the request asks for a head only
-	sentBefore  int64 // bytes that the connection's socket takes before any of the request, or more
-	nothingSent bool  // the connection has ended before any of the request went
-	gotHead     bool  // the head of the response has come
-	headOnly    bool  // and ended it
+	detached    bool  // the connection has nothing to do with it any more
+	awaitingEnd bool  // its link has ended before END_STREAM came
+	err         error // why nothing more comes; nil: more may come
+	isHead      bool  // the request is HEAD
+	sentBefore  int64 // bytes that the socket takes before any of the request, at least
+	nothingSent bool  // the connection ended before any of the request was sent
+	gotHead     bool  // the response's HEADERS have come
+	headOnly    bool  // they had END_STREAM
 	sendBody          // the request
 
 	// The response.
-	head    []byte // what is still to be read of heads, from headAt on
+	head    []byte // heads to be read, from headOff on
 	headOff int
 	recvBody
 }
 
-// openServerStream makes a stream to the server that was granted.
+// openServerStream opens a stream to the granted server.
 func (f *clientConn) openServerStream(to target) {
 	t, l := f.req, f.loop
 	f.state, t.waitingSince = stateForwarding, l.now
@@ -44,7 +43,7 @@ func (f *clientConn) openServerStream(to target) {
 	f.setServer(&l.newClientStream(k).serverConn)
 }
 
-// newClientStream makes a shoot of a stem.
+// newClientStream adds a stream to a connection.
 func (l *loop) newClientStream(k *h2ClientConn) *h2ClientStream {
 	var s *h2ClientStream
 	if n := len(l.freeClientStreams); n > 0 {
@@ -63,20 +62,20 @@ func (l *loop) newClientStream(k *h2ClientConn) *h2ClientStream {
 	return s
 }
 
-// onReady implements the end's owner.
+// onReady implements the conn's owner.
 func (s *h2ClientStream) onReady() {
 	if s.client != nil {
 		s.client.onReady()
 	}
 }
 
-// notifyReadable lets the link go on when all that has come with this has been looked at.
+// notifyReadable has the link continue once all frames of this read are handled.
 func (s *h2ClientStream) notifyReadable() {
 	s.readable = true
 	s.loop.deferConn(&s.conn)
 }
 
-// resumeWriter lets the request go on, if it may.
+// resumeWriter resumes the request if the windows allow it.
 func (s *h2ClientStream) resumeWriter() {
 	if !s.writable && s.sendSpace(&s.h2.h2Conn) > 0 {
 		s.writable = true
@@ -84,7 +83,7 @@ func (s *h2ClientStream) resumeWriter() {
 	}
 }
 
-// isReady reports whether the stream may begin; false and no error: not yet.
+// isReady reports whether the stream can be opened; false and no error: not yet.
 func (s *h2ClientStream) isReady() (bool, error) {
 	switch k := s.h2; {
 	case s.err != nil:
@@ -100,8 +99,8 @@ func (s *h2ClientStream) isReady() (bool, error) {
 	return !s.connecting, nil
 }
 
-// sendRequest begins the stream with the request's head, which is what HTTP/1.1 would say but
-// for what is for its connections only. The body goes where it would go there.
+// sendRequest opens the stream with the request's HEADERS, without fields that are for HTTP/1 connections
+// only. The body is written as to an HTTP/1.1 connection.
 func (s *h2ClientStream) sendRequest(t *request) {
 	k, req := s.h2, &t.req
 	s.id, s.sendWindow = k.nextID, k.initialWindow
@@ -119,7 +118,7 @@ func (s *h2ClientStream) sendRequest(t *request) {
 	for i := range req.Fields {
 		f := &req.Fields[i]
 		if f.Known == http1.ContentLength && t.isHTTP2 && req.Framing == http1.NoBody {
-			continue // which we may have put there: the end of the stream says it
+			continue // END_STREAM says it; the field may be our own
 		}
 		if req.Forwards(t.buf, f, drop) {
 			k.frames = h2.AppendField(k.frames, f.Name.Of(t.buf), f.Value.Of(t.buf))
@@ -144,7 +143,7 @@ func (s *h2ClientStream) sendRequest(t *request) {
 	t.composeBody()
 }
 
-// appendHeaderLines appends fields that stand as they go over the wire of HTTP/1.1.
+// appendHeaderLines appends fields given as HTTP/1.1 lines.
 func appendHeaderLines(dst, lines []byte) []byte {
 	for len(lines) > 0 {
 		colon, end := bytes.IndexByte(lines, ':'), bytes.IndexByte(lines, '\r')
@@ -154,8 +153,7 @@ func appendHeaderLines(dst, lines []byte) []byte {
 	return dst
 }
 
-// write says what HTTP/1.1 would behind the head, and returns how much of it goes now.
-// Trailers are there to their end.
+// write sends an HTTP/1.1 request body as frames and returns how much was taken. Trailers have to be complete.
 func (s *h2ClientStream) write(p []byte) (n int) {
 	k := s.h2
 	for n < len(p) && !s.endSent && !s.detached {
@@ -170,10 +168,10 @@ func (s *h2ClientStream) write(p []byte) (n int) {
 		}
 		n += m
 	}
-	return len(p) // behind the end there is nothing that anybody wants
+	return len(p) // bytes behind the end are dropped
 }
 
-// read reads what has come, as HTTP/1.1 has it: as much as there is room for.
+// read reads the response as HTTP/1.1, as much as p has space for.
 func (s *h2ClientStream) read(p []byte) (n int, err error) {
 	if s.headOff < len(s.head) {
 		n = copy(p, s.head[s.headOff:])
@@ -198,7 +196,7 @@ func (s *h2ClientStream) read(p []byte) (n int, err error) {
 	return 0, syscall.EAGAIN
 }
 
-// onHead takes in the fields that the stem has unpacked: a head, or trailers.
+// onHead handles decoded fields: a head or trailers.
 func (s *h2ClientStream) onHead(ended bool) {
 	reply, heads := &s.h2.reply, len(s.head)
 	text, err := reply.End(ended)
@@ -231,7 +229,7 @@ func (s *h2ClientStream) onHead(ended bool) {
 	}
 }
 
-// onData takes a piece of the body.
+// onData handles DATA of the stream.
 func (s *h2ClientStream) onData(f *h2.Frame) {
 	last := f.Has(h2.EndStream)
 	if s.recvWindow -= int64(f.Size); s.recvWindow < 0 {
@@ -254,13 +252,12 @@ func (s *h2ClientStream) onData(f *h2.Frame) {
 	}
 }
 
-// endResponse ends the response. last is what stands behind a body in chunks, if not only the
-// last of them.
+// endResponse ends the response. last is the end of a chunked body; nil: the last chunk only.
 func (s *h2ClientStream) endResponse(last []byte) {
 	switch {
 	case !s.recvBody.end(last):
 		s.resetFor(h2.ProtocolError, "a body that is shorter than was said")
-	case s.client == nil: // nobody waits for it
+	case s.client == nil: // its link has ended
 		s.h2.removeStream(s)
 		s.recycle()
 	default:
@@ -268,7 +265,7 @@ func (s *h2ClientStream) endResponse(last []byte) {
 	}
 }
 
-// resetFor ends the stream for what the server did wrong.
+// resetFor resets the stream because the server broke the protocol.
 func (s *h2ClientStream) resetFor(c h2.Code, reason string) {
 	s.resetWith(&h2.Error{Code: c, Reason: reason})
 }
@@ -281,14 +278,14 @@ func (s *h2ClientStream) resetWith(why *h2.Error) {
 	s.detachWith(why, false)
 }
 
-// endedEarly reports whether nothing more of a request is to be sent, because its stream has ended
-// before a response: what the client still sends belongs to the request sent again.
+// endedEarly reports whether nothing more of the request is to be sent, because the stream ended before a
+// response: what the client still sends belongs to the next attempt.
 func (b *serverConn) endedEarly() bool {
 	return b.clientStream != nil && b.clientStream.detached && !b.clientStream.gotHead
 }
 
-// uploadLimit is how much of a request's body is read of the client at once, of room bytes: what the
-// server's windows do not let through waits at the client.
+// uploadLimit returns how much of a request body to read from the client: what the server's windows do not
+// allow stays at the client.
 func (b *serverConn) uploadLimit(room int) int {
 	if b.clientStream == nil {
 		return room
@@ -296,8 +293,8 @@ func (b *serverConn) uploadLimit(room int) int {
 	return int(min(int64(room), max(4<<10, b.clientStream.sendSpace(&b.clientStream.h2.h2Conn))))
 }
 
-// detachWith parts with the stem: nothing more comes but what is there. kept: the connection has
-// served before, and has ended.
+// detachWith detaches the stream from the connection: nothing more comes. kept: the connection has served
+// before, and has ended.
 func (s *h2ClientStream) detachWith(err error, kept bool) {
 	s.detached, s.err, s.reused = true, err, kept
 	if s.client == nil {
@@ -308,7 +305,7 @@ func (s *h2ClientStream) detachWith(err error, kept bool) {
 	s.notifyReadable()
 }
 
-// closeStream ends the stream, whose link is over.
+// closeStream ends the stream, whose link has ended.
 func (s *h2ClientStream) closeStream() {
 	s.isStream = false
 	if k := s.h2; !s.detached {
@@ -329,8 +326,8 @@ func (s *h2ClientStream) closeStream() {
 	s.recycle()
 }
 
-// release parts with a link whose response has come whole. If the server has not said so yet
-// it soon will: to break the stream off would look like a fault.
+// release ends a link whose response is complete. END_STREAM may not have come yet but soon will: a reset
+// would look like a fault.
 func (s *h2ClientStream) release() {
 	s.client = nil
 	k := s.h2
@@ -348,7 +345,7 @@ func (s *h2ClientStream) release() {
 	k.awaitingEnd++
 }
 
-// recycle ends the shoot.
+// recycle frees the stream.
 func (s *h2ClientStream) recycle() {
 	if s.awaitingEnd {
 		s.h2.awaitingEnd--

@@ -6,35 +6,34 @@ import (
 	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
-// h2Conn is how a loop speaks HTTP/2 on one connection: all frames of a turn leave in one
-// write at its end, and what the peer does not take at once is kept.
+// h2Conn is the sending half of an HTTP/2 connection, client's or server's: all frames of an iteration are
+// sent in one write at its end, and what the peer does not take is kept.
 type h2Conn struct {
 	conn
 	owner         interface{ flush() }
-	frames        []byte // frames of this turn; nil: none
+	frames        []byte // frames of this iteration; nil: none
 	sendBuf       sendBuffer
 	socketTook    int64 // bytes that the socket has taken
-	isDirty       bool  // it is among the loop's speakers
-	sendWindow    int64 // bytes of bodies that the peer takes yet, of all streams
-	initialWindow int64 // of one stream, when it begins
+	isDirty       bool  // is in loop.dirty
+	sendWindow    int64 // the connection's, for DATA
+	initialWindow int64 // of a new stream
 	maxFrame      int   // bytes of a frame
-	emptyTable    bool  // the peer must be told that we use no table of fields
+	emptyTable    bool  // the peer must be told that the encoder uses no dynamic table
 }
 
-// newH2Conn is before anything is known of the peer; the end is not begun. All that it says
-// in a turn it says at the turn's end.
+// newH2Conn returns the state before the peer's SETTINGS; its conn is not registered. It defers all frames to
+// the end of the iteration.
 func newH2Conn(who interface{ flush() }) h2Conn {
 	return h2Conn{conn: conn{unbatched: true}, owner: who, sendWindow: h2.WindowFirst, initialWindow: h2.WindowFirst, maxFrame: h2.FrameMost}
 }
 
 const (
-	maxPending       = 128 << 10 // bytes on their way to a peer, after which no more of a body goes there
-	maxFreeFrameBufs = 4         // rooms for frames that are kept
-	frameBufSize     = 16 << 10  // of those
+	maxPending       = 128 << 10 // bytes waiting for a peer, beyond which no DATA is sent
+	maxFreeFrameBufs = 4         // free frame buffers of a loop
+	frameBufSize     = 16 << 10  // of a frame buffer
 )
 
-// markDirty has what is put into out, or is kept, leave at the end of the turn: all of a
-// turn in one write.
+// markDirty has frames sent at the end of the iteration, all in one write.
 func (k *h2Conn) markDirty() {
 	l := k.loop
 	if k.frames == nil {
@@ -50,9 +49,9 @@ func (k *h2Conn) markDirty() {
 	}
 }
 
-// flushFrames lets all say what they have to.
+// flushFrames sends the frames of all dirty connections.
 func (l *loop) flushFrames() {
-	for i := 0; i < len(l.dirty); i++ { // one may say something to another
+	for i := 0; i < len(l.dirty); i++ { // sending may make another one dirty
 		k := l.dirty[i]
 		l.dirty[i] = nil
 		k.isDirty = false
@@ -64,7 +63,7 @@ func (l *loop) flushFrames() {
 	l.dirty = l.dirty[:0]
 }
 
-// putFrameBuf gives the room for frames back.
+// putFrameBuf frees the buffer for frames.
 func (k *h2Conn) putFrameBuf() {
 	if l := k.loop; k.frames != nil && !k.isDirty {
 		if len(l.freeFrameBufs) < maxFreeFrameBufs && cap(k.frames) <= 2*maxPending {
@@ -74,7 +73,7 @@ func (k *h2Conn) putFrameBuf() {
 	}
 }
 
-// sendFrames sends what there is to say. clear: all has gone. took: so many bytes have.
+// sendFrames sends kept bytes and frames. clear reports that all have gone; took is how many have.
 func (k *h2Conn) sendFrames() (clear bool, took int64, err error) {
 	before, kept := k.sendBuf.pendingBytes()+int64(len(k.frames)), k.sendBuf.pendingBytes()
 	clear, err = k.sendBuf.flush(&k.conn)
@@ -90,10 +89,10 @@ func (k *h2Conn) sendFrames() (clear bool, took int64, err error) {
 	return clear, before - k.sendBuf.pendingBytes(), err
 }
 
-// pendingBytes is how many bytes the peer has not taken yet.
+// pendingBytes returns how many bytes the peer has not taken.
 func (k *h2Conn) pendingBytes() int { return len(k.frames) + int(k.sendBuf.pendingBytes()) }
 
-// beginBlock begins a block of fields.
+// beginBlock begins a header block.
 func (k *h2Conn) beginBlock() (start int) {
 	k.markDirty()
 	start = len(k.frames)
@@ -105,14 +104,14 @@ func (k *h2Conn) beginBlock() (start int) {
 	return start
 }
 
-// appendGoAway says goodbye.
+// appendGoAway appends a GOAWAY frame.
 func (k *h2Conn) appendGoAway(last uint32, c h2.Code, reason string) {
 	k.markDirty()
 	k.frames = h2.AppendGoAway(k.frames, last, c, reason)
 }
 
-// readMore reads what has come behind what is kept, and returns both, good until the next
-// read of the loop's. It returns EAGAIN if there is nothing, io.EOF at the end.
+// readMore reads behind the partial frame and returns both, valid until the loop's next read. It returns
+// EAGAIN if there is nothing, io.EOF at the end.
 func (k *h2Conn) readMore(kept []byte, most int) ([]byte, error) {
 	l := k.loop
 	if l.frameBuf == nil {
@@ -126,8 +125,8 @@ func (k *h2Conn) readMore(kept []byte, most int) ([]byte, error) {
 	return l.frameBuf[:at+max(0, n)], err
 }
 
-// applySettings takes in what the peer has chosen. first: bytes that one stream may now take.
-// streams: how many there may be at once, if it says so, else as it was given.
+// applySettings applies the peer's SETTINGS. first is the initial window of a stream; streams is
+// SETTINGS_MAX_CONCURRENT_STREAMS, was if it is not set.
 func (k *h2Conn) applySettings(f *h2.Frame, was uint32) (first int64, streams uint32, err error) {
 	first, streams = k.initialWindow, was
 	for p := f.Payload; len(p) > 0; {
@@ -152,7 +151,7 @@ func (k *h2Conn) applySettings(f *h2.Frame, was uint32) (first int64, streams ui
 	return first, streams, nil
 }
 
-// growWindow makes a window n bytes wider, as WINDOW_UPDATE asks (RFC 9113, 6.9).
+// growWindow adds n bytes to a window, for WINDOW_UPDATE (RFC 9113, 6.9).
 func growWindow(window *int64, n int64) *h2.Error {
 	switch {
 	case n == 0:
@@ -164,7 +163,7 @@ func growWindow(window *int64, n int64) *h2.Error {
 	return nil
 }
 
-// shiftWindow is a stream's window when what each may take at first changes (RFC 9113, 6.9.2).
+// shiftWindow changes a stream's window when the initial window changes (RFC 9113, 6.9.2).
 func shiftWindow(window *int64, by int64) error {
 	if *window += by; *window > h2.WindowMost {
 		return &h2.Error{Code: h2.FlowControlError, Reason: "INITIAL_WINDOW_SIZE makes a window larger than windows may be"}

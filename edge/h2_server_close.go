@@ -9,9 +9,9 @@ import (
 	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
-// How a trunk speaks, and how it ends.
+// Sending, and the end of a connection.
 
-// flush sends what there is to say.
+// flush sends frames.
 func (k *h2ServerConn) flush() {
 	waited := k.sendBuf.pendingBytes()
 	clear, took, err := k.sendFrames()
@@ -39,7 +39,7 @@ func (k *h2ServerConn) flush() {
 	}
 }
 
-// continueClose goes on with the end of a connection of which all has gone that was said.
+// continueClose continues the end of a connection once all frames are sent.
 func (k *h2ServerConn) continueClose() {
 	switch {
 	case k.state == h2ServerDraining && len(k.streams) == 0:
@@ -50,13 +50,13 @@ func (k *h2ServerConn) continueClose() {
 	}
 }
 
-// beginFlush says that nothing more will be.
+// beginFlush ends the connection's frames.
 func (k *h2ServerConn) beginFlush() {
 	k.state, k.partial, k.block = h2ServerFlushing, nil, headerBlock{}
 }
 
-// linger lets the client read what it was told: a connection that is closed with something
-// unread in it is reset, and what was sent before is lost.
+// linger lets the client read the last frames: closing a socket with unread bytes resets it, and destroys what
+// was just sent.
 func (k *h2ServerConn) linger() {
 	if k.sendBuf.closeWrite(&k.conn) != nil {
 		k.close()
@@ -66,10 +66,10 @@ func (k *h2ServerConn) linger() {
 	k.discardInput()
 }
 
-// discardInput reads once and forgets, and lets others go on before it reads again. The client may
-// send what it was given leave for before the connection was ended, and a little besides;
-// one that sends more is no longer waited for. One that broke the protocol is not read: it has
-// until endAt to see why, or to close, and cannot begin anew at once if it only writes.
+// discardInput reads once and discards, then lets other connections have a turn. The client may send what its
+// window allowed before the end, and a little more; then the connection is closed. After a protocol error
+// nothing is read: the client has until endAt to read the reason, and cannot reconnect at once if it only
+// writes.
 func (k *h2ServerConn) discardInput() {
 	if !k.readable || k.broken && !k.hup {
 		return
@@ -87,7 +87,7 @@ func (k *h2ServerConn) discardInput() {
 	}
 }
 
-// failConn ends the connection for what its client did wrong.
+// failConn ends the connection because the client broke the protocol.
 func (k *h2ServerConn) failConn(err error) {
 	if k.state > h2ServerDraining {
 		return
@@ -103,7 +103,7 @@ func (k *h2ServerConn) failConn(err error) {
 	k.abortStreams()
 }
 
-// abortStreams ends what is under way. Its client is told of it by the end of the connection.
+// abortStreams ends all streams; the end of the connection tells the client.
 func (k *h2ServerConn) abortStreams() {
 	for i := len(k.streams) - 1; i >= 0; i-- {
 		if b := k.streams[i]; !b.ended {
@@ -113,7 +113,7 @@ func (k *h2ServerConn) abortStreams() {
 	}
 }
 
-// close ends the connection, and whatever is under way on it.
+// close ends the connection and all its streams.
 func (k *h2ServerConn) close() {
 	if k.state == h2ServerClosed {
 		return
@@ -128,14 +128,14 @@ func (k *h2ServerConn) close() {
 		k.service.clientGone(l, k)
 		return
 	}
-	k.abortStreams() // the last of them tells that it is left
+	k.abortStreams() // the last of them calls clientGone
 }
 
-// limitAddr implements member.
+// limitAddr implements trackedConn.
 func (k *h2ServerConn) limitAddr() netip.Addr { return k.peer }
 
-// beginDrain implements member: it asks the client to begin no more streams, and leaves it a
-// moment for those that are on their way (RFC 9113, 6.8).
+// beginDrain implements trackedConn: it asks the client to open no more streams, and allows a moment for those
+// on their way (RFC 9113, 6.8).
 func (k *h2ServerConn) beginDrain() {
 	if k.state != h2ServerOpen || k.endAt != 0 {
 		return
@@ -149,7 +149,7 @@ func (k *h2ServerConn) beginDrain() {
 	k.schedule()
 }
 
-// drain takes no more streams.
+// drain refuses new streams.
 func (k *h2ServerConn) drain() {
 	if k.state != h2ServerOpen {
 		return
@@ -158,10 +158,10 @@ func (k *h2ServerConn) drain() {
 	k.appendGoAway(k.lastID, h2.NoError, "")
 }
 
-// kill implements member.
+// kill implements trackedConn.
 func (k *h2ServerConn) kill() { k.close() }
 
-// schedule sets the time at which something must be done if nothing happens until then.
+// schedule sets the timer to the next timeout.
 func (k *h2ServerConn) schedule() { k.loop.timers.set(&k.timer, k.nextTimeout()) }
 
 func (k *h2ServerConn) nextTimeout() balance.Instant {
@@ -227,7 +227,7 @@ func (k *h2ServerConn) onTimer() {
 			k.drain()
 		}
 	case k.pingAt != 0 && past(k.pingAt, pingWait):
-		k.close() // whoever was there is not any more
+		k.close() // the peer is gone
 	case k.pingAt == 0 && past(k.heardAt, pingAfter):
 		k.pingAt = now
 		k.markDirty()

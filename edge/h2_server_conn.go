@@ -14,72 +14,72 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// h2ServerConn is a client's connection of HTTP/2 in a loop. Each of its streams is a branch,
-// which the rest of the loop takes for a client's connection of HTTP/1.1.
+// h2ServerConn is a client's HTTP/2 connection. Each of its streams is an h2ServerStream, which the rest of
+// the loop treats as a client's HTTP/1.1 connection.
 type h2ServerConn struct {
 	h2Conn
 	timer
 	service    *listenerService
 	peer       netip.Addr
 	state      h2ServerState
-	streams    []*h2ServerStream // those that are not closed, by their numbers
-	nextWriter int               // of them is woken first
-	served     bool              // one of them has ended, or has brought a part of a body
+	streams    []*h2ServerStream // not closed, by their ids
+	nextWriter int               // index of the stream that may write first
+	served     bool              // a stream has ended, or DATA has come
 
-	// What comes.
-	partial      []byte // of a frame that has not come whole
+	// Reading.
+	partial      []byte // start of a frame whose end has not come
 	prefaceBytes int    // bytes of the client's preface that have come
-	gotSettings  bool   // its first SETTINGS have come
-	lastID       uint32 // the highest number of a stream so far
-	recvWindow   int64  // bytes of bodies that it may still send
-	unacked      int64  // of them that it may send again, and has not been told of
+	gotSettings  bool   // the first SETTINGS frame has come
+	lastID       uint32 // the highest stream id so far
+	recvWindow   int64  // connection window: bytes of DATA that may still come
+	unacked      int64  // bytes to be returned to the window, not announced yet
 	flood        floodLimit
 	decoder      *hpack.Decoder
 	head         h2.Head
 	block        headerBlock
 	recentResets resetStreams
 	discarded    discardedStreams
-	penalty      int   // frames that bring nothing, for which those stand that are not yet weighed and came to nothing by their client's fault
-	wastedBytes  int64 // bytes of frames that brought nothing after all, and are not yet weighed
-	oversized    int   // requests whose fields were more than is taken
-	broken       bool  // it broke the protocol, and is told so
-	pending      bool  // in begins with whole frames, which did not fit into their turn
+	penalty      int   // to be charged: frames in place of streams that their clients have wasted
+	wastedBytes  int64 // to be charged: bytes of frames that turned out to be useless
+	oversized    int   // requests whose head was too large
+	broken       bool  // the client broke the protocol and has been sent GOAWAY
+	pending      bool  // partial begins with complete frames that did not fit into their turn
 
-	// When.
-	resumeAt   balance.Instant // reading is put off until then; zero: it is not
-	heardAt    balance.Instant // of the client
-	progressAt balance.Instant // the client took something, or there was nothing to take
-	pingAt     balance.Instant // a PING was sent; zero: none is on its way
+	// Times.
+	resumeAt   balance.Instant // reading is suspended until then; zero: it is not
+	heardAt    balance.Instant // of the client's last byte
+	progressAt balance.Instant // the client last took bytes, or there were none to take
+	pingAt     balance.Instant // a PING was sent; zero: none is unanswered
 	idleAt     balance.Instant // the last stream ended
-	endAt      balance.Instant // no more streams are taken; zero: they are
-	finalID    uint32          // the last stream that is served, once that is told
+	endAt      balance.Instant // new streams are refused from then on; zero: they are not
+	finalID    uint32          // the last stream that is served, once GOAWAY has named it
 }
 
-// h2ServerState is how far a trunk has come.
+// h2ServerState is the state of an h2ServerConn.
 type h2ServerState uint8
 
 const (
-	h2ServerOpen      h2ServerState = iota // new streams are taken
-	h2ServerDraining                       // no more are; it ends with the last
-	h2ServerFlushing                       // all has been said, and some of it is on its way
-	h2ServerLingering                      // all has gone; what the client still sends is thrown away
+	h2ServerOpen      h2ServerState = iota // new streams are accepted
+	h2ServerDraining                       // GOAWAY sent: no new streams; closes after the last
+	h2ServerFlushing                       // no more frames; some are not sent yet
+	h2ServerLingering                      // all sent; what the client still sends is discarded
 	h2ServerClosed
 )
 
 const (
-	maxFreeServerStreams = 1024     // kept for the next stream
-	allAtOnce            = 64 << 10 // bytes that are read at once
-	someAtOnce           = 16 << 10 // of a client that has sent frames that bring nothing
-	fewAtOnce            = 4 << 10  // of one that has sent many, or nothing yet
+	maxFreeServerStreams = 1024     // kept for later streams
+	allAtOnce            = 64 << 10 // bytes of one read
+	someAtOnce           = 16 << 10 // after frames that make no progress
+	fewAtOnce            = 4 << 10  // after many of them, or before anything was served
 	h2LingerTime         = time.Second
-	maxDiscarded         = 128 << 10 // bytes beyond the window that are read and forgotten when the connection has ended
+	maxDiscarded         = 128 << 10 // bytes beyond the window that are discarded before the connection is closed
 	windowUpdateAfter    = connectionWindow / 4
-	maxOversized         = 3               // requests with more fields than are taken, after which the connection ends
-	resetPenalty         = 10              // frames that bring nothing: a server has perhaps been asked, and its connection is lost
-	maxStreamsAborting   = 2 * streamsMost // with those that their clients have given up, and that are still being ended
+	maxOversized         = 3               // requests with too large a head, after which the connection ends
+	resetPenalty         = 10              // in frames that make no progress: a server may have been asked, and its connection lost
+	maxStreamsAborting   = 2 * streamsMost // with those that are reset and still ending
 )
 
-// addH2Client makes one of an accepted descriptor, of which something was read already.
+// addH2Client adds an accepted descriptor, of which early was read already.
 func (l *loop) addH2Client(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *tlsConn, early []byte) {
 	k := &h2ServerConn{service: s, peer: peer, recvWindow: connectionWindow}
 	k.h2Conn = newH2Conn(k)
@@ -108,7 +108,7 @@ func (l *loop) addH2Client(s *listenerService, descriptor *fd.FD, peer netip.Add
 	}
 }
 
-// sendSettings says what a client may do.
+// sendSettings sends the server's SETTINGS.
 func (k *h2ServerConn) sendSettings() {
 	k.markDirty()
 	k.frames = h2.AppendSettings(k.frames,
@@ -118,7 +118,7 @@ func (k *h2ServerConn) sendSettings() {
 	k.frames = h2.AppendWindowUpdate(k.frames, 0, connectionWindow-h2.WindowFirst)
 }
 
-// onReady implements the end's owner.
+// onReady implements the conn's owner.
 func (k *h2ServerConn) onReady() {
 	if !k.sendBuf.empty() && k.writable {
 		k.markDirty()
@@ -134,7 +134,7 @@ func (k *h2ServerConn) onReady() {
 	}
 }
 
-// readFrames reads what has come, as long as the client takes what is said to it.
+// readFrames reads and handles frames, as long as the client reads what it is sent.
 func (k *h2ServerConn) readFrames() {
 	l := k.loop
 	for turn := l.newTurn(); (k.readable || k.pending) && k.state <= h2ServerDraining && k.resumeAt == 0 && k.pendingBytes() < maxPending; {
@@ -160,9 +160,9 @@ func (k *h2ServerConn) readFrames() {
 	}
 }
 
-// nextReadSize is how much is read at once: less of a client that has sent frames which bring
-// nothing, or has neither been served nor sent a body yet, since a great many go into a large one, and all of
-// them are dealt with before anybody else has a turn.
+// nextReadSize returns the size of the next read. It is small for a client that sends frames that make no
+// progress, or that has neither been served nor sent DATA: a large read has very many of them, and all are
+// handled before any other connection has a turn.
 func (k *h2ServerConn) nextReadSize() int {
 	switch {
 	case !k.served || k.flood.spent > idleFramesAtOnce/64:
@@ -173,7 +173,7 @@ func (k *h2ServerConn) nextReadSize() int {
 	return allAtOnce
 }
 
-// parseFrames deals with what has come, and keeps what is no whole frame.
+// parseFrames handles the complete frames and keeps the rest.
 func (k *h2ServerConn) parseFrames(p []byte, turn *limits.Turn) {
 	if k.prefaceBytes < len(h2.Preface) {
 		n := min(len(p), len(h2.Preface)-k.prefaceBytes)
@@ -215,18 +215,18 @@ func (k *h2ServerConn) parseFrames(p []byte, turn *limits.Turn) {
 	}
 }
 
-// newTurn begins the share that one connection has of this turn.
+// newTurn returns the budget of one connection in this iteration.
 func (l *loop) newTurn() limits.Turn { return limits.Turn{Most: l.engine.edge.cfg.turnMost} }
 
-// costOf is what a frame costs, as a limits.Turn counts it.
+// costOf returns the cost of a frame in a limits.Turn.
 func costOf(f *h2.Frame) int { return 1 + f.Size>>10 }
 
-// makesProgress reports whether a frame brings a request further.
+// makesProgress reports whether a frame advances a request.
 func makesProgress(f *h2.Frame) bool {
 	return f.Type == h2.Headers || f.Type == h2.Data && (f.Size > 0 || f.Has(h2.EndStream))
 }
 
-// keepPartial keeps a part of a frame. p may lie in what is kept already.
+// keepPartial keeps the start of a frame. p may share partial's memory.
 func (k *h2ServerConn) keepPartial(p []byte) {
 	if len(p) == 0 && (len(k.streams) == 0 || cap(k.partial) > 2*h2.FrameMost) {
 		k.partial = nil
@@ -235,7 +235,7 @@ func (k *h2ServerConn) keepPartial(p []byte) {
 	k.partial = append(k.partial[:0], p...)
 }
 
-// holdBack holds back a client that sends too many frames that bring nothing.
+// holdBack suspends reading from a client that sends too many frames that make no progress.
 func (k *h2ServerConn) holdBack(idle int, useful int64) {
 	if k.flood.spent > 0 {
 		k.flood.credit(useful)
@@ -249,8 +249,8 @@ func (k *h2ServerConn) holdBack(idle int, useful int64) {
 	}
 }
 
-// resumeWriters lets those branches go on that have something to say and may. Each time another
-// one is first, lest one take the whole window again and again.
+// resumeWriters resumes the streams that may write. Each time another one is first, so that none takes the
+// whole window again and again.
 func (k *h2ServerConn) resumeWriters() {
 	n := len(k.streams)
 	for i := range n {
@@ -259,7 +259,7 @@ func (k *h2ServerConn) resumeWriters() {
 	k.nextWriter++
 }
 
-// streamClosed says that a branch is no more.
+// streamClosed removes a stream.
 func (k *h2ServerConn) streamClosed(b *h2ServerStream) {
 	for i := range k.streams {
 		if k.streams[i] == b {
@@ -275,5 +275,5 @@ func (k *h2ServerConn) streamClosed(b *h2ServerStream) {
 		k.service.clientGone(k.loop, k)
 		return
 	}
-	k.markDirty() // which looks what is to be done then
+	k.markDirty() // the flush decides what to do next
 }

@@ -2,9 +2,9 @@ package edge
 
 import "github.com/evenkeel-lb/evenkeel/h2"
 
-// What a client's frames ask for.
+// A client's frames.
 
-// onFrame does what a frame asks for. An error ends the connection.
+// onFrame handles a frame. An error ends the connection.
 func (k *h2ServerConn) onFrame(f *h2.Frame) error {
 	switch {
 	case !k.gotSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
@@ -30,12 +30,12 @@ func (k *h2ServerConn) onFrame(f *h2.Frame) error {
 			k.markDirty()
 			k.frames = h2.AppendPing(k.frames, f.Payload, h2.Ack)
 		}
-	case h2.GoAway: // it takes no streams that we begin (RFC 9113, 6.8), and we begin none: its own go on
+	case h2.GoAway: // for streams that we open (RFC 9113, 6.8), and we open none: the client's own continue
 	}
 	return nil
 }
 
-// onHeaders takes the fields of a request, or of its trailers.
+// onHeaders handles HEADERS: a request or trailers.
 func (k *h2ServerConn) onHeaders(f *h2.Frame) error {
 	if f.Stream%2 == 0 {
 		return &h2.Error{Code: h2.ProtocolError, Reason: "a client begins streams with odd numbers only"}
@@ -47,7 +47,7 @@ func (k *h2ServerConn) onHeaders(f *h2.Frame) error {
 	return nil
 }
 
-// onContinuation takes more of them.
+// onContinuation handles CONTINUATION.
 func (k *h2ServerConn) onContinuation(f *h2.Frame) error {
 	b, whole, err := k.block.add(f, 2*max(k.service.listener.HeaderLimit, h2.FrameMost))
 	if err != nil || !whole {
@@ -56,8 +56,7 @@ func (k *h2ServerConn) onContinuation(f *h2.Frame) error {
 	return k.decodeHeaders(b.stream, b.endStream, b.bytes)
 }
 
-// decodeHeaders unpacks a whole block. That must be done whatever becomes of it, since later
-// ones refer to it.
+// decodeHeaders decodes a whole block. That has to be done in any case, because later blocks refer to it.
 func (k *h2ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
 	k.head.Limit = k.service.listener.HeaderLimit
 	b := k.findStream(stream)
@@ -78,7 +77,7 @@ func (k *h2ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) e
 		}
 		return nil
 	case k.recentResets.find(stream) != nil, k.discarded.find(stream) != nil:
-		k.discarded.remove(stream) // trailers are its end
+		k.discarded.remove(stream) // trailers end it
 		k.wastedBytes += int64(len(packed))
 		k.head.BeginTrailers(nil)
 		return decodeBlock(k.decoder, packed)
@@ -101,13 +100,13 @@ func (k *h2ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) e
 	return nil
 }
 
-// openStream begins a request, unless it is refused.
+// openStream begins a request or refuses it.
 func (k *h2ServerConn) openStream(stream uint32, ended bool, t *request) {
 	text, err := k.head.End(ended)
 	t.input = text[:cap(text)]
 	switch {
 	case k.state == h2ServerDraining && stream > k.finalID:
-		k.recentResets.add(stream, streamWindow) // RFC 9113, 6.8: it has been told that nothing comes of it
+		k.recentResets.add(stream, streamWindow) // RFC 9113, 6.8: GOAWAY has told the client that it is not processed
 	case err != nil:
 		k.penalise(len(text))
 		k.appendReset(stream, err.(*h2.Error).Code, streamWindow)
@@ -121,7 +120,7 @@ func (k *h2ServerConn) openStream(stream uint32, ended bool, t *request) {
 	k.loop.putRequest(t)
 }
 
-// openStreams is how many streams the client takes for open.
+// openStreams returns how many streams are open for the client.
 func (k *h2ServerConn) openStreams() (n int) {
 	if len(k.streams) < streamsMost {
 		return len(k.streams)
@@ -134,7 +133,7 @@ func (k *h2ServerConn) openStreams() (n int) {
 	return n
 }
 
-// findStream returns the branch of a stream; nil: it is not open.
+// findStream returns an open stream, or nil.
 func (k *h2ServerConn) findStream(stream uint32) *h2ServerStream {
 	for i := len(k.streams) - 1; i >= 0 && k.streams[i].id >= stream; i-- {
 		if b := k.streams[i]; b.id == stream && !b.ended {
@@ -144,25 +143,25 @@ func (k *h2ServerConn) findStream(stream uint32) *h2ServerStream {
 	return nil
 }
 
-// neverOpened reports whether a stream has never begun.
+// neverOpened reports whether a stream has never been opened.
 func (k *h2ServerConn) neverOpened(stream uint32) bool { return stream > k.lastID || stream%2 == 0 }
 
-// penalise weighs a request of so many bytes that came to nothing by its client's fault.
+// penalise charges a request of n bytes that its client has wasted.
 func (k *h2ServerConn) penalise(n int) {
 	k.penalty++
 	k.wastedBytes += int64(n)
 }
 
-// appendReset ends a stream, of which no branch is left, or none has been. window is how many bytes of
-// its body may still be on their way.
+// appendReset resets a stream that has no state, or none any more. window is how many bytes of its body may
+// still be on their way.
 func (k *h2ServerConn) appendReset(stream uint32, c h2.Code, window int64) {
 	k.markDirty()
 	k.frames = h2.AppendReset(k.frames, stream, c)
 	k.recentResets.add(stream, window)
 }
 
-// resetStream ends a stream for what its client did wrong. That weighs as if the client had given it up:
-// to have a stream reset costs it no more, and the edge and a server as much.
+// resetStream resets a stream because the client broke the protocol. It is charged like a reset by the client,
+// which costs the client no more and the edge and a server as much.
 func (k *h2ServerConn) resetStream(b *h2ServerStream, c h2.Code) {
 	b.ended = true
 	k.penalty += b.resetCost()
@@ -170,7 +169,7 @@ func (k *h2ServerConn) resetStream(b *h2ServerStream, c h2.Code) {
 	b.kill()
 }
 
-// resetCost is for how many frames that bring nothing a stream stands that its client has no use for.
+// resetCost returns the charge for a wasted stream, in frames that make no progress.
 func (b *h2ServerStream) resetCost() int {
 	if b.endSent {
 		return 1
@@ -178,7 +177,7 @@ func (b *h2ServerStream) resetCost() int {
 	return resetPenalty
 }
 
-// onReset ends a stream that its client has given up.
+// onReset handles RST_STREAM.
 func (k *h2ServerConn) onReset(f *h2.Frame) error {
 	if k.neverOpened(f.Stream) {
 		return &h2.Error{Code: h2.ProtocolError, Reason: "RST_STREAM of a stream that has not begun"}
@@ -194,7 +193,7 @@ func (k *h2ServerConn) onReset(f *h2.Frame) error {
 	return nil
 }
 
-// onData takes a piece of a body.
+// onData handles DATA.
 func (k *h2ServerConn) onData(f *h2.Frame) error {
 	b := k.findStream(f.Stream)
 	if k.recvWindow -= int64(f.Size); k.recvWindow < 0 {
@@ -227,8 +226,8 @@ func (k *h2ServerConn) onData(f *h2.Frame) error {
 	return nil
 }
 
-// discardBody has what still comes of a stream's body read and forgotten, for a while. The stream was answered
-// to its end.
+// discardBody has the rest of a stream's body read and discarded for a while. The stream has been answered to
+// its end.
 func (k *h2ServerConn) discardBody(stream uint32, window int64) {
 	if s, full := k.discarded.add(k.loop.now, stream, window); full {
 		k.appendReset(s.id, h2.NoError, s.window)
@@ -236,7 +235,7 @@ func (k *h2ServerConn) discardBody(stream uint32, window int64) {
 	k.schedule()
 }
 
-// onDiscardedData takes a piece of a body that nothing waits for.
+// onDiscardedData handles DATA of a discarded body.
 func (k *h2ServerConn) onDiscardedData(u *discardedStream, f *h2.Frame) error {
 	more, ok := u.consume(k.loop.now, int64(f.Size))
 	switch {
@@ -252,8 +251,8 @@ func (k *h2ServerConn) onDiscardedData(u *discardedStream, f *h2.Frame) error {
 	return nil
 }
 
-// resetDiscarded ends the streams whose bodies have not come in time (RFC 9113, 8.1: the rest of the request is not
-// wanted).
+// resetDiscarded resets streams whose bodies have not come in time (RFC 9113, 8.1: NO_ERROR, the rest of the
+// request is not needed).
 func (k *h2ServerConn) resetDiscarded() {
 	for k.state <= h2ServerDraining {
 		s, ok := k.discarded.takeExpired(k.loop.now)
@@ -264,7 +263,7 @@ func (k *h2ServerConn) resetDiscarded() {
 	}
 }
 
-// returnWindow lets the client send as many bytes again.
+// returnWindow returns n bytes to the connection's window.
 func (k *h2ServerConn) returnWindow(n int64) {
 	if k.unacked += n; k.unacked >= windowUpdateAfter && k.state <= h2ServerDraining {
 		k.markDirty()
@@ -274,7 +273,7 @@ func (k *h2ServerConn) returnWindow(n int64) {
 	}
 }
 
-// onWindowUpdate lets more bytes go to the client.
+// onWindowUpdate handles WINDOW_UPDATE.
 func (k *h2ServerConn) onWindowUpdate(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {
@@ -299,20 +298,20 @@ func (k *h2ServerConn) onWindowUpdate(f *h2.Frame) error {
 	return nil
 }
 
-// onSettings takes in what the client has chosen.
+// onSettings handles SETTINGS.
 func (k *h2ServerConn) onSettings(f *h2.Frame) error {
 	if f.Has(h2.Ack) {
 		return nil
 	}
 	k.gotSettings = true
-	first, _, err := k.applySettings(f, 0) // how many streams are its own affair: none is pushed
+	first, _, err := k.applySettings(f, 0) // MAX_CONCURRENT_STREAMS does not matter: nothing is pushed
 	if err != nil || first == k.initialWindow {
 		return err
 	}
 	return k.setInitialWindow(first)
 }
 
-// setInitialWindow changes what one stream may take, of those that are open too (RFC 9113, 6.9.2).
+// setInitialWindow changes the initial window, also of open streams (RFC 9113, 6.9.2).
 func (k *h2ServerConn) setInitialWindow(first int64) error {
 	for _, b := range k.streams {
 		if err := shiftWindow(&b.sendWindow, first-k.initialWindow); err != nil {

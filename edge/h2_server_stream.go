@@ -7,20 +7,19 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// h2ServerStream is one stream of a trunk. To the rest of the loop it is a client's connection of
-// HTTP/1.1 with one request: what has come on the stream it reads as HTTP/1.1 has it, and
-// what it writes as HTTP/1.1 goes out as frames. Nobody is kept waiting by a full window
-// but whoever writes, as by a full socket.
+// h2ServerStream is one stream of an h2ServerConn. The rest of the loop treats it as a client's HTTP/1.1
+// connection with one request: it reads HTTP/1.1, and what it writes is sent as frames. A full window blocks
+// only this stream, like a full socket.
 type h2ServerStream struct {
 	clientConn
 	h2       *h2ServerConn
-	ended    bool // the client expects nothing more of the stream, or has been told that nothing comes
-	headSent bool // the head of the response has gone
+	ended    bool // the stream is closed for the client: it ended or reset it, or was sent a reset
+	headSent bool // the response's HEADERS are queued
 	recvBody      // the request
 	sendBody      // the response
 }
 
-// newServerStream makes a branch of a request whose head is there.
+// newServerStream begins a stream whose request head is in t.
 func (l *loop) newServerStream(k *h2ServerConn, id uint32, ended bool, t *request, size int) {
 	var b *h2ServerStream
 	if n := len(l.freeServerStreams); n > 0 {
@@ -39,7 +38,7 @@ func (l *loop) newServerStream(k *h2ServerConn, id uint32, ended bool, t *reques
 	b.parseHead()
 }
 
-// onData takes a piece of the body.
+// onData handles DATA of the stream.
 func (b *h2ServerStream) onData(f *h2.Frame) {
 	k, n := b.h2, int64(len(f.Payload))
 	if b.recvWindow -= int64(f.Size); b.recvWindow < 0 {
@@ -58,8 +57,7 @@ func (b *h2ServerStream) onData(f *h2.Frame) {
 	}
 }
 
-// endRequest ends the request. last is what stands behind a body in chunks, if not only
-// the last of them.
+// endRequest ends the request. last is the end of a chunked body; nil: the last chunk only.
 func (b *h2ServerStream) endRequest(last []byte) {
 	if !b.recvBody.end(last) {
 		b.h2.resetStream(b, h2.ProtocolError)
@@ -68,14 +66,13 @@ func (b *h2ServerStream) endRequest(last []byte) {
 	b.notifyReadable()
 }
 
-// notifyReadable lets the request go on with what has come.
+// notifyReadable calls the owner, since something has come.
 func (b *h2ServerStream) notifyReadable() {
 	b.readable = true
 	b.clientConn.onReady()
 }
 
-// read reads what has come, as HTTP/1.1 has it. The end of the request is not that of
-// what the rest of the loop takes for a connection.
+// read reads the request as HTTP/1.1. The end of the request is not the end of a connection.
 func (b *h2ServerStream) read(p []byte) (int, error) {
 	n, taken := b.recvBody.read(p)
 	if taken > 0 {
@@ -88,15 +85,15 @@ func (b *h2ServerStream) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// returnStreamWindow lets the client send as many bytes again on the stream.
+// returnStreamWindow returns n bytes to the stream's window.
 func (b *h2ServerStream) returnStreamWindow(n int64) {
 	if !b.ended {
 		b.recvBody.returnWindow(&b.h2.h2Conn, b.id, n, streamWindow/2)
 	}
 }
 
-// write says what HTTP/1.1 would, and returns how much of it goes now. A head is there
-// to its end, and so are trailers.
+// write sends an HTTP/1.1 response as frames and returns how much was taken. A head has to be complete, and so
+// have trailers.
 func (b *h2ServerStream) write(p []byte) (n int) {
 	for n < len(p) && !b.endSent && !b.ended {
 		if !b.headSent {
@@ -113,14 +110,14 @@ func (b *h2ServerStream) write(p []byte) (n int) {
 		}
 		n += m
 	}
-	return len(p) // behind the end there is nothing that anybody wants
+	return len(p) // bytes behind the end are dropped
 }
 
-// writeHead says a response's head, of which only what is for connections of HTTP/1 is left out.
+// writeHead sends a response's head, without fields that are for HTTP/1 connections only.
 func (b *h2ServerStream) writeHead(p []byte) int {
 	k, l := b.h2, b.loop
 	head := &l.responseHead
-	head.Limits = http1.Limits{Head: 2 * responseHeadMost, Line: responseHeadMost, Fields: 2 * responseFields} // the server's have been held to theirs
+	head.Limits = http1.Limits{Head: 2 * responseHeadMost, Line: responseHeadMost, Fields: 2 * responseFields} // the server's head was held to its limits
 	n, err := head.Parse(p, http1.Asked{Method: b.req.req.Method, Ended: b.req.headAlone || b.req.responseStarted && b.req.resp.Framing == http1.NoBody})
 	if err != nil || n == 0 {
 		head.Reset()
@@ -147,13 +144,13 @@ func (b *h2ServerStream) writeHead(p []byte) int {
 	return n
 }
 
-// failResponse ends a stream whose response makes no sense.
+// failResponse resets a stream whose response is malformed.
 func (b *h2ServerStream) failResponse() {
 	b.ended = true
 	b.h2.appendReset(b.id, h2.InternalError, b.recvWindow)
 }
 
-// resumeWriter lets the response go on, if it may.
+// resumeWriter resumes the response if the windows allow it.
 func (b *h2ServerStream) resumeWriter() {
 	if !b.writable && b.isOpen() && b.sendSpace(&b.h2.h2Conn) > 0 {
 		b.writable = true
@@ -161,8 +158,8 @@ func (b *h2ServerStream) resumeWriter() {
 	}
 }
 
-// readLimit is how much is read of a server at once for the end: what a client's windows
-// do not let through would only be kept.
+// readLimit returns how much to read from a server for this client: what the client's windows do not allow
+// would only be kept.
 func (c *conn) readLimit(room int) int {
 	if c.serverStream == nil {
 		return room
@@ -185,7 +182,7 @@ func (b *h2ServerStream) closeStream() {
 	k.returnWindow(b.unreadBytes())
 }
 
-// recycle ends the branch, whose request is over.
+// recycle frees the stream, whose request has ended.
 func (b *h2ServerStream) recycle() {
 	b.h2.streamClosed(b)
 	if len(b.loop.freeServerStreams) < maxFreeServerStreams {

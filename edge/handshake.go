@@ -15,20 +15,21 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// What comes before a client's first request is done by a goroutine, if that takes more than to read it: a PROXY header,
-// the handshake of TLS, the preface of HTTP/2. A loop gets the connection once it is known what it speaks.
+// A goroutine does what comes before a client's first request, if that takes more than reading it: a PROXY
+// header, a TLS handshake, the HTTP/2 preface. A loop gets the connection once its protocol is known.
 
-// handshakeConn is a client's connection until its first request. Its goroutine owns it, but for what mu guards.
+// handshakeConn is a client's connection until its first request. Its goroutine owns it, except for what mu
+// guards.
 type handshakeConn struct {
 	net.Conn  // below TLS
 	service   *listenerService
-	peer      netip.Addr // or whom it speaks for, once that is known
-	limitAddr netip.Addr // for which listener.admit has taken it; invalid: for none
+	peer      netip.Addr // or the client named by the PROXY header
+	limitAddr netip.Addr // limitConn has counted it; invalid: none
 	secure    *tlsConn   // nil: no TLS
-	input     []byte     // what was read, and is for the loop
+	input     []byte     // read, and passed to the loop
 
 	mu       sync.Mutex
-	deadline time.Time // it must be over by then, whatever it waits for; zero: no such time
+	deadline time.Time // bounds all waits; zero: none
 }
 
 // handshakeConns are those of one listener.
@@ -44,11 +45,12 @@ func (l *boundListener) needsHandshake() bool {
 	return l.secure != nil || l.wantsProxyHeader() || l.H2C
 }
 
-// handshakeInBackground has a goroutine greet a client, who has a seat already if that is valid.
+// handshakeInBackground has a goroutine serve a new connection until its first request. limitConn has counted
+// it if limitAddr is valid.
 func (s *listenerService) handshakeInBackground(descriptor *fd.FD, peer, limitAddr netip.Addr) {
 	conn, err := descriptor.Conn()
 	if err != nil {
-		s.connClosed(limitAddr) // it is lost, for want of a descriptor
+		s.connClosed(limitAddr) // lost, for want of a descriptor
 		return
 	}
 	g := &handshakeConn{Conn: conn, service: s, peer: peer, limitAddr: limitAddr}
@@ -65,7 +67,7 @@ func (s *listenerService) handshakeInBackground(descriptor *fd.FD, peer, limitAd
 		if taken && s.moveToLoop(g) {
 			return
 		}
-		_ = conn.Close() // all that was to be said has been
+		_ = conn.Close() // all bytes are sent
 		s.connClosed(g.limitAddr)
 	})
 }
@@ -87,7 +89,7 @@ func (all *handshakeConns) remove(g *handshakeConn) {
 	_ = g.SetDeadline(time.Time{}) // an error is the connection's, which the loop sees
 }
 
-// limitTimeOfAll bounds the time of all there are.
+// limitTimeOfAll bounds the time of all connections.
 func (all *handshakeConns) limitTimeOfAll(t time.Time) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -104,7 +106,7 @@ func (s *listenerService) firstWait() time.Duration {
 // past is a deadline that ends a wait at once.
 var past = time.Unix(1, 0)
 
-// limitTime bounds the time that is left, for whatever the connection waits. Any goroutine may call it.
+// limitTime bounds the time that is left, whatever the connection waits for. Any goroutine may call it.
 func (g *handshakeConn) limitTime(t time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -114,7 +116,7 @@ func (g *handshakeConn) limitTime(t time.Time) {
 	}
 }
 
-// setTimeout sets how long what follows may take.
+// setTimeout sets how long the next step may take.
 func (g *handshakeConn) setTimeout(wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -136,8 +138,8 @@ func (g *handshakeConn) prepare() bool {
 	return !g.service.listener.H2C || g.awaitPreface()
 }
 
-// readProxyHeader learns from the PROXY header, if there is to be one, whom the connection
-// speaks for, and whether that one may connect. It comes before TLS.
+// readProxyHeader reads the PROXY header, if the listener requires one, and checks that its client may
+// connect. It comes before TLS.
 func (g *handshakeConn) readProxyHeader() bool {
 	l, e := g.service.listener, g.service.engine.edge
 	if l.wantsProxyHeader() {
@@ -168,12 +170,12 @@ func (g *handshakeConn) readProxyHeader() bool {
 // resetClose closes the connection by a reset, the only way to say that it is refused.
 func (g *handshakeConn) resetClose() {
 	if tcp, ok := g.Conn.(interface{ SetLinger(int) error }); ok {
-		_ = tcp.SetLinger(0) // a connection that is gone needs none
+		_ = tcp.SetLinger(0) // no effect on a connection that is gone
 	}
 	_ = g.Close()
 }
 
-// handshake must be over in the time that a head may take.
+// handshake makes the TLS handshake, within the time allowed for a request head.
 func (g *handshakeConn) handshake() bool {
 	l := g.service.listener
 	g.setTimeout(l.HeaderTimeout)
@@ -191,7 +193,8 @@ func (g *handshakeConn) handshake() bool {
 	return false
 }
 
-// awaitPreface reads until it is certain whether the client begins with HTTP/2's preface; false: it says nothing.
+// awaitPreface reads until it is certain whether the client sends HTTP/2's preface; false: the client sends
+// nothing.
 func (g *handshakeConn) awaitPreface() bool {
 	l, room := g.service.listener, make([]byte, firstInput)
 	g.setTimeout(l.silentTime())
@@ -202,12 +205,12 @@ func (g *handshakeConn) awaitPreface() bool {
 		}
 		g.input = room[:len(g.input)+n]
 		if err != nil || len(g.input) >= len(h2.Preface) || !bytes.HasPrefix([]byte(h2.Preface), g.input) {
-			return len(g.input) > 0 // if something is missing, the parser of HTTP/1 says what
+			return len(g.input) > 0 // if something is missing, the HTTP/1 parser reports it
 		}
 	}
 }
 
-// speaksHTTP2 reports what the client has agreed on, or begun with.
+// speaksHTTP2 reports whether the client has agreed on HTTP/2 or begun with its preface.
 func (g *handshakeConn) speaksHTTP2() bool {
 	if g.secure != nil {
 		return g.secure.tls.ConnectionState().NegotiatedProtocol == protoHTTP2
@@ -215,7 +218,7 @@ func (g *handshakeConn) speaksHTTP2() bool {
 	return bytes.HasPrefix(g.input, []byte(h2.Preface))
 }
 
-// moveToLoop takes a connection into a loop that a goroutine has greeted; false: it cannot.
+// moveToLoop moves a connection to a loop. It returns false on failure.
 func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	two := g.speaksHTTP2()
 	descriptor, err := fd.Take(g.Conn)
@@ -237,7 +240,7 @@ func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	return false
 }
 
-// clientTLS is what the client has shown by TLS, on its own connection or on that of its stream.
+// clientTLS returns what the client has shown by TLS, on its own connection or on that of its stream.
 func (f *clientConn) clientTLS() *clientTLS {
 	secure := f.tls
 	if f.serverStream != nil {

@@ -18,28 +18,27 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
 )
 
-// Headers by which the edge tells the server what it was chosen for.
+// Headers that tell the server about its lease.
 const (
 	HeaderLease   = "Evenkeel-Lease"
 	HeaderEdge    = "Evenkeel-Edge"
 	HeaderPool    = "Evenkeel-Pool"
-	HeaderSubject = "Evenkeel-Client-Subject" // of the client's certificate, if the listener asks for one and it was verified
-	HeaderFence   = "Evenkeel-Fence"          // decimal; larger than that of any leader of the pool before
+	HeaderSubject = "Evenkeel-Client-Subject" // of the client's certificate, if the listener requests one and it was verified
+	HeaderFence   = "Evenkeel-Fence"          // decimal; larger than that of any earlier leader of the pool
 )
 
 const (
 	headerRequestID = "X-Request-Id"
 )
 
-// What is dropped of a message, besides what is for one connection only. Servers that
-// turn names into variables take Evenkeel_Lease for the same as Evenkeel-Lease, so we
-// do too.
+// What is dropped of a message, besides connection-specific fields. Servers that turn names into variables
+// take Evenkeel_Lease for Evenkeel-Lease, so we do too.
 var (
-	// reserved are the edge's own words to servers, or theirs to the edge.
+	// reserved are set by the edge for servers, or by servers for the edge.
 	reserved = []string{"evenkeel-*", "x-gateway-destination-endpoint*", orca.Header + "*"}
-	// origin tells of one who only a trusted proxy may speak for.
+	// origin describes another client; only a trusted proxy may set it.
 	origin = []string{"forwarded", "x-real-ip", "x-forwarded-*"}
-	// rewritten are said anew, with what was said before where it counts.
+	// rewritten are written anew, with the old value where it counts.
 	rewritten = []string{"via", "x-request-id", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 
 	steps = []string{"max-forwards"}
@@ -47,15 +46,15 @@ var (
 	fromClients = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
 	fromTrusted = http1.NewNames(slices.Concat(reserved, rewritten)...)
 
-	// Of OPTIONS and TRACE, whose way is counted.
+	// For OPTIONS and TRACE, whose hops are counted.
 	probesOfClients = http1.NewNames(slices.Concat(reserved, origin, rewritten, steps)...)
 	probesOfTrusted = http1.NewNames(slices.Concat(reserved, rewritten, steps)...)
 
-	fromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence) // a server may answer with all that it was sent; clients learn no lease
+	fromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence) // a server may echo all that it was sent; clients learn no lease
 	noTrailers  = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
 )
 
-// trusts reports whether the peer's word about whom it speaks for counts.
+// trusts reports whether a peer is a trusted proxy.
 func (l *boundListener) trusts(peer netip.Addr) bool { return within(l.TrustedProxies, peer) }
 
 func within(networks []netip.Prefix, peer netip.Addr) bool {
@@ -67,8 +66,8 @@ func within(networks []netip.Prefix, peer netip.Addr) bool {
 	return false
 }
 
-// client returns the address of who sent the request first, as far as trusted
-// proxies vouch for it: the last in their chain that is none of them.
+// client returns the address of the original sender: the last one in the chain of trusted proxies that is not
+// one of them.
 func (l *boundListener) client(h *requestInfo) netip.Addr {
 	addr := h.peer
 	if len(l.TrustedProxies) == 0 {
@@ -84,7 +83,7 @@ func (l *boundListener) client(h *requestInfo) netip.Addr {
 	return addr
 }
 
-// headerLines are field lines to add to a message, as they go over the wire.
+// headerLines are fields to add to a message, in HTTP/1.1 format.
 type headerLines struct{ text []byte }
 
 func (a *headerLines) reset() {
@@ -94,7 +93,7 @@ func (a *headerLines) reset() {
 	a.text = a.text[:0]
 }
 
-// additionsUsual is what most additions have room in.
+// additionsUsual fits most of them.
 const additionsUsual = 512
 
 func (a *headerLines) add(name, value string) {
@@ -103,12 +102,12 @@ func (a *headerLines) add(name, value string) {
 	a.endLine()
 }
 
-// startLine begins a line whose value is appended to text, and end ends it.
+// startLine begins a line whose value is appended to text; endLine ends it.
 func (a *headerLines) startLine(name string) { a.text = append(append(a.text, name...), ": "...) }
 
 func (a *headerLines) endLine() { a.text = append(a.text, "\r\n"...) }
 
-// appendList appends a field's earlier values, to which another is appended.
+// appendList appends a field's earlier values, to which another one is appended.
 func appendList(dst []byte, before []string) []byte {
 	for _, v := range before {
 		dst = append(append(dst, v...), ", "...)
@@ -116,7 +115,7 @@ func appendList(dst []byte, before []string) []byte {
 	return dst
 }
 
-// requestDrops tells what a server is not told of the client's fields.
+// requestDrops returns the client's fields that are not sent to servers.
 func (x *exchange) requestDrops() *http1.Names {
 	switch trusted, probe := x.listener.trusts(x.head.peer), isProbe(x.head.method); {
 	case trusted && probe:
@@ -129,16 +128,15 @@ func (x *exchange) requestDrops() *http1.Names {
 	return x.route.drops.clients
 }
 
-// isProbe reports whether requests of a method say by Max-Forwards how far they go (RFC 9110, 7.6.2).
+// isProbe reports whether Max-Forwards limits requests of a method (RFC 9110, 7.6.2).
 func isProbe(method string) bool { return method == http.MethodOptions || method == http.MethodTrace }
 
-// endsHere reports whether a request of such a method is for us: of the server as a whole, or
-// not to be forwarded any more.
+// endsHere reports whether a probe is for the edge: for the server as a whole, or not to be forwarded.
 func (h *requestInfo) endsHere() bool {
 	return h.target == "*" || strings.TrimLeft(h.first("max-forwards"), "0") == "" && h.first("max-forwards") != ""
 }
 
-// finalAnswer is what we say to it. What came is not shown to its sender (RFC 9110, 9.3.8).
+// finalAnswer is the edge's answer to a probe. It does not echo the request (RFC 9110, 9.3.8).
 func finalAnswer(method string) flight.Answer {
 	if method == http.MethodTrace {
 		return flight.Answer{Status: http.StatusMethodNotAllowed, Reason: reasonTrace}
@@ -146,7 +144,7 @@ func finalAnswer(method string) flight.Answer {
 	return flight.Answer{Status: http.StatusNoContent}
 }
 
-// appendRequestHeaders adds the fields that a server is told.
+// appendRequestHeaders adds the edge's fields to a request.
 func (x *exchange) appendRequestHeaders(a *headerLines) {
 	h, trusted := &x.head, x.listener.trusts(x.head.peer)
 	scheme := "http"
@@ -162,7 +160,7 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 			chain, proto, host = toldByForwarded(elements, proto, host)
 		}
 	}
-	// In few pieces: what is said of a request is a good part of what it costs.
+	// In few pieces: formatting these lines is a good part of a request's cost.
 	t := append(a.text, "X-Forwarded-For: "...)
 	t = appendList(t, chain)
 	start := len(t)
@@ -201,15 +199,14 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 	}
 }
 
-// sayLess says that a request may be forwarded once less. What is no number is not passed on.
+// sayLess decrements Max-Forwards. What is not a number is dropped.
 func (a *headerLines) sayLess(maxForwards string) {
 	if n, err := strconv.ParseUint(maxForwards, 10, 31); err == nil && n > 0 {
 		a.add("Max-Forwards", strconv.FormatUint(n-1, 10))
 	}
 }
 
-// toldByForwarded is what X-Forwarded-* are to say for a trusted proxy that has told by
-// Forwarded alone.
+// toldByForwarded returns values for X-Forwarded-* from a trusted proxy that sends Forwarded only.
 func toldByForwarded(elements []string, proto, host string) (chain []string, _, _ string) {
 	hops := policy.ForwardedChain(nil, elements)
 	for _, hop := range hops {
@@ -221,8 +218,7 @@ func toldByForwarded(elements []string, proto, host string) (chain []string, _, 
 	return chain, proto, host
 }
 
-// appendResponseHeaders tells what is dropped of a server's response, whose fields are told, and adds
-// those that its client is told.
+// appendResponseHeaders drops fields of a server's response, and adds the edge's.
 func (x *exchange) appendResponseHeaders(a *headerLines, told headers) (drop *http1.Names) {
 	t := append(a.text, "Via: "...)
 	t = appendList(t, told.all("via"))
@@ -242,14 +238,13 @@ func (x *exchange) appendResponseHeaders(a *headerLines, told headers) (drop *ht
 	return fromServers
 }
 
-// appendTiming appends what the edge has to say in Server-Timing, beside what the
-// server said: how long the asks took, without and within the queue.
+// appendTiming appends the edge's part of Server-Timing: how long the asks took, without and within the queue.
 func (x *exchange) appendTiming(dst []byte) []byte {
 	dst = strconv.AppendFloat(append(dst, "pick;dur="...), milliseconds(max(0, x.picking-x.waiting)), 'f', -1, 64)
 	return strconv.AppendFloat(append(dst, ", queue;dur="...), milliseconds(x.waiting), 'f', -1, 64)
 }
 
-// sayTrailers announces the trailers that a client will get.
+// sayTrailers announces the trailers that the client will get.
 func (a *headerLines) sayTrailers(announced []string) {
 	before := len(a.text)
 	a.startLine("Trailer")
@@ -273,7 +268,7 @@ func (a *headerLines) sayTrailers(announced []string) {
 	a.endLine()
 }
 
-// makeFixedHeaders returns the lines that every request by the route tells its server.
+// makeFixedHeaders returns the lines that are sent with every request of the route.
 func (r *boundRoute) makeFixedHeaders(edge balance.EdgeID) string {
 	var a headerLines
 	a.add(HeaderEdge, string(edge))
@@ -282,8 +277,8 @@ func (r *boundRoute) makeFixedHeaders(edge balance.EdgeID) string {
 	return string(a.text)
 }
 
-// appendForwarded appends one element of the Forwarded header (RFC 7239, 4): an IPv6
-// address goes in brackets and quotes, and so does anything else that is no token.
+// appendForwarded appends one element of Forwarded (RFC 7239, 4): an IPv6 address in brackets and quotes, and
+// anything else that is not a token in quotes.
 func appendForwarded(dst, node []byte, host, scheme string) []byte {
 	dst = append(dst, "for="...)
 	if bytes.IndexByte(node, ':') >= 0 {
@@ -326,7 +321,7 @@ func node(peer netip.Addr) string {
 
 func isToken(s string) bool { return s != "" && tokens.containsAll(s) }
 
-// bytes is a set of them.
+// byteSet is a set of bytes.
 type byteSet [256]bool
 
 // newByteSet returns letters, digits and others.

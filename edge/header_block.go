@@ -7,23 +7,23 @@ import (
 	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
-// headerBlock is a block of fields that comes in several frames.
+// headerBlock is a header block that comes in several frames (RFC 9113, 4.3).
 type headerBlock struct {
 	stream    uint32 // zero: none
-	endStream bool   // the stream, with it
+	endStream bool   // END_STREAM was set
 	bytes     []byte
 	frames    int
 	startedAt balance.Instant
 }
 
-const maxBlockFrames = 1000 // that one may come in
+const maxBlockFrames = 1000 // of one block
 
-// start takes the first frame.
+// start takes the HEADERS frame.
 func (b *headerBlock) start(f *h2.Frame, now balance.Instant) {
 	*b = headerBlock{stream: f.Stream, endStream: f.Has(h2.EndStream), bytes: append(b.bytes[:0], f.Payload...), frames: 1, startedAt: now}
 }
 
-// add takes another frame. whole: it was the last, and there is no block any more.
+// add takes a CONTINUATION frame. whole reports that it was the last; then the block is empty again.
 func (b *headerBlock) add(f *h2.Frame, most int) (last headerBlock, whole bool, err error) {
 	if b.stream == 0 {
 		return last, false, &h2.Error{Code: h2.ProtocolError, Reason: "CONTINUATION of nothing"}
@@ -39,7 +39,7 @@ func (b *headerBlock) add(f *h2.Frame, most int) (last headerBlock, whole bool, 
 	return last, true, nil
 }
 
-// decodeBlock gives the fields of a whole block to whom the decoder emits them.
+// decodeBlock decodes a whole block; the decoder emits its fields.
 func decodeBlock(packed *hpack.Decoder, block []byte) error {
 	_, err := packed.Write(block)
 	if err == nil {

@@ -2,8 +2,8 @@ package edge
 
 import "strings"
 
-// isLooping reports whether the request has come through edges of our name more often than it may, by
-// its Via (RFC 9110, 7.6.3).
+// isLooping reports whether the request has come through edges of our name more often than allowed, by its Via
+// (RFC 9110, 7.6.3).
 func (x *exchange) isLooping() bool {
 	if len(x.via) == 0 {
 		return false

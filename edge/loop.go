@@ -13,19 +13,19 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// loop carries bytes on one thread: it waits for any of its descriptors, does what can
-// be done without waiting, and waits again. All it has is its own, so that it takes no
-// locks; whoever else wants something of it posts a letter.
+// loop moves bytes on one thread: it waits for events of any of its connections, does what can be done without
+// blocking, and waits again. Unless said otherwise its fields belong to the loop goroutine, which takes no
+// locks for them; other goroutines post a message.
 type loop struct {
 	loopStats
 	engine   *loopEngine
 	poller   fd.Poller
-	wakeConn conn // by which others wake it
+	wakeConn conn // by which other goroutines wake the loop
 	timers   timerWheel
 
 	registrations []registration
 	freeSlots     []int32
-	deferred      []*conn // go on before the next wait
+	deferred      []*conn // connections that go on before the next wait
 	running       []*conn
 	idle          idlePool
 	freeRequests  []*request
@@ -37,91 +37,92 @@ type loop struct {
 	masterConns    []*masterConn
 
 	batch       *fd.Batch
-	prefetching []*conn      // that are being read early
-	prefetches  []prefetched // of the events that are being dealt with
+	prefetching []*conn      // connections whose prefetch is in progress
+	prefetches  []prefetched // of the events that are being handled
 	prefetchBuf []byte
 
-	pendingWrites []pendingWrite // wait for the end of the turn
-	writeBuf      []byte         // what they say
+	pendingWrites []pendingWrite // writes deferred to the end of the iteration
+	writeBuf      []byte         // the bytes of pendingWrites
 
-	batching       bool // several events came at once, or letters
+	batching       bool // the last wait returned several events or messages
 	batchThreshold int  // how many are not yet several
 
-	readBuf []byte // room for a head, then what is read at once; good until the next read
-	headBuf []byte // a head on its way; good until the next one
-	tlsBuf  []byte // likewise, what is on its way by TLS
+	readBuf []byte // space for a head, then the bytes of one read; valid until the next read
+	headBuf []byte // a head being written; valid until the next one
+	tlsBuf  []byte // encrypted records being written; valid until the next ones
 
-	// Of HTTP/2.
-	frameBuf          []byte            // room for what is read of a trunk; good until the next read
-	freeFrameBufs     [][]byte          // for what trunks say in a turn
-	dirty             []*h2Conn         // that have something to say at the end of the turn
-	freeServerStreams []*h2ServerStream // for the next streams
+	// HTTP/2.
+	frameBuf          []byte            // bytes read from an HTTP/2 connection; valid until the next read
+	freeFrameBufs     [][]byte          // free buffers for the frames of one iteration
+	dirty             []*h2Conn         // HTTP/2 connections that have frames to send at the end of the iteration
+	freeServerStreams []*h2ServerStream // free, for later streams
 	h2Conns           map[target]*h2ConnList
-	freeClientStreams []*h2ClientStream  // for the next streams to servers
-	freeCopyBufs      [][]byte           // for large copies of requests' bodies
-	freeBodyBufs      [2][][]byte        // for bodies that are read before a server is asked for: small rooms, large rooms
-	awaitingMemory    []*clientConn      // whose bodies wait unread for memory
-	responseHead      http1.ResponseHead // that is being translated
-	trailers          http1.Trailers     // likewise
+	freeClientStreams []*h2ClientStream  // free, for later streams to servers
+	freeCopyBufs      [][]byte           // free, for large copies of request bodies
+	freeBodyBufs      [2][][]byte        // free, for request bodies that are read before a server is asked for: small, large
+	awaitingMemory    []*clientConn      // clients whose request bodies wait for memory
+	responseHead      http1.ResponseHead // the response head that is being translated
+	trailers          http1.Trailers     // the trailers that are being translated
 
-	clientConns atomic.Int64 // client connections, those on their way to it included
+	clientConns atomic.Int64 // including those on their way to the loop
 
 	mu      sync.Mutex
 	mailbox []message
-	asleep  bool // it must be woken for them
-	closed  bool // no letter is read any more
+	asleep  bool // a message has to wake the loop
+	closed  bool // posted messages are dropped
 
-	messages []message // those that are being read
+	messages []message // messages that are being run
 	stopped  bool
 }
 
-// registration is where a descriptor stands. An event carries slot and generation, so that one
-// for a descriptor that was closed in the same turn reaches nobody.
+// registration is the slot of a descriptor. An event carries slot and generation, so an event of a descriptor
+// that was closed in the same iteration is dropped.
 type registration struct {
 	conn       *conn
 	generation int32
 }
 
-// conn is a descriptor that a loop watches, and what is known of it. Readiness is told
-// once, at its edge, and remembered until a call shows the opposite.
+// conn is a non-blocking descriptor registered edge-triggered with the loop, or an HTTP/2 stream that behaves
+// like one. readable and writable cache the last reported readiness; a read or write that returns EAGAIN
+// clears them.
 type conn struct {
 	loop          *loop
 	owner         interface{ onReady() }
 	fd            fd.FD // of a stream: closed
-	isStream      bool  // it is one that has not been closed
+	isStream      bool  // it is a stream that is open
 	slot          int32
 	readable      bool
 	writable      bool
 	hup           bool        // the peer has closed its side; there may be something left to read
 	wasReset      bool        // nothing can be written any more
-	deferred      bool        // in loop.again
-	isServer      bool        // the peer is one
-	lastReadShort bool        // what came last was
-	unbatched     bool        // nothing that is said waits for the end of the turn
-	sentBytes     int64       // bytes that the socket has taken, so that the peer may have them
-	pendingAt     int32       // what waits for it, as its index in loop.sayings and one; zero: nothing
-	prefetched    *prefetched // what has been read of it already; nil: nothing
+	deferred      bool        // is in loop.deferred
+	isServer      bool        // the peer is a server
+	lastReadShort bool        // the last read returned less than shortRead bytes, so the next one may be prefetched
+	unbatched     bool        // its writes are not deferred
+	sentBytes     int64       // bytes that the socket has taken, which the peer may have
+	pendingAt     int32       // its deferred write, as an index in loop.pendingWrites plus one; zero: none
+	prefetched    *prefetched // bytes read before the owner asked for them; nil: none
 	unsentTail    *unsentTail
-	tls           *tlsConn        // TLS is spoken; nil: bytes are what they are
-	serverStream  *h2ServerStream // it is a stream's, and has no descriptor; nil: it has one
-	clientStream  *h2ClientStream // likewise, of a server's
+	tls           *tlsConn        // nil: the connection is not encrypted
+	serverStream  *h2ServerStream // it is a client's HTTP/2 stream; nil: it is not
+	clientStream  *h2ClientStream // it is a server's HTTP/2 stream; nil: it is not
 }
 
-// message is what somebody else asks of a loop.
+// message is what another goroutine posts to a loop: a function or the answer to a pick.
 type message struct {
-	do       func() // nil: the answer to an ask
+	do       func() // nil: the answer to a pick
 	waiter   pickWaiter
-	async    *asyncPick // that it answers; nil: by asked
+	async    *asyncPick // the pick that it answers; nil: blocking's
 	blocking *blockingPick
 	grant    balance.Grant
 	err      error
 }
 
 const (
-	readSize        = 64 << 10 // what is read at once
-	maxEvents       = 256      // events in one turn
-	maxFreeRequests = 256      // kept for the next request
-	maxHeadBuf      = 64 << 10 // a larger head's room is not kept
+	readSize        = 64 << 10 // bytes of one read
+	maxEvents       = 256      // events of one iteration
+	maxFreeRequests = 256      // kept for later requests
+	maxHeadBuf      = 64 << 10 // larger buffers are not kept
 )
 
 func newLoop(e *loopEngine) (*loop, error) {
@@ -140,7 +141,7 @@ func newLoop(e *loopEngine) (*loop, error) {
 	return l, nil
 }
 
-// init makes what it waits by.
+// init creates the poller and the eventfd.
 func (l *loop) init() error {
 	if err := l.poller.Open(); err != nil {
 		return err
@@ -153,11 +154,11 @@ func (l *loop) init() error {
 	return l.register(&l.wakeConn, &b, fd.Readable|fd.EdgeTriggered)
 }
 
-// readiness is what connections are watched for, once and for all.
+// readiness is the events that connections are registered for.
 const readiness = fd.Readable | fd.Writable | fd.PeerClosed | fd.EdgeTriggered
 
-// register moves a descriptor into e and has the loop tell e.owner of its readiness. With an
-// error the descriptor is closed.
+// register moves a descriptor into e and registers it: e.owner is called when it is ready. On an error the
+// descriptor is closed.
 func (l *loop) register(e *conn, descriptor *fd.FD, events uint32) error {
 	e.loop, e.fd = l, descriptor.Move()
 	if n := len(l.freeSlots); n > 0 {
@@ -176,7 +177,7 @@ func (l *loop) register(e *conn, descriptor *fd.FD, events uint32) error {
 	return err
 }
 
-// deregister frees the slot, so that what is still reported of the descriptor is ignored.
+// deregister frees the slot, so that later events of the descriptor are dropped.
 func (l *loop) deregister(e *conn) {
 	s := &l.registrations[e.slot]
 	s.conn = nil
@@ -184,10 +185,10 @@ func (l *loop) deregister(e *conn) {
 	l.freeSlots = append(l.freeSlots, e.slot)
 }
 
-// isOpen reports whether it is watched, or a stream that goes on.
+// isOpen reports whether the descriptor or the stream is open.
 func (c *conn) isOpen() bool { return c.isStream || c.fd.IsOpen() }
 
-// close closes the descriptor, which also ends its watch: there is no copy.
+// close closes the descriptor, which also ends its registration: there is no copy.
 func (c *conn) close() {
 	if !c.isOpen() {
 		return
@@ -203,22 +204,21 @@ func (c *conn) close() {
 	c.flushPending()
 	c.prefetched = nil
 	c.loop.deregister(c)
-	c.fd.Close() // all that was to be said has been
+	c.fd.Close() // all writes have gone
 }
 
-// detach ends the watch, but does not close the descriptor, which it returns. What waits
-// for the end of the turn goes before.
+// detach ends the registration and returns the descriptor, which stays open. Deferred writes go first.
 func (c *conn) detach() fd.FD {
 	c.flushPending()
 	c.prefetched = nil // the caller has taken it
 
-	_ = c.loop.poller.Remove(&c.fd) // closing a copy would not do
+	_ = c.loop.poller.Remove(&c.fd) // closing a copy would not remove it
 	c.loop.deregister(c)
 	return c.fd.Move()
 }
 
-// post puts a letter into the loop's box, which it empties before it next sleeps; false:
-// the loop has ended.
+// post adds a message, which the loop runs before it next sleeps. It returns false if the loop has ended. Any
+// goroutine may call it.
 func (l *loop) post(m message) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -233,13 +233,13 @@ func (l *loop) post(m message) bool {
 	return true
 }
 
-// onReady implements the bell's owner. The letters are read later in the turn.
+// onReady implements the wake connection's owner. Messages are run later in the iteration.
 func (l *loop) onReady() {
 	l.wakeConn.fd.Silence()
 	l.wakeConn.readable = false
 }
 
-// runMessages does what others ask for.
+// runMessages runs the posted messages.
 func (l *loop) runMessages() {
 	l.mu.Lock()
 	l.messages, l.mailbox = l.mailbox, l.messages[:0]
@@ -255,7 +255,7 @@ func (l *loop) runMessages() {
 	}
 }
 
-// prepareSleep says that the loop is about to sleep, unless there is a letter to read.
+// prepareSleep announces that the loop is about to sleep. It returns false if there is a message.
 func (l *loop) prepareSleep() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -269,8 +269,8 @@ func (l *loop) endSleep() {
 	l.mu.Unlock()
 }
 
-// run serves until stopped. Its goroutine keeps its thread, if that is worth it, and so the thread its core
-// and the core its caches.
+// run serves until stopped. Where it pays, its goroutine keeps its thread, and with it the core and its
+// caches.
 func (l *loop) run() {
 	if fd.OwnThread {
 		runtime.LockOSThread()
@@ -295,9 +295,8 @@ func (l *loop) run() {
 	l.shutdown()
 }
 
-// pollEvents returns how many events there are, and sleeps until there are some if nothing
-// else is to be done. Where several came at once there are more by now: then it looks
-// before it sleeps.
+// pollEvents returns the number of events. It sleeps until there is one if nothing else is to be done. After
+// several events more have come meanwhile, so it polls before it sleeps.
 func (l *loop) pollEvents(events []fd.Event) (n int) {
 	if l.hasWork() || !l.prepareSleep() {
 		n = l.poller.Look(events)
@@ -309,10 +308,10 @@ func (l *loop) pollEvents(events []fd.Event) (n int) {
 	return n
 }
 
-// hasWork reports whether it will look for events before it may sleep.
+// hasWork reports whether the loop polls before it may sleep.
 func (l *loop) hasWork() bool { return l.batching || len(l.deferred) > 0 }
 
-// pollTimeout is for how many milliseconds it may sleep, less than zero without a limit.
+// pollTimeout returns for how many milliseconds the loop may sleep; negative: without a limit.
 func (l *loop) pollTimeout() int {
 	wait := l.timers.untilNext(l.now)
 	if wait < 0 {
@@ -321,7 +320,7 @@ func (l *loop) pollTimeout() int {
 	return int((wait + time.Millisecond - 1) / time.Millisecond)
 }
 
-// connOf returns the descriptor that an event is of; nil: it was closed in the same turn.
+// connOf returns the connection of an event; nil: it was closed in the same iteration.
 func (l *loop) connOf(ev *fd.Event) *conn {
 	if s := &l.registrations[ev.Slot()]; s.generation == ev.Generation() {
 		return s.conn
@@ -329,7 +328,7 @@ func (l *loop) connOf(ev *fd.Event) *conn {
 	return nil
 }
 
-// dispatchEvents has the owners of events go on, of those that are servers' or of the others.
+// dispatchEvents handles the events of servers, or those of all others.
 func (l *loop) dispatchEvents(events []fd.Event, servers bool) {
 	for i := range events {
 		if e := l.connOf(&events[i]); e != nil && e.isServer == servers {
@@ -339,7 +338,7 @@ func (l *loop) dispatchEvents(events []fd.Event, servers bool) {
 	}
 }
 
-// onEvent has the owner go on with what an event tells.
+// onEvent updates the readiness and calls the owner.
 func (c *conn) onEvent(events uint32) {
 	if events&(fd.Readable|fd.PeerClosed|fd.HungUp|fd.Failed) != 0 {
 		c.readable = true
@@ -358,7 +357,7 @@ func (c *conn) onEvent(events uint32) {
 	}
 }
 
-// runDeferred lets those go on who have had their share of the turn and have more to do.
+// runDeferred calls the owners of deferred connections.
 func (l *loop) runDeferred() {
 	l.deferred, l.running = l.running[:0], l.deferred
 	for i, e := range l.running {
@@ -370,7 +369,7 @@ func (l *loop) runDeferred() {
 	}
 }
 
-// deferConn lets the owner of e go on when everybody else has had a turn.
+// deferConn has e's owner called again after all others have had their turn.
 func (l *loop) deferConn(e *conn) {
 	if !e.deferred {
 		e.deferred = true
@@ -387,7 +386,7 @@ func (l *loop) shutdown() {
 	l.mu.Unlock()
 	for i := range left {
 		if left[i].do != nil {
-			left[i].do() // somebody waits for it
+			left[i].do() // the poster waits for it
 		}
 	}
 	l.idle.close()
@@ -404,8 +403,7 @@ func (l *loop) shutdown() {
 	l.poller.Close()
 }
 
-// read reads what has come, into p. It returns EAGAIN if there is nothing, 0 and no
-// error at the end.
+// read reads into p. It returns EAGAIN if there is nothing, 0 and no error at the end.
 func (c *conn) read(p []byte) (int, error) {
 	switch {
 	case c.tls != nil:
@@ -421,15 +419,15 @@ func (c *conn) read(p []byte) (int, error) {
 	if n > 0 {
 		c.lastReadShort = n < shortRead
 	}
-	// A short read has emptied the socket: what comes later is another edge. Only the
-	// peer's end may have been told already.
+	// A short read has emptied the socket: later bytes cause another event. Only the peer's end may have been
+	// reported already.
 	if err == syscall.EAGAIN || err == nil && n < len(p) && !c.hup {
 		c.readable = false
 	}
 	return n, err
 }
 
-// write says p, and returns how much of it goes: at once, or at the end of the turn.
+// write writes p, now or at the end of the iteration, and returns how much was accepted.
 func (c *conn) write(p []byte) (n int, err error) {
 	switch {
 	case c.serverStream != nil:
@@ -449,7 +447,7 @@ func (c *conn) write(p []byte) (n int, err error) {
 	return c.sendNow(p)
 }
 
-// sendNow writes what goes.
+// sendNow writes what the socket takes.
 func (c *conn) sendNow(p []byte) (n int, err error) {
 	for n < len(p) {
 		m, err := c.fd.Send(p[n:])
@@ -466,13 +464,12 @@ func (c *conn) sendNow(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// canSplice reports whether what goes over the wire is what is said, so that bytes can move
-// unseen.
+// canSplice reports whether the descriptor carries the bytes as they are, so that the kernel can move them.
 func (c *conn) canSplice() bool {
 	return fd.CanSplice && c.tls == nil && c.serverStream == nil && c.clientStream == nil
 }
 
-// takeRequest returns room for a request.
+// takeRequest returns a free request.
 func (l *loop) takeRequest() *request {
 	if n := len(l.freeRequests); n > 0 {
 		t := l.freeRequests[n-1]
@@ -484,7 +481,7 @@ func (l *loop) takeRequest() *request {
 	return t
 }
 
-// putRequest takes it back.
+// putRequest frees a request.
 func (l *loop) putRequest(t *request) {
 	if len(l.freeRequests) == maxFreeRequests {
 		l.timers.stop(&t.progress.timer)

@@ -16,13 +16,13 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// loopEngine is what carries bytes between clients and servers: one loop for each core. A connection stays with the loop that
-// it was given to, and so do the connections to servers that this one has made.
+// loopEngine moves bytes between clients and servers: one loop for each core. A connection stays with its
+// loop, and so do the connections to servers that this loop has made.
 type loopEngine struct {
 	edge        *Edge
-	background  sync.WaitGroup // goroutines that wait for the master, or for a name
-	lastFullLog atomic.Int64   // when the log last said that no connections are taken; zero: never
-	noURing     sync.Once      // says that io_uring is not to be had
+	background  sync.WaitGroup // goroutines that wait for a master or a name
+	lastFullLog atomic.Int64   // when refused accepts were logged last; zero: never
+	noURing     sync.Once      // logs that io_uring is not available
 
 	mu      sync.Mutex
 	serving int // listeners
@@ -35,7 +35,7 @@ func newLoops(e *Edge) *loopEngine {
 	return &loopEngine{edge: e}
 }
 
-// newBatch returns what makes a loop's calls, on the loop's thread.
+// newBatch returns the batch of a loop's system calls. It is called on the loop's thread.
 func (e *loopEngine) newBatch() *fd.Batch {
 	if e.edge.cfg.SingleCalls {
 		return new(fd.Batch)
@@ -64,14 +64,14 @@ func uringRemedy(err error) string {
 	return "allow it in this container (seccomp) or system (sysctl kernel.io_uring_disabled), or set single_calls for not being told"
 }
 
-// listenerService is one listener being served by all loops.
+// listenerService is one listener served by all loops.
 type listenerService struct {
 	engine     *loopEngine
 	listener   *boundListener
 	draining   atomic.Bool
 	killed     atomic.Bool
 	conns      sync.WaitGroup // connections
-	handshakes handshakeConns // of those that no loop has yet
+	handshakes handshakeConns // connections that no loop has yet
 	failed     chan error
 	acceptors  map[*loop]*acceptor
 	tracked    map[*loop]map[trackedConn]struct{} // each loop's own
@@ -79,16 +79,16 @@ type listenerService struct {
 
 // trackedConn is a client's connection of a listener.
 type trackedConn interface {
-	// beginDrain gives one that does nothing a moment to begin.
+	// beginDrain gives an idle connection a moment for one more request.
 	beginDrain()
-	// kill ends it wherever it is.
+	// kill ends it in any state.
 	kill()
-	// limitAddr is the address for which listener.seat has taken it; invalid: for none.
+	// limitAddr returns the address that listener.limitConn has counted; invalid: none.
 	limitAddr() netip.Addr
 }
 
-// serve takes connections for a listener from l until ctx ends. Then it takes no more, lets requests finish for the drain
-// time, cuts the rest, and returns when all exchanges are closed. An error tells why it stopped before.
+// serve accepts connections from l until ctx ends. Then it accepts no more, lets requests finish for the drain
+// time, cuts the rest, and returns when all exchanges are closed. An error says why it stopped before.
 func (e *loopEngine) serve(ctx context.Context, listener *boundListener, l net.Listener) error {
 	if err := e.startFirst(); err != nil {
 		return err
@@ -107,19 +107,19 @@ func (e *loopEngine) serve(ctx context.Context, listener *boundListener, l net.L
 		select {
 		case err = <-s.failed:
 		case <-ctx.Done():
-			s.draining.Store(true) // before anybody can see that nobody listens
+			s.draining.Store(true) // before it can be seen that the listener is closed
 			time.Sleep(acceptGrace)
 		}
 	}
 	s.draining.Store(true)
 	s.stopAccept()
-	_ = l.Close() // it has taken what it could
+	_ = l.Close() // it has accepted what it could
 	s.drain()
 	return err
 }
 
-// pausable is a listener that somebody may ask to take no more connections, though it
-// is not closed: OnPark says how that is done.
+// pausable is a listener that can be asked to accept no more although it is not closed: OnPark registers the
+// function that does so.
 type pausable interface{ OnPark(stop func()) }
 
 // startFirst starts the loops for the first listener.
@@ -151,7 +151,7 @@ func (e *loopEngine) startFirst() error {
 	return nil
 }
 
-// stopLast stops them after the last.
+// stopLast stops the loops after the last listener.
 func (e *loopEngine) stopLast() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -169,7 +169,7 @@ func (e *loopEngine) stopLoops() {
 	}
 	e.running.Wait()
 	if e.edge.polled != nil {
-		e.edge.polled.Flush(clock.Now(), false) // what the last turns gave back
+		e.edge.polled.Flush(clock.Now(), false) // what the last iterations have returned
 	}
 	e.background.Wait()
 	for _, l := range e.all {
@@ -178,18 +178,19 @@ func (e *loopEngine) stopLoops() {
 	e.all = nil
 }
 
-// audit lets do read the books of one loop after another. It waits for the loops, so that none of them may call it.
+// visitStats calls do with the stats of one loop after another. It waits for the loops, so a loop goroutine
+// must not call it.
 func (e *loopEngine) audit(do func(*loopStats)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, l := range e.all { // none ends as long as mu is held
+	for _, l := range e.all { // no loop ends while mu is held
 		read := make(chan struct{})
 		l.post(message{do: func() { do(&l.loopStats); close(read) }})
 		<-read
 	}
 }
 
-// onEachLoop has every loop do something, and returns when they have.
+// onEachLoop has every loop run do, and returns when all have.
 func (s *listenerService) onEachLoop(do func(*loop)) {
 	var done sync.WaitGroup
 	for _, l := range s.engine.all {
@@ -201,7 +202,7 @@ func (s *listenerService) onEachLoop(do func(*loop)) {
 	done.Wait()
 }
 
-// drain lets what has begun finish for the drain time, and cuts the rest.
+// drain lets requests finish for the drain time, and cuts the rest.
 func (s *listenerService) drain() {
 	s.draining.Store(true)
 	s.handshakes.limitTimeOfAll(time.Now().Add(s.firstWait()))
@@ -224,15 +225,15 @@ func (s *listenerService) drain() {
 	s.handshakes.serving.Wait()
 }
 
-// acceptor is where a loop takes a listener's connections. All doors of a listener share
-// the kernel's queue, so that none is lost with a loop or an edge that stops.
+// acceptor accepts a listener's connections for one loop. All acceptors of a listener share the kernel's
+// queue, so no connection is lost with a loop or an edge that stops.
 type acceptor struct {
 	conn
 	timer
 	service      *listenerService
-	inheritsTCP  bool // connections have the TCP options that the listener was given; false: each must be told
-	draining     bool // nothing is waited for any more
-	queueEmptied bool // the queue has been empty since: those that came before are gone
+	inheritsTCP  bool // connections inherit the listener's TCP options; false: they are set on each
+	draining     bool // the queue is read once more, without waiting
+	queueEmptied bool // the queue has been empty since: older connections are gone
 }
 
 func (s *listenerService) startAccept(l net.Listener) error {
@@ -256,11 +257,11 @@ func (d *acceptor) start(l *loop, descriptor *fd.FD) {
 		d.service.setFailed(err)
 		return
 	}
-	d.readable = true // before it was watched, connections may have come
+	d.readable = true // connections may have come before the registration
 	d.onReady()
 }
 
-// stopAccept takes what the kernel has made and then no more.
+// stopAccept accepts what is in the kernel's queue, and then no more.
 func (s *listenerService) stopAccept() {
 	s.onEachLoop(func(l *loop) {
 		if d := s.acceptors[l]; d != nil && d.isOpen() {
@@ -269,8 +270,8 @@ func (s *listenerService) stopAccept() {
 	})
 }
 
-// drain ends the watch before it takes what is left: whoever comes later wakes another
-// door to the same queue, were it one of another edge.
+// drain ends the registration before it accepts what is left: a later connection then wakes another acceptor
+// of the queue, perhaps one of another edge.
 func (d *acceptor) drain() {
 	d.draining = true
 	d.loop.timers.stop(&d.timer)
@@ -283,11 +284,11 @@ func (d *acceptor) drain() {
 func (s *listenerService) setFailed(err error) {
 	select {
 	case s.failed <- err:
-	default: // one failure ends them all
+	default: // one failure ends all
 	}
 }
 
-// onReady implements the end's owner: it takes all there are.
+// onReady implements the connection's owner: it accepts all there are.
 func (d *acceptor) onReady() {
 	places := d.service.engine.edge.cfg.Places
 	for d.readable && d.isOpen() {
@@ -307,7 +308,7 @@ func (d *acceptor) onReady() {
 			d.assign(&descriptor, from)
 		case err == syscall.EAGAIN:
 			d.readable, d.queueEmptied = false, true
-		case err == syscall.EINTR, isTemporary(err) && !exhausted(err): // a client that left before it was taken
+		case err == syscall.EINTR, isTemporary(err) && !exhausted(err): // the client has left before
 		case exhausted(err):
 			d.pauseAccept("cannot take connections just now", "err", err)
 			return
@@ -318,10 +319,10 @@ func (d *acceptor) onReady() {
 	}
 }
 
-// pauseAccept takes no connections for a moment, and says why, but not each time.
+// pauseAccept accepts nothing for a moment, and logs why now and then.
 func (d *acceptor) pauseAccept(why, name string, value any) {
 	if d.draining {
-		return // another door to the queue takes them
+		return // another acceptor of the queue takes them
 	}
 	e, now := d.service.engine, int64(d.loop.now)
 	if said := e.lastFullLog.Load(); (said == 0 || now-said > int64(fullLogEvery)) && e.lastFullLog.CompareAndSwap(said, now) {
@@ -330,10 +331,10 @@ func (d *acceptor) pauseAccept(why, name string, value any) {
 	d.loop.timers.set(&d.timer, d.loop.now.Add(acceptPause))
 }
 
-// fullLogEvery is how often the log says that no connections are taken.
+// fullLogEvery is how often refused accepts are logged.
 const fullLogEvery = 10 * time.Second
 
-// acceptPause is how long no connections are taken when there is no room for any.
+// acceptPause is how long nothing is accepted after a refusal.
 const acceptPause = 50 * time.Millisecond
 
 // onTimer implements the timer's owner.
@@ -342,12 +343,11 @@ func (d *acceptor) onTimer() {
 	d.onReady()
 }
 
-// assign gives a connection to the loop that has fewest, unless there is something to be
-// done first.
+// assign gives a connection to the loop with the fewest, unless there is a handshake first.
 func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 	s := d.service
 	limitAddr := netip.Addr{}
-	if !s.listener.wantsProxyHeader() { // else it is seen whom the peer speaks for
+	if !s.listener.wantsProxyHeader() { // otherwise the PROXY header says who the client is
 		if why := s.listener.limitConn(peer.Addr()); why != nil {
 			s.engine.edge.metrics.refused(refusal(why))
 			descriptor.Close()
@@ -374,7 +374,7 @@ func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 	}
 }
 
-// leastLoaded is the loop that has fewest connections; of those that have as few, this one.
+// leastLoaded returns the loop with the fewest connections; of equals, this one.
 func (e *loopEngine) leastLoaded(this *loop) *loop {
 	for _, l := range e.all {
 		if l.clientConns.Load() < this.clientConns.Load() {
@@ -384,7 +384,7 @@ func (e *loopEngine) leastLoaded(this *loop) *loop {
 	return this
 }
 
-// addAccepted makes a member of an accepted descriptor.
+// addAccepted adds an accepted descriptor to the loop.
 func (l *loop) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
 	if s.listener.Mode == ModeTCP {
 		l.addTCPClient(s, descriptor, peer)
@@ -393,14 +393,14 @@ func (l *loop) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.Add
 	}
 }
 
-// clientGone says that a member of a loop is gone.
+// clientGone removes a connection of a loop.
 func (s *listenerService) clientGone(l *loop, m trackedConn) {
 	delete(s.tracked[l], m)
 	l.clientConns.Add(-1)
 	s.connClosed(m.limitAddr())
 }
 
-// connClosed says that a connection that was taken is closed, which had a seat, if that is valid.
+// connClosed counts an accepted connection as closed, for limitConn too if the address is valid.
 func (s *listenerService) connClosed(limitAddr netip.Addr) {
 	if limitAddr.IsValid() {
 		s.listener.releaseConn(limitAddr)
@@ -410,8 +410,7 @@ func (s *listenerService) connClosed(limitAddr netip.Addr) {
 }
 
 const (
-	// acceptGrace is how long connections are still taken when the edge is to stop:
-	// the kernel has made them already.
+	// acceptGrace is how long a stopping edge still accepts: the kernel has made these connections already.
 	acceptGrace = 5 * time.Millisecond
 	// freshGrace is how long a stopping edge waits for the first request on a
 	// connection, idleGrace for another, and lingerGrace for either if it need not hurry.
@@ -420,7 +419,7 @@ const (
 	lingerGrace = 5 * time.Second
 )
 
-// isTemporary: a client that left before it was taken is no fault of the listener.
+// isTemporary reports whether a client has left before it was accepted, which is no fault of the listener.
 func isTemporary(err error) bool {
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary()

@@ -6,27 +6,27 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/memory"
 )
 
-// memoryTrimmer gives memory back to the system that a rush of requests took. A task that is one too
-// many to be kept is garbage, which nothing would collect while the loop allocates no more.
+// memoryTrimmer returns memory to the system after a burst of requests. Requests beyond maxFreeRequests become
+// garbage, which is not collected while the loop allocates nothing.
 type memoryTrimmer struct {
 	timer
 	loop    *loop
-	dropped int // tasks that were not kept
+	dropped int // requests that were not kept
 }
 
 const (
 	trimThreshold = maxFreeRequests // for which it pays
-	trimAfter     = time.Second     // without another
+	trimAfter     = time.Second     // after the last of them
 )
 
-// noteDropped says that a task was not kept.
+// noteDropped records that a request was not kept.
 func (t *memoryTrimmer) noteDropped() {
 	if t.dropped++; t.dropped >= trimThreshold {
 		t.loop.timers.set(&t.timer, t.loop.now.Add(trimAfter))
 	}
 }
 
-// onTimer implements the timer's owner: the rush is over.
+// onTimer implements the timer's owner: the burst is over.
 func (t *memoryTrimmer) onTimer() {
 	t.dropped = 0
 	t.loop.engine.background.Go(func() {

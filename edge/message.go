@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// replayMost is the largest body, in bytes, that is read before the request is
-	// sent so that it can be sent again. Only idempotent requests' bodies are, and those of
-	// requests for another protocol, which begins behind the body.
+	// replayMost is the largest body, in bytes, that is read before the request is sent so that it can be sent
+	// again. Only bodies of idempotent requests are, and those of requests for another protocol, which begins
+	// behind the body.
 	replayMost       = 64 << 10
 	responseHeadMost = 256 << 10
 	responseFields   = 1000
-	interimMost      = 16 // responses 1xx to one request
+	interimMost      = 16 // 1xx responses to one request
 )
 
 var errInterims = errors.New("the server sent too many interim responses")
 
-// closing reports whether the connection ends with this exchange. What HTTP/1.0 says of
-// where a body ends cannot be relied on.
+// closing reports whether the connection ends with this exchange. HTTP/1.0's framing of bodies is not
+// reliable.
 func (w *forwardState) closing(draining bool) bool {
 	if !w.req.KeepAlive || w.req.Minor == 0 {
 		return true
@@ -32,23 +32,21 @@ func (w *forwardState) closing(draining bool) bool {
 	return draining && (!w.complete || w.head+w.bodyInBuf+w.trailerLen == len(w.buf))
 }
 
-// closingUnread reports whether the connection ends with an answer that was given before
-// the request's body was looked at. A body that nobody wants is not worth reading, and
-// nothing of it must pass for a request. Nor must what a client sends into the tunnel
-// that it believes to have.
+// closingUnread reports whether the connection ends with an answer that was given before the request body was
+// looked at. A body that is not needed is not worth reading, and nothing of it must be taken for a request;
+// nor must what a client sends into the tunnel that it believes to have.
 func (w *forwardState) closingUnread(a flight.Answer, draining bool) bool {
 	return w.req.Framing != http1.NoBody || w.req.Method == http1.MethodConnect || a.Status == 400 || a.Status == 204 || w.closing(draining)
 }
 
-// mayFrame reports whether enough of a request has come to begin its link: so many bytes
-// from its head on.
+// mayFrame reports whether enough of a request has come to begin its link: n bytes from its head on.
 func (w *forwardState) mayFrame(come int) bool {
 	r := &w.req
 	replayed := r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect && (w.exchange.head.upgrade || flight.Idempotent(w.exchange.head.method))
 	return !replayed || int64(come-w.head) >= r.Length
 }
 
-// frame finds how much of the request's body is in buf, which its head begins.
+// frame finds how much of the request body is in buf, which begins with its head.
 func (w *forwardState) frame(buf []byte, l *boundListener) (err error) {
 	w.buf = buf
 	w.body, w.bodyInBuf, w.trailerLen = w.req.Body(), 0, 0
@@ -67,8 +65,8 @@ func (w *forwardState) frame(buf []byte, l *boundListener) (err error) {
 	return nil
 }
 
-// unreadable is what a client is told whose head could not be read, of which so many
-// bytes have come; false: nothing, since nothing was asked.
+// unreadable returns the answer to a malformed head, of which n bytes have come; false: none, since nothing
+// was asked.
 func unreadable(err error, come int) (a flight.Answer, detail string, ok bool) {
 	var bad http1.Error
 	switch {
@@ -84,8 +82,8 @@ func unreadable(err error, come int) (a flight.Answer, detail string, ok bool) {
 	return a, "", false
 }
 
-// unusable is what a client is told whose request's body could not be read; false:
-// nothing, since it has left.
+// unusable returns the answer to a request whose body could not be read; false: none, since the client has
+// left.
 func unusable(err error) (a flight.Answer, detail string, ok bool) {
 	var bad http1.Error
 	switch {
@@ -99,7 +97,7 @@ func unusable(err error) (a flight.Answer, detail string, ok bool) {
 	return a, "", false
 }
 
-// compose makes the request for the server, with as much of the body as has come.
+// compose builds the request for the server, with as much of the body as has come.
 func (w *forwardState) compose() {
 	x := &w.exchange
 	w.rewrite = http1.Rewrite{Drop: x.requestDrops(), Upgrade: x.head.upgrade, Open: true}
@@ -121,13 +119,13 @@ func (w *forwardState) composeBody() {
 	}
 }
 
-// awaitResponse readies the parser for another response.
+// awaitResponse prepares the parser for another response.
 func (w *forwardState) awaitResponse() {
 	w.resp.Limits = http1.Limits{Head: responseHeadMost, Fields: responseFields}
 	w.resp.Reset()
 }
 
-// checkSwitch: RFC 9110, 7.8: a server cannot switch to a protocol that was not offered.
+// checkSwitch checks a 101 response. RFC 9110, 7.8: a server cannot switch to a protocol that was not offered.
 func (w *forwardState) checkSwitch() error {
 	if !w.resp.Tunnel {
 		return nil
@@ -145,7 +143,7 @@ func (w *forwardState) appendInterim(dst []byte) []byte {
 	return w.resp.Append(dst, w.in[w.r:w.w], &http1.Rewrite{Drop: fromServers})
 }
 
-// beginResponse takes in the head that has come, and what it is to say to the client.
+// beginResponse handles the response's head and prepares the client's.
 func (w *forwardState) beginResponse() {
 	x := &w.exchange
 	x.status = w.resp.Status
@@ -159,7 +157,7 @@ func (w *forwardState) beginResponse() {
 	w.rewrite.Add = w.adds.text
 }
 
-// takeTrailers makes of the trailers that have come, so many bytes, what goes to the client.
+// takeTrailers builds the client's trailers from the server's, of n bytes.
 func (w *forwardState) takeTrailers(n int) {
 	told := trailerView{&w.trailers, w.in[w.r:w.w]}
 	if told.all(orca.Header) != nil || told.all(orca.HeaderBin) != nil {

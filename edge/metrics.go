@@ -12,8 +12,8 @@ import (
 // metrics are the edge's own, in a registry of their own.
 type metrics struct {
 	registry    *prometheus.Registry
-	requests    *prometheus.CounterVec // those without a pool, which no tally counts
-	grpc        *prometheus.CounterVec // of those
+	requests    *prometheus.CounterVec // of requests without a pool
+	grpc        *prometheus.CounterVec // of a frame buffer
 	picks       *prometheus.CounterVec // those that were not granted
 	retries     *prometheus.CounterVec
 	resends     *prometheus.CounterVec
@@ -70,7 +70,7 @@ func newMetrics(connected func() bool) *metrics {
 	return m
 }
 
-// bodies tells what request bodies hold that are read before a server is asked for.
+// bodies adds the metrics of request bodies that are read before a server is asked for.
 func (m *metrics) bodies(b *bodyMemory) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_body_memory_bytes",
@@ -86,7 +86,7 @@ func logDropped(lines func() uint64) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: logs.DroppedMetric, Help: logs.DroppedHelp}, func() float64 { return float64(lines()) })
 }
 
-// reloadGood says whether the last reload was good.
+// reloadGood is the metric of whether the last reload was good.
 func reloadGood(failed func() string) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_last_reload_successful", Help: "1 if the last reload of the file was good, or there was none; 0 if it failed and the settings of before stay."}, func() float64 {
 		if failed() == "" {

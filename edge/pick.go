@@ -10,20 +10,19 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// A loop asks for a server in one of three ways, whichever its picker has. The picker may
-// know the answer at once. Or the loop drives the picker's connections itself: asks of one
-// turn leave in one write at its end, and answers are read when the loop finds them there.
-// Or a goroutine waits in the loop's place.
+// A loop asks for a server in one of three ways, whichever its picker supports. The picker may answer at once.
+// Or the loop polls the picker's connections itself: the asks of one iteration are sent in one write at its
+// end, and the loop reads the answers. Or a goroutine waits in place of the loop.
 
-// pickWaiter is a client's connection that waits for the answer to an ask.
+// pickWaiter is a client's connection that waits for the answer to a pick.
 type pickWaiter interface {
-	// setAsyncPick tells which question is on its way for it; nil: none.
+	// setAsyncPick records the pick in progress; nil: none.
 	setAsyncPick(*asyncPick)
-	// onPick goes on with the answer.
+	// onPick continues with the answer.
 	onPick(grant balance.Grant, err error)
 }
 
-// asyncPick is an ask that is on its way over a connection.
+// asyncPick is an ask in progress over a connection.
 type asyncPick struct {
 	client.Ask
 	loop     *loop
@@ -36,19 +35,20 @@ func (q *asyncPick) Answered(g balance.Grant, err error) {
 	q.loop.post(message{waiter: q.waiter, async: q, grant: g, err: err})
 }
 
-// blockingPick is a goroutine that waits for answers in the place of a loop. One that has
-// nothing to do waits for the next ask, so that none has to be started for each.
+// blockingPick is a reusable goroutine that waits for an answer in place of the loop. Idle ones are kept in
+// loop.idlePicks.
 type blockingPick struct {
 	waiter   pickWaiter
 	exchange *exchange                                    // the waiter's
-	wait     func(context.Context) (balance.Grant, error) // nil: ask the picker
+	wait     func(context.Context) (balance.Grant, error) // nil: call the picker
 	next     chan struct{}
 }
 
-// maxIdlePicks is how many of them are kept, and how many questions.
+// maxIdlePicks bounds idle blockingPicks and free asyncPicks.
 const maxIdlePicks = 64
 
-// startPick asks for w, whose exchange x is; false: it is answered later, by letter.
+// startPick asks for w, whose exchange is x. answered: the answer is in x.pending or err; if not, a message
+// brings it.
 func (l *loop) startPick(w pickWaiter, x *exchange) (answered bool, err error) {
 	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
@@ -70,9 +70,9 @@ func (l *loop) startPick(w pickWaiter, x *exchange) (answered bool, err error) {
 	return false, nil
 }
 
-// notePickTime says how long an ask took that had not to wait. If nobody is told of this one,
-// one in timedOf is timed, and the others are taken to have been as quick: reading the clock
-// takes a good part of the time of a decision.
+// notePickTime records how long an immediate pick took. Unless the time is reported for this request, only one
+// in timingSample is timed and the others count as equally fast: reading the clock takes a good part of the
+// time of a decision.
 func (l *loop) notePickTime(x *exchange) {
 	if l.untimedPicks > 0 && !x.tellsPickTime() {
 		l.untimedPicks--
@@ -86,8 +86,8 @@ func (l *loop) notePickTime(x *exchange) {
 
 const timingSample = 16
 
-// startAsyncPick puts an ask where the end of the turn takes it along; false: there is nobody
-// to ask this way just now.
+// startAsyncPick appends an ask to be sent at the end of the iteration. It returns false if the picker cannot
+// be asked this way now.
 func (l *loop) startAsyncPick(w pickWaiter, x *exchange) bool {
 	var q *asyncPick
 	if n := len(l.freeAsyncPicks); n > 0 {
@@ -105,7 +105,7 @@ func (l *loop) startAsyncPick(w pickWaiter, x *exchange) bool {
 	return true
 }
 
-// putAsyncPick takes one back that is settled.
+// putAsyncPick frees a settled one.
 func (l *loop) putAsyncPick(q *asyncPick) {
 	q.waiter.setAsyncPick(nil)
 	if q.waiter, q.exchange = nil, nil; len(l.freeAsyncPicks) < maxIdlePicks {
@@ -113,8 +113,7 @@ func (l *loop) putAsyncPick(q *asyncPick) {
 	}
 }
 
-// cancelPick ends an ask, whose question q is if there is one. Its answer, if nothing
-// else, comes by letter all the same.
+// cancelPick cancels a pick; q is its asyncPick or nil. If no other answer comes, a message brings the cause.
 func (l *loop) cancelPick(r *cancellation, q *asyncPick, cause error) {
 	r.cancel(cause)
 	if q != nil && l.engine.edge.polled.Withdraw(&q.Ask) {
@@ -122,7 +121,7 @@ func (l *loop) cancelPick(r *cancellation, q *asyncPick, cause error) {
 	}
 }
 
-// pickInBackground has a goroutine wait for the answer, or ask.
+// pickInBackground has a goroutine call wait, or the picker if wait is nil.
 func (l *loop) pickInBackground(w pickWaiter, x *exchange, wait func(context.Context) (balance.Grant, error)) {
 	if n := len(l.idlePicks); n > 0 {
 		a := l.idlePicks[n-1]
@@ -135,7 +134,7 @@ func (l *loop) pickInBackground(w pickWaiter, x *exchange, wait func(context.Con
 	l.engine.background.Go(func() { a.run(l) })
 }
 
-// run asks until there is nobody to ask for.
+// run picks until next is closed.
 func (a *blockingPick) run(l *loop) {
 	for {
 		x := a.exchange
@@ -160,7 +159,7 @@ func (l *loop) deliverPick(m *message) {
 		x := m.async.exchange
 		l.putAsyncPick(m.async)
 		if m.err != nil && client.TryAnotherMaster(m.err) && !x.cancel.clientLeft() {
-			l.pickInBackground(m.waiter, x, nil) // who can wait for another leader
+			l.pickInBackground(m.waiter, x, nil) // it can wait for another leader
 			return
 		}
 	case len(l.idlePicks) < maxIdlePicks:
@@ -182,15 +181,15 @@ func (f *clientConn) ask(x *exchange) (answered bool, err error) {
 	return answered, err
 }
 
-// cancelPick ends an ask, or a look-up.
+// cancelPick cancels a pick or a dial.
 func (f *clientConn) cancelPick(cause error) {
 	f.loop.cancelPick(&f.req.cancel, f.asyncPick, cause)
 }
 
-// setAsyncPick implements waiter.
+// setAsyncPick implements pickWaiter.
 func (f *clientConn) setAsyncPick(q *asyncPick) { f.asyncPick = q }
 
-// onPick implements waiter.
+// onPick implements pickWaiter.
 func (f *clientConn) onPick(grant balance.Grant, err error) {
 	f.state = stateForwarding
 	f.setTimeout(0)
@@ -222,11 +221,11 @@ func (l *loop) addMasterConn(descriptor *fd.FD, read func() (more bool)) {
 		return
 	}
 	l.masterConns = append(l.masterConns, w)
-	w.readable = true // perhaps, and the edge of it is past
+	w.readable = true // there may be something already
 	w.onReady()
 }
 
-// close ends the watch by itself: the client has the connection too, and may go on with it.
+// close ends the registration only: the client has the connection too, and may go on with it.
 func (w *masterConn) close() {
 	if w.isOpen() {
 		own := w.detach()
@@ -234,7 +233,7 @@ func (w *masterConn) close() {
 	}
 }
 
-// onReady implements the end's owner.
+// onReady implements the conn's owner.
 func (w *masterConn) onReady() {
 	for w.readable {
 		if !w.read() {
@@ -243,6 +242,6 @@ func (w *masterConn) onReady() {
 			w.close()
 			return
 		}
-		w.readable = w.hup // else all there was has been read
+		w.readable = w.hup // without a hang-up everything has been read
 	}
 }

@@ -4,20 +4,19 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// pipeSize is how much one move inside the kernel takes at most, in bytes.
+// pipeSize bounds one move in the kernel, in bytes.
 const pipeSize = 1 << 20
 
 type pipe = fd.Pipe
 
-// pipes are where bytes are that move from one connection to another without being copied
-// here. They are kept for the next move of the same loop, and empty meanwhile.
+// pipes are the free pipes of a loop, through which bytes move between connections in the kernel.
 type pipes struct {
 	free []*pipe
 }
 
 const maxFreePipes = 16
 
-// take returns nil if the system has none to give.
+// take returns nil if the system has none left.
 func (ps *pipes) take() *pipe {
 	if n := len(ps.free); n > 0 {
 		p := ps.free[n-1]
@@ -27,7 +26,7 @@ func (ps *pipes) take() *pipe {
 	return fd.NewPipe(pipeSize)
 }
 
-// put takes a pipe back; one with something in it is thrown away.
+// put frees a pipe; one that is not empty is closed.
 func (ps *pipes) put(p *pipe, empty bool) {
 	if p == nil {
 		return

@@ -15,21 +15,21 @@ import (
 	"github.com/evenkeel-lb/evenkeel/flight"
 )
 
-// pool is what the edge itself keeps of a pool.
+// pool is what the edge keeps of a pool.
 type pool struct {
 	name   string
-	number int // where it stands in books.tallies
+	number int // index in loopStats.pools
 
-	mu          sync.Mutex                           // over memory work only
+	mu          sync.Mutex                           // held over memory work only
 	inFlight    map[balance.ServerID]*int            // links of this edge, by server
-	idleServers int                                  // how many of held are 0
-	unreachable map[balance.ServerID]balance.Instant // servers that could not be reached from here, and until when fallback leaves them out
+	idleServers int                                  // how many of inFlight are 0
+	unreachable map[balance.ServerID]balance.Instant // servers that could not be reached from here, and until when fallback avoids them
 	budget      flight.Budget
 	rng         *rand.Rand
-	stats       poolStats // of exchanges that no loop carries
+	stats       poolStats // of exchanges without a loop
 
 	retried     atomic.Bool         // the budget is not full
-	picks       func(result string) // counts those that were not granted
+	picks       func(result string) // counts picks that were not granted
 	retries     prometheus.Counter
 	resends     prometheus.Counter
 	fallbacks   prometheus.Counter
@@ -54,8 +54,7 @@ func newPool(name string, number int, m *metrics) *pool {
 	return p
 }
 
-// countLink counts one more link of this edge to a server, and returns what release is to be
-// given when it is over.
+// countLink counts one more link to a server, and returns the argument of releaseLink.
 func (p *pool) countLink(server balance.ServerID) *int {
 	p.mu.Lock()
 	n := p.inFlight[server]
@@ -69,8 +68,7 @@ func (p *pool) countLink(server balance.ServerID) *int {
 	return n
 }
 
-// addServer makes room for a server's count. Those of servers that have nothing under
-// way are kept as long as they are not many.
+// addServer adds a server's count. Servers without a link are forgotten only when there are many.
 func (p *pool) addServer(server balance.ServerID) *int {
 	if p.idleServers > maxIdleServers {
 		maps.DeleteFunc(p.inFlight, func(_ balance.ServerID, n *int) bool { return *n == 0 })
@@ -92,8 +90,8 @@ func (p *pool) releaseLink(n *int) {
 	p.mu.Unlock()
 }
 
-// countRequest says that a request came in. While nothing is retried the budget is full, and
-// need not hear of it.
+// countRequest counts a request for the retry budget. While nothing is retried the budget is full and need not
+// be told.
 func (p *pool) countRequest() {
 	if p.retried.Load() {
 		p.mu.Lock()
@@ -110,7 +108,7 @@ func (p *pool) mayRetry(now balance.Instant) bool {
 	return p.budget.Retry(now)
 }
 
-// linksLocked returns how many of this edge there are to a server. Wants mu held.
+// linksLocked returns how many links of this edge there are to a server.
 func (p *pool) linksLocked(server balance.ServerID) int {
 	if n := p.inFlight[server]; n != nil {
 		return *n
@@ -118,11 +116,11 @@ func (p *pool) linksLocked(server balance.ServerID) int {
 	return 0
 }
 
-// avoidFor is how long fallback leaves a server out that could not be reached from here. A master
-// that is asked does so by itself.
+// avoidFor is how long fallback avoids a server that could not be reached from here. A master does so by
+// itself.
 const avoidFor = time.Second
 
-// noteUnreachable says that no connection to a server could be made.
+// noteUnreachable records that a server could not be reached.
 func (p *pool) noteUnreachable(now balance.Instant, server balance.ServerID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,8 +131,8 @@ func (p *pool) noteUnreachable(now balance.Instant, server balance.ServerID) {
 	p.unreachable[balance.ServerID(strings.Clone(string(server)))] = now.Add(avoidFor)
 }
 
-// fallback chooses without a master. A server that could not be reached just now looks idle,
-// so it is left out as long as another can be had.
+// fallback chooses without a master. An unreachable server looks idle, so it is avoided if there is another
+// one.
 func (p *pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,26 +7,26 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// In a turn with several events, what has come is read before anybody deals with any of it,
-// for the reason for which what is said waits for the end of the turn: the system's code for
-// receiving is long too. Whoever reads finds it there, as if it came from the socket. That is
-// done where what came last was short; a long message is not worth another copy.
+// Read batching. If one wait returned several events, connections are read before any event is handled, for
+// the reason of write batching: the kernel's code for receiving is long too. The owner's next read returns
+// these bytes as if they came from the socket. Only connections whose last read was short are prefetched; a
+// long message is not worth the extra copy.
 
 // prefetched is what was read of a connection before its owner asked for it.
 type prefetched struct {
-	bytes []byte // none: err
-	err   error  // in the place of bytes
+	bytes []byte // empty: see err
+	err   error  // instead of bytes
 }
 
 const (
-	maxPrefetch    = fd.Most // connections at once, so that what was read of the first is still near the processor
-	shortRead      = 2 << 10 // bytes; what is longer is not brief
+	maxPrefetch    = fd.Most // at a time, so that the first one's bytes are still cached
+	shortRead      = 2 << 10 // bytes; shorter reads count as short
 	prefetchStride = shortRead + 2*cacheLine
-	cacheLine      = 64 // rooms that begin at a multiple of a power of two drive each other out of the caches
+	cacheLine      = 64 // buffers at multiples of a power of two would evict each other from the caches
 )
 
-// handleEvents has the owners of events do what can be done. Servers come first: what has ended is
-// known before anybody asks for more.
+// handleEvents has the owners handle events. Servers come first: responses that have ended are known before
+// new requests ask for a server.
 func (l *loop) handleEvents(events []fd.Event) {
 	for len(events) > 0 {
 		some := events[:min(len(events), maxPrefetch)]
@@ -39,8 +39,8 @@ func (l *loop) handleEvents(events []fd.Event) {
 	}
 }
 
-// prefetch reads from connections that what comes to is likely to be brief. One of which
-// the peer's end is told is left to whoever has to tell what that means.
+// prefetch reads from connections that are likely to have a short message. One whose peer has closed is left
+// to its owner.
 func (l *loop) prefetch(events []fd.Event) {
 	l.prefetching, l.prefetches = l.prefetching[:0], l.prefetches[:0]
 	for i := range events {
@@ -54,7 +54,7 @@ func (l *loop) prefetch(events []fd.Event) {
 	}
 	for i, r := range l.batch.Do() {
 		e := l.prefetching[i]
-		if r.Err == syscall.EAGAIN || r.Err == nil && r.N == 0 { // which is told as often as it is asked for
+		if r.Err == syscall.EAGAIN || r.Err == nil && r.N == 0 { // it is reported again whenever it is read
 			continue
 		}
 		e.lastReadShort = r.N < shortRead
@@ -63,8 +63,8 @@ func (l *loop) prefetch(events []fd.Event) {
 	}
 }
 
-// takePrefetched takes what was read before, into p. It stands for a read that found no more,
-// if the one before did not.
+// takePrefetched returns prefetched bytes. It stands for a read that found no more, unless the prefetch was
+// full.
 func (c *conn) takePrefetched(p []byte) (n int, err error) {
 	a := c.prefetched
 	if err = a.err; err == nil {
@@ -78,8 +78,8 @@ func (c *conn) takePrefetched(p []byte) (n int, err error) {
 	return n, err
 }
 
-// keepPrefetched keeps what nobody wanted in the turn in which it was read. Who speaks when
-// nobody listens is not read early the next time.
+// keepPrefetched keeps bytes that the owner has not read in this iteration. The connection is not prefetched
+// the next time.
 func (c *conn) keepPrefetched() {
 	c.prefetched = &prefetched{slices.Clone(c.prefetched.bytes), c.prefetched.err}
 	c.lastReadShort = false

@@ -12,9 +12,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/flight"
 )
 
-// problem is the edge's own answer to a client, as RFC 9457 has it, with a reason for
-// programs and the request's id for whoever reads the logs. It names nothing of the
-// inside but a server's id.
+// problem is the edge's own answer to a client, in the form of RFC 9457, with a reason for programs and the
+// request's id for the logs. It names nothing internal but a server's id.
 type problem struct {
 	Type    string           `json:"type"`
 	Title   string           `json:"title"`
@@ -78,8 +77,8 @@ var details = map[string]string{
 	balance.Malformed.String():   "the master could make no sense of the request",
 }
 
-// noteAnswer notes that the edge answers in a server's place, and returns what its client is told of why; empty: the reason says
-// it all. The log gets the master's own words, which name the pool.
+// noteAnswer records that the edge answers instead of a server, and returns the explanation for the client;
+// empty: the reason is enough. The log gets the master's own text, which names the pool.
 func (x *exchange) noteAnswer(a flight.Answer, detail string) string {
 	x.reason, x.detail = a.Reason, detail
 	r := x.refusal
@@ -101,8 +100,8 @@ func inWords(d time.Duration) time.Duration {
 	return d.Round(100 * time.Millisecond)
 }
 
-// appendProblem appends the answer as HTTP/1.1 has it. detail is empty if the reason
-// says it all; closing: no other follows it.
+// appendProblem appends the answer in HTTP/1.1 format. detail is empty if the reason is enough; closing: no
+// other response follows.
 func appendProblem(dst []byte, a flight.Answer, detail, request string, headOnly, closing bool) (out []byte, bodySize int) {
 	dst = appendStatus(dst, a.Status)
 	if a.Status == http.StatusNoContent {

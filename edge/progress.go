@@ -1,14 +1,14 @@
 package edge
 
-// progressTimer looks now and then after a request that lasts. Its timer belongs to the task, and stays where it
-// is in the wheel from one request to the next: for one that is soon over it is a number written.
+// progressTimer checks a long request now and then. It belongs to the request and stays in the wheel from one
+// request to the next: a short request costs one store.
 type progressTimer struct {
 	timer
-	client *clientConn // whose request was looked after last
+	client *clientConn // whose request was checked last
 	req    *request
 }
 
-// start says that the request has been sent.
+// start starts it when the request has been sent.
 func (o *progressTimer) start(f *clientConn) {
 	o.client, o.req, o.owner = f, f.req, o
 	f.loop.timers.set(&o.timer, f.loop.now.Add(progressFirst))
@@ -18,14 +18,15 @@ func (o *progressTimer) start(f *clientConn) {
 func (o *progressTimer) onTimer() {
 	f, t := o.client, o.req
 	if f.req != t || f.state != stateForwarding && f.state != stateTunneling || !t.exchange.started || t.exchange.flight.Over() {
-		return // it is over
+		return // the request has ended
 	}
 	t.exchange.reportProgress(f.loop.now, f.serverOwes())
 	f.loop.timers.set(&o.timer, f.loop.now.Add(progressEvery))
 }
 
-// serverOwes reports whether the server owes anything on the link under way. It does not while its client
-// takes nothing, or has not sent all; if it does not take what the client has sent, it does.
+// serverOwes reports whether the server owes a response on the current link. It does not while its client
+// reads nothing or has not sent the whole request; if the server does not take what the client has sent, it
+// does.
 func (f *clientConn) serverOwes() bool {
 	t := f.req
 	switch {
@@ -37,10 +38,10 @@ func (f *clientConn) serverOwes() bool {
 	return t.down.empty() && (!t.uploading || t.bodyStore.unsent())
 }
 
-// startProgressTimer has the tunnel looked after once it has lasted.
+// startProgressTimer starts the progress timer of a tunnel.
 func (d *tcpConn) startProgressTimer() { d.loop.timers.set(&d.progress, d.loop.now.Add(progressFirst)) }
 
-// tcpProgressTimer is the timer by which a tunnel is looked after.
+// tcpProgressTimer is the owner of a tunnel's progress timer.
 type tcpProgressTimer struct{ *tcpConn }
 
 // onTimer implements the timer's owner.
@@ -53,8 +54,8 @@ func (o tcpProgressTimer) onTimer() {
 	d.loop.timers.set(&d.progress, d.loop.now.Add(progressEvery))
 }
 
-// serverOwes reports whether the server owes anything: the first answer to a client that has said something. From
-// then on either may be silent, but the server must take what comes.
+// serverOwes reports whether the server owes its first bytes to a client that has sent some. Later either may
+// be silent, but the server must take what comes.
 func (d *tcpConn) serverOwes() bool {
 	j := &d.tunnel
 	return j.isStuck(serverSide) || j.movedTo(clientSide) == 0 && !j.isStuck(clientSide) && j.movedTo(serverSide) > 0

@@ -20,9 +20,9 @@ var errConnections = errors.New("the client has as many connections as client_li
 
 var errForeign = errors.New("only the networks of proxy_protocol.trusted may connect here")
 
-// readProxyHeader reads the PROXY header from a connection of which nothing was read, and no
-// byte more. The caller sets the deadline; peer is the other end. Where a listener wants a header,
-// nobody gets in without: to guess would let anybody say where they come from.
+// readProxyHeader reads the PROXY header from a new connection, and no byte more. The caller sets the
+// deadline; peer is the other end. Where a header is required no connection is accepted without one: otherwise
+// every client could choose its address.
 func (l *boundListener) readProxyHeader(nc io.Reader, peer netip.Addr) (told preface.Proxy, err error) {
 	var room [256]byte
 	b := room[:0]
@@ -39,8 +39,8 @@ func (l *boundListener) readProxyHeader(nc io.Reader, peer netip.Addr) (told pre
 	}
 }
 
-// parseProxyHeader is what a peer's PROXY header says, and how many bytes of it are at least
-// still to come; zero: it is whole.
+// parseProxyHeader parses a PROXY header; more is how many bytes of it are at least still to come, zero: it is
+// complete.
 func (l *boundListener) parseProxyHeader(peer netip.Addr, come []byte) (told preface.Proxy, more int, err error) {
 	if !within(l.ProxyTrusted, peer) {
 		return told, 0, fmt.Errorf("from %s: %w", node(peer), errForeign)
@@ -48,8 +48,9 @@ func (l *boundListener) parseProxyHeader(peer netip.Addr, come []byte) (told pre
 	return preface.ReadProxy(come)
 }
 
-// logRefused logs a connection that was refused for what it said first. Where a PROXY header is due that is mostly a proxy
-// that sends none, so it is a warning; a connection that ends without a word is a health check.
+// logRefused logs a connection that was refused for its first bytes. Where a PROXY header is required the
+// reason is mostly a proxy that sends none, hence a warning; a connection that ends without a byte is a health
+// check.
 func (l *boundListener) logRefused(log *slog.Logger, client netip.Addr, err error) {
 	level, text := slog.LevelDebug, "connection refused"
 	if l.wantsProxyHeader() && !errors.Is(err, io.EOF) && !errors.Is(err, errDenied) && !errors.Is(err, errConnections) {
@@ -58,7 +59,7 @@ func (l *boundListener) logRefused(log *slog.Logger, client netip.Addr, err erro
 	log.Log(context.Background(), level, text, "listener", l.Listen, "client", node(client), "err", err)
 }
 
-// refusal is the reason of a connection that is refused for what it said first, or whence it came.
+// refusal returns the reason for a refused connection.
 func refusal(err error) string {
 	switch {
 	case errors.Is(err, errDenied):

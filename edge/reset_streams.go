@@ -1,8 +1,8 @@
 package edge
 
-// resetStreams are the streams of a connection of HTTP/2 that we have ended of late. Their client
-// may not know yet: what it has sent of their bodies until then is no fault, and takes no more of the
-// connection's window than the stream had. The zero value is empty and ready.
+// resetStreams are the streams of an HTTP/2 connection that we have reset lately. Their client may not know
+// yet: DATA that it has sent meanwhile is no error, as long as it fits the stream's window. The zero value is
+// empty and ready.
 type resetStreams struct {
 	list []resetStream // a ring once it is full
 	next int

@@ -2,25 +2,25 @@ package edge
 
 import "github.com/evenkeel-lb/evenkeel/http1"
 
-// responseBody is how a response's body goes on to the client, whose head is in work.out
-// when it begins. It does no I/O: what has come lies in work.in, and what is to go is
-// returned.
+// responseBody re-frames a response body from the server's framing to the client's (length, chunked, close).
+// It does no I/O: input is forwardState.in; output is returned and valid until the next call. When it starts
+// the head is in forwardState.out.
 type responseBody struct {
 	body     http1.Body
-	framing  http1.Framing // zero: as it came
-	headSent bool          // the head has gone
+	framing  http1.Framing // the client's framing; zero: as the server's
+	headSent bool          // the head has been returned
 }
 
-// start follows the response whose head work has just made.
+// start begins with the response whose head is in w.out.
 func (p *responseBody) start(w *forwardState) {
 	*p = responseBody{body: w.resp.Body(), framing: w.rewrite.Framing}
 	w.r += w.respHead
 	w.inTrailers = false
 }
 
-// responseFraming is how the body goes to the client, if not as it came: one that ends with its
-// connection is put into chunks, so that the client sees where it ends and keeps its
-// own; a client of HTTP/1.0 understands no chunks.
+// responseFraming returns the client's framing; zero: as the server's. A body that ends with its connection is
+// chunked, so that the client sees where it ends and keeps its connection; HTTP/1.0 clients do not understand
+// chunks.
 func (w *forwardState) responseFraming() http1.Framing {
 	switch {
 	case w.resp.Framing == http1.ByClose && w.req.Minor == 1:
@@ -31,18 +31,16 @@ func (w *forwardState) responseFraming() http1.Framing {
 	return 0
 }
 
-// isDone reports whether nothing of the response is still to come.
+// isDone reports whether the response is complete.
 func (p *responseBody) isDone() bool {
 	return p.body.Done() || p.framing == http1.ByClose && p.body.AtTrailers()
 }
 
-// worthSplicing reports whether so much of the body is still to come, as it is, that it pays to
-// move it unseen.
+// worthSplicing reports whether so much of the body is to come unchanged that the kernel should move it.
 func (p *responseBody) worthSplicing() bool { return p.framing == 0 && p.body.Run() >= spliceMin }
 
-// step takes what has come, and returns what goes to the client, head included; what
-// it leaves in work.in must be there again with more behind it. The bytes are good
-// until the next step.
+// step handles input and returns output, head included. Input that it leaves must be there again, with more
+// behind it.
 func (p *responseBody) step(w *forwardState) (out []byte, err error) {
 	switch {
 	case p.framing == http1.ByChunks:
@@ -64,7 +62,7 @@ func (p *responseBody) step(w *forwardState) (out []byte, err error) {
 	head := p.takeHead(w)
 	switch {
 	case len(head) == 0:
-	case len(head) <= start: // right before the body, so that both leave at once
+	case len(head) <= start: // right before the body, so that one write sends both
 		start -= copy(w.in[start-len(head):], head)
 	default:
 		w.out = append(head, w.in[start:end]...)
@@ -73,7 +71,7 @@ func (p *responseBody) step(w *forwardState) (out []byte, err error) {
 	return w.in[start:end], nil
 }
 
-// takeHead returns the head if it has not gone yet, and else room for something else.
+// takeHead returns the head if it has not been returned, else empty space.
 func (p *responseBody) takeHead(w *forwardState) []byte {
 	if p.headSent {
 		return w.out[:0]
@@ -96,7 +94,7 @@ func (p *responseBody) relayTrailers(w *forwardState) ([]byte, error) {
 	return w.out, nil
 }
 
-// toChunks puts what has come into a chunk.
+// toChunks frames the input as a chunk.
 func (p *responseBody) toChunks(w *forwardState) ([]byte, error) {
 	n, err := p.body.Pass(w.in[w.r:w.w])
 	if err != nil {
@@ -111,7 +109,7 @@ func (p *responseBody) toChunks(w *forwardState) ([]byte, error) {
 	return w.out, nil
 }
 
-// fromChunks takes what has come out of its chunks. The body ends with the connection.
+// fromChunks removes chunk framing. The body ends with the connection.
 func (p *responseBody) fromChunks(w *forwardState) ([]byte, error) {
 	w.out = p.takeHead(w)
 	for w.r < w.w && !p.isDone() {
@@ -125,8 +123,8 @@ func (p *responseBody) fromChunks(w *forwardState) ([]byte, error) {
 	return w.out, nil
 }
 
-// serverClosed says that the server has closed its side; it returns what goes to the client, or
-// an error if that was too soon.
+// serverClosed handles the end of the server's connection. It returns output, or an error if the body was
+// incomplete.
 func (p *responseBody) serverClosed(w *forwardState) ([]byte, error) {
 	if err := p.body.Close(); err != nil {
 		return nil, err

@@ -15,50 +15,49 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 )
 
-// requestInfo is what an engine tells of a request's head.
+// requestInfo is what routing needs of a request's head.
 type requestInfo struct {
 	method    string
-	target    string // path and query as the client wrote them
-	host      string // with its port, if one was given
-	raw       string // path as the client wrote it
+	target    string // path and query as received
+	host      string // with its port, if there is one
+	raw       string // path as received
 	path      string // decoded
-	query     string // as written
+	query     string // as received
 	proto     string // 1.0, 1.1 or 2
-	secure    bool   // came by TLS
-	upgrade   bool   // asks for another protocol
+	secure    bool   // over TLS
+	upgrade   bool   // it requests another protocol
 	peer      netip.Addr
 	clientTLS *clientTLS // by TLS; nil: nothing
 	headers
 }
 
-// headers are the header lines of a request. Names are given in lower case, and _ is
-// the same as -.
+// headers are the fields of a request. Names are in lower case, and _ equals -.
 type headers interface {
 	first(lower string) string // empty: none
 	all(lower string) []string
 }
 
-// boundRoute is a Route made ready.
+// boundRoute is a Route prepared for use.
 type boundRoute struct {
 	Route
 	suffix      string // of the host, with its dot, if Host begins with *
 	pool        *pool
 	key, tenant keySource
-	rule        tenants.Rule // whose word on the tenant counts
+	rule        tenants.Rule // how the tenant is established
 	drops       *dropNames
 	timeout     time.Duration
 	upgrades    policy.Upgrades
 	bodyBuffer  int64 // bytes of a body that are read before a server is asked for; zero: none
-	bodyRate    int64 // bytes a second that must come of a body; zero: any
+	bodyRate    int64 // least bytes a second of a body; zero: any
 
-	awaitsMessage bool // servers speak HTTP/2: of bodies, only the first message of gRPC requests is waited for
+	awaitsMessage bool // servers speak HTTP/2: only the first message of gRPC requests is read first
 
-	fixedHeaders string      // to servers with every request: header lines
-	tls          *tls.Config // of the loops' connections to servers that speak TLS, complete; routes of which the configuration says the same share it. nil: no loops
+	fixedHeaders string      // header lines sent to servers with every request
+	tls          *tls.Config // of connections to servers with TLS; routes with equal settings share it. nil: the servers are plain
 }
 
-// boundRoutes are in the order in which they are tried: the most specific host first, and
-// for one host the longest path.
+// boundRoutes are in the order in which they are tried: the most specific host first, and for one host the
+// longest path.
 type boundRoutes []*boundRoute
 
 func bindRoutes(list []Route, poolOf func(name string) *pool) (boundRoutes, error) {
@@ -89,7 +88,7 @@ func bindRoutes(list []Route, poolOf func(name string) *pool) (boundRoutes, erro
 	return rs, nil
 }
 
-// hostRank orders hosts: exact ones, then suffixes by their length, then any.
+// hostRank orders hosts: exact ones, then suffixes by length, then any.
 func (r *boundRoute) hostRank() int {
 	switch {
 	case r.Host == "":
@@ -100,14 +99,14 @@ func (r *boundRoute) hostRank() int {
 	return 1 << 16
 }
 
-// buffers reports whether a request's body, if it has one, is waited for before a server is asked for.
+// buffers reports whether a request's body is read before a server is asked for.
 func (r *boundRoute) buffers(x *exchange) bool {
 	return r.bodyBuffer > 0 && r.Link == balance.LinkRoute && (!r.awaitsMessage || x.grpc)
 }
 
-// match returns the route for a request, nil if there is none.
+// match returns the route for a request, or nil.
 func (rs boundRoutes) match(host, path string) *boundRoute {
-	if len(rs) > 0 && rs[0].Host != "" { // else none asks for one
+	if len(rs) > 0 && rs[0].Host != "" { // otherwise no route has a host
 		host = plainHost(host)
 	}
 	for _, r := range rs {
@@ -131,10 +130,10 @@ func (r *boundRoute) takesPath(path string) bool {
 	return ok && (rest == "" || r.Path == "" || rest[0] == '/')
 }
 
-// plainPath takes the last slash away: with it and without it a path is one route.
+// plainPath removes trailing slashes: they make no difference.
 func plainPath(path string) string { return strings.TrimRight(path, "/") }
 
-// plainHost takes the port and the root's dot away.
+// plainHost removes the port and the root's dot.
 func plainHost(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		host = host[:i]
@@ -196,7 +195,7 @@ func parameter(query, name string) string {
 	return ""
 }
 
-// withoutParameter returns a target whose query has lost every parameter of a name.
+// withoutParameter returns a target without a query parameter.
 func withoutParameter(target, name string) string {
 	path, query, some := strings.Cut(target, "?")
 	if !some || parameterCount(query, name) == 0 {

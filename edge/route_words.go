@@ -8,7 +8,7 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// This file judges what a route says of the requests that it takes.
+// This file validates a route's conditions.
 
 // badRouteHost returns what is wrong with a route's host, or "". It is compared with a field of
 // the request, which is ASCII.

@@ -5,20 +5,19 @@ import (
 	"syscall"
 )
 
-// sendBuffer is what goes to one end, as it goes over the wire. What that does not take at once is kept, in memory or
-// in a pipe, never in both; nothing more may be put in before flush has found it clear.
+// sendBuffer buffers what one connection sends. What the connection does not take at once is kept, in memory
+// or in a pipe, never in both; nothing more may be added before flush has found it clear.
 type sendBuffer struct {
-	buf       []byte // kept[at:] is still to go
+	buf       []byte // buf[off:] is not sent
 	off       int
 	pipe      *pipe // nil: none
 	piped     int64 // bytes in it
-	sentAhead int   // bytes of what is written next that have been sent before
+	sentAhead int   // bytes of the next write that have been sent already
 }
 
-const maxKeptBuf = 64 << 10 // a larger buffer does not outlive its use
+const maxKeptBuf = 64 << 10 // larger buffers are not kept
 
-// write sends p, keeps what does not go, and returns how much went; by TLS, how much of
-// what has become of p.
+// write sends p, keeps what does not go, and returns how much went; with TLS, of the encrypted bytes.
 func (s *sendBuffer) write(to *conn, p []byte) (int, error) {
 	if s.sentAhead > 0 {
 		n := min(s.sentAhead, len(p))
@@ -33,7 +32,7 @@ func (s *sendBuffer) write(to *conn, p []byte) (int, error) {
 	return s.sendRaw(to, p)
 }
 
-// sendRaw is write for what goes over the wire as it is.
+// sendRaw is write without encryption.
 func (s *sendBuffer) sendRaw(to *conn, p []byte) (int, error) {
 	n := 0
 	if to.writable && s.off == len(s.buf) {
@@ -82,10 +81,10 @@ func (s *sendBuffer) flush(to *conn) (clear bool, err error) {
 	return true, nil
 }
 
-// pendingBytes is how many bytes wait to go.
+// pendingBytes returns how many bytes wait.
 func (s *sendBuffer) pendingBytes() int64 { return int64(len(s.buf)-s.off) + s.piped }
 
-// releaseIfEmpty gives back what is not needed while nothing waits to go.
+// releaseIfEmpty frees memory and pipe if nothing waits.
 func (s *sendBuffer) releaseIfEmpty(l *loop) {
 	if s.empty() {
 		s.buf, s.off = nil, 0
@@ -93,10 +92,10 @@ func (s *sendBuffer) releaseIfEmpty(l *loop) {
 	}
 }
 
-// closeWrite tells the peer that nothing more will come.
+// closeWrite closes the sending side.
 func (s *sendBuffer) closeWrite(to *conn) error {
 	switch {
-	case to.serverStream != nil: // the end of what is said on it says so
+	case to.serverStream != nil: // END_STREAM closes it
 		return nil
 	case to.tls != nil:
 		_, err := s.sendRaw(to, to.tls.closeNotify())
@@ -105,19 +104,18 @@ func (s *sendBuffer) closeWrite(to *conn) error {
 	return to.closeWrite()
 }
 
-// compact makes room behind what is kept, for those who put something in before all
-// has gone.
+// compact makes space behind what is kept, for callers that add before all has gone.
 func (s *sendBuffer) compact() {
 	if s.off > len(s.buf)/2 {
 		s.buf, s.off = s.buf[:copy(s.buf, s.buf[s.off:])], 0
 	}
 }
 
-// empty reports whether nothing waits to go.
+// empty reports whether nothing waits.
 func (s *sendBuffer) empty() bool { return s.off == len(s.buf) && s.piped == 0 }
 
-// spliceFrom moves up to limit bytes from an end into the pipe. It returns EAGAIN if there
-// is nothing, io.EOF at the end; it must be clear.
+// spliceFrom moves up to limit bytes from a connection into the pipe. It returns EAGAIN if there is nothing,
+// io.EOF at the end. The buffer must be clear.
 func (s *sendBuffer) spliceFrom(from *conn, limit int64) (int64, error) {
 	if s.pipe == nil {
 		if s.pipe = from.loop.pipes.take(); s.pipe == nil {
@@ -138,10 +136,10 @@ func (s *sendBuffer) spliceFrom(from *conn, limit int64) (int64, error) {
 	return n, nil
 }
 
-// errNoPipe says that the system has no pipe to give.
+// errNoPipe reports that the system has no pipe left.
 var errNoPipe = syscall.EMFILE
 
-// fillPipe moves up to most bytes from an end into the pipe, which is empty.
+// fillPipe moves up to most bytes from a connection into an empty pipe.
 func fillPipe(p *pipe, from *conn, most int64) (int64, error) {
 	if from.prefetched == nil {
 		return p.Fill(&from.fd, most)
@@ -154,7 +152,7 @@ func fillPipe(p *pipe, from *conn, most int64) (int64, error) {
 	return int64(n), err
 }
 
-// releasePipe gives an empty pipe back.
+// releasePipe frees an empty pipe.
 func (s *sendBuffer) releasePipe(l *loop) {
 	if s.pipe != nil && s.piped == 0 {
 		l.pipes.put(s.pipe, true)
@@ -162,7 +160,7 @@ func (s *sendBuffer) releasePipe(l *loop) {
 	}
 }
 
-// discard forgets whatever has not gone.
+// discard drops what has not gone.
 func (s *sendBuffer) discard(l *loop) {
 	s.clearBuf()
 	s.sentAhead = 0

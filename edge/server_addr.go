@@ -11,8 +11,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// This file says where a granted server is connected to. Connections are kept by that, so those to where its
-// name led before are not used again: they end when they have been idle for long enough.
+// This file decides where to connect to a granted server. Connections are kept by that address, so those to a
+// name's earlier address are not used again: they end when they have been idle for long enough.
 
 // lookups shows what came of looking names up here.
 type lookups struct{ *resolve.Follower }
@@ -46,7 +46,7 @@ func (x *exchange) serverAddr() (secure bool, at string) {
 	return secure, at
 }
 
-// certName returns what the certificate of a server has to have, if nothing else is said: its address's host.
+// certName returns the name that a server's certificate must have by default: its address's host.
 func certName(address string) string {
 	_, hostPort := balance.SplitAddress(address)
 	if host, _, err := net.SplitHostPort(hostPort); err == nil {

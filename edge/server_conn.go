@@ -11,21 +11,21 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// serverConn is a connection to a server. One link at a time has it; in between it is kept
-// and watched, so that one that its server has closed is never taken.
+// serverConn is a connection to a server. One link at a time uses it. In between it is kept and watched, so
+// one that the server has closed is never used.
 type serverConn struct {
 	conn
 	timer
 	to         target
 	idleIn     *idleConns  // where it was kept last; nil: nowhere yet
-	client     *clientConn // nil: nobody has it
+	client     *clientConn // nil: no link uses it
 	reused     bool        // it has carried a response
-	sentBefore int64       // end.accepted when the request that has it began
+	sentBefore int64       // conn.sentBytes when the current request began
 	connecting bool
 }
 
-// idlePool are the connections of a loop that no request uses. Plain ones are apart, since a map by whole targets costs each
-// request more.
+// idlePool is the idle server connections of a loop. Plain ones are separate, since a map by targets costs
+// each request more.
 type idlePool struct {
 	plain map[string]*idleConns // by address
 	byTLS map[target]*idleConns
@@ -43,7 +43,7 @@ func (p *idlePool) listOf(to *target) *idleConns {
 	return p.byTLS[*to]
 }
 
-// putList makes list the connections to a target.
+// putList sets the list of a target.
 func (p *idlePool) putList(to *target, list *idleConns) {
 	if to.tls == nil {
 		p.plain[to.address] = list
@@ -52,7 +52,7 @@ func (p *idlePool) putList(to *target, list *idleConns) {
 	}
 }
 
-// dropList forgets the list of a target.
+// dropList removes the list of a target.
 func (p *idlePool) dropList(to *target) {
 	if to.tls == nil {
 		delete(p.plain, to.address)
@@ -78,25 +78,25 @@ func (list *idleConns) close() {
 	}
 }
 
-// idleConns is those to one target.
+// idleConns is the idle connections to one target.
 type idleConns struct {
-	conns   []*serverConn // the one used last at the end
-	dropped bool          // the loop has it no more
+	conns   []*serverConn // the last used at the end
+	dropped bool          // the pool has removed it
 }
 
-// onReady implements the end's owner.
+// onReady implements the conn's owner.
 func (b *serverConn) onReady() {
 	switch {
 	case b.client != nil:
 		b.client.onReady()
-	case b.readable && b.tls != nil && !b.hup && b.tls.nothingToRead(): // a session ticket, or a part of something
-	case b.readable: // it has spoken unasked, or hung up
+	case b.readable && b.tls != nil && !b.hup && b.tls.nothingToRead(): // a session ticket, or a part of a record
+	case b.readable: // unasked bytes, or a hang-up
 		b.loop.idle.remove(b)
 		b.close()
 	}
 }
 
-// onTimer implements the timer's owner: nobody has needed it for too long.
+// onTimer implements the timer's owner: it was idle for too long.
 func (b *serverConn) onTimer() {
 	if b.client == nil && b.isOpen() {
 		b.loop.idle.remove(b)
@@ -112,7 +112,7 @@ func (b *serverConn) close() {
 	}
 }
 
-// get returns the connection to a target that was used last, nil if none is kept.
+// get returns the connection to a target that was used last; nil: none is kept.
 func (p *idlePool) get(to target) *serverConn {
 	list := p.listOf(&to)
 	if list == nil || len(list.conns) == 0 {
@@ -126,13 +126,13 @@ func (p *idlePool) get(to target) *serverConn {
 	return b
 }
 
-// keepIdle keeps a connection whose last response was read to its end, and nothing beyond.
+// keepIdle keeps a connection whose last response was read to its end, and nothing beyond it.
 func (l *loop) keepIdle(b *serverConn) {
 	if b.clientStream != nil {
 		b.clientStream.release()
 		return
 	}
-	if b.readable { // perhaps there is more: the read that got all there should be was full
+	if b.readable { // the last read was full, so there may be more
 		var one [1]byte
 		if _, err := b.read(one[:]); err != syscall.EAGAIN {
 			b.close()
@@ -150,7 +150,7 @@ func (l *loop) keepIdle(b *serverConn) {
 	l.timers.set(&b.timer, l.now.Add(upstreamIdle))
 }
 
-// listFor returns the list where a connection is kept.
+// listFor returns the list for a connection.
 func (p *idlePool) listFor(b *serverConn) *idleConns {
 	if b.idleIn == nil || b.idleIn.dropped {
 		if b.idleIn = p.listOf(&b.to); b.idleIn == nil {
@@ -172,7 +172,7 @@ func (p *idlePool) remove(b *serverConn) {
 	}
 }
 
-// hasUnasked reports whether a part of something has come from a server that was not asked.
+// hasUnasked reports whether part of something has come from a server that was not asked.
 func (b *serverConn) hasUnasked() bool {
 	return b.prefetched != nil || b.tls != nil && b.tls.inRecord()
 }
@@ -185,7 +185,7 @@ func (b *serverConn) fit(repeatable bool) bool {
 	return !b.hasUnasked() && (repeatable && !fd.ReadsAhead || b.nothingToRead())
 }
 
-// nothingToRead reports whether nothing has come that its owner has not read, nor the end.
+// nothingToRead reports whether nothing has come that was not read, nor the end.
 func (c *conn) nothingToRead() bool {
 	if c.prefetched != nil {
 		return false
@@ -193,8 +193,8 @@ func (c *conn) nothingToRead() bool {
 	return c.fd.NothingToRead()
 }
 
-// dial begins a connection; ready is called when it stands or has failed. nil and no
-// error: it takes a goroutine, as for a name or TLS.
+// dial begins a connection; onReady is called when it is made or has failed. nil and no error: it takes a
+// goroutine, as for a name or TLS.
 func (l *loop) dial(to target) (*serverConn, error) {
 	if to.tls != nil {
 		return nil, nil
@@ -210,7 +210,7 @@ func (l *loop) dial(to target) (*serverConn, error) {
 	return b, err
 }
 
-// connect begins a connection. A closed descriptor and no error: it takes a goroutine, as a name does.
+// connect begins a connection. A closed descriptor and no error: it takes a goroutine, as for a name.
 func (e *loopEngine) connect(address string) (fd.FD, error) {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || at.Addr().Zone() != "" {
@@ -222,7 +222,7 @@ func (e *loopEngine) connect(address string) (fd.FD, error) {
 	return fd.Connect(at, &e.edge.cfg.TCP)
 }
 
-// addServerConn makes a connection to a server of a descriptor, which it moves, and of the TLS that was begun on it, if any.
+// addServerConn makes a server connection of a descriptor, which it moves, and of its TLS, if any.
 func (l *loop) addServerConn(descriptor *fd.FD, secure *tlsConn, to target) (*serverConn, error) {
 	b := &serverConn{to: to}
 	b.conn.owner, b.timer.owner, b.isServer = b, b, true
@@ -233,7 +233,7 @@ func (l *loop) addServerConn(descriptor *fd.FD, secure *tlsConn, to target) (*se
 	return b, nil
 }
 
-// isConnected reports whether a connection that was begun stands; false and no error: not yet.
+// isConnected reports whether a begun connection is made; false and no error: not yet.
 func (b *serverConn) isConnected() (bool, error) {
 	switch {
 	case !b.connecting:
@@ -250,8 +250,8 @@ func (b *serverConn) isConnected() (bool, error) {
 	return true, nil
 }
 
-// dialInBackground makes a connection on a goroutine of its own, since a name must be looked up, or TLS begun. The loop does
-// then, which moves the descriptor or has it closed.
+// dialInBackground makes a connection on a goroutine, because a name has to be resolved or a handshake made.
+// then runs on the loop; it moves the descriptor or has it closed.
 func (l *loop) dialInBackground(ctx context.Context, to target, then func(descriptor *fd.FD, secure *tlsConn, err error)) {
 	e := l.engine
 	e.background.Go(func() {
@@ -265,16 +265,15 @@ func (l *loop) dialInBackground(ctx context.Context, to target, then func(descri
 }
 
 const (
-	// upstreamIdle is how long a connection to a server is kept without a request.
-	// Many servers close theirs after 5 s; a request that meets the close on its way
-	// is lost unless it can be sent again, so we close first.
+	// upstreamIdle is how long an idle server connection is kept. Many servers close theirs after 5 s; a
+	// request that crosses the close is lost unless it can be sent again, so we close first.
 	upstreamIdle = 4 * time.Second
-	// idleMost is how many such connections a loop keeps to one address.
+	// idleMost is how many idle connections a loop keeps to one address.
 	idleMost = 256
 )
 
-// exhausted reports whether the edge's own machine has run out of something. That says
-// nothing about the server, and another one would not help.
+// exhausted reports whether the edge's own machine has run out of a resource. That says nothing about the
+// server, and another one would not help.
 func exhausted(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOMEM} {
 		if errors.Is(err, e) {

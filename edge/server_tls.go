@@ -8,17 +8,17 @@ import (
 	"slices"
 )
 
-// TLS to servers, of HTTP/1.1 and of HTTP/2. A goroutine connects and makes the handshake; then the loop goroutine owns
-// the connection, as it owns plain ones.
+// TLS to servers, of HTTP/1.1 and of HTTP/2. A goroutine connects and makes the handshake; then the loop
+// goroutine owns the connection, as it owns plain ones.
 
-// target is what a connection to a server is kept by: requests share one only if all fields are equal.
+// target identifies a connection to a server: requests share one only if all fields are equal.
 type target struct {
 	address string      // as resolve.Dialer takes it
-	tls     *tls.Config // by which the server proves who it is; nil: the connection is plain
-	name    string      // that its certificate must have, if tls names none; empty: the connection is plain
+	tls     *tls.Config // how the server proves its identity; nil: the connection is plain
+	name    string      // the name in its certificate, if tls has none; empty: the connection is plain
 }
 
-// target returns where the server that was granted last is reached.
+// target returns the target of the last grant.
 func (x *exchange) target() target {
 	secure, address := x.serverAddr()
 	to := target{address: address}
@@ -42,7 +42,7 @@ func setServerTLS(listeners []*boundListener) {
 	}
 }
 
-// handshake begins TLS on a new connection to a server, which must prove that it is the target.
+// handshake makes a TLS handshake with a server, which must prove to be the target.
 func handshake(ctx context.Context, conn net.Conn, to *target) (*tlsConn, error) {
 	cfg := to.tls.Clone()
 	if cfg.ServerName == "" {
@@ -60,7 +60,8 @@ func handshake(ctx context.Context, conn net.Conn, to *target) (*tlsConn, error)
 	return s, nil
 }
 
-// serverSessions is one server's part of a session cache. crypto/tls would keep one session for all servers of a name.
+// serverSessions is one server's part of a session cache. crypto/tls would keep one session for all servers of
+// a name.
 type serverSessions struct {
 	all     tls.ClientSessionCache
 	address string
@@ -82,10 +83,10 @@ type reach struct {
 	secure   *tls.Config
 }
 
-// resumedMost is how many servers' TLS sessions are remembered for each setting.
+// resumedMost bounds the remembered TLS sessions of each configuration.
 const resumedMost = 1024
 
-// serverTLS completes a route's TLS configuration, which may be nil, for connections to its servers.
+// serverTLS completes a route's TLS configuration, which may be nil.
 func serverTLS(by reach) *tls.Config {
 	cfg := by.secure.Clone()
 	if cfg == nil {

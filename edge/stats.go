@@ -10,29 +10,28 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// loopStats are what a loop keeps for the exchanges that it carries. Only the loop touches
-// them, so that a request takes no lock to be counted; whoever wants to read them sends
-// the loop a letter.
+// loopStats is what a loop counts. Only the loop goroutine touches it, so that counting takes no lock; readers
+// post a message.
 type loopStats struct {
-	now           balance.Instant // when the loop began what it is doing
-	openExchanges int64           // exchanges
+	now           balance.Instant // when the loop began its current event
+	openExchanges int64           // in progress
 	pools         []poolStats     // by the pool's number
-	pickTime      time.Duration   // the last ask that was answered at once and timed
-	untimedPicks  int             // how many of them follow before another is timed
+	pickTime      time.Duration   // of the last timed immediate pick
+	untimedPicks  int             // immediate picks until another one is timed
 }
 
-// poolStats is what is counted of a pool's requests, by one loop or by all goroutines.
+// poolStats is what one loop, or several goroutines, count of a pool's requests.
 type poolStats struct {
-	mu       *sync.Mutex // nil: the tally is a loop's own
+	mu       *sync.Mutex // nil: a loop's own
 	inFlight int64
-	granted  uint64      // picks of that result
-	codes    []codeCount // requests by status; few have more than three of them
-	grpc     []codeCount // requests of gRPC by their status; grpcNone: without one
-	duration histogram   // in durationScale
-	pickTime histogram   // in pickScale
+	granted  uint64      // granted picks
+	codes    []codeCount // requests by status; few statuses occur
+	grpc     []codeCount // gRPC requests by gRPC status; grpcNone: without one
+	duration histogram   // by durationScale
+	pickTime histogram   // by pickScale
 }
 
-// codeCount is how many requests were answered with a status.
+// codeCount is how many requests had a status.
 type codeCount struct {
 	code  int
 	count uint64
@@ -50,14 +49,14 @@ func (t *poolStats) unlock() {
 	}
 }
 
-// addInFlight counts n more in flight, fewer if it is negative.
+// addInFlight adds n to the requests in flight.
 func (t *poolStats) addInFlight(n int64) {
 	t.lock()
 	t.inFlight += n
 	t.unlock()
 }
 
-// countPick counts an ask that took so long.
+// countPick counts an ask.
 func (t *poolStats) countPick(took time.Duration, granted bool) {
 	t.lock()
 	t.pickTime.observe(&pickScale, took)
@@ -67,7 +66,7 @@ func (t *poolStats) countPick(took time.Duration, granted bool) {
 	t.unlock()
 }
 
-// countAnswer counts a request that is over, by what its client was told.
+// countAnswer counts a finished request.
 func (t *poolStats) countAnswer(status int, took time.Duration) {
 	t.lock()
 	t.inFlight--
@@ -76,8 +75,7 @@ func (t *poolStats) countAnswer(status int, took time.Duration) {
 	t.unlock()
 }
 
-// countGRPC counts one of gRPC, by the status that its client was told. One that is not defined is
-// UNKNOWN to clients.
+// countGRPC counts a gRPC request by its status. Clients treat an undefined one as UNKNOWN.
 func (t *poolStats) countGRPC(code int) {
 	if code > grpcUnauthenticated {
 		code = grpcUnknown
@@ -98,7 +96,7 @@ func countCode(codes []codeCount, code int, n uint64) []codeCount {
 	return append(codes, codeCount{code, n})
 }
 
-// merge adds what another has counted.
+// merge adds other's counts.
 func (t *poolStats) merge(other *poolStats) {
 	t.inFlight += other.inFlight
 	t.granted += other.granted
@@ -115,7 +113,7 @@ func (t *poolStats) merge(other *poolStats) {
 // bucketScale is the upper bounds of a histogram's buckets.
 type bucketScale struct {
 	bounds  [buckets]time.Duration
-	seconds []float64 // in seconds
+	seconds []float64 // the bounds in seconds
 }
 
 const buckets = 14
@@ -138,7 +136,7 @@ var (
 	pickScale     = newScale(prometheus.ExponentialBuckets(.000025, 3, 13))
 )
 
-// histogram counts durations by a scale.
+// histogram counts durations by a bucketScale.
 type histogram struct {
 	counts [buckets + 1]uint64 // the last: beyond all bounds
 	sum    time.Duration
@@ -160,7 +158,7 @@ func (h *histogram) add(other *histogram) {
 	h.sum += other.sum
 }
 
-// metric returns the histogram as Prometheus wants it.
+// metric returns the histogram for Prometheus.
 func (h *histogram) metric(desc *prometheus.Desc, s *bucketScale, pool string) prometheus.Metric {
 	below, count := make(map[float64]uint64, len(s.seconds)), uint64(0)
 	for i, bound := range s.seconds {
@@ -173,7 +171,7 @@ func (h *histogram) metric(desc *prometheus.Desc, s *bucketScale, pool string) p
 	return prometheus.MustNewConstHistogram(desc, count, h.sum.Seconds(), below, pool)
 }
 
-// sumStats returns what has been counted of each pool's requests, by its number.
+// sumStats returns the stats of all pools, by their numbers.
 func (e *Edge) sumStats() []poolStats {
 	sums := make([]poolStats, len(e.pools))
 	for _, p := range e.pools {
@@ -189,7 +187,7 @@ func (e *Edge) sumStats() []poolStats {
 	return sums
 }
 
-// mergeStats takes over what a loop has counted that is no more.
+// mergeStats takes over the counts of a loop that has ended.
 func (e *Edge) mergeStats(left *loopStats) {
 	e.open.Add(left.openExchanges)
 	for _, p := range e.pools {
@@ -199,7 +197,7 @@ func (e *Edge) mergeStats(left *loopStats) {
 	}
 }
 
-// statsCollector shows the tallies, together with what vectors count of the same.
+// statsCollector collects the stats, and the vectors that count the same.
 type statsCollector struct {
 	edge                                                    *Edge
 	requests, grpc, picks, inFlight, duration, pickDuration *prometheus.Desc

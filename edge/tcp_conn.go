@@ -13,39 +13,39 @@ import (
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
-// tcpConn is a tunnel in a loop: the connection of a TCP listener's client and, when it is
-// linked, the server's. It is one flight, and its lease lasts as long.
+// tcpConn is the connection of a TCP listener's client with, once it is linked, the server's. It is one
+// flight, and its lease lasts as long.
 type tcpConn struct {
 	conn
 	timer
 	service     *listenerService
 	state       tcpState
-	proxied     preface.Proxy // whom the client's connection joins
-	limited     bool          // listener.admit has taken it, by whom it joins
-	clientHello []byte        // what had to be read before a server could be chosen
+	proxied     preface.Proxy // the client's addresses, by its PROXY header or its own
+	limited     bool          // limitConn has counted it
+	clientHello []byte        // read before a server can be chosen
 	exchange    exchange
 	recall      cancellation
-	asyncPick   *asyncPick  // that is on its way, while pending; nil: a goroutine asks
-	server      *serverConn // of the link under way
+	asyncPick   *asyncPick  // in state tcpWaiting; nil: a goroutine picks
+	server      *serverConn // of the current link
 	tunnel      tunnel
 	progress    timer
 	reason      string // why it was not linked; empty: it was
 }
 
-// tcpState is what a tunnel is about.
+// tcpState is the state of a tcpConn.
 type tcpState uint8
 
 const (
-	tcpReadingProxyHeader tcpState = iota // its client says whom it speaks for
-	tcpReadingSNI                         // its client says whom it wants
-	tcpWaiting                            // another goroutine asks the master, or looks a name up
-	tcpConnecting                         // a server is being reached
-	tcpTunneling                          // bytes go both ways
-	tcpClosing                            // they do no more, but what was sent is not broken off
+	tcpReadingProxyHeader tcpState = iota // reading the PROXY header
+	tcpReadingSNI                         // reading the ClientHello
+	tcpWaiting                            // another goroutine picks, or resolves a name
+	tcpConnecting                         // connecting to the server
+	tcpTunneling                          // relaying bytes both ways
+	tcpClosing                            // both directions have ended; closing without loss
 	tcpClosed
 )
 
-// addTCPClient makes a tunnel of an accepted descriptor.
+// addTCPClient adds an accepted descriptor of a TCP listener.
 func (l *loop) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
 	d := &tcpConn{service: s, proxied: preface.Proxy{Source: peer}, limited: !s.listener.wantsProxyHeader()}
 	d.conn.owner, d.timer.owner, d.progress.owner = d, d, tcpProgressTimer{d}
@@ -68,10 +68,10 @@ func (l *loop) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.Ad
 	}
 }
 
-// setTimeout sets the time by which something must have happened; zero: none.
+// setTimeout sets the timer; zero: none.
 func (d *tcpConn) setTimeout(wait time.Duration) { d.loop.timers.set(&d.timer, d.loop.deadline(wait)) }
 
-// onReady implements the owner of both ends: do what can be done now.
+// onReady implements the owner of both connections.
 func (d *tcpConn) onReady() {
 	switch d.state {
 	case tcpReadingProxyHeader:
@@ -89,7 +89,7 @@ func (d *tcpConn) onReady() {
 	}
 }
 
-// onTimer implements the timer's owner: something did not happen in time.
+// onTimer implements the timer's owner.
 func (d *tcpConn) onTimer() {
 	switch d.state {
 	case tcpReadingProxyHeader, tcpReadingSNI:
@@ -105,7 +105,7 @@ func (d *tcpConn) onTimer() {
 	}
 }
 
-// readProxyHeader reads the PROXY header, and no byte more.
+// readProxyHeader reads the PROXY header and no byte more.
 func (d *tcpConn) readProxyHeader() {
 	for l := d.service.listener; d.state == tcpReadingProxyHeader; {
 		told, more, err := l.parseProxyHeader(d.proxied.Source.Addr(), d.clientHello)
@@ -151,8 +151,8 @@ func (d *tcpConn) readSNI() {
 	}
 }
 
-// readClientHello reads more of what comes first, by way of room; false: there is none yet, or
-// there will be none.
+// readClientHello appends one read, through room, to clientHello. It returns false if there is nothing yet, or
+// never will be.
 func (d *tcpConn) readClientHello(room []byte) bool {
 	if !d.readable {
 		return false
@@ -172,8 +172,7 @@ func (d *tcpConn) readClientHello(room []byte) bool {
 	return true
 }
 
-// openExchange asks for a server, by the name that the client has asked for, unless what it
-// said of itself made no sense.
+// openExchange asks for a server by name, unless the client's first bytes were malformed.
 func (d *tcpConn) openExchange(name string, err error) {
 	x, s := &d.exchange, d.service
 	d.setTimeout(0)
@@ -199,13 +198,13 @@ func (d *tcpConn) ask(x *exchange) (answered bool, err error) {
 	return answered, err
 }
 
-// cancelPick ends an ask, or a look-up.
+// cancelPick cancels a pick or a dial.
 func (d *tcpConn) cancelPick(cause error) { d.loop.cancelPick(&d.recall, d.asyncPick, cause) }
 
-// setAsyncPick implements waiter.
+// setAsyncPick implements pickWaiter.
 func (d *tcpConn) setAsyncPick(q *asyncPick) { d.asyncPick = q }
 
-// onPick implements waiter.
+// onPick implements pickWaiter.
 func (d *tcpConn) onPick(grant balance.Grant, err error) {
 	d.setTimeout(0)
 	d.takeStep(d.exchange.resumePick(grant, err))
@@ -214,7 +213,7 @@ func (d *tcpConn) onPick(grant balance.Grant, err error) {
 // takeStep takes the exchange's next step.
 func (d *tcpConn) takeStep(step flight.Step) {
 	switch step.Do {
-	case flight.Wait: // the answer comes by letter
+	case flight.Wait: // a message brings the answer
 	case flight.Link:
 		d.connectServer()
 	case flight.Respond:
@@ -224,21 +223,21 @@ func (d *tcpConn) takeStep(step flight.Step) {
 	}
 }
 
-// refuseConn ends a tunnel that was not linked. A reset is the only way to say so.
+// refuseConn ends a connection that was not linked. Only a reset says so.
 func (d *tcpConn) refuseConn(why string) {
 	d.reason = why
 	d.conn.resetClose()
 	d.closeConn()
 }
 
-// connectServer makes the connection to the server that was granted.
+// connectServer connects to the granted server.
 func (d *tcpConn) connectServer() {
 	if d.wasReset || d.recall.clientLeft() {
 		d.recall.cancel(errClientLeft)
 		d.linkFailed(flight.Failure{}, errClientLeft)
 		return
 	}
-	_, address := d.exchange.serverAddr() // whether TLS is spoken is the client's affair
+	_, address := d.exchange.serverAddr() // TLS is between client and server
 	to := target{address: address}
 	switch b, err := d.loop.dial(to); {
 	case err != nil:
@@ -252,7 +251,7 @@ func (d *tcpConn) connectServer() {
 	}
 }
 
-// serverDialled goes on with a connection that was made elsewhere.
+// serverDialled continues with a connection that a goroutine has made.
 func (d *tcpConn) serverDialled(descriptor *fd.FD, to target, err error) {
 	var b *serverConn
 	if err == nil {
@@ -272,8 +271,8 @@ func (d *tcpConn) setServer(b *serverConn) {
 	d.startTunnel()
 }
 
-// startTunnel joins the two once the connection to the server stands, and the server has been
-// told what it is to know first.
+// startTunnel joins both connections once the server's is made, and sends the server the PROXY header, if it
+// gets one.
 func (d *tcpConn) startTunnel() {
 	b := d.server
 	stands, err := b.isConnected()
@@ -299,7 +298,7 @@ func (d *tcpConn) startTunnel() {
 	}
 }
 
-// proxyFacts tells whom the client's connection joins.
+// proxyFacts returns the addresses for the server's PROXY header.
 func (d *tcpConn) proxyFacts() preface.Proxy {
 	if !d.proxied.Destination.IsValid() && d.exchange.route.SendProxy != 0 {
 		d.proxied.Destination = d.fd.LocalAddress()
@@ -307,11 +306,11 @@ func (d *tcpConn) proxyFacts() preface.Proxy {
 	return d.proxied
 }
 
-// linkFailed says that the link came to nothing, and tries what follows from that.
+// linkFailed handles a failed link.
 func (d *tcpConn) linkFailed(why flight.Failure, err error) {
 	if b := d.server; b != nil {
 		d.server = nil
-		b.resetClose() // it may have been taken already, by a server that must not think it has served
+		b.resetClose() // a reset, since the server may have accepted it and must not count it as served
 	}
 	d.setTimeout(0)
 	d.takeStep(d.exchange.linkFailed(why, err))
@@ -332,7 +331,7 @@ func (d *tcpConn) pumpTunnel() {
 	}
 }
 
-// endTunnel ends the link, of which nothing is left to be carried.
+// endTunnel ends the link, whose directions have both ended.
 func (d *tcpConn) endTunnel() {
 	d.exchange.tunnelEnded(d.tunnel.brokeOff())
 	d.state = tcpClosing
@@ -348,7 +347,7 @@ func (d *tcpConn) closeTunnel() {
 	d.closeConn()
 }
 
-// closeConn ends a tunnel both of whose ends are closed.
+// closeConn records the end of the tunnel, whose connections are closed.
 func (d *tcpConn) closeConn() {
 	l, j := d.loop, &d.tunnel
 	d.state = tcpClosed
@@ -358,7 +357,7 @@ func (d *tcpConn) closeConn() {
 	d.service.clientGone(l, d)
 }
 
-// limitAddr implements member.
+// limitAddr implements trackedConn.
 func (d *tcpConn) limitAddr() netip.Addr {
 	if !d.limited {
 		return netip.Addr{}
@@ -366,10 +365,10 @@ func (d *tcpConn) limitAddr() netip.Addr {
 	return d.proxied.Source.Addr()
 }
 
-// beginDrain implements member: a tunnel may take its time.
+// beginDrain implements trackedConn: a tunnel may go on.
 func (d *tcpConn) beginDrain() {}
 
-// kill ends the tunnel wherever it is.
+// kill ends the connection in any state.
 func (d *tcpConn) kill() {
 	d.cancelPick(errClientLeft)
 	switch d.state {

@@ -13,8 +13,7 @@ import (
 
 var errLongHello = errors.New("a ClientHello longer than header_limit")
 
-// serverName finds the server's name in what has come, when that is enough to tell. What
-// speaks no TLS names none.
+// serverName finds the server name in the first bytes, once they suffice. Without TLS there is none.
 func (l *boundListener) serverName(early []byte) (name string, known bool, err error) {
 	name, whole, err := preface.ServerName(early)
 	switch {
@@ -26,14 +25,14 @@ func (l *boundListener) serverName(early []byte) (name string, known bool, err e
 	return name, whole, err
 }
 
-// openTunnel begins the exchange of a tunnel whose client asks for a name.
+// openTunnel begins the exchange of a tunnel to a name.
 func (x *exchange) openTunnel(e *Edge, l *boundListener, client netip.Addr, name string, r *cancellation) {
 	*x = exchange{edge: e, listener: l, startedAt: clock.Now(), cancel: r, client: client}
 	x.head = requestInfo{host: name, peer: client}
 	x.setRoute(l.routes.match(name, ""))
 }
 
-// proxyHeader is what the server is to be told first of whom the connection joins.
+// proxyHeader returns the PROXY header for the server; nil: it gets none.
 func (x *exchange) proxyHeader(told preface.Proxy) []byte {
 	switch x.route.SendProxy {
 	case 1:
@@ -44,8 +43,8 @@ func (x *exchange) proxyHeader(told preface.Proxy) []byte {
 	return nil
 }
 
-// closeTunnel ends it, counts it and writes the access log. reason tells why it was not
-// linked, in and out are the bytes that have gone to the server and to the client.
+// closeTunnel ends the exchange, counts it and writes the access log. reason says why it was not linked; in
+// and out are the bytes sent to the server and to the client.
 func (x *exchange) closeTunnel(reason string, in, out int64) {
 	if x.started && !x.flight.Over() {
 		x.clientGone()

@@ -11,15 +11,15 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// dropNames are the names of fields that a route's servers are not told.
+// dropNames are the names of fields that a route's servers are not sent.
 type dropNames struct {
-	clients, probes *http1.Names // of clients whose word does not count, and of their OPTIONS and TRACE
-	trailers        *http1.Names // of everybody's trailers
+	clients, probes *http1.Names // of untrusted clients, and of their OPTIONS and TRACE
+	trailers        *http1.Names // of all trailers
 }
 
 var usualDropNames = dropNames{fromClients, probesOfClients, noTrailers}
 
-// newTenantSource returns nil for what is not read from the request itself.
+// newTenantSource returns nil unless the tenant is read from the request itself.
 func newTenantSource(spec string) (keySource, error) {
 	if proof, _, err := tenants.Parse(spec); proof != tenants.None || err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func newTenantSource(spec string) (keySource, error) {
 	return newKeySource(spec)
 }
 
-// setTenantRule readies the route's rule of tenants. proxies: the listener has trusted ones.
+// setTenantRule prepares the route's tenant rule. proxies: the listener has trusted ones.
 func (r *boundRoute) setTenantRule(proxies bool) {
 	r.rule.Source, _, _ = tenants.Parse(r.Tenant)
 	r.rule.From, r.rule.Tokens = r.TenantFrom, r.TenantTokens
@@ -52,7 +52,7 @@ func (r *boundRoute) setTenantRule(proxies bool) {
 	}
 }
 
-// readTenant asks for the tenant whose request it is.
+// readTenant determines the request's tenant.
 func (x *exchange) readTenant() {
 	h, rule := &x.head, &x.route.rule
 	var said tenants.Said
@@ -84,7 +84,7 @@ func (x *exchange) readTenant() {
 	}
 }
 
-// appendTenant appends what the log says of the request's tenant.
+// appendTenant appends the request's tenant for the log.
 func (x *exchange) appendTenant(attrs []slog.Attr) []slog.Attr {
 	switch {
 	case x.disbelief != nil && x.request.Tenant == "":
@@ -97,10 +97,10 @@ func (x *exchange) appendTenant(attrs []slog.Attr) []slog.Attr {
 	return attrs
 }
 
-// plainField is a field's name as it is looked for.
+// plainField normalises a field's name.
 func plainField(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
 
-// validateTenant calls bad once for every field of the route that says of tenants what cannot be.
+// validateTenant calls bad once for every invalid field about tenants.
 func (r *Route) validateTenant(l *Listener, bad func(field, problem string)) {
 	source, _, err := tenants.Parse(r.Tenant)
 	if err != nil {

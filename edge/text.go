@@ -2,15 +2,15 @@ package edge
 
 import "unsafe"
 
-// ownedText keeps copies of strings. An exchange has one, for what it needs of its request until it
-// is logged: the buffer in which the request came is used again before that. Strings that keep has
-// returned are valid until reset. The zero value is empty and ready.
+// ownedText keeps copies of strings. An exchange has one, for what it needs of its request until it is logged:
+// the buffer that the request came in is reused before that. Strings of clone are valid until reset. The zero
+// value is empty and ready.
 type ownedText struct{ buf []byte }
 
-// maxKeptText is the largest room, in bytes, that is kept for the next request.
+// textKept bounds the buffer that is kept for the next request, in bytes.
 const maxKeptText = 8 << 10
 
-// reset forgets all strings, whose memory is used again.
+// reset drops all strings; their memory is reused.
 func (o *ownedText) reset() {
 	if cap(o.buf) > maxKeptText {
 		o.buf = nil
@@ -18,15 +18,15 @@ func (o *ownedText) reset() {
 	o.buf = o.buf[:0]
 }
 
-// clone returns a copy of s. Copies that were made before stay where they are.
+// clone returns a copy of s. Earlier copies stay valid.
 func (o *ownedText) clone(s string) string {
 	start := len(o.buf)
 	o.buf = append(o.buf, s...)
 	return unsafeString(o.buf[start:])
 }
 
-// clone returns the head with its strings copied into o. Its fields remain those of the buffer in
-// which the request came: they are valid until the request's last link is over.
+// clone returns the head with its strings copied into o. Its fields still share the request's buffer: they are
+// valid until the request's last link has ended.
 func (h *requestInfo) clone(o *ownedText) requestInfo {
 	own := *h
 	own.method, own.host, own.target = o.clone(h.method), o.clone(h.host), o.clone(h.target)

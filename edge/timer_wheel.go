@@ -7,13 +7,12 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// timerWheel keeps the timers of one loop. To put a timer off costs nothing: it stays where
-// it is and moves on only when the wheel comes by, so that a deadline for each request
-// is no more than a number written.
+// timerWheel keeps the timers of one loop. Extending a timer only stores its due time: it moves to a later
+// slot when the wheel reaches it, so a deadline for each request is one store.
 type timerWheel struct {
 	slots    [wheelSlots]*timer // heads of lists
 	occupied [wheelSlots / 64]uint64
-	tick     int64 // up to which all is done
+	tick     int64 // all earlier timers are done
 }
 
 const (
@@ -21,11 +20,11 @@ const (
 	wheelTick  = 4 * time.Millisecond
 )
 
-// timer tells its owner when it is due. Its fields are the wheel's.
+// timer calls its owner when it is due. The wheel owns the other fields.
 type timer struct {
 	owner      interface{ onTimer() }
 	due        balance.Instant // zero: never
-	at         int64           // tick of the slot it stands in; zero: in none
+	at         int64           // tick of its slot; zero: none
 	next, prev *timer
 }
 
@@ -34,7 +33,7 @@ func tickOf(t balance.Instant) int64 { return int64(t) / int64(wheelTick) }
 // start sets an empty wheel to the present.
 func (w *timerWheel) start(now balance.Instant) { w.tick = tickOf(now) }
 
-// set makes the timer due at a time; zero: never.
+// set sets the due time; zero: never.
 func (w *timerWheel) set(t *timer, due balance.Instant) {
 	t.due = due
 	if due == 0 || t.at != 0 && tickOf(due)+1 >= t.at {
@@ -44,7 +43,7 @@ func (w *timerWheel) set(t *timer, due balance.Instant) {
 	w.insert(t)
 }
 
-// stop forgets the timer.
+// stop removes the timer.
 func (w *timerWheel) stop(t *timer) {
 	if t.at == 0 {
 		return
@@ -61,8 +60,7 @@ func (w *timerWheel) stop(t *timer) {
 	t.next, t.prev, t.at = nil, nil, 0
 }
 
-// insert places a timer that stands nowhere: one that is due beyond the horizon in the
-// last slot before it.
+// insert puts a timer into its slot; one due beyond the horizon into the last slot.
 func (w *timerWheel) insert(t *timer) {
 	t.at = min(max(tickOf(t.due)+1, w.tick+1), w.tick+wheelSlots-1)
 	slot := t.at % wheelSlots
@@ -73,10 +71,10 @@ func (w *timerWheel) insert(t *timer) {
 	w.occupied[slot/64] |= 1 << (slot % 64)
 }
 
-// advance calls the owners of all timers that are due.
+// advance calls the owners of all due timers.
 func (w *timerWheel) advance(now balance.Instant) {
 	last := tickOf(now)
-	if last-w.tick >= wheelSlots { // it was us who slept: one round finds them all
+	if last-w.tick >= wheelSlots { // the process was suspended: one round finds them all
 		w.tick = last - wheelSlots
 	}
 	for w.tick < last {
@@ -97,7 +95,7 @@ func (w *timerWheel) advance(now balance.Instant) {
 	}
 }
 
-// untilNext returns how long nothing is due; negative: forever.
+// untilNext returns how long no timer is due; negative: forever.
 func (w *timerWheel) untilNext(now balance.Instant) time.Duration {
 	for i := int64(1); i <= wheelSlots; {
 		slot := (w.tick + i) % wheelSlots

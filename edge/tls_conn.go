@@ -9,33 +9,32 @@ import (
 	"time"
 )
 
-// tlsConn is what the TLS of a client's or a server's connection is spoken over. A goroutine shakes
-// hands, over a connection that may block. After that a loop has the descriptor, and
-// nothing blocks: a read that finds nothing says so, which the library takes for a
-// passing trouble and tries again when it is asked again, with what it has of a record
-// kept; a write takes all, and whoever asked for it sends it.
+// tlsConn is the transport of crypto/tls for a client's or a server's connection. During the handshake a
+// goroutine uses it, over a blocking connection. Then a loop has the descriptor and nothing blocks. A read
+// that finds nothing returns EAGAIN, which crypto/tls takes for a temporary error: it keeps the part of a
+// record and continues on the next call. A write only collects; its caller sends it.
 type tlsConn struct {
-	net.Conn // of a goroutine; nil: a loop has it
+	net.Conn // of the goroutine; nil: a loop has it
 	tls      *tls.Conn
 	conn     *conn      // of the loop
-	client   *clientTLS // of a client; nil: nothing
-	out      []byte     // what TLS has to say, and has not gone
+	client   *clientTLS // what a client showed; nil: nothing
+	out      []byte     // encrypted, not sent
 
-	drained         bool    // the socket has given all there was since read began
-	completeRecords int     // that have come to their end since the library was last asked
-	recordHead      [5]byte // of the record that is coming
-	headBytes       int     // bytes of it
-	recordLeft      int     // bytes of the record behind it that are still to come
+	drained         bool    // the socket was emptied since read began
+	completeRecords int     // records completed since crypto/tls was last called
+	recordHead      [5]byte // header of the record that is coming
+	headBytes       int     // of recordHead
+	recordLeft      int     // bytes of the record still to come
 }
 
-// newServerTLS begins TLS over a connection of which only a PROXY header may have been read.
+// newServerTLS begins TLS over a connection of which at most a PROXY header was read.
 func newServerTLS(nc net.Conn, cfg *tls.Config) *tlsConn {
 	s := &tlsConn{Conn: nc}
 	s.tls = tls.Server(s, cfg)
 	return s
 }
 
-// Read is the library's, for what has come to the socket.
+// Read implements net.Conn, for crypto/tls.
 func (s *tlsConn) Read(p []byte) (n int, err error) {
 	switch {
 	case s.Conn != nil:
@@ -54,12 +53,12 @@ func (s *tlsConn) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// errNoCloseNotify says that a server has closed the connection without a word by TLS that nothing more comes. Anybody on
-// the way can do that: the end of the connection is not the end of a body (RFC 9112, 9.8).
+// errNoCloseNotify reports that a server closed the connection without close_notify. An attacker on the path
+// can do that, so it does not end a body (RFC 9112, 9.8).
 var errNoCloseNotify = errors.New("the server closed the connection without TLS's close_notify")
 
-// countRecords counts the records that come to their end. Without that, whoever has read one
-// would have to try whether the library has another.
+// countRecords counts completed records. Without that, every read would have to be followed by another to find
+// out whether crypto/tls has a record left.
 func (s *tlsConn) countRecords(p []byte) {
 	for len(p) > 0 {
 		n := copy(s.recordHead[s.headBytes:], p)
@@ -79,7 +78,7 @@ func (s *tlsConn) countRecords(p []byte) {
 	}
 }
 
-// Write is the library's.
+// Write implements net.Conn, for crypto/tls.
 func (s *tlsConn) Write(p []byte) (int, error) {
 	if s.Conn != nil {
 		return s.Conn.Write(p)
@@ -88,7 +87,7 @@ func (s *tlsConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// SetWriteDeadline is the library's, before it takes its leave.
+// SetWriteDeadline implements net.Conn, for crypto/tls before close_notify.
 func (s *tlsConn) SetWriteDeadline(t time.Time) error {
 	if s.Conn != nil {
 		return s.Conn.SetWriteDeadline(t)
@@ -96,11 +95,11 @@ func (s *tlsConn) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// read reads what has come, out of its seal: as many records as there are and p has room for, so that they go on in
-// one write. It returns EAGAIN if there is nothing, 0 and no error at the end.
+// read decrypts as many records as have come and p has space for, so that they are passed on in one write. It
+// returns EAGAIN if there is nothing, 0 and no error at the end.
 func (s *tlsConn) read(p []byte) (n int, err error) {
 	s.drained = false
-	left := 0 // records that have come whole and, at most, are still to be read
+	left := 0 // complete records that, at most, are still to be read
 	for more := true; more; {
 		s.completeRecords = 0
 		var m int
@@ -113,7 +112,7 @@ func (s *tlsConn) read(p []byte) (n int, err error) {
 		return 0, errKeyUpdates
 	}
 	if err == nil || err == syscall.EAGAIN {
-		s.conn.readable = err == nil && n == len(p) // what fills the room may go on
+		s.conn.readable = err == nil && n == len(p) // if p is full there may be more
 	}
 	switch {
 	case n > 0:
@@ -124,14 +123,13 @@ func (s *tlsConn) read(p []byte) (n int, err error) {
 	return 0, err
 }
 
-// maxTLSOutput bounds what TLS itself has to say to a peer, to which nothing else goes meanwhile: answers to key updates
-// (RFC 8446, 4.6.3), which a peer can ask for again and again.
+// maxTLSOutput bounds what TLS itself sends to a peer while nothing else does: answers to key updates (RFC
+// 8446, 4.6.3), which a peer can request endlessly.
 const maxTLSOutput = 4 << 10
 
 var errKeyUpdates = errors.New("the peer asks by TLS for one key update after another")
 
-// encrypt returns p as it goes to the peer, behind what is to go there already. It is good
-// until the loop seals again.
+// encrypt returns p encrypted, behind what TLS has to send already. It is valid until the loop encrypts again.
 func (s *tlsConn) encrypt(p []byte) ([]byte, error) {
 	l := s.conn.loop
 	s.out = append(l.tlsBuf[:0], s.out...)
@@ -139,8 +137,8 @@ func (s *tlsConn) encrypt(p []byte) ([]byte, error) {
 	return s.takeOutput(), err
 }
 
-// nothingToRead reports whether nothing has come, nor the end, but what TLS sends for itself, such as a session ticket,
-// or a part of a record.
+// nothingToRead reports whether nothing has come for the owner, nor the end: session tickets and partial
+// records do not count.
 func (s *tlsConn) nothingToRead() bool {
 	var one [1]byte
 	_, err := s.read(one[:])
@@ -150,7 +148,7 @@ func (s *tlsConn) nothingToRead() bool {
 // inRecord reports whether a part of a record has come.
 func (s *tlsConn) inRecord() bool { return s.headBytes > 0 }
 
-// useTLS has e speak the TLS that was begun on its descriptor; nil: it speaks none.
+// useTLS has e use TLS, begun on its descriptor; nil: it does not.
 func (c *conn) useTLS(s *tlsConn) {
 	if c.tls = s; s != nil {
 		s.conn, s.Conn = c, nil
@@ -158,19 +156,18 @@ func (c *conn) useTLS(s *tlsConn) {
 	}
 }
 
-// sendCloseNotify tells the peer by TLS, if that is spoken, that nothing more will come (RFC 8446, 6.1). All that was written
-// must have gone to the socket or wait for the end of the turn.
+// sendCloseNotify sends close_notify, with TLS (RFC 8446, 6.1). All writes must have gone or be deferred.
 func (c *conn) sendCloseNotify() {
 	if c.tls != nil && c.isOpen() && !c.hup && c.allSent() && c.unsentTail == nil {
-		_, _ = c.fd.Send(c.tls.closeNotify()) // a peer that has gone needs none
+		_, _ = c.fd.Send(c.tls.closeNotify()) // a peer that is gone needs none
 	}
 }
 
-// closeNotify returns the word that nothing more will come.
+// closeNotify returns the close_notify alert.
 func (s *tlsConn) closeNotify() []byte {
 	l := s.conn.loop
 	s.out = append(l.tlsBuf[:0], s.out...)
-	_ = s.tls.CloseWrite() // if TLS has failed, that is what there is to say
+	_ = s.tls.CloseWrite() // if TLS has failed, this returns its alert
 	return s.takeOutput()
 }
 
@@ -183,4 +180,4 @@ func (s *tlsConn) takeOutput() []byte {
 	return p
 }
 
-const maxTLSBuf = 128 << 10 // a larger buffer does not outlive its use
+const maxTLSBuf = 128 << 10 // larger buffers are not kept

@@ -10,40 +10,39 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// tunnel joins two ends of a loop, as a joint joins two connections for goroutines:
-// what either peer sends reaches the other, and either end of the one, in good order or
-// not, is the same to the other. It has memory only for what one of them does not take.
+// tunnel joins two connections of a loop: bytes of either peer are sent to the other, and so are half-closes
+// and resets. It keeps only what one of them does not take.
 type tunnel struct {
 	sides    [2]tunnelSide // the client's and the server's
-	brokenBy int           // which of them broke off first, or takes no more, as its index and one; zero: neither
+	brokenBy int           // the side that broke off first, as its index plus one; zero: neither
 
-	// While it settles.
-	pause  time.Duration // until it is looked at again
+	// While it closes.
+	pause  time.Duration // until the next attempt
 	paused time.Duration // so far
 }
 
-// tunnelSide is one side of a junction, and what goes there.
+// tunnelSide is one side of a tunnel, and what is sent there.
 type tunnelSide struct {
 	*conn
 	out         sendBuffer
-	received    int64 // bytes for this side that have been read at the other
-	spliceScore int   // reads for it that have shown that there is much; zero: the last did not
-	closed      bool  // nothing more goes there
-	peerReset   bool  // its peer has broken the connection off
+	received    int64 // bytes for this side that were read at the other
+	spliceScore int   // full reads for this side in a row, then credit for splicing; zero: the last read was short
+	closed      bool  // nothing more is sent there
+	peerReset   bool  // its peer has reset the connection
 }
 
 const (
-	spliceAfter = 2        // full reads in a row, after which bytes move unseen
-	spliceLeast = 16 << 10 // bytes of a move that show that it still pays
-	spliceDoubt = 16       // moves of less, after which it does no more
+	spliceAfter = 2        // full reads in a row, after which the kernel moves the bytes
+	spliceLeast = 16 << 10 // bytes of a splice that pays
+	spliceDoubt = 16       // smaller splices, after which reading resumes
 )
 
-// start makes a junction of a client's end and a server's. What is on its way to them goes first.
+// start joins a client's and a server's connection. Their send buffers are sent first.
 func (j *tunnel) start(client, server *conn, down, up sendBuffer) {
 	*j = tunnel{sides: [2]tunnelSide{clientSide: {conn: client, out: down}, serverSide: {conn: server, out: up}}}
 }
 
-// pump moves what can be moved now, and reports whether both ways have come to their end.
+// pump moves what can be moved now, and reports whether both directions have ended.
 func (j *tunnel) pump() (over bool) {
 	client, server := &j.sides[clientSide], &j.sides[serverSide]
 	for turn := client.loop.newTurn(); ; turn.Spend(limits.TurnCall) {
@@ -61,8 +60,7 @@ func (j *tunnel) pump() (over bool) {
 	return client.closed && server.closed
 }
 
-// relay moves what has come from one side to the other, once; false: there was nothing, or
-// it is not taken.
+// relay moves once from one side to the other. It returns false if there was nothing or it is not taken.
 func (j *tunnel) relay(to, from int) bool {
 	dst, src := &j.sides[to], &j.sides[from]
 	if dst.closed {
@@ -92,17 +90,17 @@ func (j *tunnel) relay(to, from int) bool {
 		j.setBroken(from, readErr)
 		j.closeBoth()
 	case src.peerReset:
-		j.closeBoth() // the end is that of the connection, not of what its peer had to say
+		j.closeBoth() // the connection has ended, not what the peer had to send
 	case !dst.allSent():
-		src.readable = true // its end is seen again when that has gone
+		src.readable = true // its end is read again when that has gone
 	default:
 		dst.closed = true
-		_ = dst.out.closeWrite(dst.conn) // if it fails, whoever reads there sees why
+		_ = dst.out.closeWrite(dst.conn) // on failure the next read returns the error
 	}
 	return false
 }
 
-// receive moves what has come at src: inside the kernel, if there is much.
+// receive moves bytes from src: in the kernel, if there are many.
 func (dst *tunnelSide) receive(src *tunnelSide) (n int64, readErr, writeErr error) {
 	if dst.spliceScore >= spliceAfter && dst.canSplice() && src.canSplice() {
 		n, readErr = dst.out.spliceFrom(src.conn, pipeSize)
@@ -128,7 +126,7 @@ func (dst *tunnelSide) receive(src *tunnelSide) (n int64, readErr, writeErr erro
 	return int64(m), nil, writeErr
 }
 
-// updateScore remembers how much there was.
+// updateScore updates the credit for splicing.
 func (dst *tunnelSide) updateScore(much bool) {
 	switch {
 	case dst.spliceScore < spliceAfter:
@@ -141,9 +139,8 @@ func (dst *tunnelSide) updateScore(much bool) {
 	}
 }
 
-// setBroken says that a side takes no more, or gives no more. A peer that takes no more may
-// have ended what it had to say in good order before (EPIPE): that is still to be read. Any
-// other error is the connection's end: what was on its way (ETIMEDOUT, if the peer vanished) arrives no more.
+// setBroken records that a side takes or sends no more. A peer that takes no more may have sent its end before
+// (EPIPE): that is still read. Any other error ends the connection, and what was on its way is lost.
 func (j *tunnel) setBroken(side int, err error) {
 	if j.brokenBy == 0 {
 		j.brokenBy = side + 1
@@ -153,7 +150,7 @@ func (j *tunnel) setBroken(side int, err error) {
 	}
 }
 
-// abort ends both ways, amid whatever is being said.
+// abort ends both directions, in the middle of the data.
 func (j *tunnel) abort() {
 	j.closeBoth()
 	if j.brokenBy == 0 {
@@ -161,13 +158,13 @@ func (j *tunnel) abort() {
 	}
 }
 
-// closeBoth says that nothing more goes either way.
+// closeBoth records that nothing more is sent either way.
 func (j *tunnel) closeBoth() { j.sides[0].closed, j.sides[1].closed = true, true }
 
-// brokeOff tells who broke off first, or noSide.
+// brokeOff returns which side broke off first, or noSide.
 func (j *tunnel) brokeOff() int { return j.brokenBy - 1 }
 
-// sendEarly sends a side what had come for it before it was joined.
+// sendEarly sends a side what had come for it before the tunnel began.
 func (j *tunnel) sendEarly(to int, p []byte) {
 	a := &j.sides[to]
 	a.received += int64(len(p))
@@ -177,10 +174,10 @@ func (j *tunnel) sendEarly(to int, p []byte) {
 	}
 }
 
-// progress is how many bytes have gone to either side.
+// progress returns how many bytes were moved, both ways.
 func (j *tunnel) progress() int64 { return j.movedTo(0) + j.movedTo(1) }
 
-// movedTo is how many bytes have gone to a side.
+// movedTo returns how many bytes were sent to a side.
 func (j *tunnel) movedTo(side int) int64 {
 	a := &j.sides[side]
 	if a.conn == nil {
@@ -192,10 +189,9 @@ func (j *tunnel) movedTo(side int) int64 {
 // isStuck reports whether a side does not take what is there for it.
 func (j *tunnel) isStuck(side int) bool { return !j.sides[side].out.empty() }
 
-// closeGracefully closes both ends, and reports whether that is done. If one was broken off, so is
-// the other, but not before its peer's machine has what was sent to it, if there is time
-// for that: a reset overtakes everything. Until it is done, settle wants to be called
-// again after the pause.
+// closeGracefully closes both connections and reports whether it is done. If one was reset so is the other,
+// but if possible not before its peer's machine has what was sent to it: a reset overtakes all data. Until it
+// is done it has to be called again after the pause.
 func (j *tunnel) closeGracefully(patient bool) bool {
 	j.pause = min(max(wheelTick, 2*j.pause), 50*time.Millisecond)
 	j.paused += j.pause
@@ -217,7 +213,7 @@ func (j *tunnel) closeGracefully(patient bool) bool {
 	return done
 }
 
-// resetClose closes the descriptor so that nobody takes its end for one in good order.
+// resetClose closes the descriptor so that the peer sees a reset instead of an end.
 func (c *conn) resetClose() {
 	if c.isOpen() {
 		c.fd.ResetOnClose() // a connection that is gone needs none
@@ -231,5 +227,5 @@ const (
 	noSide     = -1
 )
 
-// outMost is how long a peer may take for what is on its way to it when the other has broken off.
+// outMost is how long a peer may take for what is on its way to it after the other side has broken off.
 const outMost = 5 * time.Second

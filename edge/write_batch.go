@@ -7,25 +7,24 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// In a turn with several events, what the loop has to say is short and goes to many. It
-// is sent at the end of the turn: the system's code for sending is long, and would
-// otherwise drive the code that reads and decides out of the processor's caches for each
-// event anew. To whoever said it, it has gone, as what stands in a socket's buffer has:
-// what the socket does not take is the end's to send, and an error is seen by whoever
-// writes or reads there next.
+// Write batching. If one wait returned several events, short writes are copied to loop.writeBuf and sent
+// together at the end of the iteration (io_uring, or one send each): the kernel's code for sending is long,
+// and would otherwise evict the code that reads and decides from the caches for each event. A deferred write
+// counts as accepted by the kernel: what the socket does not take is kept in unsentTail, and an error is
+// reported by the connection's next read or write.
 
-// pendingWrite is what waits for the end of the turn, at one end.
+// pendingWrite is a write deferred to the end of the iteration.
 type pendingWrite struct {
 	conn     *conn // nil: it has been sent
-	from, to int   // in loop.said
+	from, to int   // in loop.writeBuf
 }
 
 const (
-	maxPendingWrites = fd.Most // more do not wait, so that none waits long
-	maxDeferredWrite = 2 << 10 // bytes; to copy more costs what it brings
+	maxPendingWrites = fd.Most // further writes flush them first, so that none waits long
+	maxDeferredWrite = 2 << 10 // bytes; copying more costs more than it saves
 )
 
-// deferWrite has p wait for the end of the turn; false: it is to be sent now.
+// deferWrite defers p to the end of the iteration. It reports whether it did; if not, p has to be sent now.
 func (c *conn) deferWrite(p []byte) bool {
 	l := c.loop
 	if !l.batching || c.unbatched || c.pendingAt != 0 || c.unsentTail != nil || len(p) > maxDeferredWrite {
@@ -41,7 +40,7 @@ func (c *conn) deferWrite(p []byte) bool {
 	return true
 }
 
-// flushWrites sends what waits.
+// flushWrites sends the deferred writes.
 func (l *loop) flushWrites() {
 	for i := range l.pendingWrites {
 		if s := &l.pendingWrites[i]; s.conn != nil {
@@ -70,7 +69,7 @@ func (l *loop) flushWrites() {
 	l.pendingWrites, l.writeBuf = l.pendingWrites[:0], l.writeBuf[:0]
 }
 
-// flushPending sends what waits at this end.
+// flushPending sends the connection's deferred write now.
 func (c *conn) flushPending() {
 	if c.pendingAt == 0 {
 		return
@@ -81,7 +80,7 @@ func (c *conn) flushPending() {
 	c.sendOrKeep(l.writeBuf[s.from:s.to])
 }
 
-// sendOrKeep sends p, and keeps what does not go.
+// sendOrKeep sends p and keeps what the socket does not take.
 func (c *conn) sendOrKeep(p []byte) {
 	n, err := c.sendNow(p)
 	switch {
@@ -92,25 +91,25 @@ func (c *conn) sendOrKeep(p []byte) {
 	}
 }
 
-// setFailed says that the socket takes nothing any more.
+// setFailed records that the socket takes nothing any more.
 func (c *conn) setFailed(err error) {
 	c.unsentTail = &unsentTail{failed: err}
-	c.readable, c.hup = true, true // whoever reads there sees why
+	c.readable, c.hup = true, true // the next read returns the error
 	c.loop.deferConn(c)
 }
 
-// unsentTail is what is left of something said that the socket did not take.
+// unsentTail is the part of an accepted write that the socket has not taken.
 type unsentTail struct {
-	bytes      []byte // that it may take later
-	closeAfter bool   // nothing is said behind them
-	failed     error  // it takes nothing any more
+	bytes      []byte // to be sent when the socket takes more
+	closeAfter bool   // close the sending side behind them
+	failed     error  // the socket takes nothing any more
 }
 
-// mayHaveSent reports whether the peer may have something of what was written since accepted was
-// since. What waits for the end of the turn will go, even if the end is closed.
+// mayHaveSent reports whether the peer may have any byte written since sentBytes was since. A deferred write
+// counts: it is sent even if the connection is closed.
 func (c *conn) mayHaveSent(since int64) bool { return c.sentBytes != since || c.pendingAt != 0 }
 
-// retryUnsent sends what the socket did not take, now that it takes more.
+// retryUnsent sends the unsent tail when the socket takes more.
 func (c *conn) retryUnsent() {
 	r := c.unsentTail
 	if r.failed != nil {
@@ -123,11 +122,11 @@ func (c *conn) retryUnsent() {
 	case c.unsentTail != nil:
 		c.unsentTail.closeAfter = true
 	default:
-		_ = c.fd.CloseWrite() // if it fails, whoever reads there sees why
+		_ = c.fd.CloseWrite() // on failure the next read returns the error
 	}
 }
 
-// unsentBytes is how many bytes wait for the socket to take more.
+// unsentBytes returns how many bytes wait for the socket to take more.
 func (c *conn) unsentBytes() int64 {
 	if c.unsentTail == nil {
 		return 0
@@ -135,13 +134,13 @@ func (c *conn) unsentBytes() int64 {
 	return int64(len(c.unsentTail.bytes))
 }
 
-// allSent reports whether nothing of what was said waits to go.
+// allSent reports whether no accepted byte waits.
 func (c *conn) allSent() bool {
 	c.flushPending()
 	return c.unsentTail == nil || c.unsentTail.failed != nil
 }
 
-// closeWrite tells the peer that nothing more will come.
+// closeWrite closes the sending side behind all accepted bytes.
 func (c *conn) closeWrite() error {
 	if !c.allSent() {
 		c.unsentTail.closeAfter = true
