@@ -61,7 +61,7 @@ func mean(runs []Result) Result {
 		*of(&m) = sum / float64(len(runs))
 	}
 	for _, of := range []func(r *Result) *float64{
-		func(r *Result) *float64 { return &r.Errors }, func(r *Result) *float64 { return &r.Mean },
+		func(r *Result) *float64 { return &r.Errors }, func(r *Result) *float64 { return &r.Refused }, func(r *Result) *float64 { return &r.Mean },
 		func(r *Result) *float64 { return &r.P50 }, func(r *Result) *float64 { return &r.P95 },
 		func(r *Result) *float64 { return &r.P99 }, func(r *Result) *float64 { return &r.P999 },
 		func(r *Result) *float64 { return &r.Utilization }, func(r *Result) *float64 { return &r.CalmP99 },

@@ -21,7 +21,7 @@ func runIdeal(s *Scenario, seed uint64) Result {
 	all := w.timers.heap
 	w.timers = timers{}
 	for _, t := range all {
-		if t.what == slowServer {
+		if t.what == slowServer || t.what == dragBegins {
 			w.timers.set(t.at, t.what, t.index)
 		}
 	}
@@ -63,7 +63,7 @@ func (w *world) runPooled() {
 		speeds = speeds[:0]
 		for i, k := range w.fleet {
 			for range k.Slots {
-				speeds = append(speeds, w.s.Slowdown.speed(k.Speed, w.servers[i].slow))
+				speeds = append(speeds, w.speed(i))
 			}
 		}
 		return speeds
@@ -81,7 +81,7 @@ func (w *world) runPooled() {
 				w.leave(finish, int32(job))
 			}
 		case slow <= arrive:
-			w.turnWeather(slow, w.timers.take().index)
+			w.ring(slow, w.timers.take())
 			pool.SetSlots(slow, slots())
 		default:
 			id := w.enter()
@@ -103,7 +103,7 @@ func (w *world) runCentral() {
 			w.reschedule(int32(server))
 			w.feed(finish, &queue)
 		case slow <= arrive:
-			w.turnWeather(slow, w.timers.take().index)
+			w.ring(slow, w.timers.take())
 		default:
 			queue.send(arrive, w.enter())
 			w.feed(arrive, &queue)

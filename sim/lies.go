@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"math"
+
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
@@ -11,7 +13,17 @@ const (
 	liesFullUtil = "full-util" // a utilisation of 1
 	liesOnce     = "once"      // Slots requests in flight, once, at Age
 	liesThreads  = "threads"   // how many of Slots threads are busy
+	liesZero     = "zero"      // nothing in flight, no utilisation
+	liesFull     = "full"      // as many in flight as there are slots
+	liesFullCPU  = "full-cpu"  // the CPU's utilisation of 1, and no count
+	liesRandom   = "random"    // anything up to twice what fills it
+	liesLost     = "lost"      // nothing is told
+	liesUtil     = "util"      // the utilisation alone, which is true
+	liesCPU      = "cpu"       // the same, as the CPU's
+	liesCount    = "count"     // the count alone, which is true
 )
+
+var lies = []string{liesStale, liesFullUtil, liesOnce, liesThreads, liesZero, liesFull, liesFullCPU, liesRandom, liesLost, liesUtil, liesCPU, liesCount}
 
 // liar is what a server whose reports are not true remembers.
 type liar struct {
@@ -42,6 +54,20 @@ func (w *world) lie(now balance.Instant, server int32) (load, bool) {
 	switch how.What {
 	case liesFullUtil:
 		l.utilization = 1
+	case liesZero:
+		l.utilization, l.inFlight = 0, 0
+	case liesFull:
+		l.utilization, l.inFlight = 1, float64(s.Slots())
+	case liesFullCPU:
+		l.utilization, l.inFlight, l.cpu = 1, -1, true
+	case liesRandom:
+		l.utilization, l.inFlight = w.rng.Float64(), math.Floor(2*float64(s.Slots())*w.rng.Float64())
+	case liesLost:
+		return l, false
+	case liesUtil, liesCPU:
+		l.inFlight, l.cpu = -1, how.What == liesCPU
+	case liesCount:
+		l.utilization = -1
 	case liesOnce:
 		if !s.lies.once && now >= start+balance.Instant(how.Age) {
 			s.lies.once = true

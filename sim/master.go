@@ -174,8 +174,11 @@ func (m *master) report(now balance.Instant, l load) {
 	}
 	m.metrics = [2]balance.Metric{{Name: name, Value: l.utilization}, {Name: balance.InFlight, Value: l.inFlight}}
 	told := m.metrics[:]
-	if l.inFlight < 0 {
+	switch {
+	case l.inFlight < 0:
 		told = told[:1]
+	case l.utilization < 0:
+		told = told[1:]
 	}
 	if m.w.servers[l.server].away {
 		return

@@ -45,9 +45,54 @@ func TestOddScenarios(t *testing.T) {
 				t.Errorf("mean %.4f, want well more than that of requests that do not slow each other: %.4f", r.Mean, plain.Mean)
 			}
 		}},
-		{"step", func(s *Scenario) { s.Arrivals = Arrivals{"step", 2, 20 * time.Second, time.Hour} }, func(t *testing.T, w *world, r, plain Result) {
+		{"step", func(s *Scenario) { s.Arrivals = Arrivals{Shape: "step", High: 2, At: 20 * time.Second, For: time.Hour} }, func(t *testing.T, w *world, r, plain Result) {
 			if r.Mean < 2*plain.Mean {
 				t.Errorf("mean %.4f with twice the load from the middle on, want more than twice that without: %.4f", r.Mean, plain.Mean)
+			}
+		}},
+		{"mmpp", func(s *Scenario) {
+			s.Arrivals = Arrivals{Shape: "mmpp", High: 4, For: 2 * time.Second, After: 4 * time.Second}
+		}, func(t *testing.T, w *world, r, plain Result) {
+			if r.Mean < 1.2*plain.Mean {
+				t.Errorf("mean %.4f with four times the load now and then, want well more than without: %.4f", r.Mean, plain.Mean)
+			}
+			if got := 4000 / 40 / w.ended.Sub(start).Seconds(); got < 1.4 || got > 2.8 {
+				t.Errorf("%.2f times as many requests came, want about twice as many: four times in a third of the time", got)
+			}
+		}},
+		{"sine", func(s *Scenario) { s.Arrivals = Arrivals{Shape: "sine", High: 1.8, For: 20 * time.Second} }, func(t *testing.T, w *world, r, plain Result) {
+			if r.Mean < 1.05*plain.Mean {
+				t.Errorf("mean %.4f with a load that goes up and down, want more than that of an even one: %.4f", r.Mean, plain.Mean)
+			}
+			if r.Utilization < .43 || r.Utilization > .57 {
+				t.Errorf("%.2f of the servers is used, want about .5 as at an even load", r.Utilization)
+			}
+		}},
+		{"drag", func(s *Scenario) {
+			s.Drag = []Drag{{Servers: []int{0, 1}, At: 10 * time.Second, For: 3 * time.Second, Every: 10 * time.Second, Speed: .5}, {Servers: []int{1}, For: time.Second, Speed: .1}}
+		}, func(t *testing.T, w *world, r, plain Result) {
+			if r.Mean < 1.02*plain.Mean {
+				t.Errorf("mean %.4f with servers that are slow now and then, want more than without: %.4f", r.Mean, plain.Mean)
+			}
+			if w.servers[2].dragged != 1 || w.servers[1].dragged != .5 && w.servers[1].dragged != 1 {
+				t.Errorf("servers 1 and 2 have %v and %v of their speed at the end, want .5 or 1, and 1", w.servers[1].dragged, w.servers[2].dragged)
+			}
+		}},
+		{"bimodal", func(s *Scenario) {
+			s.Work = Work{Distribution: "bimodal", Mean: 100 * time.Millisecond, Ratio: 50, Share: .05}
+		}, func(t *testing.T, w *world, r, plain Result) {
+			if short := .1 / (.95 + 2.5); r.P50 < .9*short || r.P50 > 1.5*short || r.P99 < 50*short {
+				t.Errorf("p50 %.4f and p99 %.4f, want about %.4f and 50 times that", r.P50, r.P99, short)
+			}
+		}},
+		{"warmup", func(s *Scenario) { s.Warmup = -1 }, func(t *testing.T, w *world, r, plain Result) {
+			if r.Requests != 4000 || plain.Requests != 3600 {
+				t.Errorf("%d requests count, want all 4000; without the key %d, want 3600", r.Requests, plain.Requests)
+			}
+		}},
+		{"failures", func(s *Scenario) { s.Faults = []Fault{{What: "sick", For: time.Hour, Servers: []int{0, 1, 2, 3}}} }, func(t *testing.T, w *world, r, plain Result) {
+			if r.Errors != 1 || r.P50 != 1 || r.P999 != 1 || r.Mean != 1 {
+				t.Errorf("%+v where every request fails, want times of 1 s, which is 10 times the mean work", r)
 			}
 		}},
 		{"tenants", func(s *Scenario) { s.Tenants = []Tenant{{"a", .2, .1}, {"b", .3, 2}} }, func(t *testing.T, w *world, r, plain Result) {
@@ -111,6 +156,26 @@ func TestLies(t *testing.T) {
 	}{
 		{Lies{What: liesFullUtil, Share: 1}, func(_ balance.Instant, l load, told bool) bool { return told && l.utilization == 1 }},
 		{Lies{What: liesThreads, Share: 1, Slots: 1e6}, func(_ balance.Instant, l load, told bool) bool { return told && l.utilization < 1e-3 }},
+		{Lies{What: liesZero, Share: 1}, func(_ balance.Instant, l load, told bool) bool {
+			return told && l.utilization == 0 && l.inFlight == 0 && !l.cpu
+		}},
+		{Lies{What: liesFull, Share: 1}, func(_ balance.Instant, l load, told bool) bool { return told && l.inFlight == 2 }},
+		{Lies{What: liesFullCPU, Share: 1}, func(_ balance.Instant, l load, told bool) bool {
+			return told && l.cpu && l.utilization == 1 && l.inFlight < 0
+		}},
+		{Lies{What: liesRandom, Share: 1}, func(_ balance.Instant, l load, told bool) bool {
+			return told && l.utilization >= 0 && l.utilization < 1 && l.inFlight >= 0 && l.inFlight < 4
+		}},
+		{Lies{What: liesLost, Share: 1}, func(_ balance.Instant, l load, told bool) bool { return !told }},
+		{Lies{What: liesUtil, Share: 1}, func(_ balance.Instant, l load, told bool) bool {
+			return told && l.inFlight < 0 && l.utilization == 0 && !l.cpu
+		}},
+		{Lies{What: liesCPU, Share: 1}, func(_ balance.Instant, l load, told bool) bool {
+			return told && l.inFlight < 0 && l.utilization == 0 && l.cpu
+		}},
+		{Lies{What: liesCount, Share: 1}, func(_ balance.Instant, l load, told bool) bool {
+			return told && l.inFlight == 0 && l.utilization < 0
+		}},
 		{Lies{What: liesOnce, Share: 1, Age: time.Second, Slots: 1e15}, func(now balance.Instant, l load, told bool) bool {
 			return told && l.inFlight == 1e15 == (now == start+balance.Instant(time.Second))
 		}},

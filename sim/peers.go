@@ -150,4 +150,8 @@ func (p *leastReported) choose(now balance.Instant, _ int32, r *request) int32 {
 	return int32(best)
 }
 
-func (p *leastReported) report(_ balance.Instant, l load) { p.last[l.server] = l.utilization }
+func (p *leastReported) report(_ balance.Instant, l load) {
+	if l.utilization >= 0 {
+		p.last[l.server] = l.utilization
+	}
+}

@@ -67,6 +67,7 @@ func newPrequal(l local, knobs prequalKnobs) *prequal {
 	for i := range l.w.servers {
 		l.w.servers[i].pace = newPace()
 	}
+	knobs.pool = min(knobs.pool, max(1, len(l.weights)/2)) // the paper's m is well below its n
 	return &prequal{local: l, knobs: knobs, pools: make([][]probe, edges), seen: make([]seenCounts, edges),
 		owed: make([]float64, edges), removing: make([]float64, edges), turn: make([]bool, edges)}
 }

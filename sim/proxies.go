@@ -186,6 +186,9 @@ func newORCARoundRobin(l local) *orcaRoundRobin {
 }
 
 func (p *orcaRoundRobin) report(_ balance.Instant, l load) {
+	if l.utilization < 0 {
+		return
+	}
 	gain := -math.Expm1(-l.taken.Sub(p.taken[l.server]).Seconds() / orcaMemory)
 	p.taken[l.server] = l.taken
 	p.rates[l.server] += gain * (l.rate - p.rates[l.server])

@@ -114,6 +114,8 @@ const (
 	checkServer
 	serverLeaves
 	serverReturns
+	dragBegins
+	dragEnds
 )
 
 // timers is a binary heap of few entries.

@@ -32,7 +32,7 @@ const (
 type load struct {
 	server      int32
 	inFlight    float64 // requests present; -1: not told
-	utilization float64 // mean slots in use over all slots, lately
+	utilization float64 // mean slots in use over all slots, lately; -1: not told
 	cpu         bool    // utilization is the CPU's
 	window      time.Duration
 	rate        float64 // requests finished a second, lately

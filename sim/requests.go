@@ -33,5 +33,6 @@ func (s Scenario) RequestsIn(length time.Duration) int {
 
 // WarmupRequests returns how many requests at the start of a run do not count.
 func (s Scenario) WarmupRequests() int {
-	return int(warmupShare * float64(s.WithDefaults().Requests))
+	s = s.WithDefaults()
+	return int(max(0, s.Warmup) * float64(s.Requests))
 }

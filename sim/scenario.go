@@ -31,12 +31,14 @@ type Scenario struct {
 	AskUntold bool          `yaml:"product_rtt"` // the pool is not told how far its edges are
 	Direct    Direct        `yaml:"direct"`      // traffic that passes no edge of ours
 	Slowdown  Slowdown      `yaml:"slowdown"`    // antagonists on the servers' machines
+	Drag      []Drag        `yaml:"drag"`        // servers that slow down at set times
 	Queue     Queue         `yaml:"queue"`       // of the master
 	Faults    []Fault       `yaml:"faults"`
 	Tenants   []Tenant      `yaml:"tenants"`
 	Deadline  time.Duration `yaml:"deadline"` // an answer after it is worthless; zero: none
 	Affinity  Affinity      `yaml:"affinity"`
-	Blind     bool          `yaml:"blind"` // no policy is told slots or speeds
+	Blind     bool          `yaml:"blind"`  // no policy is told slots or speeds
+	Warmup    float64       `yaml:"warmup"` // share of the requests that do not count; zero: a tenth, negative: none
 	Goals     []Goal        `yaml:"goals"`
 }
 
@@ -68,11 +70,12 @@ type Quota struct {
 
 // Work is the distribution of the work of one request, in time on a slot of speed 1.
 type Work struct {
-	Distribution string        `yaml:"distribution"` // constant, exponential, lognormal, pareto (bounded)
+	Distribution string        `yaml:"distribution"` // constant, exponential, lognormal, pareto (bounded), bimodal
 	Mean         time.Duration `yaml:"mean"`
 	Sigma        float64       `yaml:"sigma"` // lognormal: of the logarithm
 	Alpha        float64       `yaml:"alpha"` // pareto: exponent
-	Ratio        float64       `yaml:"ratio"` // pareto: largest over smallest
+	Ratio        float64       `yaml:"ratio"` // pareto: largest over smallest; bimodal: long over short
+	Share        float64       `yaml:"share"` // bimodal: of the requests that are long
 }
 
 // Reports says how servers tell their load.
@@ -90,10 +93,11 @@ type Checks struct {
 
 // Arrivals says when more requests come than the load says.
 type Arrivals struct {
-	Shape string        `yaml:"shape"` // poisson (default), step
-	High  float64       `yaml:"high"`  // step: so many times as many
+	Shape string        `yaml:"shape"` // poisson (default), step, mmpp (two states that take turns), sine
+	High  float64       `yaml:"high"`  // so many times as many at most
 	At    time.Duration `yaml:"at"`    // step: from then
-	For   time.Duration `yaml:"for"`   // step: for so long
+	For   time.Duration `yaml:"for"`   // step: for so long; mmpp: mean stay in the high state, exponential; sine: the period
+	After time.Duration `yaml:"after"` // mmpp: mean stay in the other state, exponential
 }
 
 // Churn is servers that leave and come back as new ones, of which nothing is known, one after the other.
@@ -127,6 +131,15 @@ type Slowdown struct {
 	Speed float64       `yaml:"speed"` // what remains of the server's; zero: no antagonists
 	For   time.Duration `yaml:"for"`   // mean stay, exponential
 	After time.Duration `yaml:"after"` // mean absence, exponential
+}
+
+// Drag is servers that slow down at set times.
+type Drag struct {
+	Servers []int         `yaml:"servers"`
+	At      time.Duration `yaml:"at"`
+	For     time.Duration `yaml:"for"`
+	Every   time.Duration `yaml:"every"` // from one beginning to the next; zero: once
+	Speed   float64       `yaml:"speed"` // what remains of theirs
 }
 
 // Fault is something that breaks and is mended.
@@ -181,6 +194,7 @@ func (g Goal) String() string {
 const (
 	defaultRequests = 400_000
 	defaultQueue    = 1000
+	defaultWarmup   = .1
 )
 
 // WithDefaults returns the scenario with every open field filled.
@@ -199,6 +213,7 @@ func (s Scenario) WithDefaults() Scenario {
 	}
 	s.Servers.Kinds = kinds
 	s.Declared = cmp.Or(s.Declared, 1)
+	s.Warmup = cmp.Or(s.Warmup, defaultWarmup)
 	tenants := make([]Tenant, len(s.Tenants))
 	for i, t := range s.Tenants {
 		tenants[i] = Tenant{t.Name, t.Load, cmp.Or(t.Work, 1)}
@@ -275,7 +290,7 @@ func (s Servers) validate(bound func(string, float64, float64, float64), oneOf f
 }
 
 func (w Work) validate(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration)) {
-	oneOf("work.distribution", w.Distribution, "constant", "exponential", "lognormal", "pareto")
+	oneOf("work.distribution", w.Distribution, "constant", "exponential", "lognormal", "pareto", "bimodal")
 	length("work.mean", w.Mean, time.Microsecond)
 	switch w.Distribution {
 	case "lognormal":
@@ -283,6 +298,9 @@ func (w Work) validate(bound func(string, float64, float64, float64), oneOf func
 	case "pareto":
 		bound("work.alpha", w.Alpha, .1, 10)
 		bound("work.ratio", w.Ratio, 1.001, 1e9)
+	case "bimodal":
+		bound("work.ratio", w.Ratio, 1, 1e9)
+		bound("work.share", w.Share, 0, 1)
 	}
 }
 
@@ -321,12 +339,20 @@ func (s Scenario) validateEvents(bound func(string, float64, float64, float64), 
 
 // validateOdd checks what the canonical scenarios leave out.
 func (s Scenario) validateOdd(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration)) {
-	oneOf("arrivals.shape", s.Arrivals.Shape, "", "poisson", "step")
-	if s.Arrivals.Shape == "step" {
-		bound("arrivals.high", s.Arrivals.High, 1e-3, 1e3)
-		length("arrivals.at", s.Arrivals.At, 0)
-		length("arrivals.for", s.Arrivals.For, time.Millisecond)
+	s.Arrivals.validate(bound, oneOf, length)
+	for i, d := range s.Drag {
+		at := fmt.Sprintf("drag[%d].", i)
+		for _, n := range d.Servers {
+			bound(at+"servers", float64(n), 0, float64(s.Servers.Count-1))
+		}
+		length(at+"at", d.At, 0)
+		length(at+"for", d.For, time.Millisecond)
+		if d.Every != 0 {
+			length(at+"every", d.Every, d.For)
+		}
+		bound(at+"speed", d.Speed, 1e-3, 1e3)
 	}
+	bound("warmup", s.Warmup, -1, .9)
 	if s.Churn != (Churn{}) {
 		length("churn.every", s.Churn.Every, time.Millisecond)
 		length("churn.away", s.Churn.Away, time.Millisecond)
@@ -335,7 +361,7 @@ func (s Scenario) validateOdd(bound func(string, float64, float64, float64), one
 		bound("cold.requests", float64(s.Cold.Requests), 1, 1e6)
 		bound("cold.factor", s.Cold.Factor, 1e-3, 1e3)
 	}
-	oneOf("lies.what", s.Lies.What, "", liesStale, liesFullUtil, liesOnce, liesThreads)
+	oneOf("lies.what", s.Lies.What, append([]string{""}, lies...)...)
 	bound("lies.share", s.Lies.Share, 0, 1)
 	length("lies.age", s.Lies.Age, 0)
 	bound("lies.slots", s.Lies.Slots, 0, 1e15)
@@ -349,6 +375,24 @@ func (s Scenario) validateOdd(bound func(string, float64, float64, float64), one
 	for i, k := range s.Servers.Kinds {
 		bound(fmt.Sprintf("servers.kinds[%d].limit", i), float64(k.Limit), 0, 1e6)
 		bound(fmt.Sprintf("servers.kinds[%d].batch", i), k.Batch, 0, 1e3)
+	}
+}
+
+func (a Arrivals) validate(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration)) {
+	oneOf("arrivals.shape", a.Shape, "", "poisson", "step", "mmpp", "sine")
+	if a.Shape == "" || a.Shape == "poisson" {
+		return
+	}
+	length("arrivals.for", a.For, time.Millisecond)
+	switch a.Shape {
+	case "step":
+		bound("arrivals.high", a.High, 1e-3, 1e3)
+		length("arrivals.at", a.At, 0)
+	case "mmpp":
+		bound("arrivals.high", a.High, 1e-3, 1e3)
+		length("arrivals.after", a.After, time.Millisecond)
+	case "sine":
+		bound("arrivals.high", a.High, 1, 2) // as much less than the mean at other times
 	}
 }
 

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"math"
+
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
@@ -15,6 +17,8 @@ func (w *world) ring(now balance.Instant, t timer) {
 		w.timers.set(now+balance.Instant(w.s.Reports.Every), sampleServer, t.index)
 	case slowServer:
 		w.turnWeather(now, t.index)
+	case dragBegins, dragEnds:
+		w.drag(now, t)
 	case faultBegins:
 		w.harm(now, w.s.Faults[t.index])
 		w.timers.set(now+balance.Instant(w.s.Faults[t.index].For), faultEnds, t.index)
@@ -36,9 +40,38 @@ func (w *world) ring(now balance.Instant, t timer) {
 func (w *world) turnWeather(now balance.Instant, server int) {
 	s := &w.servers[server]
 	s.slow = !s.slow
-	s.SetSpeed(now, w.s.Slowdown.speed(w.fleet[server].Speed, s.slow))
-	w.reschedule(int32(server))
+	w.setSpeed(now, server)
 	w.timers.set(w.s.Slowdown.next(now, s.slow, s.weather), slowServer, server)
+}
+
+// drag slows servers down, or ends that.
+func (w *world) drag(now balance.Instant, t timer) {
+	d := &w.s.Drag[t.index]
+	speed, ends := d.Speed, t.what == dragEnds
+	if ends {
+		speed = 1 / d.Speed
+	} else {
+		w.timers.set(now+balance.Instant(d.For), dragEnds, t.index)
+		if d.Every > 0 {
+			w.timers.set(now+balance.Instant(d.Every), dragBegins, t.index)
+		}
+	}
+	for _, i := range d.Servers {
+		if w.servers[i].dragged *= speed; math.Abs(w.servers[i].dragged-1) < 1e-9 {
+			w.servers[i].dragged = 1
+		}
+		w.setSpeed(now, i)
+	}
+}
+
+// speed returns the speed of a server's slots now.
+func (w *world) speed(server int) float64 {
+	return w.s.Slowdown.speed(w.fleet[server].Speed, w.servers[server].slow) * w.servers[server].dragged
+}
+
+func (w *world) setSpeed(now balance.Instant, server int) {
+	w.servers[server].SetSpeed(now, w.speed(server))
+	w.reschedule(int32(server))
 }
 
 func (s Slowdown) speed(full float64, there bool) float64 {

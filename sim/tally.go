@@ -15,18 +15,22 @@ type tally struct {
 	trouble   bool         // a fault is on
 	durations [2][]float64 // without and during a fault
 	errors    [2]int       // without and during a fault
+	refused   int          // requests that got no server
+	timeout   float64      // seconds that clients wait
 	counted   [2]int
 	tenants   []tenantTally
 }
 
 type tenantTally struct{ counted, inTime int }
 
-// warmupShare of all requests are not counted.
-const warmupShare = .1
+// timeouts is how many times as long as the mean work clients wait. A request that fails or is refused counts as if it had
+// taken that long: who failed fast would look fast otherwise.
+const timeouts = 10
 
 func newTally(s *Scenario) tally {
-	warmup := int(warmupShare * float64(s.Requests))
-	return tally{warmup: warmup, durations: [2][]float64{make([]float64, 0, s.Requests-warmup)}, tenants: make([]tenantTally, max(1, len(s.Tenants)))}
+	warmup := s.WarmupRequests()
+	return tally{warmup: warmup, timeout: timeouts * s.Work.Mean.Seconds(), durations: [2][]float64{make([]float64, 0, s.Requests-warmup)},
+		tenants: make([]tenantTally, max(1, len(s.Tenants)))}
 }
 
 func (t *tally) admit(w *world, a arrival) (counted, troubled bool) {
@@ -53,7 +57,7 @@ func (t *tally) respond(now balance.Instant, r *request, deadline balance.Instan
 	switch {
 	case !r.counted:
 	case r.faulty:
-		t.errors[index(r.troubled)]++
+		t.fail(r)
 	default:
 		took := now - r.at
 		of := &t.durations[index(r.troubled)]
@@ -68,8 +72,15 @@ func (t *tally) respond(now balance.Instant, r *request, deadline balance.Instan
 // that was not answered in time.
 func (t *tally) refuse(r *request) {
 	if r.counted {
-		t.errors[index(r.troubled)]++
+		t.refused++
+		t.fail(r)
 	}
+}
+
+func (t *tally) fail(r *request) {
+	of := index(r.troubled)
+	t.errors[of]++
+	t.durations[of] = append(t.durations[of], t.timeout)
 }
 
 func (w *world) beginCounting(now balance.Instant) {
@@ -95,6 +106,7 @@ type Result struct {
 	Policy      string
 	Requests    int     // that count
 	Errors      float64 // share answered by an error or refused; of those that arrived during faults only, if there are any
+	Refused     float64 // share refused, of all
 	Mean        float64
 	P50         float64
 	P95         float64
@@ -132,6 +144,7 @@ func (w *world) result(policy string) Result {
 	r.durations(append(t.durations[0], t.durations[1]...))
 	during := index(t.counted[1] > 0)
 	r.Errors = float64(t.errors[during]) / float64(t.counted[during])
+	r.Refused = float64(t.refused) / float64(r.Requests)
 	total := 0.
 	for i, k := range w.fleet {
 		r.Utilization += k.weight() * w.servers[i].before

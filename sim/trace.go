@@ -34,6 +34,14 @@ type trace struct {
 	keys    []float64 // cumulative shares
 	works   []float64 // of a tenant's request, over the scenario's
 	shape   Arrivals
+	state   twoStates // of shape mmpp
+}
+
+// twoStates is which state of mmpp holds, and until when.
+type twoStates struct {
+	rng   *rand.Rand
+	high  bool
+	until float64 // seconds
 }
 
 // start lies after zero, which stands for never.
@@ -48,6 +56,9 @@ func newTrace(s *Scenario, fleet []Kind, seed uint64) *trace {
 		direct: s.Direct.Share,
 		keys:   zipf(s.Affinity.Keys, s.Affinity.Zipf),
 		shape:  s.Arrivals,
+	}
+	if s.Arrivals.Shape == "mmpp" {
+		t.state = twoStates{rng: rand.New(rand.NewPCG(seed, 0x6d6d7070)), high: true} // the other state is the first
 	}
 	if s.Spread == "round-robin" {
 		t.turn = 0
@@ -84,11 +95,7 @@ func (t *trace) next() (a arrival, ok bool) {
 		return a, false
 	}
 	t.left--
-	gap := t.gap
-	if t.shape.Shape == "step" && t.at >= t.shape.At.Seconds() && t.at < (t.shape.At+t.shape.For).Seconds() {
-		gap /= t.shape.High
-	}
-	t.at += t.rng.ExpFloat64() * gap
+	t.pass()
 	a = arrival{at: start + balance.Instant(t.at*1e9), work: t.draw(), key: -1}
 	switch {
 	case t.direct > 0 && t.rng.Float64() < t.direct:
@@ -107,6 +114,46 @@ func (t *trace) next() (a arrival, ok bool) {
 		a.key = int32(pick(t.keys, t.rng))
 	}
 	return a, true
+}
+
+// pass lets the time until the next arrival go by.
+func (t *trace) pass() {
+	gap, a := t.gap, &t.shape
+	switch a.Shape {
+	case "step":
+		if t.at >= a.At.Seconds() && t.at < (a.At+a.For).Seconds() {
+			gap /= a.High
+		}
+	case "sine":
+		gap /= 1 + (a.High-1)*math.Sin(2*math.Pi*t.at/a.For.Seconds())
+	case "mmpp":
+		t.passStates()
+		return
+	}
+	t.at += t.rng.ExpFloat64() * gap
+}
+
+// passStates is pass where two states take turns: what was drawn under one does not count under the other, as
+// exponential times do not remember.
+func (t *trace) passStates() {
+	for {
+		gap := t.gap
+		if t.state.high && t.state.until > 0 {
+			gap /= t.shape.High
+		}
+		gap *= t.rng.ExpFloat64()
+		if t.at+gap < t.state.until {
+			t.at += gap
+			return
+		}
+		t.at = t.state.until
+		t.state.high = !t.state.high
+		stay := t.shape.After
+		if t.state.high {
+			stay = t.shape.For
+		}
+		t.state.until += t.state.rng.ExpFloat64() * stay.Seconds()
+	}
 }
 
 // pick draws an index from cumulative shares.
@@ -137,6 +184,14 @@ func (w Work) sampler(rng *rand.Rand) func() float64 {
 	case "lognormal":
 		mu := math.Log(mean) - w.Sigma*w.Sigma/2
 		return func() float64 { return math.Exp(mu + w.Sigma*rng.NormFloat64()) }
+	case "bimodal":
+		short := mean / (1 - w.Share + w.Share*w.Ratio)
+		return func() float64 {
+			if rng.Float64() < w.Share {
+				return short * w.Ratio
+			}
+			return short
+		}
 	case "pareto":
 		low := mean / boundedParetoMean(w.Alpha, w.Ratio)
 		cut := 1 - math.Pow(w.Ratio, -w.Alpha)

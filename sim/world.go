@@ -97,6 +97,7 @@ type server struct {
 	lies    liar
 	check   check
 	slow    bool
+	dragged float64 // what drags leave of its speed
 	cache   *lru
 	before  float64 // busy when the warm-up ended
 	weather *rand.Rand
@@ -137,7 +138,7 @@ func newWorld(s *Scenario, seed uint64) *world {
 		w.failures[e] = make([]balance.Instant, len(fleet))
 	}
 	for i, k := range fleet {
-		w.servers[i] = server{Station: newStation(s, k), reporter: reporter{sampled: start, others: newNeighbour(seed, i/machineSize)}, weather: weather(seed, i)}
+		w.servers[i] = server{Station: newStation(s, k), reporter: reporter{sampled: start, others: newNeighbour(seed, i/machineSize)}, weather: weather(seed, i), dragged: 1}
 		if q := s.Servers.Quota; q.Period > 0 {
 			w.servers[i].SetQuota(0, q.Period, q.Burst, quotaPhase(seed, i, q.Period))
 		}
@@ -158,6 +159,9 @@ func newWorld(s *Scenario, seed uint64) *world {
 	if s.Churn.Every > 0 {
 		w.breaksDown = true
 		w.timers.set(start+balance.Instant(s.Churn.Every), serverLeaves, 0)
+	}
+	for i, d := range s.Drag {
+		w.timers.set(start+balance.Instant(d.At), dragBegins, i)
 	}
 	for i, f := range s.Faults {
 		w.breaksDown = w.breaksDown || f.What == "down"

@@ -27,6 +27,8 @@ type simulation struct {
 	json     bool
 	plot     string
 	goals    string
+	search   int
+	seed     uint64
 }
 
 func simulateCommand() *cobra.Command {
@@ -46,7 +48,8 @@ Scenarios:
 Policies:
 ` + policyHelp(),
 		Example: `  evenkeel simulate B1
-  evenkeel simulate B2 mine.yaml --policy least-load,haproxy-leastconn --plot b2.svg`,
+  evenkeel simulate B2 mine.yaml --policy least-load,haproxy-leastconn --plot b2.svg
+  evenkeel simulate --search 200 --seed 7`,
 		Args: func(cmd *cobra.Command, args []string) error { return want.check(cmd, args) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return want.run(cmd.Context(), args, cmd.OutOrStdout())
@@ -60,6 +63,8 @@ Policies:
 	flags.BoolVar(&want.json, "json", false, "print JSON, times in seconds")
 	flags.StringVar(&want.plot, "plot", "", "write an SVG picture of the quantiles to this file")
 	flags.StringVar(&want.goals, "goals", "", "write the goals and what was measured to this file, as JSON")
+	flags.IntVar(&want.search, "search", 0, "instead: run so many scenarios drawn at random, and print the ten in which ours does worst beside the best peer")
+	flags.Uint64Var(&want.seed, "seed", 1, "what --search draws from")
 	return cmd
 }
 
@@ -82,6 +87,9 @@ func policyHelp() string {
 }
 
 func (want *simulation) check(cmd *cobra.Command, args []string) error {
+	if want.search != 0 {
+		return want.checkSearch(cmd, args)
+	}
 	if want.all == (len(args) > 0) {
 		return usagef("such as evenkeel simulate B1, or evenkeel simulate --all", "simulate takes files or names of scenarios, or --all")
 	}
@@ -99,7 +107,40 @@ func (want *simulation) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// checkSearch refuses what a search takes no notice of.
+func (want *simulation) checkSearch(cmd *cobra.Command, args []string) error {
+	if want.search < 0 {
+		return usagef("such as --search 200", "--search: %d, want at least 1", want.search)
+	}
+	for _, name := range []string{"all", "policy", "seeds", "requests", "json", "plot", "goals"} {
+		if cmd.Flags().Changed(name) {
+			return usagef("leave it out", "--%s means nothing beside --search, which draws scenarios and knows whom to compare", name)
+		}
+	}
+	if len(args) > 0 {
+		return usagef("leave it out", "%s means nothing beside --search, which draws its scenarios", args[0])
+	}
+	return nil
+}
+
+// runSearch prints the worst scenarios, each as a file has it.
+func (want *simulation) runSearch(ctx context.Context, out io.Writer) error {
+	worst, err := sim.Search(ctx, want.search, want.seed, nil)
+	if err != nil {
+		return err
+	}
+	for _, f := range worst {
+		if _, err := fmt.Fprintf(out, "# %s %.3f times that of %s\n%s---\n", f.Figure, f.Ratio, f.Peer, f.Scenario.YAML()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (want *simulation) run(ctx context.Context, args []string, out io.Writer) error {
+	if want.search > 0 {
+		return want.runSearch(ctx, out)
+	}
 	scenarios, err := want.scenarios(args)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ func printComparison(out io.Writer, c *sim.Comparison) {
 		}
 		fmt.Fprintln(w)
 	}
-	head := []any{"", "mean", "p50", "p95", "p99", "p99.9", "p99/ideal", "mean/ideal", "errors", "used"}
+	head := []any{"", "mean", "p50", "p95", "p99", "p99.9", "p99/ideal", "mean/ideal", "errors", "refused", "used"}
 	if s.Deadline > 0 {
 		head = append(head, "goodput")
 		for _, t := range s.Tenants {
@@ -34,7 +34,7 @@ func printComparison(out io.Writer, c *sim.Comparison) {
 	for i := range c.Results {
 		r := &c.Results[i]
 		cells := []any{r.Policy, seconds(r.Mean), seconds(r.P50), seconds(r.P95), seconds(r.P99), seconds(r.P999),
-			ratio(r.P99Ideal), ratio(r.MeanIdeal), share(r.Errors), share(r.Utilization)}
+			ratio(r.P99Ideal), ratio(r.MeanIdeal), share(r.Errors), share(r.Refused), share(r.Utilization)}
 		if s.Deadline > 0 {
 			cells = append(cells, share(r.Goodput))
 			for i := range s.Tenants {
@@ -114,6 +114,7 @@ type resultRow struct {
 	P99Ideal    *float64   `json:"p99_ideal"`
 	MeanIdeal   *float64   `json:"mean_ideal"`
 	Errors      *float64   `json:"errors"`
+	Refused     *float64   `json:"refused"`
 	Utilization *float64   `json:"utilization"`
 	TroubleP99  *float64   `json:"trouble_p99_s"`
 	CalmP99     *float64   `json:"calm_p99_s"`
@@ -132,7 +133,7 @@ func printJSON(out io.Writer, comparisons []sim.Comparison) error {
 		row := scenarioRow{Scenario: c.Scenario.Name, About: c.Scenario.About}
 		for _, r := range c.Results {
 			row.Results = append(row.Results, resultRow{Policy: r.Policy, Requests: r.Requests, Mean: number(r.Mean), P50: number(r.P50), P95: number(r.P95),
-				P99: number(r.P99), P999: number(r.P999), P99Ideal: number(r.P99Ideal), MeanIdeal: number(r.MeanIdeal), Errors: number(r.Errors),
+				P99: number(r.P99), P999: number(r.P999), P99Ideal: number(r.P99Ideal), MeanIdeal: number(r.MeanIdeal), Errors: number(r.Errors), Refused: number(r.Refused),
 				Utilization: number(r.Utilization), TroubleP99: number(r.TroubleP99), CalmP99: number(r.CalmP99), Goodput: number(r.Goodput), InTime: numbers(r.InTime)})
 		}
 		rows = append(rows, row)
