@@ -10,28 +10,45 @@ type capacity struct {
 	firm    bool    // well enough for a limit to rest on
 	assumed bool    // nothing is known of this server: it is taken to be as the others
 	told    bool    // it was declared in the file or follows from the application's utilisation
+	refuted bool    // what was told is ruled out by latencies, and this is what they tell
 }
 
 // survey works out c and what follows. What the application's own utilisation tells comes before what
 // was declared: machines change, files stay. What the CPU's utilisation tells, which
-// others use too, comes after, and last what latencies alone tell.
+// others use too, comes after, and last what latencies alone tell. Limits rest on these two only where they hold for most
+// servers of the pool by what these are told: one without would take all that the others' limits hold back.
 func (p *Pool) survey(s *Server) {
+	told, usual := s.toldSlots(), p.usualSlots
+	if p.newcomer.firm {
+		usual = max(usual, p.newcomer.slots)
+	}
 	switch {
-	case s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees):
-		s.capacity = capacity{slots: s.slots.learnt, known: true, firm: true, told: true}
-	case s.spec.Slots > 0:
-		s.capacity = capacity{slots: s.spec.Slots, known: true, firm: true, told: true}
+	case told > 0 && !s.knee.refutes(told, s.capacity.refuted):
+		s.capacity = capacity{slots: told, known: true, firm: true, told: true}
+	case told > 0:
+		s.capacity = capacity{slots: s.knee.guess(usual), known: true, firm: true, refuted: true}
 	case s.slots.learnt > 0 && s.agrees.verdict == agrees && s.knee.allows(s.slots.learnt):
-		s.capacity = capacity{slots: s.slots.learnt, known: true}
+		s.capacity = capacity{slots: s.slots.learnt, known: true, firm: p.newcomer.firm}
 	case s.knee.shared.c > 0:
-		s.capacity = capacity{slots: s.knee.shared.guess(p.usualSlots), known: true}
+		s.capacity = capacity{slots: s.knee.shared.guess(usual), known: true, firm: p.newcomer.firm}
 	case s.knee.c > 0:
-		s.capacity = capacity{slots: s.knee.guess(p.usualSlots), known: true}
+		s.capacity = capacity{slots: s.knee.guess(usual), known: true, firm: p.newcomer.firm}
 	default:
 		s.capacity = p.newcomer // as the others, if limits hold them back; without one it would take all that these hold back
 	}
 	s.clamp()
 	p.bound(s)
+}
+
+// toldSlots returns the slots that were declared or follow from the application's utilisation; zero: neither.
+func (s *Server) toldSlots() float64 {
+	if s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees) {
+		return s.slots.learnt
+	}
+	if s.spec.Slots > 0 {
+		return max(1, s.spec.Slots) // one request alone is worked on at once, however slowly
+	}
+	return 0
 }
 
 // Slots returns c, how many requests the server works on at once, and whether that is
@@ -41,6 +58,10 @@ func (s *Server) Slots() (c float64, known bool) { return s.capacity.slots, s.ca
 // Service returns b, the time of one request alone at this server, in seconds; as
 // long as the pool has learnt nothing, relative to a server of speed 1.
 func (s *Server) Service() float64 { return s.ratio * s.pool.times.usual }
+
+// Growth returns how many times as long as alone a request takes where there are n, itself included, as far as they are no
+// more than the slots.
+func (s *Server) Growth(n float64) float64 { return s.pool.growth.at(min(n, s.capacity.slots)) }
 
 // Speed returns the declared speed of one slot, 1 if none was declared.
 func (s *Server) Speed() float64 { return s.speed }

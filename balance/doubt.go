@@ -20,7 +20,8 @@ const (
 	DoubtedUse             // Told is a utilisation, Believed the one that our leases make: the two move apart
 	DoubtedCount           // Told is others' requests by its count, Believed the most that its answers make possible
 	DoubtedCPU             // Told is slots by its CPU's utilisation, Believed by its answers
-	DoubtedSlots           // Told is slots as declared, Believed by its application's utilisation
+	DoubtedSlots           // Told is slots as declared, Believed by its application's utilisation or its answers
+	DoubtedShare           // Told is slots by its application's utilisation, Believed by its answers
 )
 
 // String says in one clause what is told, what is believed, and what may be wrong; empty: nothing is.
@@ -33,7 +34,9 @@ func (d Doubt) String() string {
 	case DoubtedCPU:
 		return fmt.Sprintf("its CPU's utilization tells %.3g slots, but it answers as if there were %.3g, which is believed; is the CPU not what limits it, or is the quota unknown to whoever reports?", d.Told, d.Believed)
 	case DoubtedSlots:
-		return fmt.Sprintf("%.3g slots are declared, but its utilization tells %.3g, which is believed; is the declaration old, or the utilization a share of something else?", d.Told, d.Believed)
+		return fmt.Sprintf("%.3g slots are declared, but what it reports and how it answers tell %.3g, which is believed; is the declaration old, or the utilization a share of something else?", d.Told, d.Believed)
+	case DoubtedShare:
+		return fmt.Sprintf("its utilization tells %.3g slots, but it answers as if there were %.3g, which is believed; is the utilization a share of threads or connections that are more than can be worked on at once?", d.Told, d.Believed)
 	}
 	return ""
 }
@@ -69,14 +72,21 @@ func (s *Server) Doubt() Doubt {
 		return Doubt{DoubtedCount, s.claimed, s.allowed}
 	case !s.counted && s.agrees.unlike && s.agrees.weight > 0:
 		return Doubt{DoubtedUse, s.agrees.u / s.agrees.weight, s.agrees.f / s.agrees.weight}
+	case s.capacity.refuted && s.toldSlots() == learnt && apart(learnt, c):
+		return Doubt{DoubtedShare, learnt, c}
+	case s.capacity.refuted && apart(s.spec.Slots, c):
+		return Doubt{DoubtedSlots, s.spec.Slots, c}
 	case learnt == 0:
 	case s.slots.vague && s.knee.c > 0 && s.agrees.verdict == agrees && learnt > grossly*s.knee.c && s.spec.Slots == 0:
 		return Doubt{DoubtedCPU, learnt, s.knee.c}
-	case !s.slots.vague && c == learnt && s.spec.Slots > 0 && (s.spec.Slots > grossly*c || c > grossly*s.spec.Slots):
+	case !s.slots.vague && c == learnt && s.spec.Slots > 0 && apart(s.spec.Slots, c):
 		return Doubt{DoubtedSlots, s.spec.Slots, c}
 	}
 	return Doubt{}
 }
+
+// apart reports whether two numbers of slots differ by so much that people are told.
+func apart(a, b float64) bool { return a > grossly*b || b > grossly*a }
 
 // contradiction returns the doubt about a server if it is time to tell it, else nil.
 func (s *Server) contradiction(now Instant) *Contradiction {

@@ -20,14 +20,14 @@ const (
 	missedReports   = 5 // after as many, x counts half
 )
 
-// correct takes a sample of x from a report. The first one counts in full.
-func (e *external) correct(now Instant, sample float64) {
+// correct takes a sample of x from a report. The first one counts in full, as far as fresh, from 0 to 1, says.
+func (e *external) correct(now Instant, sample, fresh float64) {
 	if e.reported == 0 {
-		*e = external{x: sample, reported: now, interval: firstInterval}
+		*e = external{x: sample * fresh, reported: now, interval: firstInterval}
 		return
 	}
 	e.x *= e.trust(now)
-	e.x += externalGain * (sample - e.x)
+	e.x += externalGain * fresh * (sample - e.x)
 	e.interval += time.Duration(externalGain * float64(min(now.Sub(e.reported), longestInterval)-e.interval))
 	e.reported = now
 }

@@ -18,6 +18,7 @@ const (
 	probeService = 10. // services, if they are longer
 	mostConfirms = 5   // doublings of probeAfter, while answers bear out that the server is full
 	countHolds   = 10 * time.Second
+	freshFor     = .05 // seconds, for short requests: figures come no faster
 )
 
 // foreign returns x as it counts now, which is nothing where it is time to see whether it is true.
@@ -67,16 +68,22 @@ func (s *Server) possible(now Instant) float64 {
 	return min(most, max(0, max(c, own)*slower-own))
 }
 
-// correct takes a sample of x, as far as answers make it possible.
-func (s *Server) correct(now Instant, sample float64) {
+// freshness returns what figures count that are so old: half with each mean time of a request, as about so many
+// of those that were there have left since.
+func (s *Server) freshness(age time.Duration) float64 {
+	return math.Exp2(-seconds(age) / max(freshFor, s.mean()))
+}
+
+// correct takes a sample of x, as far as answers make it possible. fresh is what it counts, from 0 to 1.
+func (s *Server) correct(now Instant, sample, fresh float64) {
 	most := s.possible(now)
 	if s.counted {
-		s.claimed += externalGain * (sample - s.claimed)
+		s.claimed += externalGain * fresh * (sample - s.claimed)
 		if s.allowed = most; most == mostCounted {
 			s.allowed = 0
 		}
 	}
-	s.load.correct(now, min(sample, most))
+	s.load.correct(now, min(sample, most), fresh)
 	s.load.x = min(s.load.x, most)
 }
 

@@ -131,7 +131,7 @@ func (p *Pool) judge(now Instant, s *Server, l *lease, o *Outcome) {
 		s.remember(now, l.edge, o)
 		p.unreachable(now, s, l)
 	case Refused: // as good as a report that the slots are taken; it fades like one
-		s.correct(now, s.load.at(now)+s.capacity.slots)
+		s.correct(now, s.load.at(now)+s.capacity.slots, 1)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 type knee struct {
 	weight, sum [crowds]float32 // of logarithms of latencies, faded
 	fresh       int             // samples since c was last worked out
+	rise        rise            // of latencies up to the slots
+	against     float64         // what was told for slots fits worse than the best by so many variances
 	bend                        // what these latencies tell
 	shared      bend            // what they tell together with those of servers that are alike; zero: with none
 	sharers     int             // so many servers, itself included
@@ -34,6 +36,7 @@ const (
 	kneeBeyond  = 3.  // times what latencies have shown that others' word may go beyond
 	kneeShown   = 32. // samples with more than c requests, from which on c is known
 	kneeReject  = 2.  // times the variance of one sample; from a half to four all do, ten is worse
+	refuteSlack = 1.5 // times that latencies must be against what was told before it is dropped
 )
 
 // crowdSizes are the numbers of requests that are told apart.
@@ -52,25 +55,58 @@ func crowdOf(n float64) int {
 func (k *knee) isTold() bool { return k.c > 0 || k.shared.c > 0 }
 
 // observe takes the logarithm of a latency and the requests present at its start,
-// itself included. variance is that of such logarithms in the whole pool.
-func (k *knee) observe(n, log, variance float64) {
+// itself included. variance is that of such logarithms in the whole pool, slots is c as it is believed, and told as it
+// was told, zero if it was not. It reports whether it has worked out c anew.
+func (k *knee) observe(n, log, variance, slots, told float64) (solved bool) {
 	i := crowdOf(n)
 	k.weight[i]++
 	k.sum[i] += float32(log)
-	if k.fresh++; k.fresh >= kneeEvery {
-		k.solve(variance)
-		k.fresh = 0
-		for i := range k.weight {
-			k.weight[i] *= kneeKeep
-			k.sum[i] *= kneeKeep
-		}
+	if k.fresh++; k.fresh < kneeEvery {
+		return false
 	}
+	k.solve(max(variance, leastVariance), told)
+	k.rise = k.riseTo(slots)
+	k.fresh = 0
+	for i := range k.weight {
+		k.weight[i] *= kneeKeep
+		k.sum[i] *= kneeKeep
+	}
+	return true
 }
 
-func (k *knee) solve(variance float64) {
+func (k *knee) solve(variance, told float64) {
 	fits := k.misfits()
 	k.bend = fits.bend(variance)
 	k.beyond = k.above(k.c)
+	k.against = 0
+	if told > 0 {
+		k.against = (k.misfitOf(told) - fits.least()) / variance
+	}
+}
+
+// misfitOf returns how badly so many slots fit where latencies may also grow up to them, by the exponent of a few that fits best.
+func (k *knee) misfitOf(slots float64) float64 {
+	best := math.Inf(1)
+	for _, exponent := range [...]float64{0, .25, .5, .75} {
+		var total, mean, square float64
+		rise := func(i int) float64 {
+			up := max(0, logSizes[i]-math.Log(slots))
+			return up + exponent*(logSizes[i]-up)
+		}
+		for i, w := range k.weight {
+			total += float64(w)
+			mean += float64(k.sum[i]) - float64(w)*rise(i)
+		}
+		mean /= max(total, math.SmallestNonzeroFloat64)
+		for i, w := range k.weight {
+			if w > 0 {
+				off := float64(k.sum[i]/w) - rise(i) - mean
+				square += float64(w) * off * off
+			}
+		}
+		best = min(best, square)
+	}
+	return best
 }
 
 // above returns the weight of the samples with more than c requests.
@@ -90,6 +126,19 @@ func (k *bend) allows(c float64) bool {
 		return c <= kneeUnheard
 	}
 	return c >= k.c/kneeStep && c <= min(k.most*kneeStep, k.c*kneeBeyond)
+}
+
+// refutes reports whether latencies rule out that there are so many slots as was told: others are far from that number
+// and fit better, also where latencies grow up to it. What was ruled out before needs more to be allowed again.
+func (k *knee) refutes(c float64, before bool) bool {
+	slack, least := refuteSlack, kneeReject
+	if before {
+		slack, least = 1, kneeReject/2
+	}
+	if k.c == 0 || k.against <= least {
+		return false
+	}
+	return c > max(k.most*kneeStep, k.c*kneeBeyond)*slack || c*kneeStep*slack < k.c
 }
 
 // guess returns c, or what it usually is in the pool where the server had hardly had more

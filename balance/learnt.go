@@ -27,6 +27,8 @@ func (s *Server) slotsRestOn(now Instant) string {
 	switch {
 	case !c.known:
 		return "assumed"
+	case c.refuted:
+		return "latencies, " + s.knee.restOn() + ", which rule out what was told"
 	case c.assumed:
 		return "assumed, as the others have"
 	case c.told && c.slots != s.slots.learnt:

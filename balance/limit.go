@@ -1,9 +1,6 @@
 package balance
 
-import (
-	"math"
-	"time"
-)
+import "math"
 
 // bound brings up to date L, the requests a server may have before requests are held back in the
 // queue, where they are not bound yet and can still go to whoever comes free first.
@@ -18,13 +15,27 @@ func (p *Pool) bound(s *Server) {
 		return
 	}
 	c, ahead := s.capacity.slots, 0.
+	if s.capacity.refuted { // what was told is no reason to hold back less
+		c = max(c, s.toldSlots())
+	}
 	if p.times.weight > 0 {
-		trip, mean := p.cfg.RoundTrip.Seconds(), s.mean()
+		trip, mean := p.trip.seconds, s.mean()
 		if c > lateSlots || trip >= lateTrip*mean {
 			ahead = math.Ceil(2*trip*c/mean - spareSlot)
 		}
+		if ahead == 0 && p.bindsAhead(trip, mean) {
+			ahead = 1
+		}
 	}
 	s.limit = float32(math.Ceil(c-slotsError) + ahead + math.Floor(s.stretch))
+}
+
+// bindsAhead reports whether a server whose slots requests wait for in the queue is to have one more than it works on, so that no slot
+// is idle while word of its end and of the next request is under way. It costs that request the time of the one before it, which may be
+// long, and so is done only where requests wait longer than that, and the longer the less is won.
+func (p *Pool) bindsAhead(trip, mean float64) bool {
+	wait := float64(p.queue.length) * p.perWaiting
+	return wait > mean && wait*2*trip > aheadWon*mean*mean
 }
 
 // hasRoom reports whether the server may have one more lease now.
@@ -68,34 +79,29 @@ const (
 	lateSlots  = 2 + slotsError
 	lateTrip   = .04
 	spareSlot  = .1
+	aheadWon   = .02 // of the time that a slot would be idle otherwise
 )
 
-// probe moves the limit of a server on which a request has just ended, where it rests on
-// declared slots. While requests wait and the server is no slower than alone, it gets
-// more; and that is taken back when it slows down. Slots that an application's own
+// probe moves the limit of a server on which a request has just ended, where it rests on what was
+// declared. While requests wait and latencies leave it open that it has more slots than its limit, it gets
+// more; and that is taken back when they rule it out. Slots that an application's own
 // utilisation tells need no probing: they show however few requests there are.
-func (p *Pool) probe(s *Server, took time.Duration) {
-	if p.queue.size == 0 || p.times.weight == 0 || s.slots.learnt > 0 && !s.slots.vague {
+func (p *Pool) probe(s *Server) {
+	if p.queue.size == 0 || p.times.weight == 0 || !s.capacity.firm || s.slots.learnt > 0 && !s.slots.vague {
 		return
 	}
-	s.delay += probeGain * (math.Log(seconds(took)/s.Service()) - s.delay)
-	switch c, _ := s.Slots(); {
-	case s.delay > probeSlow:
-		s.stretch = max(0, s.stretch-1/c)
+	switch limit := float64(s.limit); {
+	case s.stretch > 0 && limit > s.knee.most*kneeStep:
+		s.stretch = max(0, s.stretch-1/s.capacity.slots)
 		p.bound(s)
-	case p.queue.length > 0 && s.delay < probeFast:
-		s.stretch = min(s.stretch+1/(probeSteps*c), c)
+	case p.queue.length > 0 && (limit <= s.knee.most || s.knee.c == 0):
+		urgent := 1 + float64(p.queue.length)*p.perWaiting/(probeWait*s.mean())
+		s.stretch += min(1, urgent/probeSteps) / s.capacity.slots
 		p.bound(s)
 	}
 }
 
 const (
-	probeGain  = .02
-	probeSteps = 32 // requests on each slot for one more
-)
-
-// Bounds of delay, which the compiler would not work out before.
-var (
-	probeFast = math.Log(1.15)
-	probeSlow = math.Log(1.3)
+	probeSteps = 32 // requests on each slot for one more, or fewer where those in the queue wait for more than
+	probeWait  = 8  // times as long as one takes
 )

@@ -118,6 +118,7 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 	if crowd > s.capacity.slots { // beyond c all are slower alike
 		alone *= s.capacity.slots / crowd
 	}
+	alone /= s.Growth(crowd)
 	log, first := math.Log(alone), p.times.weight == 0
 	if s.speed == 1 {
 		p.times.observe(now, alone, log)
@@ -130,12 +131,13 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 		s.strain.observe(now, log-math.Log(s.Service()), s.strainMemory())
 		s.refute(now)
 	}
-	if !s.capacity.told {
+	if s.load.x <= max(1, float64(s.leases)) { // else the crowd is hearsay
 		if s.knee == unheardKnee {
 			s.knee = new(knee)
 		}
-		s.knee.observe(crowd, math.Log(latency), p.times.variance())
-		p.survey(s)
+		if solved := s.knee.observe(crowd, math.Log(latency), p.times.variance(), s.capacity.slots, s.toldSlots()); solved || !s.capacity.told {
+			p.survey(s)
+		}
 	}
 	if p.times.weight < timesEnough {
 		p.times.derive()

@@ -85,6 +85,8 @@ type Pool struct {
 	scratch       []*Server
 	version       uint64
 	times         times
+	growth        growth
+	trip          trip
 	names         map[string]string // of metrics, interned
 	census        census
 	crowdedOut    bool // others fill nearly the whole pool
@@ -104,6 +106,7 @@ type Pool struct {
 	edgeTended    int       // the edge that was looked after last
 	newcomer      capacity  // of a server of which nothing is known: what the others have on average, if limits hold for these
 	usualSlots    float64   // c of a server that nobody tells it of; zero: not known
+	perWaiting    float64   // seconds by which a request in the queue delays those behind it; zero: not known
 	mean          float64   // leases of a server that is warm; infinite while none is
 	tended        int       // the server that was looked after last
 	tendedAt      Instant
@@ -154,6 +157,7 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 		p.scorer = by.Scorer
 	}
 	p.queue.size = cfg.QueueSize
+	p.trip.begin(cfg.RoundTrip)
 	p.tenants.list(cfg.Tenants)
 	if p.recent.size != cfg.Decisions {
 		p.recent = recent{size: cfg.Decisions}
@@ -413,14 +417,20 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 		p.answered = now
 		p.alive(now, s, now)
 	}
+	if ended.crowd > 0 && o.Duration > 0 && !ended.idle {
+		p.trip.observe(seconds(now.Sub(ended.started) - o.Duration))
+	}
 	if o.Result == OK && o.Duration > 0 { // errors teach nothing of how long the work takes
 		p.learn(now, s, float64(ended.crowd), o.Duration)
-		p.probe(s, o.Duration)
+		p.probe(s)
 	}
 	p.judge(now, s, &ended, &o)
 	if s.load.x > 0 {
 		s.confirm(now)
 		s.touched(now)
+	}
+	if p.queue.length > 0 {
+		p.bound(s)
 	}
 	p.hold(now, s, -1)
 	if !o.isSign() && !ended.idle {

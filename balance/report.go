@@ -198,7 +198,7 @@ func (s *Server) weigh(now Instant, r *Report, metrics []Metric) {
 		s.compare(now, r, utilization, first)
 	}
 	if count >= 0 {
-		s.correct(now, count-float64(s.leases))
+		s.correct(now, count-float64(s.leases), s.freshness(r.Age))
 	}
 }
 
@@ -244,7 +244,7 @@ func (s *Server) compare(now Instant, r *Report, utilization float64, first bool
 		rest := max(-most, min(utilization-own, most))
 		sample = s.capacity.slots * rest / (1 - rest)
 	}
-	s.correct(now, sample)
+	s.correct(now, sample, s.freshness(r.Age))
 }
 
 // recount is how far learnt slots may move, as a part, before the ledger is counted anew by them.

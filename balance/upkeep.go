@@ -137,10 +137,11 @@ type census struct {
 	well         bool    // one that is up does not fail, as far as it has been tried
 	knees        float64 // sum of the logarithms of c where latencies tell it
 	knee         int     // of so many servers
-	slots        float64 // sum of the logarithms of c where it is well known
+	slots        float64 // sum of the logarithms of c where it is told
 	firm         int     // of so many servers
-	vague        bool    // one has slots that no limit can rest on
 	out          bool    // one is ejected for what it answered
+	rate         float64 // that servers that are up are good for, in requests a b
+	rise         rise    // of all servers' latencies up to their slots
 }
 
 func (p *Pool) count(now Instant, s *Server) {
@@ -153,13 +154,12 @@ func (p *Pool) count(now Instant, s *Server) {
 		p.census.odds += off * off / variance
 		p.census.timed++
 	}
-	switch {
-	case s.capacity.firm && !s.capacity.assumed:
+	if s.capacity.told || s.capacity.refuted {
 		p.census.slots += math.Log(s.capacity.slots)
 		p.census.firm++
-	case s.capacity.known && !s.capacity.assumed:
-		p.census.vague = true
 	}
+	p.census.rise.xx += s.knee.rise.xx
+	p.census.rise.xy += s.knee.rise.xy
 	if !s.capacity.told && s.knee.isTold() {
 		p.census.knees += math.Log(s.capacity.slots)
 		p.census.knee++
@@ -168,6 +168,7 @@ func (p *Pool) count(now Instant, s *Server) {
 		p.census.out = p.census.out || s.State(now) == Ejected && s.health.cause.forAnswers()
 		return
 	}
+	p.census.rate += s.Weight()
 	p.census.well = p.census.well || s.isWell(now)
 	if now.Sub(s.warmFrom) >= warmTime {
 		p.census.leases += int(s.leases)
@@ -187,13 +188,17 @@ func (p *Pool) conclude(now Instant) {
 		p.mean = float64(c.leases) / float64(c.warm)
 	}
 	p.times.conclude(&c)
+	changed := p.growth.conclude(c.rise, p.times.likely())
+	if p.perWaiting = 0; c.rate > 0 && p.times.weight > 0 {
+		p.perWaiting = p.times.spread / c.rate
+	}
 	p.groupAlike(now)
 	p.census = census{}
 	if c.knee > 0 {
 		p.usualSlots = math.Exp(c.knees / float64(c.knee))
 	}
 	p.newcomer = capacity{slots: 1}
-	if !c.vague && 2*c.firm > len(p.servers) {
+	if 2*c.firm > len(p.servers) {
 		p.newcomer = capacity{slots: math.Exp(c.slots / float64(c.firm)), known: true, firm: true, assumed: true}
 	}
 	if c.out && !c.well {
@@ -202,7 +207,7 @@ func (p *Pool) conclude(now Instant) {
 	if p.exclusions > 0 {
 		p.fadeExclusions(now)
 	}
-	if c.loose != p.loose {
+	if changed || c.loose != p.loose {
 		p.loose = c.loose
 		for _, s := range p.servers {
 			p.rank(now, s)

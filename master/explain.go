@@ -59,6 +59,7 @@ type candidateBody struct {
 	External float64  `json:"external_load"`
 	Slots    float64  `json:"slots"`
 	Service  float64  `json:"service_s"`
+	Growth   float64  `json:"growth"`
 	Samples  float64  `json:"service_samples"`
 	SampleMS *float64 `json:"service_age_ms,omitempty"` // nil: there are none
 	SlotsBy  string   `json:"slots_from"`
@@ -85,7 +86,7 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 	for i := range d.Candidates {
 		c := &d.Candidates[i]
 		b.Candidates[i] = candidateBody{Server: string(c.Server), Why: c.Why, Load: c.Load, External: c.External, Slots: c.Slots,
-			Service: c.Service, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance, Health: balance.OutageWords(c.Outages), Outages: newOutages(c.Outages), Doubt: c.Doubt.String()}
+			Service: c.Service, Growth: c.Growth, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance, Health: balance.OutageWords(c.Outages), Outages: newOutages(c.Outages), Doubt: c.Doubt.String()}
 		if !math.IsNaN(c.Score) && !math.IsInf(c.Score, 0) {
 			b.Candidates[i].Score = &c.Score
 		}

@@ -33,6 +33,7 @@ func (LeastLoad) Score(now balance.Instant, s *balance.Server) float64 {
 	default:
 		cost = b * (phi*n + 1) / c
 	}
+	cost *= s.Growth(n + 1)
 	if sr < 1 {
 		cost /= sr * sr
 	}

@@ -282,6 +282,7 @@ type candidateTold struct {
 	Load, Slots        float64
 	External           float64  `json:"external_load"`
 	Service            float64  `json:"service_s"`
+	Growth             float64  `json:"growth"`
 	Samples            float64  `json:"service_samples"`
 	SampleMS           *float64 `json:"service_age_ms"`
 	SlotsBy            string   `json:"slots_from"`
@@ -396,7 +397,7 @@ func (d *decisionTold) print(out io.Writer) {
 	}
 	printLine(out, "")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "server\twhy\tscore\tn\tx\tc\tb\tsr\taffinity\tdistance\treported\tb from\tc from")
+	fmt.Fprintln(w, "server\twhy\tscore\tn\tx\tc\tb\tg\tsr\taffinity\tdistance\treported\tb from\tc from")
 	for _, c := range d.Candidates {
 		score, reported := "-", "never"
 		if c.Score != nil {
@@ -405,8 +406,8 @@ func (d *decisionTold) print(out io.Writer) {
 		if c.AgeMS != nil {
 			reported = ago(*c.AgeMS)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, figure(c.Load), figure(c.External), figure(c.Slots),
-			figure(c.Service), figure(c.Success), figure(c.Affinity), figure(c.Distance), reported, c.serviceFrom(), c.SlotsBy)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, figure(c.Load), figure(c.External), figure(c.Slots),
+			figure(c.Service), figure(c.Growth), figure(c.Success), figure(c.Affinity), figure(c.Distance), reported, c.serviceFrom(), c.SlotsBy)
 	}
 	_ = w.Flush() // nobody is left to tell if the terminal is gone
 	for _, c := range d.Candidates {

@@ -52,7 +52,7 @@ func TestExplain(t *testing.T) {
 		says []string // regular expressions
 	}{
 		{[]string{lease.String()}, []string{`^lease ` + lease.String() + ` went to s3 because its score [0-9.]+ was the lowest of 3\n`,
-			`pool web; it is open, for .*, held by edge e1\n`, `key "sha256:9da2aeb24657b466"\npriority 4\n`, `server +why +score +n +x +c +b +sr +affinity +distance +reported +b from +c from\ns3 +chosen .* never +the pool\x27s mean +assumed\n`,
+			`pool web; it is open, for .*, held by edge e1\n`, `key "sha256:9da2aeb24657b466"\npriority 4\n`, `server +why +score +n +x +c +b +g +sr +affinity +distance +reported +b from +c from\ns3 +chosen .* never +the pool\x27s mean +assumed\n`,
 			`s1 +higher score +[0-9.]+ +20 +20 .* ago +the pool`}},
 		{[]string{turn.Lease.String()}, []string{`because policy round-robin, which compares nothing, took it from 2\n`, `t[12] +chosen +-`, `and 1 further from being chosen`}},
 		{[]string{"--pool", "web", "--exclude", "s3"}, []string{`^a request to pool web would go to s[12] because its score [0-9.]+ was the lowest of those that could take it`, `s3 +excluded: it has already failed`}},
