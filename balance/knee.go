@@ -14,6 +14,7 @@ type knee struct {
 	weight, sum [crowds]float32 // of logarithms of latencies, faded
 	fresh       int             // samples since c was last worked out
 	rise        rise            // of latencies up to the slots
+	shown       float64         // the most requests present in some of the samples
 	against     float64         // what was told for slots fits worse than the best by so many variances
 	bend                        // what these latencies tell
 	shared      bend            // what they tell together with those of servers that are alike; zero: with none
@@ -36,6 +37,7 @@ const (
 	kneeBeyond  = 3.  // times what latencies have shown that others' word may go beyond
 	kneeShown   = 32. // samples with more than c requests, from which on c is known
 	kneeReject  = 2.  // times the variance of one sample; from a half to four all do, ten is worse
+	kneeFew     = 8.  // samples that show how long requests take beside so many others
 	refuteSlack = 1.5 // times that latencies must be against what was told before it is dropped
 )
 
@@ -78,6 +80,12 @@ func (k *knee) solve(variance, told float64) {
 	fits := k.misfits()
 	k.bend = fits.bend(variance)
 	k.beyond = k.above(k.c)
+	k.shown = 0
+	for i, w := range k.weight {
+		if w >= kneeFew {
+			k.shown = crowdSizes[i]
+		}
+	}
 	k.against = 0
 	if told > 0 {
 		k.against = (k.misfitOf(told) - fits.least()) / variance
@@ -126,6 +134,15 @@ func (k *bend) allows(c float64) bool {
 		return c <= kneeUnheard
 	}
 	return c >= k.c/kneeStep && c <= min(k.most*kneeStep, k.c*kneeBeyond)
+}
+
+// leavesOpen reports whether a server with c slots may get more than limit requests to see whether it has more: latencies do not rule
+// them out, as far as it has had about as many.
+func (k *knee) leavesOpen(limit, c float64) bool {
+	if k.c > 0 && limit > k.most && k.most < crowdSizes[crowds-1] {
+		return false
+	}
+	return limit < max(c+1, kneeStep*max(c, k.shown))
 }
 
 // refutes reports whether latencies rule out that there are so many slots as was told: others are far from that number

@@ -94,14 +94,14 @@ func (p *Pool) probe(s *Server) {
 	case s.stretch > 0 && limit > s.knee.most*kneeStep:
 		s.stretch = max(0, s.stretch-1/s.capacity.slots)
 		p.bound(s)
-	case p.queue.length > 0 && (limit <= s.knee.most || s.knee.c == 0):
+	case p.queue.length > 0 && s.knee.leavesOpen(limit, s.capacity.slots):
 		urgent := 1 + float64(p.queue.length)*p.perWaiting/(probeWait*s.mean())
-		s.stretch += min(1, urgent/probeSteps) / s.capacity.slots
+		s.stretch += min(1, urgent/probeSteps)
 		p.bound(s)
 	}
 }
 
 const (
-	probeSteps = 32 // requests on each slot for one more, or fewer where those in the queue wait for more than
-	probeWait  = 8  // times as long as one takes
+	probeSteps = 32 // requests for one more, whatever the limit, or fewer where those in the queue wait for more than
+	probeWait  = 2  // times as long as one takes
 )

@@ -231,7 +231,7 @@ func drawTrip(rng *rand.Rand) time.Duration {
 }
 
 // seconds and round keep three digits, so that a scenario reads well.
-func seconds(s float64) time.Duration { return time.Duration(round(s*1e6) * 1e3) }
+func seconds(s float64) time.Duration { return time.Duration(math.Round(round(s*1e6) * 1e3)) }
 
 func round(v float64) float64 {
 	if v == 0 {

@@ -1,0 +1,63 @@
+package balance
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// What is old when it comes counts less: ten mean times of a request ago is next to never.
+func TestOldReportsCountLess(t *testing.T) {
+	for _, c := range []struct {
+		age         time.Duration
+		least, most float64
+	}{{0, 8, 10}, {100 * time.Millisecond, 2, 6}, {time.Second, 0, .1}, {10 * time.Second, 0, 1e-6}} {
+		p, s := lonely(t)
+		now := second
+		for range 20 {
+			now = p.answer(t, now, 100*time.Millisecond)
+		}
+		r := Report{Server: "a", Age: c.age, Metrics: []Metric{{Name: InFlight, Value: 10}}}
+		if err := p.Report(now, &r); err != nil {
+			t.Fatal(err)
+		}
+		if x := s.load.at(now); x < c.least || x > c.most {
+			t.Errorf("%.3g requests of others are believed of 10 that were there %v ago, want %v to %v", x, c.age, c.least, c.most)
+		}
+	}
+}
+
+// A server of one slot has a request ahead where the trip is long beside the work, or where requests wait for long.
+func TestARequestIsBoundAhead(t *testing.T) {
+	for _, c := range []struct {
+		trip time.Duration
+		gap  time.Duration // a request each; three servers of one slot take .1 s for one
+		most float32       // leases that a server has at most
+	}{
+		{50 * time.Microsecond, 50 * time.Millisecond, 1}, // nobody waits for long
+		{20 * time.Millisecond, 50 * time.Millisecond, 2}, // a slot would be idle for a fifth of its time
+		{5 * time.Microsecond, 25 * time.Millisecond, 1},  // all is late, but next to nothing is won
+		{2 * time.Millisecond, 25 * time.Millisecond, 2},  // all is late
+	} {
+		t.Run(fmt.Sprint(c.trip, c.gap), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 1))
+			most := float32(0)
+			var s *station
+			s = newStation(t, 1, func(id ServerID, n int) float64 {
+				if s.now > second.Add(70*time.Second) { // what the trip is has been learnt
+					for _, server := range s.p.servers { // less what limits grow by while requests wait
+						most = max(most, server.limit-float32(math.Floor(server.stretch)))
+					}
+				}
+				return .1 * max(1, float64(n)) * noise(rng)
+			})
+			s.trip = c.trip
+			s.serve(2000, c.gap)
+			if most != c.most {
+				t.Errorf("a server has a limit of up to %v, want %v", most, c.most)
+			}
+		})
+	}
+}
