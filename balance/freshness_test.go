@@ -61,3 +61,27 @@ func TestARequestIsBoundAhead(t *testing.T) {
 		})
 	}
 }
+
+// Where all servers are out all are tried, also by those who come while others wait since a time when they were full.
+func TestServersThatAreOutAreTriedThoughOthersWait(t *testing.T) {
+	p := New(Config{Name: "p", QueueSize: 10}, ByScore{nothing{}}, 1)
+	if err := p.Put(second, ServerSpec{ID: "a", Address: "127.0.0.1:80", Slots: 1}, true); err != nil {
+		t.Fatal(err)
+	}
+	now := second.Add(time.Minute)
+	if _, err := p.Pick(now, &Request{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Pick(now, &Request{}); err == nil {
+		t.Fatal("a server of one slot takes two")
+	}
+	if _, _, refusal := p.Join(now, &Request{}); refusal != nil {
+		t.Fatal(refusal)
+	}
+	if _, err := p.SetHealth(now, "a", ByMaster, "refuses"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Pick(now, &Request{}); err != nil {
+		t.Errorf("%v while one waits, want the server that is out", err)
+	}
+}

@@ -179,7 +179,7 @@ func (p *Pool) Open() int { return p.ledger.open }
 // Pick chooses a server and opens a lease on it. Its error is always a *Refusal;
 // where the pool has a queue, one whose Reason is Saturated may be waited out by Join.
 func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
-	if p.queue.holds(req.Priority) {
+	if p.queue.holds(req.Priority) && p.mayWait(now, req, nil) { // if no server is up it is no use to wait: all are tried
 		return Grant{}, p.refuse(now, req)
 	}
 	s := p.choose(now, req)
