@@ -271,6 +271,25 @@ func TestCloseSendsWhatIsLeft(t *testing.T) {
 	}
 }
 
+// To close a connection on which bytes come ends all that serves it: the Poller's Close waits for that.
+func TestCloseWhileBytesCome(t *testing.T) {
+	for range 100 {
+		w := newPeered(t)
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			for {
+				if _, err := io.WriteString(w.far, "bytes"); err != nil {
+					return // it is closed
+				}
+			}
+		})
+		w.await(Readable)
+		w.near.Close()
+		sending.Wait()
+		w.poller.Close()
+	}
+}
+
 func TestResetOnClose(t *testing.T) {
 	w := newPeered(t)
 	w.near.ResetOnClose()

@@ -91,3 +91,32 @@ func (s *stream) fill(p []byte) bool {
 	defer s.mu.Unlock()
 	return s.writing == 0 || len(s.out)+s.writing < sendMost
 }
+
+// Close has the mutex, and waits for a read of the connection that has begun: such a read must not wait for the mutex.
+func TestReadsDoNotKeepClose(t *testing.T) {
+	w := newPeered(t)
+	s := w.near.stream()
+	meanwhile := func() { // the reader goes on, or the test shows nothing
+		for range 10_000 {
+			runtime.Gosched()
+		}
+	}
+	w.says("x")
+	w.await(Readable)
+	meanwhile()
+	s.mu.Lock()
+	w.says("y")
+	meanwhile()
+	closed := make(chan struct{})
+	go func() {
+		s.resets = true
+		s.closeConn()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Error("Close waits")
+	}
+	s.mu.Unlock()
+}
