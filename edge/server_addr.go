@@ -2,7 +2,6 @@ package edge
 
 import (
 	"net"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,14 +52,4 @@ func certName(address string) string {
 		return host
 	}
 	return hostPort
-}
-
-// joinTarget joins where a server is and what its certificate has to have, for those who keep connections by
-// one string.
-func joinTarget(at, name string) string { return at + " " + name }
-
-// splitTarget takes that apart.
-func splitTarget(where string) (at, name string) {
-	at, name, _ = strings.Cut(where, " ")
-	return at, name
 }

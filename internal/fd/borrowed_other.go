@@ -4,6 +4,7 @@ package fd
 
 import "syscall"
 
+// canBorrow is set if a connection's descriptor can be had, and asked.
 const canBorrow = false
 
 // Borrowed is what Go's runtime owns and lends for the length of a callback. Nothing is known of it here: that a

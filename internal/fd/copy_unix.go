@@ -10,8 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const canBorrow = true
-
 // CopyFile returns a file of a copy of the descriptor of a connection or a listener of package
 // net. Both share the socket, whose mode they see changed by each other.
 func CopyFile(of any, name string) (*os.File, error) {
