@@ -109,7 +109,7 @@ func (l *connLoop) run(ctx context.Context) error {
 	l.started.Store(true)
 	defer l.endFirstRound()
 	var wait retry
-	said := ""
+	logged := ""
 	for at := 0; ctx.Err() == nil; at++ {
 		all := l.addresses()
 		master := all[at%len(all)]
@@ -132,18 +132,18 @@ func (l *connLoop) run(ctx context.Context) error {
 			l.countRefusal(fail)
 			level = slog.LevelError
 		case wasUp:
-			said = "" // each loss is logged; a refusal, which may come after the welcome, only when it changes
+			logged = "" // each loss is logged; a refusal, which may come after the welcome, only when it changes
 		}
 		if (at+1)%len(all) != 0 {
 			pause = min(pause, jitter(l.proto.base().maxRetry)) // the next address may work at once
 		}
-		if text != said {
+		if text != logged {
 			attrs := []any{"master", master, "err", err}
 			if news == spareAddress {
 				attrs = attrs[:2] // a spare address is no error
 			}
 			l.log.Log(ctx, level, news, attrs...)
-			said = text
+			logged = text
 		}
 		select {
 		case <-ctx.Done():

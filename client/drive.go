@@ -81,8 +81,8 @@ func (l *connLoop) pollerRead(conn pollable, d ConnPoller) (more bool) {
 	l.pollerReading.Lock()
 	defer l.pollerReading.Unlock()
 	for l.isPolledBy(conn, d) {
-		room := l.buf[l.buffered:]
-		n, err := conn.tryRead(room)
+		free := l.buf[l.buffered:]
+		n, err := conn.tryRead(free)
 		if err == syscall.EAGAIN {
 			return true
 		}
@@ -93,7 +93,7 @@ func (l *connLoop) pollerRead(conn pollable, d ConnPoller) (more bool) {
 			l.pollerFailed(err)
 			return false
 		}
-		if n < len(room) && conn.shortReadIsLast() {
+		if n < len(free) && conn.shortReadIsLast() {
 			return true
 		}
 	}

@@ -183,28 +183,28 @@ func (m *Masters) review() {
 	for _, s := range m.leadership.all() {
 		var best *Client
 		fence, elsewhere := s.fence, claim{}
-		low, lower := uint64(0), ""
+		lowFence, lowAddress := uint64(0), ""
 		for _, c := range m.clients {
-			said, leads := c.leadClaim(s.pool)
-			if elsewhere.leader == "" && said.leader != "" {
-				elsewhere = said
-				if said.id == c.masterID() {
+			claimed, leads := c.leadClaim(s.pool)
+			if elsewhere.leader == "" && claimed.leader != "" {
+				elsewhere = claimed
+				if claimed.id == c.masterID() {
 					elsewhere.id = "" // two masters have the same id, which then identifies neither
 				}
 			}
-			if leads && said.fence != 0 && said.fence < s.fence {
+			if leads && claimed.fence != 0 && claimed.fence < s.fence {
 				c.rejectLead(s.pool, s.fence)
-				low, lower = said.fence, c.loop.masters[0]
+				lowFence, lowAddress = claimed.fence, c.loop.masters[0]
 			}
-			if !leads || c.isCatchingUp(s) || said.fence == 0 && !allTried || said.fence < fence || said.fence == fence && best != nil && c != s.leaseHolder.Load() {
+			if !leads || c.isCatchingUp(s) || claimed.fence == 0 && !allTried || claimed.fence < fence || claimed.fence == fence && best != nil && c != s.leaseHolder.Load() {
 				continue
 			}
-			best, fence = c, said.fence
+			best, fence = c, claimed.fence
 		}
 		if best != nil {
-			low = 0 // the former leader does not know of the new one yet
+			lowFence = 0 // the former leader does not know of the new one yet
 		}
-		s.setLowFence(low, lower)
+		s.setLowFence(lowFence, lowAddress)
 		switch {
 		case best == nil:
 			if s.clearLeader() > reviewEvery { // a leader may be about to connect
@@ -514,8 +514,8 @@ func (m *Masters) Report(pool string, r balance.Report) {
 	}
 }
 
-// Snapshot returns what the leader said of a pool, or the one that led last, or if that is
-// long ago whoever answers.
+// Snapshot returns the pool's snapshot of its leader, or of its last leader; if there has been none for
+// long, of any connected master.
 func (m *Masters) Snapshot(pool string) *balance.Snapshot {
 	s := m.leadership.get(pool)
 	if s == nil {

@@ -56,7 +56,7 @@ func (f *clientConn) bufferBody() (ready bool) {
 			return false
 		}
 		if len(s.free()) == 0 && !s.grow(f.loop, t.body.Run()) {
-			if len(s.rooms) == 0 {
+			if len(s.bufs) == 0 {
 				f.awaitMemory()
 				return false
 			}
@@ -109,7 +109,7 @@ func (f *clientConn) takeWhole() error {
 	t := f.req
 	s := &t.bodyStore
 	ended := false
-	if b := f.serverStream; b != nil && b.complete && len(s.rooms) == 0 && b.unreadBytes() <= smallRoom {
+	if b := f.serverStream; b != nil && b.complete && len(s.bufs) == 0 && b.unreadBytes() <= smallBuf {
 		for ended = true; f.readable; {
 			if _, err := f.readMore(); err != nil {
 				break // EAGAIN: all there is has been taken
@@ -158,15 +158,15 @@ func (f *clientConn) awaitsFirst() bool {
 	if f.req.exchange.route.awaitsMessage {
 		return s.first == 0
 	}
-	return !f.readable && len(s.rooms) == 0 && !f.req.req.Expect
+	return !f.readable && len(s.bufs) == 0 && !f.req.req.Expect
 }
 
 // uploadMore relays what the client has sent. Its error is the client's fault.
 func (f *clientConn) bufferMore() error {
 	t := f.req
 	s := &t.bodyStore
-	room := s.free()
-	n, err := f.read(room)
+	buf := s.free()
+	n, err := f.read(buf)
 	switch {
 	case err == syscall.EAGAIN:
 		return nil
@@ -178,14 +178,14 @@ func (f *clientConn) bufferMore() error {
 	s.lastAt = f.loop.now
 	s.pace.Took(int64(n))
 	if t.body.AtTrailers() {
-		t.leftover = append(t.leftover, room[:n]...)
+		t.leftover = append(t.leftover, buf[:n]...)
 		return nil
 	}
-	good, err := t.body.Pass(room[:n])
+	good, err := t.body.Pass(buf[:n])
 	if err != nil {
 		return err
 	}
-	t.leftover = append(t.leftover[:0], room[good:n]...)
+	t.leftover = append(t.leftover[:0], buf[good:n]...)
 	s.filled(good)
 	return nil
 }
@@ -322,11 +322,11 @@ func (f *clientConn) bodyAnswered() {
 // composeStored appends the first part of what was read of the body to a head, if it is small enough for
 // one write to be better than two.
 func (t *request) composeStored(dst []byte) []byte {
-	if len(t.bodyStore.rooms) == 0 || len(t.bodyStore.rooms[0]) > largeRoom/2 {
+	if len(t.bodyStore.bufs) == 0 || len(t.bodyStore.bufs[0]) > largeBuf/2 {
 		return dst
 	}
 	t.bodyStore.unsent()
-	return append(dst, t.bodyStore.next(largeRoom)...)
+	return append(dst, t.bodyStore.next(largeBuf)...)
 }
 
 // releaseBody gives back what is held of a request's body once it has gone to the server, unless it may
@@ -347,7 +347,7 @@ func (f *clientConn) releaseBody() {
 // does not wait for ever.
 func (f *clientConn) awaitMemory() {
 	s := &f.req.bodyStore
-	if f.setTimeout(0); len(s.rooms) > 0 {
+	if f.setTimeout(0); len(s.bufs) > 0 {
 		f.loop.timers.set(&f.timer, s.lastAt.Add(f.service.listener.IdleTimeout))
 	}
 	s.pace.Stop()
@@ -389,7 +389,7 @@ const triedAtOnce = 64
 func (l *loop) readWaitingBodies() {
 	before := len(l.awaitingMemory)
 	for range min(before, triedAtOnce) {
-		if len(l.awaitingMemory) == 0 || l.engine.edge.bodies.await(l, smallRoom) {
+		if len(l.awaitingMemory) == 0 || l.engine.edge.bodies.await(l, smallBuf) {
 			return
 		}
 		f := l.awaitingMemory[0]

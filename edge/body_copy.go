@@ -11,11 +11,11 @@ type bodyCopy struct {
 }
 
 const (
-	// mostCopied bounds a copy. Most HTTP/2 servers accept 64 KiB of a stream's body before they respond, and
+	// maxCopied bounds a copy. Most HTTP/2 servers accept 64 KiB of a stream's body before they respond, and
 	// a server that refuses a stream mostly does so first.
-	mostCopied = 96 << 10
-	// copyRooms is how many buffers of mostCopied bytes a loop keeps.
-	copyRooms = 4
+	maxCopied = 96 << 10
+	// maxFreeCopyBufs is how many buffers of mostCopied bytes a loop keeps.
+	maxFreeCopyBufs = 4
 )
 
 // add copies the next bytes.
@@ -24,7 +24,7 @@ func (c *bodyCopy) add(l *loop, p []byte) {
 		return
 	}
 	need := len(c.bytes) + len(p)
-	if need > mostCopied {
+	if need > maxCopied {
 		c.lose(l)
 		return
 	}
@@ -45,7 +45,7 @@ func (c *bodyCopy) lose(l *loop) {
 // reset empties the copy and frees a large buffer.
 func (c *bodyCopy) reset(l *loop) {
 	if cap(c.bytes) > maxKeptInput {
-		if len(l.freeCopyBufs) < copyRooms && cap(c.bytes) == mostCopied {
+		if len(l.freeCopyBufs) < maxFreeCopyBufs && cap(c.bytes) == maxCopied {
 			l.freeCopyBufs = append(l.freeCopyBufs, c.bytes[:0])
 		}
 		c.bytes = nil
@@ -56,11 +56,11 @@ func (c *bodyCopy) reset(l *loop) {
 // takeCopyBuf returns an empty buffer of mostCopied bytes.
 func (l *loop) takeCopyBuf() []byte {
 	if n := len(l.freeCopyBufs); n > 0 {
-		room := l.freeCopyBufs[n-1]
+		buf := l.freeCopyBufs[n-1]
 		l.freeCopyBufs = l.freeCopyBufs[:n-1]
-		return room
+		return buf
 	}
-	return make([]byte, 0, mostCopied)
+	return make([]byte, 0, maxCopied)
 }
 
 // mayResend reports whether the request may have to be sent again after its body has begun to go: an HTTP/2

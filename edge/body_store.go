@@ -9,41 +9,41 @@ import (
 // It holds the bytes as they go to the server, chunk sizes included, so that they can be sent more than once.
 // The loop goroutine owns it. The zero value is empty.
 type bodyStore struct {
-	begun   bool // in use; every byte behind the head's buffer is or was in it
-	freed   bool // its bytes are gone and cannot be sent again
-	waits   bool // the body waits unread for memory
-	stalled bool // counted as stalled
-	client  balance.ClientPrefix
-	rooms   [][]byte // filled buffers, in order
-	size    int64    // bytes in them
-	charged int64    // bytes of memory taken, including the promise
-	rest    int64    // bytes that were taken by takeRest
-	promise int64    // of rest, for buffers to come
-	room    int      // bytes before rooms[room][at] have been sent
-	at      int
-	first   int64           // gRPC: length of the first message with its prefix; zero: unknown
-	lastAt  balance.Instant // when a byte last came, or reading began
-	pace    limits.Pace
+	begun    bool // in use; every byte behind the head's buffer is or was in it
+	freed    bool // its bytes are gone and cannot be sent again
+	waits    bool // the body waits unread for memory
+	stalled  bool // counted as stalled
+	client   balance.ClientPrefix
+	bufs     [][]byte // filled buffers, in order
+	size     int64    // bytes in them
+	charged  int64    // bytes of memory taken, including the promise
+	rest     int64    // bytes that were taken by takeRest
+	promise  int64    // of rest, for buffers to come
+	bufIndex int      // bytes before rooms[room][at] have been sent
+	bufOff   int
+	first    int64           // gRPC: length of the first message with its prefix; zero: unknown
+	lastAt   balance.Instant // when a byte last came, or reading began
+	pace     limits.Pace
 }
 
 const (
-	smallRoom = 16 << 10
-	largeRoom = 64 << 10
-	mostRooms = 32 // of each size that a loop keeps
+	smallBuf        = 16 << 10
+	largeBuf        = 64 << 10
+	maxFreeBodyBufs = 32 // of each size that a loop keeps
 )
 
 // free returns the free part of the last buffer; empty: there is none.
 func (s *bodyStore) free() []byte {
-	if len(s.rooms) == 0 {
+	if len(s.bufs) == 0 {
 		return nil
 	}
-	last := s.rooms[len(s.rooms)-1]
+	last := s.bufs[len(s.bufs)-1]
 	return last[len(last):cap(last)]
 }
 
 // filled records that n bytes were put into free.
 func (s *bodyStore) filled(n int) {
-	last := &s.rooms[len(s.rooms)-1]
+	last := &s.bufs[len(s.bufs)-1]
 	*last = (*last)[:len(*last)+n]
 	s.size += int64(n)
 }
@@ -51,31 +51,31 @@ func (s *bodyStore) filled(n int) {
 // grow adds an empty buffer; known is how many bytes are known to come, or 0. It returns false if there is no
 // memory.
 func (s *bodyStore) grow(l *loop, known int64) bool {
-	size := int64(largeRoom)
-	if known < smallRoom && len(s.rooms) == 0 {
-		size = smallRoom
+	size := int64(largeBuf)
+	if known < smallBuf && len(s.bufs) == 0 {
+		size = smallBuf
 	}
 	if s.promise >= size {
 		s.promise -= size
-		s.rooms = append(s.rooms, l.takeBodyBuf(size))
+		s.bufs = append(s.bufs, l.takeBodyBuf(size))
 		return true
 	}
 	var w bodyWaiter
-	if len(s.rooms) == 0 {
+	if len(s.bufs) == 0 {
 		w = l
 	}
 	if !l.engine.edge.bodies.take(s.client, size, w) {
 		return false
 	}
 	s.charged += size
-	s.rooms = append(s.rooms, l.takeBodyBuf(size))
+	s.bufs = append(s.bufs, l.takeBodyBuf(size))
 	return true
 }
 
 // growToEnd adds an empty buffer when grow has no memory, and is promised memory for all n bytes still to be
 // read. If not, ever reports whether it may be later.
 func (s *bodyStore) growToEnd(l *loop, n int64) (grown, ever bool) {
-	n = (n + largeRoom - 1) / largeRoom * largeRoom
+	n = (n + largeBuf - 1) / largeBuf * largeBuf
 	taken, ever := l.engine.edge.bodies.takeRest(s.client, n, l)
 	if !taken {
 		return false, ever
@@ -83,7 +83,7 @@ func (s *bodyStore) growToEnd(l *loop, n int64) (grown, ever bool) {
 	s.charged += n
 	s.rest += n
 	s.promise += n
-	return s.grow(l, largeRoom), true
+	return s.grow(l, largeBuf), true
 }
 
 // endRest returns the unused promise, once the body has been read.
@@ -98,58 +98,58 @@ func (s *bodyStore) endRest(l *loop) {
 
 // add appends p, a few bytes that may exceed the memory limit.
 func (s *bodyStore) add(p []byte) {
-	s.rooms = append(s.rooms, append([]byte(nil), p...))
+	s.bufs = append(s.bufs, append([]byte(nil), p...))
 	s.size += int64(len(p))
 }
 
 // holds reports whether something is or was in it.
-func (s *bodyStore) holds() bool { return len(s.rooms) > 0 || s.freed }
+func (s *bodyStore) holds() bool { return len(s.bufs) > 0 || s.freed }
 
 // keep appends a copy of p, which has gone to the server behind all that is here, so that it can be sent again
 // too. It returns false if there is no memory, or it would be more than most bytes.
 func (s *bodyStore) keep(l *loop, p []byte, most int64) bool {
-	if s.freed || s.size+int64(len(p)) > most || len(s.free()) < len(p) && (!s.grow(l, largeRoom) || len(s.free()) < len(p)) {
+	if s.freed || s.size+int64(len(p)) > most || len(s.free()) < len(p) && (!s.grow(l, largeBuf) || len(s.free()) < len(p)) {
 		return false
 	}
 	copy(s.free(), p)
 	s.filled(len(p))
-	s.room, s.at = len(s.rooms)-1, len(s.rooms[len(s.rooms)-1])
+	s.bufIndex, s.bufOff = len(s.bufs)-1, len(s.bufs[len(s.bufs)-1])
 	return true
 }
 
 // unsent reports whether some of it has not gone to the server.
 func (s *bodyStore) unsent() bool {
-	for s.room < len(s.rooms) && s.at == len(s.rooms[s.room]) {
-		s.room, s.at = s.room+1, 0
+	for s.bufIndex < len(s.bufs) && s.bufOff == len(s.bufs[s.bufIndex]) {
+		s.bufIndex, s.bufOff = s.bufIndex+1, 0
 	}
-	return s.room < len(s.rooms)
+	return s.bufIndex < len(s.bufs)
 }
 
 // next returns the next bytes to be sent, at most so many. unsent must have been called.
 func (s *bodyStore) next(most int) []byte {
-	p := s.rooms[s.room][s.at:]
+	p := s.bufs[s.bufIndex][s.bufOff:]
 	p = p[:min(len(p), most)]
-	s.at += len(p)
+	s.bufOff += len(p)
 	return p
 }
 
 // rewind starts again with the first byte.
-func (s *bodyStore) rewind() { s.room, s.at = 0, 0 }
+func (s *bodyStore) rewind() { s.bufIndex, s.bufOff = 0, 0 }
 
 // release frees the memory. Its bytes cannot be sent again.
 func (s *bodyStore) release(l *loop) {
-	if len(s.rooms) == 0 {
+	if len(s.bufs) == 0 {
 		return
 	}
 	s.endRest(l)
-	for i, room := range s.rooms {
-		l.putBodyBuf(room)
-		s.rooms[i] = nil
+	for i, buf := range s.bufs {
+		l.putBodyBuf(buf)
+		s.bufs[i] = nil
 	}
 	if s.charged > 0 {
 		l.engine.edge.bodies.give(s.client, s.charged)
 	}
-	s.rooms, s.room, s.at, s.size, s.charged = s.rooms[:0], 0, 0, 0, 0
+	s.bufs, s.bufIndex, s.bufOff, s.size, s.charged = s.bufs[:0], 0, 0, 0, 0
 	s.freed = true
 }
 
@@ -160,7 +160,7 @@ func (s *bodyStore) reset(l *loop) {
 	}
 	s.release(l)
 	s.unstall(l)
-	*s = bodyStore{rooms: s.rooms}
+	*s = bodyStore{bufs: s.bufs}
 }
 
 // unstall stops counting the request as stalled.
@@ -175,25 +175,25 @@ func (s *bodyStore) unstall(l *loop) {
 func (l *loop) takeBodyBuf(size int64) []byte {
 	kept := l.bodyBufsOf(size)
 	if n := len(*kept); n > 0 {
-		room := (*kept)[n-1]
+		buf := (*kept)[n-1]
 		*kept = (*kept)[:n-1]
-		return room
+		return buf
 	}
 	return make([]byte, 0, size)
 }
 
-func (l *loop) putBodyBuf(room []byte) {
-	if kept := l.bodyBufsOf(int64(cap(room))); kept != nil && len(*kept) < mostRooms {
-		*kept = append(*kept, room[:0])
+func (l *loop) putBodyBuf(buf []byte) {
+	if kept := l.bodyBufsOf(int64(cap(buf))); kept != nil && len(*kept) < maxFreeBodyBufs {
+		*kept = append(*kept, buf[:0])
 	}
 }
 
 // bodyBufsOf returns the free buffers of a size; nil: none are kept.
 func (l *loop) bodyBufsOf(size int64) *[][]byte {
 	switch size {
-	case smallRoom:
+	case smallBuf:
 		return &l.freeBodyBufs[0]
-	case largeRoom:
+	case largeBuf:
 		return &l.freeBodyBufs[1]
 	}
 	return nil

@@ -213,10 +213,10 @@ func (f *clientConn) readHead() {
 // needs, is only known then.
 func (f *clientConn) readMore() (int, error) {
 	t := f.req
-	room := f.loop.readBuf[:min(max(firstInput, len(t.input)), readSize)]
-	n, err := f.read(room)
+	buf := f.loop.readBuf[:min(max(firstInput, len(t.input)), readSize)]
+	n, err := f.read(buf)
 	if n > 0 {
-		t.appendInput(room[:n], f.state > stateReadingHead)
+		t.appendInput(buf[:n], f.state > stateReadingHead)
 	}
 	return n, err
 }
@@ -363,7 +363,7 @@ func (f *clientConn) finishRequest() {
 // was just sent.
 func (f *clientConn) linger() {
 	t := f.req
-	wait, most := lingerQuiet, lingerMost
+	wait, most := lingerQuiet, maxLinger
 	if t.complete && t.inputStart == t.inputEnd { // nothing more is known to come
 		wait = idleGrace
 		if !t.req.KeepAlive {

@@ -238,7 +238,7 @@ func (f *clientConn) sendRequest() bool {
 	}
 	t.sent, t.uploading, t.waitingSince = true, !t.complete || !t.up.empty(), l.now
 	t.pace.Stop()
-	t.forwardState.in, t.forwardState.r, t.forwardState.w = l.readBuf, headRoom, headRoom
+	t.forwardState.in, t.forwardState.r, t.forwardState.w = l.readBuf, headSpace, headSpace
 	t.progress.start(f)
 	t.awaitResponse()
 	if !t.complete && !t.bodyStore.holds() {

@@ -36,8 +36,8 @@ func (f *clientConn) readResponse() {
 			break
 		}
 		l.prepareRead(&t.forwardState, &t.headPart)
-		room := t.forwardState.in[t.forwardState.w:]
-		n, err := b.read(room[:f.readLimit(len(room))])
+		free := t.forwardState.in[t.forwardState.w:]
+		n, err := b.read(free[:f.readLimit(len(free))])
 		switch {
 		case err == syscall.EAGAIN:
 			continue
@@ -59,13 +59,13 @@ func (f *clientConn) readResponse() {
 // it.
 func (l *loop) prepareRead(w *forwardState, private *[]byte) {
 	if w.r == w.w {
-		w.in, w.r, w.w = l.readBuf, headRoom, headRoom
+		w.in, w.r, w.w = l.readBuf, headSpace, headSpace
 		return
 	}
 	if w.w == len(w.in) {
 		larger := make([]byte, 2*len(w.in))
-		w.w = headRoom + copy(larger[headRoom:], w.in[w.r:w.w])
-		w.r, w.in, *private = headRoom, larger, larger
+		w.w = headSpace + copy(larger[headSpace:], w.in[w.r:w.w])
+		w.r, w.in, *private = headSpace, larger, larger
 	}
 }
 
@@ -74,11 +74,11 @@ func (l *loop) retain(w *forwardState, private *[]byte) {
 	if w.r == w.w || &w.in[0] != &l.readBuf[0] {
 		return
 	}
-	if need := headRoom + 2*(w.w-w.r); len(*private) < need {
-		*private = make([]byte, max(need, headRoom+4<<10))
+	if need := headSpace + 2*(w.w-w.r); len(*private) < need {
+		*private = make([]byte, max(need, headSpace+4<<10))
 	}
-	w.w = headRoom + copy((*private)[headRoom:], w.in[w.r:w.w])
-	w.r, w.in = headRoom, *private
+	w.w = headSpace + copy((*private)[headSpace:], w.in[w.r:w.w])
+	w.r, w.in = headSpace, *private
 }
 
 // handleResponse handles what has come from the server.
@@ -102,7 +102,7 @@ func (f *clientConn) handleResponse() {
 			f.startResponse()
 			return
 		}
-		if t.interims++; t.interims > interimMost {
+		if t.interims++; t.interims > maxInterims {
 			f.linkFailed(f.failure(errInterims), errInterims)
 			return
 		}
@@ -272,7 +272,7 @@ func (f *clientConn) serverEnded(err error) {
 	}
 	if !t.responseStarted {
 		failure := f.failure(why)
-		failure.Kept = f.server.reused && t.interims == 0 && t.forwardState.w == headRoom
+		failure.Kept = f.server.reused && t.interims == 0 && t.forwardState.w == headSpace
 		f.linkFailed(failure, why)
 		return
 	}

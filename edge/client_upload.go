@@ -61,7 +61,7 @@ func (f *clientConn) uploadBody() bool {
 func (f *clientConn) uploadStored() {
 	t, b := f.req, f.server
 	t.waitingSince = f.loop.now
-	if _, err := t.up.write(&b.conn, t.bodyStore.next(b.uploadLimit(largeRoom))); err != nil {
+	if _, err := t.up.write(&b.conn, t.bodyStore.next(b.uploadLimit(largeBuf))); err != nil {
 		f.stopUpload()
 	}
 }

@@ -42,9 +42,9 @@ type Config struct {
 	LogDropped      func() uint64 // log lines that were not written; nil: there is no metric
 	ReloadFailed    func() string // why the last reload failed, empty: it did not; nil: there is no metric
 
-	bodyWindow time.Duration // over which a body must come at its least rate; zero: limits.Window; for tests
-	turnMost   time.Duration // how long a loop handles one client's frames before others have a turn; zero: 500 µs; for tests
-	crowded    bool          // loops batch in every iteration; for tests
+	bodyWindow  time.Duration // over which a body must come at its least rate; zero: limits.Window; for tests
+	maxTurn     time.Duration // how long a loop handles one client's frames before others have a turn; zero: 500 µs; for tests
+	alwaysBatch bool          // loops batch in every iteration; for tests
 }
 
 // Places are those of client connections, which edges that follow one another share.
@@ -182,7 +182,7 @@ const (
 	defaultVia               = "evenkeel"
 	defaultMaxHops           = 3
 	defaultTurn              = 500 * time.Microsecond
-	mostLoops                = 1024
+	maxLoops                 = 1024
 )
 
 // Validate calls bad once for every field that cannot be worked with.
@@ -207,8 +207,8 @@ func (c *Config) Validate(bad func(field, problem string)) {
 			bad(fmt.Sprintf("resolvers[%d]", i), problem)
 		}
 	}
-	if c.Loops < 0 || c.Loops > mostLoops {
-		bad("loops", fmt.Sprintf("%d, want 1 to %d, or 0 for one for each CPU", c.Loops, mostLoops))
+	if c.Loops < 0 || c.Loops > maxLoops {
+		bad("loops", fmt.Sprintf("%d, want 1 to %d, or 0 for one for each CPU", c.Loops, maxLoops))
 	}
 	if len(c.Listeners) == 0 {
 		bad("listeners", "none, want at least one")
@@ -382,7 +382,7 @@ func (c Config) withDefaults() Config {
 	c.TCP.UserTimeout = cmp.Or(c.TCP.UserTimeout, defaultUserTimeout)
 	c.Via = cmp.Or(c.Via, defaultVia)
 	c.MaxHops = cmp.Or(c.MaxHops, defaultMaxHops)
-	c.turnMost = cmp.Or(c.turnMost, defaultTurn)
+	c.maxTurn = cmp.Or(c.maxTurn, defaultTurn)
 	c.BufferMemory = cmp.Or(c.BufferMemory, defaultBufferMemory)
 	c.Loops = cmp.Or(c.Loops, runtime.NumCPU())
 	if most := fd.Limit(); c.Connections == 0 && most > 0 {

@@ -102,9 +102,9 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 	}
 	words := strings.Join(strings.Fields(string(text)), " ")
 	for _, want := range []string{
-		fmt.Sprintf("a connection to a server waits %d s for its next request", upstreamIdle/time.Second), fmt.Sprintf("%d of them are kept for each server", idleMost),
-		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", responseHeadMost>>10), fmt.Sprintf("buffers of %d KiB", bodyRoom>>10),
-		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", streamsMost, streamWindow>>10, connectionWindow>>20),
+		fmt.Sprintf("a connection to a server waits %d s for its next request", upstreamIdle/time.Second), fmt.Sprintf("%d of them are kept for each server", maxIdleConns),
+		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", maxResponseHead>>10), fmt.Sprintf("buffers of %d KiB", bodyRoom>>10),
+		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", maxStreams, streamWindow>>10, connectionWindow>>20),
 		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d bytes", idleFramesRate/1000, idleFramesAtOnce/1000, bytesPerFrame),
 	} {
 		if !strings.Contains(words, want) || responseFields != 1000 {

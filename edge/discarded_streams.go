@@ -31,7 +31,7 @@ func (u *discardedStreams) add(now balance.Instant, id uint32, window int64) (di
 		displaced = u.list[0]
 		u.list = slices.Delete(u.list, 0, 1)
 	}
-	u.list = append(u.list, discardedStream{id: id, window: window, quietAt: now.Add(lingerQuiet), endAt: now.Add(lingerMost)})
+	u.list = append(u.list, discardedStream{id: id, window: window, quietAt: now.Add(lingerQuiet), endAt: now.Add(maxLinger)})
 	return displaced, full
 }
 
@@ -90,5 +90,5 @@ func (s *discardedStream) consume(now balance.Instant, n int64) (more int64, ok 
 // The times of a client that was answered before its request had come whole.
 const (
 	lingerQuiet = 5 * time.Second  // that it may be silent within its body, until it is not read any more
-	lingerMost  = 30 * time.Second // that it may go on sending it
+	maxLinger   = 30 * time.Second // that it may go on sending it
 )

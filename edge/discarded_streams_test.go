@@ -14,7 +14,7 @@ func TestUnreadStreamsEnd(t *testing.T) {
 	now := balance.Instant(time.Hour)
 	begun := now
 	u.add(now, 1, streamWindow)
-	for now.Sub(begun) < lingerMost-lingerQuiet {
+	for now.Sub(begun) < maxLinger-lingerQuiet {
 		now = now.Add(lingerQuiet - time.Millisecond)
 		if s, over := u.takeExpired(now); over {
 			t.Fatalf("%v after the answer stream %d is over, though its client sends", now.Sub(begun), s.id)
@@ -24,11 +24,11 @@ func TestUnreadStreamsEnd(t *testing.T) {
 			t.Fatalf("a window was used up: %d more, ok %v", more, ok)
 		}
 	}
-	if at := u.nextTimeout(); at != begun.Add(lingerMost) {
-		t.Errorf("it is over after %v, want %v", at.Sub(begun), lingerMost)
+	if at := u.nextTimeout(); at != begun.Add(maxLinger) {
+		t.Errorf("it is over after %v, want %v", at.Sub(begun), maxLinger)
 	}
-	if s, over := u.takeExpired(begun.Add(lingerMost)); !over || s.id != 1 {
-		t.Errorf("after %v it is still waited for", lingerMost)
+	if s, over := u.takeExpired(begun.Add(maxLinger)); !over || s.id != 1 {
+		t.Errorf("after %v it is still waited for", maxLinger)
 	}
 	u.add(now, 3, 10)
 	if s, over := u.takeExpired(now.Add(lingerQuiet)); !over || s.window != 10 {

@@ -242,7 +242,7 @@ func runAfter(t *testing.T, p *fakePicker, before func(net.Listener), change fun
 		picker = promptPicker{p}
 	case strings.Contains(t.Name(), "/"+withDriver):
 		picker = &drivenPicker{fakePicker: p, open: make(map[*client.Ask]context.CancelFunc)}
-		cfg.crowded = true
+		cfg.alwaysBatch = true
 	}
 	e, err := New(cfg, picker)
 	if err != nil {

@@ -345,11 +345,11 @@ func (x *exchange) releaseInFlight() {
 func (x *exchange) forwardReport(values func(lower string) []string) {
 	// The names are kept for longer than the buffer.
 	metrics, err := orca.Parse(func(name string) []string {
-		told := values(name)
-		for i := range told {
-			told[i] = strings.Clone(told[i])
+		texts := values(name)
+		for i := range texts {
+			texts[i] = strings.Clone(texts[i])
 		}
-		return told
+		return texts
 	})
 	if err != nil {
 		x.route.pool.badReports.Inc()

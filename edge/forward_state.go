@@ -41,7 +41,7 @@ type forwardState struct {
 }
 
 const (
-	headRoom  = 1 << 10  // space for a head that has grown, right before its body
+	headSpace = 1 << 10  // space for a head that has grown, right before its body
 	bodyRoom  = 32 << 10 // bytes of one read
 	maxInput  = 64 << 10 // larger buffers are not kept
 	spliceMin = 64 << 10 // bytes of a body from which on the kernel moves it
@@ -54,7 +54,7 @@ func (w *forwardState) reset() {
 	w.clientTLS = nil
 	w.exchange.head, w.exchange.id = requestInfo{}, ""
 	if len(w.in) > maxInput {
-		w.in = make([]byte, headRoom+bodyRoom)
+		w.in = make([]byte, headSpace+bodyRoom)
 	}
 	if cap(w.out) > maxInput {
 		w.out = nil
@@ -93,7 +93,7 @@ func (w *forwardState) describe(l *boundListener, peer netip.Addr) requestInfo {
 	case r.Minor == 0:
 		h.proto = "1.0"
 	}
-	h.upgrade = r.Upgrade.Len() > 0 && (r.Framing == http1.NoBody || r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect)
+	h.upgrade = r.Upgrade.Len() > 0 && (r.Framing == http1.NoBody || r.Framing == http1.ByLength && r.Length <= maxReplay && !r.Expect)
 	h.target = unsafeString(r.Path.Of(buf))
 	if r.Form == http1.AbsoluteForm && !strings.HasPrefix(h.target, "/") {
 		h.target = "/" + h.target

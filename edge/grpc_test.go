@@ -126,7 +126,7 @@ func testGRPCIsAnsweredSo(t *testing.T) {
 	}{
 		{"no route", nil, func(c *Config) { c.Listeners[0].Routes[0].Path = "/other" }, nil, "12", "no route matches the request's host and path (no-route)", ""},
 		{"no server", refusing(balance.Refusal{Reason: balance.NoServer}), nil, nil, "14", "no server is ready for the request (no-server)", "1000"},
-		{"full", refusing(balance.Refusal{Reason: balance.Saturated, RetryAfter: 1500 * time.Microsecond}), nil, nil, "8", "every server has all the work it can take, and no more requests may wait (saturated)", "2"},
+		{"full", refusing(balance.Refusal{Reason: balance.Saturated, RetryAfter: 1500 * time.Microsecond}), nil, nil, "8", "every server is full, and so is the queue (saturated)", "2"},
 		{"unreachable", among(dead(t, "50%")), nil, nil, "14", "the server could not be reached (unreachable, server 50%25)", ""},
 		{"late", among(late), func(c *Config) { c.ResponseTimeout = 20 * time.Millisecond }, nil, "4", "the server did not answer in time (timeout, server a)", ""},
 		{"too large", nil, func(c *Config) { c.Listeners[0].BodyLimit = 10 }, []string{"content-length 11"}, "8", "the request's body is larger than is taken here (body-too-large)", ""},

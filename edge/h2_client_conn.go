@@ -72,7 +72,7 @@ const (
 	clientWindowUpdateAfter = clientConnWindow / 4
 	maxAwaitingEnd          = 8    // of one connection
 	maxFreeClientStreams    = 1024 // kept for later streams
-	maxResponseBlock        = 2 * responseHeadMost
+	maxResponseBlock        = 2 * maxResponseHead
 )
 
 var (
@@ -191,7 +191,7 @@ func (k *h2ClientConn) sendPreface() {
 	k.frames = h2.AppendSettings(append(k.frames, h2.Preface...),
 		h2.Chosen{Setting: h2.EnablePush, Value: 0},
 		h2.Chosen{Setting: h2.InitialWindowSize, Value: clientStreamWindow},
-		h2.Chosen{Setting: h2.MaxHeaderListSize, Value: responseHeadMost})
+		h2.Chosen{Setting: h2.MaxHeaderListSize, Value: maxResponseHead})
 	k.frames = h2.AppendWindowUpdate(k.frames, 0, clientConnWindow-h2.WindowFirst)
 	k.recvWindow = clientConnWindow
 }

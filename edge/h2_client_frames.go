@@ -15,7 +15,7 @@ func (k *h2ClientConn) onFrame(f *h2.Frame) error {
 	case k.state == h2ClientAwaitingSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
 		return &h2.Error{Code: h2.ProtocolError, Reason: "the first frame is not SETTINGS: perhaps the server does not speak HTTP/2"}
 	case k.block.stream != 0 && (f.Type != h2.Continuation || f.Stream != k.block.stream):
-		return &h2.Error{Code: h2.ProtocolError, Reason: "a block of fields is broken off"}
+		return &h2.Error{Code: h2.ProtocolError, Reason: "a header block is interrupted"}
 	case f.Stream != 0 && k.neverOpened(f.Stream) && f.Type <= h2.Continuation && f.Type != h2.Priority:
 		return &h2.Error{Code: h2.ProtocolError, Reason: "a frame of a stream that has not begun"}
 	}
@@ -88,7 +88,7 @@ func (k *h2ClientConn) onContinuation(f *h2.Frame) error {
 // decodeHeaders decodes a whole block. That has to be done in any case, because later blocks refer to it.
 func (k *h2ClientConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
 	s := k.findStream(stream)
-	k.reply.Limit = responseHeadMost
+	k.reply.Limit = maxResponseHead
 	switch {
 	case s == nil:
 		k.reply.Begin(nil)

@@ -241,7 +241,7 @@ func (s *h2ClientStream) onData(f *h2.Frame) {
 		s.resetFor(h2.ProtocolError, "a body where none belongs")
 		return
 	case !s.add(f.Payload, last):
-		s.resetFor(h2.ProtocolError, "a body that has not the length that was said")
+		s.resetFor(h2.ProtocolError, "a body that contradicts its Content-Length")
 		return
 	}
 	s.recvBody.returnWindow(&s.h2.h2Conn, s.id, int64(f.Size-len(f.Payload)), clientStreamWindow/2) // of padding
@@ -256,7 +256,7 @@ func (s *h2ClientStream) onData(f *h2.Frame) {
 func (s *h2ClientStream) endResponse(last []byte) {
 	switch {
 	case !s.recvBody.end(last):
-		s.resetFor(h2.ProtocolError, "a body that is shorter than was said")
+		s.resetFor(h2.ProtocolError, "a body shorter than its Content-Length")
 	case s.client == nil: // its link has ended
 		s.h2.removeStream(s)
 		s.recycle()
@@ -286,11 +286,11 @@ func (b *serverConn) endedEarly() bool {
 
 // uploadLimit returns how much of a request body to read from the client: what the server's windows do not
 // allow stays at the client.
-func (b *serverConn) uploadLimit(room int) int {
+func (b *serverConn) uploadLimit(space int) int {
 	if b.clientStream == nil {
-		return room
+		return space
 	}
-	return int(min(int64(room), max(4<<10, b.clientStream.sendSpace(&b.clientStream.h2.h2Conn))))
+	return int(min(int64(space), max(4<<10, b.clientStream.sendSpace(&b.clientStream.h2.h2Conn))))
 }
 
 // detachWith detaches the stream from the connection: nothing more comes. kept: the connection has served

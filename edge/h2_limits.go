@@ -4,10 +4,10 @@ import "time"
 
 // What a client of HTTP/2 may have, as is safe at the open internet.
 const (
-	streamsMost      = 100      // requests at once
+	maxStreams       = 100      // requests at once
 	streamWindow     = 64 << 10 // bytes of a request's body that may be on their way
 	connectionWindow = 1 << 20  // of all of them
-	frameMost        = 16 << 10 // bytes of a frame, the least that may be asked for
+	frameLimit       = 16 << 10 // bytes of a frame, the least that may be asked for
 	pingAfter        = 30 * time.Second
 	pingWait         = 15 * time.Second
 )

@@ -74,9 +74,9 @@ const (
 	h2LingerTime         = time.Second
 	maxDiscarded         = 128 << 10 // bytes beyond the window that are discarded before the connection is closed
 	windowUpdateAfter    = connectionWindow / 4
-	maxOversized         = 3               // requests with too large a head, after which the connection ends
-	resetPenalty         = 10              // in frames that make no progress: a server may have been asked, and its connection lost
-	maxStreamsAborting   = 2 * streamsMost // with those that are reset and still ending
+	maxOversized         = 3              // requests with too large a head, after which the connection ends
+	resetPenalty         = 10             // in frames that make no progress: a server may have been asked, and its connection lost
+	maxStreamsAborting   = 2 * maxStreams // with those that are reset and still ending
 )
 
 // addH2Client adds an accepted descriptor, of which early was read already.
@@ -112,7 +112,7 @@ func (l *loop) addH2Client(s *listenerService, descriptor *fd.FD, peer netip.Add
 func (k *h2ServerConn) sendSettings() {
 	k.markDirty()
 	k.frames = h2.AppendSettings(k.frames,
-		h2.Chosen{Setting: h2.MaxConcurrentStreams, Value: streamsMost},
+		h2.Chosen{Setting: h2.MaxConcurrentStreams, Value: maxStreams},
 		h2.Chosen{Setting: h2.InitialWindowSize, Value: streamWindow},
 		h2.Chosen{Setting: h2.MaxHeaderListSize, Value: uint32(k.service.listener.HeaderLimit)})
 	k.frames = h2.AppendWindowUpdate(k.frames, 0, connectionWindow-h2.WindowFirst)
@@ -216,7 +216,7 @@ func (k *h2ServerConn) parseFrames(p []byte, turn *limits.Turn) {
 }
 
 // newTurn returns the budget of one connection in this iteration.
-func (l *loop) newTurn() limits.Turn { return limits.Turn{Most: l.engine.edge.cfg.turnMost} }
+func (l *loop) newTurn() limits.Turn { return limits.Turn{Most: l.engine.edge.cfg.maxTurn} }
 
 // costOf returns the cost of a frame in a limits.Turn.
 func costOf(f *h2.Frame) int { return 1 + f.Size>>10 }

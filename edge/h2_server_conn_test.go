@@ -52,10 +52,10 @@ func TestHTTP2SlowReadersPinNothing(t *testing.T) {
 	r := runH2C(t, p, nil)
 	c := r.talker(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
 	_ = c.WriteWindowUpdate(0, 1<<30)
-	for range streamsMost {
+	for range maxStreams {
 		c.open(true)
 	}
-	r.asked(streamsMost)
+	r.asked(maxStreams)
 	var most keptFor
 	for limit := time.Now().Add(20 * time.Second); most.trunk < maxPending/2; {
 		if time.Now().After(limit) {

@@ -10,7 +10,7 @@ func (k *h2ServerConn) onFrame(f *h2.Frame) error {
 	case !k.gotSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
 		return &h2.Error{Code: h2.ProtocolError, Reason: "the first frame is not SETTINGS"}
 	case k.block.stream != 0 && (f.Type != h2.Continuation || f.Stream != k.block.stream):
-		return &h2.Error{Code: h2.ProtocolError, Reason: "a block of fields is broken off"}
+		return &h2.Error{Code: h2.ProtocolError, Reason: "a header block is interrupted"}
 	}
 	switch f.Type {
 	case h2.Data:
@@ -110,7 +110,7 @@ func (k *h2ServerConn) openStream(stream uint32, ended bool, t *request) {
 	case err != nil:
 		k.penalise(len(text))
 		k.appendReset(stream, err.(*h2.Error).Code, streamWindow)
-	case k.openStreams() >= streamsMost || len(k.streams) >= maxStreamsAborting:
+	case k.openStreams() >= maxStreams || len(k.streams) >= maxStreamsAborting:
 		k.penalise(len(text))
 		k.appendReset(stream, h2.RefusedStream, streamWindow)
 	default:
@@ -122,7 +122,7 @@ func (k *h2ServerConn) openStream(stream uint32, ended bool, t *request) {
 
 // openStreams returns how many streams are open for the client.
 func (k *h2ServerConn) openStreams() (n int) {
-	if len(k.streams) < streamsMost {
+	if len(k.streams) < maxStreams {
 		return len(k.streams)
 	}
 	for _, b := range k.streams {

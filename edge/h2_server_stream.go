@@ -117,7 +117,7 @@ func (b *h2ServerStream) write(p []byte) (n int) {
 func (b *h2ServerStream) writeHead(p []byte) int {
 	k, l := b.h2, b.loop
 	head := &l.responseHead
-	head.Limits = http1.Limits{Head: 2 * responseHeadMost, Line: responseHeadMost, Fields: 2 * responseFields} // the server's head was held to its limits
+	head.Limits = http1.Limits{Head: 2 * maxResponseHead, Line: maxResponseHead, Fields: 2 * responseFields} // the server's head was held to its limits
 	n, err := head.Parse(p, http1.Asked{Method: b.req.req.Method, Ended: b.req.headAlone || b.req.responseStarted && b.req.resp.Framing == http1.NoBody})
 	if err != nil || n == 0 {
 		head.Reset()
@@ -160,11 +160,11 @@ func (b *h2ServerStream) resumeWriter() {
 
 // readLimit returns how much to read from a server for this client: what the client's windows do not allow
 // would only be kept.
-func (c *conn) readLimit(room int) int {
+func (c *conn) readLimit(space int) int {
 	if c.serverStream == nil {
-		return room
+		return space
 	}
-	return int(min(int64(room), max(4<<10, c.serverStream.sendSpace(&c.serverStream.h2.h2Conn))))
+	return int(min(int64(space), max(4<<10, c.serverStream.sendSpace(&c.serverStream.h2.h2Conn))))
 }
 
 // closeStream ends the stream.

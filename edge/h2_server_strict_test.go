@@ -103,7 +103,7 @@ func TestHeadsThatAreTooLongEndTheConnection(t *testing.T) {
 
 // Frames that do not fit into their turn are dealt with in the next ones.
 func TestFramesBeyondATurnAreNotLost(t *testing.T) {
-	_, c := runStrict(t, echo, func(c *Config) { c.turnMost = time.Nanosecond })
+	_, c := runStrict(t, echo, func(c *Config) { c.maxTurn = time.Nanosecond })
 	if got := c.hear(c.open(true), nil); !strings.HasPrefix(got, ":status 200") {
 		t.Fatalf("got %.40q", got)
 	}

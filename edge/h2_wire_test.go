@@ -425,10 +425,10 @@ func testHTTP2StreamsAreBounded(t *testing.T) {
 	r := runH2C(t, p, nil)
 	c := r.talker()
 	_ = c.WriteSettingsAck()
-	for range streamsMost {
+	for range maxStreams {
 		c.open(true)
 	}
-	r.asked(streamsMost)
+	r.asked(maxStreams)
 	if got := c.hear(c.open(true), nil); got != "reset REFUSED_STREAM\n" && got != "reset PROTOCOL_ERROR\n" {
 		t.Errorf("got %q", got)
 	}
@@ -436,7 +436,7 @@ func testHTTP2StreamsAreBounded(t *testing.T) {
 	if got := c.hear(1, nil); got != ":status 200\ndata POST / \nended\n" {
 		t.Errorf("the first stream: got %q", got)
 	}
-	if got := p.results(t); len(got) != streamsMost || slices.Max(got) != balance.OK {
+	if got := p.results(t); len(got) != maxStreams || slices.Max(got) != balance.OK {
 		t.Errorf("leases ended as %v", got)
 	}
 }

@@ -144,15 +144,15 @@ func (g *handshakeConn) readProxyHeader() bool {
 	l, e := g.service.listener, g.service.engine.edge
 	if l.wantsProxyHeader() {
 		g.setTimeout(l.HeaderTimeout)
-		told, err := l.readProxyHeader(g.Conn, g.peer)
+		proxied, err := l.readProxyHeader(g.Conn, g.peer)
 		if err != nil {
 			e.metrics.refused(reasonPreface)
 			l.logRefused(e.cfg.Log, g.peer, err)
 			g.resetClose()
 			return false
 		}
-		if told.Source.IsValid() {
-			g.peer = told.Source.Addr()
+		if proxied.Source.IsValid() {
+			g.peer = proxied.Source.Addr()
 		}
 	}
 	if g.limitAddr.IsValid() {
@@ -196,14 +196,14 @@ func (g *handshakeConn) handshake() bool {
 // awaitPreface reads until it is certain whether the client sends HTTP/2's preface; false: the client sends
 // nothing.
 func (g *handshakeConn) awaitPreface() bool {
-	l, room := g.service.listener, make([]byte, firstInput)
+	l, buf := g.service.listener, make([]byte, firstInput)
 	g.setTimeout(l.silentTime())
 	for {
-		n, err := g.Read(room[len(g.input):])
+		n, err := g.Read(buf[len(g.input):])
 		if len(g.input) == 0 {
 			g.setTimeout(l.HeaderTimeout)
 		}
-		g.input = room[:len(g.input)+n]
+		g.input = buf[:len(g.input)+n]
 		if err != nil || len(g.input) >= len(h2.Preface) || !bytes.HasPrefix([]byte(h2.Preface), g.input) {
 			return len(g.input) > 0 // if something is missing, the HTTP/1 parser reports it
 		}
@@ -228,10 +228,10 @@ func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	descriptor.SetKeepalive(&s.engine.edge.cfg.TCP) // package net has set its own
 	to := s.engine.leastLoaded(s.engine.all[0])
 	to.clientConns.Add(1)
-	peer, tls, come := g.peer, g.secure, slices.Clip(g.input)
-	begin := func() { to.addClient(s, &descriptor, peer, tls, come) }
+	peer, tls, early := g.peer, g.secure, slices.Clip(g.input)
+	begin := func() { to.addClient(s, &descriptor, peer, tls, early) }
 	if two {
-		begin = func() { to.addH2Client(s, &descriptor, peer, tls, come) }
+		begin = func() { to.addH2Client(s, &descriptor, peer, tls, early) }
 	}
 	if to.post(message{do: begin}) {
 		return true

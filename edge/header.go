@@ -157,7 +157,7 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 		chain, elements = h.all("x-forwarded-for"), h.all("forwarded")
 		proto, host = cmp.Or(h.first("x-forwarded-proto"), proto), cmp.Or(h.first("x-forwarded-host"), host)
 		if len(chain) == 0 && len(elements) > 0 {
-			chain, proto, host = toldByForwarded(elements, proto, host)
+			chain, proto, host = fromForwarded(elements, proto, host)
 		}
 	}
 	// In few pieces: formatting these lines is a good part of a request's cost.
@@ -185,7 +185,7 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 		a.add(HeaderSubject, h.clientTLS.subject)
 	}
 	if isProbe(h.method) {
-		a.sayLess(h.first("max-forwards"))
+		a.decrementForwards(h.first("max-forwards"))
 	}
 	if x.grant.Lease != 0 {
 		a.startLine(HeaderLease)
@@ -199,15 +199,15 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 	}
 }
 
-// sayLess decrements Max-Forwards. What is not a number is dropped.
-func (a *headerLines) sayLess(maxForwards string) {
+// decrementForwards decrements Max-Forwards. What is not a number is dropped.
+func (a *headerLines) decrementForwards(maxForwards string) {
 	if n, err := strconv.ParseUint(maxForwards, 10, 31); err == nil && n > 0 {
 		a.add("Max-Forwards", strconv.FormatUint(n-1, 10))
 	}
 }
 
-// toldByForwarded returns values for X-Forwarded-* from a trusted proxy that sends Forwarded only.
-func toldByForwarded(elements []string, proto, host string) (chain []string, _, _ string) {
+// fromForwarded returns values for X-Forwarded-* from a trusted proxy that sends Forwarded only.
+func fromForwarded(elements []string, proto, host string) (chain []string, _, _ string) {
 	hops := policy.ForwardedChain(nil, elements)
 	for _, hop := range hops {
 		chain = append(chain, node(hop.For))
@@ -219,12 +219,12 @@ func toldByForwarded(elements []string, proto, host string) (chain []string, _, 
 }
 
 // appendResponseHeaders drops fields of a server's response, and adds the edge's.
-func (x *exchange) appendResponseHeaders(a *headerLines, told headers) (drop *http1.Names) {
+func (x *exchange) appendResponseHeaders(a *headerLines, resp headers) (drop *http1.Names) {
 	t := append(a.text, "Via: "...)
-	t = appendList(t, told.all("via"))
+	t = appendList(t, resp.all("via"))
 	t = append(t, cmp.Or(x.serverProto, "1.1")...)
 	a.text = append(append(append(t, ' '), x.edge.cfg.Via...), "\r\n"...)
-	if told.first("x-request-id") == "" {
+	if resp.first("x-request-id") == "" {
 		a.add(headerRequestID, x.id)
 	}
 	if x.listener.ServerTiming {
@@ -232,8 +232,8 @@ func (x *exchange) appendResponseHeaders(a *headerLines, told headers) (drop *ht
 		a.text = x.appendTiming(a.text)
 		a.endLine()
 	}
-	if told.first("trailer") != "" {
-		a.sayTrailers(told.all("trailer"))
+	if resp.first("trailer") != "" {
+		a.announceTrailers(resp.all("trailer"))
 	}
 	return fromServers
 }
@@ -244,8 +244,8 @@ func (x *exchange) appendTiming(dst []byte) []byte {
 	return strconv.AppendFloat(append(dst, ", queue;dur="...), milliseconds(x.waiting), 'f', -1, 64)
 }
 
-// sayTrailers announces the trailers that the client will get.
-func (a *headerLines) sayTrailers(announced []string) {
+// announceTrailers announces the trailers that the client will get.
+func (a *headerLines) announceTrailers(announced []string) {
 	before := len(a.text)
 	a.startLine("Trailer")
 	start := len(a.text)

@@ -30,7 +30,7 @@ func (b *headerBlock) add(f *h2.Frame, most int) (last headerBlock, whole bool, 
 	}
 	b.frames++
 	if b.bytes = append(b.bytes, f.Payload...); len(b.bytes) > most || b.frames > maxBlockFrames {
-		return last, false, &h2.Error{Code: h2.EnhanceYourCalm, Reason: "a block of fields is larger than is taken here"}
+		return last, false, &h2.Error{Code: h2.EnhanceYourCalm, Reason: "a header block is larger than allowed"}
 	}
 	if !f.Has(h2.EndHeaders) {
 		return last, false, nil
@@ -46,7 +46,7 @@ func decodeBlock(packed *hpack.Decoder, block []byte) error {
 		err = packed.Close()
 	}
 	if err != nil {
-		return &h2.Error{Code: h2.CompressionError, Reason: "a block of fields cannot be unpacked"}
+		return &h2.Error{Code: h2.CompressionError, Reason: "a header block cannot be decoded"}
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func TestRetry(t *testing.T) { eachServer(t, testRetry) }
 
 func testRetry(t *testing.T) {
 	alive, drops := server(t, echo), server(t, dropping)
-	large := strings.Repeat("x", 4*replayMost) // more than is kept in any case
+	large := strings.Repeat("x", 4*maxReplay) // more than is kept in any case
 	for _, c := range []struct {
 		name   string
 		first  balance.Grant

@@ -126,11 +126,11 @@ const (
 )
 
 func newLoop(e *loopEngine) (*loop, error) {
-	l := &loop{engine: e, readBuf: make([]byte, headRoom+readSize), headBuf: make([]byte, 0, 4<<10),
+	l := &loop{engine: e, readBuf: make([]byte, headSpace+readSize), headBuf: make([]byte, 0, 4<<10),
 		batch: new(fd.Batch), prefetching: make([]*conn, 0, maxPrefetch), prefetches: make([]prefetched, 0, maxPrefetch), prefetchBuf: make([]byte, maxPrefetch*prefetchStride)}
 	l.idle, l.h2Conns = newIdlePool(), make(map[target]*h2ConnList)
 	l.poller.Eager = true
-	if !e.edge.cfg.crowded {
+	if !e.edge.cfg.alwaysBatch {
 		l.batchThreshold = 1
 	}
 	l.trimmer.loop, l.trimmer.owner = l, &l.trimmer

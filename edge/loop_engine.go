@@ -43,7 +43,7 @@ func (e *loopEngine) newBatch() *fd.Batch {
 	b, err := fd.NewBatch()
 	if err != nil {
 		e.noURing.Do(func() {
-			e.edge.cfg.Log.Info("io_uring is not to be had, so carrying costs more processor time", "err", err, "cure", uringRemedy(err))
+			e.edge.cfg.Log.Info("io_uring is not available, so requests cost more processor time", "err", err, "cure", uringRemedy(err))
 		})
 	}
 	return b
@@ -59,9 +59,9 @@ func uringRemedy(err error) string {
 	case errors.Is(err, syscall.ENOMEM):
 		return "raise this process's limit of locked memory (ulimit -l, LimitMEMLOCK=), or of its control group's memory"
 	case errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
-		return "Linux 6.1 or newer has what is needed of it; set single_calls for not being told"
+		return "Linux 6.1 or newer has what is needed of it; set single_calls to silence this message"
 	}
-	return "allow it in this container (seccomp) or system (sysctl kernel.io_uring_disabled), or set single_calls for not being told"
+	return "allow it in this container (seccomp) or system (sysctl kernel.io_uring_disabled), or set single_calls to silence this message"
 }
 
 // listenerService is one listener served by all loops.
@@ -293,7 +293,7 @@ func (d *acceptor) onReady() {
 	places := d.service.engine.edge.cfg.Places
 	for d.readable && d.isOpen() {
 		if !places.Take() {
-			d.pauseAccept("as many client connections as may be are open; others wait", "connections", places.Most())
+			d.pauseAccept("the limit of open client connections is reached; others wait", "connections", places.Most())
 			return
 		}
 		descriptor, from, err := d.fd.Accept()
@@ -310,7 +310,7 @@ func (d *acceptor) onReady() {
 			d.readable, d.queueEmptied = false, true
 		case err == syscall.EINTR, isTemporary(err) && !exhausted(err): // the client has left before
 		case exhausted(err):
-			d.pauseAccept("cannot take connections just now", "err", err)
+			d.pauseAccept("cannot accept connections", "err", err)
 			return
 		default:
 			d.readable = false

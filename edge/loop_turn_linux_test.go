@@ -20,7 +20,7 @@ import (
 // idleLoop is a loop that does not run, whose connections have so much time in a turn.
 func idleLoop(t *testing.T, most time.Duration) *loop {
 	t.Helper()
-	l, err := newLoop(&loopEngine{edge: &Edge{cfg: Config{turnMost: most}}})
+	l, err := newLoop(&loopEngine{edge: &Edge{cfg: Config{maxTurn: most}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestATunnelsTurnEndsByTime(t *testing.T) {
 			}
 			sent += int64(n)
 		}
-		l.readBuf = l.readBuf[:headRoom+1<<10] // so that it takes many reads
+		l.readBuf = l.readBuf[:headSpace+1<<10] // so that it takes many reads
 		var j tunnel
 		j.start(&client.conn, &server.conn, sendBuffer{}, sendBuffer{})
 		j.pump()
@@ -139,7 +139,7 @@ func TestBodiesPassInTheShortestTurns(t *testing.T) {
 				t.Cleanup(own.Close)
 				p.pick = among(granted("s1", own))
 				r := start(t, p, func(c *Config) {
-					c.turnMost, c.Loops = time.Nanosecond, 1
+					c.maxTurn, c.Loops = time.Nanosecond, 1
 					if two {
 						c.Listeners[0].Routes[0].ServerProtocol = HTTP2
 					}

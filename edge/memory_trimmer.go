@@ -31,7 +31,7 @@ func (t *memoryTrimmer) onTimer() {
 	t.dropped = 0
 	t.loop.engine.background.Go(func() {
 		if err := memory.Return(); err != nil {
-			t.loop.engine.edge.cfg.Log.Debug("what a rush took of memory stays in part", "err", err)
+			t.loop.engine.edge.cfg.Log.Debug("memory of a burst could not be returned in full", "err", err)
 		}
 	})
 }

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// replayMost is the largest body, in bytes, that is read before the request is sent so that it can be sent
+	// maxReplay is the largest body, in bytes, that is read before the request is sent so that it can be sent
 	// again. Only bodies of idempotent requests are, and those of requests for another protocol, which begins
 	// behind the body.
-	replayMost       = 64 << 10
-	responseHeadMost = 256 << 10
-	responseFields   = 1000
-	interimMost      = 16 // 1xx responses to one request
+	maxReplay       = 64 << 10
+	maxResponseHead = 256 << 10
+	responseFields  = 1000
+	maxInterims     = 16 // 1xx responses to one request
 )
 
 var errInterims = errors.New("the server sent too many interim responses")
@@ -42,7 +42,7 @@ func (w *forwardState) closingUnread(a flight.Answer, draining bool) bool {
 // mayFrame reports whether enough of a request has come to begin its link: n bytes from its head on.
 func (w *forwardState) mayFrame(come int) bool {
 	r := &w.req
-	replayed := r.Framing == http1.ByLength && r.Length <= replayMost && !r.Expect && (w.exchange.head.upgrade || flight.Idempotent(w.exchange.head.method))
+	replayed := r.Framing == http1.ByLength && r.Length <= maxReplay && !r.Expect && (w.exchange.head.upgrade || flight.Idempotent(w.exchange.head.method))
 	return !replayed || int64(come-w.head) >= r.Length
 }
 
@@ -121,7 +121,7 @@ func (w *forwardState) composeBody() {
 
 // awaitResponse prepares the parser for another response.
 func (w *forwardState) awaitResponse() {
-	w.resp.Limits = http1.Limits{Head: responseHeadMost, Fields: responseFields}
+	w.resp.Limits = http1.Limits{Head: maxResponseHead, Fields: responseFields}
 	w.resp.Reset()
 }
 

@@ -52,8 +52,8 @@ func testTheAccessLogSaysWhyTheEdgeAnswered(t *testing.T) {
 		{"long head", "PUT /a/long HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 2000) + "\r\n\r\n", nil, 431, "head-too-large", "", "PUT", "/a/long", "the request's head is larger"},
 		{"refused at once", "GET /a/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &shed, 429, "shed", "pool web: in the master's words", "GET", "/a/x",
 			"refused at once: every server is at its limit, requests take up to 12s here, and this one has 10s"},
-		{"waited", "GET /a/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &balance.Refusal{Reason: balance.Shed}, 429, "shed", "", "GET", "/a/x", "no server came free in the time for which the request may wait"},
-		{"full", "GET /a/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &balance.Refusal{Reason: balance.Saturated}, 503, "saturated", "", "GET", "/a/x", "every server has all the work"},
+		{"waited", "GET /a/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &balance.Refusal{Reason: balance.Shed}, 429, "shed", "", "GET", "/a/x", "no server became free while the request could wait"},
+		{"full", "GET /a/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &balance.Refusal{Reason: balance.Saturated}, 503, "saturated", "", "GET", "/a/x", "every server is full"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var mu sync.Mutex

@@ -84,7 +84,7 @@ func (p *responseBody) relayTrailers(w *forwardState) ([]byte, error) {
 	if !w.inTrailers {
 		w.inTrailers = true
 		w.trailers.Reset()
-		w.trailers.Limits = http1.Limits{Head: responseHeadMost, Fields: responseFields}
+		w.trailers.Limits = http1.Limits{Head: maxResponseHead, Fields: responseFields}
 	}
 	n, err := p.body.ReadTrailers(&w.trailers, w.in[w.r:w.w])
 	if n == 0 || err != nil {

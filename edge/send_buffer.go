@@ -144,10 +144,10 @@ func fillPipe(p *pipe, from *conn, most int64) (int64, error) {
 	if from.prefetched == nil {
 		return p.Fill(&from.fd, most)
 	}
-	var room [shortRead]byte
-	n, err := from.takePrefetched(room[:min(most, shortRead)])
+	var buf [shortRead]byte
+	n, err := from.takePrefetched(buf[:min(most, shortRead)])
 	if err == nil {
-		n, err = p.Write(room[:n])
+		n, err = p.Write(buf[:n])
 	}
 	return int64(n), err
 }

@@ -140,7 +140,7 @@ func (l *loop) keepIdle(b *serverConn) {
 		}
 	}
 	list := l.idle.listFor(b)
-	if b.hup || b.pendingAt != 0 || b.unsentTail != nil || len(list.conns) >= idleMost {
+	if b.hup || b.pendingAt != 0 || b.unsentTail != nil || len(list.conns) >= maxIdleConns {
 		b.sendCloseNotify()
 		b.close()
 		return
@@ -268,8 +268,8 @@ const (
 	// upstreamIdle is how long an idle server connection is kept. Many servers close theirs after 5 s; a
 	// request that crosses the close is lost unless it can be sent again, so we close first.
 	upstreamIdle = 4 * time.Second
-	// idleMost is how many idle connections a loop keeps to one address.
-	idleMost = 256
+	// maxIdleConns is how many idle connections a loop keeps to one address.
+	maxIdleConns = 256
 )
 
 // exhausted reports whether the edge's own machine has run out of a resource. That says nothing about the

@@ -83,8 +83,8 @@ type reach struct {
 	secure   *tls.Config
 }
 
-// resumedMost bounds the remembered TLS sessions of each configuration.
-const resumedMost = 1024
+// maxResumed bounds the remembered TLS sessions of each configuration.
+const maxResumed = 1024
 
 // serverTLS completes a route's TLS configuration, which may be nil.
 func serverTLS(by reach) *tls.Config {
@@ -96,6 +96,6 @@ func serverTLS(by reach) *tls.Config {
 	if by.protocol == HTTP2 {
 		cfg.NextProtos = []string{protoHTTP2}
 	}
-	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(resumedMost)
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(maxResumed)
 	return cfg
 }

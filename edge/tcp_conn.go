@@ -108,14 +108,14 @@ func (d *tcpConn) onTimer() {
 // readProxyHeader reads the PROXY header and no byte more.
 func (d *tcpConn) readProxyHeader() {
 	for l := d.service.listener; d.state == tcpReadingProxyHeader; {
-		told, more, err := l.parseProxyHeader(d.proxied.Source.Addr(), d.clientHello)
+		proxied, more, err := l.parseProxyHeader(d.proxied.Source.Addr(), d.clientHello)
 		switch {
 		case err != nil:
 			d.openExchange("", err)
 			return
 		case more == 0:
-			if told.Source.IsValid() {
-				d.proxied = told
+			if proxied.Source.IsValid() {
+				d.proxied = proxied
 			}
 			if why := l.limitConn(d.proxied.Source.Addr()); why != nil {
 				d.openExchange("", why)
@@ -140,8 +140,8 @@ func (d *tcpConn) readProxyHeader() {
 func (d *tcpConn) readSNI() {
 	l := d.service.listener
 	for {
-		room := d.loop.readBuf
-		if !d.readClientHello(room[:min(len(room), l.HeaderLimit-len(d.clientHello))]) {
+		buf := d.loop.readBuf
+		if !d.readClientHello(buf[:min(len(buf), l.HeaderLimit-len(d.clientHello))]) {
 			return
 		}
 		if name, known, err := l.serverName(d.clientHello); known || err != nil {
@@ -153,11 +153,11 @@ func (d *tcpConn) readSNI() {
 
 // readClientHello appends one read, through room, to clientHello. It returns false if there is nothing yet, or
 // never will be.
-func (d *tcpConn) readClientHello(room []byte) bool {
+func (d *tcpConn) readClientHello(buf []byte) bool {
 	if !d.readable {
 		return false
 	}
-	n, err := d.read(room)
+	n, err := d.read(buf)
 	switch {
 	case err == syscall.EAGAIN:
 		return false
@@ -168,7 +168,7 @@ func (d *tcpConn) readClientHello(room []byte) bool {
 		d.openExchange("", io.EOF)
 		return false
 	}
-	d.clientHello = append(d.clientHello, room[:n]...)
+	d.clientHello = append(d.clientHello, buf[:n]...)
 	return true
 }
 

@@ -33,12 +33,12 @@ func (x *exchange) openTunnel(e *Edge, l *boundListener, client netip.Addr, name
 }
 
 // proxyHeader returns the PROXY header for the server; nil: it gets none.
-func (x *exchange) proxyHeader(told preface.Proxy) []byte {
+func (x *exchange) proxyHeader(proxied preface.Proxy) []byte {
 	switch x.route.SendProxy {
 	case 1:
-		return told.AppendV1(nil)
+		return proxied.AppendV1(nil)
 	case 2:
-		return told.AppendV2(nil, x.head.host)
+		return proxied.AppendV2(nil, x.head.host)
 	}
 	return nil
 }

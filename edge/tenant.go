@@ -125,7 +125,7 @@ func (r *Route) validateTenant(l *Listener, bad func(field, problem string)) {
 	}
 	switch {
 	case r.TenantFrom != tenants.Default && !header:
-		bad("tenant_from", "it is for tenant: header:NAME; what else a request says can be written by anybody, and certificates and tokens are proofs")
+		bad("tenant_from", "it is for tenant: header:NAME; any client can write other parts of a request, and certificates and tokens are proofs")
 	case r.TenantFrom == tenants.Trusted && len(l.TrustedProxies) == 0:
 		bad("tenant_from", "trusted: the listener has no trusted_proxies, so no tenant would be believed")
 	}

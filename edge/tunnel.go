@@ -109,20 +109,20 @@ func (dst *tunnelSide) receive(src *tunnelSide) (n int64, readErr, writeErr erro
 			return n, readErr, nil
 		}
 	}
-	room := src.loop.readBuf
-	m, readErr := src.read(room)
+	buf := src.loop.readBuf
+	m, readErr := src.read(buf)
 	switch {
 	case readErr != nil:
 		return 0, readErr, nil
 	case m == 0:
 		return 0, io.EOF, nil
-	case m < len(room):
+	case m < len(buf):
 		dst.spliceScore = 0
 	default:
 		dst.spliceScore++
 		dst.updateScore(true)
 	}
-	_, writeErr = dst.out.write(dst.conn, room[:m])
+	_, writeErr = dst.out.write(dst.conn, buf[:m])
 	return int64(m), nil, writeErr
 }
 
@@ -203,7 +203,7 @@ func (j *tunnel) closeGracefully(patient bool) bool {
 		case j.brokenBy == 0:
 			a.out.discard(a.loop)
 			a.conn.close()
-		case patient && j.paused < outMost && !a.peerReset && a.fd.Unacked():
+		case patient && j.paused < maxCloseWait && !a.peerReset && a.fd.Unacked():
 			done = false
 		default:
 			a.out.discard(a.loop)
@@ -227,5 +227,5 @@ const (
 	noSide     = -1
 )
 
-// outMost is how long a peer may take for what is on its way to it after the other side has broken off.
-const outMost = 5 * time.Second
+// maxCloseWait is how long a peer may take for what is on its way to it after the other side has broken off.
+const maxCloseWait = 5 * time.Second

@@ -54,7 +54,7 @@ func testSlowServer(t *testing.T) {
 		})(conn, r)
 	}))
 	r := run(t, p, func(c *Config) { c.Loops = 1 })
-	body := string(noise(replayMost))
+	body := string(noise(maxReplay))
 	request := fmt.Sprintf("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	client := r.dial().send("%s", request)
 	p.untilGranted()
@@ -81,7 +81,7 @@ func (s *sayer) onReady() { s.woken++ }
 
 func newSayer(t *testing.T) *sayer {
 	t.Helper()
-	l, err := newLoop(&loopEngine{edge: &Edge{cfg: Config{crowded: true}}})
+	l, err := newLoop(&loopEngine{edge: &Edge{cfg: Config{alwaysBatch: true}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,8 +82,8 @@ const (
 	longestWait     = time.Hour
 	longestHold     = 30 * 24 * time.Hour
 	longestQueue    = 100_000
-	mostDecisions   = 100_000
-	mostKeys        = 1_000_000
+	maxDecisions    = 100_000
+	maxKeys         = 1_000_000
 	farthest        = 1e6
 )
 
@@ -140,8 +140,8 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 		least, most int
 	}{
 		{"queue.size", c.QueueSize, None, longestQueue},
-		{"decisions", c.Decisions, None, mostDecisions},
-		{"affinity.keys", c.Affinity.Keys, 0, mostKeys},
+		{"decisions", c.Decisions, None, maxDecisions},
+		{"affinity.keys", c.Affinity.Keys, 0, maxKeys},
 	} {
 		switch {
 		case n.value < n.least:

@@ -88,7 +88,7 @@ func (m *Master) sawFence(payload []byte, of string) error {
 	if err := f.Decode(payload); err != nil {
 		return err
 	}
-	if p := m.poolNamed(f.Pool); p != nil && (of == "" || of == p.name) && f.Seen>>generationAt <= mostGenerations {
+	if p := m.poolNamed(f.Pool); p != nil && (of == "" || of == p.name) && f.Seen>>generationAt <= maxGenerations {
 		p.mu.Lock()
 		p.lead.seen = max(p.lead.seen, f.Seen)
 		p.mu.Unlock()
@@ -98,8 +98,8 @@ func (m *Master) sawFence(payload []byte, of string) error {
 
 // A fence's upper bits are a generation, see package elect.
 const (
-	generationAt    = 44
-	mostGenerations = 1 << 16
+	generationAt   = 44
+	maxGenerations = 1 << 16
 )
 
 // PoolNames returns the pools that the master could lead.

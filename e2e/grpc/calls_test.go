@@ -320,7 +320,7 @@ func TestAnswersAreGRPC(t *testing.T) {
 		{"nowhere", codes.Unimplemented, "no route matches the request's host and path (no-route)", false},
 		{"gone", codes.Unavailable, "the server could not be reached (unreachable, server 50%)", false},
 		{"none", codes.Unavailable, "no server is ready for the request (no-server)", true},
-		{"full", codes.ResourceExhausted, "no server came free in the time for which the request may wait (shed)", true},
+		{"full", codes.ResourceExhausted, "no server became free while the request could wait (shed)", true},
 	} {
 		var trailer metadata.MD
 		got := status.Convert(call(c.authority, &trailer))
