@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// A context that was made of one keeps its end, whenever it is told of it: the exchange
-// may be over by then and its room be another's.
+// A context that was returned once sees its end, even after its exchange is over and its state is reused.
 func TestRenewedRecallLeavesNobodyWithoutAnEnd(t *testing.T) {
 	var r cancellation
 	var derived sync.WaitGroup

@@ -8,8 +8,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// closer is an end whose owner closes another in the turn, and opens one more, which gets
-// the number of its descriptor and its slot.
+// closer is a conn whose owner closes another one in the same iteration and opens one more, which gets the
+// number of its descriptor and its slot.
 type closer struct {
 	hearer
 	victim *hearer
@@ -35,8 +35,8 @@ func (c *closer) onReady() {
 	c.hearer.onReady()
 }
 
-// What has been told, read or said of an end that is closed in the same turn reaches neither
-// it nor the end that is opened next, whose descriptor has its number.
+// Events, prefetched bytes and deferred writes of a conn that is closed in the same iteration reach neither it
+// nor the conn that is opened next, whose descriptor has the same number.
 func TestWhatIsLeftOfAClosedEndReachesNoOther(t *testing.T) {
 	c := &closer{hearer: hearer{sayer: newSayer(t), room: 100}}
 	c.conn.owner, c.isServer = c, true // servers come first
@@ -46,7 +46,7 @@ func TestWhatIsLeftOfAClosedEndReachesNoOther(t *testing.T) {
 	}
 	victim := c.another(own, peer)
 	t.Cleanup(peer.Close)
-	for brief := range 2 { // the second time it is read early
+	for brief := range 2 { // the second time it is prefetched
 		victim.speak("before")
 		c.turn()
 		victim.wantGot("before")

@@ -17,7 +17,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// idleLoop is a loop that does not run, whose connections have so much time in a turn.
+// idleLoop is a loop that does not run and allows its connections some time in an iteration.
 func idleLoop(t *testing.T, most time.Duration) *loop {
 	t.Helper()
 	l, err := newLoop(&loopEngine{edge: &Edge{cfg: Config{maxTurn: most}}})
@@ -28,8 +28,8 @@ func idleLoop(t *testing.T, most time.Duration) *loop {
 	return l
 }
 
-// Frames of a server for which there is no time are dealt with in the next turn, each once, and a large one counts for more
-// than a small one.
+// Frames of a server for which there is no time are handled in the next iteration, each once; a large frame
+// counts for more than a small one.
 func TestAServersFramesEndTheirTurnByTime(t *testing.T) {
 	for _, c := range []struct {
 		size  int
@@ -60,7 +60,7 @@ func TestAServersFramesEndTheirTurnByTime(t *testing.T) {
 	}
 }
 
-// pairIn is a pair of sockets: one end is in the loop, the other the test's.
+// pairIn is a pair of sockets: one is in the loop, the other is the test's.
 func pairIn(t *testing.T, l *loop) (*sayer, *fd.FD) {
 	t.Helper()
 	own, peer, err := fd.Pair()
@@ -80,7 +80,7 @@ func pairIn(t *testing.T, l *loop) (*sayer, *fd.FD) {
 	return s, peer
 }
 
-// A tunnel in which much has come moves a part of it, and goes on in the next turn.
+// A tunnel with much to move moves a part of it, and continues in the next iteration.
 func TestATunnelsTurnEndsByTime(t *testing.T) {
 	for most, want := range map[time.Duration]bool{-1: false, time.Hour: true} {
 		l := idleLoop(t, most)
@@ -166,8 +166,8 @@ func TestBodiesPassInTheShortestTurns(t *testing.T) {
 	}
 }
 
-// What a client of HTTP/2 sends behind the end of its connection is thrown away, so that it can read what it was told. One that
-// broke the protocol is not read: while it only writes it cannot begin anew.
+// What an HTTP/2 client sends behind the end of its connection is discarded, so that it can read what it was
+// sent. After a protocol error nothing is read: a client that only writes cannot reconnect at once.
 func TestAClientThatBrokeTheProtocolIsNotRead(t *testing.T) {
 	for _, broken := range []bool{false, true} {
 		l := idleLoop(t, time.Hour)

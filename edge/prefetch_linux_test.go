@@ -13,8 +13,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// hearer is an end in a crowded loop that nobody runs, whose owner reads by way of a room
-// of so many bytes, or not at all.
+// hearer is a conn of a batching loop that the test runs, whose owner reads into a buffer of a size, or not at
+// all.
 type hearer struct {
 	*sayer
 	room int
@@ -62,7 +62,7 @@ func (h *hearer) onReady() {
 	}
 }
 
-// speak has the peer say something.
+// speak has the peer send something.
 func (h *hearer) speak(p string) {
 	h.t.Helper()
 	if n, err := h.peer.Write([]byte(p)); n != len(p) || err != nil {
@@ -79,7 +79,7 @@ func (h *hearer) wantGot(want string) {
 	h.got = nil
 }
 
-// inKernel is what has come and was not read from the socket.
+// inKernel returns what has come and was not read from the socket.
 func (h *hearer) inKernel() string {
 	p := make([]byte, 64<<10)
 	n, err := h.fd.Peek(p)
@@ -100,7 +100,7 @@ func (h *hearer) waits() []fd.Event {
 	}
 }
 
-// What was read early is what a read finds, in pieces as large as it wants them.
+// A read returns the prefetched bytes, in pieces of the size that it asks for.
 func TestReadEarly(t *testing.T) {
 	for room, want := range map[int][]string{1000: {"hello"}, 5: {"hello"}, 3: {"hel", "lo"}} {
 		h := newHearer(t, room)
@@ -116,7 +116,7 @@ func TestReadEarly(t *testing.T) {
 	}
 }
 
-// What fills the room may go on, in the same turn or the next.
+// More may follow what fills the buffer, in the same iteration or the next.
 func TestReadEarlyFillsTheRoom(t *testing.T) {
 	long := strings.Repeat("0123456789abcdef", shortRead/8)
 	for _, whole := range []string{long, long[:shortRead]} {
@@ -133,7 +133,7 @@ func TestReadEarlyFillsTheRoom(t *testing.T) {
 	}
 }
 
-// After a long message the next is left in the socket, since it is likely to be long too.
+// After a long message the next one is not prefetched, since it is likely to be long too.
 func TestLongIsNotReadEarly(t *testing.T) {
 	h := newHearer(t, 64<<10)
 	long := strings.Repeat("x", 4*shortRead)
@@ -146,8 +146,8 @@ func TestLongIsNotReadEarly(t *testing.T) {
 	}
 }
 
-// What nobody wants in the turn in which it was read is kept, and comes before what
-// stands in the socket; no more is read early meanwhile.
+// Prefetched bytes that were not read in their iteration are kept and come before what is in the socket;
+// nothing more is prefetched meanwhile.
 func TestEarlyIsKept(t *testing.T) {
 	h := newHearer(t, 0)
 	for _, p := range []string{"one ", "two ", "three"} {
@@ -158,7 +158,7 @@ func TestEarlyIsKept(t *testing.T) {
 		t.Fatalf("%q in the socket, want all but the first", h.inKernel())
 	}
 	for i := range h.loop.prefetchBuf {
-		h.loop.prefetchBuf[i] = '!' // it belongs to other turns
+		h.loop.prefetchBuf[i] = '!' // it is reused in later iterations
 	}
 	if h.nothingToRead() {
 		t.Error("it is told to be quiet")
@@ -171,7 +171,7 @@ func TestEarlyIsKept(t *testing.T) {
 	}
 }
 
-// Bytes that move unseen move behind what was read early.
+// Spliced bytes follow the prefetched ones.
 func TestEarlyGoesThroughThePipe(t *testing.T) {
 	h := newHearer(t, 0)
 	h.speak("first ")
@@ -203,8 +203,7 @@ func TestEarlyGoesThroughThePipe(t *testing.T) {
 	s.discard(h.loop)
 }
 
-// A connection that breaks before it is read early says so to whoever reads, and not that
-// its peer has ended in good order.
+// A connection that breaks before it is prefetched reports that to the next read, and no orderly end.
 func TestReadEarlyFails(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -72,8 +72,8 @@ func (u *keyUpdater) update(asks byte) bool {
 	return ok
 }
 
-// A client that asks for one key update after another, and is told nothing else meanwhile, is cut off before the answers
-// take much memory. One that asks for some is answered.
+// A client that requests one key update after another, and is sent nothing else meanwhile, is cut off before
+// the answers take much memory. One that requests some is answered.
 func TestKeyUpdatesDoNotPileUp(t *testing.T) {
 	const body = 1000
 	p := newFakePicker()
@@ -112,7 +112,7 @@ func TestKeyUpdatesDoNotPileUp(t *testing.T) {
 	}
 }
 
-// What TLS says for itself on a kept connection does not end that.
+// What TLS itself sends on a kept connection does not end it.
 func TestKeyUpdateOnAKeptConnection(t *testing.T) { eachPicker(t, testKeyUpdateOnAKeptConnection) }
 
 func testKeyUpdateOnAKeptConnection(t *testing.T) {

@@ -69,7 +69,7 @@ func testSlowServer(t *testing.T) {
 	p.wantResults(t, balance.OK, balance.OK, balance.OK)
 }
 
-// sayer is an end of a pair of sockets in a crowded loop that nobody runs, and its owner.
+// sayer is a conn of a pair of sockets in a batching loop that the test runs, and its owner.
 type sayer struct {
 	conn
 	t     *testing.T
@@ -91,14 +91,14 @@ func newSayer(t *testing.T) *sayer {
 	return s
 }
 
-// turn is one of the loop, of which there must be something to do.
+// turn is one iteration of the loop.
 func (s *sayer) turn() {
 	events := make([]fd.Event, 8)
 	l := s.loop
 	l.handleEvents(events[:l.pollEvents(events)])
 	l.runDeferred()
 	l.flushWrites()
-	l.batching = true // for what the test says next
+	l.batching = true // for what the test writes next
 }
 
 func (s *sayer) says(p string) {
@@ -108,7 +108,7 @@ func (s *sayer) says(p string) {
 	}
 }
 
-// heard is what has come to the peer; ended: and nothing more will.
+// heard returns what has come to the peer; ended: nothing more will.
 func (s *sayer) heard() (all string, ended bool) {
 	for p := make([]byte, 64<<10); ; {
 		n, err := s.peer.Read(p)
@@ -126,7 +126,7 @@ func (s *sayer) wantHeard(want string, end bool) {
 	}
 }
 
-// What is said in a turn leaves at its end, in its order.
+// What is written in an iteration is sent at its end, in order.
 func TestSaidAtTheEndOfTheTurn(t *testing.T) {
 	s := newSayer(t)
 	s.says("one ")
@@ -143,7 +143,7 @@ func TestSaidAtTheEndOfTheTurn(t *testing.T) {
 	s.wantHeard("last", true)
 }
 
-// No more wait than mostSayings.
+// At most maxPendingWrites writes are deferred.
 func TestSayingsDoNotPileUp(t *testing.T) {
 	first := newSayer(t)
 	first.says("first")
@@ -168,7 +168,7 @@ func TestSayingsDoNotPileUp(t *testing.T) {
 	first.wantHeard("first", false)
 }
 
-// What the socket does not take at the end of the turn goes later, and nothing before it.
+// What the socket does not take at the end of the iteration is sent later, and nothing before it.
 func TestSaidToFullSocket(t *testing.T) {
 	s := newSayer(t)
 	filled := 0
@@ -179,7 +179,7 @@ func TestSaidToFullSocket(t *testing.T) {
 		}
 		filled += n
 	}
-	s.says("one ") // as far as the end knows, there is room
+	s.says("one ") // as far as the conn knows, there is room
 	s.loop.flushWrites()
 	if s.writable || s.allSent() || s.unsentBytes() != 4 {
 		t.Fatalf("writable %v, sent %v, %d bytes kept; want 4 kept", s.writable, s.allSent(), s.unsentBytes())
@@ -203,7 +203,7 @@ func TestSaidToFullSocket(t *testing.T) {
 	}
 }
 
-// An error at the end of the turn is seen by whoever has the end, and that nothing went.
+// An error at the end of the iteration is reported by the next read or write, and that nothing was sent.
 func TestSaidToNobody(t *testing.T) {
 	s := newSayer(t)
 	s.says("one")
