@@ -37,6 +37,7 @@ const (
 	kneeBeyond  = 3.  // times what latencies have shown that others' word may go beyond
 	kneeShown   = 32. // samples with more than c requests, from which on c is known
 	kneeReject  = 2.  // times the variance of one sample; from a half to four all do, ten is worse
+	kneeMore    = 2.  // slots that there must be beyond those that were told
 	kneeFew     = 8.  // samples that show how long requests take beside so many others
 	refuteSlack = 1.5 // times that latencies must be against what was told before it is dropped
 )
@@ -155,7 +156,7 @@ func (k *knee) refutes(c float64, before bool) bool {
 	if k.c == 0 || k.against <= least {
 		return false
 	}
-	return c > max(k.most*kneeStep, k.c*kneeBeyond)*slack || c*kneeStep*slack < k.c
+	return c > max(k.most*kneeStep, k.c*kneeBeyond)*slack || c*kneeStep < k.c && k.c >= c+kneeMore
 }
 
 // guess returns c, or what it usually is in the pool where the server had hardly had more
