@@ -82,7 +82,7 @@ func TestAServerThatAnswersWarmsUpSoon(t *testing.T) {
 		t.Helper()
 		on = make(map[balance.ServerID][]balance.LeaseID)
 		for range n {
-			now = now.Add(10 * time.Millisecond) // time for a census of those that are warm
+			now = now.Add(10 * time.Millisecond) // time for a round that counts those that are warm
 			g, err := p.Pick(now, &balance.Request{})
 			if err != nil {
 				t.Fatal(err)

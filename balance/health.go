@@ -77,11 +77,11 @@ func (p *Pool) eject(now Instant, s *Server, cause ejection, first, longest time
 }
 
 // Faults are forgiven, so that a server which is not chosen for them is tried again: a part of
-// the lost success each tendCycle, and a little more. Where others are idle, the last bit of
+// the lost success each maintenanceCycle, and a little more. Where others are idle, the last bit of
 // it would keep a server out for long.
 const (
-	forgiveness = float32(tendCycle) / float32(25*time.Second)
-	pardon      = float32(tendCycle) / float32(66*time.Second)
+	forgiveness = float32(maintenanceCycle) / float32(25*time.Second)
+	pardon      = float32(maintenanceCycle) / float32(66*time.Second)
 )
 
 func (h *health) forgive() {
@@ -166,7 +166,7 @@ func (p *Pool) othersDoBetter(now Instant, s *Server) bool {
 			return true
 		}
 	}
-	p.noneWellUntil = now.Add(tendCycle) // among thousands this is not looked for at every failure
+	p.noneWellUntil = now.Add(maintenanceCycle) // among thousands this is not looked for at every failure
 	return false
 }
 

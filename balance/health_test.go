@@ -84,8 +84,8 @@ func (w *ward) wantOut(ids ...ServerID) {
 // pass lets time go by, with the pool looked after.
 func (w *ward) pass(d time.Duration) {
 	for end := w.now.Add(d); w.now < end; {
-		w.now = min(end, w.now.Add(tendCycle/10))
-		w.p.tend(w.now)
+		w.now = min(end, w.now.Add(maintenanceCycle/10))
+		w.p.maintain(w.now)
 	}
 }
 
@@ -202,14 +202,14 @@ func TestSuccessFallsAndIsForgiven(t *testing.T) {
 	for ; h.success < 1; cycles++ {
 		h.forgive()
 	}
-	if d := time.Duration(cycles) * tendCycle; d < 25*time.Second || d > 35*time.Second {
+	if d := time.Duration(cycles) * maintenanceCycle; d < 25*time.Second || d > 35*time.Second {
 		t.Errorf("all is forgiven after %v, want about half a minute", d)
 	}
 	h.success = .95 // one fault costs an idle server no more than some seconds
 	for cycles = 0; h.success < 1; cycles++ {
 		h.forgive()
 	}
-	if d := time.Duration(cycles) * tendCycle; d > 4*time.Second {
+	if d := time.Duration(cycles) * maintenanceCycle; d > 4*time.Second {
 		t.Errorf("one fault is forgiven after %v, want at most 4 s", d)
 	}
 }

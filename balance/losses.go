@@ -7,7 +7,7 @@ import (
 
 // This file counts why a server did not get the requests that others got, for those who ask
 // why it gets nothing. No pick looks at servers for that: when a server's state is about to
-// change, and each tendCycle, the requests placed since the last time are put down to the
+// change, and each maintenanceCycle, the requests placed since the last time are put down to the
 // state that it had meanwhile.
 
 // LossKind is why a request went to another server.

@@ -90,7 +90,7 @@ func TestCountingLossesAllocatesNothing(t *testing.T) {
 	w.p.Configure(w.now, Config{Name: "p"}, ByScore{byLeases{}}) // other policies look at all servers
 	req := Request{Edge: "e", Exclude: []ServerID{"a"}}
 	step := func() {
-		w.now = w.now.Add(tendCycle)
+		w.now = w.now.Add(maintenanceCycle)
 		g, err := w.p.Pick(w.now, &req)
 		if err != nil {
 			t.Fatal(err)

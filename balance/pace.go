@@ -23,7 +23,7 @@ const (
 	priorVariance = .25 // of logarithms, as it is taken to be before there are samples
 	paceEnough    = 100 // samples; from then on one in each paceEvery will do
 	paceEvery     = 5 * time.Millisecond
-	timesEnough   = 1000 // samples of all servers; before, each moves their mean by more than can wait for the next census
+	timesEnough   = 1000 // samples of all servers; before, each moves their mean by more than can wait for the next round
 	paceMemory    = 5    // time constant in seconds, for short requests
 	paceService   = 20   // the same in services, for long ones
 	equalErrors   = 6.   // squared standard errors within which servers are equal: chance leads one in seventy beyond
@@ -192,9 +192,9 @@ func (t *times) likely() float64 {
 	return (t.variance()*t.weight + priorWeight*priorVariance) / max(1, t.weight-1)
 }
 
-// conclude works out from a census of all servers' times whether they differ more than chance explains.
+// conclude works out from the totals of all servers' times whether they differ more than chance explains.
 // If so, nothing is taken for equal: the less, the more they differ.
-func (t *times) conclude(c *census) {
+func (t *times) conclude(c *poolTotals) {
 	t.equal = equalErrors
 	if n := float64(c.timed); n > 0 {
 		chance := n + equalSlack // of the sum of n squares the mean is n

@@ -67,61 +67,61 @@ const (
 // Pool is the servers that can do the same processing, their ledger, and the policy
 // for choosing among them.
 type Pool struct {
-	cfg           Config
-	policy        Policy
-	scorer        Scorer // of policy, or nil
-	rng           *rand.Rand
-	lot           uint64 // what draw gave last
-	turns         uint32 // the last that was given
-	ledger        ledger
-	order         order     // of servers by score, if there is a scorer
-	servers       []*Server // in order of arrival; Server.index points back
-	byID          map[ServerID]*Server
-	edges         []edge // interned; 0 is nobody
-	edgeNo        map[EdgeID]int32
-	edgesFree     []int32 // numbers that no edge has
-	edgesSwept    int     // edges that there were when those that have gone were looked for last
-	lastEdge      int32
-	scratch       []*Server
-	version       uint64
-	times         times
-	growth        growth
-	trip          trip
-	names         map[string]string // of metrics, interned
-	census        census
-	crowdedOut    bool // others fill nearly the whole pool
-	loose         bool // limits hold nobody back, for a server has none
-	queue         queue
-	tenants       acquaintances
-	clients       clients
-	recent        recent
-	displaced     []Release // from the queue, since Serve last ran
-	warmUntil     Instant   // nobody is warming up from then on
-	returns       Instant   // the first of waking changes then
-	waking        []*Server // whose ejection or hold ends, or warming up begins
-	silent        []*Server // that were found suspect of standing still; some may have shown that they live
-	noneWellUntil Instant   // no server does better than one that fails, as was found a moment ago
-	exclusions    int       // of servers for edges
-	grouped       bool      // servers have been put together with those alike
-	edgeTended    int       // the edge that was looked after last
-	newcomer      capacity  // of a server of which nothing is known: what the others have on average, if limits hold for these
-	usualSlots    float64   // c of a server that nobody tells it of; zero: not known
-	perWaiting    float64   // seconds by which a request in the queue delays those behind it; zero: not known
-	mean          float64   // leases of a server that is warm; infinite while none is
-	tended        int       // the server that was looked after last
-	tendedAt      Instant
-	cycle         time.Duration // how long the last round of all servers took
-	cycleBegan    Instant
-	good          uint64  // good answers ever
-	answered      Instant // the last answer, of whatever kind
-	clientErrors  uint64  // client errors ever
-	fulls         uint64  // answers ever that a server has no room
-	fullsTold     uint64  // those that who waits has been told of
-	limitsAt      Instant // a server turned out to say so to some clients only; zero: never
-	goodAt        Instant // the last good answer
-	serials       uint32  // given out
-	untold        int     // servers that are known by leases alone
-	placed        uint64  // requests that got a server, ever
+	cfg            Config
+	policy         Policy
+	scorer         Scorer // of policy, or nil
+	rng            *rand.Rand
+	tieState       uint64 // what tieBreak returned last
+	turns          uint32 // the last that was given
+	ledger         ledger
+	order          order     // of servers by score, if there is a scorer
+	servers        []*Server // in order of arrival; Server.index points back
+	byID           map[ServerID]*Server
+	edges          []edge // interned; 0 is nobody
+	edgeNo         map[EdgeID]int32
+	edgesFree      []int32 // numbers that no edge has
+	edgesSwept     int     // edges that there were when those that have gone were looked for last
+	lastEdge       int32
+	scratch        []*Server
+	version        uint64
+	times          times
+	growth         growth
+	trip           trip
+	names          map[string]string // of metrics, interned
+	totals         poolTotals
+	crowdedOut     bool // others fill nearly the whole pool
+	loose          bool // limits hold nobody back, for a server has none
+	queue          queue
+	tenants        acquaintances
+	clients        clients
+	recent         recent
+	displaced      []Release // from the queue, since Serve last ran
+	warmUntil      Instant   // nobody is warming up from then on
+	returns        Instant   // the first of waking changes then
+	waking         []*Server // whose ejection or hold ends, or warming up begins
+	silent         []*Server // that were found suspect of standing still; some may have shown that they live
+	noneWellUntil  Instant   // no server does better than one that fails, as was found a moment ago
+	exclusions     int       // of servers for edges
+	grouped        bool      // servers have been put together with those alike
+	edgeMaintained int       // the edge that was looked after last
+	newcomer       capacity  // of a server of which nothing is known: what the others have on average, if limits hold for these
+	usualSlots     float64   // c of a server that nobody tells it of; zero: not known
+	perWaiting     float64   // seconds by which a request in the queue delays those behind it; zero: not known
+	mean           float64   // leases of a server that is warm; infinite while none is
+	maintained     int       // the server that was looked after last
+	maintainedAt   Instant
+	cycle          time.Duration // how long the last round of all servers took
+	cycleBegan     Instant
+	good           uint64  // good answers ever
+	answered       Instant // the last answer, of whatever kind
+	clientErrors   uint64  // client errors ever
+	fulls          uint64  // answers ever that a server has no room
+	fullsTold      uint64  // those that who waits has been told of
+	limitsAt       Instant // a server turned out to say so to some clients only; zero: never
+	goodAt         Instant // the last good answer
+	serials        uint32  // given out
+	untold         int     // servers that are known by leases alone
+	placed         uint64  // requests that got a server, ever
 }
 
 // New returns an empty pool. Two pools with the same seed, told the same things,
@@ -130,7 +130,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 	rng := rand.New(rand.NewPCG(seed, 0x65766b6c))
 	p := &Pool{
 		rng:      rng,
-		lot:      rng.Uint64(),
+		tieState: rng.Uint64(),
 		ledger:   ledger{epoch: uint16(rng.Uint32N(1<<16-1)) + 1},
 		byID:     make(map[ServerID]*Server),
 		edges:    []edge{{}},
@@ -194,7 +194,7 @@ func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
 
 // choose returns the server for a request, or nil if none can take it now.
 func (p *Pool) choose(now Instant, req *Request) *Server {
-	p.tend(now)
+	p.maintain(now)
 	if len(p.silent) > 0 {
 		if s := p.onTrial(now, req); s != nil {
 			return s
@@ -248,7 +248,7 @@ func (p *Pool) lowest(now Instant, req *Request) *Server {
 func (p *Pool) drawn(now Instant, req *Request, beyond *beyond) (chosen *Server) {
 	best := never
 	for range draws {
-		i := int32(p.draw() >> 32 * uint64(len(p.servers)) >> 32)
+		i := int32(p.tieBreak() >> 32 * uint64(len(p.servers)) >> 32)
 		if k := p.order.of(i); k < best && p.servers[i].suits(now, req, beyond) {
 			best, chosen = k, p.servers[i]
 		}
@@ -498,7 +498,7 @@ func (p *Pool) Expire(now Instant) (next Instant) {
 		l, next := p.ledger.due(now)
 		if l == nil {
 			if p.queue.length > 0 { // external load may fade without a word
-				next = min(cmp.Or(next, forever), p.queue.soonest, now.Add(tendCycle), p.returns)
+				next = min(cmp.Or(next, forever), p.queue.soonest, now.Add(maintenanceCycle), p.returns)
 			}
 			return next
 		}

@@ -113,7 +113,7 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		if now >= p.returns {
 			p.wake(now)
 		}
-		p.tendAll(now)
+		p.maintainAll(now)
 	}
 	if p.fulls != p.fullsTold {
 		p.fullsTold = p.fulls

@@ -161,8 +161,8 @@ func (p *Pool) forgetExclusions(e *edge) {
 // fadeExclusions drops what has not been tried for long, a few edges at a time.
 func (p *Pool) fadeExclusions(now Instant) {
 	for range min(len(p.edges), 16) {
-		p.edgeTended = (p.edgeTended + 1) % len(p.edges)
-		e := &p.edges[p.edgeTended]
+		p.edgeMaintained = (p.edgeMaintained + 1) % len(p.edges)
+		e := &p.edges[p.edgeMaintained]
 		if e.beyond == nil || now < e.beyond.until.Add(exclusionMemory) {
 			continue
 		}

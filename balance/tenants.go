@@ -141,7 +141,7 @@ func (p *Pool) longest(b *band) (longest *line) {
 		case longest == nil || len(l.waiting) > len(longest.waiting):
 			longest, ties = l, 1
 		case len(l.waiting) == len(longest.waiting):
-			if ties++; p.draw()>>32*ties>>32 == 0 {
+			if ties++; p.tieBreak()>>32*ties>>32 == 0 {
 				longest = l
 			}
 		}

@@ -23,7 +23,7 @@ func (p *Pool) rank(now Instant, s *Server) {
 func (s *Server) key(score float64) key {
 	turn := s.turn
 	if s.pool.times.equal == 0 && !s.isAlike {
-		turn = uint32(s.pool.draw() >> (64 - turnBits))
+		turn = uint32(s.pool.tieBreak() >> (64 - turnBits))
 	}
 	return newKey(score*s.pool.times.perUsual, turn, s.index)
 }
@@ -41,21 +41,21 @@ func (p *Pool) takeTurn(now Instant, s *Server) {
 	s.turn = p.turns
 }
 
-// draw returns a number by lot, which is only good for drawing servers or putting them in some order.
-func (p *Pool) draw() uint64 {
-	p.lot = p.lot*6364136223846793005 + 1442695040888963407 // Knuth's MMIX generator: its upper bits are even
-	return p.lot
+// tieBreak returns a pseudo-random number, which is only good for choosing among servers or putting them in some order.
+func (p *Pool) tieBreak() uint64 {
+	p.tieState = p.tieState*6364136223846793005 + 1442695040888963407 // Knuth's MMIX generator: its upper bits are even
+	return p.tieState
 }
 
-// tend looks after what changes by itself, one server at a time and all of them in
-// about a tendCycle: b drifts back to the pool's mean, external load fades, warming up
+// maintain looks after what changes by itself, one server at a time and all of them in
+// about a maintenanceCycle: b drifts back to the pool's mean, external load fades, warming up
 // goes on. Servers whose ejection or hold is over are looked after at once.
-func (p *Pool) tend(now Instant) {
+func (p *Pool) maintain(now Instant) {
 	if now >= p.returns {
 		p.wake(now)
 	}
-	if len(p.servers) > 0 && now.Sub(p.tendedAt)*time.Duration(len(p.servers)) >= tendCycle {
-		p.tendNext(now)
+	if len(p.servers) > 0 && now.Sub(p.maintainedAt)*time.Duration(len(p.servers)) >= maintenanceCycle {
+		p.maintainNext(now)
 	}
 }
 
@@ -99,25 +99,25 @@ func (p *Pool) wakeAt(s *Server, at Instant) {
 	p.returns = min(p.returns, at)
 }
 
-// tendAll looks after every server, for requests that wait while nothing else happens.
-func (p *Pool) tendAll(now Instant) {
-	if now.Sub(p.tendedAt) < tendCycle {
+// maintainAll looks after every server, for requests that wait while nothing else happens.
+func (p *Pool) maintainAll(now Instant) {
+	if now.Sub(p.maintainedAt) < maintenanceCycle {
 		return
 	}
 	for range p.servers {
-		p.tendNext(now)
+		p.maintainNext(now)
 	}
 }
 
-func (p *Pool) tendNext(now Instant) {
-	p.tendedAt = now
-	p.tended++
-	if p.tended >= len(p.servers) {
-		p.tended = 0
+func (p *Pool) maintainNext(now Instant) {
+	p.maintainedAt = now
+	p.maintained++
+	if p.maintained >= len(p.servers) {
+		p.maintained = 0
 		p.cycle, p.cycleBegan = now.Sub(p.cycleBegan), now
-		p.conclude(now)
+		p.finishRound(now)
 	}
-	s := p.servers[p.tended]
+	s := p.servers[p.maintained]
 	p.fade(now, s)
 	p.findStandstill(now, s)
 	s.health.forgive()
@@ -127,8 +127,8 @@ func (p *Pool) tendNext(now Instant) {
 	p.rank(now, s)
 }
 
-// census adds up, server by server as they are looked after, what is told of all.
-type census struct {
+// poolTotals adds up, server by server as they are looked after, what is told of all.
+type poolTotals struct {
 	limits, left float64 // of the servers' limits, and what others' requests leave of them
 	leases, warm int     // of servers that are up and warm
 	odds         float64 // sum of how far servers' times are from the pool's, in squared errors
@@ -146,42 +146,42 @@ type census struct {
 
 func (p *Pool) count(now Instant, s *Server) {
 	if limit := float64(s.limit); !math.IsInf(limit, 1) {
-		p.census.limits += limit
-		p.census.left += max(0, limit-s.load.at(now))
+		p.totals.limits += limit
+		p.totals.left += max(0, limit-s.load.at(now))
 	}
 	if s.pace.weight >= 1 {
 		off, variance := p.deviation(s)
-		p.census.odds += off * off / variance
-		p.census.timed++
+		p.totals.odds += off * off / variance
+		p.totals.timed++
 	}
 	if s.capacity.told || s.capacity.refuted {
-		p.census.slots += math.Log(s.capacity.slots)
-		p.census.firm++
+		p.totals.slots += math.Log(s.capacity.slots)
+		p.totals.firm++
 	}
-	p.census.rise.xx += s.knee.rise.xx
-	p.census.rise.xy += s.knee.rise.xy
+	p.totals.rise.xx += s.knee.rise.xx
+	p.totals.rise.xy += s.knee.rise.xy
 	if !s.capacity.told && s.knee.isTold() {
-		p.census.knees += math.Log(s.capacity.slots)
-		p.census.knee++
+		p.totals.knees += math.Log(s.capacity.slots)
+		p.totals.knee++
 	}
 	if s.State(now) != Up {
-		p.census.out = p.census.out || s.State(now) == Ejected && s.health.cause.forAnswers()
+		p.totals.out = p.totals.out || s.State(now) == Ejected && s.health.cause.forAnswers()
 		return
 	}
-	p.census.rate += s.Weight()
-	p.census.well = p.census.well || s.isWell(now)
+	p.totals.rate += s.Weight()
+	p.totals.well = p.totals.well || s.isWell(now)
 	if now.Sub(s.warmFrom) >= warmTime {
-		p.census.leases += int(s.leases)
-		p.census.warm++
+		p.totals.leases += int(s.leases)
+		p.totals.warm++
 	}
 	if math.IsInf(float64(s.limit), 1) && math.IsInf(p.warmth(now, s), 1) {
-		p.census.loose = true
+		p.totals.loose = true
 	}
 }
 
-// conclude ends a census that has been round all servers.
-func (p *Pool) conclude(now Instant) {
-	c := p.census
+// finishRound uses the totals of a round that has been through all servers.
+func (p *Pool) finishRound(now Instant) {
+	c := p.totals
 	p.crowdedOut = c.left < crowdedLeft*c.limits
 	p.mean = math.Inf(1)
 	if c.warm > 0 {
@@ -193,7 +193,7 @@ func (p *Pool) conclude(now Instant) {
 		p.perWaiting = p.times.spread / c.rate
 	}
 	p.groupAlike(now)
-	p.census = census{}
+	p.totals = poolTotals{}
 	if c.knee > 0 {
 		p.usualSlots = math.Exp(c.knees / float64(c.knee))
 	}
@@ -219,6 +219,6 @@ func (p *Pool) conclude(now Instant) {
 const crowdedLeft = .1
 
 const (
-	tendCycle = 100 * time.Millisecond
-	forever   = Instant(math.MaxInt64)
+	maintenanceCycle = 100 * time.Millisecond
+	forever          = Instant(math.MaxInt64)
 )
