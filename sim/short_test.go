@@ -23,6 +23,12 @@ var shortBounds = map[string]Goal{
 	"B6":           {Figure: "p99", AtMost: 3.3},
 	"B7":           {Figure: "p99/ideal", AtMost: 1.3},
 	"B8":           {Figure: "p99/ideal", AtMost: 1.15},
+
+	"R-declared-high": {Figure: "mean/ideal", AtMost: 1.9},
+	"R-declared-low":  {Figure: "mean/ideal", AtMost: 1.9},
+	"R-far":           {Figure: "mean/ideal", AtMost: 1.9},
+	"R-old":           {Figure: "mean/ideal", AtMost: 1.45},
+	"R-threads":       {Figure: "mean/ideal", AtMost: 1.8},
 }
 
 func TestCanonicalShort(t *testing.T) {
