@@ -36,7 +36,10 @@ const arrows = `
 	sim          < balance policy flight internal
 	internal     < internal balance google.golang.org/grpc
 	internal/demo < sim balance internal
-	cmd/evenkeel < balance policy flight http1 wire config client master edge edge/tenants agent elect sim internal internal/demo github.com/spf13/cobra github.com/spf13/pflag
+	cmd/evenkeel/terminal < internal
+	cmd/evenkeel/settings < balance policy config agent edge edge/tenants elect master internal
+	cmd/evenkeel/process  < cmd/evenkeel/settings cmd/evenkeel/terminal balance wire config agent edge internal
+	cmd/evenkeel < cmd/evenkeel/settings cmd/evenkeel/process cmd/evenkeel/terminal balance policy flight http1 wire config client master edge edge/tenants agent elect sim internal internal/demo github.com/spf13/cobra github.com/spf13/pflag
 	bench        < balance policy flight http1 wire config client master edge agent sim internal github.com/goccy/go-yaml github.com/anishathalye/porcupine
 	e2e          < internal
 `

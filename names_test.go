@@ -27,7 +27,6 @@ const (
 // crowded are the packages that do not meet sharedAtMost yet, with the most percent that they may have.
 // These numbers only fall, and a package that meets the limit leaves the list.
 const crowded = `
-	cmd/evenkeel 20
 `
 
 // uniform are names that nearly every type of a package has, because the types are of one kind.

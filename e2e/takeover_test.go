@@ -260,7 +260,7 @@ func TestTakeoverThatFails(t *testing.T) {
 	if err := syscall.Kill(h.pid, syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
-	h.await("no new program has taken over; this one goes on", 1)
+	h.await("the new program did not take over; this one continues", 1)
 	if resp := get(t, "http://"+listen+"/"); resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %s, want 503: the pool has no servers", resp.Status)
 	}

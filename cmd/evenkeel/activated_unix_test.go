@@ -63,7 +63,7 @@ func TestEverySocketOfAListenerIsServed(t *testing.T) {
 		}
 	}
 	both()
-	if at := s.record("no listener of this role wants a socket that the process was started with; it is closed")["socket"]; at != stray.Addr().String() {
+	if at := s.record("the process inherited a socket that no listener of this role uses; it is closed")["socket"]; at != stray.Addr().String() {
 		t.Errorf("closed %v, want %s", at, stray.Addr())
 	}
 	s.signal(syscall.SIGHUP)

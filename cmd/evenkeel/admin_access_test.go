@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/edge"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
@@ -39,12 +42,12 @@ func surfaces(t *testing.T) map[string]*admin.Surface {
 	}
 	all := make(map[string]*admin.Surface)
 	for role, endpoints := range map[string][]admin.Endpoint{"master": m.Endpoints(), "edge": e.Endpoints(), "agent": a.Endpoints()} {
-		p := &process{welcome: &welcome{role: role}}
-		access, err := accessPart{Tokens: tokens, Pprof: true}.open(slog.New(slog.DiscardHandler))
+		p := &process.Process{Overview: &process.Overview{Role: role}}
+		access, err := process.OpenAdmin(settings.Access{Tokens: tokens, Pprof: true}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
-		all[role] = access.surface(p, endpoints)
+		all[role] = access.Surface(p, endpoints)
 	}
 	return all
 }

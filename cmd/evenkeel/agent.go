@@ -8,6 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+	"github.com/evenkeel-lb/evenkeel/internal/version"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/agent"
@@ -48,9 +53,9 @@ func agentCommand(sink *logs.Sink) *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent --pool NAME --address HOST:PORT | --config FILE",
-		Short: "report the load of a server beside it, and take dispatches",
+		Short: "report the load of the server beside it, and take dispatches",
 		Long: `Agent runs beside a server. It puts the server into its pool, reports its load to
-every master, hands dispatches to the application, and says goodbye when it stops.
+every master, passes dispatches to the application, and deregisters the server when it stops.
 
 Beyond loopback it needs a certificate: one of evenkeel certs issue (--tls-cert, --tls-key,
 --tls-ca), or a token of evenkeel certs token (--token-file), by which a master signs its first
@@ -63,45 +68,39 @@ certificate. That is kept in the folder --certs and renewed by itself.`,
   evenkeel agent --config evenkeel.yaml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := f.settings(cmd)
-			if err != nil {
-				return err
-			}
-			return s.hiding(startAgent(cmd.Context(), s, &f, sink))
+			return runRole(cmd, &f, func(s *settings.Settings) error { return startAgent(cmd.Context(), s, &f, sink) })
 		},
 	}
-	f.add(cmd)
-	f.logs.add(cmd)
+	addFlags(cmd, &f, &f.logs)
 	return cmd
 }
 
 func (f *agentFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringArrayVar(&f.masters, "master", nil, "a master, host:port or unix:/path; repeat for each (default "+defaultWire+")")
+	flags.StringArrayVar(&f.masters, "master", nil, "a master, host:port or unix:/path; repeat for each (default "+settings.DefaultWire+")")
 	flags.StringVar(&f.pool, "pool", "", "the pool that the server joins")
-	flags.StringVar(&f.id, "id", "", "what the server is called (default HOSTNAME:PORT)")
+	flags.StringVar(&f.id, "id", "", "the server's id (default HOSTNAME:PORT)")
 	flags.StringVar(&f.address, "address", "", "where edges reach the server, host:port")
 	flags.StringVar(&f.public, "public", "", "base URL for redirected clients (default http:// and the address)")
 	flags.Float64Var(&f.slots, "slots", 0, "how many requests the server works on at once (default: learnt)")
 	flags.Float64Var(&f.speed, "speed", 0, "of one slot, relative to the pool's other servers (default 1)")
 	flags.StringArrayVar(&f.labels, "label", nil, "key=value that requests may ask for; repeat for each")
-	flags.StringVar(&f.location, "location", "", "where the server is, in the pool's words")
+	flags.StringVar(&f.location, "location", "", "the server's location, as the pool names it")
 	flags.StringVar(&f.hook, "hook", "", "URL of the application to which dispatches are posted (default: all are accepted)")
 	flags.StringVar(&f.health, "health", "", "path by whose GET the agent checks the server, or off (default: that a connection can be made)")
 	flags.BoolVar(&f.sample, "sample", true, "report the application's CPU and memory, and the machine's network")
-	flags.StringVar(&f.cgroup, "cgroup", "", "the application's control group, such as app.slice/app.service (default: that of whoever listens at --address)")
-	flags.StringVar(&f.pid, "pid", "", "the application's process id, or a file that holds it (default: whoever listens at --address)")
+	flags.StringVar(&f.cgroup, "cgroup", "", "the application's control group, such as app.slice/app.service (default: that of the process that listens at --address)")
+	flags.StringVar(&f.pid, "pid", "", "the application's process id, or a file that holds it (default: the process that listens at --address)")
 	flags.StringVar(&f.prometheus, "prometheus", "", "URL of the application's Prometheus metrics")
 	flags.StringArrayVar(&f.metrics, "metric", nil, "one to take from there, NAME=SELECTOR; repeat for each")
 	flags.StringVar(&f.orca, "orca", "", "URL of the application that answers with ORCA load reports")
 	flags.DurationVar(&f.interval, "interval", 0, "between reports (default 500ms)")
-	f.admin.add(flags, "where the application and operators reach the agent", defaultAgentAdmin)
+	f.admin.define(flags, "where the application and operators reach the agent", settings.DefaultAgentAdmin)
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
-	f.trust.add(flags)
-	f.enrol.add(flags)
+	addFlags(cmd, &f.trust, &f.enrol)
 }
 
-func (f *agentFlags) settings(cmd *cobra.Command) (*settings, error) {
+func (f *agentFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 	if f.config != "" {
 		if err := notBoth(cmd, "master", "pool", "id", "address", "public", "slots", "speed", "label", "location", "hook", "health",
 			"sample", "cgroup", "pid", "prometheus", "metric", "orca", "interval"); err != nil {
@@ -110,16 +109,16 @@ func (f *agentFlags) settings(cmd *cobra.Command) (*settings, error) {
 		return readAgent(f.config)
 	}
 	if f.pool == "" || f.address == "" {
-		return nil, usagef("such as evenkeel agent --pool web --address 127.0.0.1:8000", "agent needs a --pool and an --address, or a --config")
+		return nil, hint.Usagef("such as evenkeel agent --pool web --address 127.0.0.1:8000", "agent needs a --pool and an --address, or a --config")
 	}
-	all, err := parseLabels(f.labels)
+	all, err := settings.ParseLabels(f.labels)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, hint.Usage(err)
 	}
-	a := &agentPart{Masters: f.masters, Pool: f.pool, ID: f.id, Address: f.address, Public: f.public, Slots: f.slots, Speed: f.speed,
-		Labels: all, Location: f.location, Hook: f.hook, Sample: &f.sample, Cgroup: f.cgroup, PID: f.pid, Interval: f.interval, ORCA: orcaPart{URL: f.orca}}
-	if f.health == off {
-		a.HealthAddress = off
+	a := &settings.Agent{Masters: f.masters, Pool: f.pool, ID: f.id, Address: f.address, Public: f.public, Slots: f.slots, Speed: f.speed,
+		Labels: all, Location: f.location, Hook: f.hook, Sample: &f.sample, Cgroup: f.cgroup, PID: f.pid, Interval: f.interval, ORCA: settings.ORCA{URL: f.orca}}
+	if f.health == settings.Off {
+		a.HealthAddress = settings.Off
 	} else {
 		a.Health.HTTP = f.health
 	}
@@ -127,25 +126,25 @@ func (f *agentFlags) settings(cmd *cobra.Command) (*settings, error) {
 	for _, flag := range f.metrics {
 		name, selector, ok := strings.Cut(flag, "=")
 		if !ok {
-			return nil, usagef("such as --metric queue=app_queue_length", "--metric %q: want NAME=SELECTOR", flag)
+			return nil, hint.Usagef("such as --metric queue=app_queue_length", "--metric %q: want NAME=SELECTOR", flag)
 		}
-		a.Prometheus.Metrics = append(a.Prometheus.Metrics, seriesPart{Name: name, Selector: selector})
+		a.Prometheus.Metrics = append(a.Prometheus.Metrics, settings.Series{Name: name, Selector: selector})
 	}
-	s := &settings{Agent: a}
-	return s, s.problems()
+	s := &settings.Settings{Agent: a}
+	return s, s.Problems()
 }
 
 // readAgent reads a file that has what an agent needs.
-func readAgent(path string) (*settings, error) {
-	s, err := readSettings(path)
+func readAgent(path string) (*settings.Settings, error) {
+	s, err := settings.Read(path)
 	if err == nil && s.Agent == nil {
-		err = lacks(path, "agent", "agent: { masters: ["+defaultWire+"], pool: web, address: 127.0.0.1:8000 }")
+		err = settings.MissingPart(path, "agent", "agent: { masters: ["+settings.DefaultWire+"], pool: web, address: 127.0.0.1:8000 }")
 	}
 	return s, err
 }
 
 // openAgent returns by which certificate an agent is known, nil if it is to have none.
-func openAgent(ctx context.Context, own *enrolment, safe trustFlags, a *agentPart, log *slog.Logger) (*trust.Keeper, error) {
+func openAgent(ctx context.Context, own *enrolment, safe trustFlags, a *settings.Agent, log *slog.Logger) (*trust.Keeper, error) {
 	if own != nil {
 		return own.open(ctx, os.Stdin)
 	}
@@ -153,24 +152,24 @@ func openAgent(ctx context.Context, own *enrolment, safe trustFlags, a *agentPar
 	if err != nil {
 		return nil, err
 	}
-	return keeper, safe.refusePlain(a.masters())
+	return keeper, safe.refusePlain(a.MasterAddresses())
 }
 
 // agentClient is the configuration of an agent's connections to its masters.
-func (s *settings) agentClient(hook *agent.Hook, keeper *trust.Keeper, log *slog.Logger, listens *inside.Set) client.AgentConfig {
+func agentClient(s *settings.Settings, hook *agent.Hook, keeper *trust.Keeper, log *slog.Logger, listens *inside.Set) client.AgentConfig {
 	return client.AgentConfig{
-		Masters:  s.Agent.masters(),
+		Masters:  s.Agent.MasterAddresses(),
 		Pool:     s.Agent.Pool,
-		Server:   s.Agent.spec(),
+		Server:   s.Agent.Spec(),
 		Dispatch: hook.Dispatch,
 		Trust:    keeper,
 		Log:      log,
-		Software: "evenkeel " + version(),
+		Software: "evenkeel " + version.String(),
 		Inside:   listens,
 	}
 }
 
-func startAgent(ctx context.Context, s *settings, f *agentFlags, sink *logs.Sink) error {
+func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *logs.Sink) error {
 	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
@@ -193,30 +192,30 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, sink *logs.Sink
 	}
 	defer hook.Close()
 	listens := new(inside.Set)
-	c, err := client.NewAgent(s.agentClient(hook, keeper, log, listens))
+	c, err := client.NewAgent(agentClient(s, hook, keeper, log, listens))
 	if err != nil {
 		return err
 	}
-	cfg := s.agentConfig()
+	cfg := s.AgentConfig()
 	cfg.Hook, cfg.Log, cfg.LogDropped = hook, log, sink.Dropped
 	a, err := agent.New(cfg, c)
 	if err != nil {
 		return err
 	}
-	access, err := f.admin.over(s.Agent.AdminAccess).open(log)
+	access, err := process.OpenAdmin(f.admin.over(s.Agent.AdminAccess), log)
 	if err != nil {
 		return err
 	}
-	admin, err := chooseAdmin(f.admin.address, s.Agent.Admin, defaultAgentAdmin).listenAside(ctx, access.secure() || safe.insecure, log)
+	admin, err := process.ChooseAdmin(f.admin.address, s.Agent.Admin, settings.DefaultAgentAdmin).ListenNearby(ctx, access.Secure() || safe.insecure, log)
 	if err != nil {
 		return err
 	}
 	listens.AddOwn(admin)
-	about := &welcome{role: "agent", admin: access.url(admin), facts: []fact{{name: "server", values: []string{string(cfg.Server) + " of pool " + s.Agent.Pool}},
-		{name: "address", values: []string{s.Agent.Address}, servers: true}, {name: "masters", values: s.Agent.masters(), servers: true}}}
-	p := &process{welcome: about, log: log, console: f.logs.consoleOn(sink), trust: keeper, access: access, file: f.config, parts: []part{{name: "agent", run: a.Run}}}
-	p.admin = access.surface(p, a.Endpoints())
-	p.parts = append(p.parts, access.parts(p, admin, false, "it is an agent's, which asks the master at "+strings.Join(s.Agent.masters(), ", "))...)
+	about := &process.Overview{Role: "agent", Admin: access.URL(admin), Facts: []process.Fact{{Name: "server", Values: []string{string(cfg.Server) + " of pool " + s.Agent.Pool}},
+		{Name: "address", Values: []string{s.Agent.Address}, Servers: true}, {Name: "masters", Values: s.Agent.MasterAddresses(), Servers: true}}}
+	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, Access: access, File: f.config, Components: []process.Component{{Name: "agent", Run: a.Run}}}
+	p.Admin = access.Surface(p, a.Endpoints())
+	p.Components = append(p.Components, access.Components(p, admin, false, "it is an agent's, which asks the master at "+strings.Join(s.Agent.MasterAddresses(), ", "))...)
 	register := func(ctx context.Context) error {
 		select {
 		case <-a.Checked():
@@ -224,15 +223,15 @@ func startAgent(ctx context.Context, s *settings, f *agentFlags, sink *logs.Sink
 		}
 		return c.Run(ctx)
 	}
-	p.parts = append(append(p.parts, part{name: "client", run: register}), guardParts(keeper)...)
+	p.Components = append(append(p.Components, process.Component{Name: "client", Run: register}), guardParts(keeper)...)
 	if own != nil {
-		p.parts = append(p.parts, part{name: "renewal", run: func(ctx context.Context) error { return own.keep(ctx, keeper) }})
+		p.Components = append(p.Components, process.Component{Name: "renewal", Run: func(ctx context.Context) error { return own.keep(ctx, keeper) }})
 	}
 	if f.config != "" {
-		p.reload = func() (atStart, error) {
+		p.Reload = func() (settings.StartupKeys, error) {
 			return nil, errors.New("an agent reads its file at the start only: restart it")
 		}
 	}
-	p.serving = []any{"role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", address(admin), "masters", s.Agent.masters()}
-	return p.serve(ctx)
+	p.Serving = []any{"role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", process.Address(admin), "masters", s.Agent.MasterAddresses()}
+	return p.Serve(ctx)
 }

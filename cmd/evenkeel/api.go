@@ -15,6 +15,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -42,7 +46,7 @@ const socketBase = "http://localhost"
 
 func (a *api) add(cmd *cobra.Command) {
 	a.cmd = cmd
-	a.proof.add(cmd.Flags())
+	a.proof.add(cmd)
 	cmd.Flags().StringVar(&a.base, "admin", "", "a master's admin address ($"+envAdmin+"; default: the socket of the one process on this machine that has a master)")
 	cmd.Flags().StringVar(&a.at, "at", "", "which process of this machine: its name, id, process id or socket")
 }
@@ -56,7 +60,7 @@ func (a *api) target(ctx context.Context) (*target, error) {
 	if named == "" && a.at == "" {
 		if named = os.Getenv(envAdmin); named != "" {
 			out := a.cmd.ErrOrStderr()
-			printLine(out, painterFor(out)(dim, "asking "+named+", as "+envAdmin+" says"))
+			terminal.PrintLine(out, terminal.NewPainter(out)(terminal.Dim, "asking "+named+", as "+envAdmin+" says"))
 		}
 	}
 	if named == "" {
@@ -66,13 +70,13 @@ func (a *api) target(ctx context.Context) (*target, error) {
 		}
 		if a.at == "" {
 			out := a.cmd.ErrOrStderr()
-			printLine(out, painterFor(out)(dim, "asking "+f.Name+", admin "+cmp.Or(f.told.Admin, "unknown")))
+			terminal.PrintLine(out, terminal.NewPainter(out)(terminal.Dim, "asking "+f.Name+", admin "+cmp.Or(f.told.Admin, "unknown")))
 		}
 		a.master = f.target()
 		return a.master, nil
 	}
 	if a.at != "" {
-		return nil, usagef("--at names a process of this machine, --admin an address", "--at and --admin cannot go together")
+		return nil, hint.Usagef("--at names a process of this machine, --admin an address", "--at and --admin cannot go together")
 	}
 	base := named
 	if !strings.Contains(base, "://") {
@@ -80,7 +84,7 @@ func (a *api) target(ctx context.Context) (*target, error) {
 	}
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, usagef("such as --admin http://"+defaultMasterAdmin, "--admin %q: want a URL", named)
+		return nil, hint.Usagef("such as --admin http://"+settings.DefaultMasterAdmin, "--admin %q: want a URL", named)
 	}
 	transport, err := a.proof.transport(u)
 	if err != nil {
@@ -141,12 +145,12 @@ func (a *api) call(ctx context.Context, method, path string, body any) ([]byte, 
 		if errors.As(err, &failed) {
 			err = failed.Err
 		}
-		return nil, hinted(fmt.Errorf("no master answers at %s: %w", t.where, err), "--admin names the admin address of a master, or of evenkeel run; its log tells it as admin")
+		return nil, hint.With(fmt.Errorf("no master answers at %s: %w", t.where, err), "--admin names the admin address of a master, or of evenkeel run; its log has it as admin")
 	}
 	defer func() { _ = res.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, apiMost))
 	if err != nil {
-		return nil, fmt.Errorf("the answer of %s broke off: %w", t.where, err)
+		return nil, fmt.Errorf("the answer of %s was cut short: %w", t.where, err)
 	}
 	if res.StatusCode >= http.StatusMultipleChoices {
 		return nil, t.refused(res, answer)
@@ -174,15 +178,15 @@ func (t *target) refused(res *http.Response, answer []byte) error {
 		if first, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";"); first == "text/plain" && len(answer) < 1000 {
 			said = "\n" + balance.PlainText(strings.TrimSpace(string(answer))) // such as that of a master's other port, which names the right one
 		}
-		return hinted(fmt.Errorf("what answers at %s is no master's API: %s%s", t.where, res.Status, said), "--admin names the admin address of a master, or of evenkeel run")
+		return hint.With(fmt.Errorf("%s does not serve a master's API: %s%s", t.where, res.Status, said), "--admin names the admin address of a master, or of evenkeel run")
 	}
 	makePlain(&problem)
-	return hinted(refusedError{problem.Reason, problem.Detail}, map[string]string{
+	return hint.With(refusedError{problem.Reason, problem.Detail}, map[string]string{
 		"no-such-pool":    t.get("/v1/pools") + " lists the pools",
 		"unknown-server":  t.get("/v1/pools/NAME") + " lists its servers",
-		"unknown-request": "decisions in the pool's part of the file says how many the master keeps; what an edge refuses by itself (400, 404, 408, 431 …) no master knows of: its access log has the reason",
+		"unknown-request": "decisions in the pool's part of the file says how many the master keeps; the master does not know requests that an edge refuses by itself (400, 404, 408, 431 …): the edge's access log has the reason",
 		"unknown-lease":   "decisions in the pool's part of the file says how many the master keeps",
-		"no-such-path":    "the master there is older than this program",
+		"no-such-path":    "that master is older than this program",
 		"no-proof":        "--token-file names a file with a token, --tls-cert and --tls-key a client certificate; on the master's machine its unix socket needs neither (leave --admin out)",
 		"wrong-role":      "evenkeel tokens add FILE NAME read,operate,enrol makes a token that may; on the master's machine its unix socket needs none (leave --admin out)",
 		"no-enrolment":    "evenkeel certs issuer NAME --pool POOL makes the issuer, where ca.key is",
@@ -205,7 +209,7 @@ func refusedFor(err error, reason string) bool {
 // else as forPeople does once into is filled.
 func printAnswer(out io.Writer, answer []byte, asJSON bool, into any, forPeople func()) error {
 	if err := json.Unmarshal(answer, into); err != nil {
-		return hinted(fmt.Errorf("what answers there is no admin address of a master: %q … is no JSON", clip(string(answer), 20)), "a master's is admin in its file, http://"+defaultMasterAdmin+" if nothing is said; clients' requests go to another port")
+		return hint.With(fmt.Errorf("the answer is not that of a master's admin address: %q … is not JSON", terminal.Clip(string(answer), 20)), "it is the key admin in the master's file, by default http://"+settings.DefaultMasterAdmin+"; clients' requests go to another port")
 	}
 	if asJSON {
 		var text bytes.Buffer

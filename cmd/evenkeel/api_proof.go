@@ -12,7 +12,10 @@ import (
 	"os"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
 
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
@@ -33,7 +36,8 @@ type proofFlags struct {
 	cert, key, ca string
 }
 
-func (f *proofFlags) add(flags *pflag.FlagSet) {
+func (f *proofFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&f.tokenFile, "token-file", "", "with --admin: file with the bearer token ($"+envTokenFile+", or $"+envToken+" with the token itself)")
 	flags.StringVar(&f.cert, "tls-cert", "", "with --admin: file with the client certificate ($"+envTLSCert+")")
 	flags.StringVar(&f.key, "tls-key", "", "with --admin: file with its key ($"+envTLSKey+")")
@@ -66,20 +70,20 @@ func (f *proofFlags) transport(base *url.URL) (http.RoundTripper, error) {
 	if base.Scheme == "http" {
 		switch {
 		case cert != "" || key != "" || ca != "":
-			return nil, usagef("such as --admin https://"+base.Host, "certificates go with https, and --admin is %s", base)
-		case token != "" && !isLoopback(net.JoinHostPort(base.Hostname(), "1")):
-			return nil, usagef("such as --admin https://"+base.Host, "a token is not sent over plain http beyond loopback, where others can read it")
+			return nil, hint.Usagef("such as --admin https://"+base.Host, "certificates go with https, and --admin is %s", base)
+		case token != "" && !settings.IsLoopback(net.JoinHostPort(base.Hostname(), "1")):
+			return nil, hint.Usagef("such as --admin https://"+base.Host, "a token is not sent over plain http beyond loopback, where others can read it")
 		}
 		return &proof{token, t}, nil
 	}
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if (cert == "") != (key == "") {
-		return nil, usagef("--tls-cert FILE --tls-key FILE", "a client certificate needs both its file and its key's")
+		return nil, hint.Usagef("--tls-cert FILE --tls-key FILE", "a client certificate needs both its file and its key's")
 	}
 	if cert != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
-			return nil, hinted(fmt.Errorf("client certificate %s with key %s: %w", cert, key, err), "evenkeel certs issue operator NAME makes one")
+			return nil, hint.With(fmt.Errorf("client certificate %s with key %s: %w", cert, key, err), "evenkeel certs issue operator NAME makes one")
 		}
 		t.TLSClientConfig.Certificates = []tls.Certificate{pair}
 	}
@@ -135,7 +139,7 @@ func (f *proofFlags) token() (string, error) {
 	}
 	token := strings.TrimSpace(string(text))
 	if token == "" || strings.ContainsAny(token, " \t\r\n") {
-		return "", hinted(fmt.Errorf("%s holds no token, want one line with it alone", path), "evenkeel tokens add prints one; the file that it adds to is the master's, with hashes")
+		return "", hint.With(fmt.Errorf("%s holds no token, want one line with it alone", path), "evenkeel tokens add prints one; the file that it adds to is the master's, with hashes")
 	}
 	return token, nil
 }

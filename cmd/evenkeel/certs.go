@@ -12,6 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -44,12 +49,12 @@ A running component takes up new files within seconds, or at once on SIGHUP.`,
   evenkeel certs renew`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("evenkeel certs init, issue ROLE NAME, issuer NAME, token POOL, renew or show", "certs cannot %s", args[0])
+				return hint.Usagef("evenkeel certs init, issue ROLE NAME, issuer NAME, token POOL, renew or show", "certs cannot %s", args[0])
 			}
 			return nil
 		},
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("evenkeel certs --help tells more", "certs wants init, or issue ROLE NAME")
+			return hint.Usagef("evenkeel certs --help explains them", "certs needs a command, such as init, or issue ROLE NAME")
 		},
 	}
 	cmd.AddCommand(certsInitCommand(), certsIssueCommand(), certsIssuerCommand(), certsTokenCommand(), certsRenewCommand(), certsShowCommand())
@@ -70,7 +75,7 @@ func certsInitCommand() *cobra.Command {
 				return err
 			}
 			cert, key := trust.AuthorityFiles(dir)
-			printLine(cmd.OutOrStdout(), fmt.Sprintf("%s   give it to every component, as tls.ca\n%s   keep it to yourself\nvalid for 10 years; next: evenkeel certs issue ROLE NAME --dir %s", cert, key, dir))
+			terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("%s   give it to every component, as tls.ca\n%s   keep it to yourself\nvalid for 10 years; next: evenkeel certs issue ROLE NAME --dir %s", cert, key, dir))
 			return nil
 		},
 	}
@@ -144,15 +149,15 @@ pools may ask for servers of these alone.`,
 // subject judges whom a certificate is asked for: one that no component could bear is not made.
 func (f *issueFlags) subject(args []string) (who trust.Subject, err error) {
 	if len(args) != 2 || !slices.Contains(trust.Roles, trust.Role(args[0])) {
-		return who, usagef("such as evenkeel certs issue edge e1", "issue takes a role (master, edge, agent, operator or reader) and a name")
+		return who, hint.Usagef("such as evenkeel certs issue edge e1", "issue takes a role (master, edge, agent, operator or reader) and a name")
 	}
 	who.Identity = trust.Identity{Role: trust.Role(args[0]), Name: args[1]}
 	if problem := badName(who.Identity); problem != "" {
-		return who, usagef("such as evenkeel certs issue "+args[0]+" e1", "no %s can be called %q: %s", who.Role, args[1], problem)
+		return who, hint.Usagef("such as evenkeel certs issue "+args[0]+" e1", "no %s can be called %q: %s", who.Role, args[1], problem)
 	}
 	for _, pool := range f.pools {
 		if problem := badPool(pool); pool != trust.AnyPool && problem != "" {
-			return who, usagef("such as --pool render", "--pool: %s", problem)
+			return who, hint.Usagef("such as --pool render", "--pool: %s", problem)
 		}
 	}
 	who.Pools = f.pools
@@ -163,7 +168,7 @@ func (f *issueFlags) subject(args []string) (who trust.Subject, err error) {
 		return who, err
 	}
 	if who.Role != trust.Agent && (len(f.addresses) > 0 || who.Role != trust.Edge && len(f.pools)+len(f.from) > 0) {
-		return who, usagef("agents take --pool, --address and --from, edges --pool and --from", "a certificate of %s cannot be bound so", who)
+		return who, hint.Usagef("agents take --pool, --address and --from, edges --pool and --from", "a certificate of %s cannot be bound so", who)
 	}
 	return who, nil
 }
@@ -171,9 +176,9 @@ func (f *issueFlags) subject(args []string) (who trust.Subject, err error) {
 // prefixFlags reads flags that are addresses or prefixes.
 func prefixFlags(flag string, texts []string) (all []netip.Prefix, err error) {
 	for _, text := range texts {
-		var prefix prefixWord
+		var prefix settings.PrefixText
 		if err := prefix.UnmarshalText([]byte(text)); err != nil {
-			return nil, usagef("such as "+flag+" 10.0.1.0/24", "%s %q: %w", flag, text, err)
+			return nil, hint.Usagef("such as "+flag+" 10.0.1.0/24", "%s %q: %w", flag, text, err)
 		}
 		all = append(all, netip.Prefix(prefix).Masked())
 	}
@@ -222,7 +227,7 @@ func badPool(name string) (problem string) {
 func openAuthority(dir string) (*trust.Authority, error) {
 	authority, err := trust.OpenAuthority(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hinted(fmt.Errorf("there is no authority in %s: %w", dir, err), "evenkeel certs init --dir "+dir+" makes one")
+		return nil, hint.With(fmt.Errorf("there is no authority in %s: %w", dir, err), "evenkeel certs init --dir "+dir+" makes one")
 	}
 	return authority, err
 }
@@ -234,7 +239,7 @@ func (f *issueFlags) signer() (*trust.Authority, error) {
 	}
 	stem, ok := strings.CutSuffix(f.issuer, ".crt")
 	if !ok {
-		return nil, usagef("such as --issuer certs/issuer-render.crt", "--issuer %q: want a file whose name ends in .crt", f.issuer)
+		return nil, hint.Usagef("such as --issuer certs/issuer-render.crt", "--issuer %q: want a file whose name ends in .crt", f.issuer)
 	}
 	return trust.OpenIssuer(f.issuer, stem+".key")
 }
@@ -252,7 +257,7 @@ else is signed by it, so who steals its key gains those pools and no more, for a
   evenkeel certs issue agent r1 --pool render --issuer certs/issuer-render-team.crt`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || badName(trust.Identity{Role: trust.Edge, Name: args[0]}) != "" || len(f.pools) == 0 {
-				return usagef("such as evenkeel certs issuer render-team --pool render", "issuer takes a name, of letters, digits, '-', '.' and '_', and at least one --pool")
+				return hint.Usagef("such as evenkeel certs issuer render-team --pool render", "issuer takes a name, of letters, digits, '-', '.' and '_', and at least one --pool")
 			}
 			if _, err := f.subject([]string{string(trust.Agent), args[0]}); err != nil {
 				return err // a pool that cannot be
@@ -265,7 +270,7 @@ else is signed by it, so who steals its key gains those pools and no more, for a
 			if err := authority.IssueIssuer(trust.Issuer{Name: args[0], Bounds: trust.Bounds{Pools: f.pools}}, time.Now(), time.Duration(f.life), stem+".crt", stem+".key", false); err != nil {
 				return err
 			}
-			printLine(cmd.OutOrStdout(), fmt.Sprintf("issuer %s for pools %s, for %s; next, in a master's file:\nmaster:\n  enrol: { cert: %[4]s.crt, key: %[4]s.key }\nor:\n  evenkeel certs issue agent NAME --pool %[5]s --issuer %[4]s.crt", args[0], strings.Join(f.pools, ", "), &f.life, stem, f.pools[0]))
+			terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("issuer %s for pools %s, for %s; next, in a master's file:\nmaster:\n  enrol: { cert: %[4]s.crt, key: %[4]s.key }\nor:\n  evenkeel certs issue agent NAME --pool %[5]s --issuer %[4]s.crt", args[0], strings.Join(f.pools, ", "), &f.life, stem, f.pools[0]))
 			return nil
 		},
 	}
@@ -289,19 +294,19 @@ func (f *issueFlags) issue(cmd *cobra.Command, who trust.Subject) error {
 	stem := filepath.Join(f.out, string(who.Role)+"-"+fileName(who.Name))
 	if err := authority.Issue(who, time.Now(), time.Duration(f.life), stem+".crt", stem+".key"); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return hinted(err, "evenkeel certs renew "+stem+".crt puts another in its place")
+			return hint.With(err, "evenkeel certs renew "+stem+".crt puts another in its place")
 		}
 		return err
 	}
 	if who.Role == trust.Agent && len(who.Pools) == 0 {
-		printLine(cmd.ErrOrStderr(), fmt.Sprintf("note: it names no pool, so list %s in pools.NAME.agents of the masters' file, or issue it with --pool NAME", who.Name))
+		terminal.PrintLine(cmd.ErrOrStderr(), fmt.Sprintf("note: it names no pool, so list %s in pools.NAME.agents of the masters' file, or issue it with --pool NAME", who.Name))
 	}
 	ca, _ := trust.AuthorityFiles(f.dir)
 	if who.Role == trust.Operator {
-		printLine(cmd.OutOrStdout(), fmt.Sprintf("for %s, for %s; its user gives commands the flags:\n--tls-cert %s.crt --tls-key %s.key --tls-ca %s", who, &f.life, stem, stem, ca))
+		terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("for %s, for %s; its user gives commands the flags:\n--tls-cert %s.crt --tls-key %s.key --tls-ca %s", who, &f.life, stem, stem, ca))
 		return nil
 	}
-	printLine(cmd.OutOrStdout(), fmt.Sprintf("for %s, for %s; in its file:\n%s:\n  tls: { cert: %s.crt, key: %s.key, ca: %s }", who, &f.life, who.Role, stem, stem, ca))
+	terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("for %s, for %s; in its file:\n%s:\n  tls: { cert: %s.crt, key: %s.key, ca: %s }", who, &f.life, who.Role, stem, stem, ca))
 	return nil
 }
 
@@ -340,7 +345,7 @@ FILE.crt is FILE.key.`,
 			for _, cert := range files {
 				stem, ok := strings.CutSuffix(cert, ".crt")
 				if !ok {
-					return usagef("such as evenkeel certs renew certs/agent-r1.crt", "%s: want files whose names end in .crt", cert)
+					return hint.Usagef("such as evenkeel certs renew certs/agent-r1.crt", "%s: want files whose names end in .crt", cert)
 				}
 				old, err := trust.ReadCertificate(cert)
 				if err != nil {
@@ -353,7 +358,7 @@ FILE.crt is FILE.key.`,
 				if err := authority.Renew(old, time.Now(), lives, cert, stem+".key"); err != nil {
 					return err
 				}
-				printLine(cmd.OutOrStdout(), fmt.Sprintf("%s: %s, for %s from now", cert, old.Owner, trust.Life(lives)))
+				terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("%s: %s, for %s from now", cert, old.Owner, trust.Life(lives)))
 			}
 			return nil
 		},
@@ -378,7 +383,7 @@ func certsShowCommand() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "show [FILE.crt …]",
-		Short: "say for whom certificates are, where they may speak and when they end",
+		Short: "show whose certificates they are, where they are valid and when they expire",
 		Long: `Show prints a few lines for each file, or for each certificate in the authority's folder,
 with what is wrong: that it has ended or ends soon, that its key can be read by every user. The exit
 code is 3 if anything is.`,
@@ -388,7 +393,7 @@ code is 3 if anything is.`,
 			if len(files) == 0 {
 				var err error
 				if files, err = filepath.Glob(filepath.Join(dir, "*.crt")); err != nil || len(files) == 0 {
-					return hinted(fmt.Errorf("there is no certificate in %s", dir), "evenkeel certs init --dir "+dir+" makes an authority")
+					return hint.With(fmt.Errorf("there is no certificate in %s", dir), "evenkeel certs init --dir "+dir+" makes an authority")
 				}
 			}
 			trouble := false
@@ -398,7 +403,7 @@ code is 3 if anything is.`,
 					return err
 				}
 				text, bad := describe(file, c)
-				printLine(cmd.OutOrStdout(), text)
+				terminal.PrintLine(cmd.OutOrStdout(), text)
 				trouble = trouble || bad
 			}
 			if trouble {

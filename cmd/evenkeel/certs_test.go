@@ -90,7 +90,7 @@ func TestSeparateProcessesWithCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.signal(syscall.SIGHUP)
-	m.record("new certificate files are bad; the former certificate stays")
+	m.record("the new certificate files are invalid; the old certificate stays in use")
 	if status, body := get(t, "http://"+listen); status != http.StatusOK {
 		t.Errorf("got %d %s, want 200", status, body)
 	}

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/internal/enrol"
@@ -56,7 +59,7 @@ It asks a master that has master.enrol: on the master's machine by its socket, e
 				return f.takeBack(cmd, args)
 			}
 			if len(args) != 1 || badPool(args[0]) != "" {
-				return usagef("such as evenkeel certs token render", "token takes the name of one pool")
+				return hint.Usagef("such as evenkeel certs token render", "token takes the name of one pool")
 			}
 			return f.make(cmd, args[0])
 		},
@@ -72,10 +75,10 @@ It asks a master that has master.enrol: on the master's machine by its socket, e
 
 func (f *tokenFlags) make(cmd *cobra.Command, pool string) error {
 	if f.uses < 1 || f.uses > enrol.MostUses {
-		return usagef("such as --uses 20", "--uses %d: want 1 to %d", f.uses, enrol.MostUses)
+		return hint.Usagef("such as --uses 20", "--uses %d: want 1 to %d", f.uses, enrol.MostUses)
 	}
 	if time.Duration(f.life) > enrol.LongestLife {
-		return usagef("such as --for 1h", "--for: want at most %s", trust.Life(enrol.LongestLife))
+		return hint.Usagef("such as --for 1h", "--for: want at most %s", trust.Life(enrol.LongestLife))
 	}
 	t := enrol.Token{Secret: enrol.NewSecret(), Pool: pool}
 	var err error
@@ -110,7 +113,7 @@ func (f *tokenFlags) make(cmd *cobra.Command, pool string) error {
 // takeBack ends a token.
 func (f *tokenFlags) takeBack(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 || f.out != "" {
-		return usagef("such as evenkeel certs token --revoke 4a33c9c9f437", "--revoke takes the id of a token, and nothing else")
+		return hint.Usagef("such as evenkeel certs token --revoke 4a33c9c9f437", "--revoke takes the id of a token, and nothing else")
 	}
 	text, err := f.api.call(cmd.Context(), http.MethodPost, "/v1/tokens/"+url.PathEscape(f.revoke)+"/revoke", nil)
 	if err != nil {
@@ -123,7 +126,7 @@ func (f *tokenFlags) takeBack(cmd *cobra.Command, args []string) error {
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return fmt.Errorf("the master's answer: %w", err)
 	}
-	printLine(cmd.OutOrStdout(), fmt.Sprintf("token %s for pool %s is good for nothing any more; %d of %d uses were made, which the audit log tells", answer.ID, answer.Pool, answer.Used, answer.Uses))
+	terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("token %s for pool %s is revoked; %d of its %d uses were made, see the audit log", answer.ID, answer.Pool, answer.Used, answer.Uses))
 	return nil
 }
 
@@ -135,7 +138,7 @@ func (f *tokenFlags) give(cmd *cobra.Command, t *enrol.Token) error {
 	}
 	file := "FILE"
 	if f.out == "" {
-		printLine(cmd.OutOrStdout(), text)
+		terminal.PrintLine(cmd.OutOrStdout(), text)
 	} else {
 		file = f.out
 		out, err := os.OpenFile(f.out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -151,7 +154,7 @@ func (f *tokenFlags) give(cmd *cobra.Command, t *enrol.Token) error {
 	if len(t.Addresses) > 0 {
 		from = ", from " + strings.Join(f.addresses, ", ")
 	}
-	printLine(cmd.ErrOrStderr(), fmt.Sprintf("%s for pool %s, for %d %s%s, until %s; where the agent is:\n  evenkeel agent --pool %s --address HOST:PORT --master HOST:PORT --token-file %s",
-		t, t.Pool, t.Uses, plural(t.Uses, "agent"), from, t.Ends.Local().Format(time.DateTime), t.Pool, file))
+	terminal.PrintLine(cmd.ErrOrStderr(), fmt.Sprintf("%s for pool %s, for %d %s%s, until %s; where the agent is:\n  evenkeel agent --pool %s --address HOST:PORT --master HOST:PORT --token-file %s",
+		t, t.Pool, t.Uses, terminal.Plural(t.Uses, "agent"), from, t.Ends.Local().Format(time.DateTime), t.Pool, file))
 	return nil
 }

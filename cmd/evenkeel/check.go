@@ -2,8 +2,14 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"strings"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +22,7 @@ func checkCommand() *cobra.Command {
 	live := false
 	cmd := &cobra.Command{
 		Use:   "check FILE",
-		Short: "say everything that is wrong with a file, or what it means",
+		Short: "check a file: report every problem, or say what the roles would do with it",
 		Long: `Check reads a file as start and reload would and prints every problem with its line,
 its column and an excerpt; then its exit code is 1. What a start without further flags
 would refuse is a problem too, such as an address beyond loopback without certificates. Of
@@ -25,25 +31,25 @@ out whether this machine has the addresses to listen on, and who has them if not
 the names of servers lead.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("such as evenkeel check evenkeel.yaml", "check takes one file, got %d", len(args))
+				return hint.Usagef("such as evenkeel check evenkeel.yaml", "check takes one file, got %d", len(args))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := readSettings(args[0], func(s *settings, bad func(path, problem string)) {
-				s.badTrust(bad)
+			s, err := settings.Read(args[0], func(s *settings.Settings, bad func(path, problem string)) {
+				s.ValidateTrust(bad)
 				if live {
-					s.badLive(cmd.Context(), bad)
+					badLive(cmd.Context(), s, bad)
 				}
 			})
 			if err != nil {
 				return err
 			}
-			lines := s.summary()
+			lines := summary(s)
 			if live {
-				lines = append(lines, s.whereNamesLead(cmd.Context())...)
+				lines = append(lines, whereNamesLead(cmd.Context(), s)...)
 			}
-			printLine(cmd.OutOrStdout(), args[0]+" is fine\n"+s.hide(strings.Join(lines, "\n")))
+			terminal.PrintLine(cmd.OutOrStdout(), args[0]+" is fine\n"+s.HideValues(strings.Join(lines, "\n")))
 			return nil
 		},
 	}
@@ -52,78 +58,89 @@ the names of servers lead.`,
 }
 
 // summary says what was understood, a line each.
-func (s *settings) summary() []string {
+func summary(s *settings.Settings) []string {
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf("  "+format, args...)) }
 	if m := s.Master; m != nil {
-		say("master: edges and agents at %s, admin at %s", cmp.Or(m.Listen, defaultWire), cmp.Or(m.Admin, defaultMasterAdmin))
-		if m.Listen != "" && !isLoopback(m.Listen) {
-			say("        %s", m.TLS.beyond(m.Insecure))
+		say("master: edges and agents at %s, admin at %s", cmp.Or(m.Listen, settings.DefaultWire), cmp.Or(m.Admin, settings.DefaultMasterAdmin))
+		if m.Listen != "" && !settings.IsLoopback(m.Listen) {
+			say("        %s", proofBeyond(m.TLS, m.Insecure))
 		}
 		if m.OpenPools {
-			say("        agents may open further pools")
+			say("        agents may open more pools")
 		}
 	}
-	for _, name := range s.poolNames() {
+	for _, name := range s.PoolNames() {
 		p := s.Pools[name]
-		say("pool %s: %s, %s", name, cmp.Or(p.Policy, policy.Default), p.members())
+		say("pool %s: %s, %s", name, cmp.Or(p.Policy, policy.Default), members(&p))
 	}
 	if e := s.Edge; e != nil {
-		say("edge: asks %s, admin at %s", strings.Join(e.masters(), ", "), cmp.Or(e.Admin, defaultEdgeAdmin))
+		say("edge: asks %s, admin at %s", strings.Join(e.MasterAddresses(), ", "), cmp.Or(e.Admin, settings.DefaultEdgeAdmin))
 		for _, l := range e.Listeners {
 			for _, r := range l.Routes {
-				say("      %s", l.meaning(&r))
+				say("      %s", routeMeaning(&l, &r))
 			}
 		}
 	}
 	if a := s.Agent; a != nil {
-		say("agent: server %s at %s in pool %s, reports to %s", a.spec().ID, a.Address, a.Pool, strings.Join(a.masters(), ", "))
+		say("agent: server %s at %s in pool %s, reports to %s", a.Spec().ID, a.Address, a.Pool, strings.Join(a.MasterAddresses(), ", "))
 	}
 	if len(lines) == 0 {
-		say("it says nothing: no master, no pools, no edge, no agent")
+		say("the file is empty: it has no master, pools, edge or agent")
 	}
 	return lines
 }
 
-// brief names the protocol of clients, if it is not plain.
-func (t *certsPart) brief() string {
+// protocolNote names the protocol of clients, if it is not plain.
+func protocolNote(t *settings.ListenerTLS) string {
 	if t == nil {
 		return ""
 	}
 	return " (TLS)"
 }
 
-// meaning says where the listener sends what a route takes.
-func (l *listenerPart) meaning(r *routePart) string {
+// routeMeaning says where the listener sends what a route takes.
+func routeMeaning(l *settings.Listener, r *settings.Route) string {
 	if edge.Mode(l.Mode) == edge.ModeTCP {
 		return fmt.Sprintf("%s tcp, %s -> pool %s", l.Listen, cmp.Or(r.Host, "any name"), r.Pool)
 	}
-	return fmt.Sprintf("%s%s %s %s -> pool %s (%s)", l.Listen, l.TLS.brief(), cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
+	return fmt.Sprintf("%s%s %s %s -> pool %s (%s)", l.Listen, protocolNote(l.TLS), cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
 }
 
-func (p poolPart) members() string {
+func members(p *settings.Pool) string {
 	if len(p.Servers) == 0 {
 		return "servers join through agents"
 	}
 	var ids []string
 	for _, s := range p.Servers {
-		ids = append(ids, string(s.spec().ID))
+		ids = append(ids, string(s.Spec().ID))
 	}
 	shown := strings.Join(ids[:min(len(ids), 8)], ", ")
 	if len(ids) > 8 {
 		shown += ", …"
 	}
-	return fmt.Sprintf("%d %s: %s", len(ids), plural(len(ids), "server"), shown)
+	return fmt.Sprintf("%d %s: %s", len(ids), terminal.Plural(len(ids), "server"), shown)
 }
 
-func (e *edgePart) masters() []string { return orMaster(e.Masters) }
-
-func (a *agentPart) masters() []string { return orMaster(a.Masters) }
-
-// orMaster returns the masters named, else the one of this machine.
-func orMaster(named []string) []string {
-	if len(named) > 0 {
-		return named
+// badLive finds addresses of the file that cannot be listened on now, on this machine.
+func badLive(ctx context.Context, s *settings.Settings, bad func(path, problem string)) {
+	tried := make(map[string]bool)
+	for _, addresses := range s.ListenAddresses() {
+		for _, p := range addresses {
+			if tried[p.Key] {
+				continue
+			}
+			tried[p.Key] = true
+			l, err := process.Listen(ctx, p.Address)
+			if err == nil {
+				_ = l.Close() // nothing was taken from it
+				continue
+			}
+			text := err.Error()
+			if advice := hint.Of(err); advice != "" {
+				text += "; " + advice
+			}
+			bad(p.Key, text)
+		}
 	}
-	return []string{defaultWire}
 }

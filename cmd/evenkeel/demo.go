@@ -13,6 +13,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/internal/demo"
@@ -30,7 +33,7 @@ func demoCommand() *cobra.Command {
 	var f demoFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "show in 20 seconds what it is good for",
+		Short: "show in 20 seconds what it does",
 		Long: `Sends the same requests to the same twelve servers through eight proxies: first each proxy
 takes the server with the fewest connections by its own count, then eight edges ask a master.
 Each server works on one request at a time; four are twice as fast, and nothing tells the
@@ -65,7 +68,7 @@ func runDemo(ctx context.Context, f *demoFlags, out, stderr io.Writer) error {
 	if !f.asJSON {
 		fmt.Fprintf(out, "12 servers, one request at a time each, 4 of them twice as fast; the same requests, at .8 of what they can do,\n"+
 			"through 8 %s that count for themselves, then through 8 edges that ask one master; %v each\n\n", f.proxies(), f.cfg.Length)
-		show = newSightPrinter(out).print
+		show = newSightPrinter(out).show
 	}
 	if f.picture != "" || show != nil {
 		f.cfg.Live = func(s demo.Sight) {
@@ -77,11 +80,11 @@ func runDemo(ctx context.Context, f *demoFlags, out, stderr io.Writer) error {
 	}
 	result, err := demo.Run(ctx, f.cfg)
 	if ctx.Err() != nil {
-		printLine(stderr, "stopped before the end; all processes have ended")
+		terminal.PrintLine(stderr, "stopped before the end; all processes have ended")
 		return nil
 	}
 	if err != nil {
-		return hinted(err, "evenkeel demo --verbose shows the logs of all its processes")
+		return hint.With(err, "evenkeel demo --verbose shows the logs of all its processes")
 	}
 	if f.picture != "" {
 		if err := os.WriteFile(f.picture, demo.Picture(recorded, result), 0o644); err != nil {
@@ -99,10 +102,10 @@ func runDemo(ctx context.Context, f *demoFlags, out, stderr io.Writer) error {
 // complete checks the flags and finds the programs.
 func (f *demoFlags) complete(stderr io.Writer) (err error) {
 	if f.cfg.Length < time.Second || f.cfg.Length > 10*time.Minute {
-		return usagef("such as --length 9s", "--length %v: want 1s to 10m", f.cfg.Length)
+		return hint.Usagef("such as --length 9s", "--length %v: want 1s to 10m", f.cfg.Length)
 	}
 	if f.cfg.Binary, err = os.Executable(); err != nil {
-		return hinted(fmt.Errorf("demo: cannot find my own program file: %w", err), "run the evenkeel binary by its path")
+		return hint.With(fmt.Errorf("demo: cannot find my own program file: %w", err), "run the evenkeel binary by its path")
 	}
 	if f.verbose {
 		f.cfg.Log = stderr
@@ -113,11 +116,11 @@ func (f *demoFlags) complete(stderr io.Writer) (err error) {
 	case demo.HAProxy, demo.Nginx:
 		f.cfg.Program, err = lookPath(f.cfg.Against)
 		if err != nil {
-			return hinted(fmt.Errorf("demo: there is no program %s on the PATH", f.cfg.Against), "on Debian: apt-get install "+f.cfg.Against)
+			return hint.With(fmt.Errorf("demo: there is no program %s on the PATH", f.cfg.Against), "on Debian: apt-get install "+f.cfg.Against)
 		}
 		return nil
 	}
-	return usagef("want haproxy or nginx", "--against %q is not known", f.cfg.Against)
+	return hint.Usagef("want haproxy or nginx", "--against %q is not known", f.cfg.Against)
 }
 
 // lookPath finds a program on the PATH or where Debian keeps daemons.
@@ -136,7 +139,7 @@ func (f *demoFlags) proxies() string {
 
 func printResult(out io.Writer, result demo.Result) error {
 	ideal := result.Policies[len(result.Policies)-1]
-	printLine(out, "")
+	terminal.PrintLine(out, "")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tmean\tp50\tp95\tp99\tp99/ideal\terrors\t")
 	for _, o := range result.Policies {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+
 	"github.com/evenkeel-lb/evenkeel/internal/demo"
 )
 
@@ -21,12 +23,12 @@ type sightPrinter struct {
 }
 
 func newSightPrinter(out io.Writer) *sightPrinter {
-	return &sightPrinter{out: out, terminal: isTerminal(out)}
+	return &sightPrinter{out: out, terminal: terminal.Is(out)}
 }
 
-func (p *sightPrinter) print(s demo.Sight) {
+func (p *sightPrinter) show(s demo.Sight) {
 	if p.length != 0 && p.length != s.Length {
-		printLine(p.out, "\n  This machine was too busy to send the requests in time: all again, with all times doubled.\n")
+		terminal.PrintLine(p.out, "\n  This machine was too busy to send the requests in time: all again, with all times doubled.\n")
 	}
 	if p.policy != s.Policy || p.length != s.Length {
 		p.policy, p.length, p.lines, p.printed = s.Policy, s.Length, 0, 0
@@ -39,7 +41,7 @@ func (p *sightPrinter) print(s demo.Sight) {
 		return
 	}
 	p.printed = s.At
-	printLine(p.out, plainSight(s))
+	terminal.PrintLine(p.out, plainSight(s))
 }
 
 // plainSight is a sight in one line.
@@ -59,10 +61,10 @@ const longestBar = 40
 func (p *sightPrinter) draw(s demo.Sight) {
 	var b strings.Builder
 	if p.lines > 0 {
-		fmt.Fprintf(&b, cursorUp, p.lines)
+		fmt.Fprintf(&b, terminal.CursorUp, p.lines)
 	}
 	line := func(format string, args ...any) {
-		fmt.Fprintf(&b, format+eraseLine+"\n", args...)
+		fmt.Fprintf(&b, format+terminal.EraseLine+"\n", args...)
 		p.lines++
 	}
 	p.lines = 0
@@ -70,19 +72,19 @@ func (p *sightPrinter) draw(s demo.Sight) {
 	for _, v := range s.Servers {
 		line("  %4s ×%.0f  %s", v.ID, v.Speed, bar(v))
 	}
-	line("  waiting at the master: %s%d%s", yellow, s.AtMaster, plain)
-	line("  %s█ in work  ▒ waiting at a server, though others may be idle%s", dim, plain)
+	line("  waiting at the master: %s%d%s", terminal.Yellow, s.AtMaster, terminal.Reset)
+	line("  %s█ in work  ▒ waiting at a server, though others may be idle%s", terminal.Dim, terminal.Reset)
 	line("")
 	_, _ = io.WriteString(p.out, b.String())
 }
 
 func bar(v demo.Presence) string {
 	if v.Working == 0 {
-		return dim + "· idle" + plain
+		return terminal.Dim + "· idle" + terminal.Reset
 	}
 	waiting := strings.Repeat("▒", min(v.Waiting, longestBar))
 	if v.Waiting > longestBar {
 		waiting += "…"
 	}
-	return green + "█" + yellow + waiting + plain
+	return terminal.Green + "█" + terminal.Yellow + waiting + terminal.Reset
 }

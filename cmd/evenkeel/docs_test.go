@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/policy"
@@ -68,7 +70,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			documented = append(documented, section+"."+m[1])
 		}
 	}
-	keys := keysOf(reflect.TypeFor[settings](), "")
+	keys := keysOf(reflect.TypeFor[settings.Settings](), "")
 	for _, k := range keys {
 		if !slices.Contains(documented, k) {
 			t.Errorf("docs/config.md: key %s has no row with type, default and meaning", k)
@@ -107,11 +109,11 @@ func TestExampleOfInferenceFindsItsSeries(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(text) }))
 	defer server.Close()
-	s, err := readSettings("../../examples/inference.yaml")
+	s, err := settings.Read("../../examples/inference.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := s.agentConfig()
+	cfg := s.AgentConfig()
 	cfg.Health, cfg.Prometheus.URL = agent.Health{}, server.URL
 	told := make(sentReports, 1)
 	a, err := agent.New(cfg, told)
@@ -163,5 +165,32 @@ func TestDocumentedFileIsFine(t *testing.T) {
 	}
 	if code, _, stderr := say(t, "check", path); code != 0 || !strings.Contains(file.String(), "pools:") {
 		t.Errorf("got exit code %d for\n%s\n%s", code, file.String(), stderr)
+	}
+}
+
+// What docs/config.md marks with † is what a reload does not take up, and warns of.
+func TestKeysThatWantARestartAreMarked(t *testing.T) {
+	text, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := ""
+	seen := 0
+	for line := range strings.Lines(string(text)) {
+		if h := heading.FindStringSubmatch(line); h != nil {
+			part = h[1]
+		}
+		r := row.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		taken, ours := settings.ReloadedKeys[part]
+		if r == nil || !ours || part == "edge" && (r[1] == "id" || r[1] == "masters") {
+			continue
+		}
+		seen++
+		if marked := strings.HasPrefix(strings.TrimSpace(r[4]), "†"); marked == slices.Contains(taken, r[1]) {
+			t.Errorf("%s.%s: marked with † is %t, and a reload takes it up is %t", part, r[1], marked, !marked)
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d keys were looked at", seen)
 	}
 }

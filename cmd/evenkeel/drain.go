@@ -12,16 +12,19 @@ import (
 	"os/user"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 )
 
 func drainCommand() *cobra.Command {
-	s := steering{verb: "drain", done: "gets nothing new"}
+	s := steering{verb: "drain", done: "gets no new requests"}
 	var deadline time.Duration
-	cmd := s.command("give a server nothing new", `Drain has a server finish what it has and get nothing new, whoever registers it again,
-until it is undrained. Other masters, and the next life of this one, are told by edges and
-agents. With --deadline it waits until the server has finished, says every
-second how many requests are left, and fails if some still are when the time is over.`)
+	cmd := s.command("send a server no new requests", `Drain lets a server finish its requests and sends it no new ones until it is undrained,
+even if the server registers again. Edges and agents pass the drain on to other masters, and to this
+one after a restart. With --deadline the command waits until the server has finished, prints every
+second how many requests are left, and fails if some are left at the deadline.`)
 	cmd.Example += "\n  evenkeel drain r1 --pool render --reason \"disk\" --deadline 5m"
 	cmd.Flags().DurationVar(&deadline, "deadline", 0, "wait so long at most until the server has finished (default: do not wait)")
 	s.then = func(ctx context.Context, server string, out io.Writer) error {
@@ -34,8 +37,8 @@ second how many requests are left, and fails if some still are when the time is 
 }
 
 func undrainCommand() *cobra.Command {
-	s := steering{verb: "undrain", done: "takes work"}
-	return s.command("give a drained server work again", "Undrain takes a drain back.")
+	s := steering{verb: "undrain", done: "takes requests"}
+	return s.command("let a drained server take requests again", "Undrain ends a drain.")
 }
 
 // steering is a command that tells a master what to do with a server.
@@ -55,13 +58,13 @@ func (s *steering) command(short, long string) *cobra.Command {
 		Example: "  evenkeel " + s.verb + " r1 --pool render",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || s.pool == "" {
-				return usagef("such as evenkeel "+s.verb+" r1 --pool render", "%s takes one server and its --pool", s.verb)
+				return hint.Usagef("such as evenkeel "+s.verb+" r1 --pool render", "%s takes one server and its --pool", s.verb)
 			}
 			answer, err := s.api.call(cmd.Context(), http.MethodPost, s.path()+"/servers/"+url.PathEscape(args[0])+"/"+s.verb, map[string]string{"by": s.by, "reason": s.reason})
 			if err != nil {
 				return err
 			}
-			printLine(cmd.OutOrStdout(), fmt.Sprintf("server %s of pool %s %s", args[0], s.pool, s.done))
+			terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("server %s of pool %s %s", args[0], s.pool, s.done))
 			if s.verb == "drain" { // a server that is forgotten gets work anyway
 				s.warnUnkept(answer, cmd.ErrOrStderr())
 			}
@@ -72,8 +75,8 @@ func (s *steering) command(short, long string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&s.pool, "pool", "", "the server's pool")
-	cmd.Flags().StringVar(&s.reason, "reason", "", "why, for those who look at status and logs")
-	cmd.Flags().StringVar(&s.by, "by", whoAsks(), "who says so")
+	cmd.Flags().StringVar(&s.reason, "reason", "", "the reason, shown by status and in logs")
+	cmd.Flags().StringVar(&s.by, "by", whoAsks(), "who asks for it")
 	s.api.add(cmd)
 	return cmd
 }
@@ -100,7 +103,7 @@ func (s *steering) warnUnkept(answer []byte, out io.Writer) {
 		} `json:"kept_by"`
 	}
 	if json.Unmarshal(answer, &told) == nil && told.KeptBy.Edges == 0 && !told.KeptBy.Agent && told.KeptBy.File == "" {
-		printLine(out, "warning: this master forgets it when it stops: no edge is connected, the server has no agent, and the file has no master.drains_file")
+		terminal.PrintLine(out, "warning: this master forgets the drain when it stops: no edge is connected, the server has no agent, and the file has no master.drains_file")
 	}
 }
 
@@ -130,11 +133,11 @@ func (s *steering) awaitIdle(ctx context.Context, server string, deadline time.D
 		case err != nil:
 			return err
 		case left == 0:
-			printLine(out, fmt.Sprintf("server %s has finished, after %v", server, time.Since(began).Round(drainLook)))
+			terminal.PrintLine(out, fmt.Sprintf("server %s has finished, after %v", server, time.Since(began).Round(drainLook)))
 			return nil
 		case time.Since(told) >= drainTell:
 			told = time.Now()
-			printLine(out, fmt.Sprintf("%d %s left, %v to go", left, plural(left, "request"), (deadline-time.Since(began)).Round(time.Second)))
+			terminal.PrintLine(out, fmt.Sprintf("%d %s left, %v to go", left, terminal.Plural(left, "request"), (deadline-time.Since(began)).Round(time.Second)))
 		}
 		select {
 		case <-ctx.Done():
@@ -148,8 +151,8 @@ func (s *steering) unfinished(ctx context.Context, server string, left int, dead
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return context.Cause(ctx)
 	}
-	return hinted(fmt.Errorf("server %s has not finished after %v: %d %s left", server, deadline, left, plural(left, "request")),
-		"it stays drained; wait longer, stop it all the same, or: evenkeel undrain "+server+" --pool "+s.pool)
+	return hint.With(fmt.Errorf("server %s has not finished after %v: %d %s left", server, deadline, left, terminal.Plural(left, "request")),
+		"it stays drained: wait longer, stop the server anyway, or run evenkeel undrain "+server+" --pool "+s.pool)
 }
 
 // open returns how many leases a server has; none if it has left its pool.
@@ -165,7 +168,7 @@ func (s *steering) open(ctx context.Context, server string) (int, error) {
 		} `json:"servers"`
 	}
 	if err := json.Unmarshal(answer, &pool); err != nil {
-		return 0, fmt.Errorf("what the master tells of pool %s: %w", s.pool, err)
+		return 0, fmt.Errorf("the master's answer about pool %s: %w", s.pool, err)
 	}
 	for _, one := range pool.Servers {
 		if one.ID == server {

@@ -8,6 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+	"github.com/evenkeel-lb/evenkeel/internal/version"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -37,39 +42,32 @@ func edgeCommand(sink *logs.Sink) *cobra.Command {
 	var f edgeFlags
 	cmd := &cobra.Command{
 		Use:   "edge --pool NAME | --route HOST/PATH=POOL | --config FILE",
-		Short: "take requests, ask a master, link clients with servers",
+		Short: "take requests, ask a master for a server for each, and forward them",
 		Long: `Edge takes HTTP requests, asks the master for a server for each, and routes it there
-or redirects the client. While no master answers it goes on with what it last knew.`,
+or redirects the client. While no master answers it chooses by itself, from the last snapshot.`,
 		Example: `  evenkeel edge --pool render --master 127.0.0.1:7400
   evenkeel edge --route render.example/v1=render --route /=web --listen :80
   evenkeel edge --pool downloads --link redirect
   evenkeel edge --config evenkeel.yaml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := f.settings(cmd)
-			if err != nil {
-				return err
-			}
-			return s.hiding(startEdge(cmd.Context(), s, &f, sink))
+			return runRole(cmd, &f, func(s *settings.Settings) error { return startEdge(cmd.Context(), s, &f, sink) })
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&f.masters, "master", nil, "a master, host:port or unix:/path; repeat for each (default "+defaultWire+")")
-	flags.StringVar(&f.listen, "listen", defaultListen, "where clients connect, host:port")
+	flags.StringArrayVar(&f.masters, "master", nil, "a master, host:port or unix:/path; repeat for each (default "+settings.DefaultWire+")")
+	flags.StringVar(&f.listen, "listen", settings.DefaultListen, "where clients connect, host:port")
 	flags.StringArrayVar(&f.routes, "route", nil, "which requests go to which pool, [host][/path]=pool; repeat for each")
 	flags.StringVar(&f.pool, "pool", "", "the pool that all other requests go to")
 	flags.StringVar(&f.link, "link", "route", "how clients reach servers: route, or redirect")
-	f.admin.add(flags, "where metrics and health are", defaultEdgeAdmin)
-	flags.StringVar(&f.id, "id", "", "what the edge is called to its master (default HOSTNAME-PORT)")
+	f.admin.define(flags, "where metrics and health are", settings.DefaultEdgeAdmin)
+	flags.StringVar(&f.id, "id", "", "the edge's id, by which masters know it (default HOSTNAME-PORT)")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
-	f.trust.add(flags)
-	f.certs.add(cmd)
-	f.access.add(cmd)
-	f.logs.add(cmd)
+	addFlags(cmd, &f.trust, &f.certs, &f.access, &f.logs)
 	return cmd
 }
 
-func (f *edgeFlags) settings(cmd *cobra.Command) (*settings, error) {
+func (f *edgeFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 	if f.config != "" {
 		if err := notBoth(cmd, "listen", "listen-cert", "listen-key", "route", "pool", "link"); err != nil {
 			return nil, err
@@ -83,9 +81,9 @@ func (f *edgeFlags) settings(cmd *cobra.Command) (*settings, error) {
 		}
 		return s, err
 	}
-	var link linkWord
+	var link settings.Link
 	if err := link.UnmarshalText([]byte(f.link)); err != nil {
-		return nil, usagef("a redirected client talks to the server's public address itself", "--link %q: %w", f.link, err)
+		return nil, hint.Usagef("a redirected client talks to the server's public address itself", "--link %q: %w", f.link, err)
 	}
 	routes, err := f.routeParts(link)
 	if err != nil {
@@ -95,39 +93,39 @@ func (f *edgeFlags) settings(cmd *cobra.Command) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &settings{Edge: &edgePart{ID: f.id, Masters: f.masters, Listeners: []listenerPart{{Listen: f.listen, TLS: tls, Routes: routes}}}}
-	return s, s.problems()
+	s := &settings.Settings{Edge: &settings.Edge{ID: f.id, Masters: f.masters, Listeners: []settings.Listener{{Listen: f.listen, TLS: tls, Routes: routes}}}}
+	return s, s.Problems()
 }
 
-func (f *edgeFlags) routeParts(link linkWord) ([]routePart, error) {
-	var routes []routePart
+func (f *edgeFlags) routeParts(link settings.Link) ([]settings.Route, error) {
+	var routes []settings.Route
 	for _, flag := range f.routes {
-		r, err := parseRoute(flag)
+		r, err := settings.ParseRoute(flag)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, hint.Usage(err)
 		}
 		r.Link = link
 		routes = append(routes, r)
 	}
 	if f.pool != "" {
-		routes = append(routes, routePart{Pool: f.pool, Link: link})
+		routes = append(routes, settings.Route{Pool: f.pool, Link: link})
 	}
 	if len(routes) == 0 {
-		return nil, usagef("such as evenkeel edge --pool web --master "+defaultWire, "edge needs a --pool, a --route or a --config")
+		return nil, hint.Usagef("such as evenkeel edge --pool web --master "+settings.DefaultWire, "edge needs a --pool, a --route or a --config")
 	}
 	return routes, nil
 }
 
 // readEdge reads a file that has what an edge needs.
-func readEdge(path string) (*settings, error) {
-	s, err := readSettings(path)
+func readEdge(path string) (*settings.Settings, error) {
+	s, err := settings.Read(path)
 	if err == nil && s.Edge == nil {
-		err = lacks(path, "edge", "edge: { masters: ["+defaultWire+"], listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
+		err = settings.MissingPart(path, "edge", "edge: { masters: ["+settings.DefaultWire+"], listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
 	}
 	return s, err
 }
 
-func startEdge(ctx context.Context, s *settings, f *edgeFlags, sink *logs.Sink) error {
+func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *logs.Sink) error {
 	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
@@ -136,65 +134,67 @@ func startEdge(ctx context.Context, s *settings, f *edgeFlags, sink *logs.Sink) 
 	if err != nil {
 		return err
 	}
-	began, failing := s.ofEdgeAtStart(), new(reloads)
+	began, failing := s.EdgeStartupKeys(), new(process.ReloadResult)
 	safe := f.trust.over(s.Edge.TLS, s.Edge.Insecure)
 	keeper, err := safe.open(trust.Edge, log)
 	if err != nil {
 		return err
 	}
-	if err := safe.refusePlain(s.Edge.masters()); err != nil {
+	if err := safe.refusePlain(s.Edge.MasterAddresses()); err != nil {
 		return err
 	}
 	if s.Edge.ID, err = nameBy(keeper, s.Edge.ID, "edge.id"); err != nil {
 		return err
 	}
-	access, err := f.admin.over(s.Edge.AdminAccess).open(log)
+	access, err := process.OpenAdmin(f.admin.over(s.Edge.AdminAccess), log)
 	if err != nil {
 		return err
 	}
-	ec := s.edgeConfig()
+	ec := s.EdgeConfig()
 	ec.Inside = new(inside.Set)
-	c, err := client.NewMasters(client.Config{Masters: s.Edge.masters(), ID: nameAmongHeirs(ec.ID), Trust: keeper, Pools: s.Edge.pools(), Log: log, Software: "evenkeel " + version(), Inside: ec.Inside})
+	c, err := client.NewMasters(client.Config{Masters: s.Edge.MasterAddresses(), ID: nameAmongHeirs(ec.ID), Trust: keeper, Pools: s.Edge.PoolNames(), Log: log, Software: "evenkeel " + version.String(), Inside: ec.Inside})
 	if err != nil {
 		return err
 	}
-	for _, at := range s.Edge.masters() {
+	for _, at := range s.Edge.MasterAddresses() {
 		ec.Inside.Add(at)
 	}
-	front, err := newEdges(ctx, ec, s.keys, c, edgeLogs{log, requests, sink.Dropped, failing.failed})
+	front, err := process.NewEdgeSupervisor(ctx, ec, s.Files, c, process.EdgeLogs{Log: log, Access: requests, Dropped: sink.Dropped, ReloadFailed: failing.Failure})
 	if err != nil {
 		return err
 	}
-	adminAt := chooseAdmin(f.admin.address, s.Edge.Admin, defaultEdgeAdmin)
-	front.watch = c.SetPools
-	admin, err := adminAt.listen(ctx, access.secure() || safe.insecure, log)
+	adminAt := process.ChooseAdmin(f.admin.address, s.Edge.Admin, settings.DefaultEdgeAdmin)
+	front.Watch = c.SetPools
+	admin, err := adminAt.Listen(ctx, access.Secure() || safe.insecure, log)
 	if err != nil {
-		front.closeSockets()
+		front.CloseSockets()
 		return err
 	}
 	ec.Inside.AddOwn(admin)
-	about := &welcome{role: "edge", admin: access.url(admin)}
-	about.facts = []fact{{name: "requests", values: frontURLs(ec.Listeners, front.addresses(ec))}, {name: "masters", values: s.Edge.masters(), servers: true}}
-	p := &process{welcome: about, log: log, console: f.logs.consoleOn(sink), trust: keeper, draining: front.inFlight, yield: front.yield, ready: front.accepting(), access: access, file: f.config, parts: []part{{name: "edge", run: front.run}}}
-	p.admin = access.surface(p, front.endpoints(""))
-	p.parts = append(p.parts, access.parts(p, admin, true, "it is an edge's, which asks the master at "+strings.Join(s.Edge.masters(), ", "))...)
-	p.sockets = func() []heirloom { return append(front.open(), heirloom{adminAt.address, admin}) }
+	about := &process.Overview{Role: "edge", Admin: access.URL(admin)}
+	about.Facts = []process.Fact{{Name: "requests", Values: process.ListenerURLs(ec.Listeners, front.Addresses(ec))}, {Name: "masters", Values: s.Edge.MasterAddresses(), Servers: true}}
+	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, InFlight: front.InFlight, StopAccepting: front.StopAccepting, Ready: front.Accepting(), Access: access, File: f.config, Components: []process.Component{{Name: "edge", Run: front.Run}}}
+	p.Admin = access.Surface(p, front.Endpoints(""))
+	p.Components = append(p.Components, access.Components(p, admin, true, "it is an edge's, which asks the master at "+strings.Join(s.Edge.MasterAddresses(), ", "))...)
+	p.Sockets = func() []process.InheritedSocket {
+		return append(front.Sockets(), process.InheritedSocket{Name: adminAt.Address, Listener: admin})
+	}
 	if admin == nil {
-		p.sockets = func() []heirloom { return front.open() }
+		p.Sockets = func() []process.InheritedSocket { return front.Sockets() }
 	}
-	p.parts = append(append(p.parts, part{name: "client", run: c.Run}), guardParts(keeper)...)
+	p.Components = append(append(p.Components, process.Component{Name: "client", Run: c.Run}), guardParts(keeper)...)
 	if f.config != "" {
-		p.atStart, p.reloads = began, failing
-		p.reload = func() (atStart, error) { return reloadEdge(ctx, f, s.Edge, front) }
+		p.StartupKeys, p.LastReload = began, failing
+		p.Reload = func() (settings.StartupKeys, error) { return reloadEdge(ctx, f, s.Edge, front) }
 	}
-	p.serving = []any{"role", "edge", "listen", front.addresses(ec), "admin", address(admin), "edge", ec.ID, "masters", s.Edge.masters()}
-	return p.serve(ctx)
+	p.Serving = []any{"role", "edge", "listen", front.Addresses(ec), "admin", process.Address(admin), "edge", ec.ID, "masters", s.Edge.MasterAddresses()}
+	return p.Serve(ctx)
 }
 
 // nameAmongHeirs is what an edge is called to its master. One that has taken over from
 // another has leases of its own while that one drains, so it needs a name of its own.
 func nameAmongHeirs(id balance.EdgeID) balance.EdgeID {
-	if n := generation(); n > 0 {
+	if n := process.Generation(); n > 0 {
 		return balance.EdgeID(fmt.Sprintf("%s%s%d", id, trust.Heir, n))
 	}
 	return id
@@ -202,7 +202,7 @@ func nameAmongHeirs(id balance.EdgeID) balance.EdgeID {
 
 // reloadEdge takes up listeners, routes, also to new pools, and times. The connections to the
 // masters were opened with an id, so that and the masters stay until a restart.
-func reloadEdge(ctx context.Context, f *edgeFlags, old *edgePart, front *edges) (atStart, error) {
+func reloadEdge(ctx context.Context, f *edgeFlags, old *settings.Edge, front *process.EdgeSupervisor) (settings.StartupKeys, error) {
 	s, err := readEdge(f.config)
 	if err != nil {
 		return nil, err
@@ -211,8 +211,8 @@ func reloadEdge(ctx context.Context, f *edgeFlags, old *edgePart, front *edges) 
 	if len(f.masters) > 0 {
 		s.Edge.Masters = f.masters
 	}
-	if s.Edge.ID != old.ID || !slices.Equal(s.Edge.masters(), old.masters()) {
-		return nil, errors.New("the edge's id or its masters have changed: SIGUSR2 has a new program take that up without losing a request, or restart it")
+	if s.Edge.ID != old.ID || !slices.Equal(s.Edge.MasterAddresses(), old.MasterAddresses()) {
+		return nil, errors.New("the edge's id or its masters have changed, which a reload cannot apply: SIGUSR2 starts a new program without losing a request, or restart the edge")
 	}
-	return s.ofEdgeAtStart(), front.reload(ctx, s.edgeConfig(), s.keys, func() error { return nil })
+	return s.EdgeStartupKeys(), front.Reload(ctx, s.EdgeConfig(), s.Files, func() error { return nil })
 }

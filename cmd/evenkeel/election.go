@@ -12,13 +12,15 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
 
 	"github.com/spf13/cobra"
 
-	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/elect"
 	"github.com/evenkeel-lb/evenkeel/elect/etcd"
 	"github.com/evenkeel-lb/evenkeel/elect/kubernetes"
@@ -26,38 +28,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
-// electionPart is how several masters agree on who leads each pool.
-type electionPart struct {
-	Address    string          `yaml:"address" also:"advertise"`
-	Etcd       *etcdPart       `yaml:"etcd"`
-	Kubernetes *kubernetesPart `yaml:"kubernetes" also:"k8s lease"`
-}
-
-type etcdPart struct {
-	Endpoints []string      `yaml:"endpoints" also:"servers hosts"`
-	Prefix    string        `yaml:"prefix"`
-	TTL       time.Duration `yaml:"ttl" also:"lease"`
-	TLS       *etcdTLSPart  `yaml:"tls"`
-}
-
-// etcdTLSPart is what proves us to etcd, and etcd to us.
-type etcdTLSPart struct {
-	Cert string `yaml:"cert" also:"certificate"`
-	Key  string `yaml:"key" also:"private"`
-	CA   string `yaml:"ca" also:"authority"`
-}
-
-type kubernetesPart struct {
-	Namespace string        `yaml:"namespace"`
-	Name      string        `yaml:"name" also:"prefix"`
-	TTL       time.Duration `yaml:"ttl" also:"leaseduration"`
-	Server    string        `yaml:"server" also:"api"`
-	TokenFile string        `yaml:"token_file"`
-	CA        string        `yaml:"ca"`
-}
-
 func electionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "election", Short: "mend the election of masters", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: "election", Short: "repair the election of masters", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(raiseCommand())
 	return cmd
 }
@@ -67,7 +39,7 @@ func raiseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "raise",
 		Short: "make all fencing numbers larger than any before",
-		Long: `Raise ends what begins when the election's store has lost data, such as an etcd that was set
+		Long: `Raise repairs an election whose store has lost data, such as an etcd that was set
 back to a snapshot: the leaders that it names have fencing numbers that were given before, and
 edges and agents refuse them. A master then says so in its log and in evenkeel status.
 
@@ -80,53 +52,12 @@ is enough: all masters take their leads anew, with numbers larger than any befor
 			if _, err := api.call(cmd.Context(), http.MethodPost, "/v1/election/raise", nil); err != nil {
 				return err
 			}
-			printLine(cmd.OutOrStdout(), "raised; masters take their leads anew")
+			terminal.PrintLine(cmd.OutOrStdout(), "raised: the masters are elected again, with larger fencing numbers")
 			return nil
 		},
 	}
 	api.add(cmd)
 	return cmd
-}
-
-const (
-	defaultEtcdTTL       = 2 * time.Second
-	defaultKubernetesTTL = 10 * time.Second
-	longestTTL           = 10 * time.Minute
-)
-
-func (e *electionPart) validate(bad func(field, problem string)) {
-	if e.Address != "" {
-		if problem := badMaster(e.Address); problem != "" {
-			bad("address", problem)
-		}
-	}
-	switch {
-	case e.Etcd == nil && e.Kubernetes == nil:
-		bad("etcd", "missing, want etcd or kubernetes: who keeps the election")
-	case e.Etcd != nil && e.Kubernetes != nil:
-		bad("kubernetes", "beside etcd, want one of them")
-	}
-	if e.Etcd != nil {
-		if len(e.Etcd.Endpoints) == 0 {
-			bad("etcd.endpoints", "none, want at least one as host:port or https://host:port")
-		}
-		for i, at := range e.Etcd.Endpoints {
-			at = strings.TrimSuffix(strings.TrimPrefix(at, "http://"), "/")
-			if problem := balance.BadAddress(strings.TrimSuffix(at, "/")); problem != "" {
-				bad("etcd."+config.Item("endpoints", i), problem)
-			}
-		}
-		badTTL("etcd.ttl", e.Etcd.TTL, etcd.LeastTTL, bad)
-	}
-	if e.Kubernetes != nil {
-		badTTL("kubernetes.ttl", e.Kubernetes.TTL, kubernetes.LeastTTL, bad)
-	}
-}
-
-func badTTL(field string, ttl, least time.Duration, bad func(field, problem string)) {
-	if ttl != 0 && (ttl < least || ttl > longestTTL || ttl%time.Second != 0) {
-		bad(field, fmt.Sprintf("%v, want whole seconds from %v to %v", ttl, least, longestTTL))
-	}
 }
 
 // candidacy is a master's place in an election. A nil one is none.
@@ -137,12 +68,12 @@ type candidacy struct {
 	values enrol.Store // what all masters of the election see
 }
 
-// open returns the candidacy, nil if the file wants no election.
-func (e *electionPart) open(id, wire string) (*candidacy, error) {
+// openCandidacy returns the candidacy, nil if the file wants no election.
+func openCandidacy(e *settings.Election, id, wire string) (*candidacy, error) {
 	if e == nil {
 		return nil, nil
 	}
-	at, err := e.reachable(wire)
+	at, err := reachableAt(e, wire)
 	if err != nil {
 		return nil, err
 	}
@@ -151,17 +82,17 @@ func (e *electionPart) open(id, wire string) (*candidacy, error) {
 }
 
 // connect opens the election's store.
-func (c *candidacy) connect(e *electionPart) error {
+func (c *candidacy) connect(e *settings.Election) error {
 	if k := e.Kubernetes; k != nil {
-		c.ttl = cmp.Or(k.TTL, defaultKubernetesTTL)
+		c.ttl = cmp.Or(k.TTL, settings.DefaultKubernetesTTL)
 		s, err := kubernetes.New(kubernetes.Config{Server: k.Server, Namespace: k.Namespace, TokenFile: k.TokenFile, CAFile: k.CA, Name: k.Name, TTL: c.ttl}, c.self)
 		if err == nil {
 			c.store, c.values = s, s.Values()
 		}
 		return err
 	}
-	c.ttl = cmp.Or(e.Etcd.TTL, defaultEtcdTTL)
-	private, err := e.Etcd.TLS.client()
+	c.ttl = cmp.Or(e.Etcd.TTL, settings.DefaultEtcdTTL)
+	private, err := etcdTLS(e.Etcd.TLS)
 	if err != nil {
 		return err
 	}
@@ -182,17 +113,17 @@ func (c *candidacy) shared() enrol.Store {
 
 // stand returns what has a master lead its share of the pools; it comes first, to be the first to stop, so that another
 // leads before this master is gone.
-func (c *candidacy) stand(m *master.Master, log *slog.Logger) []part {
+func (c *candidacy) stand(m *master.Master, log *slog.Logger) []process.Component {
 	if c == nil {
 		return nil
 	}
 	elector := elect.New(elect.Config{Self: c.self, TTL: c.ttl, Pools: m.PoolNames, Log: log}, c.store, m)
 	m.RaiseBy(elector.Raise)
-	return []part{{name: "election", run: func(ctx context.Context) error { return elector.Run(ctx) }}}
+	return []process.Component{{Name: "election", Run: func(ctx context.Context) error { return elector.Run(ctx) }}}
 }
 
-// client returns what a client of etcd shows and believes; nil without a part.
-func (t *etcdTLSPart) client() (*tls.Config, error) {
+// etcdTLS returns what a client of etcd shows and believes; nil without a part.
+func etcdTLS(t *settings.EtcdTLS) (*tls.Config, error) {
 	if t == nil {
 		return nil, nil
 	}
@@ -217,15 +148,15 @@ func (t *etcdTLSPart) client() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// reachable returns where edges reach this master: what the file says, or else where it
+// reachableAt returns where edges reach this master: what the file says, or else where it
 // listens, if that is an address that others can dial.
-func (e *electionPart) reachable(wire string) (string, error) {
+func reachableAt(e *settings.Election, wire string) (string, error) {
 	if e.Address != "" {
 		return e.Address, nil
 	}
 	host, port, err := net.SplitHostPort(wire)
 	if err != nil {
-		return "", hinted(fmt.Errorf("edges cannot be told to come to %s", wire), "write election.address")
+		return "", hint.With(fmt.Errorf("edges cannot be given the address %s", wire), "write election.address")
 	}
 	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
 		return wire, nil

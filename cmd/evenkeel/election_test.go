@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 )
 
 func TestAnElectionIsJudged(t *testing.T) {
@@ -43,7 +45,7 @@ func TestWhereAMasterIsReached(t *testing.T) {
 		{"", "[::]:7400", host + ":7400"},
 		{"", "unix:/run/m", "unix:/run/m"},
 	} {
-		got, err := (&electionPart{Address: c.written}).reachable(c.listens)
+		got, err := reachableAt(&settings.Election{Address: c.written}, c.listens)
 		if got != c.want || (err != nil) != (c.want == "") {
 			t.Errorf("%q, listening on %s: %q, %v; want %q", c.written, c.listens, got, err, c.want)
 		}

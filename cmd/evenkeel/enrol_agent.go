@@ -15,7 +15,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
 
 	"github.com/evenkeel-lb/evenkeel/client"
 	"github.com/evenkeel-lb/evenkeel/internal/enrol"
@@ -28,14 +31,15 @@ type enrolFlags struct {
 	token, tokenFile, certs string
 }
 
-func (f *enrolFlags) add(flags *pflag.FlagSet) {
+func (f *enrolFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&f.token, "token", "", "-: read a token of evenkeel certs token from standard input, if there is no certificate yet")
 	flags.StringVar(&f.tokenFile, "token-file", "", "file with a token of evenkeel certs token, read if there is no certificate yet")
 	flags.StringVar(&f.certs, "certs", "", "folder in which a certificate that a master has signed is kept (default systemd's StateDirectory, else certs)")
 }
 
 // over fills what the flags leave open from the file.
-func (f enrolFlags) over(a *agentPart) enrolFlags {
+func (f enrolFlags) over(a *settings.Agent) enrolFlags {
 	if f.token == "" {
 		f.tokenFile = cmp.Or(f.tokenFile, a.TokenFile)
 	}
@@ -50,9 +54,9 @@ const tokenAdvice = "--token-file FILE, or --token - with the token on standard 
 func (f *enrolFlags) validate() error {
 	switch {
 	case f.token != "" && f.token != "-": // not quoted: it is a secret
-		return usagef(tokenAdvice, "--token takes no token itself")
+		return hint.Usagef(tokenAdvice, "--token takes no token itself")
 	case f.token != "" && f.tokenFile != "":
-		return usagef("give one of them", "--token and --token-file cannot go together")
+		return hint.Usagef("give one of them", "--token and --token-file cannot go together")
 	}
 	return nil
 }
@@ -69,7 +73,7 @@ func (f *enrolFlags) read(in io.Reader) (t enrol.Token, given bool, err error) {
 		text = []byte(line)
 	case f.tokenFile != "":
 		if text, err = os.ReadFile(f.tokenFile); err != nil {
-			return t, false, hinted(err, "evenkeel certs token POOL --out FILE makes one, where a master is")
+			return t, false, hint.With(err, "evenkeel certs token POOL --out FILE makes one, where a master is")
 		}
 	default:
 		return t, false, nil
@@ -91,7 +95,7 @@ type enrolment struct {
 }
 
 // newEnrolment returns nil without an error if the agent is to have a certificate by tls, or none.
-func newEnrolment(f enrolFlags, safe trustFlags, a *agentPart, log *slog.Logger) (*enrolment, error) {
+func newEnrolment(f enrolFlags, safe trustFlags, a *settings.Agent, log *slog.Logger) (*enrolment, error) {
 	if f = f.over(a); !f.asked() {
 		return nil, nil
 	}
@@ -99,17 +103,17 @@ func newEnrolment(f enrolFlags, safe trustFlags, a *agentPart, log *slog.Logger)
 		return nil, err
 	}
 	if files := safe.files; files.Cert != "" || files.Key != "" || files.CA != "" {
-		return nil, usagef("tls (--tls-cert, --tls-key, --tls-ca) is for certificates of evenkeel certs issue", "a token and tls cannot go together: a certificate by token is kept in a folder of its own (certs)")
+		return nil, hint.Usagef("tls (--tls-cert, --tls-key, --tls-ca) is for certificates of evenkeel certs issue", "a token and tls cannot go together: a certificate by token is kept in a folder of its own (certs)")
 	}
 	dir := f.certs
 	if state := os.Getenv("STATE_DIRECTORY"); dir == "" && state != "" { // systemd's StateDirectory=
 		dir, _, _ = strings.Cut(state, ":")
 	}
 	dir = cmp.Or(dir, defaultCertsDir)
-	spec := a.spec()
+	spec := a.Spec()
 	pem := filepath.Join(dir, "agent-"+fileName(string(spec.ID))+".pem")
 	ca, _ := trust.AuthorityFiles(dir)
-	return &enrolment{enrolFlags: f, Enrolment: client.Enrolment{Pool: a.Pool, Server: spec}, masters: a.masters(), denied: safe.files.Denied,
+	return &enrolment{enrolFlags: f, Enrolment: client.Enrolment{Pool: a.Pool, Server: spec}, masters: a.MasterAddresses(), denied: safe.files.Denied,
 		files: trust.Files{Cert: pem, Key: pem, CA: ca, Denied: safe.files.Denied}, log: log}, nil
 }
 
@@ -125,16 +129,16 @@ func (e *enrolment) open(ctx context.Context, in io.Reader) (*trust.Keeper, erro
 	case err == nil && k.Identity() == e.identity():
 		return k, nil
 	case err == nil:
-		return nil, hinted(fmt.Errorf("%s is for %s, and this is %s", e.files.Cert, k.Identity(), e.identity()), "--certs names another folder")
+		return nil, hint.With(fmt.Errorf("%s is for %s, and this is %s", e.files.Cert, k.Identity(), e.identity()), "--certs names another folder")
 	case !errors.Is(err, fs.ErrNotExist) && (refused == nil || refused.Reason != trust.Expired):
-		return nil, hinted(err, "move "+e.files.Cert+" away, and give a token")
+		return nil, hint.With(err, "move "+e.files.Cert+" away, and give a token")
 	}
 	token, given, failed := e.read(in)
 	if failed != nil {
 		return nil, failed
 	}
 	if !given {
-		return nil, hinted(fmt.Errorf("there is no certificate yet: %w", err), "evenkeel certs token "+e.Pool+" makes a token, where a master is; then --token-file FILE")
+		return nil, hint.With(fmt.Errorf("there is no certificate yet: %w", err), "evenkeel certs token "+e.Pool+" makes a token, where a master is; then --token-file FILE")
 	}
 	if err := e.first(ctx, token); err != nil {
 		return nil, err
@@ -146,9 +150,9 @@ func (e *enrolment) open(ctx context.Context, in io.Reader) (*trust.Keeper, erro
 func (e *enrolment) judge(t *enrol.Token, now time.Time) error {
 	switch {
 	case t.Pool != e.Pool:
-		return hinted(fmt.Errorf("%s is for pool %s, and this agent joins %s", t, t.Pool, e.Pool), "evenkeel certs token "+e.Pool+" makes one for it, where a master is")
+		return hint.With(fmt.Errorf("%s is for pool %s, and this agent joins %s", t, t.Pool, e.Pool), "evenkeel certs token "+e.Pool+" makes one for it, where a master is")
 	case !now.Before(t.Ends):
-		return hinted(fmt.Errorf("%s ended at %s", t, t.Ends.UTC().Format(time.RFC3339)), "evenkeel certs token "+e.Pool+" makes another, where a master is")
+		return hint.With(fmt.Errorf("%s ended at %s", t, t.Ends.UTC().Format(time.RFC3339)), "evenkeel certs token "+e.Pool+" makes another, where a master is")
 	}
 	return nil
 }
@@ -201,7 +205,7 @@ func (e *enrolment) first(ctx context.Context, t enrol.Token) error {
 		}
 		err := errors.Join(problems...)
 		if !again {
-			return hinted(fmt.Errorf("no master signs a certificate by %s: %w", t, err), "evenkeel certs token "+e.Pool+" makes another token, where a master is")
+			return hint.With(fmt.Errorf("no master signs a certificate by %s: %w", t, err), "evenkeel certs token "+e.Pool+" makes another token, where a master is")
 		}
 		if err.Error() != said {
 			e.log.Warn("no certificate yet, trying again", "token", t.String(), "err", err)

@@ -9,7 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
 
 	"github.com/evenkeel-lb/evenkeel/internal/audit"
 	"github.com/evenkeel-lb/evenkeel/internal/enrol"
@@ -17,52 +20,20 @@ import (
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
-// enrolPart is by what a master signs certificates of agents that have a token, and renews them.
-type enrolPart struct {
-	Cert   string        `yaml:"cert" also:"issuer certificate"`
-	Key    string        `yaml:"key" also:"private"`
-	TTL    time.Duration `yaml:"ttl" also:"life validity"`
-	Tokens string        `yaml:"tokens" also:"store folder"`
-}
-
-const (
-	leastCertificateLife   = 4 * time.Second
-	longestCertificateLife = 90 * 24 * time.Hour
-)
-
-func (e *enrolPart) validate(t tlsPart, bad func(field, problem string)) {
-	if e == nil {
-		return
-	}
-	const want = "empty, want a file of evenkeel certs issuer; cert and key go together"
-	if e.Cert == "" {
-		bad("enrol.cert", want)
-	}
-	if e.Key == "" {
-		bad("enrol.key", want)
-	}
-	if t.Cert == "" {
-		bad("enrol", "it needs tls too: agents that enrol have to know the master by its certificate")
-	}
-	if e.TTL != 0 && (e.TTL < leastCertificateLife || e.TTL > longestCertificateLife) {
-		bad("enrol.ttl", fmt.Sprintf("%v, want %v to %v", e.TTL, leastCertificateLife, longestCertificateLife))
-	}
-}
-
-// open reads the issuer and finds out where tokens are kept: in values, those of the election, if there is one, else
+// openEnrolment reads the issuer and finds out where tokens are kept: in values, those of the election, if there is one, else
 // in a folder, else in memory. It returns nil without an error if the file has no such part.
-func (e *enrolPart) open(k *trust.Keeper, values enrol.Store, record *audit.Log, log *slog.Logger) (*master.Enrolment, error) {
+func openEnrolment(e *settings.Enrol, k *trust.Keeper, values enrol.Store, record *audit.Log, log *slog.Logger) (*master.Enrolment, error) {
 	if e == nil {
 		return nil, nil
 	}
 	if k == nil {
-		return nil, usageError{errors.New("master.enrol needs master.tls: agents that enrol have to know the master by its certificate")}
+		return nil, hint.Usage(errors.New("master.enrol needs master.tls: agents that enrol have to know the master by its certificate"))
 	}
 	signer, err := trust.OpenSigner(e.Cert, e.Key, k, log)
 	if err != nil {
 		err = fmt.Errorf("master.enrol: %w", err)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = hinted(err, "evenkeel certs issuer NAME --pool POOL makes the files, where ca.key is")
+			err = hint.With(err, "evenkeel certs issuer NAME --pool POOL makes the files, where ca.key is")
 		}
 		return nil, err
 	}
@@ -82,11 +53,11 @@ func (e *enrolPart) open(k *trust.Keeper, values enrol.Store, record *audit.Log,
 }
 
 // enrolParts watches the issuer's files beside whatever else runs.
-func enrolParts(e *master.Enrolment) []part {
+func enrolParts(e *master.Enrolment) []process.Component {
 	if e == nil {
 		return nil
 	}
-	return []part{{name: "issuer", run: func(ctx context.Context) error { return e.Signer.Run(ctx) }}}
+	return []process.Component{{Name: "issuer", Run: func(ctx context.Context) error { return e.Signer.Run(ctx) }}}
 }
 
 // signerOf returns what SIGHUP has read anew; nil: nothing.

@@ -12,6 +12,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -41,7 +45,7 @@ func explainCommand() *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
 		Use:   "explain REQUEST | LEASE | --pool NAME | --server ID",
-		Short: "say why a request went to its server, where one would go, or why a server gets nothing",
+		Short: "explain why a request went to its server, where one would go, or why a server gets no requests",
 		Long: `Explain asks a master why a request went to its server, and what became of the others.
 Its id is in the response header X-Request-Id and in access logs. A lease will do too: it
 is in access logs, at the server and, of a redirect, in the response header Evenkeel-Lease.
@@ -62,7 +66,7 @@ on now. docs/choosing.md has the formula.`,
 	flags.StringVar(&f.server, "server", "", "a server that got nothing, or little")
 	flags.StringVar(&f.request.Key, "key", "", "its key")
 	flags.StringVar(&f.request.Tenant, "tenant", "", "its tenant")
-	flags.StringVar(&f.request.Location, "location", "", "where its client is, in the pool's words")
+	flags.StringVar(&f.request.Location, "location", "", "the client's location, as the pool names it")
 	flags.IntVar(&f.request.Priority, "priority", 0, "its priority")
 	flags.StringArrayVar(&f.labels, "label", nil, "a label that its server must carry, key=value; repeat for each")
 	flags.StringArrayVar(&f.request.Exclude, "exclude", nil, "a server that has just failed it; repeat for each")
@@ -75,15 +79,15 @@ func (f *explainFlags) explain(cmd *cobra.Command, args []string) error {
 	out := cmd.OutOrStdout()
 	switch {
 	case len(args) > 1, (len(args) == 1) == (f.pool != "" || f.server != ""):
-		return usagef("such as evenkeel explain 5f0c9d0e3f434c92, evenkeel explain --pool render or evenkeel explain --server r2", "explain takes either one request or lease, or a --pool, or a --server")
+		return hint.Usagef("such as evenkeel explain 5f0c9d0e3f434c92, evenkeel explain --pool render or evenkeel explain --server r2", "explain takes either one request or lease, or a --pool, or a --server")
 	case len(args) == 1:
 		return f.one(cmd.Context(), out, args[0])
 	case f.server != "":
 		return f.losses(cmd.Context(), out)
 	}
 	var err error
-	if f.request.Labels, err = parseLabels(f.labels); err != nil {
-		return usageError{err}
+	if f.request.Labels, err = settings.ParseLabels(f.labels); err != nil {
+		return hint.Usage(err)
 	}
 	answer, err := f.call(cmd.Context(), http.MethodPost, "/v1/pools/"+url.PathEscape(f.pool)+"/explain", f.request)
 	if err != nil {
@@ -133,21 +137,21 @@ func (f *explainFlags) printRequest(out io.Writer, id string, answer []byte) err
 		for i := range told.Decisions {
 			d := &told.Decisions[len(told.Decisions)-1-i] // oldest first
 			if i > 0 {
-				printLine(out, "")
+				terminal.PrintLine(out, "")
 			}
 			age := ""
 			if d.AgeMS != nil {
 				age = ", " + ago(*d.AgeMS)
 			}
-			printLine(out, fmt.Sprintf("request %s went to %s because %s", id, d.Chosen, d.because()))
-			printLine(out, fmt.Sprintf("pool %s; lease %s%s", d.Pool, d.Lease, age))
+			terminal.PrintLine(out, fmt.Sprintf("request %s went to %s because %s", id, d.Chosen, d.because()))
+			terminal.PrintLine(out, fmt.Sprintf("pool %s; lease %s%s", d.Pool, d.Lease, age))
 			d.print(out)
 		}
 		for i := range told.Refusals {
 			if i > 0 || len(told.Decisions) > 0 {
-				printLine(out, "")
+				terminal.PrintLine(out, "")
 			}
-			told.Refusals[len(told.Refusals)-1-i].print(out, id)
+			told.Refusals[len(told.Refusals)-1-i].printFor(out, id)
 		}
 	})
 }
@@ -159,14 +163,14 @@ type refusalTold struct {
 	WaitedMS             float64 `json:"waited_ms"`
 }
 
-func (r *refusalTold) print(out io.Writer, id string) {
+func (r *refusalTold) printFor(out io.Writer, id string) {
 	waited := "at once"
 	if r.WaitedMS > 0 {
 		waited = "after " + people(r.WaitedMS) + " in the queue"
 	}
-	printLine(out, fmt.Sprintf("request %s was refused by pool %s %s, %s: %s", id, r.Pool, waited, ago(r.AgeMS), r.Reason))
+	terminal.PrintLine(out, fmt.Sprintf("request %s was refused by pool %s %s, %s: %s", id, r.Pool, waited, ago(r.AgeMS), r.Reason))
 	if r.Detail != "" {
-		printLine(out, r.Detail)
+		terminal.PrintLine(out, r.Detail)
 	}
 }
 
@@ -207,11 +211,11 @@ func (f *explainFlags) poolOf(ctx context.Context) (string, error) {
 	}
 	switch len(pools) {
 	case 0:
-		return "", hinted(fmt.Errorf("no pool has a server %q", f.server), "evenkeel status lists the servers")
+		return "", hint.With(fmt.Errorf("no pool has a server %q", f.server), "evenkeel status lists the servers")
 	case 1:
 		return pools[0], nil
 	}
-	return "", usagef("such as --pool "+pools[0], "the pools %s have a server %s each: name one by --pool", strings.Join(pools, ", "), f.server)
+	return "", hint.Usagef("such as --pool "+pools[0], "the pools %s have a server %s each: name one by --pool", strings.Join(pools, ", "), f.server)
 }
 
 // lossesTold is what the API tells of a server's last minute.
@@ -230,16 +234,16 @@ type lossesTold struct {
 
 func (l *lossesTold) print(out io.Writer) {
 	if l.Requests == 0 {
-		printLine(out, fmt.Sprintf("server %s of pool %s is %s; the pool gave no request to any server in the last %s%s", l.Server, l.Pool, cmp.Or(l.Reason, l.State), forSeconds(l.OverS), l.refused()))
+		terminal.PrintLine(out, fmt.Sprintf("server %s of pool %s is %s; the pool gave no request to any server in the last %s%s", l.Server, l.Pool, cmp.Or(l.Reason, l.State), forSeconds(l.OverS), l.refused()))
 	} else {
-		printLine(out, fmt.Sprintf("server %s of pool %s is %s, and got %d of the %d picks of the last %s (a request that is tried at two servers is two)%s", l.Server, l.Pool, cmp.Or(l.Reason, l.State), l.Won, l.Requests, forSeconds(l.OverS), l.refused()))
+		terminal.PrintLine(out, fmt.Sprintf("server %s of pool %s is %s, and got %d of the %d picks of the last %s (a request that is tried at two servers is two)%s", l.Server, l.Pool, cmp.Or(l.Reason, l.State), l.Won, l.Requests, forSeconds(l.OverS), l.refused()))
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 		for _, loss := range l.Lost {
 			fmt.Fprintf(w, "%d\t  %s\n", loss.Count, loss.Why)
 		}
 		_ = w.Flush()
 	}
-	printLine(out, "")
+	terminal.PrintLine(out, "")
 	l.Now.partly = true
 	l.Now.printHypothetical(out)
 }
@@ -249,7 +253,7 @@ func (l *lossesTold) refused() string {
 	if l.Refused == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d more %s got no server", l.Refused, plural(int(l.Refused), "request"))
+	return fmt.Sprintf("; %d more %s got no server", l.Refused, terminal.Plural(int(l.Refused), "request"))
 }
 
 // leaseTold is what the API tells of a lease.
@@ -294,9 +298,9 @@ type candidateTold struct {
 
 func (l *leaseTold) print(out io.Writer) {
 	if l.Decision == nil {
-		printLine(out, fmt.Sprintf("lease %s went to %s; why is not kept any more", l.Lease, l.Server))
+		terminal.PrintLine(out, fmt.Sprintf("lease %s went to %s; why is not kept any more", l.Lease, l.Server))
 	} else {
-		printLine(out, fmt.Sprintf("lease %s went to %s because %s", l.Lease, l.Server, l.Decision.because()))
+		terminal.PrintLine(out, fmt.Sprintf("lease %s went to %s because %s", l.Lease, l.Server, l.Decision.because()))
 	}
 	state := "it is over, and was granted " + ago(l.AgeMS)
 	if l.Open {
@@ -308,7 +312,7 @@ func (l *leaseTold) print(out io.Writer) {
 			state += ", and ends by itself in " + people(*l.ExpiresMS)
 		}
 	}
-	printLine(out, fmt.Sprintf("pool %s; %s", l.Pool, state))
+	terminal.PrintLine(out, fmt.Sprintf("pool %s; %s", l.Pool, state))
 	if l.Decision != nil {
 		l.Decision.print(out)
 	}
@@ -351,11 +355,11 @@ func (d *decisionTold) because() string {
 func (d *decisionTold) printHypothetical(out io.Writer) {
 	switch {
 	case d.Chosen != "":
-		printLine(out, fmt.Sprintf("a request to pool %s would go to %s because %s", d.Pool, d.Chosen, d.because()))
+		terminal.PrintLine(out, fmt.Sprintf("a request to pool %s would go to %s because %s", d.Pool, d.Chosen, d.because()))
 	case len(d.Candidates) > 0 && d.Candidates[0].Why == "may be chosen":
-		printLine(out, fmt.Sprintf("a request to pool %s would go to any server that may be chosen: policy %s compares nothing", d.Pool, d.Policy))
+		terminal.PrintLine(out, fmt.Sprintf("a request to pool %s would go to any server that may be chosen: policy %s compares nothing", d.Pool, d.Policy))
 	default:
-		printLine(out, fmt.Sprintf("a request to pool %s would get no server now; %d %s in its queue", d.Pool, d.Waiting, wait(d.Waiting)))
+		terminal.PrintLine(out, fmt.Sprintf("a request to pool %s would get no server now; %d %s in its queue", d.Pool, d.Waiting, wait(d.Waiting)))
 	}
 	d.print(out)
 }
@@ -364,13 +368,13 @@ func (d *decisionTold) printHypothetical(out io.Writer) {
 func (d *decisionTold) printTenant(out io.Writer) {
 	switch tenant, belief := d.Request.Tenant, d.Request.Belief; {
 	case belief == balance.Disbelieved.String() && tenant == "":
-		printLine(out, "tenant not proven: the request shares a line with all such")
+		terminal.PrintLine(out, "tenant not proven: the request shares a line with all such")
 	case belief == balance.Disbelieved.String():
-		printLine(out, fmt.Sprintf("tenant %q, which is not proven: the request shares a line with all such", tenant))
+		terminal.PrintLine(out, fmt.Sprintf("tenant %q, which is not proven: the request shares a line with all such", tenant))
 	case belief == balance.Proven.String():
-		printLine(out, fmt.Sprintf("tenant %q, proven", tenant))
+		terminal.PrintLine(out, fmt.Sprintf("tenant %q, proven", tenant))
 	case tenant != "":
-		printLine(out, fmt.Sprintf("tenant %q", tenant))
+		terminal.PrintLine(out, fmt.Sprintf("tenant %q", tenant))
 	}
 }
 
@@ -386,16 +390,16 @@ func (d *decisionTold) print(out io.Writer) {
 	d.printTenant(out)
 	for _, fact := range []struct{ name, value string }{{"key", d.Request.Key}, {"location", d.Request.Location}} {
 		if fact.value != "" {
-			printLine(out, fmt.Sprintf("%s %q", fact.name, fact.value))
+			terminal.PrintLine(out, fmt.Sprintf("%s %q", fact.name, fact.value))
 		}
 	}
 	if d.Request.Priority != 0 {
-		printLine(out, fmt.Sprintf("priority %d", d.Request.Priority))
+		terminal.PrintLine(out, fmt.Sprintf("priority %d", d.Request.Priority))
 	}
 	if len(d.Candidates) == 0 {
 		return
 	}
-	printLine(out, "")
+	terminal.PrintLine(out, "")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "server\twhy\tscore\tn\tx\tc\tb\tg\tsr\taffinity\tdistance\treported\tb from\tc from")
 	for _, c := range d.Candidates {
@@ -412,14 +416,14 @@ func (d *decisionTold) print(out io.Writer) {
 	_ = w.Flush() // nobody is left to tell if the terminal is gone
 	for _, c := range d.Candidates {
 		if c.Health != "" {
-			printLine(out, fmt.Sprintf("%s: %s", c.Server, c.Health))
+			terminal.PrintLine(out, fmt.Sprintf("%s: %s", c.Server, c.Health))
 		}
 		if c.Doubt != "" {
-			printLine(out, fmt.Sprintf("%s contradicts itself: %s", c.Server, c.Doubt))
+			terminal.PrintLine(out, fmt.Sprintf("%s contradicts itself: %s", c.Server, c.Doubt))
 		}
 	}
 	if rest := d.Servers - len(d.Candidates); rest > 0 && !d.partly {
-		printLine(out, fmt.Sprintf("and %d further from being chosen", rest))
+		terminal.PrintLine(out, fmt.Sprintf("and %d further from being chosen", rest))
 	}
 }
 

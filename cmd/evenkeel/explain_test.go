@@ -89,7 +89,7 @@ func TestDrain(t *testing.T) {
 	for _, c := range []struct {
 		verb, says string
 		up         balance.State
-	}{{"drain", "server s1 of pool web gets nothing new", balance.Draining}, {"undrain", "server s1 of pool web takes work", balance.Up}} {
+	}{{"drain", "server s1 of pool web gets no new requests", balance.Draining}, {"undrain", "server s1 of pool web takes requests", balance.Up}} {
 		code, stdout, stderr := say(t, c.verb, "s1", "--pool", "web", "--admin", admin)
 		if state := m.Edge("e1").Snapshot("web").Servers[0].State; code != 0 || strings.TrimSpace(stdout) != c.says || state != c.up {
 			t.Errorf("%s: got exit code %d, %q %s and s1 %s, want %s", c.verb, code, stdout, stderr, state, c.up)
@@ -108,7 +108,7 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 		code int
 		says []string
 	}{
-		{[]string{"status", "--admin", stranger.URL}, 1, []string{"is no master's API: 404"}},
+		{[]string{"status", "--admin", stranger.URL}, 1, []string{"does not serve a master's API: 404"}},
 		{[]string{"drain", "s1", "--pool", "web", "--deadline", "2"}, 2, []string{"--deadline", "a time needs its unit, such as 10s"}},
 		{[]string{"run", "--server", "http://127.0.0.1:1", "--admin", "7480"}, 2, []string{"7480: is a port alone, want :7480"}},
 		{[]string{"explain"}, 2, []string{"either one request or lease, or a --pool, or a --server", "hint:"}},
@@ -121,7 +121,7 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 		{[]string{"explain", "--admin", admin, "0003f00000000017"}, 1, []string{"error: lease 0003f00000000017: not open", "hint:  decisions"}},
 		{[]string{"explain", "--admin", admin, "--pool", "wbe"}, 1, []string{`no pool "wbe"`, "hint:"}},
 		{[]string{"explain", "--admin", dead.URL, "--pool", "web"}, 1, []string{"error: no master answers at " + dead.URL, "refused", "hint:  --admin"}},
-		{[]string{"explain", "--admin", stranger.URL, "--pool", "web"}, 1, []string{"is no master's API: 404", "hint:"}},
+		{[]string{"explain", "--admin", stranger.URL, "--pool", "web"}, 1, []string{"does not serve a master's API: 404", "hint:"}},
 		{[]string{"drain"}, 2, []string{"drain takes one server and its --pool"}},
 		{[]string{"undrain", "a", "b", "--pool", "web"}, 2, []string{"undrain takes one server"}},
 		{[]string{"drain", "s9", "--pool", "web", "--admin", admin}, 1, []string{`has no server "s9"`, "hint:"}},

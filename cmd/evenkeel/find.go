@@ -17,73 +17,20 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/evenkeel-lb/evenkeel/internal/rundir"
 )
 
 // How the commands for operators find the processes of this machine: each role serves its
 // admin address's pages on a socket in its runtime folder too, and says there what it is.
 
-// selfPath is where a process says what it is, on its socket only.
-const selfPath = "/process"
-
-// processTold is what a process says of itself.
-type processTold struct {
-	Role    string    `json:"role"`
-	ID      string    `json:"id"`
-	PID     int       `json:"pid"`
-	Version string    `json:"version"`
-	Started time.Time `json:"started"`
-	Listen  string    `json:"listen"`
-	Admin   string    `json:"admin"`
-	Masters []string  `json:"masters,omitempty"` // that an edge or agent asks
-	After   int       `json:"after,omitempty"`   // the process from which it has taken over
-}
-
-// self is what p says, taken from the record that says it serves.
-func (p *process) self() processTold {
-	t := processTold{PID: os.Getpid(), Version: version(), Started: time.Now()}
-	if generation() > 0 {
-		t.After = firstParent
-	}
-	for i := 0; i+1 < len(p.serving); i += 2 {
-		switch value := p.serving[i+1]; p.serving[i] {
-		case "role":
-			t.Role = fmt.Sprint(value)
-		case "id", "edge", "server":
-			t.ID = fmt.Sprint(value)
-		case "listen":
-			t.Listen = fmt.Sprint(value)
-		case "admin":
-			t.Admin = fmt.Sprint(value)
-		case "masters":
-			t.Masters, _ = value.([]string)
-		}
-	}
-	return t
-}
-
-// openSocket has the process serve p.admin on its socket too. hide takes the socket away.
-func (p *process) openSocket() (hide func()) {
-	if p.admin == nil {
-		return func() {}
-	}
-	p.told = p.self()
-	s, err := rundir.Listen(p.told.Role)
-	if err != nil {
-		p.log.Warn("going on without a socket in a runtime folder: the commands on this machine find this process by --admin only; "+rundir.Env+" names another folder", "err", err)
-	}
-	if s == nil {
-		return func() {}
-	}
-	p.parts = append(p.parts, part{name: "socket", shared: true, run: func(ctx context.Context) error { return p.admin.Serve(ctx, s) }},
-		part{name: "socket", run: s.Keep})
-	return s.Remove
-}
-
 // found is a process of this machine.
 type found struct {
 	rundir.Found
-	told processTold
+	told process.Info
 	err  error // why it has told nothing; nil: it has
 }
 
@@ -111,7 +58,7 @@ const selfPatience = time.Second
 func (f *found) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, selfPatience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, socketBase+selfPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, socketBase+process.InfoPath, nil)
 	if err != nil {
 		f.err = err
 		return
@@ -160,18 +107,18 @@ func findMaster(ctx context.Context, at string) (*found, error) {
 		case 1:
 			return &masters[0], nil
 		}
-		return nil, usagef("such as --at "+masters[0].Name, "%d processes here have a master, and nothing was done: which one?\n%s", len(masters), table(masters))
+		return nil, hint.Usagef("such as --at "+masters[0].Name, "%d processes here have a master, and nothing was done: which one?\n%s", len(masters), table(masters))
 	}
 	named := slices.DeleteFunc(slices.Clone(all), func(f found) bool { return !f.isCalled(at) })
 	switch {
 	case len(named) == 1:
 		return named[0].withMaster()
 	case len(named) > 1:
-		return nil, usagef("such as --at "+named[0].Path, "--at %s: %d processes here are called so\n%s", at, len(named), table(named))
+		return nil, hint.Usagef("such as --at "+named[0].Path, "--at %s: %d processes here are called so\n%s", at, len(named), table(named))
 	case len(all) == 0:
 		return nil, noMaster(all, looked)
 	}
-	return nil, usagef("--at takes a name, an id, a process id or the path of a socket", "--at %s: there is no such process here, but\n%s", at, table(all))
+	return nil, hint.Usagef("--at takes a name, an id, a process id or the path of a socket", "--at %s: there is no such process here, but\n%s", at, table(all))
 }
 
 // findHeir returns the process that has taken over from another, nil if there is none.
@@ -190,7 +137,7 @@ func (f *found) withMaster() (*found, error) {
 	if f.hasMaster() {
 		return f, nil
 	}
-	return nil, hinted(fmt.Errorf("%s has no master%s", f.Name, f.whoToAsk()), "--admin names the admin address of a master, such as http://"+defaultMasterAdmin)
+	return nil, hint.With(fmt.Errorf("%s has no master%s", f.Name, f.whoToAsk()), "--admin names the admin address of a master, such as http://"+settings.DefaultMasterAdmin)
 }
 
 // whoToAsk says which masters an edge or agent asks.
@@ -224,9 +171,9 @@ func noMaster(others []found, looked []rundir.Looked) error {
 		text += "\n" + f.Name + " has none" + f.whoToAsk()
 	}
 	if closed != nil {
-		return hinted(errors.New(text), "use sudo, if it runs as another user; else evenkeel run or evenkeel master starts one, and --admin asks one elsewhere")
+		return hint.With(errors.New(text), "use sudo, if it runs as another user; else evenkeel run or evenkeel master starts one, and --admin asks one elsewhere")
 	}
-	return hinted(errors.New(text), "evenkeel run or evenkeel master starts one; --admin asks one elsewhere, such as --admin http://"+defaultMasterAdmin)
+	return hint.With(errors.New(text), "evenkeel run or evenkeel master starts one; --admin asks one elsewhere, such as --admin http://"+settings.DefaultMasterAdmin)
 }
 
 // table lists processes for people.

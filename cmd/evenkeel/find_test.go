@@ -71,7 +71,7 @@ func TestTheOneProcessIsFound(t *testing.T) {
 	e.serving()
 	wants(t, exitFine, []string{"asking run-" + p.pid() + ", admin off\n", "pool default", "all is well"}, "status")
 	wants(t, exitFine, []string{"a"}, "explain", "--pool", "default")
-	wants(t, exitFine, []string{"server a of pool default gets nothing new"}, "drain", "a", "--pool", "default")
+	wants(t, exitFine, []string{"server a of pool default gets no new requests"}, "drain", "a", "--pool", "default")
 	wants(t, exitFailure, []string{`has no server "b"`, "curl --unix-socket " + filepath.Join(dir, "run-"+p.pid()+".sock")}, "drain", "b", "--pool", "default")
 	wants(t, exitFailure, []string{"edge-" + e.pid() + " has no master: it is an edge and asks the master at 127.0.0.1:1 or 127.0.0.1:2"}, "status", "--at", e.pid())
 	p.signal(os.Interrupt)
@@ -118,11 +118,11 @@ func TestOfTwoMastersNoneIsTakenUnnamed(t *testing.T) {
 		t.Fatalf("drained at %d masters though none was named", len(got))
 	}
 	for _, at := range []string{two.pid(), "m2", "master-" + two.pid(), filepath.Join(dir, "master-"+two.pid()+".sock")} {
-		wants(t, exitFine, []string{"gets nothing new"}, "drain", "a", "--pool", "web", "--at", at)
+		wants(t, exitFine, []string{"gets no new requests"}, "drain", "a", "--pool", "web", "--at", at)
 		if got := drained(t, one, two); len(got) != 1 || got[0] != two {
 			t.Errorf("--at %s: drained at %v, want at m2 only", at, got)
 		}
-		wants(t, exitFine, []string{"takes work"}, "undrain", "a", "--pool", "web", "--at", at)
+		wants(t, exitFine, []string{"takes requests"}, "undrain", "a", "--pool", "web", "--at", at)
 	}
 	wants(t, exitUsage, []string{"--at m3: there is no such process here, but", "m1", "m2"}, "drain", "a", "--pool", "web", "--at", "m3")
 	wants(t, exitFailure, []string{"--at " + dir + "/x.sock: no process answers"}, "drain", "a", "--pool", "web", "--at", dir+"/x.sock")
@@ -157,7 +157,7 @@ func TestNoRuntimeFolder(t *testing.T) {
 	t.Setenv(rundir.Env, filepath.Join(dir, "missing", "folder"))
 	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "off", "--server", server(t, "a"))
 	listen, _ := p.serving()
-	p.record("going on without a socket in a runtime folder: the commands on this machine find this process by --admin only; " + rundir.Env + " names another folder")
+	p.record("no socket in a runtime folder: commands on this machine reach this process by --admin only; " + rundir.Env + " names another folder")
 	if status, _ := get(t, "http://"+listen+"/"); status != http.StatusOK {
 		t.Errorf("got %d, want 200", status)
 	}

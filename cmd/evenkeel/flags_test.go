@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/agent"
@@ -23,17 +25,17 @@ import (
 func TestParseServer(t *testing.T) {
 	for _, c := range []struct {
 		flag, pool string
-		want       serverPart
+		want       settings.Server
 		problem    string
 	}{
-		{flag: "http://a", want: serverPart{Address: "a:80"}},
-		{flag: "http://10.0.0.5:8000/", want: serverPart{Address: "10.0.0.5:8000"}},
-		{flag: "http://[::1]:8000", want: serverPart{Address: "[::1]:8000"}},
-		{flag: "http://[::1]", want: serverPart{Address: "[::1]:80"}},
-		{flag: "http://b,slots=8,speed=2.5,id=x,public=https://x.example,location=eu", want: serverPart{ID: "x", Address: "b:80", Public: "https://x.example", Slots: 8, Speed: 2.5, Location: "eu"}},
-		{flag: "http://b:1,pool=render", pool: "render", want: serverPart{Address: "b:1"}},
-		{flag: "https://a", want: serverPart{Address: "https://a:443"}},
-		{flag: "a:80", want: serverPart{Address: "a:80"}},
+		{flag: "http://a", want: settings.Server{Address: "a:80"}},
+		{flag: "http://10.0.0.5:8000/", want: settings.Server{Address: "10.0.0.5:8000"}},
+		{flag: "http://[::1]:8000", want: settings.Server{Address: "[::1]:8000"}},
+		{flag: "http://[::1]", want: settings.Server{Address: "[::1]:80"}},
+		{flag: "http://b,slots=8,speed=2.5,id=x,public=https://x.example,location=eu", want: settings.Server{ID: "x", Address: "b:80", Public: "https://x.example", Slots: 8, Speed: 2.5, Location: "eu"}},
+		{flag: "http://b:1,pool=render", pool: "render", want: settings.Server{Address: "b:1"}},
+		{flag: "https://a", want: settings.Server{Address: "https://a:443"}},
+		{flag: "a:80", want: settings.Server{Address: "a:80"}},
 		{flag: "tcp://a", problem: "want host:port, with http:// or https://"},
 		{flag: "", problem: "want host:port"},
 		{flag: "http://", problem: "want host:port"},
@@ -42,7 +44,7 @@ func TestParseServer(t *testing.T) {
 		{flag: "http://a,slots=many", problem: `slots "many"`},
 		{flag: "http://a,weight=3", problem: `"weight" is not known`},
 	} {
-		pool, got, err := parseServer(c.flag)
+		pool, got, err := settings.ParseServer(c.flag)
 		switch {
 		case c.problem == "" && (err != nil || pool != c.pool || !reflect.DeepEqual(got, c.want)):
 			t.Errorf("%q: got %q, %+v, %v; want %q, %+v", c.flag, pool, got, err, c.pool, c.want)
@@ -55,17 +57,17 @@ func TestParseServer(t *testing.T) {
 func TestParseRoute(t *testing.T) {
 	for _, c := range []struct {
 		flag string
-		want routePart
+		want settings.Route
 		ok   bool
 	}{
-		{"www.example/v1/=render", routePart{Host: "www.example", Path: "/v1/", Pool: "render"}, true},
-		{"/=web", routePart{Path: "/", Pool: "web"}, true},
-		{"*.example=web", routePart{Host: "*.example", Pool: "web"}, true},
-		{"=web", routePart{Pool: "web"}, true},
-		{"web", routePart{}, false},
-		{"/=", routePart{}, false},
+		{"www.example/v1/=render", settings.Route{Host: "www.example", Path: "/v1/", Pool: "render"}, true},
+		{"/=web", settings.Route{Path: "/", Pool: "web"}, true},
+		{"*.example=web", settings.Route{Host: "*.example", Pool: "web"}, true},
+		{"=web", settings.Route{Pool: "web"}, true},
+		{"web", settings.Route{}, false},
+		{"/=", settings.Route{}, false},
 	} {
-		if got, err := parseRoute(c.flag); got != c.want || (err == nil) != c.ok {
+		if got, err := settings.ParseRoute(c.flag); got != c.want || (err == nil) != c.ok {
 			t.Errorf("%q: got %+v, %v; want %+v, ok %v", c.flag, got, err, c.want, c.ok)
 		}
 	}
@@ -99,14 +101,14 @@ func TestRunFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantMaster := []master.PoolConfig{{Name: "default", Policy: "random", Servers: []balance.ServerSpec{{ID: "a:80", Address: "a:80"}, {ID: "b:8", Address: "b:8", Slots: 2}}}}
-	if got := s.masterConfig().Pools; !reflect.DeepEqual(got, wantMaster) {
+	if got := s.MasterConfig().Pools; !reflect.DeepEqual(got, wantMaster) {
 		t.Errorf("got pools %+v, want %+v", got, wantMaster)
 	}
 	wantEdge := []edge.Listener{{Listen: ":81", Routes: []edge.Route{{Pool: "default"}}}}
-	if got := s.edgeConfig().Listeners; !reflect.DeepEqual(got, wantEdge) {
+	if got := s.EdgeConfig().Listeners; !reflect.DeepEqual(got, wantEdge) {
 		t.Errorf("got listeners %+v, want %+v", got, wantEdge)
 	}
-	if id := string(s.edgeConfig().ID); !strings.HasSuffix(id, "-81") || strings.Contains(id, ":") {
+	if id := string(s.EdgeConfig().ID); !strings.HasSuffix(id, "-81") || strings.Contains(id, ":") {
 		t.Errorf("got edge id %q, want HOSTNAME-81", id)
 	}
 }
@@ -117,7 +119,7 @@ func TestMasterFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := s.masterConfig()
+	got := s.MasterConfig()
 	got.Version = ""
 	want := master.Config{ID: "m", OpenPools: true, Pools: []master.PoolConfig{
 		{Name: "a", Policy: "random"},
@@ -137,13 +139,13 @@ func TestEdgeFlags(t *testing.T) {
 	}
 	want := edge.Config{ID: "e", Listeners: []edge.Listener{{Listen: ":80", Routes: []edge.Route{
 		{Host: "x.example", Path: "/v1", Pool: "a", Link: balance.LinkRedirect}, {Pool: "b", Link: balance.LinkRedirect}}}}}
-	if got := s.edgeConfig(); !reflect.DeepEqual(got, want) {
+	if got := s.EdgeConfig(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got, want := s.Edge.pools(), []string{"a", "b"}; !reflect.DeepEqual(got, want) {
+	if got, want := s.Edge.PoolNames(), []string{"a", "b"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got pools %v, want %v", got, want)
 	}
-	if got := s.Edge.masters(); len(got) != 1 || got[0] != defaultWire {
+	if got := s.Edge.MasterAddresses(); len(got) != 1 || got[0] != settings.DefaultWire {
 		t.Errorf("got masters %v, want the one of this machine", got)
 	}
 }
@@ -155,13 +157,13 @@ func TestAgentFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := s.Agent.spec()
+	spec := s.Agent.Spec()
 	if !strings.HasSuffix(string(spec.ID), ":8000") {
 		t.Errorf("got id %q, want HOSTNAME:8000", spec.ID)
 	}
 	want := agent.Config{Server: spec.ID, Interval: time.Second, Application: agent.Application{Address: "10.0.0.5:8000"}, Health: agent.Health{Address: "10.0.0.5:8000", Check: probe.Check{HTTP: "/healthz"}}, ORCA: agent.ORCA{URL: "http://127.0.0.1/o"},
 		Prometheus: agent.Prometheus{URL: "http://127.0.0.1/m", Metrics: []agent.Series{{Name: "queue", Selector: `q{a="b"}`}}}}
-	if got := s.agentConfig(); !reflect.DeepEqual(got, want) {
+	if got := s.AgentConfig(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if want := []balance.Label{{Key: "arch", Value: "arm"}, {Key: "zone", Value: "b"}}; !reflect.DeepEqual(spec.Labels, want) || spec.Slots != 4 {

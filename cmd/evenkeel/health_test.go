@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 )
 
 // Checks speak as the first route to the pool does, unless the pool says otherwise.
@@ -38,19 +40,19 @@ func TestChecksSpeakAsRoutesDo(t *testing.T) {
 			text += "edge: { listeners: " + c.listeners + " }\n"
 		}
 		write(t, path, text)
-		s, err := readSettings(path)
+		s, err := settings.Read(path)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		var got, name = s.poolConfig("web").Health, "-"
+		var got, name = s.PoolConfig("web").Health, "-"
 		if got.TLS != nil {
 			name = got.TLS.ServerName
 		}
 		if got.HTTP2 != c.http2 || name != c.name {
 			t.Errorf("%sgot HTTP/2 %t, TLS %s; want %t, %s", text, got.HTTP2, name, c.http2, c.name)
 		}
-		if others := s.poolConfig("others").Health; others.Enabled() || others.TLS != nil {
+		if others := s.PoolConfig("others").Health; others.Enabled() || others.TLS != nil {
 			t.Errorf("%s: the other pool is checked by %+v", text, others)
 		}
 	}
@@ -62,11 +64,11 @@ func TestAgentsCheckSpeaks(t *testing.T) {
 	ca, _ := files(t, dir, "back.test")
 	path := filepath.Join(dir, "evenkeel.yaml")
 	write(t, path, fmt.Sprintf(`agent: { pool: web, address: "127.0.0.1:1", health: { grpc: true, service: render, server_tls: { ca: %s, server_name: back.test } } }`, ca))
-	s, err := readSettings(path)
+	s, err := settings.Read(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := s.agentConfig().Health.Check; !got.GRPC || got.Service != "render" || got.TLS == nil || got.TLS.ServerName != "back.test" {
+	if got := s.AgentConfig().Health.Check; !got.GRPC || got.Service != "render" || got.TLS == nil || got.TLS.ServerName != "back.test" {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -39,7 +39,7 @@ func TestCertificates(t *testing.T) {
 	a, aKey := files(t, dir, "a.example")
 	b, bKey := files(t, dir, "b.example", "*.b.example")
 	path := filepath.Join(dir, "evenkeel.yaml")
-	settings := fmt.Sprintf(`
+	yaml := fmt.Sprintf(`
 pools: { web: { servers: [{ address: %q }] } }
 edge:
   listeners:
@@ -47,7 +47,7 @@ edge:
       tls: { certificates: [{ cert: %s, key: %s }, { cert: %s, key: %s }] }
       routes: [{ pool: web }]
 `, strings.TrimPrefix(server(t, "a"), "http://"), a, aKey, b, bKey)
-	write(t, path, settings)
+	write(t, path, yaml)
 	if err := os.Chmod(bKey, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
@@ -17,15 +19,15 @@ import (
 const mostNames = 100
 
 // whereNamesLead returns a line for each server of the file whose address is a name.
-func (s *settings) whereNamesLead(ctx context.Context) []string {
+func whereNamesLead(ctx context.Context, s *settings.Settings) []string {
 	var questions []func() string
-	for _, pool := range s.poolNames() {
+	for _, pool := range s.PoolNames() {
 		p := s.Pools[pool]
 		for _, server := range p.Servers {
 			if name, _, named := resolve.Host(server.Address); named {
 				questions = append(questions, func() string {
-					a := resolve.Lookup(ctx, resolve.NewQuery(name, s.resolvers(&p)))
-					return fmt.Sprintf("  pool %s: %s %s", pool, name, p.leads(&a))
+					a := resolve.Lookup(ctx, resolve.NewQuery(name, s.ResolversOf(&p)))
+					return fmt.Sprintf("  pool %s: %s %s", pool, name, nameLeads(&p, &a))
 				})
 			}
 		}
@@ -42,16 +44,8 @@ func (s *settings) whereNamesLead(ctx context.Context) []string {
 	return lines
 }
 
-// resolvers returns whom the master asks for the names of a pool; nil: the machine's.
-func (s *settings) resolvers(p *poolPart) []string {
-	if p.Resolvers == nil && s.Master != nil {
-		return s.Master.Resolvers
-	}
-	return p.Resolvers
-}
-
-// leads says where a name leads, and what that means for the pool.
-func (p *poolPart) leads(a *resolve.Answer) string {
+// nameLeads says where a name leads, and what that means for the pool.
+func nameLeads(p *settings.Pool, a *resolve.Answer) string {
 	var all []string
 	for _, ip := range a.V4 {
 		all = append(all, ip.String())

@@ -12,6 +12,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+	"github.com/evenkeel-lb/evenkeel/internal/version"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -51,17 +55,17 @@ func commands(sink *logs.Sink) []*cobra.Command {
 	}
 }
 
-const longHelp = `Evenkeel balances load with one brain and many hands: edges ask a master, which
-knows what every server is doing, for the server that will finish a request first.
+const longHelp = `Evenkeel is a load balancer. Its proxies (edges) ask one master for each request which server
+will finish it first; the master knows the load of every server.
 
 Four ways to start:
 
   evenkeel demo
-        see in 20 seconds what it is good for
+        show in 20 seconds what it does
   evenkeel run --server http://127.0.0.1:8000 --server http://127.0.0.1:8001
         balance between two servers, on :8080, in one process and without a file
   evenkeel check evenkeel.yaml
-        say everything that is wrong with a file, or what it means
+        check a file: report every problem, or say what the roles would do with it
   evenkeel master | edge | agent --help
         the roles as processes of their own`
 
@@ -85,16 +89,16 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			}
 			return nil
 		},
-		Run: func(cmd *cobra.Command, _ []string) { printLine(stdout, longHelp) },
+		Run: func(cmd *cobra.Command, _ []string) { terminal.PrintLine(stdout, longHelp) },
 	}
-	root.Version = version()
+	root.Version = version.String()
 	root.SetVersionTemplate(versionLine())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if text := err.Error(); strings.Contains(text, "missing unit in duration") {
 			text, _, _ = strings.Cut(text, ": time: ")
-			return usageError{hinted(errors.New(text+": a time needs its unit, such as 10s"), cmd.CommandPath()+" --help lists the flags")}
+			return hint.Usage(hint.With(errors.New(text+": a time needs its unit, such as 10s"), cmd.CommandPath()+" --help lists the flags"))
 		}
-		return usageError{hinted(err, flagHint(cmd, err))}
+		return hint.Usage(hint.With(err, flagHint(cmd, err)))
 	})
 	cobra.EnableCommandSorting = false // the table's order is meant
 	root.AddCommand(commands(sink)...)
@@ -114,7 +118,7 @@ func exitCode(err error) int {
 		return exitFine
 	case errors.Is(err, errTrouble):
 		return exitTrouble
-	case errors.As(err, new(usageError)):
+	case hint.IsUsage(err):
 		return exitUsage
 	}
 	return exitFailure
@@ -122,18 +126,18 @@ func exitCode(err error) int {
 
 // flagHint says what to do about an error of a command's flags.
 func flagHint(cmd *cobra.Command, err error) string {
-	hint := cmd.CommandPath() + " --help lists the flags"
+	advice := cmd.CommandPath() + " --help lists the flags"
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
-		return hint
+		return advice
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	if meant := config.DidYouMean(unknown.GetSpecifiedName(), known, flagAliases(known)); meant != "" {
 		name, _ := strconv.Unquote(strings.TrimSuffix(strings.TrimPrefix(meant, "; did you mean "), "?"))
-		return "did you mean --" + name + "? " + hint
+		return "did you mean --" + name + "? " + advice
 	}
-	return hint
+	return advice
 }
 
 // flagAliases are words of other programs for flags, as far as they are known here.
@@ -150,18 +154,18 @@ func flagAliases(known []string) map[string]string {
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {
-	hint := "evenkeel --help lists the commands"
+	advice := "evenkeel --help lists the commands"
 	cmd.SuggestionsMinimumDistance = 2
 	if likely := cmd.SuggestionsFor(name); len(likely) > 0 {
-		hint = "did you mean evenkeel " + likely[0] + "?"
+		advice = "did you mean evenkeel " + likely[0] + "?"
 	}
-	return usageError{hinted(errors.New("there is no command "+name), hint)}
+	return hint.Usage(hint.With(errors.New("there is no command "+name), advice))
 }
 
 // noArguments refuses words after a command that takes flags only.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usagef(cmd.CommandPath()+" --help lists the flags", "%s takes no arguments, got %q", cmd.CommandPath(), args[0])
+		return hint.Usagef(cmd.CommandPath()+" --help lists the flags", "%s takes no arguments, got %q", cmd.CommandPath(), args[0])
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"agent", "--pool", "a", "--address", "127.0.0.1:80", "--master", "10.0.0.1:7400"}, 1, []string{"beyond loopback", "--insecure"}},
 		{[]string{"edge", "--pool", "a", "--tls-cert", "x"}, 2, []string{"tls.key: empty", "tls.ca: empty"}},
 		{[]string{"edge", "--pool", "a", "--tls-cert", missing, "--tls-key", missing, "--tls-ca", missing}, 1, []string{"no such file", "evenkeel certs init, then evenkeel certs issue edge"}},
-		{[]string{"certs"}, 2, []string{"certs wants init, or issue"}},
+		{[]string{"certs"}, 2, []string{"certs needs a command, such as init, or issue"}},
 		{[]string{"certs", "issue", "server", "a"}, 2, []string{"master, edge, agent, operator or reader"}},
 		{[]string{"certs", "issue", "edge", "a", "--dir", missing}, 1, []string{"there is no authority", "evenkeel certs init"}},
 		{[]string{"edge"}, 2, []string{"edge needs a --pool"}},

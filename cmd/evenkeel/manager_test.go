@@ -54,12 +54,3 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 	r.signal(syscall.SIGTERM)
 	hears("STOPPING=1")
 }
-
-func TestTheWatchdogIsForOneProcess(t *testing.T) {
-	for pid, want := range map[string]time.Duration{"": time.Second, "7": time.Second, "8": 0} {
-		env := map[string]string{"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": pid}
-		if m := ourManager(func(name string) string { return env[name] }, 7); m.every != want {
-			t.Errorf("for process %q: every %v, want %v", pid, m.every, want)
-		}
-	}
-}

@@ -6,11 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
-	"github.com/evenkeel-lb/evenkeel/policy"
 )
 
 // masterFlags are those of the master command.
@@ -30,69 +33,64 @@ func masterCommand(sink *logs.Sink) *cobra.Command {
 	var f masterFlags
 	cmd := &cobra.Command{
 		Use:   "master --pool NAME | --config FILE",
-		Short: "know every server's load and choose for all edges",
-		Long: `Master tells edges, for each request, which server shall do it. Servers are named
-by flags or the file, or join through agents.`,
+		Short: "choose servers for all edges, by the load of every server",
+		Long: `Master chooses a server for each request of its edges. Servers are named by flags
+or the file, or join through agents.`,
 		Example: `  evenkeel master --pool render --pool web=round-robin
   evenkeel master --pool render --server http://10.0.0.5:8000,pool=render
   evenkeel master --config evenkeel.yaml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := f.settings(cmd)
-			if err != nil {
-				return err
-			}
-			return s.hiding(startMaster(cmd.Context(), s, &f, sink))
+			return runRole(cmd, &f, func(s *settings.Settings) error { return startMaster(cmd.Context(), s, &f, sink) })
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.listen, "listen", "", "where edges and agents connect, host:port or unix:/path (default "+defaultWire+")")
-	f.admin.add(flags, "where the HTTP API and metrics are", defaultMasterAdmin)
-	flags.StringVar(&f.id, "id", "", "what the master is called in logs and to edges")
-	flags.StringArrayVar(&f.pools, "pool", nil, "a pool, NAME[=policy]; repeat for each. Policies: "+policyNames())
+	flags.StringVar(&f.listen, "listen", "", "where edges and agents connect, host:port or unix:/path (default "+settings.DefaultWire+")")
+	f.admin.define(flags, "where the HTTP API and metrics are", settings.DefaultMasterAdmin)
+	flags.StringVar(&f.id, "id", "", "the master's id, by which edges and logs know it")
+	flags.StringArrayVar(&f.pools, "pool", nil, "a pool, NAME[=policy]; repeat for each. Policies: "+settings.PolicyNames())
 	flags.StringArrayVar(&f.servers, "server", nil, "a server, http[s]://host:port[,pool=NAME][,key=value…]; repeat for each")
 	flags.BoolVar(&f.openPools, "open-pools", false, "let agents open pools that are not named here")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
-	f.trust.add(flags)
-	f.logs.add(cmd)
+	addFlags(cmd, &f.trust, &f.logs)
 	return cmd
 }
 
-func (f *masterFlags) settings(cmd *cobra.Command) (*settings, error) {
+func (f *masterFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 	if f.config != "" {
 		if err := notBoth(cmd, "id", "pool", "server", "open-pools"); err != nil {
 			return nil, err
 		}
 		return readMaster(f.config)
 	}
-	s := &settings{Master: &masterPart{ID: f.id, OpenPools: f.openPools}, Pools: make(map[string]poolPart)}
+	s := &settings.Settings{Master: &settings.Master{ID: f.id, OpenPools: f.openPools}, Pools: make(map[string]settings.Pool)}
 	var names []string
 	for _, flag := range f.pools {
 		name, how, _ := strings.Cut(flag, "=")
 		if slices.Contains(names, name) {
-			return nil, usagef("name each pool once", "--pool %s stands twice", name)
+			return nil, hint.Usagef("name each pool once", "--pool %s stands twice", name)
 		}
 		names = append(names, name)
-		s.Pools[name] = poolPart{Policy: how}
+		s.Pools[name] = settings.Pool{Policy: how}
 	}
 	if err := f.addServers(s, names); err != nil {
 		return nil, err
 	}
 	if len(s.Pools) == 0 && !f.openPools {
-		return nil, usagef("such as evenkeel master --pool web; --open-pools lets agents name them", "master needs a --pool, a --server or a --config")
+		return nil, hint.Usagef("such as evenkeel master --pool web; --open-pools lets agents name them", "master needs a --pool, a --server or a --config")
 	}
-	return s, s.problems()
+	return s, s.Problems()
 }
 
 // addServers puts the --server flags into their pools: the one they name, or the only one there is.
-func (f *masterFlags) addServers(s *settings, names []string) error {
+func (f *masterFlags) addServers(s *settings.Settings, names []string) error {
 	for _, flag := range f.servers {
-		name, server, err := parseServer(flag)
+		name, server, err := settings.ParseServer(flag)
 		if err != nil {
-			return usagef("such as --server http://127.0.0.1:8000,pool=web,slots=8", "%w", err)
+			return hint.Usagef("such as --server http://127.0.0.1:8000,pool=web,slots=8", "%w", err)
 		}
 		if name == "" && len(names) > 1 {
-			return usagef("append ,pool="+names[0], "--server %q: which of the pools %s?", flag, strings.Join(names, ", "))
+			return hint.Usagef("append ,pool="+names[0], "--server %q: which of the pools %s?", flag, strings.Join(names, ", "))
 		}
 		if name == "" {
 			name = cmp.Or(append(names, "default")[0])
@@ -105,21 +103,21 @@ func (f *masterFlags) addServers(s *settings, names []string) error {
 }
 
 // readMaster reads a file that has what a master needs.
-func readMaster(path string) (*settings, error) {
-	s, err := readSettings(path)
+func readMaster(path string) (*settings.Settings, error) {
+	s, err := settings.Read(path)
 	if err == nil && s.Master == nil && len(s.Pools) == 0 {
-		err = lacks(path, "master", "master: { listen: "+defaultWire+" }")
+		err = settings.MissingPart(path, "master", "master: { listen: "+settings.DefaultWire+" }")
 	}
 	return s, err
 }
 
-func startMaster(ctx context.Context, s *settings, f *masterFlags, sink *logs.Sink) error {
+func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink *logs.Sink) error {
 	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
 	}
-	began, failing := s.ofMasterAtStart(), new(reloads)
-	mp := cmp.Or(s.Master, &masterPart{})
+	began, failing := s.MasterStartupKeys(), new(process.ReloadResult)
+	mp := cmp.Or(s.Master, &settings.Master{})
 	safe := f.trust.over(mp.TLS, mp.Insecure)
 	keeper, err := safe.open(trust.Master, log)
 	if err != nil {
@@ -129,25 +127,25 @@ func startMaster(ctx context.Context, s *settings, f *masterFlags, sink *logs.Si
 		return err
 	}
 	s.Master = mp
-	wire := cmp.Or(f.listen, mp.Listen, defaultWire)
+	wire := cmp.Or(f.listen, mp.Listen, settings.DefaultWire)
 	if mp.Election != nil && mp.ID == "" {
-		mp.ID = thisHost(wire) // several masters need several names
+		mp.ID = settings.HostAndPort(wire) // several masters need several names
 	}
-	access, err := f.admin.over(mp.AdminAccess).open(log)
+	access, err := process.OpenAdmin(f.admin.over(mp.AdminAccess), log)
 	if err != nil {
 		return err
 	}
-	at := insideAddresses{wire: wire, admin: chooseAdmin(f.admin.address, mp.Admin, defaultMasterAdmin), proven: keeper != nil, adminProven: access.secure(), insecure: safe.insecure}
+	at := insideAddresses{wire: wire, admin: process.ChooseAdmin(f.admin.address, mp.Admin, settings.DefaultMasterAdmin), proven: keeper != nil, adminProven: access.Secure(), insecure: safe.insecure}
 	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
 	}
-	election, err := mp.Election.open(mp.ID, address(inside.wire))
+	election, err := openCandidacy(mp.Election, mp.ID, process.Address(inside.wire))
 	if err != nil {
 		inside.close()
 		return err
 	}
-	enrolment, err := mp.Enrol.open(keeper, election.shared(), access.audit, log)
+	enrolment, err := openEnrolment(mp.Enrol, keeper, election.shared(), access.Audit, log)
 	if err != nil {
 		inside.close()
 		return err
@@ -157,30 +155,21 @@ func startMaster(ctx context.Context, s *settings, f *masterFlags, sink *logs.Si
 		inside.close()
 		return err
 	}
-	about := &welcome{role: "master", admin: access.url(inside.admin), paths: masterPaths}
-	about.facts = append([]fact{{name: "edges, agents", values: []string{address(inside.wire)}}}, s.poolFacts()...)
-	p := &process{welcome: about, log: log, console: f.logs.consoleOn(sink), trust: keeper, signer: signerOf(enrolment), access: access, file: f.config}
-	p.admin = access.surface(p, m.Endpoints())
-	p.parts = slices.Concat(election.stand(m, log), masterParts(m, inside, p), guardParts(keeper), enrolParts(enrolment))
+	about := &process.Overview{Role: "master", Admin: access.URL(inside.admin), Pages: process.MasterPages}
+	about.Facts = append([]process.Fact{{Name: "edges, agents", Values: []string{process.Address(inside.wire)}}}, poolFacts(s)...)
+	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, Signer: signerOf(enrolment), Access: access, File: f.config}
+	p.Admin = access.Surface(p, m.Endpoints())
+	p.Components = slices.Concat(election.stand(m, log), masterParts(m, inside, p), guardParts(keeper), enrolParts(enrolment))
 	if f.config != "" {
-		p.atStart, p.reloads = began, failing
-		p.reload = func() (atStart, error) {
+		p.StartupKeys, p.LastReload = began, failing
+		p.Reload = func() (settings.StartupKeys, error) {
 			s, err := readMaster(f.config)
 			if err != nil {
 				return nil, err
 			}
-			return s.ofMasterAtStart(), m.Reload(s.masterConfig())
+			return s.MasterStartupKeys(), m.Reload(s.MasterConfig())
 		}
 	}
-	p.serving = []any{"role", "master", "id", cmp.Or(mp.ID, "master"), "listen", address(inside.wire), "admin", address(inside.admin), "pools", s.poolNames()}
-	return p.serve(ctx)
-}
-
-func policyNames() string { return strings.Join(policies(), ", ") }
-
-func policies() (names []string) {
-	for _, row := range policy.Table {
-		names = append(names, row.Name)
-	}
-	return names
+	p.Serving = []any{"role", "master", "id", cmp.Or(mp.ID, "master"), "listen", process.Address(inside.wire), "admin", process.Address(inside.admin), "pools", s.PoolNames()}
+	return p.Serve(ctx)
 }

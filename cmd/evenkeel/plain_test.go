@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
 )
 
 // No text of an answer steers the terminal of who reads it, wherever in the answer it stands.
@@ -26,9 +28,9 @@ func TestAnswersAreShownAsPlainText(t *testing.T) {
 	}
 	var out bytes.Buffer
 	if err := printAnswer(&out, answer, false, &told, func() {
-		printLine(&out, told.Text+told.List[0]+told.Inner.Name+told.Inner.Next.Name)
+		terminal.PrintLine(&out, told.Text+told.List[0]+told.Inner.Name+told.Inner.Next.Name)
 		for key, value := range told.Words {
-			printLine(&out, key+value.Name)
+			terminal.PrintLine(&out, key+value.Name)
 		}
 	}); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+
 	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 )
 
@@ -280,7 +282,7 @@ func TestASignalThatIsSentTwiceCutsNothingOff(t *testing.T) {
 	<-arrived
 	p.signal(syscall.SIGTERM)
 	p.signal(os.Interrupt) // another, as two of a kind may come as one
-	p.record("another signal to stop has come at once, and is taken for the same")
+	p.record("a second signal to stop came at once and counts as the same one")
 	close(release)
 	if got := <-answer; got != "200 late" {
 		t.Errorf("got %q, want the answer that was open", got)
@@ -313,7 +315,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}()
 	p.exit(1)
 	close(stop)
-	if !strings.Contains(p.log(), "told twice to stop: 1 request cut off") {
+	if !strings.Contains(p.log(), "stopped by a second signal: 1 request cut off") {
 		t.Errorf("got\n%s\nwant it to say what was cut off", p.log())
 	}
 	<-gone
@@ -491,15 +493,15 @@ func TestAgentOfAnApplicationThatDoesNotRun(t *testing.T) {
 
 // A second process on the machine goes on without the default admin address.
 func TestDefaultAdminTaken(t *testing.T) {
-	taken, err := net.Listen("tcp", defaultMasterAdmin)
+	taken, err := net.Listen("tcp", settings.DefaultMasterAdmin)
 	if err == nil {
 		defer func() { _ = taken.Close() }()
 	} // else somebody has it, which does as well
 	p := start(t, "run", "--listen", "127.0.0.1:0", "--server", "http://127.0.0.1:1")
-	if _, admin := p.serving(); admin != off {
+	if _, admin := p.serving(); admin != settings.Off {
 		t.Errorf("got admin %q, want off", admin)
 	}
-	if !strings.Contains(p.log(), "going on without the admin address") {
+	if !strings.Contains(p.log(), "another process uses the default admin address") {
 		t.Errorf("got\n%s\nwant a warning", p.log())
 	}
 	p.signal(os.Interrupt)
@@ -521,7 +523,7 @@ func TestDefaultAdminOfTwoAgents(t *testing.T) {
 		if _, page := get(t, "http://"+admin+"/metrics"); !strings.Contains(page, "evenkeel_agent_connected 1") {
 			t.Errorf("%s does not tell of an agent", admin)
 		}
-		if admin != defaultAgentAdmin && !strings.Contains(a.log(), "takes another port") {
+		if admin != settings.DefaultAgentAdmin && !strings.Contains(a.log(), "uses another port") {
 			t.Errorf("%s is not the default, and the log does not say so:\n%s", admin, a.log())
 		}
 		seen[admin] = true

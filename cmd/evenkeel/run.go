@@ -10,6 +10,10 @@ import (
 	"net"
 	"slices"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -49,29 +53,23 @@ Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
   evenkeel run --config evenkeel.yaml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := f.settings(cmd)
-			if err != nil {
-				return err
-			}
-			return s.hiding(startRun(cmd.Context(), s, &f, sink))
+			return runRole(cmd, &f, func(s *settings.Settings) error { return startRun(cmd.Context(), s, &f, sink) })
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.listen, "listen", defaultListen, "where clients connect, host:port")
+	flags.StringVar(&f.listen, "listen", settings.DefaultListen, "where clients connect, host:port")
 	flags.StringArrayVar(&f.servers, "server", nil, "a server, http[s]://host:port[,key=value…]; repeat for each")
 	flags.StringVar(&f.pool, "pool", "default", "name of the pool")
-	flags.StringVar(&f.policy, "policy", "", "how to choose: "+policyNames())
-	f.admin.add(flags, "where the HTTP API and metrics are", defaultMasterAdmin)
+	flags.StringVar(&f.policy, "policy", "", "how to choose: "+settings.PolicyNames())
+	f.admin.define(flags, "where the HTTP API and metrics are", settings.DefaultMasterAdmin)
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
-	flags.BoolVar(&f.insecure, "insecure", false, "let admin and agents' addresses be beyond loopback without certificates")
-	f.certs.add(cmd)
-	f.access.add(cmd)
-	f.logs.add(cmd)
+	flags.BoolVar(&f.insecure, "insecure", false, "allow the admin address and that for agents beyond loopback without certificates")
+	addFlags(cmd, &f.certs, &f.access, &f.logs)
 	return cmd
 }
 
 // settings reads the file, or makes of the flags what a file would say.
-func (f *runFlags) settings(cmd *cobra.Command) (*settings, error) {
+func (f *runFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 	if f.config != "" {
 		if err := notBoth(cmd, "listen", "listen-cert", "listen-key", "server", "pool", "policy"); err != nil {
 			return nil, err
@@ -79,16 +77,16 @@ func (f *runFlags) settings(cmd *cobra.Command) (*settings, error) {
 		return readRun(f.config)
 	}
 	if len(f.servers) == 0 {
-		return nil, usagef("such as evenkeel run --server http://127.0.0.1:8000 --server http://127.0.0.1:8001", "run needs a --server or a --config")
+		return nil, hint.Usagef("such as evenkeel run --server http://127.0.0.1:8000 --server http://127.0.0.1:8001", "run needs a --server or a --config")
 	}
-	pool := poolPart{Policy: f.policy}
+	pool := settings.Pool{Policy: f.policy}
 	for _, flag := range f.servers {
-		name, server, err := parseServer(flag)
+		name, server, err := settings.ParseServer(flag)
 		if err != nil {
-			return nil, usagef("such as --server http://127.0.0.1:8000,slots=8", "%w", err)
+			return nil, hint.Usagef("such as --server http://127.0.0.1:8000,slots=8", "%w", err)
 		}
 		if name != "" && name != f.pool {
-			return nil, usagef("evenkeel run --config FILE serves several pools", "--server %q: run has one pool, %s, without a file", flag, f.pool)
+			return nil, hint.Usagef("evenkeel run --config FILE serves several pools", "--server %q: run has one pool, %s, without a file", flag, f.pool)
 		}
 		pool.Servers = append(pool.Servers, server)
 	}
@@ -96,31 +94,31 @@ func (f *runFlags) settings(cmd *cobra.Command) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &settings{
-		Pools: map[string]poolPart{f.pool: pool},
-		Edge:  &edgePart{Listeners: []listenerPart{{Listen: f.listen, TLS: tls, Routes: []routePart{{Pool: f.pool}}}}},
+	s := &settings.Settings{
+		Pools: map[string]settings.Pool{f.pool: pool},
+		Edge:  &settings.Edge{Listeners: []settings.Listener{{Listen: f.listen, TLS: tls, Routes: []settings.Route{{Pool: f.pool}}}}},
 	}
-	return s, s.problems()
+	return s, s.Problems()
 }
 
 // readRun reads a file that has what run needs.
-func readRun(path string) (*settings, error) {
-	s, err := readSettings(path)
+func readRun(path string) (*settings.Settings, error) {
+	s, err := settings.Read(path)
 	switch {
 	case err != nil:
 		return nil, err
 	case s.Edge == nil:
-		return nil, lacks(path, "edge", "edge: { listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
+		return nil, settings.MissingPart(path, "edge", "edge: { listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
 	case s.Master != nil && s.Master.Election != nil:
-		return nil, hinted(fmt.Errorf("%s has master.election, but run is a master of its own process", path), "start evenkeel master and evenkeel edge instead")
+		return nil, hint.With(fmt.Errorf("%s has master.election, but run is a master of its own process", path), "start evenkeel master and evenkeel edge instead")
 	case len(s.Pools) == 0 && (s.Master == nil || !s.Master.OpenPools):
-		return nil, lacks(path, "pools", "pools: { web: { servers: [{ address: 127.0.0.1:8000 }] } }")
+		return nil, settings.MissingPart(path, "pools", "pools: { web: { servers: [{ address: 127.0.0.1:8000 }] } }")
 	}
 	return s, nil
 }
 
 // startRun joins a master and an edge in this process and serves.
-func startRun(ctx context.Context, s *settings, f *runFlags, sink *logs.Sink) error {
+func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs.Sink) error {
 	log, err := f.logs.logger(sink)
 	if err != nil {
 		return err
@@ -129,8 +127,8 @@ func startRun(ctx context.Context, s *settings, f *runFlags, sink *logs.Sink) er
 	if err != nil {
 		return err
 	}
-	began, failing := s.ofRunAtStart(), new(reloads)
-	mp := cmp.Or(s.Master, &masterPart{})
+	began, failing := s.RunStartupKeys(), new(process.ReloadResult)
+	mp := cmp.Or(s.Master, &settings.Master{})
 	safe := trustFlags{insecure: f.insecure}.over(mp.TLS, mp.Insecure)
 	keeper, err := safe.open(trust.Master, log)
 	if err != nil {
@@ -140,16 +138,16 @@ func startRun(ctx context.Context, s *settings, f *runFlags, sink *logs.Sink) er
 		return err
 	}
 	s.Master = mp
-	access, err := f.admin.over(mp.AdminAccess).open(log)
+	access, err := process.OpenAdmin(f.admin.over(mp.AdminAccess), log)
 	if err != nil {
 		return err
 	}
-	at := insideAddresses{wire: mp.Listen, admin: chooseAdmin(f.admin.address, mp.Admin, defaultMasterAdmin), proven: keeper != nil, adminProven: access.secure(), insecure: safe.insecure}
+	at := insideAddresses{wire: mp.Listen, admin: process.ChooseAdmin(f.admin.address, mp.Admin, settings.DefaultMasterAdmin), proven: keeper != nil, adminProven: access.Secure(), insecure: safe.insecure}
 	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
 	}
-	enrolment, err := mp.Enrol.open(keeper, nil, access.audit, log)
+	enrolment, err := openEnrolment(mp.Enrol, keeper, nil, access.Audit, log)
 	if err != nil {
 		inside.close()
 		return err
@@ -160,65 +158,65 @@ func startRun(ctx context.Context, s *settings, f *runFlags, sink *logs.Sink) er
 		return err
 	}
 	adoptLegacy(m, log)
-	ec := s.edgeConfig()
+	ec := s.EdgeConfig()
 	ec.Inside = m.Inside()
-	front, err := newEdges(ctx, ec, s.keys, m.Edge(ec.ID), edgeLogs{log: log, access: requests})
+	front, err := process.NewEdgeSupervisor(ctx, ec, s.Files, m.Edge(ec.ID), process.EdgeLogs{Log: log, Access: requests})
 	if err != nil {
 		inside.close()
 		return err
 	}
-	about := &welcome{role: "run", admin: access.url(inside.admin), paths: append(slices.Clone(masterPaths), innerEdgePaths...)}
-	about.facts = append([]fact{{name: "requests", values: frontURLs(ec.Listeners, front.addresses(ec))}}, s.poolFacts()...)
+	about := &process.Overview{Role: "run", Admin: access.URL(inside.admin), Pages: append(slices.Clone(process.MasterPages), process.InnerEdgePages...)}
+	about.Facts = append([]process.Fact{{Name: "requests", Values: process.ListenerURLs(ec.Listeners, front.Addresses(ec))}}, poolFacts(s)...)
 	if inside.wire != nil {
-		about.facts = append(about.facts, fact{name: "agents", values: []string{address(inside.wire)}})
+		about.Facts = append(about.Facts, process.Fact{Name: "agents", Values: []string{process.Address(inside.wire)}})
 	}
-	p := &process{welcome: about, log: log, console: f.logs.consoleOn(sink), trust: keeper, signer: signerOf(enrolment), draining: front.inFlight, yield: front.yield, ready: front.accepting(), access: access, file: f.config}
-	p.admin = access.surface(p, append(m.Endpoints(), front.endpoints("/edge")...))
-	p.parts = append([]part{{name: "edge", run: front.run}}, masterParts(m, inside, p)...)
-	p.parts = slices.Concat(p.parts, guardParts(keeper), enrolParts(enrolment))
-	p.sockets = func() []heirloom { return append(front.open(), inside.heirlooms(at)...) }
-	p.legacy = func() any { return m.HandoffServers() }
+	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, Signer: signerOf(enrolment), InFlight: front.InFlight, StopAccepting: front.StopAccepting, Ready: front.Accepting(), Access: access, File: f.config}
+	p.Admin = access.Surface(p, append(m.Endpoints(), front.Endpoints("/edge")...))
+	p.Components = append([]process.Component{{Name: "edge", Run: front.Run}}, masterParts(m, inside, p)...)
+	p.Components = slices.Concat(p.Components, guardParts(keeper), enrolParts(enrolment))
+	p.Sockets = func() []process.InheritedSocket { return append(front.Sockets(), inside.heirlooms(at)...) }
+	p.HandoffState = func() any { return m.HandoffServers() }
 	if f.config != "" {
-		p.atStart, p.reloads = began, failing
-		p.reload = func() (atStart, error) { return reloadRun(ctx, f.config, ec.ID, m, front) }
+		p.StartupKeys, p.LastReload = began, failing
+		p.Reload = func() (settings.StartupKeys, error) { return reloadRun(ctx, f.config, ec.ID, m, front) }
 	}
-	p.serving = []any{"role", "run", "id", cmp.Or(mp.ID, "master"), "listen", front.addresses(ec), "admin", address(inside.admin), "pools", s.poolNames()}
+	p.Serving = []any{"role", "run", "id", cmp.Or(mp.ID, "master"), "listen", front.Addresses(ec), "admin", process.Address(inside.admin), "pools", s.PoolNames()}
 	if inside.wire != nil {
-		p.serving = append(p.serving, "wire", address(inside.wire))
+		p.Serving = append(p.Serving, "wire", process.Address(inside.wire))
 	}
-	return p.serve(ctx)
+	return p.Serve(ctx)
 }
 
 // adoptLegacy has the master begin with what the one knew from which this program takes over.
 func adoptLegacy(m *master.Master, log *slog.Logger) {
-	text, err := legacy()
+	text, err := process.HandoffState()
 	if text == nil && err == nil {
 		return
 	}
 	var known []master.HandoffServer
 	err = errors.Join(err, json.Unmarshal(text, &known), m.Restore(known))
 	if err != nil {
-		log.Warn("not all that the program before knew of servers could be taken over; agents will tell", "err", err)
+		log.Warn("not all servers that the old program knew could be taken over; agents will register them again", "err", err)
 	}
 }
 
-func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *edges) (atStart, error) {
+func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *process.EdgeSupervisor) (settings.StartupKeys, error) {
 	s, err := readRun(path)
 	if err != nil {
 		return nil, err
 	}
-	ec := s.edgeConfig()
+	ec := s.EdgeConfig()
 	ec.ID = id // the leases are in its name
-	return s.ofRunAtStart(), front.reload(ctx, ec, s.keys, func() error { return m.Reload(s.masterConfig()) })
+	return s.RunStartupKeys(), front.Reload(ctx, ec, s.Files, func() error { return m.Reload(s.MasterConfig()) })
 }
 
-func newMaster(s *settings, k *trust.Keeper, e *master.Enrolment, l insideListeners, r *reloads, log *slog.Logger, sink *logs.Sink) (*master.Master, error) {
-	mc := s.masterConfig()
+func newMaster(s *settings.Settings, k *trust.Keeper, e *master.Enrolment, l insideListeners, r *process.ReloadResult, log *slog.Logger, sink *logs.Sink) (*master.Master, error) {
+	mc := s.MasterConfig()
 	mc.Log, mc.LogDropped, mc.Trust, mc.Enrolment, mc.Inside = log, sink.Dropped, k, e, new(inside.Set)
-	mc.ReloadFailed = r.failed
+	mc.ReloadFailed = r.Failure
 	mc.Inside.AddOwn(l.wire, l.admin)
 	if l.admin != nil {
-		mc.Admin = address(l.admin)
+		mc.Admin = process.Address(l.admin)
 	}
 	return master.New(mc)
 }
@@ -226,7 +224,7 @@ func newMaster(s *settings, k *trust.Keeper, e *master.Enrolment, l insideListen
 // insideAddresses are where our own components and operators connect.
 type insideAddresses struct {
 	wire        string // empty: nowhere
-	admin       adminAddress
+	admin       process.AdminAddress
 	proven      bool // peers that connect to wire prove who they are
 	adminProven bool // and so do callers of admin
 	insecure    bool
@@ -235,37 +233,53 @@ type insideAddresses struct {
 type insideListeners struct{ wire, admin net.Listener } // nil: none
 
 // heirlooms are the listeners, by the addresses that were asked for.
-func (l insideListeners) heirlooms(at insideAddresses) (all []heirloom) {
+func (l insideListeners) heirlooms(at insideAddresses) (all []process.InheritedSocket) {
 	if l.wire != nil {
-		all = append(all, heirloom{at.wire, l.wire})
+		all = append(all, process.InheritedSocket{Name: at.wire, Listener: l.wire})
 	}
 	if l.admin != nil {
-		all = append(all, heirloom{at.admin.address, l.admin})
+		all = append(all, process.InheritedSocket{Name: at.admin.Address, Listener: l.admin})
 	}
 	return all
 }
 
 // close gives up listeners of a start that failed half way.
-func (l insideListeners) close() { closeAll([]net.Listener{l.wire, l.admin}) }
+func (l insideListeners) close() { process.CloseAll([]net.Listener{l.wire, l.admin}) }
 
 func openInside(ctx context.Context, at insideAddresses, log *slog.Logger) (l insideListeners, err error) {
 	if at.wire != "" {
-		if l.wire, err = listenInside(ctx, at.wire, at.proven || at.insecure, plainAdvice); err != nil {
+		if l.wire, err = process.ListenInternal(ctx, at.wire, at.proven || at.insecure, settings.PlainAdvice); err != nil {
 			return l, err
 		}
 	}
-	if l.admin, err = at.admin.listen(ctx, at.adminProven || at.insecure, log); err != nil {
+	if l.admin, err = at.admin.Listen(ctx, at.adminProven || at.insecure, log); err != nil {
 		l.close()
 	}
 	return l, err
 }
 
 // masterParts are what runs of a master: its listeners stop before its timers.
-func masterParts(m *master.Master, l insideListeners, p *process) []part {
-	var parts []part
+func masterParts(m *master.Master, l insideListeners, p *process.Process) []process.Component {
+	var parts []process.Component
 	if l.wire != nil {
-		parts = append(parts, part{name: "master", shared: true, run: func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
+		parts = append(parts, process.Component{Name: "master", SharesConnections: true, Run: func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
 	}
-	parts = append(parts, p.access.parts(p, l.admin, true, ofMaster(l.wire))...)
-	return append(parts, part{name: "master", run: m.Run})
+	parts = append(parts, p.Access.Components(p, l.admin, true, process.MasterAddressHint(l.wire))...)
+	return append(parts, process.Component{Name: "master", Run: m.Run})
+}
+
+// poolFacts tells of each pool which servers it has from the file or the flags.
+func poolFacts(s *settings.Settings) (facts []process.Fact) {
+	for _, name := range s.PoolNames() {
+		p := s.Pools[name]
+		f := process.Fact{Name: "pool " + name, Servers: true, Resolvers: s.ResolversOf(&p)}
+		for _, server := range p.Servers {
+			f.Values = append(f.Values, server.Address)
+		}
+		if f.Values == nil {
+			f.Values, f.Servers = []string{"servers join through agents"}, false
+		}
+		facts = append(facts, f)
+	}
+	return facts
 }

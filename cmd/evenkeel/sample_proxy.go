@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/internal/demo"
@@ -20,7 +23,7 @@ func sampleProxyCommand(sink *logs.Sink) *cobra.Command {
 	var f proxyFlags
 	cmd := &cobra.Command{
 		Use:   "sample-proxy",
-		Short: "a small proxy with least connections, to compare with",
+		Short: "a small least-connections proxy, to compare with",
 		Long: `Sample-proxy forwards each request to the server with the fewest open requests, by its
 own count only. The demo uses several of them as what people have today.`,
 		Hidden: true, // it is of no use to anybody else
@@ -41,16 +44,16 @@ func startSampleProxy(ctx context.Context, f *proxyFlags, sink *logs.Sink) error
 		return err
 	}
 	if len(f.servers) == 0 {
-		return usagef("such as --server 127.0.0.1:8000", "sample-proxy needs a --server")
+		return hint.Usagef("such as --server 127.0.0.1:8000", "sample-proxy needs a --server")
 	}
-	l, err := listen(ctx, f.listen)
+	l, err := process.Listen(ctx, f.listen)
 	if err != nil {
 		return err
 	}
 	proxy := demo.NewLeastConn(f.servers)
-	p := &process{log: log, console: f.logs.consoleOn(sink), parts: []part{
-		{name: "http", run: func(ctx context.Context) error { return serveHTTP(ctx, l, proxy, log) }},
+	p := &process.Process{Log: log, Console: f.logs.consoleOn(sink), Components: []process.Component{
+		{Name: "http", Run: func(ctx context.Context) error { return process.ServeHTTP(ctx, l, proxy, log) }},
 	}}
-	p.serving = []any{"role", "sample-proxy", "listen", l.Addr().String(), "servers", len(f.servers)}
-	return p.serve(ctx)
+	p.Serving = []any{"role", "sample-proxy", "listen", l.Addr().String(), "servers", len(f.servers)}
+	return p.Serve(ctx)
 }

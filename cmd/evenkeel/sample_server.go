@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
@@ -23,7 +26,7 @@ func sampleServerCommand(sink *logs.Sink) *cobra.Command {
 	var f sampleFlags
 	cmd := &cobra.Command{
 		Use:   "sample-server",
-		Short: "a server that only pretends to work, to try the balancer with",
+		Short: "a server that simulates work, to try the load balancer with",
 		Long: `Sample-server answers every request when a model says that a server of so many slots
 and such a speed would be done with it. It burns no CPU. The work of a request is told in
 seconds at speed 1, by the header Sample-Work or the query parameter work.
@@ -47,7 +50,7 @@ busier, GET /record tells what has happened to it, GET /metrics and /healthz its
 	flags.StringVar(&f.cfg.Model, "model", sample.PS, "ps: beyond its slots all requests slow down; fcfs: they wait")
 	flags.IntVar(&f.cfg.Slots, "slots", 1, "how many requests it works on at full speed")
 	flags.Float64Var(&f.cfg.Speed, "speed", 1, "seconds of work done in a second by each slot")
-	flags.StringVar(&f.cfg.Agent, "agent", "", "base URL of an agent's API that is told of the load (default nobody)")
+	flags.StringVar(&f.cfg.Agent, "agent", "", "base URL of an agent's API to report the load to (default none)")
 	flags.BoolVar(&f.cfg.Refuse, "refuse-dispatch", false, "refuse every dispatch")
 	flags.StringVar(&f.record, "record", "", "a file to which each event of /record is appended as a line of JSON")
 	f.logs.add(cmd)
@@ -61,21 +64,21 @@ func startSampleServer(ctx context.Context, f *sampleFlags, sink *logs.Sink) err
 	}
 	f.cfg.Log = log
 	if f.cfg.Slots == 0 || f.cfg.Speed == 0 {
-		err = usagef("such as --slots 4 --speed 1.5", "--slots %d --speed %v: want more than 0", f.cfg.Slots, f.cfg.Speed)
+		err = hint.Usagef("such as --slots 4 --speed 1.5", "--slots %d --speed %v: want more than 0", f.cfg.Slots, f.cfg.Speed)
 	}
-	f.cfg.Validate(func(flag, problem string) { err = usageError{fmt.Errorf("--%s %s", flag, problem)} })
+	f.cfg.Validate(func(flag, problem string) { err = hint.Usage(fmt.Errorf("--%s %s", flag, problem)) })
 	if err != nil {
 		return err
 	}
 	if f.record != "" {
 		out, err := os.OpenFile(f.record, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
-			return hinted(fmt.Errorf("--record: %w", err), "its folder must be there")
+			return hint.With(fmt.Errorf("--record: %w", err), "its folder must be there")
 		}
 		defer out.Close()
 		f.cfg.Record = out
 	}
-	l, err := listen(ctx, f.listen)
+	l, err := process.Listen(ctx, f.listen)
 	if err != nil {
 		return err
 	}
@@ -83,10 +86,10 @@ func startSampleServer(ctx context.Context, f *sampleFlags, sink *logs.Sink) err
 		f.cfg.ID = l.Addr().String()
 	}
 	s := sample.New(f.cfg)
-	p := &process{log: log, console: f.logs.consoleOn(sink), parts: []part{
-		{name: "http", run: func(ctx context.Context) error { return serveBoth(ctx, l, s.Handler(), log) }},
-		{name: "model", run: s.Run},
+	p := &process.Process{Log: log, Console: f.logs.consoleOn(sink), Components: []process.Component{
+		{Name: "http", Run: func(ctx context.Context) error { return process.ServeHTTP1And2(ctx, l, s.Handler(), log) }},
+		{Name: "model", Run: s.Run},
 	}}
-	p.serving = []any{"role", "sample-server", "id", f.cfg.ID, "listen", l.Addr().String(), "model", f.cfg.Model, "slots", f.cfg.Slots, "speed", f.cfg.Speed}
-	return p.serve(ctx)
+	p.Serving = []any{"role", "sample-server", "id", f.cfg.ID, "listen", l.Addr().String(), "model", f.cfg.Model, "slots", f.cfg.Slots, "speed", f.cfg.Speed}
+	return p.Serve(ctx)
 }

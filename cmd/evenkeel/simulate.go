@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/config"
@@ -91,17 +93,17 @@ func (want *simulation) check(cmd *cobra.Command, args []string) error {
 		return want.checkSearch(cmd, args)
 	}
 	if want.all == (len(args) > 0) {
-		return usagef("such as evenkeel simulate B1, or evenkeel simulate --all", "simulate takes files or names of scenarios, or --all")
+		return hint.Usagef("such as evenkeel simulate B1, or evenkeel simulate --all", "simulate takes files or names of scenarios, or --all")
 	}
 	if len(want.policies) == 0 || len(want.seeds) == 0 {
-		return usagef(cmd.CommandPath()+" --help lists them", "simulate wants at least one policy and one seed")
+		return hint.Usagef(cmd.CommandPath()+" --help lists them", "simulate wants at least one policy and one seed")
 	}
 	for _, name := range want.policies {
 		if name == sim.Ideal {
-			return usagef("name the policies to be compared with it", "--policy: the %s is always shown where a scenario has one", name)
+			return hint.Usagef("name the policies to be compared with it", "--policy: the %s is always shown where a scenario has one", name)
 		}
 		if err := sim.Check(name); err != nil {
-			return usagef(cmd.CommandPath()+" --help says what they are", "--policy: %v", err)
+			return hint.Usagef(cmd.CommandPath()+" --help says what they are", "--policy: %v", err)
 		}
 	}
 	return nil
@@ -189,7 +191,7 @@ func (want *simulation) scenarios(args []string) ([]sim.Scenario, error) {
 		}
 		if want.requests > 0 {
 			s.Requests = want.requests
-			s.Validate(func(field, problem string) { err = usagef("", "--requests: %s: %s", field, problem) })
+			s.Validate(func(field, problem string) { err = hint.Usagef("", "--requests: %s: %s", field, problem) })
 		}
 		if err != nil {
 			return nil, err
@@ -206,7 +208,7 @@ func findScenario(arg string) ([]sim.File, error) {
 	}
 	text, err := os.ReadFile(arg)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hinted(fmt.Errorf("there is no scenario and no file %s", arg), "evenkeel simulate --help lists the scenarios")
+		return nil, hint.With(fmt.Errorf("there is no scenario and no file %s", arg), "evenkeel simulate --help lists the scenarios")
 	}
 	if err != nil {
 		return nil, err

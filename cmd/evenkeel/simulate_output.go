@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+
 	"github.com/evenkeel-lb/evenkeel/internal/figures"
 	"github.com/evenkeel-lb/evenkeel/sim"
 )
@@ -44,7 +46,7 @@ func printComparison(out io.Writer, c *sim.Comparison) {
 		row(cells...)
 	}
 	_ = w.Flush()
-	printLine(out, "")
+	terminal.PrintLine(out, "")
 }
 
 // goals puts each goal beside what the first policy reached.

@@ -15,6 +15,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/spf13/cobra"
 )
 
@@ -39,7 +42,7 @@ if it is not clear which one is meant.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print what the API answers")
-	cmd.Flags().BoolVar(&f.watch, "watch", false, "show it anew every second until Ctrl-C")
+	cmd.Flags().BoolVar(&f.watch, "watch", false, "show it again every second until Ctrl-C")
 	f.api.add(cmd)
 	return cmd
 }
@@ -49,10 +52,10 @@ var errTrouble = errors.New("something is wrong")
 
 func (f *statusFlags) run(ctx context.Context, out io.Writer) error {
 	if !f.watch {
-		return f.show(ctx, out, painterFor(out))
+		return f.show(ctx, out, terminal.NewPainter(out))
 	}
 	if f.asJSON {
-		return usagef("such as evenkeel status --json", "--watch and --json cannot go together")
+		return hint.Usagef("such as evenkeel status --json", "--watch and --json cannot go together")
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
@@ -60,15 +63,15 @@ func (f *statusFlags) run(ctx context.Context, out io.Writer) error {
 	defer tick.Stop()
 	for {
 		var page bytes.Buffer
-		err := f.show(ctx, &page, painterFor(out))
+		err := f.show(ctx, &page, terminal.NewPainter(out))
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil && !errors.Is(err, errTrouble) {
 			return err
 		}
-		if isTerminal(out) {
-			printLine(out, clearScreen)
+		if terminal.Is(out) {
+			terminal.PrintLine(out, terminal.ClearScreen)
 		}
 		if _, err := page.WriteTo(out); err != nil {
 			return err
@@ -81,13 +84,13 @@ func (f *statusFlags) run(ctx context.Context, out io.Writer) error {
 	}
 }
 
-func (f *statusFlags) show(ctx context.Context, out io.Writer, paint painter) error {
+func (f *statusFlags) show(ctx context.Context, out io.Writer, paint terminal.Painter) error {
 	answer, err := f.call(ctx, http.MethodGet, "/v1/status", nil)
 	if err != nil {
 		return err
 	}
 	var s statusTold
-	err = printAnswer(out, answer, f.asJSON, &s, func() { s.print(out, paint) })
+	err = printAnswer(out, answer, f.asJSON, &s, func() { s.printTables(out, paint) })
 	if err == nil && len(s.Problems) > 0 {
 		err = errTrouble
 	}
@@ -135,8 +138,8 @@ type peerTold struct {
 	ConnectedS                 float64 `json:"connected_s"`
 }
 
-func (s *statusTold) print(out io.Writer, paint painter) {
-	printLine(out, fmt.Sprintf("master %s  %s  up %s", s.Master.ID, s.Master.Version, forSeconds(s.Master.UpS)))
+func (s *statusTold) printTables(out io.Writer, paint terminal.Painter) {
+	terminal.PrintLine(out, fmt.Sprintf("master %s  %s  up %s", s.Master.ID, s.Master.Version, forSeconds(s.Master.UpS)))
 	for _, p := range s.Pools {
 		lead := "led by this master"
 		switch {
@@ -147,17 +150,17 @@ func (s *statusTold) print(out io.Writer, paint painter) {
 		case !p.Leading:
 			lead = "led by no master that is known"
 		}
-		printLine(out, fmt.Sprintf("\npool %s  %s  %s  %d in flight, %d in the queue", p.Name, p.Policy, lead, p.Open, p.Waiting))
+		terminal.PrintLine(out, fmt.Sprintf("\npool %s  %s  %s  %d in flight, %d in the queue", p.Name, p.Policy, lead, p.Open, p.Waiting))
 		printServers(out, paint, p.Servers, func(server string) bool { return s.hasProblem(p.Name, server) })
 	}
 	printPeers(out, "edge", s.Edges)
 	printPeers(out, "agent", s.Agents)
-	printLine(out, "")
+	terminal.PrintLine(out, "")
 	if len(s.Problems) == 0 {
-		printLine(out, paint(green, "all is well"))
+		terminal.PrintLine(out, paint(terminal.Green, "all is well"))
 	}
 	for _, problem := range s.Problems {
-		printLine(out, paint(red, problem))
+		terminal.PrintLine(out, paint(terminal.Red, problem))
 	}
 }
 
@@ -166,7 +169,7 @@ func (s *statusTold) hasProblem(pool, server string) bool {
 	return slices.ContainsFunc(s.Problems, func(text string) bool { return strings.HasPrefix(text, "server "+server+" of pool "+pool+": ") })
 }
 
-func printServers(out io.Writer, paint painter, servers []serverTold, toldBelow func(server string) bool) {
+func printServers(out io.Writer, paint terminal.Painter, servers []serverTold, toldBelow func(server string) bool) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  server\tstate, since\tin flight / slots\treq/s\tp50\tp99\tfailed\treported")
@@ -183,18 +186,18 @@ func printServers(out io.Writer, paint painter, servers []serverTold, toldBelow 
 	}
 	_ = w.Flush() // a builder takes all
 	for i, line := range strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n") {
-		color := dim // of the heading
+		color := terminal.Dim // of the heading
 		if i > 0 {
 			color = servers[i-1].color()
 		}
-		printLine(out, paint(color, line))
+		terminal.PrintLine(out, paint(color, line))
 	}
 	for _, s := range servers {
 		if s.Why != "" && (len(s.Outages) > 1 || !toldBelow(s.ID)) {
-			printLine(out, paint(s.color(), fmt.Sprintf("  %s: %s", s.ID, s.Why)))
+			terminal.PrintLine(out, paint(s.color(), fmt.Sprintf("  %s: %s", s.ID, s.Why)))
 		}
 		if len(s.Addresses) > 0 {
-			printLine(out, fmt.Sprintf("  %s: the name in %s has %d addresses, and %s is used; with resolve: all each is a server: %s", s.ID, s.Address, len(s.Addresses), s.At, strings.Join(s.Addresses, ", ")))
+			terminal.PrintLine(out, fmt.Sprintf("  %s: the name in %s has %d addresses, and %s is used; with resolve: all each is a server: %s", s.ID, s.Address, len(s.Addresses), s.At, strings.Join(s.Addresses, ", ")))
 		}
 	}
 }
@@ -211,18 +214,18 @@ func (s *serverTold) state() string {
 func (s *serverTold) color() string {
 	switch {
 	case s.State == "ejected":
-		return red
+		return terminal.Red
 	case len(s.Outages) == 0 || s.Outages[0].Reason == "warming":
 		return ""
 	}
-	return yellow
+	return terminal.Yellow
 }
 
 func printPeers(out io.Writer, role string, peers []peerTold) {
 	if len(peers) == 0 {
 		return
 	}
-	printLine(out, "")
+	terminal.PrintLine(out, "")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, p := range peers {
 		of := ""

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/internal/version"
 )
 
 // linked returns an edge that was started by a link, and the link.
@@ -49,8 +51,8 @@ func TestTheNewProgramIsTheOneAtThePath(t *testing.T) {
 	put(t, link, again)
 	s.signal(syscall.SIGUSR2)
 	r := s.record("a new program has taken over")
-	if r["program"] != link || r["version"] != version() {
-		t.Errorf("took over: %v, want program %s of version %s", r, link, version())
+	if r["program"] != link || r["version"] != version.String() {
+		t.Errorf("took over: %v, want program %s of version %s", r, link, version.String())
 	}
 	heir, err := os.FindProcess(int(r["pid"].(float64)))
 	if err != nil {

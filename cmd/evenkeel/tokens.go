@@ -3,6 +3,9 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 )
 
@@ -12,12 +15,12 @@ func tokensCommand() *cobra.Command {
 		Short: "make a bearer token for admin addresses",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("evenkeel tokens add FILE NAME ROLES", "tokens cannot %s", args[0])
+				return hint.Usagef("evenkeel tokens add FILE NAME ROLES", "tokens cannot %s", args[0])
 			}
 			return nil
 		},
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("evenkeel tokens --help tells more", "tokens wants add FILE NAME ROLES")
+			return hint.Usagef("evenkeel tokens --help explains it", "tokens needs a command: add FILE NAME ROLES")
 		},
 	}
 	cmd.AddCommand(tokensAddCommand())
@@ -38,13 +41,13 @@ seconds.`,
   evenkeel tokens add /etc/evenkeel/tokens prometheus read > prometheus.token`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 3 {
-				return usagef("such as evenkeel tokens add tokens alice read,operate", "tokens add takes a file, a name and roles, got %d words", len(args))
+				return hint.Usagef("such as evenkeel tokens add tokens alice read,operate", "tokens add takes a file, a name and roles, got %d words", len(args))
 			}
 			secret, err := admin.AddToken(args[0], args[1], args[2])
 			if err != nil {
 				return err
 			}
-			printLine(cmd.OutOrStdout(), secret)
+			terminal.PrintLine(cmd.OutOrStdout(), secret)
 			return nil
 		},
 	}

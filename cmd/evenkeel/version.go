@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
+
+	"github.com/evenkeel-lb/evenkeel/internal/version"
 
 	"github.com/spf13/cobra"
 )
@@ -23,23 +24,5 @@ func versionCommand() *cobra.Command {
 
 // versionLine is what version and --version print.
 func versionLine() string {
-	return fmt.Sprintf("evenkeel %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-// version returns the version that the binary was built from: a release's tag, or
-// the commit, or devel.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "devel"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return "devel-" + s.Value[:12]
-		}
-	}
-	return "devel"
+	return fmt.Sprintf("evenkeel %s %s %s/%s\n", version.String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

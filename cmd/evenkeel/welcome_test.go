@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
 )
 
 var links = regexp.MustCompile(`<a href="([^"]+)">`)
@@ -34,8 +36,8 @@ func TestFrontPages(t *testing.T) {
 			}
 		}
 		found := links.FindAllStringSubmatch(page, -1)
-		if len(found) < len(commonPaths) {
-			t.Errorf("the front page of %s has %d links, want at least %d:\n%s", role.name, len(found), len(commonPaths), page)
+		if len(found) < len(process.CommonPages) {
+			t.Errorf("the front page of %s has %d links, want at least %d:\n%s", role.name, len(found), len(process.CommonPages), page)
 		}
 		for _, link := range found {
 			if code, body := get(t, "http://"+role.admin+link[1]); code != http.StatusOK && code != http.StatusServiceUnavailable {

@@ -111,7 +111,7 @@ func (k *Keys) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return k.current.Load().tls, nil }}
 }
 
-// Reload reads the files now. If they are bad the former ones stay in use.
+// Reload reads the files now. If they are invalid the old ones stay in use.
 func (k *Keys) Reload() error {
 	if k == nil {
 		return nil
@@ -134,7 +134,7 @@ func (k *Keys) Run(ctx context.Context) error {
 		case <-look.C:
 		}
 		if changed, err := k.take(); err != nil {
-			k.log.Error("new files of admin_access are bad; the former ones stay in use", "err", err)
+			k.log.Error("the new files of admin_access are invalid; the old ones stay in use", "err", err)
 		} else if changed {
 			k.log.Info("new files of admin_access taken up")
 		}

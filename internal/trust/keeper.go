@@ -112,7 +112,7 @@ func (k *Keeper) Life() (life time.Duration, ends time.Time) {
 // Identity is who this component is. It never changes.
 func (k *Keeper) Identity() Identity { return k.current.Load().identity }
 
-// Reload reads the files. If they are bad the former certificate stays.
+// Reload reads the files. If they are invalid the old certificate stays in use.
 func (k *Keeper) Reload() error {
 	_, err := k.take()
 	return err
@@ -140,7 +140,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-look.C:
 		}
 		if changed, err := k.take(); err != nil {
-			k.log.Error("new certificate files are bad; the former certificate stays", "err", err)
+			k.log.Error("the new certificate files are invalid; the old certificate stays in use", "err", err)
 		} else if changed {
 			k.log.Info("new certificate taken up", "file", k.files.Cert, "ends", k.current.Load().ends)
 		}

@@ -55,7 +55,7 @@ func TestACertificateThatEndsSoonIsToldOnceAStageAndNewFilesAreTakenUp(t *testin
 				text string
 				want int
 			}{{&kept, "every user of this machine may read the key", 1}, {&issues, "every user of this machine may read the key", 1}, {&kept, "the certificate ends soon: ", soon}, {&issues, "the issuer of agents' certificates ends soon", soon},
-				{&kept, "new certificate taken up", taken}, {&issues, "new issuer taken up", taken}, {&kept, "the former certificate stays", bad}, {&issues, "the former issuer stays", bad}} {
+				{&kept, "new certificate taken up", taken}, {&issues, "new issuer taken up", taken}, {&kept, "the old certificate stays in use", bad}, {&issues, "the old issuer stays in use", bad}} {
 				if got := c.log.Count(c.text); got != c.want {
 					t.Errorf("%s: %q was told %d times, want %d", when, c.text, got, c.want)
 				}

@@ -35,7 +35,7 @@ func OpenSigner(certFile, keyFile string, k *Keeper, log *slog.Logger) (*Signer,
 	return s, err
 }
 
-// Reload reads the files. If they are bad the former issuer stays.
+// Reload reads the files. If they are invalid the old issuer stays in use.
 func (s *Signer) Reload() error {
 	_, err := s.take()
 	return err
@@ -63,7 +63,7 @@ func (s *Signer) Run(ctx context.Context) error {
 		case <-look.C:
 		}
 		if changed, err := s.take(); err != nil {
-			s.log.Error("the new issuer's files are bad; the former issuer stays", "err", err)
+			s.log.Error("the new issuer's files are invalid; the old issuer stays in use", "err", err)
 		} else if changed {
 			s.log.Info("new issuer taken up", "file", s.cert, "ends", s.current.Load().cert.NotAfter)
 		}

@@ -1,0 +1,58 @@
+package process
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
+
+	"github.com/evenkeel-lb/evenkeel/edge"
+)
+
+// An edge may fail before it accepts from any of its listeners, as where no descriptor is
+// left for its loops. The role must end with the reason.
+func TestAnEdgeThatCannotStartEnds(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	cfg := edge.Config{ID: "e1", Listeners: []edge.Listener{{Listen: "127.0.0.1:0", Routes: []edge.Route{{Pool: "web"}}}}}
+	es, err := NewEdgeSupervisor(t.Context(), cfg, &settings.EdgeFiles{}, nil, EdgeLogs{Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	es.first.listeners = append(es.first.listeners, es.first.listeners[0]) // Run refuses two listeners for one
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- es.Run(ctx) }()
+	select {
+	case err := <-ended:
+		if err == nil || !strings.Contains(err.Error(), "network listeners") {
+			t.Errorf("run: got %v, want why the edge cannot start", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("run has not ended after 10 s; want the edge's error")
+	}
+}
+
+func TestListenErrorsSayWhatToDo(t *testing.T) {
+	for _, c := range []struct {
+		address string
+		errno   syscall.Errno
+		hint    string
+	}{
+		{"127.0.0.1:8080", syscall.EMFILE, "ulimit -n"},
+		{"127.0.0.1:80", syscall.EACCES, "ports below 1024"},
+		{"unix:/run/edge.sock", syscall.EACCES, "folder"},
+	} {
+		err := listenError(c.address, &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("socket", c.errno)})
+		if !strings.Contains(err.Error(), c.address) || !strings.Contains(hint.Of(err), c.hint) {
+			t.Errorf("%s, %v: got %v (hint %q), want the address and a hint with %q", c.address, c.errno, err, hint.Of(err), c.hint)
+		}
+	}
+}

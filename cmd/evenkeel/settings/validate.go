@@ -1,0 +1,221 @@
+package settings
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/evenkeel-lb/evenkeel/agent"
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/config"
+	"github.com/evenkeel-lb/evenkeel/edge"
+)
+
+// validate lets the rooms judge what the file says to them, each in the file's own words.
+func (s *Settings) validate(bad func(path, problem string)) {
+	s.normalizeAddresses()
+	under := func(path string) func(field, problem string) {
+		return func(field, problem string) { bad(path+"."+field, problem) }
+	}
+	if s.Master != nil {
+		mc := s.MasterConfig()
+		mc.Pools = nil // judged below, by name
+		mc.Validate(under("master"))
+		checkAddresses(s.Master.Listen, s.Master.Admin, under("master"))
+		if s.Master.Election != nil {
+			s.Master.Election.validate(under("master.election"))
+		}
+		s.Master.TLS.Validate(under("master"))
+		s.Master.Enrol.validate(s.Master.TLS, under("master"))
+		s.Master.AdminAccess.Validate(under("master"))
+	}
+	s.readHealthFiles(bad)
+	if s.Edge != nil {
+		s.Files = s.Edge.readFiles(under("edge"))
+		ec := s.EdgeConfig()
+		ec.Validate(under("edge"))
+		checkAddresses("", s.Edge.Admin, under("edge"))
+		checkMasterAddresses(s.Edge.Masters, under("edge"))
+		s.Edge.TLS.Validate(under("edge"))
+		s.Edge.AdminAccess.Validate(under("edge"))
+		s.validateRoutePools(bad)
+		for i, l := range s.Edge.Listeners {
+			l.validate(under(fmt.Sprintf("edge.listeners[%d]", i)))
+		}
+	}
+	s.validateServers(bad)
+	for _, name := range s.PoolNames() { // after the edge, whose routes say how servers are checked
+		pool, bad := s.PoolConfig(name), under(config.Field("pools", name))
+		pool.Validate(func(field, problem string) {
+			if field == "policy" {
+				problem += config.DidYouMean(pool.Policy, Policies(), policyAliases)
+			}
+			bad(field, problem)
+		})
+		s.validatePoolServers(name, bad)
+	}
+	if s.Agent != nil {
+		s.Agent.validate(s.AgentConfig(), under("agent"))
+	}
+	s.validateConflicts(bad)
+}
+
+// policyAliases are other programs' names for what ours do.
+var policyAliases = map[string]string{"leastconn": "least-load", "leastconnections": "least-load", "leastrequest": "least-load", "least": "least-load",
+	"roundrobin": "round-robin", "rr": "round-robin", "wrr": "round-robin", "p2c": "two-choices", "poweroftwo": "two-choices", "randomtwo": "two-choices",
+	"hash": "consistent-hash", "ringhash": "consistent-hash", "maglev": "consistent-hash", "sticky": "sessions", "session": "sessions"}
+
+// validatePoolServers finds servers of a pool at one address, which would be counted twice.
+func (s *Settings) validatePoolServers(pool string, bad func(field, problem string)) {
+	first := make(map[string]int)
+	for i, server := range s.Pools[pool].Servers {
+		j, twice := first[server.Address]
+		if twice && server.Address != "" {
+			bad(fmt.Sprintf("servers[%d].address", i), fmt.Sprintf("%q is also the address of servers[%d]: one server is listed once, with slots and speed for what it can do", server.Address, j))
+		}
+		if !twice {
+			first[server.Address] = i
+		}
+		if balance.IsUnix(server.Address) {
+			s.validateUnixServer(pool, fmt.Sprintf("servers[%d].address", i), bad)
+		}
+	}
+}
+
+// validateUnixServer finds what cannot be done with a server that is a unix socket.
+func (s *Settings) validateUnixServer(pool, field string, bad func(field, problem string)) {
+	if s.Edge == nil {
+		return
+	}
+	for _, l := range s.Edge.Listeners {
+		for _, r := range l.Routes {
+			if r.Pool == pool && r.ServerTLS != nil && r.ServerTLS.ServerName == "" {
+				bad(field, "a unix socket has no name that its certificate could have: write server_name in the server_tls of the routes to the pool")
+				return
+			}
+		}
+	}
+}
+
+// validate judges what the edge never sees because it was not made of it.
+func (l *Listener) validate(bad func(field, problem string)) {
+	if l.ProxyProtocol != nil && len(l.ProxyProtocol.Trusted) == 0 {
+		bad("proxy_protocol", "no trusted networks, want those from which connections with a PROXY header come")
+	}
+	if edge.Mode(l.Mode) != edge.ModeTCP {
+		return
+	}
+	if l.TLS != nil {
+		bad("tls", "a listener with mode tcp ends no TLS: it carries it to servers as it is")
+	}
+	for j, r := range l.Routes {
+		if r.ServerTLS != nil {
+			bad(fmt.Sprintf("routes[%d].server_tls", j), "a listener with mode tcp carries bytes as they are")
+		}
+	}
+}
+
+// validateServers finds servers that are one of the file's own components.
+func (s *Settings) validateServers(bad func(path, problem string)) {
+	own := make(map[string]string)
+	for key, at := range s.insideAddresses() {
+		if at != "" && at != Off {
+			own[at] = key
+		}
+	}
+	for _, name := range s.PoolNames() {
+		for i, server := range s.Pools[name].Servers {
+			_, at := balance.SplitAddress(server.Address)
+			if key := own[at]; key != "" {
+				bad(fmt.Sprintf("%s.servers[%d].address", config.Field("pools", name), i), fmt.Sprintf("%s is %s, where clients must not get", at, key))
+			}
+		}
+	}
+}
+
+// insideAddresses returns where the file's components listen for each other and for operators, by key.
+func (s *Settings) insideAddresses() map[string]string {
+	all := make(map[string]string)
+	if s.Master != nil {
+		all["master.listen"], all["master.admin"] = s.Master.Listen, s.Master.Admin
+	}
+	if s.Edge != nil {
+		all["edge.admin"] = s.Edge.Admin
+	}
+	if s.Agent != nil {
+		all["agent.admin"] = s.Agent.Admin
+	}
+	return all
+}
+
+// validateRoutePools finds routes to pools that the same file, which lists pools, does not.
+func (s *Settings) validateRoutePools(bad func(path, problem string)) {
+	if len(s.Pools) == 0 || s.Master != nil && s.Master.OpenPools {
+		return
+	}
+	for i, l := range s.Edge.Listeners {
+		for j, r := range l.Routes {
+			if _, ok := s.Pools[r.Pool]; !ok && r.Pool != "" {
+				bad(fmt.Sprintf("edge.listeners[%d].routes[%d].pool", i, j),
+					fmt.Sprintf("%q is none of the file's pools: %s%s", r.Pool, strings.Join(s.PoolNames(), ", "), config.DidYouMean(r.Pool, s.PoolNames(), nil)))
+			}
+		}
+	}
+}
+
+func (a *Agent) validate(ac agent.Config, bad func(field, problem string)) {
+	if a.Pool == "" {
+		bad("pool", "empty, want the name of the pool that the server joins")
+	}
+	spec := a.Spec()
+	spec.Validate(bad)
+	ac.Validate(func(field, problem string) {
+		if field != "server" { // the spec has said it
+			bad(field, problem)
+		}
+	})
+	if where := a.HealthAddress; where != "" && where != Off {
+		if problem := balance.BadAddress(where); problem != "" {
+			bad("health_address", problem+", or off")
+		}
+	}
+	if _, err := agent.NewHook(a.Hook); err != nil {
+		bad("hook", strings.TrimPrefix(err.Error(), "dispatch hook: "))
+	}
+	checkAddresses("", a.Admin, bad)
+	checkMasterAddresses(a.Masters, bad)
+	switch {
+	case !a.Enrols():
+		a.TLS.Validate(bad)
+	case a.TLS.Cert != "" || a.TLS.Key != "" || a.TLS.CA != "":
+		bad("tls", "beside token_file or certs, where denied alone can stand: a certificate by a token is kept in the folder certs")
+	}
+	a.AdminAccess.Validate(bad)
+}
+
+func checkMasterAddresses(masters []string, bad func(field, problem string)) {
+	for i, m := range masters {
+		if problem := checkMasterAddress(m); problem != "" {
+			bad(config.Item("masters", i), problem)
+		}
+	}
+}
+
+// checkMasterAddress returns what is wrong with an address at which a master is reached.
+func checkMasterAddress(address string) string {
+	if strings.HasPrefix(address, "unix:") {
+		return balance.BadListen(address)
+	}
+	if strings.HasPrefix(address, "https://") {
+		return fmt.Sprintf("%q: masters do not speak HTTP; TLS to them is by tls: { cert, key, ca }", address)
+	}
+	return balance.BadAddress(address)
+}
+
+func checkAddresses(listen, admin string, bad func(field, problem string)) {
+	if problem := balance.BadListen(listen); listen != "" && problem != "" {
+		bad("listen", problem)
+	}
+	if problem := balance.BadListen(admin); admin != "" && admin != Off && problem != "" {
+		bad("admin", problem+", or off")
+	}
+}
