@@ -151,6 +151,7 @@ func printResult(out io.Writer, result demo.Result) error {
 	if result.Late {
 		fmt.Fprintf(out, "\nThis machine was too busy to send the requests in time: the figures are worse than they should be.\n")
 	}
+	fmt.Fprintf(out, "Times are those of the requests after the warm-up, the first tenth.\n")
 	_, err := fmt.Fprintf(out, "\nOn three other such series of requests, simulated, the p99 of least connections at each proxy is %.1f to %.1f times\n"+
 		"that of eight edges with one master; your own case: evenkeel simulate FILE\n", result.Other.Lowest, result.Other.Highest)
 	return err

@@ -44,7 +44,8 @@ type Result struct {
 	Other    Range     `json:"p99_over_least_load_simulated"`
 }
 
-// Outcome is what became of the requests in one system.
+// Outcome is what became of the requests in one system. Requests and Errors count all of them; the times are those of the
+// requests after the warm-up, the first tenth.
 type Outcome struct {
 	Policy   string   `json:"policy"` // leastconn-per-edge, least-load or ideal
 	Requests int      `json:"requests"`
@@ -100,7 +101,7 @@ func compare(ctx context.Context, cfg Config, stretch float64) (Result, error) {
 			return result, nil // it is shown again
 		}
 	}
-	result.Policies = append(result.Policies, Outcome{Policy: Ideal, Requests: p.ideal.Requests, Servers: []Server{},
+	result.Policies = append(result.Policies, Outcome{Policy: Ideal, Requests: len(p.requests), Servers: []Server{},
 		Mean: p.ideal.Mean * 1000, P50: p.ideal.P50 * 1000, P95: p.ideal.P95 * 1000, P99: p.ideal.P99 * 1000})
 	result.Other = simulated(cfg)
 	return result, nil
@@ -136,10 +137,11 @@ type tally struct {
 	plan *plan
 
 	mu       sync.Mutex
-	answered int
-	took     []time.Duration // of those that count
-	sentLate int             // of those that count
-	errors   int
+	answered int                // all requests
+	took     []time.Duration    // of those that are measured and succeeded
+	sentLate int                // of those that are measured
+	measured int                // of answered, those after the warm-up
+	errors   int                // of answered
 	work     map[string]float64 // by server: seconds at speed 1
 	count    map[string]int     // by server
 }
@@ -154,17 +156,19 @@ func (t *tally) add(r load.Result) {
 	t.answered++
 	t.work[r.Server] += r.Work
 	t.count[r.Server]++
+	if r.Status != 200 {
+		t.errors++
+	}
 	if !t.plan.counts(r.Index) {
 		return
 	}
+	t.measured++
 	if r.Late.Seconds() > lateShare*t.plan.ideal.P50 {
 		t.sentLate++
 	}
-	if r.Status != 200 {
-		t.errors++
-		return
+	if r.Status == 200 {
+		t.took = append(t.took, r.Took)
 	}
-	t.took = append(t.took, r.Took)
 }
 
 // The sender is late if more than one request in a hundred left later than a twentieth
@@ -175,7 +179,7 @@ const (
 )
 
 func (t *tally) late() bool {
-	return float64(t.sentLate) > lateRequests*float64(len(t.took)+t.errors)
+	return float64(t.sentLate) > lateRequests*float64(t.measured)
 }
 
 func (t *tally) outcome(policy string) Outcome {
@@ -184,7 +188,7 @@ func (t *tally) outcome(policy string) Outcome {
 	for _, d := range t.took {
 		sum += d
 	}
-	o := Outcome{Policy: policy, Requests: len(t.took) + t.errors, Errors: t.errors,
+	o := Outcome{Policy: policy, Requests: t.answered, Errors: t.errors,
 		Mean: ms(sum) / float64(max(1, len(t.took))),
 		P50:  ms(load.Quantile(t.took, .5)), P95: ms(load.Quantile(t.took, .95)), P99: ms(load.Quantile(t.took, .99))}
 	for i, k := range t.plan.scenario.Fleet() {

@@ -122,3 +122,21 @@ func TestLastTurn(t *testing.T) {
 		t.Errorf("got %v, want the last two", got)
 	}
 }
+
+// The table, what is shown meanwhile and the ideal count the same requests: all of them.
+func TestAllRequestsAreCounted(t *testing.T) {
+	p := newPlan(Config{Length: time.Second, Seed: 1}, 1)
+	tally := newTally(&p)
+	for i := range p.requests {
+		status := 200
+		if i == 0 || i == len(p.requests)-1 {
+			status = 502
+		}
+		tally.add(load.Result{Index: i, Outcome: load.Outcome{Status: status}, Took: time.Millisecond})
+	}
+	answered, _ := tally.soFar()
+	o := tally.outcome(LeastLoad)
+	if want := len(p.requests); answered != want || o.Requests != want || o.Errors != 2 {
+		t.Errorf("%d requests: %d are shown as answered, the table has %d with %d errors, want 2", want, answered, o.Requests, o.Errors)
+	}
+}
