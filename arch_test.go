@@ -25,9 +25,9 @@ const arrows = `
 	h2           <
 	wire         < balance
 	preface      <
-	config       < github.com/goccy/go-yaml
+	config       < internal/suggest github.com/goccy/go-yaml
 	client       < wire balance internal
-	master       < balance policy wire internal github.com/prometheus/client_golang github.com/expr-lang/expr
+	master       < balance policy wire internal internal/suggest github.com/prometheus/client_golang github.com/expr-lang/expr
 	edge         < edge/limits edge/tenants flight http1 h2 preface wire client balance policy internal github.com/prometheus/client_golang
 	edge/limits  < balance
 	edge/tenants < balance github.com/go-jose/go-jose
@@ -36,10 +36,11 @@ const arrows = `
 	sim          < balance policy flight internal
 	internal     < internal balance google.golang.org/grpc
 	internal/demo < sim balance internal
+	internal/suggest <
 	cmd/evenkeel/terminal < internal
-	cmd/evenkeel/settings < balance policy config agent edge edge/tenants elect master internal
+	cmd/evenkeel/settings < balance policy config agent edge edge/tenants elect master internal internal/suggest
 	cmd/evenkeel/process  < cmd/evenkeel/settings cmd/evenkeel/terminal balance wire config agent edge internal
-	cmd/evenkeel < cmd/evenkeel/settings cmd/evenkeel/process cmd/evenkeel/terminal balance policy flight http1 wire config client master edge edge/tenants agent elect sim internal internal/demo github.com/spf13/cobra github.com/spf13/pflag
+	cmd/evenkeel < cmd/evenkeel/settings cmd/evenkeel/process cmd/evenkeel/terminal balance policy flight http1 wire config client master edge edge/tenants agent elect sim internal internal/demo internal/suggest github.com/spf13/cobra github.com/spf13/pflag
 	bench        < balance policy flight http1 wire config client master edge agent sim internal github.com/goccy/go-yaml github.com/anishathalye/porcupine
 	e2e          < internal
 `

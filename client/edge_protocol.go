@@ -44,9 +44,10 @@ type edgeProtocol struct {
 	forms          forms
 	queued         uint64 // Queued frames received
 
-	leaderChanged bool // a pool's leader may have changed
-	leaderNews    bool // the same, set aside by collect
-	moving        int  // pools whose leases are being moved here
+	leaderChanged bool     // a pool's leader may have changed, or unknownPools has
+	unknownPools  []string // what the master says about watched pools that it does not know; not logged yet
+	leaderNews    bool     // the same, set aside by collect
+	moving        int      // pools whose leases are being moved here
 	lastProbe     balance.Instant
 	unresponsive  bool // the master is connected but does not answer
 
@@ -506,10 +507,19 @@ func (p *pool) namesOf(g *balance.Grant) serverNames {
 	return n
 }
 
+// maxUnknownPools is how many pools that a master does not know are logged at once.
+const maxUnknownPools = 64
+
 func (t *edgeProtocol) onRefused(payload []byte) error {
 	m := &t.refused
 	if err := m.Decode(payload); err != nil {
 		return err
+	}
+	if m.Seq == wire.WatchSeq {
+		if len(t.unknownPools) < maxUnknownPools {
+			t.unknownPools, t.leaderChanged = append(t.unknownPools, strings.Clone(m.Refusal.Detail)), true
+		}
+		return nil
 	}
 	a := t.findAsk(m.Seq)
 	if a == nil {

@@ -173,6 +173,7 @@ func (m *Masters) review() {
 	m.unparkLocked()
 	for _, c := range m.clients {
 		c.loop.sendDrains(&c.proto.drains, &c.proto.session)
+		m.logUnknownPools(c)
 	}
 	allTried := false // until then all edges begin with the first of several masters that are not elected
 	select {
@@ -211,11 +212,30 @@ func (m *Masters) review() {
 				m.followLeaderLocked(elsewhere.id, elsewhere.leader)
 			}
 		case best != s.leaseHolder.Load() || fence != s.fence:
-			m.log.Info("asking another master", "pool", s.pool, "master", best.loop.masters[0], "fence", fence)
+			m.log.Info(askingMessage(s.leaseHolder.Load()), "pool", s.pool, "master", best.loop.masters[0], "fence", fence)
 			s.moveTo(best, fence)
 		default:
 			s.setLeader(best)
 		}
+	}
+}
+
+// askingMessage says that a pool has another master than before; nil: it had none.
+func askingMessage(before *Client) string {
+	if before == nil {
+		return "asking a master"
+	}
+	return "asking another master"
+}
+
+// logUnknownPools logs which of the pools that routes lead to a master does not know.
+func (m *Masters) logUnknownPools(c *Client) {
+	c.loop.mu.Lock()
+	unknown := c.proto.unknownPools
+	c.proto.unknownPools = nil
+	c.loop.mu.Unlock()
+	for _, why := range unknown {
+		m.log.Warn("the master does not know a pool that routes of this edge lead to", "master", c.loop.masters[0], "err", why)
 	}
 }
 

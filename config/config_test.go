@@ -180,20 +180,6 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-func TestLikely(t *testing.T) {
-	known := []string{"policy", "servers", "listen", "dispatch-limit", "id"}
-	aliases := map[string]string{"upstreams": "servers"}
-	for _, c := range [][2]string{
-		{"polcy", "policy"}, {"Policy", "policy"}, {"plicoy", "policy"}, {"server", "servers"}, {"upstreams", "servers"},
-		{"dispatchLimit", "dispatch-limit"}, {"dispatch_limit", "dispatch-limit"}, {"ip", "id"}, {"zebra", ""}, {"x", ""},
-		{strings.Repeat("a", 1000), ""},
-	} {
-		if got := likely(c[0], known, aliases); got != c[1] {
-			t.Errorf("%q: got %q, want %q", c[0], got, c[1])
-		}
-	}
-}
-
 // Every problem must point into the file and come in order, whatever the bytes are.
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.yaml")
@@ -229,13 +215,23 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// A unit that is written otherwise is recognized, and the right one is named.
+func TestSizeMeant(t *testing.T) {
+	for text, want := range map[string]string{"10gb": `"10GB"`, "10 G": `"10GB"`, "64k": `"64kB"`, "1MIB": `"1MiB"`, "5 apples": ""} {
+		err := new(Size).UnmarshalText([]byte(text))
+		if err == nil || strings.Contains(err.Error(), "did you mean") != (want != "") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want a question for %s", text, err, want)
+		}
+	}
+}
+
 func TestSize(t *testing.T) {
 	for _, c := range []struct {
 		text string
 		want Size
 		ok   bool
 	}{
-		{"512", 512, true}, {"32KiB", 32768, true}, {"1.5KiB", 1536, true}, {"10 MB", 10_000_000, true}, {"1GiB", 1 << 30, true}, {"0", 0, true},
+		{"10 GB", 10_000_000_000, true}, {"512", 512, true}, {"32KiB", 32768, true}, {"1.5KiB", 1536, true}, {"10 MB", 10_000_000, true}, {"1GiB", 1 << 30, true}, {"0", 0, true},
 		{"-1", 0, false}, {"1.5", 0, false}, {"KiB", 0, false}, {"NaN", 0, false}, {"1e300TiB", 0, false}, {"", 0, false}, {"5 apples", 0, false},
 	} {
 		var got Size

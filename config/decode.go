@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
 )
 
 // Decode fills the struct that into points at. A field's key is its yaml tag; a field
@@ -101,7 +103,7 @@ func (f *File) unknown(n *node, e entry, path string, of reflect.Type) {
 		}
 	}
 	p := Problem{Position: e.at, Where: path, Text: fmt.Sprintf("key %q is not known", e.key)}
-	if meant := likely(e.key, known, aliases); meant != "" {
+	if meant := suggest.Likely(e.key, known, aliases); meant != "" {
 		p.Hint = fmt.Sprintf("did you mean %q?", meant)
 		if n.find(meant) == nil {
 			f.bad[Field(path, meant)] = true // that it is missing would be the same problem twice

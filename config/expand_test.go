@@ -114,12 +114,3 @@ func TestAWrittenZeroIsNoDefault(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
-
-func TestDidYouMean(t *testing.T) {
-	known := []string{"least-load", "round-robin"}
-	for word, want := range map[string]string{"Least_Load": `; did you mean "least-load"?`, "rr": `; did you mean "round-robin"?`, "zzz": ""} {
-		if got := DidYouMean(word, known, map[string]string{"rr": "round-robin"}); got != want {
-			t.Errorf("%s: got %q, want %q", word, got, want)
-		}
-	}
-}

@@ -31,8 +31,23 @@ func (s *Size) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseFloat(number, 64)
 	total := n * bytes
 	if err != nil || !(total >= 0 && total <= 1<<62) || total != math.Trunc(total) {
-		return fmt.Errorf("want a number of bytes, such as 512, 32KiB or 10MB")
+		return fmt.Errorf("want a whole number of bytes, such as 512, 32KiB or 10MB; units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB%s", sizeMeant(string(text)))
 	}
 	*s = Size(total)
 	return nil
+}
+
+// sizeMeant returns a question to put behind a problem with a size whose unit is written otherwise, such as 10g or 1Mib.
+func sizeMeant(text string) string {
+	digits := strings.TrimRight(text, " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+	unit := strings.ToLower(strings.TrimSpace(text[len(digits):]))
+	if _, err := strconv.ParseFloat(digits, 64); err != nil || unit == "" {
+		return ""
+	}
+	for _, u := range units {
+		if name := strings.ToLower(u.name); u.name != "KB" && (unit == name || unit+"b" == name || unit == name+"s") {
+			return fmt.Sprintf("; did you mean %q?", digits+u.name)
+		}
+	}
+	return ""
 }

@@ -59,6 +59,9 @@ func TestWatchesAreBounded(t *testing.T) {
 	r := start(t, bounded(Bounds{Watches: 2}))
 	e := r.dialEdge("e1")
 	e.send(&wire.Watch{Pool: "web"}, &wire.Watch{Pool: "x"}, &wire.Watch{Pool: "web"}, &wire.Watch{Pool: "y"})
+	if r := e.refused(); r.Seq != wire.WatchSeq || r.Refusal.Detail != `no pool "x" here` {
+		t.Errorf("the watch for a pool that there is not is answered %+v", r)
+	}
 	e.busy("limits.watches")
 	r.counted(`evenkeel_peers_over_limit_total{bound="watches",role="edge"} 1`)
 }

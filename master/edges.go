@@ -10,6 +10,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/wire"
 )
@@ -359,6 +360,7 @@ func (e *edge) onWatch(payload []byte) error {
 	}
 	if p == nil {
 		e.faults.add(fmt.Errorf("watch for pool %q, which is not here", clip(name)))
+		e.refuse(wire.WatchSeq, e.unknownPool(name))
 	}
 	if p != nil && p.lead.elected {
 		p.mu.Lock()
@@ -370,6 +372,24 @@ func (e *edge) onWatch(payload []byte) error {
 	}
 	e.sendSnapshot(f, p)
 	return nil
+}
+
+// maxComparedPools is how many pools' names are compared with one that is not known.
+const maxComparedPools = 1000
+
+// unknownPool is the refusal of a watch for a pool that does not exist. It names the pool that was probably meant, of
+// those that the edge is allowed to use.
+func (e *edge) unknownPool(name string) *balance.Refusal {
+	var known []string
+	list := e.master.pools.Load().list
+	for _, p := range list[:min(len(list), maxComparedPools)] {
+		if p.access.Load().allowsEdge(p.name, e.name, e.identity) {
+			known = append(known, p.name)
+		}
+	}
+	refusal := unknownPool(name)
+	refusal.Detail += suggest.DidYouMean(name, known, nil)
+	return refusal
 }
 
 // sendSnapshot sends the edge a pool's snapshot from another goroutine: encoding thousands of servers takes

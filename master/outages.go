@@ -20,13 +20,14 @@ type outage struct {
 	Next    string   `json:"next,omitempty"`
 	words   string
 	trouble bool
+	out     bool // the server gets no requests
 }
 
 func newOutages(all []balance.Outage) []outage {
 	var list []outage
 	for i := range all {
 		o := &all[i]
-		told := outage{Reason: o.Kind.String(), SinceS: o.Since.Seconds(), By: o.By, What: o.What, Error: o.Error, Next: o.Next, words: o.String(), trouble: o.Kind.IsTrouble()}
+		told := outage{Reason: o.Kind.String(), SinceS: o.Since.Seconds(), By: o.By, What: o.What, Error: o.Error, Next: o.Next, words: o.String(), trouble: o.Kind.IsTrouble(), out: stopsRequests(o.Kind)}
 		if o.Error != "" && o.Ago >= 0 {
 			ago := o.Ago.Seconds()
 			told.ErrorS = &ago
@@ -34,6 +35,15 @@ func newOutages(all []balance.Outage) []outage {
 		list = append(list, told)
 	}
 	return list
+}
+
+// stopsRequests reports whether a server gets no requests for that reason, but for one now and then that tries it.
+func stopsRequests(kind balance.OutageKind) bool {
+	switch kind {
+	case balance.OutGone, balance.OutDraining, balance.OutUnhealthy, balance.OutUnreachable, balance.OutEjected, balance.OutSilent:
+		return true
+	}
+	return false
 }
 
 // outageLogEvery is how often a pool's servers are visited for the log if no change is known.

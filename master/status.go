@@ -3,8 +3,10 @@ package master
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -94,6 +96,26 @@ func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
 	return write(w, body)
 }
 
+// allOut reports whether no server gets requests, but for one now and then that tries it.
+func (p *statusPool) allOut() bool {
+	return !slices.ContainsFunc(p.Servers, func(s statusServer) bool { return len(s.Outages) == 0 || !s.Outages[0].out })
+}
+
+// reasons says how many servers are out for which reason, such as "1 draining, 2 unreachable".
+func (p *statusPool) reasons() string {
+	counts := make(map[string]int)
+	for _, s := range p.Servers {
+		if len(s.Outages) > 0 {
+			counts[s.Outages[0].Reason]++
+		}
+	}
+	var all []string
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		all = append(all, fmt.Sprintf("%d %s", counts[reason], reason))
+	}
+	return strings.Join(all, ", ")
+}
+
 // problems returns what is wrong, pools before servers.
 func (b *statusBody) problems() []string {
 	pools, servers := []string{}, []string{}
@@ -107,8 +129,8 @@ func (b *statusBody) problems() []string {
 			pools = append(pools, fmt.Sprintf("pool %s is led by no master that this one knows of", p.Name))
 		case len(p.Servers) == 0:
 			pools = append(pools, fmt.Sprintf("pool %s has no servers", p.Name))
-		case p.UpCount == 0:
-			pools = append(pools, fmt.Sprintf("pool %s has no server that is up", p.Name))
+		case p.UpCount == 0 || p.allOut():
+			pools = append(pools, fmt.Sprintf("pool %s has no server that is up: %s", p.Name, p.reasons()))
 		}
 		if problem := p.Lately.problem(p.Name); problem != "" {
 			pools = append(pools, problem)

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"math"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -202,6 +203,10 @@ type Queued struct {
 	Seq      uint64 // 1
 	Position uint32 // 2: 1 is next
 }
+
+// WatchSeq is the Seq of a Refused that answers a Watch: the master does not know that pool. No ask has it. The master
+// tells of the pool once it knows it.
+const WatchSeq = math.MaxUint64
 
 // Refused answers an Ask that got no server.
 type Refused struct {

@@ -1,4 +1,5 @@
-package config
+// Package suggest finds the word that an unknown one was probably meant to be.
+package suggest
 
 import (
 	"fmt"
@@ -9,15 +10,15 @@ import (
 // `; did you mean "least-load"?`, or nothing if none of the known words is like it. Aliases
 // are words that other programs use for the same thing, without - and _, in lower case.
 func DidYouMean(unknown string, known []string, aliases map[string]string) string {
-	if meant := likely(unknown, known, aliases); meant != "" {
+	if meant := Likely(unknown, known, aliases); meant != "" {
 		return fmt.Sprintf("; did you mean %q?", meant)
 	}
 	return ""
 }
 
-// likely returns the known word that an unknown one was probably meant to be, or
+// Likely returns the known word that an unknown one was probably meant to be, or
 // nothing. Aliases are words that other programs use for the same thing.
-func likely(unknown string, known []string, aliases map[string]string) string {
+func Likely(unknown string, known []string, aliases map[string]string) string {
 	plain := func(s string) string {
 		return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s))
 	}
