@@ -360,7 +360,7 @@ func (e *edge) onWatch(payload []byte) error {
 	}
 	if p == nil {
 		e.faults.add(fmt.Errorf("watch for pool %q, which is not here", clip(name)))
-		e.refuse(wire.WatchSeq, e.unknownPool(name))
+		e.appendRefused(wire.WatchSeq, e.unknownPool(name))
 	}
 	if p != nil && p.lead.elected {
 		p.mu.Lock()

@@ -72,6 +72,7 @@ certificate. That is kept in the folder --certs and renewed by itself.`,
 		},
 	}
 	addFlags(cmd, &f, &f.logs)
+	completeConfig(cmd)
 	return cmd
 }
 
@@ -106,7 +107,7 @@ func (f *agentFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 			"sample", "cgroup", "pid", "prometheus", "metric", "orca", "interval"); err != nil {
 			return nil, err
 		}
-		return readAgent(f.config)
+		return settings.ReadFor(settings.RoleAgent, f.config)
 	}
 	if f.pool == "" || f.address == "" {
 		return nil, hint.Usagef("such as evenkeel agent --pool web --address 127.0.0.1:8000", "agent needs a --pool and an --address, or a --config")
@@ -132,15 +133,6 @@ func (f *agentFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 	}
 	s := &settings.Settings{Agent: a}
 	return s, s.Problems()
-}
-
-// readAgent reads a file that has what an agent needs.
-func readAgent(path string) (*settings.Settings, error) {
-	s, err := settings.Read(path)
-	if err == nil && s.Agent == nil {
-		err = settings.MissingPart(path, "agent", "agent: { masters: ["+settings.DefaultWire+"], pool: web, address: 127.0.0.1:8000 }")
-	}
-	return s, err
 }
 
 // openAgent returns by which certificate an agent is known, nil if it is to have none.
@@ -206,7 +198,7 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 	if err != nil {
 		return err
 	}
-	admin, err := process.ChooseAdmin(f.admin.address, s.Agent.Admin, settings.DefaultAgentAdmin).ListenNearby(ctx, access.Secure() || safe.insecure, log)
+	admin, err := process.ChooseAdmin(f.admin.address, "agent", s.Agent.Admin, settings.DefaultAgentAdmin).ListenNearby(ctx, access.Secure() || safe.insecure, log)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ func (a *api) add(cmd *cobra.Command) {
 	a.proof.add(cmd)
 	cmd.Flags().StringVar(&a.base, "admin", "", "a master's admin address ($"+envAdmin+"; default: the socket of the one process on this machine that has a master)")
 	cmd.Flags().StringVar(&a.at, "at", "", "which process of this machine: its name, id, process id or socket")
+	completeFlag(cmd, "at", completeProcesses)
 }
 
 // target chooses the master once, so that a command that asks again and again keeps to it.

@@ -47,17 +47,12 @@ A running component takes up new files within seconds, or at once on SIGHUP.`,
   evenkeel certs token render
   evenkeel certs show
   evenkeel certs renew`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return hint.Usagef("evenkeel certs init, issue ROLE NAME, issuer NAME, token POOL, renew or show", "certs cannot %s", args[0])
-			}
-			return nil
-		},
 		RunE: func(*cobra.Command, []string) error {
 			return hint.Usagef("evenkeel certs --help explains them", "certs needs a command, such as init, or issue ROLE NAME")
 		},
 	}
 	cmd.AddCommand(certsInitCommand(), certsIssueCommand(), certsIssuerCommand(), certsTokenCommand(), certsRenewCommand(), certsShowCommand())
+	requireSubcommand(cmd)
 	return cmd
 }
 
@@ -136,6 +131,7 @@ pools may ask for servers of these alone.`,
 			return f.issue(cmd, who)
 		},
 	}
+	cmd.ValidArgsFunction = completeRole
 	cmd.Flags().StringVar(&f.dir, "dir", defaultCertsDir, "the authority's folder")
 	cmd.Flags().StringVar(&f.out, "out", "", "the folder to put the certificate in, which is made if need be (default: the authority's)")
 	cmd.Flags().StringArrayVar(&f.pools, "pool", nil, "a pool in which an agent may register its server, or an edge ask; repeat for each; * for any")

@@ -26,7 +26,7 @@ func checkCommand() *cobra.Command {
 		Long: `Check reads a file as start and reload would and prints every problem with its line,
 its column and an excerpt; then its exit code is 1. What a start without further flags
 would refuse is a problem too, such as an address beyond loopback without certificates. Of
-a file without problems it prints what the roles would do with it. With --live it also finds
+a file without problems it prints what the roles would do with it, and which of them refuse it. With --live it also finds
 out whether this machine has the addresses to listen on, and who has them if not, and where
 the names of servers lead.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -45,7 +45,7 @@ the names of servers lead.`,
 			if err != nil {
 				return err
 			}
-			lines := summary(s)
+			lines := append(summary(s), roleLines(s)...)
 			if live {
 				lines = append(lines, whereNamesLead(cmd.Context(), s)...)
 			}
@@ -53,6 +53,7 @@ the names of servers lead.`,
 			return nil
 		},
 	}
+	cmd.ValidArgsFunction = completeYAML
 	cmd.Flags().BoolVar(&live, "live", false, "also find out whether the addresses to listen on can be had now, and where servers' names lead")
 	return cmd
 }
@@ -89,6 +90,22 @@ func summary(s *settings.Settings) []string {
 		say("the file is empty: it has no master, pools, edge or agent")
 	}
 	return lines
+}
+
+// roleLines say which roles can start with the file, and why the others cannot.
+func roleLines(s *settings.Settings) (lines []string) {
+	var fit []string
+	for _, role := range settings.Roles {
+		if problem, _ := s.Unfit(role); problem == "" {
+			fit = append(fit, string(role))
+		} else {
+			lines = append(lines, fmt.Sprintf("  evenkeel %s refuses it: it %s", role, problem))
+		}
+	}
+	if len(fit) == 0 {
+		return append([]string{"  no role starts with it"}, lines...)
+	}
+	return append([]string{"  for evenkeel " + strings.Join(fit, ", evenkeel ")}, lines...)
 }
 
 // protocolNote names the protocol of clients, if it is not plain.

@@ -6,10 +6,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 )
 
 // checked runs check on a file with this text and returns its exit code and all that it says.
@@ -38,6 +40,9 @@ func TestCheckNamesLineCauseAndCure(t *testing.T) {
 		text string
 		want []string
 	}{
+		{listener("listen: \":8080\", header_count: 0, routes: [ { pool: web } ]"), []string{"f.yaml:4:", `header_count: "0": want more than 0; leave it out for the default`}},
+		{listener("listen: \":8080\", header_limit: 10 GB, routes: [ { pool: web } ]"), []string{"f.yaml:4:", "10000000000 bytes, want at most 16MiB"}},
+		{listener("listen: \":8080\", body_limit: 10gb, routes: [ { pool: web } ]"), []string{"f.yaml:4:", `did you mean "10GB"?`}},
 		{server("fd00::7:90"), []string{"f.yaml:4:", "[fd00::7]:90"}},
 		{server("app.internal"), []string{"f.yaml:4:", "has no port", "app.internal:8000"}},
 		{server("http://app:90/v1"), []string{"f.yaml:4:", "nothing behind it"}},
@@ -158,6 +163,30 @@ func TestRefusalsAreDocumentedWithTheirStatus(t *testing.T) {
 		}
 		if want := fmt.Sprintf("| %s | %d |", r, r.HTTPStatus()); !strings.Contains(string(api), want) {
 			t.Errorf("openapi.yaml has no row %s", want)
+		}
+	}
+}
+
+// A file that check passes is refused by no role without check saying so.
+func TestCheckSaysWhichRolesRefuseAFile(t *testing.T) {
+	const pools = "pools: { web: { servers: [ { address: \"127.0.0.1:1\" } ] } }\n"
+	const edge = "edge: { listeners: [ { listen: \"127.0.0.1:0\", routes: [ { pool: web } ] } ] }\n"
+	for _, c := range []struct{ text, fit string }{
+		{pools + edge, "run master edge"}, {pools, "master"}, {edge, "edge"},
+		{"agent: { pool: web, address: \"127.0.0.1:1\" }\n", "agent"}, {"master: { open_pools: true }\n" + edge, "run master edge"},
+	} {
+		code, said := checked(t, c.text)
+		if code != exitFine {
+			t.Fatalf("exit code %d: %s", code, said)
+		}
+		path := filepath.Join(t.TempDir(), "f.yaml")
+		write(t, path, c.text)
+		for _, role := range settings.Roles {
+			_, err := settings.ReadFor(role, path)
+			refuses := strings.Contains(said, fmt.Sprintf("evenkeel %s refuses it: it ", role))
+			if fits := slices.Contains(strings.Fields(c.fit), string(role)); (err == nil) != fits || refuses == fits {
+				t.Errorf("%s%s: fits is %t, started with it: %v, check says:\n%s", c.text, role, fits, err, said)
+			}
 		}
 	}
 }

@@ -78,6 +78,8 @@ func (s *steering) command(short, long string) *cobra.Command {
 	cmd.Flags().StringVar(&s.reason, "reason", "", "the reason, shown by status and in logs")
 	cmd.Flags().StringVar(&s.by, "by", whoAsks(), "who asks for it")
 	s.api.add(cmd)
+	completeServer(cmd, &s.api)
+	completeFlag(cmd, "pool", s.api.poolNames)
 	return cmd
 }
 

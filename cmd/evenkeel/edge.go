@@ -64,6 +64,8 @@ or redirects the client. While no master answers it chooses by itself, from the 
 	flags.StringVar(&f.id, "id", "", "the edge's id, by which masters know it (default HOSTNAME-PORT)")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	addFlags(cmd, &f.trust, &f.certs, &f.access, &f.logs)
+	completeWords(cmd, "link", "route", "redirect")
+	completeConfig(cmd)
 	return cmd
 }
 
@@ -72,7 +74,7 @@ func (f *edgeFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 		if err := notBoth(cmd, "listen", "listen-cert", "listen-key", "route", "pool", "link"); err != nil {
 			return nil, err
 		}
-		s, err := readEdge(f.config)
+		s, err := settings.ReadFor(settings.RoleEdge, f.config)
 		if err == nil && f.id != "" {
 			s.Edge.ID = f.id
 		}
@@ -116,15 +118,6 @@ func (f *edgeFlags) routeParts(link settings.Link) ([]settings.Route, error) {
 	return routes, nil
 }
 
-// readEdge reads a file that has what an edge needs.
-func readEdge(path string) (*settings.Settings, error) {
-	s, err := settings.Read(path)
-	if err == nil && s.Edge == nil {
-		err = settings.MissingPart(path, "edge", "edge: { masters: ["+settings.DefaultWire+"], listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
-	}
-	return s, err
-}
-
 func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *logs.Sink) error {
 	log, err := f.logs.logger(sink)
 	if err != nil {
@@ -159,11 +152,11 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	for _, at := range s.Edge.MasterAddresses() {
 		ec.Inside.Add(at)
 	}
-	front, err := process.NewEdgeSupervisor(ctx, ec, s.Files, c, process.EdgeLogs{Log: log, Access: requests, Dropped: sink.Dropped, ReloadFailed: failing.Failure})
+	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, c, process.EdgeLogs{Log: log, Access: requests, Dropped: sink.Dropped, ReloadFailed: failing.Failure})
 	if err != nil {
 		return err
 	}
-	adminAt := process.ChooseAdmin(f.admin.address, s.Edge.Admin, settings.DefaultEdgeAdmin)
+	adminAt := process.ChooseAdmin(f.admin.address, "edge", s.Edge.Admin, settings.DefaultEdgeAdmin)
 	front.Watch = c.SetPools
 	admin, err := adminAt.Listen(ctx, access.Secure() || safe.insecure, log)
 	if err != nil {
@@ -203,7 +196,7 @@ func nameAmongHeirs(id balance.EdgeID) balance.EdgeID {
 // reloadEdge takes up listeners, routes, also to new pools, and times. The connections to the
 // masters were opened with an id, so that and the masters stay until a restart.
 func reloadEdge(ctx context.Context, f *edgeFlags, old *settings.Edge, front *process.EdgeSupervisor) (settings.StartupKeys, error) {
-	s, err := readEdge(f.config)
+	s, err := settings.ReadFor(settings.RoleEdge, f.config)
 	if err != nil {
 		return nil, err
 	}

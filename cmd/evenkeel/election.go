@@ -29,8 +29,9 @@ import (
 )
 
 func electionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "election", Short: "repair the election of masters", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: "election", Short: "repair the election of masters"}
 	cmd.AddCommand(raiseCommand())
+	requireSubcommand(cmd)
 	return cmd
 }
 
@@ -47,7 +48,7 @@ First make sure that no master runs with the former store, such as members of th
 that are still up: its leaders would not know of the new ones. Then one raise, at any master,
 is enough: all masters take their leads anew, with numbers larger than any before.`,
 		Example: "  evenkeel election raise --admin http://10.0.0.5:7480",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := api.call(cmd.Context(), http.MethodPost, "/v1/election/raise", nil); err != nil {
 				return err

@@ -26,7 +26,7 @@ func TestAnElectionIsJudged(t *testing.T) {
 			if err := os.WriteFile(name, []byte("master: {election: "+c.election+"}\npools: {web: {}}\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := readMaster(name)
+			_, err := settings.ReadFor(settings.RoleMaster, name)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("the problem is %v, want %q", err, c.want)
 			}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -72,6 +73,8 @@ on now. docs/choosing.md has the formula.`,
 	flags.StringArrayVar(&f.request.Exclude, "exclude", nil, "a server that has just failed it; repeat for each")
 	flags.BoolVar(&f.asJSON, "json", false, "print what the API answers")
 	f.api.add(cmd)
+	completeFlag(cmd, "pool", f.poolNames)
+	completeFlag(cmd, "server", func(ctx context.Context) []string { return f.knownServers(ctx, f.pool) })
 	return cmd
 }
 
@@ -361,7 +364,24 @@ func (d *decisionTold) printHypothetical(out io.Writer) {
 	default:
 		terminal.PrintLine(out, fmt.Sprintf("a request to pool %s would get no server now; %d %s in its queue", d.Pool, d.Waiting, wait(d.Waiting)))
 	}
+	if d.allOut() {
+		terminal.PrintLine(out, "every server of the pool is out, as said below: a request is still tried at one, and refused if that fails")
+	}
 	d.print(out)
+}
+
+// allOut reports whether every server of the pool gets no requests, as far as their states say.
+func (d *decisionTold) allOut() bool {
+	if len(d.Candidates) == 0 || len(d.Candidates) != d.Servers {
+		return false
+	}
+	for _, c := range d.Candidates {
+		kind, _, _ := strings.Cut(c.Health, " ")
+		if !slices.Contains([]string{balance.OutGone.String(), balance.OutUnhealthy.String(), balance.OutUnreachable.String(), balance.OutEjected.String(), balance.OutSilent.String()}, kind) {
+			return false
+		}
+	}
+	return true
 }
 
 // printTenant tells the request's tenant, and how far that is believed.

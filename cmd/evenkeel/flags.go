@@ -44,6 +44,7 @@ type accessFlag struct{ word string }
 
 func (f *accessFlag) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.word, "access-log", "on", "a line for each request beside the logs: on or off")
+	completeWords(cmd, "access-log", "on", "off")
 }
 
 // logger returns a logger for requests, nil if there is to be none. It writes whatever

@@ -28,6 +28,8 @@ type logFlags struct {
 func (f *logFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.format, "log-format", "auto", "text, json, or auto: text on a terminal, JSON elsewhere")
 	cmd.Flags().StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
+	completeWords(cmd, "log-format", "auto", "text", "json")
+	completeWords(cmd, "log-level", "debug", "info", "warn", "error")
 }
 
 // logger returns the logger of a role, which from now on outlives whoever reads its log.

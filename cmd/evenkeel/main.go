@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
+
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
 	"github.com/evenkeel-lb/evenkeel/internal/hint"
 	"github.com/evenkeel-lb/evenkeel/internal/version"
@@ -19,7 +21,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
 )
 
@@ -85,7 +86,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
+				return unknownSubcommand(cmd, args[0])
 			}
 			return nil
 		},
@@ -102,6 +103,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	})
 	cobra.EnableCommandSorting = false // the table's order is meant
 	root.AddCommand(commands(sink)...)
+	root.SetHelpCommand(helpCommand())
+	addCompletionCommand(root)
 	root.SetArgs(append([]string{}, args...)) // nil would mean those of the process
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -133,7 +136,7 @@ func flagHint(cmd *cobra.Command, err error) string {
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if meant := config.DidYouMean(unknown.GetSpecifiedName(), known, flagAliases(known)); meant != "" {
+	if meant := suggest.DidYouMean(unknown.GetSpecifiedName(), known, flagAliases(known)); meant != "" {
 		name, _ := strconv.Unquote(strings.TrimSuffix(strings.TrimPrefix(meant, "; did you mean "), "?"))
 		return "did you mean --" + name + "? " + advice
 	}
@@ -151,15 +154,6 @@ func flagAliases(known []string) map[string]string {
 		}
 	}
 	return all
-}
-
-func unknownCommand(cmd *cobra.Command, name string) error {
-	advice := "evenkeel --help lists the commands"
-	cmd.SuggestionsMinimumDistance = 2
-	if likely := cmd.SuggestionsFor(name); len(likely) > 0 {
-		advice = "did you mean evenkeel " + likely[0] + "?"
-	}
-	return hint.Usage(hint.With(errors.New("there is no command "+name), advice))
 }
 
 // noArguments refuses words after a command that takes flags only.

@@ -53,6 +53,7 @@ or the file, or join through agents.`,
 	flags.BoolVar(&f.openPools, "open-pools", false, "let agents open pools that are not named here")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	addFlags(cmd, &f.trust, &f.logs)
+	completeConfig(cmd)
 	return cmd
 }
 
@@ -61,7 +62,7 @@ func (f *masterFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 		if err := notBoth(cmd, "id", "pool", "server", "open-pools"); err != nil {
 			return nil, err
 		}
-		return readMaster(f.config)
+		return settings.ReadFor(settings.RoleMaster, f.config)
 	}
 	s := &settings.Settings{Master: &settings.Master{ID: f.id, OpenPools: f.openPools}, Pools: make(map[string]settings.Pool)}
 	var names []string
@@ -102,15 +103,6 @@ func (f *masterFlags) addServers(s *settings.Settings, names []string) error {
 	return nil
 }
 
-// readMaster reads a file that has what a master needs.
-func readMaster(path string) (*settings.Settings, error) {
-	s, err := settings.Read(path)
-	if err == nil && s.Master == nil && len(s.Pools) == 0 {
-		err = settings.MissingPart(path, "master", "master: { listen: "+settings.DefaultWire+" }")
-	}
-	return s, err
-}
-
 func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink *logs.Sink) error {
 	log, err := f.logs.logger(sink)
 	if err != nil {
@@ -127,7 +119,10 @@ func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink
 		return err
 	}
 	s.Master = mp
-	wire := cmp.Or(f.listen, mp.Listen, settings.DefaultWire)
+	wire, wireKey := cmp.Or(f.listen, mp.Listen, settings.DefaultWire), ""
+	if f.listen != "" || mp.Listen == "" {
+		wireKey = "--listen"
+	}
 	if mp.Election != nil && mp.ID == "" {
 		mp.ID = settings.HostAndPort(wire) // several masters need several names
 	}
@@ -135,7 +130,7 @@ func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink
 	if err != nil {
 		return err
 	}
-	at := insideAddresses{wire: wire, admin: process.ChooseAdmin(f.admin.address, mp.Admin, settings.DefaultMasterAdmin), proven: keeper != nil, adminProven: access.Secure(), insecure: safe.insecure}
+	at := insideAddresses{wire: wire, wireKey: wireKey, admin: process.ChooseAdmin(f.admin.address, "master", mp.Admin, settings.DefaultMasterAdmin), proven: keeper != nil, adminProven: access.Secure(), insecure: safe.insecure}
 	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
@@ -163,7 +158,7 @@ func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink
 	if f.config != "" {
 		p.StartupKeys, p.LastReload = began, failing
 		p.Reload = func() (settings.StartupKeys, error) {
-			s, err := readMaster(f.config)
+			s, err := settings.ReadFor(settings.RoleMaster, f.config)
 			if err != nil {
 				return nil, err
 			}

@@ -329,16 +329,28 @@ func TestAddressInUse(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	at := taken.Addr().String()
-	for _, args := range [][]string{
-		{"run", "--listen", at, "--admin", "off", "--server", "http://127.0.0.1:1"},
-		{"run", "--listen", "127.0.0.1:0", "--admin", at, "--server", "http://127.0.0.1:1"},
-		{"master", "--pool", "a", "--listen", at, "--admin", "off"},
-		{"edge", "--pool", "a", "--listen", at, "--admin", "off"},
-		{"agent", "--pool", "a", "--address", "127.0.0.1:1", "--admin", at},
+	path := filepath.Join(t.TempDir(), "f.yaml")
+	write(t, path, fmt.Sprintf("master: { listen: %q, admin: \"off\" }\npools: { web: {} }\nedge: { admin: %[1]q, listeners: [ { listen: \"127.0.0.1:0\", routes: [ { pool: web } ] } ] }\n", at))
+	second := filepath.Join(t.TempDir(), "f.yaml")
+	write(t, second, fmt.Sprintf("pools: { web: {} }\nedge: { admin: \"off\", listeners: [ { listen: \"127.0.0.1:0\", routes: [ { pool: web } ] }, { listen: %q, routes: [ { pool: web } ] } ] }\n", at))
+	for _, c := range []struct {
+		key  string
+		args []string
+	}{
+		{"--listen", []string{"run", "--listen", at, "--admin", "off", "--server", "http://127.0.0.1:1"}},
+		{"--admin", []string{"run", "--listen", "127.0.0.1:0", "--admin", at, "--server", "http://127.0.0.1:1"}},
+		{"--listen", []string{"master", "--pool", "a", "--listen", at, "--admin", "off"}},
+		{"--listen", []string{"edge", "--pool", "a", "--listen", at, "--admin", "off"}},
+		{"--admin", []string{"agent", "--pool", "a", "--address", "127.0.0.1:1", "--admin", at}},
+		{"master.listen", []string{"master", "--config", path}},
+		{"master.listen", []string{"run", "--config", path}},
+		{"edge.admin", []string{"edge", "--config", path}},
+		{second + ": edge.listeners[1].listen", []string{"edge", "--config", second}},
+		{"--listen", []string{"sample-server", "--listen", at}},
 	} {
-		code, _, stderr := say(t, args...)
-		if code != 1 || !strings.Contains(stderr, "error: listen on "+at+": address already in use\nhint:  stop ") {
-			t.Errorf("%v: got exit code %d:\n%s", args, code, stderr)
+		code, _, stderr := say(t, c.args...)
+		if code != 1 || !strings.Contains(stderr, "error: "+c.key+": listen on "+at+": address already in use\nhint:  stop ") {
+			t.Errorf("%v: got exit code %d:\n%s\nwant it to name %s", c.args, code, stderr, c.key)
 		}
 	}
 }
@@ -595,5 +607,33 @@ func TestStdoutClosed(t *testing.T) {
 		if stderr.Len() > 0 {
 			t.Errorf("%v says %q", args, stderr.String())
 		}
+	}
+}
+
+// With all servers dead, status and explain say so first.
+func TestAllServersAreDead(t *testing.T) {
+	p := start(t, "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--server", "http://"+freeport.Address(t), "--server", "http://"+freeport.Address(t))
+	listen, admin := p.serving()
+	eventually(t, "status tells that no server is up", func() (string, bool) {
+		get(t, "http://"+listen)
+		_, out, _ := say(t, "status", "--admin", admin)
+		return out, strings.Contains(out, "pool default has no server that is up: 2 unreachable")
+	})
+	if _, out, stderr := say(t, "explain", "--admin", admin, "--pool", "default"); !strings.Contains(out, "every server of the pool is out") {
+		t.Errorf("explain says\n%s%s", out, stderr)
+	}
+}
+
+// An edge whose pool no master knows says so before a request comes, with the name that was meant.
+func TestUnknownPool(t *testing.T) {
+	m := start(t, "master", "--pool", "render", "--listen", "127.0.0.1:0", "--admin", "off")
+	wire, _ := m.serving()
+	e := start(t, "edge", "--master", wire, "--pool", "rendr", "--listen", "127.0.0.1:0", "--admin", "off")
+	r := e.record("the master does not know a pool that routes of this edge lead to")
+	if err, _ := r["err"].(string); r["master"] != wire || err != `no pool "rendr" here; did you mean "render"?` {
+		t.Errorf("the edge logs %v", r)
+	}
+	if strings.Contains(e.log(), "asking another master") {
+		t.Errorf("the edge asks another master, and there is one:\n%s", e.log())
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -65,6 +64,8 @@ Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow the admin address and that for agents beyond loopback without certificates")
 	addFlags(cmd, &f.certs, &f.access, &f.logs)
+	completeWords(cmd, "policy", settings.Policies()...)
+	completeConfig(cmd)
 	return cmd
 }
 
@@ -74,7 +75,7 @@ func (f *runFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 		if err := notBoth(cmd, "listen", "listen-cert", "listen-key", "server", "pool", "policy"); err != nil {
 			return nil, err
 		}
-		return readRun(f.config)
+		return settings.ReadFor(settings.RoleRun, f.config)
 	}
 	if len(f.servers) == 0 {
 		return nil, hint.Usagef("such as evenkeel run --server http://127.0.0.1:8000 --server http://127.0.0.1:8001", "run needs a --server or a --config")
@@ -99,22 +100,6 @@ func (f *runFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 		Edge:  &settings.Edge{Listeners: []settings.Listener{{Listen: f.listen, TLS: tls, Routes: []settings.Route{{Pool: f.pool}}}}},
 	}
 	return s, s.Problems()
-}
-
-// readRun reads a file that has what run needs.
-func readRun(path string) (*settings.Settings, error) {
-	s, err := settings.Read(path)
-	switch {
-	case err != nil:
-		return nil, err
-	case s.Edge == nil:
-		return nil, settings.MissingPart(path, "edge", "edge: { listeners: [{ listen: :8080, routes: [{ pool: web }] }] }")
-	case s.Master != nil && s.Master.Election != nil:
-		return nil, hint.With(fmt.Errorf("%s has master.election, but run is a master of its own process", path), "start evenkeel master and evenkeel edge instead")
-	case len(s.Pools) == 0 && (s.Master == nil || !s.Master.OpenPools):
-		return nil, settings.MissingPart(path, "pools", "pools: { web: { servers: [{ address: 127.0.0.1:8000 }] } }")
-	}
-	return s, nil
 }
 
 // startRun joins a master and an edge in this process and serves.
@@ -142,7 +127,7 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 	if err != nil {
 		return err
 	}
-	at := insideAddresses{wire: mp.Listen, admin: process.ChooseAdmin(f.admin.address, mp.Admin, settings.DefaultMasterAdmin), proven: keeper != nil, adminProven: access.Secure(), insecure: safe.insecure}
+	at := insideAddresses{wire: mp.Listen, admin: process.ChooseAdmin(f.admin.address, "master", mp.Admin, settings.DefaultMasterAdmin), proven: keeper != nil, adminProven: access.Secure(), insecure: safe.insecure}
 	inside, err := openInside(ctx, at, log)
 	if err != nil {
 		return err
@@ -160,7 +145,7 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 	adoptLegacy(m, log)
 	ec := s.EdgeConfig()
 	ec.Inside = m.Inside()
-	front, err := process.NewEdgeSupervisor(ctx, ec, s.Files, m.Edge(ec.ID), process.EdgeLogs{Log: log, Access: requests})
+	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, m.Edge(ec.ID), process.EdgeLogs{Log: log, Access: requests})
 	if err != nil {
 		inside.close()
 		return err
@@ -201,7 +186,7 @@ func adoptLegacy(m *master.Master, log *slog.Logger) {
 }
 
 func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *process.EdgeSupervisor) (settings.StartupKeys, error) {
-	s, err := readRun(path)
+	s, err := settings.ReadFor(settings.RoleRun, path)
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +209,7 @@ func newMaster(s *settings.Settings, k *trust.Keeper, e *master.Enrolment, l ins
 // insideAddresses are where our own components and operators connect.
 type insideAddresses struct {
 	wire        string // empty: nowhere
+	wireKey     string // the flag that has it; empty: the file's master.listen
 	admin       process.AdminAddress
 	proven      bool // peers that connect to wire prove who they are
 	adminProven bool // and so do callers of admin
@@ -249,7 +235,7 @@ func (l insideListeners) close() { process.CloseAll([]net.Listener{l.wire, l.adm
 func openInside(ctx context.Context, at insideAddresses, log *slog.Logger) (l insideListeners, err error) {
 	if at.wire != "" {
 		if l.wire, err = process.ListenInternal(ctx, at.wire, at.proven || at.insecure, settings.PlainAdvice); err != nil {
-			return l, err
+			return l, process.ForKey(cmp.Or(at.wireKey, "master.listen"), err)
 		}
 	}
 	if l.admin, err = at.admin.Listen(ctx, at.adminProven || at.insecure, log); err != nil {

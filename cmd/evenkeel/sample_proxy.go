@@ -48,7 +48,7 @@ func startSampleProxy(ctx context.Context, f *proxyFlags, sink *logs.Sink) error
 	}
 	l, err := process.Listen(ctx, f.listen)
 	if err != nil {
-		return err
+		return process.ForKey("--listen", err)
 	}
 	proxy := demo.NewLeastConn(f.servers)
 	p := &process.Process{Log: log, Console: f.logs.consoleOn(sink), Components: []process.Component{

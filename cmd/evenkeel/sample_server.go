@@ -80,7 +80,7 @@ func startSampleServer(ctx context.Context, f *sampleFlags, sink *logs.Sink) err
 	}
 	l, err := process.Listen(ctx, f.listen)
 	if err != nil {
-		return err
+		return process.ForKey("--listen", err)
 	}
 	if f.cfg.ID == "" {
 		f.cfg.ID = l.Addr().String()

@@ -67,15 +67,25 @@ Policies:
 	flags.StringVar(&want.goals, "goals", "", "write the goals and what was measured to this file, as JSON")
 	flags.IntVar(&want.search, "search", 0, "instead: run so many scenarios drawn at random, and print the ten in which ours does worst beside the best peer")
 	flags.Uint64Var(&want.seed, "seed", 1, "what --search draws from")
+	cmd.ValidArgsFunction = completeScenario
+	completeList(cmd, "policy", sim.Names()...)
 	return cmd
+}
+
+// builtInScenarios returns the scenarios that this program contains.
+func builtInScenarios() (all []sim.Scenario) {
+	for _, f := range sim.Canonical("") {
+		if s, err := parseScenario(f.Name, f.YAML); err == nil {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 func scenarioHelp() string {
 	var b strings.Builder
-	for _, f := range sim.Canonical("") {
-		if s, err := parseScenario(f.Name, f.YAML); err == nil {
-			fmt.Fprintf(&b, "  %-14s %s\n", s.Name, s.About)
-		}
+	for _, s := range builtInScenarios() {
+		fmt.Fprintf(&b, "  %-14s %s\n", s.Name, s.About)
 	}
 	return b.String()
 }

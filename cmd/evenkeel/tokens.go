@@ -13,17 +13,12 @@ func tokensCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tokens add FILE NAME ROLES",
 		Short: "make a bearer token for admin addresses",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return hint.Usagef("evenkeel tokens add FILE NAME ROLES", "tokens cannot %s", args[0])
-			}
-			return nil
-		},
 		RunE: func(*cobra.Command, []string) error {
 			return hint.Usagef("evenkeel tokens --help explains it", "tokens needs a command: add FILE NAME ROLES")
 		},
 	}
 	cmd.AddCommand(tokensAddCommand())
+	requireSubcommand(cmd)
 	return cmd
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
+	"github.com/evenkeel-lb/evenkeel/config"
 
 	"github.com/evenkeel-lb/evenkeel/edge"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
@@ -21,6 +22,7 @@ import (
 // EdgeSupervisor is the edge of this process across reloads. Every reload makes a new
 // edge.Edge on the same sockets; the one before finishes what it has.
 type EdgeSupervisor struct {
+	file   string // that the settings come from; empty: flags
 	picker edge.Picker
 	Watch  func(pools []string) // is told what pools all of them route to; nil: the picker has them all
 	inside *inside.Set          // where our own components listen
@@ -73,9 +75,10 @@ func (t edgeGeneration) closeListeners() {
 	}
 }
 
-// NewEdgeSupervisor opens the sockets of an edge and makes it; run serves.
-func NewEdgeSupervisor(ctx context.Context, cfg edge.Config, keys *settings.EdgeFiles, picker edge.Picker, to EdgeLogs) (*EdgeSupervisor, error) {
-	es := &EdgeSupervisor{inside: cfg.Inside, picker: picker, EdgeLogs: to, next: make(chan edgeGeneration), stopped: make(chan struct{}), active: make(map[*edge.Edge][]string), shares: true}
+// NewEdgeSupervisor opens the sockets of an edge and makes the edge; Run serves. file is the path of the file that cfg comes
+// from; empty: cfg comes from flags.
+func NewEdgeSupervisor(ctx context.Context, file string, cfg edge.Config, keys *settings.EdgeFiles, picker edge.Picker, to EdgeLogs) (*EdgeSupervisor, error) {
+	es := &EdgeSupervisor{file: file, inside: cfg.Inside, picker: picker, EdgeLogs: to, next: make(chan edgeGeneration), stopped: make(chan struct{}), active: make(map[*edge.Edge][]string), shares: true}
 	t, err := es.prepare(ctx, cfg, keys)
 	if err != nil {
 		return nil, err
@@ -126,11 +129,11 @@ func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *se
 	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside, cfg.Places = es.Log, es.Access, es.Dropped, es.ReloadFailed, es.inside, &es.places
 	t := edgeGeneration{pools: poolsOf(cfg), files: keys, sockets: make(map[string]net.Listener), exclusive: make(chan struct{})}
 	var each []edge.Listener // one for each socket
-	for _, l := range cfg.Listeners {
+	for i, l := range cfg.Listeners {
 		sockets, err := es.socketsFor(ctx, l.Listen)
 		if err != nil {
 			es.abandon(t)
-			return edgeGeneration{}, err
+			return edgeGeneration{}, ForKey(es.listenKey(i), err)
 		}
 		for i, socket := range sockets {
 			t.sockets[socketKey(l.Listen, i)] = socket
@@ -150,6 +153,14 @@ func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *se
 	}
 	t.edge = e
 	return t, nil
+}
+
+// listenKey is where the address of a listener was written.
+func (es *EdgeSupervisor) listenKey(i int) string {
+	if es.file == "" {
+		return "--listen"
+	}
+	return es.file + ": " + config.Item("edge.listeners", i) + ".listen"
 }
 
 // socketsFor returns the open sockets of a listener, or opens one, or takes all that were inherited for it.

@@ -21,7 +21,7 @@ import (
 func TestAnEdgeThatCannotStartEnds(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	cfg := edge.Config{ID: "e1", Listeners: []edge.Listener{{Listen: "127.0.0.1:0", Routes: []edge.Route{{Pool: "web"}}}}}
-	es, err := NewEdgeSupervisor(t.Context(), cfg, &settings.EdgeFiles{}, nil, EdgeLogs{Log: quiet})
+	es, err := NewEdgeSupervisor(t.Context(), "", cfg, &settings.EdgeFiles{}, nil, EdgeLogs{Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,21 +99,30 @@ func ListenInternal(ctx context.Context, address string, safe bool, advice strin
 
 const adminAdvice = "listen on 127.0.0.1, or authenticate callers: admin_access with cert and key, and tokens or ca (docs/admin.md); or give --insecure if every host that can reach the address is trusted"
 
+// ForKey adds to an error of listening which key of the file, or which flag, has the address. It returns nil for nil.
+func ForKey(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", key, err)
+}
+
 // AdminAddress is where a role serves its metrics and API.
 type AdminAddress struct {
 	Address string // off: nowhere
-	Chosen  bool   // somebody chose it, so it is an error if it cannot be had
+	Chosen  bool   // by a flag or the file, so it is an error if it is in use
+	Key     string // of the file, or the flag, that has it
 }
 
-// ChooseAdmin takes the flag, else the file's word, else the role's default.
-func ChooseAdmin(flag, file, standard string) AdminAddress {
+// ChooseAdmin returns the flag's address, else that of a part of the file, such as "master", else the role's default.
+func ChooseAdmin(flag, part, file, standard string) AdminAddress {
 	switch {
 	case flag != "":
-		return AdminAddress{flag, true}
+		return AdminAddress{Address: flag, Chosen: true, Key: "--admin"}
 	case file != "":
-		return AdminAddress{file, true}
+		return AdminAddress{Address: file, Chosen: true, Key: part + ".admin"}
 	}
-	return AdminAddress{standard, false}
+	return AdminAddress{Address: standard, Key: part + ".admin (--admin)"}
 }
 
 // Listen returns nil without an error if there is to be no listener, or if the
@@ -127,7 +136,7 @@ func (a AdminAddress) Listen(ctx context.Context, safe bool, log *slog.Logger) (
 		log.Warn("another process uses the default admin address, so this one has none; evenkeel status finds it by its socket, --admin sets another address", "admin", a.Address)
 		return nil, nil
 	}
-	return l, err
+	return l, ForKey(a.Key, err)
 }
 
 // nearbyPorts is how many ports behind a taken default are tried before any that is free.
@@ -151,7 +160,7 @@ func (a AdminAddress) ListenNearby(ctx context.Context, safe bool, log *slog.Log
 			log.Warn("another process uses the default admin address, so this one uses another port; --admin sets one", "taken", a.Address, "admin", l.Addr().String())
 		}
 	}
-	return l, err
+	return l, ForKey(a.Key, err)
 }
 
 // ServeHTTP serves until ctx ends, then gives what is being answered a second.

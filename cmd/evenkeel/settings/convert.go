@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
+
 	"github.com/evenkeel-lb/evenkeel/internal/version"
 
 	"github.com/evenkeel-lb/evenkeel/agent"
@@ -291,7 +293,7 @@ func ParseServer(flag string) (pool string, s Server, err error) {
 			s.Speed, err = strconv.ParseFloat(value, 64)
 		default:
 			return "", s, fmt.Errorf("--server %q: %q is not known: want id, pool, public, slots, speed or location%s", flag, key,
-				config.DidYouMean(key, []string{"id", "pool", "public", "slots", "speed", "location"}, map[string]string{"weight": "speed", "name": "id", "maxconn": "slots", "zone": "location"}))
+				suggest.DidYouMean(key, []string{"id", "pool", "public", "slots", "speed", "location"}, map[string]string{"weight": "speed", "name": "id", "maxconn": "slots", "zone": "location"}))
 		}
 		if err != nil {
 			return "", s, fmt.Errorf("--server %q: %s %q, want a number", flag, key, value)

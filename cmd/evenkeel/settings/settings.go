@@ -151,7 +151,7 @@ type Listener struct {
 	H2C            bool           `yaml:"h2c" also:"http2"`
 	TrustedProxies []PrefixText   `yaml:"trusted_proxies"`
 	HeaderLimit    config.Size    `yaml:"header_limit" also:"maxheaderbytes"`
-	HeaderCount    int            `yaml:"header_count"`
+	HeaderCount    int            `yaml:"header_count" zero:"no"`
 	HeaderTimeout  time.Duration  `yaml:"header_timeout" also:"readheadertimeout"`
 	IdleTimeout    time.Duration  `yaml:"idle_timeout" also:"keepalivetimeout keepalive"`
 	BodyLimit      config.Size    `yaml:"body_limit" also:"maxbodysize clientmaxbodysize"`
@@ -303,9 +303,4 @@ func Read(path string, more ...func(s *Settings, bad func(path, problem string))
 		return nil, err
 	}
 	return s, nil
-}
-
-// MissingPart is the error of a file without the part that a role reads.
-func MissingPart(path, part, example string) error {
-	return hint.With(fmt.Errorf("%s has no part %q, which this role needs", path, part), "such as\n         "+example)
 }

@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
+
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/edge"
 	edgepolicy "github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
@@ -23,7 +24,7 @@ func (l *Link) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s or %s%s", balance.LinkRoute, balance.LinkRedirect, config.DidYouMean(string(text), []string{"route", "redirect"},
+	return fmt.Errorf("want %s or %s%s", balance.LinkRoute, balance.LinkRedirect, suggest.DidYouMean(string(text), []string{"route", "redirect"},
 		map[string]string{"proxy": "route", "forward": "route", "routed": "route", "direct": "redirect", "307": "redirect"}))
 }
 
@@ -50,7 +51,7 @@ func (r *resolveText) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s or %s%s", master.ResolveOne, master.ResolveAll, config.DidYouMean(string(text), []string{"one", "all"},
+	return fmt.Errorf("want %s or %s%s", master.ResolveOne, master.ResolveAll, suggest.DidYouMean(string(text), []string{"one", "all"},
 		map[string]string{"logical": "one", "logicaldns": "one", "first": "one", "strict": "all", "strictdns": "all", "each": "all", "dynamic": "all"}))
 }
 
@@ -64,7 +65,7 @@ func (r *resolverText) UnmarshalText(text []byte) error {
 	case "edge":
 		*r = true
 	default:
-		return fmt.Errorf("want master or edge%s", config.DidYouMean(string(text), []string{"master", "edge"}, map[string]string{"controller": "master", "proxy": "edge", "edges": "edge"}))
+		return fmt.Errorf("want master or edge%s", suggest.DidYouMean(string(text), []string{"master", "edge"}, map[string]string{"controller": "master", "proxy": "edge", "edges": "edge"}))
 	}
 	return nil
 }
@@ -79,7 +80,7 @@ func (m *modeText) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s or %s%s", edge.ModeHTTP, edge.ModeTCP, config.DidYouMean(string(text), []string{"http", "tcp"},
+	return fmt.Errorf("want %s or %s%s", edge.ModeHTTP, edge.ModeTCP, suggest.DidYouMean(string(text), []string{"http", "tcp"},
 		map[string]string{"https": "http", "http2": "http", "grpc": "http", "layer4": "tcp", "l4": "tcp", "layer7": "http", "l7": "http", "tls": "tcp"}))
 }
 
@@ -145,7 +146,7 @@ func (p *proxyVersionText) UnmarshalText(text []byte) error {
 	case "v2":
 		*p = 2
 	default:
-		return fmt.Errorf("want v1 or v2%s", config.DidYouMean(string(text), nil, map[string]string{"1": "v1", "2": "v2", "true": "v2", "yes": "v2", "on": "v2"}))
+		return fmt.Errorf("want v1 or v2%s", suggest.DidYouMean(string(text), nil, map[string]string{"1": "v1", "2": "v2", "true": "v2", "yes": "v2", "on": "v2"}))
 	}
 	return nil
 }
@@ -168,7 +169,7 @@ func (p *protocolText) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s or %s%s", edge.HTTP1, edge.HTTP2, config.DidYouMean(string(text), []string{edge.HTTP1.String(), edge.HTTP2.String()},
+	return fmt.Errorf("want %s or %s%s", edge.HTTP1, edge.HTTP2, suggest.DidYouMean(string(text), []string{edge.HTTP1.String(), edge.HTTP2.String()},
 		map[string]string{"http": "http/1.1", "http1": "http/1.1", "h1": "http/1.1", "http2": "h2", "http/2": "h2", "h2c": "h2", "grpc": "h2"}))
 }
 

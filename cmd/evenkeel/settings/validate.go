@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
+
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/config"
@@ -47,7 +49,7 @@ func (s *Settings) validate(bad func(path, problem string)) {
 		pool, bad := s.PoolConfig(name), under(config.Field("pools", name))
 		pool.Validate(func(field, problem string) {
 			if field == "policy" {
-				problem += config.DidYouMean(pool.Policy, Policies(), policyAliases)
+				problem += suggest.DidYouMean(pool.Policy, Policies(), policyAliases)
 			}
 			bad(field, problem)
 		})
@@ -96,10 +98,16 @@ func (s *Settings) validateUnixServer(pool, field string, bad func(field, proble
 	}
 }
 
+// maxHeaderLimit is far more than any head needs: typing errors end above it.
+const maxHeaderLimit = 16 << 20
+
 // validate judges what the edge never sees because it was not made of it.
 func (l *Listener) validate(bad func(field, problem string)) {
 	if l.ProxyProtocol != nil && len(l.ProxyProtocol.Trusted) == 0 {
 		bad("proxy_protocol", "no trusted networks, want those from which connections with a PROXY header come")
+	}
+	if l.HeaderLimit > maxHeaderLimit {
+		bad("header_limit", fmt.Sprintf("%d bytes, want at most 16MiB: every connection may use as much memory", int64(l.HeaderLimit)))
 	}
 	if edge.Mode(l.Mode) != edge.ModeTCP {
 		return
@@ -156,7 +164,7 @@ func (s *Settings) validateRoutePools(bad func(path, problem string)) {
 		for j, r := range l.Routes {
 			if _, ok := s.Pools[r.Pool]; !ok && r.Pool != "" {
 				bad(fmt.Sprintf("edge.listeners[%d].routes[%d].pool", i, j),
-					fmt.Sprintf("%q is none of the file's pools: %s%s", r.Pool, strings.Join(s.PoolNames(), ", "), config.DidYouMean(r.Pool, s.PoolNames(), nil)))
+					fmt.Sprintf("%q is none of the file's pools: %s%s", r.Pool, strings.Join(s.PoolNames(), ", "), suggest.DidYouMean(r.Pool, s.PoolNames(), nil)))
 			}
 		}
 	}
