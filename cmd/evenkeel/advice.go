@@ -12,7 +12,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/config"
 )
 
-// printError tells a person what went wrong and, if anybody knows, what to do.
+// printError prints what went wrong and, if the error has a hint, what to do.
 func printError(w io.Writer, err error) {
 	if bad, ok := errors.AsType[*config.Error](err); ok {
 		terminal.PrintLine(w, bad.Error())

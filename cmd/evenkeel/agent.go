@@ -215,7 +215,7 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 		}
 		return c.Run(ctx)
 	}
-	p.Components = append(append(p.Components, process.Component{Name: "client", Run: register}), guardParts(keeper)...)
+	p.Components = append(append(p.Components, process.Component{Name: "client", Run: register}), certificateComponents(keeper)...)
 	if own != nil {
 		p.Components = append(p.Components, process.Component{Name: "renewal", Run: func(ctx context.Context) error { return own.keep(ctx, keeper) }})
 	}

@@ -138,8 +138,8 @@ func (a *api) call(ctx context.Context, method, path string, body any) ([]byte, 
 	}
 	res, err := t.http.Do(req)
 	if err != nil {
-		if heir := t.heir(ctx, err); heir != nil {
-			a.master = heir
+		if successor := t.successor(ctx, err); successor != nil {
+			a.master = successor
 			return a.call(ctx, method, path, body)
 		}
 		var failed *url.Error
@@ -159,13 +159,13 @@ func (a *api) call(ctx context.Context, method, path string, body any) ([]byte, 
 	return answer, nil
 }
 
-// heir returns the process that has taken over from t, if err says that t is gone: nothing was sent then.
-func (t *target) heir(ctx context.Context, err error) *target {
+// successor returns the process that has taken over from t, if err says that t is gone: nothing was sent then.
+func (t *target) successor(ctx context.Context, err error) *target {
 	var failed *net.OpError
 	if t.process == nil || !errors.As(err, &failed) || failed.Op != "dial" {
 		return nil
 	}
-	if f := findHeir(ctx, cmp.Or(t.process.told.PID, t.process.PID)); f != nil {
+	if f := findSuccessor(ctx, cmp.Or(t.process.told.PID, t.process.PID)); f != nil {
 		return f.target()
 	}
 	return nil

@@ -412,7 +412,7 @@ code is 3 if anything is.`,
 	return cmd
 }
 
-// describe tells of a certificate, and whether something is wrong with it.
+// describe returns what a certificate contains, and whether something is wrong with it.
 func describe(file string, c *trust.Certificate) (text string, bad bool) {
 	lines := []string{file, "  for        " + c.Owner}
 	if len(c.Pools) > 0 {

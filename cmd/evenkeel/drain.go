@@ -19,7 +19,7 @@ import (
 )
 
 func drainCommand() *cobra.Command {
-	s := steering{verb: "drain", done: "gets no new requests"}
+	s := drainClient{verb: "drain", done: "gets no new requests"}
 	var deadline time.Duration
 	cmd := s.command("send a server no new requests", `Drain lets a server finish its requests and sends it no new ones until it is undrained,
 even if the server registers again. Edges and agents pass the drain on to other masters, and to this
@@ -37,12 +37,12 @@ second how many requests are left, and fails if some are left at the deadline.`)
 }
 
 func undrainCommand() *cobra.Command {
-	s := steering{verb: "undrain", done: "takes requests"}
+	s := drainClient{verb: "undrain", done: "takes requests"}
 	return s.command("let a drained server take requests again", "Undrain ends a drain.")
 }
 
-// steering is a command that tells a master what to do with a server.
-type steering struct {
+// drainClient is a command that drains a server or ends its drain, by a master's API.
+type drainClient struct {
 	verb, done string
 	api        api
 	pool       string
@@ -50,7 +50,7 @@ type steering struct {
 	then       func(ctx context.Context, server string, out io.Writer) error // after the master has heard; nil: nothing
 }
 
-func (s *steering) command(short, long string) *cobra.Command {
+func (s *drainClient) command(short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     s.verb + " SERVER --pool NAME",
 		Short:   short,
@@ -95,8 +95,8 @@ func whoAsks() string {
 	return name
 }
 
-// warnUnkept prints a warning if only this master knows what it was told.
-func (s *steering) warnUnkept(answer []byte, out io.Writer) {
+// warnUnkept prints a warning if only this master knows of the drain.
+func (s *drainClient) warnUnkept(answer []byte, out io.Writer) {
 	var told struct {
 		KeptBy struct {
 			Edges int    `json:"edges"`
@@ -109,7 +109,7 @@ func (s *steering) warnUnkept(answer []byte, out io.Writer) {
 	}
 }
 
-func (s *steering) path() string { return "/v1/pools/" + url.PathEscape(s.pool) }
+func (s *drainClient) path() string { return "/v1/pools/" + url.PathEscape(s.pool) }
 
 // Looking how far a drain has come.
 const (
@@ -118,7 +118,7 @@ const (
 )
 
 // awaitIdle waits until a server has no open leases and says how many it has meanwhile.
-func (s *steering) awaitIdle(ctx context.Context, server string, deadline time.Duration, out io.Writer) error {
+func (s *drainClient) awaitIdle(ctx context.Context, server string, deadline time.Duration, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
 	look := time.NewTicker(drainLook)
@@ -149,7 +149,7 @@ func (s *steering) awaitIdle(ctx context.Context, server string, deadline time.D
 	}
 }
 
-func (s *steering) unfinished(ctx context.Context, server string, left int, deadline time.Duration) error {
+func (s *drainClient) unfinished(ctx context.Context, server string, left int, deadline time.Duration) error {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return context.Cause(ctx)
 	}
@@ -158,7 +158,7 @@ func (s *steering) unfinished(ctx context.Context, server string, left int, dead
 }
 
 // open returns how many leases a server has; none if it has left its pool.
-func (s *steering) open(ctx context.Context, server string) (int, error) {
+func (s *drainClient) open(ctx context.Context, server string) (int, error) {
 	answer, err := s.api.call(ctx, http.MethodGet, s.path(), nil)
 	if err != nil {
 		return 0, err

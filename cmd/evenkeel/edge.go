@@ -145,7 +145,7 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	}
 	ec := s.EdgeConfig()
 	ec.Inside = new(inside.Set)
-	c, err := client.NewMasters(client.Config{Masters: s.Edge.MasterAddresses(), ID: nameAmongHeirs(ec.ID), Trust: keeper, Pools: s.Edge.PoolNames(), Log: log, Software: "evenkeel " + version.String(), Inside: ec.Inside})
+	c, err := client.NewMasters(client.Config{Masters: s.Edge.MasterAddresses(), ID: successorID(ec.ID), Trust: keeper, Pools: s.Edge.PoolNames(), Log: log, Software: "evenkeel " + version.String(), Inside: ec.Inside})
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	if admin == nil {
 		p.Sockets = func() []process.InheritedSocket { return front.Sockets() }
 	}
-	p.Components = append(append(p.Components, process.Component{Name: "client", Run: c.Run}), guardParts(keeper)...)
+	p.Components = append(append(p.Components, process.Component{Name: "client", Run: c.Run}), certificateComponents(keeper)...)
 	if f.config != "" {
 		p.StartupKeys, p.LastReload = began, failing
 		p.Reload = func() (settings.StartupKeys, error) { return reloadEdge(ctx, f, s.Edge, front) }
@@ -184,9 +184,9 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	return p.Serve(ctx)
 }
 
-// nameAmongHeirs is what an edge is called to its master. One that has taken over from
+// successorID is what an edge is called to its master. One that has taken over from
 // another has leases of its own while that one drains, so it needs a name of its own.
-func nameAmongHeirs(id balance.EdgeID) balance.EdgeID {
+func successorID(id balance.EdgeID) balance.EdgeID {
 	if n := process.Generation(); n > 0 {
 		return balance.EdgeID(fmt.Sprintf("%s%s%d", id, trust.Heir, n))
 	}

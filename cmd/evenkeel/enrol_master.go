@@ -52,8 +52,8 @@ func openEnrolment(e *settings.Enrol, k *trust.Keeper, values enrol.Store, recor
 	return &master.Enrolment{Signer: signer, Tokens: enrol.NewBook(values), Life: e.TTL, Audit: record}, nil
 }
 
-// enrolParts watches the issuer's files beside whatever else runs.
-func enrolParts(e *master.Enrolment) []process.Component {
+// issuerComponents watches the issuer's files beside whatever else runs.
+func issuerComponents(e *master.Enrolment) []process.Component {
 	if e == nil {
 		return nil
 	}

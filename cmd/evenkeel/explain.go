@@ -32,7 +32,7 @@ type explainFlags struct {
 	asJSON  bool
 }
 
-// hypothetical is a request that nobody makes, as the API takes it.
+// hypothetical is a request that is not sent, as the API takes it.
 type hypothetical struct {
 	Key      string            `json:"key,omitempty"`
 	Tenant   string            `json:"tenant,omitempty"`
@@ -96,7 +96,7 @@ func (f *explainFlags) explain(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	var d decisionTold
+	var d decisionAnswer
 	return printAnswer(out, answer, f.asJSON, &d, func() { d.printHypothetical(out) })
 }
 
@@ -109,7 +109,7 @@ func (f *explainFlags) one(ctx context.Context, out io.Writer, id string) error 
 	if lease, err := balance.ParseLeaseID(untagged); err == nil {
 		answer, err := f.call(ctx, http.MethodGet, "/v1/leases/"+lease.String(), nil)
 		if err == nil {
-			var l leaseTold
+			var l leaseAnswer
 			return printAnswer(out, answer, f.asJSON, &l, func() { l.print(out) })
 		}
 		if !refusedFor(err, "unknown-lease") {
@@ -133,8 +133,8 @@ func (f *explainFlags) one(ctx context.Context, out io.Writer, id string) error 
 
 func (f *explainFlags) printRequest(out io.Writer, id string, answer []byte) error {
 	var told struct {
-		Decisions []decisionTold
-		Refusals  []refusalTold
+		Decisions []decisionAnswer
+		Refusals  []refusalAnswer
 	}
 	return printAnswer(out, answer, f.asJSON, &told, func() {
 		for i := range told.Decisions {
@@ -159,14 +159,14 @@ func (f *explainFlags) printRequest(out io.Writer, id string, answer []byte) err
 	})
 }
 
-// refusalTold is what the API tells of a request that got no server.
-type refusalTold struct {
+// refusalAnswer is the API's answer about a request that got no server.
+type refusalAnswer struct {
 	Pool, Reason, Detail string
 	AgeMS                float64 `json:"age_ms"`
 	WaitedMS             float64 `json:"waited_ms"`
 }
 
-func (r *refusalTold) printFor(out io.Writer, id string) {
+func (r *refusalAnswer) printFor(out io.Writer, id string) {
 	waited := "at once"
 	if r.WaitedMS > 0 {
 		waited = "after " + people(r.WaitedMS) + " in the queue"
@@ -190,7 +190,7 @@ func (f *explainFlags) losses(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var l lossesTold
+	var l lossesAnswer
 	return printAnswer(out, answer, f.asJSON, &l, func() { l.print(out) })
 }
 
@@ -200,7 +200,7 @@ func (f *explainFlags) poolOf(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var s statusTold
+	var s statusAnswer
 	if err := json.Unmarshal(answer, &s); err != nil {
 		return "", fmt.Errorf("the master's answer: %w", err)
 	}
@@ -221,8 +221,8 @@ func (f *explainFlags) poolOf(ctx context.Context) (string, error) {
 	return "", hint.Usagef("such as --pool "+pools[0], "the pools %s have a server %s each: name one by --pool", strings.Join(pools, ", "), f.server)
 }
 
-// lossesTold is what the API tells of a server's last minute.
-type lossesTold struct {
+// lossesAnswer is the API's answer about a server's last minute.
+type lossesAnswer struct {
 	Pool, Server, State string
 	Reason              string
 	OverS               float64 `json:"over_s"`
@@ -232,10 +232,10 @@ type lossesTold struct {
 		Why   string
 		Count uint64
 	}
-	Now decisionTold
+	Now decisionAnswer
 }
 
-func (l *lossesTold) print(out io.Writer) {
+func (l *lossesAnswer) print(out io.Writer) {
 	if l.Requests == 0 {
 		terminal.PrintLine(out, fmt.Sprintf("server %s of pool %s is %s; the pool gave no request to any server in the last %s%s", l.Server, l.Pool, cmp.Or(l.Reason, l.State), forSeconds(l.OverS), l.refused()))
 	} else {
@@ -252,24 +252,24 @@ func (l *lossesTold) print(out io.Writer) {
 }
 
 // refused says how many requests got no server.
-func (l *lossesTold) refused() string {
+func (l *lossesAnswer) refused() string {
 	if l.Refused == 0 {
 		return ""
 	}
 	return fmt.Sprintf("; %d more %s got no server", l.Refused, terminal.Plural(int(l.Refused), "request"))
 }
 
-// leaseTold is what the API tells of a lease.
-type leaseTold struct {
+// leaseAnswer is the API's answer about a lease.
+type leaseAnswer struct {
 	Lease, Pool, Server, Edge string
 	Open                      bool
 	AgeMS                     float64  `json:"age_ms"`
 	ExpiresMS                 *float64 `json:"expires_ms"`
-	Decision                  *decisionTold
+	Decision                  *decisionAnswer
 }
 
-// decisionTold is what the API tells of a choice.
-type decisionTold struct {
+// decisionAnswer is the API's answer about a choice.
+type decisionAnswer struct {
 	Lease, Pool, Policy, Chosen, Note string
 	AgeMS                             *float64 `json:"age_ms"`
 	Request                           struct {
@@ -279,11 +279,11 @@ type decisionTold struct {
 	}
 	Waiting    int `json:"queue_length"`
 	Servers    int `json:"server_count"`
-	Candidates []candidateTold
-	partly     bool // only some candidates are told, whatever their place
+	Candidates []candidateAnswer
+	partly     bool // the answer has only some candidates, not the first ones
 }
 
-type candidateTold struct {
+type candidateAnswer struct {
 	Server, Why        string
 	Score              *float64
 	Load, Slots        float64
@@ -299,7 +299,7 @@ type candidateTold struct {
 	Health, Doubt      string
 }
 
-func (l *leaseTold) print(out io.Writer) {
+func (l *leaseAnswer) print(out io.Writer) {
 	if l.Decision == nil {
 		terminal.PrintLine(out, fmt.Sprintf("lease %s went to %s; why is not kept any more", l.Lease, l.Server))
 	} else {
@@ -322,8 +322,8 @@ func (l *leaseTold) print(out io.Writer) {
 }
 
 // because says in one clause why the chosen server was.
-func (d *decisionTold) because() string {
-	var chosen *candidateTold
+func (d *decisionAnswer) because() string {
+	var chosen *candidateAnswer
 	turn, among := "", fmt.Sprint(d.Servers)
 	for i := range d.Candidates {
 		switch c := &d.Candidates[i]; c.Why {
@@ -355,7 +355,7 @@ func (d *decisionTold) because() string {
 	return because
 }
 
-func (d *decisionTold) printHypothetical(out io.Writer) {
+func (d *decisionAnswer) printHypothetical(out io.Writer) {
 	switch {
 	case d.Chosen != "":
 		terminal.PrintLine(out, fmt.Sprintf("a request to pool %s would go to %s because %s", d.Pool, d.Chosen, d.because()))
@@ -371,7 +371,7 @@ func (d *decisionTold) printHypothetical(out io.Writer) {
 }
 
 // allOut reports whether every server of the pool gets no requests, as far as their states say.
-func (d *decisionTold) allOut() bool {
+func (d *decisionAnswer) allOut() bool {
 	if len(d.Candidates) == 0 || len(d.Candidates) != d.Servers {
 		return false
 	}
@@ -384,8 +384,8 @@ func (d *decisionTold) allOut() bool {
 	return true
 }
 
-// printTenant tells the request's tenant, and how far that is believed.
-func (d *decisionTold) printTenant(out io.Writer) {
+// printTenant prints the request's tenant, and whether it is proven.
+func (d *decisionAnswer) printTenant(out io.Writer) {
 	switch tenant, belief := d.Request.Tenant, d.Request.Belief; {
 	case belief == balance.Disbelieved.String() && tenant == "":
 		terminal.PrintLine(out, "tenant not proven: the request shares a line with all such")
@@ -405,8 +405,8 @@ func wait(n int) string {
 	return "wait"
 }
 
-// print tells the request's facts and every candidate, those with others behind them first.
-func (d *decisionTold) print(out io.Writer) {
+// print prints the request's facts and every candidate, those with others behind them first.
+func (d *decisionAnswer) print(out io.Writer) {
 	d.printTenant(out)
 	for _, fact := range []struct{ name, value string }{{"key", d.Request.Key}, {"location", d.Request.Location}} {
 		if fact.value != "" {
@@ -433,7 +433,7 @@ func (d *decisionTold) print(out io.Writer) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, figure(c.Load), figure(c.External), figure(c.Slots),
 			figure(c.Service), figure(c.Growth), figure(c.Success), figure(c.Affinity), figure(c.Distance), reported, c.serviceFrom(), c.SlotsBy)
 	}
-	_ = w.Flush() // nobody is left to tell if the terminal is gone
+	_ = w.Flush() // a terminal that is gone needs no error
 	for _, c := range d.Candidates {
 		if c.Health != "" {
 			terminal.PrintLine(out, fmt.Sprintf("%s: %s", c.Server, c.Health))
@@ -448,7 +448,7 @@ func (d *decisionTold) print(out io.Writer) {
 }
 
 // serviceFrom says what b rests on.
-func (c *candidateTold) serviceFrom() string {
+func (c *candidateAnswer) serviceFrom() string {
 	if c.SampleMS == nil {
 		return "the pool's mean"
 	}

@@ -148,7 +148,7 @@ func TestExplanationsTellHowFarATenantIsBelieved(t *testing.T) {
 		{"acme", "disbelieved", "tenant \"acme\", which is not proven: the request shares a line with all such\n"},
 		{"", "disbelieved", "tenant not proven: the request shares a line with all such\n"},
 	} {
-		var d decisionTold
+		var d decisionAnswer
 		d.Request.Tenant, d.Request.Belief = c.tenant, c.belief
 		var out strings.Builder
 		if d.printTenant(&out); out.String() != c.want {

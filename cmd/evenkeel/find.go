@@ -31,7 +31,7 @@ import (
 type found struct {
 	rundir.Found
 	told process.Info
-	err  error // why it has told nothing; nil: it has
+	err  error // why it has not answered; nil: it has
 }
 
 // hasMaster reports whether a process has a master's API, by the name of its socket if it does not say.
@@ -54,7 +54,7 @@ func (f *found) roundTripper() http.RoundTripper {
 // selfPatience is how long a process may take to say what it is.
 const selfPatience = time.Second
 
-// ask fills in what the process tells of itself.
+// ask fills in what the process reports about itself.
 func (f *found) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, selfPatience)
 	defer cancel()
@@ -121,8 +121,8 @@ func findMaster(ctx context.Context, at string) (*found, error) {
 	return nil, hint.Usagef("--at takes a name, an id, a process id or the path of a socket", "--at %s: there is no such process here, but\n%s", at, table(all))
 }
 
-// findHeir returns the process that has taken over from another, nil if there is none.
-func findHeir(ctx context.Context, pid int) *found {
+// findSuccessor returns the process that has taken over from another, nil if there is none.
+func findSuccessor(ctx context.Context, pid int) *found {
 	all, _ := findAll(ctx)
 	for i, f := range all {
 		if pid != 0 && f.told.After == pid {

@@ -191,25 +191,25 @@ func TestTakenOverIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.signal(syscall.SIGUSR2)
-	heir := int(p.record("a new program has taken over")["pid"].(float64))
+	successor := int(p.record("a new program has taken over")["pid"].(float64))
 	t.Cleanup(func() {
 		if t.Failed() {
-			_ = syscall.Kill(heir, syscall.SIGKILL)
+			_ = syscall.Kill(successor, syscall.SIGKILL)
 		}
 	})
 	p.record("draining")
-	wants(t, exitFine, []string{fmt.Sprintf("asking run-%d,", heir)}, "status")
+	wants(t, exitFine, []string{fmt.Sprintf("asking run-%d,", successor)}, "status")
 	if _, err := watching.call(context.Background(), http.MethodPost, "/v1/pools/default/servers/a/drain", nil); err != nil {
 		t.Errorf("after the takeover: %v", err)
 	}
-	if got := watching.master.process.PID; got != heir {
-		t.Errorf("asks %d, want %d, which has taken over", got, heir)
+	if got := watching.master.process.PID; got != successor {
+		t.Errorf("asks %d, want %d, which has taken over", got, successor)
 	}
 	close(release)
 	if got := <-answer; got != "200 late" {
 		t.Errorf("got %q, want the answer that was open", got)
 	}
-	if err := syscall.Kill(heir, syscall.SIGTERM); err != nil {
+	if err := syscall.Kill(successor, syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
 	p.exit(0) // its log ends with the last of the two

@@ -32,14 +32,14 @@ func (f *logFlags) add(cmd *cobra.Command) {
 	completeWords(cmd, "log-level", "debug", "info", "warn", "error")
 }
 
-// logger returns the logger of a role, which from now on outlives whoever reads its log.
+// logger returns the logger of a role, which from now on does not end when the reader of its log ends.
 // What a peer can provoke again and again is limited.
 func (f *logFlags) logger(sink *logs.Sink) (*slog.Logger, error) {
 	text, level, err := f.read(sink)
 	if err != nil {
 		return nil, err
 	}
-	survive()
+	ignoreBrokenPipes()
 	sink.SetNotice(func(lines uint64, since time.Time) []byte {
 		var b bytes.Buffer
 		slog.New(terminal.NewLogHandler(&b, text, slog.LevelInfo, terminal.NewPainter(sink.Out()))).Warn(fmt.Sprintf("%d log %s dropped since %s: the reader of the log was too slow or absent",
@@ -53,7 +53,7 @@ func (f *logFlags) logger(sink *logs.Sink) (*slog.Logger, error) {
 	return log, nil
 }
 
-// access returns a logger for requests, which writes all that it is told.
+// access returns a logger for requests, which writes records of every level.
 func (f *logFlags) access(sink *logs.Sink) (*slog.Logger, error) {
 	text, level, err := f.read(sink)
 	paint := terminal.NewPainter(sink.Out())
@@ -77,10 +77,10 @@ func (f *logFlags) read(sink *logs.Sink) (text bool, level slog.Level, err error
 	return false, 0, hint.Usagef("want text, json or auto", "--log-format %q is not known", f.format)
 }
 
-// survive has this process go on when the reader of its log goes away: writing to a
+// ignoreBrokenPipes has this process go on when the reader of its log goes away: writing to a
 // standard output that is a broken pipe fails instead of ending the process. The signal is
 // taken, not ignored, since a program started by this one would inherit that.
-func survive() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+func ignoreBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // lastWrites is how long a process that ends tries to write what waits for its log.
 const lastWrites = time.Second

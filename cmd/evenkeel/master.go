@@ -154,7 +154,7 @@ func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink
 	about.Facts = append([]process.Fact{{Name: "edges, agents", Values: []string{process.Address(inside.wire)}}}, poolFacts(s)...)
 	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, Signer: signerOf(enrolment), Access: access, File: f.config}
 	p.Admin = access.Surface(p, m.Endpoints())
-	p.Components = slices.Concat(election.stand(m, log), masterParts(m, inside, p), guardParts(keeper), enrolParts(enrolment))
+	p.Components = slices.Concat(election.stand(m, log), masterComponents(m, inside, p), certificateComponents(keeper), issuerComponents(enrolment))
 	if f.config != "" {
 		p.StartupKeys, p.LastReload = began, failing
 		p.Reload = func() (settings.StartupKeys, error) {

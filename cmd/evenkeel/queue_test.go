@@ -156,7 +156,7 @@ func TestRequestsWaitForTheirTurn(t *testing.T) {
 	clients.Wait()
 	w := httptest.NewRecorder()
 	unguarded(m).ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1/v1/pools/web/decisions", nil))
-	var told struct{ Decisions []decisionTold }
+	var told struct{ Decisions []decisionAnswer }
 	if err := json.Unmarshal(w.Body.Bytes(), &told); err != nil {
 		t.Fatal(err)
 	}

@@ -142,7 +142,7 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 		inside.close()
 		return err
 	}
-	adoptLegacy(m, log)
+	restoreHandoff(m, log)
 	ec := s.EdgeConfig()
 	ec.Inside = m.Inside()
 	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, m.Edge(ec.ID), process.EdgeLogs{Log: log, Access: requests})
@@ -157,9 +157,9 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 	}
 	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, Signer: signerOf(enrolment), InFlight: front.InFlight, StopAccepting: front.StopAccepting, Ready: front.Accepting(), Access: access, File: f.config}
 	p.Admin = access.Surface(p, append(m.Endpoints(), front.Endpoints("/edge")...))
-	p.Components = append([]process.Component{{Name: "edge", Run: front.Run}}, masterParts(m, inside, p)...)
-	p.Components = slices.Concat(p.Components, guardParts(keeper), enrolParts(enrolment))
-	p.Sockets = func() []process.InheritedSocket { return append(front.Sockets(), inside.heirlooms(at)...) }
+	p.Components = append([]process.Component{{Name: "edge", Run: front.Run}}, masterComponents(m, inside, p)...)
+	p.Components = slices.Concat(p.Components, certificateComponents(keeper), issuerComponents(enrolment))
+	p.Sockets = func() []process.InheritedSocket { return append(front.Sockets(), inside.sockets(at)...) }
 	p.HandoffState = func() any { return m.HandoffServers() }
 	if f.config != "" {
 		p.StartupKeys, p.LastReload = began, failing
@@ -172,8 +172,8 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 	return p.Serve(ctx)
 }
 
-// adoptLegacy has the master begin with what the one knew from which this program takes over.
-func adoptLegacy(m *master.Master, log *slog.Logger) {
+// restoreHandoff has the master begin with what the one knew from which this program takes over.
+func restoreHandoff(m *master.Master, log *slog.Logger) {
 	text, err := process.HandoffState()
 	if text == nil && err == nil {
 		return
@@ -218,8 +218,8 @@ type insideAddresses struct {
 
 type insideListeners struct{ wire, admin net.Listener } // nil: none
 
-// heirlooms are the listeners, by the addresses that were asked for.
-func (l insideListeners) heirlooms(at insideAddresses) (all []process.InheritedSocket) {
+// sockets are the listeners, by the addresses that were asked for.
+func (l insideListeners) sockets(at insideAddresses) (all []process.InheritedSocket) {
 	if l.wire != nil {
 		all = append(all, process.InheritedSocket{Name: at.wire, Listener: l.wire})
 	}
@@ -244,8 +244,8 @@ func openInside(ctx context.Context, at insideAddresses, log *slog.Logger) (l in
 	return l, err
 }
 
-// masterParts are what runs of a master: its listeners stop before its timers.
-func masterParts(m *master.Master, l insideListeners, p *process.Process) []process.Component {
+// masterComponents are what runs of a master: its listeners stop before its timers.
+func masterComponents(m *master.Master, l insideListeners, p *process.Process) []process.Component {
 	var parts []process.Component
 	if l.wire != nil {
 		parts = append(parts, process.Component{Name: "master", SharesConnections: true, Run: func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
@@ -254,7 +254,7 @@ func masterParts(m *master.Master, l insideListeners, p *process.Process) []proc
 	return append(parts, process.Component{Name: "master", Run: m.Run})
 }
 
-// poolFacts tells of each pool which servers it has from the file or the flags.
+// poolFacts returns for each pool which servers it has from the file or the flags.
 func poolFacts(s *settings.Settings) (facts []process.Fact) {
 	for _, name := range s.PoolNames() {
 		p := s.Pools[name]

@@ -26,7 +26,7 @@ func sampleProxyCommand(sink *logs.Sink) *cobra.Command {
 		Short: "a small least-connections proxy, to compare with",
 		Long: `Sample-proxy forwards each request to the server with the fewest open requests, by its
 own count only. The demo uses several of them as what people have today.`,
-		Hidden: true, // it is of no use to anybody else
+		Hidden: true, // only the demo uses it
 		Args:   noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return startSampleProxy(cmd.Context(), &f, sink)

@@ -89,7 +89,7 @@ func (f *statusFlags) show(ctx context.Context, out io.Writer, paint terminal.Pa
 	if err != nil {
 		return err
 	}
-	var s statusTold
+	var s statusAnswer
 	err = printAnswer(out, answer, f.asJSON, &s, func() { s.printTables(out, paint) })
 	if err == nil && len(s.Problems) > 0 {
 		err = errTrouble
@@ -97,8 +97,8 @@ func (f *statusFlags) show(ctx context.Context, out io.Writer, paint terminal.Pa
 	return err
 }
 
-// statusTold is what the API tells of a master.
-type statusTold struct {
+// statusAnswer is the API's answer about a master.
+type statusAnswer struct {
 	Master struct {
 		ID, Version string
 		UpS         float64 `json:"up_s"`
@@ -109,12 +109,12 @@ type statusTold struct {
 		Leading, Removed     bool
 		Open                 int `json:"leases_open"`
 		Waiting              int `json:"queue_length"`
-		Servers              []serverTold
+		Servers              []serverAnswer
 	}
-	Edges, Agents []peerTold
+	Edges, Agents []peerAnswer
 }
 
-type serverTold struct {
+type serverAnswer struct {
 	ID, State string
 	SinceS    float64 `json:"since_s"`
 	Why       string
@@ -133,12 +133,12 @@ type serverTold struct {
 	ReportMS    *float64 `json:"report_age_ms"`
 }
 
-type peerTold struct {
+type peerAnswer struct {
 	ID, Pool, Version, Address string
 	ConnectedS                 float64 `json:"connected_s"`
 }
 
-func (s *statusTold) printTables(out io.Writer, paint terminal.Painter) {
+func (s *statusAnswer) printTables(out io.Writer, paint terminal.Painter) {
 	terminal.PrintLine(out, fmt.Sprintf("master %s  %s  up %s", s.Master.ID, s.Master.Version, forSeconds(s.Master.UpS)))
 	for _, p := range s.Pools {
 		lead := "led by this master"
@@ -164,12 +164,12 @@ func (s *statusTold) printTables(out io.Writer, paint terminal.Painter) {
 	}
 }
 
-// hasProblem reports whether a server is among the problems, which are told at the end.
-func (s *statusTold) hasProblem(pool, server string) bool {
+// hasProblem reports whether a server is among the problems, which are printed at the end.
+func (s *statusAnswer) hasProblem(pool, server string) bool {
 	return slices.ContainsFunc(s.Problems, func(text string) bool { return strings.HasPrefix(text, "server "+server+" of pool "+pool+": ") })
 }
 
-func printServers(out io.Writer, paint terminal.Painter, servers []serverTold, toldBelow func(server string) bool) {
+func printServers(out io.Writer, paint terminal.Painter, servers []serverAnswer, toldBelow func(server string) bool) {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  server\tstate, since\tin flight / slots\treq/s\tp50\tp99\tfailed\treported")
@@ -203,7 +203,7 @@ func printServers(out io.Writer, paint terminal.Painter, servers []serverTold, t
 }
 
 // state is in a word or two what becomes of the server, and since when.
-func (s *serverTold) state() string {
+func (s *serverAnswer) state() string {
 	if len(s.Outages) == 0 {
 		return s.State + " " + forSeconds(s.SinceS)
 	}
@@ -211,7 +211,7 @@ func (s *serverTold) state() string {
 }
 
 // color is that of the server's lines; none if it takes its share of the work.
-func (s *serverTold) color() string {
+func (s *serverAnswer) color() string {
 	switch {
 	case s.State == "ejected":
 		return terminal.Red
@@ -221,7 +221,7 @@ func (s *serverTold) color() string {
 	return terminal.Yellow
 }
 
-func printPeers(out io.Writer, role string, peers []peerTold) {
+func printPeers(out io.Writer, role string, peers []peerAnswer) {
 	if len(peers) == 0 {
 		return
 	}

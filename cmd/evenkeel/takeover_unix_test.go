@@ -54,13 +54,13 @@ func TestTheNewProgramIsTheOneAtThePath(t *testing.T) {
 	if r["program"] != link || r["version"] != version.String() {
 		t.Errorf("took over: %v, want program %s of version %s", r, link, version.String())
 	}
-	heir, err := os.FindProcess(int(r["pid"].(float64)))
+	successor, err := os.FindProcess(int(r["pid"].(float64)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = heir.Kill() }()
-	if exe, err := os.Readlink("/proc/" + strconv.Itoa(heir.Pid) + "/exe"); err == nil && exe != again {
-		t.Errorf("the heir is %s, want %s", exe, again)
+	defer func() { _ = successor.Kill() }()
+	if exe, err := os.Readlink("/proc/" + strconv.Itoa(successor.Pid) + "/exe"); err == nil && exe != again {
+		t.Errorf("the successor is %s, want %s", exe, again)
 	}
 }
 

@@ -64,8 +64,8 @@ func (f trustFlags) refusePlain(masters []string) error {
 	return nil
 }
 
-// guardParts watches certificate files beside whatever else runs.
-func guardParts(k *trust.Keeper) []process.Component {
+// certificateComponents watches certificate files beside whatever else runs.
+func certificateComponents(k *trust.Keeper) []process.Component {
 	if k == nil {
 		return nil
 	}

@@ -65,7 +65,7 @@ func (a *AdminAccess) Surface(p *Process, endpoints []admin.Endpoint) *admin.Sur
 const profilePath = "/debug/pprof/"
 
 // profileEndpoints show what the program spends time and memory on: `go tool pprof
-// http://ADMIN/debug/pprof/profile`. They cost the process time and tell much of it.
+// http://ADMIN/debug/pprof/profile`. They cost processor time and reveal internals.
 func profileEndpoints() (all []admin.Endpoint) {
 	for path, handle := range map[string]http.HandlerFunc{"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace} {
 		all = append(all, admin.Endpoint{Method: "GET", Path: profilePath + path, Role: admin.Operate, Action: "profile", Handle: handle})

@@ -8,11 +8,11 @@ import (
 )
 
 // adminListener is an admin address's listener. An edge or agent that takes it for the address
-// where a master listens for them is told so in their own protocol: they would wait for an
+// where a master listens for them gets an error in their own protocol: they would wait for an
 // answer without end, as an HTTP server waits for the end of a line.
 type adminListener struct {
 	net.Listener
-	where string // what such a peer is told
+	where string // the text of that error
 }
 
 // newAdminListener returns the listener of an admin address. where says to which address edges and

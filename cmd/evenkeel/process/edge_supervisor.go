@@ -24,7 +24,7 @@ import (
 type EdgeSupervisor struct {
 	file   string // that the settings come from; empty: flags
 	picker edge.Picker
-	Watch  func(pools []string) // is told what pools all of them route to; nil: the picker has them all
+	Watch  func(pools []string) // called with the pools that all generations route to; nil: the picker has all pools
 	inside *inside.Set          // where our own components listen
 	EdgeLogs
 	first   edgeGeneration      // what run begins with
@@ -48,7 +48,7 @@ type EdgeLogs struct {
 }
 
 // edgeGeneration is an edge that is about to serve, the sockets it needs, and the listeners on
-// them that it is lent.
+// them that are its own.
 type edgeGeneration struct {
 	edge      *edge.Edge
 	pools     []string            // that it routes to
@@ -68,7 +68,7 @@ func (t edgeGeneration) pause() {
 }
 
 // closeListeners closes the listeners of an edge that has failed. It may not have begun to
-// accept from some of them, and park would wait for that without end.
+// accept from some of them, and pause would wait for that without end.
 func (t edgeGeneration) closeListeners() {
 	for _, l := range t.listeners {
 		_ = l.Close() // the error that matters is why the edge has failed
@@ -123,7 +123,7 @@ func (es *EdgeSupervisor) Reload(ctx context.Context, cfg edge.Config, keys *set
 	}
 }
 
-// prepare opens the sockets that cfg needs and are not open, and lends all to a new edge. A listener
+// prepare opens the sockets that cfg needs and are not open, and makes listeners on all of them for a new edge. A listener
 // for which a service manager has opened several sockets, as for IPv4 and IPv6, serves all of them.
 func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *settings.EdgeFiles) (edgeGeneration, error) {
 	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside, cfg.Places = es.Log, es.Access, es.Dropped, es.ReloadFailed, es.inside, &es.places
@@ -210,7 +210,7 @@ func poolsOf(cfg edge.Config) (pools []string) {
 	return slices.Compact(pools)
 }
 
-// watchPoolsLocked tells the picker which pools are routed to, also by edges that finish what they have:
+// watchPoolsLocked calls Watch with the pools that are routed to, also by edges that finish what they have:
 // their requests may need another server, and the ends of their leases a master. mu is held.
 func (es *EdgeSupervisor) watchPoolsLocked() {
 	if es.Watch == nil {

@@ -126,9 +126,9 @@ func unlinkedFile(text []byte) (*os.File, error) {
 	return f, nil
 }
 
-// duplicate returns a copy of a listener's socket. Its File would not do: whoever uses that, were it to
-// start a program or to make another listener, makes the socket blocking for everybody, and
-// whoever accepts until there is nothing more would hang.
+// duplicate returns a copy of a listener's socket. The listener's own File would not do: a program that is started with
+// it, or a listener made of it, sets the socket to blocking for all copies, and an event loop that accepts until EAGAIN
+// would hang.
 func duplicate(l net.Listener) (*os.File, error) {
 	return fd.CopyFile(l, "copy of "+l.Addr().String())
 }
@@ -138,11 +138,11 @@ func isHandoverVariable(variable string) bool {
 	return slices.Contains([]string{envListeners, envParent, envReady, envState, envGeneration, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}, name)
 }
 
-// reportReady tells an older program that this one serves.
+// reportReady notifies the old program that this one serves.
 func reportReady() error {
 	number, err := strconv.Atoi(os.Getenv(envReady))
 	if err != nil || os.Getenv(envParent) != strconv.Itoa(ParentPID) {
-		return nil // nobody waits
+		return nil // no old program waits
 	}
 	f, err := fd.Inherited(number, "ready")
 	if err != nil {

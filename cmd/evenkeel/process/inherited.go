@@ -13,12 +13,12 @@ import (
 )
 
 // Sockets that this process was started with: by a service manager that opened them
-// (LISTEN_FDS, as systemd has it), or by an older program of ours that hands over.
+// (LISTEN_FDS, as systemd has it), or by an old program of this kind that hands over.
 
-// What an older program tells a newer one.
+// Environment variables by which an old program hands over to a new one.
 const (
 	envListeners  = "EVENKEEL_LISTENERS"  // addresses as the settings write them, a line each, of the descriptors from 3 on
-	envParent     = "EVENKEEL_PARENT"     // the older one's process id, so that nobody further down believes it
+	envParent     = "EVENKEEL_PARENT"     // the older one's process id, so that no grandchild takes them for its own
 	envReady      = "EVENKEEL_READY"      // the descriptor that wants to hear that we serve
 	envState      = "EVENKEEL_LEGACY"     // the descriptor of a file with what else the older one knows; empty: nothing
 	envGeneration = "EVENKEEL_GENERATION" // how many programs before us handed over to one another
@@ -26,9 +26,9 @@ const (
 
 const firstInherited = 3 // behind standard input, output and error
 
-// InheritedSocket is an inherited socket that nobody has taken yet.
+// InheritedSocket is an inherited socket that no listener uses yet.
 type InheritedSocket struct {
-	Name string // the address that the settings write; empty: only the socket tells
+	Name string // the address that the settings write; empty: it is found by the address of the socket
 	net.Listener
 }
 
@@ -60,7 +60,7 @@ func untakenSockets() (left []InheritedSocket) {
 	return left
 }
 
-// inheritFrom takes up the descriptors that the environment tells of, if it speaks to us.
+// inheritFrom opens the descriptors that the environment names, if it is for this process.
 func inheritFrom(env func(string) string, self, parent int) (all []InheritedSocket) {
 	var names []string
 	switch {
@@ -80,7 +80,7 @@ func inheritFrom(env func(string) string, self, parent int) (all []InheritedSock
 		_ = file.Close() // the listener has a copy
 		if err == nil {
 			all = append(all, InheritedSocket{name, l})
-		} // else it is no stream socket, which is no business of ours
+		} // else it is not a stream socket, and stays unused
 	}
 	return all
 }
@@ -124,5 +124,5 @@ func Generation() int {
 	return n
 }
 
-// ParentPID is who started us; later, when that one has ended, somebody else is our parent.
+// ParentPID is the process that started this one. It is kept, for the parent changes when that process ends.
 var ParentPID = os.Getppid()

@@ -20,7 +20,7 @@ import (
 )
 
 // Listen opens a listener for clients, on host:port or unix:/path, or takes the one that
-// this process was started with; its error tells what to do.
+// this process was started with. Its error has a hint.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	if l := takeInherited(address); l != nil {
 		return l, nil
@@ -61,7 +61,7 @@ func listenError(address string, err error) error {
 	return hint.With(fmt.Errorf("listen: %w", err), "want host:port or unix:/path, such as 127.0.0.1:8080 or :8080")
 }
 
-// addressInUse is the error of an address that somebody else has.
+// addressInUse is the error of an address that another process has.
 type addressInUse struct {
 	address string
 	cause   error
@@ -89,7 +89,7 @@ func listeningProcess(address string) string {
 }
 
 // ListenInternal opens a listener for our own components or operators. Beyond loopback
-// it does so only if that is safe, or said to be; advice tells how to make it so.
+// it does so only if peers are authenticated or the caller allows it; advice is the hint of its error otherwise.
 func ListenInternal(ctx context.Context, address string, safe bool, advice string) (net.Listener, error) {
 	if !safe && !settings.IsLoopback(address) {
 		return nil, hint.With(fmt.Errorf("listen on %s: it is beyond loopback, and peers would not be authenticated", address), advice)

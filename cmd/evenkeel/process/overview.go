@@ -33,7 +33,7 @@ type Overview struct {
 type Fact struct {
 	Name    string
 	Values  []string
-	Servers bool // the values are addresses that somebody should answer at
+	Servers bool // the values are addresses at which a server should answer
 
 	Resolvers []string // that are asked for the names among these; nil: the machine's
 }

@@ -72,7 +72,7 @@ var closedChannel = func() <-chan struct{} {
 	return c
 }()
 
-// returnMemoryAfter is when what starting took is given back: no longer needed, and nobody waits.
+// returnMemoryAfter is how long after the start memory that only the start needed is returned to the system.
 const returnMemoryAfter = time.Second
 
 // Serve runs all parts until ctx ends, a signal says stop, or a part fails; then it stops them in order. It logs that the process

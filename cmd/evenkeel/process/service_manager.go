@@ -11,7 +11,7 @@ import (
 )
 
 // serviceManager is the service manager that started this process, or the one that it took over from; its
-// zero value is none. It is told what sd_notify(3) tells.
+// zero value is none. It gets the messages of sd_notify(3).
 type serviceManager struct {
 	socket string        // where it listens; empty: there is none
 	every  time.Duration // how often it wants to hear that the process is alive; zero: it does not

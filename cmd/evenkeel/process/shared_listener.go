@@ -12,17 +12,17 @@ var errCannotShare = errors.New("this system cannot share listening sockets betw
 // one does not accept the other does.
 type sharedListener struct {
 	*net.TCPListener
-	paused chan struct{} // closed: the edge was told to stop before it had begun, and has
+	paused chan struct{} // closed once the edge, which had not begun to accept, has stopped
 	closed chan struct{}
 
 	pauseOnce, closeOnce sync.Once
 
 	mu      sync.Mutex
-	stop    func() // how the edge that accepts is told to stop; nil: none does
+	stop    func() // makes the edge stop accepting; nil: it has not begun
 	pausing bool
 }
 
-// OnPark is told how to have the edge take no more connections. stop returns when it does not.
+// OnPark takes the function that makes the edge stop accepting. It returns when the edge has stopped.
 func (l *sharedListener) OnPark(stop func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

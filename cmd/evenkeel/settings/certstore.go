@@ -22,14 +22,14 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
-// certStore is certificates of ours, as their files had them when they last made sense.
+// certStore holds this process's certificates, as their files had them when they were last valid.
 type certStore struct {
 	files   []KeyPair
 	current atomic.Pointer[[]tls.Certificate]
-	seen    []fs.FileInfo // the files when they were last read; owned by whoever watches
+	seen    []fs.FileInfo // the files when they were last read; owned by the goroutine that runs watch
 }
 
-// newCertStore reads certificates. bad is told of each pair that is none, by its place.
+// newCertStore reads certificates. bad is called for each pair that is invalid, with its index.
 func newCertStore(files []KeyPair, bad func(i int, field, problem string)) *certStore {
 	k := &certStore{files: files, seen: fileInfos(files)}
 	certs := make([]tls.Certificate, len(files))
@@ -134,7 +134,7 @@ func (k *certStore) reread(log *slog.Logger) {
 	k.WarnExposed(log)
 }
 
-// WarnExposed tells of keys that every user of the machine may read.
+// WarnExposed logs a warning for each key that every user of the machine may read.
 func (k *certStore) WarnExposed(log *slog.Logger) {
 	for _, f := range k.files {
 		if exposed := trust.Exposed(f.Key); exposed != "" {
@@ -143,11 +143,11 @@ func (k *certStore) WarnExposed(log *slog.Logger) {
 	}
 }
 
-// fileInfos tells the files apart from what they will be; a nil one is not there.
+// fileInfos returns the state of the files, by which a change is seen; nil: the file does not exist.
 func fileInfos(files []KeyPair) (all []fs.FileInfo) {
 	for _, f := range files {
 		for _, path := range []string{f.Cert, f.Key} {
-			info, _ := os.Stat(path) // one that cannot be seen is read in vain, and that tells why
+			info, _ := os.Stat(path) // if it fails, reading the file returns the error
 			all = append(all, info)
 		}
 	}

@@ -25,7 +25,7 @@ func (s *Settings) ResolversOf(p *Pool) []string {
 	return p.Resolvers
 }
 
-// Where the roles listen when nobody says otherwise.
+// Where the roles listen by default.
 const (
 	DefaultListen      = ":8080"
 	DefaultWire        = "127.0.0.1:7400"

@@ -28,7 +28,7 @@ func (l *Link) UnmarshalText(text []byte) error {
 		map[string]string{"proxy": "route", "forward": "route", "routed": "route", "direct": "redirect", "307": "redirect"}))
 }
 
-// agentFieldText is what a server's agent may tell although the file names the server.
+// agentFieldText is a field that a server's agent may report although the file names the server.
 type agentFieldText master.Tells
 
 func (w *agentFieldText) UnmarshalText(text []byte) error {

@@ -57,7 +57,7 @@ func ticketKeysOf(path string) (*ticketKeys, error) {
 
 // read takes the keys of the file.
 func (t *ticketKeys) read() error {
-	info, _ := os.Stat(t.path) // one that cannot be seen is read in vain, and that tells why
+	info, _ := os.Stat(t.path) // if it fails, reading the file returns the error
 	text, err := readPEM(t.path)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ const (
 	Reset       = "\x1b[0m"
 )
 
-// defaultColumns is the width of a terminal that does not tell its own.
+// defaultColumns is the width of a terminal that does not report its own.
 const defaultColumns = 80
 
 func Is(w io.Writer) bool {

@@ -2,7 +2,7 @@ package terminal
 
 import "io"
 
-// PrintLine writes to a terminal or pipe; if that is gone nobody is left to tell.
+// PrintLine writes a line to a terminal or pipe. If that is gone, the error is of no use.
 func PrintLine(w io.Writer, line string) { _, _ = io.WriteString(w, line+"\n") }
 
 func Plural(n int, what string) string {
