@@ -122,15 +122,15 @@ func (want *simulation) check(cmd *cobra.Command, args []string) error {
 // checkSearch refuses what a search takes no notice of.
 func (want *simulation) checkSearch(cmd *cobra.Command, args []string) error {
 	if want.search < 0 {
-		return usagef("such as --search 200", "--search: %d, want at least 1", want.search)
+		return hint.Usagef("such as --search 200", "--search: %d, want at least 1", want.search)
 	}
 	for _, name := range []string{"all", "policy", "seeds", "requests", "json", "plot", "goals"} {
 		if cmd.Flags().Changed(name) {
-			return usagef("leave it out", "--%s means nothing beside --search, which draws scenarios and knows whom to compare", name)
+			return hint.Usagef("leave it out", "--%s means nothing beside --search, which draws scenarios and knows whom to compare", name)
 		}
 	}
 	if len(args) > 0 {
-		return usagef("leave it out", "%s means nothing beside --search, which draws its scenarios", args[0])
+		return hint.Usagef("leave it out", "%s means nothing beside --search, which draws its scenarios", args[0])
 	}
 	return nil
 }
