@@ -434,8 +434,8 @@ func testHTTP2ServersWindows(t *testing.T) {
 			if all != body[11:] {
 				t.Errorf("got %q, want the rest", all)
 			}
+			_ = c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10}) // before the next request can be made
 			c.say(id, true, ":status 204")
-			_ = c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})
 		}
 	}))
 	r := runH2C(t, p, speaksHTTP2)
