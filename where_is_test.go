@@ -1,0 +1,42 @@
+package evenkeel
+
+import (
+	"os"
+	"regexp"
+	"testing"
+)
+
+var namedFile = regexp.MustCompile("`((?:[a-z0-9]+/)+[A-Za-z0-9_.]*|[a-z_]+\\.go)`")
+
+// lostFiles returns the files and folders that a document names and that are not there, and how many it names.
+func lostFiles(text string) (lost []string, named int) {
+	for _, m := range namedFile.FindAllStringSubmatch(text, -1) {
+		named++
+		if _, err := os.Stat(m[1]); err != nil {
+			lost = append(lost, m[1])
+		}
+	}
+	return lost, named
+}
+
+// docs/where-is.md answers questions with files, and these exist.
+func TestWhereIsNamesFilesThatExist(t *testing.T) {
+	text, err := os.ReadFile("docs/where-is.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, named := lostFiles(string(text))
+	for _, f := range lost {
+		t.Errorf("docs/where-is.md names %s, which does not exist: name the file that answers the question now", f)
+	}
+	if named < 50 {
+		t.Errorf("docs/where-is.md names %d files, want more: has their form changed?", named)
+	}
+}
+
+func TestLostFilesAreFound(t *testing.T) {
+	lost, named := lostFiles("| a question | `arch_test.go`, `edge/none.go`, `balance` |\n| another | `none.go` and `sim/scenarios` |")
+	if named != 4 || len(lost) != 2 || lost[0] != "edge/none.go" || lost[1] != "none.go" {
+		t.Errorf("lost %q of %d, want edge/none.go and none.go of 4", lost, named)
+	}
+}
