@@ -18,8 +18,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/rate"
 )
 
-// Sender carries the agent's word to the masters; client.Agent is one. None of its
-// methods may block.
+// Sender sends the agent's messages to the masters; client.Agent implements it. None of its methods may
+// block.
 type Sender interface {
 	Report(balance.Report)
 	Done(balance.TaggedLease, balance.Outcome)
@@ -27,7 +27,7 @@ type Sender interface {
 	Connected() bool        // to at least one master
 }
 
-// Config is what an agent is told once.
+// Config is an agent's configuration. It does not change after New.
 type Config struct {
 	Server      balance.ServerID // whose load is reported
 	Interval    time.Duration    // between reports; zero: 500 ms
@@ -38,7 +38,7 @@ type Config struct {
 	ORCA        ORCA
 	Hook        *Hook         // whose verdicts /metrics counts; nil: none
 	Log         *slog.Logger  // nil: no logs
-	LogDropped  func() uint64 // log lines that were not written; nil: no metric tells of them
+	LogDropped  func() uint64 // number of log lines that were not written; nil: no such metric
 }
 
 // Prometheus is an endpoint of the application from which some metrics are taken.
@@ -67,7 +67,7 @@ const (
 	minGap          = 10 * time.Millisecond // between reports, however much changes; also the shortest interval
 )
 
-// Validate calls bad once for every field that cannot be.
+// Validate calls bad once for every invalid field.
 func (c *Config) Validate(bad func(field, problem string)) {
 	if c.Server == "" || len(c.Server) > 255 {
 		bad("server", fmt.Sprintf("%d bytes, want 1 to 255", len(c.Server)))
@@ -150,8 +150,7 @@ type Agent struct {
 	board board
 }
 
-// New returns an agent that does nothing until Run. It refuses a Config that Validate
-// finds fault with.
+// New returns an agent that does nothing until Run. It returns an error if Validate finds a problem in the Config.
 func New(cfg Config, sender Sender) (*Agent, error) {
 	var problems []error
 	cfg.Validate(func(field, problem string) { problems = append(problems, fmt.Errorf("agent: %s: %s", field, problem)) })
@@ -177,9 +176,8 @@ func New(cfg Config, sender Sender) (*Agent, error) {
 	return a, nil
 }
 
-// newClient returns a client for the application on this machine: no proxies, no redirects. Of
-// the connections that a burst of dispatches needs it keeps a few, for a few seconds: 62 idle
-// ones of an agent were seen a minute after a burst.
+// newClient returns a client for the application on this machine: no proxies, no redirects. After a burst of dispatches it keeps a few idle
+// connections, for a few seconds: without the limit an agent had 62 idle ones a minute after a burst.
 func newClient() *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: 15 * time.Second},
@@ -187,8 +185,7 @@ func newClient() *http.Client {
 	}
 }
 
-// Run samples and reports until ctx ends, and returns nil when all it started has
-// ended. It is called once.
+// Run samples and reports until ctx ends, and returns nil when all that it started has ended. It is called once.
 func (a *Agent) Run(ctx context.Context) error {
 	var polls sync.WaitGroup
 	defer a.http.CloseIdleConnections()
@@ -241,7 +238,7 @@ func (a *Agent) report(ctx context.Context) {
 	}
 }
 
-// noteCPU says in the log what CPU is reported, or why none is.
+// noteCPU logs which CPU is reported, or why none is.
 func (a *Agent) noteCPU(line string, err error) {
 	if err != nil {
 		a.log.Warn("cpu: not reported", "err", err)
@@ -278,16 +275,16 @@ func (a *Agent) put(now balance.Instant, level bool, metrics []balance.Metric) (
 	return dropped
 }
 
-// found enters what a source has sampled. A source that begins to fail is logged once,
-// and once more when it is well again; one that comes and goes, once a minute.
+// found enters a source's samples. It logs once when a source begins to fail, and once when it works again; for a source that changes
+// often, once a minute.
 func (a *Agent) found(source string, now balance.Instant, metrics []balance.Metric, err error) {
 	if dropped := a.put(now, false, metrics); len(dropped) > 0 {
 		err = errors.Join(err, fmt.Errorf("impossible values or too many metrics: %s dropped", strings.Join(dropped, ", ")))
 	}
 	switch a.metrics.judge(source, now, err != nil) {
 	case beginsToFail:
-		a.log.Warn("source fails; going on without what it does not tell", "source", source, "err", err)
+		a.log.Warn("a source of metrics fails; reporting without its values", "source", source, "err", err)
 	case isWellAgain:
-		a.log.Info("source is well again", "source", source)
+		a.log.Info("a source of metrics works again", "source", source)
 	}
 }

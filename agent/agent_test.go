@@ -215,7 +215,7 @@ func TestPolls(t *testing.T) {
 		if len(r.reports) != reports {
 			t.Errorf("%d reports from broken sources", len(r.reports)-reports)
 		}
-		if got := strings.Count(log.String(), "source fails"); got != 2 {
+		if got := strings.Count(log.String(), "a source of metrics fails"); got != 2 {
 			t.Errorf("two sources broke, logged %d times:\n%s", got, log.String())
 		}
 		mu.Lock()
@@ -223,7 +223,7 @@ func TestPolls(t *testing.T) {
 		mu.Unlock()
 		time.Sleep(time.Second)
 		stop()
-		if err := <-ended; err != nil || strings.Count(log.String(), "well again") != 2 {
+		if err := <-ended; err != nil || strings.Count(log.String(), "a source of metrics works again") != 2 {
 			t.Errorf("after recovery: %v\n%s", err, log.String())
 		}
 	})

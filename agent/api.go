@@ -17,14 +17,14 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/problem"
 )
 
-// Endpoints returns the agent's API for the application next door:
+// Endpoints returns the agent's API for the application on the same machine:
 //
 //	POST /v1/report            its load: JSON {"in_flight": 3, "metrics": {"name": 1.5}}, or ORCA as text/plain
 //	POST /v1/leases/{id}/done  a lease is over: nothing, or JSON {"result": "ok", "duration_ms": 12}
 //	GET  /metrics              Prometheus
 //	GET  /healthz, /readyz     the agent lives; it is connected to a master
 //
-// Errors are RFC 9457 problems. A caller that may report can speak for the server.
+// Errors are RFC 9457 problems. A caller that may report can report for the server.
 func (a *Agent) Endpoints() []admin.Endpoint {
 	return []admin.Endpoint{
 		{Method: "POST", Path: "/v1/report", Role: admin.Pick, Handle: answer(a.takeReport)},
@@ -45,7 +45,7 @@ func (a *Agent) ready(w http.ResponseWriter, r *http.Request) {
 	fine(w, r)
 }
 
-// answer makes 204 of no error, the problem of one, and 400 of any other.
+// answer writes 204 for a nil error, the document for a *problem.Document, and 400 for any other error.
 func answer(handle func(*http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := handle(r)
@@ -61,7 +61,7 @@ func answer(handle func(*http.Request) error) http.HandlerFunc {
 	}
 }
 
-// mostBody bounds what the application may send at once, in bytes.
+// mostBody is the maximum size of a request body from the application, in bytes.
 const mostBody = 64 << 10
 
 func readBody(r *http.Request) ([]byte, error) {

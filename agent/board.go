@@ -9,7 +9,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// board is what is known of the server, and what of it the masters have been told.
+// board holds the server's last known metrics, and which of them have been reported to the masters.
 type board struct {
 	readings []reading     // in order of first appearance, at most balance.MaxMetrics
 	window   time.Duration // that the CPU's utilisation is a mean over, where we have sampled it
@@ -86,7 +86,7 @@ func weighed(name string) bool {
 	return name == balance.CPUUtilization || name == balance.ApplicationUtilization || name == balance.QueueDepth
 }
 
-// urgent reports whether a report made now would say much that the last one did not.
+// urgent reports whether a report made now would differ much from the last one.
 func (b *board) urgent(now balance.Instant) bool {
 	var room [balance.MaxMetrics]int
 	return slices.ContainsFunc(b.next(now, room[:0]), func(i int) bool { return b.readings[i].moved() })
@@ -125,7 +125,7 @@ func (b *board) take(now balance.Instant) (metrics []balance.Metric, age, window
 		app = app || r.Name == balance.ApplicationUtilization
 		r.due, r.sent = false, r.Value
 	}
-	if app { // its utilisation is the one that counts, and nobody has told its window
+	if app { // the application's utilisation is the one used, and its window is unknown
 		window = 0
 	}
 	return metrics, age, window

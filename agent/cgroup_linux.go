@@ -227,8 +227,8 @@ func (g *cgroup) limitMemory(h *hierarchies, memory uint64) {
 	}
 }
 
-// memoryUsed returns the fraction of the limit in use. Files in the page cache that
-// nobody has touched lately are given up before anything fails, so they do not count.
+// memoryUsed returns the fraction of the limit in use. Inactive files in the page cache do not count, because the kernel reclaims them
+// before an allocation fails.
 func (g *cgroup) memoryUsed() (float64, error) {
 	current, inactive := "memory.current", "inactive_file"
 	if g.v1Memory {

@@ -1,6 +1,5 @@
-// Package agent stands beside a server: it samples the machine and the application,
-// sends what it finds to the masters as reports, and hands dispatches to the
-// application.
+// Package agent runs beside a server: it samples the machine and the application, sends the samples to the masters as reports, and passes
+// dispatches to the application.
 //
 //	/proc, cgroup ──────────────┐
 //	Prometheus endpoint ────────┤
@@ -9,32 +8,28 @@
 //	POST /v1/leases/{id}/done ──────────────▶ Sender
 //	masters ──▶ Hook ──▶ POST to the application, which accepts or refuses
 //
-// What is sampled is sent once, with the next report; what the application pushes is a
-// level, which holds until it pushes another, or for 10 s. A report goes out every
-// Interval, and sooner when the requests in flight or a utilisation have changed much.
-// Its age is that of the oldest sample in it.
+// A sample is sent once, with the next report. A value that the application pushes is valid until it pushes another, or for 10 s. A report
+// goes out every Interval, and sooner when the requests in flight or a utilisation have changed much. Its age is that of the oldest sample
+// in it.
 //
 // # Whose CPU it is
 //
-// The application is whoever listens at the server's address: the socket is found in
-// /proc/net/tcp, the processes that hold it by their descriptors, and their control group in
-// /proc/PID/cgroup. Its group is the service or scope that it is in, else the group itself; where a
-// group on the way to the root has a quota of less than the machine has, the one with the smallest is sampled,
-// since that is what limits it. A proxy in front of workers counts for them if it shares their group.
-// The application is looked for again every 2 s, and at once when its group has ended.
+// The application is the process that listens at the server's address: the agent finds the socket in /proc/net/tcp, the processes that hold
+// it by their descriptors, and their control group in /proc/PID/cgroup. The application's group is its service or scope, else the group
+// itself. If a group on the path to the root has a CPU quota below the machine's capacity, the group with the smallest quota is sampled,
+// because that one limits the application. A proxy in front of workers represents them if it is in their group. The agent looks for the
+// application again every 2 s, and immediately when its group has ended.
 //
-// No CPU is reported, and a warning says why, where the group is not the application's alone:
-// the root group, a slice, a login session or the service manager's; where the processes that
-// listen are in several groups; and where they cannot be seen: nothing listens, the
-// address is another machine's, or they belong to another user or PID namespace. A group or a process
-// that the configuration names is taken as it is.
+// No CPU is reported, and a warning says why, if other programs share the group: the root group, a slice, a login session or the service
+// manager's; if the processes that listen are in several groups; and if they cannot be seen: no process listens, the address is on another
+// machine, or they belong to another user or PID namespace. A group or a process that the configuration names is used without these checks.
 //
 // # Metrics
 //
 // Of the application's control group:
 //
 //	cpu_utilization               fraction of the quota, or else of the CPUs that it may use, over the last half second
-//	mem_utilization               fraction of its memory limit that could not be reclaimed; without a limit of the machine's memory, whoever uses it
+//	mem_utilization               fraction of its memory limit that could not be reclaimed; without a limit, of the machine's memory, used by any process
 //	utilization.psi_cpu           share of time, over 10 s, in which some task of it waited for a CPU; with cgroup v1 of the machine
 //	utilization.psi_memory        … for memory
 //	utilization.psi_io            … for input and output

@@ -77,7 +77,7 @@ func readSeries(r io.Reader, want []Series) ([]balance.Metric, error) {
 		err = errors.Join(err, errors.New(strings.Join(missing, "; ")))
 	}
 	if senseless > 0 {
-		err = errors.Join(err, fmt.Errorf("%d lines of the families wanted make no sense", senseless))
+		err = errors.Join(err, fmt.Errorf("%d lines of the selected families are malformed", senseless))
 	}
 	return metrics, err
 }

@@ -43,7 +43,7 @@ func TestReadSeries(t *testing.T) {
 		{"renamed", []Series{{"a", "vllm:num_request_waiting", 0}}, nil, "no series vllm:num_request_waiting; nearest: vllm:num_requests_waiting"},
 		{"other labels", []Series{{"a", `vllm:num_requests_waiting{engine="2"}`, 0}}, nil, `no series vllm:num_requests_waiting{engine="2"}; nearest: vllm:num_requests_waiting{engine="0",model_name="a b\"c\\d\n"}`},
 		{"exemplar", []Series{{"a", `exemplar_bucket{le="2"}`, 0}}, nil, `nearest: exemplar_bucket{le="1"}`},
-		{"broken", []Series{{"a", "broken", 0}}, nil, "make no sense"},
+		{"broken", []Series{{"a", "broken", 0}}, nil, "are malformed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := readSeries(strings.NewReader(exposition), test.want)

@@ -8,8 +8,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/probe"
 )
 
-// Health is how the agent checks that its server works, before it registers it and from then on.
-// A server that does not is told to the masters as down, with the reason.
+// Health says how the agent checks its server, before it registers the server and regularly afterwards. The agent reports a failing server
+// to the masters as down, with the reason.
 type Health struct {
 	Address string      // as balance.ServerSpec has it; empty: nothing is checked
 	Check   probe.Check // zero: whether a connection can be made
@@ -24,8 +24,7 @@ func (h *Health) check() probe.Check {
 	return c
 }
 
-// Checked is closed when the first check of the server has ended, or when there is none to
-// make: masters are not to hear of a server before.
+// Checked is closed when the first check of the server has ended, or when there is no check: the server must not be registered before.
 func (a *Agent) Checked() <-chan struct{} { return a.checked }
 
 // checkHealth checks the server until ctx ends and tells the masters when the result changes. The
@@ -54,7 +53,7 @@ func (a *Agent) judge(ctx context.Context, verdict *probe.Verdict, how *probe.Ch
 		return
 	}
 	if err == nil && how.Answers() {
-		a.sender.Report(balance.Report{Server: a.cfg.Server}) // without figures: a sign of life
+		a.sender.Report(balance.Report{Server: a.cfg.Server}) // without metrics: it only shows that the server is alive
 	}
 	if !verdict.Add(err == nil, how) {
 		return

@@ -17,7 +17,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/redact"
 )
 
-// Hook asks the application whether it takes a dispatch. It is safe for concurrent use.
+// Hook asks the application whether it accepts a dispatch. It is safe for concurrent use.
 type Hook struct {
 	url               string
 	http              *http.Client
@@ -32,10 +32,10 @@ func NewHook(url string) (*Hook, error) {
 	return &Hook{url: url, http: newClient()}, nil
 }
 
-// Close gives up idle connections.
+// Close closes idle connections.
 func (h *Hook) Close() { h.http.CloseIdleConnections() }
 
-// body is what the application is told, as JSON.
+// body is the JSON document that is posted to the application.
 type body struct {
 	Lease      string `json:"lease"`
 	Pool       string `json:"pool"`
@@ -48,7 +48,7 @@ type body struct {
 	Tenant     string `json:"tenant,omitempty"`
 	Priority   int    `json:"priority,omitempty"`
 	Fence      uint64 `json:"fence,omitempty"`
-	DeadlineMS int64  `json:"deadline_ms"` // milliseconds from now in which an answer counts
+	DeadlineMS int64  `json:"deadline_ms"` // milliseconds from now until the answer is due
 }
 
 func bodyOf(d client.Dispatch) body {
@@ -60,8 +60,8 @@ func bodyOf(d client.Dispatch) body {
 	return b
 }
 
-// Dispatch posts to the application and returns nil if it answers 2xx within the
-// limit. Any other answer, and silence, is a refusal; the error says which.
+// Dispatch posts to the application and returns nil if it answers 2xx within the limit.
+// Any other answer, or none, is a refusal; the error says which.
 func (h *Hook) Dispatch(ctx context.Context, d client.Dispatch) error {
 	err := h.ask(ctx, d)
 	if err != nil {
@@ -108,7 +108,7 @@ func (h *Hook) ask(ctx context.Context, d client.Dispatch) error {
 	return nil
 }
 
-// leaseHeader tells the lease wherever a request goes to the application.
+// leaseHeader carries the lease in every request to the application.
 const leaseHeader = "Evenkeel-Lease"
 
 func refusal(res *http.Response, said []byte) error {

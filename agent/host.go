@@ -10,9 +10,9 @@ import (
 
 // Application says where the application is on this machine.
 type Application struct {
-	Address string // as balance.ServerSpec has it: whoever listens there is the application
-	Cgroup  string // its control group, as /proc/PID/cgroup has it; empty: that of whoever listens
-	PID     string // its process id, or the path of a file that holds one; empty: whoever listens
+	Address string // as balance.ServerSpec has it: the process that listens there is the application
+	Cgroup  string // its control group, as /proc/PID/cgroup has it; empty: that of the listening process
+	PID     string // its process id, or the path of a file that holds one; empty: the listening process
 }
 
 func (a *Application) validate(bad func(field, problem string)) {
@@ -27,9 +27,9 @@ func (a *Application) validate(bad func(field, problem string)) {
 // hostSource samples the application and the machine. newHostSource, of which every platform has
 // its own, returns nil where nothing can be sampled.
 type hostSource interface {
-	// sample returns what can be told at now, even beside an error about the rest, and the
-	// time that the CPU's utilisation is a mean over; zero: it is not among the metrics.
+	// sample returns the metrics available at now, also together with an error about the others, and the time over which the CPU's
+	// utilisation is a mean; zero: it is not among the metrics.
 	sample(now balance.Instant) (metrics []balance.Metric, window time.Duration, err error)
-	// again tells that the application may have come back.
+	// again makes the next sample look for the application, because it may have come back.
 	again()
 }

@@ -80,7 +80,7 @@ func (h *host) sample(now balance.Instant) (metrics []balance.Metric, window tim
 // again has the next sample look for the application.
 func (h *host) again() { h.look, h.failures = 0, 0 }
 
-// found gathers metrics, and errors about those that could not be had.
+// found collects metrics, and errors about those that could not be read.
 type found struct {
 	metrics []balance.Metric
 	err     error
@@ -183,9 +183,8 @@ func (h *host) tell(err error) {
 	}
 }
 
-// cpu returns the utilisation of the application's group and the time that it is a mean over.
-// None is better than another's: what everything on a machine uses says little of one
-// application, and drives its requests away.
+// cpu returns the utilisation of the application's group and the time that it is a mean over. It returns none rather than the whole
+// machine's: that says little about the application, and would drive its requests away.
 func (h *host) cpu(now balance.Instant) (metrics []balance.Metric, window time.Duration) {
 	if !h.known {
 		return nil, 0

@@ -22,7 +22,7 @@ import (
 type owner struct {
 	root    string // prefixed to /proc; empty but in tests
 	address string // as balance.ServerSpec has it
-	pid     string // a process id, or a file that holds one; empty: whoever listens at address
+	pid     string // a process id, or a file that holds one; empty: the process that listens at address
 	resolve func(host string) []netip.Addr
 	local   func(netip.Addr) bool // whether an address is this machine's
 
@@ -96,9 +96,9 @@ func (o *owner) find() ([]int, error) {
 	if len(holders) == 0 {
 		o.inodes, o.holders = nil, nil
 		if denied {
-			return nil, fmt.Errorf("who listens at %s cannot be seen from here: run the agent as the application's user or as root, or set cgroup or pid", o.address)
+			return nil, fmt.Errorf("the process that listens at %s cannot be seen from here: run the agent as the application's user or as root, or set cgroup or pid", o.address)
 		}
-		return nil, fmt.Errorf("who listens at %s is in another PID namespace: share the application's (shareProcessNamespace in Kubernetes), or set cgroup or pid", o.address)
+		return nil, fmt.Errorf("the process that listens at %s is in another PID namespace: share the application's (shareProcessNamespace in Kubernetes), or set cgroup or pid", o.address)
 	}
 	o.inodes, o.holders = inodes, holders
 	return pids(holders), nil
@@ -143,7 +143,7 @@ func pids(holders []holder) []int {
 func (o *owner) listeners() ([]uint64, error) {
 	_, hostPort := balance.SplitAddress(o.address)
 	if balance.IsUnix(hostPort) {
-		return nil, fmt.Errorf("%s is a unix socket, of which one cannot see who listens: name the application's control group by cgroup, or its process by pid", hostPort)
+		return nil, fmt.Errorf("%s is a unix socket, whose listening process cannot be found: name the application's control group by cgroup, or its process by pid", hostPort)
 	}
 	host, portText, err := net.SplitHostPort(hostPort)
 	if err != nil {

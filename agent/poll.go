@@ -13,7 +13,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/redact"
 )
 
-// source is something of the application's that is asked again and again.
+// source is an endpoint of the application that is polled.
 type source struct {
 	name     string
 	interval time.Duration
@@ -30,7 +30,7 @@ func (a *Agent) sources() (list []source) {
 	return list
 }
 
-// mostPatience is how long an answer is waited for; the next question waits too.
+// mostPatience is the timeout of one request; the next request waits for it too.
 const mostPatience = 5 * time.Second
 
 func (a *Agent) poll(ctx context.Context, s source) {

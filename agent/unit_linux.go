@@ -7,10 +7,9 @@ import (
 
 // What counts as the application's control group. It is decided here by names alone.
 
-// unit returns the group that the application is taken to be: the one that systemd or a
-// container's runtime made for it, which is the nearest around the group that is a service or
-// a scope, or else the group itself. An application may divide what it was given among groups
-// of its own.
+// unit returns the group that is treated as the application's: the one that systemd or a container's runtime
+// made for it, which is the nearest around the group that is a service or a scope, or else the group itself.
+// An application may divide what it was given among groups of its own.
 func unit(group string) string {
 	for g := group; len(g) > 1; g = path.Dir(g) {
 		if strings.HasSuffix(g, ".service") || strings.HasSuffix(g, ".scope") {

@@ -28,15 +28,15 @@ const (
 func (d Doubt) String() string {
 	switch d.What {
 	case DoubtedUse:
-		return fmt.Sprintf("its utilization, %.2f of late, does not follow the requests that it has, which make %.2f: neither slots nor load are taken from it; is it this application's alone, and a mean over the window that is told?", d.Told, d.Believed)
+		return fmt.Sprintf("its utilization, %.2f recently, does not follow the requests that it has, which make %.2f: neither slots nor load are taken from it; is it this application's alone, and a mean over the window that is told?", d.Told, d.Believed)
 	case DoubtedCount:
-		return fmt.Sprintf("it reports %.3g requests of others, but answers as if there were at most %.3g: no more are believed; does it count requests that are over?", d.Told, d.Believed)
+		return fmt.Sprintf("it reports %.3g requests of others, but answers as if there were at most %.3g: no more are used; does it count requests that are over?", d.Told, d.Believed)
 	case DoubtedCPU:
-		return fmt.Sprintf("its CPU's utilization tells %.3g slots, but it answers as if there were %.3g, which is believed; is the CPU not what limits it, or is the quota unknown to whoever reports?", d.Told, d.Believed)
+		return fmt.Sprintf("its CPU's utilization tells %.3g slots, but it answers as if there were %.3g, which is used; is the CPU not what limits it, or is the quota unknown to the reporter?", d.Told, d.Believed)
 	case DoubtedSlots:
-		return fmt.Sprintf("%.3g slots are declared, but what it reports and how it answers tell %.3g, which is believed; is the declaration old, or the utilization a share of something else?", d.Told, d.Believed)
+		return fmt.Sprintf("%.3g slots are declared, but what it reports and how it answers tell %.3g, which is used; is the declaration old, or the utilization a share of something else?", d.Told, d.Believed)
 	case DoubtedShare:
-		return fmt.Sprintf("its utilization tells %.3g slots, but it answers as if there were %.3g, which is believed; is the utilization a share of threads or connections that are more than can be worked on at once?", d.Told, d.Believed)
+		return fmt.Sprintf("its utilization tells %.3g slots, but it answers as if there were %.3g, which is used; is the utilization a share of threads or connections that are more than can be worked on at once?", d.Told, d.Believed)
 	}
 	return ""
 }

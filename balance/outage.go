@@ -196,7 +196,7 @@ func (p *Pool) outages(now Instant, s *Server) (all []Outage) {
 		add(Outage{Kind: OutOfDate, By: witnessNames[ByName], What: "it is taken to be where its name led last, " + l.At, Error: l.Problem, Ago: -1, Next: "in some seconds"}, l.Since)
 	}
 	if age := now.Sub(s.warmFrom); s.outKind(now) == NoOutage && age >= 0 && p.warmth(now, s) < forAll {
-		add(Outage{Kind: OutWarming, What: "it gets more by and by", Next: fmt.Sprintf("for all that others get in %v", inWords(warmTime-age))}, s.warmFrom)
+		add(Outage{Kind: OutWarming, What: "its share grows gradually", Next: fmt.Sprintf("for all that others get in %v", inWords(warmTime-age))}, s.warmFrom)
 	}
 	return all
 }
@@ -237,7 +237,7 @@ func (p *Pool) edgeOutages(now Instant, s *Server) (all []Outage) {
 // atMost says how many requests a server may have.
 func atMost(does string, n int32) string {
 	if n == 0 {
-		return "it " + does + " no new requests, but for one now and then that tries it"
+		return "it " + does + " no new requests, except one from time to time that tries it"
 	}
 	return fmt.Sprintf("it %s no more than %d %s at once", does, n, requests(n))
 }
@@ -263,7 +263,7 @@ func (p *Pool) edgeName(no int32) string {
 	if id := p.edges[no].id; id != "" {
 		return "edge " + string(id)
 	}
-	return "those who ask without an edge"
+	return "clients of the API, or the edge in the master's process"
 }
 
 // tried says when something that lasts until an instant is tried again.

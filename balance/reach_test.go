@@ -302,9 +302,9 @@ func TestHealthIsToldInWords(t *testing.T) {
 		{"one edge", func(w *ward) { w.end("e1", "a", 1, fine); w.end("e2", "a", 1, unreachable); w.now += sec / 2 }, "a",
 			"unreachable-from-edge since 500ms ago by edge e2: this edge cannot reach it; last error: connection refused, 500ms ago; tried next in 500ms"},
 		{"full", func(w *ward) { w.end("e", "a", 1, fullFor(3*time.Second)); w.now += sec }, "a",
-			"full since 1s ago by its own answers to edge e: it takes no new requests, but for one now and then that tries it; last error: HTTP status 503, 1s ago; tried next in 2s"},
+			"full since 1s ago by its own answers to edge e: it takes no new requests, except one from time to time that tries it; last error: HTTP status 503, 1s ago; tried next in 2s"},
 		{"full a moment ago", func(w *ward) { w.end("e", "a", 1, fullFor(3*time.Second)); w.now += 4 * sec }, "a",
-			"full since 4s ago by its own answers to edge e: it takes no new requests, but for one now and then that tries it; last error: HTTP status 503, 4s ago; tried next by the next request"},
+			"full since 4s ago by its own answers to edge e: it takes no new requests, except one from time to time that tries it; last error: HTTP status 503, 4s ago; tried next by the next request"},
 		{"checked", func(w *ward) { _, _ = w.p.SetHealth(w.now, "a", ByMaster, "no answer within 1s"); w.now += sec }, "a",
 			"unhealthy since 1s ago by the master's check; last error: no answer within 1s; tried next when that finds it well"},
 		{"drained", func(w *ward) {
@@ -319,7 +319,7 @@ func TestHealthIsToldInWords(t *testing.T) {
 			w.pass(20 * time.Second)
 		}, "a", ""},
 		{"fails and cannot be spared", func(w *ward) { w.end("e", "b", 5, fault); w.end("e", "a", 5, fault) }, "a",
-			"held-back since 0s ago by its own answers to edge e: it fails, but so do the others: it gets no new requests, but for one now and then that tries it; last error: HTTP status 500, 0s ago; tried next in 100ms"},
+			"held-back since 0s ago by its own answers to edge e: it fails, but so do the others: it gets no new requests, except one from time to time that tries it; last error: HTTP status 500, 0s ago; tried next in 100ms"},
 	} {
 		w := newWard(t, Config{}, "a", "b", "c")
 		c.do(w)

@@ -197,7 +197,7 @@ func (p *Pool) stillOutage(now Instant, s *Server) Outage {
 func (s *Server) silence(now Instant) string {
 	n := int(s.owed())
 	if n == 0 {
-		return fmt.Sprintf("%v, and those who waited gave up", inWords(now.Sub(s.sign)))
+		return fmt.Sprintf("%v, and the clients that waited have given up", inWords(now.Sub(s.sign)))
 	}
 	return fmt.Sprintf("%v, with %d %s open", inWords(now.Sub(s.sign)), n, pluralOf("request", n))
 }

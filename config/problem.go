@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	mostProblems = 50  // shown; whoever has more will run it again anyway
+	mostProblems = 50  // maximum number of problems shown
 	excerptWidth = 100 // characters of a line that an excerpt shows
 )
 

@@ -20,7 +20,7 @@ const (
 	longestLine = 64 << 10 // what the library's lexer takes is quadratic in it
 	widest      = 256      // column at which a key or a list item may start, so nesting by indentation is bounded
 	mostGrowth  = 10       // times the values written, with every alias written out
-	freeGrowth  = 10_000   // values for which nobody minds
+	freeGrowth  = 10_000   // number of values up to which growth is not limited
 )
 
 // read fills root, or files the problem that makes the bytes unreadable.

@@ -1,14 +1,13 @@
-// Package elect decides which of several masters leads a pool, by a Store that
-// somebody else keeps: etcd, or the Leases of Kubernetes. A lead is ours until a time
-// on our own monotonic clock that lies before the Store lets another have it, and each
-// lead has a fencing number, larger than that of any before it.
+// Package elect decides which of several masters leads a pool. It uses an external Store: etcd, or the Leases of Kubernetes. A lead is ours
+// until a time on our own monotonic clock that lies before the Store lets another have it, and each lead has a fencing number, larger than
+// that of any before it.
 //
 //	Elector ── Renew, Look, Take, Leave ──▶ Store
 //	   │
 //	   └── Ready, Extend, Lead, Follow ──▶ Host (a master)
 //
-// Nobody counts votes here and nothing is replicated: the ledgers are rebuilt from
-// those who hold the leases, so all that has to be agreed on is a name for each pool.
+// There are no votes here, and no replicated state: a new leader rebuilds the ledger from the edges that hold the leases, so the masters
+// only have to agree on one name for each pool.
 package elect
 
 import (
@@ -40,53 +39,51 @@ func (c *Candidate) name() string {
 
 func (c *Candidate) lacks(pool string) bool { return slices.Contains(c.Lacks, pool) }
 
-// Lead is who leads a pool.
+// Lead is a pool's leader.
 type Lead struct {
 	Leader Candidate
 	Fence  uint64 // grows with each lead of the pool; never zero
 }
 
-// View is what a Store knows at one time. What has expired is not in it.
+// View is the state of a Store at one time, without expired entries.
 type View struct {
 	Masters    []Candidate
 	Leads      map[string]Lead // by pool
 	Generation uint64          // of the leads that are taken from now
 }
 
-// Store keeps who is there and who leads, each for its time to live. Its methods are
-// called by one goroutine.
+// Store records which masters are present and which master leads each pool, each entry for its time to live. Its methods are called by one
+// goroutine.
 type Store interface {
-	// Renew keeps our presence, and what we lead, for a time to live that begins no
-	// earlier than the call, and tells what we lack and how many edges are connected to us.
-	// It returns the pools that we led and do not lead any more.
+	// Renew extends our presence and our leads for a time to live that begins no earlier than the call. It also records the pools that we
+	// lack and the number of edges connected to us. It returns the pools that we led and no longer lead.
 	Renew(ctx context.Context, lacks []string, edges int) (lost []string, err error)
-	// Look returns what is known now, not what was a moment ago.
+	// Look returns the present state, not a cached one.
 	Look(ctx context.Context) (View, error)
-	// Take makes us the leader if there is none, and returns the fencing number; zero:
-	// somebody else was faster.
+	// Take makes us the leader if there is none, and returns the fencing number; zero: another master was faster.
 	Take(ctx context.Context, pool string) (fence uint64, err error)
-	// Leave gives a lead up.
+	// Leave ends our lead of a pool.
 	Leave(ctx context.Context, pool string) error
 	// Raise makes the generation at least so large, for all leads that are taken from now.
 	Raise(ctx context.Context, generation uint64) error
-	// Quit gives up everything.
+	// Quit ends our presence and all our leads.
 	Quit(ctx context.Context) error
-	// Changed says that another Look may show something new; nil if the Store cannot tell.
+	// Changed returns a channel that receives when another Look may show something new; nil if the Store cannot detect changes.
 	Changed() <-chan struct{}
 }
 
-// Host is told what we lead. Whatever Extend said last bounds every lead.
+// Host is the master. The Elector tells it which pools it leads. Every lead ends at the time of the last Extend.
 type Host interface {
 	Ready(pool string) bool          // it knows servers to grant
 	Edges() int                      // how many are connected
-	Seen(pool string) (fence uint64) // the largest that edges and agents have told of; zero: none
-	Refused(pool string, by uint64)  // they do not accept our lead, since they have seen this fence; zero: they do
+	Seen(pool string) (fence uint64) // the largest that edges and agents have reported; zero: none
+	Refused(pool string, by uint64)  // they do not accept our lead, because they have seen this fence; zero: they do
 	Extend(until time.Time)          // on the monotonic clock
 	Lead(pool string, fence uint64)
 	Follow(pool, id, address string) // the master of that id leads, at that address; empty: no known one does
 }
 
-// Config is what an Elector is told once.
+// Config is an Elector's configuration. It does not change after New.
 type Config struct {
 	Self  Candidate
 	TTL   time.Duration // of the Store
@@ -104,7 +101,7 @@ type Elector struct {
 	until   time.Time            // the end of what is ours
 	held    map[string]uint64    // fencing number by pool
 	leaders map[string][2]string // what the host was told of the pools of others: id and address
-	vacant  map[string]time.Time // since when nobody leads a pool
+	vacant  map[string]time.Time // since when a pool has no leader
 	seen    map[string]time.Time // since when a master is there
 	spurned map[string]string    // the master that did not take a pool when it was left to it
 	left    map[string]string    // the master to which a pool was left
@@ -224,8 +221,8 @@ func (e *Elector) renew(ctx context.Context) error {
 	return nil
 }
 
-// mostLacks bounds what is told of us. Whoever lacks more pools has just been started, or
-// they have no servers anywhere.
+// mostLacks is the maximum number of pools in Renew's lacks. A master that lacks more has just been started, or the pools have no servers
+// at any master.
 const mostLacks = 500
 
 // lacks returns the pools of which the host knows no servers.
@@ -285,9 +282,8 @@ func (e *Elector) learn(view View) {
 	}
 }
 
-// wanted returns the vacant pools that it is our turn to take: those that we come first
-// for at once, and others when those who come before us have had their time. Who lacks a
-// pool leaves time for it to be known that another does not.
+// wanted returns the vacant pools that it is our turn to take: those for which we rank first immediately, others when the masters that rank
+// before us have had their time. A master that lacks a pool waits until it is known that another does not lack it.
 func (e *Elector) wanted(view View) (pools []string) {
 	for _, pool := range e.cfg.Pools() {
 		since, vacant := e.vacant[pool]
@@ -318,7 +314,7 @@ func (e *Elector) handOver(ctx context.Context, view View) error {
 	}
 	for _, pool := range slices.Sorted(maps.Keys(e.held)) {
 		if !slices.Contains(pools, pool) {
-			return e.leave(ctx, pool) // the file names it no more
+			return e.leave(ctx, pool) // the file no longer names it
 		}
 		self := e.self(pool)
 		all := before(pool, self, e.judged(view.Masters))
@@ -351,7 +347,7 @@ func (e *Elector) lead(pool string, fence uint64) {
 	e.host.Lead(pool, fence)
 }
 
-// drop ends leads of ours. Nobody is known to lead these pools now.
+// drop ends leads of ours. These pools have no known leader now.
 func (e *Elector) drop(pools ...string) {
 	for _, pool := range pools {
 		if _, held := e.held[pool]; !held {
@@ -371,7 +367,7 @@ func (e *Elector) follow(pool string, leader Candidate) {
 	}
 }
 
-// tell logs trouble once, and its end.
+// tell logs a problem once, and its end.
 func (e *Elector) tell(err error) {
 	text := ""
 	if err != nil {

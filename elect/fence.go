@@ -7,11 +7,9 @@ import (
 	"maps"
 )
 
-// A fence is a generation and a number. The Store makes the number grow with each lead of
-// a pool. A Store that has lost data, such as an etcd that was set back to a snapshot, begins
-// again with numbers that were there before; edges and agents do not follow those, for the
-// lead may be an old one. An operator who knows that no master leads by the former Store
-// raises the generation, and with it all fences to come.
+// A fence is a generation and a number. The Store makes the number grow with each lead of a pool. A Store that has lost data, such as an
+// etcd restored from an old snapshot, starts again with numbers that were used before. Edges and agents refuse these, because the lead may
+// be an old one. An operator who has made sure that no master leads by the former Store raises the generation, and so all later fences.
 
 // numberBits is how many bits of a fence are the Store's number: 17 million million leads.
 const numberBits = 44
@@ -25,7 +23,7 @@ func Fence(generation, number uint64) uint64 { return generation<<numberBits | n
 // Generation returns that of a fence.
 func Generation(fence uint64) uint64 { return fence >> numberBits }
 
-// seenFences returns, of the pools that we lead, the largest fences that anyone has told us of.
+// seenFences returns the largest fence that edges and agents have reported for each pool that we lead.
 func (e *Elector) seenFences() map[string]uint64 {
 	seen := make(map[string]uint64, len(e.held))
 	for pool := range e.held {
@@ -34,10 +32,9 @@ func (e *Elector) seenFences() map[string]uint64 {
 	return seen
 }
 
-// judgeFences looks whether a pool's fence has fallen, and gives up leads of an older
-// generation, to take them anew. A fence that was seen before the Store was looked at, and
-// that is larger than that of the lead which the Store has now, was given by a Store that
-// has forgotten it.
+// judgeFences checks whether a pool's fence has decreased, and ends leads of an older generation, to take them again. A fence that was seen
+// before the Store was looked at, and that is larger than that of the lead which the Store has now, was given by a Store that has forgotten
+// it.
 func (e *Elector) judgeFences(ctx context.Context, view View, seen map[string]uint64) error {
 	for pool, fence := range maps.Clone(e.held) {
 		if Generation(fence) < view.Generation {
@@ -78,8 +75,7 @@ func (e *Elector) refuse(pool string, by uint64) {
 // errStopping answers a Raise of an Elector that does not run.
 var errStopping = errors.New("the election is starting or stopping, or takes too long to answer")
 
-// Raise raises the generation above that of every fence that anyone has told of. All
-// masters take their leads anew.
+// Raise raises the generation above that of every reported fence. All masters take their leads again.
 func (e *Elector) Raise(ctx context.Context) error {
 	answer := make(chan error, 1)
 	select {

@@ -2,8 +2,7 @@
 // to a server, is tried elsewhere if that fails, falls back on the snapshot when no
 // master answers, and ends.
 //
-// It is pure. Whoever owns the sockets tells a Flight what happened and does what
-// the returned Step says:
+// It is pure. The owner of the sockets, the caller, tells a Flight what happened and executes the returned Step:
 //
 //	    Start ─▶ Ask ─┬─ Granted ──▶ Link ─┬─ Finished ─▶ End
 //	             ▲    │         └──▶ Redirect (over)
@@ -14,8 +13,7 @@
 //	                              └──▶ Answer, Abort
 //	Gone, at any time ──▶ End
 //
-// Every lease granted to a Flight is given back in exactly one Step.Done, with one
-// exception: a lease whose client was redirected is the server's to end. That holds
-// for every order of events, late and doubled ones included, so an owner need not
-// know what raced with what. A Flight is not safe for concurrent use.
+// Every lease granted to a Flight is ended by exactly one Step.Done, with one exception: a lease whose client was redirected is the
+// server's to end. That is true for every order of events, including late and duplicate ones, so the caller need not know which events
+// raced. A Flight is not safe for concurrent use.
 package flight

@@ -22,7 +22,7 @@ func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(
 		return s, ReasonNoMaster
 	}
 	chosen := least(snap, exclude, balance.Up, inFlight, rng)
-	if chosen == nil { // all that could are ejected: a refusal for certain helps nobody
+	if chosen == nil { // all candidates are ejected: trying one is better than a certain refusal
 		chosen = least(snap, exclude, balance.Ejected, inFlight, rng)
 	}
 	if chosen == nil {

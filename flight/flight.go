@@ -19,7 +19,7 @@ type Limits struct {
 
 const (
 	defaultAttempts = 3
-	soon            = time.Second // when to try again if nobody knows better
+	soon            = time.Second // Retry-After if no better value is known
 )
 
 // Do is what the owner of a Flight does next.
@@ -46,10 +46,10 @@ type Step struct {
 	Exclude []balance.ServerID // of Ask and Choose; the Flight's own, to be read only
 	Grant   *balance.Grant     // of Link and Redirect; likewise. Its Lease is zero if it was chosen without a master
 	Answer  Answer             // of Respond
-	Done    Done               // a lease to be given back, whatever Do says
+	Done    Done               // a lease to end, whatever Do says
 }
 
-// Done gives a lease back. One without a lease is none.
+// Done ends a lease. With a zero lease there is nothing to end.
 type Done struct {
 	Lease   balance.LeaseID
 	Outcome balance.Outcome
@@ -70,7 +70,7 @@ const (
 	ReasonBroken      = "broken"      // Answer.Server broke the connection off
 	ReasonNotTaken    = "not-taken"   // Answer.Server did not take the request, and it could not be sent again
 	ReasonTimeout     = "timeout"     // Answer.Server did not answer in time
-	ReasonEdge        = "edge"        // the edge itself has run out of something
+	ReasonEdge        = "edge"        // the edge itself lacks a resource, such as file descriptors
 	ReasonNoMaster    = "no-master"   // no master answers, and there is no choosing without one
 )
 
@@ -90,7 +90,7 @@ type Failure struct {
 	Spent       bool   // a part of the request's body is gone and cannot be sent again
 	Begun       bool   // the client has got a part of the response
 	Late        bool   // the server did not answer in time
-	Ours        bool   // the edge's own fault, such as having no descriptor left
+	Ours        bool   // the failure is the edge's own, such as no free file descriptor
 	Kept        bool   // the server closed a connection that had served before, and said nothing to this request
 	NotTaken    bool   // the server said that it has done nothing for the request (RFC 9113, 6.8 and 8.7); with Kept, because it closes a connection that has served others
 	Unresolved  bool   // with Unreachable: because the server's name leads nowhere
@@ -124,7 +124,7 @@ func New(facts Facts, limits Limits) (*Flight, Step) {
 	return f, f.Begin(facts, limits)
 }
 
-// Begin makes a Flight of the zero value, for those who have room for one.
+// Begin initializes a zero Flight, for callers that embed one.
 func (f *Flight) Begin(facts Facts, limits Limits) Step {
 	f.facts, f.attempts = facts, limits.Attempts
 	if f.attempts == 0 {
@@ -294,7 +294,8 @@ func resends(why Failure) int {
 // mostResends bounds the resends on one grant.
 const mostResends = 16
 
-// blame is what a failure says of the server. One that took nothing is busy, and not at fault.
+// blame returns the outcome that a failure means for the server. A server that did not process the request is busy; that is not a failure
+// of the server.
 func blame(why *Failure) balance.Outcome {
 	switch {
 	case why.Ours, why.NotTaken && (why.Kept || why.Spent):
@@ -325,8 +326,7 @@ func answer(why Failure, server balance.ServerID) Answer {
 	return Answer{Status: badGateway, Reason: ReasonBroken, Server: server}
 }
 
-// refusal answers a refusal. When a server has just failed this request and no other takes it,
-// that failure is the truth that its client should hear.
+// refusal answers a refusal. If a server has just failed this request and no other takes it, the client gets that failure.
 func (f *Flight) refusal(r *balance.Refusal) Answer {
 	if f.failed.Status != 0 && r.Reason != balance.Malformed {
 		return f.failed

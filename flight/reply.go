@@ -8,9 +8,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// Reply is what a server's response says about the server: whether it did the work, is
-// at fault, or has no room. The zero value is a response of status 0, which is taken for
-// a good one, as the end of a tunnel is. It keeps no string that it is given.
+// Reply is what a server's response says about the server: whether it did the work, failed, or has no room. The zero value is a response of
+// status 0, which counts as a success, like the end of a tunnel. It keeps no string that it is given.
 type Reply struct {
 	status   int
 	isGRPC   bool

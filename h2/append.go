@@ -22,7 +22,7 @@ func AppendSettings(dst []byte, all ...Chosen) []byte {
 	return dst
 }
 
-// AppendSettingsAck appends the word that the peer's settings have been taken in.
+// AppendSettingsAck appends the acknowledgement of the peer's settings.
 func AppendSettingsAck(dst []byte) []byte { return AppendFrame(dst, 0, Settings, Ack, 0) }
 
 // AppendPing appends a PING of eight bytes.
@@ -35,7 +35,7 @@ func AppendReset(dst []byte, stream uint32, c Code) []byte {
 	return binary.BigEndian.AppendUint32(AppendFrame(dst, 4, RSTStream, 0, stream), uint32(c))
 }
 
-// AppendGoAway says that no stream beyond the last one is looked at.
+// AppendGoAway appends GOAWAY: streams above last are not processed.
 func AppendGoAway(dst []byte, last uint32, c Code, reason string) []byte {
 	dst = AppendFrame(dst, 8+len(reason), GoAway, 0, 0)
 	dst = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(dst, last), uint32(c))

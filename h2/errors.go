@@ -18,8 +18,8 @@ const (
 	EnhanceYourCalm  Code = 0xb
 )
 
-// Error is what a peer did wrong. Whether its stream ends by it or its connection is for
-// whoever knows where it stands to say; what Next returns ends the connection.
+// Error is a protocol error of the peer. The caller decides whether it ends the stream or the connection; an error from Next ends the
+// connection.
 type Error struct {
 	Code   Code
 	Reason string

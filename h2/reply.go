@@ -89,9 +89,8 @@ func (r *Reply) append(name, value string) {
 	r.text = append(append(append(append(r.text, name...), ": "...), value...), "\r\n"...)
 }
 
-// End returns the text, behind what Begin was given. ended: no body follows, nor
-// trailers. Then the text says nothing of a body, unless the response did, and whoever
-// reads it must know that. With an error the response is malformed.
+// End returns the text, behind what Begin was given. ended: no body follows, nor trailers. Then the text has no body framing, unless the
+// response had, and the reader of the text must know that. With an error the response is malformed.
 func (r *Reply) End(ended bool) ([]byte, error) {
 	switch {
 	case r.err != nil:

@@ -40,7 +40,7 @@ const (
 
 const (
 	maxPadding    = 16   // blanks behind the size; some servers pad it to a fixed width
-	maxSizeDigits = 8    // chunks of 4 GiB; more digits serve only to overflow somebody's integer
+	maxSizeDigits = 8    // chunks of 4 GiB; more digits only serve to overflow a recipient's integer
 	maxExtensions = 1024 // bytes in one body; no use of them is known
 )
 
@@ -63,11 +63,11 @@ func NewBody(f Framing, length int64) Body {
 	return b
 }
 
-// Done tells that the message has ended: what follows belongs to the next one.
+// Done reports whether the message has ended: later bytes belong to the next one.
 func (b *Body) Done() bool { return b.state == ended }
 
-// AtTrailers tells that the last chunk is over and trailers follow. Pass and Decode
-// take no more; ReadTrailers does.
+// AtTrailers reports whether the last chunk is over and trailers follow. Pass and Decode take no more;
+// ReadTrailers does.
 func (b *Body) AtTrailers() bool { return b.state == inTrailers }
 
 // Size returns how many bytes of data there have been.
@@ -241,9 +241,8 @@ func hex(c byte) byte {
 	return c | 0x20 - 'a' + 10
 }
 
-// extOctet takes one byte of a chunk extension. What extensions mean is ignored
-// (RFC 9112 7.1.1), but quoted strings must be whole, lest somebody looks for their
-// end beyond that of the line.
+// extOctet takes one byte of a chunk extension. Extensions are ignored (RFC 9112 7.1.1), but quoted strings must be complete: another
+// recipient might look for their end beyond the end of the line.
 func (b *Body) extOctet(c byte) error {
 	b.extra++
 	switch {

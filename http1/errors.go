@@ -1,8 +1,8 @@
 package http1
 
-// Error is why a message is refused. It is one byte, so that refusing what an
-// attacker sends costs no memory. After any of them the connection is of no use:
-// nobody knows where the next message would begin.
+// Error is why a message is refused. It is one byte, so that refusing what an attacker
+// sends costs no memory. After any of them the connection is of no use: the start of
+// the next message is unknown.
 type Error uint8
 
 const (

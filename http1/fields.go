@@ -142,8 +142,8 @@ func (l *lines) begin() {
 	l.line, l.scan, l.begun = 0, 0, true
 }
 
-// Reset forgets what is half read, so that the next call begins anew. After a success
-// or an error it is not needed.
+// Reset discards a partly read head, so that the next call begins again. After a success or an error it is
+// not needed.
 func (l *lines) Reset() { l.begun = false }
 
 // waiting reports whether the line at l.line is still incomplete. At the limit it says

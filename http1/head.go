@@ -108,7 +108,7 @@ func noteCoding(name, value []byte, again bool) error {
 }
 
 // noteTrailer: RFC 9110 6.5.1: fields for "message framing" cannot be trailers. To
-// announce them is to hope that somebody takes them.
+// announce them is to hope that a recipient accepts them.
 func noteTrailer(value []byte) error {
 	for rest, last := value, false; !last; {
 		var item []byte

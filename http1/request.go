@@ -14,7 +14,7 @@ type RequestHead struct {
 	Form   TargetForm
 	Target Span // as it was sent
 	Path   Span // path and query of the target; empty with Authority, and when the URI has none
-	Host   Span // who is asked, with the port if there is one: of the target if it says, else of the Host field; empty only in HTTP/1.0
+	Host   Span // the requested host, with the port if there is one: of the target if it says, else of the Host field; empty only in HTTP/1.0
 	Expect bool // the client waits for 100 Continue before it sends the body
 
 	// Continued says that the client has been told 100 Continue, or needs not be: Expect is not forwarded.

@@ -3,16 +3,16 @@ package http1
 // Rewrite tells how a head is forwarded. The zero value forwards it with what the
 // RFCs ask of an intermediary and nothing else.
 //
-// Always dropped are the fields that are for one connection only: Connection and
-// what it names, Keep-Alive, Proxy-*, TE, Upgrade, HTTP2-Settings and
-// Transfer-Encoding. What must be said anew to the next hop is.
+// Always dropped are the fields that are for one connection only: Connection and what
+// it names, Keep-Alive, Proxy-*, TE, Upgrade, HTTP2-Settings and Transfer-Encoding.
+// Fields that the next hop needs are written again.
 type Rewrite struct {
 	Drop      *Names  // more to drop; not Host and Content-Length, which stay what framing and routing took them for
-	Add       []byte  // whole field lines to put at the end; after Drop, so a name may be in both. Whoever takes a value from outside asks ValidValue
+	Add       []byte  // whole field lines to put at the end; after Drop, so a name may be in both. The caller must check values from outside with ValidValue
 	Open      bool    // requests: leave the empty line to the caller, who has more field lines to append
 	Upgrade   bool    // forward the upgrade that is asked for or agreed to
 	Close     bool    // say that the connection will be closed
-	KeepAlive bool    // say that it will not, to those who would not think so: HTTP/1.0
+	KeepAlive bool    // say explicitly that the connection stays open, as HTTP/1.0 needs
 	Target    []byte  // requests: in place of the client's; nil: the client's
 	Host      []byte  // requests: in place of the client's, or for want of one; nil: the client's
 	Framing   Framing // responses: how the body is sent, if not as it came: ByChunks for a body ByClose, ByClose for one ByChunks
@@ -130,8 +130,8 @@ func (h *Head) stays(buf []byte, f *Field, drop *Names) bool {
 		(h.nOptions == 0 || !h.named(buf, f))
 }
 
-// Forwards reports whether a field goes on to the next hop as Append has it, for those who
-// write the head in another way: what HTTP/2 has no other place for.
+// Forwards reports whether Append would forward a field to the next hop, for callers that write the head in another way: what HTTP/2 has no
+// other place for.
 func (h *Head) Forwards(buf []byte, f *Field, drop *Names) bool {
 	return !oneHop.has(f.Known) && f.Known != Host && h.stays(buf, f, drop)
 }

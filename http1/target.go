@@ -43,9 +43,9 @@ func (h *RequestHead) target(buf []byte, percent bool) error {
 	return nil
 }
 
-// absolute splits a target in absolute-form. RFC 9112 3.2.2: whoever gets one "MUST
-// ignore the received Host header field (if any) and instead replace it with the
-// host information of the request-target".
+// absolute splits a target in absolute-form. RFC 9112 3.2.2: a recipient "MUST ignore
+// the received Host header field (if any) and instead replace it with the host
+// information of the request-target".
 func (h *RequestHead) absolute(buf []byte) bool {
 	t := h.Target.Of(buf)
 	colon := bytes.IndexByte(t, ':')
@@ -67,8 +67,8 @@ func (h *RequestHead) absolute(buf []byte) bool {
 	return authority(t[host:path], false)
 }
 
-// escaped checks that every % of the path begins an escape. Queries are left alone:
-// too many programs put a plain % there, and nobody routes by it.
+// escaped checks that every % of the path begins an escape. Queries are left alone: too
+// many programs put a plain % there, and it is not used for routing.
 func escaped(path []byte) bool {
 	if q := bytes.IndexByte(path, '?'); q >= 0 {
 		path = path[:q]

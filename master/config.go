@@ -156,7 +156,7 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 	for _, from := range slices.Sorted(maps.Keys(c.Distances)) {
 		for _, to := range slices.Sorted(maps.Keys(c.Distances[from])) {
 			if d := c.Distances[from][to]; !(d >= 0 && d <= farthest) {
-				bad(fmt.Sprintf("distances.%s.%s", from, to), fmt.Sprintf("%v, want 0 (no dearer) to %.0f", d, farthest))
+				bad(fmt.Sprintf("distances.%s.%s", from, to), fmt.Sprintf("%v, want 0 (no more expensive) to %.0f", d, farthest))
 			}
 		}
 	}

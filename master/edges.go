@@ -80,9 +80,9 @@ func replacedFail(e, before *edge, rival bool) *wire.Fail {
 	case rival:
 		return &wire.Fail{Code: wire.Taken, Detail: "another process has taken this one's place: " + twoEdges(e, before)}
 	case before.isProcessOf(e):
-		return &wire.Fail{Code: wire.Connected, Detail: fmt.Sprintf("edge %s has connected anew, from %s", e.id, e.remote)}
+		return &wire.Fail{Code: wire.Connected, Detail: fmt.Sprintf("edge %s has connected again, from %s", e.id, e.remote)}
 	}
-	return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("edge %s has connected anew from %s", e.id, e.remote)}
+	return &wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("edge %s has connected again, from %s", e.id, e.remote)}
 }
 
 // readyForLoop implements peer.

@@ -31,28 +31,28 @@ const (
 )
 
 var titles = map[string]string{
-	badRequest:    "The request makes no sense",
+	badRequest:    "The request is malformed",
 	noSuchPool:    "There is no such pool",
 	noSuchHost:    "There is no such server in the pool",
 	noSuchLease:   "The lease is not open",
-	foreignLease:  "The lease is another's",
+	foreignLease:  "The lease belongs to another holder",
 	noSuchRequest: "Nothing is known of the request",
 	tooLarge:      "The body is too large",
 	notReady:      "The master is not running",
-	gaveUp:        "The client went away",
+	gaveUp:        "The client disconnected",
 	noElection:    "There is no election",
 	noStore:       "The election's store does not answer",
 	noEnrolment:   "This master signs no certificates for such agents",
 	noTokenStore:  "Tokens are kept in memory",
 	noSuchToken:   "There is no such token",
-	notDrained:    "What was said of the server does not hold",
+	notDrained:    "The drain did not take effect",
 
 	balance.NoServer.String():  "The pool has no server for this request",
 	balance.Saturated.String(): "Every server is at its limit",
 	balance.Shed.String():      "The request could not be served in time",
 	balance.Declined.String():  "Every server refused the request",
 	balance.NotLeader.String(): "Another master leads the pool",
-	balance.Malformed.String(): "The request is impossible",
+	balance.Malformed.String(): "The request is invalid",
 }
 
 func newProblem(status int, reason, detail string) *document {

@@ -1,11 +1,8 @@
-// Package preface reads what a connection says of itself before its protocol begins:
-// the PROXY protocol's header, by which a proxy in front tells whom it speaks for, and
-// the first message of TLS, by which a client names the server it wants. It also
-// writes the former.
+// Package preface reads the bytes before a connection's protocol: the PROXY protocol's header, with the client address of a connection
+// through a proxy, and TLS's ClientHello, with the server name that the client asks for. It also writes PROXY headers.
 //
-// All of it is bytes in, facts out. The readers take what has come so far and say how
-// much more there must be, so that a caller who reads no more than that never takes an
-// byte that is the protocol's.
+// Bytes in, facts out. The readers take the bytes received so far and return how many more there must be at least. A caller that reads no
+// more than that never reads a byte of the protocol itself.
 package preface
 
 // Error is what is wrong with a preface. Nothing that was read before it can be relied on.

@@ -15,5 +15,5 @@
 //
 // A field is a tag, number<<3 | kind, and a value. A field whose value is zero is left
 // out; one whose number is unknown is skipped; of one that comes twice the last counts.
-// docs/wire.md says all of it for those who write a peer in another language.
+// docs/wire.md has all of it, for writing a peer in another language.
 package wire

@@ -45,7 +45,7 @@ const (
 type Type uint8
 
 const (
-	THello    Type = 1  // both ways in: who I am, first frame on every connection
+	THello    Type = 1  // edge, agent: role and id; first frame on every connection
 	TWelcome  Type = 2  // master: version and epoch agreed on
 	TFail     Type = 3  // either side: why I am closing
 	TPing     Type = 4  // either side: are you there? Every receiver answers at once
@@ -54,7 +54,7 @@ const (
 	TGranted  Type = 17 // master
 	TQueued   Type = 18 // master: a Granted or Refused for the same ask will follow
 	TRefused  Type = 19 // master
-	TCancel   Type = 20 // edge: nobody waits for this ask any more
+	TCancel   Type = 20 // edge: it no longer waits for the answer to this ask
 	TDone     Type = 21 // edge, agent
 	TReports  Type = 22 // edge, agent: when no ask or done is about to carry them
 	THold     Type = 23 // edge: a lease it still holds, told to a master that may not know
@@ -62,9 +62,9 @@ const (
 	TSnapshot Type = 25 // master: a pool as it is
 	TChange   Type = 26 // master: what has changed of it since
 	TForm     Type = 27 // edge, agent: the names of metrics, for reports that give values only
-	TLead     Type = 28 // master: who leads a pool
+	TLead     Type = 28 // master: the leader of a pool
 	TDrain    Type = 29 // master: what an operator says of a server; edge, agent: the same, told to a master that may not know
-	TFence    Type = 30 // edge, agent: a fence that it has seen, larger than that of who claims to lead
+	TFence    Type = 30 // edge, agent: it has seen a larger fence than that with which the master claims to lead
 	TUnplaced Type = 31 // master: the pool of the registration is not here, or may be by now
 	TRegister Type = 32 // agent: my server, at the start and when it changes
 	TDispatch Type = 33 // master
@@ -74,7 +74,7 @@ const (
 	TEnrolled Type = 37 // master: the certificate; it then closes
 )
 
-// Role of the one who says Hello.
+// Role of the sender of a Hello.
 type Role uint8
 
 const (
@@ -109,15 +109,15 @@ type Code uint16
 
 const (
 	BadVersion  Code = 1  // no common version
-	BadFrame    Code = 2  // the bytes make no sense; the detail says where
+	BadFrame    Code = 2  // the bytes are malformed; the detail says where
 	BadRole     Code = 3  // this role may not send that frame
-	Taken       Code = 4  // another living connection has this id
+	Taken       Code = 4  // another open connection has this id
 	BadRegister Code = 5  // the registration is impossible; the detail says why
 	Unknown     Code = 6  // no such pool
 	Forbidden   Code = 7  // the certificate does not allow it
 	GoingAway   Code = 8  // shutting down
 	Connected   Code = 9  // the edge has a connection to this master, as its hello says
-	Busy        Code = 10 // a bound of this master is reached; later there may be room
+	Busy        Code = 10 // a limit of this master is reached; later there may be room
 )
 
 // Fail is the last frame on a connection that its sender gives up.
@@ -154,14 +154,14 @@ type PoolReport struct {
 	Form   uint32         // 5; then 6 values, 8 bytes each, is there in place of 4
 }
 
-// Form tells which metrics the values of reports are that name it, until it is told anew.
+// Form lists the names of the metrics in later reports that refer to it, until the number is defined again.
 type Form struct {
 	Number uint32   // 1
 	Names  []string // 2*
 }
 
-// Lead tells, when the watch of a pool begins and when it changes, who leads it. A master
-// that is not elected never sends it.
+// Lead says which master leads a pool. It is sent when the watch of the pool begins and when the leader changes. A master without an
+// election never sends it.
 type Lead struct {
 	Pool   string // 1
 	Fence  uint64 // 2: this master leads, with this fencing number; 0: it does not
@@ -195,7 +195,7 @@ type Granted struct {
 	Seq    uint64        // 1
 	Grant  balance.Grant // 2 lease, 3 server, 4 address, 5 public, 6 expires (µs from now), 9 fence, 10 tag (fixed64), 11 at
 	Queue  time.Duration // 7: how long the request waited in the master
-	Number uint32        // 8: stands for 3, 4, 5 and 11 of the last Granted on this connection that had it and them; zero: for none
+	Number uint32        // 8: alias of the server on this connection; without 3 it stands for 3, 4, 5 and 11 of the last Granted that had both 8 and 3; zero: no alias
 }
 
 // Queued tells that an Ask waits in the master's queue.
@@ -268,7 +268,7 @@ type Change struct {
 	Count      int        // 5
 	Seq        uint64     // 6
 	Edges      int        // 7
-	Loads      []Load     // 8: packed, each a varint, how far its place is behind the last one's plus one, and a little-endian IEEE 754 single
+	Loads      []Load     // 8: packed, each a varint, the number of places skipped since the entry before, and a little-endian IEEE 754 single
 	Capacities []Capacity // 9: packed likewise, with two singles
 }
 
@@ -315,8 +315,7 @@ type Verdict struct {
 	Detail   string          // 3: why not
 }
 
-// Goodbye tells that the sender leaves in good order: an agent's server gets
-// nothing new, an edge's leases end at once.
+// Goodbye says that the sender stops: an agent's server gets no new requests, an edge's leases end immediately.
 type Goodbye struct{}
 
 // Enrol asks for a certificate, on a connection of its own that TLS has agreed on as one for that. With a

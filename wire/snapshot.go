@@ -8,8 +8,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// softSnapshot is the size beyond which a Snapshot goes on in another frame: answers to
-// asks come in between, and whoever reads needs no larger buffer than for them.
+// softSnapshot is the size above which a Snapshot continues in another frame: answers to asks can come in between, and the reader's buffer
+// need not be larger than for them.
 const softSnapshot = 32 << 10
 
 // Append writes the frame behind dst.
@@ -157,7 +157,7 @@ func (m *Change) Append(dst []byte) []byte {
 	return end(dst, start)
 }
 
-// putGap writes a place as how far it is behind the first that may come.
+// putGap writes a place as its gap: the number of places skipped since next, the first place that may follow.
 func putGap(dst []byte, next, at int) ([]byte, int) {
 	return binary.AppendUvarint(dst, uint64(at-next)), at + 1
 }

@@ -83,7 +83,7 @@ func (s *Store) value(generation uint64) string {
 	return s.self.ID + " " + s.self.Address + " " + strconv.FormatUint(generation, 10)
 }
 
-// fromValue returns who leads by a pool's key, and the lead's generation.
+// fromValue returns the leader in a pool's key, and the lead's generation.
 func fromValue(v string) (c elect.Candidate, generation uint64) {
 	var text string
 	c.ID, c.Address, _ = strings.Cut(v, " ")

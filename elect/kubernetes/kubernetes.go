@@ -1,13 +1,10 @@
-// Package kubernetes keeps an election in the Leases of a Kubernetes namespace, by a
-// small client of our own. There is one Lease for each pool and one for each master's
-// presence. Each write names the version that it replaces, so of two writers one gets a
-// conflict. Nobody's wall clock counts: a Lease has expired when an observer has not
-// seen it change for as long as it says, by the observer's own monotonic clock.
+// Package kubernetes keeps an election in the Leases of a Kubernetes namespace, by a small client of our own. There is one Lease for each
+// pool and one for each master's presence. Each write names the version that it replaces, so of two writers one gets a conflict. Wall
+// clocks are not used: a Lease has expired when an observer has not seen it change for its duration, by the observer's own monotonic clock.
 //
-// The fencing number of a pool is its Lease's leaseTransitions and one more; each Take
-// adds to them; its generation is an annotation. The generation for leads to come is the
-// leaseTransitions of a Lease of its own. Deleting a pool's Lease by hand starts its number
-// anew, and everyone who has seen a larger fence refuses the lead until the generation is raised.
+// The fencing number of a pool is its Lease's leaseTransitions and one more; each Take adds to them; its generation is an annotation. The
+// generation for leads to come is the leaseTransitions of a Lease of its own. Deleting a pool's Lease by hand restarts its number, and
+// every edge and agent that has seen a larger fence refuses the lead until the generation is raised.
 package kubernetes
 
 import (
@@ -25,7 +22,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/elect"
 )
 
-// Config is what a Store is told once. Empty values are what a pod finds in its place.
+// Config is a Store's configuration. Empty values are what a pod finds in its place.
 type Config struct {
 	Server    string // base URL of the API server
 	Namespace string
@@ -125,7 +122,7 @@ func (s *Store) claim(l lease) lease {
 		l.Metadata.Annotations[annotateLacks], l.Metadata.Annotations[annotateEdges] = s.lacks, s.edges
 	}
 	l.Spec.Holder, l.Spec.Seconds = s.self.ID, int64(s.cfg.TTL/time.Second)
-	l.Spec.Renewed = time.Now().UTC().Format(microTime) // for people; nobody judges by it
+	l.Spec.Renewed = time.Now().UTC().Format(microTime) // for people; no code uses it
 	return l
 }
 
@@ -154,11 +151,11 @@ func (s *Store) Renew(ctx context.Context, lacks []string, edges int) (lost []st
 	return lost, nil
 }
 
-// errLost says that a Lease is somebody else's now.
+// errLost says that another master holds the Lease now.
 var errLost = errors.New("it is another's")
 
-// keep writes a Lease of ours anew. A conflict may be with a write of our own whose
-// answer was lost, so it looks before it believes that.
+// keep renews a Lease of ours. A conflict may be with our own write whose answer was lost, so keep reads the Lease before it reports a
+// loss.
 func (s *Store) keep(ctx context.Context, l lease) (lease, error) {
 	now, err := s.api.update(ctx, s.claim(l))
 	if err == nil || !hasCode(err, http.StatusConflict) && !hasCode(err, http.StatusNotFound) {
@@ -292,7 +289,7 @@ func (s *Store) taken(l lease) lease {
 	return l
 }
 
-// Leave implements elect.Store: the Lease stays, with nobody as its holder.
+// Leave implements elect.Store: the Lease stays, without a holder.
 func (s *Store) Leave(ctx context.Context, pool string) error { return s.release(ctx, s.pool(pool)) }
 
 func (s *Store) release(ctx context.Context, name string) error {

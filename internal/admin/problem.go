@@ -24,11 +24,11 @@ func Reasons() map[string]string {
 	return map[string]string{
 		UnknownHost: "The name in Host is not this process's",
 		CrossOrigin: "Another site's page may not call this",
-		NoProof:     "Who asks has to prove who he is",
-		WrongRole:   "Who asks may not do this",
+		NoProof:     "The caller has to authenticate",
+		WrongRole:   "The caller may not do this",
 		NoCSRFToken: "The session's CSRF token is missing",
 		NoSuchPath:  "There is nothing at this path",
-		WrongMethod: "This path takes another method",
+		WrongMethod: "This path has other methods",
 		TooLarge:    "The request's body is too large",
 		Busy:        "Too many bodies are being read",
 	}

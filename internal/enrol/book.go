@@ -143,7 +143,7 @@ func (b *Book) find(ctx context.Context, hash string, now time.Time) (*Record, s
 	}
 	r := new(Record)
 	if err := json.Unmarshal(value, r); err != nil {
-		return nil, "", fmt.Errorf("what the store keeps of token %s makes no sense: %w", ID(hash), err)
+		return nil, "", fmt.Errorf("the store's entry of token %s is malformed: %w", ID(hash), err)
 	}
 	if !now.Before(r.Ends) {
 		return nil, "", trust.Refuse(trust.BadToken, "token %s ended at %s", ID(hash), r.Ends.UTC().Format(time.RFC3339))

@@ -28,7 +28,7 @@ const (
 // every role's metrics page.
 const (
 	DroppedMetric = "evenkeel_log_dropped_total"
-	DroppedHelp   = "Log lines, of the access log too, that were not written because whoever reads the log was too slow or away."
+	DroppedHelp   = "Log lines, of the access log too, that were not written because the log's reader was too slow or gone."
 )
 
 // Sink is a bounded buffer before a file, pipe or terminal. Each Write is one line, or

@@ -82,7 +82,7 @@ func (r *report) add(name string, v float64) {
 	case math.IsNaN(v) || math.IsInf(v, 0) || v < 0:
 		r.bad("%s is %v, want a number from 0", quote(name), v)
 	case slices.ContainsFunc(r.metrics, func(m balance.Metric) bool { return m.Name == name }):
-		r.bad("%s is told twice, the first counts", quote(name))
+		r.bad("%s is there twice, the first counts", quote(name))
 	case len(r.metrics) == balance.MaxMetrics:
 		r.bad("%s is one more than the %d metrics that are read", quote(name), balance.MaxMetrics)
 	default:

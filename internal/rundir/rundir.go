@@ -283,7 +283,7 @@ func judge(folder string, info, parent os.FileInfo, uid int, why purpose) error 
 	case info.Mode().Perm()&(othersWrite|groupWrites) != 0:
 		return fmt.Errorf("%s: others than its owner can write to it; chmod 0700 mends that", folder)
 	case shared && parent.Mode()&os.ModeSticky == 0:
-		return fmt.Errorf("%s: everybody can put another folder in its place, as %s has no sticky bit", folder, filepath.Dir(folder))
+		return fmt.Errorf("%s: every user can replace it by another folder, because %s has no sticky bit", folder, filepath.Dir(folder))
 	case who == uid, why == toLook && !shared && (who == 0 || uid == 0): // a service's folder in /run is root's, or root asks
 		return nil
 	}
