@@ -171,9 +171,9 @@ func (b *Body) Decode(in []byte) (data Span, n int, err error) {
 func (b *Body) step(c byte) (int, error) {
 	switch b.state {
 	case inSize, inPad:
-		return 1, b.sizeOctet(c)
+		return 1, b.sizeByte(c)
 	case inExt, inQuote, inEscape:
-		return 1, b.extOctet(c)
+		return 1, b.extByte(c)
 	case sizeCR:
 		if c != '\n' {
 			return 0, ErrBareCR
@@ -207,7 +207,7 @@ func (b *Body) step(c byte) (int, error) {
 	return 1, nil
 }
 
-func (b *Body) sizeOctet(c byte) error {
+func (b *Body) sizeByte(c byte) error {
 	switch {
 	case b.state == inPad && b.digits >= maxSizeDigits+maxPadding:
 		return ErrChunkSize
@@ -241,9 +241,9 @@ func hex(c byte) byte {
 	return c | 0x20 - 'a' + 10
 }
 
-// extOctet takes one byte of a chunk extension. Extensions are ignored (RFC 9112 7.1.1), but quoted strings must be complete: another
+// extByte takes one byte of a chunk extension. Extensions are ignored (RFC 9112 7.1.1), but quoted strings must be complete: another
 // recipient might look for their end beyond the end of the line.
-func (b *Body) extOctet(c byte) error {
+func (b *Body) extByte(c byte) error {
 	b.extra++
 	switch {
 	case c == '\n':

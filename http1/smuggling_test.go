@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write testdata/smuggling.golden anew")
 const golden = "testdata/smuggling.golden"
 
 // TestSmuggling holds the verdict on every mutation against the golden file: refused
-// with a status, or forwarded as exactly these octets with so much left for the next
+// with a status, or forwarded as exactly these bytes with so much left for the next
 // request. Whoever changes a verdict sees it in the diff of that file.
 func TestSmuggling(t *testing.T) {
 	list := mutations()
@@ -78,8 +78,8 @@ const next = "GET /smuggled HTTP/1.1\r\nHost: evil\r\n\r\n"
 // otherwise; every name is unique.
 func mutations() []mutation {
 	return slices.Concat(
-		lengths(), codings(), bothLengths(), octetsEverywhere(), lineEnds(), folds(), spaces(),
-		targets(), hosts(), versions(), methods(), chunkSizes(), chunkOctets(), trailerSections(), connections(), doubles(),
+		lengths(), codings(), bothLengths(), bytesEverywhere(), lineEnds(), folds(), spaces(),
+		targets(), hosts(), versions(), methods(), chunkSizes(), chunkBytes(), trailerSections(), connections(), doubles(),
 	)
 }
 
@@ -139,8 +139,8 @@ func bothLengths() []mutation {
 	)
 }
 
-// octetsEverywhere puts each octet that is not plain text into each place.
-func octetsEverywhere() (list []mutation) {
+// bytesEverywhere puts each byte that is not plain text into each place.
+func bytesEverywhere() (list []mutation) {
 	var odd []string
 	for c := range 0x20 {
 		odd = append(odd, string([]byte{byte(c)}))
@@ -262,7 +262,7 @@ func chunkSizes() []mutation {
 		"\xef\xbc\x95", "5\x00", "\x005", "5\x0b", "\x0b5", "5\x0c", "5\xa0", "FFFFFFFF", "100000000", "100000005", "FFFFFFFFF", "7FFFFFFFFFFFFFFF", "8000000000000000", "FFFFFFFFFFFFFFFF", "10000000000000005", "FFFFFFFFFFFFFFFFFFFFFFFF", "4", "6", "0", "00", "0;a", "5\r\nhello\r\n5", "a", "A", "5;"+strings.Repeat("a", 2000))
 }
 
-func chunkOctets() (list []mutation) {
+func chunkBytes() (list []mutation) {
 	for _, row := range []struct{ where, format string }{
 		{"after a chunk size", "5$\r\nhello\r\n0\r\n\r\n"}, {"after a chunk", "5\r\nhello$\r\n0\r\n\r\n"}, {"instead of CRLF after a chunk", "5\r\nhello$0\r\n\r\n"},
 		{"before a chunk size", "$5\r\nhello\r\n0\r\n\r\n"}, {"after the last size", "5\r\nhello\r\n0$\r\n\r\n"}, {"before the last CRLF", "5\r\nhello\r\n0\r\n$\r\n"}, {"in an extension", "5;a$b\r\nhello\r\n0\r\n\r\n"},

@@ -20,7 +20,7 @@ const (
 	clientHello  = 1
 	nameLongest  = 255
 	serverName   = 0 // the extension, and the type of name in it
-	randomOctets = 32
+	randomBytes = 32
 )
 
 // ServerName finds in a client's first message the server it asks for, in lower case
@@ -33,7 +33,7 @@ func ServerName(b []byte) (name string, whole bool, err error) {
 		return "", false, err
 	}
 	m := cursor{rest: message}
-	m.skip(2 + randomOctets) // version, random
+	m.skip(2 + randomBytes) // version, random
 	m.take(1)                // session
 	m.take(2)                // cipher suites
 	m.take(1)                // compression

@@ -1,7 +1,6 @@
-// Package sim runs the real core in virtual time: the same Pool and policies as the
-// master's, with clients, edges, round trips, servers, reports and faults as models
-// around them. It also runs what other proxies do, and the ideal that nobody can
-// reach, on the very same requests:
+// Package sim runs the real core in virtual time: the same Pool and policies as the master's, with clients, edges, round trips, servers,
+// reports and faults as models around them. It also runs other proxies' policies, and an ideal that no real scheduler can reach, with the
+// same requests:
 //
 //	Trace ──▶ edge ──ask──▶ balance.Pool ──grant──▶ edge ──▶ station ──▶ edge ──done──▶ Pool
 //	  │        └─ or a peer's choice at the edge ────▲          │

@@ -205,7 +205,7 @@ func (w *world) rideAlong(now balance.Instant, edge int32) {
 	w.batches[edge] = w.batches[edge][:0]
 }
 
-// over is the done reaching whoever chose.
+// over is a done that arrives at the chooser: the master, or a peer's edge.
 func (w *world) over(now balance.Instant, id int32) {
 	r := &w.requests[id]
 	if w.s.Reports.Responses && !r.faulty {

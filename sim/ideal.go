@@ -7,7 +7,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/station"
 )
 
-// Ideal is the name of the best that anybody could do; nobody can.
+// Ideal is the name of the ideal scheduler, which no real one can reach.
 const Ideal = "ideal"
 
 // runIdeal lets the trace meet the ideal. Where servers share their processor, it is

@@ -65,8 +65,8 @@ func (l *local) draw(open func(i int) bool) int32 {
 	}
 }
 
-// smooth is nginx's smooth weighted round robin: whoever has most credit goes next
-// and pays what all have gained.
+// smooth is nginx's smooth weighted round robin: the server with the most credit is next and pays what all
+// have gained.
 type smooth struct{ credit []float64 }
 
 func newSmooth(edges, servers int) []smooth {

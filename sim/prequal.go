@@ -115,7 +115,7 @@ func (s *seenCounts) add(v, hot float64) {
 	slices.Sort(sorted)
 	s.hot = quantile(sorted, hot)
 	if hot == 0 {
-		s.hot = -1 // everybody is hot: only requests in flight count
+		s.hot = -1 // all servers are hot: only requests in flight count
 	}
 }
 

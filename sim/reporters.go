@@ -42,7 +42,7 @@ type load struct {
 // reporter is what a server's reporter remembers.
 type reporter struct {
 	last     load            // what it said last
-	sampled  balance.Instant // its means then began anew
+	sampled  balance.Instant // its means then started again
 	busy     float64         // slot-seconds until then
 	finished int             // requests since then
 	counter  rate.Counter    // of CPU time

@@ -148,5 +148,5 @@ func About(name string) string {
 			return row.doc
 		}
 	}
-	return "one pooled server or one central queue, which nobody can be"
+	return "one pooled server or one central queue, which no real system can be"
 }

@@ -17,9 +17,9 @@ type File struct {
 	YAML []byte
 }
 
-// Canonical returns the file of the canonical scenario of a name, whatever its case,
-// or else the files of those whose names begin with it: B1 finds B1-4, B1-16 and so
-// on, nothing finds all. This room reads no YAML; whoever calls fills a Scenario.
+// Canonical returns the file of the canonical scenario of a name, whatever its case, or
+// else the files of those whose names begin with it: B1 finds B1-4, B1-16 and so on,
+// nothing finds all. This room reads no YAML; the caller fills a Scenario.
 func Canonical(word string) (files []File) {
 	names, err := fs.Glob(scenarios, "scenarios/*.yaml")
 	if err != nil {

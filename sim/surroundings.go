@@ -106,7 +106,7 @@ func (w *world) mend(now balance.Instant, f Fault) {
 	}
 }
 
-// tell is a report reaching whoever chooses.
+// tell is a report that arrives at the chooser: the master, or a peer's edge.
 func (w *world) tell(now balance.Instant, l load) {
 	w.chooser.report(now, l)
 	if w.master != nil {

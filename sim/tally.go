@@ -8,7 +8,7 @@ import (
 )
 
 // tally counts what becomes of requests. The first tenth of a run is its warm-up and
-// does not count; neither do direct requests, whose server nobody chose.
+// does not count; neither do direct requests, whose server no policy chose.
 type tally struct {
 	warmup    int
 	seen      int

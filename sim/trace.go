@@ -8,7 +8,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// arrival is one request as the world gives it: nobody's choice is in it, so all
+// arrival is one request as it comes from a client: no policy influences it, so all
 // policies and the ideal meet the same.
 type arrival struct {
 	at     balance.Instant

@@ -1,7 +1,6 @@
-// Ask measures what asking a master costs, between separate processes, with a raw
-// ping-pong between the same two beside it, and against gRPC. All cases take turns in
-// short slices, over and over, so that whatever else the machine does befalls all of
-// them alike; only ratios between them mean something elsewhere.
+// Ask measures the cost of asking a master, between separate processes, and compares it with a raw ping-pong between the same two and with
+// gRPC. All cases alternate in short slices, so that other load on the machine affects all of them alike. Only ratios between them are
+// valid on other machines.
 //
 //	ask [-rounds n] [-slice d] [-servers n] [-out file] [-grpc program]
 //	ask -fleet …        many agents that report, instead

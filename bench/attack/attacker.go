@@ -40,8 +40,8 @@ var attacks = map[string]func(*attacker) error{
 	"empty data":         func(a *attacker) error { return a.WriteRawFrame(http2.FrameData, 0, 1, nil) },
 }
 
-// uploads are attacks by request bodies that do not come, on a pool of few slots (/few): each holds its
-// connections open until the end, and begins anew those that it loses.
+// uploads are attacks by request bodies that do not come, on a pool of few slots (/few): each holds its connections open until the end, and
+// reopens those that it loses.
 var uploads = map[string]func(address string, end time.Time){
 	"silent uploads":          func(address string, end time.Time) { silentStreams(address, end, false) },
 	"silent uploads, lengths": func(address string, end time.Time) { silentStreams(address, end, true) },

@@ -1,9 +1,8 @@
 //go:build linux
 
-// Command attack measures what one attacker does to another client, by frames of HTTP/2 or by bodies that do not come: the
-// p99 of requests that come at a steady rate, with and without the attack, in turns. The
-// edge has one CPU; the attacker, which begins anew whenever it is cut off, has the other.
-// It prints a table and writes build/bench/attack.json.
+// Command attack measures the effect of one attacker on another client, by frames of HTTP/2 or by bodies that do not arrive: the p99 of
+// requests at a steady rate, with and without the attack, in turns. The edge has one CPU; the attacker, which reconnects whenever it is
+// disconnected, has the other. It prints a table and writes build/bench/attack.json.
 package main
 
 import (

@@ -40,7 +40,7 @@ type load struct {
 	through bool   // likewise to the server, as gRPC goes
 	toTLS   bool   // the server speaks TLS
 	conns   int    // clients; zero: as many as was said
-	base    string // whom it is held against
+	base    string // the program that it is compared with
 }
 
 var loads = []load{
@@ -187,7 +187,7 @@ func inside() error {
 	if os.WriteFile(setting, []byte("cubic"), 0) == nil {
 		return nil
 	}
-	return os.WriteFile(setting, []byte("reno"), 0) // which nobody may forbid
+	return os.WriteFile(setting, []byte("reno"), 0) // which every process may use
 }
 
 // bench is one run.
@@ -201,7 +201,7 @@ type bench struct {
 	serverCert string // file of the certificate of the backend that speaks TLS
 	room       int    // clients that a proxy must have room for
 
-	profiler *profiler // nil: nobody asks
+	profiler *profiler // nil: no profile is wanted
 }
 
 // turn is what one turn of a proxy showed.

@@ -17,7 +17,7 @@ import (
 // profiler asks the processes that are measured what they spend their time on, so that the
 // compiler can be told.
 type profiler struct {
-	admins []string // their addresses; empty: nobody is asked
+	admins []string // their addresses; empty: no profile is read
 	dir    string
 }
 

@@ -381,7 +381,7 @@ func freePort() int {
 	return port
 }
 
-// reach waits until somebody listens.
+// reach waits until a process listens.
 func reach(address string) error {
 	for limit := time.Now().Add(10 * time.Second); ; {
 		conn, err := net.Dial("tcp", address)

@@ -70,7 +70,7 @@ func startServerOfTwo(dir string) (*serverOfTwo, error) {
 	return s, reach(s.address())
 }
 
-// address is where nobody listens if there is no server.
+// address has no listener if there is no server.
 func (s *serverOfTwo) address() string {
 	if s == nil {
 		return "127.0.0.1:1"

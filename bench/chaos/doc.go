@@ -1,22 +1,19 @@
-// Chaos runs a whole system, three elected masters, two edges, servers and agents, all as
-// processes that know each other by certificates, and for a bounded time kills, stops,
-// reloads, cuts off and starves one after another, by a schedule that follows from a seed,
-// while clients send requests of every kind. Then it lets all of them come back and holds
-// what is left against what always has to hold:
+// Chaos runs a whole system, three elected masters, two edges, servers and agents, all as processes with certificates. For a limited time
+// it kills, stops, reloads, cuts off and starves one after another, by a schedule that the seed determines, while clients send requests of
+// every kind. Then it lets all of them recover and checks these invariants:
 //
 //   - An answer belongs to its request: id, length, digest and every byte.
 //
 //   - A request that may not be repeated has reached one server at most, and only once; any
 //     other no more often than a flight may try.
 //
-//   - What a client was told to be done, a server has done: its own record says so.
+//   - If a client got a successful answer, a server has done the work: its own record says so.
 //
-//   - A client sees an error only while its edge, or a server, is away; with servers that are told
-//     first, also while masters are.
+//   - A client sees an error only while its edge, or a server, is down; with dispatch also while masters are.
 //
-//   - A server that one edge cannot reach goes on working for the other.
+//   - A server that one edge cannot reach continues to work for the other.
 //
-//   - No lease is open at rest, and no request under way.
+//   - At the end no lease is open, and no request is in progress.
 //
 //   - No process has more goroutines, descriptors or memory than at rest before, and none has
 //     ended by itself.

@@ -186,7 +186,7 @@ func stallLog(_ *system, f *fault) (func() error, error) {
 	return func() error { f.target.log.resume(); return nil }, f.target.log.stall()
 }
 
-// endLog has nobody read what the part logs, and later somebody new.
+// endLog closes the reader of the part's log, and later opens a new one.
 func endLog(_ *system, f *fault) (func() error, error) {
 	f.target.log.leave()
 	return f.target.log.come, nil
@@ -201,7 +201,7 @@ func slowDown(s *system, f *fault) (func() error, error) {
 // starve leaves an edge a handful of descriptors to open.
 func starve(_ *system, f *fault) (func() error, error) { return f.target.limit(3) }
 
-// move starts a server anew at another address and has its name lead there; the old one
+// move restarts a server at another address and has its name lead there; the old one
 // ends a while later.
 func move(s *system, f *fault) (func() error, error) {
 	p := f.target

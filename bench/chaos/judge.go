@@ -134,7 +134,7 @@ const (
 	atLeast     = 2500 * time.Millisecond
 	inUse       = 3 * time.Second
 	follow      = 15 * time.Second
-	recuperates = 15 * time.Second // a server that was away is given work by and by
+	recuperates = 15 * time.Second // the share of a server that was down grows gradually
 )
 
 // isExcused reports whether a request failed by what was done to the parts that it needed.

@@ -44,7 +44,7 @@ type part struct {
 	*life
 
 	mu   sync.Mutex
-	died []string // how lives ended that nobody ended
+	died []string // how processes ended that this program did not end
 }
 
 // life is a part's process from its start to its end.
@@ -127,7 +127,7 @@ func (p *part) reachable() <-chan struct{} {
 	return up
 }
 
-// await waits for the end of a life, and notes one that nobody ended.
+// await waits for the end of a process, and records one that this program did not end.
 func (p *part) await(l *life) {
 	err := l.cmd.Wait()
 	if !l.killed.Load() {
@@ -138,7 +138,7 @@ func (p *part) await(l *life) {
 	close(l.ended)
 }
 
-// revive starts it anew if it has ended by itself.
+// revive restarts it if it has ended by itself.
 func (p *part) revive() error {
 	select {
 	case <-p.ended:
@@ -148,7 +148,7 @@ func (p *part) revive() error {
 	}
 }
 
-// deaths returns how lives ended that nobody ended.
+// deaths returns how processes ended that this program did not end.
 func (p *part) deaths() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

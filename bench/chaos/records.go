@@ -125,8 +125,8 @@ func hostOf(address string) string {
 	return host
 }
 
-// openLeases tells some of the leases that masters have open, with what is known of their
-// requests, for somebody who has to find out why.
+// openLeases tells some of the leases that masters have open, with what is known of their requests, for
+// finding out why.
 func (s *system) openLeases() string {
 	logged := make(map[string]string)
 	s.mu.Lock()

@@ -15,7 +15,7 @@ var begun = []string{"", "", "\x16\x03\x01", "GET / HTT", "PRI * HTTP/2.0\r\n\r\
 func resets(address, text string) {
 	conn, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
-		return // the edge is being started anew
+		return // the edge is being restarted
 	}
 	_, _ = conn.Write([]byte(text)) // it may be gone
 	_ = conn.(*net.TCPConn).SetLinger(0)

@@ -74,7 +74,7 @@ func parse() *config {
 	flag.StringVar(&who, "who", "", "systems, such as evenkeel,haproxy-leastconn")
 	flag.StringVar(&c.out, "out", "build/bench/choose-runs", "directory for every run's record")
 	flag.StringVar(&c.goals, "goals", "build/bench/choose.json", "file for the goals and what was measured")
-	flag.StringVar(&c.docs, "docs", "", "Markdown file whose section is written anew")
+	flag.StringVar(&c.docs, "docs", "", "Markdown file whose section is rewritten")
 	flag.StringVar(&c.plot, "plot", "build/bench/choose.svg", "file for the picture")
 	flag.Parse()
 	c.only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
@@ -152,8 +152,8 @@ const (
 	probe    = 5 * time.Second
 )
 
-// fit finds the smallest stretch at which ours, the dearest in processor time, leaves
-// the machine enough idle that waiting for a processor is not what is measured.
+// fit finds the smallest stretch at which ours, the most expensive in processor time, leaves the machine
+// enough idle that waiting for a processor is not what is measured.
 func (c *config) fit(ctx context.Context) (stretch float64, err error) {
 	for stretch = 1; ; stretch *= 2 {
 		p, err := newPlan(0, c.seed, probe, stretch)

@@ -26,7 +26,7 @@ var scenarios = []struct {
 const allowance = .10
 
 // plan is one scenario with one seed: what is sent when and where, and the best that
-// anybody could make of it.
+// any scheduler could achieve.
 type plan struct {
 	id       string
 	goal     float64

@@ -205,7 +205,7 @@ const (
 	sectionEnds   = "<!-- to here -->\n"
 )
 
-// replaceSection writes what stands between two marks of a file anew.
+// replaceSection replaces the text between two marks of a file.
 func replaceSection(file, text string) error {
 	old, err := os.ReadFile(file)
 	if err != nil {

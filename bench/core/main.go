@@ -1,6 +1,5 @@
-// Command core measures what one decision costs: a pick and its done, with all that is
-// learnt from it, from 10 to 100,000 servers, by three ways to find the server; and how
-// fast the simulator goes, which spends its time on them. It prints a table and writes
+// Command core measures the cost of one decision: a pick and its done, with all that is learnt from it, with 10 to 100,000 servers, by
+// three ways to find the server; and the speed of the simulator, which spends its time on decisions. It prints a table and writes
 // build/bench/core.json.
 package main
 

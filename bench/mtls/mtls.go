@@ -1,5 +1,5 @@
-// Package mtls certifies the parts of a system that is measured: between machines they know
-// each other by certificates, so that is what is to be measured on one machine too.
+// Package mtls makes certificates for the processes of a measured system: between machines they authenticate by certificates, so a
+// measurement on one machine must include that.
 package mtls
 
 import (

@@ -36,8 +36,8 @@ func readEquivalents(name, text string) ([]equivalent, error) {
 	return all, nil
 }
 
-// split takes the accepted equivalents out of a room's mutants. stale are the entries for the room that fit no mutant:
-// the code has changed, and they have to go or be judged anew.
+// split takes the accepted equivalents out of a room's mutants. stale are the entries for the room that fit no mutant: the code has
+// changed, and they have to be removed or judged again.
 func split(all []mutant, accepted []equivalent, room string) (rest []mutant, equivalents int, stale []equivalent) {
 	used := make([]bool, len(accepted))
 next:

@@ -1,6 +1,6 @@
-// Command mutate measures what a room's tests notice. It changes the room's code a little, in one place at a time, runs
-// the tests, and counts the changes that a test fails by. One that no test fails by, a survivor, is a rule that nothing
-// holds. The kinds of changes are:
+// Command mutate measures which changes a room's tests detect. It makes a small change to the room's code, in one place at a time, runs the
+// tests, and counts the changes that make a test fail. A change that makes no test fail is a survivor: a rule that no test checks. The
+// kinds of changes are:
 //
 //	negated condition   if err != nil      →  if err == nil
 //	boundary            n < limit          →  n <= limit
@@ -8,10 +8,10 @@
 //	dropped statement   defer mu.Unlock()  →  nothing
 //	dropped error       return check(x)    →  return nil, where a function ends, which cannot go without a return
 //
-// A seeded sample of them is tried, each in an overlay, so that the tree stays as it is. Processes that tests start by a
-// binary built before are not changed. A survivor that behaves as the original does goes into the list of equivalents
-// (equivalents.txt); all others want a test. The program ends with status 1 when the share of killed mutants misses its
-// goal, or when the list has entries that fit no mutant any more.
+// A seeded sample of them is tried, each in an overlay, so that the tree stays as it is. Processes that tests start by a binary built
+// before are not changed. A survivor that behaves like the original goes into the list of equivalents (equivalents.txt); all others need a
+// test. The program exits with status 1 when the share of killed mutants misses its goal, or when the list has entries that match no mutant
+// any more.
 package main
 
 import (

@@ -62,7 +62,7 @@ func (r *result) print(w io.Writer, equivalents string) {
 		}
 	}
 	for _, e := range r.stale {
-		fmt.Fprintf(w, "%s:%d: stale: %s %s: %s is no mutant: remove the line, or judge it anew\n", equivalents, e.line, e.file, e.function, e.change)
+		fmt.Fprintf(w, "%s:%d: stale: %s %s: %s is no mutant: remove the line, or judge it again\n", equivalents, e.line, e.file, e.function, e.change)
 	}
 	fmt.Fprintf(w, "%s, seed %d: %d of %d killed (%.0f %%), %d of them by the timeout; %d survived, %d of them where no test runs; %d did not compile; %d mutants in all, %d accepted as equivalent\n",
 		r.room, r.seed, r.killed(), r.judged(), 100*r.score(), r.counts[timedOut], len(r.survivors), r.counts[uncovered], r.counts[broken], r.all, r.equivalents)

@@ -1,11 +1,11 @@
-// Pick measures how long an edge waits for a master's answer, over TLS and plainly, with few
-// requests a second and with many: with few, an answer finds both processes asleep. Two
-// whole systems of real processes, one with certificates and one without, take turns in one
-// run. It prints a table and writes build/bench/pick.json.
+// Pick measures how long an edge waits for a master's answer, over TLS and plainly, with few requests a
+// second and with many: with few, both processes sleep when an answer arrives. Two whole systems of real
+// processes, one with certificates and one without, take turns in one run. It prints a table and writes
+// build/bench/pick.json.
 //
 //	pick [-rounds n] [-scale f] [-binary file] [-out file]
 //
-// The goal holds the mean over TLS against the plain one of the same run.
+// The goal compares the mean over TLS with the plain one of the same run.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command real holds edges with agents against edges without, HAProxy (leastconn) and nginx
-// (least_conn), before five real services with CPU quotas that do real work.
+// Command real compares edges with agents, edges without, HAProxy (leastconn) and nginx (least_conn), in front of five real services with
+// CPU quotas that do real work.
 //
 // The services (services.go) are a few lines each in front of programs that burn CPU: a page of a
 // PDF is drawn, a database asked, a picture made small, a film transcoded, a text packed. Each runs in

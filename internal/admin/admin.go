@@ -1,17 +1,16 @@
-// Package admin serves what operators, metrics collectors and programs ask of a process:
-// the HTTP API of a master, the metrics of an edge, the reports that an application gives
-// its agent. Every role serves its endpoints by a Surface, so that none of them can do
-// without the guard:
+// Package admin serves a process's endpoints for operators, metrics collectors and programs: the HTTP API of a master, the metrics of an
+// edge, the reports of an application to its agent. Every role serves its endpoints through a Surface, which makes these checks for each
+// request:
 //
-//   - the request's Host is an IP literal, a loopback name or a configured name, which
-//     a page that has had its name rebound to this address cannot claim;
-//   - no browser says that a page of another site asks;
+//   - the request's Host is an IP literal, a loopback name or a configured name; this stops DNS rebinding,
+//     since a rebound page sends its own name;
+//   - the request is not from a browser's page of another site;
 //   - a caller by TCP has proved who it is, by a bearer token, a client certificate
-//     or a browser's session, and has the endpoint's role. Without tokens and
-//     authorities the address itself is all that is asked for: cmd keeps it on loopback;
-//   - what changes something, or looks into single requests, is recorded in the audit log.
+//     or a browser's session, and has the endpoint's role. Without tokens and certificate
+//     authorities every caller is accepted: cmd keeps the address on loopback;
+//   - a request that changes something, or shows single requests, is recorded in the audit log.
 //
-// A unix socket is its own proof: only those whom its mode lets in can open it.
+// A unix socket needs no authentication: its file mode limits the users that can open it.
 package admin
 
 import (
@@ -181,7 +180,7 @@ func (s *Surface) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// guarded has an endpoint's caller prove that he has its role.
+// guarded checks that an endpoint's caller has the role that it needs.
 func (s *Surface) guarded(e Endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, problem := s.identify(r)

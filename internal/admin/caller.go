@@ -34,7 +34,7 @@ func CallerOf(r *http.Request) Caller {
 	return who
 }
 
-func (c *Caller) name() string { return cmp.Or(c.Name, "who asks") }
+func (c *Caller) name() string { return cmp.Or(c.Name, "the caller") }
 
 // Entry begins an entry of the audit log.
 func (c *Caller) Entry(action, target string) audit.Entry {

@@ -21,7 +21,7 @@ type Files struct {
 	Cert   string // PEM, the certificate that the address shows, and those behind it; with Key: it speaks TLS
 	Key    string // PEM, its private key
 	CA     string // PEM, the authorities whose client certificates say who a caller is; needs Cert
-	Denied string // who is denied although his client certificate is good; needs CA
+	Denied string // callers that are refused although their client certificates are valid; needs CA
 	Tokens string // the hashes of bearer tokens
 }
 
@@ -42,8 +42,8 @@ func (f Files) Validate(bad func(field, problem string)) {
 // beyond loopback.
 func (f Files) Secure() bool { return f.Cert != "" && (f.CA != "" || f.Tokens != "") }
 
-// Keys are what the files hold. They are taken up anew when the files change. Methods may
-// be called from any goroutine.
+// Keys holds the contents of the files. They are reloaded when the files change. Methods may be called from
+// any goroutine.
 type Keys struct {
 	files   Files
 	log     *slog.Logger

@@ -1,8 +1,8 @@
 // Package audit records who did what to a running system: who drained a server, reloaded a
 // file, asked why a request went where it did, or was refused.
 //
-// A Log writes to a file of its own, one line of JSON for each entry, or to the log of the
-// process. What traffic does by itself, such as a pick, is no entry.
+// A Log writes to a file of its own, one line of JSON for each entry, or to the log of the process. Traffic,
+// such as a pick, makes no entries.
 package audit
 
 import (

@@ -1,8 +1,6 @@
-// Package demo shows what the master is good for. The same requests go to the same
-// twelve servers through eight proxies, first as people have them, each with its own
-// count of connections, then as edges that ask a master. All of them are real processes
-// on loopback. Beside both stands the ideal that the simulator computes for these very
-// requests.
+// Package demo shows the effect of the master. The same requests go to the same twelve servers through eight proxies: first each with its
+// own count of connections, then as edges that ask a master. All of them are real processes on loopback. Both are compared with the ideal
+// that the simulator computes for the same requests.
 package demo
 
 import (

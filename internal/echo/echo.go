@@ -1,9 +1,7 @@
-// Package echo is how a sender knows that an answer belongs to its request. Every request
-// has an id of its own, and a body that follows from the id. A server answers with the id,
-// and with the length and the digest of the body that it has received, both in the head and
-// in the first line of its answer's body; what fills up the rest of that body follows from
-// the id too. So neither a head, nor a body, nor a part of one can come from another request
-// unseen.
+// Package echo lets a sender check that a response belongs to its request. Every request has its own id, and a body that is computed from
+// the id. A server answers with the id, and with the length and the digest of the body that it has received, both in the head and in the
+// first line of its answer's body; the rest of that body is computed from the id too. So a head, a body, or a part of one from another
+// request is always detected.
 //
 //	question ──▶ request: X-Request-Id, Sample-Fill, a body ──▶ Receive
 //	Check    ◀── response: X-Request-Id, Sample-Echo, a body ◀── Receipt

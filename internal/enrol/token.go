@@ -1,12 +1,12 @@
-// Package enrol is about the tokens by which agents get their first certificate from a master.
+// Package enrol has the tokens with which agents get their first certificate from a master.
 //
 //	Token    what an operator hands to a machine; only it and the machine have the secret
 //	Record   what masters keep of it, under a hash of the secret
 //	Book     adds, judges and counts; no use is counted twice, also by several masters
 //	Store    where records are: etcd, Kubernetes, a folder, or the memory of one master
 //
-// The fields of a token that are not secret tell the agent where it is good, so that it is not sent in
-// vain. A master goes by the record alone.
+// The fields of a token that are not secret tell the agent where the token is valid, so that it is not sent in vain. A master uses only its
+// own record.
 package enrol
 
 import (

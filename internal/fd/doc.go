@@ -1,7 +1,6 @@
-// Package fd owns raw descriptors. An FD has one owner, which passes it on by Move and
-// closes it once; a closed or moved one refuses every call with ErrClosed and makes no
-// system call, because its number may be another's by then. No number leaves this package,
-// and no other package makes a system call that takes one: arch_test.go holds that.
+// Package fd owns file descriptors. An FD has one owner, which passes it on by Move and closes it once. A closed or moved FD refuses every
+// call with ErrClosed and makes no system call, because its number may belong to another file by then. No descriptor number leaves this
+// package, and no other package makes a system call with one; arch_test.go checks that.
 //
 //   - FD is for one goroutine, such as a loop, and takes no lock.
 //   - Shared is a socket that several goroutines use and any of them closes.
@@ -13,10 +12,9 @@
 // connection or a listener of package net; goroutines read, write and accept ahead for its owner, and tell the Poller.
 // The build tag evenkeel_portable selects it on Linux too, for its tests.
 //
-// Calls that return at once are made without telling Go's scheduler: that is not worth
-// handing this thread's work to another, which on a busy machine happens to calls of which
-// it is told. The race detector must see the calls, since it takes a socket for what orders
-// two goroutines; with it, they are those of package syscall.
+// System calls that return immediately are raw calls that Go's scheduler does not notice. For a call that it notices it may move this
+// thread's work to another thread on a busy machine, which is not worth it here. The race detector must see the calls, because it treats a
+// socket as synchronization between goroutines; with it, they are those of package syscall.
 package fd
 
 import "net"

@@ -125,7 +125,7 @@ func (s *Shared) Close() error {
 			break
 		}
 	}
-	_ = unix.Shutdown(s.fd.number(), unix.SHUT_RDWR) // an error says that there is nobody at the other end
+	_ = unix.Shutdown(s.fd.number(), unix.SHUT_RDWR) // an error says that the peer has gone
 	_ = s.parking.Close()
 	s.exit()
 	return nil

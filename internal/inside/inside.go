@@ -1,6 +1,6 @@
-// Package inside knows where our own components listen for each other and for operators: the admin
-// APIs of masters, edges and agents, and the ports that edges and agents connect to. None of these is
-// ever a server, since a client could reach it through an edge then.
+// Package inside keeps the addresses at which our own components listen for each other and for operators: the admin APIs of masters, edges
+// and agents, and the ports that edges and agents connect to. None of these may ever be a server's address, because clients could then
+// reach it through an edge.
 package inside
 
 import (

@@ -1,7 +1,6 @@
-// Package load sends traffic at times that do not depend on the answers (open loop),
-// as many users who know nothing of each other do. A closed loop would wait for a slow
-// server before it sends the next request, and so would hide exactly the slowness that
-// is to be measured. Every answer is checked to be its own request's (package echo).
+// Package load sends traffic at times that do not depend on the answers (open loop), like many independent users. A closed loop would wait
+// for a slow server before it sends the next request, and so would hide exactly the slowness that is to be measured. It checks that every
+// answer belongs to its request (package echo).
 package load
 
 import (

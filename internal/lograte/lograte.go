@@ -1,7 +1,5 @@
-// Package lograte decides which of many equal log lines are written: of each kind and
-// place the first in a second. The others are counted and told with the next line, or
-// with the last of them when the second is over, so that what is true in the end is
-// always in the log.
+// Package lograte decides which of many equal log lines are written: of each kind and place the first in a second. The others are counted;
+// the count is written with the next line, or with the last of them when the second is over. So the last state is always in the log.
 //
 // It is pure: the time is handed in, and what it keeps is bounded, so that a peer which
 // provokes lines cannot fill the memory by inventing places.

@@ -1,6 +1,5 @@
-// Package logs writes a role's log so that whoever reads it, or does not, has no say in
-// what the role does: a Sink takes lines without ever waiting, and Limit holds lines back
-// that a peer provokes again and again.
+// Package logs writes a role's log without ever blocking the role, even if the log's reader is slow or gone: a Sink accepts lines without
+// waiting, and Limit suppresses lines that a peer provokes again and again.
 package logs
 
 import (
@@ -308,8 +307,8 @@ func (s *Sink) piece(lines []byte) int {
 	return len(lines)
 }
 
-// keeps waits after an error and reports whether to try again with the same lines: a disk
-// may have room again, a terminal may come back. A pipe that nobody reads does not.
+// keeps waits after an error and reports whether to try again with the same lines: a disk may have room
+// again, a terminal may come back. A pipe without a reader does not.
 func (s *Sink) keeps(err error) bool {
 	wait := retry
 	switch {

@@ -1,4 +1,4 @@
-// Package memory gives back to the system what a process holds and does not use.
+// Package memory returns unused memory of the process to the system.
 package memory
 
 import "runtime/debug"

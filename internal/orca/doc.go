@@ -8,9 +8,8 @@
 //	endpoint-load-metrics: BIN base64 of a serialized xds.data.orca.v3.OrcaLoadReport
 //	endpoint-load-metrics-bin: base64 of the same
 //
-// What is read is read key by key: a key that makes no sense is dropped and named in
-// the error, and the others count. What is written is only what the strictest reader
-// known, Envoy, accepts as a whole.
+// Reports are read key by key: a malformed key is dropped and named in the error, and the others are used. Reports are written so that
+// Envoy, the strictest known reader, accepts them completely.
 //
 // A metric's name is its key in the TEXT form: a field's name, or named_metrics.k,
 // utilization.k or request_cost.k for an entry k of a map.

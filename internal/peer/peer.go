@@ -1,5 +1,5 @@
-// Package peer runs real HAProxys and nginxs before a list of servers, each with one
-// thread or worker and so with one view, for the demo and for benchmarks.
+// Package peer runs real HAProxys and nginxs in front of a list of servers, each with one thread or worker and so with its own count, for
+// the demo and for benchmarks.
 package peer
 
 import (

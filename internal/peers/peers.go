@@ -1,5 +1,5 @@
-// Package peers knows the foreign programs that benchmarks and tests of the whole system
-// run, and says in one line which of them are missing and how to get them.
+// Package peers lists the other programs that benchmarks and tests of the whole system run, and reports in one line which of them are
+// missing and how to install them.
 package peers
 
 import (

@@ -1,5 +1,5 @@
-// Package probe checks from outside whether a server works. The master checks the servers of
-// its pools with it, and an agent the server that it stands beside.
+// Package probe checks from outside whether a server works. The master checks the servers of its pools with
+// it, and an agent its own server.
 package probe
 
 import (

@@ -45,7 +45,7 @@ func (p *Prober) Probe(ctx context.Context, address, at string, how *Check) erro
 	return nil
 }
 
-// target is whom a check speaks to, and by what.
+// target is the server of a check, and the protocol.
 type target struct {
 	hostPort string // as it is called, in TLS and HTTP
 	dial     func(ctx context.Context) (net.Conn, error)

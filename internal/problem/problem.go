@@ -1,4 +1,4 @@
-// Package problem writes the answers by which our APIs refuse: problem documents of RFC 9457.
+// Package problem writes the error responses of our APIs: problem documents of RFC 9457.
 package problem
 
 import (

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// period is how often a quota is given anew, the kernel's default.
+// period is the period of a quota, the kernel's default.
 const period = 100 * time.Millisecond
 
 // Group is a control group that was made here.

@@ -1,6 +1,6 @@
-// Package rate tells how fast a counter grows, such as the CPU time of a control group. It
-// takes readings and times and does no I/O, so that the agent runs it on what the kernel
-// counts and the simulator on what a model counts.
+// Package rate computes how fast a counter grows, such as the CPU time of a control group. It takes readings
+// and times and does no I/O, so that the agent runs it on what the kernel counts and the simulator on what a
+// model counts.
 package rate
 
 import (
@@ -24,10 +24,10 @@ type mark struct {
 	count float64
 }
 
-// Step takes the counter's value at now. It returns the mean growth a second and the time
-// that this is a mean over: Window or a little more, less while the first readings are
-// younger, and the time since the last reading if that is longer ago. ok is false at the
-// first reading, and when the counter has fallen or no time has passed: then it counts anew.
+// Step takes the counter's value at now. It returns the mean growth a second and the time that this is a mean
+// over: Window or a little more, less while the first readings are younger, and the time since the last
+// reading if that is longer ago. ok is false at the first reading, and when the counter has fallen or no time
+// has passed: then it starts again.
 func (c *Counter) Step(now balance.Instant, count float64) (perSecond float64, over time.Duration, ok bool) {
 	if n := len(c.past); n > 0 && (count < c.past[n-1].count || now <= c.past[n-1].at) {
 		c.past = c.past[:0]

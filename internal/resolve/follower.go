@@ -125,7 +125,7 @@ func (f *Follower) Log(log *slog.Logger) { f.log = log }
 // before Run.
 func (f *Follower) Forget(unused time.Duration) { f.unused = unused }
 
-// Run looks names up until ctx ends. changed is called when anything is known anew of one, without a lock held; it may be nil.
+// Run looks names up until ctx ends. changed is called when a name's addresses or errors have changed, without a lock held; it may be nil.
 func (f *Follower) Run(ctx context.Context, changed func()) {
 	var running sync.WaitGroup
 	defer running.Wait()

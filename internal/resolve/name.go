@@ -239,7 +239,7 @@ func Host(address string) (name, port string, named bool) {
 	return strings.ToLower(host), port, true
 }
 
-// Query is a name, and whom to ask of it. It is comparable.
+// Query is a name, and the resolvers to ask for it. It is comparable.
 type Query struct {
 	Name      string
 	Resolvers string // host:port, commas between; empty: those of the machine

@@ -1,5 +1,5 @@
-// Package rundir is where the processes of one machine are found: a folder in which each
-// has a unix socket, ROLE-PID.sock, that only its own user, and root, can connect to.
+// Package rundir is how commands find the processes of one machine: a folder in which each has a unix socket,
+// ROLE-PID.sock, that only its own user, and root, can connect to.
 //
 // A folder is used only if no other user can put sockets into it. A socket stands in it
 // from the moment that it listens, so one that refuses connections is a dead process's.

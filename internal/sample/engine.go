@@ -12,7 +12,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/station"
 )
 
-// engine drives the model by the real clock. Whoever brings or takes away a request
+// engine drives the model by the real clock. A caller that adds or removes a request
 // tells the model so at once; run sleeps until the next one is done.
 type engine struct {
 	began   time.Time
@@ -198,7 +198,7 @@ func (e *engine) occupy(n int) {
 	e.stir()
 }
 
-// stir makes run look at the model anew.
+// stir makes run look at the model again.
 func (e *engine) stir() {
 	select {
 	case e.wake <- struct{}{}:

@@ -6,9 +6,8 @@
 //	               │        │
 //	             record    teller ──▶ the agent's local API
 //
-// A request brings its work with it, in seconds at speed 1: in the header
-// Sample-Work, or in the query parameter work. Of a request with an X-Request-Id the
-// response proves whose it is, as package echo has it. A WebSocket echoes every message.
+// A request brings its work with it, in seconds at speed 1: in the header Sample-Work, or in the query parameter work. The response to a
+// request with an X-Request-Id proves that it belongs to it (package echo). A WebSocket echoes every message.
 package sample
 
 import (
@@ -43,7 +42,7 @@ type Config struct {
 	Model  string        // PS or FCFS; empty: PS
 	Slots  int           // zero: 1
 	Speed  float64       // zero: 1
-	Agent  string        // base URL of the agent's local API; empty: nobody is told of the load
+	Agent  string        // base URL of the agent's local API; empty: the load is not reported
 	Refuse bool          // every dispatch
 	Window time.Duration // over which the utilisation is a mean; zero: 100 ms
 	Quiet  bool          // answers carry no load report
@@ -128,7 +127,7 @@ func (s *Server) head(w http.ResponseWriter) {
 	}
 }
 
-// Metrics returns the load now, as a report has it, for whoever runs the server in
+// Metrics returns the load now, as a report has it, for callers that run the server in
 // its own process and reports for it.
 func (s *Server) Metrics() []balance.Metric { return s.engine.load().metrics() }
 
@@ -166,7 +165,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	took := time.Since(began)
 	s.over(v, finished, took)
 	if !finished {
-		return // nobody is there to read
+		return // the client has disconnected
 	}
 	s.head(w)
 	w.Header().Set("Content-Type", "application/json")
@@ -179,7 +178,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = got.WriteFill(w)
 }
 
-// stream serves a WebSocket, which is work for nobody.
+// stream serves a WebSocket, which counts as no work.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	v := s.record.arrived(r)
 	began := time.Now()
@@ -187,7 +186,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	s.over(v, true, time.Since(began))
 }
 
-// over notes the end of a visit and, of a redirected one, tells the agent: nobody else can.
+// over notes the end of a visit and, of a redirected one, tells the agent; no edge does that for a redirected request.
 func (s *Server) over(v visit, finished bool, took time.Duration) {
 	s.record.add(event{Kind: "done", ID: v.id, Lease: v.lease, Path: v.path, Aborted: !finished})
 	if s.teller == nil || !v.direct || v.lease == "" {

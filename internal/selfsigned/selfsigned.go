@@ -1,5 +1,4 @@
-// Package selfsigned makes certificates for tests and measurements. Nobody else has
-// reason to believe them.
+// Package selfsigned makes certificates for tests and measurements. No other program should trust them.
 package selfsigned
 
 import (

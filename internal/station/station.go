@@ -1,7 +1,6 @@
-// Package station models one server that works on several requests at once, in
-// virtual time: the caller says what time it is, and the station says who has
-// finished and when to look again. The simulator runs whole pools of them; the
-// sample server runs one against the real clock with a single timer.
+// Package station models one server that works on several requests at once, in virtual time: the caller passes the time, and the station
+// returns the requests that have finished and the time of the next event. The simulator runs whole pools of them; the sample server runs
+// one against the real clock with a single timer.
 //
 // There are two disciplines. Under processor sharing n requests on c slots all
 // progress, each at speed·min(1, c/n). First come, first served works on c requests
@@ -207,7 +206,7 @@ func (s *Station) advance(now balance.Instant) {
 	s.work(now)
 }
 
-// work moves the clocks on while nobody comes or goes.
+// work advances the clocks while no request arrives or finishes.
 func (s *Station) work(now balance.Instant) {
 	if now <= s.now {
 		return

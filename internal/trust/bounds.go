@@ -92,7 +92,7 @@ func prefixesOf(texts []string) (all []netip.Prefix, err error) {
 	return all, nil
 }
 
-// Subject is whom a certificate is for, and where it may speak.
+// Subject is the owner of a certificate, and the pools and addresses that it may use.
 type Subject struct {
 	Identity
 	Bounds
@@ -105,7 +105,7 @@ func (s *Subject) URI() *url.URL {
 	return u
 }
 
-// SubjectOf reads whom a certificate is for.
+// SubjectOf returns a certificate's Subject.
 func SubjectOf(cert *x509.Certificate) (Subject, error) {
 	u, err := nameOf(cert)
 	if err != nil {

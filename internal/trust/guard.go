@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// guards are the connections whose peers are judged anew when the files change and when their
-// certificates come to their end.
+// guards are the connections whose peers are checked again when the files change and when their certificates
+// come to their end.
 type guards struct {
 	mu  sync.Mutex
 	all map[*guard]struct{}

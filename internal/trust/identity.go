@@ -1,11 +1,10 @@
-// Package trust is how our own components prove to each other who they are: a
-// certificate of a private authority names one role and one name, as the URI
+// Package trust authenticates our own components to each other: a certificate of a private certificate authority names one role and one
+// name, as the URI
 //
 //	evenkeel://agent/r1
 //
-// and nothing else in it counts. Whoever holds a master's certificate is a master,
-// wherever it listens; an edge is the edge, and an agent speaks for the server, of that
-// name. A Keeper reads certificates from files and takes up new ones while it works.
+// and no other name in it is used. The holder of a master's certificate is a master, at any address; an edge is the edge of that name, and
+// an agent reports for the server of that name. A Keeper reads certificates from files and reloads them when they change.
 package trust
 
 import (

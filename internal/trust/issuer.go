@@ -14,7 +14,7 @@ type Issuer struct {
 	Bounds
 }
 
-// judge refuses whom the issuer may not sign for.
+// judge refuses subjects that the issuer may not sign for.
 func (i Issuer) judge(who Subject) error {
 	switch {
 	case who.Role != Agent:

@@ -26,8 +26,8 @@ type Files struct {
 	Denied string // who is denied although their certificates are good; empty: no one is
 }
 
-// Keeper holds a component's certificate and its authorities, and reads them anew when
-// the files change. Its methods may be called from any goroutine.
+// Keeper holds a component's certificate and its certificate authorities, and reloads them when the files
+// change. Its methods may be called from any goroutine.
 type Keeper struct {
 	files   Files
 	log     *slog.Logger

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Signer signs certificates of agents for a master, by an issuer that the master's own authority has made. The
-// issuer's files are read anew when they change. Methods may be called from any goroutine.
+// Signer signs certificates of agents for a master, by an issuer that the master's own authority has made. The issuer's files are reloaded
+// when they change. Methods may be called from any goroutine.
 type Signer struct {
 	cert, key string // files
 	keeper    *Keeper

@@ -1,9 +1,7 @@
 //go:build linux
 
-// Grpc asks for the same decisions as bench/ask does, in the ways that people use today: by
-// unary calls, and by Envoy's external processing, a stream for each request. It is a
-// module of its own, so that the project does not depend on gRPC, and a child of
-// bench/ask, whose orders it obeys.
+// Grpc asks for the same decisions as bench/ask, by gRPC: with unary calls, and with Envoy's external processing, a stream for each
+// request. It is a separate module, so that the project does not depend on gRPC, and runs as a child process of bench/ask.
 package main
 
 import (
