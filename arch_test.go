@@ -45,7 +45,7 @@ const arrows = `
 	e2e          < internal
 `
 
-// pure rooms decide; whoever calls them does the rest.
+// pure rooms decide; their callers do the rest.
 var pure = []string{"balance", "policy", "flight", "http1", "h2", "preface", "wire", "config", "edge/limits", "edge/policy", "edge/paths", "edge/tenants", "internal/lograte", "internal/orca", "internal/rate", "internal/station"}
 
 // impure is what a pure room must not reach for: package, then names, or * for any.

@@ -8,9 +8,8 @@ import (
 	"testing"
 )
 
-// Nothing that decides reckons with the time of day, which may jump: internal/clock is
-// monotonic, and so is what time.Now carries as long as nobody strips it. The functions
-// below strip it, or make times of day.
+// Nothing that decides reckons with the time of day, which may jump: internal/clock is monotonic, and so is
+// what time.Now carries as long as no code strips it. The functions below strip it, or make times of day.
 func TestNobodyReckonsWithTheTimeOfDay(t *testing.T) {
 	strips := []string{"Unix", "UnixNano", "UnixMilli", "UnixMicro", "Truncate", "AddDate", "UTC", "Local", "In"}
 	rooms := []string{"balance/", "policy/", "flight/", "client/", "master/", "edge/", "agent/"}

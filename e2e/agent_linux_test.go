@@ -39,9 +39,8 @@ func startWithin(t *testing.T, g *quota.Group, args ...string) *proc.Process {
 	return p
 }
 
-// An agent in a group of its own finds the control group of whoever listens at the server's
-// address, says so in a line, follows the application to another group, and reports that group's
-// CPU and no other's.
+// An agent in a group of its own finds the control group of the process that listens at the server's address, says so in a line, follows
+// the application to another group, and reports that group's CPU and no other's.
 func TestAgentSamplesTheApplicationsCgroup(t *testing.T) {
 	a, b, own := limited(t, "a", .4), limited(t, "b", .25), limited(t, "agent", 1)
 	app := startWithin(t, a, "sample-server", "--listen", "127.0.0.1:0", "--id", "s1")

@@ -259,7 +259,7 @@ func TestClaims_5_14_22_TheMasterDispatchesToTheServer(t *testing.T) {
 	}
 	a.Kill()
 	if resp := get(t, "http://"+edge.Addr("listen")+"/job"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		t.Errorf("with nobody left to accept, answered %s %s; want 503 and Retry-After", resp.Status, resp.body)
+		t.Errorf("with no server left to accept, answered %s %s; want 503 and Retry-After", resp.Status, resp.body)
 	}
 	if err := agentB.Stop(10 * time.Second); err != nil {
 		t.Error(err)
@@ -267,7 +267,7 @@ func TestClaims_5_14_22_TheMasterDispatchesToTheServer(t *testing.T) {
 }
 
 // The edge learns of the server only after the dispatch: while the server has not
-// accepted, nothing reaches it and nobody is told.
+// accepted, nothing reaches it and no edge is told.
 func TestClaims_6_23_TheEdgeIsToldAfterTheDispatch(t *testing.T) {
 	arrived, accept := make(chan string, 1), make(chan bool)
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

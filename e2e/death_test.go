@@ -222,7 +222,7 @@ func startLost(t testing.TB, edge *proc.Process, n int) (wait func()) {
 }
 
 // A server is killed under load, and comes back: requests that may be tried elsewhere
-// are, it is out of rotation at once, and is given work by and by.
+// are, it is out of rotation at once, and its share grows gradually.
 func TestServerKilled(t *testing.T) {
 	slots, perSecond := whenLong(2, 4), whenLong(240., 480) // servers are busy for .6 of the time, so that each is needed
 	all, _ := servers(t, 3, slots)
@@ -412,8 +412,8 @@ func selfSigned(t *testing.T) (tls.Certificate, []byte) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// All agents stand still, so that every report is stale: nobody is dropped for silence,
-// and no server draws a herd.
+// All agents stand still, so that every report is stale: no server is dropped for silence, and no server
+// draws a herd.
 func TestStaleReports(t *testing.T) {
 	const n = 5
 	slots, perSecond := whenLong(2, 8), whenLong(140., 560) // servers are busy for .7 of the time, so that each is needed

@@ -61,7 +61,7 @@ func (d *dialogue) describe() *wanted {
 // isInside ends the number of a request that is a part of a body.
 const isInside = ".inside"
 
-// payload makes a body. Often there are requests in it, which nobody must take for such.
+// payload makes a body. Often there are requests in it, which no reader may treat as such.
 func (d *dialogue) payload(number string) []byte {
 	inside := fmt.Sprintf("GET /inside HTTP/1.1\r\nHost: evil.example\r\nX-Case: %s%s\r\nX-Request-Id: %s%s\r\n\r\n", number, isInside, number, isInside)
 	switch d.IntN(12) {

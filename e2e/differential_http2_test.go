@@ -182,7 +182,7 @@ func (d *dialogue) read2(conn net.Conn, streams int) {
 				d.wrong("GOAWAY %v %s", frame.ErrCode, frame.DebugData())
 			}
 		case *http2.RSTStreamFrame:
-			if whole[id] { // nobody wants the rest of its request
+			if whole[id] { // the rest of its request is not needed
 				continue
 			}
 			if !d.loose {

@@ -32,10 +32,9 @@ type logLine struct {
 	ID       string `json:"request"`
 }
 
-// Requests of all kinds go through an edge to an origin that notes them: good ones, odd ones, broken
-// ones, with bodies full of requests, several at once and in pieces. What the origin saw, what the
-// log says and what the client was told must agree; nothing is seen that nobody sent; every answer
-// is to its own request. The edge, its log, the origin and the clients share no code but Go's.
+// Requests of all kinds go through an edge to an origin that notes them: good ones, odd ones, broken ones, with bodies full of requests,
+// several at once and in pieces. What the origin saw, what the log says and what the client was told must agree; nothing is seen that no
+// client sent; every answer is to its own request. The edge, its log, the origin and the clients share no code but Go's.
 func TestOriginLogAndClientAgree(t *testing.T) {
 	t.Run("plain", func(t *testing.T) { agree(t, whenLong(2_000, 10_000), "", "", nil) })
 	t.Run("TLS", func(t *testing.T) {

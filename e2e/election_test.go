@@ -197,7 +197,7 @@ func (c *cluster) leader(than int) (leader int, fence uint64) {
 				return true, ""
 			}
 		}
-		return false, "nobody leads"
+		return false, "no master leads"
 	})
 	return leader, fence
 }
@@ -268,7 +268,7 @@ func killed(c *cluster, leader int) func() {
 	return func() { c.masters[leader] = c.again(leader) }
 }
 
-// again starts a master anew where the last one listened.
+// again restarts a master at the address where the last one listened.
 func (c *cluster) again(i int) master {
 	old := c.masters[i]
 	host := c.houses[i]
@@ -322,7 +322,7 @@ func inNamespaces(t testing.TB) (houses []house) {
 		t.Skip("SKIPPED: network namespaces need root")
 	}
 	for i := range 3 {
-		n := namespaces.Add(1) // no name twice: the kernel deletes them by and by
+		n := namespaces.Add(1) // no name twice: the kernel deletes them after a delay
 		ns, veth := fmt.Sprintf("ekm%d-%d", os.Getpid()%100000, n), fmt.Sprintf("ek%d-%d", os.Getpid()%100000, n)
 		near, far := fmt.Sprintf("10.213.%d.1", n), fmt.Sprintf("10.213.%d.2", n)
 		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
@@ -414,7 +414,7 @@ func told(log, message string) (n int) {
 func first(leader int, _ uint64) int { return leader }
 
 // judge holds what reached the servers against what fences promise, and returns for how
-// long nobody led.
+// long there was no leader.
 func (c *cluster) judge(before, after uint64, struck, mended time.Time) time.Duration {
 	c.t.Helper()
 	all := c.arrivals()
@@ -453,9 +453,9 @@ func TestLeaderStopsInGoodOrder(t *testing.T) {
 	}
 }
 
-// An etcd that has lost all it knew gives fencing numbers that were there before. Edges and
-// agents refuse such leaders, everybody says so, and no request fails; evenkeel election raise
-// ends it, with numbers larger than any before.
+// An etcd that has lost all it knew gives fencing numbers that were there before. Edges and agents refuse
+// such leaders, all of them report it, and no request fails; evenkeel election raise ends it, with numbers
+// larger than any before.
 func TestEtcdThatForgets(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, "", onLoopback())

@@ -54,7 +54,7 @@ func (b *book) take(n int) []reading {
 	}
 }
 
-// origin is a server whose reader of HTTP/1 nobody here wrote.
+// origin is a server whose HTTP/1 parser is another project's.
 type origin struct {
 	name    string
 	address string
@@ -223,7 +223,7 @@ func seeds(t *testing.T) (list []seed) {
 	return list
 }
 
-// read makes of the canonical form what everybody should read.
+// read makes of the canonical form what every parser should read.
 func (s *seed) read(t *testing.T, canonical string) {
 	method, rest, _ := strings.Cut(canonical, " ")
 	target, _, _ := strings.Cut(rest, " ")
@@ -283,8 +283,8 @@ func (o *origin) sow(s seed) (statuses []string, err error) {
 	return statuses, nil
 }
 
-// behind is sent behind every seed that is forwarded: whoever reads the seed's end
-// elsewhere reads something else than this.
+// behind is sent behind every seed that is forwarded: a parser that reads the seed's end elsewhere reads
+// something else than this.
 const behind = "GET /behind HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 // judge sows a seed and tells what is wrong with how it was read.

@@ -23,8 +23,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/load"
 )
 
-// These tests take away, or hold up, whoever reads the roles' logs. Nothing else may come
-// of it than lines that are missing, and counted.
+// These tests remove, or stall, the reader of the roles' logs. Nothing else may come of
+// it than lines that are missing, and counted.
 
 // logPipe is a pipe that roles log to and that the test reads only when it wants to.
 type logPipe struct {
@@ -119,7 +119,7 @@ func (c *child) exit() {
 	select {
 	case <-c.ended:
 	case <-time.After(30 * time.Second):
-		c.t.Fatalf("%s does not end while nobody reads its log", c.name)
+		c.t.Fatalf("%s does not end while its log has no reader", c.name)
 	}
 	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
 		c.t.Errorf("%s: %v, want exit code 0", c.name, c.cmd.ProcessState)
@@ -275,7 +275,7 @@ func TestLogReaderStalls(t *testing.T) {
 	if dropped := f.edge.dropped(); missing > dropped || missing < dropped-complaints || requests+missing > sent+complaints {
 		t.Errorf("of %d requests %d are in the log, %d lines are said to be missing, %d were counted", sent, requests, missing, dropped)
 	}
-	// Nobody reads any more, and the pipe is full when they stop.
+	// The reader stops reading, and the pipe is full when they stop.
 	mustAnswer(t, f.edge, func(sent int) bool { return sent > 100 })
 	for _, c := range []*child{f.edge, f.run, f.agent, f.master} {
 		c.exit()

@@ -141,7 +141,7 @@ func TestNamesThatRotate(t *testing.T) {
 		least, servers := granted()
 		return len(servers) == 3 && least > 0, fmt.Sprintf("%+v", servers)
 	})
-	// They come and go several times, and none is made anew.
+	// They come and go several times, and none is recreated.
 	first, _ := granted()
 	turns := dns.Asked("app.test")
 	eventually(t, func() (bool, string) {

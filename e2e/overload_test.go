@@ -100,7 +100,7 @@ func TestOverload(t *testing.T) {
 	figure(t, "overload: refusals", float64(len(refused)), "", "")
 	figure(t, "overload: refusal, median", milliseconds(load.Quantile(refused, .5)), "ms", "<=5")
 	figure(t, "overload: refusals within 5 ms, share", float64(within(refused, 5*time.Millisecond))/float64(max(1, len(refused))), "", "")
-	figure(t, "overload: refusal, p99; some have waited, until somebody who has less took their place", milliseconds(load.Quantile(refused, .99)), "ms", "")
+	figure(t, "overload: refusal, p99; some have waited, until a request of a client with less took their place", milliseconds(load.Quantile(refused, .99)), "ms", "")
 	figure(t, "overload: requests of a tenant that asks for a tenth of capacity", float64(smalls), "", "")
 	figure(t, "overload: of these served", float64(smallServed)/float64(max(1, smalls)), "", ">=0.9")
 	figure(t, "overload: memory that master and edge gained", float64(growth)/1024, "MiB", "<=64")

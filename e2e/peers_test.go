@@ -17,8 +17,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/peers"
 )
 
-// These tests run against programs that nobody here wrote. Without them they say so
-// and are skipped; EVENKEEL_PEERS=required makes that a failure.
+// These tests run against programs of other projects. Without them they say so and are
+// skipped; EVENKEEL_PEERS=required makes that a failure.
 
 // peer finds a program, or skips the test.
 func peer(t testing.TB, name string) string {

@@ -13,8 +13,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 )
 
-// TestPeersProxyProtocol: HAProxy tells the edge by either version whom it speaks for, and
-// the edge tells nginx by either. The edge carries TCP, so nobody can tell by HTTP.
+// TestPeersProxyProtocol: HAProxy tells the edge by either version whom it speaks for, and the edge tells
+// nginx by either. The edge carries TCP, so HTTP cannot show the difference.
 func TestPeersProxyProtocol(t *testing.T) {
 	nginx, haproxy := peer(t, "nginx"), peer(t, "haproxy")
 	dir, server := t.TempDir(), freeport.Address(t)

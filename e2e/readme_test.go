@@ -121,7 +121,7 @@ func TestDemoAgainst(t *testing.T) {
 	}
 }
 
-// Whoever stops the demo has seen enough: that is no error, and no process is left.
+// Stopping the demo early is not an error, and leaves no process.
 func TestDemoStops(t *testing.T) {
 	cmd := exec.Command(binary, "demo", "--length", "30s", "--verbose")
 	stderr, err := cmd.StderrPipe()

@@ -84,7 +84,7 @@ func TestWhoIsOutIsTold(t *testing.T) {
 	await("s2", func(o outage) bool {
 		return o.Reason == "draining" && o.By == "an operator" && o.Next == "until it is undrained"
 	})
-	await("s1", func(o outage) bool { return o.SinceS > 3 && o.Reason == "unreachable" }) // tries in vain do not begin it anew
+	await("s1", func(o outage) bool { return o.SinceS > 3 && o.Reason == "unreachable" }) // failed tries do not restart it
 
 	said, code := m.evenkeel("status")
 	for _, want := range []string{`(?m)^  s1 +unreachable [0-9]+s `, `(?m)^  s2 +draining [0-9]+s `, `(?m)^  s3 +up `, `(?m)^server s1 of pool web: unreachable since .* ago by edge e1: .* last error: .*refused.*; tried next `, `(?m)^server wrong of pool web: ejected since `} {

@@ -80,7 +80,7 @@ func (s *streams) close() int {
 	return len(s.lost)
 }
 
-// The edge's file is read anew again and again under load, with streams open that
+// The edge's file is reloaded again and again under load, with streams open that
 // outlive the drain time by far: nothing is dropped.
 func TestReloadUnderLoad(t *testing.T) {
 	address := startServer(t, "a", "--slots", "16").Addr("listen")

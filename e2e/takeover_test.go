@@ -85,8 +85,8 @@ func startHeirs(t testing.TB, cmd *exec.Cmd) *heirs {
 	return h
 }
 
-// New programs take over from one another under load: clients that connect anew for
-// each request, those that keep their connections, and streams, lose nothing.
+// New programs take over from one another under load: clients that open a new connection for each request,
+// those that keep their connections, and streams, lose nothing.
 func TestTakeover(t *testing.T) {
 	address := startServer(t, "a", "--slots", "16").Addr("listen")
 	m := startFixedMaster(t, fmt.Sprintf("pools: {web: {servers: [{id: a, address: %q}]}}", address))

@@ -37,7 +37,7 @@ func newRoom(t testing.TB) room {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: network namespaces need root")
 	}
-	own := (os.Getpid() + int(rooms.Add(1))) % 100000 // what a test that was killed has left behind is in nobody's way
+	own := (os.Getpid() + int(rooms.Add(1))) % 100000 // so that remains of a killed test do not collide
 	net := fmt.Sprintf("10.214.%d.", own%250)
 	r := room{fmt.Sprintf("ekv%d", own), fmt.Sprintf("ekv%d", own), net + "1", net + "2"}
 	if out, err := exec.Command("ip", "netns", "add", r.name).CombinedOutput(); err != nil {
@@ -213,7 +213,7 @@ edge:
 	}
 }
 
-// overTLS speaks TLS on a connection, and believes everybody.
+// overTLS starts TLS on a connection, without verifying the peer.
 func overTLS(conn net.Conn) net.Conn { return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) }
 
 // freePorts returns ports of an address on which nothing listens.

@@ -310,7 +310,7 @@ func (r *rally) watch(d time.Duration) {
 	}
 }
 
-// leader returns who leads a pool, -1 for nobody.
+// leader returns the index of the master that leads a pool, -1 for none.
 func (r *rally) leader(pool string) int {
 	return slices.IndexFunc(r.hosts, func(h *host) bool { return h.leads(pool) != 0 })
 }
@@ -331,7 +331,7 @@ func TestOneOfThreeLeads(t *testing.T) {
 		r.watch(2 * ttl)
 		first := r.leader("pool-0")
 		if first < 0 {
-			t.Fatal("nobody leads")
+			t.Fatal("no master leads")
 		}
 		for i, h := range r.hosts {
 			h.mu.Lock()
@@ -343,7 +343,7 @@ func TestOneOfThreeLeads(t *testing.T) {
 	})
 }
 
-// A master that has just been started and knows no servers leads only where nobody else does.
+// A master that has just been started and knows no servers leads only where no other does.
 func TestWhoKnowsNoServersLeadsLast(t *testing.T) {
 	for knows := range 3 {
 		synctest.Test(t, func(t *testing.T) {
@@ -360,13 +360,13 @@ func TestWhoKnowsNoServersLeadsLast(t *testing.T) {
 				}
 			}
 			if r.leader("pool-0") != knows {
-				t.Fatalf("nobody leads, want m%d, which knows servers", knows+1)
+				t.Fatalf("no master leads, want m%d, which knows servers", knows+1)
 			}
 			r.stores[knows].set(true, false, 0)
 			r.watch(ttl)
 			for wait := 0; r.leader("pool-0") < 0; wait++ {
 				if wait == 8 {
-					t.Fatal("nobody leads where nobody knows servers")
+					t.Fatal("no master leads where none knows servers")
 				}
 				r.watch(ttl)
 			}

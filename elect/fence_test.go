@@ -73,7 +73,7 @@ func TestAStoreThatForgets(t *testing.T) {
 	})
 }
 
-// A raise that nobody can carry out says so.
+// A raise that cannot be carried out returns an error.
 func TestRaiseWithoutAStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRally(t, 1, 1)

@@ -51,7 +51,7 @@ func TestFallbackSharesByCapacity(t *testing.T) {
 }
 
 // With few edges an idle slow server must wait until the fast one, as the other edges
-// are thought to use it too, would take longer; with many nobody guesses.
+// are thought to use it too, would take longer; with many there is no guess.
 func TestFallbackCountsOtherEdges(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 3))
 	for _, c := range []struct {

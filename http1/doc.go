@@ -1,8 +1,6 @@
-// Package http1 reads and writes the parts of HTTP/1.x that a proxy must understand:
-// where a head ends and what it says, where a body ends, and what goes on to the next
-// hop. Bytes in, facts out. It is pure: it reads no connection and no clock, starts
-// nothing, and in the steady state allocates nothing, so that an event loop and a
-// goroutine per connection can both drive it.
+// Package http1 reads and writes the parts of HTTP/1.x that a proxy must understand: where a head ends and what is in it, where a body
+// ends, and what is forwarded to the next hop. Bytes in, facts out. It is pure: it reads no connection and no clock, starts nothing, and in
+// the steady state allocates nothing, so that an event loop and a goroutine per connection can both drive it.
 //
 //	from the client                                              to the server
 //	buf ──▶ RequestHead.Parse ──▶ facts ──▶ who serves it?
@@ -28,19 +26,16 @@
 //
 // # Strictness
 //
-// Two readers that disagree on where a message ends let a stranger put words into
-// somebody else's mouth. So whatever might be read in two ways is refused, also where
-// the RFCs would let a recipient mend it: both lengths, a length twice or with a
-// leading zero, lists of lengths, codings other than chunked, bare LF and CR, folded
-// lines, white space around names, controls, names that differ from a length's only
-// by an underscore, odd hosts and targets. What is accepted leaves in one canonical
-// way: HTTP/1.1, origin-form, one Host, "name: value", one Transfer-Encoding.
+// If two readers disagree on where a message ends, an attacker can smuggle a request into another client's connection. So every ambiguous
+// message is refused, also where the RFCs would let a recipient repair it: both lengths, a length twice or with a leading zero, lists of
+// lengths, codings other than chunked, bare LF and CR, folded lines, white space around names, controls, names that differ from a length's
+// only by an underscore, odd hosts and targets. Accepted messages are forwarded in one canonical form: HTTP/1.1, origin-form, one Host,
+// "name: value", one Transfer-Encoding.
 //
-// Four things are mended because real peers do them and no reader is misled: one
-// empty line before a request, a status line without its last space, missing or
-// additional white space around values, and a response that may have no body but
-// speaks of one (its connection is then not used again).
+// Four deviations are repaired, because real peers use them and no reader is misled: one empty line before a request, a status line without
+// its last space, missing or additional white space around values, and a response that may have no body but announces one (its connection
+// is then not used again).
 //
-// An Error tells what was wrong and the status that a client is owed. After it the
-// connection must be closed: nobody knows where the next message would begin.
+// An Error says what is wrong, and has the status for the client. After it the connection must be closed, because the start of the next
+// message is unknown.
 package http1

@@ -68,7 +68,7 @@ func checkForwarding(t *testing.T, in []byte) {
 }
 
 // hostless tells of a request of HTTP/1.0 without Host, which is forwarded with an
-// empty one if nobody knows better; we would not take that ourselves.
+// empty one if there is no better value; we would not take that ourselves.
 func hostless(in []byte) bool {
 	var h RequestHead
 	n, _ := h.Parse(in)

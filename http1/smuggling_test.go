@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write testdata/smuggling.golden anew")
+var update = flag.Bool("update", false, "rewrite testdata/smuggling.golden")
 
 const golden = "testdata/smuggling.golden"
 
 // TestSmuggling holds the verdict on every mutation against the golden file: refused
 // with a status, or forwarded as exactly these bytes with so much left for the next
-// request. Whoever changes a verdict sees it in the diff of that file.
+// request. A changed verdict shows in the diff of that file.
 func TestSmuggling(t *testing.T) {
 	list := mutations()
 	if len(list) < 800 {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the examples of docs/wire.md anew")
+var update = flag.Bool("update", false, "rewrite the examples of docs/wire.md")
 
 const document = "../docs/wire.md"
 

@@ -76,7 +76,7 @@ func TestCauses(t *testing.T) {
 		"its edge was, long ago":               {at("edge", "edge-1", "", killed, -time.Minute, time.Second), wayTo(web, false), false},
 		"its edge is, later":                   {at("edge", "edge-1", "", killed, time.Minute, time.Second), wayTo(web, false), false},
 		"its edge was reloaded":                {at("edge", "edge-1", "", reloaded, -time.Second, time.Second), wayTo(web, true), false},
-		"nobody read its edge's log":           {at("edge", "edge-1", "", mute, -time.Second, time.Second), wayTo(web, true), false},
+		"its edge's log had no reader":         {at("edge", "edge-1", "", mute, -time.Second, time.Second), wayTo(web, true), false},
 		"its edge's log went":                  {at("edge", "edge-1", "", logless, -time.Second, time.Second), wayTo(web, true), false},
 		"its edge had no masters":              {at("edge", "edge-1", "", noMasters, -time.Second, time.Second), wayTo(web, true), false},
 		"no masters to tell a server":          {at("edge", "edge-1", "", noMasters, -time.Second, time.Second), wayTo(jobs, false), true},

@@ -52,7 +52,7 @@ func TestNoEntryOfTheListIsStale(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !slices.ContainsFunc(all, func(m mutant) bool { return e.of(&m) }) {
-			t.Errorf("line %d: %s: %s is no mutant of %s: remove the line, or judge it anew", e.line, e.function, e.change, e.file)
+			t.Errorf("line %d: %s: %s is no mutant of %s: remove the line, or judge it again", e.line, e.function, e.change, e.file)
 		}
 	}
 }

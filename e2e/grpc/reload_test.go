@@ -19,8 +19,8 @@ import (
 
 const reloads = 100
 
-// The file is read anew again and again, with gRPC streams open that outlive all that and
-// calls that come and go: nothing is dropped, and every answer is its own call's.
+// The file is reloaded again and again, with gRPC streams open that outlive all that and calls that come and
+// go: nothing is dropped, and every answer is its own call's.
 func TestStreamsOutliveReloads(t *testing.T) {
 	s := start(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)

@@ -25,8 +25,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/elect"
 )
 
-// Grpc would write its errors to standard error itself, past the log, and wait there for
-// whoever reads it.
+// Grpc would write its errors to standard error itself, past the log, and block there if its reader is slow.
 func init() {
 	//lint:ignore SA1019 what it says to use instead would be one more dependency
 	clientv3.SetLogger(zapgrpc.NewLogger(zap.NewNop()))

@@ -89,7 +89,7 @@ func TestAnExpiredLeadIsTakenOver(t *testing.T) {
 	storetest.Look(t, b)
 	age(b)
 	if _, led := storetest.Look(t, b).Leads["web"]; led {
-		t.Error("a lead that nobody renews has not expired")
+		t.Error("a lead that is not renewed has not expired")
 	}
 	if fence := storetest.Take(t, b, "web"); fence != 2 {
 		t.Fatalf("fence %d, want 2", fence)
@@ -136,7 +136,7 @@ func TestARenewalWhoseAnswerIsLost(t *testing.T) {
 		t.Fatal("no error though the connection broke")
 	}
 	if lost := storetest.Renew(t, a); len(lost) > 0 {
-		t.Errorf("lost %v, though nobody else wrote", lost)
+		t.Errorf("lost %v, although no other master wrote", lost)
 	}
 }
 

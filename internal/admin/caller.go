@@ -44,18 +44,18 @@ func (c *Caller) Entry(action, target string) audit.Entry {
 // identify finds out who asks. problem says, if the proof is missing or not good, what is
 // wrong with it; the caller then has no roles.
 func (s *Surface) identify(r *http.Request) (who Caller, problem string) {
-	nobody := Caller{From: r.RemoteAddr, Proof: audit.ByNothing, Roles: RolesOf()}
+	anonymous := Caller{From: r.RemoteAddr, Proof: audit.ByNothing, Roles: RolesOf()}
 	switch {
 	case bySocket(r):
 		return Caller{Name: "local user", Proof: audit.BySocket, From: "socket", Roles: everything | RolesOf(Enrol, Socket)}, ""
 	case !s.cfg.Keys.asksForProof():
-		nobody.Roles = everything
-		return nobody, ""
+		anonymous.Roles = everything
+		return anonymous, ""
 	}
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		t := s.cfg.Keys.token(strings.TrimSpace(token))
 		if t == nil {
-			return nobody, "the bearer token is none that this process knows"
+			return anonymous, "the bearer token is none that this process knows"
 		}
 		return Caller{Name: t.name, Proof: audit.ByToken, From: r.RemoteAddr, Roles: t.roles}, ""
 	}
@@ -65,7 +65,7 @@ func (s *Surface) identify(r *http.Request) (who Caller, problem string) {
 	if live := s.session(r); live != nil {
 		return Caller{Name: live.name, Proof: audit.ByToken, From: r.RemoteAddr, Roles: live.roles, session: live}, ""
 	}
-	return nobody, s.cfg.Keys.wanted()
+	return anonymous, s.cfg.Keys.wanted()
 }
 
 // fromCertificate identifies the holder of a certificate that the TLS handshake has verified.

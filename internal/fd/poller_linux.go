@@ -25,8 +25,8 @@ const (
 	// chance, 20,000 a second, one wait in ten thousand is preceded by as many.
 	manyShort = 8
 
-	// robbed is when a look took too long for there to have been nobody else, who is
-	// expected to be there for shyFor.
+	// robbed is the duration of a look above which another thread must have had the processor. That thread is expected to need it for
+	// shyFor.
 	robbed = 100 * time.Microsecond
 	shyFor = time.Second
 
@@ -122,9 +122,9 @@ func (p *Poller) sleep(events []Event, timeout int) int {
 	return count(syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.set.number()), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(timeout), 0, 0))
 }
 
-// gazed looks for an event for a while. If somebody else had the processor meanwhile, it is
-// not ours alone: who looks all the time is no longer one who sleeps much, whom the system
-// lets go first, and others then have it for milliseconds when it is needed.
+// gazed polls for an event for a short time, without sleeping. It stops if another thread had the processor meanwhile. A thread that polls
+// all the time loses the scheduler's preference for threads that sleep often, and others would then keep the processor for milliseconds
+// when it is needed.
 func (p *Poller) gazed(events []Event, began balance.Instant) int {
 	for last := began; ; {
 		n := p.Look(events)
@@ -157,11 +157,9 @@ func (p *Poller) tires(now balance.Instant) bool {
 	return true
 }
 
-// rest gives the scheduler its turn. A goroutine that is not scheduled anew for 10 ms is
-// taken for one that computes without end, though it slept in the system a thousand times:
-// from then on its processor is taken away at each call in which it is found, and a thread
-// of the runtime's looks for that every 20 µs. With many short sleeps that cost a twentieth
-// of what the loop itself did.
+// rest yields to Go's scheduler. The scheduler treats a goroutine that it has not scheduled again for 10 ms as one that computes without
+// end, even if it slept in the system a thousand times: from then on it takes the processor away at each system call, and a thread of the
+// runtime checks for that every 20 µs. With many short sleeps that cost a twentieth of what the loop itself did.
 func rest() { runtime.Gosched() }
 
 func count(n, _ uintptr, errno syscall.Errno) int {

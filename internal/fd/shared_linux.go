@@ -19,11 +19,9 @@ import (
 // would else be another's while a call still uses it. A call that begins after Close
 // counts nothing and makes no system call.
 //
-// It can be read in two ways. Read sleeps in Go's poller, as a net.Conn does. ReadAlone
-// sleeps in the system instead, as a ping would: Go's poller costs two calls more and, as
-// often as not, the waking of another thread. For that Go's poller must not hear of the
-// socket while nobody sleeps there. So what it watches is a second, epoll set, in which the
-// socket is armed for one event at a time.
+// It can be read in two ways. Read sleeps in Go's poller, as a net.Conn does. ReadAlone sleeps in the system instead, as a ping would: Go's
+// poller costs two calls more and, as often as not, the waking of another thread. For that Go's poller must not watch the socket while no
+// goroutine sleeps in it. So it watches a second epoll set, in which the socket is armed for one event at a time.
 type Shared struct {
 	fd      FD
 	set     FD              // the epoll set; a copy of parking's

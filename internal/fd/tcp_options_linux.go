@@ -23,7 +23,7 @@ func (f *FD) SetTCPOptions(o *TCPOptions) (all bool) {
 	return setPositive(n, unix.TCP_USER_TIMEOUT, int(o.UserTimeout.Milliseconds()))
 }
 
-// SetKeepalive sets o's keep-alive times anew, which package net sets as it likes on a
+// SetKeepalive sets o's keep-alive times again, because package net sets its own on a
 // socket that it is handed.
 func (f *FD) SetKeepalive(o *TCPOptions) {
 	n := f.number()

@@ -101,7 +101,7 @@ func TestUnlimited(t *testing.T) {
 	}
 }
 
-// The debug log is for whoever wants to see it all.
+// The debug log is not limited.
 func TestDebugIsNotLimited(t *testing.T) {
 	log, lines, _ := logged(slog.LevelDebug)
 	for range 10 {

@@ -83,8 +83,8 @@ func check(t *testing.T, text string) (lines, dropped int) {
 	return lines, dropped
 }
 
-// Who does not read holds nobody up, whatever is not written is counted, and once there is
-// room the log tells of it.
+// A slow reader blocks no writer, lines that are not written are counted, and once there is room the log
+// tells of it.
 func TestStalledReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &reader{open: make(chan struct{})}

@@ -90,7 +90,7 @@ func TestACertificateOfAnIssuerIsTaken(t *testing.T) {
 	if got := open(t, f).Identity(); got != who.Identity {
 		t.Errorf("got %v", got)
 	}
-	// Whoever denies the issuer denies all that it has signed.
+	// Denying the issuer denies all that it has signed.
 	list := filepath.Join(dir, "denied")
 	if err := os.WriteFile(list, []byte("serial "+serialOf(i.cert)), 0o600); err != nil {
 		t.Fatal(err)

@@ -101,11 +101,11 @@ func TestBadHistories(t *testing.T) {
 		"a dispatch accepted that was refused": {Leases, func(all []Event) []Event {
 			return append(all, Event{Kind: Dispatched, At: 48, Lease: "c1", Fence: 1, Pool: "jobs", Server: "j1"})
 		}},
-		"a request arrived that nobody had accepted": {Leases, func(all []Event) []Event {
+		"a request arrived that no server had accepted": {Leases, func(all []Event) []Event {
 			find(all, Dispatched, "c2").At = 44
 			return all
 		}},
-		"an edge was granted what nobody had accepted": {Leases, func(all []Event) []Event {
+		"an edge was granted what no server had accepted": {Leases, func(all []Event) []Event {
 			find(all, Granted, "r4").Until = 41
 			return all
 		}},
@@ -142,7 +142,7 @@ func TestBadHistories(t *testing.T) {
 		"a request that may not be repeated twice at one": {Requests, func(all []Event) []Event {
 			return append(all, Event{Kind: Arrived, At: 18, Request: "r1", Server: "s1"})
 		}},
-		"a request that nobody sent": {Requests, func(all []Event) []Event {
+		"a request that no client sent": {Requests, func(all []Event) []Event {
 			return append(all, Event{Kind: Arrived, At: 18, Request: "r0", Server: "s1"})
 		}},
 		"a request that arrived before it was sent": {Requests, func(all []Event) []Event {
