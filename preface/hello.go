@@ -13,13 +13,13 @@ const (
 )
 
 const (
-	recordHead   = 5
-	recordMost   = 1 << 14 // bytes in a record (RFC 8446, 5.1)
-	helloHead    = 4
-	handshake    = 22
-	clientHello  = 1
-	nameLongest  = 255
-	serverName   = 0 // the extension, and the type of name in it
+	recordHead  = 5
+	recordMost  = 1 << 14 // bytes in a record (RFC 8446, 5.1)
+	helloHead   = 4
+	handshake   = 22
+	clientHello = 1
+	nameLongest = 255
+	serverName  = 0 // the extension, and the type of name in it
 	randomBytes = 32
 )
 
@@ -34,9 +34,9 @@ func ServerName(b []byte) (name string, whole bool, err error) {
 	}
 	m := cursor{rest: message}
 	m.skip(2 + randomBytes) // version, random
-	m.take(1)                // session
-	m.take(2)                // cipher suites
-	m.take(1)                // compression
+	m.take(1)               // session
+	m.take(2)               // cipher suites
+	m.take(1)               // compression
 	if m.bad {
 		return "", false, ErrHello
 	}
