@@ -351,7 +351,7 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	}
 	lines, told := 0, 0
 	for told < strangers {
-		if r := p.record(); r["msg"] == "peer broke the protocol" {
+		if r := p.record(); r["msg"] == "peer refused" {
 			more, _ := r["more_like_this"].(float64)
 			lines, told = lines+1, told+1+int(more)
 		}

@@ -66,7 +66,7 @@ func (a *agent) onDisconnect(why error) {
 	a.master.peers.unsetUnplaced(a)
 	a.master.peers.forgetServerAddr(a)
 	if a.awaitsPool {
-		a.log.Info("agent disconnected, which waited for its pool", "err", disconnectReason(why))
+		a.log.Info("agent disconnected while it waited for its pool", "err", disconnectReason(why))
 	} else if a.pool == nil {
 		a.log.Warn("agent refused", "err", why)
 	} else {
@@ -229,7 +229,7 @@ func (a *agent) onRegister(ctx context.Context, now balance.Instant, payload []b
 	}
 	switch {
 	case fresh && down != "":
-		a.log.Warn("agent registered, and its server cannot serve", "pool", p.name, "address", spec.Address, "err", down)
+		a.log.Warn("agent registered, but its server is down", "pool", p.name, "address", spec.Address, "err", down)
 	case fresh:
 		a.log.Info("agent registered", "pool", p.name, "address", spec.Address)
 	case down == a.down: // otherwise the outage log has it
@@ -272,7 +272,7 @@ func (a *agent) claimRegistration(ctx context.Context, pool string) error {
 		case same && slices.Contains(a.connected, a.master.epoch):
 			return &wire.Fail{Code: wire.Connected, Detail: fmt.Sprintf("the agent of server %s is connected to this master already, from %s: two of its addresses for masters are one master's", a.server, holder.remote)}
 		case same:
-			holder.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("the agent of server %s has connected anew from %s", a.server, a.remote)})
+			holder.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("the agent of server %s has connected again, from %s", a.server, a.remote)})
 		case quiet >= takeoverSilence:
 			holder.drop(&wire.Fail{Code: wire.Taken, Detail: fmt.Sprintf("server %s has a new agent, %s, after %v of silence from this one", a.server, a.remote, quiet.Round(time.Millisecond))})
 		}

@@ -180,7 +180,7 @@ func (p *peers) removeNew(c *conn) {
 func (m *Master) rejectNew(nc net.Conn) {
 	if m.trust == nil { // otherwise the peer expects TLS
 		_ = nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		_, _ = nc.Write((&wire.Fail{Code: wire.Busy, Detail: fmt.Sprintf("%d connections have not said hello yet, the most that may (limits.new)", m.peers.bounds.New)}).Append(nil))
+		_, _ = nc.Write((&wire.Fail{Code: wire.Busy, Detail: fmt.Sprintf("%d connections have not sent their hello yet, the maximum (limits.new)", m.peers.bounds.New)}).Append(nil))
 	}
 	_ = nc.Close()
 	m.turnAwayLog.logDue(m, clock.Now())
@@ -192,6 +192,6 @@ type turnAwayLog struct{ lastLogged atomic.Int64 }
 func (t *turnAwayLog) logDue(m *Master, now balance.Instant) {
 	last := t.lastLogged.Load()
 	if (last == 0 || now.Sub(balance.Instant(last)) > time.Minute) && t.lastLogged.CompareAndSwap(last, int64(now)) {
-		m.log.Warn("connections are turned away: too many have not said hello", "most", m.peers.bounds.New)
+		m.log.Warn("connections are refused: too many have not sent their hello", "most", m.peers.bounds.New)
 	}
 }

@@ -220,7 +220,7 @@ func (m *Master) configure(now balance.Instant, p *pool, cfg PoolConfig) error {
 
 // errUnnamed disconnects the agent of a server that the file no longer names. It reconnects at once and
 // registers its server anew.
-var errUnnamed = &wire.Fail{Code: wire.GoingAway, Detail: "the master's file names this server no more: register it anew"}
+var errUnnamed = &wire.Fail{Code: wire.GoingAway, Detail: "the master's file no longer names this server: register it again"}
 
 // closePool closes a pool that the file no longer names, and disconnects its agents.
 func (m *Master) closePool(now balance.Instant, p *pool) {

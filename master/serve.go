@@ -95,7 +95,7 @@ func (m *Master) admitPeer(s *connSession) (rest, last []byte, err error) {
 	}
 	if err != nil {
 		m.refusals.Add(err)
-		s.log.Warn("peer broke the protocol", "err", err)
+		s.log.Warn("peer refused", "err", err)
 		return nil, m.foreignReply(rest), err
 	}
 	if c := s.conn; c.identity != nil {
@@ -224,7 +224,7 @@ func closingFrame(err error, parent context.Context) []byte {
 
 var (
 	errGoodbye    = errors.New("goodbye")
-	errPeerFailed = errors.New("the peer gave up") // wraps the Fail that came from it
+	errPeerFailed = errors.New("the peer ended the connection") // wraps the Fail that came from it
 )
 
 // foreignReply answers a peer that speaks another protocol on this port; nil: it gets no answer.
