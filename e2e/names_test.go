@@ -206,7 +206,7 @@ func TestANameThatLeadsNowhere(t *testing.T) {
 		return strings.Contains(said, "unhealthy since") && strings.Contains(said, "by its name; last error: app.test: no such host (asked "+dns.Address+")"), said
 	})
 	got := get(t, "http://"+p.Addr("listen")+"/")
-	if got.StatusCode != 502 || !bytes.Contains(got.body, []byte(`"reason":"unresolved"`)) || !bytes.Contains(got.body, []byte("cannot be resolved")) {
+	if got.StatusCode != 502 || !bytes.Contains(got.body, []byte(`"reason":"unresolved"`)) || !bytes.Contains(got.body, []byte("the server's name could not be resolved")) {
 		t.Errorf("its client is answered %s %s", got.Status, got.body)
 	}
 	out, _ := exec.Command(binary, "explain", "--pool", "web", "--admin", p.Addr("admin")).CombinedOutput()

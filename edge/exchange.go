@@ -466,4 +466,4 @@ func (x *exchange) tellsPickTime() bool {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-var errBrokeOff = errors.New("the server aborted the connection")
+var errBrokeOff = errors.New("the server broke the connection off")

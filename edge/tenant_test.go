@@ -218,7 +218,7 @@ func TestRulesOfTenantsThatCannotBe(t *testing.T) {
 		{Listener{}, Route{Tenant: "jwt:sub"}, "See tenant_jwt"},
 		{Listener{}, Route{Tenant: "client", TenantTokens: verifier}, "tenant_jwt: it is for"},
 		{Listener{}, Route{Tenant: "jwt:sub", TenantTokens: &tenants.Verifier{Header: "a b"}}, "tenant_jwt.header: "},
-		{Listener{TrustedProxies: proxies}, Route{Tenant: "cookie:t", TenantFrom: tenants.Trusted}, "tenant_from: it is only for tenant: header:NAME"},
+		{Listener{TrustedProxies: proxies}, Route{Tenant: "cookie:t", TenantFrom: tenants.Trusted}, "tenant_from: it is for tenant: header:NAME"},
 		{Listener{}, Route{Tenant: "header:X", TenantFrom: tenants.Trusted}, "no trusted_proxies"},
 		{Listener{}, Route{Tenant: "headr:X"}, "cert:subject, cert:san or jwt:CLAIM"},
 		{Listener{TrustedProxies: proxies}, Route{Tenant: "header:X", TenantFrom: tenants.Trusted}, ""},
