@@ -61,7 +61,7 @@ func testANameMovesUnderLoad(t *testing.T, at string) {
 	m := start(t, "master", "--config", file(t, fmt.Sprintf("master: {id: m1%s, resolvers: [%q]}\npools: {web: {resolve_at: %s, health: {http: /healthz}, servers: [{id: app, address: %q, slots: 64}]}}", tls, dns.Address, at, "app.test:"+port)),
 		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	tls, _ = issue(t, certs, "edge", "e1")
-	edge := start(t, "edge", "--config", file(t, fmt.Sprintf("edge: {id: e1%s, masters: [%q], resolvers: [%q], listeners: [{listen: %q, h2c: true, routes: [{pool: web}, {path: /two, pool: web, server_protocol: h2}]}]}", tls, m.Addr("listen"), dns.Address, freeport.Address(t))),
+	edge := start(t, "edge", "--config", file(t, fmt.Sprintf("edge: {id: e1%s, masters: [%q], resolvers: [%q], connect_timeout: 20s, listeners: [{listen: %q, h2c: true, routes: [{pool: web}, {path: /two, pool: web, server_protocol: h2}]}]}", tls, m.Addr("listen"), dns.Address, freeport.Address(t))),
 		"--admin", "127.0.0.1:0", "--access-log", "off")
 	root := "http://" + edge.Addr("listen") + "/"
 	r := startTrace(t, []string{root}, byTwo(root, mixed(load100())))
