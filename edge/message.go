@@ -55,7 +55,6 @@ func (w *forwardState) frame(buf []byte, l *boundListener) (err error) {
 		return err
 	}
 	if w.body.AtTrailers() {
-		w.trailers.Reset()
 		w.trailers.Limits = l.limits
 		if w.trailerLen, err = w.body.ReadTrailers(&w.trailers, w.buf[w.head+w.bodyInBuf:]); err != nil {
 			return err

@@ -18,6 +18,8 @@ type Body struct {
 	padded  bool   // blanks behind a chunk size are taken
 	digits  uint8  // of the chunk size so far, and blanks behind it
 	extra   uint16 // bytes of chunk extensions in the whole body
+
+	reader *Trailers // has begun to read this body's trailers; nil: none has
 }
 
 type bodyState uint8

@@ -6,10 +6,15 @@ type Trailers struct{ lines }
 
 // ReadTrailers reads the trailers that begin at in[0], in the manner of
 // RequestHead.Parse: it returns 0 and no error when more is needed, and their length
-// with the empty line when the body is Done. It may be called when AtTrailers.
+// with the empty line when the body is Done. It may be called when AtTrailers. The first call for a body begins
+// t anew: what t has read of another body's trailers, whose peer left before their end, is forgotten.
 func (b *Body) ReadTrailers(t *Trailers, in []byte) (int, error) {
 	if b.state != inTrailers {
 		panic("http1: ReadTrailers where no trailers are")
+	}
+	if b.reader != t {
+		t.Reset()
+		b.reader = t
 	}
 	n, err := t.read(in)
 	if n > 0 {

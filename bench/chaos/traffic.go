@@ -116,6 +116,7 @@ func (s *system) send(ctx context.Context, seed uint64, rate float64) ([]result,
 		}
 		if n%10 == 0 {
 			address, text := []string{edge.listen, edge.secure}[rng.IntN(2)], begun[rng.IntN(len(begun))]
+			text = text[:rng.IntN(len(text)+1)]
 			sending.Go(func() { resets(address, text) })
 		}
 		sending.Go(func() {
