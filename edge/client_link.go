@@ -285,7 +285,7 @@ func (f *clientConn) failure(err error) flight.Failure {
 // setLinkTimeout sets the timer for the next expected event.
 func (f *clientConn) setLinkTimeout() {
 	t, b, l := f.req, f.server, f.loop
-	if !t.uploading {
+	if !t.uploading || f.wasReset { // what a client sent before it closed its side may still be passed on
 		f.watchClient()
 		if !f.isOpen() {
 			return

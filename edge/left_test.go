@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
 // echoTrailers answers with the body and the trailer X-Own of each request. Of a request with X-Cut it sends so many bytes
@@ -97,6 +100,30 @@ func TestServersThatLeaveWithinAResponseLeaveNothing(t *testing.T) {
 			_, _ = io.Copy(io.Discard, client.Reader) // a part of the response, or a problem
 			client.TCPConn.Close()
 			mustEcho(t, r, cut+1, fmt.Sprintf("a server that left after %d bytes", cut))
+		}
+	})
+}
+
+// A client that resets its connection is gone, though its server has not taken what was sent before.
+func TestAResetEndsAnUploadThatTheServerDoesNotRead(t *testing.T) {
+	t.Parallel()
+	eachServer(t, func(t *testing.T) {
+		p := to(scripted(t, func(_ *net.TCPConn, r *bufio.Reader) {
+			_, _ = http.ReadRequest(r)
+			<-t.Context().Done()
+		}))
+		r := run(t, p, nil)
+		client := r.dial()
+		client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+		for err := error(nil); err == nil; {
+			_ = client.SetWriteDeadline(time.Now().Add(300 * time.Millisecond)) // the server does not read, so all buffers are full then
+			_, err = client.TCPConn.Write(make([]byte, 1<<20))
+		}
+		_ = client.SetLinger(0)
+		_ = client.TCPConn.Close()
+		eventually(t, "the request has ended", func() bool { return r.Open() == 0 })
+		if got := p.results(t); len(got) != 1 || got[0] != balance.Canceled {
+			t.Errorf("got %v, want canceled", got)
 		}
 	})
 }
