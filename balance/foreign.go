@@ -18,7 +18,7 @@ const (
 	probeService = 10. // services, if they are longer
 	mostConfirms = 5   // doublings of probeAfter, while answers bear out that the server is full
 	countHolds   = 10 * time.Second
-	freshFor     = .05 // seconds, for short requests: figures come no faster
+	freshFor     = 1 // seconds: agents report twice a second, and what is no older says all there is to know
 )
 
 // foreign returns x as it counts now, which is nothing where it is time to see whether it is true.
@@ -69,7 +69,7 @@ func (s *Server) possible(now Instant) float64 {
 }
 
 // freshness returns what figures count that are so old: half with each mean time of a request, as about so many
-// of those that were there have left since.
+// of those that were there have left since, or with each freshFor where that is longer.
 func (s *Server) freshness(age time.Duration) float64 {
 	return math.Exp2(-seconds(age) / max(freshFor, s.mean()))
 }

@@ -8,16 +8,21 @@ import (
 	"time"
 )
 
-// What is old when it comes counts less: ten mean times of a request ago is next to never.
+// What is old when it comes counts less, ten seconds or mean times of a request ago next to nothing. What an agent
+// reports twice a second counts, however short the requests are.
 func TestOldReportsCountLess(t *testing.T) {
 	for _, c := range []struct {
-		age         time.Duration
+		age, work   time.Duration
 		least, most float64
-	}{{0, 8, 10}, {100 * time.Millisecond, 2, 6}, {time.Second, 0, .1}, {10 * time.Second, 0, 1e-6}} {
+	}{
+		{0, 10 * time.Millisecond, 9, 10}, {500 * time.Millisecond, 10 * time.Millisecond, 6, 10},
+		{time.Second, 10 * time.Millisecond, 4, 6}, {10 * time.Second, 100 * time.Millisecond, 0, .1},
+		{10 * time.Second, 10 * time.Second, 4, 6}, {100 * time.Second, 10 * time.Second, 0, .1},
+	} {
 		p, s := lonely(t)
 		now := second
 		for range 20 {
-			now = p.answer(t, now, 100*time.Millisecond)
+			now = p.answer(t, now, c.work)
 		}
 		r := Report{Server: "a", Age: c.age, Metrics: []Metric{{Name: InFlight, Value: 10}}}
 		if err := p.Report(now, &r); err != nil {

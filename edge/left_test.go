@@ -29,10 +29,11 @@ func echoTrailers(conn *net.TCPConn, r *bufio.Reader) {
 		answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Id: %s\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nX-Sum: %s\r\n\r\n",
 			req.Header.Get("X-Id"), len(body), body, req.Trailer.Get("X-Own"))
 		cut, err := strconv.Atoi(req.Header.Get("X-Cut"))
-		if err == nil {
-			answer = answer[:min(cut, len(answer))]
+		leaves := err == nil && cut < len(answer)
+		if leaves {
+			answer = answer[:cut]
 		}
-		if _, werr := io.WriteString(conn, answer); werr != nil || err == nil {
+		if _, err := io.WriteString(conn, answer); err != nil || leaves {
 			return
 		}
 	}
