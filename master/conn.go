@@ -349,6 +349,6 @@ func (f *faults) logDue(log *slog.Logger, now balance.Instant) {
 	if f.n == 0 || f.lastLogged != 0 && now.Sub(f.lastLogged) < time.Second {
 		return
 	}
-	log.Warn("peer broke the protocol", "err", f.first, "faults", f.n)
+	log.Warn("peer sent invalid or doubtful data", "err", f.first, "faults", f.n)
 	*f = faults{lastLogged: now}
 }
