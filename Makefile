@@ -25,7 +25,9 @@ test-grpc: ## grpc-go's interoperability cases and h2spec through an edge, which
 # For modules beside the project's own, whose dependencies may not be on this machine.
 NO_MODULES = echo "make $@: Go modules are missing, see above: this target needs a Go module proxy that can be reached (go env GOPROXY), once" >&2
 
-check: lint race portable fuzz differential attackers ## all that a change must pass
+check: lint race portable-fd fuzz differential attackers ## all that a change must pass
+
+nightly: portable ## what is too long, or not yet steady enough, for each change
 
 lint: ## gofmt, vet, staticcheck, and that it builds elsewhere, with its tests for macOS
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); echo 'run: gofmt -w .'; exit 1; }
@@ -37,10 +39,12 @@ lint: ## gofmt, vet, staticcheck, and that it builds elsewhere, with its tests f
 race: ## the tests under the race detector, but for those of e2e, whose processes are not built with it
 	$(GO) test -race $$($(GO) list ./... | grep -v '/e2e$$')
 
-portable: ## what other systems have in the place of epoll, tested here: the suite of edge by it, and those that use edge
+portable-fd: ## that what uses it builds with what other systems have in the place of epoll, and its own tests
 	$(GO) vet -tags evenkeel_portable ./internal/fd ./edge ./client ./master ./cmd/evenkeel
-	$(GO) test -tags evenkeel_portable ./edge ./cmd/evenkeel
 	$(GO) test -race -tags evenkeel_portable ./internal/fd
+
+portable: ## what other systems have in the place of epoll, tested here: the suite of edge by it, and those that use edge
+	$(GO) test -tags evenkeel_portable ./edge ./cmd/evenkeel
 	GOFLAGS=-tags=evenkeel_portable $(GO) test ./e2e -count 1 -run '^(TestClaim|TestRun$$|TestPeer(sBehindRun|Wrk|HAProxyInFront|sProxyProtocol|CurlVersions|CurlReadsEarlyAnswers|H2load)|TestTakeover$$|TestDrain$$|TestEdgeKilled|TestNginx)'
 
 attackers: ## slowhttptest and testssl.sh against the defaults, in their long forms (a minute)

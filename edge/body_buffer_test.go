@@ -19,6 +19,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // reflect answers with the request's method, path, trailers and body.
@@ -263,7 +264,11 @@ func testExpectationMet(t *testing.T) {
 	}
 	client.send("POST /e HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhe")
 	r.seen()
-	if res, body := client.send("llo").response("POST"); res.StatusCode != 200 || body != "POST /e hello" {
+	res, body := client.send("llo").response("POST")
+	if res.StatusCode == 100 && fd.ReadsAhead { // the head may be known before what has come behind it
+		res, body = client.response("POST")
+	}
+	if res.StatusCode != 200 || body != "POST /e hello" {
 		t.Errorf("a client that did not wait: got %d %q", res.StatusCode, body)
 	}
 	talker := r.talker()
