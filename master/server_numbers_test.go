@@ -51,7 +51,9 @@ func TestNumbersOfALargePoolFit(t *testing.T) {
 
 // A server whose address changes is named anew.
 func TestGrantsNameAServerOnce(t *testing.T) {
-	r := start(t, web("a"))
+	cfg := web("a")
+	cfg.Pools[0].Servers[0].Address = "10.9.9.8:80" // a name would be looked up meanwhile, and be another address then
+	r := start(t, cfg)
 	e := r.dialEdge("e1")
 	next := func(seq uint64) wire.Granted {
 		t.Helper()
