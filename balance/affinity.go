@@ -97,7 +97,7 @@ func (p *Pool) personalScore(now Instant, req *Request, key uint64, s *Server) f
 	return score * (1 + p.distance(req.Location, s.spec.Location))
 }
 
-// distance returns how much dearer a server at one place is to a client at another: 0
+// distance returns how much more a server at one place costs a client at another: 0
 // at the same place or where the table says nothing.
 func (p *Pool) distance(client, server string) float64 {
 	if client == "" || client == server {

@@ -73,7 +73,7 @@ func (s *Server) Weight() float64 {
 }
 
 // settle accounts for the time since the number of requests at the server last changed.
-// There is nothing to account for until somebody reports, who may never come.
+// There is nothing to account for until a report comes, and none may ever come.
 func (s *Server) settle(now Instant) {
 	n := s.crowd(now)
 	s.slots.stay(n, seconds(now.Sub(s.usage.since)))

@@ -52,7 +52,7 @@ func TestASickServerGetsNothingUntilItIsWell(t *testing.T) {
 	if by := picks(500); by["a"] != 0 {
 		t.Errorf("sick: got %v, want none on a", by)
 	}
-	now = now.Add(time.Hour) // time alone makes nobody well
+	now = now.Add(time.Hour) // time alone makes no server healthy
 	if by := picks(500); by["a"] != 0 {
 		t.Errorf("sick for long: got %v, want none on a", by)
 	}
@@ -141,7 +141,7 @@ func TestAServerThatIsWellAgainHasNoOldFaults(t *testing.T) {
 	}
 }
 
-// A pool whose servers are all sick still tries, as a refusal for certain helps nobody.
+// A pool whose servers are all sick still tries, because trying is better than a certain refusal.
 func TestAllSick(t *testing.T) {
 	chosen, _ := policy.New("")
 	p := balance.New(balance.Config{Name: "p"}, chosen, 1)

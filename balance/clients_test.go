@@ -120,7 +120,7 @@ func TestUnknownClientsAreServedAsTheyCame(t *testing.T) {
 	}
 }
 
-// Whatever is asked, answered and given up, the counts are those of leases and queue, and nobody is
+// Whatever is asked, answered and given up, the counts are those of leases and queue, and no client is
 // served while a client with fewer leases waits.
 func TestClientsAreCountedExactly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

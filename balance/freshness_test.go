@@ -41,7 +41,7 @@ func TestARequestIsBoundAhead(t *testing.T) {
 		gap  time.Duration // a request each; three servers of one slot take .1 s for one
 		most float32       // leases that a server has at most
 	}{
-		{50 * time.Microsecond, 50 * time.Millisecond, 1}, // nobody waits for long
+		{50 * time.Microsecond, 50 * time.Millisecond, 1}, // no request waits for long
 		{20 * time.Millisecond, 50 * time.Millisecond, 2}, // a slot would be idle for a fifth of its time
 		{5 * time.Microsecond, 25 * time.Millisecond, 1},  // all is late, but next to nothing is won
 		{2 * time.Millisecond, 25 * time.Millisecond, 2},  // all is late

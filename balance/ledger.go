@@ -29,7 +29,7 @@ type lease struct {
 	server  *Server
 	started Instant
 	expires Instant // zero: never
-	edge    int32   // index in Pool.edges; 0 is nobody
+	edge    int32   // index in Pool.edges; 0: no edge
 	crowd   float32 // requests at the server with this one, when it was granted
 	gen     uint32
 	next    uint32 // free slot after this one

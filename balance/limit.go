@@ -3,7 +3,7 @@ package balance
 import "math"
 
 // bound brings up to date L, the requests a server may have before requests are held back in the
-// queue, where they are not bound yet and can still go to whoever comes free first.
+// queue, where they are not bound yet and can still go to the first server that is free.
 // A server with a slot or two is held to exactly that, if the round trip that leaves
 // a slot idle is small beside the work: there one long request blocks all behind it.
 // Others get enough ahead that no slot idles. A server whose slots are not known, or are

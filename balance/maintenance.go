@@ -19,7 +19,7 @@ func (p *Pool) rank(now Instant, s *Server) {
 
 // key returns the server's place among others that are given a score. Keys hold scores over the pool's usual b: that one
 // moves with every answer, and keys made at other times must compare with this one. Where servers differ
-// it is nobody's turn: who has waited longest there was slow when last tried.
+// there are no turns: the server that has waited longest was slow when last tried.
 func (s *Server) key(score float64) key {
 	turn := s.turn
 	if s.pool.times.equal == 0 && !s.isAlike {

@@ -311,7 +311,7 @@ func TestImpossibleReports(t *testing.T) {
 		{"huge", balance.Report{Server: "a", Metrics: []balance.Metric{{Name: balance.RPS, Value: 1e308}}}, 2, true},
 		{"nameless", balance.Report{Server: "a", Metrics: []balance.Metric{{Value: 1}}}, 2, true},
 		{"from the future", balance.Report{Server: "a", Age: -1}, 2, true},
-		{"from nobody", balance.Report{Server: "z"}, 2, true},
+		{"from no server", balance.Report{Server: "z"}, 2, true},
 	} {
 		err := p.Report(second, &c.report)
 		if (err != nil) != c.fails {

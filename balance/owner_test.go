@@ -32,7 +32,7 @@ func TestALeaseIsItsEdges(t *testing.T) {
 		}
 	}
 	if how := p.DoneBy(second, "e1", nobodys, balance.Outcome{}); how != balance.Foreign {
-		t.Errorf("e1 ends a lease that is nobody's: %d, want foreign", how)
+		t.Errorf("e1 ends a lease of no edge: %d, want foreign", how)
 	}
 	if err := hold("e2", own); !errors.Is(err, balance.ErrForeign) {
 		t.Errorf("e2 renews e1's lease: %v", err)
@@ -48,7 +48,7 @@ func TestALeaseIsItsEdges(t *testing.T) {
 	}
 
 	// One that was granted and has ended may come back with its edge. One that is still to
-	// be granted would be in the way of whoever gets it.
+	// be granted would be in the way of the next holder.
 	if err := hold("e1", own); err != nil {
 		t.Errorf("e1 is back with its lease: %v", err)
 	}

@@ -51,7 +51,7 @@ type Config struct {
 	QueueWait   time.Duration // the longest wait; zero: 10 s
 	Tenants     []string      // those that have lines of their own in the queue, all others share one; empty: those that are proven or have been served lately
 	Affinity    Affinity
-	Distances   map[string]map[string]float64                                           // from a client's location to a server's: how much dearer, 0 for not at all
+	Distances   map[string]map[string]float64                                           // from a client's location to a server's: how much more it costs, 0: no more
 	Utilization func(metric func(name string) (value float64, ok bool)) (float64, bool) // makes one utilisation of a server's metrics; nil: the application's, else the CPU's
 	Decisions   int                                                                     // how many recent decisions are kept to be explained; zero: none
 	RoundTrip   time.Duration                                                           // between edge and master, as far as it is known; zero: a millisecond
@@ -77,7 +77,7 @@ type Pool struct {
 	order          order     // of servers by score, if there is a scorer
 	servers        []*Server // in order of arrival; Server.index points back
 	byID           map[ServerID]*Server
-	edges          []edge // interned; 0 is nobody
+	edges          []edge // interned; 0: no edge
 	edgeNo         map[EdgeID]int32
 	edgesFree      []int32 // numbers that no edge has
 	edgesSwept     int     // edges that there were when those that have gone were looked for last
@@ -90,13 +90,13 @@ type Pool struct {
 	names          map[string]string // of metrics, interned
 	totals         poolTotals
 	crowdedOut     bool // others fill nearly the whole pool
-	loose          bool // limits hold nobody back, for a server has none
+	loose          bool // limits hold no request back, because one server has none
 	queue          queue
 	tenants        acquaintances
 	clients        clients
 	recent         recent
 	displaced      []Release // from the queue, since Serve last ran
-	warmUntil      Instant   // nobody is warming up from then on
+	warmUntil      Instant   // no server is warming up from then on
 	returns        Instant   // the first of waking changes then
 	waking         []*Server // whose ejection or hold ends, or warming up begins
 	silent         []*Server // that were found suspect of standing still; some may have shown that they live
@@ -105,7 +105,7 @@ type Pool struct {
 	grouped        bool      // servers have been put together with those alike
 	edgeMaintained int       // the edge that was looked after last
 	newcomer       capacity  // of a server of which nothing is known: what the others have on average, if limits hold for these
-	usualSlots     float64   // c of a server that nobody tells it of; zero: not known
+	usualSlots     float64   // c of a server for which it is not told; zero: not known
 	perWaiting     float64   // seconds by which a request in the queue delays those behind it; zero: not known
 	mean           float64   // leases of a server that is warm; infinite while none is
 	maintained     int       // the server that was looked after last
@@ -299,8 +299,8 @@ func (p *Pool) grant(now Instant, req *Request, s *Server, g *Grant) *Refusal {
 	return nil
 }
 
-// limit returns when a lease for the request ends by itself. Nobody's connection
-// vouches for a redirected link or an edgeless one, so those always have a limit.
+// limit returns when a lease for the request ends by itself. No connection of an edge tells when a redirected link, or one
+// without an edge, ends, so those always have a limit.
 func (p *Pool) limit(now Instant, req *Request) Instant {
 	switch {
 	case req.Hold > 0:
@@ -387,7 +387,7 @@ var ErrForeign = errors.New("the lease is not this edge's")
 type Lease struct {
 	ID      LeaseID
 	Server  ServerID
-	Edge    EdgeID // empty: nobody's
+	Edge    EdgeID // empty: of no edge
 	Started Instant
 	Expires Instant // zero: with its edge
 	Adopted bool    // another life of this pool granted it
@@ -444,7 +444,7 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 
 // Hold enters a lease that another life of this pool granted and its edge still
 // holds, or confirms one that is open. A zero left lifts the time limit. The lease may
-// be on a server of which nobody has told this life yet: edges are often back before
+// be on a server of which this master has not been told yet: edges are often back before
 // agents are. Such a server counts as one that has left, until Put says otherwise. The tag
 // is that of its Grant. A lease that is another edge's, or that the pool has not granted yet,
 // is ErrForeign and stays as it is. So many that they cannot be are refused.

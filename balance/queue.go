@@ -249,7 +249,7 @@ func (p *Pool) displace(now Instant, req *Request) bool {
 }
 
 // needed returns the time before its deadline by which a request must have a server.
-// Whoever waits until only the usual service time is left fails half of the time, and
+// A request that waits until only the usual service time is left fails half of the time, and
 // when all wait that long, as in lasting overload, half of the servers' work is for
 // nothing. So it is the time in which 98 in 100 are answered.
 func (p *Pool) needed() time.Duration {
@@ -270,7 +270,7 @@ func (p *Pool) retryAfter() time.Duration {
 	return max(time.Second, min(time.Duration(seconds*float64(time.Second)), time.Minute))
 }
 
-// holds reports whether somebody waits who comes before a newcomer of the priority.
+// holds reports whether a request waits that comes before a new one of the priority.
 func (q *queue) holds(priority int) bool {
 	return len(q.bands) > 0 && q.bands[0].priority >= priority
 }

@@ -70,7 +70,7 @@ func TestQueueGivesUpInTime(t *testing.T) {
 	id := join(t, p, second, balance.Request{Deadline: second.Add(3 * time.Second)})
 	other := join(t, p, second, balance.Request{})
 	if next := p.Expire(second); next <= second || next > second.Add(time.Second) {
-		t.Errorf("Expire asks to be called at %v, want soon, as somebody waits", time.Duration(next))
+		t.Errorf("Expire asks to be called at %v, want soon, as a request waits", time.Duration(next))
 	}
 	if next := p.Expire(second.Add(2990 * time.Millisecond)); next != second.Add(3*time.Second) {
 		t.Errorf("Expire asks to be called at %v, want the first deadline, 4s", time.Duration(next))
@@ -111,14 +111,14 @@ func TestNobodyOvertakes(t *testing.T) {
 	id := join(t, p, second, balance.Request{})
 	p.Done(second, held, balance.Outcome{})
 	if grant, err := p.Pick(second, &balance.Request{}); err == nil {
-		t.Errorf("a newcomer was granted %s while somebody waits", grant.Server)
+		t.Errorf("a newcomer was granted %s while an older one waits", grant.Server)
 	}
 	if out := p.Serve(second, nil); len(out) != 1 || out[0].ID != id {
 		t.Errorf("Serve released %+v, want wait %d", out, id)
 	}
 }
 
-// Whatever comes in whatever order, nobody waits while a server is free for them,
+// Whatever comes in whatever order, no request waits while a server is free for them,
 // every wait ends once, and the bound holds.
 func TestQueueLosesNobody(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -137,7 +137,7 @@ func TestQueueLosesNobody(t *testing.T) {
 		serve := func() {
 			for _, r := range p.Serve(now, nil) {
 				if !waiting[r.ID] {
-					t.Fatalf("wait %d ended, but nobody waits by that name", r.ID)
+					t.Fatalf("wait %d ended, but no request waits by that name", r.ID)
 				}
 				delete(waiting, r.ID)
 				if r.Refusal == nil {
@@ -236,7 +236,7 @@ func TestNewServersWarmUp(t *testing.T) {
 }
 
 // Load that others put on the servers holds requests back, and when it fades, or
-// fills the pool for good, they go on: nobody waits for ever.
+// fills the pool for good, they go on: no request waits for ever.
 func TestExternalLoadHoldsBackForAWhile(t *testing.T) {
 	p := balance.New(balance.Config{Name: "web", QueueSize: 10, QueueWait: time.Minute}, balance.ByScore{Scorer: leastLoad{}}, 1)
 	for _, id := range []string{"a", "b"} {
@@ -267,7 +267,7 @@ func TestExternalLoadHoldsBackForAWhile(t *testing.T) {
 	t.Errorf("a request still waits after %v in which both servers were full of others' requests", now.Sub(second))
 }
 
-// Limits hold nobody back while one server has none: else all that they hold back would
+// Limits hold no request back while one server has none: else all that they hold back would
 // go to that one.
 func TestLimitsHoldOnlyWhereEveryServerHasOne(t *testing.T) {
 	p := balance.New(balance.Config{Name: "web", QueueSize: 10}, balance.ByScore{Scorer: leastLoad{}}, 1)

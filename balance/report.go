@@ -43,7 +43,7 @@ type Report struct {
 
 // Sane splits a report's metrics into those that can be believed, clamped where
 // their meaning sets a bound, and an error that names the others. A figure that is
-// NaN, infinite, negative or beyond 1e15 is not clamped but dropped: whoever sends
+// NaN, infinite, negative or beyond 1e15 is not clamped but dropped: the sender of
 // it is broken, and any number in its stead would be ours, not the server's.
 func (r *Report) Sane(keep []Metric) ([]Metric, error) {
 	var bad error
@@ -263,7 +263,7 @@ func (s *Server) combined(now Instant, formula func(func(string) (float64, bool)
 }
 
 // How much of a utilisation that our own leases do not explain is taken for other requests.
-// Beyond it queue lengths say little, and a CPU that somebody burns is no queue at all: its
+// Beyond it queue lengths say little, and a CPU that other programs use is no queue at all: its
 // server counts as one that is full.
 const (
 	mostBelieved    = .75

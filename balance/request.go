@@ -26,7 +26,7 @@ func (l Link) String() string {
 //
 // Pick keeps nothing of a Request: its strings and slices may live in the caller's read buffer.
 type Request struct {
-	Edge     EdgeID        // who asks; its leases end when it is lost. Empty: nobody's, so the lease always has a time limit
+	Edge     EdgeID        // who asks; its leases end when it is lost. Empty: of no edge, so the lease always has a time limit
 	Key      string        // requests of equal key profit from the same server; empty: none
 	Client   netip.Addr    // the client's address; the zero Addr: unknown
 	Priority int           // larger is served first from the queue

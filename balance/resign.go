@@ -1,7 +1,7 @@
 package balance
 
 // Resign ends every lease of an edge: the pool is led elsewhere, and there the edges
-// hold them now. Leases that are nobody's stay until their time is over. It returns how
+// hold them now. Leases of no edge stay until their time is over. It returns how
 // many have ended.
 func (p *Pool) Resign(now Instant) (ended int) {
 	for i := range p.ledger.leases {

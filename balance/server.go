@@ -120,7 +120,7 @@ type details struct {
 	warmFrom  Instant // when it joined or came back
 	proven    int32   // good answers since then, as long as it warms up
 	stretch   float64 // learnt addition to its limit
-	counted   bool    // load.x is of requests that somebody has counted, not worked out from a utilisation
+	counted   bool    // load.x is of requests that were counted, not worked out from a utilisation
 	probe     Instant // when a server that is believed full is tried, if none of our leases is there
 	confirms  uint8   // answers in a row that bore out that it is full
 	strain    strain

@@ -149,7 +149,7 @@ func TestDisbelievedTenantsAreNotLearnt(t *testing.T) {
 	}
 }
 
-// A handful of tenants that nobody knows yet have a line each.
+// A handful of tenants that are not known yet have a line each.
 func TestFewUnknownTenantsShareEvenly(t *testing.T) {
 	p, held := full(t, 100)
 	names := make(map[balance.WaitID]string)

@@ -64,7 +64,7 @@ func driven(t *testing.T, m *fakeMaster) (*Client, *poller) {
 	p := newPoller(t) // whose goroutines end after the client's
 	c := start(t, Config{Masters: []string{m.addr()}, TLS: m.clientTLS}, m)
 	c.Poll(p)
-	pickOne(t, c) // whoever reads the answer hands over
+	pickOne(t, c) // the reader of the answer hands over
 	<-p.drives
 	return c, p
 }
@@ -162,9 +162,9 @@ func TestWhatIsGivenBackLeaves(t *testing.T) {
 	}
 }
 
-// Whoever stays awake has it wait for its time and no longer.
+// A caller that stays awake has it wait for its time and no longer.
 func TestWhatIsGivenBackWaits(t *testing.T) {
-	c, err := New(Config{ID: "e1", Masters: []string{"127.0.0.1:1"}}) // it does not run: nobody else flushes
+	c, err := New(Config{ID: "e1", Masters: []string{"127.0.0.1:1"}}) // it does not run: nothing else flushes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestWhatIsGivenBackWaits(t *testing.T) {
 	}
 	c.ReturnLease(now, "p", 79, balance.Outcome{})
 	if waits(now, false) {
-		t.Error("it waits for somebody who sleeps")
+		t.Error("it waits for a caller that sleeps")
 	}
 }
 
@@ -295,7 +295,7 @@ func testAClientThatIsDrivenPartsInGoodOrder(t *testing.T, start func(*fakeMaste
 	await[wire.Goodbye](m, 1, nil)
 }
 
-// idleClient returns a connected client whose ticks never come and whose connection nobody
+// idleClient returns a connected client whose ticks never come and whose connection no goroutine
 // reads: whatever is read from now on is read for another reason than the time.
 func idleClient(t *testing.T, m *fakeMaster, readable bool) *Client {
 	t.Helper()
@@ -305,7 +305,7 @@ func idleClient(t *testing.T, m *fakeMaster, readable bool) *Client {
 	}
 	c.proto.tick, c.loop.mayBlockThread = time.Hour, readable
 	run(t, c.Run)
-	waitFor(t, "connection that nobody reads", func() bool {
+	waitFor(t, "connection that is not read", func() bool {
 		c.loop.mu.Lock()
 		defer c.loop.mu.Unlock()
 		return c.loop.conn != nil && c.loop.turn == turnFree
@@ -323,7 +323,7 @@ func drivenWithoutTicks(t *testing.T, m *fakeMaster) *Client {
 	return c
 }
 
-// No timer decides when an answer is read, whoever has to read it: the client's goroutine
+// No timer decides when an answer is read, whichever reads it: the client's goroutine
 // for want of a driver, or a driver.
 func TestAnswersAreReadWithoutATick(t *testing.T) {
 	overBoth(t, func(t *testing.T, start func(*fakeMaster) *fakeMaster) {
@@ -364,7 +364,7 @@ func askOne(t *testing.T, c *Client) {
 func TestADriverReadsRecordsHoweverTheyCome(t *testing.T) {
 	many := strings.Repeat("s", wire.MaxName)
 	onAsk := func(c *fakeConn, m *wire.Ask) {
-		for i := range m.Request.Priority { // answers to what nobody has asked
+		for i := range m.Request.Priority { // answers to asks that were not made
 			c.out = (&wire.Granted{Seq: 1 << 40, Grant: balance.Grant{Lease: balance.LeaseID(i + 1), Server: balance.ServerID(many), Address: "127.0.0.1:1"}}).Append(c.out, 1)
 		}
 		c.grant(m)

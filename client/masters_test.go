@@ -200,7 +200,7 @@ func TestAHushedMaster(t *testing.T) {
 		t.Error("it leads though it does not answer")
 	}
 	if _, err := proto.appendAsk(0, "p", &balance.Request{}, w); !errors.Is(err, ErrNoMaster) {
-		t.Errorf("asked while it does not answer: %v, want no master: nobody would give that ask up", err)
+		t.Errorf("asked while it does not answer: %v, want no master: no other would end that ask", err)
 	}
 	if _, err := proto.receive(now.Add(1), (&wire.Pong{Seq: 1}).Append(nil)); err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestMastersWithoutAnElection(t *testing.T) {
 	}
 	m.Done("p", grant.Lease, balance.Outcome{})
 	if _, err := m.Pick(within, "other", &balance.Request{}); err == nil {
-		t.Error("a pool that nobody named is asked for")
+		t.Error("a pool that was not named is asked for")
 	}
 }
 

@@ -37,7 +37,7 @@ type blockingReader interface {
 	readBlocking(p []byte) (int, error)
 }
 
-// reading is the reading side of a connLoop. Whoever has the turn owns buf, buffered and blocking; the
+// reading is the reading side of a connLoop. The goroutine that has the turn owns buf, buffered and blocking; the
 // connLoop's mu guards the rest.
 type reading struct {
 	buf      []byte

@@ -92,7 +92,7 @@ type read struct {
 	closing bool
 }
 
-// readRequest reads one. Its error is io.EOF where none begins, or where the client leaves amid its body.
+// readRequest reads one. Its error is io.EOF where none begins, or where the client leaves within its body.
 func readRequest(conn net.Conn, in *bufio.Reader) (r read, err error) {
 	line, err := readLine(in)
 	if err != nil {
@@ -176,7 +176,7 @@ func readBody(in *bufio.Reader, fields map[string][]string, to io.Writer) error 
 	}
 }
 
-// cut takes the end of a connection amid a message for its end: the client has left.
+// cut takes the end of a connection within a message for its end: the client has left.
 func cut(_ int64, err error) error {
 	if err != nil {
 		return io.EOF

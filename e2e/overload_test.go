@@ -51,7 +51,7 @@ func TestOverload(t *testing.T) {
 	all := measure(both)
 	growth := residentKB(t, m.Process) + residentKB(t, e) - before
 	hint := "nothing was refused just then"
-	eventually(t, func() (bool, string) { // one request more, amid the last of the overload
+	eventually(t, func() (bool, string) { // one request more, while the last of the overload is there
 		r := startTrace(t, []string{at}, load.LogNormal(4, time.Minute, 3*capacity, each.Seconds(), 0))
 		defer r.stop()
 		for range 200 {

@@ -161,7 +161,7 @@ func testFramings(t *testing.T) {
 		{"request in chunks", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "POST", 200, "ok", true, true},
 		{"both lengths", get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "GET", 502, "", true, false},
 		{"no HTTP", "POST / HTTP/1.1\r\nHost: a\r\n\r\n", "SSH-2.0-x\r\n", "POST", 502, "", true, false},
-		{"switch nobody asked for", "POST / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "POST", 502, "", true, false},
+		{"switch that was not asked for", "POST / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "POST", 502, "", true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var conns atomic.Int64
@@ -330,7 +330,7 @@ func testExpectContinue(t *testing.T) {
 	refuse.Store(true)
 	client = r.dial().send(head)
 	if res, _ := client.response("PUT"); res.StatusCode != 417 || !res.Close || !client.ended() {
-		t.Errorf("got %d, close %v; want the refusal and the end, since nobody knows whether the body comes", res.StatusCode, res.Close)
+		t.Errorf("got %d, close %v; want the refusal and the end, since it is not known whether the body comes", res.StatusCode, res.Close)
 	}
 }
 

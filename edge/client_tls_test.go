@@ -235,7 +235,7 @@ func testRecordsInPieces(t *testing.T) {
 func TestNarrowSecureReader(t *testing.T) { eachServer(t, testNarrowSecureReader) }
 
 func testNarrowSecureReader(t *testing.T) {
-	out := randomOctets(9, bulk)
+	out := randomBytes(9, bulk)
 	r := runSecure(t, to(granted("a", server(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(out) }))), nil)
 	conn, below := r.dialPieces(tls.VersionTLS13)
 	_ = below.Conn.(*net.TCPConn).SetReadBuffer(128 << 10) // the system may know better
@@ -277,7 +277,7 @@ func testSecureOnBothSides(t *testing.T) {
 	}
 }
 
-// What a client has said ahead goes with its connection to whoever serves it next.
+// What a client has said ahead goes with its connection to the loop.
 func TestSaidAheadOfSecureServers(t *testing.T) { eachPicker(t, testSaidAheadOfSecureServers) }
 
 func testSaidAheadOfSecureServers(t *testing.T) {

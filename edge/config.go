@@ -67,7 +67,7 @@ type Listener struct {
 	HeaderLimit    int            // bytes of a request's head; more is answered 431; zero: 32 KiB
 	HeaderCount    int            // lines of a request's head; more is answered 431; zero: 100
 	HeaderTimeout  time.Duration  // until a request's head has arrived; zero: 10 s
-	IdleTimeout    time.Duration  // how long a connection may stay without a request, or amid one without a byte that its client should send or take; zero: 75 s
+	IdleTimeout    time.Duration  // how long a connection may stay without a request, or within one without a byte that its client should send or take; zero: 75 s
 	BodyLimit      int64          // bytes of a request's body; more is answered 413; zero: any
 	ProxyTrusted   []netip.Prefix // peers that begin every connection with a PROXY header, and no other peer may connect; empty: no header is expected
 	Paths          Paths          // what paths are taken

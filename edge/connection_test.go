@@ -66,7 +66,7 @@ func testStaleConnections(t *testing.T) {
 }
 
 // A server closes a kept connection when a request is on its way: what can be repeated
-// is, at the same server and to nobody's blame.
+// is, at the same server and counts against no server.
 func TestKeptConnectionClosesUnderARequest(t *testing.T) {
 	eachServer(t, testKeptConnectionClosesUnderARequest)
 }
@@ -145,7 +145,7 @@ func testIdleClientsAreClosed(t *testing.T) {
 	}
 }
 
-// Whoever has sent something before the edge stops is answered, wherever that has got to.
+// A client that has sent something before the edge stops is answered, wherever that has got to.
 func TestDrainAnswersWhatHasCome(t *testing.T) {
 	t.Parallel()
 	eachServer(t, testDrainAnswersWhatHasCome)

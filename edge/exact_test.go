@@ -74,8 +74,8 @@ func both(t *testing.T, serve func(t *testing.T, c *net.TCPConn), client func(t 
 	}
 }
 
-// randomOctets are so many bytes that nobody would guess; the same for the same seed.
-func randomOctets(seed uint64, n int) []byte {
+// randomBytes are so many bytes that cannot be guessed; the same for the same seed.
+func randomBytes(seed uint64, n int) []byte {
 	b := make([]byte, n)
 	random := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
 	_, _ = random.Read(b) // never fails
@@ -111,7 +111,7 @@ func pump(c *net.TCPConn, out []byte) (in []byte, err error) {
 const bulk = 8 << 20
 
 func TestHalfClosesLoseNothing(t *testing.T) {
-	up, down := randomOctets(1, bulk), randomOctets(2, bulk)
+	up, down := randomBytes(1, bulk), randomBytes(2, bulk)
 	both(t, func(t *testing.T, c *net.TCPConn) {
 		got, err := pump(c, down)
 		if err != nil {
@@ -144,7 +144,7 @@ func TestHalfClosesLoseNothing(t *testing.T) {
 
 // One says all it has to say and ends; only then does the other begin.
 func TestOneSideEndsBeforeTheOtherBegins(t *testing.T) {
-	up, down := randomOctets(3, 1<<20), randomOctets(4, bulk)
+	up, down := randomBytes(3, 1<<20), randomBytes(4, bulk)
 	both(t, func(t *testing.T, c *net.TCPConn) {
 		got, err := io.ReadAll(c)
 		if err != nil {
@@ -184,7 +184,7 @@ func slowly(c *net.TCPConn) ([]byte, error) {
 }
 
 func TestSlowReadersLoseNothing(t *testing.T) {
-	up, down := randomOctets(5, 2<<20), randomOctets(6, 2<<20)
+	up, down := randomBytes(5, 2<<20), randomBytes(6, 2<<20)
 	send := func(c *net.TCPConn, out []byte, who string, t *testing.T) func() {
 		var sending sync.WaitGroup
 		sending.Go(func() {
@@ -218,7 +218,7 @@ func TestSlowReadersLoseNothing(t *testing.T) {
 func TestServersThatCloseAfterWriting(t *testing.T) {
 	t.Parallel()
 	const question = "what?"
-	answer := randomOctets(7, 1<<20)
+	answer := randomBytes(7, 1<<20)
 	for _, c := range []struct {
 		name   string
 		answer []byte
@@ -253,7 +253,7 @@ func TestServersThatCloseAfterWriting(t *testing.T) {
 // What a peer had acknowledged before the other broke off is not taken back, and no
 // part is taken for the whole.
 func TestResetsOvertakeNothing(t *testing.T) {
-	out := randomOctets(8, 1<<20)
+	out := randomBytes(8, 1<<20)
 	t.Run("server's", func(t *testing.T) {
 		both(t, func(t *testing.T, c *net.TCPConn) {
 			_, _ = c.Write(out)                          // the client sees what is missing
@@ -319,7 +319,7 @@ func TestSmallPiecesKeepTheirOrder(t *testing.T) {
 		conn := open()
 		random := rand.New(rand.NewPCG(1, 2))
 		for i := range 300 {
-			piece := randomOctets(uint64(i), 1+random.IntN(40_000))
+			piece := randomBytes(uint64(i), 1+random.IntN(40_000))
 			var sending sync.WaitGroup
 			sending.Go(func() { _, _ = conn.Write(piece) }) // what comes back tells
 			got := make([]byte, len(piece))

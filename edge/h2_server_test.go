@@ -58,7 +58,7 @@ func framing(t *testing.T, settings []http2.Setting, serve func(c *answerer, bef
 				c.pack = hpack.NewEncoder(&c.text)
 				preface := make([]byte, len(h2.Preface))
 				if _, err := io.ReadFull(conn, preface); err != nil {
-					return // nobody needed it
+					return // it was not needed
 				}
 				if string(preface) != h2.Preface {
 					t.Errorf("the edge began with %q", preface)
@@ -285,7 +285,7 @@ func testHTTP2ServerStreams(t *testing.T) {
 			_ = c.WriteData(id, true, nil)
 		}, ":status 200\nended\n", balance.OK},
 		{"a reset instead", func(c *answerer, id uint32) { _ = c.WriteRSTStream(id, http2.ErrCodeInternal) }, ":status 502\n", balance.Broken},
-		{"a reset amid", func(c *answerer, id uint32) {
+		{"a reset within", func(c *answerer, id uint32) {
 			c.say(id, false, ":status 200")
 			_ = c.WriteData(id, false, []byte("ha"))
 			_ = c.WriteRSTStream(id, http2.ErrCodeCancel)

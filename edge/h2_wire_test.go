@@ -75,7 +75,7 @@ func testHTTP2Bodies(t *testing.T) {
 	}
 }
 
-// A client that reads slowly gets all, and stands in nobody's way.
+// A client that reads slowly gets all, and delays no other.
 func TestHTTP2SlowReader(t *testing.T) { eachServer(t, testHTTP2SlowReader) }
 
 func testHTTP2SlowReader(t *testing.T) {
@@ -476,7 +476,7 @@ func testHTTP2RequestsAllocateNothing(t *testing.T, to Protocol) {
 	})
 }
 
-// A connection that nobody needs ends, and its client is told that nothing was lost.
+// A connection that is not needed ends, and its client is told that nothing was lost.
 func TestHTTP2IdleConnectionsEnd(t *testing.T) {
 	t.Parallel()
 	eachPicker(t, testHTTP2IdleConnectionsEnd)

@@ -132,7 +132,7 @@ func testClientLeaves(t *testing.T) {
 		}
 		p.wantResults(t, balance.Canceled)
 	})
-	t.Run("amid the answer", func(t *testing.T) {
+	t.Run("within the answer", func(t *testing.T) {
 		p := newFakePicker()
 		p.pick = among(granted("s1", streams))
 		r := run(t, p, nil)
@@ -144,7 +144,7 @@ func testClientLeaves(t *testing.T) {
 		_ = res.Body.Close()
 		p.wantResults(t, balance.Canceled)
 	})
-	t.Run("amid its own body", func(t *testing.T) {
+	t.Run("within its own body", func(t *testing.T) {
 		p := newFakePicker()
 		reading := make(chan struct{})
 		p.pick = among(granted("s1", server(t, func(_ http.ResponseWriter, r *http.Request) {
@@ -282,7 +282,7 @@ func testDrain(t *testing.T) {
 	}()
 	<-arrived
 	r.stop()
-	for { // until nobody listens any more
+	for { // until the socket is closed
 		conn, err := net.Dial("tcp", r.address)
 		if err != nil {
 			break

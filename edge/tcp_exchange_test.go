@@ -324,7 +324,7 @@ func testTunnelsOutliveTheirListener(t *testing.T) {
 	r.asked(1)
 	r.Replace()
 	r.stop()
-	for { // until nobody listens, after which the drain begins
+	for { // until the socket is closed, after which the drain begins
 		late, err := net.Dial("tcp", r.address)
 		if err != nil {
 			break

@@ -45,7 +45,7 @@ func testTenantsOfTrustedProxies(t *testing.T) {
 		asked   string // the tenant in the ask
 		server  string // what the server is told, in the head and in trailers
 	}{
-		{"of nobody in particular", tenants.Default, "", []string{"acme"}, balance.Told, "acme", `["acme"] ["late"]`},
+		{"of no tenant in particular", tenants.Default, "", []string{"acme"}, balance.Told, "acme", `["acme"] ["late"]`},
 		{"of a stranger", tenants.Default, "192.0.2.0/24", []string{"acme"}, balance.Disbelieved, "acme", `[] []`},
 		{"of a stranger, which is all the same", tenants.Any, "192.0.2.0/24", []string{"acme"}, balance.Told, "acme", `["acme"] ["late"]`},
 		{"of a proxy", tenants.Trusted, "127.0.0.0/8", []string{"acme"}, balance.Proven, "acme", `["acme"] []`},

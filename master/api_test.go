@@ -210,7 +210,7 @@ func TestDrainByAPI(t *testing.T) {
 		t.Errorf("drain: got %d, a is %v, %+v, want it draining by ann: disk", status, r.view("a").State, out)
 	}
 	if kept := told["kept_by"].(map[string]any); told["draining"] != true || kept["edges"] != 0. || kept["agent"] != false || kept["file"] != nil {
-		t.Errorf("drain: got %v, want it draining, and that nobody else knows it", told)
+		t.Errorf("drain: got %v, want it draining, and that no other knows it", told)
 	}
 	for _, body := range []string{`{"by": "a\nb"}`, `{"reason": "` + strings.Repeat("x", 1025) + `"}`, `{"why": "disk"}`} {
 		a.problem("POST", "/v1/pools/web/servers/a/undrain", body, 400, "bad-request")

@@ -106,7 +106,7 @@ func TestImpossibleReports(t *testing.T) {
 	}
 }
 
-// A peer that asks and does not read is dropped, and holds up nobody.
+// A peer that asks and does not read is dropped, and delays no other.
 func TestSlowReader(t *testing.T) {
 	r := start(t, web("a"), func(m *Master) { m.limits.write = 2 * time.Second })
 	good, slow := r.dialEdge("good"), r.dialEdge("slow")

@@ -75,7 +75,7 @@ func TestUnfinishedFramesAreBounded(t *testing.T) {
 	first.write(part)
 	eventually(t, "the frame is kept", func() bool { return r.peers.accounts[roleEdge].bytes.Load() == int64(len(part)) })
 	second := r.dialEdge("e2")
-	go func() { _, _ = second.Write(part) }() // the master may close amid it
+	go func() { _, _ = second.Write(part) }() // the master may close meanwhile
 	second.busy("limits.edge_bytes")
 	eventually(t, "what was kept of it is given back", func() bool { return r.peers.accounts[roleEdge].bytes.Load() == int64(len(part)) })
 	good := r.dialEdge("e3")
@@ -89,7 +89,7 @@ func TestUnfinishedFramesAreBounded(t *testing.T) {
 	r.counted(`evenkeel_peers_over_limit_total{bound="bytes",role="agent"} 1`)
 }
 
-// Those who connect and say nothing keep nobody out: the oldest makes room.
+// Peers that connect and send nothing keep no other out: the oldest makes room.
 func TestSilentNewcomersMakeRoom(t *testing.T) {
 	r := start(t, bounded(Bounds{New: 2}), func(m *Master) { m.limits.handshake = time.Hour })
 	for range 2 {

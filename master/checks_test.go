@@ -67,7 +67,7 @@ func TestHTTPHealth(t *testing.T) {
 	}
 }
 
-// A server that speaks TLS is looked at by TLS, whoever vouches for it.
+// A server that speaks TLS is looked at by TLS, whichever authority signed its certificate.
 func TestSecureHealth(t *testing.T) {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
 	t.Cleanup(s.Close)
@@ -160,7 +160,7 @@ func TestAnAgentTellsThatItsServerIsDown(t *testing.T) {
 	if v := r.view("s1"); v.State != balance.Ejected {
 		t.Errorf("down again: got %s", v.State)
 	}
-	a.Close() // nobody is left to take its word back
+	a.Close() // no agent is left to take its word back
 	eventually(t, "the word of an agent that is gone counts no more", func() bool { return r.state("s1") == balance.Up })
 	other.Close()
 }

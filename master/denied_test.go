@@ -25,7 +25,7 @@ func TestTheDeniedAreJudgedAnewOnReload(t *testing.T) {
 	h := newHouse(t)
 	var here, there journal
 	list := filepath.Join(t.TempDir(), "denied")
-	deny(t, list, "# nobody yet\n")
+	deny(t, list, "# none yet\n")
 	files := h.issue(h.ours, trust.Master, "m1", time.Now(), trust.DefaultLife)
 	files.Denied = list
 	k := h.keeper(files)

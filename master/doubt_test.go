@@ -10,7 +10,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// What contradicts itself is kept, told to whoever reports it, and stands in the API.
+// What contradicts itself is kept, told to the reporter, and stands in the API.
 func TestContradictionsAreTold(t *testing.T) {
 	r := start(t, web("a"))
 	p := r.Master.poolNamed("web")

@@ -83,6 +83,6 @@ func TestAQueueEndsWithTheLead(t *testing.T) {
 		}
 	}
 	if moved == 0 {
-		t.Error("nobody who waited was sent away")
+		t.Error("no request that waited was sent away")
 	}
 }

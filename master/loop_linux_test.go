@@ -31,7 +31,7 @@ func TestLoopsTakePlaintext(t *testing.T) {
 	}
 }
 
-// A verdict that somebody waits for is read at once, however long reports may wait.
+// A verdict that is waited for is read at once, however long reports may wait.
 func TestAVerdictWaitsForNobody(t *testing.T) {
 	r := start(t, dispatching(time.Minute), func(m *Master) {
 		m.loops.gather, m.limits.quiet, m.limits.write = time.Hour, time.Hour, time.Hour // no look ends the wait

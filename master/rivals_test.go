@@ -130,7 +130,7 @@ func TestARivalryEnds(t *testing.T) {
 	}
 }
 
-// Without an instance, nobody knows whether two connections are of one process.
+// Without an instance, it is not known whether two connections are of one process.
 func TestEdgesWithoutAnInstance(t *testing.T) {
 	r := start(t, web("a"))
 	e := process{r, wire.RoleEdge, "e1", 0}

@@ -237,7 +237,7 @@ func TestWhenChangesAreDue(t *testing.T) {
 		}
 	}
 	if due, _, again := p.pushDueLocked(9000*ms, false); due || again != 0 {
-		t.Errorf("nobody watches, and yet: due %v, again at %d", due, again)
+		t.Errorf("no edge watches, and yet: due %v, again at %d", due, again)
 	}
 }
 

@@ -41,7 +41,7 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-// issue makes a certificate that trusts our authority alone, whoever has signed it.
+// issue makes a certificate that trusts our authority alone, whichever authority has signed it.
 func (h *house) issue(by *trust.Authority, role trust.Role, name string, now time.Time, life time.Duration) trust.Files {
 	h.t.Helper()
 	h.issued++

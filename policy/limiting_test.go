@@ -62,7 +62,7 @@ func median(times []time.Duration) time.Duration {
 }
 
 // A server that goes on serving others while it says 429 limits a client. That client, however hard it
-// asks, slows nobody down.
+// asks, delays no other.
 func TestAClientThatIsLimitedSlowsNoOther(t *testing.T) {
 	for _, servers := range []int{1, 3} {
 		for _, work := range []struct {

@@ -26,7 +26,7 @@ type shop struct {
 	joins  int           // server that comes at joinsAt; zero: all are there from the start
 	event  time.Duration // what follows begins then
 	ends   time.Duration
-	cron   bool // from event to ends, somebody burns the CPU of server 0: half is left
+	cron   bool // from event to ends, another program uses the CPU of server 0: half is left
 	told   func(server int, utilization float64) float64
 	pick   func(inFlight []int) int // who chooses in place of the core
 
@@ -247,7 +247,7 @@ func TestAgentsNeverDoHarm(t *testing.T) {
 	}
 }
 
-// Somebody burns half of what a server may use of the CPU. It counts as a slower server, and
+// Another program uses half of what a server may use of the CPU. It counts as a slower server, and
 // is not shunned.
 func TestAnIntruderCostsNoMoreThanItTakes(t *testing.T) {
 	for _, every := range []time.Duration{100 * time.Millisecond, 500 * time.Millisecond} {

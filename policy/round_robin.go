@@ -7,7 +7,7 @@ import (
 )
 
 // RoundRobin gives each server its turn, as often as its declared weight says and spread
-// evenly between the others': the smooth form that nginx made known. Whoever has
+// evenly between the others': the smooth form that nginx made known. The server with
 // the most credit goes next and pays what all have gained.
 type RoundRobin struct {
 	credit map[balance.ServerID]float64

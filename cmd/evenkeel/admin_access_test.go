@@ -18,7 +18,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
-// unguarded serves a master's API to whoever asks.
+// unguarded serves a master's API to any caller.
 func unguarded(m *master.Master) http.Handler { return admin.New(admin.Config{}, m.Endpoints()) }
 
 // surfaces are what each role serves with all that can be switched on.

@@ -32,7 +32,7 @@ func certsCommand() *cobra.Command {
 		Long: `Certs makes a small private authority, and certificates of it, for those who have
 none. A certificate names one role and one name: an edge may speak only as that edge,
 an agent only for that server and in its pools. Keys are readable by their owner alone, and
-nothing is overwritten but by renew. Keep ca.key where only you can read it: whoever has it can
+nothing is overwritten but by renew. Keep ca.key where only you can read it: who has it can
 be anybody.
 
 Where agents are many, a master signs their certificates: certs issuer makes what it needs for that,

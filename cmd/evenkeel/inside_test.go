@@ -9,7 +9,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 )
 
-// Where a component of ours listens is no server, whoever says so: clients would reach what only
+// Where a component of ours listens is no server, whichever peer says so: clients would reach what only
 // operators may.
 func TestComponentsAreNoServers(t *testing.T) {
 	m := start(t, "master", "--pool", "web", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")

@@ -508,7 +508,7 @@ func TestDefaultAdminTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", settings.DefaultMasterAdmin)
 	if err == nil {
 		defer func() { _ = taken.Close() }()
-	} // else somebody has it, which does as well
+	} // else another program has it, which does as well
 	p := start(t, "run", "--listen", "127.0.0.1:0", "--server", "http://127.0.0.1:1")
 	if _, admin := p.serving(); admin != settings.Off {
 		t.Errorf("got admin %q, want off", admin)

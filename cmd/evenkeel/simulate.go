@@ -40,7 +40,7 @@ func simulateCommand() *cobra.Command {
 		Short: "run traffic in virtual time, beside other proxies and the ideal",
 		Long: `Simulate runs the master's own core in virtual time with clients, edges, servers,
 reports and faults as a scenario says, and beside it what other proxies do and the
-ideal that nobody can reach, all on the same requests. A scenario is a YAML file of
+ideal that no policy can reach, all on the same requests. A scenario is a YAML file of
 yours or one of the built-in ones, of which a word names several: B1 means B1-4,
 B1-16 and so on. docs/simulate.md explains both. The same scenarios, policies and
 seeds give the same output, byte for byte.

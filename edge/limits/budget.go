@@ -12,7 +12,7 @@ type Budget struct {
 	rests   map[balance.ClientPrefix]int64 // bytes taken by TakeRest; a client that has taken none is not in it
 }
 
-// clientShare is the part of the limit that one client may hold once half of all is taken: whoever
+// clientShare is the part of the limit that one client may hold once half of all is taken: a client that
 // sends many bodies slowly must not keep those of others waiting.
 const clientShare = 4
 

@@ -195,8 +195,8 @@ func TestResetIsTold(t *testing.T) {
 	}
 }
 
-// A peer that has closed everything, and not only its side, answers what is sent with a reset, though
-// nobody reads any more.
+// A peer that has closed everything, and not only its side, answers what is sent with a reset, though the bytes are not
+// read any more.
 func TestResetBehindTheEndIsTold(t *testing.T) {
 	w := newPeered(t)
 	_ = w.far.Close()
@@ -343,7 +343,7 @@ func TestEventsCarryTheirGeneration(t *testing.T) {
 	}
 }
 
-// A bell is heard, once, though it was rung when nobody waited; silent, it can be rung again.
+// A bell is heard, once, though it was rung when no loop waited; silent, it can be rung again.
 func TestBell(t *testing.T) {
 	p := newPoller(t)
 	b, err := NewBell()

@@ -173,7 +173,7 @@ func (d *door) close() {
 	if a.open--; a.open > 0 {
 		return
 	}
-	for _, c := range a.queue { // nobody will take them
+	for _, c := range a.queue { // they will not be taken
 		if c.conn != nil {
 			_ = c.conn.Close()
 		}

@@ -151,7 +151,7 @@ func (s *stream) readOnce(raw syscall.RawConn, buf []byte) (n int) {
 	return n
 }
 
-// tryRead reads what is there; false: nothing is. The mutex must be held, so that nobody finds bytes neither in the socket nor
+// tryRead reads what is there; false: nothing is. The mutex must be held, so that no reader finds bytes neither in the socket nor
 // here.
 func (s *stream) tryRead(from Borrowed, buf []byte) (n int, done bool) {
 	n, err := from.Read(buf)

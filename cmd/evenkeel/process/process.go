@@ -98,25 +98,15 @@ func (p *Process) Serve(ctx context.Context) error {
 	manager := serviceManagerFrom(os.Getenv, os.Getpid())
 	watchdog, stopWatchdog := manager.watchdog()
 	defer stopWatchdog()
-	handing, stopHanding := handoverAttempt{done: make(chan handoverResult, 1)}, func() {}
-	defer func() {
-		stopHanding()
-		if handing.underWay {
-			<-handing.done // the new program, if there is one, has ended
-		}
-	}()
+	handing := handoverAttempt{done: make(chan handoverResult, 1)}
+	defer handing.end()
 	settled := time.After(returnMemoryAfter)
 	signalled := stopSignals{p: p, manager: manager, stop: stop}
 	for {
 		select {
 		case <-ready:
 			ready = nil
-			p.announceServing(ctx)
-			manager.ready()
-			p.closeUntakenSockets()
-			if err := reportReady(); err != nil {
-				p.Log.Warn("the old program cannot be notified that this one serves", "err", err)
-			}
+			p.onReady(ctx, manager)
 		case <-watchdog:
 			manager.alive()
 		case h := <-handing.done:
@@ -128,9 +118,7 @@ func (p *Process) Serve(ctx context.Context) error {
 				stop(errReplaced)
 			}
 		case <-settled:
-			if err := memory.Return(); err != nil {
-				p.Log.Debug("memory that the start used cannot be returned", "err", err)
-			}
+			p.returnMemory()
 		case err := <-ended:
 			if err == nil {
 				p.Log.Info("stopped")
@@ -146,7 +134,7 @@ func (p *Process) Serve(ctx context.Context) error {
 				}
 			case s == takeoverSignal:
 				if ctx.Err() == nil && !handing.underWay {
-					stopHanding = handing.start(ctx, p)
+					handing.start(ctx, p)
 				}
 			default:
 				if err := signalled.receive(ctx); err != nil {
@@ -154,6 +142,22 @@ func (p *Process) Serve(ctx context.Context) error {
 				}
 			}
 		}
+	}
+}
+
+// onReady tells all who wait for it that the role serves.
+func (p *Process) onReady(ctx context.Context, manager serviceManager) {
+	p.announceServing(ctx)
+	manager.ready()
+	p.closeUntakenSockets()
+	if err := reportReady(); err != nil {
+		p.Log.Warn("the old program cannot be notified that this one serves", "err", err)
+	}
+}
+
+func (p *Process) returnMemory() {
+	if err := memory.Return(); err != nil {
+		p.Log.Debug("memory that the start used cannot be returned", "err", err)
 	}
 }
 
@@ -196,6 +200,17 @@ func (p *Process) announceServing(ctx context.Context) {
 type handoverAttempt struct {
 	underWay bool
 	done     chan handoverResult // what became of it
+	stop     context.CancelFunc  // ends the new program unless it serves; nil: none was started
+}
+
+// end stops what is under way, and returns when the new program, if there is one, has ended or serves.
+func (h *handoverAttempt) end() {
+	if h.stop != nil {
+		h.stop()
+	}
+	if h.underWay {
+		<-h.done
+	}
 }
 
 // handoverResult is what became of a handing over.
@@ -206,11 +221,11 @@ type handoverResult struct {
 	err     error
 }
 
-// start starts a new program; stop ends it unless it serves by then.
-func (h *handoverAttempt) start(ctx context.Context, p *Process) (stop func()) {
+// start starts a new program.
+func (h *handoverAttempt) start(ctx context.Context, p *Process) {
 	if p.Sockets == nil {
 		p.Log.Warn("only run and edge can hand their sockets to a new program: restart this role instead")
-		return func() {}
+		return
 	}
 	h.underWay = true
 	var known []byte
@@ -220,12 +235,11 @@ func (h *handoverAttempt) start(ctx context.Context, p *Process) (stop func()) {
 	}
 	if err != nil {
 		h.done <- handoverResult{err: err}
-		return func() {}
+		return
 	}
-	ctx, stop = context.WithCancel(ctx)
+	ctx, h.stop = context.WithCancel(ctx)
 	sockets := p.Sockets()
 	go func() { h.done <- handOver(ctx, sockets, known) }()
-	return stop
 }
 
 // onHandover takes what became of a handing over and reports whether the new program serves.

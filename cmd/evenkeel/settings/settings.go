@@ -96,7 +96,7 @@ type Affinity struct {
 	Keys int     `yaml:"keys"`
 }
 
-// Distances is how much dearer a server's location is to a client's.
+// Distances is how much more a server at a location costs a client at another.
 type Distances map[string]map[string]float64
 
 type Server struct {
