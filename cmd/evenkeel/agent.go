@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,16 +136,20 @@ func (f *agentFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 	return s, s.Problems()
 }
 
-// openAgent returns by which certificate an agent is known, nil if it is to have none.
-func openAgent(ctx context.Context, own *enrolment, safe trustFlags, a *settings.Agent, log *slog.Logger) (*trust.Keeper, error) {
-	if own != nil {
-		return own.open(ctx, os.Stdin)
+// openAgent reads or, by a token, gets the certificate by which an agent is known, if it is to have one.
+func (st *startup) openAgent(ctx context.Context, own *enrolment, safe trustFlags, a *settings.Agent) (err error) {
+	if own == nil {
+		if err := st.authenticate(trust.Agent, safe, &a.ID, "agent.id"); err != nil {
+			return err
+		}
+		return safe.refusePlain(a.MasterAddresses())
 	}
-	keeper, err := safe.open(trust.Agent, log)
-	if err != nil {
-		return nil, err
+	st.insecure = safe.insecure
+	if st.keeper, err = own.open(ctx, os.Stdin); err != nil {
+		return err
 	}
-	return keeper, safe.refusePlain(a.MasterAddresses())
+	a.ID, err = nameBy(st.keeper, a.ID, "agent.id")
+	return err
 }
 
 // agentClient is the configuration of an agent's connections to its masters.
@@ -162,20 +167,16 @@ func agentClient(s *settings.Settings, hook *agent.Hook, keeper *trust.Keeper, l
 }
 
 func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *logs.Sink) error {
-	log, err := f.logs.logger(sink)
+	st, err := f.logs.open(sink)
 	if err != nil {
 		return err
 	}
-	safe := f.trust.over(s.Agent.TLS, s.Agent.Insecure)
-	own, err := newEnrolment(f.enrol, safe, s.Agent, log)
+	safe, masters := f.trust.over(s.Agent.TLS, s.Agent.Insecure), s.Agent.MasterAddresses()
+	own, err := newEnrolment(f.enrol, safe, s.Agent, st.log)
 	if err != nil {
 		return err
 	}
-	keeper, err := openAgent(ctx, own, safe, s.Agent, log)
-	if err != nil {
-		return err
-	}
-	if s.Agent.ID, err = nameBy(keeper, s.Agent.ID, "agent.id"); err != nil {
+	if err := st.openAgent(ctx, own, safe, s.Agent); err != nil {
 		return err
 	}
 	hook, err := agent.NewHook(s.Agent.Hook)
@@ -184,30 +185,28 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 	}
 	defer hook.Close()
 	listens := new(inside.Set)
-	c, err := client.NewAgent(agentClient(s, hook, keeper, log, listens))
+	c, err := client.NewAgent(agentClient(s, hook, st.keeper, st.log, listens))
 	if err != nil {
 		return err
 	}
 	cfg := s.AgentConfig()
-	cfg.Hook, cfg.Log, cfg.LogDropped = hook, log, sink.Dropped
+	cfg.Hook, cfg.Log, cfg.LogDropped = hook, st.log, st.dropped
 	a, err := agent.New(cfg, c)
 	if err != nil {
 		return err
 	}
-	access, err := process.OpenAdmin(f.admin.over(s.Agent.AdminAccess), log)
-	if err != nil {
+	if err := st.openAccess(f.admin.over(s.Agent.AdminAccess)); err != nil {
 		return err
 	}
-	admin, err := process.ChooseAdmin(f.admin.address, "agent", s.Agent.Admin, settings.DefaultAgentAdmin).ListenNearby(ctx, access.Secure() || safe.insecure, log)
+	admin, err := process.ChooseAdmin(f.admin.address, "agent", s.Agent.Admin, settings.DefaultAgentAdmin).ListenNearby(ctx, st.access.Secure() || st.insecure, st.log)
 	if err != nil {
 		return err
 	}
 	listens.AddOwn(admin)
-	about := &process.Overview{Role: "agent", Admin: access.URL(admin), Facts: []process.Fact{{Name: "server", Values: []string{string(cfg.Server) + " of pool " + s.Agent.Pool}},
-		{Name: "address", Values: []string{s.Agent.Address}, Servers: true}, {Name: "masters", Values: s.Agent.MasterAddresses(), Servers: true}}}
-	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, Access: access, File: f.config, Components: []process.Component{{Name: "agent", Run: a.Run}}}
-	p.Admin = access.Surface(p, a.Endpoints())
-	p.Components = append(p.Components, access.Components(p, admin, false, "it is an agent's, which asks the master at "+strings.Join(s.Agent.MasterAddresses(), ", "))...)
+	about := &process.Overview{Role: "agent", Admin: st.access.URL(admin), Facts: []process.Fact{{Name: "server", Values: []string{string(cfg.Server) + " of pool " + s.Agent.Pool}},
+		{Name: "address", Values: []string{s.Agent.Address}, Servers: true}, {Name: "masters", Values: masters, Servers: true}}}
+	p := st.process(about, f.config, "role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", process.Address(admin), "masters", masters)
+	p.Admin = st.access.Surface(p, a.Endpoints())
 	register := func(ctx context.Context) error {
 		select {
 		case <-a.Checked():
@@ -215,15 +214,16 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 		}
 		return c.Run(ctx)
 	}
-	p.Components = append(append(p.Components, process.Component{Name: "client", Run: register}), certificateComponents(keeper)...)
+	p.Components = slices.Concat([]process.Component{{Name: "agent", Run: a.Run}},
+		st.access.Components(p, admin, false, "it is an agent's, which asks the master at "+strings.Join(masters, ", ")),
+		[]process.Component{{Name: "client", Run: register}}, certificateComponents(st.keeper))
 	if own != nil {
-		p.Components = append(p.Components, process.Component{Name: "renewal", Run: func(ctx context.Context) error { return own.keep(ctx, keeper) }})
+		p.Components = append(p.Components, process.Component{Name: "renewal", Run: func(ctx context.Context) error { return own.keep(ctx, st.keeper) }})
 	}
 	if f.config != "" {
 		p.Reload = func() (settings.StartupKeys, error) {
 			return nil, errors.New("an agent reads its file at the start only: restart it")
 		}
 	}
-	p.Serving = []any{"role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", process.Address(admin), "masters", s.Agent.MasterAddresses()}
 	return p.Serve(ctx)
 }

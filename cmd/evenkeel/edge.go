@@ -119,7 +119,7 @@ func (f *edgeFlags) routeParts(link settings.Link) ([]settings.Route, error) {
 }
 
 func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *logs.Sink) error {
-	log, err := f.logs.logger(sink)
+	st, err := f.logs.open(sink)
 	if err != nil {
 		return err
 	}
@@ -127,60 +127,50 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	if err != nil {
 		return err
 	}
-	began, failing := s.EdgeStartupKeys(), new(process.ReloadResult)
+	began, masters := s.EdgeStartupKeys(), s.Edge.MasterAddresses()
 	safe := f.trust.over(s.Edge.TLS, s.Edge.Insecure)
-	keeper, err := safe.open(trust.Edge, log)
-	if err != nil {
+	if err := st.authenticate(trust.Edge, safe, &s.Edge.ID, "edge.id"); err != nil {
 		return err
 	}
-	if err := safe.refusePlain(s.Edge.MasterAddresses()); err != nil {
+	if err := safe.refusePlain(masters); err != nil {
 		return err
 	}
-	if s.Edge.ID, err = nameBy(keeper, s.Edge.ID, "edge.id"); err != nil {
-		return err
-	}
-	access, err := process.OpenAdmin(f.admin.over(s.Edge.AdminAccess), log)
-	if err != nil {
+	if err := st.openAccess(f.admin.over(s.Edge.AdminAccess)); err != nil {
 		return err
 	}
 	ec := s.EdgeConfig()
 	ec.Inside = new(inside.Set)
-	c, err := client.NewMasters(client.Config{Masters: s.Edge.MasterAddresses(), ID: successorID(ec.ID), Trust: keeper, Pools: s.Edge.PoolNames(), Log: log, Software: "evenkeel " + version.String(), Inside: ec.Inside})
+	c, err := client.NewMasters(client.Config{Masters: masters, ID: successorID(ec.ID), Trust: st.keeper, Pools: s.Edge.PoolNames(), Log: st.log, Software: "evenkeel " + version.String(), Inside: ec.Inside})
 	if err != nil {
 		return err
 	}
-	for _, at := range s.Edge.MasterAddresses() {
+	for _, at := range masters {
 		ec.Inside.Add(at)
 	}
-	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, c, process.EdgeLogs{Log: log, Access: requests, Dropped: sink.Dropped, ReloadFailed: failing.Failure})
+	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, c, process.EdgeLogs{Log: st.log, Access: requests, Dropped: st.dropped, ReloadFailed: st.failing.Failure})
 	if err != nil {
 		return err
 	}
-	adminAt := process.ChooseAdmin(f.admin.address, "edge", s.Edge.Admin, settings.DefaultEdgeAdmin)
 	front.Watch = c.SetPools
-	admin, err := adminAt.Listen(ctx, access.Secure() || safe.insecure, log)
+	adminAt := process.ChooseAdmin(f.admin.address, "edge", s.Edge.Admin, settings.DefaultEdgeAdmin)
+	admin, err := adminAt.Listen(ctx, st.access.Secure() || st.insecure, st.log)
 	if err != nil {
 		front.CloseSockets()
 		return err
 	}
 	ec.Inside.AddOwn(admin)
-	about := &process.Overview{Role: "edge", Admin: access.URL(admin)}
-	about.Facts = []process.Fact{{Name: "requests", Values: process.ListenerURLs(ec.Listeners, front.Addresses(ec))}, {Name: "masters", Values: s.Edge.MasterAddresses(), Servers: true}}
-	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, InFlight: front.InFlight, StopAccepting: front.StopAccepting, Ready: front.Accepting(), Access: access, File: f.config, Components: []process.Component{{Name: "edge", Run: front.Run}}}
-	p.Admin = access.Surface(p, front.Endpoints(""))
-	p.Components = append(p.Components, access.Components(p, admin, true, "it is an edge's, which asks the master at "+strings.Join(s.Edge.MasterAddresses(), ", "))...)
+	about := &process.Overview{Role: "edge", Admin: st.access.URL(admin)}
+	about.Facts = []process.Fact{{Name: "requests", Values: process.ListenerURLs(ec.Listeners, front.Addresses(ec))}, {Name: "masters", Values: masters, Servers: true}}
+	p := st.process(about, f.config, "role", "edge", "listen", front.Addresses(ec), "admin", process.Address(admin), "edge", ec.ID, "masters", masters)
+	p.InFlight, p.StopAccepting, p.Ready = front.InFlight, front.StopAccepting, front.Accepting()
+	p.Admin = st.access.Surface(p, front.Endpoints(""))
+	p.Components = slices.Concat([]process.Component{{Name: "edge", Run: front.Run}},
+		st.access.Components(p, admin, true, "it is an edge's, which asks the master at "+strings.Join(masters, ", ")),
+		[]process.Component{{Name: "client", Run: c.Run}}, certificateComponents(st.keeper))
 	p.Sockets = func() []process.InheritedSocket {
-		return append(front.Sockets(), process.InheritedSocket{Name: adminAt.Address, Listener: admin})
+		return append(front.Sockets(), insideListeners{admin: admin}.sockets(insideAddresses{admin: adminAt})...)
 	}
-	if admin == nil {
-		p.Sockets = func() []process.InheritedSocket { return front.Sockets() }
-	}
-	p.Components = append(append(p.Components, process.Component{Name: "client", Run: c.Run}), certificateComponents(keeper)...)
-	if f.config != "" {
-		p.StartupKeys, p.LastReload = began, failing
-		p.Reload = func() (settings.StartupKeys, error) { return reloadEdge(ctx, f, s.Edge, front) }
-	}
-	p.Serving = []any{"role", "edge", "listen", front.Addresses(ec), "admin", process.Address(admin), "edge", ec.ID, "masters", s.Edge.MasterAddresses()}
+	st.reloads(p, began, func() (settings.StartupKeys, error) { return reloadEdge(ctx, f, s.Edge, front) })
 	return p.Serve(ctx)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 	"github.com/evenkeel-lb/evenkeel/internal/hint"
+	"github.com/evenkeel-lb/evenkeel/master"
 
 	"github.com/spf13/cobra"
 
@@ -104,67 +105,45 @@ func (f *masterFlags) addServers(s *settings.Settings, names []string) error {
 }
 
 func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink *logs.Sink) error {
-	log, err := f.logs.logger(sink)
+	st, err := f.logs.open(sink)
 	if err != nil {
 		return err
 	}
-	began, failing := s.MasterStartupKeys(), new(process.ReloadResult)
-	mp := cmp.Or(s.Master, &settings.Master{})
-	safe := f.trust.over(mp.TLS, mp.Insecure)
-	keeper, err := safe.open(trust.Master, log)
-	if err != nil {
+	began := s.MasterStartupKeys()
+	s.Master = cmp.Or(s.Master, &settings.Master{})
+	mp := s.Master
+	if err := st.authenticate(trust.Master, f.trust.over(mp.TLS, mp.Insecure), &mp.ID, "master.id"); err != nil {
 		return err
 	}
-	if mp.ID, err = nameBy(keeper, mp.ID, "master.id"); err != nil {
-		return err
-	}
-	s.Master = mp
-	wire, wireKey := cmp.Or(f.listen, mp.Listen, settings.DefaultWire), ""
+	at := insideAddresses{wire: cmp.Or(f.listen, mp.Listen, settings.DefaultWire), admin: process.ChooseAdmin(f.admin.address, "master", mp.Admin, settings.DefaultMasterAdmin)}
 	if f.listen != "" || mp.Listen == "" {
-		wireKey = "--listen"
+		at.wireKey = "--listen"
 	}
 	if mp.Election != nil && mp.ID == "" {
-		mp.ID = settings.HostAndPort(wire) // several masters need several names
+		mp.ID = settings.HostAndPort(at.wire) // several masters need several names
 	}
-	access, err := process.OpenAdmin(f.admin.over(mp.AdminAccess), log)
+	if err := st.openAccess(f.admin.over(mp.AdminAccess)); err != nil {
+		return err
+	}
+	m, err := st.openMaster(ctx, s, at)
 	if err != nil {
 		return err
 	}
-	at := insideAddresses{wire: wire, wireKey: wireKey, admin: process.ChooseAdmin(f.admin.address, "master", mp.Admin, settings.DefaultMasterAdmin), proven: keeper != nil, adminProven: access.Secure(), insecure: safe.insecure}
-	inside, err := openInside(ctx, at, log)
-	if err != nil {
-		return err
-	}
-	election, err := openCandidacy(mp.Election, mp.ID, process.Address(inside.wire))
-	if err != nil {
-		inside.close()
-		return err
-	}
-	enrolment, err := openEnrolment(mp.Enrol, keeper, election.shared(), access.Audit, log)
-	if err != nil {
-		inside.close()
-		return err
-	}
-	m, err := newMaster(s, keeper, enrolment, inside, failing, log, sink)
-	if err != nil {
-		inside.close()
-		return err
-	}
-	about := &process.Overview{Role: "master", Admin: access.URL(inside.admin), Pages: process.MasterPages}
-	about.Facts = append([]process.Fact{{Name: "edges, agents", Values: []string{process.Address(inside.wire)}}}, poolFacts(s)...)
-	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, Signer: signerOf(enrolment), Access: access, File: f.config}
-	p.Admin = access.Surface(p, m.Endpoints())
-	p.Components = slices.Concat(election.stand(m, log), masterComponents(m, inside, p), certificateComponents(keeper), issuerComponents(enrolment))
-	if f.config != "" {
-		p.StartupKeys, p.LastReload = began, failing
-		p.Reload = func() (settings.StartupKeys, error) {
-			s, err := settings.ReadFor(settings.RoleMaster, f.config)
-			if err != nil {
-				return nil, err
-			}
-			return s.MasterStartupKeys(), m.Reload(s.MasterConfig())
-		}
-	}
-	p.Serving = []any{"role", "master", "id", cmp.Or(mp.ID, "master"), "listen", process.Address(inside.wire), "admin", process.Address(inside.admin), "pools", s.PoolNames()}
+	wire, admin := process.Address(m.listeners.wire), process.Address(m.listeners.admin)
+	about := &process.Overview{Role: "master", Admin: st.access.URL(m.listeners.admin), Pages: process.MasterPages}
+	about.Facts = append([]process.Fact{{Name: "edges, agents", Values: []string{wire}}}, poolFacts(s)...)
+	p := st.process(about, f.config, "role", "master", "id", cmp.Or(mp.ID, "master"), "listen", wire, "admin", admin, "pools", s.PoolNames())
+	p.Signer = signerOf(m.enrolment)
+	p.Admin = st.access.Surface(p, m.Endpoints())
+	p.Components = m.components(p)
+	st.reloads(p, began, func() (settings.StartupKeys, error) { return reloadMaster(f.config, m.Master) })
 	return p.Serve(ctx)
+}
+
+func reloadMaster(path string, m *master.Master) (settings.StartupKeys, error) {
+	s, err := settings.ReadFor(settings.RoleMaster, path)
+	if err != nil {
+		return nil, err
+	}
+	return s.MasterStartupKeys(), m.Reload(s.MasterConfig())
 }

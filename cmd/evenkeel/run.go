@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net"
 	"slices"
 
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
@@ -16,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/master"
@@ -104,7 +102,7 @@ func (f *runFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 
 // startRun joins a master and an edge in this process and serves.
 func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs.Sink) error {
-	log, err := f.logs.logger(sink)
+	st, err := f.logs.open(sink)
 	if err != nil {
 		return err
 	}
@@ -112,63 +110,43 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 	if err != nil {
 		return err
 	}
-	began, failing := s.RunStartupKeys(), new(process.ReloadResult)
-	mp := cmp.Or(s.Master, &settings.Master{})
-	safe := trustFlags{insecure: f.insecure}.over(mp.TLS, mp.Insecure)
-	keeper, err := safe.open(trust.Master, log)
+	began := s.RunStartupKeys()
+	s.Master = cmp.Or(s.Master, &settings.Master{})
+	mp := s.Master
+	if err := st.authenticate(trust.Master, trustFlags{insecure: f.insecure}.over(mp.TLS, mp.Insecure), &mp.ID, "master.id"); err != nil {
+		return err
+	}
+	if err := st.openAccess(f.admin.over(mp.AdminAccess)); err != nil {
+		return err
+	}
+	m, err := st.openMaster(ctx, s, insideAddresses{wire: mp.Listen, admin: process.ChooseAdmin(f.admin.address, "master", mp.Admin, settings.DefaultMasterAdmin)})
 	if err != nil {
 		return err
 	}
-	if mp.ID, err = nameBy(keeper, mp.ID, "master.id"); err != nil {
-		return err
-	}
-	s.Master = mp
-	access, err := process.OpenAdmin(f.admin.over(mp.AdminAccess), log)
-	if err != nil {
-		return err
-	}
-	at := insideAddresses{wire: mp.Listen, admin: process.ChooseAdmin(f.admin.address, "master", mp.Admin, settings.DefaultMasterAdmin), proven: keeper != nil, adminProven: access.Secure(), insecure: safe.insecure}
-	inside, err := openInside(ctx, at, log)
-	if err != nil {
-		return err
-	}
-	enrolment, err := openEnrolment(mp.Enrol, keeper, nil, access.Audit, log)
-	if err != nil {
-		inside.close()
-		return err
-	}
-	m, err := newMaster(s, keeper, enrolment, inside, failing, log, sink)
-	if err != nil {
-		inside.close()
-		return err
-	}
-	restoreHandoff(m, log)
+	restoreHandoff(m.Master, st.log)
 	ec := s.EdgeConfig()
 	ec.Inside = m.Inside()
-	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, m.Edge(ec.ID), process.EdgeLogs{Log: log, Access: requests})
+	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, m.Edge(ec.ID), process.EdgeLogs{Log: st.log, Access: requests})
 	if err != nil {
-		inside.close()
+		m.listeners.close()
 		return err
 	}
-	about := &process.Overview{Role: "run", Admin: access.URL(inside.admin), Pages: append(slices.Clone(process.MasterPages), process.InnerEdgePages...)}
+	wire, admin := m.listeners.wire, m.listeners.admin
+	about := &process.Overview{Role: "run", Admin: st.access.URL(admin), Pages: append(slices.Clone(process.MasterPages), process.InnerEdgePages...)}
 	about.Facts = append([]process.Fact{{Name: "requests", Values: process.ListenerURLs(ec.Listeners, front.Addresses(ec))}}, poolFacts(s)...)
-	if inside.wire != nil {
-		about.Facts = append(about.Facts, process.Fact{Name: "agents", Values: []string{process.Address(inside.wire)}})
+	serving := []any{"role", "run", "id", cmp.Or(mp.ID, "master"), "listen", front.Addresses(ec), "admin", process.Address(admin), "pools", s.PoolNames()}
+	if wire != nil {
+		about.Facts = append(about.Facts, process.Fact{Name: "agents", Values: []string{process.Address(wire)}})
+		serving = append(serving, "wire", process.Address(wire))
 	}
-	p := &process.Process{Overview: about, Log: log, Console: f.logs.consoleOn(sink), Trust: keeper, Signer: signerOf(enrolment), InFlight: front.InFlight, StopAccepting: front.StopAccepting, Ready: front.Accepting(), Access: access, File: f.config}
-	p.Admin = access.Surface(p, append(m.Endpoints(), front.Endpoints("/edge")...))
-	p.Components = append([]process.Component{{Name: "edge", Run: front.Run}}, masterComponents(m, inside, p)...)
-	p.Components = slices.Concat(p.Components, certificateComponents(keeper), issuerComponents(enrolment))
-	p.Sockets = func() []process.InheritedSocket { return append(front.Sockets(), inside.sockets(at)...) }
+	p := st.process(about, f.config, serving...)
+	p.Signer = signerOf(m.enrolment)
+	p.InFlight, p.StopAccepting, p.Ready = front.InFlight, front.StopAccepting, front.Accepting()
+	p.Admin = st.access.Surface(p, append(m.Endpoints(), front.Endpoints("/edge")...))
+	p.Components = append([]process.Component{{Name: "edge", Run: front.Run}}, m.components(p)...)
+	p.Sockets = func() []process.InheritedSocket { return append(front.Sockets(), m.listeners.sockets(m.at)...) }
 	p.HandoffState = func() any { return m.HandoffServers() }
-	if f.config != "" {
-		p.StartupKeys, p.LastReload = began, failing
-		p.Reload = func() (settings.StartupKeys, error) { return reloadRun(ctx, f.config, ec.ID, m, front) }
-	}
-	p.Serving = []any{"role", "run", "id", cmp.Or(mp.ID, "master"), "listen", front.Addresses(ec), "admin", process.Address(inside.admin), "pools", s.PoolNames()}
-	if inside.wire != nil {
-		p.Serving = append(p.Serving, "wire", process.Address(inside.wire))
-	}
+	st.reloads(p, began, func() (settings.StartupKeys, error) { return reloadRun(ctx, f.config, ec.ID, m.Master, front) })
 	return p.Serve(ctx)
 }
 
@@ -193,65 +171,6 @@ func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Ma
 	ec := s.EdgeConfig()
 	ec.ID = id // the leases are in its name
 	return s.RunStartupKeys(), front.Reload(ctx, ec, s.Files, func() error { return m.Reload(s.MasterConfig()) })
-}
-
-func newMaster(s *settings.Settings, k *trust.Keeper, e *master.Enrolment, l insideListeners, r *process.ReloadResult, log *slog.Logger, sink *logs.Sink) (*master.Master, error) {
-	mc := s.MasterConfig()
-	mc.Log, mc.LogDropped, mc.Trust, mc.Enrolment, mc.Inside = log, sink.Dropped, k, e, new(inside.Set)
-	mc.ReloadFailed = r.Failure
-	mc.Inside.AddOwn(l.wire, l.admin)
-	if l.admin != nil {
-		mc.Admin = process.Address(l.admin)
-	}
-	return master.New(mc)
-}
-
-// insideAddresses are where our own components and operators connect.
-type insideAddresses struct {
-	wire        string // empty: nowhere
-	wireKey     string // the flag that has it; empty: the file's master.listen
-	admin       process.AdminAddress
-	proven      bool // peers that connect to wire prove who they are
-	adminProven bool // and so do callers of admin
-	insecure    bool
-}
-
-type insideListeners struct{ wire, admin net.Listener } // nil: none
-
-// sockets are the listeners, by the addresses that were asked for.
-func (l insideListeners) sockets(at insideAddresses) (all []process.InheritedSocket) {
-	if l.wire != nil {
-		all = append(all, process.InheritedSocket{Name: at.wire, Listener: l.wire})
-	}
-	if l.admin != nil {
-		all = append(all, process.InheritedSocket{Name: at.admin.Address, Listener: l.admin})
-	}
-	return all
-}
-
-// close gives up listeners of a start that failed half way.
-func (l insideListeners) close() { process.CloseAll([]net.Listener{l.wire, l.admin}) }
-
-func openInside(ctx context.Context, at insideAddresses, log *slog.Logger) (l insideListeners, err error) {
-	if at.wire != "" {
-		if l.wire, err = process.ListenInternal(ctx, at.wire, at.proven || at.insecure, settings.PlainAdvice); err != nil {
-			return l, process.ForKey(cmp.Or(at.wireKey, "master.listen"), err)
-		}
-	}
-	if l.admin, err = at.admin.Listen(ctx, at.adminProven || at.insecure, log); err != nil {
-		l.close()
-	}
-	return l, err
-}
-
-// masterComponents are what runs of a master: its listeners stop before its timers.
-func masterComponents(m *master.Master, l insideListeners, p *process.Process) []process.Component {
-	var parts []process.Component
-	if l.wire != nil {
-		parts = append(parts, process.Component{Name: "master", SharesConnections: true, Run: func(ctx context.Context) error { return m.Serve(ctx, l.wire) }})
-	}
-	parts = append(parts, p.Access.Components(p, l.admin, true, process.MasterAddressHint(l.wire))...)
-	return append(parts, process.Component{Name: "master", Run: m.Run})
 }
 
 // poolFacts returns for each pool which servers it has from the file or the flags.
