@@ -1,122 +1,125 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // Two clients that take other tenants' names for each request, and that of a tenant whose proxy is trusted, do not put
 // that tenant out of its turn in a full queue; and the names that they write reach no server.
+//
+// The server holds its first request until the queue is as the test wants it. Then the order of the grants counts.
 func TestRotatingTenantsDoNotDisplaceAProvenOne(t *testing.T) {
-	const answers, good = 120, "good"
+	const size, flood, proven, good = 40, 40, 10, "good"
 	var mu sync.Mutex
-	told := make(map[string]bool)
+	heard := make(map[string]bool) // by the server: tenants
+	empty := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
-		told[strings.Join(r.Header.Values("X-Tenant"), ",")] = true
+		heard[strings.Join(r.Header.Values("X-Tenant"), ",")] = true
 		mu.Unlock()
-		time.Sleep(4 * time.Millisecond) // the work
+		<-empty
 		_, _ = io.WriteString(w, r.URL.Path)
 	}))
 	defer server.Close()
-	m := startFixedMaster(t, fmt.Sprintf("pools: {web: {queue: {size: 40, wait: 5s}, servers: [{id: s1, address: %q, slots: 1}]}}", server.Listener.Addr()))
-	name := file(t, fmt.Sprintf("edge: {id: e1, masters: [%q], admin: 127.0.0.1:0, listeners: [{listen: 127.0.0.1:0, trusted_proxies: [127.0.0.2], routes: [{pool: web, tenant: 'header:X-Tenant'}]}]}\n", m.wire))
+	var clients sync.WaitGroup
+	release := sync.OnceFunc(func() { close(empty) })
+	defer func() { release(); clients.Wait() }()
+	m := startFixedMaster(t, fmt.Sprintf("pools: {web: {queue: {size: %d, wait: 10m}, servers: [{id: s1, address: %q, slots: 1}]}}", size, server.Listener.Addr()))
+	name := file(t, fmt.Sprintf("edge: {id: e1, masters: [%q], admin: 127.0.0.1:0, listeners: [{listen: 127.0.0.1:0, trusted_proxies: [127.0.0.2], routes: [{pool: web, tenant: 'header:X-Tenant', timeout: 10m}]}]}\n", m.wire))
 	e := start(t, append([]string{"edge", "--config", name, "--access-log", "off"}, m.proofs(t, "e1")...)...)
 
-	ctx, stop := context.WithCancel(context.Background())
-	var clients sync.WaitGroup
-	var wrong atomic.Int32
-	sender := func(from string, connections int, tenant func(n int) string, status func(int)) {
+	var displaced, refused atomic.Int32 // of the two clients, and of the proven tenant
+	sent := 0
+	send := func(from, tenant string, turnedAway *atomic.Int32) {
+		sent++
+		path := fmt.Sprintf("/%s/%d", from, sent)
 		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-		client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: connections}}
-		var n atomic.Int32
-		for range connections {
-			clients.Go(func() {
-				for ctx.Err() == nil {
-					i := int(n.Add(1))
-					path := fmt.Sprintf("/%s/%d", from, i)
-					req, _ := http.NewRequestWithContext(ctx, "GET", "http://"+e.Addr("listen")+path, nil)
-					req.Header.Set("X-Tenant", tenant(i))
-					resp, err := client.Do(req)
-					if err != nil {
-						continue // the end of the test
-					}
-					body, err := io.ReadAll(resp.Body)
-					_ = resp.Body.Close()
-					if err == nil && resp.StatusCode == http.StatusOK && string(body) != path {
-						wrong.Add(1)
-					}
-					if err == nil {
-						status(resp.StatusCode)
-					}
-					if refusal(resp.StatusCode) {
-						time.Sleep(5 * time.Millisecond) // both sides share this machine
-					}
-				}
-			})
-		}
-		t.Cleanup(client.CloseIdleConnections)
-	}
-	var served, refused, others, turnedAway atomic.Int32
-	for _, from := range []string{"127.0.0.3", "127.0.0.4"} {
-		sender(from, 40, func(n int) string {
-			if n%3 == 0 {
-				return good
+		client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}
+		clients.Go(func() {
+			req, _ := http.NewRequest("GET", "http://"+e.Addr("listen")+path, nil)
+			req.Header.Set("X-Tenant", tenant)
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
 			}
-			return fmt.Sprint("evil-", from, n)
-		}, func(status int) {
-			switch {
-			case status == http.StatusOK:
-				others.Add(1)
-			case refusal(status):
+			defer func() { _ = resp.Body.Close() }()
+			switch body, err := io.ReadAll(resp.Body); {
+			case err != nil:
+				t.Error(err)
+			case refusal(resp.StatusCode):
 				turnedAway.Add(1)
+			case resp.StatusCode != http.StatusOK || string(body) != path:
+				t.Errorf("%s: got %s %q, want its own path", path, resp.Status, body)
 			}
 		})
 	}
-	eventually(t, func() (bool, string) {
-		n := turnedAway.Load()
-		return n > 10, fmt.Sprintf("%d requests were refused", n)
-	}) // the queue is full
-	done := make(chan struct{})
-	before := others.Load()
-	var after atomic.Int32
-	sender("127.0.0.2", 3, func(int) string { return good }, func(status int) {
-		switch {
-		case status != http.StatusOK:
-			refused.Add(1)
-		case served.Add(1) == answers:
-			after.Store(others.Load())
-			close(done)
+	rotate := func(n int) { // the two clients
+		for i := range n {
+			tenant := fmt.Sprint("evil-", sent)
+			if i%3 == 0 {
+				tenant = good
+			}
+			send(fmt.Sprint("127.0.0.", 3+i%2), tenant, &displaced)
 		}
-	})
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		t.Fatalf("the proven tenant had %d answers in 30 s, want %d", served.Load(), answers)
 	}
-	stop()
+	turnedAway := func(want int32) {
+		t.Helper()
+		eventually(t, func() (bool, string) {
+			if n := refused.Load(); n > 0 {
+				t.Fatalf("%d requests of the proven tenant were refused", n)
+			}
+			n := displaced.Load()
+			return n == want, fmt.Sprintf("%d requests of the others were refused, want %d", n, want)
+		})
+	}
+	rotate(1 + size + flood) // one is at the server, and the queue is full
+	turnedAway(flood)
+	for range proven {
+		send("127.0.0.2", good, &refused)
+	}
+	turnedAway(flood + proven) // each took the place of another's
+	rotate(flood)
+	turnedAway(2*flood + proven)
+	release()
 	clients.Wait()
-	if share := float64(answers) / float64(answers+after.Load()-before); share < .4 {
-		t.Errorf("the proven tenant had %.2f of the answers, want about half", share)
+
+	var told struct {
+		Decisions []struct {
+			Request struct {
+				Belief string `json:"tenant_belief"`
+			}
+		}
 	}
-	if n := refused.Load(); n > 0 {
-		t.Errorf("%d requests of the proven tenant were refused", n)
+	get(t, "http://"+m.admin+"/v1/pools/web/decisions?limit=100").into(t, &told)
+	var order []string // of the grants
+	for _, d := range slices.Backward(told.Decisions) {
+		order = append(order, d.Request.Belief)
 	}
-	if wrong.Load() > 0 {
-		t.Errorf("%d answers were another request's", wrong.Load())
+	if len(order) != 1+size {
+		t.Fatalf("%d requests got a server, want %d: %q", len(order), 1+size, order)
+	}
+	inTurn := 0 // for as long as all requests of the proven tenant can have had their turn
+	for _, belief := range order[1 : 1+2*proven] {
+		if belief == "proven" {
+			inTurn++
+		}
+	}
+	if inTurn != proven {
+		t.Errorf("of the first %d requests of the queue %d were the proven tenant's, want every second one: %q", 2*proven, inTurn, order)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(told) != 2 || !told[good] || !told[""] {
-		t.Errorf("the server was told %d tenants, want %q of the proxy and none of others", len(told), good)
+	if len(heard) != 2 || !heard[good] || !heard[""] {
+		t.Errorf("the server heard of %d tenants, want %q of the proxy and none of others", len(heard), good)
 	}
 }
