@@ -41,7 +41,7 @@ func (f *clientConn) bufferBody() (ready bool) {
 		f.badBody(err)
 		return false
 	}
-	for turn := f.loop.newTurn(); !t.complete && !f.buffered(); turn.Spend(limits.TurnCall) {
+	for turn := f.worker.newTurn(); !t.complete && !f.buffered(); turn.Spend(limits.TurnCall) {
 		if t.body.AtTrailers() && len(t.leftover) > 0 {
 			switch waits, err := f.bufferTrailers(); {
 			case err != nil:
@@ -55,12 +55,12 @@ func (f *clientConn) bufferBody() (ready bool) {
 			f.awaitBody()
 			return false
 		}
-		if len(s.free()) == 0 && !s.grow(f.loop, t.body.Run()) {
+		if len(s.free()) == 0 && !s.grow(f.worker, t.body.Run()) {
 			if len(s.bufs) == 0 {
 				f.awaitMemory()
 				return false
 			}
-			switch grown, ever := s.growToEnd(f.loop, f.toBuffer()); {
+			switch grown, ever := s.growToEnd(f.worker, f.toBuffer()); {
 			case grown:
 			case ever:
 				f.awaitMemory()
@@ -80,7 +80,7 @@ func (f *clientConn) bufferBody() (ready bool) {
 			return false
 		}
 		if turn.Over(clock.Now) {
-			f.loop.deferConn(&f.conn)
+			f.worker.deferConn(&f.conn)
 			return false
 		}
 		if err := f.bufferMore(); err != nil {
@@ -89,7 +89,7 @@ func (f *clientConn) bufferBody() (ready bool) {
 		}
 	}
 	s.pace.Stop()
-	s.endRest(f.loop)
+	s.endRest(f.worker)
 	return true
 }
 
@@ -109,7 +109,7 @@ func (f *clientConn) takeWhole() error {
 	t := f.req
 	s := &t.bodyStore
 	ended := false
-	if b := f.serverStream; b != nil && b.complete && len(s.bufs) == 0 && b.unreadBytes() <= smallBuf {
+	if b := f.stream; b != nil && b.complete && len(s.bufs) == 0 && b.unreadBytes() <= smallBuf {
 		for ended = true; f.readable; {
 			if _, err := f.readMore(); err != nil {
 				break // EAGAIN: all there is has been taken
@@ -122,7 +122,7 @@ func (f *clientConn) takeWhole() error {
 	if err := t.frame(t.input[t.inputStart:t.inputEnd], f.service.listener); err != nil || t.complete {
 		return err
 	}
-	s.begun, s.client, s.lastAt = true, balance.PrefixOf(t.exchange.client), f.loop.now
+	s.begun, s.client, s.lastAt = true, balance.PrefixOf(t.exchange.client), f.worker.now
 	t.leftover = append(t.leftover[:0], t.buf[t.head+t.bodyInBuf:]...)
 	return nil
 }
@@ -134,7 +134,7 @@ func (f *clientConn) buffered() bool {
 	case t.body.Done():
 		return true
 	case t.exchange.route.awaitsMessage && t.exchange.grpc:
-		return s.size >= t.exchange.route.bodyBuffer || f.hasMessage() && !(f.serverStream.complete && f.readable)
+		return s.size >= t.exchange.route.bodyBuffer || f.hasMessage() && !(f.stream.complete && f.readable)
 	default:
 		return s.size+int64(t.bodyInBuf) >= t.exchange.route.bodyBuffer
 	}
@@ -142,9 +142,9 @@ func (f *clientConn) buffered() bool {
 
 // hasMessage reports whether the first message of a gRPC request is there, whole.
 func (f *clientConn) hasMessage() bool {
-	t, b := f.req, f.serverStream
+	t, b := f.req, f.stream
 	s := &t.bodyStore
-	unread := b.buf[b.off:]
+	unread := b.unread()
 	if s.first == 0 && len(unread) >= grpcPrefix {
 		s.first = grpcPrefix + int64(binary.BigEndian.Uint32(unread[1:]))
 	}
@@ -175,7 +175,7 @@ func (f *clientConn) bufferMore() error {
 	case n == 0:
 		return io.EOF
 	}
-	s.lastAt = f.loop.now
+	s.lastAt = f.worker.now
 	s.pace.Took(int64(n))
 	if t.body.AtTrailers() {
 		t.leftover = append(t.leftover, buf[:n]...)
@@ -215,9 +215,9 @@ func (f *clientConn) sendContinue() bool {
 		if len(t.buf) > t.head { // RFC 9110, 10.1.1: it has begun to send
 			return true
 		}
-		t.out = append(f.loop.headBuf[:0], continueLine...)
+		t.out = append(f.worker.headBuf[:0], continueLine...)
 		_, err = t.down.write(&f.conn, t.out)
-		f.loop.putHeadBuf(&t.forwardState)
+		f.worker.putHeadBuf(&t.forwardState)
 	}
 	if err != nil {
 		f.clientGone()
@@ -232,12 +232,12 @@ func (f *clientConn) awaitBody() {
 	idle := s.lastAt.Add(f.service.listener.IdleTimeout)
 	due := idle
 	if f.mayStall() {
-		due = min(idle, max(s.lastAt.Add(f.quietTime()), f.loop.now.Add(bodyQuiet)))
+		due = min(idle, max(s.lastAt.Add(f.quietTime()), f.worker.now.Add(bodyQuiet)))
 	}
 	if rate := t.exchange.route.bodyRate; rate > 0 && !f.silent() {
-		due = min(due, s.pace.Start(f.loop.now, f.bodyWindow()))
+		due = min(due, s.pace.Start(f.worker.now, f.bodyWindow()))
 	}
-	f.loop.timers.set(&f.timer, due)
+	f.worker.timers.set(&f.timer, due)
 }
 
 // mayStall reports whether a server is asked for although nothing comes: the body's length is not
@@ -252,7 +252,7 @@ func (f *clientConn) mayStall() bool {
 
 // silent reports whether a gRPC stream has begun without a message.
 func (f *clientConn) silent() bool {
-	return f.req.exchange.route.awaitsMessage && f.req.bodyStore.first == 0 && f.serverStream.unreadBytes() == 0
+	return f.req.exchange.route.awaitsMessage && f.req.bodyStore.first == 0 && f.stream.unreadBytes() == 0
 }
 
 // quietTime is how long nothing comes until a server is asked for all the same.
@@ -265,7 +265,7 @@ func (f *clientConn) quietTime() time.Duration {
 
 // bodyLate deals with a body of which more did not come in time.
 func (f *clientConn) bodyLate() {
-	t, now := f.req, f.loop.now
+	t, now := f.req, f.worker.now
 	s := &t.bodyStore
 	switch {
 	case !s.begun, now >= s.lastAt.Add(f.service.listener.IdleTimeout):
@@ -273,7 +273,7 @@ func (f *clientConn) bodyLate() {
 		f.badBody(os.ErrDeadlineExceeded)
 	case s.pace.Over(now) && !f.keepsPace(&s.pace):
 		f.badBody(os.ErrDeadlineExceeded)
-	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && f.loop.engine.edge.bodies.stall(s.client):
+	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && f.worker.engine.edge.bodies.stall(s.client):
 		s.stalled = true
 		s.pace.Stop()
 		f.askForServer()
@@ -285,8 +285,8 @@ func (f *clientConn) bodyLate() {
 // keepsPace judges a window of a body's least rate. A client of HTTP/2 is excused while the window of its
 // connection is used up: then it is us who do not read another stream.
 func (f *clientConn) keepsPace(p *limits.Pace) bool {
-	slow := p.Judge(f.loop.now, f.req.exchange.route.bodyRate)
-	return !slow || f.serverStream != nil && f.serverStream.h2.recvWindow < streamWindow
+	slow := p.Judge(f.worker.now, f.req.exchange.route.bodyRate)
+	return !slow || f.stream != nil && f.stream.awaitsOthers()
 }
 
 // paceDue returns when the rest of a body that its server is waiting for must have come at its least rate;
@@ -299,7 +299,7 @@ func (f *clientConn) paceDue() balance.Instant {
 		t.pace.Stop()
 		return 0
 	}
-	return t.pace.Start(f.loop.now, f.bodyWindow())
+	return t.pace.Start(f.worker.now, f.bodyWindow())
 }
 
 // bodyWindow is the time over which a body must come at its least rate.
@@ -313,9 +313,9 @@ func (f *clientConn) bodyAnswered() {
 	if !t.bodyStore.begun {
 		return
 	}
-	t.bodyStore.unstall(f.loop)
+	t.bodyStore.unstall(f.worker)
 	if !t.uploading {
-		t.bodyStore.release(f.loop)
+		t.bodyStore.release(f.worker)
 	}
 }
 
@@ -337,9 +337,9 @@ func (f *clientConn) releaseBody() {
 	if !s.begun || s.freed {
 		return
 	}
-	s.unstall(f.loop)
-	if t.responseStarted || !f.mayResend() && f.maySent() || f.loop.engine.edge.bodies.scarce() {
-		s.release(f.loop)
+	s.unstall(f.worker)
+	if t.responseStarted || !f.mayResend() && f.maySent() || f.worker.engine.edge.bodies.scarce() {
+		s.release(f.worker)
 	}
 }
 
@@ -348,7 +348,7 @@ func (f *clientConn) releaseBody() {
 func (f *clientConn) awaitMemory() {
 	s := &f.req.bodyStore
 	if f.setTimeout(0); len(s.bufs) > 0 {
-		f.loop.timers.set(&f.timer, s.lastAt.Add(f.service.listener.IdleTimeout))
+		f.worker.timers.set(&f.timer, s.lastAt.Add(f.service.listener.IdleTimeout))
 	}
 	s.pace.Stop()
 	if f.wasReset {
@@ -359,8 +359,8 @@ func (f *clientConn) awaitMemory() {
 		return
 	}
 	s.waits = true
-	f.loop.awaitingMemory = append(f.loop.awaitingMemory, f)
-	m := &f.loop.engine.edge.bodies
+	f.worker.awaitingMemory = append(f.worker.awaitingMemory, f)
+	m := &f.worker.engine.edge.bodies
 	m.waits.Add(1)
 	m.total.Add(1)
 }
@@ -372,21 +372,21 @@ func (f *clientConn) endMemoryWait() {
 		return
 	}
 	s.waits = false
-	s.lastAt = f.loop.now
-	l := f.loop
+	s.lastAt = f.worker.now
+	l := f.worker
 	l.awaitingMemory = slices.DeleteFunc(l.awaitingMemory, func(w *clientConn) bool { return w == f })
 	l.engine.edge.bodies.waits.Add(-1)
 }
 
 // memoryFreed implements bodyWaiter.
-func (l *loop) memoryFreed() { l.post(message{do: l.readWaitingBodies}) }
+func (l *worker) memoryFreed() { l.call(l.readWaitingBodies) }
 
 // triedAtOnce bounds how many waiting bodies are tried when memory comes free.
 const triedAtOnce = 64
 
 // readWaitingBodies lets bodies go on for which there may be memory now, those first that have waited
 // longest. One whose client has its share of the memory waits on, behind the others.
-func (l *loop) readWaitingBodies() {
+func (l *worker) readWaitingBodies() {
 	before := len(l.awaitingMemory)
 	for range min(before, triedAtOnce) {
 		if len(l.awaitingMemory) == 0 || l.engine.edge.bodies.await(l, smallBuf) {

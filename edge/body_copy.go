@@ -19,7 +19,7 @@ const (
 )
 
 // add copies the next bytes.
-func (c *bodyCopy) add(l *loop, p []byte) {
+func (c *bodyCopy) add(l *worker, p []byte) {
 	if c.lost {
 		return
 	}
@@ -37,13 +37,13 @@ func (c *bodyCopy) add(l *loop, p []byte) {
 }
 
 // lose gives up the copy: the request cannot be sent again.
-func (c *bodyCopy) lose(l *loop) {
+func (c *bodyCopy) lose(l *worker) {
 	c.reset(l)
 	c.lost = true
 }
 
 // reset empties the copy and frees a large buffer.
-func (c *bodyCopy) reset(l *loop) {
+func (c *bodyCopy) reset(l *worker) {
 	if cap(c.bytes) > maxKeptInput {
 		if len(l.freeCopyBufs) < maxFreeCopyBufs && cap(c.bytes) == maxCopied {
 			l.freeCopyBufs = append(l.freeCopyBufs, c.bytes[:0])
@@ -54,7 +54,7 @@ func (c *bodyCopy) reset(l *loop) {
 }
 
 // takeCopyBuf returns an empty buffer of mostCopied bytes.
-func (l *loop) takeCopyBuf() []byte {
+func (l *worker) takeCopyBuf() []byte {
 	if n := len(l.freeCopyBufs); n > 0 {
 		buf := l.freeCopyBufs[n-1]
 		l.freeCopyBufs = l.freeCopyBufs[:n-1]
@@ -66,7 +66,7 @@ func (l *loop) takeCopyBuf() []byte {
 // mayResend reports whether the request may have to be sent again after its body has begun to go: an HTTP/2
 // server says when it has not processed a request, and an idempotent one may be repeated.
 func (f *clientConn) mayResend() bool {
-	return f.server.clientStream != nil || flight.Idempotent(f.req.exchange.head.method)
+	return f.server.stream != nil || flight.Idempotent(f.req.exchange.head.method)
 }
 
 // cannotResend reports whether part of the request body is gone.
@@ -83,7 +83,7 @@ func (f *clientConn) rewind() error {
 		return nil
 	}
 	t.appendInput(t.bodyCopy.bytes, true)
-	t.bodyCopy.reset(f.loop)
+	t.bodyCopy.reset(f.worker)
 	t.bodyRead, t.leftover = 0, t.leftover[:0]
 	return t.frame(t.input[t.inputStart:t.inputEnd], f.service.listener)
 }

@@ -50,7 +50,7 @@ func (s *bodyStore) filled(n int) {
 
 // grow adds an empty buffer; known is how many bytes are known to come, or 0. It returns false if there is no
 // memory.
-func (s *bodyStore) grow(l *loop, known int64) bool {
+func (s *bodyStore) grow(l *worker, known int64) bool {
 	size := int64(largeBuf)
 	if known < smallBuf && len(s.bufs) == 0 {
 		size = smallBuf
@@ -74,7 +74,7 @@ func (s *bodyStore) grow(l *loop, known int64) bool {
 
 // growToEnd adds an empty buffer when grow has no memory, and is promised memory for all n bytes still to be
 // read. If not, ever reports whether it may be later.
-func (s *bodyStore) growToEnd(l *loop, n int64) (grown, ever bool) {
+func (s *bodyStore) growToEnd(l *worker, n int64) (grown, ever bool) {
 	n = (n + largeBuf - 1) / largeBuf * largeBuf
 	taken, ever := l.engine.edge.bodies.takeRest(s.client, n, l)
 	if !taken {
@@ -87,7 +87,7 @@ func (s *bodyStore) growToEnd(l *loop, n int64) (grown, ever bool) {
 }
 
 // endRest returns the unused promise, once the body has been read.
-func (s *bodyStore) endRest(l *loop) {
+func (s *bodyStore) endRest(l *worker) {
 	if s.rest == 0 {
 		return
 	}
@@ -107,7 +107,7 @@ func (s *bodyStore) holds() bool { return len(s.bufs) > 0 || s.freed }
 
 // keep appends a copy of p, which has gone to the server behind all that is here, so that it can be sent again
 // too. It returns false if there is no memory, or it would be more than most bytes.
-func (s *bodyStore) keep(l *loop, p []byte, most int64) bool {
+func (s *bodyStore) keep(l *worker, p []byte, most int64) bool {
 	if s.freed || s.size+int64(len(p)) > most || len(s.free()) < len(p) && (!s.grow(l, largeBuf) || len(s.free()) < len(p)) {
 		return false
 	}
@@ -137,7 +137,7 @@ func (s *bodyStore) next(most int) []byte {
 func (s *bodyStore) rewind() { s.bufIndex, s.bufOff = 0, 0 }
 
 // release frees the memory. Its bytes cannot be sent again.
-func (s *bodyStore) release(l *loop) {
+func (s *bodyStore) release(l *worker) {
 	if len(s.bufs) == 0 {
 		return
 	}
@@ -154,7 +154,7 @@ func (s *bodyStore) release(l *loop) {
 }
 
 // reset readies the store for another request.
-func (s *bodyStore) reset(l *loop) {
+func (s *bodyStore) reset(l *worker) {
 	if !s.begun {
 		return
 	}
@@ -164,7 +164,7 @@ func (s *bodyStore) reset(l *loop) {
 }
 
 // unstall stops counting the request as stalled.
-func (s *bodyStore) unstall(l *loop) {
+func (s *bodyStore) unstall(l *worker) {
 	if s.stalled {
 		s.stalled = false
 		l.engine.edge.bodies.unstall(s.client)
@@ -172,7 +172,7 @@ func (s *bodyStore) unstall(l *loop) {
 }
 
 // takeBodyBuf returns an empty buffer.
-func (l *loop) takeBodyBuf(size int64) []byte {
+func (l *worker) takeBodyBuf(size int64) []byte {
 	kept := l.bodyBufsOf(size)
 	if n := len(*kept); n > 0 {
 		buf := (*kept)[n-1]
@@ -182,14 +182,14 @@ func (l *loop) takeBodyBuf(size int64) []byte {
 	return make([]byte, 0, size)
 }
 
-func (l *loop) putBodyBuf(buf []byte) {
+func (l *worker) putBodyBuf(buf []byte) {
 	if kept := l.bodyBufsOf(int64(cap(buf))); kept != nil && len(*kept) < maxFreeBodyBufs {
 		*kept = append(*kept, buf[:0])
 	}
 }
 
 // bodyBufsOf returns the free buffers of a size; nil: none are kept.
-func (l *loop) bodyBufsOf(size int64) *[][]byte {
+func (l *worker) bodyBufsOf(size int64) *[][]byte {
 	switch size {
 	case smallBuf:
 		return &l.freeBodyBufs[0]

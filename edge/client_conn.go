@@ -26,9 +26,12 @@ type clientConn struct {
 	leaving   bool // the client has closed its side; the response may still be sent for a moment
 	killed    bool
 	req       *request
-	asyncPick *asyncPick  // in state stateWaiting; nil: a goroutine picks
-	server    *serverConn // of the current link
-	tunnel    *tunnel     // between client and server, once the connection is upgraded
+	asyncPick *asyncPick    // in state stateWaiting; nil: a goroutine picks
+	server    *serverConn   // of the current link
+	worker    *worker       // of the connection's loop
+	stream    *clientStream // it is an HTTP/2 stream; nil: it is not
+	shown     *clientTLS    // what the client has shown by TLS; nil: nothing
+	tunnel    *tunnel       // between client and server, once the connection is upgraded
 }
 
 // clientState is the state of a client's connection.
@@ -93,10 +96,10 @@ func (t *request) recycle() {
 	t.trailing.Limits = http1.Limits{}
 }
 
-// addClient adds an accepted descriptor as a client's connection. tls is its TLS, if any; early was read of it
-// already.
-func (l *loop) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *tlsConn, early []byte) {
-	f := &clientConn{service: s, peer: peer}
+// addClient adds an accepted descriptor as a client's connection. tls is its TLS, if any, and shown what the
+// client has shown by it; early was read of it already.
+func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *tlsConn, shown *clientTLS, early []byte) {
+	f := &clientConn{service: s, peer: peer, worker: l, shown: shown}
 	f.conn.owner, f.timer.owner = f, f
 	if err := l.register(&f.conn, descriptor, readiness); err != nil {
 		s.clientGone(l, f)
@@ -123,15 +126,7 @@ func (l *loop) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr,
 
 // setTimeout sets the timer; zero: none.
 func (f *clientConn) setTimeout(wait time.Duration) {
-	f.loop.timers.set(&f.timer, f.loop.deadline(wait))
-}
-
-// deadline returns when a wait that begins now ends; zero, if it is: never.
-func (l *loop) deadline(wait time.Duration) balance.Instant {
-	if wait == 0 {
-		return 0
-	}
-	return l.now.Add(wait)
+	f.worker.timers.set(&f.timer, f.worker.deadline(wait))
 }
 
 // onReady implements the conn's owner.
@@ -193,7 +188,7 @@ func (f *clientConn) readHead() {
 	for f.isOpen() && f.readable && f.unsentBytes() == 0 && f.state <= stateReadingHead {
 		t := f.req
 		if t == nil {
-			t = f.loop.takeRequest()
+			t = f.worker.takeRequest()
 			f.req = t
 		}
 		n, err := f.readMore()
@@ -213,7 +208,7 @@ func (f *clientConn) readHead() {
 // needs, is only known then.
 func (f *clientConn) readMore() (int, error) {
 	t := f.req
-	buf := f.loop.readBuf[:min(max(firstInput, len(t.input)), readSize)]
+	buf := f.worker.readBuf[:min(max(firstInput, len(t.input)), readSize)]
 	n, err := f.read(buf)
 	if n > 0 {
 		t.appendInput(buf[:n], f.state > stateReadingHead)
@@ -242,7 +237,7 @@ const minInput = 512
 func (f *clientConn) releaseRequest() {
 	if t := f.req; t != nil && f.state == stateIdle && t.inputStart == t.inputEnd {
 		f.req = nil
-		f.loop.putRequest(t)
+		f.worker.putRequest(t)
 	}
 }
 
@@ -270,13 +265,13 @@ func (f *clientConn) refuseHead(err error) {
 		f.close()
 		return
 	}
-	if f.serverStream != nil && answer.Status == http.StatusRequestHeaderFieldsTooLarge {
-		f.serverStream.h2.oversized++
+	if f.stream != nil && answer.Status == http.StatusRequestHeaderFieldsTooLarge {
+		f.stream.noteOversized()
 	}
 	t.complete = false
 	t.exchange.initRefused(f.service.engine.edge, f.service.listener, f.peer, &t.cancel)
 	t.exchange.setGlimpse(t.input[t.inputStart:t.inputEnd])
-	t.exchange.grpc = f.serverStream != nil && mayBeGRPC(t.input[t.inputStart:t.inputEnd])
+	t.exchange.grpc = f.stream != nil && mayBeGRPC(t.input[t.inputStart:t.inputEnd])
 	f.respond(answer, detail, true)
 }
 
@@ -286,15 +281,15 @@ func (f *clientConn) respond(a flight.Answer, detail string, closing bool) {
 	x := &t.exchange
 	detail = x.noteAnswer(a, detail)
 	if x.grpc {
-		t.out, t.headAlone = appendGRPCAnswer(f.loop.headBuf[:0], a, detail, x.id), true
+		t.out, t.headAlone = appendGRPCAnswer(f.worker.headBuf[:0], a, detail, x.id), true
 		x.status, x.code = http.StatusOK, grpcCode(a)
 		f.sendResponse(closing)
 		return
 	}
 	// A malformed head may be that of HEAD. By HTTP/1 it is answered with a body all the same, since the
 	// connection ends; an HTTP/2 stream cannot have one.
-	headOnly := t.req.Method == http1.MethodHead && (t.reqHeaders.buf != nil || f.serverStream != nil)
-	t.out, size = appendProblem(f.loop.headBuf[:0], a, detail, x.id, headOnly, closing)
+	headOnly := t.req.Method == http1.MethodHead && (t.reqHeaders.buf != nil || f.stream != nil)
+	t.out, size = appendProblem(f.worker.headBuf[:0], a, detail, x.id, headOnly, closing)
 	x.status, x.bytes = a.Status, int64(size)
 	f.sendResponse(closing)
 }
@@ -304,7 +299,7 @@ func (f *clientConn) sendResponse(closing bool) {
 	t := f.req
 	f.state, t.closeAfter = stateFlushing, closing
 	_, err := t.down.write(&f.conn, t.out)
-	f.loop.putHeadBuf(&t.forwardState)
+	f.worker.putHeadBuf(&t.forwardState)
 	if err != nil {
 		f.clientGone()
 		return
@@ -332,10 +327,10 @@ func (f *clientConn) finishRequest() {
 	t.exchange.finish()
 	t.down.discard(f.loop)
 	t.up.discard(f.loop)
-	t.bodyCopy.reset(f.loop)
-	t.bodyStore.reset(f.loop)
+	t.bodyCopy.reset(f.worker)
+	t.bodyStore.reset(f.worker)
 	switch {
-	case f.serverStream != nil:
+	case f.stream != nil:
 		f.close() // the end of a stream, not of the client's connection
 		return
 	case t.closeAfter || t.abortive:
@@ -350,10 +345,10 @@ func (f *clientConn) finishRequest() {
 	}
 	switch {
 	case t.inputStart < t.inputEnd:
-		f.loop.deferConn(&f.conn)
+		f.worker.deferConn(&f.conn)
 	case f.readable:
 		t.inputStart, t.inputEnd = 0, 0
-		f.loop.deferConn(&f.conn)
+		f.worker.deferConn(&f.conn)
 	default:
 		f.releaseRequest()
 	}
@@ -378,7 +373,7 @@ func (f *clientConn) linger() {
 	if f.service.draining.Load() {
 		most = lingerQuiet
 	}
-	f.state, t.lingerQuiet, t.lingerUntil = stateLingering, wait, f.loop.now.Add(most)
+	f.state, t.lingerQuiet, t.lingerUntil = stateLingering, wait, f.worker.now.Add(most)
 	f.setTimeout(wait)
 	f.discardInput()
 }
@@ -389,18 +384,18 @@ func (f *clientConn) discardInput() {
 	if !f.readable {
 		return
 	}
-	n, err := f.read(f.loop.readBuf)
+	n, err := f.read(f.worker.readBuf)
 	if err == syscall.EAGAIN {
 		return
 	}
 	t := f.req
-	if err != nil || n <= 0 || f.loop.now >= t.lingerUntil {
+	if err != nil || n <= 0 || f.worker.now >= t.lingerUntil {
 		f.close()
 		return
 	}
-	f.setTimeout(min(t.lingerQuiet, t.lingerUntil.Sub(f.loop.now)))
+	f.setTimeout(min(t.lingerQuiet, t.lingerUntil.Sub(f.worker.now)))
 	if f.readable {
-		f.loop.deferConn(&f.conn)
+		f.worker.deferConn(&f.conn)
 	}
 }
 
@@ -411,7 +406,7 @@ func (f *clientConn) close() {
 		return
 	}
 	f.dropServer()
-	l, s := f.loop, f.service
+	l, s := f.worker, f.service
 	f.closeTLS()
 	f.state = stateClosed
 	l.timers.stop(&f.timer)
@@ -419,13 +414,13 @@ func (f *clientConn) close() {
 	if t := f.req; t != nil {
 		f.endMemoryWait()
 		f.req = nil
-		t.down.discard(l)
-		t.up.discard(l)
+		t.down.discard(&l.loop)
+		t.up.discard(&l.loop)
 		t.bodyCopy.reset(l)
 		t.bodyStore.reset(l)
 		l.putRequest(t)
 	}
-	if b := f.serverStream; b != nil {
+	if b := f.stream; b != nil {
 		b.recycle()
 		return
 	}
@@ -497,7 +492,7 @@ func (f *clientConn) watchClient() {
 		f.clientLeft()
 	case f.hup && !f.leaving && !f.service.listener.HalfClosed.answers(f.req.req.KeepAlive):
 		f.leaving = true
-		f.req.clientGoneAt = f.loop.now.Add(leaveAfter)
+		f.req.clientGoneAt = f.worker.now.Add(leaveAfter)
 		f.setTimeout(leaveAfter)
 	case f.hup && !f.leaving:
 		f.probeClient()

@@ -20,7 +20,7 @@ func (f *clientConn) openExchange(n int) {
 	t.sent, t.probed, t.responseStarted, t.uploading, t.bodySent, t.useNewConn, t.bodyRead, t.interims = false, false, false, false, false, false, 0, 0
 	t.leftover = t.leftover[:0]
 	f.setTimeout(0)
-	t.clientTLS = f.clientTLS()
+	t.clientTLS = f.shown
 	answer := t.openExchange(f.service.engine.edge, f.service.listener, f.peer)
 	t.exchange.asker = f
 	if answer.Status != 0 {
@@ -112,7 +112,7 @@ func (f *clientConn) respondLocally(step flight.Step) {
 	case flight.Respond:
 		f.respond(step.Answer, "", closing)
 	case flight.Redirect:
-		t.out = t.exchange.redirect(f.loop.headBuf[:0], closing)
+		t.out = t.exchange.redirect(f.worker.headBuf[:0], closing)
 		f.sendResponse(closing)
 	default: // the client has left
 		f.abort()
@@ -121,7 +121,7 @@ func (f *clientConn) respondLocally(step flight.Step) {
 
 // connectServer takes or makes a connection to the granted server.
 func (f *clientConn) connectServer() {
-	t, l := f.req, f.loop
+	t, l := f.req, f.worker
 	if t.cancel.clientLeft() {
 		f.clientGone()
 		return
@@ -133,25 +133,25 @@ func (f *clientConn) connectServer() {
 	}
 	var b *serverConn
 	if !t.useNewConn {
-		b = l.idle.get(to)
+		b = l.servers.get(to)
 	}
 	// A request that cannot be repeated is not sent over a connection whose end may have come in this
 	// iteration, and none over one whose server has sent unasked bytes.
 	for b != nil && !b.fit(flight.Idempotent(t.exchange.head.method)) {
 		b.close()
-		b = l.idle.get(to)
+		b = l.servers.get(to)
 	}
 	f.state, t.waitingSince = stateForwarding, l.now
 	if b == nil {
 		var err error
-		if b, err = l.dial(to); err != nil {
+		if b, err = l.servers.dial(to); err != nil {
 			f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 			return
 		}
 		if b == nil {
 			f.state = stateWaiting
 			f.setTimeout(0)
-			l.dialInBackground(t.cancel.context(), to, func(descriptor *fd.FD, secure *tlsConn, err error) { f.serverDialled(descriptor, secure, to, err) })
+			l.servers.dialInBackground(t.cancel.context(), to, func(descriptor *fd.FD, secure *tlsConn, err error) { f.serverDialled(descriptor, secure, to, err) })
 			f.watchClient()
 			return
 		}
@@ -160,8 +160,20 @@ func (f *clientConn) connectServer() {
 }
 
 func (f *clientConn) setServer(b *serverConn) {
-	f.server, b.client, b.sentBefore = b, f, b.sentBytes
+	f.server, b.user, b.sentBefore = b, f, b.sentBytes
 	f.pump()
+}
+
+// openServerStream opens a stream to the granted server.
+func (f *clientConn) openServerStream(to target) {
+	t, l := f.req, f.worker
+	f.state, t.waitingSince = stateForwarding, l.now
+	b, err := l.servers.openStream(to, serverRef{t.exchange.route.pool.name, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.method))
+	if err != nil {
+		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		return
+	}
+	f.setServer(b)
 }
 
 // serverDialled continues with a connection that a goroutine has made.
@@ -173,7 +185,7 @@ func (f *clientConn) serverDialled(descriptor *fd.FD, secure *tlsConn, to target
 	}
 	var b *serverConn
 	if err == nil {
-		b, err = f.loop.addServerConn(descriptor, secure, to)
+		b, err = f.worker.servers.add(descriptor, secure, to)
 	}
 	if err != nil {
 		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
@@ -186,9 +198,15 @@ func (f *clientConn) serverDialled(descriptor *fd.FD, secure *tlsConn, to target
 // dropServer closes the server connection, which is not reusable.
 func (f *clientConn) dropServer() {
 	if b := f.server; b != nil {
-		f.server, b.client = nil, nil
+		f.server, b.user = nil, nil
 		b.close()
 	}
+}
+
+// tryAnother implements serverUser.
+func (f *clientConn) tryAnother() {
+	f.dropServer()
+	f.connectServer()
 }
 
 // pump moves the request to the server and the response to the client, as far as possible now.
@@ -211,14 +229,14 @@ func (f *clientConn) pump() {
 
 // sendRequest sends what is there of the request. It returns false if that failed.
 func (f *clientConn) sendRequest() bool {
-	t, b, l := f.req, f.server, f.loop
+	t, b, l := f.req, f.server, f.worker
 	if err := f.rewind(); err != nil {
 		f.badBody(err)
 		return false
 	}
 	t.out = l.headBuf
-	if b.clientStream != nil {
-		b.clientStream.sendRequest(t)
+	if b.stream != nil {
+		t.beginStream(b.stream)
 	} else {
 		t.compose()
 	}
@@ -227,9 +245,9 @@ func (f *clientConn) sendRequest() bool {
 	l.putHeadBuf(&t.forwardState)
 	switch {
 	case err == nil:
-	case b.reused && !f.maySent(): // the server had closed it
+	case b.wasReused() && !f.maySent(): // the server had closed it
 		f.dropServer()
-		t.up.discard(l)
+		t.up.discard(&l.loop)
 		f.connectServer()
 		return false
 	default:
@@ -245,6 +263,22 @@ func (f *clientConn) sendRequest() bool {
 		t.leftover = append(t.leftover[:0], t.buf[t.head+t.bodyInBuf:]...)
 	}
 	return true
+}
+
+// beginStream opens a server's stream with the request's head, and composes what has come of the body.
+func (t *request) beginStream(s *h2ClientStream) {
+	x := &t.exchange
+	if t.out = t.out[:0]; x.newPath {
+		t.out = append(t.out, x.head.target...)
+	} else {
+		t.out = t.req.AppendTarget(t.out, t.buf)
+	}
+	target := len(t.out)
+	adds := headerLines{t.out}
+	x.appendRequestHeaders(&adds)
+	s.begin(&h2Request{head: &t.req, buf: t.buf, target: adds.text[:target], drop: x.requestDrops(), add: adds.text[target:], noLength: t.isHTTP2})
+	t.out = adds.text[:0]
+	t.composeBody()
 }
 
 // linkFailed handles a failed link.
@@ -263,8 +297,8 @@ func (f *clientConn) linkFailed(why flight.Failure, err error) {
 // not what was written: that may wait for the socket.
 func (f *clientConn) maySent() bool {
 	b := f.server
-	if b.clientStream != nil {
-		return f.req.sent && !b.clientStream.nothingSent
+	if b.stream != nil {
+		return f.req.sent && !b.stream.nothingSent
 	}
 	return b.mayHaveSent(b.sentBefore)
 }
@@ -278,13 +312,13 @@ func (f *clientConn) failure(err error) flight.Failure {
 		Spent:    t.cannotResend(),
 		Late:     errors.Is(err, os.ErrDeadlineExceeded),
 		NotTaken: notTaken,
-		Kept:     notTaken && f.server.reused,
+		Kept:     notTaken && f.server.wasReused(),
 	}
 }
 
 // setLinkTimeout sets the timer for the next expected event.
 func (f *clientConn) setLinkTimeout() {
-	t, b, l := f.req, f.server, f.loop
+	t, b, l := f.req, f.server, f.worker
 	if !t.uploading || f.wasReset { // what a client sent before it closed its side may still be passed on
 		f.watchClient()
 		if !f.isOpen() {
@@ -298,7 +332,7 @@ func (f *clientConn) setLinkTimeout() {
 	case !t.down.empty() || !t.up.empty():
 		due = l.now.Add(idle)
 		t.pace.Stop()
-	case t.uploading && f.serverStream != nil && f.serverStream.chunked: // both may have a conversation, with pauses
+	case t.uploading && f.stream != nil && f.stream.chunked: // both may have a conversation, with pauses
 		due = f.paceDue()
 	case t.uploading:
 		if due = t.waitingSince.Add(idle); f.paceDue() != 0 {
@@ -317,13 +351,13 @@ func (f *clientConn) setLinkTimeout() {
 func (f *clientConn) linkTimeout() {
 	t := f.req
 	switch {
-	case f.leaving && f.loop.now >= t.clientGoneAt:
+	case f.leaving && f.worker.now >= t.clientGoneAt:
 		f.clientLeft()
 	case f.server.connecting:
 		f.linkFailed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
 	case !t.down.empty():
 		f.clientGone()
-	case t.uploading && t.pace.Over(f.loop.now):
+	case t.uploading && t.pace.Over(f.worker.now):
 		if f.keepsPace(&t.pace) {
 			f.setLinkTimeout()
 		} else {

@@ -13,7 +13,7 @@ import (
 
 // readResponse relays the response until the server or the client has to be waited for.
 func (f *clientConn) readResponse() {
-	t, l := f.req, f.loop
+	t, l := f.req, f.worker
 	for turn := l.newTurn(); f.state == stateForwarding; turn.Spend(limits.TurnCall) {
 		if clear, err := t.down.flush(&f.conn); err != nil {
 			f.clientGone()
@@ -50,14 +50,14 @@ func (f *clientConn) readResponse() {
 		f.handleResponse()
 	}
 	if f.isOpen() && f.state == stateForwarding {
-		t.down.releasePipe(l)
+		t.down.releasePipe(&l.loop)
 		f.setLinkTimeout()
 	}
 }
 
 // prepareRead readies the buffer for a read: the loop's own or, if part of something is kept, the one that has
 // it.
-func (l *loop) prepareRead(w *forwardState, private *[]byte) {
+func (l *worker) prepareRead(w *forwardState, private *[]byte) {
 	if w.r == w.w {
 		w.in, w.r, w.w = l.readBuf, headSpace, headSpace
 		return
@@ -70,7 +70,7 @@ func (l *loop) prepareRead(w *forwardState, private *[]byte) {
 }
 
 // retain moves unhandled bytes to where the loop's next read does not overwrite them.
-func (l *loop) retain(w *forwardState, private *[]byte) {
+func (l *worker) retain(w *forwardState, private *[]byte) {
 	if w.r == w.w || &w.in[0] != &l.readBuf[0] {
 		return
 	}
@@ -91,7 +91,7 @@ func (f *clientConn) handleResponse() {
 			f.linkFailed(f.failure(err), err)
 			return
 		case n == 0:
-			f.loop.retain(&t.forwardState, &t.headPart)
+			f.worker.retain(&t.forwardState, &t.headPart)
 			return
 		case !t.resp.Interim():
 			t.respHead = n
@@ -120,7 +120,7 @@ func (f *clientConn) handleResponse() {
 // parseContext returns what the parser has to know of the request.
 func (f *clientConn) parseContext() http1.Asked {
 	asked := f.req.req.Asked(f.req.exchange.head.upgrade)
-	asked.Ended = f.server.clientStream != nil && f.server.clientStream.headOnly
+	asked.Ended = f.server.stream != nil && f.server.stream.headOnly
 	return asked
 }
 
@@ -130,9 +130,9 @@ func (f *clientConn) passInterim() {
 	if t.req.Minor == 0 {
 		return
 	}
-	t.out = t.appendInterim(f.loop.headBuf)
+	t.out = t.appendInterim(f.worker.headBuf)
 	_, err := t.down.write(&f.conn, t.out)
-	f.loop.putHeadBuf(&t.forwardState)
+	f.worker.putHeadBuf(&t.forwardState)
 	if err != nil {
 		f.clientGone()
 	}
@@ -141,8 +141,8 @@ func (f *clientConn) passInterim() {
 // startResponse begins to relay the response whose head has come.
 func (f *clientConn) startResponse() {
 	t := f.req
-	t.bodyCopy.reset(f.loop)
-	if t.responseStarted = true; f.server.clientStream != nil {
+	t.bodyCopy.reset(f.worker)
+	if t.responseStarted = true; f.server.stream != nil {
 		t.exchange.serverProto = version2
 	}
 	f.bodyAnswered()
@@ -153,7 +153,7 @@ func (f *clientConn) startResponse() {
 	}
 	t.rewrite.Framing = t.responseFraming()
 	t.rewrite.Close = !t.isReceived() || t.forwardState.closing(f.service.draining.Load())
-	t.out = t.resp.Append(f.loop.headBuf, t.forwardState.in[t.forwardState.r:t.forwardState.w], &t.rewrite)
+	t.out = t.resp.Append(f.worker.headBuf, t.forwardState.in[t.forwardState.r:t.forwardState.w], &t.rewrite)
 	t.response.start(&t.forwardState)
 	f.relayBody()
 }
@@ -180,7 +180,7 @@ func (t *request) keepLeftover() {
 
 // relayBody relays what has come of the response.
 func (f *clientConn) relayBody() {
-	t, l := f.req, f.loop
+	t, l := f.req, f.worker
 	for {
 		if t.response.headSent {
 			t.out = l.headBuf
@@ -191,7 +191,7 @@ func (f *clientConn) relayBody() {
 			if !headed { // the client sees a truncated response rather than none
 				_, _ = t.down.write(&f.conn, t.out) // the connection ends in any case
 			}
-			f.loop.putHeadBuf(&t.forwardState)
+			f.worker.putHeadBuf(&t.forwardState)
 			f.abortResponse(err)
 			return
 		}
@@ -234,7 +234,7 @@ func (f *clientConn) spliceBody() bool {
 		f.serverEnded(err)
 		return false
 	}
-	t.exchange.serverSent(f.loop.now)
+	t.exchange.serverSent(f.worker.now)
 	t.response.body.Skip(n)
 	t.exchange.bytes = t.response.body.Size()
 	if !t.response.isDone() {
@@ -248,7 +248,7 @@ func (f *clientConn) spliceBody() bool {
 // relayWithoutPipe reads what would have gone through a pipe.
 func (f *clientConn) relayWithoutPipe() bool {
 	t := f.req
-	f.loop.prepareRead(&t.forwardState, &t.headPart)
+	f.worker.prepareRead(&t.forwardState, &t.headPart)
 	n, err := f.server.read(t.forwardState.in[t.forwardState.w:])
 	if err == syscall.EAGAIN {
 		return true
@@ -272,16 +272,16 @@ func (f *clientConn) serverEnded(err error) {
 	}
 	if !t.responseStarted {
 		failure := f.failure(why)
-		failure.Kept = f.server.reused && t.interims == 0 && t.forwardState.w == headSpace
+		failure.Kept = f.server.wasReused() && t.interims == 0 && t.forwardState.w == headSpace
 		f.linkFailed(failure, why)
 		return
 	}
 	if err == nil {
-		t.out = f.loop.headBuf
+		t.out = f.worker.headBuf
 		if out, early := t.response.serverClosed(&t.forwardState); early == nil {
 			f.linkDone(false)
 			_, err := t.down.write(&f.conn, out)
-			f.loop.putHeadBuf(&t.forwardState)
+			f.worker.putHeadBuf(&t.forwardState)
 			if err != nil {
 				f.clientGone()
 				return
@@ -289,7 +289,7 @@ func (f *clientConn) serverEnded(err error) {
 			f.endResponse()
 			return
 		}
-		f.loop.putHeadBuf(&t.forwardState)
+		f.worker.putHeadBuf(&t.forwardState)
 	}
 	f.abortResponse(why)
 }
@@ -298,9 +298,9 @@ func (f *clientConn) serverEnded(err error) {
 func (f *clientConn) linkDone(good bool) {
 	t, b := f.req, f.server
 	t.exchange.linkDone()
-	if good && t.resp.KeepAlive && t.isSent() && t.up.empty() && (!t.req.BodyUnlooked() || b.clientStream != nil) {
+	if good && t.resp.KeepAlive && t.isSent() && t.up.empty() && (!t.req.BodyUnlooked() || b.stream != nil) {
 		f.server = nil
-		f.loop.keepIdle(b)
+		f.worker.servers.put(b)
 		return
 	}
 	if t.up.empty() {
@@ -332,7 +332,7 @@ func (f *clientConn) abortResponse(err error) {
 }
 
 // putHeadBuf frees the buffer for heads.
-func (l *loop) putHeadBuf(w *forwardState) {
+func (l *worker) putHeadBuf(w *forwardState) {
 	if cap(w.out) > 0 && cap(w.out) <= maxHeadBuf {
 		l.headBuf = w.out[:0]
 	}

@@ -2,7 +2,7 @@ package edge
 
 // startTunnel joins client and server after a 101 or CONNECT response.
 func (f *clientConn) startTunnel() {
-	t, b, l := f.req, f.server, f.loop
+	t, b, l := f.req, f.server, f.worker
 	if !t.up.empty() {
 		f.clientGone() // the server has switched before it has the whole request
 		return
@@ -35,7 +35,7 @@ func (f *clientConn) pumpTunnel() {
 	before := f.tunnel.movedTo(clientSide)
 	over := f.tunnel.pump()
 	if f.tunnel.movedTo(clientSide) != before {
-		f.req.exchange.serverSent(f.loop.now)
+		f.req.exchange.serverSent(f.worker.now)
 	}
 	if over {
 		f.endTunnel()

@@ -10,7 +10,7 @@ import (
 
 // uploadBody relays the rest of the request body to the server. It returns false if the exchange has ended.
 func (f *clientConn) uploadBody() bool {
-	t, b, l := f.req, f.server, f.loop
+	t, b, l := f.req, f.server, f.worker
 	for turn := l.newTurn(); t.uploading && !b.endedEarly(); turn.Spend(limits.TurnCall) {
 		clear, err := t.up.flush(&b.conn)
 		switch {
@@ -28,7 +28,7 @@ func (f *clientConn) uploadBody() bool {
 			continue
 		case t.body.Done():
 			t.uploading, t.bodySent, t.waitingSince = false, true, l.now
-			t.up.releasePipe(l)
+			t.up.releasePipe(&l.loop)
 			f.releaseBody()
 			return true
 		case t.body.AtTrailers() && len(t.leftover) > 0:
@@ -42,7 +42,7 @@ func (f *clientConn) uploadBody() bool {
 			}
 		}
 		if !f.readable {
-			t.up.releasePipe(l)
+			t.up.releasePipe(&l.loop)
 			return true
 		}
 		if turn.Over(clock.Now) {
@@ -60,7 +60,7 @@ func (f *clientConn) uploadBody() bool {
 // uploadStored sends the next part of the stored body.
 func (f *clientConn) uploadStored() {
 	t, b := f.req, f.server
-	t.waitingSince = f.loop.now
+	t.waitingSince = f.worker.now
 	if _, err := t.up.write(&b.conn, t.bodyStore.next(b.uploadLimit(largeBuf))); err != nil {
 		f.stopUpload()
 	}
@@ -76,7 +76,7 @@ func (f *clientConn) stopUpload() {
 
 // uploadMore relays what the client has sent. Its error is the client's fault.
 func (f *clientConn) uploadMore() error {
-	t, b, l := f.req, f.server, f.loop
+	t, b, l := f.req, f.server, f.worker
 	if run := t.body.Run(); run >= spliceMin && f.canSplice() && b.canSplice() {
 		n, err := t.up.spliceFrom(&f.conn, run)
 		switch {
@@ -146,7 +146,7 @@ func (f *clientConn) takeTrailers(dst []byte) (out []byte, waits bool, err error
 // uploadTrailers relays the trailers.
 func (f *clientConn) uploadTrailers() (waits bool, err error) {
 	t := f.req
-	out, waits, err := f.takeTrailers(f.loop.headBuf)
+	out, waits, err := f.takeTrailers(f.worker.headBuf)
 	if waits {
 		return true, err
 	}
@@ -155,7 +155,7 @@ func (f *clientConn) uploadTrailers() (waits bool, err error) {
 		t.bodyRead++ // they are not stored
 	}
 	_, err = t.up.write(&f.server.conn, t.out)
-	f.loop.putHeadBuf(&t.forwardState)
+	f.worker.putHeadBuf(&t.forwardState)
 	if err != nil {
 		f.stopUpload()
 	}

@@ -107,7 +107,7 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", maxStreams, streamWindow>>10, connectionWindow>>20),
 		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d bytes", idleFramesRate/1000, idleFramesAtOnce/1000, bytesPerFrame),
 	} {
-		if !strings.Contains(words, want) || responseFields != 1000 {
+		if !strings.Contains(words, want) || maxResponseFields != 1000 {
 			t.Errorf("docs/config.md does not say: %s", want)
 		}
 	}

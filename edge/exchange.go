@@ -33,10 +33,11 @@ type exchange struct {
 	client       netip.Addr
 	clientKey    limits.ClientKey // how clientLimits counts it; zero: not at all
 	cancel       *cancellation
-	asker        asker      // the connection whose request it is
-	loop         *loopStats // of the exchange's loop; nil: no loop has it
-	stats        *poolStats // of the route's pool, where the exchange is counted
-	started      bool       // flight has begun
+	asker        asker            // the connection whose request it is
+	loop         *loopStats       // of the exchange's loop; nil: no loop has it
+	clock        *balance.Instant // the loop's current time; nil: no loop has it
+	stats        *poolStats       // of the route's pool, where the exchange is counted
+	started      bool             // flight has begun
 	flight       flight.Flight
 	request      balance.Request
 	inFlight     *int          // where the last grant counts as in flight; nil: it does not
@@ -76,8 +77,8 @@ const statusGone = 499
 
 // now returns the current time.
 func (x *exchange) now() balance.Instant {
-	if x.loop != nil {
-		return x.loop.now
+	if x.clock != nil {
+		return *x.clock
 	}
 	return clock.Now()
 }
@@ -107,9 +108,9 @@ func (x *exchange) setRoute(r *boundRoute) {
 // init begins an exchange in x. A non-zero answer is to be sent to the client instead of starting it. The
 // head's strings are copied; its fields must be valid until the last link has ended.
 func (x *exchange) init(e *Edge, l *boundListener, h *requestInfo, r *cancellation) flight.Answer {
-	books, text := x.loop, x.text
+	loop, clock, text := x.loop, x.clock, x.text
 	*x = exchange{} // in place: it is large
-	x.edge, x.listener, x.loop, x.text, x.cancel = e, l, books, text, r
+	x.edge, x.listener, x.loop, x.clock, x.text, x.cancel = e, l, loop, clock, text, r
 	x.text.reset()
 	x.head = h.clone(&x.text)
 	h = &x.head
@@ -204,8 +205,8 @@ func (x *exchange) runSteps(step flight.Step) flight.Step {
 
 // returnLease ends a lease.
 func (x *exchange) returnLease(d flight.Done) {
-	if t := x.edge.returner; t != nil && x.loop != nil {
-		t.ReturnLease(x.loop.now, x.route.Pool, d.Lease, d.Outcome)
+	if t := x.edge.returner; t != nil && x.clock != nil {
+		t.ReturnLease(*x.clock, x.route.Pool, d.Lease, d.Outcome)
 		return
 	}
 	x.edge.picker.Done(x.route.Pool, d.Lease, d.Outcome)

@@ -110,7 +110,7 @@ func (w *forwardState) describe(l *boundListener, peer netip.Addr) requestInfo {
 
 // initRefused begins an exchange whose request could not be read.
 func (x *exchange) initRefused(e *Edge, l *boundListener, peer netip.Addr, r *cancellation) {
-	*x = exchange{edge: e, listener: l, startedAt: x.now(), cancel: r, client: peer, loop: x.loop, text: x.text, code: grpcNone}
+	*x = exchange{edge: e, listener: l, startedAt: x.now(), cancel: r, client: peer, loop: x.loop, clock: x.clock, text: x.text, code: grpcNone}
 	x.text.reset()
 	x.head.peer = peer
 	x.id = x.requestID("")

@@ -131,7 +131,7 @@ func (s *sendBody) write(k *h2Conn, p []byte) (int, error) {
 
 // writeTrailers sends trailers, and with them END_STREAM.
 func (s *sendBody) writeTrailers(k *h2Conn, p []byte) (int, error) {
-	trailers := &k.loop.trailers
+	trailers := &k.shared.trailers
 	n, err := s.body.ReadTrailers(trailers, p)
 	if err != nil || n == 0 {
 		trailers.Reset()

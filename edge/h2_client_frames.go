@@ -9,13 +9,13 @@ import (
 
 // A server's frames.
 
-// onFrame handles a frame. An error ends the connection.
+// onFrame implements h2Role.
 func (k *h2ClientConn) onFrame(f *h2.Frame) error {
 	switch {
 	case k.state == h2ClientAwaitingSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
 		return &h2.Error{Code: h2.ProtocolError, Reason: "the first frame is not SETTINGS: perhaps the server does not speak HTTP/2"}
-	case k.block.stream != 0 && (f.Type != h2.Continuation || f.Stream != k.block.stream):
-		return &h2.Error{Code: h2.ProtocolError, Reason: "a header block is interrupted"}
+	case k.isInterrupted(f):
+		return errInterrupted
 	case f.Stream != 0 && k.neverOpened(f.Stream) && f.Type <= h2.Continuation && f.Type != h2.Priority:
 		return &h2.Error{Code: h2.ProtocolError, Reason: "a frame of a stream that has not begun"}
 	}
@@ -25,7 +25,7 @@ func (k *h2ClientConn) onFrame(f *h2.Frame) error {
 	case h2.Headers:
 		return k.onHeaders(f)
 	case h2.Continuation:
-		return k.onContinuation(f)
+		return k.onContinuation(f, maxResponseBlock)
 	case h2.RSTStream:
 		k.onReset(f)
 	case h2.WindowUpdate:
@@ -33,10 +33,7 @@ func (k *h2ClientConn) onFrame(f *h2.Frame) error {
 	case h2.Settings:
 		return k.onSettings(f)
 	case h2.Ping:
-		if !f.Has(h2.Ack) {
-			k.markDirty()
-			k.frames = h2.AppendPing(k.frames, f.Payload, h2.Ack)
-		}
+		k.onPing(f)
 	case h2.GoAway:
 		k.onGoAway(f.Number())
 	}
@@ -67,25 +64,7 @@ func (k *h2ClientConn) search(stream uint32) int {
 	return low
 }
 
-// onHeaders handles HEADERS: a response or trailers.
-func (k *h2ClientConn) onHeaders(f *h2.Frame) error {
-	if f.Has(h2.EndHeaders) {
-		return k.decodeHeaders(f.Stream, f.Has(h2.EndStream), f.Payload)
-	}
-	k.block.start(f, k.loop.now)
-	return nil
-}
-
-// onContinuation handles CONTINUATION.
-func (k *h2ClientConn) onContinuation(f *h2.Frame) error {
-	b, whole, err := k.block.add(f, maxResponseBlock)
-	if err != nil || !whole {
-		return err
-	}
-	return k.decodeHeaders(b.stream, b.endStream, b.bytes)
-}
-
-// decodeHeaders decodes a whole block. That has to be done in any case, because later blocks refer to it.
+// decodeHeaders implements h2Role.
 func (k *h2ClientConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
 	s := k.findStream(stream)
 	k.reply.Limit = maxResponseHead
@@ -144,15 +123,10 @@ func (k *h2ClientConn) removeStream(s *h2ClientStream) {
 // onData handles DATA. The connection's window is returned at once, so that a slow client does not block
 // others; the stream's window bounds what is kept for it.
 func (k *h2ClientConn) onData(f *h2.Frame) error {
-	if k.recvWindow -= int64(f.Size); k.recvWindow < 0 {
-		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the connection's window lets through"}
+	if err := k.takeWindow(f.Size); err != nil {
+		return err
 	}
-	if k.unacked += int64(f.Size); k.unacked >= clientWindowUpdateAfter {
-		k.markDirty()
-		k.frames = h2.AppendWindowUpdate(k.frames, 0, uint32(k.unacked))
-		k.recvWindow += k.unacked
-		k.unacked = 0
-	}
+	k.returnWindow(int64(f.Size), clientWindowUpdateAfter)
 	if s := k.findStream(f.Stream); s != nil {
 		s.onData(f)
 	}
@@ -195,26 +169,14 @@ func (k *h2ClientConn) onSettings(f *h2.Frame) error {
 		return err
 	}
 	k.limit = int(min(limit, maxClientStreams))
-	if err := k.setInitialWindow(first); err != nil {
-		return err
+	if first != k.initialWindow {
+		if err := setInitialWindow(&k.h2Conn, k.streams, first); err != nil {
+			return err
+		}
+		k.resumeWriters()
 	}
 	if k.state == h2ClientAwaitingSettings {
 		k.settingsReceived()
 	}
-	return nil
-}
-
-// setInitialWindow changes the initial window, also of open streams (RFC 9113, 6.9.2).
-func (k *h2ClientConn) setInitialWindow(first int64) error {
-	if first == k.initialWindow {
-		return nil
-	}
-	for _, s := range k.streams {
-		if err := shiftWindow(&s.sendWindow, first-k.initialWindow); err != nil {
-			return err
-		}
-	}
-	k.initialWindow = first
-	k.resumeWriters()
 	return nil
 }

@@ -5,19 +5,21 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// h2ClientStream is one stream of an h2ClientConn. The rest of the loop treats it as an HTTP/1.1 connection to
-// a server for one request: what is written is sent as frames, and it reads HTTP/1.1.
+// h2ClientStream is one stream of an h2ClientConn. Its user has a conn for it, to which it writes the request's body
+// as HTTP/1.1 and from which it reads the response. The user owns the memory and may use it again for another
+// stream once it is told that it may.
 type h2ClientStream struct {
-	serverConn
+	h1          *conn // the user's
 	h2          *h2ClientConn
+	user        h2ClientUser
 	detached    bool  // the connection has nothing to do with it any more
-	awaitingEnd bool  // its link has ended before END_STREAM came
+	awaitingEnd bool  // it was released before END_STREAM came
 	err         error // why nothing more comes; nil: more may come
+	reused      bool  // the connection had served before it ended, or refused the stream
 	isHead      bool  // the request is HEAD
 	sentBefore  int64 // bytes that the socket takes before any of the request, at least
 	nothingSent bool  // the connection ended before any of the request was sent
@@ -31,55 +33,37 @@ type h2ClientStream struct {
 	recvBody
 }
 
-// openServerStream opens a stream to the granted server.
-func (f *clientConn) openServerStream(to target) {
-	t, l := f.req, f.loop
-	f.state, t.waitingSince = stateForwarding, l.now
-	k, err := l.h2ConnFor(to, serverRef{t.exchange.route.pool, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.method))
-	if err != nil {
-		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
-		return
-	}
-	f.setServer(&l.newClientStream(k).serverConn)
+// h2ClientUser is the request that a stream carries. It owns the stream's conn.
+type h2ClientUser interface {
+	connOwner
+	// tryAnother is called when the connection turns out to allow no more streams before this one has begun.
+	tryAnother()
+	// recycled is called when the stream's memory may be used again.
+	recycled()
 }
 
-// newClientStream adds a stream to a connection.
-func (l *loop) newClientStream(k *h2ClientConn) *h2ClientStream {
-	var s *h2ClientStream
-	if n := len(l.freeClientStreams); n > 0 {
-		s, l.freeClientStreams = l.freeClientStreams[n-1], l.freeClientStreams[:n-1]
-	} else {
-		s = new(h2ClientStream)
-	}
-	queued := s.deferred
-	*s = h2ClientStream{h2: k, head: s.head[:0], recvBody: recvBody{buf: s.buf[:0], tail: s.tail[:0], recvWindow: clientStreamWindow}}
-	s.loop, s.isStream, s.deferred, s.clientStream, s.writable = l, true, queued, s, true
-	s.conn.owner, s.connecting = s, true
+// newStream begins a stream in s, whose memory is used again. c is its user's conn. begin opens it once isReady says
+// that it can be.
+func (k *h2ClientConn) newStream(s *h2ClientStream, c *conn, user h2ClientUser) {
+	*s = h2ClientStream{h1: c, h2: k, user: user, head: s.head[:0], recvBody: recvBody{buf: s.buf[:0], tail: s.tail[:0], recvWindow: clientStreamWindow}}
+	c.beginStream(k.loop, s, user)
 	k.active++
 	if k.state < h2ClientOpen {
 		k.waiting = append(k.waiting, s)
-	}
-	return s
-}
-
-// onReady implements the conn's owner.
-func (s *h2ClientStream) onReady() {
-	if s.client != nil {
-		s.client.onReady()
 	}
 }
 
 // notifyReadable has the link continue once all frames of this read are handled.
 func (s *h2ClientStream) notifyReadable() {
-	s.readable = true
-	s.loop.deferConn(&s.conn)
+	s.h1.readable = true
+	s.h2.loop.deferConn(s.h1)
 }
 
-// resumeWriter resumes the request if the windows allow it.
+// resumeWriter implements h2Stream.
 func (s *h2ClientStream) resumeWriter() {
-	if !s.writable && s.sendSpace(&s.h2.h2Conn) > 0 {
-		s.writable = true
-		s.loop.deferConn(&s.conn)
+	if c := s.h1; !c.writable && s.spaceToSend() > 0 {
+		c.writable = true
+		c.loop.deferConn(c)
 	}
 }
 
@@ -89,47 +73,47 @@ func (s *h2ClientStream) isReady() (bool, error) {
 	case s.err != nil:
 		return false, s.err
 	case k.state == h2ClientClosed:
-		return false, errBrokeOff
+		return false, errConnClosed
 	case k.state == h2ClientDraining:
 		s.reused = k.nextID > 1
 		return false, errNotTaken
-	case k.state == h2ClientOpen:
-		s.connecting = false
 	}
-	return !s.connecting, nil
+	return s.h2.state == h2ClientOpen, nil
 }
 
-// sendRequest opens the stream with the request's HEADERS, without fields that are for HTTP/1 connections
-// only. The body is written as to an HTTP/1.1 connection.
-func (s *h2ClientStream) sendRequest(t *request) {
-	k, req := s.h2, &t.req
+// h2Request is the head of a request to be sent. All of it is valid until begin returns.
+type h2Request struct {
+	head     *http1.RequestHead
+	buf      []byte       // with head
+	target   []byte       // path and query
+	drop     *http1.Names // fields of head that are not sent
+	add      []byte       // fields that are sent besides, as lines
+	noLength bool         // of a request without a body: END_STREAM says it, and the field may be our own
+}
+
+// begin opens the stream with the request's HEADERS, without fields that are for HTTP/1 connections only. The body
+// is then written as to an HTTP/1.1 connection.
+func (s *h2ClientStream) begin(r *h2Request) {
+	k, req := s.h2, r.head
 	s.id, s.sendWindow = k.nextID, k.initialWindow
 	k.nextID += 2
 	k.streams = append(k.streams, s)
 	s.sentBefore = k.socketTook + k.sendBuf.pendingBytes()
 	start := k.beginBlock()
-	if t.out = t.out[:0]; t.exchange.newPath {
-		t.out = append(t.out, t.exchange.head.target...)
-	} else {
-		t.out = req.AppendTarget(t.out, t.buf)
-	}
-	k.frames = h2.AppendRequest(k.frames, req.Verb.Of(t.buf), k.list.key.tls != nil, req.Host.Of(t.buf), t.out)
-	drop := t.exchange.requestDrops()
+	k.frames = h2.AppendRequest(k.frames, req.Verb.Of(r.buf), k.tls != nil, req.Host.Of(r.buf), r.target)
 	for i := range req.Fields {
 		f := &req.Fields[i]
-		if f.Known == http1.ContentLength && t.isHTTP2 && req.Framing == http1.NoBody {
-			continue // END_STREAM says it; the field may be our own
+		if f.Known == http1.ContentLength && r.noLength && req.Framing == http1.NoBody {
+			continue
 		}
-		if req.Forwards(t.buf, f, drop) {
-			k.frames = h2.AppendField(k.frames, f.Name.Of(t.buf), f.Value.Of(t.buf))
+		if req.Forwards(r.buf, f, r.drop) {
+			k.frames = h2.AppendField(k.frames, f.Name.Of(r.buf), f.Value.Of(r.buf))
 		}
 	}
 	if req.Trailers {
 		k.frames = h2.AppendField(k.frames, []byte("te"), []byte("trailers"))
 	}
-	adds := headerLines{t.out[:0]}
-	t.exchange.appendRequestHeaders(&adds)
-	k.frames = appendHeaderLines(k.frames, adds.text)
+	k.frames = appendHeaderLines(k.frames, r.add)
 	flags := h2.Flags(0)
 	s.body, s.isHead = req.Body(), req.Method == http1.MethodHead
 	if s.endSent = s.body.Done(); s.endSent {
@@ -139,8 +123,6 @@ func (s *h2ClientStream) sendRequest(t *request) {
 	if k.nextID > h2.StreamMost {
 		k.drain()
 	}
-	t.out = adds.text[:0]
-	t.composeBody()
 }
 
 // appendHeaderLines appends fields given as HTTP/1.1 lines.
@@ -153,8 +135,9 @@ func appendHeaderLines(dst, lines []byte) []byte {
 	return dst
 }
 
-// write sends an HTTP/1.1 request body as frames and returns how much was taken. Trailers have to be complete.
-func (s *h2ClientStream) write(p []byte) (n int) {
+// writeStream implements transport: it sends an HTTP/1.1 request body as frames and returns how much was taken.
+// Trailers have to be complete.
+func (s *h2ClientStream) writeStream(p []byte) (n int) {
 	k := s.h2
 	for n < len(p) && !s.endSent && !s.detached {
 		shut := s.body.Run() > 0
@@ -171,8 +154,8 @@ func (s *h2ClientStream) write(p []byte) (n int) {
 	return len(p) // bytes behind the end are dropped
 }
 
-// read reads the response as HTTP/1.1, as much as p has space for.
-func (s *h2ClientStream) read(p []byte) (n int, err error) {
+// readStream implements transport: it reads the response as HTTP/1.1, as much as p has space for.
+func (s *h2ClientStream) readStream(p []byte) (n int, err error) {
 	if s.headOff < len(s.head) {
 		n = copy(p, s.head[s.headOff:])
 		if s.headOff += n; s.headOff == len(s.head) {
@@ -186,7 +169,7 @@ func (s *h2ClientStream) read(p []byte) (n int, err error) {
 			s.recvBody.returnWindow(&s.h2.h2Conn, s.id, int64(taken), clientStreamWindow/2)
 		}
 	}
-	s.readable = s.headOff < len(s.head) || s.hasMore() || s.err != nil
+	s.h1.readable = s.headOff < len(s.head) || s.hasMore() || s.err != nil
 	switch {
 	case n > 0:
 		return n, nil
@@ -257,7 +240,7 @@ func (s *h2ClientStream) endResponse(last []byte) {
 	switch {
 	case !s.recvBody.end(last):
 		s.resetFor(h2.ProtocolError, "a body shorter than its Content-Length")
-	case s.client == nil: // its link has ended
+	case s.awaitingEnd:
 		s.h2.removeStream(s)
 		s.recycle()
 	default:
@@ -280,34 +263,29 @@ func (s *h2ClientStream) resetWith(why *h2.Error) {
 
 // endedEarly reports whether nothing more of the request is to be sent, because the stream ended before a
 // response: what the client still sends belongs to the next attempt.
-func (b *serverConn) endedEarly() bool {
-	return b.clientStream != nil && b.clientStream.detached && !b.clientStream.gotHead
-}
+func (s *h2ClientStream) endedEarly() bool { return s.detached && !s.gotHead }
 
-// uploadLimit returns how much of a request body to read from the client: what the server's windows do not
-// allow stays at the client.
-func (b *serverConn) uploadLimit(space int) int {
-	if b.clientStream == nil {
-		return space
-	}
-	return int(min(int64(space), max(4<<10, b.clientStream.sendSpace(&b.clientStream.h2.h2Conn))))
-}
+// sending implements h2Stream.
+func (s *h2ClientStream) sending() *sendBody { return &s.sendBody }
+
+// spaceToSend returns how many bytes of a body the server's windows allow.
+func (s *h2ClientStream) spaceToSend() int64 { return s.sendSpace(&s.h2.h2Conn) }
 
 // detachWith detaches the stream from the connection: nothing more comes. kept: the connection has served
 // before, and has ended.
 func (s *h2ClientStream) detachWith(err error, kept bool) {
 	s.detached, s.err, s.reused = true, err, kept
-	if s.client == nil {
+	if s.awaitingEnd {
 		s.recycle()
 		return
 	}
-	s.writable = true
+	s.h1.writable = true
 	s.notifyReadable()
 }
 
-// closeStream ends the stream, whose link has ended.
+// closeStream implements transport: it ends the stream, whose user needs it no more.
 func (s *h2ClientStream) closeStream() {
-	s.isStream = false
+	s.h1.isStream = false
 	if k := s.h2; !s.detached {
 		switch {
 		case s.id == 0:
@@ -326,23 +304,19 @@ func (s *h2ClientStream) closeStream() {
 	s.recycle()
 }
 
-// release ends a link whose response is complete. END_STREAM may not have come yet but soon will: a reset
-// would look like a fault.
+// release ends a stream whose response is complete: the user needs it no more. END_STREAM may not have come yet but
+// soon will: a reset would look like a fault.
 func (s *h2ClientStream) release() {
-	s.client = nil
-	k := s.h2
-	if s.detached {
-		s.isStream = false
+	switch k := s.h2; {
+	case s.detached:
 		s.recycle()
-		return
-	}
-	if s.complete || k.awaitingEnd == maxAwaitingEnd {
+	case s.complete || k.awaitingEnd == maxAwaitingEnd:
 		s.closeStream()
-		return
+	default:
+		s.h1.isStream = false
+		s.awaitingEnd = true
+		k.awaitingEnd++
 	}
-	s.isStream = false
-	s.awaitingEnd = true
-	k.awaitingEnd++
 }
 
 // recycle frees the stream.
@@ -350,15 +324,14 @@ func (s *h2ClientStream) recycle() {
 	if s.awaitingEnd {
 		s.h2.awaitingEnd--
 	}
-	s.isStream = false
-	if len(s.loop.freeClientStreams) < maxFreeClientStreams {
-		if cap(s.buf) > frameBufSize {
-			s.buf = nil
-		}
-		if cap(s.head) > frameBufSize {
-			s.head = nil
-		}
-		s.chunk, s.h2, s.client, s.err = nil, nil, nil, nil
-		s.loop.freeClientStreams = append(s.loop.freeClientStreams, s)
+	s.h1.isStream = false
+	if cap(s.buf) > frameBufSize {
+		s.buf = nil
 	}
+	if cap(s.head) > frameBufSize {
+		s.head = nil
+	}
+	user := s.user
+	s.chunk, s.h2, s.user, s.err = nil, nil, nil, nil
+	user.recycled()
 }

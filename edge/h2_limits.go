@@ -12,5 +12,8 @@ const (
 	pingWait         = 15 * time.Second
 )
 
-// version2 is HTTP/2 as Via names it.
-const version2 = "2"
+// What a server's response may have, in either version of HTTP.
+const (
+	maxResponseHead   = 256 << 10 // bytes
+	maxResponseFields = 1000
+)

@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"net/netip"
 	"syscall"
 	"time"
 
@@ -11,9 +10,8 @@ import (
 
 // Sending, and the end of a connection.
 
-// flush sends frames.
+// flush implements h2Role.
 func (k *h2ServerConn) flush() {
-	waited := k.sendBuf.pendingBytes()
 	clear, took, err := k.sendFrames()
 	if err != nil {
 		k.close()
@@ -22,12 +20,9 @@ func (k *h2ServerConn) flush() {
 	if took > 0 && k.flood.spent > 0 {
 		k.flood.credit(took)
 	}
-	if clear || waited == 0 || took > 0 {
-		k.progressAt = k.loop.now
-	}
 	if k.sendBuf.pendingBytes() < maxPending/2 {
 		k.resumeWriters()
-		if (k.readable || k.pending) && k.state <= h2ServerDraining {
+		if (k.readable || k.pending) && !k.inputOver {
 			k.loop.deferConn(&k.conn) // it was not read meanwhile
 		}
 	}
@@ -52,7 +47,8 @@ func (k *h2ServerConn) continueClose() {
 
 // beginFlush ends the connection's frames.
 func (k *h2ServerConn) beginFlush() {
-	k.state, k.partial, k.block = h2ServerFlushing, nil, headerBlock{}
+	k.state = h2ServerFlushing
+	k.stopInput()
 }
 
 // linger lets the client read the last frames: closing a socket with unread bytes resets it, and destroys what
@@ -89,14 +85,14 @@ func (k *h2ServerConn) discardInput() {
 
 // failConn ends the connection because the client broke the protocol.
 func (k *h2ServerConn) failConn(err error) {
-	if k.state > h2ServerDraining {
+	if k.inputOver {
 		return
 	}
 	why, ok := err.(*h2.Error)
 	if !ok {
 		why = &h2.Error{Code: h2.InternalError}
 	}
-	k.service.engine.edge.cfg.Log.Debug("connection refused", "client", node(k.peer), "err", err)
+	k.handler.protocolError(err)
 	k.appendGoAway(k.lastID, why.Code, why.Reason)
 	k.broken = true
 	k.beginFlush()
@@ -108,7 +104,7 @@ func (k *h2ServerConn) abortStreams() {
 	for i := len(k.streams) - 1; i >= 0; i-- {
 		if b := k.streams[i]; !b.ended {
 			b.ended = true
-			b.kill()
+			b.user.kill()
 		}
 	}
 }
@@ -121,28 +117,23 @@ func (k *h2ServerConn) close() {
 	k.state = h2ServerClosed
 	l := k.loop
 	k.sendBuf.discard(l)
-	k.partial, k.block = nil, headerBlock{}
+	k.stopInput()
 	l.timers.stop(&k.timer)
 	k.conn.close()
 	if len(k.streams) == 0 {
-		k.service.clientGone(l, k)
+		k.handler.connClosed()
 		return
 	}
-	k.abortStreams() // the last of them calls clientGone
+	k.abortStreams() // the last of them calls connClosed
 }
 
-// limitAddr implements trackedConn.
-func (k *h2ServerConn) limitAddr() netip.Addr { return k.peer }
+// isFresh reports whether no stream has been opened yet.
+func (k *h2ServerConn) isFresh() bool { return !k.served && len(k.streams) == 0 }
 
-// beginDrain implements trackedConn: it asks the client to open no more streams, and allows a moment for those
-// on their way (RFC 9113, 6.8).
-func (k *h2ServerConn) beginDrain() {
+// drainAfter asks the client to open no more streams, and allows so long for those on their way (RFC 9113, 6.8).
+func (k *h2ServerConn) drainAfter(grace time.Duration) {
 	if k.state != h2ServerOpen || k.endAt != 0 {
 		return
-	}
-	grace := k.service.firstWait()
-	if k.served || len(k.streams) > 0 {
-		grace = min(k.service.engine.edge.lastGrace(), k.service.listener.IdleTimeout)
 	}
 	k.appendGoAway(h2.StreamMost, h2.NoError, "")
 	k.endAt = k.loop.now.Add(grace)
@@ -158,14 +149,11 @@ func (k *h2ServerConn) drain() {
 	k.appendGoAway(k.lastID, h2.NoError, "")
 }
 
-// kill implements trackedConn.
-func (k *h2ServerConn) kill() { k.close() }
-
 // schedule sets the timer to the next timeout.
 func (k *h2ServerConn) schedule() { k.loop.timers.set(&k.timer, k.nextTimeout()) }
 
 func (k *h2ServerConn) nextTimeout() balance.Instant {
-	l := k.service.listener
+	l := k.cfg
 	due := balance.Instant(0)
 	at := func(when balance.Instant, wait time.Duration) {
 		if when = when.Add(wait); due == 0 || when < due {
@@ -175,7 +163,7 @@ func (k *h2ServerConn) nextTimeout() balance.Instant {
 	if k.resumeAt != 0 {
 		at(k.resumeAt, 0)
 	}
-	if len(k.discarded.list) > 0 && k.state <= h2ServerDraining {
+	if len(k.discarded.list) > 0 && !k.inputOver {
 		at(k.discarded.nextTimeout(), 0)
 	}
 	if k.endAt != 0 && (k.state == h2ServerOpen || k.state == h2ServerLingering) {
@@ -185,16 +173,16 @@ func (k *h2ServerConn) nextTimeout() balance.Instant {
 	case k.state == h2ServerLingering:
 		return due
 	case !k.sendBuf.empty():
-		at(k.progressAt, l.IdleTimeout)
+		at(k.progressAt, l.idleTimeout)
 	}
 	switch {
 	case k.state == h2ServerFlushing:
 	case !k.gotSettings:
-		at(k.idleAt, l.HeaderTimeout)
+		at(k.idleAt, l.headerTimeout)
 	case k.block.stream != 0:
-		at(k.block.startedAt, l.HeaderTimeout)
+		at(k.block.startedAt, l.headerTimeout)
 	case len(k.streams) == 0:
-		at(k.idleAt, l.IdleTimeout)
+		at(k.idleAt, l.idleTimeout)
 	case k.pingAt != 0:
 		at(k.pingAt, pingWait)
 	default:
@@ -205,7 +193,7 @@ func (k *h2ServerConn) nextTimeout() balance.Instant {
 
 // onTimer implements the timer's owner.
 func (k *h2ServerConn) onTimer() {
-	l, now := k.service.listener, k.loop.now
+	l, now := k.cfg, k.loop.now
 	past := func(when balance.Instant, wait time.Duration) bool { return now >= when.Add(wait) }
 	if k.resumeAt != 0 && now >= k.resumeAt {
 		k.resumeAt = 0
@@ -215,23 +203,21 @@ func (k *h2ServerConn) onTimer() {
 	switch {
 	case k.state == h2ServerLingering:
 		k.close()
-	case !k.sendBuf.empty() && past(k.progressAt, l.IdleTimeout):
+	case !k.sendBuf.empty() && past(k.progressAt, l.idleTimeout):
 		k.close()
 	case k.state == h2ServerFlushing:
-	case !k.gotSettings && past(k.idleAt, l.HeaderTimeout), k.block.stream != 0 && past(k.block.startedAt, l.HeaderTimeout):
+	case !k.gotSettings && past(k.idleAt, l.headerTimeout), k.block.stream != 0 && past(k.block.startedAt, l.headerTimeout):
 		k.failConn(&h2.Error{Code: h2.ProtocolError, Reason: "what was begun did not come in time"})
 	case k.endAt != 0 && now >= k.endAt:
 		k.drain()
 	case len(k.streams) == 0:
-		if past(k.idleAt, l.IdleTimeout) {
+		if past(k.idleAt, l.idleTimeout) {
 			k.drain()
 		}
 	case k.pingAt != 0 && past(k.pingAt, pingWait):
 		k.close() // the peer is gone
 	case k.pingAt == 0 && past(k.heardAt, pingAfter):
-		k.pingAt = now
-		k.markDirty()
-		k.frames = h2.AppendPing(k.frames, make([]byte, 8), 0)
+		k.sendPing()
 	}
 	if k.isOpen() {
 		k.schedule()

@@ -18,20 +18,15 @@ type keptFor struct{ trunk, branch int } // bytes for the connection, and the mo
 func (r *running) kept() (k keptFor) {
 	for _, l := range r.loops.all {
 		looked := make(chan struct{})
-		l.post(message{do: func() {
+		l.call(func() {
 			defer close(looked)
-			for _, s := range l.registrations {
-				if s.conn == nil {
-					continue
-				}
-				if t, ok := s.conn.owner.(*h2ServerConn); ok {
+			l.owners(func(o connOwner) {
+				if t, ok := o.(*h2ServerConn); ok {
 					k.trunk += t.pendingBytes()
-					for _, b := range t.streams {
-						k.branch = max(k.branch, int(b.req.down.pendingBytes()))
-					}
+					t.users(func(u h2StreamUser) { k.branch = max(k.branch, int(u.(*clientConn).req.down.pendingBytes())) })
 				}
-			}
-		}})
+			})
+		})
 		<-looked
 	}
 	return k

@@ -4,13 +4,16 @@ import "github.com/evenkeel-lb/evenkeel/h2"
 
 // A client's frames.
 
-// onFrame handles a frame. An error ends the connection.
+// onFrame implements h2Role.
 func (k *h2ServerConn) onFrame(f *h2.Frame) error {
+	k.countFrame(f)
 	switch {
 	case !k.gotSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
 		return &h2.Error{Code: h2.ProtocolError, Reason: "the first frame is not SETTINGS"}
-	case k.block.stream != 0 && (f.Type != h2.Continuation || f.Stream != k.block.stream):
-		return &h2.Error{Code: h2.ProtocolError, Reason: "a header block is interrupted"}
+	case k.isInterrupted(f):
+		return errInterrupted
+	case f.Type == h2.Headers && f.Stream%2 == 0:
+		return &h2.Error{Code: h2.ProtocolError, Reason: "a client begins streams with odd numbers only"}
 	}
 	switch f.Type {
 	case h2.Data:
@@ -18,7 +21,7 @@ func (k *h2ServerConn) onFrame(f *h2.Frame) error {
 	case h2.Headers:
 		return k.onHeaders(f)
 	case h2.Continuation:
-		return k.onContinuation(f)
+		return k.onContinuation(f, 2*max(k.cfg.headerLimit, h2.FrameMost))
 	case h2.RSTStream:
 		return k.onReset(f)
 	case h2.WindowUpdate:
@@ -26,59 +29,32 @@ func (k *h2ServerConn) onFrame(f *h2.Frame) error {
 	case h2.Settings:
 		return k.onSettings(f)
 	case h2.Ping:
-		if !f.Has(h2.Ack) {
-			k.markDirty()
-			k.frames = h2.AppendPing(k.frames, f.Payload, h2.Ack)
-		}
+		k.onPing(f)
 	case h2.GoAway: // for streams that we open (RFC 9113, 6.8), and we open none: the client's own continue
 	}
 	return nil
 }
 
-// onHeaders handles HEADERS: a request or trailers.
-func (k *h2ServerConn) onHeaders(f *h2.Frame) error {
-	if f.Stream%2 == 0 {
-		return &h2.Error{Code: h2.ProtocolError, Reason: "a client begins streams with odd numbers only"}
-	}
-	if f.Has(h2.EndHeaders) {
-		return k.decodeHeaders(f.Stream, f.Has(h2.EndStream), f.Payload)
-	}
-	k.block.start(f, k.loop.now)
-	return nil
-}
-
-// onContinuation handles CONTINUATION.
-func (k *h2ServerConn) onContinuation(f *h2.Frame) error {
-	b, whole, err := k.block.add(f, 2*max(k.service.listener.HeaderLimit, h2.FrameMost))
-	if err != nil || !whole {
-		return err
-	}
-	return k.decodeHeaders(b.stream, b.endStream, b.bytes)
-}
-
-// decodeHeaders decodes a whole block. That has to be done in any case, because later blocks refer to it.
+// decodeHeaders implements h2Role.
 func (k *h2ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
-	k.head.Limit = k.service.listener.HeaderLimit
 	b := k.findStream(stream)
 	switch {
 	case b != nil:
 		k.head.BeginTrailers(append(b.tail[:0], "0\r\n"...))
 	case stream > k.lastID:
-		t := k.loop.takeRequest()
-		k.head.Begin(t.input[:0])
+		k.head.Begin(k.shared.requestHead[:0])
 		if err := decodeBlock(k.decoder, packed); err != nil {
-			k.loop.putRequest(t)
 			return err
 		}
 		k.lastID = stream
-		k.openStream(stream, ended, t)
+		k.openStream(stream, ended)
 		if k.oversized > maxOversized {
 			return &h2.Error{Code: h2.EnhanceYourCalm, Reason: "requests with larger or more fields than are taken, one after another"}
 		}
 		return nil
 	case k.recentResets.find(stream) != nil, k.discarded.find(stream) != nil:
 		k.discarded.remove(stream) // trailers end it
-		k.wastedBytes += int64(len(packed))
+		k.useful -= int64(len(packed))
 		k.head.BeginTrailers(nil)
 		return decodeBlock(k.decoder, packed)
 	default:
@@ -100,10 +76,19 @@ func (k *h2ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) e
 	return nil
 }
 
+// keepHead keeps the buffer of a request's head for the next one.
+func (l *h2Shared) keepHead(text []byte) {
+	if cap(text) <= maxKeptHead {
+		l.requestHead = text
+	}
+}
+
+const maxKeptHead = 64 << 10 // larger buffers are not kept
+
 // openStream begins a request or refuses it.
-func (k *h2ServerConn) openStream(stream uint32, ended bool, t *request) {
+func (k *h2ServerConn) openStream(stream uint32, ended bool) {
 	text, err := k.head.End(ended)
-	t.input = text[:cap(text)]
+	k.shared.keepHead(text)
 	switch {
 	case k.state == h2ServerDraining && stream > k.finalID:
 		k.recentResets.add(stream, streamWindow) // RFC 9113, 6.8: GOAWAY has told the client that it is not processed
@@ -114,10 +99,8 @@ func (k *h2ServerConn) openStream(stream uint32, ended bool, t *request) {
 		k.penalise(len(text))
 		k.appendReset(stream, h2.RefusedStream, streamWindow)
 	default:
-		k.loop.newServerStream(k, stream, ended, t, len(text))
-		return
+		k.handler.newStream(h2Opening{k, stream, ended}, text)
 	}
-	k.loop.putRequest(t)
 }
 
 // openStreams returns how many streams are open for the client.
@@ -149,7 +132,7 @@ func (k *h2ServerConn) neverOpened(stream uint32) bool { return stream > k.lastI
 // penalise charges a request of n bytes that its client has wasted.
 func (k *h2ServerConn) penalise(n int) {
 	k.penalty++
-	k.wastedBytes += int64(n)
+	k.useful -= int64(n)
 }
 
 // appendReset resets a stream that has no state, or none any more. window is how many bytes of its body may
@@ -166,7 +149,7 @@ func (k *h2ServerConn) resetStream(b *h2ServerStream, c h2.Code) {
 	b.ended = true
 	k.penalty += b.resetCost()
 	k.appendReset(b.id, c, b.recvWindow)
-	b.kill()
+	b.user.kill()
 }
 
 // resetCost returns the charge for a wasted stream, in frames that make no progress.
@@ -188,7 +171,7 @@ func (k *h2ServerConn) onReset(f *h2.Frame) error {
 			k.penalty += b.resetCost()
 		}
 		b.ended = true
-		b.kill()
+		b.user.kill()
 	}
 	return nil
 }
@@ -196,19 +179,19 @@ func (k *h2ServerConn) onReset(f *h2.Frame) error {
 // onData handles DATA.
 func (k *h2ServerConn) onData(f *h2.Frame) error {
 	b := k.findStream(f.Stream)
-	if k.recvWindow -= int64(f.Size); k.recvWindow < 0 {
-		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the connection's window lets through"}
+	if err := k.takeWindow(f.Size); err != nil {
+		return err
 	}
 	switch {
 	case b != nil && !b.complete:
 		k.served = k.served || len(f.Payload) > 0 // a body is worth large reads
-		k.returnWindow(int64(f.Size - len(f.Payload)))
+		k.returnWindow(int64(f.Size-len(f.Payload)), windowUpdateAfter)
 		b.onData(f)
 		return nil
 	case k.neverOpened(f.Stream):
 		return &h2.Error{Code: h2.ProtocolError, Reason: "DATA of a stream that has not begun"}
 	}
-	k.wastedBytes += int64(f.Size)
+	k.useful -= int64(f.Size)
 	if u := k.discarded.find(f.Stream); u != nil {
 		return k.onDiscardedData(u, f)
 	}
@@ -219,7 +202,7 @@ func (k *h2ServerConn) onData(f *h2.Frame) error {
 		k.penalty++
 		k.appendReset(f.Stream, h2.StreamClosed, 0)
 	case s.consume(int64(f.Size)):
-		k.returnWindow(int64(f.Size)) // it was on its way
+		k.returnWindow(int64(f.Size), windowUpdateAfter) // it was on its way
 	default:
 		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the window of a stream that has ended lets through"}
 	}
@@ -247,29 +230,19 @@ func (k *h2ServerConn) onDiscardedData(u *discardedStream, f *h2.Frame) error {
 		k.markDirty()
 		k.frames = h2.AppendWindowUpdate(k.frames, f.Stream, uint32(more))
 	}
-	k.returnWindow(int64(f.Size))
+	k.returnWindow(int64(f.Size), windowUpdateAfter)
 	return nil
 }
 
 // resetDiscarded resets streams whose bodies have not come in time (RFC 9113, 8.1: NO_ERROR, the rest of the
 // request is not needed).
 func (k *h2ServerConn) resetDiscarded() {
-	for k.state <= h2ServerDraining {
+	for !k.inputOver {
 		s, ok := k.discarded.takeExpired(k.loop.now)
 		if !ok {
 			return
 		}
 		k.appendReset(s.id, h2.NoError, s.window)
-	}
-}
-
-// returnWindow returns n bytes to the connection's window.
-func (k *h2ServerConn) returnWindow(n int64) {
-	if k.unacked += n; k.unacked >= windowUpdateAfter && k.state <= h2ServerDraining {
-		k.markDirty()
-		k.frames = h2.AppendWindowUpdate(k.frames, 0, uint32(k.unacked))
-		k.recvWindow += k.unacked
-		k.unacked = 0
 	}
 }
 
@@ -308,17 +281,9 @@ func (k *h2ServerConn) onSettings(f *h2.Frame) error {
 	if err != nil || first == k.initialWindow {
 		return err
 	}
-	return k.setInitialWindow(first)
-}
-
-// setInitialWindow changes the initial window, also of open streams (RFC 9113, 6.9.2).
-func (k *h2ServerConn) setInitialWindow(first int64) error {
-	for _, b := range k.streams {
-		if err := shiftWindow(&b.sendWindow, first-k.initialWindow); err != nil {
-			return err
-		}
+	if err := setInitialWindow(&k.h2Conn, k.streams, first); err != nil {
+		return err
 	}
-	k.initialWindow = first
 	k.resumeWriters()
 	return nil
 }

@@ -7,36 +7,65 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// h2ServerStream is one stream of an h2ServerConn. The rest of the loop treats it as a client's HTTP/1.1
-// connection with one request: it reads HTTP/1.1, and what it writes is sent as frames. A full window blocks
-// only this stream, like a full socket.
+// h2ServerStream is one stream of an h2ServerConn. Its user has a conn for it, from which it reads the request as
+// HTTP/1.1 and to which it writes the response: that is sent as frames. A full window blocks only this stream, like
+// a full socket. The user owns the memory and may use it again for another stream.
 type h2ServerStream struct {
-	clientConn
+	h1       *conn // the user's
 	h2       *h2ServerConn
+	user     h2StreamUser
 	ended    bool // the stream is closed for the client: it ended or reset it, or was sent a reset
 	headSent bool // the response's HEADERS are queued
 	recvBody      // the request
 	sendBody      // the response
 }
 
-// newServerStream begins a stream whose request head is in t.
-func (l *loop) newServerStream(k *h2ServerConn, id uint32, ended bool, t *request, size int) {
-	var b *h2ServerStream
-	if n := len(l.freeServerStreams); n > 0 {
-		b, l.freeServerStreams = l.freeServerStreams[n-1], l.freeServerStreams[:n-1]
-	} else {
-		b = new(h2ServerStream)
-	}
-	queued := b.deferred
-	*b = h2ServerStream{h2: k, recvBody: recvBody{buf: b.buf[:0], tail: b.tail[:0], complete: ended, chunked: k.head.Chunked, remaining: max(0, k.head.Length), recvWindow: streamWindow},
-		sendBody: sendBody{id: id, sendWindow: k.initialWindow}}
-	b.loop, b.isStream, b.deferred, b.serverStream, b.writable = l, true, queued, b, true
-	b.conn.owner, b.timer.owner = &b.clientConn, &b.clientConn
-	b.service, b.peer, b.req = k.service, k.peer, t
-	t.inputStart, t.inputEnd, t.isHTTP2 = 0, size, true
-	k.streams = append(k.streams, b)
-	b.parseHead()
+// h2StreamUser is what a stream is served by. It owns the stream's conn.
+type h2StreamUser interface {
+	connOwner
+	// kill ends the request in any state, and closes the conn.
+	kill()
+	// asked returns what the response answers whose head is being written.
+	asked() http1.Asked
 }
+
+// h2Opening is a stream that a client opens.
+type h2Opening struct {
+	h2    *h2ServerConn
+	id    uint32
+	ended bool // the request has no body
+}
+
+// accept begins the stream in s, whose memory is used again. c is its user's conn.
+func (o h2Opening) accept(s *h2ServerStream, c *conn, user h2StreamUser) {
+	k := o.h2
+	body := recvBody{buf: s.buf[:0], tail: s.tail[:0], complete: o.ended, chunked: k.head.Chunked, remaining: max(0, k.head.Length), recvWindow: streamWindow}
+	*s = h2ServerStream{h1: c, h2: k, user: user, recvBody: body, sendBody: sendBody{id: o.id, sendWindow: k.initialWindow}}
+	c.beginStream(k.loop, s, user)
+	k.streams = append(k.streams, s)
+}
+
+// users calls do with the user of every stream that is not closed.
+func (k *h2ServerConn) users(do func(h2StreamUser)) {
+	for _, b := range k.streams {
+		do(b.user)
+	}
+}
+
+// sending implements h2Stream.
+func (b *h2ServerStream) sending() *sendBody { return &b.sendBody }
+
+// spaceToSend returns how many bytes of a body the client's windows allow.
+func (b *h2ServerStream) spaceToSend() int64 { return b.sendSpace(&b.h2.h2Conn) }
+
+// awaitsOthers reports whether the connection's window is used up, perhaps by streams that are not read.
+func (b *h2ServerStream) awaitsOthers() bool { return b.h2.recvWindow < streamWindow }
+
+// noteOversized records that the request's head was too large. A client that sends several of them is cut off.
+func (b *h2ServerStream) noteOversized() { b.h2.oversized++ }
+
+// unread returns the bytes of the body that have come and are not read.
+func (b *h2ServerStream) unread() []byte { return b.buf[b.off:] }
 
 // onData handles DATA of the stream.
 func (b *h2ServerStream) onData(f *h2.Frame) {
@@ -48,7 +77,7 @@ func (b *h2ServerStream) onData(f *h2.Frame) {
 	b.returnStreamWindow(int64(f.Size) - n) // of padding
 	switch last := f.Has(h2.EndStream); {
 	case !b.add(f.Payload, last):
-		k.returnWindow(n)
+		k.returnWindow(n, windowUpdateAfter)
 		k.resetStream(b, h2.ProtocolError)
 	case last:
 		b.endRequest(nil)
@@ -68,18 +97,19 @@ func (b *h2ServerStream) endRequest(last []byte) {
 
 // notifyReadable calls the owner, since something has come.
 func (b *h2ServerStream) notifyReadable() {
-	b.readable = true
-	b.clientConn.onReady()
+	b.h1.readable = true
+	b.user.onReady()
 }
 
-// read reads the request as HTTP/1.1. The end of the request is not the end of a connection.
-func (b *h2ServerStream) read(p []byte) (int, error) {
+// readStream implements transport: it reads the request as HTTP/1.1. The end of the request is not the end of a
+// connection.
+func (b *h2ServerStream) readStream(p []byte) (int, error) {
 	n, taken := b.recvBody.read(p)
 	if taken > 0 {
-		b.h2.returnWindow(int64(taken))
+		b.h2.returnWindow(int64(taken), windowUpdateAfter)
 		b.returnStreamWindow(int64(taken))
 	}
-	if b.readable = b.hasMore(); n == 0 {
+	if b.h1.readable = b.hasMore(); n == 0 {
 		return 0, syscall.EAGAIN
 	}
 	return n, nil
@@ -92,9 +122,9 @@ func (b *h2ServerStream) returnStreamWindow(n int64) {
 	}
 }
 
-// write sends an HTTP/1.1 response as frames and returns how much was taken. A head has to be complete, and so
-// have trailers.
-func (b *h2ServerStream) write(p []byte) (n int) {
+// writeStream implements transport: it sends an HTTP/1.1 response as frames and returns how much was taken. A
+// head has to be complete, and so have trailers.
+func (b *h2ServerStream) writeStream(p []byte) (n int) {
 	for n < len(p) && !b.endSent && !b.ended {
 		if !b.headSent {
 			n += b.writeHead(p[n:])
@@ -115,10 +145,10 @@ func (b *h2ServerStream) write(p []byte) (n int) {
 
 // writeHead sends a response's head, without fields that are for HTTP/1 connections only.
 func (b *h2ServerStream) writeHead(p []byte) int {
-	k, l := b.h2, b.loop
-	head := &l.responseHead
-	head.Limits = http1.Limits{Head: 2 * maxResponseHead, Line: maxResponseHead, Fields: 2 * responseFields} // the server's head was held to its limits
-	n, err := head.Parse(p, http1.Asked{Method: b.req.req.Method, Ended: b.req.headAlone || b.req.responseStarted && b.req.resp.Framing == http1.NoBody})
+	k := b.h2
+	head := &k.shared.responseHead
+	head.Limits = http1.Limits{Head: 2 * maxResponseHead, Line: maxResponseHead, Fields: 2 * maxResponseFields} // the server's head was held to its limits
+	n, err := head.Parse(p, b.user.asked())
 	if err != nil || n == 0 {
 		head.Reset()
 		b.failResponse()
@@ -150,27 +180,18 @@ func (b *h2ServerStream) failResponse() {
 	b.h2.appendReset(b.id, h2.InternalError, b.recvWindow)
 }
 
-// resumeWriter resumes the response if the windows allow it.
+// resumeWriter implements h2Stream.
 func (b *h2ServerStream) resumeWriter() {
-	if !b.writable && b.isOpen() && b.sendSpace(&b.h2.h2Conn) > 0 {
-		b.writable = true
-		b.loop.deferConn(&b.conn)
+	if c := b.h1; !c.writable && c.isOpen() && b.spaceToSend() > 0 {
+		c.writable = true
+		c.loop.deferConn(c)
 	}
 }
 
-// readLimit returns how much to read from a server for this client: what the client's windows do not allow
-// would only be kept.
-func (c *conn) readLimit(space int) int {
-	if c.serverStream == nil {
-		return space
-	}
-	return int(min(int64(space), max(4<<10, c.serverStream.sendSpace(&c.serverStream.h2.h2Conn))))
-}
-
-// closeStream ends the stream.
+// closeStream implements transport.
 func (b *h2ServerStream) closeStream() {
 	k := b.h2
-	if b.isStream = false; k.state <= h2ServerDraining && !b.ended {
+	if b.h1.isStream = false; !k.inputOver && !b.ended {
 		switch {
 		case !b.endSent:
 			k.appendReset(b.id, h2.InternalError, b.recvWindow)
@@ -179,17 +200,15 @@ func (b *h2ServerStream) closeStream() {
 		}
 	}
 	b.ended = true
-	k.returnWindow(b.unreadBytes())
+	k.returnWindow(b.unreadBytes(), windowUpdateAfter)
 }
 
-// recycle frees the stream, whose request has ended.
-func (b *h2ServerStream) recycle() {
-	b.h2.streamClosed(b)
-	if len(b.loop.freeServerStreams) < maxFreeServerStreams {
-		if cap(b.buf) > frameBufSize {
-			b.buf = nil
-		}
-		b.chunk, b.h2, b.req = nil, nil, nil
-		b.loop.freeServerStreams = append(b.loop.freeServerStreams, b)
+// release ends the stream's part in its connection. Its conn is closed.
+func (b *h2ServerStream) release() {
+	k := b.h2
+	b.chunk, b.h2, b.user = nil, nil, nil
+	if cap(b.buf) > frameBufSize {
+		b.buf = nil
 	}
+	k.streamClosed(b)
 }

@@ -11,7 +11,7 @@ const firstByte = "H"
 // gone, the connection is soon reset. At most once a request.
 func (f *clientConn) probeClient() {
 	t := f.req
-	if t.probed || t.responseStarted || f.serverStream != nil || !f.isOpen() {
+	if t.probed || t.responseStarted || f.stream != nil || !f.isOpen() {
 		return
 	}
 	t.probed = true

@@ -26,6 +26,7 @@ type handshakeConn struct {
 	peer      netip.Addr // or the client named by the PROXY header
 	limitAddr netip.Addr // limitConn has counted it; invalid: none
 	secure    *tlsConn   // nil: no TLS
+	shown     *clientTLS // what the client has shown by it; nil: nothing
 	input     []byte     // read, and passed to the loop
 
 	mu       sync.Mutex
@@ -182,7 +183,7 @@ func (g *handshakeConn) handshake() bool {
 	g.secure = newServerTLS(g.Conn, l.secure)
 	err := g.secure.tls.Handshake()
 	if err == nil {
-		g.secure.client = newClientTLS(g.secure.tls)
+		g.shown = newClientTLS(g.secure.tls)
 		return true
 	}
 	g.service.engine.edge.cfg.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
@@ -228,26 +229,14 @@ func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	descriptor.SetKeepalive(&s.engine.edge.cfg.TCP) // package net has set its own
 	to := s.engine.leastLoaded(s.engine.all[0])
 	to.clientConns.Add(1)
-	peer, tls, early := g.peer, g.secure, slices.Clip(g.input)
-	begin := func() { to.addClient(s, &descriptor, peer, tls, early) }
+	peer, tls, shown, early := g.peer, g.secure, g.shown, slices.Clip(g.input)
+	begin := func() { to.addClient(s, &descriptor, peer, tls, shown, early) }
 	if two {
-		begin = func() { to.addH2Client(s, &descriptor, peer, tls, early) }
+		begin = func() { to.addH2Client(s, &descriptor, peer, tls, shown, early) }
 	}
-	if to.post(message{do: begin}) {
+	if to.call(begin) {
 		return true
 	}
 	descriptor.Close()
 	return false
-}
-
-// clientTLS returns what the client has shown by TLS, on its own connection or on that of its stream.
-func (f *clientConn) clientTLS() *clientTLS {
-	secure := f.tls
-	if f.serverStream != nil {
-		secure = f.serverStream.h2.tls
-	}
-	if secure == nil {
-		return nil
-	}
-	return secure.client
 }

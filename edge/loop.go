@@ -2,13 +2,10 @@ package edge
 
 import (
 	"runtime"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/http1"
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -17,62 +14,48 @@ import (
 // blocking, and waits again. Unless said otherwise its fields belong to the loop goroutine, which takes no
 // locks for them; other goroutines post a message.
 type loop struct {
-	loopStats
-	engine   *loopEngine
-	poller   fd.Poller
-	wakeConn conn // by which other goroutines wake the loop
-	timers   timerWheel
+	now     balance.Instant // when the current event began, or the current part of an iteration
+	timers  timerWheel
+	pipes   pipes
+	readBuf []byte // the bytes of one read; valid until the next read
 
+	cfg           loopConfig
+	user          loopUser
+	poller        fd.Poller
+	wakeConn      conn // by which other goroutines wake the loop
+	mailbox       mailbox
 	registrations []registration
 	freeSlots     []int32
 	deferred      []*conn // connections that go on before the next wait
 	running       []*conn
-	idle          idlePool
-	freeRequests  []*request
-	trimmer       memoryTrimmer
-	pipes         pipes
-	idlePicks     []*blockingPick
+	stopped       bool
+	tlsBuf        []byte // encrypted records being written; valid until the next ones
 
-	freeAsyncPicks []*asyncPick
-	masterConns    []*masterConn
+	batch          *fd.Batch
+	batching       bool           // the last wait returned several events or messages
+	batchThreshold int            // how many are not yet several
+	prefetching    []*conn        // connections whose prefetch is in progress
+	prefetches     []prefetched   // of the events that are being handled
+	prefetchBuf    []byte         // what prefetches read
+	pendingWrites  []pendingWrite // writes deferred to the end of the iteration
+	writeBuf       []byte         // the bytes of pendingWrites
+}
 
-	batch       *fd.Batch
-	prefetching []*conn      // connections whose prefetch is in progress
-	prefetches  []prefetched // of the events that are being handled
-	prefetchBuf []byte
+// loopConfig is how a loop works.
+type loopConfig struct {
+	newBatch    func() *fd.Batch // makes the batch of the loop's system calls, on its thread; nil: each is made by itself
+	maxTurn     time.Duration    // how long one connection may be handled before others have a turn
+	readSize    int              // bytes of readBuf
+	alwaysBatch bool             // also after a wait that returned one event; for tests
+}
 
-	pendingWrites []pendingWrite // writes deferred to the end of the iteration
-	writeBuf      []byte         // the bytes of pendingWrites
-
-	batching       bool // the last wait returned several events or messages
-	batchThreshold int  // how many are not yet several
-
-	readBuf []byte // space for a head, then the bytes of one read; valid until the next read
-	headBuf []byte // a head being written; valid until the next one
-	tlsBuf  []byte // encrypted records being written; valid until the next ones
-
-	// HTTP/2.
-	frameBuf          []byte            // bytes read from an HTTP/2 connection; valid until the next read
-	freeFrameBufs     [][]byte          // free buffers for the frames of one iteration
-	dirty             []*h2Conn         // HTTP/2 connections that have frames to send at the end of the iteration
-	freeServerStreams []*h2ServerStream // free, for later streams
-	h2Conns           map[target]*h2ConnList
-	freeClientStreams []*h2ClientStream  // free, for later streams to servers
-	freeCopyBufs      [][]byte           // free, for large copies of request bodies
-	freeBodyBufs      [2][][]byte        // free, for request bodies that are read before a server is asked for: small, large
-	awaitingMemory    []*clientConn      // clients whose request bodies wait for memory
-	responseHead      http1.ResponseHead // the response head that is being translated
-	trailers          http1.Trailers     // the trailers that are being translated
-
-	clientConns atomic.Int64 // including those on their way to the loop
-
-	mu      sync.Mutex
-	mailbox []message
-	asleep  bool // a message has to wake the loop
-	closed  bool // posted messages are dropped
-
-	messages []message // messages that are being run
-	stopped  bool
+// loopUser is whom a loop works for.
+type loopUser interface {
+	// endTurn is called at the end of each iteration. What it writes is sent with what the iteration has
+	// deferred.
+	endTurn()
+	// closeAll closes what is kept when the loop has stopped.
+	closeAll()
 }
 
 // registration is the slot of a descriptor. An event carries slot and generation, so an event of a descriptor
@@ -82,67 +65,27 @@ type registration struct {
 	generation int32
 }
 
-// conn is a non-blocking descriptor registered edge-triggered with the loop, or an HTTP/2 stream that behaves
-// like one. readable and writable cache the last reported readiness; a read or write that returns EAGAIN
-// clears them.
-type conn struct {
-	loop          *loop
-	owner         interface{ onReady() }
-	fd            fd.FD // of a stream: closed
-	isStream      bool  // it is a stream that is open
-	slot          int32
-	readable      bool
-	writable      bool
-	hup           bool        // the peer has closed its side; there may be something left to read
-	wasReset      bool        // nothing can be written any more
-	deferred      bool        // is in loop.deferred
-	isServer      bool        // the peer is a server
-	lastReadShort bool        // the last read returned less than shortRead bytes, so the next one may be prefetched
-	unbatched     bool        // its writes are not deferred
-	sentBytes     int64       // bytes that the socket has taken, which the peer may have
-	pendingAt     int32       // its deferred write, as an index in loop.pendingWrites plus one; zero: none
-	prefetched    *prefetched // bytes read before the owner asked for them; nil: none
-	unsentTail    *unsentTail
-	tls           *tlsConn        // nil: the connection is not encrypted
-	serverStream  *h2ServerStream // it is a client's HTTP/2 stream; nil: it is not
-	clientStream  *h2ClientStream // it is a server's HTTP/2 stream; nil: it is not
-}
+const maxEvents = 256 // of one iteration
 
-// message is what another goroutine posts to a loop: a function or the answer to a pick.
-type message struct {
-	do       func() // nil: the answer to a pick
-	waiter   pickWaiter
-	async    *asyncPick // the pick that it answers; nil: blocking's
-	blocking *blockingPick
-	grant    balance.Grant
-	err      error
-}
-
-const (
-	readSize        = 64 << 10 // bytes of one read
-	maxEvents       = 256      // events of one iteration
-	maxFreeRequests = 256      // kept for later requests
-	maxHeadBuf      = 64 << 10 // larger buffers are not kept
-)
-
-func newLoop(e *loopEngine) (*loop, error) {
-	l := &loop{engine: e, readBuf: make([]byte, headSpace+readSize), headBuf: make([]byte, 0, 4<<10),
-		batch: new(fd.Batch), prefetching: make([]*conn, 0, maxPrefetch), prefetches: make([]prefetched, 0, maxPrefetch), prefetchBuf: make([]byte, maxPrefetch*prefetchStride)}
-	l.idle, l.h2Conns = newIdlePool(), make(map[target]*h2ConnList)
+// init makes a loop ready to run. After an error it is not used, and need not be closed.
+func (l *loop) init(cfg loopConfig, user loopUser) error {
+	l.cfg, l.user, l.batch = cfg, user, new(fd.Batch)
+	l.readBuf = make([]byte, cfg.readSize)
+	l.prefetching, l.prefetches = make([]*conn, 0, maxPrefetch), make([]prefetched, 0, maxPrefetch)
+	l.prefetchBuf = make([]byte, maxPrefetch*prefetchStride)
 	l.poller.Eager = true
-	if !e.edge.cfg.alwaysBatch {
+	if !cfg.alwaysBatch {
 		l.batchThreshold = 1
 	}
-	l.trimmer.loop, l.trimmer.owner = l, &l.trimmer
-	if err := l.init(); err != nil {
+	if err := l.open(); err != nil {
 		l.poller.Close()
-		return nil, err
+		return err
 	}
-	return l, nil
+	return nil
 }
 
-// init creates the poller and the eventfd.
-func (l *loop) init() error {
+// open creates the poller and the descriptor that wakes it.
+func (l *loop) open() error {
 	if err := l.poller.Open(); err != nil {
 		return err
 	}
@@ -185,90 +128,6 @@ func (l *loop) deregister(e *conn) {
 	l.freeSlots = append(l.freeSlots, e.slot)
 }
 
-// isOpen reports whether the descriptor or the stream is open.
-func (c *conn) isOpen() bool { return c.isStream || c.fd.IsOpen() }
-
-// close closes the descriptor, which also ends its registration: there is no copy.
-func (c *conn) close() {
-	if !c.isOpen() {
-		return
-	}
-	switch {
-	case c.serverStream != nil:
-		c.serverStream.closeStream()
-		return
-	case c.clientStream != nil:
-		c.clientStream.closeStream()
-		return
-	}
-	c.flushPending()
-	c.prefetched = nil
-	c.loop.deregister(c)
-	c.fd.Close() // all writes have gone
-}
-
-// detach ends the registration and returns the descriptor, which stays open. Deferred writes go first.
-func (c *conn) detach() fd.FD {
-	c.flushPending()
-	c.prefetched = nil // the caller has taken it
-
-	_ = c.loop.poller.Remove(&c.fd) // closing a copy would not remove it
-	c.loop.deregister(c)
-	return c.fd.Move()
-}
-
-// post adds a message, which the loop runs before it next sleeps. It returns false if the loop has ended. Any
-// goroutine may call it.
-func (l *loop) post(m message) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return false
-	}
-	l.mailbox = append(l.mailbox, m)
-	if l.asleep {
-		l.asleep = false
-		l.wakeConn.fd.Ring()
-	}
-	return true
-}
-
-// onReady implements the wake connection's owner. Messages are run later in the iteration.
-func (l *loop) onReady() {
-	l.wakeConn.fd.Silence()
-	l.wakeConn.readable = false
-}
-
-// runMessages runs the posted messages.
-func (l *loop) runMessages() {
-	l.mu.Lock()
-	l.messages, l.mailbox = l.mailbox, l.messages[:0]
-	l.mu.Unlock()
-	l.batching = l.batching || len(l.messages) > l.batchThreshold
-	for i := range l.messages {
-		if m := &l.messages[i]; m.do != nil {
-			m.do()
-		} else {
-			l.deliverPick(m)
-		}
-		l.messages[i] = message{}
-	}
-}
-
-// prepareSleep announces that the loop is about to sleep. It returns false if there is a message.
-func (l *loop) prepareSleep() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.asleep = len(l.mailbox) == 0
-	return l.asleep
-}
-
-func (l *loop) endSleep() {
-	l.mu.Lock()
-	l.asleep = false
-	l.mu.Unlock()
-}
-
 // run serves until stopped. Where it pays, its goroutine keeps its thread, and with it the core and its
 // caches.
 func (l *loop) run() {
@@ -276,7 +135,9 @@ func (l *loop) run() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
-	l.batch = l.engine.newBatch()
+	if l.cfg.newBatch != nil {
+		l.batch = l.cfg.newBatch()
+	}
 	l.now = clock.Now()
 	l.timers.start(l.now)
 	events := make([]fd.Event, maxEvents)
@@ -286,10 +147,7 @@ func (l *loop) run() {
 		l.timers.advance(l.now)
 		l.runDeferred()
 		l.runMessages()
-		l.flushFrames()
-		if d := l.engine.edge.polled; d != nil {
-			d.Flush(l.now, l.hasWork())
-		}
+		l.user.endTurn()
 		l.flushWrites()
 	}
 	l.shutdown()
@@ -298,11 +156,11 @@ func (l *loop) run() {
 // pollEvents returns the number of events. It sleeps until there is one if nothing else is to be done. After
 // several events more have come meanwhile, so it polls before it sleeps.
 func (l *loop) pollEvents(events []fd.Event) (n int) {
-	if l.hasWork() || !l.prepareSleep() {
+	if l.hasWork() || !l.mailbox.prepareSleep() {
 		n = l.poller.Look(events)
 	} else {
 		n = l.poller.Wait(events, l.pollTimeout())
-		l.endSleep()
+		l.mailbox.endSleep()
 	}
 	l.batching = n > l.batchThreshold
 	return n
@@ -338,25 +196,6 @@ func (l *loop) dispatchEvents(events []fd.Event, servers bool) {
 	}
 }
 
-// onEvent updates the readiness and calls the owner.
-func (c *conn) onEvent(events uint32) {
-	if events&(fd.Readable|fd.PeerClosed|fd.HungUp|fd.Failed) != 0 {
-		c.readable = true
-	}
-	if events&(fd.Writable|fd.HungUp|fd.Failed) != 0 {
-		c.writable = true
-	}
-	c.hup = c.hup || events&(fd.PeerClosed|fd.HungUp|fd.Failed) != 0
-	c.wasReset = c.wasReset || events&(fd.HungUp|fd.Failed) != 0
-	if c.unsentTail != nil && c.writable {
-		c.retryUnsent()
-	}
-	c.owner.onReady()
-	if c.prefetched != nil {
-		c.keepPrefetched()
-	}
-}
-
 // runDeferred calls the owners of deferred connections.
 func (l *loop) runDeferred() {
 	l.deferred, l.running = l.running[:0], l.deferred
@@ -377,117 +216,35 @@ func (l *loop) deferConn(e *conn) {
 	}
 }
 
-// shutdown closes what the loop has kept. No client is left.
+// newTurn returns the budget of one connection in this iteration.
+func (l *loop) newTurn() limits.Turn { return limits.Turn{Most: l.cfg.maxTurn} }
+
+// deadline returns when a wait that begins now ends; zero, if it is: never.
+func (l *loop) deadline(wait time.Duration) balance.Instant {
+	if wait == 0 {
+		return 0
+	}
+	return l.now.Add(wait)
+}
+
+// stop ends run. It is called on the loop goroutine.
+func (l *loop) stop() { l.stopped = true }
+
+// shutdown closes what the loop has kept. Its user's connections are closed.
 func (l *loop) shutdown() {
-	l.mu.Lock()
-	l.closed = true
-	left := l.mailbox
-	l.mailbox = nil
-	l.mu.Unlock()
-	for i := range left {
-		if left[i].do != nil {
-			left[i].do() // the poster waits for it
-		}
-	}
-	l.idle.close()
-	l.closeH2Conns()
-	for _, a := range l.idlePicks {
-		close(a.next)
-	}
-	for _, w := range l.masterConns {
-		w.close()
-	}
+	l.mailbox.close()
+	l.user.closeAll()
 	l.batch.Close()
 	l.pipes.close()
 	l.wakeConn.close()
 	l.poller.Close()
 }
 
-// read reads into p. It returns EAGAIN if there is nothing, 0 and no error at the end.
-func (c *conn) read(p []byte) (int, error) {
-	switch {
-	case c.tls != nil:
-		return c.tls.read(p)
-	case c.serverStream != nil:
-		return c.serverStream.read(p)
-	case c.clientStream != nil:
-		return c.clientStream.read(p)
-	case c.prefetched != nil:
-		return c.takePrefetched(p)
-	}
-	n, err := c.fd.Receive(p)
-	if n > 0 {
-		c.lastReadShort = n < shortRead
-	}
-	// A short read has emptied the socket: later bytes cause another event. Only the peer's end may have been
-	// reported already.
-	if err == syscall.EAGAIN || err == nil && n < len(p) && !c.hup {
-		c.readable = false
-	}
-	return n, err
-}
-
-// write writes p, now or at the end of the iteration, and returns how much was accepted.
-func (c *conn) write(p []byte) (n int, err error) {
-	switch {
-	case c.serverStream != nil:
-		n = c.serverStream.write(p)
-		c.writable = n == len(p)
-		return n, nil
-	case c.clientStream != nil:
-		n = c.clientStream.write(p)
-		c.writable = n == len(p)
-		return n, nil
-	case c.deferWrite(p):
-		return len(p), nil
-	}
-	if c.flushPending(); c.unsentTail != nil {
-		return 0, c.unsentTail.failed
-	}
-	return c.sendNow(p)
-}
-
-// sendNow writes what the socket takes.
-func (c *conn) sendNow(p []byte) (n int, err error) {
-	for n < len(p) {
-		m, err := c.fd.Send(p[n:])
-		if err == syscall.EAGAIN {
-			c.writable = false
-			return n, nil
+// owners calls do with the owner of every registered connection. do may close connections.
+func (l *loop) owners(do func(owner connOwner)) {
+	for i := range l.registrations {
+		if c := l.registrations[i].conn; c != nil && c != &l.wakeConn {
+			do(c.owner)
 		}
-		if err != nil {
-			return n, err
-		}
-		n += m
-		c.sentBytes += int64(m)
 	}
-	return n, nil
-}
-
-// canSplice reports whether the descriptor carries the bytes as they are, so that the kernel can move them.
-func (c *conn) canSplice() bool {
-	return fd.CanSplice && c.tls == nil && c.serverStream == nil && c.clientStream == nil
-}
-
-// takeRequest returns a free request.
-func (l *loop) takeRequest() *request {
-	if n := len(l.freeRequests); n > 0 {
-		t := l.freeRequests[n-1]
-		l.freeRequests = l.freeRequests[:n-1]
-		return t
-	}
-	t := new(request)
-	t.exchange.loop = &l.loopStats
-	return t
-}
-
-// putRequest frees a request.
-func (l *loop) putRequest(t *request) {
-	if len(l.freeRequests) == maxFreeRequests {
-		l.timers.stop(&t.progress.timer)
-		l.trimmer.noteDropped()
-		return
-	}
-	t.recycle()
-	l.freeRequests = append(l.freeRequests, t)
 }

@@ -21,18 +21,20 @@ import (
 type loopEngine struct {
 	edge        *Edge
 	background  sync.WaitGroup // goroutines that wait for a master or a name
-	lastFullLog atomic.Int64   // when refused accepts were logged last; zero: never
-	noURing     sync.Once      // logs that io_uring is not available
+	dialer      serverDialer
+	lastFullLog atomic.Int64 // when refused accepts were logged last; zero: never
+	noURing     sync.Once    // logs that io_uring is not available
 
 	mu      sync.Mutex
 	serving int // listeners
-	all     []*loop
+	all     []*worker
 	running sync.WaitGroup
 }
 
 func newLoops(e *Edge) *loopEngine {
 	setServerTLS(e.listeners)
-	return &loopEngine{edge: e}
+	return &loopEngine{edge: e, dialer: serverDialer{net: e.reaches, timeout: e.cfg.ConnectTimeout, tcp: e.cfg.TCP, inside: e.cfg.Inside, log: e.cfg.Log,
+		h2: h2ClientConfig{e.cfg.ConnectTimeout, defaultIdleTimeout}}}
 }
 
 // newBatch returns the batch of a loop's system calls. It is called on the loop's thread.
@@ -72,9 +74,10 @@ type listenerService struct {
 	killed     atomic.Bool
 	conns      sync.WaitGroup // connections
 	handshakes handshakeConns // connections that no loop has yet
+	h2         h2ServerConfig
 	failed     chan error
-	acceptors  map[*loop]*acceptor
-	tracked    map[*loop]map[trackedConn]struct{} // each loop's own
+	acceptors  map[*worker]*acceptor
+	tracked    map[*worker]map[trackedConn]struct{} // each loop's own
 }
 
 // trackedConn is a client's connection of a listener.
@@ -94,7 +97,8 @@ func (e *loopEngine) serve(ctx context.Context, listener *boundListener, l net.L
 		return err
 	}
 	defer e.stopLast()
-	s := &listenerService{engine: e, listener: listener, failed: make(chan error, 1), acceptors: make(map[*loop]*acceptor), tracked: make(map[*loop]map[trackedConn]struct{})}
+	s := &listenerService{engine: e, listener: listener, failed: make(chan error, 1), acceptors: make(map[*worker]*acceptor), tracked: make(map[*worker]map[trackedConn]struct{})}
+	s.h2 = h2ServerConfig{listener.HeaderLimit, listener.HeaderTimeout, listener.IdleTimeout}
 	for _, loop := range e.all {
 		s.tracked[loop] = make(map[trackedConn]struct{})
 	}
@@ -131,7 +135,7 @@ func (e *loopEngine) startFirst() error {
 	}
 	e.all = nil
 	for range e.edge.cfg.Loops {
-		l, err := newLoop(e)
+		l, err := newWorker(e)
 		if err != nil {
 			e.serving--
 			e.stopLoops()
@@ -165,13 +169,14 @@ func (e *loopEngine) stopLoops() {
 		e.edge.polled.Unpoll(e.all[0])
 	}
 	for _, l := range e.all {
-		l.post(message{do: func() { l.stopped = true }})
+		l.call(l.stop)
 	}
 	e.running.Wait()
 	if e.edge.polled != nil {
 		e.edge.polled.Flush(clock.Now(), false) // what the last iterations have returned
 	}
 	e.background.Wait()
+	e.dialer.background.Wait()
 	for _, l := range e.all {
 		e.edge.mergeStats(&l.loopStats)
 	}
@@ -185,17 +190,17 @@ func (e *loopEngine) audit(do func(*loopStats)) {
 	defer e.mu.Unlock()
 	for _, l := range e.all { // no loop ends while mu is held
 		read := make(chan struct{})
-		l.post(message{do: func() { do(&l.loopStats); close(read) }})
+		l.call(func() { do(&l.loopStats); close(read) })
 		<-read
 	}
 }
 
 // onEachLoop has every loop run do, and returns when all have.
-func (s *listenerService) onEachLoop(do func(*loop)) {
+func (s *listenerService) onEachLoop(do func(*worker)) {
 	var done sync.WaitGroup
 	for _, l := range s.engine.all {
 		done.Add(1)
-		if !l.post(message{do: func() { defer done.Done(); do(l) }}) {
+		if !l.call(func() { defer done.Done(); do(l) }) {
 			done.Done()
 		}
 	}
@@ -206,7 +211,7 @@ func (s *listenerService) onEachLoop(do func(*loop)) {
 func (s *listenerService) drain() {
 	s.draining.Store(true)
 	s.handshakes.limitTimeOfAll(time.Now().Add(s.firstWait()))
-	s.onEachLoop(func(l *loop) {
+	s.onEachLoop(func(l *worker) {
 		for m := range s.tracked[l] {
 			m.beginDrain()
 		}
@@ -214,7 +219,7 @@ func (s *listenerService) drain() {
 	stop := s.engine.edge.afterGrace(func() {
 		s.killed.Store(true)
 		s.handshakes.limitTimeOfAll(past)
-		s.onEachLoop(func(l *loop) {
+		s.onEachLoop(func(l *worker) {
 			for m := range s.tracked[l] {
 				m.kill()
 			}
@@ -230,6 +235,7 @@ func (s *listenerService) drain() {
 type acceptor struct {
 	conn
 	timer
+	worker       *worker
 	service      *listenerService
 	inheritsTCP  bool // connections inherit the listener's TCP options; false: they are set on each
 	draining     bool // the queue is read once more, without waiting
@@ -241,18 +247,18 @@ func (s *listenerService) startAccept(l net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("connections are taken from the descriptor of a network listener, as those of package net have one, and %T: %w", l, err)
 	}
-	copies := make(map[*loop]*fd.FD)
+	copies := make(map[*worker]*fd.FD)
 	for i, loop := range s.engine.all {
-		d := &acceptor{service: s, inheritsTCP: all[i].SetTCPOptions(&s.engine.edge.cfg.TCP)}
+		d := &acceptor{worker: loop, service: s, inheritsTCP: all[i].SetTCPOptions(&s.engine.edge.cfg.TCP)}
 		copies[loop] = all[i]
 		d.conn.owner, d.timer.owner = d, d
 		s.acceptors[loop] = d
 	}
-	s.onEachLoop(func(l *loop) { s.acceptors[l].start(l, copies[l]) })
+	s.onEachLoop(func(l *worker) { s.acceptors[l].start(l, copies[l]) })
 	return nil
 }
 
-func (d *acceptor) start(l *loop, descriptor *fd.FD) {
+func (d *acceptor) start(l *worker, descriptor *fd.FD) {
 	if err := l.register(&d.conn, descriptor, fd.Readable|fd.EdgeTriggered|fd.Exclusive); err != nil {
 		d.service.setFailed(err)
 		return
@@ -263,7 +269,7 @@ func (d *acceptor) start(l *loop, descriptor *fd.FD) {
 
 // stopAccept accepts what is in the kernel's queue, and then no more.
 func (s *listenerService) stopAccept() {
-	s.onEachLoop(func(l *loop) {
+	s.onEachLoop(func(l *worker) {
 		if d := s.acceptors[l]; d != nil && d.isOpen() {
 			d.drain()
 		}
@@ -274,7 +280,7 @@ func (s *listenerService) stopAccept() {
 // of the queue, perhaps one of another edge.
 func (d *acceptor) drain() {
 	d.draining = true
-	d.loop.timers.stop(&d.timer)
+	d.worker.timers.stop(&d.timer)
 	d.fd = d.conn.detach()
 	d.readable = true
 	d.onReady()
@@ -324,11 +330,11 @@ func (d *acceptor) pauseAccept(why, name string, value any) {
 	if d.draining {
 		return // another acceptor of the queue takes them
 	}
-	e, now := d.service.engine, int64(d.loop.now)
+	e, now := d.service.engine, int64(d.worker.now)
 	if said := e.lastFullLog.Load(); (said == 0 || now-said > int64(fullLogEvery)) && e.lastFullLog.CompareAndSwap(said, now) {
 		e.edge.cfg.Log.Warn(why, "listen", d.service.listener.Listen, name, value)
 	}
-	d.loop.timers.set(&d.timer, d.loop.now.Add(acceptPause))
+	d.worker.timers.set(&d.timer, d.worker.now.Add(acceptPause))
 }
 
 // fullLogEvery is how often refused accepts are logged.
@@ -361,21 +367,21 @@ func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 		s.handshakeInBackground(descriptor, peer.Addr(), limitAddr)
 		return
 	}
-	to := s.engine.leastLoaded(d.loop)
+	to := s.engine.leastLoaded(d.worker)
 	to.clientConns.Add(1)
-	if to == d.loop {
+	if to == d.worker {
 		to.addAccepted(s, descriptor, peer)
 		return
 	}
 	moved := descriptor.Move()
-	if !to.post(message{do: func() { to.addAccepted(s, &moved, peer) }}) {
+	if !to.call(func() { to.addAccepted(s, &moved, peer) }) {
 		moved.Close()
 		s.connClosed(limitAddr)
 	}
 }
 
 // leastLoaded returns the loop with the fewest connections; of equals, this one.
-func (e *loopEngine) leastLoaded(this *loop) *loop {
+func (e *loopEngine) leastLoaded(this *worker) *worker {
 	for _, l := range e.all {
 		if l.clientConns.Load() < this.clientConns.Load() {
 			this = l
@@ -385,16 +391,16 @@ func (e *loopEngine) leastLoaded(this *loop) *loop {
 }
 
 // addAccepted adds an accepted descriptor to the loop.
-func (l *loop) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
+func (l *worker) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
 	if s.listener.Mode == ModeTCP {
 		l.addTCPClient(s, descriptor, peer)
 	} else {
-		l.addClient(s, descriptor, peer.Addr(), nil, nil)
+		l.addClient(s, descriptor, peer.Addr(), nil, nil, nil)
 	}
 }
 
 // clientGone removes a connection of a loop.
-func (s *listenerService) clientGone(l *loop, m trackedConn) {
+func (s *listenerService) clientGone(l *worker, m trackedConn) {
 	delete(s.tracked[l], m)
 	l.clientConns.Add(-1)
 	s.connClosed(m.limitAddr())

@@ -10,7 +10,7 @@ import (
 // garbage, which is not collected while the loop allocates nothing.
 type memoryTrimmer struct {
 	timer
-	loop    *loop
+	worker  *worker
 	dropped int // requests that were not kept
 }
 
@@ -22,16 +22,16 @@ const (
 // noteDropped records that a request was not kept.
 func (t *memoryTrimmer) noteDropped() {
 	if t.dropped++; t.dropped >= trimThreshold {
-		t.loop.timers.set(&t.timer, t.loop.now.Add(trimAfter))
+		t.worker.timers.set(&t.timer, t.worker.now.Add(trimAfter))
 	}
 }
 
 // onTimer implements the timer's owner: the burst is over.
 func (t *memoryTrimmer) onTimer() {
 	t.dropped = 0
-	t.loop.engine.background.Go(func() {
+	t.worker.engine.background.Go(func() {
 		if err := memory.Return(); err != nil {
-			t.loop.engine.edge.cfg.Log.Debug("memory of a burst could not be returned in full", "err", err)
+			t.worker.engine.edge.cfg.Log.Debug("memory of a burst could not be returned in full", "err", err)
 		}
 	})
 }

@@ -15,11 +15,12 @@ const (
 	// maxReplay is the largest body, in bytes, that is read before the request is sent so that it can be sent
 	// again. Only bodies of idempotent requests are, and those of requests for another protocol, which begins
 	// behind the body.
-	maxReplay       = 64 << 10
-	maxResponseHead = 256 << 10
-	responseFields  = 1000
-	maxInterims     = 16 // 1xx responses to one request
+	maxReplay   = 64 << 10
+	maxInterims = 16 // 1xx responses to one request
 )
+
+// version2 is HTTP/2 as Via names it.
+const version2 = "2"
 
 var errInterims = errors.New("the server sent too many interim responses")
 
@@ -120,7 +121,7 @@ func (w *forwardState) composeBody() {
 
 // awaitResponse prepares the parser for another response.
 func (w *forwardState) awaitResponse() {
-	w.resp.Limits = http1.Limits{Head: maxResponseHead, Fields: responseFields}
+	w.resp.Limits = http1.Limits{Head: maxResponseHead, Fields: maxResponseFields}
 	w.resp.Reset()
 }
 

@@ -25,14 +25,22 @@ type pickWaiter interface {
 // asyncPick is an ask in progress over a connection.
 type asyncPick struct {
 	client.Ask
-	loop     *loop
+	worker   *worker
 	waiter   pickWaiter
 	exchange *exchange // the waiter's
+	answer   pickAnswer
+}
+
+// pickAnswer is the answer to a pick, or why there is none.
+type pickAnswer struct {
+	grant balance.Grant
+	err   error
 }
 
 // Answered implements client.Asker.
 func (q *asyncPick) Answered(g balance.Grant, err error) {
-	q.loop.post(message{waiter: q.waiter, async: q, grant: g, err: err})
+	q.answer = pickAnswer{g, err}
+	q.worker.post(q)
 }
 
 // blockingPick is a reusable goroutine that waits for an answer in place of the loop. Idle ones are kept in
@@ -42,6 +50,8 @@ type blockingPick struct {
 	exchange *exchange                                    // the waiter's
 	wait     func(context.Context) (balance.Grant, error) // nil: call the picker
 	next     chan struct{}
+	answer   pickAnswer
+	worker   *worker
 }
 
 // maxIdlePicks bounds idle blockingPicks and free asyncPicks.
@@ -49,7 +59,7 @@ const maxIdlePicks = 64
 
 // startPick asks for w, whose exchange is x. answered: the answer is in x.pending or err; if not, a message
 // brings it.
-func (l *loop) startPick(w pickWaiter, x *exchange) (answered bool, err error) {
+func (l *worker) startPick(w pickWaiter, x *exchange) (answered bool, err error) {
 	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
 	if p := e.edge.immediate; p != nil {
@@ -73,7 +83,7 @@ func (l *loop) startPick(w pickWaiter, x *exchange) (answered bool, err error) {
 // notePickTime records how long an immediate pick took. Unless the time is reported for this request, only one
 // in timingSample is timed and the others count as equally fast: reading the clock takes a good part of the
 // time of a decision.
-func (l *loop) notePickTime(x *exchange) {
+func (l *worker) notePickTime(x *exchange) {
 	if l.untimedPicks > 0 && !x.tellsPickTime() {
 		l.untimedPicks--
 		x.askedAt = l.now.Add(-l.pickTime)
@@ -88,12 +98,12 @@ const timingSample = 16
 
 // startAsyncPick appends an ask to be sent at the end of the iteration. It returns false if the picker cannot
 // be asked this way now.
-func (l *loop) startAsyncPick(w pickWaiter, x *exchange) bool {
+func (l *worker) startAsyncPick(w pickWaiter, x *exchange) bool {
 	var q *asyncPick
 	if n := len(l.freeAsyncPicks); n > 0 {
 		q, l.freeAsyncPicks = l.freeAsyncPicks[n-1], l.freeAsyncPicks[:n-1]
 	} else {
-		q = &asyncPick{loop: l}
+		q = &asyncPick{worker: l}
 		q.To = q
 	}
 	q.waiter, q.exchange = w, x
@@ -106,23 +116,25 @@ func (l *loop) startAsyncPick(w pickWaiter, x *exchange) bool {
 }
 
 // putAsyncPick frees a settled one.
-func (l *loop) putAsyncPick(q *asyncPick) {
+func (l *worker) putAsyncPick(q *asyncPick) {
 	q.waiter.setAsyncPick(nil)
+	q.answer = pickAnswer{}
 	if q.waiter, q.exchange = nil, nil; len(l.freeAsyncPicks) < maxIdlePicks {
 		l.freeAsyncPicks = append(l.freeAsyncPicks, q)
 	}
 }
 
 // cancelPick cancels a pick; q is its asyncPick or nil. If no other answer comes, a message brings the cause.
-func (l *loop) cancelPick(r *cancellation, q *asyncPick, cause error) {
+func (l *worker) cancelPick(r *cancellation, q *asyncPick, cause error) {
 	r.cancel(cause)
 	if q != nil && l.engine.edge.polled.Withdraw(&q.Ask) {
-		l.post(message{waiter: q.waiter, async: q, err: cause})
+		q.answer = pickAnswer{err: cause}
+		l.post(q)
 	}
 }
 
 // pickInBackground has a goroutine call wait, or the picker if wait is nil.
-func (l *loop) pickInBackground(w pickWaiter, x *exchange, wait func(context.Context) (balance.Grant, error)) {
+func (l *worker) pickInBackground(w pickWaiter, x *exchange, wait func(context.Context) (balance.Grant, error)) {
 	if n := len(l.idlePicks); n > 0 {
 		a := l.idlePicks[n-1]
 		l.idlePicks = l.idlePicks[:n-1]
@@ -130,52 +142,54 @@ func (l *loop) pickInBackground(w pickWaiter, x *exchange, wait func(context.Con
 		a.next <- struct{}{}
 		return
 	}
-	a := &blockingPick{waiter: w, exchange: x, wait: wait, next: make(chan struct{}, 1)}
-	l.engine.background.Go(func() { a.run(l) })
+	a := &blockingPick{waiter: w, exchange: x, wait: wait, next: make(chan struct{}, 1), worker: l}
+	l.engine.background.Go(a.run)
 }
 
 // run picks until next is closed.
-func (a *blockingPick) run(l *loop) {
-	for {
+func (a *blockingPick) run() {
+	for l := a.worker; ; {
 		x := a.exchange
-		var grant balance.Grant
-		var err error
 		if a.wait != nil {
-			grant, err = a.wait(x.cancel.context())
+			a.answer.grant, a.answer.err = a.wait(x.cancel.context())
 		} else {
-			grant, err = l.engine.edge.picker.Pick(x.cancel.context(), x.route.pool.name, &x.request)
+			a.answer.grant, a.answer.err = l.engine.edge.picker.Pick(x.cancel.context(), x.route.pool.name, &x.request)
 		}
-		l.post(message{waiter: a.waiter, blocking: a, grant: grant, err: err})
+		l.post(a)
 		if _, more := <-a.next; !more {
 			return
 		}
 	}
 }
 
-// deliverPick passes an answer on.
-func (l *loop) deliverPick(m *message) {
-	switch {
-	case m.async != nil:
-		x := m.async.exchange
-		l.putAsyncPick(m.async)
-		if m.err != nil && client.TryAnotherMaster(m.err) && !x.cancel.clientLeft() {
-			l.pickInBackground(m.waiter, x, nil) // it can wait for another leader
-			return
-		}
-	case len(l.idlePicks) < maxIdlePicks:
-		m.blocking.waiter, m.blocking.exchange, m.blocking.wait = nil, nil, nil
-		l.idlePicks = append(l.idlePicks, m.blocking)
-	default:
-		close(m.blocking.next)
+// deliver implements message: it passes the answer on.
+func (q *asyncPick) deliver() {
+	l, w, x, a := q.worker, q.waiter, q.exchange, q.answer
+	l.putAsyncPick(q)
+	if a.err != nil && client.TryAnotherMaster(a.err) && !x.cancel.clientLeft() {
+		l.pickInBackground(w, x, nil) // it can wait for another leader
+		return
 	}
-	m.waiter.onPick(m.grant, m.err)
+	w.onPick(a.grant, a.err)
+}
+
+// deliver implements message: it passes the answer on.
+func (a *blockingPick) deliver() {
+	l, w, answer := a.worker, a.waiter, a.answer
+	if len(l.idlePicks) < maxIdlePicks {
+		a.waiter, a.exchange, a.wait, a.answer = nil, nil, nil, pickAnswer{}
+		l.idlePicks = append(l.idlePicks, a)
+	} else {
+		close(a.next)
+	}
+	w.onPick(answer.grant, answer.err)
 }
 
 // ask implements asker.
 func (f *clientConn) ask(x *exchange) (answered bool, err error) {
-	if answered, err = f.loop.startPick(f, x); !answered {
+	if answered, err = f.worker.startPick(f, x); !answered {
 		f.state = stateWaiting
-		f.loop.timers.set(&f.timer, x.request.Deadline.Add(askGrace))
+		f.worker.timers.set(&f.timer, x.request.Deadline.Add(askGrace))
 		f.watchClient()
 	}
 	return answered, err
@@ -183,7 +197,7 @@ func (f *clientConn) ask(x *exchange) (answered bool, err error) {
 
 // cancelPick cancels a pick or a dial.
 func (f *clientConn) cancelPick(cause error) {
-	f.loop.cancelPick(&f.req.cancel, f.asyncPick, cause)
+	f.worker.cancelPick(&f.req.cancel, f.asyncPick, cause)
 }
 
 // setAsyncPick implements pickWaiter.
@@ -199,21 +213,22 @@ func (f *clientConn) onPick(grant balance.Grant, err error) {
 // masterConn is a connection to a master that the loop reads.
 type masterConn struct {
 	conn
-	read func() (more bool)
+	worker *worker
+	read   func() (more bool)
 }
 
 // PollConn implements client.Driver.
-func (l *loop) PollConn(descriptor *fd.FD, read func() (more bool)) bool {
+func (l *worker) PollConn(descriptor *fd.FD, read func() (more bool)) bool {
 	own := descriptor.Move()
-	if l.post(message{do: func() { l.addMasterConn(&own, read) }}) {
+	if l.call(func() { l.addMasterConn(&own, read) }) {
 		return true
 	}
 	own.Close()
 	return false
 }
 
-func (l *loop) addMasterConn(descriptor *fd.FD, read func() (more bool)) {
-	w := &masterConn{read: read}
+func (l *worker) addMasterConn(descriptor *fd.FD, read func() (more bool)) {
+	w := &masterConn{worker: l, read: read}
 	w.conn.owner = w
 	if l.stopped || l.register(&w.conn, descriptor, fd.Readable|fd.PeerClosed|fd.EdgeTriggered) != nil {
 		descriptor.Close()
@@ -237,7 +252,7 @@ func (w *masterConn) close() {
 func (w *masterConn) onReady() {
 	for w.readable {
 		if !w.read() {
-			l := w.loop
+			l := w.worker
 			l.masterConns = slices.DeleteFunc(l.masterConns, func(other *masterConn) bool { return other == w })
 			w.close()
 			return

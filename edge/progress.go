@@ -11,7 +11,7 @@ type progressTimer struct {
 // start starts it when the request has been sent.
 func (o *progressTimer) start(f *clientConn) {
 	o.client, o.req, o.owner = f, f.req, o
-	f.loop.timers.set(&o.timer, f.loop.now.Add(progressFirst))
+	f.worker.timers.set(&o.timer, f.worker.now.Add(progressFirst))
 }
 
 // onTimer implements the timer's owner.
@@ -20,8 +20,8 @@ func (o *progressTimer) onTimer() {
 	if f.req != t || f.state != stateForwarding && f.state != stateTunneling || !t.exchange.started || t.exchange.flight.Over() {
 		return // the request has ended
 	}
-	t.exchange.reportProgress(f.loop.now, f.serverOwes())
-	f.loop.timers.set(&o.timer, f.loop.now.Add(progressEvery))
+	t.exchange.reportProgress(f.worker.now, f.serverOwes())
+	f.worker.timers.set(&o.timer, f.worker.now.Add(progressEvery))
 }
 
 // serverOwes reports whether the server owes a response on the current link. It does not while its client
@@ -39,7 +39,9 @@ func (f *clientConn) serverOwes() bool {
 }
 
 // startProgressTimer starts the progress timer of a tunnel.
-func (d *tcpConn) startProgressTimer() { d.loop.timers.set(&d.progress, d.loop.now.Add(progressFirst)) }
+func (d *tcpConn) startProgressTimer() {
+	d.worker.timers.set(&d.progress, d.worker.now.Add(progressFirst))
+}
 
 // tcpProgressTimer is the owner of a tunnel's progress timer.
 type tcpProgressTimer struct{ *tcpConn }
@@ -50,8 +52,8 @@ func (o tcpProgressTimer) onTimer() {
 	if d.state != tcpTunneling {
 		return
 	}
-	d.exchange.reportProgress(d.loop.now, d.serverOwes())
-	d.loop.timers.set(&d.progress, d.loop.now.Add(progressEvery))
+	d.exchange.reportProgress(d.worker.now, d.serverOwes())
+	d.worker.timers.set(&d.progress, d.worker.now.Add(progressEvery))
 }
 
 // serverOwes reports whether the server owes its first bytes to a client that has sent some. Later either may

@@ -95,7 +95,7 @@ func (s *sendBuffer) releaseIfEmpty(l *loop) {
 // closeWrite closes the sending side.
 func (s *sendBuffer) closeWrite(to *conn) error {
 	switch {
-	case to.serverStream != nil: // END_STREAM closes it
+	case to.via != nil: // END_STREAM closes it
 		return nil
 	case to.tls != nil:
 		_, err := s.sendRaw(to, to.tls.closeNotify())

@@ -18,30 +18,6 @@ type target struct {
 	name    string      // the name in its certificate, if tls has none; empty: the connection is plain
 }
 
-// target returns the target of the last grant.
-func (x *exchange) target() target {
-	secure, address := x.serverAddr()
-	to := target{address: address}
-	if secure || x.route.ServerTLS != nil {
-		to.tls, to.name = x.route.tls, certName(x.grant.Address)
-	}
-	return to
-}
-
-// setServerTLS completes the routes' TLS configurations.
-func setServerTLS(listeners []*boundListener) {
-	complete := make(map[reach]*tls.Config)
-	for _, l := range listeners {
-		for _, r := range l.routes {
-			by := reach{r.ServerProtocol, r.ServerTLS}
-			if complete[by] == nil {
-				complete[by] = serverTLS(by)
-			}
-			r.tls = complete[by]
-		}
-	}
-}
-
 // handshake makes a TLS handshake with a server, which must prove to be the target.
 func handshake(ctx context.Context, conn net.Conn, to *target) (*tlsConn, error) {
 	cfg := to.tls.Clone()
@@ -54,8 +30,9 @@ func handshake(ctx context.Context, conn net.Conn, to *target) (*tlsConn, error)
 	if err := s.tls.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
-	if agreed := s.tls.ConnectionState().NegotiatedProtocol; agreed != protoHTTP2 && slices.Contains(cfg.NextProtos, protoHTTP2) {
-		return nil, fmt.Errorf("the server agreed on protocol %q by TLS, want %q", agreed, protoHTTP2)
+	const two = "h2" // a server of HTTP/1.1 may agree on nothing
+	if agreed := s.tls.ConnectionState().NegotiatedProtocol; agreed != two && slices.Contains(cfg.NextProtos, two) {
+		return nil, fmt.Errorf("the server agreed on protocol %q by TLS, want %q", agreed, two)
 	}
 	return s, nil
 }
@@ -77,25 +54,16 @@ func (s serverSessions) Put(name string, session *tls.ClientSessionState) {
 	s.all.Put(s.address+" "+name, session)
 }
 
-// reach is how servers are reached.
-type reach struct {
-	protocol Protocol
-	secure   *tls.Config
-}
-
 // maxResumed bounds the remembered TLS sessions of each configuration.
 const maxResumed = 1024
 
-// serverTLS completes a route's TLS configuration, which may be nil.
-func serverTLS(by reach) *tls.Config {
-	cfg := by.secure.Clone()
-	if cfg == nil {
+// completeTLS completes a TLS configuration for servers that speak a protocol of ALPN (RFC 7301). A nil one is the
+// default.
+func completeTLS(cfg *tls.Config, protocol string) *tls.Config {
+	if cfg = cfg.Clone(); cfg == nil {
 		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	cfg.NextProtos = []string{protoHTTP1}
-	if by.protocol == HTTP2 {
-		cfg.NextProtos = []string{protoHTTP2}
-	}
+	cfg.NextProtos = []string{protocol}
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(maxResumed)
 	return cfg
 }

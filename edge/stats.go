@@ -6,18 +6,15 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
 // loopStats is what a loop counts. Only the loop goroutine touches it, so that counting takes no lock; readers
 // post a message.
 type loopStats struct {
-	now           balance.Instant // when the loop began its current event
-	openExchanges int64           // in progress
-	pools         []poolStats     // by the pool's number
-	pickTime      time.Duration   // of the last timed immediate pick
-	untimedPicks  int             // immediate picks until another one is timed
+	openExchanges int64         // in progress
+	pools         []poolStats   // by the pool's number
+	pickTime      time.Duration // of the last timed immediate pick
+	untimedPicks  int           // immediate picks until another one is timed
 }
 
 // poolStats is what one loop, or several goroutines, count of a pool's requests.

@@ -18,6 +18,7 @@ import (
 type tcpConn struct {
 	conn
 	timer
+	worker      *worker
 	service     *listenerService
 	state       tcpState
 	proxied     preface.Proxy // the client's addresses, by its PROXY header or its own
@@ -46,8 +47,8 @@ const (
 )
 
 // addTCPClient adds an accepted descriptor of a TCP listener.
-func (l *loop) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
-	d := &tcpConn{service: s, proxied: preface.Proxy{Source: peer}, limited: !s.listener.wantsProxyHeader()}
+func (l *worker) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
+	d := &tcpConn{worker: l, service: s, proxied: preface.Proxy{Source: peer}, limited: !s.listener.wantsProxyHeader()}
 	d.conn.owner, d.timer.owner, d.progress.owner = d, d, tcpProgressTimer{d}
 	if err := l.register(&d.conn, descriptor, readiness); err != nil {
 		s.clientGone(l, d)
@@ -69,7 +70,9 @@ func (l *loop) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.Ad
 }
 
 // setTimeout sets the timer; zero: none.
-func (d *tcpConn) setTimeout(wait time.Duration) { d.loop.timers.set(&d.timer, d.loop.deadline(wait)) }
+func (d *tcpConn) setTimeout(wait time.Duration) {
+	d.worker.timers.set(&d.timer, d.worker.deadline(wait))
+}
 
 // onReady implements the owner of both connections.
 func (d *tcpConn) onReady() {
@@ -140,7 +143,7 @@ func (d *tcpConn) readProxyHeader() {
 func (d *tcpConn) readSNI() {
 	l := d.service.listener
 	for {
-		buf := d.loop.readBuf
+		buf := d.worker.readBuf
 		if !d.readClientHello(buf[:min(len(buf), l.HeaderLimit-len(d.clientHello))]) {
 			return
 		}
@@ -191,15 +194,15 @@ func (d *tcpConn) openExchange(name string, err error) {
 
 // ask implements asker.
 func (d *tcpConn) ask(x *exchange) (answered bool, err error) {
-	if answered, err = d.loop.startPick(d, x); !answered {
+	if answered, err = d.worker.startPick(d, x); !answered {
 		d.state = tcpWaiting
-		d.loop.timers.set(&d.timer, x.request.Deadline.Add(askGrace))
+		d.worker.timers.set(&d.timer, x.request.Deadline.Add(askGrace))
 	}
 	return answered, err
 }
 
 // cancelPick cancels a pick or a dial.
-func (d *tcpConn) cancelPick(cause error) { d.loop.cancelPick(&d.recall, d.asyncPick, cause) }
+func (d *tcpConn) cancelPick(cause error) { d.worker.cancelPick(&d.recall, d.asyncPick, cause) }
 
 // setAsyncPick implements pickWaiter.
 func (d *tcpConn) setAsyncPick(q *asyncPick) { d.asyncPick = q }
@@ -239,13 +242,13 @@ func (d *tcpConn) connectServer() {
 	}
 	_, address := d.exchange.serverAddr() // TLS is between client and server
 	to := target{address: address}
-	switch b, err := d.loop.dial(to); {
+	switch b, err := d.worker.servers.dial(to); {
 	case err != nil:
 		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 	case b == nil:
 		d.state = tcpWaiting
 		d.setTimeout(0)
-		d.loop.dialInBackground(d.recall.context(), to, func(descriptor *fd.FD, _ *tlsConn, err error) { d.serverDialled(descriptor, to, err) })
+		d.worker.servers.dialInBackground(d.recall.context(), to, func(descriptor *fd.FD, _ *tlsConn, err error) { d.serverDialled(descriptor, to, err) })
 	default:
 		d.setServer(b)
 	}
@@ -255,7 +258,7 @@ func (d *tcpConn) connectServer() {
 func (d *tcpConn) serverDialled(descriptor *fd.FD, to target, err error) {
 	var b *serverConn
 	if err == nil {
-		b, err = d.loop.addServerConn(descriptor, nil, to)
+		b, err = d.worker.servers.add(descriptor, nil, to)
 	}
 	if err != nil {
 		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
@@ -321,7 +324,7 @@ func (d *tcpConn) pumpTunnel() {
 	before, down := d.tunnel.progress(), d.tunnel.movedTo(clientSide)
 	over := d.tunnel.pump()
 	if d.tunnel.movedTo(clientSide) != down {
-		d.exchange.serverSent(d.loop.now)
+		d.exchange.serverSent(d.worker.now)
 	}
 	switch {
 	case over:
@@ -349,7 +352,7 @@ func (d *tcpConn) closeTunnel() {
 
 // closeConn records the end of the tunnel, whose connections are closed.
 func (d *tcpConn) closeConn() {
-	l, j := d.loop, &d.tunnel
+	l, j := d.worker, &d.tunnel
 	d.state = tcpClosed
 	l.timers.stop(&d.timer)
 	l.timers.stop(&d.progress)

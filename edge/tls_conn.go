@@ -16,9 +16,8 @@ import (
 type tlsConn struct {
 	net.Conn // of the goroutine; nil: a loop has it
 	tls      *tls.Conn
-	conn     *conn      // of the loop
-	client   *clientTLS // what a client showed; nil: nothing
-	out      []byte     // encrypted, not sent
+	conn     *conn  // of the loop
+	out      []byte // encrypted, not sent
 
 	drained         bool    // the socket was emptied since read began
 	completeRecords int     // records completed since crypto/tls was last called

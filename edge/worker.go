@@ -1,0 +1,92 @@
+package edge
+
+import (
+	"sync/atomic"
+)
+
+// worker is a loop with what the edge's connections of that loop share. The loop goroutine owns it, except for
+// clientConns.
+type worker struct {
+	loop
+	loopStats
+	engine  *loopEngine
+	headBuf []byte // a head being written; valid until the next one
+	trimmer memoryTrimmer
+
+	// Free, for later requests.
+	freeRequests   []*request
+	freeAsyncPicks []*asyncPick
+	idlePicks      []*blockingPick
+	freeCopyBufs   [][]byte    // for large copies of request bodies
+	freeBodyBufs   [2][][]byte // for request bodies that are read before a server is asked for: small, large
+
+	masterConns    []*masterConn
+	awaitingMemory []*clientConn // clients whose request bodies wait for memory
+	servers        serverPool
+
+	// HTTP/2.
+	h2          h2Shared
+	freeStreams []*clientStream // free, for later streams
+
+	clientConns atomic.Int64 // including those on their way to the loop
+}
+
+const (
+	readSize        = 64 << 10 // bytes of one read
+	maxFreeRequests = 256      // kept for later requests
+	maxHeadBuf      = 64 << 10 // larger buffers are not kept
+)
+
+func newWorker(e *loopEngine) (*worker, error) {
+	l := &worker{engine: e, headBuf: make([]byte, 0, 4<<10)}
+	l.h2.loop = &l.loop
+	l.servers.init(&l.loop, &l.h2, &e.dialer)
+	l.trimmer.worker, l.trimmer.owner = l, &l.trimmer
+	cfg := loopConfig{newBatch: e.newBatch, maxTurn: e.edge.cfg.maxTurn, readSize: headSpace + readSize, alwaysBatch: e.edge.cfg.alwaysBatch}
+	if err := l.init(cfg, l); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// endTurn implements loopUser.
+func (l *worker) endTurn() {
+	l.h2.flushFrames()
+	if d := l.engine.edge.polled; d != nil {
+		d.Flush(l.now, l.hasWork())
+	}
+}
+
+// closeAll implements loopUser. No client is left.
+func (l *worker) closeAll() {
+	l.servers.close()
+	for _, a := range l.idlePicks {
+		close(a.next)
+	}
+	for _, w := range l.masterConns {
+		w.close()
+	}
+}
+
+// takeRequest returns a free request.
+func (l *worker) takeRequest() *request {
+	if n := len(l.freeRequests); n > 0 {
+		t := l.freeRequests[n-1]
+		l.freeRequests = l.freeRequests[:n-1]
+		return t
+	}
+	t := new(request)
+	t.exchange.loop, t.exchange.clock = &l.loopStats, &l.now
+	return t
+}
+
+// putRequest frees a request.
+func (l *worker) putRequest(t *request) {
+	if len(l.freeRequests) == maxFreeRequests {
+		l.timers.stop(&t.progress.timer)
+		l.trimmer.noteDropped()
+		return
+	}
+	t.recycle()
+	l.freeRequests = append(l.freeRequests, t)
+}
