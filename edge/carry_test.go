@@ -97,7 +97,7 @@ func (r *running) dial() *rawClient {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	return &rawClient{conn.(*net.TCPConn), bufio.NewReader(conn), r.t}
 }
 

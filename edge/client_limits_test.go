@@ -56,7 +56,7 @@ func testConnectionsOfAClientAreLimited(t *testing.T) {
 					return nil // it may be turned away before we look
 				}
 				t.Cleanup(func() { _ = conn.Close() })
-				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				if c.proxy {
 					head := preface.Proxy{Source: netip.AddrPortFrom(netip.MustParseAddr(client), 1), Destination: netip.MustParseAddrPort("192.0.2.1:2")}
 					_, _ = conn.Write(head.AppendV1(nil))

@@ -102,11 +102,14 @@ func testKeptConnectionClosesUnderARequest(t *testing.T) {
 	}
 }
 
-func TestSlowHeads(t *testing.T) { eachPicker(t, testSlowHeads) }
+func TestSlowHeads(t *testing.T) {
+	t.Parallel()
+	eachPicker(t, testSlowHeads)
+}
 
 func testSlowHeads(t *testing.T) {
 	p := newFakePicker()
-	r := run(t, p, func(c *Config) { c.Listeners[0].HeaderTimeout = 50 * time.Millisecond })
+	r := run(t, p, func(c *Config) { c.Listeners[0].HeaderTimeout = time.Second }) // a client that is served needs a part of it
 	client := r.dial()
 	dripping := make(chan struct{})
 	go func() {
@@ -129,12 +132,15 @@ func testSlowHeads(t *testing.T) {
 	}
 }
 
-func TestIdleClientsAreClosed(t *testing.T) { eachPicker(t, testIdleClientsAreClosed) }
+func TestIdleClientsAreClosed(t *testing.T) {
+	t.Parallel()
+	eachPicker(t, testIdleClientsAreClosed)
+}
 
 func testIdleClientsAreClosed(t *testing.T) {
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, echo)))
-	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 30 * time.Millisecond })
+	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = time.Second })
 	if !r.dial().ended() {
 		t.Errorf("one that said nothing got an answer")
 	}
@@ -294,11 +300,14 @@ func allocateNothing(t *testing.T, h2c bool, to Protocol, client func(net.Conn) 
 }
 
 // A client that keeps sending a little is held to the same time as one that sends nothing.
-func TestDrippingHeadIsCutOff(t *testing.T) { eachPicker(t, testDrippingHeadIsCutOff) }
+func TestDrippingHeadIsCutOff(t *testing.T) {
+	t.Parallel()
+	eachPicker(t, testDrippingHeadIsCutOff)
+}
 
 func testDrippingHeadIsCutOff(t *testing.T) {
 	p := newFakePicker()
-	r := run(t, p, func(c *Config) { c.Listeners[0].HeaderTimeout = 30 * time.Millisecond })
+	r := run(t, p, func(c *Config) { c.Listeners[0].HeaderTimeout = time.Second })
 	client := r.dial().send("GET / HTTP/1.1\r\nHost: a\r\nX: ")
 	stop := make(chan struct{})
 	var dripping sync.WaitGroup
@@ -326,15 +335,18 @@ func testDrippingHeadIsCutOff(t *testing.T) {
 }
 
 // Who connects and says nothing is gone once a head's time is over; who has been served may stay.
-func TestSilentConnectionsEnd(t *testing.T) { eachPicker(t, testSilentConnections) }
+func TestSilentConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	eachPicker(t, testSilentConnections)
+}
 
 func testSilentConnections(t *testing.T) {
 	short := func(c *Config) {
-		c.Listeners[0].HeaderTimeout, c.Listeners[0].IdleTimeout = 200*time.Millisecond, time.Hour
+		c.Listeners[0].HeaderTimeout, c.Listeners[0].IdleTimeout = time.Second, time.Hour
 	}
 	ends := func(name string, silent net.Conn) {
 		t.Helper()
-		_ = silent.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = silent.SetReadDeadline(time.Now().Add(time.Minute))
 		if n, err := silent.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%s: read %d bytes, %v, want the end", name, n, err)
 		}

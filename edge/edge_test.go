@@ -35,9 +35,9 @@ const withDriver = "driven"
 // eventually waits until something is so.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Fatalf("still not so after 20 s: %s", what)
+			t.Fatalf("still not so after a minute: %s", what)
 		}
 	}
 }
@@ -149,7 +149,7 @@ func (p *fakePicker) Snapshot(string) *balance.Snapshot { return p.snap }
 // results waits until every lease is done and returns their results in order of grant.
 func (p *fakePicker) results(t *testing.T) []balance.Result {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		p.mu.Lock()
 		changed, open := p.changed, len(p.granted)-len(p.done)
@@ -229,7 +229,7 @@ func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 // runAfter has something done with the listener before the edge serves it, unless before is nil.
 func runAfter(t *testing.T, p *fakePicker, before func(net.Listener), change func(*Config)) *running {
 	t.Helper()
-	cfg := Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
+	cfg := Config{ID: "e1", ConnectTimeout: 20 * time.Second, Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -315,7 +315,7 @@ func (r *running) do(req *http.Request) (*http.Response, string) {
 // asked waits until the master has granted n leases.
 func (r *running) asked(n int) {
 	r.t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		r.picker.mu.Lock()
 		granted, changed := len(r.picker.granted), r.picker.changed
@@ -340,7 +340,7 @@ func (r *running) raw(request string) string {
 	}
 	defer func() { _ = conn.Close() }()
 	_, _ = io.WriteString(conn, request) // the edge may refuse before it has read all
-	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	answer, _ := io.ReadAll(conn) // a reset after the answer is as good as an end
 	return string(answer)
 }

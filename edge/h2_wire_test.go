@@ -195,7 +195,7 @@ func (r *running) talker(settings ...http2.Setting) *talker {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	c := &talker{attacker: &attacker{Conn: conn, Framer: http2.NewFramer(conn, bufio.NewReader(conn)), id: 1}, t: r.t, heap: hpack.NewDecoder(4096, nil), method: "POST"}
 	c.AllowIllegalWrites, c.AllowIllegalReads = true, true
 	c.pack = hpack.NewEncoder(&c.text)
@@ -483,7 +483,7 @@ func TestHTTP2IdleConnectionsEnd(t *testing.T) {
 }
 
 func testHTTP2IdleConnectionsEnd(t *testing.T) {
-	r := runH2C(t, to(granted("a", server(t, echo))), func(c *Config) { c.Listeners[0].IdleTimeout = 50 * time.Millisecond })
+	r := runH2C(t, to(granted("a", server(t, echo))), func(c *Config) { c.Listeners[0].IdleTimeout = time.Second })
 	c := r.talker()
 	if got := c.hear(c.open(true), nil); got != ":status 200\ndata POST / \nended\n" {
 		t.Errorf("got %q", got)
@@ -521,8 +521,9 @@ func testHTTP2GoAway(t *testing.T) {
 
 // A head that does not come to its end is not waited for.
 func TestHTTP2HalfAHeadEnds(t *testing.T) {
+	t.Parallel()
 	eachPicker(t, func(t *testing.T) {
-		r := runH2C(t, newFakePicker(), func(c *Config) { c.Listeners[0].HeaderTimeout = 50 * time.Millisecond })
+		r := runH2C(t, newFakePicker(), func(c *Config) { c.Listeners[0].HeaderTimeout = time.Second })
 		c := r.talker()
 		_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.block()[:3]})
 		if got := c.hear(0, func(said string) bool { return strings.HasSuffix(said, "end\n") }); got != "goaway PROTOCOL_ERROR\nend\n" {
@@ -557,7 +558,7 @@ func FuzzHTTP2Client(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = conn.Write(h2.AppendSettings([]byte(h2.Preface), h2.Chosen{Setting: h2.EnablePush}))
 		_, _ = conn.Write(first)
 		_, _ = conn.Write(second)

@@ -41,7 +41,10 @@ func testHTTP2ServerEndsTheStreamFirst(t *testing.T) {
 
 // Both sides of a stream may be silent for longer than a connection without a request may. How long that is, is
 // seen by such connections: three of them end one after another.
-func TestHTTP2StreamsMayBeSilent(t *testing.T) { eachPicker(t, testHTTP2StreamsMayBeSilent) }
+func TestHTTP2StreamsMayBeSilent(t *testing.T) {
+	t.Parallel()
+	eachPicker(t, testHTTP2StreamsMayBeSilent)
+}
 
 func testHTTP2StreamsMayBeSilent(t *testing.T) {
 	p := to(framing(t, nil, func(c *answerer, _ int) {
@@ -56,7 +59,7 @@ func testHTTP2StreamsMayBeSilent(t *testing.T) {
 		_ = c.WriteData(id, true, []byte("second"))
 		c.rest()
 	}))
-	r := runH2C(t, p, func(c *Config) { speaksHTTP2(c); c.Listeners[0].IdleTimeout = 100 * time.Millisecond })
+	r := runH2C(t, p, func(c *Config) { speaksHTTP2(c); c.Listeners[0].IdleTimeout = time.Second })
 	c := r.talker()
 	id := c.open(false)
 	c.hear(id, func(said string) bool { return said == ":status 200\ndata first\n" })

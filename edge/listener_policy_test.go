@@ -79,7 +79,7 @@ func testClientCertificates(t *testing.T) {
 				req.Header[forged] = []string{"CN=forged"}
 			}
 			req.Trailer = http.Header{"Evenkeel-Client-Subject": {"CN=forged"}}
-			res, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(req)
+			res, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(req)
 			if err != nil {
 				return "", err
 			}
@@ -142,7 +142,7 @@ func testMisdirectedRequests(t *testing.T) {
 			}
 			req, _ := http.NewRequest("GET", "https://"+r.address+"/", nil)
 			req.Host = c.host
-			res, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(req)
+			res, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(req)
 			if err != nil {
 				t.Errorf("%+v: %v", c, err)
 				continue
@@ -194,7 +194,7 @@ func testAllowAndDenyByAddress(t *testing.T) {
 					}
 					continue
 				}
-				_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				if c.told != "" {
 					head := preface.Proxy{Source: netip.MustParseAddrPort(c.told + ":1"), Destination: netip.MustParseAddrPort("192.0.2.1:2")}
 					_, _ = conn.Write(head.AppendV1(nil))

@@ -268,7 +268,7 @@ func testDawdlingClients(t *testing.T) {
 			}
 		}
 	})))
-	r := run(t, p, func(c *Config) { streamed(c); c.Listeners[0].IdleTimeout = 400 * time.Millisecond }) // a machine that is busy may take a part of it
+	r := run(t, p, func(c *Config) { streamed(c); c.Listeners[0].IdleTimeout = time.Second }) // a machine that is busy may take a part of it
 	for _, body := range []string{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\na part", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\na part"} {
 		if answer := r.raw(body); !strings.HasPrefix(answer, "HTTP/1.1 408 ") || !strings.Contains(answer, "body-timeout") {
 			t.Errorf("%.20q: got %q, want 408", body, answer)
@@ -303,7 +303,7 @@ func testSlowServerIsNoDawdlingClient(t *testing.T) {
 		outstay(t, at) // the edge's patience with a client that says nothing is over
 		_, _ = w.Write(body)
 	})))
-	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = 500 * time.Millisecond })
+	r := run(t, p, func(c *Config) { c.Listeners[0].IdleTimeout = time.Second })
 	address <- r.address
 	for range 2 {
 		if res, body := r.do(r.request("POST", "/", "body")); res.StatusCode != 200 || body != "part body" {
@@ -320,7 +320,7 @@ func outstay(t *testing.T, address string) {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(io.Discard, conn); err != nil {
 		t.Errorf("an idle connection, which should be closed: %v", err)
 	}

@@ -58,7 +58,7 @@ func testClientsThatResetBeforeTheyAreServed(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			if proxied {
 				head := preface.Proxy{Source: addrPort(conn.LocalAddr()), Destination: addrPort(conn.RemoteAddr())}
 				_, _ = conn.Write(head.AppendV1(nil))

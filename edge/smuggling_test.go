@@ -151,7 +151,7 @@ func verdict(r *running, servers *recorder, in, word, rest string) string {
 		return err.Error()
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(conn, in) // the edge may refuse before it has read all
 	switch word {
 	case "forward":

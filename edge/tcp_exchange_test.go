@@ -36,7 +36,7 @@ func tcpServer(t *testing.T, id balance.ServerID, serve func(*net.TCPConn)) bala
 			if err != nil {
 				return
 			}
-			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			open.Go(func() {
 				serve(conn.(*net.TCPConn))
 				_ = conn.Close()
@@ -64,7 +64,7 @@ func (r *running) connect() *net.TCPConn {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	r.t.Cleanup(func() { _ = conn.Close() })
 	return conn.(*net.TCPConn)
 }
@@ -282,7 +282,7 @@ func testTunnelWhoseClientBreaksOffIsNotLinked(t *testing.T) {
 	<-asked
 	_ = conn.SetLinger(0)
 	_ = conn.Close()
-	for limit := time.Now().Add(20 * time.Second); r.Open() > 0; time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); r.Open() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the ask is still open")
 		}
@@ -460,7 +460,7 @@ func wantRefusal(t *testing.T, r *running, text string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	if text != "" { // even to write nothing would take the reset off the connection
 		if _, err := io.WriteString(conn, text); errors.Is(err, syscall.ECONNRESET) {
 			return

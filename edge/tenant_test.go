@@ -144,7 +144,7 @@ func testTenantsOfCertificates(t *testing.T) {
 				return &own, nil
 			}
 			transport := &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}
-			res, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Get("https://" + r.address + "/")
+			res, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get("https://" + r.address + "/")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,7 +16,7 @@ import (
 // Whatever one peer does, it gets a clear answer, and an edge that asks all the
 // while notices nothing.
 func TestBadInput(t *testing.T) {
-	r := start(t, web("a"), func(m *Master) { m.limits.handshake = 100 * time.Millisecond })
+	r := start(t, web("a"), func(m *Master) { m.limits.handshake = time.Second }) // in which the good ones must have come
 	good := r.dialEdge("good")
 	oversized := binary.LittleEndian.AppendUint32(nil, wire.MaxFrame+1)
 	for _, c := range []struct {

@@ -119,11 +119,12 @@ func TestADeniedMasterIsLeft(t *testing.T) {
 // A connection ends with the certificate of its peer, and an agent's server stays: its agent is late, and
 // no stranger.
 func TestAConnectionEndsWithItsCertificate(t *testing.T) {
+	t.Parallel() // it is waiting
 	h := newHouse(t)
 	var here, there journal
 	r := h.shop(&here, nil)
 	h.bounds = trust.Bounds{Pools: []string{"web"}}
-	k := h.keeper(h.issue(h.ours, trust.Agent, "r1", time.Now(), 3*time.Second))
+	k := h.keeper(h.issue(h.ours, trust.Agent, "r1", time.Now(), 8*time.Second)) // in which it must have connected
 	a := connect(t, trust.Agent, r.addr, nil, k, there.log())
 	eventually(t, "the agent is in", func() bool { return r.peers.agentOf("web", "r1") != nil })
 	eventually(t, "the connection ends", func() bool { return r.peers.agentOf("web", "r1") == nil && !a.Connected() })

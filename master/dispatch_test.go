@@ -53,7 +53,7 @@ func TestNextBestAfterARefusal(t *testing.T) {
 		"lost":    func(a *remotePeer, _ wire.Dispatch) { _ = a.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, dispatching(300*time.Millisecond))
+			r := start(t, dispatching(2*time.Second)) // in which the one that accepts must have done so
 			agents := map[balance.ServerID]*remotePeer{"s1": r.dialAgent("s1"), "s2": r.dialAgent("s2")}
 			e := r.dialEdge("e1")
 			got := make(chan wire.Granted, 1)

@@ -285,7 +285,7 @@ func TestWhateverFreesAServerServesTheQueue(t *testing.T) {
 			req := balance.Request{}
 			switch name {
 			case "the time limit":
-				req.Hold = 50 * time.Millisecond
+				req.Hold = time.Second // in which the other must have begun to wait
 			case "done by the API", "done by the agent": // which end no lease that is routed
 				req.Link = balance.LinkRedirect
 			}
@@ -361,7 +361,7 @@ func TestEndOfAnEjectionServesTheQueue(t *testing.T) {
 	r := start(t, cfg)
 	p := r.poolNamed("web")
 	p.mu.Lock()
-	past := clock.Now().Add(-10*time.Second + 200*time.Millisecond)
+	past := clock.Now().Add(-10*time.Second + 2*time.Second) // in which the others must have been granted
 	for _, s := range cfg.Pools[0].Servers {
 		if err := p.putServerLocked(past, s, true); err != nil {
 			t.Fatal(err)

@@ -169,7 +169,7 @@ func TestWatchersFromBeforeThePoolAreTold(t *testing.T) {
 	f.sendSnapshotTo(1, nil, all[0], all[:1])
 	f.sendSnapshotTo(1, p, all[1], all)
 	for i, far := range peers {
-		_ = far.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = far.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		buf := make([]byte, 1<<16)
 		n, err := far.Read(buf)
 		if err != nil {

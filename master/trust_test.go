@@ -237,9 +237,9 @@ func TestWrongMastersAreRefused(t *testing.T) {
 			{"an edge's certificate", func(h *house) *trust.Keeper { return h.good(trust.Edge, "e9") }, "wrong-role", "by-peer", "of the wrong kind"},
 			{"an agent's certificate", func(h *house) *trust.Keeper { return h.good(trust.Agent, "r9") }, "wrong-role", "by-peer", "of the wrong kind"},
 			{"expired", func(h *house) *trust.Keeper {
-				f := h.issue(h.ours, trust.Master, "m1", time.Now(), 2*time.Second) // it cannot be opened later
+				f := h.issue(h.ours, trust.Master, "m1", time.Now(), 5*time.Second) // it cannot be opened later
 				k := h.keeper(f)
-				end := time.Now().Add(2 * time.Second)
+				end := time.Now().Add(5 * time.Second)
 				eventually(h.t, "the certificate's end", func() bool { return time.Now().After(end) })
 				return k
 			}, "expired", "by-peer", "and that is not now"},
