@@ -133,9 +133,9 @@ func page(t *testing.T, p *proc.Process, path string) string {
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(30 * time.Second); !holds(); {
+	for limit := time.Now().Add(90 * time.Second); !holds(); {
 		if time.Now().After(limit) {
-			t.Fatalf("still not so after 30 s: %s", what)
+			t.Fatalf("still not so after 90 s: %s", what)
 		}
 		<-time.After(10 * time.Millisecond) // between two looks at another process
 	}

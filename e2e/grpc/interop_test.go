@@ -151,7 +151,7 @@ func server(t *testing.T, more ...string) (address string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait() // it was killed
 	})
-	for limit := time.Now().Add(20 * time.Second); ; {
+	for limit := time.Now().Add(2 * time.Minute); ; {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			_ = conn.Close()
