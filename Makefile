@@ -1,6 +1,8 @@
 # make check is what a change must pass; make help lists the rest.
 
 GO    ?= go
+# A slow machine, or a busy one, takes longer than the ten minutes that go test gives a package.
+TEST   = $(GO) test -timeout 30m
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
 PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load nghttpd sslscan strace taskset ffmpeg gunicorn pdftoppm sqlite3 vipsthumbnail zstd slowhttptest systemd-analyze testssl
@@ -15,7 +17,7 @@ build: ## one static binary in build/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -pgo=cmd/evenkeel/release.pgo -o build/evenkeel ./cmd/evenkeel
 
 test: ## the quick tests, under three minutes; says what it skipped
-	$(GO) test ./...
+	$(TEST) ./...
 	@PATH=$$PATH:/usr/sbin; for tool in $(PEERS); do command -v $$tool >/dev/null || \
 		echo "skipped: the tests that need $$tool, which is not installed; to run them too: make peers test"; done
 
@@ -37,15 +39,15 @@ lint: ## gofmt, vet, staticcheck, and that it builds elsewhere, with its tests f
 	GOOS=windows $(GO) build ./cmd/... ./client ./master ./agent
 
 race: ## the tests under the race detector, but for those of e2e, whose processes are not built with it
-	$(GO) test -race $$($(GO) list ./... | grep -v '/e2e$$')
+	$(TEST) -race $$($(GO) list ./... | grep -v '/e2e$$')
 
 portable-fd: ## that what uses it builds with what other systems have in the place of epoll, and its own tests
 	$(GO) vet -tags evenkeel_portable ./internal/fd ./edge ./client ./master ./cmd/evenkeel
 	$(GO) test -race -tags evenkeel_portable ./internal/fd
 
 portable: ## what other systems have in the place of epoll, tested here: the suite of edge by it, and those that use edge
-	$(GO) test -tags evenkeel_portable ./edge ./cmd/evenkeel
-	GOFLAGS=-tags=evenkeel_portable $(GO) test ./e2e -count 1 -run '^(TestClaim|TestRun$$|TestPeer(sBehindRun|Wrk|HAProxyInFront|sProxyProtocol|CurlVersions|CurlReadsEarlyAnswers|H2load)|TestTakeover$$|TestDrain$$|TestEdgeKilled|TestNginx)'
+	$(TEST) -tags evenkeel_portable ./edge ./cmd/evenkeel
+	GOFLAGS=-tags=evenkeel_portable $(TEST) ./e2e -count 1 -run '^(TestClaim|TestRun$$|TestPeer(sBehindRun|Wrk|HAProxyInFront|sProxyProtocol|CurlVersions|CurlReadsEarlyAnswers|H2load)|TestTakeover$$|TestDrain$$|TestEdgeKilled|TestNginx)'
 
 attackers: ## slowhttptest and testssl.sh against the defaults, in their long forms (a minute)
 	$(GO) test ./e2e -count 1 -run 'TestSlowHTTPTest|TestTestSSL|TestPeerSslscan' -args -long

@@ -51,7 +51,7 @@ func expectWord(t *testing.T, said chan string, want string) {
 		if (want == "") != (got == "") || !strings.Contains(got, want) {
 			t.Fatalf("masters are told %q, want %q", got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("masters are told nothing, want %q", want)
 	}
 }

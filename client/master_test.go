@@ -154,7 +154,7 @@ func (m *fakeMaster) note(v any) {
 // await waits until n messages for which match holds have come in, and returns them.
 func await[T any](m *fakeMaster, n int, match func(T) bool) []T {
 	m.t.Helper()
-	late := time.AfterFunc(20*time.Second, func() { m.note(nil) })
+	late := time.AfterFunc(2*time.Minute, func() { m.note(nil) })
 	defer late.Stop()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -169,7 +169,7 @@ func await[T any](m *fakeMaster, n int, match func(T) bool) []T {
 			return found
 		}
 		if len(m.got) > 0 && m.got[len(m.got)-1] == nil {
-			m.t.Fatalf("%d of %d messages came in 20 s; all: %#v", len(found), n, m.got)
+			m.t.Fatalf("%d of %d messages came in 2 minutes; all: %#v", len(found), n, m.got)
 		}
 		m.seen.Wait()
 	}
@@ -349,9 +349,9 @@ func run(t testing.TB, it func(context.Context) error) (stop func()) {
 // waitFor polls a condition that nothing announces.
 func waitFor(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for late := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
-			t.Fatalf("no %s within 20 s", what)
+			t.Fatalf("no %s within 2 minutes", what)
 		}
 	}
 }

@@ -236,7 +236,7 @@ func TestAnAskInTheQueueIsNoSilence(t *testing.T) {
 func TestMastersWithoutAnElection(t *testing.T) {
 	a, b := startMaster(t, &fakeMaster{}), startMaster(t, &fakeMaster{})
 	m := startMasters(t, a.addr(), b.addr())
-	within, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	within, stop := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer stop()
 	grant, err := m.Pick(within, "p", &balance.Request{})
 	if err != nil {

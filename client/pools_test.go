@@ -28,7 +28,7 @@ func (m *fakeMaster) watches(pool string) (n int) {
 func TestPoolsChangeWhileAsksAreMade(t *testing.T) {
 	fake := startMaster(t, &fakeMaster{})
 	m := startMasters(t, fake.addr())
-	within, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	within, stop := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer stop()
 	if _, err := m.Pick(within, "p", &balance.Request{}); err != nil {
 		t.Fatal(err)

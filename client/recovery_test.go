@@ -261,7 +261,7 @@ func TestAnHTTPServerThatWaitsIsNamedAsSuch(t *testing.T) {
 			t.Fatal(err)
 		}
 		answer := make([]byte, 1000)
-		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		n, err := conn.Read(answer)
 		if err != nil {
 			t.Fatal(err)

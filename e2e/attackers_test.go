@@ -22,7 +22,7 @@ func TestSlowHTTPTest(t *testing.T) {
 	t.Parallel()
 	program := peer(t, "slowhttptest")
 	_, _, _, plain := startFronts(t)
-	attacks := map[string][]string{"heads": {"-H", "-l", "25"}}
+	attacks := map[string][]string{"heads": {"-H", "-l", "60"}}
 	if *long {
 		attacks["bodies"] = []string{"-B", "-l", "40", "-s", "8192"}
 		attacks["reads"] = []string{"-X", "-l", "40", "-w", "10", "-y", "20", "-z", "5", "-k", "3"}
@@ -30,7 +30,7 @@ func TestSlowHTTPTest(t *testing.T) {
 	var attacking sync.WaitGroup
 	for name, how := range attacks {
 		attacking.Go(func() {
-			args := append(how, "-c", "100", "-r", "100", "-i", "2", "-p", "5", "-u", "http://"+plain+"/")
+			args := append(how, "-c", "100", "-r", "100", "-i", "2", "-p", "15", "-u", "http://"+plain+"/")
 			out, err := exec.Command(program, args...).CombinedOutput()
 			text := regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]").ReplaceAllString(string(out), "")
 			if strings.Contains(text, "NO\n") || !regexp.MustCompile(`service available: +YES`).MatchString(text) {
@@ -54,7 +54,7 @@ func TestTestSSL(t *testing.T) {
 	if *long {
 		checks = append(checks, "-s", "-H", "-I", "-R", "-C", "-O", "-F", "-J", "-4") // ciphers, and the holes that have names
 	}
-	out, err := exec.Command(program, slices.Concat([]string{"--quiet", "--color", "0", "--warnings", "off", "--openssl-timeout", "5", "--jsonfile", found}, checks, []string{secure})...).CombinedOutput()
+	out, err := exec.Command(program, slices.Concat([]string{"--quiet", "--color", "0", "--warnings", "off", "--openssl-timeout", "60", "--jsonfile", found}, checks, []string{secure})...).CombinedOutput()
 	text, readErr := os.ReadFile(found)
 	var all []struct{ ID, Severity, Finding string }
 	if readErr != nil || json.Unmarshal(text, &all) != nil {

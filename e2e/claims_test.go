@@ -147,8 +147,8 @@ func TestClaims_1_without_2_TheLinkIsDirect(t *testing.T) {
 	if resp := get(t, "http://"+timed.Addr("listen")+"/"); resp.StatusCode != http.StatusTemporaryRedirect {
 		t.Fatalf("answered %s, want 307", resp.Status)
 	}
-	if n := pool(t, m, "timed").Open; n != 1 {
-		t.Errorf("%d leases are open, want 1", n)
+	if n := server(t, m, "timed", "b").Granted; n != 1 {
+		t.Errorf("%d leases were granted, want 1", n)
 	}
 	eventually(t, func() (bool, string) {
 		n := pool(t, m, "timed").Open
@@ -261,7 +261,7 @@ func TestClaims_5_14_22_TheMasterDispatchesToTheServer(t *testing.T) {
 	if resp := get(t, "http://"+edge.Addr("listen")+"/job"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("with no server left to accept, answered %s %s; want 503 and Retry-After", resp.Status, resp.body)
 	}
-	if err := agentB.Stop(10 * time.Second); err != nil {
+	if err := agentB.Stop(proc.StopLimit); err != nil {
 		t.Error(err)
 	}
 }

@@ -211,7 +211,7 @@ func (d *dialogue) talk1(address string) {
 	d.read1(<-heard)
 }
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // inPieces writes text in some pieces. Others have their turn between them, so that they often come alone.
 func (d *dialogue) inPieces(conn net.Conn, text []byte) {

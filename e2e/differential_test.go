@@ -18,7 +18,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/selfsigned"
 )
 
-var differentialSeed = flag.Uint64("seed", 0, "of the requests of TestOriginLogAndClientAgree; 0: another each time")
+var differentialSeed = flag.Uint64("seed", 0, "of the requests of TestOriginLogAndClientAgree; 0: another each time in the long form, the same in the short one")
 
 // logLine is what the access log says of a request.
 type logLine struct {
@@ -55,7 +55,7 @@ func TestOriginLogAndClientAgree(t *testing.T) {
 func agree(t *testing.T, requests int, scheme, trust string, cfg *tls.Config) {
 	seed := *differentialSeed
 	if seed == 0 {
-		seed = rand.Uint64N(1 << 40)
+		seed = whenLong(1, rand.Uint64N(1<<40))
 	}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -20,7 +20,7 @@ func TestDrain(t *testing.T) {
 		out, err := exec.Command(binary, append([]string{"drain", "--pool", "web", "--admin", m.admin}, args...)...).CombinedOutput()
 		return string(out), err
 	}
-	said, err := drain("s1", "--deadline", "20s")
+	said, err := drain("s1", "--deadline", "90s")
 	if err != nil || !strings.Contains(said, "server s1 has finished") {
 		t.Errorf("drain: got %v:\n%s", err, said)
 	}

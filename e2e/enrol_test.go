@@ -94,7 +94,7 @@ func (s *site) master(id string, more ...string) master {
 	if s.bearer != "" {
 		access += fmt.Sprintf(", tokens: %q", s.file("bearers"))
 	}
-	return startMaster(s.t, fmt.Sprintf("master:\n  id: %[1]s\n  tls: { cert: %[2]q, key: %[3]q, ca: %[4]q, denied: %[5]q }\n  admin_access: { %[6]s }\n  enrol: { cert: %[7]q, key: %[8]q, ttl: 6s%[9]s }\npools:\n  web: { health: { tcp: true } }\n",
+	return startMaster(s.t, fmt.Sprintf("master:\n  id: %[1]s\n  tls: { cert: %[2]q, key: %[3]q, ca: %[4]q, denied: %[5]q }\n  admin_access: { %[6]s }\n  enrol: { cert: %[7]q, key: %[8]q, ttl: 10s%[9]s }\npools:\n  web: { health: { tcp: true } }\n",
 		id, s.file("master-"+id+".crt"), s.file("master-"+id+".key"), s.file("ca.crt"), s.denied, access, s.file("issuer-"+id+".crt"), s.file("issuer-"+id+".key"), strings.Join(more, "")))
 }
 
@@ -197,7 +197,7 @@ func TestAFreshMachineJoinsByAToken(t *testing.T) {
 		}
 	}
 
-	// Its certificate is over after six seconds, and it serves on, with another.
+	// Its certificate is over after ten seconds, and it serves on, with another.
 	first := certificate(t, pem)
 	eventually(t, func() (bool, string) {
 		return strings.Contains(a.Log(), "certificate renewed"), "it has not been renewed"

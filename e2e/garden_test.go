@@ -40,7 +40,7 @@ func (b *book) add(r reading) {
 
 // take returns what was added since it was called last, once there are n at least.
 func (b *book) take(n int) []reading {
-	limit := time.Now().Add(20 * time.Second)
+	limit := time.Now().Add(2 * time.Minute)
 	for {
 		b.mu.Lock()
 		if len(b.list) >= n || time.Now().After(limit) {
@@ -260,7 +260,7 @@ func (o *origin) sow(s seed) (statuses []string, err error) {
 		return nil, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	out := s.in
 	if s.refused == "" {
 		out = s.in[:s.consumed] + behind

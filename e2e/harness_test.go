@@ -123,7 +123,7 @@ func startAgent(t testing.TB, m master, pool, id string, server *proc.Process, m
 
 // client is an HTTP client that follows no redirect by itself and gives up on a hang.
 var client = &http.Client{
-	Timeout:       20 * time.Second,
+	Timeout:       2 * time.Minute,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 

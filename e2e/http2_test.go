@@ -55,7 +55,7 @@ func TestPeerCurlVersions(t *testing.T) {
 		{[]string{"--http2", "http://" + plain}, "1.1"}, // which asks for an upgrade that is not granted
 		{[]string{"--http1.1", "http://" + plain}, "1.1"},
 	} {
-		args := append([]string{"-sSf", "--max-time", "20", "--cacert", ca, "-o", filepath.Join(t.TempDir(), "body"), "-w", "%{http_version} %{http_code}"}, c.args...)
+		args := append([]string{"-sSf", "--max-time", "120", "--cacert", ca, "-o", filepath.Join(t.TempDir(), "body"), "-w", "%{http_version} %{http_code}"}, c.args...)
 		if out, err := exec.Command(curl, args...).CombinedOutput(); err != nil || string(out) != c.want+" 200" {
 			t.Errorf("curl %s: %v, %q, want %q", strings.Join(c.args, " "), err, out, c.want+" 200")
 		}
@@ -94,7 +94,7 @@ func TestPeerCurlReadsEarlyAnswers(t *testing.T) {
 	}
 	for _, way := range [][]string{{"--http2", "https://" + secure}, {"--http1.1", "https://" + secure}, {"--http2-prior-knowledge", "http://" + plain}, {"--http1.1", "http://" + plain}} {
 		for range whenLong(5, 40) {
-			args := append([]string{"-sS", "--max-time", "20", "--cacert", ca, "-T", upload, "-w", " %{http_code}"}, way...)
+			args := append([]string{"-sS", "--max-time", "120", "--cacert", ca, "-T", upload, "-w", " %{http_code}"}, way...)
 			if out, err := exec.Command(curl, args...).CombinedOutput(); err != nil || string(out) != "no 403" {
 				t.Fatalf("curl %s: %v, %q, want \"no 403\"", strings.Join(way, " "), err, out)
 			}

@@ -109,8 +109,8 @@ func TestIdleClientsTakeNoServerOut(t *testing.T) {
 				return
 			}
 		}
-		if time.Since(last) > time.Minute {
-			t.Fatalf("the server that keeps an answer back got %d requests in a minute, of %v", polled()-before, quick)
+		if time.Since(last) > 3*time.Minute {
+			t.Fatalf("the server that keeps an answer back got %d requests in three minutes, of %v", polled()-before, quick)
 		}
 		<-time.After(50 * time.Millisecond) // so many requests a second
 	}

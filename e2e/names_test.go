@@ -77,7 +77,8 @@ func testANameMovesUnderLoad(t *testing.T, at string) {
 		return one > 0 && two > 0, fmt.Sprintf("the new address has served %d and %d", one, two)
 	})
 	took := time.Since(moved)
-	r.settle(300 * time.Millisecond) // requests that were on their way
+	r.settle(300 * time.Millisecond)
+	r.flush() // requests that were on their way
 	before := served(t, old, "/") + served(t, old, "/two")
 	eventually(t, func() (bool, string) { n := byNew(); return n > 100, fmt.Sprintf("the new address has served %d", n) })
 	if after := served(t, old, "/") + served(t, old, "/two"); after > before {
@@ -262,7 +263,7 @@ func TestAServerIsAUnixSocket(t *testing.T) {
 		"--admin", "127.0.0.1:0", "--access-log", "off")
 	root := "http://" + edge.Addr("listen") + "/"
 	r := startTrace(t, []string{root, root + "sent"}, byTwo(root, mixed(load100())))
-	byUnix := &http.Client{Timeout: 10 * time.Second, Transport: overUnix(socket)}
+	byUnix := &http.Client{Timeout: 2 * time.Minute, Transport: overUnix(socket)}
 	count := func(path string) int {
 		res, err := byUnix.Get("http://app/record")
 		if err != nil {

@@ -111,7 +111,7 @@ func TestPeersBehindRun(t *testing.T) {
 		"--server", "http://"+nginxAddress, "--server", "http://"+pythonAddress, "--server", "http://"+nodeAddress)
 	by := make(map[string]int)
 	for range 12 {
-		out, err := exec.Command(curl, "-sSf", "--max-time", "20", "http://"+run.Addr("listen")+"/").CombinedOutput()
+		out, err := exec.Command(curl, "-sSf", "--max-time", "120", "http://"+run.Addr("listen")+"/").CombinedOutput()
 		if err != nil {
 			t.Fatalf("curl: %v\n%s", err, out)
 		}
@@ -131,7 +131,7 @@ func TestPeerWrk(t *testing.T) {
 	m := startMaster(t, fmt.Sprintf(`pools: {web: {servers: [{id: a, address: %q}, {id: b, address: %q}]}}`, a, b))
 	edge := startEdge(t, m, "edge-1", "web", "--access-log", "off")
 	awaitServers(t, m, "web", 2)
-	out, err := exec.Command(wrk, "-t1", "-c32", "-d2s", "http://"+edge.Addr("listen")+"/").CombinedOutput()
+	out, err := exec.Command(wrk, "-t1", "-c32", "-d2s", "--timeout", "60s", "http://"+edge.Addr("listen")+"/").CombinedOutput()
 	if err != nil {
 		t.Fatalf("wrk: %v\n%s", err, out)
 	}
@@ -170,9 +170,9 @@ func TestPeerHAProxyInFront(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "haproxy.cfg")
 	conf := fmt.Sprintf(`defaults
   mode http
-  timeout connect 5s
-  timeout client 30s
-  timeout server 30s
+  timeout connect 60s
+  timeout client 60s
+  timeout server 60s
 listen front
   bind %s
   option forwardfor

@@ -41,7 +41,7 @@ edge:
     - { listen: "%s", mode: tcp, proxy_protocol: { trusted: [127.0.0.1] }, routes: [{ pool: web, send_proxy: v2 }] }
 `, server, edges[0], edges[1])))
 	var fronts []string
-	text := "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n"
+	text := "defaults\n  mode tcp\n  timeout connect 60s\n  timeout client 60s\n  timeout server 60s\n"
 	for i, edge := range edges {
 		for _, version := range []string{"send-proxy", "send-proxy-v2"} {
 			front := freeport.Address(t)
@@ -55,7 +55,7 @@ edge:
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(2 * time.Minute))
 		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 		answer, err := io.ReadAll(conn)
 		if want := conn.LocalAddr().String() + "\n"; err != nil || !strings.HasSuffix(string(answer), want) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +78,7 @@ func milliseconds(d time.Duration) float64 { return float64(d) / 1e6 }
 // traffic is requests at a rate that does not depend on the answers, until stop.
 type traffic struct {
 	t     testing.TB
+	trace []load.Arrival
 	began time.Time
 	end   context.CancelFunc
 	over  sync.WaitGroup
@@ -129,7 +131,7 @@ func startTrace(t testing.TB, urls []string, trace []load.Arrival) *traffic {
 	ctx, end := context.WithCancel(context.Background())
 	// No more than so many at a time, as a machine that cannot keep up runs out of descriptors.
 	sender := load.NewSender(load.Limits{Conns: mostConns})
-	r := &traffic{t: t, began: time.Now(), end: end}
+	r := &traffic{t: t, trace: trace, began: time.Now(), end: end}
 	r.over.Go(func() {
 		defer sender.Close()
 		load.Send(ctx, sender, urls, trace, func(res load.Result) {
@@ -171,6 +173,24 @@ func (r *traffic) settle(d time.Duration) {
 		defer r.mu.Unlock()
 		n := len(r.all)
 		return n > 0 && r.all[n-1].At > until, fmt.Sprintf("%d requests answered", n)
+	})
+}
+
+// flush waits until all requests that were to be sent by now have been answered.
+func (r *traffic) flush() {
+	r.t.Helper()
+	until := time.Since(r.began)
+	due := sort.Search(len(r.trace), func(i int) bool { return r.trace[i].At > until })
+	eventually(r.t, func() (bool, string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		answered := 0
+		for i := range r.all {
+			if r.all[i].Index < due {
+				answered++
+			}
+		}
+		return answered == due, fmt.Sprintf("%d of %d requests answered", answered, due)
 	})
 }
 

@@ -83,11 +83,12 @@ func occupy(t testing.TB, server *proc.Process, n int) (release func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var clients sync.WaitGroup
+	forever := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // client gives up some time
 	for range n {
 		clients.Go(func() {
 			req, _ := http.NewRequestWithContext(ctx, "GET", "http://"+server.Addr("listen")+"/occupied", nil)
 			req.Header.Set("Sample-Work", "3600")
-			if resp, err := client.Do(req); err == nil {
+			if resp, err := forever.Do(req); err == nil {
 				resp.Body.Close()
 			}
 		})

@@ -222,7 +222,7 @@ func startFresh(t testing.TB, at string) (stop func() (attempts int, refused []e
 	end, over := make(chan struct{}), make(chan struct{})
 	var attempts int
 	var refused []error
-	sender := load.NewSender(load.Limits{Time: 20 * time.Second})
+	sender := load.NewSender(load.Limits{Time: 2 * time.Minute})
 	go func() {
 		defer close(over)
 		defer sender.Close()

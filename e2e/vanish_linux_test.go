@@ -102,7 +102,7 @@ func begin(t testing.TB, conn net.Conn, request, words string) {
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	for r := bufio.NewReader(conn); ; {
 		line, err := r.ReadString('\n')
 		if strings.Contains(line, words) {

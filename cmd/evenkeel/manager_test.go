@@ -22,7 +22,7 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 	hears := func(want string) string {
 		t.Helper()
 		buf := make([]byte, 1000)
-		_ = socket.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_ = socket.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		for {
 			n, err := socket.Read(buf)
 			if err != nil {

@@ -100,7 +100,7 @@ func TestCertificatesSayWhoAsks(t *testing.T) {
 			}
 			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 		}
-		return &http.Client{Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}, Timeout: 20 * time.Second}
+		return &http.Client{Transport: &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}, Timeout: 2 * time.Minute}
 	}
 	call := func(c *http.Client, method, path, token string) int {
 		r, err := http.NewRequest(method, url+path, nil)

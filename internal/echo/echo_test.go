@@ -98,7 +98,7 @@ func TestStreams(t *testing.T) {
 	}))
 	defer s.Close()
 	at := strings.TrimPrefix(s.URL, "http://")
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	stream, err := Dial(at, "/", "mine", deadline)
 	if err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func connection(t *testing.T) (near, far *net.TCPConn) {
 		t.Fatal(err)
 	}
 	far = conn.(*net.TCPConn)
-	_ = far.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = far.SetDeadline(time.Now().Add(2 * time.Minute))
 	t.Cleanup(func() { _ = far.Close() })
 	return accepted.(*net.TCPConn), far
 }
@@ -84,14 +84,14 @@ func (w *peered) await(events uint32) {
 func await(t *testing.T, p *Poller, slot int32, events uint32) {
 	t.Helper()
 	told := make([]Event, 8)
-	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); {
+	for limit := time.Now().Add(2 * time.Minute); time.Now().Before(limit); {
 		for _, e := range told[:p.Wait(told, 1000)] {
 			if e.Slot() == slot && e.Events&events != 0 {
 				return
 			}
 		}
 	}
-	t.Fatalf("nothing of %#x is told in 20 s", events)
+	t.Fatalf("nothing of %#x is told in 2 minutes", events)
 }
 
 func (w *peered) send(text string) {
@@ -491,7 +491,7 @@ func TestListenersAreShared(t *testing.T) {
 		t.Errorf("accepted %v, want %v", got, want)
 	}
 	later := dial()
-	if tcp := l.(*net.TCPListener); tcp.SetDeadline(time.Now().Add(20*time.Second)) != nil {
+	if tcp := l.(*net.TCPListener); tcp.SetDeadline(time.Now().Add(2*time.Minute)) != nil {
 		t.Fatal("the listener is closed")
 	}
 	conn, err := l.Accept()
@@ -512,7 +512,7 @@ func TestNothingToRead(t *testing.T) {
 		t.Error("there is something to read at first")
 	}
 	_ = w.far.CloseWrite()
-	for limit := time.Now().Add(20 * time.Second); w.near.NothingToRead(); runtime.Gosched() {
+	for limit := time.Now().Add(2 * time.Minute); w.near.NothingToRead(); runtime.Gosched() {
 		if time.Now().After(limit) {
 			t.Fatal("there is nothing to read though the peer has closed its side")
 		}

@@ -61,7 +61,7 @@ func TestWhatIsAboutToBeToldIsNot(t *testing.T) {
 		defer s.mu.Unlock()
 		return s.watch.queued
 	}
-	for limit := time.Now().Add(20 * time.Second); !queued(); runtime.Gosched() {
+	for limit := time.Now().Add(2 * time.Minute); !queued(); runtime.Gosched() {
 		if time.Now().After(limit) {
 			t.Fatal("nothing has come")
 		}
@@ -115,7 +115,7 @@ func TestReadsDoNotKeepClose(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("Close waits")
 	}
 	s.mu.Unlock()

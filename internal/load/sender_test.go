@@ -48,7 +48,7 @@ func TestASenderChecksEachAnswer(t *testing.T) {
 		}
 		good(w, r)
 	})
-	s := NewSender(Limits{Time: 20 * time.Second})
+	s := NewSender(Limits{Time: 2 * time.Minute})
 	defer s.Close()
 	all := append(each(url), Arrival{URL: url + "/away"}, Arrival{URL: url + "/away", Method: "POST", Body: 1000})
 	for _, a := range all {
@@ -68,7 +68,7 @@ func TestASenderFindsAnswersOfOthers(t *testing.T) {
 		r.Header.Set(echo.HeaderID, "another")
 		good(w, r)
 	})
-	s := NewSender(Limits{Time: 20 * time.Second})
+	s := NewSender(Limits{Time: 2 * time.Minute})
 	defer s.Close()
 	for _, a := range each(url) {
 		if o := s.Do(t.Context(), a); o.Mixed() == nil || o.Status != 0 {
@@ -84,7 +84,7 @@ func TestASenderFindsRefusalsOfOthers(t *testing.T) {
 		w.Header().Set(echo.HeaderID, id+r.Header.Get(echo.HeaderID))
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
-	s := NewSender(Limits{Time: 20 * time.Second})
+	s := NewSender(Limits{Time: 2 * time.Minute})
 	defer s.Close()
 	for _, a := range each(url) {
 		id = ""
@@ -104,7 +104,7 @@ func TestASenderTellsOfBrokenAnswers(t *testing.T) {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, strings.Repeat("x", 10))
 	})
-	s := NewSender(Limits{Time: 20 * time.Second})
+	s := NewSender(Limits{Time: 2 * time.Minute})
 	defer s.Close()
 	if o := s.Do(t.Context(), Arrival{URL: url}); o.Status != 0 || o.Err == nil || o.Mixed() != nil {
 		t.Errorf("got %+v, want an error that is no Mixed", o)

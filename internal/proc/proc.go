@@ -25,7 +25,7 @@ import (
 
 // startLimit is how long a role may take until it is ready. They take milliseconds;
 // a machine that is busy takes its time.
-const startLimit = 20 * time.Second
+const startLimit = time.Minute
 
 // StopLimit is longer than any role takes to drain and end.
 const StopLimit = 40 * time.Second

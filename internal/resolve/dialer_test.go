@@ -42,7 +42,7 @@ func heard(t *testing.T, d *Dialer, at string) string {
 		return err.Error()
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	word, err := bufio.NewReader(c).ReadString('\n')
 	if err != nil {
 		return err.Error()

@@ -284,7 +284,7 @@ func TestAFalseMasterGetsNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 			secure, found, err := SecureByFingerprint(t.Context(), conn, Fingerprint(a.cert.Raw), list)
 			if c.says == "" {
 				if err != nil || !found.Equal(a.cert) {
