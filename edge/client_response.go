@@ -225,7 +225,7 @@ func (f *clientConn) spliceBody() bool {
 	switch {
 	case err == syscall.EAGAIN:
 		return false
-	case err == errNoPipe && t.down.pipe == nil:
+	case err == errNoPipe && !t.down.hasPipe():
 		return f.relayWithoutPipe()
 	case err != nil:
 		if err == io.EOF {

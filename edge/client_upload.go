@@ -89,7 +89,7 @@ func (f *clientConn) uploadMore() error {
 			t.waitingSince = l.now
 			t.body.Skip(n)
 			return nil
-		case err != errNoPipe || t.up.pipe != nil:
+		case err != errNoPipe || t.up.hasPipe():
 			return err
 		}
 	}

@@ -70,6 +70,12 @@ func (c *conn) close() {
 	c.fd.Close() // all writes have gone
 }
 
+// hasPrefetched reports whether something has come that its owner has not asked for.
+func (c *conn) hasPrefetched() bool { return c.prefetched != nil }
+
+// hasUnsent reports whether something is still to be sent, or cannot be.
+func (c *conn) hasUnsent() bool { return c.pendingAt != 0 || c.unsentTail != nil }
+
 // detach ends the registration and returns the descriptor, which stays open. Deferred writes go first.
 func (c *conn) detach() fd.FD {
 	c.flushPending()

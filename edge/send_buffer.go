@@ -136,6 +136,9 @@ func (s *sendBuffer) spliceFrom(from *conn, limit int64) (int64, error) {
 	return n, nil
 }
 
+// hasPipe reports whether bytes are in a pipe, or could be.
+func (s *sendBuffer) hasPipe() bool { return s.pipe != nil }
+
 // errNoPipe reports that the system has no pipe left.
 var errNoPipe = syscall.EMFILE
 

@@ -55,7 +55,7 @@ func (b *serverConn) close() {
 
 // hasUnasked reports whether part of something has come from a server that was not asked.
 func (b *serverConn) hasUnasked() bool {
-	return b.prefetched != nil || b.tls != nil && b.tls.inRecord()
+	return b.hasPrefetched() || b.tls != nil && b.tls.inRecord()
 }
 
 // fit reports whether a kept connection can be used for a request that can be repeated, or for any.

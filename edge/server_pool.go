@@ -107,7 +107,7 @@ func (p *serverPool) put(b *serverConn) {
 		}
 	}
 	list := p.listFor(b)
-	if b.hup || b.pendingAt != 0 || b.unsentTail != nil || len(list.conns) >= maxIdleConns {
+	if b.hup || b.hasUnsent() || len(list.conns) >= maxIdleConns {
 		b.sendCloseNotify()
 		b.close()
 		return

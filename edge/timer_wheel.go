@@ -22,10 +22,16 @@ const (
 
 // timer calls its owner when it is due. The wheel owns the other fields.
 type timer struct {
-	owner      interface{ onTimer() }
+	owner      timerOwner
 	due        balance.Instant // zero: never
 	at         int64           // tick of its slot; zero: none
 	next, prev *timer
+}
+
+// timerOwner is what a timer belongs to.
+type timerOwner interface {
+	// onTimer is called once after the timer's due time, which it may set again.
+	onTimer()
 }
 
 func tickOf(t balance.Instant) int64 { return int64(t) / int64(wheelTick) }
