@@ -42,11 +42,11 @@ race: ## the tests under the race detector, but for those of e2e, whose processe
 	$(TEST) -race $$($(GO) list ./... | grep -v '/e2e$$')
 
 portable-fd: ## that what uses it builds with what other systems have in the place of epoll, and its own tests
-	$(GO) vet -tags evenkeel_portable ./internal/fd ./edge ./client ./master ./cmd/evenkeel
+	$(GO) vet -tags evenkeel_portable ./internal/fd ./edge/... ./client ./master ./cmd/evenkeel
 	$(GO) test -race -tags evenkeel_portable ./internal/fd
 
 portable: ## what other systems have in the place of epoll, tested here: the suite of edge by it, and those that use edge
-	$(TEST) -tags evenkeel_portable ./edge ./cmd/evenkeel
+	$(TEST) -tags evenkeel_portable ./edge/... ./cmd/evenkeel
 	GOFLAGS=-tags=evenkeel_portable $(TEST) ./e2e -count 1 -run '^(TestClaim|TestRun$$|TestPeer(sBehindRun|Wrk|HAProxyInFront|sProxyProtocol|CurlVersions|CurlReadsEarlyAnswers|H2load)|TestTakeover$$|TestDrain$$|TestEdgeKilled|TestNginx)'
 
 attackers: ## slowhttptest and testssl.sh against the defaults, in their long forms (a minute)

@@ -28,7 +28,8 @@ const arrows = `
 	config       < internal/suggest github.com/goccy/go-yaml
 	client       < wire balance internal
 	master       < balance policy wire internal internal/suggest github.com/prometheus/client_golang github.com/expr-lang/expr
-	edge         < edge/limits edge/tenants flight http1 h2 preface wire client balance policy internal github.com/prometheus/client_golang
+	edge         < edge/eventloop edge/limits edge/tenants flight http1 h2 preface wire client balance policy internal github.com/prometheus/client_golang
+	edge/eventloop < edge/limits balance internal
 	edge/limits  < balance
 	edge/tenants < balance github.com/go-jose/go-jose
 	elect        < go.etcd.io/etcd go.uber.org/zap

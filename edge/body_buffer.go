@@ -41,7 +41,7 @@ func (f *clientConn) bufferBody() (ready bool) {
 		f.badBody(err)
 		return false
 	}
-	for turn := f.worker.newTurn(); !t.complete && !f.buffered(); turn.Spend(limits.TurnCall) {
+	for turn := f.worker.NewTurn(); !t.complete && !f.buffered(); turn.Spend(limits.TurnCall) {
 		if t.body.AtTrailers() && len(t.leftover) > 0 {
 			switch waits, err := f.bufferTrailers(); {
 			case err != nil:
@@ -75,12 +75,12 @@ func (f *clientConn) bufferBody() (ready bool) {
 		if !f.sendContinue() {
 			return false
 		}
-		if !f.readable {
+		if !f.Readable {
 			f.awaitBody()
 			return false
 		}
 		if turn.Over(clock.Now) {
-			f.worker.deferConn(&f.conn)
+			f.worker.Defer(&f.Conn)
 			return false
 		}
 		if err := f.bufferMore(); err != nil {
@@ -110,7 +110,7 @@ func (f *clientConn) takeWhole() error {
 	s := &t.bodyStore
 	ended := false
 	if b := f.stream; b != nil && b.complete && len(s.bufs) == 0 && b.unreadBytes() <= smallBuf {
-		for ended = true; f.readable; {
+		for ended = true; f.Readable; {
 			if _, err := f.readMore(); err != nil {
 				break // EAGAIN: all there is has been taken
 			}
@@ -122,7 +122,7 @@ func (f *clientConn) takeWhole() error {
 	if err := t.frame(t.input[t.inputStart:t.inputEnd], f.service.listener); err != nil || t.complete {
 		return err
 	}
-	s.begun, s.client, s.lastAt = true, balance.PrefixOf(t.exchange.client), f.worker.now
+	s.begun, s.client, s.lastAt = true, balance.PrefixOf(t.exchange.client), f.worker.Now
 	t.leftover = append(t.leftover[:0], t.buf[t.head+t.bodyInBuf:]...)
 	return nil
 }
@@ -134,7 +134,7 @@ func (f *clientConn) buffered() bool {
 	case t.body.Done():
 		return true
 	case t.exchange.route.awaitsMessage && t.exchange.grpc:
-		return s.size >= t.exchange.route.bodyBuffer || f.hasMessage() && !(f.stream.complete && f.readable)
+		return s.size >= t.exchange.route.bodyBuffer || f.hasMessage() && !(f.stream.complete && f.Readable)
 	default:
 		return s.size+int64(t.bodyInBuf) >= t.exchange.route.bodyBuffer
 	}
@@ -158,7 +158,7 @@ func (f *clientConn) awaitsFirst() bool {
 	if f.req.exchange.route.awaitsMessage {
 		return s.first == 0
 	}
-	return !f.readable && len(s.bufs) == 0 && !f.req.req.Expect
+	return !f.Readable && len(s.bufs) == 0 && !f.req.req.Expect
 }
 
 // uploadMore relays what the client has sent. Its error is the client's fault.
@@ -166,7 +166,7 @@ func (f *clientConn) bufferMore() error {
 	t := f.req
 	s := &t.bodyStore
 	buf := s.free()
-	n, err := f.read(buf)
+	n, err := f.Read(buf)
 	switch {
 	case err == syscall.EAGAIN:
 		return nil
@@ -175,7 +175,7 @@ func (f *clientConn) bufferMore() error {
 	case n == 0:
 		return io.EOF
 	}
-	s.lastAt = f.worker.now
+	s.lastAt = f.worker.Now
 	s.pace.Took(int64(n))
 	if t.body.AtTrailers() {
 		t.leftover = append(t.leftover, buf[:n]...)
@@ -209,14 +209,14 @@ func (f *clientConn) sendContinue() bool {
 	case !t.req.Expect:
 		return true
 	case t.req.Continued:
-		_, err = t.down.flush(&f.conn) // what the socket did not take at once
+		_, err = t.down.Flush(&f.Conn) // what the socket did not take at once
 	default:
 		t.req.Continued = true
 		if len(t.buf) > t.head { // RFC 9110, 10.1.1: it has begun to send
 			return true
 		}
 		t.out = append(f.worker.headBuf[:0], continueLine...)
-		_, err = t.down.write(&f.conn, t.out)
+		_, err = t.down.Write(&f.Conn, t.out)
 		f.worker.putHeadBuf(&t.forwardState)
 	}
 	if err != nil {
@@ -232,12 +232,12 @@ func (f *clientConn) awaitBody() {
 	idle := s.lastAt.Add(f.service.listener.IdleTimeout)
 	due := idle
 	if f.mayStall() {
-		due = min(idle, max(s.lastAt.Add(f.quietTime()), f.worker.now.Add(bodyQuiet)))
+		due = min(idle, max(s.lastAt.Add(f.quietTime()), f.worker.Now.Add(bodyQuiet)))
 	}
 	if rate := t.exchange.route.bodyRate; rate > 0 && !f.silent() {
-		due = min(due, s.pace.Start(f.worker.now, f.bodyWindow()))
+		due = min(due, s.pace.Start(f.worker.Now, f.bodyWindow()))
 	}
-	f.worker.timers.set(&f.timer, due)
+	f.worker.Timers.Set(&f.Timer, due)
 }
 
 // mayStall reports whether a server is asked for although nothing comes: the body's length is not
@@ -265,7 +265,7 @@ func (f *clientConn) quietTime() time.Duration {
 
 // bodyLate deals with a body of which more did not come in time.
 func (f *clientConn) bodyLate() {
-	t, now := f.req, f.worker.now
+	t, now := f.req, f.worker.Now
 	s := &t.bodyStore
 	switch {
 	case !s.begun, now >= s.lastAt.Add(f.service.listener.IdleTimeout):
@@ -285,7 +285,7 @@ func (f *clientConn) bodyLate() {
 // keepsPace judges a window of a body's least rate. A client of HTTP/2 is excused while the window of its
 // connection is used up: then it is us who do not read another stream.
 func (f *clientConn) keepsPace(p *limits.Pace) bool {
-	slow := p.Judge(f.worker.now, f.req.exchange.route.bodyRate)
+	slow := p.Judge(f.worker.Now, f.req.exchange.route.bodyRate)
 	return !slow || f.stream != nil && f.stream.awaitsOthers()
 }
 
@@ -299,7 +299,7 @@ func (f *clientConn) paceDue() balance.Instant {
 		t.pace.Stop()
 		return 0
 	}
-	return t.pace.Start(f.worker.now, f.bodyWindow())
+	return t.pace.Start(f.worker.Now, f.bodyWindow())
 }
 
 // bodyWindow is the time over which a body must come at its least rate.
@@ -348,10 +348,10 @@ func (f *clientConn) releaseBody() {
 func (f *clientConn) awaitMemory() {
 	s := &f.req.bodyStore
 	if f.setTimeout(0); len(s.bufs) > 0 {
-		f.worker.timers.set(&f.timer, s.lastAt.Add(f.service.listener.IdleTimeout))
+		f.worker.Timers.Set(&f.Timer, s.lastAt.Add(f.service.listener.IdleTimeout))
 	}
 	s.pace.Stop()
-	if f.wasReset {
+	if f.WasReset {
 		f.clientGone()
 		return
 	}
@@ -372,14 +372,14 @@ func (f *clientConn) endMemoryWait() {
 		return
 	}
 	s.waits = false
-	s.lastAt = f.worker.now
+	s.lastAt = f.worker.Now
 	l := f.worker
 	l.awaitingMemory = slices.DeleteFunc(l.awaitingMemory, func(w *clientConn) bool { return w == f })
 	l.engine.edge.bodies.waits.Add(-1)
 }
 
 // memoryFreed implements bodyWaiter.
-func (l *worker) memoryFreed() { l.call(l.readWaitingBodies) }
+func (l *worker) memoryFreed() { l.Call(l.readWaitingBodies) }
 
 // triedAtOnce bounds how many waiting bodies are tried when memory comes free.
 const triedAtOnce = 64

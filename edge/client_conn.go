@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
@@ -17,8 +18,8 @@ import (
 
 // clientConn is a client's connection. Without a request it has no buffer.
 type clientConn struct {
-	conn
-	timer
+	eventloop.Conn
+	eventloop.Timer
 	service   *listenerService
 	peer      netip.Addr
 	state     clientState
@@ -26,12 +27,12 @@ type clientConn struct {
 	leaving   bool // the client has closed its side; the response may still be sent for a moment
 	killed    bool
 	req       *request
-	asyncPick *asyncPick    // in state stateWaiting; nil: a goroutine picks
-	server    *serverConn   // of the current link
-	worker    *worker       // of the connection's loop
-	stream    *clientStream // it is an HTTP/2 stream; nil: it is not
-	shown     *clientTLS    // what the client has shown by TLS; nil: nothing
-	tunnel    *tunnel       // between client and server, once the connection is upgraded
+	asyncPick *asyncPick        // in state stateWaiting; nil: a goroutine picks
+	server    *serverConn       // of the current link
+	worker    *worker           // of the connection's loop
+	stream    *clientStream     // it is an HTTP/2 stream; nil: it is not
+	shown     *clientTLS        // what the client has shown by TLS; nil: nothing
+	tunnel    *eventloop.Tunnel // between client and server, once the connection is upgraded
 }
 
 // clientState is the state of a client's connection.
@@ -57,7 +58,7 @@ type request struct {
 	inputStart, inputEnd int
 	headPart             []byte // buffer for a response head that comes in pieces
 	response             responseBody
-	up, down             sendBuffer
+	up, down             eventloop.SendBuffer
 	interims             int
 	closeAfter           bool // no other request follows
 
@@ -98,15 +99,15 @@ func (t *request) recycle() {
 
 // addClient adds an accepted descriptor as a client's connection. tls is its TLS, if any, and shown what the
 // client has shown by it; early was read of it already.
-func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *tlsConn, shown *clientTLS, early []byte) {
+func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *eventloop.TLSConn, shown *clientTLS, early []byte) {
 	f := &clientConn{service: s, peer: peer, worker: l, shown: shown}
-	f.conn.owner, f.timer.owner = f, f
-	if err := l.register(&f.conn, descriptor, readiness); err != nil {
+	f.Conn.Owner, f.Timer.Owner = f, f
+	if err := l.Register(&f.Conn, descriptor, eventloop.Readiness); err != nil {
 		s.clientGone(l, f)
 		return
 	}
 	s.tracked[l][f] = struct{}{}
-	f.useTLS(tls)
+	f.UseTLS(tls)
 	f.setTimeout(s.listener.silentTime())
 	if s.draining.Load() {
 		f.beginDrain()
@@ -116,7 +117,7 @@ func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Add
 		f.req.input = append(f.req.input[:0], early...)
 		f.req.input, f.req.inputEnd = f.req.input[:cap(f.req.input)], len(early)
 	}
-	if f.req != nil || f.readable {
+	if f.req != nil || f.Readable {
 		f.readHead()
 	}
 	if s.killed.Load() {
@@ -126,11 +127,11 @@ func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Add
 
 // setTimeout sets the timer; zero: none.
 func (f *clientConn) setTimeout(wait time.Duration) {
-	f.worker.timers.set(&f.timer, f.worker.deadline(wait))
+	f.worker.Timers.Set(&f.Timer, f.worker.Deadline(wait))
 }
 
-// onReady implements the conn's owner.
-func (f *clientConn) onReady() {
+// OnReady implements the conn's owner.
+func (f *clientConn) OnReady() {
 	switch f.state {
 	case stateIdle, stateReadingHead:
 		f.readHead()
@@ -149,13 +150,13 @@ func (f *clientConn) onReady() {
 	}
 }
 
-// onTimer implements the timer's owner.
-func (f *clientConn) onTimer() {
+// OnTimer implements the timer's owner.
+func (f *clientConn) OnTimer() {
 	switch f.state {
 	case stateIdle:
-		f.readable = true // a byte that came at this moment counts
+		f.Readable = true // a byte that came at this moment counts
 		f.readHead()
-		if f.isOpen() && f.state == stateIdle {
+		if f.IsOpen() && f.state == stateIdle {
 			f.close()
 		}
 	case stateReadingHead:
@@ -182,10 +183,10 @@ func (f *clientConn) onTimer() {
 // readHead reads until a request's head is complete. Nothing is read from a client that does not read its
 // response.
 func (f *clientConn) readHead() {
-	if t := f.req; f.state == stateIdle && f.unsentBytes() == 0 && t != nil && t.inputStart < t.inputEnd {
+	if t := f.req; f.state == stateIdle && f.UnsentBytes() == 0 && t != nil && t.inputStart < t.inputEnd {
 		f.parseHead() // what came behind the last request
 	}
-	for f.isOpen() && f.readable && f.unsentBytes() == 0 && f.state <= stateReadingHead {
+	for f.IsOpen() && f.Readable && f.UnsentBytes() == 0 && f.state <= stateReadingHead {
 		t := f.req
 		if t == nil {
 			t = f.worker.takeRequest()
@@ -208,8 +209,8 @@ func (f *clientConn) readHead() {
 // needs, is only known then.
 func (f *clientConn) readMore() (int, error) {
 	t := f.req
-	buf := f.worker.readBuf[:min(max(firstInput, len(t.input)), readSize)]
-	n, err := f.read(buf)
+	buf := f.worker.ReadBuf[:min(max(firstInput, len(t.input)), readSize)]
+	n, err := f.Read(buf)
 	if n > 0 {
 		t.appendInput(buf[:n], f.state > stateReadingHead)
 	}
@@ -298,7 +299,7 @@ func (f *clientConn) respond(a flight.Answer, detail string, closing bool) {
 func (f *clientConn) sendResponse(closing bool) {
 	t := f.req
 	f.state, t.closeAfter = stateFlushing, closing
-	_, err := t.down.write(&f.conn, t.out)
+	_, err := t.down.Write(&f.Conn, t.out)
 	f.worker.putHeadBuf(&t.forwardState)
 	if err != nil {
 		f.clientGone()
@@ -310,10 +311,10 @@ func (f *clientConn) sendResponse(closing bool) {
 // flush ends the exchange once all has been sent to the client.
 func (f *clientConn) flush() {
 	t := f.req
-	switch clear, err := t.down.flush(&f.conn); {
+	switch clear, err := t.down.Flush(&f.Conn); {
 	case err != nil:
 		f.clientGone()
-	case clear && (!t.closeAfter || f.allSent()):
+	case clear && (!t.closeAfter || f.AllSent()):
 		f.finishRequest()
 	default:
 		f.setTimeout(f.service.listener.IdleTimeout)
@@ -325,8 +326,8 @@ func (f *clientConn) finishRequest() {
 	t := f.req
 	f.dropServer()
 	t.exchange.finish()
-	t.down.discard(f.loop)
-	t.up.discard(f.loop)
+	t.down.Discard(f.Loop)
+	t.up.Discard(f.Loop)
 	t.bodyCopy.reset(f.worker)
 	t.bodyStore.reset(f.worker)
 	switch {
@@ -345,10 +346,10 @@ func (f *clientConn) finishRequest() {
 	}
 	switch {
 	case t.inputStart < t.inputEnd:
-		f.worker.deferConn(&f.conn)
-	case f.readable:
+		f.worker.Defer(&f.Conn)
+	case f.Readable:
 		t.inputStart, t.inputEnd = 0, 0
-		f.worker.deferConn(&f.conn)
+		f.worker.Defer(&f.Conn)
 	default:
 		f.releaseRequest()
 	}
@@ -366,14 +367,14 @@ func (f *clientConn) linger() {
 			return
 		}
 	}
-	if t.abortive || f.killed || t.down.closeWrite(&f.conn) != nil {
+	if t.abortive || f.killed || t.down.CloseWrite(&f.Conn) != nil {
 		f.close()
 		return
 	}
 	if f.service.draining.Load() {
 		most = lingerQuiet
 	}
-	f.state, t.lingerQuiet, t.lingerUntil = stateLingering, wait, f.worker.now.Add(most)
+	f.state, t.lingerQuiet, t.lingerUntil = stateLingering, wait, f.worker.Now.Add(most)
 	f.setTimeout(wait)
 	f.discardInput()
 }
@@ -381,21 +382,21 @@ func (f *clientConn) linger() {
 // discardInput reads once and discards, so that a client that still sends its body can read the response; then
 // other connections have a turn.
 func (f *clientConn) discardInput() {
-	if !f.readable {
+	if !f.Readable {
 		return
 	}
-	n, err := f.read(f.worker.readBuf)
+	n, err := f.Read(f.worker.ReadBuf)
 	if err == syscall.EAGAIN {
 		return
 	}
 	t := f.req
-	if err != nil || n <= 0 || f.worker.now >= t.lingerUntil {
+	if err != nil || n <= 0 || f.worker.Now >= t.lingerUntil {
 		f.close()
 		return
 	}
-	f.setTimeout(min(t.lingerQuiet, t.lingerUntil.Sub(f.worker.now)))
-	if f.readable {
-		f.worker.deferConn(&f.conn)
+	f.setTimeout(min(t.lingerQuiet, t.lingerUntil.Sub(f.worker.Now)))
+	if f.Readable {
+		f.worker.Defer(&f.Conn)
 	}
 }
 
@@ -409,13 +410,13 @@ func (f *clientConn) close() {
 	l, s := f.worker, f.service
 	f.closeTLS()
 	f.state = stateClosed
-	l.timers.stop(&f.timer)
-	f.conn.close()
+	l.Timers.Stop(&f.Timer)
+	f.Conn.Close()
 	if t := f.req; t != nil {
 		f.endMemoryWait()
 		f.req = nil
-		t.down.discard(&l.loop)
-		t.up.discard(&l.loop)
+		t.down.Discard(&l.Loop)
+		t.up.Discard(&l.Loop)
 		t.bodyCopy.reset(l)
 		t.bodyStore.reset(l)
 		l.putRequest(t)
@@ -429,11 +430,11 @@ func (f *clientConn) close() {
 
 // closeTLS sends close_notify, if everything has been sent.
 func (f *clientConn) closeTLS() {
-	if f.tls == nil || !f.isOpen() || f.killed || !f.allSent() {
+	if f.TLS == nil || !f.IsOpen() || f.killed || !f.AllSent() {
 		return
 	}
-	if t := f.req; t == nil || !t.abortive && t.down.empty() {
-		_, _ = f.fd.Send(f.tls.closeNotify()) // best effort
+	if t := f.req; t == nil || !t.abortive && t.down.Empty() {
+		_, _ = f.FD.Send(f.TLS.CloseNotify()) // best effort
 	}
 }
 
@@ -488,13 +489,13 @@ func (f *clientConn) kill() {
 // response or, if it is answered at any time, is probed.
 func (f *clientConn) watchClient() {
 	switch {
-	case f.wasReset:
+	case f.WasReset:
 		f.clientLeft()
-	case f.hup && !f.leaving && !f.service.listener.HalfClosed.answers(f.req.req.KeepAlive):
+	case f.PeerClosed && !f.leaving && !f.service.listener.HalfClosed.answers(f.req.req.KeepAlive):
 		f.leaving = true
-		f.req.clientGoneAt = f.worker.now.Add(leaveAfter)
+		f.req.clientGoneAt = f.worker.Now.Add(leaveAfter)
 		f.setTimeout(leaveAfter)
-	case f.hup && !f.leaving:
+	case f.PeerClosed && !f.leaving:
 		f.probeClient()
 	}
 }

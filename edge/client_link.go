@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -54,7 +55,7 @@ func (f *clientConn) readSmallBody() {
 	t := f.req
 	for !t.mayFrame(t.inputEnd - t.inputStart) {
 		f.state = stateBufferingBody
-		if !f.readable {
+		if !f.Readable {
 			f.setTimeout(f.service.listener.IdleTimeout)
 			return
 		}
@@ -141,7 +142,7 @@ func (f *clientConn) connectServer() {
 		b.close()
 		b = l.servers.get(to)
 	}
-	f.state, t.waitingSince = stateForwarding, l.now
+	f.state, t.waitingSince = stateForwarding, l.Now
 	if b == nil {
 		var err error
 		if b, err = l.servers.dial(to); err != nil {
@@ -151,7 +152,9 @@ func (f *clientConn) connectServer() {
 		if b == nil {
 			f.state = stateWaiting
 			f.setTimeout(0)
-			l.servers.dialInBackground(t.cancel.context(), to, func(descriptor *fd.FD, secure *tlsConn, err error) { f.serverDialled(descriptor, secure, to, err) })
+			l.servers.dialInBackground(t.cancel.context(), to, func(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
+				f.serverDialled(descriptor, secure, to, err)
+			})
 			f.watchClient()
 			return
 		}
@@ -160,14 +163,14 @@ func (f *clientConn) connectServer() {
 }
 
 func (f *clientConn) setServer(b *serverConn) {
-	f.server, b.user, b.sentBefore = b, f, b.sentBytes
+	f.server, b.user, b.sentBefore = b, f, b.SentBytes
 	f.pump()
 }
 
 // openServerStream opens a stream to the granted server.
 func (f *clientConn) openServerStream(to target) {
 	t, l := f.req, f.worker
-	f.state, t.waitingSince = stateForwarding, l.now
+	f.state, t.waitingSince = stateForwarding, l.Now
 	b, err := l.servers.openStream(to, serverRef{t.exchange.route.pool.name, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.method))
 	if err != nil {
 		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
@@ -177,7 +180,7 @@ func (f *clientConn) openServerStream(to target) {
 }
 
 // serverDialled continues with a connection that a goroutine has made.
-func (f *clientConn) serverDialled(descriptor *fd.FD, secure *tlsConn, to target, err error) {
+func (f *clientConn) serverDialled(descriptor *fd.FD, secure *eventloop.TLSConn, to target, err error) {
 	f.state = stateForwarding
 	if descriptor.IsOpen() && f.req.cancel.clientLeft() { // nothing was sent
 		f.clientGone()
@@ -191,7 +194,7 @@ func (f *clientConn) serverDialled(descriptor *fd.FD, secure *tlsConn, to target
 		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 		return
 	}
-	b.writable = true
+	b.Writable = true
 	f.setServer(b)
 }
 
@@ -241,22 +244,22 @@ func (f *clientConn) sendRequest() bool {
 		t.compose()
 	}
 	t.out = t.composeStored(t.out)
-	_, err := t.up.write(&b.conn, t.out)
+	_, err := t.up.Write(&b.Conn, t.out)
 	l.putHeadBuf(&t.forwardState)
 	switch {
 	case err == nil:
 	case b.wasReused() && !f.maySent(): // the server had closed it
 		f.dropServer()
-		t.up.discard(&l.loop)
+		t.up.Discard(&l.Loop)
 		f.connectServer()
 		return false
 	default:
 		f.linkFailed(flight.Failure{Sent: f.maySent()}, os.NewSyscallError("write", err))
 		return false
 	}
-	t.sent, t.uploading, t.waitingSince = true, !t.complete || !t.up.empty(), l.now
+	t.sent, t.uploading, t.waitingSince = true, !t.complete || !t.up.Empty(), l.Now
 	t.pace.Stop()
-	t.forwardState.in, t.forwardState.r, t.forwardState.w = l.readBuf, headSpace, headSpace
+	t.forwardState.in, t.forwardState.r, t.forwardState.w = l.ReadBuf, headSpace, headSpace
 	t.progress.start(f)
 	t.awaitResponse()
 	if !t.complete && !t.bodyStore.holds() {
@@ -265,7 +268,7 @@ func (f *clientConn) sendRequest() bool {
 	return true
 }
 
-// beginStream opens a server's stream with the request's head, and composes what has come of the body.
+// BeginStream opens a server's stream with the request's head, and composes what has come of the body.
 func (t *request) beginStream(s *h2ClientStream) {
 	x := &t.exchange
 	if t.out = t.out[:0]; x.newPath {
@@ -285,7 +288,7 @@ func (t *request) beginStream(s *h2ClientStream) {
 func (f *clientConn) linkFailed(why flight.Failure, err error) {
 	t := f.req
 	f.dropServer()
-	t.up.discard(f.loop)
+	t.up.Discard(f.Loop)
 	t.sent, t.uploading, t.bodySent = false, false, false
 	f.state = stateForwarding
 	step := t.exchange.linkFailed(why, err)
@@ -300,7 +303,7 @@ func (f *clientConn) maySent() bool {
 	if b.stream != nil {
 		return f.req.sent && !b.stream.nothingSent
 	}
-	return b.mayHaveSent(b.sentBefore)
+	return b.MayHaveSent(b.sentBefore)
 }
 
 // failure describes a link that broke before its response.
@@ -319,9 +322,9 @@ func (f *clientConn) failure(err error) flight.Failure {
 // setLinkTimeout sets the timer for the next expected event.
 func (f *clientConn) setLinkTimeout() {
 	t, b, l := f.req, f.server, f.worker
-	if !t.uploading || f.wasReset { // what a client sent before it closed its side may still be passed on
+	if !t.uploading || f.WasReset { // what a client sent before it closed its side may still be passed on
 		f.watchClient()
-		if !f.isOpen() {
+		if !f.IsOpen() {
 			return
 		}
 	}
@@ -329,8 +332,8 @@ func (f *clientConn) setLinkTimeout() {
 	switch cfg := &f.service.engine.edge.cfg; {
 	case b.connecting:
 		due = t.waitingSince.Add(cfg.ConnectTimeout)
-	case !t.down.empty() || !t.up.empty():
-		due = l.now.Add(idle)
+	case !t.down.Empty() || !t.up.Empty():
+		due = l.Now.Add(idle)
 		t.pace.Stop()
 	case t.uploading && f.stream != nil && f.stream.chunked: // both may have a conversation, with pauses
 		due = f.paceDue()
@@ -344,20 +347,20 @@ func (f *clientConn) setLinkTimeout() {
 	if f.leaving && (due == 0 || t.clientGoneAt < due) {
 		due = t.clientGoneAt
 	}
-	l.timers.set(&f.timer, due)
+	l.Timers.Set(&f.Timer, due)
 }
 
 // linkTimeout handles the timeout of a link.
 func (f *clientConn) linkTimeout() {
 	t := f.req
 	switch {
-	case f.leaving && f.worker.now >= t.clientGoneAt:
+	case f.leaving && f.worker.Now >= t.clientGoneAt:
 		f.clientLeft()
 	case f.server.connecting:
 		f.linkFailed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
-	case !t.down.empty():
+	case !t.down.Empty():
 		f.clientGone()
-	case t.uploading && t.pace.Over(f.worker.now):
+	case t.uploading && t.pace.Over(f.worker.Now):
 		if f.keepsPace(&t.pace) {
 			f.setLinkTimeout()
 		} else {
@@ -365,7 +368,7 @@ func (f *clientConn) linkTimeout() {
 		}
 	case t.responseStarted:
 		f.abortResponse(os.ErrDeadlineExceeded)
-	case t.uploading && t.up.empty():
+	case t.uploading && t.up.Empty():
 		f.badBody(os.ErrDeadlineExceeded)
 	default:
 		f.linkFailed(f.failure(os.ErrDeadlineExceeded), os.ErrDeadlineExceeded)

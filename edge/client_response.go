@@ -4,6 +4,7 @@ import (
 	"io"
 	"syscall"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
@@ -14,22 +15,22 @@ import (
 // readResponse relays the response until the server or the client has to be waited for.
 func (f *clientConn) readResponse() {
 	t, l := f.req, f.worker
-	for turn := l.newTurn(); f.state == stateForwarding; turn.Spend(limits.TurnCall) {
-		if clear, err := t.down.flush(&f.conn); err != nil {
+	for turn := l.NewTurn(); f.state == stateForwarding; turn.Spend(limits.TurnCall) {
+		if clear, err := t.down.Flush(&f.Conn); err != nil {
 			f.clientGone()
 			return
 		} else if !clear {
 			break
 		}
 		b := f.server
-		if !b.readable {
+		if !b.Readable {
 			break
 		}
 		if turn.Over(clock.Now) {
-			l.deferConn(&f.conn)
+			l.Defer(&f.Conn)
 			break
 		}
-		if t.responseStarted && t.response.worthSplicing() && t.forwardState.r == t.forwardState.w && f.canSplice() && f.server.canSplice() {
+		if t.responseStarted && t.response.worthSplicing() && t.forwardState.r == t.forwardState.w && f.CanSplice() && f.server.CanSplice() {
 			if f.spliceBody() {
 				continue
 			}
@@ -37,7 +38,7 @@ func (f *clientConn) readResponse() {
 		}
 		l.prepareRead(&t.forwardState, &t.headPart)
 		free := t.forwardState.in[t.forwardState.w:]
-		n, err := b.read(free[:f.readLimit(len(free))])
+		n, err := b.Read(free[:f.readLimit(len(free))])
 		switch {
 		case err == syscall.EAGAIN:
 			continue
@@ -46,11 +47,11 @@ func (f *clientConn) readResponse() {
 			return
 		}
 		t.forwardState.w += n
-		t.exchange.serverSent(l.now)
+		t.exchange.serverSent(l.Now)
 		f.handleResponse()
 	}
-	if f.isOpen() && f.state == stateForwarding {
-		t.down.releasePipe(&l.loop)
+	if f.IsOpen() && f.state == stateForwarding {
+		t.down.ReleasePipe(&l.Loop)
 		f.setLinkTimeout()
 	}
 }
@@ -59,7 +60,7 @@ func (f *clientConn) readResponse() {
 // it.
 func (l *worker) prepareRead(w *forwardState, private *[]byte) {
 	if w.r == w.w {
-		w.in, w.r, w.w = l.readBuf, headSpace, headSpace
+		w.in, w.r, w.w = l.ReadBuf, headSpace, headSpace
 		return
 	}
 	if w.w == len(w.in) {
@@ -71,7 +72,7 @@ func (l *worker) prepareRead(w *forwardState, private *[]byte) {
 
 // retain moves unhandled bytes to where the loop's next read does not overwrite them.
 func (l *worker) retain(w *forwardState, private *[]byte) {
-	if w.r == w.w || &w.in[0] != &l.readBuf[0] {
+	if w.r == w.w || &w.in[0] != &l.ReadBuf[0] {
 		return
 	}
 	if need := headSpace + 2*(w.w-w.r); len(*private) < need {
@@ -131,7 +132,7 @@ func (f *clientConn) passInterim() {
 		return
 	}
 	t.out = t.appendInterim(f.worker.headBuf)
-	_, err := t.down.write(&f.conn, t.out)
+	_, err := t.down.Write(&f.Conn, t.out)
 	f.worker.putHeadBuf(&t.forwardState)
 	if err != nil {
 		f.clientGone()
@@ -189,7 +190,7 @@ func (f *clientConn) relayBody() {
 		out, err := t.response.step(&t.forwardState)
 		if err != nil {
 			if !headed { // the client sees a truncated response rather than none
-				_, _ = t.down.write(&f.conn, t.out) // the connection ends in any case
+				_, _ = t.down.Write(&f.Conn, t.out) // the connection ends in any case
 			}
 			f.worker.putHeadBuf(&t.forwardState)
 			f.abortResponse(err)
@@ -200,7 +201,7 @@ func (f *clientConn) relayBody() {
 		if done {
 			f.linkDone(t.forwardState.r == t.forwardState.w && t.response.framing == 0)
 		}
-		_, err = t.down.write(&f.conn, out)
+		_, err = t.down.Write(&f.Conn, out)
 		l.putHeadBuf(&t.forwardState)
 		switch {
 		case err != nil:
@@ -221,11 +222,11 @@ func (f *clientConn) relayBody() {
 // spliceBody moves what has come of a long body into a pipe. It returns false if it has to wait or has ended.
 func (f *clientConn) spliceBody() bool {
 	t, b := f.req, f.server
-	n, err := t.down.spliceFrom(&b.conn, t.response.body.Run())
+	n, err := t.down.SpliceFrom(&b.Conn, t.response.body.Run())
 	switch {
 	case err == syscall.EAGAIN:
 		return false
-	case err == errNoPipe && !t.down.hasPipe():
+	case err == eventloop.ErrNoPipe && !t.down.HasPipe():
 		return f.relayWithoutPipe()
 	case err != nil:
 		if err == io.EOF {
@@ -234,7 +235,7 @@ func (f *clientConn) spliceBody() bool {
 		f.serverEnded(err)
 		return false
 	}
-	t.exchange.serverSent(f.worker.now)
+	t.exchange.serverSent(f.worker.Now)
 	t.response.body.Skip(n)
 	t.exchange.bytes = t.response.body.Size()
 	if !t.response.isDone() {
@@ -249,7 +250,7 @@ func (f *clientConn) spliceBody() bool {
 func (f *clientConn) relayWithoutPipe() bool {
 	t := f.req
 	f.worker.prepareRead(&t.forwardState, &t.headPart)
-	n, err := f.server.read(t.forwardState.in[t.forwardState.w:])
+	n, err := f.server.Read(t.forwardState.in[t.forwardState.w:])
 	if err == syscall.EAGAIN {
 		return true
 	}
@@ -280,7 +281,7 @@ func (f *clientConn) serverEnded(err error) {
 		t.out = f.worker.headBuf
 		if out, early := t.response.serverClosed(&t.forwardState); early == nil {
 			f.linkDone(false)
-			_, err := t.down.write(&f.conn, out)
+			_, err := t.down.Write(&f.Conn, out)
 			f.worker.putHeadBuf(&t.forwardState)
 			if err != nil {
 				f.clientGone()
@@ -298,13 +299,13 @@ func (f *clientConn) serverEnded(err error) {
 func (f *clientConn) linkDone(good bool) {
 	t, b := f.req, f.server
 	t.exchange.linkDone()
-	if good && t.resp.KeepAlive && t.isSent() && t.up.empty() && (!t.req.BodyUnlooked() || b.stream != nil) {
+	if good && t.resp.KeepAlive && t.isSent() && t.up.Empty() && (!t.req.BodyUnlooked() || b.stream != nil) {
 		f.server = nil
 		f.worker.servers.put(b)
 		return
 	}
-	if t.up.empty() {
-		b.sendCloseNotify()
+	if t.up.Empty() {
+		b.SendCloseNotify()
 	}
 	f.dropServer()
 }
@@ -326,7 +327,7 @@ func (f *clientConn) abortResponse(err error) {
 		x.linkFailed(flight.Failure{Sent: true, Begun: true}, err)
 	}
 	if t.req.Minor == 0 { // only a reset says that the end of the connection does not end the body
-		f.fd.ResetOnClose()
+		f.FD.ResetOnClose()
 	}
 	f.abort()
 }

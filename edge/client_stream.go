@@ -3,6 +3,7 @@ package edge
 import (
 	"net/netip"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -26,15 +27,15 @@ type clientStream struct {
 const maxFreeStreams = 1024 // kept for later streams
 
 // addH2Client adds an accepted descriptor, of which early was read already.
-func (l *worker) addH2Client(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *tlsConn, shown *clientTLS, early []byte) {
+func (l *worker) addH2Client(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *eventloop.TLSConn, shown *clientTLS, early []byte) {
 	k := &h2Client{worker: l, service: s, peer: peer, shown: shown}
 	k.init(&l.h2, &s.h2, k, s.listener.schemes(peer))
-	if err := l.register(&k.conn, descriptor, readiness); err != nil {
+	if err := l.Register(&k.Conn, descriptor, eventloop.Readiness); err != nil {
 		s.clientGone(l, k)
 		return
 	}
 	s.tracked[l][k] = struct{}{}
-	k.useTLS(tls)
+	k.UseTLS(tls)
 	k.open()
 	if s.draining.Load() {
 		k.beginDrain()
@@ -54,10 +55,10 @@ func (k *h2Client) newStream(o h2Opening, head []byte) {
 	} else {
 		b = new(clientStream)
 	}
-	f, queued := &b.clientConn, b.deferred
+	f, queued := &b.clientConn, b.Deferred
 	*f = clientConn{worker: l, service: k.service, peer: k.peer, shown: k.shown, stream: b, req: l.takeRequest()}
-	f.deferred, f.timer.owner = queued, f
-	o.accept(&b.h2ServerStream, &f.conn, f)
+	f.Deferred, f.Timer.Owner = queued, f
+	o.accept(&b.h2ServerStream, &f.Conn, f)
 	f.req.isHTTP2 = true
 	f.req.appendInput(head, false)
 	f.parseHead()

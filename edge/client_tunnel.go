@@ -1,9 +1,11 @@
 package edge
 
+import "github.com/evenkeel-lb/evenkeel/edge/eventloop"
+
 // startTunnel joins client and server after a 101 or CONNECT response.
 func (f *clientConn) startTunnel() {
 	t, b, l := f.req, f.server, f.worker
-	if !t.up.empty() {
+	if !t.up.Empty() {
 		f.clientGone() // the server has switched before it has the whole request
 		return
 	}
@@ -11,7 +13,7 @@ func (f *clientConn) startTunnel() {
 	head := t.resp.Append(l.headBuf, w.in[w.r:w.w], &t.rewrite)
 	t.out = append(head, w.in[w.r+t.respHead:w.w]...)
 	w.r = w.w
-	_, err := t.down.write(&f.conn, t.out)
+	_, err := t.down.Write(&f.Conn, t.out)
 	l.putHeadBuf(w)
 	if err != nil {
 		f.clientGone()
@@ -20,22 +22,22 @@ func (f *clientConn) startTunnel() {
 	t.inputStart += t.head + t.bodyInBuf + t.trailerLen
 	early := t.input[t.inputStart:t.inputEnd]
 	t.inputStart = t.inputEnd
-	f.tunnel = new(tunnel)
-	f.tunnel.start(&f.conn, &b.conn, t.down, t.up)
-	t.down, t.up = sendBuffer{}, sendBuffer{}
-	f.tunnel.sendEarly(serverSide, early)
+	f.tunnel = new(eventloop.Tunnel)
+	f.tunnel.Start(&f.Conn, &b.Conn, t.down, t.up)
+	t.down, t.up = eventloop.SendBuffer{}, eventloop.SendBuffer{}
+	f.tunnel.SendEarly(eventloop.ServerSide, early)
 	f.state = stateTunneling
 	f.setTimeout(0)
-	l.timers.stop(&b.timer)
+	l.Timers.Stop(&b.Timer)
 	f.pumpTunnel()
 }
 
 // pumpTunnel moves what can be moved now.
 func (f *clientConn) pumpTunnel() {
-	before := f.tunnel.movedTo(clientSide)
-	over := f.tunnel.pump()
-	if f.tunnel.movedTo(clientSide) != before {
-		f.req.exchange.serverSent(f.worker.now)
+	before := f.tunnel.MovedTo(eventloop.ClientSide)
+	over := f.tunnel.Pump()
+	if f.tunnel.MovedTo(eventloop.ClientSide) != before {
+		f.req.exchange.serverSent(f.worker.Now)
 	}
 	if over {
 		f.endTunnel()
@@ -45,8 +47,8 @@ func (f *clientConn) pumpTunnel() {
 // endTunnel ends a tunnel whose directions have both ended.
 func (f *clientConn) endTunnel() {
 	x := &f.req.exchange
-	x.bytes = f.tunnel.movedTo(clientSide)
-	x.tunnelEnded(f.tunnel.brokeOff())
+	x.bytes = f.tunnel.MovedTo(eventloop.ClientSide)
+	x.tunnelEnded(f.tunnel.BrokeOff())
 	f.state = stateTunnelClosing
 	f.closeTunnel()
 }
@@ -54,8 +56,8 @@ func (f *clientConn) endTunnel() {
 // closeTunnel closes both connections, now or when that loses nothing.
 func (f *clientConn) closeTunnel() {
 	t := f.req
-	if !f.tunnel.closeGracefully(!t.cancel.clientLeft()) {
-		f.setTimeout(f.tunnel.pause)
+	if !f.tunnel.CloseGracefully(!t.cancel.clientLeft()) {
+		f.setTimeout(f.tunnel.Pause)
 		return
 	}
 	t.exchange.finish()
@@ -66,7 +68,7 @@ func (f *clientConn) closeTunnel() {
 func (f *clientConn) abortTunnel() {
 	f.req.cancel.cancel(errClientLeft)
 	if f.state == stateTunneling {
-		f.tunnel.abort()
+		f.tunnel.Abort()
 		f.endTunnel()
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"syscall"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
@@ -11,8 +12,8 @@ import (
 // uploadBody relays the rest of the request body to the server. It returns false if the exchange has ended.
 func (f *clientConn) uploadBody() bool {
 	t, b, l := f.req, f.server, f.worker
-	for turn := l.newTurn(); t.uploading && !b.endedEarly(); turn.Spend(limits.TurnCall) {
-		clear, err := t.up.flush(&b.conn)
+	for turn := l.NewTurn(); t.uploading && !b.endedEarly(); turn.Spend(limits.TurnCall) {
+		clear, err := t.up.Flush(&b.Conn)
 		switch {
 		case err != nil:
 			f.stopUpload()
@@ -21,14 +22,14 @@ func (f *clientConn) uploadBody() bool {
 			return true
 		case t.bodyStore.unsent():
 			if turn.Over(clock.Now) {
-				l.deferConn(&f.conn)
+				l.Defer(&f.Conn)
 				return true
 			}
 			f.uploadStored()
 			continue
 		case t.body.Done():
-			t.uploading, t.bodySent, t.waitingSince = false, true, l.now
-			t.up.releasePipe(&l.loop)
+			t.uploading, t.bodySent, t.waitingSince = false, true, l.Now
+			t.up.ReleasePipe(&l.Loop)
 			f.releaseBody()
 			return true
 		case t.body.AtTrailers() && len(t.leftover) > 0:
@@ -41,12 +42,12 @@ func (f *clientConn) uploadBody() bool {
 				continue
 			}
 		}
-		if !f.readable {
-			t.up.releasePipe(&l.loop)
+		if !f.Readable {
+			t.up.ReleasePipe(&l.Loop)
 			return true
 		}
 		if turn.Over(clock.Now) {
-			l.deferConn(&f.conn)
+			l.Defer(&f.Conn)
 			return true
 		}
 		if err := f.uploadMore(); err != nil {
@@ -60,8 +61,8 @@ func (f *clientConn) uploadBody() bool {
 // uploadStored sends the next part of the stored body.
 func (f *clientConn) uploadStored() {
 	t, b := f.req, f.server
-	t.waitingSince = f.worker.now
-	if _, err := t.up.write(&b.conn, t.bodyStore.next(b.uploadLimit(largeBuf))); err != nil {
+	t.waitingSince = f.worker.Now
+	if _, err := t.up.Write(&b.Conn, t.bodyStore.next(b.uploadLimit(largeBuf))); err != nil {
 		f.stopUpload()
 	}
 }
@@ -69,16 +70,16 @@ func (f *clientConn) uploadStored() {
 // stopUpload ends the upload: the server may have responded early, which the next read finds.
 func (f *clientConn) stopUpload() {
 	t := f.req
-	t.up.discard(f.loop)
+	t.up.Discard(f.Loop)
 	t.uploading = false
-	f.server.readable = true
+	f.server.Readable = true
 }
 
 // uploadMore relays what the client has sent. Its error is the client's fault.
 func (f *clientConn) uploadMore() error {
 	t, b, l := f.req, f.server, f.worker
-	if run := t.body.Run(); run >= spliceMin && f.canSplice() && b.canSplice() {
-		n, err := t.up.spliceFrom(&f.conn, run)
+	if run := t.body.Run(); run >= spliceMin && f.CanSplice() && b.CanSplice() {
+		n, err := t.up.SpliceFrom(&f.Conn, run)
 		switch {
 		case err == syscall.EAGAIN:
 			return nil
@@ -86,14 +87,14 @@ func (f *clientConn) uploadMore() error {
 			t.bodyRead += n
 			t.pace.Took(n)
 			t.bodyCopy.lose(l)
-			t.waitingSince = l.now
+			t.waitingSince = l.Now
 			t.body.Skip(n)
 			return nil
-		case err != errNoPipe || t.up.hasPipe():
+		case err != eventloop.ErrNoPipe || t.up.HasPipe():
 			return err
 		}
 	}
-	n, err := f.read(l.readBuf[:b.uploadLimit(len(l.readBuf))])
+	n, err := f.Read(l.ReadBuf[:b.uploadLimit(len(l.ReadBuf))])
 	switch {
 	case err == syscall.EAGAIN:
 		return nil
@@ -103,28 +104,28 @@ func (f *clientConn) uploadMore() error {
 		return io.EOF
 	}
 	t.pace.Took(int64(n))
-	t.waitingSince = l.now
+	t.waitingSince = l.Now
 	again := !t.responseStarted && f.mayResend()
 	stored := again && t.bodyStore.holds()
 	if !stored || t.body.AtTrailers() {
 		t.bodyRead += int64(n)
 	}
 	if again && !stored {
-		t.bodyCopy.add(l, l.readBuf[:n])
+		t.bodyCopy.add(l, l.ReadBuf[:n])
 	}
 	if t.body.AtTrailers() {
-		t.leftover = append(t.leftover, l.readBuf[:n]...)
+		t.leftover = append(t.leftover, l.ReadBuf[:n]...)
 		return nil
 	}
-	good, err := t.body.Pass(l.readBuf[:n])
+	good, err := t.body.Pass(l.ReadBuf[:n])
 	if err != nil {
 		return err
 	}
-	t.leftover = append(t.leftover[:0], l.readBuf[good:n]...)
-	if stored && !t.bodyStore.keep(l, l.readBuf[:good], t.exchange.route.bodyBuffer) {
+	t.leftover = append(t.leftover[:0], l.ReadBuf[good:n]...)
+	if stored && !t.bodyStore.keep(l, l.ReadBuf[:good], t.exchange.route.bodyBuffer) {
 		t.bodyStore.release(l)
 	}
-	if _, err := t.up.write(&b.conn, l.readBuf[:good]); err != nil {
+	if _, err := t.up.Write(&b.Conn, l.ReadBuf[:good]); err != nil {
 		f.stopUpload()
 	}
 	return nil
@@ -154,7 +155,7 @@ func (f *clientConn) uploadTrailers() (waits bool, err error) {
 	if t.bodyStore.holds() {
 		t.bodyRead++ // they are not stored
 	}
-	_, err = t.up.write(&f.server.conn, t.out)
+	_, err = t.up.Write(&f.server.Conn, t.out)
 	f.worker.putHeadBuf(&t.forwardState)
 	if err != nil {
 		f.stopUpload()

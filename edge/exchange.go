@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -326,9 +327,9 @@ func (x *exchange) clientGone() flight.Step {
 // tunnelEnded handles the end of a tunnel; broke is the side that broke it off.
 func (x *exchange) tunnelEnded(broke int) {
 	switch {
-	case x.cancel.clientLeft() || broke == clientSide:
+	case x.cancel.clientLeft() || broke == eventloop.ClientSide:
 		x.clientGone()
-	case broke == serverSide:
+	case broke == eventloop.ServerSide:
 		x.linkFailed(flight.Failure{Sent: true, Begun: true}, errBrokeOff)
 	default:
 		x.linkDone()

@@ -10,12 +10,12 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/net/http2/hpack"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
+	"golang.org/x/net/http2/hpack"
 )
 
 // h2ClientConn is an HTTP/2 connection to a server. Many requests share it: each has an h2ClientStream.
@@ -84,16 +84,16 @@ var (
 func (k *h2ClientConn) init(shared *h2Shared, cfg *h2ClientConfig, keeper h2Keeper, limit int) {
 	l := shared.loop
 	k.h2Conn = newH2Conn(shared, k)
-	k.loop, k.conn.owner, k.timer.owner, k.isServer = l, k, k, true
+	k.Loop, k.Conn.Owner, k.Timer.Owner, k.IsServer = l, k, k, true
 	k.cfg, k.keeper, k.limit, k.nextID, k.recvWindow = cfg, keeper, limit, 1, h2.WindowFirst
-	k.startedAt, k.idleAt = l.now, l.now
+	k.startedAt, k.idleAt = l.Now, l.Now
 	k.schedule()
 }
 
 // hasRoom reports whether the connection can open another stream now. once: the request cannot be repeated, so it
 // is not sent over an idle connection whose end may have come in this iteration.
 func (k *h2ClientConn) hasRoom(once bool) bool {
-	return k.active < k.limit && (!once || k.active > 0 || k.state < h2ClientOpen || k.nothingToRead())
+	return k.active < k.limit && (!once || k.active > 0 || k.state < h2ClientOpen || k.NothingToRead())
 }
 
 // dialContext returns the context for a dial on another goroutine, after which connected is called.
@@ -105,18 +105,18 @@ func (k *h2ClientConn) dialContext() context.Context {
 
 // abandon drops a connection that could not be begun.
 func (k *h2ClientConn) abandon() {
-	k.loop.timers.stop(&k.timer)
+	k.Loop.Timers.Stop(&k.Timer)
 	k.keeper.drained(k)
 }
 
 // attach takes a descriptor, which it moves and whose connection is being made.
 func (k *h2ClientConn) attach(descriptor *fd.FD) error {
-	return k.loop.register(&k.conn, descriptor, readiness)
+	return k.Loop.Register(&k.Conn, descriptor, eventloop.Readiness)
 }
 
 // connected continues with a connection that a goroutine has made. It moves the descriptor unless there is an
 // error.
-func (k *h2ClientConn) connected(descriptor *fd.FD, secure *tlsConn, err error) {
+func (k *h2ClientConn) connected(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
 	k.cancelDial()
 	k.cancelDial = nil
 	switch {
@@ -128,19 +128,19 @@ func (k *h2ClientConn) connected(descriptor *fd.FD, secure *tlsConn, err error) 
 			k.closeConn(err)
 			return
 		}
-		k.useTLS(secure)
-		k.writable = true
-		k.onReady()
+		k.UseTLS(secure)
+		k.Writable = true
+		k.OnReady()
 	}
 }
 
 // sendPreface sends the client's preface and SETTINGS.
 func (k *h2ClientConn) sendPreface() {
-	l := k.loop
+	l := k.Loop
 	k.state = h2ClientAwaitingSettings
 	k.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { k.reply.Field(f.Name, f.Value) })
 	k.decoder.SetMaxStringLength(maxResponseBlock)
-	k.heardAt, k.progressAt = l.now, l.now
+	k.heardAt, k.progressAt = l.Now, l.Now
 	k.markDirty()
 	k.frames = h2.AppendSettings(append(k.frames, h2.Preface...),
 		h2.Chosen{Setting: h2.EnablePush, Value: 0},
@@ -170,23 +170,23 @@ func (k *h2ClientConn) settingsReceived() {
 	}
 }
 
-// onReady implements the conn's owner.
-func (k *h2ClientConn) onReady() {
+// OnReady implements the conn's owner.
+func (k *h2ClientConn) OnReady() {
 	if k.state == h2ClientConnecting {
-		if !k.writable {
+		if !k.Writable {
 			return
 		}
-		if err := k.fd.Connected(); err != nil {
+		if err := k.FD.Connected(); err != nil {
 			k.closeConn(err)
 			return
 		}
 		k.sendPreface()
 	}
-	if !k.sendBuf.empty() && k.writable {
+	if !k.sendBuf.Empty() && k.Writable {
 		k.markDirty()
 	}
 	k.readInput()
-	if k.isOpen() {
+	if k.IsOpen() {
 		k.schedule()
 	}
 }
@@ -210,7 +210,7 @@ func (k *h2ClientConn) afterRead(err error) {
 // server reads nothing until its frames are read.
 func (k *h2ClientConn) wantsInput() bool { return k.pendingBytes() < 2*maxPending }
 
-// readSize implements h2Role.
+// ReadSize implements h2Role.
 func (k *h2ClientConn) readSize() int { return allAtOnce }
 
 // parseFrames implements h2Role.
@@ -228,17 +228,17 @@ func (k *h2ClientConn) parseFrames(p []byte, turn *limits.Turn) {
 func (k *h2ClientConn) flush() {
 	clear, _, err := k.sendFrames()
 	if err != nil {
-		k.readable = true // what the server sent before is still to be read
-		if k.sendBuf.discard(k.loop); k.state < h2ClientClosed {
+		k.Readable = true // what the server sent before is still to be read
+		if k.sendBuf.Discard(k.Loop); k.state < h2ClientClosed {
 			k.afterRead(k.readFrames(&limits.Turn{Most: math.MaxInt64})) // the socket's buffer bounds it
 			k.closeConn(os.NewSyscallError("write", err))
 		}
 		return
 	}
-	if k.sendBuf.pendingBytes() < maxPending/2 {
+	if k.sendBuf.PendingBytes() < maxPending/2 {
 		k.resumeWriters()
-		if k.readable || k.pending {
-			k.loop.deferConn(&k.conn) // it was not read meanwhile
+		if k.Readable || k.pending {
+			k.Loop.Defer(&k.Conn) // it was not read meanwhile
 		}
 	}
 	if clear && k.state == h2ClientDraining && k.active == 0 {
@@ -254,13 +254,13 @@ func (k *h2ClientConn) resumeWriters() {
 		return
 	}
 	resumeStreams(&k.h2Conn, k.streams)
-	k.writersBlocked = slices.ContainsFunc(k.streams, func(s *h2ClientStream) bool { return !s.h1.writable })
+	k.writersBlocked = slices.ContainsFunc(k.streams, func(s *h2ClientStream) bool { return !s.h1.Writable })
 }
 
 // streamClosed counts a stream as closed.
 func (k *h2ClientConn) streamClosed() {
 	if k.active--; k.active == 0 && k.state < h2ClientClosed {
-		k.idleAt = k.loop.now
+		k.idleAt = k.Loop.Now
 		k.markDirty() // the flush decides what to do next
 	}
 }
@@ -293,18 +293,18 @@ func (k *h2ClientConn) closeConn(err error) {
 		return
 	}
 	k.state = h2ClientClosed
-	l := k.loop
+	l := k.Loop
 	if k.cancelDial != nil {
 		k.cancelDial()
 	}
 	k.keeper.drained(k)
-	l.timers.stop(&k.timer)
-	if err == nil && k.sendBuf.empty() {
-		k.sendCloseNotify()
+	l.Timers.Stop(&k.Timer)
+	if err == nil && k.sendBuf.Empty() {
+		k.SendCloseNotify()
 	}
-	k.sendBuf.discard(l)
+	k.sendBuf.Discard(l)
 	k.stopInput()
-	k.conn.close()
+	k.Conn.Close()
 	for _, s := range k.waiting {
 		s.detachWith(err, false)
 	}
@@ -319,27 +319,27 @@ func (k *h2ClientConn) closeConn(err error) {
 func (k *h2ClientConn) schedule() {
 	switch {
 	case k.state < h2ClientOpen:
-		k.loop.timers.set(&k.timer, k.startedAt.Add(k.cfg.connectTimeout))
-	case !k.sendBuf.empty():
-		k.loop.timers.set(&k.timer, k.progressAt.Add(k.cfg.idleTimeout))
+		k.Loop.Timers.Set(&k.Timer, k.startedAt.Add(k.cfg.connectTimeout))
+	case !k.sendBuf.Empty():
+		k.Loop.Timers.Set(&k.Timer, k.progressAt.Add(k.cfg.idleTimeout))
 	case k.active == 0:
-		k.loop.timers.set(&k.timer, k.idleAt.Add(k.cfg.idleTimeout))
+		k.Loop.Timers.Set(&k.Timer, k.idleAt.Add(k.cfg.idleTimeout))
 	case k.pingAt != 0:
-		k.loop.timers.set(&k.timer, k.pingAt.Add(pingWait))
+		k.Loop.Timers.Set(&k.Timer, k.pingAt.Add(pingWait))
 	default:
-		k.loop.timers.set(&k.timer, k.heardAt.Add(pingAfter))
+		k.Loop.Timers.Set(&k.Timer, k.heardAt.Add(pingAfter))
 	}
 }
 
-// onTimer implements the timer's owner.
-func (k *h2ClientConn) onTimer() {
-	now := k.loop.now
+// OnTimer implements the timer's owner.
+func (k *h2ClientConn) OnTimer() {
+	now := k.Loop.Now
 	switch {
 	case k.state < h2ClientOpen:
 		k.closeConn(os.ErrDeadlineExceeded)
-	case !k.sendBuf.empty() && now >= k.progressAt.Add(k.cfg.idleTimeout):
+	case !k.sendBuf.Empty() && now >= k.progressAt.Add(k.cfg.idleTimeout):
 		k.closeConn(os.ErrDeadlineExceeded)
-	case !k.sendBuf.empty():
+	case !k.sendBuf.Empty():
 	case k.active == 0 && now >= k.idleAt.Add(k.cfg.idleTimeout):
 		k.appendGoAway(0, h2.NoError, "")
 		k.drain()
@@ -349,7 +349,7 @@ func (k *h2ClientConn) onTimer() {
 	case k.pingAt == 0 && now >= k.heardAt.Add(pingAfter):
 		k.sendPing()
 	}
-	if k.isOpen() {
+	if k.IsOpen() {
 		k.schedule()
 	}
 }

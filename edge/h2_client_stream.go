@@ -5,6 +5,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
@@ -13,7 +14,7 @@ import (
 // as HTTP/1.1 and from which it reads the response. The user owns the memory and may use it again for another
 // stream once it is told that it may.
 type h2ClientStream struct {
-	h1          *conn // the user's
+	h1          *eventloop.Conn // the user's
 	h2          *h2ClientConn
 	user        h2ClientUser
 	detached    bool  // the connection has nothing to do with it any more
@@ -35,7 +36,7 @@ type h2ClientStream struct {
 
 // h2ClientUser is the request that a stream carries. It owns the stream's conn.
 type h2ClientUser interface {
-	connOwner
+	eventloop.Owner
 	// tryAnother is called when the connection turns out to allow no more streams before this one has begun.
 	tryAnother()
 	// recycled is called when the stream's memory may be used again.
@@ -44,9 +45,9 @@ type h2ClientUser interface {
 
 // newStream begins a stream in s, whose memory is used again. c is its user's conn. begin opens it once isReady says
 // that it can be.
-func (k *h2ClientConn) newStream(s *h2ClientStream, c *conn, user h2ClientUser) {
+func (k *h2ClientConn) newStream(s *h2ClientStream, c *eventloop.Conn, user h2ClientUser) {
 	*s = h2ClientStream{h1: c, h2: k, user: user, head: s.head[:0], recvBody: recvBody{buf: s.buf[:0], tail: s.tail[:0], recvWindow: clientStreamWindow}}
-	c.beginStream(k.loop, s, user)
+	c.BeginStream(k.Loop, s, user)
 	k.active++
 	if k.state < h2ClientOpen {
 		k.waiting = append(k.waiting, s)
@@ -55,15 +56,15 @@ func (k *h2ClientConn) newStream(s *h2ClientStream, c *conn, user h2ClientUser) 
 
 // notifyReadable has the link continue once all frames of this read are handled.
 func (s *h2ClientStream) notifyReadable() {
-	s.h1.readable = true
-	s.h2.loop.deferConn(s.h1)
+	s.h1.Readable = true
+	s.h2.Loop.Defer(s.h1)
 }
 
 // resumeWriter implements h2Stream.
 func (s *h2ClientStream) resumeWriter() {
-	if c := s.h1; !c.writable && s.spaceToSend() > 0 {
-		c.writable = true
-		c.loop.deferConn(c)
+	if c := s.h1; !c.Writable && s.spaceToSend() > 0 {
+		c.Writable = true
+		c.Loop.Defer(c)
 	}
 }
 
@@ -98,9 +99,9 @@ func (s *h2ClientStream) begin(r *h2Request) {
 	s.id, s.sendWindow = k.nextID, k.initialWindow
 	k.nextID += 2
 	k.streams = append(k.streams, s)
-	s.sentBefore = k.socketTook + k.sendBuf.pendingBytes()
+	s.sentBefore = k.socketTook + k.sendBuf.PendingBytes()
 	start := k.beginBlock()
-	k.frames = h2.AppendRequest(k.frames, req.Verb.Of(r.buf), k.tls != nil, req.Host.Of(r.buf), r.target)
+	k.frames = h2.AppendRequest(k.frames, req.Verb.Of(r.buf), k.TLS != nil, req.Host.Of(r.buf), r.target)
 	for i := range req.Fields {
 		f := &req.Fields[i]
 		if f.Known == http1.ContentLength && r.noLength && req.Framing == http1.NoBody {
@@ -135,9 +136,9 @@ func appendHeaderLines(dst, lines []byte) []byte {
 	return dst
 }
 
-// writeStream implements transport: it sends an HTTP/1.1 request body as frames and returns how much was taken.
+// WriteStream implements transport: it sends an HTTP/1.1 request body as frames and returns how much was taken.
 // Trailers have to be complete.
-func (s *h2ClientStream) writeStream(p []byte) (n int) {
+func (s *h2ClientStream) WriteStream(p []byte) (n int) {
 	k := s.h2
 	for n < len(p) && !s.endSent && !s.detached {
 		shut := s.body.Run() > 0
@@ -154,8 +155,8 @@ func (s *h2ClientStream) writeStream(p []byte) (n int) {
 	return len(p) // bytes behind the end are dropped
 }
 
-// readStream implements transport: it reads the response as HTTP/1.1, as much as p has space for.
-func (s *h2ClientStream) readStream(p []byte) (n int, err error) {
+// ReadStream implements transport: it reads the response as HTTP/1.1, as much as p has space for.
+func (s *h2ClientStream) ReadStream(p []byte) (n int, err error) {
 	if s.headOff < len(s.head) {
 		n = copy(p, s.head[s.headOff:])
 		if s.headOff += n; s.headOff == len(s.head) {
@@ -169,7 +170,7 @@ func (s *h2ClientStream) readStream(p []byte) (n int, err error) {
 			s.recvBody.returnWindow(&s.h2.h2Conn, s.id, int64(taken), clientStreamWindow/2)
 		}
 	}
-	s.h1.readable = s.headOff < len(s.head) || s.hasMore() || s.err != nil
+	s.h1.Readable = s.headOff < len(s.head) || s.hasMore() || s.err != nil
 	switch {
 	case n > 0:
 		return n, nil
@@ -279,13 +280,13 @@ func (s *h2ClientStream) detachWith(err error, kept bool) {
 		s.recycle()
 		return
 	}
-	s.h1.writable = true
+	s.h1.Writable = true
 	s.notifyReadable()
 }
 
-// closeStream implements transport: it ends the stream, whose user needs it no more.
-func (s *h2ClientStream) closeStream() {
-	s.h1.isStream = false
+// CloseStream implements transport: it ends the stream, whose user needs it no more.
+func (s *h2ClientStream) CloseStream() {
+	s.h1.IsStream = false
 	if k := s.h2; !s.detached {
 		switch {
 		case s.id == 0:
@@ -311,9 +312,9 @@ func (s *h2ClientStream) release() {
 	case s.detached:
 		s.recycle()
 	case s.complete || k.awaitingEnd == maxAwaitingEnd:
-		s.closeStream()
+		s.CloseStream()
 	default:
-		s.h1.isStream = false
+		s.h1.IsStream = false
 		s.awaitingEnd = true
 		k.awaitingEnd++
 	}
@@ -324,7 +325,7 @@ func (s *h2ClientStream) recycle() {
 	if s.awaitingEnd {
 		s.h2.awaitingEnd--
 	}
-	s.h1.isStream = false
+	s.h1.IsStream = false
 	if cap(s.buf) > frameBufSize {
 		s.buf = nil
 	}

@@ -4,26 +4,26 @@ import (
 	"io"
 	"syscall"
 
-	"golang.org/x/net/http2/hpack"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"golang.org/x/net/http2/hpack"
 )
 
 // h2Conn is what both ends of HTTP/2 have in common: an h2ServerConn or an h2ClientConn is one with a role. All
 // frames of an iteration are sent in one write at its end, and what the peer does not take is kept.
 type h2Conn struct {
-	conn
-	timer
+	eventloop.Conn
+	eventloop.Timer
 	shared *h2Shared
 	role   h2Role
 
 	// Sending.
 	frames        []byte // frames of this iteration; nil: none
-	sendBuf       sendBuffer
+	sendBuf       eventloop.SendBuffer
 	socketTook    int64 // bytes that the socket has taken
 	isDirty       bool  // is in shared.dirty
 	sendWindow    int64 // the connection's, for DATA
@@ -54,7 +54,7 @@ type h2Role interface {
 	flush()
 	// wantsInput reports whether to read: the peer takes what it is sent, and is not to be held back.
 	wantsInput() bool
-	// readSize returns the size of the next read.
+	// ReadSize returns the size of the next read.
 	readSize() int
 	// parseFrames handles the complete frames of p, as long as the turn lasts, and keeps the rest.
 	parseFrames(p []byte, turn *limits.Turn)
@@ -67,7 +67,7 @@ type h2Role interface {
 
 // h2Shared is what the HTTP/2 connections of a loop share. The loop goroutine owns it.
 type h2Shared struct {
-	loop          *loop
+	loop          *eventloop.Loop
 	readBuf       []byte   // bytes read from a connection; valid until the next read
 	freeFrameBufs [][]byte // free buffers for the frames of one iteration
 	dirty         []*h2Conn
@@ -81,7 +81,7 @@ type h2Shared struct {
 // newH2Conn returns the state before the peer's SETTINGS; its conn is not registered. It defers all frames to
 // the end of the iteration.
 func newH2Conn(shared *h2Shared, role h2Role) h2Conn {
-	return h2Conn{conn: conn{unbatched: true}, shared: shared, role: role, sendWindow: h2.WindowFirst, initialWindow: h2.WindowFirst, maxFrame: h2.FrameMost}
+	return h2Conn{Conn: eventloop.Conn{Unbatched: true}, shared: shared, role: role, sendWindow: h2.WindowFirst, initialWindow: h2.WindowFirst, maxFrame: h2.FrameMost}
 }
 
 const (
@@ -113,7 +113,7 @@ func (l *h2Shared) flushFrames() {
 		k := l.dirty[i]
 		l.dirty[i] = nil
 		k.isDirty = false
-		if k.isOpen() {
+		if k.IsOpen() {
 			k.role.flush()
 		}
 		k.putFrameBuf()
@@ -133,26 +133,26 @@ func (k *h2Conn) putFrameBuf() {
 
 // sendFrames sends kept bytes and frames. clear reports that all have gone; took is how many have.
 func (k *h2Conn) sendFrames() (clear bool, took int64, err error) {
-	kept := k.sendBuf.pendingBytes()
+	kept := k.sendBuf.PendingBytes()
 	before := kept + int64(len(k.frames))
-	clear, err = k.sendBuf.flush(&k.conn)
-	k.socketTook += kept - k.sendBuf.pendingBytes()
+	clear, err = k.sendBuf.Flush(&k.Conn)
+	k.socketTook += kept - k.sendBuf.PendingBytes()
 	if err == nil && len(k.frames) > 0 {
-		k.sendBuf.compact()
+		k.sendBuf.Compact()
 		n := 0
-		n, err = k.sendBuf.write(&k.conn, k.frames)
+		n, err = k.sendBuf.Write(&k.Conn, k.frames)
 		k.socketTook += int64(n)
-		clear = k.sendBuf.empty()
+		clear = k.sendBuf.Empty()
 	}
 	k.frames = k.frames[:0]
-	if took = before - k.sendBuf.pendingBytes(); err == nil && (clear || kept == 0 || took > 0) {
-		k.progressAt = k.loop.now
+	if took = before - k.sendBuf.PendingBytes(); err == nil && (clear || kept == 0 || took > 0) {
+		k.progressAt = k.Loop.Now
 	}
 	return clear, took, err
 }
 
-// pendingBytes returns how many bytes the peer has not taken.
-func (k *h2Conn) pendingBytes() int { return len(k.frames) + int(k.sendBuf.pendingBytes()) }
+// PendingBytes returns how many bytes the peer has not taken.
+func (k *h2Conn) pendingBytes() int { return len(k.frames) + int(k.sendBuf.PendingBytes()) }
 
 // beginBlock begins a header block.
 func (k *h2Conn) beginBlock() (start int) {
@@ -174,7 +174,7 @@ func (k *h2Conn) appendGoAway(last uint32, c h2.Code, reason string) {
 
 // sendPing asks the peer whether it is still there.
 func (k *h2Conn) sendPing() {
-	k.pingAt = k.loop.now
+	k.pingAt = k.Loop.Now
 	k.markDirty()
 	k.frames = h2.AppendPing(k.frames, make([]byte, 8), 0)
 }
@@ -189,16 +189,16 @@ func (k *h2Conn) onPing(f *h2.Frame) {
 
 // readTurn reads and handles frames for one turn.
 func (k *h2Conn) readTurn() error {
-	k.shared.turn = k.loop.newTurn()
+	k.shared.turn = k.Loop.NewTurn()
 	return k.readFrames(&k.shared.turn)
 }
 
 // readFrames reads and handles frames as long as the turn lasts. An error ends the connection: io.EOF is the
 // peer's end.
 func (k *h2Conn) readFrames(turn *limits.Turn) error {
-	for (k.readable || k.pending) && !k.inputOver && k.role.wantsInput() {
+	for (k.Readable || k.pending) && !k.inputOver && k.role.wantsInput() {
 		if turn.Over(clock.Now) {
-			k.loop.deferConn(&k.conn)
+			k.Loop.Defer(&k.Conn)
 			return nil
 		}
 		if k.pending {
@@ -212,7 +212,7 @@ func (k *h2Conn) readFrames(turn *limits.Turn) error {
 		case err != nil:
 			return err
 		}
-		k.heardAt, k.pingAt = k.loop.now, 0
+		k.heardAt, k.pingAt = k.Loop.Now, 0
 		turn.Spend(limits.TurnCall)
 		k.role.parseFrames(p, turn)
 	}
@@ -227,7 +227,7 @@ func (k *h2Conn) readMore(kept []byte, most int) ([]byte, error) {
 		l.readBuf = make([]byte, h2.HeadSize+h2.FrameMost+allAtOnce)
 	}
 	at := copy(l.readBuf, kept)
-	n, err := k.read(l.readBuf[at : at+most])
+	n, err := k.Read(l.readBuf[at : at+most])
 	if n == 0 && err == nil {
 		err = io.EOF
 	}
@@ -277,7 +277,7 @@ func (k *h2Conn) onHeaders(f *h2.Frame) error {
 	if f.Has(h2.EndHeaders) {
 		return k.role.decodeHeaders(f.Stream, f.Has(h2.EndStream), f.Payload)
 	}
-	k.block.start(f, k.loop.now)
+	k.block.start(f, k.Loop.Now)
 	return nil
 }
 

@@ -20,16 +20,16 @@ func (k *h2ServerConn) flush() {
 	if took > 0 && k.flood.spent > 0 {
 		k.flood.credit(took)
 	}
-	if k.sendBuf.pendingBytes() < maxPending/2 {
+	if k.sendBuf.PendingBytes() < maxPending/2 {
 		k.resumeWriters()
-		if (k.readable || k.pending) && !k.inputOver {
-			k.loop.deferConn(&k.conn) // it was not read meanwhile
+		if (k.Readable || k.pending) && !k.inputOver {
+			k.Loop.Defer(&k.Conn) // it was not read meanwhile
 		}
 	}
 	if clear {
 		k.continueClose()
 	}
-	if k.isOpen() {
+	if k.IsOpen() {
 		k.schedule()
 	}
 }
@@ -54,11 +54,11 @@ func (k *h2ServerConn) beginFlush() {
 // linger lets the client read the last frames: closing a socket with unread bytes resets it, and destroys what
 // was just sent.
 func (k *h2ServerConn) linger() {
-	if k.sendBuf.closeWrite(&k.conn) != nil {
+	if k.sendBuf.CloseWrite(&k.Conn) != nil {
 		k.close()
 		return
 	}
-	k.state, k.endAt = h2ServerLingering, k.loop.now.Add(h2LingerTime)
+	k.state, k.endAt = h2ServerLingering, k.Loop.Now.Add(h2LingerTime)
 	k.discardInput()
 }
 
@@ -67,10 +67,10 @@ func (k *h2ServerConn) linger() {
 // nothing is read: the client has until endAt to read the reason, and cannot reconnect at once if it only
 // writes.
 func (k *h2ServerConn) discardInput() {
-	if !k.readable || k.broken && !k.hup {
+	if !k.Readable || k.broken && !k.PeerClosed {
 		return
 	}
-	n, err := k.read(k.loop.readBuf)
+	n, err := k.Read(k.Loop.ReadBuf)
 	if err == syscall.EAGAIN {
 		return
 	}
@@ -78,8 +78,8 @@ func (k *h2ServerConn) discardInput() {
 		k.close()
 		return
 	}
-	if k.readable {
-		k.loop.deferConn(&k.conn)
+	if k.Readable {
+		k.Loop.Defer(&k.Conn)
 	}
 }
 
@@ -115,11 +115,11 @@ func (k *h2ServerConn) close() {
 		return
 	}
 	k.state = h2ServerClosed
-	l := k.loop
-	k.sendBuf.discard(l)
+	l := k.Loop
+	k.sendBuf.Discard(l)
 	k.stopInput()
-	l.timers.stop(&k.timer)
-	k.conn.close()
+	l.Timers.Stop(&k.Timer)
+	k.Conn.Close()
 	if len(k.streams) == 0 {
 		k.handler.connClosed()
 		return
@@ -136,7 +136,7 @@ func (k *h2ServerConn) drainAfter(grace time.Duration) {
 		return
 	}
 	k.appendGoAway(h2.StreamMost, h2.NoError, "")
-	k.endAt = k.loop.now.Add(grace)
+	k.endAt = k.Loop.Now.Add(grace)
 	k.schedule()
 }
 
@@ -150,7 +150,7 @@ func (k *h2ServerConn) drain() {
 }
 
 // schedule sets the timer to the next timeout.
-func (k *h2ServerConn) schedule() { k.loop.timers.set(&k.timer, k.nextTimeout()) }
+func (k *h2ServerConn) schedule() { k.Loop.Timers.Set(&k.Timer, k.nextTimeout()) }
 
 func (k *h2ServerConn) nextTimeout() balance.Instant {
 	l := k.cfg
@@ -172,7 +172,7 @@ func (k *h2ServerConn) nextTimeout() balance.Instant {
 	switch {
 	case k.state == h2ServerLingering:
 		return due
-	case !k.sendBuf.empty():
+	case !k.sendBuf.Empty():
 		at(k.progressAt, l.idleTimeout)
 	}
 	switch {
@@ -191,19 +191,19 @@ func (k *h2ServerConn) nextTimeout() balance.Instant {
 	return due
 }
 
-// onTimer implements the timer's owner.
-func (k *h2ServerConn) onTimer() {
-	l, now := k.cfg, k.loop.now
+// OnTimer implements the timer's owner.
+func (k *h2ServerConn) OnTimer() {
+	l, now := k.cfg, k.Loop.Now
 	past := func(when balance.Instant, wait time.Duration) bool { return now >= when.Add(wait) }
 	if k.resumeAt != 0 && now >= k.resumeAt {
 		k.resumeAt = 0
-		k.loop.deferConn(&k.conn)
+		k.Loop.Defer(&k.Conn)
 	}
 	k.resetDiscarded()
 	switch {
 	case k.state == h2ServerLingering:
 		k.close()
-	case !k.sendBuf.empty() && past(k.progressAt, l.idleTimeout):
+	case !k.sendBuf.Empty() && past(k.progressAt, l.idleTimeout):
 		k.close()
 	case k.state == h2ServerFlushing:
 	case !k.gotSettings && past(k.idleAt, l.headerTimeout), k.block.stream != 0 && past(k.block.startedAt, l.headerTimeout):
@@ -219,7 +219,7 @@ func (k *h2ServerConn) onTimer() {
 	case k.pingAt == 0 && past(k.heardAt, pingAfter):
 		k.sendPing()
 	}
-	if k.isOpen() {
+	if k.IsOpen() {
 		k.schedule()
 	}
 }

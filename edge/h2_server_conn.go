@@ -83,7 +83,7 @@ const (
 // init makes a connection, which is then to be registered.
 func (k *h2ServerConn) init(shared *h2Shared, cfg *h2ServerConfig, handler h2Handler, schemes h2.Schemes) {
 	k.h2Conn = newH2Conn(shared, k)
-	k.conn.owner, k.timer.owner = k, k
+	k.Conn.Owner, k.Timer.Owner = k, k
 	k.cfg, k.handler, k.recvWindow, k.head.Schemes = cfg, handler, connectionWindow, schemes
 	k.head.Limit = cfg.headerLimit
 }
@@ -92,7 +92,7 @@ func (k *h2ServerConn) init(shared *h2Shared, cfg *h2ServerConfig, handler h2Han
 func (k *h2ServerConn) open() {
 	k.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { k.head.Field(f.Name, f.Value) })
 	k.decoder.SetMaxStringLength(2 * max(k.cfg.headerLimit, h2.FrameMost))
-	k.heardAt, k.progressAt, k.idleAt = k.loop.now, k.loop.now, k.loop.now
+	k.heardAt, k.progressAt, k.idleAt = k.Loop.Now, k.Loop.Now, k.Loop.Now
 	k.markDirty()
 	k.frames = h2.AppendSettings(k.frames,
 		h2.Chosen{Setting: h2.MaxConcurrentStreams, Value: maxStreams},
@@ -104,15 +104,15 @@ func (k *h2ServerConn) open() {
 // serve handles what has come: early, which was read already, and what can be read.
 func (k *h2ServerConn) serve(early []byte) {
 	if len(early) > 0 {
-		turn := k.loop.newTurn()
+		turn := k.Loop.NewTurn()
 		k.parseFrames(early, &turn)
 	}
-	k.onReady()
+	k.OnReady()
 }
 
-// onReady implements the conn's owner.
-func (k *h2ServerConn) onReady() {
-	if !k.sendBuf.empty() && k.writable {
+// OnReady implements the conn's owner.
+func (k *h2ServerConn) OnReady() {
+	if !k.sendBuf.Empty() && k.Writable {
 		k.markDirty()
 	}
 	switch k.state {
@@ -121,7 +121,7 @@ func (k *h2ServerConn) onReady() {
 	case h2ServerLingering:
 		k.discardInput()
 	}
-	if k.isOpen() {
+	if k.IsOpen() {
 		k.schedule()
 	}
 }
@@ -136,7 +136,7 @@ func (k *h2ServerConn) readInput() {
 // wantsInput implements h2Role: the client has to read what it is sent.
 func (k *h2ServerConn) wantsInput() bool { return k.resumeAt == 0 && k.pendingBytes() < maxPending }
 
-// readSize implements h2Role. It is small for a client that sends frames that make no
+// ReadSize implements h2Role. It is small for a client that sends frames that make no
 // progress, or that has neither been served nor sent DATA: a large read has very many of them, and all are
 // handled before any other connection has a turn.
 func (k *h2ServerConn) readSize() int {
@@ -203,9 +203,9 @@ func (k *h2ServerConn) holdBack() {
 	if cost == 0 {
 		return
 	}
-	if k.flood.charge(k.loop.now, cost) > 0 {
+	if k.flood.charge(k.Loop.Now, cost) > 0 {
 		k.handler.heldBack()
-		k.resumeAt = k.loop.now.Add(k.flood.delay())
+		k.resumeAt = k.Loop.Now.Add(k.flood.delay())
 	}
 }
 
@@ -224,7 +224,7 @@ func (k *h2ServerConn) streamClosed(b *h2ServerStream) {
 	if len(k.streams) > 0 {
 		return
 	}
-	if k.idleAt = k.loop.now; k.state == h2ServerClosed {
+	if k.idleAt = k.Loop.Now; k.state == h2ServerClosed {
 		k.handler.connClosed()
 		return
 	}

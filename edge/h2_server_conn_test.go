@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/h2"
+	"golang.org/x/net/http2"
 )
 
 // keptFor is what loops keep for a client of HTTP/2 that takes it slowly.
@@ -18,12 +18,12 @@ type keptFor struct{ trunk, branch int } // bytes for the connection, and the mo
 func (r *running) kept() (k keptFor) {
 	for _, l := range r.loops.all {
 		looked := make(chan struct{})
-		l.call(func() {
+		l.Call(func() {
 			defer close(looked)
-			l.owners(func(o connOwner) {
+			l.Owners(func(o eventloop.Owner) {
 				if t, ok := o.(*h2ServerConn); ok {
 					k.trunk += t.pendingBytes()
-					t.users(func(u h2StreamUser) { k.branch = max(k.branch, int(u.(*clientConn).req.down.pendingBytes())) })
+					t.users(func(u h2StreamUser) { k.branch = max(k.branch, int(u.(*clientConn).req.down.PendingBytes())) })
 				}
 			})
 		})

@@ -212,7 +212,7 @@ func (k *h2ServerConn) onData(f *h2.Frame) error {
 // discardBody has the rest of a stream's body read and discarded for a while. The stream has been answered to
 // its end.
 func (k *h2ServerConn) discardBody(stream uint32, window int64) {
-	if s, full := k.discarded.add(k.loop.now, stream, window); full {
+	if s, full := k.discarded.add(k.Loop.Now, stream, window); full {
 		k.appendReset(s.id, h2.NoError, s.window)
 	}
 	k.schedule()
@@ -220,7 +220,7 @@ func (k *h2ServerConn) discardBody(stream uint32, window int64) {
 
 // onDiscardedData handles DATA of a discarded body.
 func (k *h2ServerConn) onDiscardedData(u *discardedStream, f *h2.Frame) error {
-	more, ok := u.consume(k.loop.now, int64(f.Size))
+	more, ok := u.consume(k.Loop.Now, int64(f.Size))
 	switch {
 	case !ok:
 		return &h2.Error{Code: h2.FlowControlError, Reason: "more bytes than the window of a stream that has ended lets through"}
@@ -238,7 +238,7 @@ func (k *h2ServerConn) onDiscardedData(u *discardedStream, f *h2.Frame) error {
 // request is not needed).
 func (k *h2ServerConn) resetDiscarded() {
 	for !k.inputOver {
-		s, ok := k.discarded.takeExpired(k.loop.now)
+		s, ok := k.discarded.takeExpired(k.Loop.Now)
 		if !ok {
 			return
 		}

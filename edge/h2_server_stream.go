@@ -3,6 +3,7 @@ package edge
 import (
 	"syscall"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
@@ -11,7 +12,7 @@ import (
 // HTTP/1.1 and to which it writes the response: that is sent as frames. A full window blocks only this stream, like
 // a full socket. The user owns the memory and may use it again for another stream.
 type h2ServerStream struct {
-	h1       *conn // the user's
+	h1       *eventloop.Conn // the user's
 	h2       *h2ServerConn
 	user     h2StreamUser
 	ended    bool // the stream is closed for the client: it ended or reset it, or was sent a reset
@@ -22,7 +23,7 @@ type h2ServerStream struct {
 
 // h2StreamUser is what a stream is served by. It owns the stream's conn.
 type h2StreamUser interface {
-	connOwner
+	eventloop.Owner
 	// kill ends the request in any state, and closes the conn.
 	kill()
 	// asked returns what the response answers whose head is being written.
@@ -37,11 +38,11 @@ type h2Opening struct {
 }
 
 // accept begins the stream in s, whose memory is used again. c is its user's conn.
-func (o h2Opening) accept(s *h2ServerStream, c *conn, user h2StreamUser) {
+func (o h2Opening) accept(s *h2ServerStream, c *eventloop.Conn, user h2StreamUser) {
 	k := o.h2
 	body := recvBody{buf: s.buf[:0], tail: s.tail[:0], complete: o.ended, chunked: k.head.Chunked, remaining: max(0, k.head.Length), recvWindow: streamWindow}
 	*s = h2ServerStream{h1: c, h2: k, user: user, recvBody: body, sendBody: sendBody{id: o.id, sendWindow: k.initialWindow}}
-	c.beginStream(k.loop, s, user)
+	c.BeginStream(k.Loop, s, user)
 	k.streams = append(k.streams, s)
 }
 
@@ -97,19 +98,19 @@ func (b *h2ServerStream) endRequest(last []byte) {
 
 // notifyReadable calls the owner, since something has come.
 func (b *h2ServerStream) notifyReadable() {
-	b.h1.readable = true
-	b.user.onReady()
+	b.h1.Readable = true
+	b.user.OnReady()
 }
 
-// readStream implements transport: it reads the request as HTTP/1.1. The end of the request is not the end of a
+// ReadStream implements transport: it reads the request as HTTP/1.1. The end of the request is not the end of a
 // connection.
-func (b *h2ServerStream) readStream(p []byte) (int, error) {
+func (b *h2ServerStream) ReadStream(p []byte) (int, error) {
 	n, taken := b.recvBody.read(p)
 	if taken > 0 {
 		b.h2.returnWindow(int64(taken), windowUpdateAfter)
 		b.returnStreamWindow(int64(taken))
 	}
-	if b.h1.readable = b.hasMore(); n == 0 {
+	if b.h1.Readable = b.hasMore(); n == 0 {
 		return 0, syscall.EAGAIN
 	}
 	return n, nil
@@ -122,9 +123,9 @@ func (b *h2ServerStream) returnStreamWindow(n int64) {
 	}
 }
 
-// writeStream implements transport: it sends an HTTP/1.1 response as frames and returns how much was taken. A
+// WriteStream implements transport: it sends an HTTP/1.1 response as frames and returns how much was taken. A
 // head has to be complete, and so have trailers.
-func (b *h2ServerStream) writeStream(p []byte) (n int) {
+func (b *h2ServerStream) WriteStream(p []byte) (n int) {
 	for n < len(p) && !b.endSent && !b.ended {
 		if !b.headSent {
 			n += b.writeHead(p[n:])
@@ -182,16 +183,16 @@ func (b *h2ServerStream) failResponse() {
 
 // resumeWriter implements h2Stream.
 func (b *h2ServerStream) resumeWriter() {
-	if c := b.h1; !c.writable && c.isOpen() && b.spaceToSend() > 0 {
-		c.writable = true
-		c.loop.deferConn(c)
+	if c := b.h1; !c.Writable && c.IsOpen() && b.spaceToSend() > 0 {
+		c.Writable = true
+		c.Loop.Defer(c)
 	}
 }
 
-// closeStream implements transport.
-func (b *h2ServerStream) closeStream() {
+// CloseStream implements transport.
+func (b *h2ServerStream) CloseStream() {
 	k := b.h2
-	if b.h1.isStream = false; !k.inputOver && !b.ended {
+	if b.h1.IsStream = false; !k.inputOver && !b.ended {
 		switch {
 		case !b.endSent:
 			k.appendReset(b.id, h2.InternalError, b.recvWindow)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -14,17 +15,17 @@ import (
 // idleUser has nothing to do at the end of an iteration.
 type idleUser struct{}
 
-func (idleUser) endTurn()  {}
-func (idleUser) closeAll() {}
+func (idleUser) EndTurn()  {}
+func (idleUser) CloseAll() {}
 
 // loopWithTurns is a loop that does not run and allows its connections some time in an iteration.
-func loopWithTurns(t *testing.T, most time.Duration) *loop {
+func loopWithTurns(t *testing.T, most time.Duration) *eventloop.Loop {
 	t.Helper()
-	l := new(loop)
-	if err := l.init(loopConfig{maxTurn: most, readSize: 64 << 10}, idleUser{}); err != nil {
+	l := new(eventloop.Loop)
+	if err := l.Init(eventloop.Config{MaxTurn: most, ReadSize: 64 << 10}, idleUser{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.shutdown)
+	t.Cleanup(l.Shutdown)
 	return l
 }
 
@@ -37,7 +38,7 @@ func TestAServersFramesEndTheirTurnByTime(t *testing.T) {
 	}{{0, 320 / limits.TurnLook}, {h2.FrameMost, 320}} {
 		l := loopWithTurns(t, -1) // over at the first look
 		k := &h2ClientConn{state: h2ClientOpen}
-		k.loop, k.role, k.shared = l, k, new(h2Shared)
+		k.Loop, k.role, k.shared = l, k, new(h2Shared)
 		var text []byte
 		for range 320 {
 			text = append(text, byte(c.size>>16), byte(c.size>>8), byte(c.size), 0xfa, 0, 0, 0, 0, 0)
@@ -45,7 +46,7 @@ func TestAServersFramesEndTheirTurnByTime(t *testing.T) {
 		}
 		turns := 0
 		for p := text; ; p = k.partial {
-			turn := l.newTurn()
+			turn := l.NewTurn()
 			k.parseFrames(p, &turn)
 			if turns++; !k.pending {
 				break
@@ -70,20 +71,20 @@ func TestAClientThatBrokeTheProtocolIsNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := &h2ServerConn{state: h2ServerLingering, broken: broken, cfg: new(h2ServerConfig)}
-		k.conn.owner, k.timer.owner, k.recvWindow = k, k, connectionWindow
-		if err := l.register(&k.conn, own, readiness); err != nil {
+		k.Conn.Owner, k.Timer.Owner, k.recvWindow = k, k, connectionWindow
+		if err := l.Register(&k.Conn, own, eventloop.Readiness); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			k.conn.close()
+			k.Conn.Close()
 			peer.Close()
 		})
 		if n, err := peer.Send(make([]byte, 1000)); n != 1000 || err != nil {
 			t.Fatal(n, err)
 		}
-		k.readable, k.endAt = true, l.now.Add(h2LingerTime)
-		k.onReady()
-		if n, err := k.fd.Receive(make([]byte, 2000)); (n == 1000) != broken {
+		k.Readable, k.endAt = true, l.Now.Add(h2LingerTime)
+		k.OnReady()
+		if n, err := k.FD.Receive(make([]byte, 2000)); (n == 1000) != broken {
 			t.Errorf("broken %v: %d bytes are left unread, %v", broken, n, err)
 		}
 	}

@@ -11,13 +11,13 @@ const firstByte = "H"
 // gone, the connection is soon reset. At most once a request.
 func (f *clientConn) probeClient() {
 	t := f.req
-	if t.probed || t.responseStarted || f.stream != nil || !f.isOpen() {
+	if t.probed || t.responseStarted || f.stream != nil || !f.IsOpen() {
 		return
 	}
 	t.probed = true
-	if _, err := t.down.write(&f.conn, []byte(firstByte)); err != nil {
+	if _, err := t.down.Write(&f.Conn, []byte(firstByte)); err != nil {
 		f.clientLeft()
 		return
 	}
-	t.down.sentAhead = len(firstByte)
+	t.down.SentAhead = len(firstByte)
 }

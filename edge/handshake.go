@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -23,11 +24,11 @@ import (
 type handshakeConn struct {
 	net.Conn  // below TLS
 	service   *listenerService
-	peer      netip.Addr // or the client named by the PROXY header
-	limitAddr netip.Addr // limitConn has counted it; invalid: none
-	secure    *tlsConn   // nil: no TLS
-	shown     *clientTLS // what the client has shown by it; nil: nothing
-	input     []byte     // read, and passed to the loop
+	peer      netip.Addr         // or the client named by the PROXY header
+	limitAddr netip.Addr         // limitConn has counted it; invalid: none
+	secure    *eventloop.TLSConn // nil: no TLS
+	shown     *clientTLS         // what the client has shown by it; nil: nothing
+	input     []byte             // read, and passed to the loop
 
 	mu       sync.Mutex
 	deadline time.Time // bounds all waits; zero: none
@@ -168,7 +169,7 @@ func (g *handshakeConn) readProxyHeader() bool {
 	return true
 }
 
-// resetClose closes the connection by a reset, the only way to say that it is refused.
+// ResetClose closes the connection by a reset, the only way to say that it is refused.
 func (g *handshakeConn) resetClose() {
 	if tcp, ok := g.Conn.(interface{ SetLinger(int) error }); ok {
 		_ = tcp.SetLinger(0) // no effect on a connection that is gone
@@ -180,10 +181,10 @@ func (g *handshakeConn) resetClose() {
 func (g *handshakeConn) handshake() bool {
 	l := g.service.listener
 	g.setTimeout(l.HeaderTimeout)
-	g.secure = newServerTLS(g.Conn, l.secure)
-	err := g.secure.tls.Handshake()
+	g.secure = eventloop.NewServerTLS(g.Conn, l.secure)
+	err := g.secure.TLS.Handshake()
 	if err == nil {
-		g.shown = newClientTLS(g.secure.tls)
+		g.shown = newClientTLS(g.secure.TLS)
 		return true
 	}
 	g.service.engine.edge.cfg.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
@@ -214,7 +215,7 @@ func (g *handshakeConn) awaitPreface() bool {
 // speaksHTTP2 reports whether the client has agreed on HTTP/2 or begun with its preface.
 func (g *handshakeConn) speaksHTTP2() bool {
 	if g.secure != nil {
-		return g.secure.tls.ConnectionState().NegotiatedProtocol == protoHTTP2
+		return g.secure.TLS.ConnectionState().NegotiatedProtocol == protoHTTP2
 	}
 	return bytes.HasPrefix(g.input, []byte(h2.Preface))
 }
@@ -234,7 +235,7 @@ func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	if two {
 		begin = func() { to.addH2Client(s, &descriptor, peer, tls, shown, early) }
 	}
-	if to.call(begin) {
+	if to.Call(begin) {
 		return true
 	}
 	descriptor.Close()

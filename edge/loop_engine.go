@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -37,7 +38,7 @@ func newLoops(e *Edge) *loopEngine {
 		h2: h2ClientConfig{e.cfg.ConnectTimeout, defaultIdleTimeout}}}
 }
 
-// newBatch returns the batch of a loop's system calls. It is called on the loop's thread.
+// NewBatch returns the batch of a loop's system calls. It is called on the loop's thread.
 func (e *loopEngine) newBatch() *fd.Batch {
 	if e.edge.cfg.SingleCalls {
 		return new(fd.Batch)
@@ -143,7 +144,7 @@ func (e *loopEngine) startFirst() error {
 		}
 		l.pools = make([]poolStats, len(e.edge.pools))
 		e.all = append(e.all, l)
-		e.running.Go(l.run)
+		e.running.Go(l.Run)
 	}
 	if e.edge.polled != nil {
 		e.edge.polled.Poll(e.all[0])
@@ -169,7 +170,7 @@ func (e *loopEngine) stopLoops() {
 		e.edge.polled.Unpoll(e.all[0])
 	}
 	for _, l := range e.all {
-		l.call(l.stop)
+		l.Call(l.Stop)
 	}
 	e.running.Wait()
 	if e.edge.polled != nil {
@@ -190,7 +191,7 @@ func (e *loopEngine) audit(do func(*loopStats)) {
 	defer e.mu.Unlock()
 	for _, l := range e.all { // no loop ends while mu is held
 		read := make(chan struct{})
-		l.call(func() { do(&l.loopStats); close(read) })
+		l.Call(func() { do(&l.loopStats); close(read) })
 		<-read
 	}
 }
@@ -200,7 +201,7 @@ func (s *listenerService) onEachLoop(do func(*worker)) {
 	var done sync.WaitGroup
 	for _, l := range s.engine.all {
 		done.Add(1)
-		if !l.call(func() { defer done.Done(); do(l) }) {
+		if !l.Call(func() { defer done.Done(); do(l) }) {
 			done.Done()
 		}
 	}
@@ -233,8 +234,8 @@ func (s *listenerService) drain() {
 // acceptor accepts a listener's connections for one loop. All acceptors of a listener share the kernel's
 // queue, so no connection is lost with a loop or an edge that stops.
 type acceptor struct {
-	conn
-	timer
+	eventloop.Conn
+	eventloop.Timer
 	worker       *worker
 	service      *listenerService
 	inheritsTCP  bool // connections inherit the listener's TCP options; false: they are set on each
@@ -251,7 +252,7 @@ func (s *listenerService) startAccept(l net.Listener) error {
 	for i, loop := range s.engine.all {
 		d := &acceptor{worker: loop, service: s, inheritsTCP: all[i].SetTCPOptions(&s.engine.edge.cfg.TCP)}
 		copies[loop] = all[i]
-		d.conn.owner, d.timer.owner = d, d
+		d.Conn.Owner, d.Timer.Owner = d, d
 		s.acceptors[loop] = d
 	}
 	s.onEachLoop(func(l *worker) { s.acceptors[l].start(l, copies[l]) })
@@ -259,18 +260,18 @@ func (s *listenerService) startAccept(l net.Listener) error {
 }
 
 func (d *acceptor) start(l *worker, descriptor *fd.FD) {
-	if err := l.register(&d.conn, descriptor, fd.Readable|fd.EdgeTriggered|fd.Exclusive); err != nil {
+	if err := l.Register(&d.Conn, descriptor, fd.Readable|fd.EdgeTriggered|fd.Exclusive); err != nil {
 		d.service.setFailed(err)
 		return
 	}
-	d.readable = true // connections may have come before the registration
-	d.onReady()
+	d.Readable = true // connections may have come before the registration
+	d.OnReady()
 }
 
 // stopAccept accepts what is in the kernel's queue, and then no more.
 func (s *listenerService) stopAccept() {
 	s.onEachLoop(func(l *worker) {
-		if d := s.acceptors[l]; d != nil && d.isOpen() {
+		if d := s.acceptors[l]; d != nil && d.IsOpen() {
 			d.drain()
 		}
 	})
@@ -280,11 +281,11 @@ func (s *listenerService) stopAccept() {
 // of the queue, perhaps one of another edge.
 func (d *acceptor) drain() {
 	d.draining = true
-	d.worker.timers.stop(&d.timer)
-	d.fd = d.conn.detach()
-	d.readable = true
-	d.onReady()
-	d.fd.Close() // a copy
+	d.worker.Timers.Stop(&d.Timer)
+	d.FD = d.Conn.Detach()
+	d.Readable = true
+	d.OnReady()
+	d.FD.Close() // a copy
 }
 
 func (s *listenerService) setFailed(err error) {
@@ -294,15 +295,15 @@ func (s *listenerService) setFailed(err error) {
 	}
 }
 
-// onReady implements the connection's owner: it accepts all there are.
-func (d *acceptor) onReady() {
+// OnReady implements the connection's owner: it accepts all there are.
+func (d *acceptor) OnReady() {
 	places := d.service.engine.edge.cfg.Places
-	for d.readable && d.isOpen() {
+	for d.Readable && d.IsOpen() {
 		if !places.Take() {
 			d.pauseAccept("the limit of open client connections is reached; others wait", "connections", places.Most())
 			return
 		}
-		descriptor, from, err := d.fd.Accept()
+		descriptor, from, err := d.FD.Accept()
 		if err != nil {
 			places.Free()
 		}
@@ -313,13 +314,13 @@ func (d *acceptor) onReady() {
 			}
 			d.assign(&descriptor, from)
 		case err == syscall.EAGAIN:
-			d.readable, d.queueEmptied = false, true
+			d.Readable, d.queueEmptied = false, true
 		case err == syscall.EINTR, isTemporary(err) && !exhausted(err): // the client has left before
 		case exhausted(err):
 			d.pauseAccept("cannot accept connections", "err", err)
 			return
 		default:
-			d.readable = false
+			d.Readable = false
 			d.service.setFailed(err)
 		}
 	}
@@ -330,11 +331,11 @@ func (d *acceptor) pauseAccept(why, name string, value any) {
 	if d.draining {
 		return // another acceptor of the queue takes them
 	}
-	e, now := d.service.engine, int64(d.worker.now)
+	e, now := d.service.engine, int64(d.worker.Now)
 	if said := e.lastFullLog.Load(); (said == 0 || now-said > int64(fullLogEvery)) && e.lastFullLog.CompareAndSwap(said, now) {
 		e.edge.cfg.Log.Warn(why, "listen", d.service.listener.Listen, name, value)
 	}
-	d.worker.timers.set(&d.timer, d.worker.now.Add(acceptPause))
+	d.worker.Timers.Set(&d.Timer, d.worker.Now.Add(acceptPause))
 }
 
 // fullLogEvery is how often refused accepts are logged.
@@ -343,10 +344,10 @@ const fullLogEvery = 10 * time.Second
 // acceptPause is how long nothing is accepted after a refusal.
 const acceptPause = 50 * time.Millisecond
 
-// onTimer implements the timer's owner.
-func (d *acceptor) onTimer() {
-	d.readable = true
-	d.onReady()
+// OnTimer implements the timer's owner.
+func (d *acceptor) OnTimer() {
+	d.Readable = true
+	d.OnReady()
 }
 
 // assign gives a connection to the loop with the fewest, unless there is a handshake first.
@@ -374,7 +375,7 @@ func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 		return
 	}
 	moved := descriptor.Move()
-	if !to.call(func() { to.addAccepted(s, &moved, peer) }) {
+	if !to.Call(func() { to.addAccepted(s, &moved, peer) }) {
 		moved.Close()
 		s.connClosed(limitAddr)
 	}

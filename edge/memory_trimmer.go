@@ -3,13 +3,14 @@ package edge
 import (
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/internal/memory"
 )
 
 // memoryTrimmer returns memory to the system after a burst of requests. Requests beyond maxFreeRequests become
 // garbage, which is not collected while the loop allocates nothing.
 type memoryTrimmer struct {
-	timer
+	eventloop.Timer
 	worker  *worker
 	dropped int // requests that were not kept
 }
@@ -22,12 +23,12 @@ const (
 // noteDropped records that a request was not kept.
 func (t *memoryTrimmer) noteDropped() {
 	if t.dropped++; t.dropped >= trimThreshold {
-		t.worker.timers.set(&t.timer, t.worker.now.Add(trimAfter))
+		t.worker.Timers.Set(&t.Timer, t.worker.Now.Add(trimAfter))
 	}
 }
 
-// onTimer implements the timer's owner: the burst is over.
-func (t *memoryTrimmer) onTimer() {
+// OnTimer implements the timer's owner: the burst is over.
+func (t *memoryTrimmer) OnTimer() {
 	t.dropped = 0
 	t.worker.engine.background.Go(func() {
 		if err := memory.Return(); err != nil {

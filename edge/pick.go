@@ -6,6 +6,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -40,11 +41,11 @@ type pickAnswer struct {
 // Answered implements client.Asker.
 func (q *asyncPick) Answered(g balance.Grant, err error) {
 	q.answer = pickAnswer{g, err}
-	q.worker.post(q)
+	q.worker.Post(q)
 }
 
 // blockingPick is a reusable goroutine that waits for an answer in place of the loop. Idle ones are kept in
-// loop.idlePicks.
+// worker.idlePicks.
 type blockingPick struct {
 	waiter   pickWaiter
 	exchange *exchange                                    // the waiter's
@@ -64,10 +65,10 @@ func (l *worker) startPick(w pickWaiter, x *exchange) (answered bool, err error)
 	var wait func(context.Context) (balance.Grant, error)
 	if p := e.edge.immediate; p != nil {
 		if x.tellsPickTime() {
-			l.now = clock.Now()
-			x.askedAt = l.now
+			l.Now = clock.Now()
+			x.askedAt = l.Now
 		}
-		later, err := p.TryPick(l.now, x.route.pool.name, &x.request, &x.pending)
+		later, err := p.TryPick(l.Now, x.route.pool.name, &x.request, &x.pending)
 		if later == nil {
 			l.notePickTime(x)
 			return true, err
@@ -86,12 +87,12 @@ func (l *worker) startPick(w pickWaiter, x *exchange) (answered bool, err error)
 func (l *worker) notePickTime(x *exchange) {
 	if l.untimedPicks > 0 && !x.tellsPickTime() {
 		l.untimedPicks--
-		x.askedAt = l.now.Add(-l.pickTime)
+		x.askedAt = l.Now.Add(-l.pickTime)
 		return
 	}
 	l.untimedPicks = timingSample - 1
-	l.now = clock.Now()
-	l.pickTime = l.now.Sub(x.askedAt)
+	l.Now = clock.Now()
+	l.pickTime = l.Now.Sub(x.askedAt)
 }
 
 const timingSample = 16
@@ -129,7 +130,7 @@ func (l *worker) cancelPick(r *cancellation, q *asyncPick, cause error) {
 	r.cancel(cause)
 	if q != nil && l.engine.edge.polled.Withdraw(&q.Ask) {
 		q.answer = pickAnswer{err: cause}
-		l.post(q)
+		l.Post(q)
 	}
 }
 
@@ -155,15 +156,15 @@ func (a *blockingPick) run() {
 		} else {
 			a.answer.grant, a.answer.err = l.engine.edge.picker.Pick(x.cancel.context(), x.route.pool.name, &x.request)
 		}
-		l.post(a)
+		l.Post(a)
 		if _, more := <-a.next; !more {
 			return
 		}
 	}
 }
 
-// deliver implements message: it passes the answer on.
-func (q *asyncPick) deliver() {
+// Deliver implements message: it passes the answer on.
+func (q *asyncPick) Deliver() {
 	l, w, x, a := q.worker, q.waiter, q.exchange, q.answer
 	l.putAsyncPick(q)
 	if a.err != nil && client.TryAnotherMaster(a.err) && !x.cancel.clientLeft() {
@@ -173,8 +174,8 @@ func (q *asyncPick) deliver() {
 	w.onPick(a.grant, a.err)
 }
 
-// deliver implements message: it passes the answer on.
-func (a *blockingPick) deliver() {
+// Deliver implements message: it passes the answer on.
+func (a *blockingPick) Deliver() {
 	l, w, answer := a.worker, a.waiter, a.answer
 	if len(l.idlePicks) < maxIdlePicks {
 		a.waiter, a.exchange, a.wait, a.answer = nil, nil, nil, pickAnswer{}
@@ -189,7 +190,7 @@ func (a *blockingPick) deliver() {
 func (f *clientConn) ask(x *exchange) (answered bool, err error) {
 	if answered, err = f.worker.startPick(f, x); !answered {
 		f.state = stateWaiting
-		f.worker.timers.set(&f.timer, x.request.Deadline.Add(askGrace))
+		f.worker.Timers.Set(&f.Timer, x.request.Deadline.Add(askGrace))
 		f.watchClient()
 	}
 	return answered, err
@@ -212,7 +213,7 @@ func (f *clientConn) onPick(grant balance.Grant, err error) {
 
 // masterConn is a connection to a master that the loop reads.
 type masterConn struct {
-	conn
+	eventloop.Conn
 	worker *worker
 	read   func() (more bool)
 }
@@ -220,7 +221,7 @@ type masterConn struct {
 // PollConn implements client.Driver.
 func (l *worker) PollConn(descriptor *fd.FD, read func() (more bool)) bool {
 	own := descriptor.Move()
-	if l.call(func() { l.addMasterConn(&own, read) }) {
+	if l.Call(func() { l.addMasterConn(&own, read) }) {
 		return true
 	}
 	own.Close()
@@ -229,34 +230,34 @@ func (l *worker) PollConn(descriptor *fd.FD, read func() (more bool)) bool {
 
 func (l *worker) addMasterConn(descriptor *fd.FD, read func() (more bool)) {
 	w := &masterConn{worker: l, read: read}
-	w.conn.owner = w
-	if l.stopped || l.register(&w.conn, descriptor, fd.Readable|fd.PeerClosed|fd.EdgeTriggered) != nil {
+	w.Conn.Owner = w
+	if l.Stopped || l.Register(&w.Conn, descriptor, fd.Readable|fd.PeerClosed|fd.EdgeTriggered) != nil {
 		descriptor.Close()
 		l.engine.edge.polled.Unpoll(l)
 		return
 	}
 	l.masterConns = append(l.masterConns, w)
-	w.readable = true // there may be something already
-	w.onReady()
+	w.Readable = true // there may be something already
+	w.OnReady()
 }
 
 // close ends the registration only: the client has the connection too, and may go on with it.
 func (w *masterConn) close() {
-	if w.isOpen() {
-		own := w.detach()
+	if w.IsOpen() {
+		own := w.Detach()
 		own.Close()
 	}
 }
 
-// onReady implements the conn's owner.
-func (w *masterConn) onReady() {
-	for w.readable {
+// OnReady implements the conn's owner.
+func (w *masterConn) OnReady() {
+	for w.Readable {
 		if !w.read() {
 			l := w.worker
 			l.masterConns = slices.DeleteFunc(l.masterConns, func(other *masterConn) bool { return other == w })
 			w.close()
 			return
 		}
-		w.readable = w.hup // without a hang-up everything has been read
+		w.Readable = w.PeerClosed // without a hang-up everything has been read
 	}
 }

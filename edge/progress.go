@@ -1,27 +1,29 @@
 package edge
 
+import "github.com/evenkeel-lb/evenkeel/edge/eventloop"
+
 // progressTimer checks a long request now and then. It belongs to the request and stays in the wheel from one
 // request to the next: a short request costs one store.
 type progressTimer struct {
-	timer
+	eventloop.Timer
 	client *clientConn // whose request was checked last
 	req    *request
 }
 
 // start starts it when the request has been sent.
 func (o *progressTimer) start(f *clientConn) {
-	o.client, o.req, o.owner = f, f.req, o
-	f.worker.timers.set(&o.timer, f.worker.now.Add(progressFirst))
+	o.client, o.req, o.Owner = f, f.req, o
+	f.worker.Timers.Set(&o.Timer, f.worker.Now.Add(progressFirst))
 }
 
-// onTimer implements the timer's owner.
-func (o *progressTimer) onTimer() {
+// OnTimer implements the timer's owner.
+func (o *progressTimer) OnTimer() {
 	f, t := o.client, o.req
 	if f.req != t || f.state != stateForwarding && f.state != stateTunneling || !t.exchange.started || t.exchange.flight.Over() {
 		return // the request has ended
 	}
-	t.exchange.reportProgress(f.worker.now, f.serverOwes())
-	f.worker.timers.set(&o.timer, f.worker.now.Add(progressEvery))
+	t.exchange.reportProgress(f.worker.Now, f.serverOwes())
+	f.worker.Timers.Set(&o.Timer, f.worker.Now.Add(progressEvery))
 }
 
 // serverOwes reports whether the server owes a response on the current link. It does not while its client
@@ -31,34 +33,34 @@ func (f *clientConn) serverOwes() bool {
 	t := f.req
 	switch {
 	case f.state == stateTunneling:
-		return f.tunnel.isStuck(serverSide)
-	case !t.sent || !t.up.empty():
+		return f.tunnel.IsStuck(eventloop.ServerSide)
+	case !t.sent || !t.up.Empty():
 		return true
 	}
-	return t.down.empty() && (!t.uploading || t.bodyStore.unsent())
+	return t.down.Empty() && (!t.uploading || t.bodyStore.unsent())
 }
 
 // startProgressTimer starts the progress timer of a tunnel.
 func (d *tcpConn) startProgressTimer() {
-	d.worker.timers.set(&d.progress, d.worker.now.Add(progressFirst))
+	d.worker.Timers.Set(&d.progress, d.worker.Now.Add(progressFirst))
 }
 
 // tcpProgressTimer is the owner of a tunnel's progress timer.
 type tcpProgressTimer struct{ *tcpConn }
 
-// onTimer implements the timer's owner.
-func (o tcpProgressTimer) onTimer() {
+// OnTimer implements the timer's owner.
+func (o tcpProgressTimer) OnTimer() {
 	d := o.tcpConn
 	if d.state != tcpTunneling {
 		return
 	}
-	d.exchange.reportProgress(d.worker.now, d.serverOwes())
-	d.worker.timers.set(&d.progress, d.worker.now.Add(progressEvery))
+	d.exchange.reportProgress(d.worker.Now, d.serverOwes())
+	d.worker.Timers.Set(&d.progress, d.worker.Now.Add(progressEvery))
 }
 
 // serverOwes reports whether the server owes its first bytes to a client that has sent some. Later either may
 // be silent, but the server must take what comes.
 func (d *tcpConn) serverOwes() bool {
 	j := &d.tunnel
-	return j.isStuck(serverSide) || j.movedTo(clientSide) == 0 && !j.isStuck(clientSide) && j.movedTo(serverSide) > 0
+	return j.IsStuck(eventloop.ServerSide) || j.MovedTo(eventloop.ClientSide) == 0 && !j.IsStuck(eventloop.ClientSide) && j.MovedTo(eventloop.ServerSide) > 0
 }

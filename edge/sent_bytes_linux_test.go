@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
@@ -18,21 +19,21 @@ func TestWhatGoesLaterHasBeenSent(t *testing.T) {
 	}
 	defer far.Close()
 	b := &serverConn{reused: true}
-	b.conn.loop, b.conn.sentBytes = new(loop), 1000 // of the requests before
-	b.conn.fd = near.Move()
-	defer b.conn.fd.Close()
+	b.Conn.Loop, b.Conn.SentBytes = new(eventloop.Loop), 1000 // of the requests before
+	b.Conn.FD = near.Move()
+	defer b.Conn.FD.Close()
 	f := &clientConn{req: new(request), server: b}
-	b.sentBefore = b.sentBytes
+	b.sentBefore = b.SentBytes
 
 	request := []byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-	if _, err := f.req.up.write(&b.conn, request); err != nil {
+	if _, err := f.req.up.Write(&b.Conn, request); err != nil {
 		t.Fatal(err)
 	}
 	if f.failure(io.EOF).Sent {
 		t.Error("what waits for the socket counts as sent")
 	}
-	b.writable = true
-	if clear, err := f.req.up.flush(&b.conn); !clear || err != nil {
+	b.Writable = true
+	if clear, err := f.req.up.Flush(&b.Conn); !clear || err != nil {
 		t.Fatalf("flush: %v, %v", clear, err)
 	}
 	got := make([]byte, 100)

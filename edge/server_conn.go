@@ -1,69 +1,72 @@
 package edge
 
-import "github.com/evenkeel-lb/evenkeel/internal/fd"
+import (
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
+)
 
 // serverConn is a connection to a server, or a stream of one. One user at a time has it. In between it is kept and
 // watched, so one that the server has closed is never used.
 type serverConn struct {
-	conn
-	timer
+	eventloop.Conn
+	eventloop.Timer
 	to         target
 	idleIn     *idleConns // where it was kept last; nil: nowhere yet
 	user       serverUser // nil: the pool has it
 	pool       *serverPool
 	stream     *h2ClientStream // it is an HTTP/2 stream; nil: it is not
 	reused     bool            // it has carried a response
-	sentBefore int64           // conn.sentBytes when the current request began
+	sentBefore int64           // conn.SentBytes when the current request began
 	connecting bool
 }
 
 // serverUser is what uses a connection.
 type serverUser interface {
-	connOwner
+	eventloop.Owner
 	// tryAnother is called when a stream turns out not to be had on its connection before anything was sent: the user
 	// drops it, and gets another.
 	tryAnother()
 }
 
-// onReady implements the conn's owner.
-func (b *serverConn) onReady() {
+// OnReady implements the conn's owner.
+func (b *serverConn) OnReady() {
 	switch {
 	case b.user != nil:
-		b.user.onReady()
-	case b.readable && b.tls != nil && !b.hup && b.tls.nothingToRead(): // a session ticket, or a part of a record
-	case b.readable: // unasked bytes, or a hang-up
+		b.user.OnReady()
+	case b.Readable && b.TLS != nil && !b.PeerClosed && b.TLS.NothingToRead(): // a session ticket, or a part of a record
+	case b.Readable: // unasked bytes, or a hang-up
 		b.pool.remove(b)
 		b.close()
 	}
 }
 
-// onTimer implements the timer's owner: it was idle for too long.
-func (b *serverConn) onTimer() {
-	if b.user == nil && b.isOpen() {
+// OnTimer implements the timer's owner: it was idle for too long.
+func (b *serverConn) OnTimer() {
+	if b.user == nil && b.IsOpen() {
 		b.pool.remove(b)
-		b.sendCloseNotify()
+		b.SendCloseNotify()
 		b.close()
 	}
 }
 
 func (b *serverConn) close() {
-	if b.isOpen() {
-		b.loop.timers.stop(&b.timer)
-		b.conn.close()
+	if b.IsOpen() {
+		b.Loop.Timers.Stop(&b.Timer)
+		b.Conn.Close()
 	}
 }
 
 // hasUnasked reports whether part of something has come from a server that was not asked.
 func (b *serverConn) hasUnasked() bool {
-	return b.hasPrefetched() || b.tls != nil && b.tls.inRecord()
+	return b.HasPrefetched() || b.TLS != nil && b.TLS.InRecord()
 }
 
 // fit reports whether a kept connection can be used for a request that can be repeated, or for any.
 func (b *serverConn) fit(repeatable bool) bool {
-	if fd.ReadsAhead && b.tls != nil && !b.tls.nothingToRead() { // a session ticket is nothing
+	if fd.ReadsAhead && b.TLS != nil && !b.TLS.NothingToRead() { // a session ticket is nothing
 		return false
 	}
-	return !b.hasUnasked() && (repeatable && !fd.ReadsAhead || b.nothingToRead())
+	return !b.hasUnasked() && (repeatable && !fd.ReadsAhead || b.NothingToRead())
 }
 
 // isConnected reports whether a begun connection is made; false and no error: not yet.
@@ -75,10 +78,10 @@ func (b *serverConn) isConnected() (bool, error) {
 		ready, err := b.stream.isReady()
 		b.connecting = !ready
 		return ready, err
-	case !b.writable:
+	case !b.Writable:
 		return false, nil
 	}
-	if err := b.fd.Connected(); err != nil {
+	if err := b.FD.Connected(); err != nil {
 		return false, err
 	}
 	b.connecting = false

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
@@ -26,7 +27,7 @@ type serverDialer struct {
 	background sync.WaitGroup // goroutines that dial
 }
 
-// dial begins a connection; onReady is called when it is made or has failed. nil and no error: it takes a
+// dial begins a connection; OnReady is called when it is made or has failed. nil and no error: it takes a
 // goroutine, as for a name or TLS.
 func (p *serverPool) dial(to target) (*serverConn, error) {
 	if to.tls != nil {
@@ -77,19 +78,19 @@ func (d *serverDialer) connectByName(at string) (fd.FD, error) {
 
 // dialInBackground makes a connection on a goroutine, because a name has to be resolved or a handshake made.
 // then runs on the loop; it moves the descriptor or has it closed.
-func (p *serverPool) dialInBackground(ctx context.Context, to target, then func(descriptor *fd.FD, secure *tlsConn, err error)) {
+func (p *serverPool) dialInBackground(ctx context.Context, to target, then func(descriptor *fd.FD, secure *eventloop.TLSConn, err error)) {
 	ctx, cancel := context.WithTimeout(ctx, p.dialer.timeout)
 	p.dialer.background.Go(func() {
 		defer cancel()
 		descriptor, secure, err := p.dialer.dialBlocking(ctx, &to)
-		if !p.loop.call(func() { then(&descriptor, secure, err); descriptor.Close() }) {
+		if !p.loop.Call(func() { then(&descriptor, secure, err); descriptor.Close() }) {
 			descriptor.Close()
 		}
 	})
 }
 
 // dialBlocking makes a connection, with a TLS handshake if the target has TLS.
-func (d *serverDialer) dialBlocking(ctx context.Context, key *target) (descriptor fd.FD, secure *tlsConn, err error) {
+func (d *serverDialer) dialBlocking(ctx context.Context, key *target) (descriptor fd.FD, secure *eventloop.TLSConn, err error) {
 	conn, err := d.net.DialContext(ctx, "tcp", key.address)
 	if err != nil {
 		return fd.FD{}, nil, err

@@ -5,13 +5,14 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // serverPool is the connections of a loop to servers. The loop goroutine owns it. Idle plain ones are separate, since
 // a map by targets costs each request more.
 type serverPool struct {
-	loop   *loop
+	loop   *eventloop.Loop
 	dialer *serverDialer
 
 	plain map[string]*idleConns // by address
@@ -23,7 +24,7 @@ type serverPool struct {
 }
 
 // init makes an empty pool.
-func (p *serverPool) init(l *loop, shared *h2Shared, d *serverDialer) {
+func (p *serverPool) init(l *eventloop.Loop, shared *h2Shared, d *serverDialer) {
 	p.loop, p.h2, p.dialer = l, shared, d
 	p.plain, p.byTLS, p.h2Conns = make(map[string]*idleConns), make(map[target]*idleConns), make(map[target]*h2ConnList)
 }
@@ -67,7 +68,7 @@ func (p *serverPool) close() {
 
 func (list *idleConns) close() {
 	for _, b := range list.conns {
-		b.sendCloseNotify()
+		b.SendCloseNotify()
 		b.close()
 	}
 }
@@ -88,7 +89,7 @@ func (p *serverPool) get(to target) *serverConn {
 	b := list.conns[n]
 	list.conns[n] = nil
 	list.conns = list.conns[:n]
-	b.due = 0
+	b.Due = 0
 	return b
 }
 
@@ -99,22 +100,22 @@ func (p *serverPool) put(b *serverConn) {
 		b.stream.release()
 		return
 	}
-	if b.readable { // the last read was full, so there may be more
+	if b.Readable { // the last read was full, so there may be more
 		var one [1]byte
-		if _, err := b.read(one[:]); err != syscall.EAGAIN {
+		if _, err := b.Read(one[:]); err != syscall.EAGAIN {
 			b.close()
 			return
 		}
 	}
 	list := p.listFor(b)
-	if b.hup || b.hasUnsent() || len(list.conns) >= maxIdleConns {
-		b.sendCloseNotify()
+	if b.PeerClosed || b.HasUnsent() || len(list.conns) >= maxIdleConns {
+		b.SendCloseNotify()
 		b.close()
 		return
 	}
 	b.user, b.reused = nil, true
 	list.conns = append(list.conns, b)
-	p.loop.timers.set(&b.timer, p.loop.now.Add(upstreamIdle))
+	p.loop.Timers.Set(&b.Timer, p.loop.Now.Add(upstreamIdle))
 }
 
 // listFor returns the list for a connection.
@@ -140,13 +141,13 @@ func (p *serverPool) remove(b *serverConn) {
 }
 
 // add makes a connection of a descriptor, which it moves, and of its TLS, if any.
-func (p *serverPool) add(descriptor *fd.FD, secure *tlsConn, to target) (*serverConn, error) {
+func (p *serverPool) add(descriptor *fd.FD, secure *eventloop.TLSConn, to target) (*serverConn, error) {
 	b := &serverConn{to: to, pool: p}
-	b.conn.owner, b.timer.owner, b.isServer = b, b, true
-	if err := p.loop.register(&b.conn, descriptor, readiness); err != nil {
+	b.Conn.Owner, b.Timer.Owner, b.IsServer = b, b, true
+	if err := p.loop.Register(&b.Conn, descriptor, eventloop.Readiness); err != nil {
 		return nil, err
 	}
-	b.useTLS(secure)
+	b.UseTLS(secure)
 	return b, nil
 }
 

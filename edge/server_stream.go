@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 )
 
 // h2ConnList is the connections to one target that open new streams, or will.
@@ -86,7 +87,7 @@ func (p *serverPool) closeH2Conns() {
 			k.closeConn(nil)
 		}
 	}
-	p.loop.owners(func(o connOwner) { // draining ones are in no list
+	p.loop.Owners(func(o eventloop.Owner) { // draining ones are in no list
 		if k, ok := o.(*h2ClientConn); ok {
 			k.closeConn(nil)
 		}
@@ -109,17 +110,17 @@ func (p *serverPool) newStream(k *h2ClientConn) *serverConn {
 	} else {
 		s = new(serverStream)
 	}
-	b, queued := &s.serverConn, s.serverConn.deferred
+	b, queued := &s.serverConn, s.serverConn.Deferred
 	*b = serverConn{pool: p, stream: &s.h2ClientStream, connecting: true}
-	b.deferred = queued
-	k.newStream(&s.h2ClientStream, &b.conn, s)
+	b.Deferred = queued
+	k.newStream(&s.h2ClientStream, &b.Conn, s)
 	return b
 }
 
-// onReady implements the conn's owner.
-func (s *serverStream) onReady() {
+// OnReady implements the conn's owner.
+func (s *serverStream) OnReady() {
 	if s.serverConn.user != nil {
-		s.serverConn.user.onReady()
+		s.serverConn.user.OnReady()
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 )
 
 // TLS to servers, of HTTP/1.1 and of HTTP/2. A goroutine connects and makes the handshake; then the loop
@@ -19,19 +21,19 @@ type target struct {
 }
 
 // handshake makes a TLS handshake with a server, which must prove to be the target.
-func handshake(ctx context.Context, conn net.Conn, to *target) (*tlsConn, error) {
+func handshake(ctx context.Context, conn net.Conn, to *target) (*eventloop.TLSConn, error) {
 	cfg := to.tls.Clone()
 	if cfg.ServerName == "" {
 		cfg.ServerName = to.name
 	}
 	cfg.ClientSessionCache = serverSessions{cfg.ClientSessionCache, to.address}
-	s := &tlsConn{Conn: conn}
-	s.tls = tls.Client(s, cfg)
-	if err := s.tls.HandshakeContext(ctx); err != nil {
+	s := &eventloop.TLSConn{Conn: conn}
+	s.TLS = tls.Client(s, cfg)
+	if err := s.TLS.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
 	const two = "h2" // a server of HTTP/1.1 may agree on nothing
-	if agreed := s.tls.ConnectionState().NegotiatedProtocol; agreed != two && slices.Contains(cfg.NextProtos, two) {
+	if agreed := s.TLS.ConnectionState().NegotiatedProtocol; agreed != two && slices.Contains(cfg.NextProtos, two) {
 		return nil, fmt.Errorf("the server agreed on protocol %q by TLS, want %q", agreed, two)
 	}
 	return s, nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/preface"
@@ -16,8 +17,8 @@ import (
 // tcpConn is the connection of a TCP listener's client with, once it is linked, the server's. It is one
 // flight, and its lease lasts as long.
 type tcpConn struct {
-	conn
-	timer
+	eventloop.Conn
+	eventloop.Timer
 	worker      *worker
 	service     *listenerService
 	state       tcpState
@@ -28,8 +29,8 @@ type tcpConn struct {
 	recall      cancellation
 	asyncPick   *asyncPick  // in state tcpWaiting; nil: a goroutine picks
 	server      *serverConn // of the current link
-	tunnel      tunnel
-	progress    timer
+	tunnel      eventloop.Tunnel
+	progress    eventloop.Timer
 	reason      string // why it was not linked; empty: it was
 }
 
@@ -49,8 +50,8 @@ const (
 // addTCPClient adds an accepted descriptor of a TCP listener.
 func (l *worker) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
 	d := &tcpConn{worker: l, service: s, proxied: preface.Proxy{Source: peer}, limited: !s.listener.wantsProxyHeader()}
-	d.conn.owner, d.timer.owner, d.progress.owner = d, d, tcpProgressTimer{d}
-	if err := l.register(&d.conn, descriptor, readiness); err != nil {
+	d.Conn.Owner, d.Timer.Owner, d.progress.Owner = d, d, tcpProgressTimer{d}
+	if err := l.Register(&d.Conn, descriptor, eventloop.Readiness); err != nil {
 		s.clientGone(l, d)
 		return
 	}
@@ -71,18 +72,18 @@ func (l *worker) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.
 
 // setTimeout sets the timer; zero: none.
 func (d *tcpConn) setTimeout(wait time.Duration) {
-	d.worker.timers.set(&d.timer, d.worker.deadline(wait))
+	d.worker.Timers.Set(&d.Timer, d.worker.Deadline(wait))
 }
 
-// onReady implements the owner of both connections.
-func (d *tcpConn) onReady() {
+// OnReady implements the owner of both connections.
+func (d *tcpConn) OnReady() {
 	switch d.state {
 	case tcpReadingProxyHeader:
 		d.readProxyHeader()
 	case tcpReadingSNI:
 		d.readSNI()
 	case tcpWaiting:
-		if d.wasReset {
+		if d.WasReset {
 			d.cancelPick(errClientLeft)
 		}
 	case tcpConnecting:
@@ -92,8 +93,8 @@ func (d *tcpConn) onReady() {
 	}
 }
 
-// onTimer implements the timer's owner.
-func (d *tcpConn) onTimer() {
+// OnTimer implements the timer's owner.
+func (d *tcpConn) OnTimer() {
 	switch d.state {
 	case tcpReadingProxyHeader, tcpReadingSNI:
 		d.openExchange("", os.ErrDeadlineExceeded)
@@ -143,7 +144,7 @@ func (d *tcpConn) readProxyHeader() {
 func (d *tcpConn) readSNI() {
 	l := d.service.listener
 	for {
-		buf := d.worker.readBuf
+		buf := d.worker.ReadBuf
 		if !d.readClientHello(buf[:min(len(buf), l.HeaderLimit-len(d.clientHello))]) {
 			return
 		}
@@ -157,10 +158,10 @@ func (d *tcpConn) readSNI() {
 // readClientHello appends one read, through room, to clientHello. It returns false if there is nothing yet, or
 // never will be.
 func (d *tcpConn) readClientHello(buf []byte) bool {
-	if !d.readable {
+	if !d.Readable {
 		return false
 	}
-	n, err := d.read(buf)
+	n, err := d.Read(buf)
 	switch {
 	case err == syscall.EAGAIN:
 		return false
@@ -196,7 +197,7 @@ func (d *tcpConn) openExchange(name string, err error) {
 func (d *tcpConn) ask(x *exchange) (answered bool, err error) {
 	if answered, err = d.worker.startPick(d, x); !answered {
 		d.state = tcpWaiting
-		d.worker.timers.set(&d.timer, x.request.Deadline.Add(askGrace))
+		d.worker.Timers.Set(&d.Timer, x.request.Deadline.Add(askGrace))
 	}
 	return answered, err
 }
@@ -229,13 +230,13 @@ func (d *tcpConn) takeStep(step flight.Step) {
 // refuseConn ends a connection that was not linked. Only a reset says so.
 func (d *tcpConn) refuseConn(why string) {
 	d.reason = why
-	d.conn.resetClose()
+	d.Conn.ResetClose()
 	d.closeConn()
 }
 
 // connectServer connects to the granted server.
 func (d *tcpConn) connectServer() {
-	if d.wasReset || d.recall.clientLeft() {
+	if d.WasReset || d.recall.clientLeft() {
 		d.recall.cancel(errClientLeft)
 		d.linkFailed(flight.Failure{}, errClientLeft)
 		return
@@ -248,7 +249,7 @@ func (d *tcpConn) connectServer() {
 	case b == nil:
 		d.state = tcpWaiting
 		d.setTimeout(0)
-		d.worker.servers.dialInBackground(d.recall.context(), to, func(descriptor *fd.FD, _ *tlsConn, err error) { d.serverDialled(descriptor, to, err) })
+		d.worker.servers.dialInBackground(d.recall.context(), to, func(descriptor *fd.FD, _ *eventloop.TLSConn, err error) { d.serverDialled(descriptor, to, err) })
 	default:
 		d.setServer(b)
 	}
@@ -268,7 +269,7 @@ func (d *tcpConn) serverDialled(descriptor *fd.FD, to target, err error) {
 }
 
 func (d *tcpConn) setServer(b *serverConn) {
-	d.server, b.conn.owner = b, d
+	d.server, b.Conn.Owner = b, d
 	d.state = tcpConnecting
 	d.setTimeout(d.service.engine.edge.cfg.ConnectTimeout)
 	d.startTunnel()
@@ -280,20 +281,20 @@ func (d *tcpConn) startTunnel() {
 	b := d.server
 	stands, err := b.isConnected()
 	switch {
-	case d.wasReset || d.recall.clientLeft():
+	case d.WasReset || d.recall.clientLeft():
 		d.recall.cancel(errClientLeft)
 		d.linkFailed(flight.Failure{}, errClientLeft)
 	case err != nil:
 		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 	case stands:
-		var up sendBuffer
-		if n, err := up.write(&b.conn, d.exchange.proxyHeader(d.proxyFacts())); err != nil {
+		var up eventloop.SendBuffer
+		if n, err := up.Write(&b.Conn, d.exchange.proxyHeader(d.proxyFacts())); err != nil {
 			d.linkFailed(flight.Failure{Sent: n > 0}, os.NewSyscallError("write", err))
 			return
 		}
 		d.state = tcpTunneling
-		d.tunnel.start(&d.conn, &b.conn, sendBuffer{}, up)
-		d.tunnel.sendEarly(serverSide, d.clientHello)
+		d.tunnel.Start(&d.Conn, &b.Conn, eventloop.SendBuffer{}, up)
+		d.tunnel.SendEarly(eventloop.ServerSide, d.clientHello)
 		d.clientHello = nil
 		d.setTimeout(d.service.listener.IdleTimeout)
 		d.startProgressTimer()
@@ -304,7 +305,7 @@ func (d *tcpConn) startTunnel() {
 // proxyFacts returns the addresses for the server's PROXY header.
 func (d *tcpConn) proxyFacts() preface.Proxy {
 	if !d.proxied.Destination.IsValid() && d.exchange.route.SendProxy != 0 {
-		d.proxied.Destination = d.fd.LocalAddress()
+		d.proxied.Destination = d.FD.LocalAddress()
 	}
 	return d.proxied
 }
@@ -313,7 +314,7 @@ func (d *tcpConn) proxyFacts() preface.Proxy {
 func (d *tcpConn) linkFailed(why flight.Failure, err error) {
 	if b := d.server; b != nil {
 		d.server = nil
-		b.resetClose() // a reset, since the server may have accepted it and must not count it as served
+		b.ResetClose() // a reset, since the server may have accepted it and must not count it as served
 	}
 	d.setTimeout(0)
 	d.takeStep(d.exchange.linkFailed(why, err))
@@ -321,30 +322,30 @@ func (d *tcpConn) linkFailed(why flight.Failure, err error) {
 
 // pumpTunnel moves what can be moved now.
 func (d *tcpConn) pumpTunnel() {
-	before, down := d.tunnel.progress(), d.tunnel.movedTo(clientSide)
-	over := d.tunnel.pump()
-	if d.tunnel.movedTo(clientSide) != down {
-		d.exchange.serverSent(d.worker.now)
+	before, down := d.tunnel.Progress(), d.tunnel.MovedTo(eventloop.ClientSide)
+	over := d.tunnel.Pump()
+	if d.tunnel.MovedTo(eventloop.ClientSide) != down {
+		d.exchange.serverSent(d.worker.Now)
 	}
 	switch {
 	case over:
 		d.endTunnel()
-	case d.tunnel.progress() != before:
+	case d.tunnel.Progress() != before:
 		d.setTimeout(d.service.listener.IdleTimeout)
 	}
 }
 
 // endTunnel ends the link, whose directions have both ended.
 func (d *tcpConn) endTunnel() {
-	d.exchange.tunnelEnded(d.tunnel.brokeOff())
+	d.exchange.tunnelEnded(d.tunnel.BrokeOff())
 	d.state = tcpClosing
 	d.closeTunnel()
 }
 
 // closeTunnel closes both connections, now or when that loses nothing.
 func (d *tcpConn) closeTunnel() {
-	if !d.tunnel.closeGracefully(!d.recall.clientLeft()) {
-		d.setTimeout(d.tunnel.pause)
+	if !d.tunnel.CloseGracefully(!d.recall.clientLeft()) {
+		d.setTimeout(d.tunnel.Pause)
 		return
 	}
 	d.closeConn()
@@ -354,9 +355,9 @@ func (d *tcpConn) closeTunnel() {
 func (d *tcpConn) closeConn() {
 	l, j := d.worker, &d.tunnel
 	d.state = tcpClosed
-	l.timers.stop(&d.timer)
-	l.timers.stop(&d.progress)
-	d.exchange.closeTunnel(d.reason, j.movedTo(serverSide), j.movedTo(clientSide))
+	l.Timers.Stop(&d.Timer)
+	l.Timers.Stop(&d.progress)
+	d.exchange.closeTunnel(d.reason, j.MovedTo(eventloop.ServerSide), j.MovedTo(eventloop.ClientSide))
 	d.service.clientGone(l, d)
 }
 
@@ -380,7 +381,7 @@ func (d *tcpConn) kill() {
 	case tcpConnecting:
 		d.linkFailed(flight.Failure{}, errClientLeft)
 	case tcpTunneling:
-		d.tunnel.abort()
+		d.tunnel.Abort()
 		d.endTunnel()
 	case tcpClosing:
 		d.closeTunnel()

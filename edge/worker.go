@@ -2,12 +2,14 @@ package edge
 
 import (
 	"sync/atomic"
+
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 )
 
 // worker is a loop with what the edge's connections of that loop share. The loop goroutine owns it, except for
 // clientConns.
 type worker struct {
-	loop
+	eventloop.Loop
 	loopStats
 	engine  *loopEngine
 	headBuf []byte // a head being written; valid until the next one
@@ -39,26 +41,26 @@ const (
 
 func newWorker(e *loopEngine) (*worker, error) {
 	l := &worker{engine: e, headBuf: make([]byte, 0, 4<<10)}
-	l.h2.loop = &l.loop
-	l.servers.init(&l.loop, &l.h2, &e.dialer)
-	l.trimmer.worker, l.trimmer.owner = l, &l.trimmer
-	cfg := loopConfig{newBatch: e.newBatch, maxTurn: e.edge.cfg.maxTurn, readSize: headSpace + readSize, alwaysBatch: e.edge.cfg.alwaysBatch}
-	if err := l.init(cfg, l); err != nil {
+	l.h2.loop = &l.Loop
+	l.servers.init(&l.Loop, &l.h2, &e.dialer)
+	l.trimmer.worker, l.trimmer.Owner = l, &l.trimmer
+	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.edge.cfg.maxTurn, ReadSize: headSpace + readSize, AlwaysBatch: e.edge.cfg.alwaysBatch}
+	if err := l.Init(cfg, l); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-// endTurn implements loopUser.
-func (l *worker) endTurn() {
+// EndTurn implements eventloop.User.
+func (l *worker) EndTurn() {
 	l.h2.flushFrames()
 	if d := l.engine.edge.polled; d != nil {
-		d.Flush(l.now, l.hasWork())
+		d.Flush(l.Now, l.HasWork())
 	}
 }
 
-// closeAll implements loopUser. No client is left.
-func (l *worker) closeAll() {
+// CloseAll implements eventloop.User. No client is left.
+func (l *worker) CloseAll() {
 	l.servers.close()
 	for _, a := range l.idlePicks {
 		close(a.next)
@@ -76,14 +78,14 @@ func (l *worker) takeRequest() *request {
 		return t
 	}
 	t := new(request)
-	t.exchange.loop, t.exchange.clock = &l.loopStats, &l.now
+	t.exchange.loop, t.exchange.clock = &l.loopStats, &l.Now
 	return t
 }
 
 // putRequest frees a request.
 func (l *worker) putRequest(t *request) {
 	if len(l.freeRequests) == maxFreeRequests {
-		l.timers.stop(&t.progress.timer)
+		l.Timers.Stop(&t.progress.Timer)
 		l.trimmer.noteDropped()
 		return
 	}

@@ -1,6 +1,6 @@
 //go:build !evenkeel_portable
 
-package edge
+package eventloop
 
 import (
 	"testing"
@@ -11,36 +11,36 @@ import (
 // noUser has nothing to do at the end of an iteration.
 type noUser struct{}
 
-func (noUser) endTurn()  {}
-func (noUser) closeAll() {}
+func (noUser) EndTurn()  {}
+func (noUser) CloseAll() {}
 
 // idleLoop is a loop that does not run.
-func idleLoop(t *testing.T, cfg loopConfig) *loop {
+func idleLoop(t *testing.T, cfg Config) *Loop {
 	t.Helper()
-	l := new(loop)
-	if err := l.init(cfg, noUser{}); err != nil {
+	l := new(Loop)
+	if err := l.Init(cfg, noUser{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.shutdown)
+	t.Cleanup(l.Shutdown)
 	return l
 }
 
 // pairIn is a pair of sockets: one is in the loop, the other is the test's.
-func pairIn(t *testing.T, l *loop) (*sayer, *fd.FD) {
+func pairIn(t *testing.T, l *Loop) (*sayer, *fd.FD) {
 	t.Helper()
 	own, peer, err := fd.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &sayer{t: t, peer: peer}
-	s.conn.owner = s
-	if err := l.register(&s.conn, own, readiness); err != nil {
+	s.Conn.Owner = s
+	if err := l.Register(&s.Conn, own, Readiness); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.conn.close()
+		s.Conn.Close()
 		peer.Close()
 	})
-	s.conn.readable, s.conn.writable = true, true
+	s.Conn.Readable, s.Conn.Writable = true, true
 	return s, peer
 }

@@ -1,4 +1,4 @@
-package edge
+package eventloop
 
 import (
 	"crypto/tls"
@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// tlsConn is the transport of crypto/tls for a client's or a server's connection. During the handshake a
+// TLSConn is the transport of crypto/tls for a client's or a server's connection. During the handshake a
 // goroutine uses it, over a blocking connection. Then a loop has the descriptor and nothing blocks. A read
 // that finds nothing returns EAGAIN, which crypto/tls takes for a temporary error: it keeps the part of a
 // record and continues on the next call. A write only collects; its caller sends it.
-type tlsConn struct {
+type TLSConn struct {
 	net.Conn // of the goroutine; nil: a loop has it
-	tls      *tls.Conn
-	conn     *conn  // of the loop
+	TLS      *tls.Conn
+	conn     *Conn  // of the loop
 	out      []byte // encrypted, not sent
 
 	drained         bool    // the socket was emptied since read began
@@ -26,24 +26,24 @@ type tlsConn struct {
 	recordLeft      int     // bytes of the record still to come
 }
 
-// newServerTLS begins TLS over a connection of which at most a PROXY header was read.
-func newServerTLS(nc net.Conn, cfg *tls.Config) *tlsConn {
-	s := &tlsConn{Conn: nc}
-	s.tls = tls.Server(s, cfg)
+// NewServerTLS begins TLS over a connection of which at most a PROXY header was read.
+func NewServerTLS(nc net.Conn, cfg *tls.Config) *TLSConn {
+	s := &TLSConn{Conn: nc}
+	s.TLS = tls.Server(s, cfg)
 	return s
 }
 
 // Read implements net.Conn, for crypto/tls.
-func (s *tlsConn) Read(p []byte) (n int, err error) {
+func (s *TLSConn) Read(p []byte) (n int, err error) {
 	switch {
 	case s.Conn != nil:
 		n, err = s.Conn.Read(p)
-	case s.drained && !s.conn.hup:
+	case s.drained && !s.conn.PeerClosed:
 		return 0, syscall.EAGAIN
 	default:
-		n, err = s.conn.fd.Receive(p)
+		n, err = s.conn.FD.Receive(p)
 		if s.drained = n < len(p); n == 0 && err == nil {
-			if err = io.EOF; s.conn.isServer {
+			if err = io.EOF; s.conn.IsServer {
 				err = errNoCloseNotify
 			}
 		}
@@ -58,7 +58,7 @@ var errNoCloseNotify = errors.New("the server closed the connection without TLS'
 
 // countRecords counts completed records. Without that, every read would have to be followed by another to find
 // out whether crypto/tls has a record left.
-func (s *tlsConn) countRecords(p []byte) {
+func (s *TLSConn) countRecords(p []byte) {
 	for len(p) > 0 {
 		n := copy(s.recordHead[s.headBytes:], p)
 		s.headBytes += n
@@ -78,7 +78,7 @@ func (s *tlsConn) countRecords(p []byte) {
 }
 
 // Write implements net.Conn, for crypto/tls.
-func (s *tlsConn) Write(p []byte) (int, error) {
+func (s *TLSConn) Write(p []byte) (int, error) {
 	if s.Conn != nil {
 		return s.Conn.Write(p)
 	}
@@ -87,7 +87,7 @@ func (s *tlsConn) Write(p []byte) (int, error) {
 }
 
 // SetWriteDeadline implements net.Conn, for crypto/tls before close_notify.
-func (s *tlsConn) SetWriteDeadline(t time.Time) error {
+func (s *TLSConn) SetWriteDeadline(t time.Time) error {
 	if s.Conn != nil {
 		return s.Conn.SetWriteDeadline(t)
 	}
@@ -96,22 +96,22 @@ func (s *tlsConn) SetWriteDeadline(t time.Time) error {
 
 // read decrypts as many records as have come and p has space for, so that they are passed on in one write. It
 // returns EAGAIN if there is nothing, 0 and no error at the end.
-func (s *tlsConn) read(p []byte) (n int, err error) {
+func (s *TLSConn) read(p []byte) (n int, err error) {
 	s.drained = false
 	left := 0 // complete records that, at most, are still to be read
 	for more := true; more; {
 		s.completeRecords = 0
 		var m int
-		m, err = s.tls.Read(p[n:])
+		m, err = s.TLS.Read(p[n:])
 		n += m
 		left = max(0, left+s.completeRecords-1)
-		more = err == nil && n < len(p) && (left > 0 || !s.drained || s.conn.hup)
+		more = err == nil && n < len(p) && (left > 0 || !s.drained || s.conn.PeerClosed)
 	}
 	if len(s.out) > maxTLSOutput {
 		return 0, errKeyUpdates
 	}
 	if err == nil || err == syscall.EAGAIN {
-		s.conn.readable = err == nil && n == len(p) // if p is full there may be more
+		s.conn.Readable = err == nil && n == len(p) // if p is full there may be more
 	}
 	switch {
 	case n > 0:
@@ -129,52 +129,52 @@ const maxTLSOutput = 4 << 10
 var errKeyUpdates = errors.New("the peer asks by TLS for one key update after another")
 
 // encrypt returns p encrypted, behind what TLS has to send already. It is valid until the loop encrypts again.
-func (s *tlsConn) encrypt(p []byte) ([]byte, error) {
-	l := s.conn.loop
+func (s *TLSConn) encrypt(p []byte) ([]byte, error) {
+	l := s.conn.Loop
 	s.out = append(l.tlsBuf[:0], s.out...)
-	_, err := s.tls.Write(p)
+	_, err := s.TLS.Write(p)
 	return s.takeOutput(), err
 }
 
-// nothingToRead reports whether nothing has come for the owner, nor the end: session tickets and partial
+// NothingToRead reports whether nothing has come for the owner, nor the end: session tickets and partial
 // records do not count.
-func (s *tlsConn) nothingToRead() bool {
+func (s *TLSConn) NothingToRead() bool {
 	var one [1]byte
 	_, err := s.read(one[:])
 	return err == syscall.EAGAIN
 }
 
-// inRecord reports whether a part of a record has come.
-func (s *tlsConn) inRecord() bool { return s.headBytes > 0 }
+// InRecord reports whether a part of a record has come.
+func (s *TLSConn) InRecord() bool { return s.headBytes > 0 }
 
-// useTLS has e use TLS, begun on its descriptor; nil: it does not.
-func (c *conn) useTLS(s *tlsConn) {
-	if c.tls = s; s != nil {
+// UseTLS has e use TLS, begun on its descriptor; nil: it does not.
+func (c *Conn) UseTLS(s *TLSConn) {
+	if c.TLS = s; s != nil {
 		s.conn, s.Conn = c, nil
-		c.readable = true // something may have come behind the handshake
+		c.Readable = true // something may have come behind the handshake
 	}
 }
 
-// sendCloseNotify sends close_notify, with TLS (RFC 8446, 6.1). All writes must have gone or be deferred.
-func (c *conn) sendCloseNotify() {
-	if c.tls != nil && c.isOpen() && !c.hup && c.allSent() && c.unsentTail == nil {
-		_, _ = c.fd.Send(c.tls.closeNotify()) // a peer that is gone needs none
+// SendCloseNotify sends close_notify, with TLS (RFC 8446, 6.1). All writes must have gone or be deferred.
+func (c *Conn) SendCloseNotify() {
+	if c.TLS != nil && c.IsOpen() && !c.PeerClosed && c.AllSent() && c.unsentTail == nil {
+		_, _ = c.FD.Send(c.TLS.CloseNotify()) // a peer that is gone needs none
 	}
 }
 
-// closeNotify returns the close_notify alert.
-func (s *tlsConn) closeNotify() []byte {
-	l := s.conn.loop
+// CloseNotify returns the close_notify alert.
+func (s *TLSConn) CloseNotify() []byte {
+	l := s.conn.Loop
 	s.out = append(l.tlsBuf[:0], s.out...)
-	_ = s.tls.CloseWrite() // if TLS has failed, this returns its alert
+	_ = s.TLS.CloseWrite() // if TLS has failed, this returns its alert
 	return s.takeOutput()
 }
 
-func (s *tlsConn) takeOutput() []byte {
+func (s *TLSConn) takeOutput() []byte {
 	p := s.out
 	s.out = nil
 	if cap(p) <= maxTLSBuf {
-		s.conn.loop.tlsBuf = p[:0]
+		s.conn.Loop.tlsBuf = p[:0]
 	}
 	return p
 }

@@ -1,6 +1,6 @@
 //go:build !evenkeel_portable
 
-package edge
+package eventloop
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 // A tunnel with much to move moves a part of it, and continues in the next iteration.
 func TestATunnelsTurnEndsByTime(t *testing.T) {
 	for most, want := range map[time.Duration]bool{-1: false, time.Hour: true} {
-		l := idleLoop(t, loopConfig{readSize: 1 << 10, maxTurn: most}) // it takes many reads
+		l := idleLoop(t, Config{ReadSize: 1 << 10, MaxTurn: most}) // it takes many reads
 		client, from := pairIn(t, l)
 		server, _ := pairIn(t, l)
 		piece := make([]byte, 1<<10)
@@ -22,10 +22,10 @@ func TestATunnelsTurnEndsByTime(t *testing.T) {
 			}
 			sent += int64(n)
 		}
-		var j tunnel
-		j.start(&client.conn, &server.conn, sendBuffer{}, sendBuffer{})
-		j.pump()
-		moved := j.sides[serverSide].received
+		var j Tunnel
+		j.Start(&client.Conn, &server.Conn, SendBuffer{}, SendBuffer{})
+		j.Pump()
+		moved := j.sides[ServerSide].received
 		if all := moved == sent; all != want || moved == 0 {
 			t.Errorf("with %v: moved %d bytes of %d in one turn", most, moved, sent)
 		}

@@ -1,4 +1,4 @@
-package edge
+package eventloop
 
 import (
 	"slices"
@@ -15,7 +15,7 @@ import (
 
 // pendingWrite is a write deferred to the end of the iteration.
 type pendingWrite struct {
-	conn     *conn // nil: it has been sent
+	conn     *Conn // nil: it has been sent
 	from, to int   // in loop.writeBuf
 }
 
@@ -25,9 +25,9 @@ const (
 )
 
 // deferWrite defers p to the end of the iteration. It reports whether it did; if not, p has to be sent now.
-func (c *conn) deferWrite(p []byte) bool {
-	l := c.loop
-	if !l.batching || c.unbatched || c.pendingAt != 0 || c.unsentTail != nil || len(p) > maxDeferredWrite {
+func (c *Conn) deferWrite(p []byte) bool {
+	l := c.Loop
+	if !l.batching || c.Unbatched || c.pendingAt != 0 || c.unsentTail != nil || len(p) > maxDeferredWrite {
 		return false
 	}
 	if len(l.pendingWrites) == maxPendingWrites {
@@ -41,10 +41,10 @@ func (c *conn) deferWrite(p []byte) bool {
 }
 
 // flushWrites sends the deferred writes.
-func (l *loop) flushWrites() {
+func (l *Loop) flushWrites() {
 	for i := range l.pendingWrites {
 		if s := &l.pendingWrites[i]; s.conn != nil {
-			l.batch.Send(&s.conn.fd, l.writeBuf[s.from:s.to])
+			l.batch.Send(&s.conn.FD, l.writeBuf[s.from:s.to])
 		}
 	}
 	results := l.batch.Do()
@@ -55,8 +55,8 @@ func (l *loop) flushWrites() {
 		}
 		e, p, r := s.conn, l.writeBuf[s.from:s.to], results[0]
 		s.conn, e.pendingAt, results = nil, 0, results[1:]
-		if e.sentBytes += int64(r.N); r.Maybe {
-			e.sentBytes++
+		if e.SentBytes += int64(r.N); r.Maybe {
+			e.SentBytes++
 		}
 		switch {
 		case r.N == len(p):
@@ -70,18 +70,18 @@ func (l *loop) flushWrites() {
 }
 
 // flushPending sends the connection's deferred write now.
-func (c *conn) flushPending() {
+func (c *Conn) flushPending() {
 	if c.pendingAt == 0 {
 		return
 	}
-	l := c.loop
+	l := c.Loop
 	s := &l.pendingWrites[c.pendingAt-1]
 	c.pendingAt, s.conn = 0, nil
 	c.sendOrKeep(l.writeBuf[s.from:s.to])
 }
 
 // sendOrKeep sends p and keeps what the socket does not take.
-func (c *conn) sendOrKeep(p []byte) {
+func (c *Conn) sendOrKeep(p []byte) {
 	n, err := c.sendNow(p)
 	switch {
 	case err != nil:
@@ -92,10 +92,10 @@ func (c *conn) sendOrKeep(p []byte) {
 }
 
 // setFailed records that the socket takes nothing any more.
-func (c *conn) setFailed(err error) {
+func (c *Conn) setFailed(err error) {
 	c.unsentTail = &unsentTail{failed: err}
-	c.readable, c.hup = true, true // the next read returns the error
-	c.loop.deferConn(c)
+	c.Readable, c.PeerClosed = true, true // the next read returns the error
+	c.Loop.Defer(c)
 }
 
 // unsentTail is the part of an accepted write that the socket has not taken.
@@ -105,12 +105,12 @@ type unsentTail struct {
 	failed     error  // the socket takes nothing any more
 }
 
-// mayHaveSent reports whether the peer may have any byte written since sentBytes was since. A deferred write
+// MayHaveSent reports whether the peer may have any byte written since SentBytes was since. A deferred write
 // counts: it is sent even if the connection is closed.
-func (c *conn) mayHaveSent(since int64) bool { return c.sentBytes != since || c.pendingAt != 0 }
+func (c *Conn) MayHaveSent(since int64) bool { return c.SentBytes != since || c.pendingAt != 0 }
 
 // retryUnsent sends the unsent tail when the socket takes more.
-func (c *conn) retryUnsent() {
+func (c *Conn) retryUnsent() {
 	r := c.unsentTail
 	if r.failed != nil {
 		return
@@ -122,29 +122,29 @@ func (c *conn) retryUnsent() {
 	case c.unsentTail != nil:
 		c.unsentTail.closeAfter = true
 	default:
-		_ = c.fd.CloseWrite() // on failure the next read returns the error
+		_ = c.FD.CloseWrite() // on failure the next read returns the error
 	}
 }
 
-// unsentBytes returns how many bytes wait for the socket to take more.
-func (c *conn) unsentBytes() int64 {
+// UnsentBytes returns how many bytes wait for the socket to take more.
+func (c *Conn) UnsentBytes() int64 {
 	if c.unsentTail == nil {
 		return 0
 	}
 	return int64(len(c.unsentTail.bytes))
 }
 
-// allSent reports whether no accepted byte waits.
-func (c *conn) allSent() bool {
+// AllSent reports whether no accepted byte waits.
+func (c *Conn) AllSent() bool {
 	c.flushPending()
 	return c.unsentTail == nil || c.unsentTail.failed != nil
 }
 
-// closeWrite closes the sending side behind all accepted bytes.
-func (c *conn) closeWrite() error {
-	if !c.allSent() {
+// CloseWrite closes the sending side behind all accepted bytes.
+func (c *Conn) closeWrite() error {
+	if !c.AllSent() {
 		c.unsentTail.closeAfter = true
 		return nil
 	}
-	return c.fd.CloseWrite()
+	return c.FD.CloseWrite()
 }

@@ -1,4 +1,4 @@
-package edge
+package eventloop
 
 import (
 	"errors"
@@ -10,21 +10,21 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
-// tunnel joins two connections of a loop: bytes of either peer are sent to the other, and so are half-closes
+// Tunnel joins two connections of a loop: bytes of either peer are sent to the other, and so are half-closes
 // and resets. It keeps only what one of them does not take.
-type tunnel struct {
+type Tunnel struct {
 	sides    [2]tunnelSide // the client's and the server's
 	brokenBy int           // the side that broke off first, as its index plus one; zero: neither
 
 	// While it closes.
-	pause  time.Duration // until the next attempt
+	Pause  time.Duration // until the next attempt
 	paused time.Duration // so far
 }
 
 // tunnelSide is one side of a tunnel, and what is sent there.
 type tunnelSide struct {
-	*conn
-	out         sendBuffer
+	*Conn
+	out         SendBuffer
 	received    int64 // bytes for this side that were read at the other
 	spliceScore int   // full reads for this side in a row, then credit for splicing; zero: the last read was short
 	closed      bool  // nothing more is sent there
@@ -37,45 +37,45 @@ const (
 	spliceDoubt = 16       // smaller splices, after which reading resumes
 )
 
-// start joins a client's and a server's connection. Their send buffers are sent first.
-func (j *tunnel) start(client, server *conn, down, up sendBuffer) {
-	*j = tunnel{sides: [2]tunnelSide{clientSide: {conn: client, out: down}, serverSide: {conn: server, out: up}}}
+// Start joins a client's and a server's connection. Their send buffers are sent first.
+func (j *Tunnel) Start(client, server *Conn, down, up SendBuffer) {
+	*j = Tunnel{sides: [2]tunnelSide{ClientSide: {Conn: client, out: down}, ServerSide: {Conn: server, out: up}}}
 }
 
-// pump moves what can be moved now, and reports whether both directions have ended.
-func (j *tunnel) pump() (over bool) {
-	client, server := &j.sides[clientSide], &j.sides[serverSide]
-	for turn := client.loop.newTurn(); ; turn.Spend(limits.TurnCall) {
-		up := j.relay(serverSide, clientSide)
-		if down := j.relay(clientSide, serverSide); !up && !down {
+// Pump moves what can be moved now, and reports whether both directions have ended.
+func (j *Tunnel) Pump() (over bool) {
+	client, server := &j.sides[ClientSide], &j.sides[ServerSide]
+	for turn := client.Loop.NewTurn(); ; turn.Spend(limits.TurnCall) {
+		up := j.relay(ServerSide, ClientSide)
+		if down := j.relay(ClientSide, ServerSide); !up && !down {
 			break
 		}
 		if turn.Over(clock.Now) {
-			client.loop.deferConn(client.conn)
+			client.Loop.Defer(client.Conn)
 			break
 		}
 	}
-	client.out.releaseIfEmpty(client.loop)
-	server.out.releaseIfEmpty(server.loop)
+	client.out.releaseIfEmpty(client.Loop)
+	server.out.releaseIfEmpty(server.Loop)
 	return client.closed && server.closed
 }
 
 // relay moves once from one side to the other. It returns false if there was nothing or it is not taken.
-func (j *tunnel) relay(to, from int) bool {
+func (j *Tunnel) relay(to, from int) bool {
 	dst, src := &j.sides[to], &j.sides[from]
 	if dst.closed {
 		return false
 	}
-	if !src.readable && dst.out.empty() && dst.unsentTail == nil {
+	if !src.Readable && dst.out.Empty() && dst.unsentTail == nil {
 		return false
 	}
-	clear, err := dst.out.flush(dst.conn)
+	clear, err := dst.out.Flush(dst.Conn)
 	if err != nil {
 		dst.closed = true
 		j.setBroken(to, err)
 		return false
 	}
-	if !clear || !src.readable {
+	if !clear || !src.Readable {
 		return false
 	}
 	n, readErr, writeErr := dst.receive(src)
@@ -91,26 +91,26 @@ func (j *tunnel) relay(to, from int) bool {
 		j.closeBoth()
 	case src.peerReset:
 		j.closeBoth() // the connection has ended, not what the peer had to send
-	case !dst.allSent():
-		src.readable = true // its end is read again when that has gone
+	case !dst.AllSent():
+		src.Readable = true // its end is read again when that has gone
 	default:
 		dst.closed = true
-		_ = dst.out.closeWrite(dst.conn) // on failure the next read returns the error
+		_ = dst.out.CloseWrite(dst.Conn) // on failure the next read returns the error
 	}
 	return false
 }
 
 // receive moves bytes from src: in the kernel, if there are many.
 func (dst *tunnelSide) receive(src *tunnelSide) (n int64, readErr, writeErr error) {
-	if dst.spliceScore >= spliceAfter && dst.canSplice() && src.canSplice() {
-		n, readErr = dst.out.spliceFrom(src.conn, pipeSize)
-		if readErr != errNoPipe || dst.out.pipe != nil {
+	if dst.spliceScore >= spliceAfter && dst.CanSplice() && src.CanSplice() {
+		n, readErr = dst.out.SpliceFrom(src.Conn, pipeSize)
+		if readErr != ErrNoPipe || dst.out.pipe != nil {
 			dst.updateScore(n >= spliceLeast)
 			return n, readErr, nil
 		}
 	}
-	buf := src.loop.readBuf
-	m, readErr := src.read(buf)
+	buf := src.Loop.ReadBuf
+	m, readErr := src.Read(buf)
 	switch {
 	case readErr != nil:
 		return 0, readErr, nil
@@ -122,7 +122,7 @@ func (dst *tunnelSide) receive(src *tunnelSide) (n int64, readErr, writeErr erro
 		dst.spliceScore++
 		dst.updateScore(true)
 	}
-	_, writeErr = dst.out.write(dst.conn, buf[:m])
+	_, writeErr = dst.out.Write(dst.Conn, buf[:m])
 	return int64(m), nil, writeErr
 }
 
@@ -141,7 +141,7 @@ func (dst *tunnelSide) updateScore(much bool) {
 
 // setBroken records that a side takes or sends no more. A peer that takes no more may have sent its end before
 // (EPIPE): that is still read. Any other error ends the connection, and what was on its way is lost.
-func (j *tunnel) setBroken(side int, err error) {
+func (j *Tunnel) setBroken(side int, err error) {
 	if j.brokenBy == 0 {
 		j.brokenBy = side + 1
 	}
@@ -150,80 +150,80 @@ func (j *tunnel) setBroken(side int, err error) {
 	}
 }
 
-// abort ends both directions, in the middle of the data.
-func (j *tunnel) abort() {
+// Abort ends both directions, in the middle of the data.
+func (j *Tunnel) Abort() {
 	j.closeBoth()
 	if j.brokenBy == 0 {
-		j.brokenBy = clientSide + 1
+		j.brokenBy = ClientSide + 1
 	}
 }
 
 // closeBoth records that nothing more is sent either way.
-func (j *tunnel) closeBoth() { j.sides[0].closed, j.sides[1].closed = true, true }
+func (j *Tunnel) closeBoth() { j.sides[0].closed, j.sides[1].closed = true, true }
 
-// brokeOff returns which side broke off first, or noSide.
-func (j *tunnel) brokeOff() int { return j.brokenBy - 1 }
+// BrokeOff returns which side broke off first, or noSide.
+func (j *Tunnel) BrokeOff() int { return j.brokenBy - 1 }
 
-// sendEarly sends a side what had come for it before the tunnel began.
-func (j *tunnel) sendEarly(to int, p []byte) {
+// SendEarly sends a side what had come for it before the tunnel began.
+func (j *Tunnel) SendEarly(to int, p []byte) {
 	a := &j.sides[to]
 	a.received += int64(len(p))
-	if _, err := a.out.write(a.conn, p); err != nil {
+	if _, err := a.out.Write(a.Conn, p); err != nil {
 		a.closed = true
 		j.setBroken(to, err)
 	}
 }
 
-// progress returns how many bytes were moved, both ways.
-func (j *tunnel) progress() int64 { return j.movedTo(0) + j.movedTo(1) }
+// Progress returns how many bytes were moved, both ways.
+func (j *Tunnel) Progress() int64 { return j.MovedTo(0) + j.MovedTo(1) }
 
-// movedTo returns how many bytes were sent to a side.
-func (j *tunnel) movedTo(side int) int64 {
+// MovedTo returns how many bytes were sent to a side.
+func (j *Tunnel) MovedTo(side int) int64 {
 	a := &j.sides[side]
-	if a.conn == nil {
+	if a.Conn == nil {
 		return 0
 	}
-	return max(0, a.received-a.out.pendingBytes()-a.unsentBytes())
+	return max(0, a.received-a.out.PendingBytes()-a.UnsentBytes())
 }
 
-// isStuck reports whether a side does not take what is there for it.
-func (j *tunnel) isStuck(side int) bool { return !j.sides[side].out.empty() }
+// IsStuck reports whether a side does not take what is there for it.
+func (j *Tunnel) IsStuck(side int) bool { return !j.sides[side].out.Empty() }
 
-// closeGracefully closes both connections and reports whether it is done. If one was reset so is the other,
+// CloseGracefully closes both connections and reports whether it is done. If one was reset so is the other,
 // but if possible not before its peer's machine has what was sent to it: a reset overtakes all data. Until it
 // is done it has to be called again after the pause.
-func (j *tunnel) closeGracefully(patient bool) bool {
-	j.pause = min(max(wheelTick, 2*j.pause), 50*time.Millisecond)
-	j.paused += j.pause
+func (j *Tunnel) CloseGracefully(patient bool) bool {
+	j.Pause = min(max(wheelTick, 2*j.Pause), 50*time.Millisecond)
+	j.paused += j.Pause
 	done := true
 	for i := range j.sides {
 		a := &j.sides[i]
 		switch {
-		case !a.isOpen():
+		case !a.IsOpen():
 		case j.brokenBy == 0:
-			a.out.discard(a.loop)
-			a.conn.close()
-		case patient && j.paused < maxCloseWait && !a.peerReset && a.fd.Unacked():
+			a.out.Discard(a.Loop)
+			a.Conn.Close()
+		case patient && j.paused < maxCloseWait && !a.peerReset && a.FD.Unacked():
 			done = false
 		default:
-			a.out.discard(a.loop)
-			a.conn.resetClose()
+			a.out.Discard(a.Loop)
+			a.Conn.ResetClose()
 		}
 	}
 	return done
 }
 
-// resetClose closes the descriptor so that the peer sees a reset instead of an end.
-func (c *conn) resetClose() {
-	if c.isOpen() {
-		c.fd.ResetOnClose() // a connection that is gone needs none
-		c.close()
+// ResetClose closes the descriptor so that the peer sees a reset instead of an end.
+func (c *Conn) ResetClose() {
+	if c.IsOpen() {
+		c.FD.ResetOnClose() // a connection that is gone needs none
+		c.Close()
 	}
 }
 
 const (
-	clientSide = 0
-	serverSide = 1
+	ClientSide = 0
+	ServerSide = 1
 	noSide     = -1
 )
 

@@ -1,6 +1,6 @@
 //go:build !evenkeel_portable
 
-package edge
+package eventloop
 
 import (
 	"io"
@@ -25,7 +25,7 @@ type hearer struct {
 func newHearer(t *testing.T, room int) *hearer {
 	t.Helper()
 	h := &hearer{sayer: newSayer(t), room: 100}
-	h.conn.owner = h
+	h.Conn.Owner = h
 	h.speak("something brief")
 	h.turn()
 	h.wantGot("something brief")
@@ -40,17 +40,17 @@ func newHearer(t *testing.T, room int) *hearer {
 func (h *hearer) another(own, peer *fd.FD) *hearer {
 	h.t.Helper()
 	a := &hearer{sayer: &sayer{t: h.t, peer: peer}, room: 100}
-	a.conn.owner = a
-	if err := h.loop.register(&a.conn, own, readiness); err != nil {
+	a.Conn.Owner = a
+	if err := h.Loop.Register(&a.Conn, own, Readiness); err != nil {
 		h.t.Fatal(err)
 	}
-	h.t.Cleanup(a.conn.close)
+	h.t.Cleanup(a.Conn.Close)
 	return a
 }
 
-func (h *hearer) onReady() {
-	for p := make([]byte, h.room); h.readable && h.room > 0 && h.err == nil; {
-		switch n, err := h.read(p); {
+func (h *hearer) OnReady() {
+	for p := make([]byte, h.room); h.Readable && h.room > 0 && h.err == nil; {
+		switch n, err := h.Read(p); {
 		case err == syscall.EAGAIN:
 		case err != nil:
 			h.err = err
@@ -82,7 +82,7 @@ func (h *hearer) wantGot(want string) {
 // inKernel returns what has come and was not read from the socket.
 func (h *hearer) inKernel() string {
 	p := make([]byte, 64<<10)
-	n, err := h.fd.Peek(p)
+	n, err := h.FD.Peek(p)
 	if err != nil && err != syscall.EAGAIN {
 		h.t.Fatal(err)
 	}
@@ -93,8 +93,8 @@ func (h *hearer) inKernel() string {
 func (h *hearer) waits() []fd.Event {
 	events := make([]fd.Event, 8)
 	for {
-		h.loop.batching = false // or it would look, and not wait
-		if n := h.loop.pollEvents(events); n > 0 {
+		h.Loop.batching = false // or it would look, and not wait
+		if n := h.Loop.pollEvents(events); n > 0 {
 			return events[:n]
 		}
 	}
@@ -106,12 +106,12 @@ func TestReadEarly(t *testing.T) {
 		h := newHearer(t, room)
 		h.speak("hello")
 		events := h.waits()
-		if h.loop.prefetch(events); h.prefetched == nil || h.inKernel() != "" {
+		if h.Loop.prefetch(events); h.prefetched == nil || h.inKernel() != "" {
 			t.Fatalf("room %d: %q was not read early", room, h.inKernel())
 		}
-		h.loop.dispatchEvents(events, false)
-		if !slices.Equal(h.got, want) || h.readable || h.prefetched != nil {
-			t.Errorf("room %d: got %q, readable %v; want %q and no more", room, h.got, h.readable, want)
+		h.Loop.dispatchEvents(events, false)
+		if !slices.Equal(h.got, want) || h.Readable || h.prefetched != nil {
+			t.Errorf("room %d: got %q, readable %v; want %q and no more", room, h.got, h.Readable, want)
 		}
 	}
 }
@@ -124,8 +124,8 @@ func TestReadEarlyFillsTheRoom(t *testing.T) {
 		h.speak(whole)
 		h.turn()
 		h.wantGot(whole)
-		if h.prefetched != nil || h.readable {
-			t.Errorf("%d bytes: early %v, readable %v", len(whole), h.prefetched, h.readable)
+		if h.prefetched != nil || h.Readable {
+			t.Errorf("%d bytes: early %v, readable %v", len(whole), h.prefetched, h.Readable)
 		}
 		h.speak("more")
 		h.turn()
@@ -141,7 +141,7 @@ func TestLongIsNotReadEarly(t *testing.T) {
 	h.turn()
 	h.got = nil
 	h.speak(long)
-	if h.loop.prefetch(h.waits()); h.prefetched != nil {
+	if h.Loop.prefetch(h.waits()); h.prefetched != nil {
 		t.Error("read early")
 	}
 }
@@ -157,16 +157,16 @@ func TestEarlyIsKept(t *testing.T) {
 	if h.inKernel() != "two three" {
 		t.Fatalf("%q in the socket, want all but the first", h.inKernel())
 	}
-	for i := range h.loop.prefetchBuf {
-		h.loop.prefetchBuf[i] = '!' // it is reused in later iterations
+	for i := range h.Loop.prefetchBuf {
+		h.Loop.prefetchBuf[i] = '!' // it is reused in later iterations
 	}
-	if h.nothingToRead() {
+	if h.NothingToRead() {
 		t.Error("it is told to be quiet")
 	}
 	h.room = 100
-	h.onReady()
+	h.OnReady()
 	h.wantGot("one two three")
-	if !h.nothingToRead() || h.prefetched != nil {
+	if !h.NothingToRead() || h.prefetched != nil {
 		t.Error("something is left")
 	}
 }
@@ -177,9 +177,9 @@ func TestEarlyGoesThroughThePipe(t *testing.T) {
 	h.speak("first ")
 	h.turn()
 	h.speak("second")
-	var s sendBuffer
+	var s SendBuffer
 	for want := int64(6); s.piped < 12; want += 6 {
-		if n, err := s.spliceFrom(&h.conn, 100); n != 6 || err != nil || s.piped != want {
+		if n, err := s.SpliceFrom(&h.Conn, 100); n != 6 || err != nil || s.piped != want {
 			t.Fatalf("moved %d, %v; %d in the pipe, want %d", n, err, s.piped, want)
 		}
 	}
@@ -196,11 +196,11 @@ func TestEarlyGoesThroughThePipe(t *testing.T) {
 	if n, err := far.Receive(p); err != nil || string(p[:n]) != "first second" {
 		t.Fatalf("%q came out of the pipe, %v", p[:n], err)
 	}
-	if _, err := s.spliceFrom(&h.conn, 100); err != syscall.EAGAIN || h.readable {
-		t.Errorf("%v, readable %v; want nothing more", err, h.readable)
+	if _, err := s.SpliceFrom(&h.Conn, 100); err != syscall.EAGAIN || h.Readable {
+		t.Errorf("%v, readable %v; want nothing more", err, h.Readable)
 	}
 	s.piped = 0
-	s.discard(h.loop)
+	s.Discard(h.Loop)
 }
 
 // A connection that breaks before it is prefetched reports that to the next read, and no orderly end.
@@ -232,10 +232,10 @@ func TestReadEarlyFails(t *testing.T) {
 		broken = h.waits()
 	}
 	events[0].Events |= fd.Readable // as if something had come before that
-	if h.loop.prefetch(events); h.prefetched == nil {
+	if h.Loop.prefetch(events); h.prefetched == nil {
 		t.Fatal("not read early")
 	}
-	h.loop.dispatchEvents(events, false)
+	h.Loop.dispatchEvents(events, false)
 	if h.err != syscall.ECONNRESET {
 		t.Errorf("got %v, want %v", h.err, syscall.ECONNRESET)
 	}
@@ -249,12 +249,12 @@ func TestServersComeFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := h.another(own, peer)
-	s.isServer = true
+	s.IsServer = true
 	defer s.peer.Close()
 	h.turn()
 	h.speak("client")
 	s.speak("server")
-	h.loop.dispatchEvents(h.waits(), true)
+	h.Loop.dispatchEvents(h.waits(), true)
 	h.wantGot("")
 	s.wantGot("server")
 }

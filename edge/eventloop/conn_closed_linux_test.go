@@ -1,6 +1,6 @@
 //go:build !evenkeel_portable
 
-package edge
+package eventloop
 
 import (
 	"testing"
@@ -16,13 +16,13 @@ type closer struct {
 	heir   *hearer
 }
 
-func (c *closer) onReady() {
+func (c *closer) OnReady() {
 	if c.victim == nil || c.heir != nil {
-		c.hearer.onReady()
+		c.hearer.OnReady()
 		return
 	}
 	slot := c.victim.slot
-	c.victim.close()
+	c.victim.Close()
 	own, peer, err := fd.Pair()
 	if err != nil {
 		c.t.Fatal(err)
@@ -32,14 +32,14 @@ func (c *closer) onReady() {
 	if c.heir.slot != slot {
 		c.t.Errorf("the new end has slot %d, want %d, which is free", c.heir.slot, slot)
 	}
-	c.hearer.onReady()
+	c.hearer.OnReady()
 }
 
 // Events, prefetched bytes and deferred writes of a conn that is closed in the same iteration reach neither it
 // nor the conn that is opened next, whose descriptor has the same number.
 func TestWhatIsLeftOfAClosedEndReachesNoOther(t *testing.T) {
 	c := &closer{hearer: hearer{sayer: newSayer(t), room: 100}}
-	c.conn.owner, c.isServer = c, true // servers come first
+	c.Conn.Owner, c.IsServer = c, true // servers come first
 	own, peer, err := fd.Pair()
 	if err != nil {
 		t.Fatal(err)
@@ -58,24 +58,24 @@ func TestWhatIsLeftOfAClosedEndReachesNoOther(t *testing.T) {
 	}
 	victim.speak("for the victim")
 	c.speak("for the other")
-	c.loop.batching = false
+	c.Loop.batching = false
 	events := make([]fd.Event, 8)
-	n := c.loop.poller.Wait(events, -1)
+	n := c.Loop.poller.Wait(events, -1)
 	if n != 2 {
 		t.Fatalf("%d events, want those of two ends", n)
 	}
 	c.victim = victim
-	c.loop.batching = true
-	c.loop.handleEvents(events[:n])
-	c.loop.runDeferred()
-	c.loop.flushWrites()
+	c.Loop.batching = true
+	c.Loop.handleEvents(events[:n])
+	c.Loop.runDeferred()
+	c.Loop.flushWrites()
 	c.wantGot("for the other")
 	victim.wantGot("")
 	if c.heir == nil {
 		t.Fatal("nothing was closed")
 	}
 	c.heir.wantGot("")
-	if c.heir.prefetched != nil || c.heir.inKernel() != "" || c.heir.readable || c.heir.writable {
+	if c.heir.prefetched != nil || c.heir.inKernel() != "" || c.heir.Readable || c.heir.Writable {
 		t.Error("something has come to the new end")
 	}
 	if got, _ := victim.heard(); got != "said before the end" {

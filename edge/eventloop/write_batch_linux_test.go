@@ -1,6 +1,6 @@
 //go:build !evenkeel_portable
 
-package edge
+package eventloop
 
 import (
 	"syscall"
@@ -11,17 +11,17 @@ import (
 
 // sayer is a conn of a pair of sockets in a batching loop that the test runs, and its owner.
 type sayer struct {
-	conn
+	Conn
 	t     *testing.T
 	peer  *fd.FD
 	woken int
 }
 
-func (s *sayer) onReady() { s.woken++ }
+func (s *sayer) OnReady() { s.woken++ }
 
 func newSayer(t *testing.T) *sayer {
 	t.Helper()
-	s, _ := pairIn(t, idleLoop(t, loopConfig{readSize: 64 << 10, alwaysBatch: true}))
+	s, _ := pairIn(t, idleLoop(t, Config{ReadSize: 64 << 10, AlwaysBatch: true}))
 	s.turn()
 	return s
 }
@@ -29,7 +29,7 @@ func newSayer(t *testing.T) *sayer {
 // turn is one iteration of the loop.
 func (s *sayer) turn() {
 	events := make([]fd.Event, 8)
-	l := s.loop
+	l := s.Loop
 	l.handleEvents(events[:l.pollEvents(events)])
 	l.runDeferred()
 	l.flushWrites()
@@ -69,7 +69,7 @@ func TestSaidAtTheEndOfTheTurn(t *testing.T) {
 	s.says("two ") // which the first may not wait behind
 	s.wantHeard("one two ", false)
 	s.says("three")
-	s.loop.flushWrites()
+	s.Loop.flushWrites()
 	s.wantHeard("three", false)
 	s.says("last")
 	if err := s.closeWrite(); err != nil {
@@ -87,16 +87,16 @@ func TestSayingsDoNotPileUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := &conn{owner: first}
-		if err := first.loop.register(e, own, readiness); err != nil {
+		e := &Conn{Owner: first}
+		if err := first.Loop.Register(e, own, Readiness); err != nil {
 			t.Fatal(err)
 		}
-		e.writable = true
+		e.Writable = true
 		if _, err := e.write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			e.close()
+			e.Close()
 			peer.Close()
 		})
 	}
@@ -108,21 +108,21 @@ func TestSaidToFullSocket(t *testing.T) {
 	s := newSayer(t)
 	filled := 0
 	for room := make([]byte, 1<<10); ; {
-		n, err := s.fd.Write(room)
+		n, err := s.FD.Write(room)
 		if err != nil {
 			break
 		}
 		filled += n
 	}
 	s.says("one ") // as far as the conn knows, there is room
-	s.loop.flushWrites()
-	if s.writable || s.allSent() || s.unsentBytes() != 4 {
-		t.Fatalf("writable %v, sent %v, %d bytes kept; want 4 kept", s.writable, s.allSent(), s.unsentBytes())
+	s.Loop.flushWrites()
+	if s.Writable || s.AllSent() || s.UnsentBytes() != 4 {
+		t.Fatalf("writable %v, sent %v, %d bytes kept; want 4 kept", s.Writable, s.AllSent(), s.UnsentBytes())
 	}
 	if n, err := s.write([]byte("two")); n != 0 || err != nil {
 		t.Fatalf("%d bytes taken, %v; want none while something is kept", n, err)
 	}
-	if clear, err := new(sendBuffer).flush(&s.conn); clear || err != nil {
+	if clear, err := new(SendBuffer).Flush(&s.Conn); clear || err != nil {
 		t.Fatalf("clear %v, %v; want false", clear, err)
 	}
 	if err := s.closeWrite(); err != nil {
@@ -133,8 +133,8 @@ func TestSaidToFullSocket(t *testing.T) {
 	}
 	s.turn() // the socket takes more
 	s.wantHeard("one ", true)
-	if !s.allSent() || !s.writable || s.woken != 2 {
-		t.Fatalf("sent %v, writable %v, woken %d times", s.allSent(), s.writable, s.woken)
+	if !s.AllSent() || !s.Writable || s.woken != 2 {
+		t.Fatalf("sent %v, writable %v, woken %d times", s.AllSent(), s.Writable, s.woken)
 	}
 }
 
@@ -142,27 +142,27 @@ func TestSaidToFullSocket(t *testing.T) {
 func TestSaidToNobody(t *testing.T) {
 	s := newSayer(t)
 	s.says("one")
-	if !s.mayHaveSent(0) {
+	if !s.MayHaveSent(0) {
 		t.Fatal("what goes at the end of the turn is taken for what never goes")
 	}
 	s.peer.Close()
-	s.loop.flushWrites()
-	if s.mayHaveSent(0) || !s.allSent() {
-		t.Fatalf("the peer may have it: %v, sent %v; want that nothing went, and nothing waits", s.mayHaveSent(0), s.allSent())
+	s.Loop.flushWrites()
+	if s.MayHaveSent(0) || !s.AllSent() {
+		t.Fatalf("the peer may have it: %v, sent %v; want that nothing went, and nothing waits", s.MayHaveSent(0), s.AllSent())
 	}
 	if _, err := s.write([]byte("two")); err != syscall.EPIPE {
 		t.Fatalf("write: %v, want %v", err, syscall.EPIPE)
 	}
-	if _, err := new(sendBuffer).flush(&s.conn); err != syscall.EPIPE {
+	if _, err := new(SendBuffer).Flush(&s.Conn); err != syscall.EPIPE {
 		t.Fatalf("flush: %v, want %v", err, syscall.EPIPE)
 	}
-	s.unsentTail, s.sentBytes = &unsentTail{bytes: []byte("of more")}, 3
-	if s.retryUnsent(); s.unsentTail == nil || !s.mayHaveSent(0) {
-		t.Fatalf("%+v kept, the peer may have it: %v; want an error, and that a part had gone before", s.unsentTail, s.mayHaveSent(0))
+	s.unsentTail, s.SentBytes = &unsentTail{bytes: []byte("of more")}, 3
+	if s.retryUnsent(); s.unsentTail == nil || !s.MayHaveSent(0) {
+		t.Fatalf("%+v kept, the peer may have it: %v; want an error, and that a part had gone before", s.unsentTail, s.MayHaveSent(0))
 	}
 	before := s.woken
 	s.turn()
-	if s.woken == before || !s.readable {
-		t.Fatalf("woken %d times more, readable %v", s.woken-before, s.readable)
+	if s.woken == before || !s.Readable {
+		t.Fatalf("woken %d times more, readable %v", s.woken-before, s.Readable)
 	}
 }

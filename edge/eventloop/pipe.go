@@ -1,4 +1,4 @@
-package edge
+package eventloop
 
 import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -9,15 +9,15 @@ const pipeSize = 1 << 20
 
 type pipe = fd.Pipe
 
-// pipes are the free pipes of a loop, through which bytes move between connections in the kernel.
-type pipes struct {
+// PipePool are the free pipes of a loop, through which bytes move between connections in the kernel.
+type PipePool struct {
 	free []*pipe
 }
 
 const maxFreePipes = 16
 
 // take returns nil if the system has none left.
-func (ps *pipes) take() *pipe {
+func (ps *PipePool) take() *pipe {
 	if n := len(ps.free); n > 0 {
 		p := ps.free[n-1]
 		ps.free = ps.free[:n-1]
@@ -27,7 +27,7 @@ func (ps *pipes) take() *pipe {
 }
 
 // put frees a pipe; one that is not empty is closed.
-func (ps *pipes) put(p *pipe, empty bool) {
+func (ps *PipePool) put(p *pipe, empty bool) {
 	if p == nil {
 		return
 	}
@@ -38,7 +38,7 @@ func (ps *pipes) put(p *pipe, empty bool) {
 	p.Close()
 }
 
-func (ps *pipes) close() {
+func (ps *PipePool) close() {
 	for _, p := range ps.free {
 		p.Close()
 	}

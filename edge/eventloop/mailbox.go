@@ -1,28 +1,28 @@
-package edge
+package eventloop
 
 import "sync"
 
-// message is what another goroutine posts to a loop. Its deliver runs on the loop goroutine.
-type message interface{ deliver() }
+// Message is what another goroutine posts to a loop. Its Deliver runs on the loop goroutine.
+type Message interface{ Deliver() }
 
 // call is a message that is a function.
 type call func()
 
-func (f call) deliver() { f() }
+func (f call) Deliver() { f() }
 
 // mailbox is the messages that other goroutines post to a loop.
 type mailbox struct {
-	delivering []message // the loop's own
+	delivering []Message // the loop's own
 
 	mu     sync.Mutex
-	posted []message
+	posted []Message
 	asleep bool // a message has to wake the loop
 	closed bool // posted messages are dropped
 }
 
-// post adds a message, which the loop delivers before it next sleeps. It returns false if the loop has ended.
+// Post adds a message, which the loop delivers before it next sleeps. It returns false if the loop has ended.
 // Any goroutine may call it.
-func (l *loop) post(m message) bool {
+func (l *Loop) Post(m Message) bool {
 	b := &l.mailbox
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -32,29 +32,29 @@ func (l *loop) post(m message) bool {
 	b.posted = append(b.posted, m)
 	if b.asleep {
 		b.asleep = false
-		l.wakeConn.fd.Ring()
+		l.wakeConn.FD.Ring()
 	}
 	return true
 }
 
-// call posts a function.
-func (l *loop) call(f func()) bool { return l.post(call(f)) }
+// Call posts a function.
+func (l *Loop) Call(f func()) bool { return l.Post(call(f)) }
 
-// onReady implements the wake connection's owner. Messages are delivered later in the iteration.
-func (l *loop) onReady() {
-	l.wakeConn.fd.Silence()
-	l.wakeConn.readable = false
+// OnReady implements the wake connection's owner. Messages are delivered later in the iteration.
+func (l *Loop) OnReady() {
+	l.wakeConn.FD.Silence()
+	l.wakeConn.Readable = false
 }
 
 // runMessages delivers the posted messages.
-func (l *loop) runMessages() {
+func (l *Loop) runMessages() {
 	b := &l.mailbox
 	b.mu.Lock()
 	b.delivering, b.posted = b.posted, b.delivering[:0]
 	b.mu.Unlock()
 	l.batching = l.batching || len(b.delivering) > l.batchThreshold
 	for i, m := range b.delivering {
-		m.deliver()
+		m.Deliver()
 		b.delivering[i] = nil
 	}
 }

@@ -1,4 +1,4 @@
-package edge
+package eventloop
 
 import (
 	"slices"
@@ -27,7 +27,7 @@ const (
 
 // handleEvents has the owners handle events. Servers come first: responses that have ended are known before
 // new requests ask for a server.
-func (l *loop) handleEvents(events []fd.Event) {
+func (l *Loop) handleEvents(events []fd.Event) {
 	for len(events) > 0 {
 		some := events[:min(len(events), maxPrefetch)]
 		events = events[len(some):]
@@ -41,7 +41,7 @@ func (l *loop) handleEvents(events []fd.Event) {
 
 // prefetch reads from connections that are likely to have a short message. One whose peer has closed is left
 // to its owner.
-func (l *loop) prefetch(events []fd.Event) {
+func (l *Loop) prefetch(events []fd.Event) {
 	l.prefetching, l.prefetches = l.prefetching[:0], l.prefetches[:0]
 	for i := range events {
 		ev := &events[i]
@@ -49,7 +49,7 @@ func (l *loop) prefetch(events []fd.Event) {
 		if e == nil || !e.lastReadShort || e.prefetched != nil || ev.Events&(fd.Readable|fd.PeerClosed|fd.HungUp|fd.Failed) != fd.Readable {
 			continue
 		}
-		l.batch.Receive(&e.fd, l.prefetchBuf[len(l.prefetching)*prefetchStride:][:shortRead])
+		l.batch.Receive(&e.FD, l.prefetchBuf[len(l.prefetching)*prefetchStride:][:shortRead])
 		l.prefetching = append(l.prefetching, e)
 	}
 	for i, r := range l.batch.Do() {
@@ -65,7 +65,7 @@ func (l *loop) prefetch(events []fd.Event) {
 
 // takePrefetched returns prefetched bytes. It stands for a read that found no more, unless the prefetch was
 // full.
-func (c *conn) takePrefetched(p []byte) (n int, err error) {
+func (c *Conn) takePrefetched(p []byte) (n int, err error) {
 	a := c.prefetched
 	if err = a.err; err == nil {
 		n = copy(p, a.bytes)
@@ -73,14 +73,14 @@ func (c *conn) takePrefetched(p []byte) (n int, err error) {
 	}
 	if len(a.bytes) == 0 {
 		c.prefetched = nil
-		c.readable = !c.lastReadShort || c.hup || err != nil
+		c.Readable = !c.lastReadShort || c.PeerClosed || err != nil
 	}
 	return n, err
 }
 
 // keepPrefetched keeps bytes that the owner has not read in this iteration. The connection is not prefetched
 // the next time.
-func (c *conn) keepPrefetched() {
+func (c *Conn) keepPrefetched() {
 	c.prefetched = &prefetched{slices.Clone(c.prefetched.bytes), c.prefetched.err}
 	c.lastReadShort = false
 }

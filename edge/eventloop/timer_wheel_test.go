@@ -1,4 +1,4 @@
-package edge
+package eventloop
 
 import (
 	"testing"
@@ -11,12 +11,12 @@ import (
 
 // alarm is a timer's owner of the test. It knows when its timer is due by itself.
 type alarm struct {
-	timer
+	Timer
 	due   balance.Instant // zero: never
 	fired func(*alarm)
 }
 
-func (a *alarm) onTimer() { a.fired(a) }
+func (a *alarm) OnTimer() { a.fired(a) }
 
 // TestWheelAgainstAList drives a wheel and a plain list of due times by the same calls. No timer
 // is early, none is late by more than two ticks, none fires that was dropped or put off, and
@@ -29,7 +29,7 @@ func TestWheelAgainstAList(t *testing.T) {
 
 func wheelAgainstAList(t *rapid.T) {
 	now := balance.Instant(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "start"))
-	var w timerWheel
+	var w TimerWheel
 	w.start(now)
 	all := make([]*alarm, rapid.IntRange(1, 8).Draw(t, "timers"))
 	ahead := rapid.Custom(func(t *rapid.T) time.Duration { // near, within the wheel's horizon, and far beyond
@@ -39,7 +39,7 @@ func wheelAgainstAList(t *rapid.T) {
 	slept := false // the wheel said for how long
 	set := func(a *alarm, due balance.Instant) {
 		a.due = due
-		w.set(&a.timer, due)
+		w.Set(&a.Timer, due)
 	}
 	fired := func(a *alarm) {
 		switch {
@@ -56,7 +56,7 @@ func wheelAgainstAList(t *rapid.T) {
 	}
 	for i := range all {
 		all[i] = &alarm{fired: fired}
-		all[i].owner = all[i]
+		all[i].Owner = all[i]
 	}
 	check := func() {
 		for _, a := range all {
@@ -71,8 +71,8 @@ func wheelAgainstAList(t *rapid.T) {
 		"drop": func(t *rapid.T) {
 			a := rapid.SampledFrom(all).Draw(t, "timer")
 			a.due = 0
-			w.stop(&a.timer)
-			a.timer.due = 0
+			w.Stop(&a.Timer)
+			a.Timer.Due = 0
 		},
 		"turn": func(t *rapid.T) {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(3*wheelSlots*wheelTick)).Draw(t, "passes")))

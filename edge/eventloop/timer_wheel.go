@@ -1,4 +1,4 @@
-package edge
+package eventloop
 
 import (
 	"math/bits"
@@ -7,10 +7,10 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// timerWheel keeps the timers of one loop. Extending a timer only stores its due time: it moves to a later
+// TimerWheel keeps the timers of one loop. Extending a timer only stores its due time: it moves to a later
 // slot when the wheel reaches it, so a deadline for each request is one store.
-type timerWheel struct {
-	slots    [wheelSlots]*timer // heads of lists
+type TimerWheel struct {
+	slots    [wheelSlots]*Timer // heads of lists
 	occupied [wheelSlots / 64]uint64
 	tick     int64 // all earlier timers are done
 }
@@ -20,37 +20,37 @@ const (
 	wheelTick  = 4 * time.Millisecond
 )
 
-// timer calls its owner when it is due. The wheel owns the other fields.
-type timer struct {
-	owner      timerOwner
-	due        balance.Instant // zero: never
+// Timer calls its owner when it is due. The wheel owns the other fields.
+type Timer struct {
+	Owner      TimerOwner
+	Due        balance.Instant // zero: never
 	at         int64           // tick of its slot; zero: none
-	next, prev *timer
+	next, prev *Timer
 }
 
-// timerOwner is what a timer belongs to.
-type timerOwner interface {
-	// onTimer is called once after the timer's due time, which it may set again.
-	onTimer()
+// TimerOwner is what a timer belongs to.
+type TimerOwner interface {
+	// OnTimer is called once after the timer's due time, which it may set again.
+	OnTimer()
 }
 
 func tickOf(t balance.Instant) int64 { return int64(t) / int64(wheelTick) }
 
 // start sets an empty wheel to the present.
-func (w *timerWheel) start(now balance.Instant) { w.tick = tickOf(now) }
+func (w *TimerWheel) start(now balance.Instant) { w.tick = tickOf(now) }
 
-// set sets the due time; zero: never.
-func (w *timerWheel) set(t *timer, due balance.Instant) {
-	t.due = due
+// Set sets the due time; zero: never.
+func (w *TimerWheel) Set(t *Timer, due balance.Instant) {
+	t.Due = due
 	if due == 0 || t.at != 0 && tickOf(due)+1 >= t.at {
 		return
 	}
-	w.stop(t)
+	w.Stop(t)
 	w.insert(t)
 }
 
-// stop removes the timer.
-func (w *timerWheel) stop(t *timer) {
+// Stop removes the timer.
+func (w *TimerWheel) Stop(t *Timer) {
 	if t.at == 0 {
 		return
 	}
@@ -67,8 +67,8 @@ func (w *timerWheel) stop(t *timer) {
 }
 
 // insert puts a timer into its slot; one due beyond the horizon into the last slot.
-func (w *timerWheel) insert(t *timer) {
-	t.at = min(max(tickOf(t.due)+1, w.tick+1), w.tick+wheelSlots-1)
+func (w *TimerWheel) insert(t *Timer) {
+	t.at = min(max(tickOf(t.Due)+1, w.tick+1), w.tick+wheelSlots-1)
 	slot := t.at % wheelSlots
 	if t.next = w.slots[slot]; t.next != nil {
 		t.next.prev = t
@@ -78,7 +78,7 @@ func (w *timerWheel) insert(t *timer) {
 }
 
 // advance calls the owners of all due timers.
-func (w *timerWheel) advance(now balance.Instant) {
+func (w *TimerWheel) advance(now balance.Instant) {
 	last := tickOf(now)
 	if last-w.tick >= wheelSlots { // the process was suspended: one round finds them all
 		w.tick = last - wheelSlots
@@ -88,12 +88,12 @@ func (w *timerWheel) advance(now balance.Instant) {
 		slot := w.tick % wheelSlots
 		for w.slots[slot] != nil && w.slots[slot].at <= w.tick {
 			t := w.slots[slot]
-			w.stop(t)
+			w.Stop(t)
 			switch {
-			case t.due == 0:
-			case t.due <= now:
-				t.due = 0
-				t.owner.onTimer()
+			case t.Due == 0:
+			case t.Due <= now:
+				t.Due = 0
+				t.Owner.OnTimer()
 			default:
 				w.insert(t)
 			}
@@ -102,7 +102,7 @@ func (w *timerWheel) advance(now balance.Instant) {
 }
 
 // untilNext returns how long no timer is due; negative: forever.
-func (w *timerWheel) untilNext(now balance.Instant) time.Duration {
+func (w *TimerWheel) untilNext(now balance.Instant) time.Duration {
 	for i := int64(1); i <= wheelSlots; {
 		slot := (w.tick + i) % wheelSlots
 		if word := w.occupied[slot/64] >> (slot % 64); word != 0 {
