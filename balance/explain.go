@@ -204,6 +204,9 @@ func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
 	p.recent.next = (p.recent.next + 1) % len(p.recent.ring)
 	r.lease, r.request, r.at, r.servers, r.n = id, req.ID, now, int32(len(p.servers)), 0
 	r.priority, r.link, r.belief, r.special = int32(req.Priority), req.Link, req.Belief, p.special(now, req, s)
+	if id.OwnLease() {
+		r.special = byItsEdge
+	}
 	r.key, r.tenant, r.location = newWord(req.Key), newWord(req.Tenant), newWord(req.Location)
 	r.add(now, p, req, s)
 	if p.scorer == nil {

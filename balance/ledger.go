@@ -33,6 +33,7 @@ type lease struct {
 	crowd   float32 // requests at the server with this one, when it was granted
 	gen     uint32
 	next    uint32 // free slot after this one
+	chosen  bool   // its edge chose the server, and told the pool afterwards
 	idle    bool   // the server owes nothing: the request is redirected, or its edge waits for the client
 	client  ClientPrefix
 }
@@ -73,7 +74,7 @@ func (l *ledger) adopt(id LeaseID, tag uint64, s *Server, edge int32, started, e
 }
 
 func (l *ledger) fill(at *lease, s *Server, edge int32, started, expires Instant) {
-	at.server, at.edge, at.started, at.crowd, at.client, at.idle = s, edge, started, 0, 0, false
+	at.server, at.edge, at.started, at.crowd, at.client, at.idle, at.chosen = s, edge, started, 0, 0, false, false
 	l.open++
 	if at.expires = expires; expires != 0 {
 		heap.Push(&l.expiry, expiry{expires, at.id})

@@ -141,7 +141,8 @@ type poolTotals struct {
 	firm         int     // of so many servers
 	out          bool    // one is ejected for what it answered
 	rate         float64 // that servers that are up are good for, in requests a b
-	rise         rise    // of all servers' latencies up to their slots
+	local        localTotals
+	rise         rise // of all servers' latencies up to their slots
 }
 
 func (p *Pool) count(now Instant, s *Server) {
@@ -169,6 +170,7 @@ func (p *Pool) count(now Instant, s *Server) {
 		return
 	}
 	p.totals.rate += s.Weight()
+	p.totals.local.count(now, p, s)
 	p.totals.well = p.totals.well || s.isWell(now)
 	if now.Sub(s.warmFrom) >= warmTime {
 		p.totals.leases += int(s.leases)
@@ -188,6 +190,7 @@ func (p *Pool) finishRound(now Instant) {
 		p.mean = float64(c.leases) / float64(c.warm)
 	}
 	p.times.conclude(&c)
+	p.concludeLocal(&c.local)
 	changed := p.growth.conclude(c.rise, p.times.likely())
 	if p.perWaiting = 0; c.rate > 0 && p.times.weight > 0 {
 		p.perWaiting = p.times.spread / c.rate

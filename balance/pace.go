@@ -26,6 +26,8 @@ const (
 	timesEnough   = 1000 // samples of all servers; before, each moves their mean by more than can wait for the next round
 	paceMemory    = 5    // time constant in seconds, for short requests
 	paceService   = 20   // the same in services, for long ones
+	paceAnswers   = 48.  // the same in answers of each server, where these are rare
+	paceRare      = 60.  // seconds, at most, for those
 	equalErrors   = 6.   // squared standard errors within which servers are equal: chance leads one in seventy beyond
 	equalSlack    = 5.   // squared errors, of all servers together, beyond what is usual that chance still explains
 )
@@ -64,6 +66,7 @@ type times struct {
 	pace
 	square float64 // of the logarithms' squares, faded as they are
 	total  float64 // of the service times themselves, faded alike
+	began  Instant // the first sample
 
 	log      float64 // mean logarithm
 	usual    float64 // b of all servers in seconds; 1 while nothing is learnt
@@ -74,6 +77,9 @@ type times struct {
 }
 
 func (t *times) observe(now Instant, took, log float64) {
+	if t.weight == 0 {
+		t.began = now
+	}
 	keep := t.fade(now, t.rate)
 	t.square = t.square*keep + log*log
 	t.total = t.total*keep + took
@@ -84,12 +90,16 @@ func (t *times) observe(now Instant, took, log float64) {
 // derive brings up to date what follows from the samples. By its own times, a server
 // that was very slow once would be remembered for very long; so the rate of forgetting
 // is one for all.
-func (t *times) derive() {
+func (t *times) derive(servers int) {
 	t.log = t.sum / t.weight
 	t.usual = math.Exp(t.log)
 	t.perUsual = 1 / t.usual
 	t.spread = max(1, t.total/t.weight/t.usual)
-	t.rate = 1 / max(paceMemory, paceService*t.usual)
+	rare := 0. // seconds in which each server gives so many answers as are wanted
+	if age := seconds(t.last.Sub(t.began)); age > 0 {
+		rare = paceAnswers * float64(servers) * -math.Expm1(-t.rate*age) / (t.weight * t.rate)
+	}
+	t.rate = 1 / max(paceMemory, paceService*t.usual, min(rare, paceRare))
 }
 
 // variance returns that of the logarithms.
@@ -140,7 +150,7 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 		}
 	}
 	if p.times.weight < timesEnough {
-		p.times.derive()
+		p.times.derive(len(p.servers))
 	}
 	if !first {
 		p.assess(s)
@@ -220,5 +230,5 @@ func (p *Pool) fade(now Instant, s *Server) {
 	}
 	s.pace.fade(now, p.times.rate)
 	p.assess(s)
-	p.times.derive()
+	p.times.derive(len(p.servers))
 }

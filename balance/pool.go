@@ -26,6 +26,12 @@ type Scorer interface {
 	Score(now Instant, s *Server) float64
 }
 
+// EdgeScorer is a Scorer for which an edge can stand in that knows its own requests, slots and service times.
+type EdgeScorer interface {
+	Scorer
+	EdgesMayChoose()
+}
+
 // ByScore is the Policy that takes the lowest score; equals are taken in turn.
 type ByScore struct{ Scorer }
 
@@ -48,7 +54,7 @@ type Config struct {
 	LeaseTime   time.Duration // time limit of redirected leases, of those without an edge, and of those whose edge has gone; zero: a minute
 	Grace       time.Duration // how long a lost edge's leases are kept for its return; zero: 5 s
 	QueueSize   int           // requests that may wait while every server is at its limit; zero: none, and servers have no limit
-	QueueWait   time.Duration // the longest wait; zero: 10 s
+	QueueWait   time.Duration // the longest wait; zero: 30 times as long as a request takes, and at least 10 s
 	Tenants     []string      // those that have lines of their own in the queue, all others share one; empty: those that are proven or have been served lately
 	Affinity    Affinity
 	Distances   map[string]map[string]float64                                           // from a client's location to a server's: how much more it costs, 0: no more
@@ -60,7 +66,6 @@ type Config struct {
 const (
 	defaultLeaseTime = time.Minute
 	defaultGrace     = 5 * time.Second
-	defaultQueueWait = 10 * time.Second
 	defaultRoundTrip = time.Millisecond
 )
 
@@ -87,6 +92,7 @@ type Pool struct {
 	times          times
 	growth         growth
 	trip           trip
+	local          local
 	names          map[string]string // of metrics, interned
 	totals         poolTotals
 	crowdedOut     bool // others fill nearly the whole pool
@@ -122,6 +128,7 @@ type Pool struct {
 	serials        uint32  // given out
 	untold         int     // servers that are known by leases alone
 	placed         uint64  // requests that got a server, ever
+	placedFirst    Instant // when the first of them did
 }
 
 // New returns an empty pool. Two pools with the same seed, told the same things,
@@ -138,7 +145,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 		mean:     math.Inf(1),
 		newcomer: capacity{slots: 1},
 		names:    make(map[string]string),
-		times:    times{usual: 1, perUsual: 1, equal: equalErrors},
+		times:    times{usual: 1, perUsual: 1, rate: 1. / paceMemory, equal: equalErrors},
 	}
 	p.Configure(0, cfg, policy)
 	return p
@@ -149,7 +156,6 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 	cfg.LeaseTime = cmp.Or(cfg.LeaseTime, defaultLeaseTime)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
-	cfg.QueueWait = cmp.Or(cfg.QueueWait, defaultQueueWait)
 	cfg.Affinity.Keys = cmp.Or(cfg.Affinity.Keys, defaultKeys)
 	cfg.RoundTrip = cmp.Or(cfg.RoundTrip, defaultRoundTrip)
 	p.cfg, p.policy, p.scorer = cfg, policy, nil
@@ -159,6 +165,8 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 	p.queue.size = cfg.QueueSize
 	p.trip.begin(cfg.RoundTrip)
 	p.tenants.list(cfg.Tenants)
+	_, scored := p.scorer.(EdgeScorer)
+	p.local.plain = scored && !cfg.Dispatch && cfg.Affinity.Hit == 0 && len(cfg.Distances) == 0
 	if p.recent.size != cfg.Decisions {
 		p.recent = recent{size: cfg.Decisions}
 	}
@@ -267,6 +275,14 @@ func (p *Pool) grant(now Instant, req *Request, s *Server, g *Grant) *Refusal {
 	if !ok {
 		return &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
+	p.place(now, req, s, l)
+	g.Lease, g.Server, g.Address, g.At, g.Public, g.Expires = l.id, s.answer.id(), s.answer.address(), s.answer.at(), s.answer.public(), l.expires
+	g.Serial = s.serial
+	return nil
+}
+
+// place enters a request that goes to a server, and its lease.
+func (p *Pool) place(now Instant, req *Request, s *Server, l *lease) {
 	l.crowd = float32(s.crowd(now) + 1)
 	if p.tenants.learns(req) && (p.queue.length > 0 || p.placed%16 == 0) { // now and then will do while no request waits
 		p.tenants.serves(now, req.Tenant)
@@ -280,7 +296,9 @@ func (p *Pool) grant(now Instant, req *Request, s *Server, g *Grant) *Refusal {
 		s.memory.use(key, p.cfg.Affinity.Keys)
 	}
 	s.granted++
-	p.placed++
+	if p.placed++; p.placed == 1 {
+		p.placedFirst = now
+	}
 	if p.exclusions > 0 {
 		p.edges[l.edge].placed++
 	}
@@ -294,9 +312,6 @@ func (p *Pool) grant(now Instant, req *Request, s *Server, g *Grant) *Refusal {
 	} else if s.isHeldForSilence() {
 		p.try(now, s)
 	}
-	g.Lease, g.Server, g.Address, g.At, g.Public, g.Expires = l.id, s.answer.id(), s.answer.address(), s.answer.at(), s.answer.public(), l.expires
-	g.Serial = s.serial
-	return nil
 }
 
 // limit returns when a lease for the request ends by itself. No connection of an edge tells when a redirected link, or one
@@ -417,7 +432,7 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 		p.answered = now
 		p.alive(now, s, now)
 	}
-	if ended.crowd > 0 && o.Duration > 0 && !ended.idle {
+	if ended.crowd > 0 && o.Duration > 0 && !ended.idle && !ended.chosen {
 		p.trip.observe(seconds(now.Sub(ended.started) - o.Duration))
 	}
 	if o.Result == OK && o.Duration > 0 { // errors teach nothing of how long the work takes

@@ -56,10 +56,7 @@ type Release struct {
 // Join puts a request into the queue that Pick refused as Saturated. position is 1
 // for the next to be served. The wait ends with a Release from Serve, or by Leave.
 func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal *Refusal) {
-	giveUp := now.Add(p.cfg.QueueWait)
-	if req.Deadline != 0 {
-		giveUp = min(giveUp, req.Deadline.Add(-p.needed()))
-	}
+	giveUp := p.giveUpAt(now, now, req)
 	if giveUp <= now {
 		needs := p.needed()
 		return 0, 0, &Refusal{Reason: Shed, RetryAfter: p.retryAfter(), Needs: needs, Detail: fmt.Sprintf("pool %s: every server is at its limit, and requests take up to %v, longer than the %v until this one's deadline",
@@ -102,7 +99,7 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 	dst = append(dst, p.displaced...)
 	p.displaced = p.displaced[:0]
 	for p.queue.length > 0 && p.queue.soonest <= now {
-		w := p.removeWaiter(func(w *waiter) bool { return w.giveUp <= now })
+		w := p.removeWaiter(func(w *waiter) bool { return w.giveUp <= now && p.givesUp(now, w) })
 		if w == nil {
 			p.queue.soonest = p.queue.nextGiveUp()
 			break

@@ -26,6 +26,9 @@ func (p *Pool) special(now Instant, req *Request, s *Server) string {
 	return ""
 }
 
+// byItsEdge is the note of a local choice.
+const byItsEdge = "chosen by its edge, by its own counts: an ask takes longer than it wins"
+
 func inWords(d time.Duration) time.Duration {
 	if d < time.Second {
 		return d.Round(time.Millisecond)

@@ -25,11 +25,12 @@ func (s State) String() string { return stateNames[s] }
 // Snapshot is what an edge needs to choose for itself when no master answers. It is
 // immutable once made.
 type Snapshot struct {
-	Pool     string
-	Version  uint64 // grows with every change
-	Dispatch bool   // servers are told first, so an edge must not choose for itself
-	Servers  []SnapshotServer
-	Edges    int // that the master tells of the pool; zero: not known
+	Pool      string
+	Version   uint64 // grows with every change
+	Dispatch  bool   // servers are told first, so an edge must not choose for itself
+	Servers   []SnapshotServer
+	LocalFrom time.Duration // the trip to the master from which an edge chooses by itself; zero: it asks
+	Edges     int           // that the master tells of the pool; zero: not known
 }
 
 // SnapshotServer is one server of a Snapshot.
@@ -46,7 +47,7 @@ type SnapshotServer struct {
 
 // Snapshot returns what edges need to know of the pool.
 func (p *Pool) Snapshot(now Instant) *Snapshot {
-	return &Snapshot{Pool: p.cfg.Name, Version: p.version, Dispatch: p.cfg.Dispatch, Servers: p.Tell(now, nil, 0, len(p.servers))}
+	return &Snapshot{Pool: p.cfg.Name, Version: p.version, Dispatch: p.cfg.Dispatch, LocalFrom: p.LocalFrom(), Servers: p.Tell(now, nil, 0, len(p.servers))}
 }
 
 // Servers returns how many servers the pool has, and the version of a Snapshot taken now.

@@ -52,6 +52,7 @@ func New(cfg Config) (*Client, error) {
 	c.publishWatchedLocked()
 	c.loop = newConnLoop(cfg.Masters, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), c.proto, c.notifyWaiters)
 	c.loop.mayBlockThread, c.loop.inside = true, cfg.Inside
+	c.proto.lastOwn = balance.LeaseID(rand.Uint64()) & balance.MaxOwnLease
 	c.proto.hello.Instance = cfg.instance
 	if cfg.instance == 0 {
 		c.proto.hello.Instance = newInstance()

@@ -34,9 +34,10 @@ type edgeProtocol struct {
 	canceled      map[uint64]*pool
 	snapshotSince balance.Instant // since when a snapshot is due; zero: none is
 
-	leases   leases // without a time limit
-	expiring leases // with one: no done may ever come
-	sweepAt  int    // how many expiring leases make it worth looking for expired ones
+	leases   leases          // without a time limit
+	expiring leases          // with one: no done may ever come
+	lastOwn  balance.LeaseID // that this edge has given a lease itself
+	sweepAt  int             // how many expiring leases make it worth looking for expired ones
 
 	drains         drainSync
 	dones          []wire.Done // while there is no connection
@@ -362,6 +363,7 @@ func (t *edgeProtocol) lost(why error) {
 	for _, p := range t.watched {
 		p.keepPrevious(t.isCatchingUp(t.lastReceived, p, p.previous), t.drains.drains)
 		p.state.complete, p.state.receiving = false, false
+		p.state.local.Store(0)
 	}
 	t.close()
 }

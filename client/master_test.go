@@ -282,6 +282,11 @@ func (c *fakeConn) frame(t wire.Type, payload []byte) {
 			c.forms = make(map[uint32]wire.Form)
 		}
 		c.forms[m.Number] = m
+	case wire.TChosen:
+		var m wire.Chosen
+		check(m.Decode(payload))
+		m.Pool = c.meant(m.Pool)
+		c.m.note(m)
 	case wire.TFence:
 		var m wire.Fence
 		check(m.Decode(payload))

@@ -93,6 +93,7 @@ func (p *pool) unwatch() {
 	k := &p.state
 	k.current, k.seq, k.complete, k.partial, k.receiving = balance.Snapshot{}, 0, false, balance.Snapshot{}, false
 	k.stale.Store(false)
+	k.local.Store(0)
 	k.latest.Store(nil)
 	p.previous = nil
 }

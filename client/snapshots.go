@@ -15,6 +15,7 @@ import (
 type poolState struct {
 	latest atomic.Pointer[balance.Snapshot] // the last one built
 	stale  atomic.Bool                      // current has changed since latest was built
+	local  atomic.Int64                     // current.LocalFrom; zero without a connection
 
 	current   balance.Snapshot // its Servers are modified in place
 	seq       uint64           // of the last change; only valid if complete
@@ -71,7 +72,8 @@ func (t *edgeProtocol) onSnapshot(payload []byte) error {
 	if m.More {
 		return nil
 	}
-	k.current = balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch, Servers: part.Servers, Edges: m.Snapshot.Edges}
+	k.current = balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch, Servers: part.Servers, Edges: m.Snapshot.Edges, LocalFrom: m.Snapshot.LocalFrom}
+	k.local.Store(int64(m.Snapshot.LocalFrom))
 	k.seq, k.complete, k.receiving, k.partial = m.Seq, true, false, balance.Snapshot{}
 	k.stale.Store(true)
 	t.leaderChanged = true // its master may have caught up with the previous snapshot
@@ -107,7 +109,8 @@ func (t *edgeProtocol) onChange(now balance.Instant, payload []byte) error {
 		return &wire.FrameError{What: fmt.Sprintf("change %d of pool %s: %s", m.Seq, p.name, wrong)}
 	}
 	clear(m.Servers)
-	k.seq, k.current.Version, k.current.Dispatch, k.current.Edges = m.Seq, m.Version, m.Dispatch, m.Edges
+	k.seq, k.current.Version, k.current.Dispatch, k.current.Edges, k.current.LocalFrom = m.Seq, m.Version, m.Dispatch, m.Edges, m.LocalFrom
+	k.local.Store(int64(m.LocalFrom))
 	k.stale.Store(true)
 	t.leaderChanged = t.leaderChanged || now.Sub(t.firstWelcome) < agentReturnTime
 	return nil

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"log/slog"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -40,7 +41,7 @@ func TestTaskGathers(t *testing.T) {
 
 // A count that is held stays when those without a link are forgotten.
 func TestHeldLinksOutliveOthers(t *testing.T) {
-	p := newPool("web", 0, newMetrics(func() bool { return true }))
+	p := newPool("web", 0, newMetrics(func() bool { return true }), slog.New(slog.DiscardHandler))
 	held := p.countLink("held")
 	for i := range 3 * maxIdleServers {
 		p.releaseLink(p.countLink(balance.ServerID(rune(0x4e00 + i))))

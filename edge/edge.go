@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -39,6 +40,15 @@ type Picker interface {
 // know yet.
 type snapshotPicker interface {
 	Snapshot(pool string) *balance.Snapshot
+}
+
+// localPicker is a snapshotPicker whose masters can be told of a server that the edge has chosen itself.
+type localPicker interface {
+	snapshotPicker
+	// LocalFrom returns the trip to the pool's master from which the edge is to choose; zero: it is to ask.
+	LocalFrom(pool string) time.Duration
+	// Chosen tells the master that a request has been sent to a server since an instant, and returns its lease.
+	Chosen(pool string, server balance.ServerID, since balance.Instant, req *balance.Request) (balance.LeaseID, error)
 }
 
 // connectedPicker is a Picker that knows whether a master is connected. One that is not counts as connected.
@@ -94,6 +104,7 @@ type Edge struct {
 	owes         owesPicker      // nil: the picker is none
 	polled       polledPicker    // nil: the picker is none
 	snapshots    snapshotPicker  // nil: the picker is none
+	local        localPicker     // nil: the picker is none
 	connected    func() bool
 	problem      func() error // what prevents asking masters, if a person has to fix it; nil: nothing
 	listeners    []*boundListener
@@ -137,6 +148,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	e.owes, _ = picker.(owesPicker)
 	e.polled, _ = picker.(polledPicker)
 	e.snapshots, _ = picker.(snapshotPicker)
+	e.local, _ = picker.(localPicker)
 	if c, ok := picker.(connectedPicker); ok {
 		e.connected = c.Connected
 	}
@@ -185,7 +197,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 
 func (e *Edge) pool(name string) *pool {
 	if e.pools[name] == nil {
-		e.pools[name] = newPool(name, len(e.pools), e.metrics)
+		e.pools[name] = newPool(name, len(e.pools), e.metrics, e.cfg.Log)
 	}
 	return e.pools[name]
 }

@@ -46,6 +46,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 type fakePicker struct {
 	pick   func(ctx context.Context, req *balance.Request) (balance.Grant, error)
 	snap   *balance.Snapshot // set before use
+	from   time.Duration     // the trip from which the edge is to choose itself; zero: it asks. Set before use
 	atOnce bool              // loops are told its answers at once, as by a master in the same process
 
 	relayed func(balance.Grant) balance.Grant // what becomes of what is granted; nil: nothing. Set before use
@@ -54,6 +55,7 @@ type fakePicker struct {
 	leases  balance.LeaseID
 	asks    []balance.Request
 	granted map[balance.LeaseID]balance.ServerID
+	chosen  int // leases of the edge's own choice
 	done    map[balance.LeaseID][]balance.Outcome
 	reports []balance.Report
 	owed    []owed
@@ -145,6 +147,25 @@ func (p *fakePicker) untilGranted() {
 }
 
 func (p *fakePicker) Snapshot(string) *balance.Snapshot { return p.snap }
+
+func (p *fakePicker) LocalFrom(string) time.Duration { return p.from }
+
+func (p *fakePicker) Chosen(_ string, server balance.ServerID, _ balance.Instant, _ *balance.Request) (balance.LeaseID, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leases++
+	p.granted[p.leases] = server
+	p.chosen++
+	p.tell()
+	return p.leases, nil
+}
+
+// counts returns how many leases were asked for, and how many are of the edge's own choice.
+func (p *fakePicker) counts() (asked, chosen int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.asks), p.chosen
+}
 
 // results waits until every lease is done and returns their results in order of grant.
 func (p *fakePicker) results(t *testing.T) []balance.Result {

@@ -58,6 +58,7 @@ type exchange struct {
 	refusal      *balance.Refusal // of the last ask; nil: it was granted, or is not answered
 	reason       string           // why the edge answered instead of a server; empty: it did not
 	detail       string           // the same for people, where reason is not enough
+	chosenHere   bool             // the edge has chosen the last grant's server itself
 	disbelief    error            // why the request's tenant is not believed; nil: it is, or there is none
 	serverProto  string           // the server's HTTP version; empty: 1.1
 	status       int              // as sent to the client; zero: none
@@ -182,6 +183,10 @@ func (x *exchange) runSteps(step flight.Step) flight.Step {
 		}
 		switch step.Do {
 		case flight.Ask:
+			if x.chosenHere = x.chooseLocally(step.Exclude); x.chosenHere {
+				step = x.flight.Granted(x.now(), &x.pending)
+				continue
+			}
 			answered, err := x.startPick(step.Exclude)
 			if !answered {
 				return flight.Step{Do: flight.Wait}
@@ -206,6 +211,9 @@ func (x *exchange) runSteps(step flight.Step) flight.Step {
 
 // returnLease ends a lease.
 func (x *exchange) returnLease(d flight.Done) {
+	if x.chosenHere {
+		x.route.pool.noteChoice(&d.Outcome)
+	}
 	if t := x.edge.returner; t != nil && x.clock != nil {
 		t.ReturnLease(*x.clock, x.route.Pool, d.Lease, d.Outcome)
 		return
@@ -238,6 +246,7 @@ func (x *exchange) onAnswer(err error) flight.Step {
 	x.stats.countPick(now.Sub(x.askedAt), err == nil)
 	if err == nil {
 		x.waiting += x.pending.Waited
+		x.noteAskTime(now)
 		return x.flight.Granted(now, &x.pending)
 	}
 	var refusal *balance.Refusal
@@ -439,6 +448,9 @@ func (x *exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	}
 	if x.reason != "" {
 		attrs = append(attrs, slog.String("reason", x.reason))
+	}
+	if x.chosenHere {
+		attrs = append(attrs, slog.String("chosen_by", "edge"))
 	}
 	if x.detail != "" {
 		attrs = append(attrs, slog.String("detail", strings.Clone(x.detail)))

@@ -18,6 +18,7 @@ type metrics struct {
 	retries     *prometheus.CounterVec
 	resends     *prometheus.CounterVec
 	fallbacks   *prometheus.CounterVec
+	local       *prometheus.CounterVec
 	badReports  *prometheus.CounterVec
 	disbelieved *prometheus.CounterVec
 	tunnels     *prometheus.CounterVec
@@ -45,6 +46,8 @@ func newMetrics(connected func() bool) *metrics {
 			Help: "Requests sent again because their server had closed the connection, or refused the stream, before it took them."}, byPool),
 		fallbacks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_fallbacks_total",
 			Help: "Servers chosen from the last snapshot because no master answered."}, byPool),
+		local: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_local_choices_total",
+			Help: "Servers chosen by the edge itself because asking takes longer than it wins; the master is told afterwards."}, byPool),
 		badReports: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_bad_reports_total",
 			Help: "Load reports in responses that made no sense, wholly or in part."}, byPool),
 		disbelieved: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_tenants_disbelieved_total",
@@ -59,7 +62,7 @@ func newMetrics(connected func() bool) *metrics {
 	m.heldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
 		Help: "Times that a client's HTTP/2 connection was read no further for a moment, because of too many frames that bring nothing."})
 	m.limited = limitedCounters(m.registry)
-	m.registry.MustRegister(m.heldBack, m.retries, m.resends, m.fallbacks, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime,
+	m.registry.MustRegister(m.heldBack, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_master_connected", Help: "1 while a master is connected."},
 			func() float64 {
 				if connected() {

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -24,22 +25,27 @@ type pool struct {
 	inFlight    map[balance.ServerID]*int            // links of this edge, by server
 	idleServers int                                  // how many of inFlight are 0
 	unreachable map[balance.ServerID]balance.Instant // servers that could not be reached from here, and until when fallback avoids them
+	local       flight.Local                         // whether this edge chooses by itself
 	budget      flight.Budget
 	rng         *rand.Rand
 	stats       poolStats // of exchanges without a loop
 
-	retried     atomic.Bool         // the budget is not full
+	isLocal     atomic.Bool // of local
+	retried     atomic.Bool // the budget is not full
+	log         *slog.Logger
 	picks       func(result string) // counts picks that were not granted
 	retries     prometheus.Counter
 	resends     prometheus.Counter
 	fallbacks   prometheus.Counter
+	localCount  prometheus.Counter // of local choices
 	badReports  prometheus.Counter
 	disbelieved prometheus.Counter
 }
 
-func newPool(name string, number int, m *metrics) *pool {
+func newPool(name string, number int, m *metrics, log *slog.Logger) *pool {
 	p := &pool{
 		name:        name,
+		log:         log,
 		number:      number,
 		inFlight:    make(map[balance.ServerID]*int),
 		rng:         rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
@@ -47,6 +53,7 @@ func newPool(name string, number int, m *metrics) *pool {
 		retries:     m.retries.WithLabelValues(name),
 		resends:     m.resends.WithLabelValues(name),
 		fallbacks:   m.fallbacks.WithLabelValues(name),
+		localCount:  m.local.WithLabelValues(name),
 		badReports:  m.badReports.WithLabelValues(name),
 		disbelieved: m.disbelieved.WithLabelValues(name),
 	}
@@ -136,16 +143,22 @@ func (p *pool) noteUnreachable(now balance.Instant, server balance.ServerID) {
 func (p *pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	avoid := exclude
-	for server, until := range p.unreachable {
-		if until > now {
-			avoid = append(slices.Clip(avoid), server)
-		}
-	}
+	avoid := p.avoidLocked(now, exclude)
 	if len(avoid) > len(exclude) {
 		if s, reason := flight.Fallback(snap, avoid, p.linksLocked, p.rng); reason == "" {
 			return s, reason
 		}
 	}
 	return flight.Fallback(snap, exclude, p.linksLocked, p.rng)
+}
+
+// avoidLocked returns the excluded servers and those that could not be reached a moment ago.
+func (p *pool) avoidLocked(now balance.Instant, exclude []balance.ServerID) []balance.ServerID {
+	avoid := exclude
+	for server, until := range p.unreachable {
+		if until > now {
+			avoid = append(slices.Clip(avoid), server)
+		}
+	}
+	return avoid
 }

@@ -21,9 +21,9 @@ func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(
 	if snap == nil || snap.Dispatch {
 		return s, ReasonNoMaster
 	}
-	chosen := least(snap, exclude, balance.Up, inFlight, rng)
+	chosen := Least(snap, exclude, balance.Up, inFlight, rng)
 	if chosen == nil { // all candidates are ejected: trying one is better than a certain refusal
-		chosen = least(snap, exclude, balance.Ejected, inFlight, rng)
+		chosen = Least(snap, exclude, balance.Ejected, inFlight, rng)
 	}
 	if chosen == nil {
 		return s, balance.NoServer.String()
@@ -31,7 +31,8 @@ func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(
 	return *chosen, ""
 }
 
-func least(snap *balance.Snapshot, exclude []balance.ServerID, state balance.State, inFlight func(balance.ServerID) int, rng *rand.Rand) (chosen *balance.SnapshotServer) {
+// Least returns the server in a state that this edge itself keeps least busy for its capacity; nil: there is none.
+func Least(snap *balance.Snapshot, exclude []balance.ServerID, state balance.State, inFlight func(balance.ServerID) int, rng *rand.Rand) (chosen *balance.SnapshotServer) {
 	var lowest, tied float64 // tied is the capacity of all that are as little busy
 	for i := range snap.Servers {
 		s := &snap.Servers[i]

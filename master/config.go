@@ -48,7 +48,7 @@ type PoolConfig struct {
 	LeaseTime     time.Duration                 // of redirected and edgeless leases; zero: 1 minute
 	Grace         time.Duration                 // how long a lost edge's leases wait for its return; zero: 5 s
 	QueueSize     int                           // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
-	QueueWait     time.Duration                 // the longest wait; zero: 10 s
+	QueueWait     time.Duration                 // the longest wait; zero: by how long requests take, see balance.Config
 	Affinity      balance.Affinity              //
 	Distances     map[string]map[string]float64 // by the client's location, then the server's: how much more expensive, 0: not at all
 	Utilization   string                        // formula of a server's utilisation from its metrics; empty: the application's, else the CPU's
@@ -75,7 +75,6 @@ const (
 	defaultLeaseTime     = time.Minute
 	defaultGrace         = 5 * time.Second
 	defaultQueueSize     = 1000
-	defaultQueueWait     = 10 * time.Second
 	defaultDecisions     = 1000
 
 	longestDispatch = time.Hour
@@ -180,7 +179,6 @@ func (c PoolConfig) withDefaults() PoolConfig {
 	c.LeaseTime = cmp.Or(c.LeaseTime, defaultLeaseTime)
 	c.Grace = cmp.Or(c.Grace, defaultGrace)
 	c.QueueSize = cmp.Or(c.QueueSize, defaultQueueSize)
-	c.QueueWait = cmp.Or(c.QueueWait, defaultQueueWait)
 	c.Decisions = cmp.Or(c.Decisions, defaultDecisions)
 	return c
 }

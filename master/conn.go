@@ -80,6 +80,7 @@ type decodeBuffers struct {
 	done    wire.Done
 	reports wire.Reports
 	hold    wire.Hold
+	chosen  wire.Chosen
 }
 
 // loopWriter is how a conn writes while a loop reads it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -28,9 +29,10 @@ type edge struct {
 	name         string   // set once: the id without the suffix of a successor process, as on certificates
 	boundToPools bool     // set once: its certificate names pools
 
-	lockedPool *pool  // locked from onFrame until takeReplies, or until another pool is needed
-	lastBarred string // the last pool that it was denied, which is logged once
-	lastNamed  string // the pool that its last ask or done named
+	lockedPool *pool        // locked from onFrame until takeReplies, or until another pool is needed
+	lastBarred string       // the last pool that it was denied, which is logged once
+	choseAt    atomic.Int64 // when, as a balance.Instant, it last chose a server itself; zero: never
+	lastNamed  string       // the pool that its last ask or done named
 	numbers    serverNumbers
 	batchStart balance.Instant
 	batchAsks  int    // answered since lockedPool was locked
@@ -203,6 +205,11 @@ func (e *edge) onFrame(ctx context.Context, now balance.Instant, t wire.Type, pa
 		return e.onReports(now, e.buffers.reports.Reports, "")
 	case wire.TForm:
 		return e.defineMetrics(&e.master.metricNames, payload)
+	case wire.TChosen:
+		if err := e.buffers.chosen.Decode(payload); err != nil {
+			return err
+		}
+		e.onChosen(now)
 	case wire.THold:
 		if err := e.buffers.hold.Decode(payload); err != nil {
 			return err
@@ -244,7 +251,7 @@ func onCommonFrame(out *[]byte, t wire.Type, payload []byte, who string) error {
 		}
 		fail.Detail = strings.Clone(fail.Detail)
 		return fmt.Errorf("%w: %w", errPeerFailed, &fail)
-	case wire.TAsk, wire.TCancel, wire.THold, wire.TWatch, wire.TDone, wire.TReports, wire.TRegister, wire.TVerdict,
+	case wire.TAsk, wire.TCancel, wire.TChosen, wire.THold, wire.TWatch, wire.TDone, wire.TReports, wire.TRegister, wire.TVerdict,
 		wire.TGranted, wire.TQueued, wire.TRefused, wire.TSnapshot, wire.TChange, wire.TDispatch, wire.THello, wire.TWelcome:
 		return &wire.Fail{Code: wire.BadRole, Detail: fmt.Sprintf("this connection is an %s's, which may not send a %s", who, t)}
 	}
@@ -339,6 +346,21 @@ func (e *edge) onHold(now balance.Instant) {
 		return
 	}
 	if err := p.confirmLeaseLocked(now, e.id, h); err != nil {
+		e.faults.add(err)
+	}
+}
+
+// onChosen opens the lease of a request that the edge has sent to a server of its own choice.
+func (e *edge) onChosen(now balance.Instant) {
+	c := &e.buffers.chosen
+	p := e.lockPool(e.poolName(c.Pool))
+	if p == nil {
+		e.faults.add(fmt.Errorf("lease %s of pool %q, which is not here", c.Lease, clip(e.lastNamed)))
+		return
+	}
+	c.Request.Edge = e.id
+	e.choseAt.Store(int64(now))
+	if err := p.openChosenLocked(now, c); err != nil {
 		e.faults.add(err)
 	}
 }

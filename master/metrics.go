@@ -32,11 +32,13 @@ const (
 
 var (
 	picksTotal      = family(counter, "picks_total", "Answers to asks for a server, by verdict: granted, or the reason of the refusal. Asks for unknown pools have an empty pool.", "pool", "verdict")
+	chosenTotal     = family(counter, "local_choices_total", "Requests whose edge chose the server by itself and told this master afterwards, because asking takes longer than it wins.", "pool")
+	localFrom       = family(gauge, "local_choice_trip_seconds", "The trip to this master from which edges choose servers by themselves. 0: they ask.", "pool")
 	pickSeconds     = family(counter, "pick_duration_seconds", "Time from reading an ask to its answer, including the waits in the queue and for dispatched servers.", "pool")
 	queueLength     = family(gauge, "queue_length", "Requests that wait because every server is at its limit.", "pool")
 	queueSeconds    = family(counter, "queue_wait_duration_seconds", "Time that requests were in the queue, by how the wait ended: served, shed (the deadline or the longest wait came first), displaced (when the queue was full), withdrawn by the edge, or pool-removed.", "pool", "end")
 	leasesOpen      = family(gauge, "leases_open", "Leases granted and not ended.", "pool")
-	leasesForeign   = family(counter, "lease_words_refused_total", "Messages about leases that were refused because the sender does not own the lease, by source (an edge, an agent, the API or the edge in this process) and by word (done or hold).", "pool", "source", "word")
+	leasesForeign   = family(counter, "lease_words_refused_total", "Messages about leases that were refused because the sender does not own the lease, by source (an edge, an agent, the API or the edge in this process) and by word (done, hold or chosen).", "pool", "source", "word")
 	reportsTotal    = family(counter, "reports_total", "Load reports, by source and by whether they were kept completely, flawed (in part or wholly implausible), or foreign (an agent's about another agent's server). Reports for unknown pools have an empty pool and source.", "pool", "source", "result")
 	dispatchesTotal = family(counter, "dispatches_total", "Servers told to perform a request before the edge was answered, by verdict.", "pool", "verdict")
 	checksTotal     = family(counter, "health_checks_total", "Checks of servers, by result.", "pool", "result")
@@ -72,7 +74,7 @@ var (
 	serverReportAge   = family(gauge, "server_report_age_seconds", "Age of the newest reported metric. Absent if there is none.", "pool", "server")
 )
 
-var families = []metric{picksTotal, pickSeconds, queueLength, queueSeconds, leasesOpen, leasesForeign, reportsTotal, dispatchesTotal, checksTotal, connections, peersRefused, peersBounded, frameBytes, certificateEnds, issuerEnds, enrolments, poolLeader, poolFence, fenceRefused, leaderChanges, nameLookups, namesFailing, logDropped, reloadGood, buildInfo, serverUp,
+var families = []metric{picksTotal, chosenTotal, localFrom, pickSeconds, queueLength, queueSeconds, leasesOpen, leasesForeign, reportsTotal, dispatchesTotal, checksTotal, connections, peersRefused, peersBounded, frameBytes, certificateEnds, issuerEnds, enrolments, poolLeader, poolFence, fenceRefused, leaderChanges, nameLookups, namesFailing, logDropped, reloadGood, buildInfo, serverUp,
 	serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverFull, serverUnreached, serverUtilization, serverGrants, serverReportAge, serverOut}
 
 // collector reads the pools when it is scraped.
@@ -144,10 +146,12 @@ func (e *enrolment) collect(out chan<- prometheus.Metric) {
 func (p *pool) collect(out chan<- prometheus.Metric) {
 	p.mu.Lock()
 	leading, led := p.isLeadingLocked(clock.Now()), p.lead
-	t, open, waiting := p.stats, p.core.Open(), p.core.Waiting()
+	t, open, waiting, local := p.stats, p.core.Open(), p.core.Waiting(), p.core.LocalFrom()
 	p.mu.Unlock()
 
 	collectLead(out, p.name, leading, led)
+	chosenTotal.put(out, float64(t.chosen), p.name)
+	localFrom.put(out, local.Seconds(), p.name)
 	leasesOpen.put(out, float64(open), p.name)
 	queueLength.put(out, float64(waiting), p.name)
 	for v, n := range t.picks {

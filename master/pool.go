@@ -46,6 +46,7 @@ type pool struct {
 	created     balance.Instant
 
 	changed        bool            // since the last push
+	localFrom      time.Duration   // core's, when mu was released last
 	lastPush       balance.Instant // time of the last push
 	lastLoads      balance.Instant
 	outagesChanged bool            // servers may have gone out or come back since they were logged
@@ -255,6 +256,22 @@ func (p *pool) confirmLeaseLocked(now balance.Instant, edge balance.EdgeID, h *w
 		p.expireByLocked(now.Add(h.Left))
 	}
 	return nil
+}
+
+// openChosenLocked opens a lease that an edge has given itself.
+func (p *pool) openChosenLocked(now balance.Instant, c *wire.Chosen) error {
+	if !p.isLeadingLocked(now) {
+		return nil // the leader keeps the ledger
+	}
+	err := p.core.Chosen(now, &c.Request, c.Lease, c.Server)
+	if errors.Is(err, balance.ErrForeign) {
+		p.stats.foreignLeases[fromEdge][claimChosen]++
+	}
+	if err == nil {
+		p.stats.chosen++
+		p.refused.Asked(now, c.Request.ID, false, nil, 0)
+	}
+	return err
 }
 
 // expireByLocked has Expire called at a time, unless it is called earlier anyway.

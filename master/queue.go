@@ -63,6 +63,10 @@ func (p *pool) unlock() {
 	if len(p.waits) > 0 {
 		p.serveQueueLocked(clock.Now())
 	}
+	if from := p.core.LocalFrom(); from != p.localFrom {
+		p.localFrom = from
+		p.markChangedLocked()
+	}
 	p.mu.Unlock()
 }
 

@@ -113,7 +113,7 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, edges in
 		p.mu.Lock()
 		n, version := p.core.Servers()
 		f.servers = p.core.Tell(now, f.servers[:0], from, from+chunk)
-		dispatch := p.cfg.Dispatch
+		dispatch, local := p.cfg.Dispatch, p.core.LocalFrom()
 		p.mu.Unlock()
 		for i := range f.servers {
 			f.compareServer(from+i, &f.servers[i], loads)
@@ -121,12 +121,12 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, edges in
 		clear(f.servers)
 		last, t := from+chunk >= n, &f.sent.Snapshot
 		if last {
-			if version != t.Version || dispatch != t.Dispatch || edges != t.Edges || n != len(t.Servers) {
+			if version != t.Version || dispatch != t.Dispatch || local != t.LocalFrom || edges != t.Edges || n != len(t.Servers) {
 				f.size++
 			}
 			clear(t.Servers[min(n, len(t.Servers)):])
 			t.Servers = t.Servers[:min(n, len(t.Servers))]
-			t.Pool, t.Version, t.Dispatch, t.Edges = f.pool, version, dispatch, edges
+			t.Pool, t.Version, t.Dispatch, t.LocalFrom, t.Edges = f.pool, version, dispatch, local, edges
 		}
 		if f.size > maxChange || last && f.size > 0 {
 			f.flushChange(first)
@@ -147,7 +147,7 @@ func (f *feed) flushChange(first bool) {
 	f.seq++
 	c, t := &f.change, &f.sent.Snapshot
 	if !first {
-		c.Pool, c.Version, c.Dispatch, c.Edges, c.Count, c.Seq = f.pool, t.Version, t.Dispatch, t.Edges, len(t.Servers), f.seq
+		c.Pool, c.Version, c.Dispatch, c.LocalFrom, c.Edges, c.Count, c.Seq = f.pool, t.Version, t.Dispatch, t.LocalFrom, t.Edges, len(t.Servers), f.seq
 		f.out = c.Append(f.out)
 	}
 	clear(c.Servers)

@@ -15,6 +15,7 @@ type poolStats struct {
 	checks        [checkResults]uint64
 	answerTimes   histogram
 	foreignLeases [sources][leaseClaims]uint64 // claims on leases of another peer
+	chosen        uint64                       // requests whose edge has chosen the server
 	localAnswers  uint64                       // immediate answers to callers without a connection
 	queueTimes    [waitEnds]histogram
 }
@@ -59,12 +60,13 @@ var resultNames = [results]string{reportKept: "kept", reportFlawed: "flawed", re
 type leaseClaim uint8
 
 const (
-	claimDone leaseClaim = iota // it has ended
-	claimHold                   // it is still held
+	claimDone   leaseClaim = iota // it has ended
+	claimHold                     // it is still held
+	claimChosen                   // its edge has opened it
 	leaseClaims
 )
 
-var leaseClaimNames = [leaseClaims]string{claimDone: "done", claimHold: "hold"}
+var leaseClaimNames = [leaseClaims]string{claimDone: "done", claimHold: "hold", claimChosen: "chosen"}
 
 // outcome is how one dispatch ended.
 type outcome uint8

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -37,6 +38,7 @@ type statusPool struct {
 	Removed bool           `json:"removed"`
 	Open    int            `json:"leases_open"`
 	Waiting int            `json:"queue_length"`
+	LocalMS float64        `json:"local_choice_trip_ms,omitempty"` // from which edges choose servers by themselves; 0: they ask
 	UpCount int            `json:"servers_up"`
 	Lately  lastMinute     `json:"last_minute"`
 	Servers []statusServer `json:"servers"`
@@ -70,6 +72,7 @@ type statusPeer struct {
 	Version    string  `json:"version,omitempty"`
 	Address    string  `json:"address"`
 	ConnectedS float64 `json:"connected_s"`
+	Local      bool    `json:"local_choices,omitempty"` // of an edge: it has chosen servers by itself a moment ago
 }
 
 func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
@@ -82,7 +85,7 @@ func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
 		about, views := p.describe()
 		pool := statusPool{Name: about.Name, Policy: about.Policy, Leading: about.Leading, Fence: about.Fence, Refused: about.Refused, Leader: about.Leader, Removed: about.Removed,
 			Open: about.Open, Waiting: about.Waiting, UpCount: about.Up, Servers: make([]statusServer, len(views))}
-		pool.Lately = p.lastMinute(now)
+		pool.Lately, pool.LocalMS = p.lastMinute(now), toMS(p.choiceTrip())
 		for i := range views {
 			pool.Servers[i] = newStatusServer(&views[i], m.peers.agentOf(p.name, views[i].Spec.ID) != nil)
 		}
@@ -167,7 +170,9 @@ func (p *peers) appendStatus(now balance.Instant, edges, agents []statusPeer) (_
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, e := range p.edges {
-		edges = append(edges, e.conn.peerStatus(now, string(id), ""))
+		status := e.conn.peerStatus(now, string(id), "")
+		status.Local = now.Sub(balance.Instant(e.choseAt.Load())) < choosesFor
+		edges = append(edges, status)
 	}
 	for key, a := range p.agents {
 		agents = append(agents, a.conn.peerStatus(now, string(key.server), key.pool))
@@ -176,6 +181,16 @@ func (p *peers) appendStatus(now balance.Instant, edges, agents []statusPeer) (_
 		slices.SortFunc(list, func(a, b statusPeer) int { return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.ID, b.ID)) })
 	}
 	return edges, agents
+}
+
+// choosesFor is how long after a local choice an edge is said to make them.
+const choosesFor = 5 * time.Second
+
+// choiceTrip returns the trip from which edges choose servers of the pool by themselves; zero: they ask.
+func (p *pool) choiceTrip() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.core.LocalFrom()
 }
 
 func (c *conn) peerStatus(now balance.Instant, id, pool string) statusPeer {

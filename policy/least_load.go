@@ -16,6 +16,9 @@ const (
 	slack = .3 // a load estimate may be this much over the slots and still count as within
 )
 
+// EdgesMayChoose implements balance.EdgeScorer.
+func (LeastLoad) EdgesMayChoose() {}
+
 // Score is b for a request alone at the server, in b's unit.
 func (LeastLoad) Score(now balance.Instant, s *balance.Server) float64 {
 	var (

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"time"
+
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
@@ -27,6 +29,7 @@ func (w *world) arrive(now balance.Instant) {
 func (w *world) place(now balance.Instant, id int32) {
 	r := &w.requests[id]
 	switch {
+	case w.master != nil && w.master.up && w.chooseLocally(now, id):
 	case w.master != nil && w.master.up:
 		w.rideAlong(now, r.edge)
 		w.asks.send(now, id)
@@ -70,6 +73,9 @@ func (w *world) ask(now balance.Instant, id int32) {
 	case refuses:
 		w.refused(now, id)
 	default:
+		if len(w.locals) > 0 {
+			w.locals[w.requests[id].edge].Asked(now+w.asks.delay, time.Duration(2*w.asks.delay), w.master.localFrom)
+		}
 		w.granted(now, id, server)
 	}
 	w.master.serve(now)

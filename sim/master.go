@@ -23,8 +23,11 @@ type master struct {
 	wake    balance.Instant // when the pool wants to be called; never: not by itself
 	waiting map[balance.WaitID]int32
 
-	snapshot *balance.Snapshot // what edges had from it last
-	lonely   *rand.Rand        // edges' chance in a fallback
+	snapshot  *balance.Snapshot // what edges had from it last
+	localFrom time.Duration     // what they had last of the trip from which they choose
+	version   uint64
+	told      balance.Instant // when they were last told loads and slots
+	lonely    *rand.Rand      // edges' chance in a fallback
 
 	ids      []balance.ServerID // by index
 	index    map[balance.ServerID]int32
@@ -85,6 +88,21 @@ func (m *master) put(now balance.Instant, i int) {
 }
 
 func (m *master) choose(now balance.Instant, id int32, r *request) int32 {
+	m.describe(r)
+	grant, err := m.pool.Pick(now, &m.ask)
+	if err == nil {
+		r.lease = grant.Lease
+		return m.index[grant.Server]
+	}
+	var refusal *balance.Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != balance.Saturated {
+		return refuses
+	}
+	return m.join(now, id, r)
+}
+
+// describe fills in what an edge asks for.
+func (m *master) describe(r *request) {
 	m.ask.Edge, m.ask.Exclude = m.edges[r.edge], m.ask.Exclude[:0]
 	for _, i := range r.tried.servers() {
 		m.ask.Exclude = append(m.ask.Exclude, m.ids[i])
@@ -98,16 +116,6 @@ func (m *master) choose(now balance.Instant, id int32, r *request) int32 {
 	if m.w.s.Deadline > 0 {
 		m.ask.Deadline = r.at.Add(m.w.s.Deadline)
 	}
-	grant, err := m.pool.Pick(now, &m.ask)
-	if err == nil {
-		r.lease = grant.Lease
-		return m.index[grant.Server]
-	}
-	var refusal *balance.Refusal
-	if !errors.As(err, &refusal) || refusal.Reason != balance.Saturated {
-		return refuses
-	}
-	return m.join(now, id, r)
 }
 
 // join lets a request wait, if the pool has a queue with room.
@@ -226,16 +234,21 @@ func (m *master) restart(now balance.Instant) {
 	}
 }
 
-// fallBack is an edge choosing for itself.
+// fallBack is an edge choosing because no master answers.
 func (w *world) fallBack(now balance.Instant, id int32) {
-	m, r := w.master, &w.requests[id]
-	mine := w.inFlight[r.edge]
-	server, reason := flight.Fallback(m.snapshot, nil, func(id balance.ServerID) int { return int(mine[m.index[id]]) }, m.lonely)
-	if reason != "" {
+	server, ok := w.master.byEdge(w.requests[id].edge)
+	if !ok {
 		w.refused(now, id)
 		return
 	}
-	w.send(now, id, m.index[server.ID])
+	w.send(now, id, server)
+}
+
+// byEdge returns the server that an edge chooses by what it knows.
+func (m *master) byEdge(edge int32) (server int32, ok bool) {
+	mine := m.w.inFlight[edge]
+	s, reason := flight.Fallback(m.snapshot, nil, func(id balance.ServerID) int { return int(mine[m.index[id]]) }, m.lonely)
+	return m.index[s.ID], reason == ""
 }
 
 func (s *Scenario) poolConfig() balance.Config {

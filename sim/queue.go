@@ -111,6 +111,7 @@ const (
 	faultBegins
 	faultEnds
 	flushDones
+	pushChanges
 	checkServer
 	serverLeaves
 	serverReturns

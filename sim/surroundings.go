@@ -24,6 +24,8 @@ func (w *world) ring(now balance.Instant, t timer) {
 		w.timers.set(now+balance.Instant(w.s.Faults[t.index].For), faultEnds, t.index)
 	case faultEnds:
 		w.mend(now, w.s.Faults[t.index])
+	case pushChanges:
+		w.sendPush(now)
 	case flushDones:
 		w.rideAlong(now, int32(t.index))
 	case serverLeaves:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/station"
 )
 
@@ -73,7 +74,11 @@ type world struct {
 	dones      lane[int32]
 	reports    lane[load]
 	probes     lane[probe]
-	answers    lane[probe] // to probes
+	answers    lane[probe]     // to probes
+	chosen     lane[int32]     // word of requests whose edge has chosen, to the master
+	pushes     lane[push]      // from the master to all edges
+	locals     []flight.Local  // by edge; none: edges are too near
+	ownLeases  balance.LeaseID // the last that an edge gave itself
 	timers     timers
 	window     time.Duration                         // shortest over which servers take means
 	view       view                                  // of a peer
@@ -127,6 +132,8 @@ func newWorld(s *Scenario, seed uint64) *world {
 		reports:   newLane[load](ask / 2),
 		probes:    newLane[probe](link / 2),
 		answers:   newLane[probe](link / 2),
+		chosen:    newLane[int32](ask / 2),
+		pushes:    newLane[push](ask / 2),
 		inFlight:  make([][]int32, s.Edges),
 		failures:  make([][]balance.Instant, s.Edges),
 		batches:   make([][]int32, s.Edges),
@@ -155,6 +162,10 @@ func newWorld(s *Scenario, seed uint64) *world {
 		if s.Slowdown.Speed > 0 {
 			w.timers.set(s.Slowdown.next(start, false, w.servers[i].weather), slowServer, i)
 		}
+	}
+	if s.Ask >= balance.LeastLocal {
+		w.locals = make([]flight.Local, s.Edges)
+		w.timers.set(start, pushChanges, 0)
 	}
 	if s.Churn.Every > 0 {
 		w.breaksDown = true
@@ -216,6 +227,8 @@ const (
 	fromResponses
 	fromDones
 	fromReports
+	fromPushes
+	fromChosen
 	fromAnswers
 	fromProbes
 	fromGrants
@@ -251,6 +264,8 @@ func (w *world) step() {
 	soonest(fromResponses, w.responses.first())
 	soonest(fromDones, w.dones.first())
 	soonest(fromReports, w.reports.first())
+	soonest(fromPushes, w.pushes.first())
+	soonest(fromChosen, w.chosen.first())
 	soonest(fromAnswers, w.answers.first())
 	soonest(fromProbes, w.probes.first())
 	soonest(fromGrants, w.grants.first())
@@ -279,6 +294,10 @@ func (w *world) happen(source int, now balance.Instant) {
 		w.over(now, w.dones.take())
 	case fromReports:
 		w.tell(now, w.reports.take())
+	case fromPushes:
+		w.takePush(w.pushes.take())
+	case fromChosen:
+		w.tellChosen(now, w.chosen.take())
 	case fromAnswers:
 		w.prober.answer(now, w.answers.take())
 	case fromProbes:

@@ -49,6 +49,56 @@ func (m *Done) Decode(payload []byte) error {
 	return f.err
 }
 
+// Append writes the frame behind dst. Request.Edge does not travel: the connection tells it.
+func (m *Chosen) Append(dst []byte) []byte {
+	return AppendChosen(dst, m.Pool, m.Lease, m.Server, &m.Request)
+}
+
+// AppendChosen writes a Chosen behind dst that need not be put together before.
+func AppendChosen(dst []byte, pool string, id balance.LeaseID, server balance.ServerID, r *balance.Request) []byte {
+	start := len(dst)
+	dst = begin(dst, TChosen)
+	dst = putText(dst, 1, pool, MaxName)
+	dst = putFixed(dst, 2, uint64(id))
+	dst = putText(dst, 3, string(server), MaxName)
+	dst = putText(dst, 4, r.Key, MaxText)
+	dst = putAddr(dst, 5, r.Client)
+	dst = putInt(dst, 6, int64(r.Priority))
+	dst = putText(dst, 7, r.Tenant, MaxName)
+	dst = putUint(dst, 8, uint64(r.Belief))
+	dst = putFixed(dst, 9, r.ID)
+	return end(dst, start)
+}
+
+// Decode reads a payload. Request.Edge stays empty.
+func (m *Chosen) Decode(payload []byte) error {
+	*m = Chosen{}
+	r, f := &m.Request, fields{what: TChosen, in: payload}
+	for f.next() {
+		switch f.no {
+		case 1:
+			m.Pool = f.text(MaxName)
+		case 2:
+			m.Lease = balance.LeaseID(f.fixed())
+		case 3:
+			m.Server = balance.ServerID(f.text(MaxName))
+		case 4:
+			r.Key = f.text(MaxText)
+		case 5:
+			r.Client = f.addr()
+		case 6:
+			r.Priority = f.int()
+		case 7:
+			r.Tenant = f.text(MaxName)
+		case 8:
+			r.Belief = balance.Belief(f.upTo(uint64(balance.Disbelieved)))
+		case 9:
+			r.ID = f.fixed()
+		}
+	}
+	return f.err
+}
+
 // Append writes the frame behind dst.
 func (m *Hold) Append(dst []byte) []byte {
 	start := len(dst)

@@ -72,6 +72,7 @@ const (
 	TGoodbye  Type = 35 // edge, agent: I am leaving in good order
 	TEnrol    Type = 36 // agent, in place of a hello: sign my key
 	TEnrolled Type = 37 // master: the certificate; it then closes
+	TChosen   Type = 38 // edge: a request for which it has chosen a server itself
 )
 
 // Role of the sender of a Hello.
@@ -219,6 +220,14 @@ type Cancel struct {
 	Seq uint64 // 1
 }
 
+// Chosen tells of a request that the edge has sent to a server of its own choice. It opens the lease.
+type Chosen struct {
+	Pool    string           // 1; empty: as in an Ask
+	Lease   balance.LeaseID  // 2: 1 to balance.MaxOwnLease, which no other open lease of the edge has
+	Server  balance.ServerID // 3
+	Request balance.Request  // 4 key, 5 client, 6 priority (zigzag), 7 tenant, 8 belief, 9 id
+}
+
 // Done ends a lease.
 type Done struct {
 	Pool    string          // 1
@@ -252,7 +261,7 @@ type Watch struct {
 // Snapshot carries a whole balance.Snapshot, if need be in several frames that follow
 // each other. A server's place is where it comes, from 0.
 type Snapshot struct {
-	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load; 7 edges
+	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load; 7 edges, 8 local (µs)
 	More     bool             // 5: further servers of this version follow in the next Snapshot
 	Seq      uint64           // 6: the next Change has the next number
 }
@@ -261,15 +270,16 @@ type Snapshot struct {
 // less. Servers are put into their places first, in ascending order, a new place only
 // right behind the last; then Count servers are left.
 type Change struct {
-	Pool       string     // 1
-	Version    uint64     // 2
-	Dispatch   bool       // 3
-	Servers    []Placed   // 4*: as in a Snapshot, and 8 place
-	Count      int        // 5
-	Seq        uint64     // 6
-	Edges      int        // 7
-	Loads      []Load     // 8: packed, each a varint, the number of places skipped since the entry before, and a little-endian IEEE 754 single
-	Capacities []Capacity // 9: packed likewise, with two singles
+	Pool       string        // 1
+	Version    uint64        // 2
+	Dispatch   bool          // 3
+	Servers    []Placed      // 4*: as in a Snapshot, and 8 place
+	Count      int           // 5
+	Seq        uint64        // 6
+	Edges      int           // 7
+	LocalFrom  time.Duration // 10 (µs): a Snapshot's local
+	Loads      []Load        // 8: packed, each a varint, the number of places skipped since the entry before, and a little-endian IEEE 754 single
+	Capacities []Capacity    // 9: packed likewise, with two singles
 }
 
 // Placed is a server and its place.

@@ -46,7 +46,8 @@ func (m *Snapshot) Append(dst []byte) []byte {
 		rest = rest[n:]
 		dst = putBool(dst, 5, m.More || len(rest) > 0)
 		dst = putUint(dst, 6, m.Seq)
-		dst = end(putUint(dst, 7, uint64(m.Snapshot.Edges)), start)
+		dst = putUint(dst, 7, uint64(m.Snapshot.Edges))
+		dst = end(putDuration(dst, 8, m.Snapshot.LocalFrom), start)
 		if len(rest) == 0 {
 			return dst
 		}
@@ -75,6 +76,8 @@ func (m *Snapshot) Decode(payload []byte) error {
 			m.Seq = f.uint()
 		case 7:
 			s.Edges = int(f.upTo(math.MaxInt32))
+		case 8:
+			s.LocalFrom = f.duration()
 		}
 	}
 	return f.err
@@ -154,7 +157,7 @@ func (m *Change) Append(dst []byte) []byte {
 		}
 		dst = unnest(dst, mark)
 	}
-	return end(dst, start)
+	return end(putDuration(dst, 10, m.LocalFrom), start)
 }
 
 // putGap writes a place as its gap: the number of places skipped since next, the first place that may follow.
@@ -194,6 +197,8 @@ func (m *Change) Decode(payload []byte) error {
 		case 9:
 			m.Capacities = m.Capacities[:0]
 			f.packed(8, func(at int, b []byte) { m.Capacities = append(m.Capacities, Capacity{at, single(b), single(b[4:])}) })
+		case 10:
+			m.LocalFrom = f.duration()
 		}
 	}
 	return f.err

@@ -51,7 +51,7 @@ var blanks = map[Type]func() any{
 	TAsk: func() any { return new(Ask) }, TGranted: func() any { return new(Granted) }, TQueued: func() any { return new(Queued) },
 	TRefused: func() any { return new(Refused) }, TCancel: func() any { return new(Cancel) }, TDone: func() any { return new(Done) },
 	TReports: func() any { return new(Reports) }, THold: func() any { return new(Hold) }, TWatch: func() any { return new(Watch) },
-	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TLead: func() any { return new(Lead) }, TDrain: func() any { return new(Drain) }, TFence: func() any { return new(Fence) }, TUnplaced: func() any { return new(Unplaced) }, TRegister: func() any { return new(Register) },
+	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TLead: func() any { return new(Lead) }, TDrain: func() any { return new(Drain) }, TFence: func() any { return new(Fence) }, TChosen: func() any { return new(Chosen) }, TUnplaced: func() any { return new(Unplaced) }, TRegister: func() any { return new(Register) },
 	TDispatch: func() any { return new(Dispatch) }, TVerdict: func() any { return new(Verdict) }, TGoodbye: func() any { return new(Goodbye) }, TEnrol: func() any { return new(Enrol) }, TEnrolled: func() any { return new(Enrolled) },
 }
 
@@ -84,9 +84,9 @@ var full = []struct {
 	{"hold", THold, &Hold{Pool: "render", Lease: 0x3f00000000017, Server: "r1", Age: time.Second, Left: time.Minute, Tag: 0xa1b2c3d4e5f60718, Idle: true}},
 	{"watch", TWatch, &Watch{Pool: "render"}},
 	{"snapshot", TSnapshot, &Snapshot{Snapshot: balance.Snapshot{Pool: "render", Version: 9, Dispatch: true, Servers: []balance.SnapshotServer{
-		{ID: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2}}, Edges: 3}, More: true, Seq: 41}},
+		{ID: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2}}, Edges: 3, LocalFrom: 5 * time.Millisecond}, More: true, Seq: 41}},
 	{"change", TChange, &Change{Pool: "render", Version: 10, Dispatch: true, Servers: []Placed{{At: 2, Server: balance.SnapshotServer{
-		ID: "r3", Address: "10.0.0.7:8000", Slots: 8, Service: .5}}}, Count: 3, Seq: 42, Edges: 3, Loads: []Load{{0, 5}, {1, .5}}, Capacities: []Capacity{{1, 4, .25}}}},
+		ID: "r3", Address: "10.0.0.7:8000", Slots: 8, Service: .5}}}, Count: 3, Seq: 42, Edges: 3, Loads: []Load{{0, 5}, {1, .5}}, Capacities: []Capacity{{1, 4, .25}}, LocalFrom: 5 * time.Millisecond}},
 	{"gap", TChange, &Change{Pool: "render", Version: 11, Count: 6, Seq: 43, Edges: 3, Loads: []Load{{0, 5}, {1, .5}, {5, 2}}}},
 	{"form", TForm, &Form{Number: 2, Names: []string{balance.CPUUtilization, balance.InFlight}}},
 	{"lead", TLead, &Lead{Pool: "render", Fence: 42, Leader: "10.0.0.2:7400", Master: "m2"}},
@@ -100,6 +100,7 @@ var full = []struct {
 	{"verdict", TVerdict, &Verdict{Lease: 0x3f00000000017, Accepted: true, Detail: "d"}},
 	{"goodbye", TGoodbye, &Goodbye{}},
 	{"enrol", TEnrol, &Enrol{Token: "c2VjcmV0", Pool: "render", ID: "r1", Address: "10.0.0.5:8000", Request: []byte{0x30, 0x81, 0xc5}}},
+	{"chosen", TChosen, &Chosen{Pool: "render", Lease: 0x17, Server: "r1", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("192.0.2.7"), Priority: -2, Tenant: "t", Belief: balance.Proven, ID: 0x1d}}},
 	{"enrolled", TEnrolled, &Enrolled{Chain: [][]byte{{0x30, 0x82}, {0x30, 0x83}}}},
 }
 

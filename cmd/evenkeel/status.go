@@ -107,8 +107,9 @@ type statusAnswer struct {
 	Pools    []struct {
 		Name, Policy, Leader string
 		Leading, Removed     bool
-		Open                 int `json:"leases_open"`
-		Waiting              int `json:"queue_length"`
+		Open                 int     `json:"leases_open"`
+		Waiting              int     `json:"queue_length"`
+		LocalMS              float64 `json:"local_choice_trip_ms"`
 		Servers              []serverAnswer
 	}
 	Edges, Agents []peerAnswer
@@ -136,6 +137,7 @@ type serverAnswer struct {
 type peerAnswer struct {
 	ID, Pool, Version, Address string
 	ConnectedS                 float64 `json:"connected_s"`
+	Local                      bool    `json:"local_choices"`
 }
 
 func (s *statusAnswer) printTables(out io.Writer, paint terminal.Painter) {
@@ -151,6 +153,9 @@ func (s *statusAnswer) printTables(out io.Writer, paint terminal.Painter) {
 			lead = "led by no master that is known"
 		}
 		terminal.PrintLine(out, fmt.Sprintf("\npool %s  %s  %s  %d in flight, %d in the queue", p.Name, p.Policy, lead, p.Open, p.Waiting))
+		if p.LocalMS > 0 && slices.ContainsFunc(s.Edges, func(e peerAnswer) bool { return e.Local }) {
+			terminal.PrintLine(out, fmt.Sprintf("  edges that are %s or more away choose servers themselves", people(p.LocalMS)))
+		}
 		printServers(out, paint, p.Servers, func(server string) bool { return s.hasProblem(p.Name, server) })
 	}
 	printPeers(out, "edge", s.Edges)
@@ -232,7 +237,11 @@ func printPeers(out io.Writer, role string, peers []peerAnswer) {
 		if p.Pool != "" {
 			of = "pool " + p.Pool
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\tfrom %s\tconnected for %s\n", role, p.ID, of, p.Version, p.Address, forSeconds(p.ConnectedS))
+		choosing := ""
+		if p.Local {
+			choosing = "\tchooses servers itself, as asking takes longer than it wins"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\tfrom %s\tconnected for %s%s\n", role, p.ID, of, p.Version, p.Address, forSeconds(p.ConnectedS), choosing)
 	}
 	_ = w.Flush()
 }

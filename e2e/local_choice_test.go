@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Where an ask takes longer than it wins, the edge chooses servers itself and tells the master of each; and it asks
+// again when asks are fast. A relay between edge and master makes them slow.
+func TestLocalChoices(t *testing.T) {
+	a, b := startServer(t, "a", "--slots", "8"), startServer(t, "b", "--slots", "8")
+	m := startMaster(t, fmt.Sprintf("pools: {web: {servers: [{id: a, address: %q}, {id: b, address: %q}]}}\n", a.Addr("listen"), b.Addr("listen")))
+	far := startRelay(t, m.Addr("listen"))
+	far.delay.Store(int64(5 * time.Millisecond))
+	e := start(t, "edge", "--id", "e1", "--master", far.address, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pool", "web", "--access-log", "off")
+	awaitServers(t, m, "web", 2)
+
+	choices := func() string {
+		n, _ := metric(t, e.Addr("admin"), `evenkeel_edge_local_choices_total{pool="web"}`)
+		return n
+	}
+	eventually(t, func() (bool, string) {
+		before := choices()
+		burst(t, e, "/", 64)
+		return choices() != before, "the edge asks, though asks are slow"
+	})
+	if !strings.Contains(e.Log(), "choosing servers without asking") {
+		t.Errorf("the edge does not log that it chooses itself:\n%s", e.Log())
+	}
+
+	// The ledger has what the edge has chosen, and says so.
+	id, release := holdRequest(t, e.Addr("listen"))
+	eventually(t, func() (bool, string) {
+		for pool(t, m, "web").Open == 0 {
+			return false, "the master has no lease of a request that is under way"
+		}
+		decisions := string(get(t, m.url("/v1/requests/"+id)).body)
+		if strings.Contains(decisions, "chosen by its edge") {
+			return true, ""
+		}
+		release() // it is one of those that ask now and then
+		id, release = holdRequest(t, e.Addr("listen"))
+		return false, decisions
+	})
+	release()
+	eventually(t, func() (bool, string) {
+		open := pool(t, m, "web").Open
+		return open == 0, fmt.Sprintf("%d leases are open, of requests that are over", open)
+	})
+	if told := string(get(t, m.url("/metrics")).body); strings.Contains(told, `evenkeel_local_choices_total{pool="web"} 0`) || !strings.Contains(told, `evenkeel_local_choices_total{pool="web"} `) {
+		t.Error("the master has counted no local choice")
+	}
+
+	far.delay.Store(0)
+	eventually(t, func() (bool, string) {
+		before := choices()
+		burst(t, e, "/", 64) // of which one at most would ask if the edge chose itself
+		return choices() == before, "the edge chooses itself, though asks are fast"
+	})
+	if !strings.Contains(e.Log(), "asking the master for servers again") {
+		t.Errorf("the edge does not log that it asks again:\n%s", e.Log())
+	}
+}
+
+// holdRequest sends a request that takes an hour, until release is called. It returns its id.
+func holdRequest(t *testing.T, edge string) (id string, release func()) {
+	t.Helper()
+	id = fmt.Sprintf("held-%d", held.Add(1))
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+edge+"/held", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Sample-Work", "3600")
+	req.Header.Set("X-Request-Id", id)
+	var sent sync.WaitGroup
+	sent.Go(func() {
+		if resp, err := client.Do(req); err == nil {
+			_ = resp.Body.Close()
+		}
+	})
+	release = sync.OnceFunc(func() { cancel(); sent.Wait() })
+	t.Cleanup(release)
+	return id, release
+}
+
+var held atomic.Int64
+
+// relay carries connections to an address, and keeps what it carries for a while.
+type relay struct {
+	address string
+	delay   atomic.Int64 // each way, as a time.Duration
+}
+
+func startRelay(t *testing.T, to string) *relay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{address: l.Addr().String()}
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	running.Go(func() {
+		for {
+			from, err := l.Accept()
+			if err != nil {
+				return
+			}
+			onward, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = from.Close()
+				continue
+			}
+			mu.Lock()
+			open = append(open, from, onward)
+			mu.Unlock()
+			running.Go(func() { r.carry(onward, from) })
+			running.Go(func() { r.carry(from, onward) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		running.Wait()
+	})
+	return r
+}
+
+// carry passes on what comes, each part when its time has come.
+func (r *relay) carry(to, from net.Conn) {
+	type part struct {
+		due  time.Time
+		data []byte
+	}
+	parts := make(chan part, 1<<16)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		defer to.Close()
+		for p := range parts {
+			<-time.After(time.Until(p.due)) // this is what the relay is for
+			if _, err := to.Write(p.data); err != nil {
+				_ = from.Close()
+			}
+		}
+	})
+	for {
+		buf := make([]byte, 32<<10)
+		n, err := from.Read(buf)
+		if n > 0 {
+			parts <- part{time.Now().Add(time.Duration(r.delay.Load())), buf[:n]}
+		}
+		if err != nil {
+			if err != io.EOF {
+				_ = to.Close()
+			}
+			break
+		}
+	}
+	close(parts)
+	writing.Wait()
+}

@@ -1,0 +1,99 @@
+package edge
+
+import (
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/flight"
+)
+
+// Where an ask takes longer than it wins, the edge chooses servers by itself: from the last snapshot, by its own
+// counts, as in a fallback. It tells the master of each, so that the ledger is complete. Some requests ask all the
+// same, which shows when asking pays again. From what trip on this is so, and in which pools, the master says
+// (balance.Pool.LocalFrom).
+
+// chooseLocally chooses the server of the next link and stores the grant in x.pending. It returns false if the
+// request is to ask.
+func (x *exchange) chooseLocally(exclude []balance.ServerID) bool {
+	e, p := x.edge, x.route.pool
+	if e.local == nil || len(exclude) > 0 || x.request.Link != balance.LinkRoute {
+		return false
+	}
+	now := x.now()
+	if !p.choosesLocally(now, e.local.LocalFrom(p.name)) {
+		return false
+	}
+	s := p.choose(now, e.local.Snapshot(p.name))
+	if s == nil {
+		return false
+	}
+	lease, err := e.local.Chosen(p.name, s.ID, now, &x.request)
+	if err != nil {
+		e.cfg.Log.Debug("the master cannot be told of a local choice", "pool", p.name, "err", err)
+		return false
+	}
+	p.localCount.Inc()
+	x.pending = balance.Grant{Lease: lease, Server: s.ID, Address: s.Address, At: s.At, Public: s.Public}
+	return true
+}
+
+// noteAskTime handles that an ask was granted.
+func (x *exchange) noteAskTime(now balance.Instant) {
+	e, p := x.edge, x.route.pool
+	if e.local == nil || x.pending.Waited > 0 {
+		return
+	}
+	from := e.local.LocalFrom(p.name)
+	if from == 0 && !p.isLocal.Load() {
+		return // nearly always
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.local.Asked(now, now.Sub(x.askedAt), from)
+	p.publishLocalLocked(from)
+}
+
+// choosesLocally reports whether the edge chooses the server of the pool's next request.
+func (p *pool) choosesLocally(now balance.Instant, from time.Duration) bool {
+	if from == 0 && !p.isLocal.Load() {
+		return false // nearly always
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	chooses := p.local.Chooses(now, from)
+	p.publishLocalLocked(from)
+	return chooses
+}
+
+// publishLocalLocked sets isLocal, and logs it if it has changed. from is the trip from which the edge is to choose.
+func (p *pool) publishLocalLocked(from time.Duration) {
+	on := p.local.On()
+	switch was := p.isLocal.Swap(on); {
+	case on && !was:
+		p.log.Info("choosing servers without asking", "pool", p.name, "ask_ms", milliseconds(p.local.Trip()), "from_ms", milliseconds(from))
+	case was && !on:
+		p.log.Info("asking the master for servers again", "pool", p.name, "ask_ms", milliseconds(p.local.Trip()), "from_ms", milliseconds(from))
+	}
+}
+
+// choose returns the server that is least busy by the edge's own count; nil: the request is to ask.
+func (p *pool) choose(now balance.Instant, snap *balance.Snapshot) *balance.SnapshotServer {
+	if snap == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return flight.Least(snap, p.avoidLocked(now, nil), balance.Up, p.linksLocked, p.rng)
+}
+
+// noteChoice handles how a link to a server that the edge has chosen ended. A server that is full or cannot be used
+// looks idle, and only the master finds out what to do about it: the edge asks.
+func (p *pool) noteChoice(o *balance.Outcome) {
+	switch o.Result {
+	case balance.Full, balance.Unreachable, balance.Broken:
+		p.mu.Lock()
+		p.local.Stop()
+		p.publishLocalLocked(0)
+		p.mu.Unlock()
+	}
+}
