@@ -433,7 +433,7 @@ func (f *clientConn) closeTLS() {
 	if f.TLS == nil || !f.IsOpen() || f.killed || !f.AllSent() {
 		return
 	}
-	if t := f.req; t == nil || !t.abortive && t.down.Empty() {
+	if t := f.req; t == nil || !t.abortive && t.down.Empty(&f.Conn) {
 		_, _ = f.FD.Send(f.TLS.CloseNotify()) // best effort
 	}
 }

@@ -257,7 +257,7 @@ func (f *clientConn) sendRequest() bool {
 		f.linkFailed(flight.Failure{Sent: f.maySent()}, os.NewSyscallError("write", err))
 		return false
 	}
-	t.sent, t.uploading, t.waitingSince = true, !t.complete || !t.up.Empty(), l.Now
+	t.sent, t.uploading, t.waitingSince = true, !t.complete || !t.up.Empty(&b.Conn), l.Now
 	t.pace.Stop()
 	t.forwardState.in, t.forwardState.r, t.forwardState.w = l.ReadBuf, headSpace, headSpace
 	t.progress.start(f)
@@ -332,7 +332,7 @@ func (f *clientConn) setLinkTimeout() {
 	switch cfg := &f.service.engine.edge.cfg; {
 	case b.connecting:
 		due = t.waitingSince.Add(cfg.ConnectTimeout)
-	case !t.down.Empty() || !t.up.Empty():
+	case !t.down.Empty(&f.Conn) || !t.up.Empty(&b.Conn):
 		due = l.Now.Add(idle)
 		t.pace.Stop()
 	case t.uploading && f.stream != nil && f.stream.chunked: // both may have a conversation, with pauses
@@ -358,7 +358,7 @@ func (f *clientConn) linkTimeout() {
 		f.clientLeft()
 	case f.server.connecting:
 		f.linkFailed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
-	case !t.down.Empty():
+	case !t.down.Empty(&f.Conn):
 		f.clientGone()
 	case t.uploading && t.pace.Over(f.worker.Now):
 		if f.keepsPace(&t.pace) {
@@ -368,7 +368,7 @@ func (f *clientConn) linkTimeout() {
 		}
 	case t.responseStarted:
 		f.abortResponse(os.ErrDeadlineExceeded)
-	case t.uploading && t.up.Empty():
+	case t.uploading && t.up.Empty(&f.server.Conn):
 		f.badBody(os.ErrDeadlineExceeded)
 	default:
 		f.linkFailed(f.failure(os.ErrDeadlineExceeded), os.ErrDeadlineExceeded)

@@ -299,12 +299,12 @@ func (f *clientConn) serverEnded(err error) {
 func (f *clientConn) linkDone(good bool) {
 	t, b := f.req, f.server
 	t.exchange.linkDone()
-	if good && t.resp.KeepAlive && t.isSent() && t.up.Empty() && (!t.req.BodyUnlooked() || b.stream != nil) {
+	if good && t.resp.KeepAlive && t.isSent() && t.up.Empty(&b.Conn) && (!t.req.BodyUnlooked() || b.stream != nil) {
 		f.server = nil
 		f.worker.servers.put(b)
 		return
 	}
-	if t.up.Empty() {
+	if t.up.Empty(&b.Conn) {
 		b.SendCloseNotify()
 	}
 	f.dropServer()

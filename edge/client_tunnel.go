@@ -5,7 +5,7 @@ import "github.com/evenkeel-lb/evenkeel/edge/eventloop"
 // startTunnel joins client and server after a 101 or CONNECT response.
 func (f *clientConn) startTunnel() {
 	t, b, l := f.req, f.server, f.worker
-	if !t.up.Empty() {
+	if !t.up.Empty(&b.Conn) {
 		f.clientGone() // the server has switched before it has the whole request
 		return
 	}

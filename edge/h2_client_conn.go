@@ -182,7 +182,7 @@ func (k *h2ClientConn) OnReady() {
 		}
 		k.sendPreface()
 	}
-	if !k.sendBuf.Empty() && k.Writable {
+	if !k.sendBuf.Empty(&k.Conn) && k.Writable {
 		k.markDirty()
 	}
 	k.readInput()
@@ -299,7 +299,7 @@ func (k *h2ClientConn) closeConn(err error) {
 	}
 	k.keeper.drained(k)
 	l.Timers.Stop(&k.Timer)
-	if err == nil && k.sendBuf.Empty() {
+	if err == nil && k.sendBuf.Empty(&k.Conn) {
 		k.SendCloseNotify()
 	}
 	k.sendBuf.Discard(l)
@@ -320,7 +320,7 @@ func (k *h2ClientConn) schedule() {
 	switch {
 	case k.state < h2ClientOpen:
 		k.Loop.Timers.Set(&k.Timer, k.startedAt.Add(k.cfg.connectTimeout))
-	case !k.sendBuf.Empty():
+	case !k.sendBuf.Empty(&k.Conn):
 		k.Loop.Timers.Set(&k.Timer, k.progressAt.Add(k.cfg.idleTimeout))
 	case k.active == 0:
 		k.Loop.Timers.Set(&k.Timer, k.idleAt.Add(k.cfg.idleTimeout))
@@ -337,9 +337,9 @@ func (k *h2ClientConn) OnTimer() {
 	switch {
 	case k.state < h2ClientOpen:
 		k.closeConn(os.ErrDeadlineExceeded)
-	case !k.sendBuf.Empty() && now >= k.progressAt.Add(k.cfg.idleTimeout):
+	case !k.sendBuf.Empty(&k.Conn) && now >= k.progressAt.Add(k.cfg.idleTimeout):
 		k.closeConn(os.ErrDeadlineExceeded)
-	case !k.sendBuf.Empty():
+	case !k.sendBuf.Empty(&k.Conn):
 	case k.active == 0 && now >= k.idleAt.Add(k.cfg.idleTimeout):
 		k.appendGoAway(0, h2.NoError, "")
 		k.drain()

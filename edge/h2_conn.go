@@ -142,7 +142,7 @@ func (k *h2Conn) sendFrames() (clear bool, took int64, err error) {
 		n := 0
 		n, err = k.sendBuf.Write(&k.Conn, k.frames)
 		k.socketTook += int64(n)
-		clear = k.sendBuf.Empty()
+		clear = k.sendBuf.Empty(&k.Conn)
 	}
 	k.frames = k.frames[:0]
 	if took = before - k.sendBuf.PendingBytes(); err == nil && (clear || kept == 0 || took > 0) {

@@ -172,7 +172,7 @@ func (k *h2ServerConn) nextTimeout() balance.Instant {
 	switch {
 	case k.state == h2ServerLingering:
 		return due
-	case !k.sendBuf.Empty():
+	case !k.sendBuf.Empty(&k.Conn):
 		at(k.progressAt, l.idleTimeout)
 	}
 	switch {
@@ -203,7 +203,7 @@ func (k *h2ServerConn) OnTimer() {
 	switch {
 	case k.state == h2ServerLingering:
 		k.close()
-	case !k.sendBuf.Empty() && past(k.progressAt, l.idleTimeout):
+	case !k.sendBuf.Empty(&k.Conn) && past(k.progressAt, l.idleTimeout):
 		k.close()
 	case k.state == h2ServerFlushing:
 	case !k.gotSettings && past(k.idleAt, l.headerTimeout), k.block.stream != 0 && past(k.block.startedAt, l.headerTimeout):

@@ -112,7 +112,7 @@ func (k *h2ServerConn) serve(early []byte) {
 
 // OnReady implements the conn's owner.
 func (k *h2ServerConn) OnReady() {
-	if !k.sendBuf.Empty() && k.Writable {
+	if !k.sendBuf.Empty(&k.Conn) && k.Writable {
 		k.markDirty()
 	}
 	switch k.state {

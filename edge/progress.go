@@ -34,10 +34,10 @@ func (f *clientConn) serverOwes() bool {
 	switch {
 	case f.state == stateTunneling:
 		return f.tunnel.IsStuck(eventloop.ServerSide)
-	case !t.sent || !t.up.Empty():
+	case !t.sent || !t.up.Empty(&f.server.Conn):
 		return true
 	}
-	return t.down.Empty() && (!t.uploading || t.bodyStore.unsent())
+	return t.down.Empty(&f.Conn) && (!t.uploading || t.bodyStore.unsent())
 }
 
 // startProgressTimer starts the progress timer of a tunnel.

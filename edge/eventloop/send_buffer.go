@@ -86,7 +86,7 @@ func (s *SendBuffer) PendingBytes() int64 { return int64(len(s.buf)-s.off) + s.p
 
 // releaseIfEmpty frees memory and pipe if nothing waits.
 func (s *SendBuffer) releaseIfEmpty(l *Loop) {
-	if s.Empty() {
+	if s.off == len(s.buf) && s.piped == 0 {
 		s.buf, s.off = nil, 0
 		s.ReleasePipe(l)
 	}
@@ -111,8 +111,10 @@ func (s *SendBuffer) Compact() {
 	}
 }
 
-// Empty reports whether nothing waits.
-func (s *SendBuffer) Empty() bool { return s.off == len(s.buf) && s.piped == 0 }
+// Empty reports whether nothing waits for to, neither here nor of a write that it had deferred. to may be nil: no connection.
+func (s *SendBuffer) Empty(to *Conn) bool {
+	return s.off == len(s.buf) && s.piped == 0 && (to == nil || to.unsentTail == nil)
+}
 
 // SpliceFrom moves up to limit bytes from a connection into the pipe. It returns EAGAIN if there is nothing,
 // io.EOF at the end. The buffer must be clear.

@@ -66,7 +66,7 @@ func (j *Tunnel) relay(to, from int) bool {
 	if dst.closed {
 		return false
 	}
-	if !src.Readable && dst.out.Empty() && dst.unsentTail == nil {
+	if !src.Readable && dst.out.Empty(dst.Conn) {
 		return false
 	}
 	clear, err := dst.out.Flush(dst.Conn)
@@ -187,7 +187,7 @@ func (j *Tunnel) MovedTo(side int) int64 {
 }
 
 // IsStuck reports whether a side does not take what is there for it.
-func (j *Tunnel) IsStuck(side int) bool { return !j.sides[side].out.Empty() }
+func (j *Tunnel) IsStuck(side int) bool { return !j.sides[side].out.Empty(j.sides[side].Conn) }
 
 // CloseGracefully closes both connections and reports whether it is done. If one was reset so is the other,
 // but if possible not before its peer's machine has what was sent to it: a reset overtakes all data. Until it

@@ -88,6 +88,7 @@ func (c *Conn) sendOrKeep(p []byte) {
 		c.setFailed(err)
 	case n < len(p):
 		c.unsentTail = &unsentTail{bytes: slices.Clone(p[n:])}
+		c.Loop.Defer(c) // its owner counted on p's having gone, and now waits for the peer
 	}
 }
 

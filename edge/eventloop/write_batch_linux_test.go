@@ -119,6 +119,9 @@ func TestSaidToFullSocket(t *testing.T) {
 	if s.Writable || s.AllSent() || s.UnsentBytes() != 4 {
 		t.Fatalf("writable %v, sent %v, %d bytes kept; want 4 kept", s.Writable, s.AllSent(), s.UnsentBytes())
 	}
+	if s.Loop.runDeferred(); s.woken != 2 || new(SendBuffer).Empty(&s.Conn) {
+		t.Fatalf("the owner was called %d times, nothing waits: %v; want it called, as something waits", s.woken, new(SendBuffer).Empty(&s.Conn))
+	}
 	if n, err := s.write([]byte("two")); n != 0 || err != nil {
 		t.Fatalf("%d bytes taken, %v; want none while something is kept", n, err)
 	}
@@ -133,7 +136,7 @@ func TestSaidToFullSocket(t *testing.T) {
 	}
 	s.turn() // the socket takes more
 	s.wantHeard("one ", true)
-	if !s.AllSent() || !s.Writable || s.woken != 2 {
+	if !s.AllSent() || !s.Writable || s.woken != 3 {
 		t.Fatalf("sent %v, writable %v, woken %d times", s.AllSent(), s.Writable, s.woken)
 	}
 }
