@@ -11,17 +11,8 @@ import (
 
 const (
 	lifeReportEvery = 2 * time.Second // how often, at most, the master is told that bytes of a long response come
-	progressFirst   = 2 * time.Second // from sending a request until its first check; few last that long
-	progressEvery   = time.Second     // between checks
 	quietAfter      = time.Second     // without a byte, after which an unreported last byte is reported
 )
-
-// owesPicker is a Picker that is told whether the server of a lease owes a response.
-type owesPicker interface {
-	// Owes tells it. A server owes nothing while the edge waits for the client to send or to read, nor on a
-	// connection on which either peer may be silent.
-	Owes(pool string, lease balance.LeaseID, owes bool)
-}
 
 // serverSent records that the link's server has sent something. The master is told now and then. now is the
 // loop's.
@@ -36,7 +27,7 @@ func (x *exchange) serverSent(now balance.Instant) {
 // last byte came.
 func (x *exchange) reportAlive(age time.Duration) {
 	x.lifeReportAt = x.lastByte
-	x.edge.picker.Report(x.route.Pool, balance.Report{Server: x.grant.Server, Age: age})
+	x.deps.picker.Report(x.route.Pool, balance.Report{Server: x.grant.Server, Age: age})
 }
 
 // reportProgress tells the master what has changed on a long link: an unreported byte, and whether the server
@@ -49,7 +40,7 @@ func (x *exchange) reportProgress(now balance.Instant, owes bool) {
 	if x.owesNothing == !owes || x.grant.Lease == 0 || quiet < quietAfter {
 		return
 	}
-	if d := x.edge.owes; d != nil {
+	if d := x.deps.owes; d != nil {
 		d.Owes(x.route.Pool, x.grant.Lease, owes)
 		x.owesNothing = !owes
 	}

@@ -96,7 +96,7 @@ func (f *clientConn) bufferBody() (ready bool) {
 // toBuffer returns how many more bytes are to be read before a server is asked for, at most.
 func (f *clientConn) toBuffer() int64 {
 	t := f.req
-	n := t.exchange.route.bodyBuffer - t.bodyStore.size - int64(t.bodyInBuf)
+	n := t.exchange.route.BufferRequest - t.bodyStore.size - int64(t.bodyInBuf)
 	if t.req.Framing == http1.ByLength {
 		n = min(n, t.body.Run())
 	}
@@ -134,9 +134,9 @@ func (f *clientConn) buffered() bool {
 	case t.body.Done():
 		return true
 	case t.exchange.route.awaitsMessage && t.exchange.grpc:
-		return s.size >= t.exchange.route.bodyBuffer || f.hasMessage() && !(f.stream.complete && f.Readable)
+		return s.size >= t.exchange.route.BufferRequest || f.hasMessage() && !(f.stream.complete && f.Readable)
 	default:
-		return s.size+int64(t.bodyInBuf) >= t.exchange.route.bodyBuffer
+		return s.size+int64(t.bodyInBuf) >= t.exchange.route.BufferRequest
 	}
 }
 
@@ -234,7 +234,7 @@ func (f *clientConn) awaitBody() {
 	if f.mayStall() {
 		due = min(idle, max(s.lastAt.Add(f.quietTime()), f.worker.Now.Add(bodyQuiet)))
 	}
-	if rate := t.exchange.route.bodyRate; rate > 0 && !f.silent() {
+	if rate := t.exchange.route.BodyRate; rate > 0 && !f.silent() {
 		due = min(due, s.pace.Start(f.worker.Now, f.bodyWindow()))
 	}
 	f.worker.Timers.Set(&f.Timer, due)
@@ -285,7 +285,7 @@ func (f *clientConn) bodyLate() {
 // keepsPace judges a window of a body's least rate. A client of HTTP/2 is excused while the window of its
 // connection is used up: then it is us who do not read another stream.
 func (f *clientConn) keepsPace(p *limits.Pace) bool {
-	slow := p.Judge(f.worker.Now, f.req.exchange.route.bodyRate)
+	slow := p.Judge(f.worker.Now, f.req.exchange.route.BodyRate)
 	return !slow || f.stream != nil && f.stream.awaitsOthers()
 }
 
@@ -295,7 +295,7 @@ func (f *clientConn) keepsPace(p *limits.Pace) bool {
 func (f *clientConn) paceDue() balance.Instant {
 	t := f.req
 	r := t.exchange.route
-	if r.bodyRate == 0 || t.req.Framing != http1.ByLength && (t.responseStarted || r.awaitsMessage) {
+	if r.BodyRate == 0 || t.req.Framing != http1.ByLength && (t.responseStarted || r.awaitsMessage) {
 		t.pace.Stop()
 		return 0
 	}

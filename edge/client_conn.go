@@ -270,7 +270,7 @@ func (f *clientConn) refuseHead(err error) {
 		f.stream.noteOversized()
 	}
 	t.complete = false
-	t.exchange.initRefused(f.service.engine.edge, f.service.listener, f.peer, &t.cancel)
+	t.exchange.initRefused(f.service.engine.edge.deps, f.service.listener, f.peer, &t.cancel)
 	t.exchange.setGlimpse(t.input[t.inputStart:t.inputEnd])
 	t.exchange.grpc = f.stream != nil && mayBeGRPC(t.input[t.inputStart:t.inputEnd])
 	f.respond(answer, detail, true)
@@ -516,6 +516,3 @@ const (
 	firstInput   = 4 << 10
 	maxKeptInput = 16 << 10 // larger buffers are not kept
 )
-
-// silentTime is how long a new connection may be silent.
-func (l *Listener) silentTime() time.Duration { return min(l.HeaderTimeout, l.IdleTimeout) }

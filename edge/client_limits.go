@@ -1,20 +1,14 @@
 package edge
 
 import (
-	"cmp"
 	"fmt"
 	"hash/maphash"
-	"net/http"
 	"net/netip"
 	"strings"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/policy"
-	"github.com/evenkeel-lb/evenkeel/flight"
 )
 
 // ClientLimits bounds what one client of a listener may take of it. The zero value bounds nothing.
@@ -79,15 +73,14 @@ type clientLimits struct {
 	header   string          // identifies clients, in lower case; empty: the address does
 	seed     maphash.Seed    // for hashing the header's value
 	exempt   policy.Prefixes
-	metrics  *metrics
 }
 
 // newClientLimits returns nil if there are none.
-func newClientLimits(c *ClientLimits, m *metrics) *clientLimits {
+func newClientLimits(c *ClientLimits) *clientLimits {
 	if c.Connections == 0 && !c.requests() {
 		return nil
 	}
-	ready := &clientLimits{exempt: policy.NewPrefixes(c.Exempt), seed: maphash.MakeSeed(), metrics: m}
+	ready := &clientLimits{exempt: policy.NewPrefixes(c.Exempt), seed: maphash.MakeSeed()}
 	if c.Connections > 0 {
 		ready.seats = limits.NewClients(c.Connections, 0, 0)
 	}
@@ -127,11 +120,8 @@ func (l *boundListener) countConn(client netip.Addr) bool {
 	if c == nil || c.seats == nil {
 		return true
 	}
-	if v, _ := c.seats.Enter(0, c.byPrefix(client)); v != limits.Admitted {
-		c.metrics.limited[limitConnections].Inc()
-		return false
-	}
-	return true
+	v, _ := c.seats.Enter(0, c.byPrefix(client))
+	return v == limits.Admitted
 }
 
 // limitConn returns why a client may not connect; nil: it may, and is counted.
@@ -150,50 +140,4 @@ func (l *boundListener) releaseConn(client netip.Addr) {
 	if c := l.clients; c != nil && c.seats != nil {
 		c.seats.Leave(c.byPrefix(client))
 	}
-}
-
-// limitClient counts the exchange for its client, until leave. A non-zero answer: the client has too many.
-func (x *exchange) limitClient(c *clientLimits) flight.Answer {
-	k := c.keyOf(&x.head, x.client)
-	switch v, wait := c.requests.Enter(x.startedAt, k); v {
-	case limits.TooMany:
-		c.metrics.limited[limitOpenRequests].Inc()
-		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonManyOpen, RetryAfter: time.Second}
-	case limits.TooFast:
-		c.metrics.limited[limitRequestRate].Inc()
-		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonTooFast, RetryAfter: cmp.Or(wait, time.Second)}
-	}
-	x.clientKey = k
-	return flight.Answer{}
-}
-
-// releaseClient counts it no more.
-func (x *exchange) releaseClient() {
-	if k := x.clientKey; k != 0 {
-		x.clientKey = 0
-		x.listener.clients.requests.Leave(k)
-	}
-}
-
-// clientLimit is one of the limits, as a metric's label.
-type clientLimit uint8
-
-const (
-	limitConnections clientLimit = iota
-	limitOpenRequests
-	limitRequestRate
-	clientLimitCount
-)
-
-var clientLimitNames = [clientLimitCount]string{"connections", "open_requests", "requests_per_second"}
-
-// limitedCounters count what clients were refused because of their limits.
-func limitedCounters(r *prometheus.Registry) (counters [clientLimitCount]prometheus.Counter) {
-	all := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_client_limited_total",
-		Help: "Connections closed and requests answered 429 because their client had as many as client_limits allow, by limit."}, []string{"limit"})
-	r.MustRegister(all)
-	for i, name := range clientLimitNames {
-		counters[i] = all.WithLabelValues(name)
-	}
-	return counters
 }

@@ -78,7 +78,7 @@ func testConnectionsOfAClientAreLimited(t *testing.T) {
 			if one == nil || dial("127.0.0.1") == nil {
 				t.Fatal("the first two are refused")
 			}
-			limited := r.metrics.limited[limitConnections]
+			limited := r.deps.metrics.limited[limitConnections]
 			if dial("127.0.0.1") != nil || testutil.ToFloat64(limited) != 1 {
 				t.Errorf("a third is taken, or not counted: %v", testutil.ToFloat64(limited))
 			}
@@ -178,7 +178,7 @@ func testOpenRequestsOfAClientAreLimited(t *testing.T) {
 		// The answer is there a moment before its exchange is closed.
 		eventually(t, "no request is open", func() bool { return r.Edge.Open() == 0 })
 		r.get(secure, "/now", "")
-		if n := testutil.ToFloat64(r.metrics.limited[limitOpenRequests]); n != 3 {
+		if n := testutil.ToFloat64(r.deps.metrics.limited[limitOpenRequests]); n != 3 {
 			t.Errorf("HTTP/2 %v: %v are counted, want 3", secure, n)
 		}
 		eventually(t, "no client is remembered when nothing is open", func() bool { return r.listeners[0].clients.requests.Known() == 0 })
@@ -213,7 +213,7 @@ func testRequestsASecondOfAClientAreLimited(t *testing.T) {
 			r.get(secure, "/now", "", "X-Api-Key", key)
 			r.get(secure, "/now", reasonTooFast, "X-Api-Key", key)
 		}
-		if n := testutil.ToFloat64(r.metrics.limited[limitRequestRate]); n != 3 {
+		if n := testutil.ToFloat64(r.deps.metrics.limited[limitRequestRate]); n != 3 {
 			t.Errorf("HTTP/2 %v: %v are counted, want 3", secure, n)
 		}
 	}
@@ -232,38 +232,6 @@ func TestClientsOfGRPCAreToldOfTheirLimits(t *testing.T) {
 	fields, ended := c.fields(second)
 	if !ended || fields[":status"] != "200" || fields["grpc-status"] != "8" || !strings.Contains(fields["grpc-message"], reasonTooFast) || fields["grpc-retry-pushback-ms"] == "" {
 		t.Errorf("the second: got %v, want RESOURCE_EXHAUSTED at once", fields)
-	}
-}
-
-func TestBadClientLimitsAreRefused(t *testing.T) {
-	for _, c := range []struct {
-		limits ClientLimits
-		mode   Mode
-		want   string // field; empty: it is good
-	}{
-		{ClientLimits{}, ModeHTTP, ""},
-		{ClientLimits{Connections: 5, OpenRequests: 7, RequestsPerSecond: .5, Burst: 3, By: "header:X-Key", Exempt: loopbackPrefix}, ModeHTTP, ""},
-		{ClientLimits{Connections: 5, By: "address"}, ModeTCP, ""},
-		{ClientLimits{Connections: -1}, ModeHTTP, "connections"},
-		{ClientLimits{OpenRequests: -1}, ModeHTTP, "open_requests"},
-		{ClientLimits{RequestsPerSecond: -1}, ModeHTTP, "requests_per_second"},
-		{ClientLimits{RequestsPerSecond: 1e9}, ModeHTTP, "requests_per_second"},
-		{ClientLimits{RequestsPerSecond: 1, Burst: -1}, ModeHTTP, "burst"},
-		{ClientLimits{RequestsPerSecond: 1, Burst: 1e7}, ModeHTTP, "burst"},
-		{ClientLimits{Burst: 1}, ModeHTTP, "burst"},
-		{ClientLimits{OpenRequests: 1, By: "cookie:a"}, ModeHTTP, "by"},
-		{ClientLimits{OpenRequests: 1, By: "header:"}, ModeHTTP, "by"},
-		{ClientLimits{Connections: 1, By: "header:X"}, ModeHTTP, "by"},
-		{ClientLimits{Connections: 1, By: "header:X"}, ModeTCP, "by"},
-		{ClientLimits{OpenRequests: 1}, ModeTCP, "open_requests"},
-		{ClientLimits{RequestsPerSecond: 1}, ModeTCP, "requests_per_second"},
-		{ClientLimits{Connections: 1, Exempt: make([]netip.Prefix, 1)}, ModeHTTP, "exempt[0]"},
-	} {
-		var fields []string
-		c.limits.validate(c.mode, func(field, _ string) { fields = append(fields, field) })
-		if got := strings.Join(fields, " "); got != c.want {
-			t.Errorf("%v, %+v: got problems with %q, want %q", c.mode, c.limits, got, c.want)
-		}
 	}
 }
 
@@ -292,7 +260,7 @@ func testRequestsToTLSServersCountForTheirClient(t *testing.T) {
 	}
 	r.client.CloseIdleConnections()
 	eventually(t, "a closed connection does not count", func() bool { return l.clients.seats.Known() == 0 })
-	if n := testutil.ToFloat64(r.metrics.limited[limitConnections]); n != 0 {
+	if n := testutil.ToFloat64(r.deps.metrics.limited[limitConnections]); n != 0 {
 		t.Errorf("%v connections are refused", n)
 	}
 }

@@ -22,7 +22,7 @@ func (f *clientConn) openExchange(n int) {
 	t.leftover = t.leftover[:0]
 	f.setTimeout(0)
 	t.clientTLS = f.shown
-	answer := t.openExchange(f.service.engine.edge, f.service.listener, f.peer)
+	answer := t.openExchange(f.service.engine.edge.deps, f.service.listener, f.peer)
 	t.exchange.asker = f
 	if answer.Status != 0 {
 		t.inputStart += t.head
@@ -35,7 +35,7 @@ func (f *clientConn) openExchange(n int) {
 // readBody reads as much of the body as is read first, then asks for a server.
 func (f *clientConn) readBody() {
 	t := f.req
-	if t.req.Framing != http1.NoBody && t.exchange.route.buffers(&t.exchange) {
+	if t.req.Framing != http1.NoBody && t.exchange.route.buffers(t.exchange.grpc) {
 		if f.bufferBody() {
 			f.askForServer()
 		}
@@ -127,7 +127,7 @@ func (f *clientConn) connectServer() {
 		f.clientGone()
 		return
 	}
-	to := t.exchange.target()
+	to := f.service.engine.edge.targetOf(&t.exchange)
 	if t.exchange.route.ServerProtocol == HTTP2 {
 		f.openServerStream(to)
 		return
@@ -171,7 +171,7 @@ func (f *clientConn) setServer(b *serverConn) {
 func (f *clientConn) openServerStream(to target) {
 	t, l := f.req, f.worker
 	f.state, t.waitingSince = stateForwarding, l.Now
-	b, err := l.servers.openStream(to, serverRef{t.exchange.route.pool.name, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.method))
+	b, err := l.servers.openStream(to, serverRef{t.exchange.route.Pool, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.method))
 	if err != nil {
 		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 		return

@@ -89,7 +89,7 @@ func (f *clientConn) readLimit(space int) int {
 }
 
 // heldBack implements h2Handler.
-func (k *h2Client) heldBack() { k.service.engine.edge.metrics.heldBack.Inc() }
+func (k *h2Client) heldBack() { k.service.engine.edge.deps.metrics.heldBack.Inc() }
 
 // protocolError implements h2Handler.
 func (k *h2Client) protocolError(err error) {

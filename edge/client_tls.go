@@ -50,8 +50,7 @@ type clientTLS struct {
 }
 
 // newClientTLS returns what was shown; nil: nothing that is needed.
-func newClientTLS(secure *tls.Conn) *clientTLS {
-	state := secure.ConnectionState()
+func newClientTLS(state *tls.ConnectionState) *clientTLS {
 	s := clientTLS{name: plainHost(state.ServerName)}
 	if len(state.VerifiedChains) > 0 {
 		cert := state.PeerCertificates[0]
@@ -71,14 +70,4 @@ func (s *clientTLS) misdirected(l *boundListener, h *requestInfo, r *boundRoute)
 		return false
 	}
 	return plainHost(h.host) != s.name && l.routes.match(s.name, h.path) != r
-}
-
-// looksLikeHTTP reports whether a client sends HTTP instead of TLS.
-func looksLikeHTTP(first [5]byte) bool {
-	for _, c := range first {
-		if c != ' ' && c != '/' && (c < 'A' || c > 'Z') {
-			return false
-		}
-	}
-	return true
 }

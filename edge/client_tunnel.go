@@ -48,7 +48,8 @@ func (f *clientConn) pumpTunnel() {
 func (f *clientConn) endTunnel() {
 	x := &f.req.exchange
 	x.bytes = f.tunnel.MovedTo(eventloop.ClientSide)
-	x.tunnelEnded(f.tunnel.BrokeOff())
+	broke := f.tunnel.BrokeOff()
+	x.tunnelEnded(broke == eventloop.ClientSide, broke == eventloop.ServerSide)
 	f.state = stateTunnelClosing
 	f.closeTunnel()
 }

@@ -122,7 +122,7 @@ func (f *clientConn) uploadMore() error {
 		return err
 	}
 	t.leftover = append(t.leftover[:0], l.ReadBuf[good:n]...)
-	if stored && !t.bodyStore.keep(l, l.ReadBuf[:good], t.exchange.route.bodyBuffer) {
+	if stored && !t.bodyStore.keep(l, l.ReadBuf[:good], t.exchange.route.BufferRequest) {
 		t.bodyStore.release(l)
 	}
 	if _, err := t.up.Write(&b.Conn, l.ReadBuf[:good]); err != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
 // documented returns the default of each key in a section of docs/config.md.
@@ -47,11 +49,15 @@ func shortly(d time.Duration) string {
 
 func TestDefaultsAreThoseDocumented(t *testing.T) {
 	c := Config{}.withDefaults()
-	http, tcp := Listener{}.withDefaults(), Listener{Mode: ModeTCP}.withDefaults()
-	rs, err := bindRoutes([]Route{{Pool: "web"}}, func(string) *pool { return nil })
-	if err != nil {
-		t.Fatal(err)
+	bind := func(m Mode) *boundListener {
+		l, err := bindListener(Listener{Mode: m, Routes: []Route{{Pool: "web"}}}, func(string) int { return 0 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
 	}
+	http, tcp := bind(ModeHTTP), bind(ModeTCP)
+	rs := http.routes
 	none := func(zero bool) string {
 		if zero {
 			return "none"
@@ -79,9 +85,9 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 		"edge.listeners[].tls.client_certificates": {"optional": fmt.Sprintf("`%v`", http.ClientCerts.Optional)},
 		"edge.listeners[].routes[]": {
 			"upgrade": "`" + strings.Join(rs[0].upgrades, "`, `") + "`",
-			"timeout": "`" + shortly(rs[0].timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
+			"timeout": "`" + shortly(rs[0].Timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
 			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "tenant_from": "`" + rs[0].rule.From.String() + "`; `trusted` with `header:` where the listener has `trusted_proxies`", "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
-			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].bodyBuffer) + "`", "body_rate": "`" + size(int(rs[0].bodyRate)) + "`",
+			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].BufferRequest) + "`", "body_rate": "`" + size(int(rs[0].BodyRate)) + "`",
 		},
 	} {
 		got := documented(t, section)
@@ -107,7 +113,7 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", maxStreams, streamWindow>>10, connectionWindow>>20),
 		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d bytes", idleFramesRate/1000, idleFramesAtOnce/1000, bytesPerFrame),
 	} {
-		if !strings.Contains(words, want) || maxResponseFields != 1000 {
+		if !strings.Contains(words, want) || (http1.Limits{Head: maxResponseHead, Fields: maxResponseFields}) != responseLimits {
 			t.Errorf("docs/config.md does not say: %s", want)
 		}
 	}

@@ -2,54 +2,22 @@ package edge
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/client"
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
-	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
-
-// Picker is what the edge asks for servers. All methods are safe for concurrent use.
-//
-// Pick's error is a *balance.Refusal, or its context's; any other means that no master answers. Done and
-// Report do not block.
-type Picker interface {
-	Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error)
-	Done(pool string, lease balance.LeaseID, o balance.Outcome)
-	Report(pool string, r balance.Report)
-}
-
-// snapshotPicker is a Picker that also knows what to choose from when no master answers: nil if it does not
-// know yet.
-type snapshotPicker interface {
-	Snapshot(pool string) *balance.Snapshot
-}
-
-// localPicker is a snapshotPicker whose masters can be told of a server that the edge has chosen itself.
-type localPicker interface {
-	snapshotPicker
-	// LocalFrom returns the trip to the pool's master from which the edge is to choose; zero: it is to ask.
-	LocalFrom(pool string) time.Duration
-	// Chosen tells the master that a request has been sent to a server since an instant, and returns its lease.
-	Chosen(pool string, server balance.ServerID, since balance.Instant, req *balance.Request) (balance.LeaseID, error)
-}
 
 // connectedPicker is a Picker that knows whether a master is connected. One that is not counts as connected.
 type connectedPicker interface {
@@ -61,55 +29,15 @@ type problemPicker interface {
 	Problem() error
 }
 
-// immediatePicker is a Picker that need not wait if the answer is there, nor read the clock.
-type immediatePicker interface {
-	// TryPick is Pick without waiting: if there is no answer yet, wait is not nil, waits as Pick would have,
-	// and must be called. The request must not change until there is an answer. An immediate grant is stored
-	// in g.
-	TryPick(now balance.Instant, pool string, req *balance.Request, g *balance.Grant) (wait func(context.Context) (balance.Grant, error), err error)
-}
-
-// leaseReturner is a Picker to which loops, which know the time, return leases; for others Done is called.
-type leaseReturner interface {
-	ReturnLease(now balance.Instant, pool string, lease balance.LeaseID, o balance.Outcome)
-}
-
-// polledPicker is a Picker whose connections a loop can poll, as client.Masters is.
-type polledPicker interface {
-	Ask(pool string, req *balance.Request, a *client.Ask) error
-	Withdraw(a *client.Ask) bool
-	Flush(now balance.Instant, stays bool)
-	Poll(d client.ConnPoller)
-	Unpoll(d client.ConnPoller)
-}
-
-// boundListener is a Listener prepared for use.
-type boundListener struct {
-	Listener
-	routes       boundRoutes
-	limits       http1.Limits
-	access       policy.Access // which addresses may connect
-	clients      *clientLimits // nil: none
-	secure       *tls.Config   // nil: not encrypted
-	looksAtPaths bool          // routes or Paths depend on paths
-	routesByName bool          // with ModeTCP: routes are chosen by server name, which clients send by TLS
-}
-
 // Edge is the built-in proxy. New makes one.
 type Edge struct {
 	cfg          Config // defaults are filled in
-	picker       Picker
+	deps         *deps
 	immediate    immediatePicker // nil: the picker is none
-	returner     leaseReturner   // nil: the picker is none
-	owes         owesPicker      // nil: the picker is none
 	polled       polledPicker    // nil: the picker is none
-	snapshots    snapshotPicker  // nil: the picker is none
-	local        localPicker     // nil: the picker is none
 	connected    func() bool
 	problem      func() error // what prevents asking masters, if a person has to fix it; nil: nothing
 	listeners    []*boundListener
-	pools        map[string]*pool
-	metrics      *metrics
 	names        *resolve.Follower // resolves servers' names at the edge
 	resolvers    string            // DNS servers, comma-separated; empty: those of the machine
 	reaches      *resolve.Dialer   // connects to servers
@@ -121,7 +49,6 @@ type Edge struct {
 	keepsRunning atomic.Bool   // another process continues in its place
 	finish       chan struct{} // closed by finishing
 	finishing    func()
-	open         atomic.Int64 // of TCP listeners
 	bodies       bodyMemory
 }
 
@@ -134,7 +61,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		return nil, errors.Join(problems...)
 	}
 	cfg = cfg.withDefaults()
-	e := &Edge{cfg: cfg, picker: picker, connected: func() bool { return true }, pools: make(map[string]*pool)}
+	e := &Edge{cfg: cfg, deps: newDeps(settings{cfg.ID, cfg.Via, cfg.MaxHops, cfg.Log, cfg.AccessLog}, picker), connected: func() bool { return true }}
 	e.names, e.resolvers = resolve.NewFollower(), strings.Join(cfg.Resolvers, ",")
 	e.names.Log(cfg.Log)
 	e.names.Forget(nameUnused)
@@ -144,11 +71,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	e.notAccepting.Store(int32(len(cfg.Listeners)))
 	e.finishing = sync.OnceFunc(func() { close(e.finish) })
 	e.immediate, _ = picker.(immediatePicker)
-	e.returner, _ = picker.(leaseReturner)
-	e.owes, _ = picker.(owesPicker)
 	e.polled, _ = picker.(polledPicker)
-	e.snapshots, _ = picker.(snapshotPicker)
-	e.local, _ = picker.(localPicker)
 	if c, ok := picker.(connectedPicker); ok {
 		e.connected = c.Connected
 	}
@@ -156,50 +79,36 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 	if p, ok := picker.(problemPicker); ok {
 		e.problem = p.Problem
 	}
-	e.metrics = newMetrics(e.connected)
-	e.metrics.registry.MustRegister(newStatsCollector(e))
-	e.metrics.bodies(&e.bodies)
-	e.metrics.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections", Help: "Client connections that are open."},
-			func() float64 { return float64(cfg.Places.Taken()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections_limit", Help: "How many may be; others wait. 0: any number."},
-			func() float64 { return float64(cfg.Places.Most()) }))
-	e.metrics.registry.MustRegister(lookups{e.names})
-	if dropped := cfg.LogDropped; dropped != nil {
-		e.metrics.registry.MustRegister(logDropped(dropped))
-	}
-	if failed := cfg.ReloadFailed; failed != nil {
-		e.metrics.registry.MustRegister(reloadGood(failed))
-	}
-	if g, ok := picker.(authPicker); ok {
-		e.metrics.registry.MustRegister(refusalCollector{g})
-	}
 	for _, l := range cfg.Listeners {
-		routes, err := bindRoutes(l.Routes, e.pool)
+		ready, err := bindListener(l, e.deps.poolNumber)
 		if err != nil {
 			return nil, fmt.Errorf("edge: listener %s: %w", l.Listen, err)
 		}
-		for _, r := range routes {
-			r.fixedHeaders = r.makeFixedHeaders(e.cfg.ID)
-			r.setTenantRule(len(l.TrustedProxies) > 0)
-		}
-		ready := &boundListener{Listener: l.withDefaults(), routes: routes}
-		ready.limits, ready.secure = ready.parserLimits(), ready.tlsConfig()
-		ready.looksAtPaths = ready.lookAtPaths()
-		ready.access = policy.Access{Allow: policy.NewPrefixes(l.Allow), Deny: policy.NewPrefixes(l.Deny)}
-		ready.clients = newClientLimits(&l.ClientLimits, e.metrics)
-		ready.routesByName = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
 		e.listeners = append(e.listeners, ready)
 	}
 	e.loops = newLoops(e)
+	e.register(picker)
 	return e, nil
 }
 
-func (e *Edge) pool(name string) *pool {
-	if e.pools[name] == nil {
-		e.pools[name] = newPool(name, len(e.pools), e.metrics, e.cfg.Log)
+// register registers the metrics, besides those of deps.
+func (e *Edge) register(picker Picker) {
+	to := e.deps.metrics.registry
+	to.MustRegister(newStatsCollector(e.deps, e.loops.audit), masterConnected(e.connected), lookups{e.names},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections", Help: "Client connections that are open."},
+			func() float64 { return float64(e.cfg.Places.Taken()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections_limit", Help: "How many may be; others wait. 0: any number."},
+			func() float64 { return float64(e.cfg.Places.Most()) }))
+	registerBodies(to, &e.bodies)
+	if dropped := e.cfg.LogDropped; dropped != nil {
+		to.MustRegister(logDropped(dropped))
 	}
-	return e.pools[name]
+	if failed := e.cfg.ReloadFailed; failed != nil {
+		to.MustRegister(reloadGood(failed))
+	}
+	if g, ok := picker.(authPicker); ok {
+		to.MustRegister(refusalCollector{g})
+	}
 }
 
 // Run serves clients until ctx ends, then drains, and returns when every exchange has ended and its lease is
@@ -250,7 +159,7 @@ func (e *Edge) listenerAccepting() {
 
 // Open returns how many requests are in progress.
 func (e *Edge) Open() int {
-	n := e.open.Load()
+	n := e.deps.open.Load()
 	e.loops.audit(func(b *loopStats) { n += b.openExchanges })
 	return int(n)
 }
@@ -288,7 +197,7 @@ func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
 // They are not for clients.
 func (e *Edge) Endpoints() []admin.Endpoint {
 	return []admin.Endpoint{
-		{Method: "GET", Path: "/metrics", Role: admin.Read, Handle: promhttp.HandlerFor(e.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP},
+		{Method: "GET", Path: "/metrics", Role: admin.Read, Handle: promhttp.HandlerFor(e.deps.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP},
 		{Method: "GET", Path: "/healthz", Role: admin.Anyone, Handle: func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") }},
 		{Method: "GET", Path: "/readyz", Role: admin.Anyone, Handle: e.getReady},
 	}
@@ -298,7 +207,7 @@ func (e *Edge) getReady(w http.ResponseWriter, _ *http.Request) {
 	switch {
 	case !e.serving.Load():
 		say(w, http.StatusServiceUnavailable, "not listening")
-	case !e.connected() && !e.knowsServers():
+	case !e.connected() && !e.deps.knowsServers():
 		say(w, http.StatusServiceUnavailable, "no master and no snapshot")
 	case !e.connected():
 		say(w, http.StatusOK, "degraded: no master answers, servers are chosen from the last snapshot")
@@ -307,16 +216,6 @@ func (e *Edge) getReady(w http.ResponseWriter, _ *http.Request) {
 	default:
 		say(w, http.StatusOK, "ready")
 	}
-}
-
-// knowsServers reports whether fallback could choose in every pool.
-func (e *Edge) knowsServers() bool {
-	for name := range e.pools {
-		if e.snapshots == nil || e.snapshots.Snapshot(name) == nil {
-			return false
-		}
-	}
-	return true
 }
 
 func say(w http.ResponseWriter, status int, word string) {

@@ -373,18 +373,6 @@ func wantStatus(t *testing.T, res *http.Response, body string, status int, reaso
 	}
 }
 
-// lines are the fields of a head, by their names in lower case.
-type lines map[string][]string
-
-func (l lines) first(name string) string {
-	if len(l[name]) == 0 {
-		return ""
-	}
-	return l[name][0]
-}
-
-func (l lines) all(name string) []string { return l[name] }
-
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	_, _ = fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.RequestURI(), body)

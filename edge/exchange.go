@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -22,49 +22,76 @@ import (
 // Its connection opens it, starts it, reports how each link went, and finishes it in any case. Not safe for
 // concurrent use.
 type exchange struct {
-	edge         *Edge
-	listener     *boundListener
-	route        *boundRoute // nil: none matches
-	head         requestInfo
-	text         ownedText // head's strings, and id
-	newPath      bool      // head's path differs from the client's; the request is forwarded with it
-	id           string    // of the request, for people
-	via          []string  // the request's, while its fields are valid
-	idBuf        [32]byte  // buffer for a generated id
-	client       netip.Addr
-	clientKey    limits.ClientKey // how clientLimits counts it; zero: not at all
-	cancel       *cancellation
-	asker        asker            // the connection whose request it is
-	loop         *loopStats       // of the exchange's loop; nil: no loop has it
-	clock        *balance.Instant // the loop's current time; nil: no loop has it
-	stats        *poolStats       // of the route's pool, where the exchange is counted
-	started      bool             // flight has begun
-	flight       flight.Flight
-	request      balance.Request
-	inFlight     *int          // where the last grant counts as in flight; nil: it does not
-	pending      balance.Grant // the last grant, not used yet
-	grant        balance.Grant // of the last link or redirect
-	startedAt    balance.Instant
-	askedAt      balance.Instant  // the last ask; zero: there was none
-	lifeReportAt balance.Instant  // when the master was last told that bytes come from the link's server, or granted it
-	lastByte     balance.Instant  // when the link's server last sent, or was granted
-	owesNothing  bool             // the master was told that the link's server owes nothing
-	picking      time.Duration    // spent on asks
-	waiting      time.Duration    // of that, in the master's queue
-	attempts     int              // links
-	reply        flight.Reply     // what the last response says about its server
-	result       balance.Result   // of the last link
-	failure      string           // why the last failed link failed; empty: none has, or the reason is unknown
-	refusal      *balance.Refusal // of the last ask; nil: it was granted, or is not answered
-	reason       string           // why the edge answered instead of a server; empty: it did not
-	detail       string           // the same for people, where reason is not enough
-	chosenHere   bool             // the edge has chosen the last grant's server itself
-	disbelief    error            // why the request's tenant is not believed; nil: it is, or there is none
-	serverProto  string           // the server's HTTP version; empty: 1.1
-	status       int              // as sent to the client; zero: none
-	grpc         bool             // it is a gRPC request
-	code         int              // gRPC status as sent to the client; grpcNone: none
-	bytes        int64            // of the response body, or sent by a tunnel to the client
+	surroundings
+	requestFacts
+	picking
+	currentLink
+	outcome
+}
+
+// surroundings are what an exchange works with. It owns none of it.
+type surroundings struct {
+	deps     *deps
+	listener *boundListener
+	route    *boundRoute // nil: none matches
+	pool     *pool       // the route's; nil: there is no route
+	cancel   *cancellation
+	asker    asker            // the connection whose request it is
+	loop     *loopStats       // of the exchange's loop; nil: no loop has it
+	clock    *balance.Instant // the loop's current time; nil: no loop has it
+	stats    *poolStats       // of the route's pool, where the exchange is counted
+}
+
+// requestFacts are what is known of the request.
+type requestFacts struct {
+	head      requestInfo
+	text      ownedText // head's strings, and id
+	newPath   bool      // head's path differs from the client's; the request is forwarded with it
+	id        string    // of the request, for people
+	idBuf     [32]byte  // buffer for a generated id
+	via       []string  // the request's, while its fields are valid
+	client    netip.Addr
+	clientKey limits.ClientKey // how clientLimits counts it; zero: not at all
+	grpc      bool             // it is a gRPC request
+	disbelief error            // why the request's tenant is not believed; nil: it is, or there is none
+	startedAt balance.Instant
+}
+
+// picking is the state of asks for a server.
+type picking struct {
+	started  bool // flight has begun
+	flight   flight.Flight
+	request  balance.Request
+	pending  balance.Grant    // the last grant, not used yet
+	refusal  *balance.Refusal // of the last ask; nil: it was granted, or is not answered
+	askedAt  balance.Instant  // the last ask; zero: there was none
+	pickTime time.Duration    // spent on asks
+	waiting  time.Duration    // of that, in the master's queue
+
+	chosenHere bool // the edge has chosen the last grant's server itself
+}
+
+// currentLink is the last link, or the redirect.
+type currentLink struct {
+	grant        balance.Grant
+	inFlight     *int            // where it counts as in flight; nil: it does not
+	attempts     int             // links so far
+	lifeReportAt balance.Instant // when the master was last told that bytes come from the server, or granted it
+	lastByte     balance.Instant // when the server last sent, or was granted
+	owesNothing  bool            // the master was told that the server owes nothing
+	reply        flight.Reply    // what the last response says about the server
+	serverProto  string          // the server's HTTP version; empty: 1.1
+}
+
+// outcome is what became of the request, for the log and the metrics.
+type outcome struct {
+	result  balance.Result // of the last link
+	failure string         // why the last failed link failed; empty: none has, or the reason is unknown
+	reason  string         // why the edge answered instead of a server; empty: it did not
+	detail  string         // the same for people, where reason is not enough
+	status  int            // as sent to the client; zero: none
+	code    int            // gRPC status as sent to the client; grpcNone: none
+	bytes   int64          // of the response body, or sent by a tunnel to the client
 }
 
 // asker asks without blocking.
@@ -91,7 +118,7 @@ func (x *exchange) countOpen(n int64) {
 		x.loop.openExchanges += n
 		return
 	}
-	x.edge.open.Add(n)
+	x.deps.open.Add(n)
 }
 
 // setRoute sets the route; nil: none matches.
@@ -100,34 +127,40 @@ func (x *exchange) setRoute(r *boundRoute) {
 	if x.route = r; r == nil {
 		return
 	}
-	x.stats = &r.pool.stats
+	x.pool = x.deps.pools[r.poolNumber]
+	x.stats = &x.pool.stats
 	if x.loop != nil {
-		x.stats = &x.loop.pools[r.pool.number]
+		x.stats = &x.loop.pools[r.poolNumber]
 	}
 	x.stats.addInFlight(1)
 }
 
+// renew empties x for a request, in place: it is large.
+func (x *exchange) renew(d *deps, l *boundListener, r *cancellation) {
+	loop, clock, text := x.loop, x.clock, x.text
+	*x = exchange{}
+	x.deps, x.listener, x.loop, x.clock, x.text, x.cancel = d, l, loop, clock, text, r
+	x.text.reset()
+	x.startedAt, x.code = x.now(), grpcNone
+}
+
 // init begins an exchange in x. A non-zero answer is to be sent to the client instead of starting it. The
 // head's strings are copied; its fields must be valid until the last link has ended.
-func (x *exchange) init(e *Edge, l *boundListener, h *requestInfo, r *cancellation) flight.Answer {
-	loop, clock, text := x.loop, x.clock, x.text
-	*x = exchange{} // in place: it is large
-	x.edge, x.listener, x.loop, x.clock, x.text, x.cancel = e, l, loop, clock, text, r
-	x.text.reset()
+func (x *exchange) init(d *deps, l *boundListener, h *requestInfo, r *cancellation) flight.Answer {
+	x.renew(d, l, r)
 	x.head = h.clone(&x.text)
 	h = &x.head
-	x.startedAt = x.now()
 	x.id = x.requestID(h.first("x-request-id"))
 	x.via = h.all("via")
 	x.client = l.client(&x.head)
 	refused := flight.Answer{}
-	if r, ambiguous := x.findRoute(); ambiguous {
+	route, newPath, ambiguous := l.findRoute(&x.head)
+	if x.newPath = newPath; ambiguous {
 		x.setRoute(nil)
 		refused = flight.Answer{Status: http.StatusBadRequest, Reason: reasonPath}
 	} else {
-		x.setRoute(r)
+		x.setRoute(route)
 	}
-	x.code = grpcNone
 	x.grpc = h.proto == version2 && h.method == http.MethodPost && isGRPC(h.first("content-type"))
 	if c := l.clients; c != nil && c.requests != nil {
 		if answer := x.limitClient(c); answer.Status != 0 {
@@ -143,7 +176,7 @@ func (x *exchange) init(e *Edge, l *boundListener, h *requestInfo, r *cancellati
 		return flight.Answer{Status: http.StatusBadRequest, Reason: reasonTarget}
 	case refused.Status != 0:
 		return refused
-	case x.isLooping():
+	case hopsBy(x.via, x.deps.Via) > x.deps.MaxHops:
 		return flight.Answer{Status: http.StatusLoopDetected, Reason: reasonLoop}
 	case x.route == nil:
 		return flight.Answer{Status: http.StatusNotFound, Reason: reasonNoRoute}
@@ -164,10 +197,10 @@ func (x *exchange) start() flight.Step {
 		link = balance.LinkRoute // browsers follow no redirect of an upgrade, and gRPC clients none at all
 	}
 	q := &x.request
-	q.Edge, q.Key, q.Client = x.edge.cfg.ID, r.key.read(h, x.client), x.client
+	q.Edge, q.Key, q.Client = x.deps.ID, r.key.read(h, x.client), x.client
 	x.readTenant()
 	q.Link, q.Method, q.Host, q.Path, q.ID = link, h.method, h.host, h.path, balance.HashID(x.id)
-	r.pool.countRequest()
+	x.pool.countRequest()
 	x.started = true
 	return x.runSteps(x.flight.Begin(flight.Facts{Method: h.method, Link: link}, flight.Limits{}))
 }
@@ -198,7 +231,7 @@ func (x *exchange) runSteps(step flight.Step) flight.Step {
 			x.grant, x.reply, x.lifeReportAt, x.owesNothing = *step.Grant, flight.Reply{}, x.now(), false
 			x.lastByte = x.lifeReportAt
 			x.attempts++
-			x.inFlight = x.route.pool.countLink(step.Grant.Server)
+			x.inFlight = x.pool.countLink(step.Grant.Server)
 			return step
 		case flight.Redirect:
 			x.grant = *step.Grant
@@ -212,13 +245,13 @@ func (x *exchange) runSteps(step flight.Step) flight.Step {
 // returnLease ends a lease.
 func (x *exchange) returnLease(d flight.Done) {
 	if x.chosenHere {
-		x.route.pool.noteChoice(&d.Outcome)
+		x.pool.noteChoice(&d.Outcome)
 	}
-	if t := x.edge.returner; t != nil && x.clock != nil {
+	if t := x.deps.returner; t != nil && x.clock != nil {
 		t.ReturnLease(*x.clock, x.route.Pool, d.Lease, d.Outcome)
 		return
 	}
-	x.edge.picker.Done(x.route.Pool, d.Lease, d.Outcome)
+	x.deps.picker.Done(x.route.Pool, d.Lease, d.Outcome)
 }
 
 // askGrace is how much longer than the request's deadline an answer may take. A master that is silent for
@@ -228,7 +261,7 @@ const askGrace = 250 * time.Millisecond
 func (x *exchange) startPick(exclude []balance.ServerID) (answered bool, err error) {
 	x.askedAt = x.now()
 	x.refusal = nil
-	x.request.Exclude, x.request.Deadline = exclude, x.askedAt.Add(x.route.timeout)
+	x.request.Exclude, x.request.Deadline = exclude, x.askedAt.Add(x.route.Timeout)
 	return x.asker.ask(x)
 }
 
@@ -241,8 +274,8 @@ func (x *exchange) resumePick(grant balance.Grant, err error) flight.Step {
 // onAnswer handles the answer to the last ask: x.pending or an error.
 func (x *exchange) onAnswer(err error) flight.Step {
 	x.cancel.resetTimeout() // if the ask was cancelled for the master's silence, that is over
-	p, now := x.route.pool, x.now()
-	x.picking += now.Sub(x.askedAt)
+	p, now := x.pool, x.now()
+	x.pickTime += now.Sub(x.askedAt)
 	x.stats.countPick(now.Sub(x.askedAt), err == nil)
 	if err == nil {
 		x.waiting += x.pending.Waited
@@ -260,15 +293,15 @@ func (x *exchange) onAnswer(err error) flight.Step {
 		return x.flight.Gone(now)
 	}
 	p.picks("no-master")
-	x.edge.cfg.Log.Debug("no master answers", "pool", p.name, "err", err)
+	x.deps.Log.Debug("no master answers", "pool", p.name, "err", err)
 	return x.flight.NoMaster()
 }
 
 func (x *exchange) pickFallback(exclude []balance.ServerID) flight.Step {
-	p := x.route.pool
+	p := x.pool
 	var snap *balance.Snapshot
-	if x.edge.snapshots != nil {
-		snap = x.edge.snapshots.Snapshot(p.name)
+	if x.deps.snapshots != nil {
+		snap = x.deps.snapshots.Snapshot(p.name)
 	}
 	server, reason := p.fallback(x.now(), snap, exclude)
 	if reason != "" {
@@ -284,8 +317,8 @@ func (x *exchange) linkFailed(why flight.Failure, err error) flight.Step {
 	if x.cancel.clientLeft() {
 		return x.clientGone()
 	}
-	p, now := x.route.pool, x.now()
-	if log := x.edge.cfg.Log; log.Enabled(context.Background(), slog.LevelDebug) {
+	p, now := x.pool, x.now()
+	if log := x.deps.Log; log.Enabled(context.Background(), slog.LevelDebug) {
 		log.Debug("link failed", "pool", p.name, "server", x.grant.Server, "lease", x.grant.Lease, "err", err)
 	}
 	if err != nil {
@@ -294,7 +327,7 @@ func (x *exchange) linkFailed(why flight.Failure, err error) flight.Step {
 	}
 	x.failure = why.Error
 	if why.Unreachable && !why.Ours {
-		x.edge.cfg.Log.Warn("server cannot be reached", "pool", p.name, "server", x.grant.Server, "address", x.grant.Address, "err", err)
+		x.deps.Log.Warn("server cannot be reached", "pool", p.name, "server", x.grant.Server, "address", x.grant.Address, "err", err)
 		p.noteUnreachable(now, x.grant.Server)
 	}
 	step := x.flight.Failed(now, why, func() bool { return p.mayRetry(now) })
@@ -333,13 +366,13 @@ func (x *exchange) clientGone() flight.Step {
 	return x.runSteps(x.flight.Gone(x.now()))
 }
 
-// tunnelEnded handles the end of a tunnel; broke is the side that broke it off.
-func (x *exchange) tunnelEnded(broke int) {
+// tunnelEnded handles the end of a tunnel, and whether one of its peers broke it off.
+func (x *exchange) tunnelEnded(clientBroke, serverBroke bool) {
 	switch {
-	case x.cancel.clientLeft() || broke == eventloop.ClientSide:
+	case x.cancel.clientLeft() || clientBroke:
 		x.clientGone()
-	case broke == eventloop.ServerSide:
-		x.linkFailed(flight.Failure{Sent: true, Begun: true}, errBrokeOff)
+	case serverBroke:
+		x.linkFailed(flight.Failure{Sent: true, Begun: true}, errServerBrokeOff)
 	default:
 		x.linkDone()
 	}
@@ -347,7 +380,7 @@ func (x *exchange) tunnelEnded(broke int) {
 
 func (x *exchange) releaseInFlight() {
 	if x.inFlight != nil {
-		x.route.pool.releaseLink(x.inFlight)
+		x.pool.releaseLink(x.inFlight)
 		x.inFlight = nil
 	}
 }
@@ -363,11 +396,11 @@ func (x *exchange) forwardReport(values func(lower string) []string) {
 		return texts
 	})
 	if err != nil {
-		x.route.pool.badReports.Inc()
-		x.edge.cfg.Log.Debug("load report", "pool", x.route.Pool, "server", x.grant.Server, "err", err)
+		x.pool.badReports.Inc()
+		x.deps.Log.Debug("load report", "pool", x.route.Pool, "server", x.grant.Server, "err", err)
 	}
 	if len(metrics) > 0 {
-		x.edge.picker.Report(x.route.Pool, balance.Report{Server: x.grant.Server, Metrics: metrics})
+		x.deps.picker.Report(x.route.Pool, balance.Report{Server: x.grant.Server, Metrics: metrics})
 	}
 }
 
@@ -415,18 +448,18 @@ func (x *exchange) finish() {
 	took := x.now().Sub(x.startedAt)
 	name := "" // of the pool
 	if x.route != nil {
-		name = x.route.pool.name
+		name = x.pool.name
 		x.stats.countAnswer(x.status, took)
 		if x.grpc {
 			x.stats.countGRPC(x.code)
 		}
 	} else {
-		x.edge.metrics.unrouted(x.status)
+		x.deps.metrics.unrouted(x.status)
 		if x.grpc {
-			x.edge.metrics.grpc.WithLabelValues("", grpcLabel(x.code)).Inc()
+			x.deps.metrics.grpc.WithLabelValues("", grpcLabel(x.code)).Inc()
 		}
 	}
-	if log := x.edge.cfg.AccessLog; log != nil {
+	if log := x.deps.AccessLog; log != nil {
 		x.logAccess(log, name, took)
 	}
 }
@@ -442,8 +475,8 @@ func (x *exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	attrs := []slog.Attr{
 		slog.String("method", strings.Clone(x.head.method)), slog.String("host", strings.Clone(x.head.host)), slog.String("path", strings.Clone(x.head.path)),
 		slog.Int("status", x.status), slog.Int64("bytes", x.bytes),
-		slog.Float64("duration_ms", milliseconds(took)), x.pickTime(), slog.String("pool", pool), slog.String("server", string(x.grant.Server)), slog.String("lease", lease), slog.Uint64("fence", x.grant.Fence),
-		slog.String("edge", string(x.edge.cfg.ID)), slog.String("client", node(x.client)), slog.Int("attempts", x.attempts), slog.String("result", result),
+		slog.Float64("duration_ms", milliseconds(took)), x.pickTimeAttr(), slog.String("pool", pool), slog.String("server", string(x.grant.Server)), slog.String("lease", lease), slog.Uint64("fence", x.grant.Fence),
+		slog.String("edge", string(x.deps.ID)), slog.String("client", node(x.client)), slog.Int("attempts", x.attempts), slog.String("result", result),
 		slog.String("request", strings.Clone(x.id)),
 	}
 	if x.reason != "" {
@@ -465,19 +498,42 @@ func (x *exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 }
 
-// pickTime returns how long the request's asks took, for the log; without an ask it is left out.
-func (x *exchange) pickTime() slog.Attr {
+// pickTimeAttr returns how long the request's asks took, for the log; without an ask it is left out.
+func (x *exchange) pickTimeAttr() slog.Attr {
 	if x.askedAt == 0 {
 		return slog.Attr{}
 	}
-	return slog.Float64("pick_ms", milliseconds(x.picking))
+	return slog.Float64("pick_ms", milliseconds(x.pickTime))
 }
 
 // tellsPickTime reports whether the time of this request's asks is logged or sent.
 func (x *exchange) tellsPickTime() bool {
-	return x.edge.cfg.AccessLog != nil || x.listener.ServerTiming
+	return x.deps.AccessLog != nil || x.listener.ServerTiming
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-var errBrokeOff = errors.New("the server broke the connection off")
+var errServerBrokeOff = errors.New("the server broke the connection off")
+
+// limitClient counts the exchange for its client, until leave. A non-zero answer: the client has too many.
+func (x *exchange) limitClient(c *clientLimits) flight.Answer {
+	k := c.keyOf(&x.head, x.client)
+	switch v, wait := c.requests.Enter(x.startedAt, k); v {
+	case limits.TooMany:
+		x.deps.metrics.limited[limitOpenRequests].Inc()
+		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonManyOpen, RetryAfter: time.Second}
+	case limits.TooFast:
+		x.deps.metrics.limited[limitRequestRate].Inc()
+		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonTooFast, RetryAfter: cmp.Or(wait, time.Second)}
+	}
+	x.clientKey = k
+	return flight.Answer{}
+}
+
+// releaseClient counts it no more.
+func (x *exchange) releaseClient() {
+	if k := x.clientKey; k != 0 {
+		x.clientKey = 0
+		x.listener.clients.requests.Leave(k)
+	}
+}

@@ -64,13 +64,13 @@ func (w *forwardState) reset() {
 // setHead begins a request whose head has n bytes of buf.
 func (w *forwardState) setHead(buf []byte, n int) {
 	w.buf, w.head, w.complete = buf, n, false
-	w.reqHeaders = headerView{&w.req.Head, buf}
+	w.reqHeaders = headerView{head: &w.req.Head, buf: buf}
 }
 
 // openExchange begins the exchange. A non-zero answer is to be sent instead of starting it.
-func (w *forwardState) openExchange(e *Edge, l *boundListener, peer netip.Addr) flight.Answer {
+func (w *forwardState) openExchange(d *deps, l *boundListener, peer netip.Addr) flight.Answer {
 	h := w.describe(l, peer)
-	answer := w.exchange.init(e, l, &h, &w.cancel)
+	answer := w.exchange.init(d, l, &h, &w.cancel)
 	if answer.Status == 0 && w.req.Form == http1.AbsoluteForm && !l.takesURL(w.req.Target.Of(w.buf), peer) {
 		return flight.Answer{Status: 400, Reason: reasonTarget}
 	}
@@ -109,10 +109,9 @@ func (w *forwardState) describe(l *boundListener, peer netip.Addr) requestInfo {
 }
 
 // initRefused begins an exchange whose request could not be read.
-func (x *exchange) initRefused(e *Edge, l *boundListener, peer netip.Addr, r *cancellation) {
-	*x = exchange{edge: e, listener: l, startedAt: x.now(), cancel: r, client: peer, loop: x.loop, clock: x.clock, text: x.text, code: grpcNone}
-	x.text.reset()
-	x.head.peer = peer
+func (x *exchange) initRefused(d *deps, l *boundListener, peer netip.Addr, r *cancellation) {
+	x.renew(d, l, r)
+	x.client, x.head.peer = peer, peer
 	x.id = x.requestID("")
 	x.countOpen(1)
 }
@@ -121,47 +120,4 @@ func (x *exchange) initRefused(e *Edge, l *boundListener, peer netip.Addr, r *ca
 func (x *exchange) setGlimpse(got []byte) {
 	method, path := paths.Glimpse(got)
 	x.head.method, x.head.path = x.text.clone(unsafeString(method)), x.text.clone(unsafeString(path))
-}
-
-// headerView is the fields of a parsed head.
-type headerView struct {
-	head *http1.Head
-	buf  []byte
-}
-
-func (v *headerView) first(lower string) string {
-	value, _ := v.head.Value(v.buf, lower)
-	return unsafeString(value)
-}
-
-func (v *headerView) all(lower string) (values []string) {
-	for i := v.head.Index(v.buf, lower, 0); i >= 0; i = v.head.Index(v.buf, lower, i+1) {
-		values = append(values, unsafeString(v.head.Fields[i].Value.Of(v.buf)))
-	}
-	return values
-}
-
-// parserLimits returns a listener's limits for the parser.
-func (l *Listener) parserLimits() http1.Limits {
-	return http1.Limits{Head: l.HeaderLimit, Line: max(8<<10, l.HeaderLimit/4), Fields: l.HeaderCount}
-}
-
-// trailerView is the fields of parsed trailers.
-type trailerView struct {
-	trailers *http1.Trailers
-	buf      []byte
-}
-
-func (v *trailerView) first(lower string) string {
-	if i := v.trailers.Index(v.buf, lower, 0); i >= 0 {
-		return unsafeString(v.trailers.Fields[i].Value.Of(v.buf))
-	}
-	return ""
-}
-
-func (v *trailerView) all(lower string) (values []string) {
-	for i := v.trailers.Index(v.buf, lower, 0); i >= 0; i = v.trailers.Index(v.buf, lower, i+1) {
-		values = append(values, unsafeString(v.trailers.Fields[i].Value.Of(v.buf)))
-	}
-	return values
 }

@@ -56,7 +56,7 @@ func TestProvokedResetsWeighAsRapidResets(t *testing.T) {
 				}
 			}
 			_ = c.WritePing(false, [8]byte{})
-			eventually(t, fmt.Sprintf("after %d streams the client is held back", enough), func() bool { return testutil.ToFloat64(r.metrics.heldBack) > 0 })
+			eventually(t, fmt.Sprintf("after %d streams the client is held back", enough), func() bool { return testutil.ToFloat64(r.deps.metrics.heldBack) > 0 })
 		})
 	}
 }

@@ -2,9 +2,12 @@ package edge
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,6 +17,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
+	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
 // A goroutine does what comes before a client's first request, if that takes more than reading it: a PROXY
@@ -40,11 +44,6 @@ type handshakeConns struct {
 
 	mu  sync.Mutex
 	all map[*handshakeConn]struct{}
-}
-
-// needsHandshake reports whether something comes before a client's first request.
-func (l *boundListener) needsHandshake() bool {
-	return l.secure != nil || l.wantsProxyHeader() || l.H2C
 }
 
 // handshakeInBackground has a goroutine serve a new connection until its first request. limitConn has counted
@@ -146,10 +145,10 @@ func (g *handshakeConn) readProxyHeader() bool {
 	l, e := g.service.listener, g.service.engine.edge
 	if l.wantsProxyHeader() {
 		g.setTimeout(l.HeaderTimeout)
-		proxied, err := l.readProxyHeader(g.Conn, g.peer)
+		proxied, err := readProxyHeader(l, g.Conn, g.peer)
 		if err != nil {
-			e.metrics.refused(reasonPreface)
-			l.logRefused(e.cfg.Log, g.peer, err)
+			e.deps.metrics.refused(reasonPreface)
+			logRefused(e.cfg.Log, l, g.peer, err)
 			g.resetClose()
 			return false
 		}
@@ -161,7 +160,7 @@ func (g *handshakeConn) readProxyHeader() bool {
 		return true
 	}
 	if why := l.limitConn(g.peer); why != nil {
-		e.metrics.refused(refusal(why))
+		e.deps.metrics.connRefused(why)
 		g.resetClose()
 		return false
 	}
@@ -184,7 +183,8 @@ func (g *handshakeConn) handshake() bool {
 	g.secure = eventloop.NewServerTLS(g.Conn, l.secure)
 	err := g.secure.TLS.Handshake()
 	if err == nil {
-		g.shown = newClientTLS(g.secure.TLS)
+		state := g.secure.TLS.ConnectionState()
+		g.shown = newClientTLS(&state)
 		return true
 	}
 	g.service.engine.edge.cfg.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
@@ -240,4 +240,44 @@ func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	}
 	descriptor.Close()
 	return false
+}
+
+// readProxyHeader reads the PROXY header from a new connection, and no byte more. The caller sets the
+// deadline; peer is the other end. Where a header is required no connection is accepted without one: otherwise
+// every client could choose its address.
+func readProxyHeader(l *boundListener, nc io.Reader, peer netip.Addr) (told preface.Proxy, err error) {
+	var room [256]byte
+	b := room[:0]
+	for {
+		told, more, err := l.parseProxyHeader(peer, b)
+		if err != nil || more == 0 {
+			return told, err
+		}
+		start := len(b)
+		b = append(b, make([]byte, more)...)
+		if _, err := io.ReadFull(nc, b[start:]); err != nil {
+			return told, fmt.Errorf("PROXY header: %w", err)
+		}
+	}
+}
+
+// logRefused logs a connection that was refused for its first bytes. Where a PROXY header is required the
+// reason is mostly a proxy that sends none, hence a warning; a connection that ends without a byte is a health
+// check.
+func logRefused(log *slog.Logger, l *boundListener, client netip.Addr, err error) {
+	level, text := slog.LevelDebug, "connection refused"
+	if l.wantsProxyHeader() && !errors.Is(err, io.EOF) && !errors.Is(err, errDenied) && !errors.Is(err, errConnections) {
+		level, text = slog.LevelWarn, "connection refused: the listener wants a PROXY header before all else"
+	}
+	log.Log(context.Background(), level, text, "listener", l.Listen, "client", node(client), "err", err)
+}
+
+// looksLikeHTTP reports whether a client sends HTTP instead of TLS.
+func looksLikeHTTP(first [5]byte) bool {
+	for _, c := range first {
+		if c != ' ' && c != '/' && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return true
 }

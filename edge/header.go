@@ -6,82 +6,15 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
-	"github.com/evenkeel-lb/evenkeel/internal/orca"
 )
 
-// Headers that tell the server about its lease.
-const (
-	HeaderLease   = "Evenkeel-Lease"
-	HeaderEdge    = "Evenkeel-Edge"
-	HeaderPool    = "Evenkeel-Pool"
-	HeaderSubject = "Evenkeel-Client-Subject" // of the client's certificate, if the listener requests one and it was verified
-	HeaderFence   = "Evenkeel-Fence"          // decimal; larger than that of any earlier leader of the pool
-)
-
-const (
-	headerRequestID = "X-Request-Id"
-)
-
-// What is dropped of a message, besides connection-specific fields. Servers that turn names into variables
-// take Evenkeel_Lease for Evenkeel-Lease, so we do too.
-var (
-	// reserved are set by the edge for servers, or by servers for the edge.
-	reserved = []string{"evenkeel-*", "x-gateway-destination-endpoint*", orca.Header + "*"}
-	// origin describes another client; only a trusted proxy may set it.
-	origin = []string{"forwarded", "x-real-ip", "x-forwarded-*"}
-	// rewritten are written anew, with the old value where it counts.
-	rewritten = []string{"via", "x-request-id", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
-
-	steps = []string{"max-forwards"}
-
-	fromClients = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
-	fromTrusted = http1.NewNames(slices.Concat(reserved, rewritten)...)
-
-	// For OPTIONS and TRACE, whose hops are counted.
-	probesOfClients = http1.NewNames(slices.Concat(reserved, origin, rewritten, steps)...)
-	probesOfTrusted = http1.NewNames(slices.Concat(reserved, rewritten, steps)...)
-
-	fromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence) // a server may echo all that it was sent; clients learn no lease
-	noTrailers  = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
-)
-
-// trusts reports whether a peer is a trusted proxy.
-func (l *boundListener) trusts(peer netip.Addr) bool { return within(l.TrustedProxies, peer) }
-
-func within(networks []netip.Prefix, peer netip.Addr) bool {
-	for _, p := range networks {
-		if p.Contains(peer) {
-			return true
-		}
-	}
-	return false
-}
-
-// client returns the address of the original sender: the last one in the chain of trusted proxies that is not
-// one of them.
-func (l *boundListener) client(h *requestInfo) netip.Addr {
-	addr := h.peer
-	if len(l.TrustedProxies) == 0 {
-		return addr
-	}
-	chain := policy.ForwardedChain(h.all("x-forwarded-for"), h.all("forwarded"))
-	for i := len(chain) - 1; i >= 0 && l.trusts(addr); i-- {
-		if !chain[i].For.IsValid() {
-			break
-		}
-		addr = chain[i].For
-	}
-	return addr
-}
+const headerRequestID = "X-Request-Id"
 
 // headerLines are fields to add to a message, in HTTP/1.1 format.
 type headerLines struct{ text []byte }
@@ -115,33 +48,17 @@ func appendList(dst []byte, before []string) []byte {
 	return dst
 }
 
-// requestDrops returns the client's fields that are not sent to servers.
-func (x *exchange) requestDrops() *http1.Names {
-	switch trusted, probe := x.listener.trusts(x.head.peer), isProbe(x.head.method); {
-	case trusted && probe:
-		return probesOfTrusted
-	case trusted:
-		return fromTrusted
-	case probe:
-		return x.route.drops.probes
-	}
-	return x.route.drops.clients
-}
-
-// isProbe reports whether Max-Forwards limits requests of a method (RFC 9110, 7.6.2).
-func isProbe(method string) bool { return method == http.MethodOptions || method == http.MethodTrace }
-
-// endsHere reports whether a probe is for the edge: for the server as a whole, or not to be forwarded.
-func (h *requestInfo) endsHere() bool {
-	return h.target == "*" || strings.TrimLeft(h.first("max-forwards"), "0") == "" && h.first("max-forwards") != ""
-}
-
 // finalAnswer is the edge's answer to a probe. It does not echo the request (RFC 9110, 9.3.8).
 func finalAnswer(method string) flight.Answer {
 	if method == http.MethodTrace {
 		return flight.Answer{Status: http.StatusMethodNotAllowed, Reason: reasonTrace}
 	}
 	return flight.Answer{Status: http.StatusNoContent}
+}
+
+// requestDrops returns the client's fields that are not sent to servers.
+func (x *exchange) requestDrops() *http1.Names {
+	return x.route.requestDrops(x.head.method, x.listener.trusts(x.head.peer))
 }
 
 // appendRequestHeaders adds the edge's fields to a request.
@@ -176,11 +93,11 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 	t = append(t, "\r\nVia: "...)
 	t = appendList(t, x.via)
 	t = append(append(t, h.proto...), ' ')
-	t = append(t, x.edge.cfg.Via...)
+	t = append(t, x.deps.Via...)
 	t = append(t, "\r\n"+headerRequestID+": "...)
 	t = append(t, x.id...)
 	t = append(t, "\r\n"...)
-	a.text = append(t, x.route.fixedHeaders...)
+	a.text = append(t, x.pool.fixedHeaders...)
 	if h.clientTLS != nil && h.clientTLS.subject != "" {
 		a.add(HeaderSubject, h.clientTLS.subject)
 	}
@@ -223,7 +140,7 @@ func (x *exchange) appendResponseHeaders(a *headerLines, resp headers) (drop *ht
 	t := append(a.text, "Via: "...)
 	t = appendList(t, resp.all("via"))
 	t = append(t, cmp.Or(x.serverProto, "1.1")...)
-	a.text = append(append(append(t, ' '), x.edge.cfg.Via...), "\r\n"...)
+	a.text = append(append(append(t, ' '), x.deps.Via...), "\r\n"...)
 	if resp.first("x-request-id") == "" {
 		a.add(headerRequestID, x.id)
 	}
@@ -240,7 +157,7 @@ func (x *exchange) appendResponseHeaders(a *headerLines, resp headers) (drop *ht
 
 // appendTiming appends the edge's part of Server-Timing: how long the asks took, without and within the queue.
 func (x *exchange) appendTiming(dst []byte) []byte {
-	dst = strconv.AppendFloat(append(dst, "pick;dur="...), milliseconds(max(0, x.picking-x.waiting)), 'f', -1, 64)
+	dst = strconv.AppendFloat(append(dst, "pick;dur="...), milliseconds(max(0, x.pickTime-x.waiting)), 'f', -1, 64)
 	return strconv.AppendFloat(append(dst, ", queue;dur="...), milliseconds(x.waiting), 'f', -1, 64)
 }
 
@@ -268,15 +185,6 @@ func (a *headerLines) announceTrailers(announced []string) {
 	a.endLine()
 }
 
-// makeFixedHeaders returns the lines that are sent with every request of the route.
-func (r *boundRoute) makeFixedHeaders(edge balance.EdgeID) string {
-	var a headerLines
-	a.add(HeaderEdge, string(edge))
-	a.add(HeaderPool, r.Pool)
-	a.add(orca.HeaderFormat, "TEXT")
-	return string(a.text)
-}
-
 // appendForwarded appends one element of Forwarded (RFC 7239, 4): an IPv6 address in brackets and quotes, and
 // anything else that is not a token in quotes.
 func appendForwarded(dst, node []byte, host, scheme string) []byte {
@@ -302,60 +210,10 @@ func appendForwarded(dst, node []byte, host, scheme string) []byte {
 	return append(append(dst, ";proto="...), scheme...)
 }
 
-func appendNode(dst []byte, peer netip.Addr) []byte {
-	if !peer.IsValid() {
-		return append(dst, unknown...)
-	}
-	return peer.AppendTo(dst)
-}
-
-const unknown = "unknown"
-
-// node names a peer; one without an IP address is unknown (RFC 7239, 6.2).
-func node(peer netip.Addr) string {
-	if !peer.IsValid() {
-		return unknown
-	}
-	return peer.String()
-}
-
-func isToken(s string) bool { return s != "" && tokens.containsAll(s) }
-
-// byteSet is a set of bytes.
-type byteSet [256]bool
-
-// newByteSet returns letters, digits and others.
-func newByteSet(others string) (set byteSet) {
-	for c := range set {
-		set[c] = isAlphanumeric(byte(c)) || strings.IndexByte(others, byte(c)) >= 0
-	}
-	return set
-}
-
-func (set *byteSet) containsAll(s string) bool {
-	for i := range len(s) {
-		if !set[s[i]] {
-			return false
-		}
-	}
-	return true
-}
-
-var (
-	tokens = newByteSet("!#$%&'*+-.^_`|~")
-	idents = newByteSet("-._~+/=:@")
-)
-
-func isAlphanumeric(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-const longestRequestID = 128
-
 // requestID keeps the client's id for the request if it is fit to stand in logs, and
 // makes one otherwise, in x. It is no secret.
 func (x *exchange) requestID(told string) string {
-	if told != "" && len(told) <= longestRequestID && idents.containsAll(told) {
+	if isRequestID(told) {
 		return x.text.clone(told)
 	}
 	return unsafeString(appendHex(appendHex(x.idBuf[:0], rand.Uint64()), rand.Uint64()))

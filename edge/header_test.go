@@ -2,7 +2,6 @@ package edge
 
 import (
 	"bufio"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -71,44 +70,6 @@ func TestTrustedProxy(t *testing.T) {
 	}
 }
 
-func TestClientAddress(t *testing.T) {
-	trusting := &boundListener{Listener: Listener{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
-	for _, c := range []struct {
-		l     *boundListener
-		peer  string
-		chain []string
-		want  string
-	}{
-		{&boundListener{}, "10.0.0.1", []string{"1.1.1.1"}, "10.0.0.1"},
-		{trusting, "9.9.9.9", []string{"1.1.1.1"}, "9.9.9.9"},
-		{trusting, "10.0.0.1", nil, "10.0.0.1"},
-		{trusting, "10.0.0.1", []string{"1.1.1.1"}, "1.1.1.1"},
-		{trusting, "10.0.0.1", []string{"6.6.6.6, 1.1.1.1", "10.0.0.2"}, "1.1.1.1"},
-		{trusting, "10.0.0.1", []string{"nonsense"}, "10.0.0.1"},
-		{trusting, "10.0.0.1", []string{"[2001:db8::1]:80"}, "2001:db8::1"},
-	} {
-		h := requestInfo{peer: netip.MustParseAddr(c.peer), headers: lines{"x-forwarded-for": c.chain}}
-		if got := c.l.client(&h); got.String() != c.want {
-			t.Errorf("peer %s, chain %q: client %v, want %s", c.peer, c.chain, got, c.want)
-		}
-	}
-}
-
-func TestForwarded(t *testing.T) {
-	for _, c := range []struct{ peer, host, want string }{
-		{"192.0.2.1", "a.example", "for=192.0.2.1;host=a.example;proto=http"},
-		{"2001:db8::1", "a.example:80", `for="[2001:db8::1]";host="a.example:80";proto=http`},
-		{"192.0.2.1", `a";for=x`, `for=192.0.2.1;host="a\";for=x";proto=http`},
-	} {
-		if got := string(appendForwarded(nil, []byte(c.peer), c.host, "http")); got != c.want {
-			t.Errorf("got %s, want %s", got, c.want)
-		}
-	}
-	if got := string(appendForwarded(nil, appendNode(nil, netip.Addr{}), "a", "http")); got != "for=unknown;host=a;proto=http" {
-		t.Errorf("without an address: %s", got)
-	}
-}
-
 func TestHeadersToClient(t *testing.T) { eachPicker(t, testHeadersToClient) }
 
 func testHeadersToClient(t *testing.T) {
@@ -150,26 +111,5 @@ func testUpgradeToAnotherHTTPIsIgnored(t *testing.T) {
 	}
 	if got.Get("Upgrade") != "" || got.Get("Connection") != "" || got.Get("Http2-Settings") != "" {
 		t.Errorf("the server got %v", got)
-	}
-}
-
-func TestRequestID(t *testing.T) {
-	for _, told := range []string{"a", "0af7651916cd43dd8448eb211c80319c", "A_b-c.d~e+f/g=h:i@j", strings.Repeat("x", 128)} {
-		if got := new(exchange).requestID(told); got != told {
-			t.Errorf("%q became %q", told, got)
-		}
-	}
-	for _, told := range []string{"", " ", "a b", "a\"b", "é", strings.Repeat("x", 129)} {
-		if got := new(exchange).requestID(told); got == told || len(got) != 32 {
-			t.Errorf("%q became %q, want a new id", told, got)
-		}
-	}
-}
-
-func TestHex(t *testing.T) {
-	for _, v := range []uint64{0, 1, 0x0123456789abcdef, 0xfedcba9876543210, 0x9a9a9a9aa9a9a9a9, 1<<64 - 1} {
-		if got, want := string(appendHex([]byte("x"), v)), fmt.Sprintf("x%016x", v); got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
 	}
 }

@@ -421,9 +421,9 @@ func testEveryLeaseOnceUnderLoad(t *testing.T) {
 	if len(results) < 400 || served.Load() == 0 {
 		t.Errorf("%d leases, %d served: too few to mean anything", len(results), served.Load())
 	}
-	r.pools["web"].mu.Lock()
-	defer r.pools["web"].mu.Unlock()
-	for server, n := range r.pools["web"].inFlight {
+	r.deps.pools[0].mu.Lock()
+	defer r.deps.pools[0].mu.Unlock()
+	for server, n := range r.deps.pools[0].inFlight {
 		if *n != 0 {
 			t.Errorf("%d links to %s still count as under way", *n, server)
 		}

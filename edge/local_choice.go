@@ -15,21 +15,21 @@ import (
 // chooseLocally chooses the server of the next link and stores the grant in x.pending. It returns false if the
 // request is to ask.
 func (x *exchange) chooseLocally(exclude []balance.ServerID) bool {
-	e, p := x.edge, x.route.pool
-	if e.local == nil || len(exclude) > 0 || x.request.Link != balance.LinkRoute {
+	d, p := x.deps, x.pool
+	if d.local == nil || len(exclude) > 0 || x.request.Link != balance.LinkRoute {
 		return false
 	}
 	now := x.now()
-	if !p.choosesLocally(now, e.local.LocalFrom(p.name)) {
+	if !p.choosesLocally(now, d.local.LocalFrom(p.name)) {
 		return false
 	}
-	s := p.choose(now, e.local.Snapshot(p.name))
+	s := p.choose(now, d.local.Snapshot(p.name))
 	if s == nil {
 		return false
 	}
-	lease, err := e.local.Chosen(p.name, s.ID, now, &x.request)
+	lease, err := d.local.Chosen(p.name, s.ID, now, &x.request)
 	if err != nil {
-		e.cfg.Log.Debug("the master cannot be told of a local choice", "pool", p.name, "err", err)
+		d.Log.Debug("the master cannot be told of a local choice", "pool", p.name, "err", err)
 		return false
 	}
 	p.localCount.Inc()
@@ -39,11 +39,11 @@ func (x *exchange) chooseLocally(exclude []balance.ServerID) bool {
 
 // noteAskTime handles that an ask was granted.
 func (x *exchange) noteAskTime(now balance.Instant) {
-	e, p := x.edge, x.route.pool
-	if e.local == nil || x.pending.Waited > 0 {
+	d, p := x.deps, x.pool
+	if d.local == nil || x.pending.Waited > 0 {
 		return
 	}
-	from := e.local.LocalFrom(p.name)
+	from := d.local.LocalFrom(p.name)
 	if from == 0 && !p.isLocal.Load() {
 		return // nearly always
 	}

@@ -142,7 +142,7 @@ func (e *loopEngine) startFirst() error {
 			e.stopLoops()
 			return err
 		}
-		l.pools = make([]poolStats, len(e.edge.pools))
+		l.pools = make([]poolStats, len(e.edge.deps.pools))
 		e.all = append(e.all, l)
 		e.running.Go(l.Run)
 	}
@@ -179,7 +179,7 @@ func (e *loopEngine) stopLoops() {
 	e.background.Wait()
 	e.dialer.background.Wait()
 	for _, l := range e.all {
-		e.edge.mergeStats(&l.loopStats)
+		e.edge.deps.mergeStats(&l.loopStats)
 	}
 	e.all = nil
 }
@@ -356,7 +356,7 @@ func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 	limitAddr := netip.Addr{}
 	if !s.listener.wantsProxyHeader() { // otherwise the PROXY header says who the client is
 		if why := s.listener.limitConn(peer.Addr()); why != nil {
-			s.engine.edge.metrics.refused(refusal(why))
+			s.engine.edge.deps.metrics.connRefused(why)
 			descriptor.Close()
 			s.engine.edge.cfg.Places.Free()
 			return

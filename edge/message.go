@@ -19,8 +19,9 @@ const (
 	maxInterims = 16 // 1xx responses to one request
 )
 
-// version2 is HTTP/2 as Via names it.
-const version2 = "2"
+// responseLimits are those of the head of a server's response, and of its trailers. HTTP/2 connections hold
+// servers to the same.
+var responseLimits = http1.Limits{Head: 256 << 10, Fields: 1000}
 
 var errInterims = errors.New("the server sent too many interim responses")
 
@@ -121,7 +122,7 @@ func (w *forwardState) composeBody() {
 
 // awaitResponse prepares the parser for another response.
 func (w *forwardState) awaitResponse() {
-	w.resp.Limits = http1.Limits{Head: maxResponseHead, Fields: maxResponseFields}
+	w.resp.Limits = responseLimits
 	w.resp.Reset()
 }
 
@@ -147,7 +148,7 @@ func (w *forwardState) appendInterim(dst []byte) []byte {
 func (w *forwardState) beginResponse() {
 	x := &w.exchange
 	x.status = w.resp.Status
-	w.respHeaders = headerView{&w.resp.Head, w.in[w.r:w.w]}
+	w.respHeaders = headerView{head: &w.resp.Head, buf: w.in[w.r:w.w]}
 	x.reply.Head(x.status, x.grpc, w.respHeaders.first)
 	if w.respHeaders.first(orca.Header) != "" || w.respHeaders.first(orca.HeaderBin) != "" {
 		x.forwardReport(w.respHeaders.all)
@@ -159,7 +160,7 @@ func (w *forwardState) beginResponse() {
 
 // takeTrailers builds the client's trailers from the server's, of n bytes.
 func (w *forwardState) takeTrailers(n int) {
-	told := trailerView{&w.trailers, w.in[w.r:w.w]}
+	told := trailerView{trailers: &w.trailers, buf: w.in[w.r:w.w]}
 	if told.all(orca.Header) != nil || told.all(orca.HeaderBin) != nil {
 		w.exchange.forwardReport(told.all)
 	}

@@ -1,19 +1,18 @@
 package edge
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/evenkeel-lb/evenkeel/internal/logs"
 )
 
 // metrics are the edge's own, in a registry of their own.
 type metrics struct {
 	registry    *prometheus.Registry
 	requests    *prometheus.CounterVec // of requests without a pool
-	grpc        *prometheus.CounterVec // of a frame buffer
+	grpc        *prometheus.CounterVec // of gRPC requests without a pool
 	picks       *prometheus.CounterVec // those that were not granted
 	retries     *prometheus.CounterVec
 	resends     *prometheus.CounterVec
@@ -30,8 +29,8 @@ type metrics struct {
 
 var byPool = []string{"pool"}
 
-// newMetrics returns them without those of which tallies are kept.
-func newMetrics(connected func() bool) *metrics {
+// newMetrics returns them without those of which poolStats are kept.
+func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_requests_total",
@@ -62,41 +61,8 @@ func newMetrics(connected func() bool) *metrics {
 	m.heldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
 		Help: "Times that a client's HTTP/2 connection was read no further for a moment, because of too many frames that bring nothing."})
 	m.limited = limitedCounters(m.registry)
-	m.registry.MustRegister(m.heldBack, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_master_connected", Help: "1 while a master is connected."},
-			func() float64 {
-				if connected() {
-					return 1
-				}
-				return 0
-			}))
+	m.registry.MustRegister(m.heldBack, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime)
 	return m
-}
-
-// bodies adds the metrics of request bodies that are read before a server is asked for.
-func (m *metrics) bodies(b *bodyMemory) {
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_body_memory_bytes",
-			Help: "Memory of request bodies that are read before a server is asked for."}, func() float64 { return float64(b.used()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_bodies_waiting",
-			Help: "Request bodies that wait unread because that memory is used up."}, func() float64 { return float64(b.waits.Load()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "evenkeel_edge_bodies_waited_total",
-			Help: "Request bodies that have had to wait so."}, func() float64 { return float64(b.total.Load()) }))
-}
-
-// logDropped counts what the log could not take.
-func logDropped(lines func() uint64) prometheus.Collector {
-	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: logs.DroppedMetric, Help: logs.DroppedHelp}, func() float64 { return float64(lines()) })
-}
-
-// reloadGood is the metric of whether the last reload was good.
-func reloadGood(failed func() string) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_last_reload_successful", Help: "1 if the last reload of the file was good, or there was none; 0 if it failed and the settings of before stay."}, func() float64 {
-		if failed() == "" {
-			return 1
-		}
-		return 0
-	})
 }
 
 // unrouted counts a request for which there is no pool.
@@ -120,3 +86,39 @@ func (m *metrics) tunnel(pool, ended string, in, out int64, took time.Duration) 
 
 // refused counts a connection that was refused before it could ask for anything.
 func (m *metrics) refused(why string) { m.tunnels.WithLabelValues("", why).Inc() }
+
+// clientLimit is one of the limits, as a metric's label.
+type clientLimit uint8
+
+const (
+	limitConnections clientLimit = iota
+	limitOpenRequests
+	limitRequestRate
+	clientLimitCount
+)
+
+var clientLimitNames = [clientLimitCount]string{"connections", "open_requests", "requests_per_second"}
+
+// limitedCounters count what clients were refused because of their limits.
+func limitedCounters(r *prometheus.Registry) (counters [clientLimitCount]prometheus.Counter) {
+	all := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_client_limited_total",
+		Help: "Connections closed and requests answered 429 because their client had as many as client_limits allow, by limit."}, []string{"limit"})
+	r.MustRegister(all)
+	for i, name := range clientLimitNames {
+		counters[i] = all.WithLabelValues(name)
+	}
+	return counters
+}
+
+// connRefused counts a connection that limitConn refuses.
+func (m *metrics) connRefused(why error) {
+	m.countLimited(why)
+	m.refused(refusal(why))
+}
+
+// countLimited counts a connection that was refused because of its client's limits.
+func (m *metrics) countLimited(why error) {
+	if errors.Is(why, errConnections) {
+		m.limited[limitConnections].Inc()
+	}
+}

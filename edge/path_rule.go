@@ -9,20 +9,19 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/paths"
 )
 
-// findRoute returns the route of the request, nil if there is none. ambiguous: none is taken, for a
-// server could read the path in another way, and then it would be another route's; or its path is
-// not what the listener or the route is content with. Where paths are normalised the request goes
-// on with another path than its client sent.
-func (x *exchange) findRoute() (r *boundRoute, ambiguous bool) {
-	l, h := x.listener, &x.head
+// findRoute returns the route of a request, nil if there is none. ambiguous: none is taken, for a server could
+// read the path in another way, and then it would be another route's; or its path is not what the listener or
+// the route is content with. newPath: paths are normalised, and the request has another path now than its client
+// sent.
+func (l *boundListener) findRoute(h *requestInfo) (r *boundRoute, newPath, ambiguous bool) {
 	if !l.looksAtPaths || !strings.HasPrefix(h.target, "/") {
-		return l.routes.match(h.host, h.path), false
+		return l.routes.match(h.host, h.path), false, false
 	}
 	if paths.Overlong(h.raw) {
-		return nil, true
+		return nil, false, true
 	}
 	if l.Paths == PathsNormalize {
-		x.normalize()
+		newPath = h.normalize()
 	}
 	r = l.routes.match(h.host, h.path)
 	mode := l.Paths
@@ -31,17 +30,17 @@ func (x *exchange) findRoute() (r *boundRoute, ambiguous bool) {
 	}
 	switch {
 	case mode == PathsStrict && paths.Fault(h.raw) != "":
-		return nil, true
+		return nil, newPath, true
 	case mode == PathsNormalize && l.Paths != PathsNormalize:
-		x.normalize()
+		newPath = h.normalize()
 		if l.routes.match(h.host, h.path) != r {
-			return nil, true
+			return nil, newPath, true
 		}
 	}
 	if r != nil && r.Link == balance.LinkRedirect && paths.Climbs(h.raw) { // a client would get out of the server's own public path
-		return nil, true
+		return nil, newPath, true
 	}
-	return r, !paths.Plain(h.raw) && !l.leadsTo(r, h)
+	return r, newPath, !paths.Plain(h.raw) && !l.leadsTo(r, h)
 }
 
 // leadsTo reports whether the request is the route's however its path is read.
@@ -56,19 +55,18 @@ func (l *boundListener) leadsTo(r *boundRoute, h *requestInfo) bool {
 	}) && same
 }
 
-// normalize normalises the path.
-func (x *exchange) normalize() {
-	h := &x.head
+// normalize normalises the path, and reports whether that has changed it.
+func (h *requestInfo) normalize() bool {
 	normal := string(paths.Normalize(nil, h.raw))
 	if normal == h.raw {
-		return
+		return false
 	}
 	h.target = normal + h.target[len(h.raw):]
-	h.raw, x.newPath = normal, true
-	h.path = normal
+	h.raw, h.path = normal, normal
 	if plain, err := url.PathUnescape(normal); err == nil {
 		h.path = plain
 	}
+	return true
 }
 
 // byPath reports whether any route is for some paths only.

@@ -68,7 +68,7 @@ func (l *worker) startPick(w pickWaiter, x *exchange) (answered bool, err error)
 			l.Now = clock.Now()
 			x.askedAt = l.Now
 		}
-		later, err := p.TryPick(l.Now, x.route.pool.name, &x.request, &x.pending)
+		later, err := p.TryPick(l.Now, x.pool.name, &x.request, &x.pending)
 		if later == nil {
 			l.notePickTime(x)
 			return true, err
@@ -109,7 +109,7 @@ func (l *worker) startAsyncPick(w pickWaiter, x *exchange) bool {
 	}
 	q.waiter, q.exchange = w, x
 	w.setAsyncPick(q)
-	if l.engine.edge.polled.Ask(x.route.pool.name, &x.request, &q.Ask) != nil {
+	if l.engine.edge.polled.Ask(x.pool.name, &x.request, &q.Ask) != nil {
 		l.putAsyncPick(q)
 		return false
 	}
@@ -154,7 +154,7 @@ func (a *blockingPick) run() {
 		if a.wait != nil {
 			a.answer.grant, a.answer.err = a.wait(x.cancel.context())
 		} else {
-			a.answer.grant, a.answer.err = l.engine.edge.picker.Pick(x.cancel.context(), x.route.pool.name, &x.request)
+			a.answer.grant, a.answer.err = l.engine.edge.deps.picker.Pick(x.cancel.context(), x.pool.name, &x.request)
 		}
 		l.Post(a)
 		if _, more := <-a.next; !more {
@@ -260,4 +260,21 @@ func (w *masterConn) OnReady() {
 		}
 		w.Readable = w.PeerClosed // without a hang-up everything has been read
 	}
+}
+
+// immediatePicker is a Picker that need not wait if the answer is there, nor read the clock.
+type immediatePicker interface {
+	// TryPick is Pick without waiting: if there is no answer yet, wait is not nil, waits as Pick would have,
+	// and must be called. The request must not change until there is an answer. An immediate grant is stored
+	// in g.
+	TryPick(now balance.Instant, pool string, req *balance.Request, g *balance.Grant) (wait func(context.Context) (balance.Grant, error), err error)
+}
+
+// polledPicker is a Picker whose connections a loop can poll, as client.Masters is.
+type polledPicker interface {
+	Ask(pool string, req *balance.Request, a *client.Ask) error
+	Withdraw(a *client.Ask) bool
+	Flush(now balance.Instant, stays bool)
+	Poll(d client.ConnPoller)
+	Unpoll(d client.ConnPoller)
 }

@@ -14,12 +14,15 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/internal/orca"
 )
 
 // pool is what the edge keeps of a pool.
 type pool struct {
 	name   string
 	number int // index in loopStats.pools
+
+	fixedHeaders string // header lines that servers are sent with every request
 
 	mu          sync.Mutex                           // held over memory work only
 	inFlight    map[balance.ServerID]*int            // links of this edge, by server
@@ -42,10 +45,10 @@ type pool struct {
 	disbelieved prometheus.Counter
 }
 
-func newPool(name string, number int, m *metrics, log *slog.Logger) *pool {
+func newPool(name string, number int, s *settings, m *metrics) *pool {
 	p := &pool{
 		name:        name,
-		log:         log,
+		log:         s.Log,
 		number:      number,
 		inFlight:    make(map[balance.ServerID]*int),
 		rng:         rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
@@ -58,6 +61,11 @@ func newPool(name string, number int, m *metrics, log *slog.Logger) *pool {
 		disbelieved: m.disbelieved.WithLabelValues(name),
 	}
 	p.stats.mu = &p.mu
+	var a headerLines
+	a.add(HeaderEdge, string(s.ID))
+	a.add(HeaderPool, name)
+	a.add(orca.HeaderFormat, "TEXT")
+	p.fixedHeaders = string(a.text)
 	return p
 }
 

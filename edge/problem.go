@@ -3,6 +3,7 @@ package edge
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -87,7 +88,7 @@ func (x *exchange) noteAnswer(a flight.Answer, detail string) string {
 	}
 	x.detail = r.Detail
 	if r.Needs > 0 {
-		return fmt.Sprintf("refused at once: every server is at its limit, requests take up to %v here, and this one has %v", inWords(r.Needs), inWords(x.route.timeout))
+		return fmt.Sprintf("refused at once: every server is at its limit, requests take up to %v here, and this one has %v", inWords(r.Needs), inWords(x.route.Timeout))
 	}
 	return detail
 }
@@ -156,4 +157,15 @@ func appendEnd(dst []byte, request string, closing bool) []byte {
 		dst = append(dst, "Connection: close\r\n"...)
 	}
 	return append(dst, "\r\n"...)
+}
+
+// refusal returns the reason for a refused connection.
+func refusal(err error) string {
+	switch {
+	case errors.Is(err, errDenied):
+		return reasonDenied
+	case errors.Is(err, errConnections):
+		return reasonConnections
+	}
+	return reasonPreface
 }

@@ -1,6 +1,15 @@
 package edge
 
-import "github.com/evenkeel-lb/evenkeel/edge/eventloop"
+import (
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+)
+
+const (
+	progressFirst = 2 * time.Second // from sending a request until its first check; few last that long
+	progressEvery = time.Second     // between checks
+)
 
 // progressTimer checks a long request now and then. It belongs to the request and stays in the wheel from one
 // request to the next: a short request costs one store.

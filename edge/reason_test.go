@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -13,23 +12,6 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
-
-func TestEveryReasonIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../docs/refusals.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for reason := range details {
-		if !bytes.Contains(text, []byte("`"+reason+"`")) {
-			t.Errorf("docs/refusals.md has no `%s`", reason)
-		}
-	}
-	for _, reason := range []string{reasonMalformed, reasonPreface, reasonDenied, reasonConnections} {
-		if !bytes.Contains(text, []byte("`"+reason+"`")) {
-			t.Errorf("docs/refusals.md has no `%s`", reason)
-		}
-	}
-}
 
 func TestTheAccessLogSaysWhyTheEdgeAnswered(t *testing.T) {
 	eachPicker(t, testTheAccessLogSaysWhyTheEdgeAnswered)

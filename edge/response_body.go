@@ -83,7 +83,7 @@ func (p *responseBody) takeHead(w *forwardState) []byte {
 func (p *responseBody) relayTrailers(w *forwardState) ([]byte, error) {
 	if !w.inTrailers {
 		w.inTrailers = true
-		w.trailers.Limits = http1.Limits{Head: maxResponseHead, Fields: maxResponseFields}
+		w.trailers.Limits = responseLimits
 	}
 	n, err := p.body.ReadTrailers(&w.trailers, w.in[w.r:w.w])
 	if n == 0 || err != nil {

@@ -30,21 +30,6 @@ func (l lookups) Collect(out chan<- prometheus.Metric) {
 // nameUnused is how long a name is looked up that no request needs any more.
 const nameUnused = 10 * time.Minute
 
-// serverAddr returns whether the granted server speaks TLS, and where it is connected to, as resolve.Dialer takes it.
-func (x *exchange) serverAddr() (secure bool, at string) {
-	secure, at = balance.SplitAddress(x.grant.Address)
-	switch leads := x.grant.At; leads {
-	case "": // the address needs no look-up
-	case balance.AtEdge:
-		if known := x.edge.names.At(resolve.Query{Resolvers: x.edge.resolvers}, at); known != "" {
-			at = known
-		}
-	default:
-		at = leads
-	}
-	return secure, at
-}
-
 // certName returns the name that a server's certificate must have by default: its address's host.
 func certName(address string) string {
 	_, hostPort := balance.SplitAddress(address)

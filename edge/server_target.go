@@ -1,10 +1,30 @@
 package edge
 
-import "crypto/tls"
+import (
+	"crypto/tls"
 
-// target returns the target of the last grant.
-func (x *exchange) target() target {
-	secure, address := x.serverAddr()
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/resolve"
+)
+
+// serverAddr returns whether the granted server speaks TLS, and where it is connected to, as resolve.Dialer takes it.
+func (e *Edge) serverAddr(grant *balance.Grant) (secure bool, at string) {
+	secure, at = balance.SplitAddress(grant.Address)
+	switch leads := grant.At; leads {
+	case "": // the address needs no look-up
+	case balance.AtEdge:
+		if known := e.names.At(resolve.Query{Resolvers: e.resolvers}, at); known != "" {
+			at = known
+		}
+	default:
+		at = leads
+	}
+	return secure, at
+}
+
+// targetOf returns the target of an exchange's last grant.
+func (e *Edge) targetOf(x *exchange) target {
+	secure, address := e.serverAddr(&x.grant)
 	to := target{address: address}
 	if secure || x.route.ServerTLS != nil {
 		to.tls, to.name = x.route.tls, certName(x.grant.Address)

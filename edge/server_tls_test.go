@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
@@ -417,7 +418,7 @@ func testLeavesDuringTheHandshake(t *testing.T) {
 		close(ended)
 	}))
 	_, trusting := believes(t)
-	r := run(t, p, func(c *Config) { trusting(c); c.ConnectTimeout = defaultRouteTimeout })
+	r := run(t, p, func(c *Config) { trusting(c); c.ConnectTimeout = 10 * time.Second })
 	client := r.dial().send(get)
 	<-begun
 	_ = client.SetLinger(0)

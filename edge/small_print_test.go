@@ -272,16 +272,6 @@ func TestBodilessPostOfHTTP2SaysItsLength(t *testing.T) {
 	}
 }
 
-func TestClientsOwnLeaseIsDropped(t *testing.T) {
-	for target, want := range map[string]string{
-		"/r": "/r", "/r?lease=1": "/r", "/r?a=1&lease=1&b=2&lease=3": "/r?a=1&b=2", "/r?le%61se=1&a": "/r?a", "/r?leased=1": "/r?leased=1", "/r?": "/r?",
-	} {
-		if got := withoutParameter(target, "lease"); got != want {
-			t.Errorf("%s: got %s, want %s", target, got, want)
-		}
-	}
-}
-
 // A server may answer before it has read the request. The client reads that answer, however
 // much it still sends.
 func TestEarlyAnswerToALongUploadIsRead(t *testing.T) {

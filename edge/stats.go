@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"strconv"
 	"sync"
 	"time"
 
@@ -166,82 +165,4 @@ func (h *histogram) metric(desc *prometheus.Desc, s *bucketScale, pool string) p
 		count += n
 	}
 	return prometheus.MustNewConstHistogram(desc, count, h.sum.Seconds(), below, pool)
-}
-
-// sumStats returns the stats of all pools, by their numbers.
-func (e *Edge) sumStats() []poolStats {
-	sums := make([]poolStats, len(e.pools))
-	for _, p := range e.pools {
-		p.mu.Lock()
-		sums[p.number].merge(&p.stats)
-		p.mu.Unlock()
-	}
-	e.loops.audit(func(b *loopStats) {
-		for i := range b.pools {
-			sums[i].merge(&b.pools[i])
-		}
-	})
-	return sums
-}
-
-// mergeStats takes over the counts of a loop that has ended.
-func (e *Edge) mergeStats(left *loopStats) {
-	e.open.Add(left.openExchanges)
-	for _, p := range e.pools {
-		p.mu.Lock()
-		p.stats.merge(&left.pools[p.number])
-		p.mu.Unlock()
-	}
-}
-
-// statsCollector collects the stats, and the vectors that count the same.
-type statsCollector struct {
-	edge                                                    *Edge
-	requests, grpc, picks, inFlight, duration, pickDuration *prometheus.Desc
-}
-
-func newStatsCollector(e *Edge) *statsCollector {
-	return &statsCollector{
-		edge:         e,
-		requests:     descOf(e.metrics.requests),
-		grpc:         descOf(e.metrics.grpc),
-		picks:        descOf(e.metrics.picks),
-		inFlight:     prometheus.NewDesc("evenkeel_edge_in_flight", "Requests taken and not yet answered in full, and connections of TCP listeners.", byPool, nil),
-		duration:     prometheus.NewDesc("evenkeel_edge_request_duration_seconds", "From a request's head to the end of its response.", byPool, nil),
-		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included. Of answers at once in one process, one in sixteen is timed if no log tells of each.", byPool, nil),
-	}
-}
-
-func descOf(vector *prometheus.CounterVec) *prometheus.Desc {
-	one := make(chan *prometheus.Desc, 1)
-	vector.Describe(one)
-	return <-one
-}
-
-// Describe implements prometheus.Collector.
-func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.requests, c.grpc, c.picks, c.inFlight, c.duration, c.pickDuration} {
-		out <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
-	c.edge.metrics.requests.Collect(out)
-	c.edge.metrics.grpc.Collect(out)
-	c.edge.metrics.picks.Collect(out)
-	sums := c.edge.sumStats()
-	for name, p := range c.edge.pools {
-		t := &sums[p.number]
-		out <- t.duration.metric(c.duration, &durationScale, name)
-		out <- t.pickTime.metric(c.pickDuration, &pickScale, name)
-		out <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(t.inFlight), name)
-		out <- prometheus.MustNewConstMetric(c.picks, prometheus.CounterValue, float64(t.granted), name, "granted")
-		for _, told := range t.codes {
-			out <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(told.count), name, strconv.Itoa(told.code))
-		}
-		for _, told := range t.grpc {
-			out <- prometheus.MustNewConstMetric(c.grpc, prometheus.CounterValue, float64(told.count), name, grpcLabel(told.code))
-		}
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // A loop's tallies can be read while it serves, and nothing is lost with the loop.
@@ -32,17 +31,4 @@ func TestLoopsTallies(t *testing.T) {
 	r.stop()
 	<-r.stopped
 	counted(3)
-}
-
-func TestHistogram(t *testing.T) {
-	var h histogram
-	for _, d := range []time.Duration{0, 25 * time.Microsecond, 25*time.Microsecond + 1, 75 * time.Microsecond, time.Hour} {
-		h.observe(&pickScale, d)
-	}
-	if h.counts[0] != 2 || h.counts[1] != 2 || h.counts[len(pickScale.seconds)] != 1 {
-		t.Errorf("counts %v, want two at the first bound, two at the second and one beyond all", h.counts)
-	}
-	if want := time.Hour + 125*time.Microsecond + 1; h.sum != want {
-		t.Errorf("sum %v, want %v", h.sum, want)
-	}
 }

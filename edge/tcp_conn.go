@@ -180,11 +180,12 @@ func (d *tcpConn) readClientHello(buf []byte) bool {
 func (d *tcpConn) openExchange(name string, err error) {
 	x, s := &d.exchange, d.service
 	d.setTimeout(0)
-	x.openTunnel(s.engine.edge, s.listener, d.proxied.Source.Addr(), name, &d.recall)
+	x.openTunnel(s.engine.edge.deps, s.listener, d.proxied.Source.Addr(), name, &d.recall)
 	x.asker = d
 	switch {
 	case err != nil:
-		s.listener.logRefused(s.engine.edge.cfg.Log, x.client, err)
+		s.engine.edge.deps.metrics.countLimited(err)
+		logRefused(s.engine.edge.cfg.Log, s.listener, x.client, err)
 		d.refuseConn(refusal(err))
 	case x.route == nil:
 		d.refuseConn(reasonNoRoute)
@@ -241,7 +242,7 @@ func (d *tcpConn) connectServer() {
 		d.linkFailed(flight.Failure{}, errClientLeft)
 		return
 	}
-	_, address := d.exchange.serverAddr() // TLS is between client and server
+	_, address := d.service.engine.edge.serverAddr(&d.exchange.grant) // TLS is between client and server
 	to := target{address: address}
 	switch b, err := d.worker.servers.dial(to); {
 	case err != nil:
@@ -337,7 +338,8 @@ func (d *tcpConn) pumpTunnel() {
 
 // endTunnel ends the link, whose directions have both ended.
 func (d *tcpConn) endTunnel() {
-	d.exchange.tunnelEnded(d.tunnel.BrokeOff())
+	broke := d.tunnel.BrokeOff()
+	d.exchange.tunnelEnded(broke == eventloop.ClientSide, broke == eventloop.ServerSide)
 	d.state = tcpClosing
 	d.closeTunnel()
 }

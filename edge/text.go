@@ -25,18 +25,6 @@ func (o *ownedText) clone(s string) string {
 	return unsafeString(o.buf[start:])
 }
 
-// clone returns the head with its strings copied into o. Its fields still share the request's buffer: they are
-// valid until the request's last link has ended.
-func (h *requestInfo) clone(o *ownedText) requestInfo {
-	own := *h
-	own.method, own.host, own.target = o.clone(h.method), o.clone(h.host), o.clone(h.target)
-	own.raw, own.query = own.target[:len(h.raw)], own.target[len(own.target)-len(h.query):]
-	if own.path = own.raw; h.path != own.raw {
-		own.path = o.clone(h.path)
-	}
-	return own
-}
-
 // unsafeString is a string that shares b's memory. It is valid until b is written to: what is needed for
 // longer is kept in an ownedText or cloned.
 func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

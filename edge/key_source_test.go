@@ -1,0 +1,50 @@
+package edge
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestSources(t *testing.T) {
+	h := requestInfo{path: "/p", query: "a=1&b%20c=d+e&bad=%zz&bad=ok", headers: lines{"x-user": {"ann", "bob"}, "cookie": {"a=1; sid=x=y", "sid=second"}}}
+	for spec, want := range map[string]string{
+		"": "", "client": "192.0.2.1", "path": "/p", "header:X-User": "ann", "header:None": "", "cookie:sid": "x=y", "cookie:none": "",
+		"query:a": "1", "query:b c": "d e", "query:bad": "ok", "query:none": "",
+	} {
+		s, err := newKeySource(spec)
+		if err != nil {
+			t.Errorf("%s: %v", spec, err)
+		}
+		if got := s.read(&h, netip.MustParseAddr("192.0.2.1")); got != want {
+			t.Errorf("%s: got %q, want %q", spec, got, want)
+		}
+	}
+	for _, spec := range []string{"header", "header:", "body:x", "client:x", "path:", "x"} {
+		if _, err := newKeySource(spec); err == nil || !strings.Contains(err.Error(), spec) {
+			t.Errorf("%s: error %v, want one that names it", spec, err)
+		}
+	}
+}
+
+func TestClientsOwnLeaseIsDropped(t *testing.T) {
+	for target, want := range map[string]string{
+		"/r": "/r", "/r?lease=1": "/r", "/r?a=1&lease=1&b=2&lease=3": "/r?a=1&b=2", "/r?le%61se=1&a": "/r?a", "/r?leased=1": "/r?leased=1", "/r?": "/r?",
+	} {
+		if got := withoutParameter(target, "lease"); got != want {
+			t.Errorf("%s: got %s, want %s", target, got, want)
+		}
+	}
+}
+
+// lines are the fields of a head, by their names in lower case.
+type lines map[string][]string
+
+func (l lines) first(name string) string {
+	if len(l[name]) == 0 {
+		return ""
+	}
+	return l[name][0]
+}
+
+func (l lines) all(name string) []string { return l[name] }

@@ -1,0 +1,64 @@
+package edge
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// statsCollector collects the stats, and the vectors that count the same.
+type statsCollector struct {
+	deps                                                    *deps
+	visit                                                   func(func(*loopStats)) // calls its argument with the stats of one loop after another
+	requests, grpc, picks, inFlight, duration, pickDuration *prometheus.Desc
+}
+
+// newStatsCollector returns the collector of an edge's stats. visit calls its argument with the stats of one
+// loop after another; it may block.
+func newStatsCollector(d *deps, visit func(func(*loopStats))) *statsCollector {
+	return &statsCollector{
+		deps:         d,
+		visit:        visit,
+		requests:     descOf(d.metrics.requests),
+		grpc:         descOf(d.metrics.grpc),
+		picks:        descOf(d.metrics.picks),
+		inFlight:     prometheus.NewDesc("evenkeel_edge_in_flight", "Requests taken and not yet answered in full, and connections of TCP listeners.", byPool, nil),
+		duration:     prometheus.NewDesc("evenkeel_edge_request_duration_seconds", "From a request's head to the end of its response.", byPool, nil),
+		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included. Of answers at once in one process, one in sixteen is timed if no log tells of each.", byPool, nil),
+	}
+}
+
+func descOf(vector *prometheus.CounterVec) *prometheus.Desc {
+	one := make(chan *prometheus.Desc, 1)
+	vector.Describe(one)
+	return <-one
+}
+
+// Describe implements prometheus.Collector.
+func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.requests, c.grpc, c.picks, c.inFlight, c.duration, c.pickDuration} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
+	c.deps.metrics.requests.Collect(out)
+	c.deps.metrics.grpc.Collect(out)
+	c.deps.metrics.picks.Collect(out)
+	sums := c.deps.sumStats(c.visit)
+	for _, p := range c.deps.pools {
+		name := p.name
+		t := &sums[p.number]
+		out <- t.duration.metric(c.duration, &durationScale, name)
+		out <- t.pickTime.metric(c.pickDuration, &pickScale, name)
+		out <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(t.inFlight), name)
+		out <- prometheus.MustNewConstMetric(c.picks, prometheus.CounterValue, float64(t.granted), name, "granted")
+		for _, told := range t.codes {
+			out <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(told.count), name, strconv.Itoa(told.code))
+		}
+		for _, told := range t.grpc {
+			out <- prometheus.MustNewConstMetric(c.grpc, prometheus.CounterValue, float64(told.count), name, grpcLabel(told.code))
+		}
+	}
+}
