@@ -133,7 +133,7 @@ func (f *clientConn) buffered() bool {
 	switch s := &t.bodyStore; {
 	case t.body.Done():
 		return true
-	case t.exchange.route.awaitsMessage && t.exchange.grpc:
+	case t.exchange.route.AwaitsMessage && t.exchange.grpc:
 		return s.size >= t.exchange.route.BufferRequest || f.hasMessage() && !(f.stream.complete && f.Readable)
 	default:
 		return s.size+int64(t.bodyInBuf) >= t.exchange.route.BufferRequest
@@ -155,7 +155,7 @@ func (f *clientConn) hasMessage() bool {
 // gRPC, the prefix of the first message.
 func (f *clientConn) awaitsFirst() bool {
 	s := &f.req.bodyStore
-	if f.req.exchange.route.awaitsMessage {
+	if f.req.exchange.route.AwaitsMessage {
 		return s.first == 0
 	}
 	return !f.Readable && len(s.bufs) == 0 && !f.req.req.Expect
@@ -244,7 +244,7 @@ func (f *clientConn) awaitBody() {
 // known, and of gRPC no message has begun.
 func (f *clientConn) mayStall() bool {
 	t := f.req
-	if t.exchange.route.awaitsMessage {
+	if t.exchange.route.AwaitsMessage {
 		return f.silent()
 	}
 	return t.req.Framing == http1.ByChunks
@@ -252,12 +252,12 @@ func (f *clientConn) mayStall() bool {
 
 // silent reports whether a gRPC stream has begun without a message.
 func (f *clientConn) silent() bool {
-	return f.req.exchange.route.awaitsMessage && f.req.bodyStore.first == 0 && f.stream.unreadBytes() == 0
+	return f.req.exchange.route.AwaitsMessage && f.req.bodyStore.first == 0 && f.stream.unreadBytes() == 0
 }
 
 // quietTime is how long nothing comes until a server is asked for all the same.
 func (f *clientConn) quietTime() time.Duration {
-	if f.req.exchange.route.awaitsMessage {
+	if f.req.exchange.route.AwaitsMessage {
 		return messageQuiet
 	}
 	return bodyQuiet
@@ -295,7 +295,7 @@ func (f *clientConn) keepsPace(p *limits.Pace) bool {
 func (f *clientConn) paceDue() balance.Instant {
 	t := f.req
 	r := t.exchange.route
-	if r.BodyRate == 0 || t.req.Framing != http1.ByLength && (t.responseStarted || r.awaitsMessage) {
+	if r.BodyRate == 0 || t.req.Framing != http1.ByLength && (t.responseStarted || r.AwaitsMessage) {
 		t.pace.Stop()
 		return 0
 	}

@@ -16,11 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
+	"golang.org/x/net/http2"
 )
 
 // reflect answers with the request's method, path, trailers and body.
@@ -428,7 +428,7 @@ func testSlowBodies(t *testing.T) {
 	p := to(granted("a", server(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })))
 	r := oneLoop(t, p, func(c *Config) {
 		c.bodyWindow = 300 * time.Millisecond
-		c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Path: "/stream", Pool: "web", BufferRequest: -1})
+		c.Listeners[0].Routes = append(c.Listeners[0].Routes, routing.Route{Path: "/stream", Pool: "web", BufferRequest: -1})
 	})
 	for path, asked := range map[string]int{"/buffer": 0, "/stream": 1} {
 		client := r.dial().send("POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx", path)
@@ -526,7 +526,7 @@ func grpcEdge(t *testing.T, change func(*Config)) (*fakePicker, *running) {
 		return grpc, nil
 	}
 	return p, oneLoop(t, p, func(c *Config) {
-		c.Listeners[0].Routes = []Route{{Pool: "web", ServerProtocol: HTTP2}, {Path: "/seen", Pool: "web"}}
+		c.Listeners[0].Routes = []routing.Route{{Pool: "web", ServerProtocol: routing.HTTP2}, {Path: "/seen", Pool: "web"}}
 		if change != nil {
 			change(c)
 		}
@@ -657,7 +657,7 @@ func testBufferedBodyGoesToATLSServer(t *testing.T) {
 		return balance.Grant{Server: "a", Address: "https://" + s.Listener.Addr().String()}, nil
 	}
 	r := oneLoop(t, p, func(c *Config) {
-		c.Listeners[0].Routes = []Route{{Pool: "web", ServerTLS: &tls.Config{RootCAs: believed}}, {Path: "/seen", Pool: "web"}}
+		c.Listeners[0].Routes = []routing.Route{{Pool: "web", ServerTLS: &tls.Config{RootCAs: believed}}, {Path: "/seen", Pool: "web"}}
 	})
 	r.seen()
 	body := pattern(200_000)

@@ -11,6 +11,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -27,12 +28,12 @@ type clientConn struct {
 	leaving   bool // the client has closed its side; the response may still be sent for a moment
 	killed    bool
 	req       *request
-	asyncPick *asyncPick        // in state stateWaiting; nil: a goroutine picks
-	server    *serverConn       // of the current link
-	worker    *worker           // of the connection's loop
-	stream    *clientStream     // it is an HTTP/2 stream; nil: it is not
-	shown     *clientTLS        // what the client has shown by TLS; nil: nothing
-	tunnel    *eventloop.Tunnel // between client and server, once the connection is upgraded
+	asyncPick *asyncPick         // in state stateWaiting; nil: a goroutine picks
+	server    *serverConn        // of the current link
+	worker    *worker            // of the connection's loop
+	stream    *clientStream      // it is an HTTP/2 stream; nil: it is not
+	shown     *routing.ClientTLS // what the client has shown by TLS; nil: nothing
+	tunnel    *eventloop.Tunnel  // between client and server, once the connection is upgraded
 }
 
 // clientState is the state of a client's connection.
@@ -99,7 +100,7 @@ func (t *request) recycle() {
 
 // addClient adds an accepted descriptor as a client's connection. tls is its TLS, if any, and shown what the
 // client has shown by it; early was read of it already.
-func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *eventloop.TLSConn, shown *clientTLS, early []byte) {
+func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *eventloop.TLSConn, shown *routing.ClientTLS, early []byte) {
 	f := &clientConn{service: s, peer: peer, worker: l, shown: shown}
 	f.Conn.Owner, f.Timer.Owner = f, f
 	if err := l.Register(&f.Conn, descriptor, eventloop.Readiness); err != nil {
@@ -108,7 +109,7 @@ func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Add
 	}
 	s.tracked[l][f] = struct{}{}
 	f.UseTLS(tls)
-	f.setTimeout(s.listener.silentTime())
+	f.setTimeout(s.listener.SilentTime())
 	if s.draining.Load() {
 		f.beginDrain()
 	}
@@ -245,7 +246,7 @@ func (f *clientConn) releaseRequest() {
 // parseHead begins the request if its head is complete.
 func (f *clientConn) parseHead() {
 	t := f.req
-	t.req.Limits = f.service.listener.limits
+	t.req.Limits = f.service.listener.HeadLimits
 	n, err := t.req.Parse(t.input[t.inputStart:t.inputEnd])
 	switch {
 	case err != nil:
@@ -289,7 +290,7 @@ func (f *clientConn) respond(a flight.Answer, detail string, closing bool) {
 	}
 	// A malformed head may be that of HEAD. By HTTP/1 it is answered with a body all the same, since the
 	// connection ends; an HTTP/2 stream cannot have one.
-	headOnly := t.req.Method == http1.MethodHead && (t.reqHeaders.buf != nil || f.stream != nil)
+	headOnly := t.req.Method == http1.MethodHead && (t.reqHeaders.Buf != nil || f.stream != nil)
 	t.out, size = appendProblem(f.worker.headBuf[:0], a, detail, x.id, headOnly, closing)
 	x.status, x.bytes = a.Status, int64(size)
 	f.sendResponse(closing)
@@ -491,7 +492,7 @@ func (f *clientConn) watchClient() {
 	switch {
 	case f.WasReset:
 		f.clientLeft()
-	case f.PeerClosed && !f.leaving && !f.service.listener.HalfClosed.answers(f.req.req.KeepAlive):
+	case f.PeerClosed && !f.leaving && !f.service.listener.HalfClosed.Answers(f.req.req.KeepAlive):
 		f.leaving = true
 		f.req.clientGoneAt = f.worker.Now.Add(leaveAfter)
 		f.setTimeout(leaveAfter)

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/preface"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 var loopbackPrefix = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -29,9 +29,9 @@ func TestConnectionsOfAClientAreLimited(t *testing.T) {
 func testConnectionsOfAClientAreLimited(t *testing.T) {
 	for _, c := range []struct {
 		name          string
-		mode          Mode
+		mode          routing.Mode
 		secure, proxy bool
-	}{{name: "plain"}, {name: "TLS", secure: true}, {name: "PROXY", proxy: true}, {name: "TCP", mode: ModeTCP}, {name: "TCP behind PROXY", mode: ModeTCP, proxy: true}} {
+	}{{name: "plain"}, {name: "TLS", secure: true}, {name: "PROXY", proxy: true}, {name: "TCP", mode: routing.ModeTCP}, {name: "TCP behind PROXY", mode: routing.ModeTCP, proxy: true}} {
 		t.Run(c.name, func(t *testing.T) {
 			p := echoHead(t, "X")
 			start := run
@@ -95,7 +95,7 @@ func testConnectionsOfAClientAreLimited(t *testing.T) {
 }
 
 // limitedRequests has a server that answers when release is closed, but /now at once.
-func limitedRequests(t *testing.T, secure bool, c ClientLimits, change func(*Listener)) (r *running, arrived, release chan struct{}) {
+func limitedRequests(t *testing.T, secure bool, c routing.ClientLimits, change func(*routing.Listener)) (r *running, arrived, release chan struct{}) {
 	arrived, release = make(chan struct{}, 100), make(chan struct{})
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -160,8 +160,8 @@ func TestOpenRequestsOfAClientAreLimited(t *testing.T) {
 
 func testOpenRequestsOfAClientAreLimited(t *testing.T) {
 	for _, secure := range []bool{false, true} { // HTTP/1.1 and HTTP/2
-		r, arrived, release := limitedRequests(t, secure, ClientLimits{OpenRequests: 2, Exempt: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
-			func(l *Listener) { l.TrustedProxies = loopbackPrefix })
+		r, arrived, release := limitedRequests(t, secure, routing.ClientLimits{OpenRequests: 2, Exempt: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+			func(l *routing.Listener) { l.TrustedProxies = loopbackPrefix })
 		done := make(chan struct{}, 2)
 		for _, path := range []string{"/a", "/b"} {
 			go func() { r.get(secure, path, ""); done <- struct{}{} }()
@@ -181,7 +181,7 @@ func testOpenRequestsOfAClientAreLimited(t *testing.T) {
 		if n := testutil.ToFloat64(r.deps.metrics.limited[limitOpenRequests]); n != 3 {
 			t.Errorf("HTTP/2 %v: %v are counted, want 3", secure, n)
 		}
-		eventually(t, "no client is remembered when nothing is open", func() bool { return r.listeners[0].clients.requests.Known() == 0 })
+		eventually(t, "no client is remembered when nothing is open", func() bool { return r.listeners[0].Limiter.Requests.Known() == 0 })
 	}
 }
 
@@ -191,13 +191,13 @@ func TestRequestsASecondOfAClientAreLimited(t *testing.T) {
 
 func testRequestsASecondOfAClientAreLimited(t *testing.T) {
 	for _, secure := range []bool{false, true} {
-		few := ClientLimits{RequestsPerSecond: .001, Burst: 2} // of which none comes back while the test runs
+		few := routing.ClientLimits{RequestsPerSecond: .001, Burst: 2} // of which none comes back while the test runs
 		// Whom X-Forwarded-For names counts only if a trusted proxy says it.
 		r, _, _ := limitedRequests(t, secure, few, nil)
 		r.get(secure, "/now", "", "X-Forwarded-For", "198.51.100.1")
 		r.get(secure, "/now", "", "X-Forwarded-For", "198.51.100.2")
 		r.get(secure, "/now", reasonTooFast, "X-Forwarded-For", "198.51.100.3")
-		r, _, _ = limitedRequests(t, secure, few, func(l *Listener) { l.TrustedProxies = loopbackPrefix })
+		r, _, _ = limitedRequests(t, secure, few, func(l *routing.Listener) { l.TrustedProxies = loopbackPrefix })
 		for range 2 {
 			r.get(secure, "/now", "", "X-Forwarded-For", "198.51.100.1")
 			r.get(secure, "/now", "", "X-Forwarded-For", "2001:db8:1:100::1")
@@ -220,7 +220,7 @@ func testRequestsASecondOfAClientAreLimited(t *testing.T) {
 }
 
 func TestClientsOfGRPCAreToldOfTheirLimits(t *testing.T) {
-	r, _, release := limitedRequests(t, false, ClientLimits{RequestsPerSecond: .001, Burst: 1}, func(l *Listener) { l.H2C = true })
+	r, _, release := limitedRequests(t, false, routing.ClientLimits{RequestsPerSecond: .001, Burst: 1}, func(l *routing.Listener) { l.H2C = true })
 	close(release)
 	c := r.talker()
 	head := []string{"content-type application/grpc", "te trailers"}
@@ -248,18 +248,18 @@ func testRequestsToTLSServersCountForTheirClient(t *testing.T) {
 	r := run(t, p, func(c *Config) {
 		l := &c.Listeners[0]
 		l.Routes[0].ServerTLS = s.Client().Transport.(*http.Transport).TLSClientConfig
-		l.ClientLimits = ClientLimits{Connections: 1, OpenRequests: 1, RequestsPerSecond: .001, Burst: 2}
+		l.ClientLimits = routing.ClientLimits{Connections: 1, OpenRequests: 1, RequestsPerSecond: .001, Burst: 2}
 	})
 	<-r.Accepting()
 	l := r.listeners[0]
 	r.get(false, "/a", "")
 	r.get(false, "/b", "")
 	r.get(false, "/c", reasonTooFast)
-	if n := l.clients.seats.Known(); n != 1 {
+	if n := l.Limiter.Conns.Known(); n != 1 {
 		t.Errorf("%d clients have a connection, want 1", n)
 	}
 	r.client.CloseIdleConnections()
-	eventually(t, "a closed connection does not count", func() bool { return l.clients.seats.Known() == 0 })
+	eventually(t, "a closed connection does not count", func() bool { return l.Limiter.Conns.Known() == 0 })
 	if n := testutil.ToFloat64(r.deps.metrics.limited[limitConnections]); n != 0 {
 		t.Errorf("%v connections are refused", n)
 	}

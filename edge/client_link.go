@@ -8,6 +8,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -35,7 +36,7 @@ func (f *clientConn) openExchange(n int) {
 // readBody reads as much of the body as is read first, then asks for a server.
 func (f *clientConn) readBody() {
 	t := f.req
-	if t.req.Framing != http1.NoBody && t.exchange.route.buffers(t.exchange.grpc) {
+	if t.req.Framing != http1.NoBody && t.exchange.route.Buffers(t.exchange.grpc) {
 		if f.bufferBody() {
 			f.askForServer()
 		}
@@ -128,7 +129,7 @@ func (f *clientConn) connectServer() {
 		return
 	}
 	to := f.service.engine.edge.targetOf(&t.exchange)
-	if t.exchange.route.ServerProtocol == HTTP2 {
+	if t.exchange.route.ServerProtocol == routing.HTTP2 {
 		f.openServerStream(to)
 		return
 	}
@@ -138,7 +139,7 @@ func (f *clientConn) connectServer() {
 	}
 	// A request that cannot be repeated is not sent over a connection whose end may have come in this
 	// iteration, and none over one whose server has sent unasked bytes.
-	for b != nil && !b.fit(flight.Idempotent(t.exchange.head.method)) {
+	for b != nil && !b.fit(flight.Idempotent(t.exchange.head.Method)) {
 		b.close()
 		b = l.servers.get(to)
 	}
@@ -171,7 +172,7 @@ func (f *clientConn) setServer(b *serverConn) {
 func (f *clientConn) openServerStream(to target) {
 	t, l := f.req, f.worker
 	f.state, t.waitingSince = stateForwarding, l.Now
-	b, err := l.servers.openStream(to, serverRef{t.exchange.route.Pool, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.method))
+	b, err := l.servers.openStream(to, serverRef{t.exchange.route.Pool, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.Method))
 	if err != nil {
 		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 		return
@@ -272,7 +273,7 @@ func (f *clientConn) sendRequest() bool {
 func (t *request) beginStream(s *h2ClientStream) {
 	x := &t.exchange
 	if t.out = t.out[:0]; x.newPath {
-		t.out = append(t.out, x.head.target...)
+		t.out = append(t.out, x.head.Target...)
 	} else {
 		t.out = t.req.AppendTarget(t.out, t.buf)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -120,7 +121,7 @@ func (f *clientConn) handleResponse() {
 
 // parseContext returns what the parser has to know of the request.
 func (f *clientConn) parseContext() http1.Asked {
-	asked := f.req.req.Asked(f.req.exchange.head.upgrade)
+	asked := f.req.req.Asked(f.req.exchange.head.Upgrade)
 	asked.Ended = f.server.stream != nil && f.server.stream.headOnly
 	return asked
 }
@@ -144,7 +145,7 @@ func (f *clientConn) startResponse() {
 	t := f.req
 	t.bodyCopy.reset(f.worker)
 	if t.responseStarted = true; f.server.stream != nil {
-		t.exchange.serverProto = version2
+		t.exchange.serverProto = routing.HTTPVersion2
 	}
 	f.bodyAnswered()
 	t.beginResponse()

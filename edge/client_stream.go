@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -14,7 +15,7 @@ type h2Client struct {
 	worker  *worker
 	service *listenerService
 	peer    netip.Addr
-	shown   *clientTLS // what the client has shown by TLS; nil: nothing
+	shown   *routing.ClientTLS // what the client has shown by TLS; nil: nothing
 }
 
 // clientStream is a stream of an h2Client: a client's connection with one request, which reads and writes HTTP/1.1
@@ -27,9 +28,9 @@ type clientStream struct {
 const maxFreeStreams = 1024 // kept for later streams
 
 // addH2Client adds an accepted descriptor, of which early was read already.
-func (l *worker) addH2Client(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *eventloop.TLSConn, shown *clientTLS, early []byte) {
+func (l *worker) addH2Client(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *eventloop.TLSConn, shown *routing.ClientTLS, early []byte) {
 	k := &h2Client{worker: l, service: s, peer: peer, shown: shown}
-	k.init(&l.h2, &s.h2, k, s.listener.schemes(peer))
+	k.init(&l.h2, &s.h2, k, s.listener.Schemes(peer))
 	if err := l.Register(&k.Conn, descriptor, eventloop.Readiness); err != nil {
 		s.clientGone(l, k)
 		return
@@ -93,7 +94,7 @@ func (k *h2Client) heldBack() { k.service.engine.edge.deps.metrics.heldBack.Inc(
 
 // protocolError implements h2Handler.
 func (k *h2Client) protocolError(err error) {
-	k.service.engine.edge.cfg.Log.Debug("connection refused", "client", node(k.peer), "err", err)
+	k.service.engine.edge.cfg.Log.Debug("connection refused", "client", routing.Node(k.peer), "err", err)
 }
 
 // connClosed implements h2Handler.

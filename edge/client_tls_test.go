@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/selfsigned"
 )
 
@@ -268,7 +269,7 @@ func testSecureOnBothSides(t *testing.T) {
 		return plain, nil
 	}
 	r := runSecure(t, p, func(c *Config) {
-		c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Path: "/secret", Pool: "secret", ServerTLS: &tls.Config{RootCAs: believed}})
+		c.Listeners[0].Routes = append(c.Listeners[0].Routes, routing.Route{Path: "/secret", Pool: "secret", ServerTLS: &tls.Config{RootCAs: believed}})
 	})
 	for _, path := range []string{"/1", "/2", "/secret/1", "/3", "/secret/2"} {
 		if res, body := r.do(secureRequest(r, "POST", path, "x")); res.StatusCode != 200 || body != "POST "+path+" x" {
@@ -300,7 +301,7 @@ func testSaidAheadOfSecureServers(t *testing.T) {
 	}
 	r := run(t, p, func(c *Config) {
 		c.Loops = 1 // so that who is answered knows that what came before has been read
-		c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Path: "/secret", Pool: "secret", ServerTLS: &tls.Config{RootCAs: believed}})
+		c.Listeners[0].Routes = append(c.Listeners[0].Routes, routing.Route{Path: "/secret", Pool: "secret", ServerTLS: &tls.Config{RootCAs: believed}})
 	})
 	client, other := r.dial(), r.dial()
 	wants := func(path string) {

@@ -134,12 +134,12 @@ func (f *clientConn) uploadMore() error {
 // takeTrailers appends the request's trailers to dst. waits: they are not complete.
 func (f *clientConn) takeTrailers(dst []byte) (out []byte, waits bool, err error) {
 	t := f.req
-	t.trailing.Limits = f.service.listener.limits
+	t.trailing.Limits = f.service.listener.HeadLimits
 	n, err := t.body.ReadTrailers(&t.trailing, t.leftover)
 	if n == 0 || err != nil {
 		return dst, true, err
 	}
-	out = t.trailing.Append(dst, t.leftover, t.exchange.route.drops.trailers)
+	out = t.trailing.Append(dst, t.leftover, t.exchange.route.Drops.Trailers)
 	t.leftover = t.leftover[:copy(t.leftover, t.leftover[n:])]
 	return out, false, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
@@ -17,7 +18,7 @@ import (
 // Config configures an Edge. Its defaults are meant for the open internet.
 type Config struct {
 	ID              balance.EdgeID
-	Listeners       []Listener
+	Listeners       []routing.Listener
 	Inside          *inside.Set   // where our own components listen, which no server does; nil: unknown
 	ConnectTimeout  time.Duration // until a server has taken the connection; zero: 2 s
 	ResponseTimeout time.Duration // from the request's last byte to the head of the response; zero: none, since requests may be long
@@ -66,18 +67,18 @@ func (c *Config) Validate(bad func(field, problem string)) {
 	if problem := balance.BadEdgeID(c.ID); problem != "" {
 		bad("id", problem)
 	}
-	notNegative(bad, "connect_timeout", c.ConnectTimeout)
-	notNegative(bad, "response_timeout", c.ResponseTimeout)
-	notNegative(bad, "drain_time", c.DrainTime)
-	notNegative(bad, "max_hops", c.MaxHops)
-	if c.Via != "" && !isToken(c.Via) {
+	routing.NotNegative(bad, "connect_timeout", c.ConnectTimeout)
+	routing.NotNegative(bad, "response_timeout", c.ResponseTimeout)
+	routing.NotNegative(bad, "drain_time", c.DrainTime)
+	routing.NotNegative(bad, "max_hops", c.MaxHops)
+	if c.Via != "" && !routing.IsToken(c.Via) {
 		bad("via", fmt.Sprintf("%q, want letters, digits or marks, without blanks: it stands in a header", c.Via))
 	}
 	validateTCP(&c.TCP, func(field, problem string) { bad("tcp."+field, problem) })
 	if c.BufferMemory != 0 && c.BufferMemory < leastBufferMemory {
 		bad("buffer_memory", fmt.Sprintf("%d bytes, want at least 1 MiB: it is shared by all requests; to buffer no bodies, set buffer_request: 0 on the routes", c.BufferMemory))
 	}
-	notNegative(bad, "connections", c.Connections)
+	routing.NotNegative(bad, "connections", c.Connections)
 	for i, r := range c.Resolvers {
 		if problem := resolve.BadResolver(r); problem != "" {
 			bad(fmt.Sprintf("resolvers[%d]", i), problem)
@@ -96,7 +97,7 @@ func (c *Config) Validate(bad func(field, problem string)) {
 
 // validateTCP holds the options to what the kernel takes.
 func validateTCP(o *fd.TCPOptions, bad func(field, problem string)) {
-	notNegative(bad, "user_timeout", o.UserTimeout)
+	routing.NotNegative(bad, "user_timeout", o.UserTimeout)
 	if o.KeepaliveCount < 0 || o.KeepaliveCount > 127 {
 		bad("keepalive_count", fmt.Sprintf("%d, want 1 to 127", o.KeepaliveCount))
 	}

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 func TestValidate(t *testing.T) {
 	good := func() Config {
-		return Config{ID: "e1", Listeners: []Listener{{Listen: ":8080", Routes: []Route{{Pool: "web"}}}}}
+		return Config{ID: "e1", Listeners: []routing.Listener{{Listen: ":8080", Routes: []routing.Route{{Pool: "web"}}}}}
 	}
 	for _, c := range []struct {
 		change func(*Config)
@@ -24,14 +25,14 @@ func TestValidate(t *testing.T) {
 		{func(c *Config) { c.Listeners = nil }, []string{"listeners"}},
 		{func(c *Config) { c.ConnectTimeout, c.ResponseTimeout, c.DrainTime = -1, -1, -1 }, []string{"connect_timeout", "response_timeout", "drain_time"}},
 		{func(c *Config) {
-			c.Listeners[0] = Listener{Listen: "8080", HeaderLimit: -1, HeaderCount: -1, HeaderTimeout: -1, IdleTimeout: -1, BodyLimit: -1}
+			c.Listeners[0] = routing.Listener{Listen: "8080", HeaderLimit: -1, HeaderCount: -1, HeaderTimeout: -1, IdleTimeout: -1, BodyLimit: -1}
 		},
 			[]string{"listeners[0].listen", "listeners[0].header_limit", "listeners[0].header_count", "listeners[0].header_timeout", "listeners[0].idle_timeout", "listeners[0].body_limit", "listeners[0].routes"}},
 		{func(c *Config) {
-			c.Listeners[0].Routes[0] = Route{Host: "a.example:80", Path: "v1", Link: balance.LinkRedirect + 1, LeaseParam: "a&b", Key: "header", Tenant: "cookie:", Timeout: -time.Second}
+			c.Listeners[0].Routes[0] = routing.Route{Host: "a.example:80", Path: "v1", Link: balance.LinkRedirect + 1, LeaseParam: "a&b", Key: "header", Tenant: "cookie:", Timeout: -time.Second}
 		}, []string{"listeners[0].routes[0].pool", "listeners[0].routes[0].host", "listeners[0].routes[0].path", "listeners[0].routes[0].link",
 			"listeners[0].routes[0].lease_param", "listeners[0].routes[0].key", "listeners[0].routes[0].timeout", "listeners[0].routes[0].tenant"}},
-		{func(c *Config) { c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Pool: "other"}) }, []string{"listeners[0].routes[1]"}},
+		{func(c *Config) { c.Listeners[0].Routes = append(c.Listeners[0].Routes, routing.Route{Pool: "other"}) }, []string{"listeners[0].routes[1]"}},
 	} {
 		cfg := good()
 		c.change(&cfg)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/internal/race"
 )
@@ -236,7 +237,7 @@ func TestRequestsAllocateNothing(t *testing.T) { eachPicker(t, testRequestsAlloc
 
 func testRequestsAllocateNothing(t *testing.T) {
 	request := []byte("GET /path?q=1 HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n")
-	allocateNothing(t, false, HTTP1, func(conn net.Conn) func() {
+	allocateNothing(t, false, routing.HTTP1, func(conn net.Conn) func() {
 		answer := make([]byte, 4096)
 		return func() {
 			_, _ = conn.Write(request)
@@ -248,7 +249,7 @@ func testRequestsAllocateNothing(t *testing.T) {
 }
 
 // allocateNothing makes requests, each to be answered by hello, one after another.
-func allocateNothing(t *testing.T, h2c bool, to Protocol, client func(net.Conn) (once func())) {
+func allocateNothing(t *testing.T, h2c bool, to routing.Protocol, client func(net.Conn) (once func())) {
 	if race.Enabled {
 		t.Skip("under the race detector a sync.Pool drops items at random")
 	}
@@ -257,7 +258,7 @@ func allocateNothing(t *testing.T, h2c bool, to Protocol, client func(net.Conn) 
 	}
 	response := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello")
 	g := scripted(t, func(conn *net.TCPConn, _ *bufio.Reader) {
-		if to == HTTP2 {
+		if to == routing.HTTP2 {
 			helloByHTTP2(conn)
 			return
 		}
@@ -270,7 +271,7 @@ func allocateNothing(t *testing.T, h2c bool, to Protocol, client func(net.Conn) 
 		}
 	})
 	g.Lease = 7
-	e, err := New(Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: h2c, Routes: []Route{{Host: "a", Pool: "web", ServerProtocol: to}}}}}, &still{g})
+	e, err := New(Config{ID: "e1", Listeners: []routing.Listener{{Listen: "127.0.0.1:0", H2C: h2c, Routes: []routing.Route{{Host: "a", Pool: "web", ServerProtocol: to}}}}}, &still{g})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
@@ -49,15 +50,15 @@ func shortly(d time.Duration) string {
 
 func TestDefaultsAreThoseDocumented(t *testing.T) {
 	c := Config{}.withDefaults()
-	bind := func(m Mode) *boundListener {
-		l, err := bindListener(Listener{Mode: m, Routes: []Route{{Pool: "web"}}}, func(string) int { return 0 })
+	bind := func(m routing.Mode) *routing.BoundListener {
+		l, err := routing.Bind(routing.Listener{Mode: m, Routes: []routing.Route{{Pool: "web"}}}, func(string) int { return 0 })
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l
 	}
-	http, tcp := bind(ModeHTTP), bind(ModeTCP)
-	rs := http.routes
+	http, tcp := bind(routing.ModeHTTP), bind(routing.ModeTCP)
+	rs := http.BoundRoutes
 	none := func(zero bool) string {
 		if zero {
 			return "none"
@@ -84,9 +85,9 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 		"edge.listeners[].tls":                     {"policy": "`" + http.TLSPolicy.String() + "`", "client_certificates": none(http.ClientCerts.Authorities == nil)},
 		"edge.listeners[].tls.client_certificates": {"optional": fmt.Sprintf("`%v`", http.ClientCerts.Optional)},
 		"edge.listeners[].routes[]": {
-			"upgrade": "`" + strings.Join(rs[0].upgrades, "`, `") + "`",
+			"upgrade": "`" + strings.Join(rs[0].Upgrades, "`, `") + "`",
 			"timeout": "`" + shortly(rs[0].Timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
-			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "tenant_from": "`" + rs[0].rule.From.String() + "`; `trusted` with `header:` where the listener has `trusted_proxies`", "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
+			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "tenant_from": "`" + rs[0].TenantRule.From.String() + "`; `trusted` with `header:` where the listener has `trusted_proxies`", "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
 			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].BufferRequest) + "`", "body_rate": "`" + size(int(rs[0].BodyRate)) + "`",
 		},
 	} {

@@ -42,7 +42,7 @@ func newDeps(s settings, picker Picker) *deps {
 	return d
 }
 
-// poolNumber returns the number of a pool, which it makes if there is none of that name yet.
+// PoolNumber returns the number of a pool, which it makes if there is none of that name yet.
 func (d *deps) poolNumber(name string) int {
 	i := slices.IndexFunc(d.pools, func(p *pool) bool { return p.name == name })
 	if i < 0 {

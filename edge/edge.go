@@ -11,12 +11,12 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/internal/admin"
+	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/evenkeel-lb/evenkeel/internal/admin"
-	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
 // connectedPicker is a Picker that knows whether a master is connected. One that is not counts as connected.
@@ -37,7 +37,7 @@ type Edge struct {
 	polled       polledPicker    // nil: the picker is none
 	connected    func() bool
 	problem      func() error // what prevents asking masters, if a person has to fix it; nil: nothing
-	listeners    []*boundListener
+	listeners    []*routing.BoundListener
 	names        *resolve.Follower // resolves servers' names at the edge
 	resolvers    string            // DNS servers, comma-separated; empty: those of the machine
 	reaches      *resolve.Dialer   // connects to servers
@@ -80,7 +80,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		e.problem = p.Problem
 	}
 	for _, l := range cfg.Listeners {
-		ready, err := bindListener(l, e.deps.poolNumber)
+		ready, err := routing.Bind(l, e.deps.poolNumber)
 		if err != nil {
 			return nil, fmt.Errorf("edge: listener %s: %w", l.Listen, err)
 		}

@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/freeport"
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -250,7 +250,7 @@ func run(t *testing.T, p *fakePicker, change func(*Config)) *running {
 // runAfter has something done with the listener before the edge serves it, unless before is nil.
 func runAfter(t *testing.T, p *fakePicker, before func(net.Listener), change func(*Config)) *running {
 	t.Helper()
-	cfg := Config{ID: "e1", ConnectTimeout: 20 * time.Second, Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}
+	cfg := Config{ID: "e1", ConnectTimeout: 20 * time.Second, Listeners: []routing.Listener{{Listen: "127.0.0.1:0", Routes: []routing.Route{{Pool: "web"}}}}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -382,7 +382,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 func TestAcceptingIsSaidOnceEveryListenerIs(t *testing.T) { eachPicker(t, testAcceptingIsSaid) }
 
 func testAcceptingIsSaid(t *testing.T) {
-	for _, m := range []Mode{ModeHTTP, ModeTCP} {
+	for _, m := range []routing.Mode{routing.ModeHTTP, routing.ModeTCP} {
 		r := run(t, newFakePicker(), func(c *Config) { c.Listeners[0].Mode = m })
 		select {
 		case <-r.Accepting():
@@ -393,7 +393,7 @@ func testAcceptingIsSaid(t *testing.T) {
 }
 
 func TestAnEdgeThatFailsIsNeverAccepting(t *testing.T) {
-	e, err := New(Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}, newFakePicker())
+	e, err := New(Config{ID: "e1", Listeners: []routing.Listener{{Listen: "127.0.0.1:0", Routes: []routing.Route{{Pool: "web"}}}}}, newFakePicker())
 	if err != nil {
 		t.Fatal(err)
 	}

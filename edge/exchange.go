@@ -12,6 +12,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
@@ -32,9 +33,9 @@ type exchange struct {
 // surroundings are what an exchange works with. It owns none of it.
 type surroundings struct {
 	deps     *deps
-	listener *boundListener
-	route    *boundRoute // nil: none matches
-	pool     *pool       // the route's; nil: there is no route
+	listener *routing.BoundListener
+	route    *routing.BoundRoute // nil: none matches
+	pool     *pool               // the route's; nil: there is no route
 	cancel   *cancellation
 	asker    asker            // the connection whose request it is
 	loop     *loopStats       // of the exchange's loop; nil: no loop has it
@@ -44,14 +45,14 @@ type surroundings struct {
 
 // requestFacts are what is known of the request.
 type requestFacts struct {
-	head      requestInfo
-	text      ownedText // head's strings, and id
-	newPath   bool      // head's path differs from the client's; the request is forwarded with it
-	id        string    // of the request, for people
-	idBuf     [32]byte  // buffer for a generated id
-	via       []string  // the request's, while its fields are valid
+	head      routing.RequestInfo
+	text      routing.OwnedText // head's strings, and id
+	newPath   bool              // head's path differs from the client's; the request is forwarded with it
+	id        string            // of the request, for people
+	idBuf     [32]byte          // buffer for a generated id
+	via       []string          // the request's, while its fields are valid
 	client    netip.Addr
-	clientKey limits.ClientKey // how clientLimits counts it; zero: not at all
+	clientKey limits.ClientKey // how routing.ClientLimiter counts it; zero: not at all
 	grpc      bool             // it is a gRPC request
 	disbelief error            // why the request's tenant is not believed; nil: it is, or there is none
 	startedAt balance.Instant
@@ -122,67 +123,67 @@ func (x *exchange) countOpen(n int64) {
 }
 
 // setRoute sets the route; nil: none matches.
-func (x *exchange) setRoute(r *boundRoute) {
+func (x *exchange) setRoute(r *routing.BoundRoute) {
 	x.countOpen(1)
 	if x.route = r; r == nil {
 		return
 	}
-	x.pool = x.deps.pools[r.poolNumber]
+	x.pool = x.deps.pools[r.PoolNumber]
 	x.stats = &x.pool.stats
 	if x.loop != nil {
-		x.stats = &x.loop.pools[r.poolNumber]
+		x.stats = &x.loop.pools[r.PoolNumber]
 	}
 	x.stats.addInFlight(1)
 }
 
 // renew empties x for a request, in place: it is large.
-func (x *exchange) renew(d *deps, l *boundListener, r *cancellation) {
+func (x *exchange) renew(d *deps, l *routing.BoundListener, r *cancellation) {
 	loop, clock, text := x.loop, x.clock, x.text
 	*x = exchange{}
 	x.deps, x.listener, x.loop, x.clock, x.text, x.cancel = d, l, loop, clock, text, r
-	x.text.reset()
+	x.text.Reset()
 	x.startedAt, x.code = x.now(), grpcNone
 }
 
 // init begins an exchange in x. A non-zero answer is to be sent to the client instead of starting it. The
 // head's strings are copied; its fields must be valid until the last link has ended.
-func (x *exchange) init(d *deps, l *boundListener, h *requestInfo, r *cancellation) flight.Answer {
+func (x *exchange) init(d *deps, l *routing.BoundListener, h *routing.RequestInfo, r *cancellation) flight.Answer {
 	x.renew(d, l, r)
-	x.head = h.clone(&x.text)
+	x.head = h.Clone(&x.text)
 	h = &x.head
-	x.id = x.requestID(h.first("x-request-id"))
-	x.via = h.all("via")
-	x.client = l.client(&x.head)
+	x.id = x.requestID(h.First("x-request-id"))
+	x.via = h.All("via")
+	x.client = l.ClientAddr(&x.head)
 	refused := flight.Answer{}
-	route, newPath, ambiguous := l.findRoute(&x.head)
+	route, newPath, ambiguous := l.FindRoute(&x.head)
 	if x.newPath = newPath; ambiguous {
 		x.setRoute(nil)
 		refused = flight.Answer{Status: http.StatusBadRequest, Reason: reasonPath}
 	} else {
 		x.setRoute(route)
 	}
-	x.grpc = h.proto == version2 && h.method == http.MethodPost && isGRPC(h.first("content-type"))
-	if c := l.clients; c != nil && c.requests != nil {
+	x.grpc = h.Proto == routing.HTTPVersion2 && h.Method == http.MethodPost && isGRPC(h.First("content-type"))
+	if c := l.Limiter; c != nil && c.Requests != nil {
 		if answer := x.limitClient(c); answer.Status != 0 {
 			return answer
 		}
 	}
 	switch {
-	case isProbe(h.method) && h.endsHere():
-		return finalAnswer(h.method)
-	case h.method == http.MethodConnect:
+	case routing.IsProbe(h.Method) && h.EndsHere():
+		return finalAnswer(h.Method)
+	case h.Method == http.MethodConnect:
 		return flight.Answer{Status: http.StatusNotImplemented, Reason: reasonUnsupported}
-	case !strings.HasPrefix(h.target, "/"):
+	case !strings.HasPrefix(h.Target, "/"):
 		return flight.Answer{Status: http.StatusBadRequest, Reason: reasonTarget}
 	case refused.Status != 0:
 		return refused
-	case hopsBy(x.via, x.deps.Via) > x.deps.MaxHops:
+	case routing.HopsBy(x.via, x.deps.Via) > x.deps.MaxHops:
 		return flight.Answer{Status: http.StatusLoopDetected, Reason: reasonLoop}
 	case x.route == nil:
 		return flight.Answer{Status: http.StatusNotFound, Reason: reasonNoRoute}
-	case h.clientTLS.misdirected(l, h, x.route):
+	case h.ClientTLS.Misdirected(l, h, x.route):
 		return flight.Answer{Status: http.StatusMisdirectedRequest, Reason: reasonMisdirected}
-	case x.route.ServerProtocol == HTTP2 && h.proto != version2:
+	case x.route.ServerProtocol == routing.HTTP2 && h.Proto != routing.HTTPVersion2:
 		return flight.Answer{Status: http.StatusUpgradeRequired, Reason: reasonHTTP2Only}
 	}
 	return flight.Answer{}
@@ -193,16 +194,16 @@ func (x *exchange) init(d *deps, l *boundListener, h *requestInfo, r *cancellati
 func (x *exchange) start() flight.Step {
 	r, h := x.route, &x.head
 	link := r.Link
-	if h.upgrade || x.grpc {
+	if h.Upgrade || x.grpc {
 		link = balance.LinkRoute // browsers follow no redirect of an upgrade, and gRPC clients none at all
 	}
 	q := &x.request
-	q.Edge, q.Key, q.Client = x.deps.ID, r.key.read(h, x.client), x.client
+	q.Edge, q.Key, q.Client = x.deps.ID, r.KeySource.Read(h, x.client), x.client
 	x.readTenant()
-	q.Link, q.Method, q.Host, q.Path, q.ID = link, h.method, h.host, h.path, balance.HashID(x.id)
+	q.Link, q.Method, q.Host, q.Path, q.ID = link, h.Method, h.Host, h.Path, balance.HashID(x.id)
 	x.pool.countRequest()
 	x.started = true
-	return x.runSteps(x.flight.Begin(flight.Facts{Method: h.method, Link: link}, flight.Limits{}))
+	return x.runSteps(x.flight.Begin(flight.Facts{Method: h.Method, Link: link}, flight.Limits{}))
 }
 
 // runSteps takes the flight's steps until one needs the connection.
@@ -410,9 +411,9 @@ func (x *exchange) location() string {
 	if base == "" {
 		base = balance.BaseURL(x.grant.Address)
 	}
-	target := x.head.target
+	target := x.head.Target
 	if x.route.LeaseParam != "" {
-		target = withoutParameter(target, x.route.LeaseParam) // only the edge sets this parameter
+		target = routing.WithoutParameter(target, x.route.LeaseParam) // only the edge sets this parameter
 	}
 	location := strings.TrimSuffix(base, "/") + target
 	if x.route.LeaseParam == "" || x.grant.Lease == 0 {
@@ -473,10 +474,10 @@ func (x *exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 		result = x.result.String()
 	}
 	attrs := []slog.Attr{
-		slog.String("method", strings.Clone(x.head.method)), slog.String("host", strings.Clone(x.head.host)), slog.String("path", strings.Clone(x.head.path)),
+		slog.String("method", strings.Clone(x.head.Method)), slog.String("host", strings.Clone(x.head.Host)), slog.String("path", strings.Clone(x.head.Path)),
 		slog.Int("status", x.status), slog.Int64("bytes", x.bytes),
 		slog.Float64("duration_ms", milliseconds(took)), x.pickTimeAttr(), slog.String("pool", pool), slog.String("server", string(x.grant.Server)), slog.String("lease", lease), slog.Uint64("fence", x.grant.Fence),
-		slog.String("edge", string(x.deps.ID)), slog.String("client", node(x.client)), slog.Int("attempts", x.attempts), slog.String("result", result),
+		slog.String("edge", string(x.deps.ID)), slog.String("client", routing.Node(x.client)), slog.Int("attempts", x.attempts), slog.String("result", result),
 		slog.String("request", strings.Clone(x.id)),
 	}
 	if x.reason != "" {
@@ -516,9 +517,9 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 var errServerBrokeOff = errors.New("the server broke the connection off")
 
 // limitClient counts the exchange for its client, until leave. A non-zero answer: the client has too many.
-func (x *exchange) limitClient(c *clientLimits) flight.Answer {
-	k := c.keyOf(&x.head, x.client)
-	switch v, wait := c.requests.Enter(x.startedAt, k); v {
+func (x *exchange) limitClient(c *routing.ClientLimiter) flight.Answer {
+	k := c.KeyOf(&x.head, x.client)
+	switch v, wait := c.Requests.Enter(x.startedAt, k); v {
 	case limits.TooMany:
 		x.deps.metrics.limited[limitOpenRequests].Inc()
 		return flight.Answer{Status: http.StatusTooManyRequests, Reason: reasonManyOpen, RetryAfter: time.Second}
@@ -534,6 +535,6 @@ func (x *exchange) limitClient(c *clientLimits) flight.Answer {
 func (x *exchange) releaseClient() {
 	if k := x.clientKey; k != 0 {
 		x.clientKey = 0
-		x.listener.clients.requests.Leave(k)
+		x.listener.Limiter.Requests.Leave(k)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/edge/paths"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
@@ -18,20 +19,20 @@ type forwardState struct {
 	req         http1.RequestHead
 	resp        http1.ResponseHead
 	trailers    http1.Trailers
-	reqHeaders  headerView // of the request
-	respHeaders headerView // of the response
+	reqHeaders  routing.HeaderView // of the request
+	respHeaders routing.HeaderView // of the response
 	adds        headerLines
 	rewrite     http1.Rewrite
 	out         []byte // a head being written
 
-	buf        []byte     // of the request: the head, and the part of the body that came with it
-	head       int        // its length in buf
-	body       http1.Body // behind bodyInBuf
-	bodyInBuf  int        // bytes of the body in buf that go to the server as they are
-	trailerLen int        // bytes of trailers behind them
-	complete   bool       // buf has the whole request
-	isHTTP2    bool       // the client's connection is HTTP/2
-	clientTLS  *clientTLS // what the client has shown by TLS; nil: nothing
+	buf        []byte             // of the request: the head, and the part of the body that came with it
+	head       int                // its length in buf
+	body       http1.Body         // behind bodyInBuf
+	bodyInBuf  int                // bytes of the body in buf that go to the server as they are
+	trailerLen int                // bytes of trailers behind them
+	complete   bool               // buf has the whole request
+	isHTTP2    bool               // the client's connection is HTTP/2
+	clientTLS  *routing.ClientTLS // what the client has shown by TLS; nil: nothing
 
 	in         []byte // from the server: space for a head, then input in in[r:w]
 	r, w       int
@@ -50,9 +51,9 @@ const (
 // reset drops the request, so that its memory can be freed.
 func (w *forwardState) reset() {
 	w.req.Reset()
-	w.buf, w.reqHeaders, w.respHeaders, w.abortive, w.isHTTP2 = nil, headerView{}, headerView{}, false, false
+	w.buf, w.reqHeaders, w.respHeaders, w.abortive, w.isHTTP2 = nil, routing.HeaderView{}, routing.HeaderView{}, false, false
 	w.clientTLS = nil
-	w.exchange.head, w.exchange.id = requestInfo{}, ""
+	w.exchange.head, w.exchange.id = routing.RequestInfo{}, ""
 	if len(w.in) > maxInput {
 		w.in = make([]byte, headSpace+bodyRoom)
 	}
@@ -64,18 +65,18 @@ func (w *forwardState) reset() {
 // setHead begins a request whose head has n bytes of buf.
 func (w *forwardState) setHead(buf []byte, n int) {
 	w.buf, w.head, w.complete = buf, n, false
-	w.reqHeaders = headerView{head: &w.req.Head, buf: buf}
+	w.reqHeaders = routing.HeaderView{Head: &w.req.Head, Buf: buf}
 }
 
 // openExchange begins the exchange. A non-zero answer is to be sent instead of starting it.
-func (w *forwardState) openExchange(d *deps, l *boundListener, peer netip.Addr) flight.Answer {
+func (w *forwardState) openExchange(d *deps, l *routing.BoundListener, peer netip.Addr) flight.Answer {
 	h := w.describe(l, peer)
 	answer := w.exchange.init(d, l, &h, &w.cancel)
-	if answer.Status == 0 && w.req.Form == http1.AbsoluteForm && !l.takesURL(w.req.Target.Of(w.buf), peer) {
+	if answer.Status == 0 && w.req.Form == http1.AbsoluteForm && !l.TakesURL(w.req.Target.Of(w.buf), peer) {
 		return flight.Answer{Status: 400, Reason: reasonTarget}
 	}
-	if x := &w.exchange; x.head.upgrade && x.route != nil && !x.route.upgrades.Allow(unsafeString(w.req.Upgrade.Of(w.buf))) {
-		x.head.upgrade = false // RFC 9110, 7.8: a server may ignore it
+	if x := &w.exchange; x.head.Upgrade && x.route != nil && !x.route.Upgrades.Allow(routing.UnsafeString(w.req.Upgrade.Of(w.buf))) {
+		x.head.Upgrade = false // RFC 9110, 7.8: a server may ignore it
 	}
 	if answer.Status == 0 && l.BodyLimit > 0 && w.req.Length > l.BodyLimit {
 		return flight.Answer{Status: 413, Reason: reasonBodyTooBig}
@@ -84,34 +85,34 @@ func (w *forwardState) openExchange(d *deps, l *boundListener, peer netip.Addr) 
 }
 
 // describe returns what the exchange needs of the head. Its strings share buf.
-func (w *forwardState) describe(l *boundListener, peer netip.Addr) requestInfo {
+func (w *forwardState) describe(l *routing.BoundListener, peer netip.Addr) routing.RequestInfo {
 	r, buf := &w.req, w.buf
-	h := requestInfo{method: unsafeString(r.Verb.Of(buf)), host: unsafeString(r.Host.Of(buf)), proto: "1.1", secure: l.secure != nil, peer: peer, clientTLS: w.clientTLS, headers: &w.reqHeaders}
+	h := routing.RequestInfo{Method: routing.UnsafeString(r.Verb.Of(buf)), Host: routing.UnsafeString(r.Host.Of(buf)), Proto: "1.1", Secure: l.TLS != nil, Peer: peer, ClientTLS: w.clientTLS, Headers: &w.reqHeaders}
 	switch {
 	case w.isHTTP2:
-		h.proto = version2
+		h.Proto = routing.HTTPVersion2
 	case r.Minor == 0:
-		h.proto = "1.0"
+		h.Proto = "1.0"
 	}
-	h.upgrade = r.Upgrade.Len() > 0 && (r.Framing == http1.NoBody || r.Framing == http1.ByLength && r.Length <= maxReplay && !r.Expect)
-	h.target = unsafeString(r.Path.Of(buf))
-	if r.Form == http1.AbsoluteForm && !strings.HasPrefix(h.target, "/") {
-		h.target = "/" + h.target
+	h.Upgrade = r.Upgrade.Len() > 0 && (r.Framing == http1.NoBody || r.Framing == http1.ByLength && r.Length <= maxReplay && !r.Expect)
+	h.Target = routing.UnsafeString(r.Path.Of(buf))
+	if r.Form == http1.AbsoluteForm && !strings.HasPrefix(h.Target, "/") {
+		h.Target = "/" + h.Target
 	}
-	h.raw, h.query, _ = strings.Cut(h.target, "?")
-	h.path = h.raw
-	if strings.IndexByte(h.path, '%') >= 0 {
-		if plain, err := url.PathUnescape(h.path); err == nil {
-			h.path = plain
+	h.RawPath, h.Query, _ = strings.Cut(h.Target, "?")
+	h.Path = h.RawPath
+	if strings.IndexByte(h.Path, '%') >= 0 {
+		if plain, err := url.PathUnescape(h.Path); err == nil {
+			h.Path = plain
 		}
 	}
 	return h
 }
 
 // initRefused begins an exchange whose request could not be read.
-func (x *exchange) initRefused(d *deps, l *boundListener, peer netip.Addr, r *cancellation) {
+func (x *exchange) initRefused(d *deps, l *routing.BoundListener, peer netip.Addr, r *cancellation) {
 	x.renew(d, l, r)
-	x.client, x.head.peer = peer, peer
+	x.client, x.head.Peer = peer, peer
 	x.id = x.requestID("")
 	x.countOpen(1)
 }
@@ -119,5 +120,5 @@ func (x *exchange) initRefused(d *deps, l *boundListener, peer netip.Addr, r *ca
 // setGlimpse takes method and path from a malformed request, for the log.
 func (x *exchange) setGlimpse(got []byte) {
 	method, path := paths.Glimpse(got)
-	x.head.method, x.head.path = x.text.clone(unsafeString(method)), x.text.clone(unsafeString(path))
+	x.head.Method, x.head.Path = x.text.Clone(routing.UnsafeString(method)), x.text.Clone(routing.UnsafeString(path))
 }

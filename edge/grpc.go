@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 )
 
@@ -42,7 +43,7 @@ func mayBeGRPC(head []byte) bool {
 		return false
 	}
 	value, _, _ := bytes.Cut(head[i+len(line):], []byte("\r\n"))
-	return isGRPC(unsafeString(value))
+	return isGRPC(routing.UnsafeString(value))
 }
 
 // Codes of gRPC (https://grpc.io/docs/guides/status-codes).

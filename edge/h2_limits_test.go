@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // fronts are the two ways by which clients speak HTTP/2.
@@ -50,7 +51,7 @@ func runH2C(t *testing.T, p *fakePicker, change func(*Config)) *running {
 func (r *running) two(method, path string, body io.Reader) *http.Request {
 	r.t.Helper()
 	scheme := "http"
-	if r.listeners[0].secure != nil {
+	if r.listeners[0].TLS != nil {
 		scheme = "https"
 	}
 	req, err := http.NewRequest(method, scheme+"://"+r.address+path, body)
@@ -71,16 +72,16 @@ func http2Server(t *testing.T, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-func speaksHTTP2(c *Config) { c.Listeners[0].Routes[0].ServerProtocol = HTTP2 }
+func speaksHTTP2(c *Config) { c.Listeners[0].Routes[0].ServerProtocol = routing.HTTP2 }
 
 func TestHTTP2Requests(t *testing.T) { eachServer(t, testHTTP2Requests) }
 
 func testHTTP2Requests(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 1<<16)
 	for name, front := range fronts {
-		for _, protocol := range []Protocol{HTTP1, HTTP2} {
+		for _, protocol := range []routing.Protocol{routing.HTTP1, routing.HTTP2} {
 			start, want := server, "1.1"
-			if protocol == HTTP2 {
+			if protocol == routing.HTTP2 {
 				start, want = http2Server, "2"
 			}
 			s := start(t, func(w http.ResponseWriter, r *http.Request) {
@@ -222,7 +223,7 @@ func testHTTP2Answers(t *testing.T) {
 		r := front(t, p, func(c *Config) {
 			c.Listeners[0].BodyLimit = 10
 			c.Listeners[0].HeaderCount = 20
-			c.Listeners[0].Routes = []Route{{Path: "/web", Pool: "web"}}
+			c.Listeners[0].Routes = []routing.Route{{Path: "/web", Pool: "web"}}
 		})
 		res, body := r.do(r.two("GET", "/web", nil))
 		wantStatus(t, res, body, 503, "saturated")
@@ -320,7 +321,7 @@ func testHTTP2ServersByTLS(t *testing.T) {
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	for protocol, want := range map[Protocol]string{HTTP1: "HTTP/1.1", HTTP2: "HTTP/2.0"} {
+	for protocol, want := range map[routing.Protocol]string{routing.HTTP1: "HTTP/1.1", routing.HTTP2: "HTTP/2.0"} {
 		r := runHTTP2(t, to(balance.Grant{Server: "a", Address: "https://" + s.Listener.Addr().String()}), func(c *Config) {
 			c.Listeners[0].Routes[0].ServerProtocol = protocol
 			c.Listeners[0].Routes[0].ServerTLS = &tls.Config{RootCAs: believed}

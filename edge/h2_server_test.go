@@ -16,11 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/h2"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
 // What goes over the wire to servers of HTTP/2, frame by frame.
@@ -698,7 +698,7 @@ func FuzzHTTP2Server(f *testing.F) {
 	}()
 	p := newFakePicker()
 	p.pick = among(balance.Grant{Server: "a", Address: l.Addr().String()})
-	address := fuzzed(f, Config{ID: "e1", Loops: 1, Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: true, Routes: []Route{{Pool: "web", ServerProtocol: HTTP2}}}}}, p)
+	address := fuzzed(f, Config{ID: "e1", Loops: 1, Listeners: []routing.Listener{{Listen: "127.0.0.1:0", H2C: true, Routes: []routing.Route{{Pool: "web", ServerProtocol: routing.HTTP2}}}}}, p)
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	f.Cleanup(transport.CloseIdleConnections)

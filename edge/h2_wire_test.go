@@ -24,11 +24,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/h2"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
 // What goes over the wire of HTTP/2, frame by frame where a client of Go's hides it.
@@ -136,13 +136,13 @@ func testHTTP2TrailersOfHTTP1(t *testing.T) {
 // Servers that are reached by TLS, which loops leave to others if it is by HTTP/1.1.
 func TestHTTP2BodiesToServersByTLS(t *testing.T) {
 	eachPicker(t, func(t *testing.T) {
-		for _, protocol := range []Protocol{HTTP1, HTTP2} {
+		for _, protocol := range []routing.Protocol{routing.HTTP1, routing.HTTP2} {
 			testHTTP2BodiesToServersByTLS(t, protocol)
 		}
 	})
 }
 
-func testHTTP2BodiesToServersByTLS(t *testing.T, protocol Protocol) {
+func testHTTP2BodiesToServersByTLS(t *testing.T, protocol routing.Protocol) {
 	theirs, believed := identity(t, "127.0.0.1")
 	arrived := make(chan struct{}, 1)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -156,7 +156,7 @@ func testHTTP2BodiesToServersByTLS(t *testing.T, protocol Protocol) {
 		}
 		streaming(w, r)
 	}))
-	s.EnableHTTP2 = protocol == HTTP2
+	s.EnableHTTP2 = protocol == routing.HTTP2
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{theirs}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -444,12 +444,12 @@ func testHTTP2StreamsAreBounded(t *testing.T) {
 // Nor does a request of HTTP/2, where a loop serves it.
 func TestHTTP2RequestsAllocateNothing(t *testing.T) {
 	eachPicker(t, func(t *testing.T) {
-		t.Run("to HTTP/1.1", func(t *testing.T) { testHTTP2RequestsAllocateNothing(t, HTTP1) })
-		t.Run("to HTTP/2", func(t *testing.T) { testHTTP2RequestsAllocateNothing(t, HTTP2) })
+		t.Run("to HTTP/1.1", func(t *testing.T) { testHTTP2RequestsAllocateNothing(t, routing.HTTP1) })
+		t.Run("to HTTP/2", func(t *testing.T) { testHTTP2RequestsAllocateNothing(t, routing.HTTP2) })
 	})
 }
 
-func testHTTP2RequestsAllocateNothing(t *testing.T, to Protocol) {
+func testHTTP2RequestsAllocateNothing(t *testing.T, to routing.Protocol) {
 	allocateNothing(t, true, to, func(conn net.Conn) func() {
 		_, _ = io.WriteString(conn, http2.ClientPreface)
 		c := &talker{attacker: &attacker{Framer: http2.NewFramer(conn, conn), id: 1}, method: "GET"}
@@ -551,7 +551,7 @@ func FuzzHTTP2Client(f *testing.F) {
 	s := httptest.NewServer(http.HandlerFunc(echo))
 	f.Cleanup(s.Close)
 	p := to(granted("a", s))
-	address := fuzzed(f, Config{ID: "e1", Loops: 1, Listeners: []Listener{{Listen: "127.0.0.1:0", H2C: true, Routes: []Route{{Pool: "web"}}}}}, p)
+	address := fuzzed(f, Config{ID: "e1", Loops: 1, Listeners: []routing.Listener{{Listen: "127.0.0.1:0", H2C: true, Routes: []routing.Route{{Pool: "web"}}}}}, p)
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {

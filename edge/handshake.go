@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/preface"
@@ -29,9 +30,9 @@ type handshakeConn struct {
 	net.Conn  // below TLS
 	service   *listenerService
 	peer      netip.Addr         // or the client named by the PROXY header
-	limitAddr netip.Addr         // limitConn has counted it; invalid: none
+	limitAddr netip.Addr         // LimitConn has counted it; invalid: none
 	secure    *eventloop.TLSConn // nil: no TLS
-	shown     *clientTLS         // what the client has shown by it; nil: nothing
+	shown     *routing.ClientTLS // what the client has shown by it; nil: nothing
 	input     []byte             // read, and passed to the loop
 
 	mu       sync.Mutex
@@ -46,7 +47,7 @@ type handshakeConns struct {
 	all map[*handshakeConn]struct{}
 }
 
-// handshakeInBackground has a goroutine serve a new connection until its first request. limitConn has counted
+// handshakeInBackground has a goroutine serve a new connection until its first request. LimitConn has counted
 // it if limitAddr is valid.
 func (s *listenerService) handshakeInBackground(descriptor *fd.FD, peer, limitAddr netip.Addr) {
 	conn, err := descriptor.Conn()
@@ -101,7 +102,7 @@ func (all *handshakeConns) limitTimeOfAll(t time.Time) {
 
 // firstWait is how long a connection that has brought no request may stay without one when the edge stops.
 func (s *listenerService) firstWait() time.Duration {
-	return min(s.engine.edge.firstGrace(), s.listener.silentTime())
+	return min(s.engine.edge.firstGrace(), s.listener.SilentTime())
 }
 
 // past is a deadline that ends a wait at once.
@@ -133,7 +134,7 @@ func (g *handshakeConn) prepare() bool {
 	if !g.readProxyHeader() {
 		return false
 	}
-	if g.service.listener.secure != nil {
+	if g.service.listener.TLS != nil {
 		return g.handshake()
 	}
 	return !g.service.listener.H2C || g.awaitPreface()
@@ -143,7 +144,7 @@ func (g *handshakeConn) prepare() bool {
 // connect. It comes before TLS.
 func (g *handshakeConn) readProxyHeader() bool {
 	l, e := g.service.listener, g.service.engine.edge
-	if l.wantsProxyHeader() {
+	if l.WantsProxyHeader() {
 		g.setTimeout(l.HeaderTimeout)
 		proxied, err := readProxyHeader(l, g.Conn, g.peer)
 		if err != nil {
@@ -159,7 +160,7 @@ func (g *handshakeConn) readProxyHeader() bool {
 	if g.limitAddr.IsValid() {
 		return true
 	}
-	if why := l.limitConn(g.peer); why != nil {
+	if why := l.LimitConn(g.peer); why != nil {
 		e.deps.metrics.connRefused(why)
 		g.resetClose()
 		return false
@@ -180,11 +181,11 @@ func (g *handshakeConn) resetClose() {
 func (g *handshakeConn) handshake() bool {
 	l := g.service.listener
 	g.setTimeout(l.HeaderTimeout)
-	g.secure = eventloop.NewServerTLS(g.Conn, l.secure)
+	g.secure = eventloop.NewServerTLS(g.Conn, l.TLS)
 	err := g.secure.TLS.Handshake()
 	if err == nil {
 		state := g.secure.TLS.ConnectionState()
-		g.shown = newClientTLS(&state)
+		g.shown = routing.NewClientTLS(&state)
 		return true
 	}
 	g.service.engine.edge.cfg.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
@@ -199,7 +200,7 @@ func (g *handshakeConn) handshake() bool {
 // nothing.
 func (g *handshakeConn) awaitPreface() bool {
 	l, buf := g.service.listener, make([]byte, firstInput)
-	g.setTimeout(l.silentTime())
+	g.setTimeout(l.SilentTime())
 	for {
 		n, err := g.Read(buf[len(g.input):])
 		if len(g.input) == 0 {
@@ -215,7 +216,7 @@ func (g *handshakeConn) awaitPreface() bool {
 // speaksHTTP2 reports whether the client has agreed on HTTP/2 or begun with its preface.
 func (g *handshakeConn) speaksHTTP2() bool {
 	if g.secure != nil {
-		return g.secure.TLS.ConnectionState().NegotiatedProtocol == protoHTTP2
+		return g.secure.TLS.ConnectionState().NegotiatedProtocol == routing.ALPNHTTP2
 	}
 	return bytes.HasPrefix(g.input, []byte(h2.Preface))
 }
@@ -245,11 +246,11 @@ func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 // readProxyHeader reads the PROXY header from a new connection, and no byte more. The caller sets the
 // deadline; peer is the other end. Where a header is required no connection is accepted without one: otherwise
 // every client could choose its address.
-func readProxyHeader(l *boundListener, nc io.Reader, peer netip.Addr) (told preface.Proxy, err error) {
+func readProxyHeader(l *routing.BoundListener, nc io.Reader, peer netip.Addr) (told preface.Proxy, err error) {
 	var room [256]byte
 	b := room[:0]
 	for {
-		told, more, err := l.parseProxyHeader(peer, b)
+		told, more, err := l.ParseProxyHeader(peer, b)
 		if err != nil || more == 0 {
 			return told, err
 		}
@@ -264,12 +265,12 @@ func readProxyHeader(l *boundListener, nc io.Reader, peer netip.Addr) (told pref
 // logRefused logs a connection that was refused for its first bytes. Where a PROXY header is required the
 // reason is mostly a proxy that sends none, hence a warning; a connection that ends without a byte is a health
 // check.
-func logRefused(log *slog.Logger, l *boundListener, client netip.Addr, err error) {
+func logRefused(log *slog.Logger, l *routing.BoundListener, client netip.Addr, err error) {
 	level, text := slog.LevelDebug, "connection refused"
-	if l.wantsProxyHeader() && !errors.Is(err, io.EOF) && !errors.Is(err, errDenied) && !errors.Is(err, errConnections) {
+	if l.WantsProxyHeader() && !errors.Is(err, io.EOF) && !errors.Is(err, routing.ErrDenied) && !errors.Is(err, routing.ErrConnections) {
 		level, text = slog.LevelWarn, "connection refused: the listener wants a PROXY header before all else"
 	}
-	log.Log(context.Background(), level, text, "listener", l.Listen, "client", node(client), "err", err)
+	log.Log(context.Background(), level, text, "listener", l.Listen, "client", routing.Node(client), "err", err)
 }
 
 // looksLikeHTTP reports whether a client sends HTTP instead of TLS.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/edge/policy"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
@@ -56,23 +57,23 @@ func finalAnswer(method string) flight.Answer {
 	return flight.Answer{Status: http.StatusNoContent}
 }
 
-// requestDrops returns the client's fields that are not sent to servers.
+// RequestDrops returns the client's fields that are not sent to servers.
 func (x *exchange) requestDrops() *http1.Names {
-	return x.route.requestDrops(x.head.method, x.listener.trusts(x.head.peer))
+	return x.route.RequestDrops(x.head.Method, x.listener.Trusts(x.head.Peer))
 }
 
 // appendRequestHeaders adds the edge's fields to a request.
 func (x *exchange) appendRequestHeaders(a *headerLines) {
-	h, trusted := &x.head, x.listener.trusts(x.head.peer)
+	h, trusted := &x.head, x.listener.Trusts(x.head.Peer)
 	scheme := "http"
-	if h.secure {
+	if h.Secure {
 		scheme = "https"
 	}
 	var chain, elements []string
-	proto, host := scheme, h.host
+	proto, host := scheme, h.Host
 	if trusted {
-		chain, elements = h.all("x-forwarded-for"), h.all("forwarded")
-		proto, host = cmp.Or(h.first("x-forwarded-proto"), proto), cmp.Or(h.first("x-forwarded-host"), host)
+		chain, elements = h.All("x-forwarded-for"), h.All("forwarded")
+		proto, host = cmp.Or(h.First("x-forwarded-proto"), proto), cmp.Or(h.First("x-forwarded-host"), host)
 		if len(chain) == 0 && len(elements) > 0 {
 			chain, proto, host = fromForwarded(elements, proto, host)
 		}
@@ -81,36 +82,36 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 	t := append(a.text, "X-Forwarded-For: "...)
 	t = appendList(t, chain)
 	start := len(t)
-	t = appendNode(t, h.peer)
+	t = routing.AppendNode(t, h.Peer)
 	node := t[start:]
 	t = append(t, "\r\nForwarded: "...)
 	t = appendList(t, elements)
-	t = appendForwarded(t, node, h.host, scheme)
+	t = appendForwarded(t, node, h.Host, scheme)
 	t = append(t, "\r\nX-Forwarded-Proto: "...)
 	t = append(t, proto...)
 	t = append(t, "\r\nX-Forwarded-Host: "...)
 	t = append(t, host...)
 	t = append(t, "\r\nVia: "...)
 	t = appendList(t, x.via)
-	t = append(append(t, h.proto...), ' ')
+	t = append(append(t, h.Proto...), ' ')
 	t = append(t, x.deps.Via...)
 	t = append(t, "\r\n"+headerRequestID+": "...)
 	t = append(t, x.id...)
 	t = append(t, "\r\n"...)
 	a.text = append(t, x.pool.fixedHeaders...)
-	if h.clientTLS != nil && h.clientTLS.subject != "" {
-		a.add(HeaderSubject, h.clientTLS.subject)
+	if h.ClientTLS != nil && h.ClientTLS.Subject != "" {
+		a.add(routing.HeaderSubject, h.ClientTLS.Subject)
 	}
-	if isProbe(h.method) {
-		a.decrementForwards(h.first("max-forwards"))
+	if routing.IsProbe(h.Method) {
+		a.decrementForwards(h.First("max-forwards"))
 	}
 	if x.grant.Lease != 0 {
-		a.startLine(HeaderLease)
+		a.startLine(routing.HeaderLease)
 		a.text = appendHex(a.text, uint64(x.grant.Lease))
 		a.endLine()
 	}
 	if x.grant.Fence != 0 {
-		a.startLine(HeaderFence)
+		a.startLine(routing.HeaderFence)
 		a.text = strconv.AppendUint(a.text, x.grant.Fence, 10)
 		a.endLine()
 	}
@@ -127,7 +128,7 @@ func (a *headerLines) decrementForwards(maxForwards string) {
 func fromForwarded(elements []string, proto, host string) (chain []string, _, _ string) {
 	hops := policy.ForwardedChain(nil, elements)
 	for _, hop := range hops {
-		chain = append(chain, node(hop.For))
+		chain = append(chain, routing.Node(hop.For))
 	}
 	if n := len(hops); n > 0 {
 		proto, host = cmp.Or(hops[n-1].Proto, proto), cmp.Or(hops[n-1].Host, host)
@@ -136,12 +137,12 @@ func fromForwarded(elements []string, proto, host string) (chain []string, _, _ 
 }
 
 // appendResponseHeaders drops fields of a server's response, and adds the edge's.
-func (x *exchange) appendResponseHeaders(a *headerLines, resp headers) (drop *http1.Names) {
+func (x *exchange) appendResponseHeaders(a *headerLines, resp routing.Headers) (drop *http1.Names) {
 	t := append(a.text, "Via: "...)
-	t = appendList(t, resp.all("via"))
+	t = appendList(t, resp.All("via"))
 	t = append(t, cmp.Or(x.serverProto, "1.1")...)
 	a.text = append(append(append(t, ' '), x.deps.Via...), "\r\n"...)
-	if resp.first("x-request-id") == "" {
+	if resp.First("x-request-id") == "" {
 		a.add(headerRequestID, x.id)
 	}
 	if x.listener.ServerTiming {
@@ -149,10 +150,10 @@ func (x *exchange) appendResponseHeaders(a *headerLines, resp headers) (drop *ht
 		a.text = x.appendTiming(a.text)
 		a.endLine()
 	}
-	if resp.first("trailer") != "" {
-		a.announceTrailers(resp.all("trailer"))
+	if resp.First("trailer") != "" {
+		a.announceTrailers(resp.All("trailer"))
 	}
-	return fromServers
+	return routing.FromServers
 }
 
 // appendTiming appends the edge's part of Server-Timing: how long the asks took, without and within the queue.
@@ -169,7 +170,7 @@ func (a *headerLines) announceTrailers(announced []string) {
 	for _, list := range announced {
 		for name := range strings.SplitSeq(list, ",") {
 			name = strings.TrimSpace(name)
-			if name == "" || noTrailers.Has([]byte(name)) {
+			if name == "" || routing.NoTrailers.Has([]byte(name)) {
 				continue
 			}
 			if len(a.text) > start {
@@ -195,7 +196,7 @@ func appendForwarded(dst, node []byte, host, scheme string) []byte {
 		dst = append(dst, node...)
 	}
 	dst = append(dst, ";host="...)
-	if isToken(host) {
+	if routing.IsToken(host) {
 		dst = append(dst, host...)
 	} else {
 		dst = append(dst, '"')
@@ -213,10 +214,10 @@ func appendForwarded(dst, node []byte, host, scheme string) []byte {
 // requestID keeps the client's id for the request if it is fit to stand in logs, and
 // makes one otherwise, in x. It is no secret.
 func (x *exchange) requestID(told string) string {
-	if isRequestID(told) {
-		return x.text.clone(told)
+	if routing.IsRequestID(told) {
+		return x.text.Clone(told)
 	}
-	return unsafeString(appendHex(appendHex(x.idBuf[:0], rand.Uint64()), rand.Uint64()))
+	return routing.UnsafeString(appendHex(appendHex(x.idBuf[:0], rand.Uint64()), rand.Uint64()))
 }
 
 // appendHex appends the 16 hexadecimal digits of v.

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 func TestForwarded(t *testing.T) {
@@ -17,7 +19,7 @@ func TestForwarded(t *testing.T) {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 	}
-	if got := string(appendForwarded(nil, appendNode(nil, netip.Addr{}), "a", "http")); got != "for=unknown;host=a;proto=http" {
+	if got := string(appendForwarded(nil, routing.AppendNode(nil, netip.Addr{}), "a", "http")); got != "for=unknown;host=a;proto=http" {
 		t.Errorf("without an address: %s", got)
 	}
 }
@@ -53,10 +55,10 @@ func FuzzHeaders(f *testing.F) {
 		if kept := new(exchange).requestID(id); kept == "" || len(kept) > 128 || strings.ContainsAny(kept, " \"\r\n") {
 			t.Errorf("id %q became %q", id, kept)
 		}
-		element := string(appendForwarded(nil, appendNode(nil, client), host, "http"))
+		element := string(appendForwarded(nil, routing.AppendNode(nil, client), host, "http"))
 		rest, ok := strings.CutSuffix(element, ";proto=http")
 		_, told, found := strings.Cut(rest, ";host=")
-		if !ok || !found || !isToken(told) && !quoted(told) {
+		if !ok || !found || !routing.IsToken(told) && !quoted(told) {
 			t.Errorf("host %q: Forwarded %q", host, element)
 		}
 	})

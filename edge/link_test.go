@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // dropping takes a request, reads it, and closes the connection without an answer.
@@ -353,8 +354,8 @@ func TestListenFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	e, err := New(Config{ID: "e1", Listeners: []Listener{
-		{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}, {Listen: taken.Addr().String(), Routes: []Route{{Pool: "web"}}}}}, newFakePicker())
+	e, err := New(Config{ID: "e1", Listeners: []routing.Listener{
+		{Listen: "127.0.0.1:0", Routes: []routing.Route{{Pool: "web"}}}, {Listen: taken.Addr().String(), Routes: []routing.Route{{Pool: "web"}}}}}, newFakePicker())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/policy"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
@@ -61,8 +62,8 @@ func testClientCertificates(t *testing.T) {
 	own, authority := identity(t, "alice.example")
 	other, _ := identity(t, "alice.example")
 	for _, optional := range []bool{false, true} {
-		r := runSecure(t, echoHead(t, HeaderSubject), func(c *Config) {
-			c.Listeners[0].ClientCerts = ClientCerts{Authorities: authority, Optional: optional}
+		r := runSecure(t, echoHead(t, routing.HeaderSubject), func(c *Config) {
+			c.Listeners[0].ClientCerts = routing.ClientCerts{Authorities: authority, Optional: optional}
 		})
 		ask := func(two bool, certs ...tls.Certificate) (string, error) {
 			cfg := r.client.Transport.(*http.Transport).TLSClientConfig.Clone()
@@ -108,7 +109,9 @@ func TestClientsWithLongSubjectsAreRefused(t *testing.T) { eachPicker(t, testLon
 func testLongSubjects(t *testing.T) {
 	for size, good := range map[int]bool{1000: true, 1100: false} {
 		own, authority := identity(t, strings.Repeat("x", size))
-		r := runSecure(t, echoHead(t, HeaderSubject), func(c *Config) { c.Listeners[0].ClientCerts = ClientCerts{Authorities: authority, Optional: true} })
+		r := runSecure(t, echoHead(t, routing.HeaderSubject), func(c *Config) {
+			c.Listeners[0].ClientCerts = routing.ClientCerts{Authorities: authority, Optional: true}
+		})
 		r.client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{own}
 		res, err := r.client.Get("https://" + r.address + "/")
 		if (err == nil) != good {
@@ -126,7 +129,7 @@ func TestMisdirectedRequests(t *testing.T) { eachPicker(t, testMisdirectedReques
 func testMisdirectedRequests(t *testing.T) {
 	p := echoHead(t, "X")
 	r := runSecure(t, p, func(c *Config) {
-		c.Listeners[0].Routes = []Route{{Host: "a.example", Pool: "web"}, {Host: "b.example", Pool: "other"}, {Host: "*.c.example", Pool: "web"}}
+		c.Listeners[0].Routes = []routing.Route{{Host: "a.example", Pool: "web"}, {Host: "b.example", Pool: "other"}, {Host: "*.c.example", Pool: "web"}}
 	})
 	for _, c := range []struct {
 		name, host string
@@ -168,9 +171,9 @@ func testAllowAndDenyByAddress(t *testing.T) {
 		{loopback, nil, "", true}, {elsewhere, nil, "", false}, {nil, loopback, "", false}, {nil, elsewhere, "", true},
 		{elsewhere, nil, "192.0.2.7", true}, {loopback, nil, "192.0.2.7", false}, {nil, elsewhere, "192.0.2.7", false}, {nil, loopback, "192.0.2.7", true},
 	} {
-		for _, mode := range []Mode{ModeHTTP, ModeTCP} {
+		for _, mode := range []routing.Mode{routing.ModeHTTP, routing.ModeTCP} {
 			for _, secure := range []bool{false, true} {
-				if secure && mode == ModeTCP {
+				if secure && mode == routing.ModeTCP {
 					continue
 				}
 				change := func(cfg *Config) {
@@ -219,7 +222,7 @@ func TestTicketsAreShared(t *testing.T) { eachPicker(t, testTicketsAreShared) }
 
 func testTicketsAreShared(t *testing.T) {
 	cert, pool := identity(t, "localhost")
-	begin := func(tickets *Tickets, binding byte) *running {
+	begin := func(tickets *routing.Tickets, binding byte) *running {
 		return run(t, echoHead(t, "X"), func(c *Config) {
 			l := &c.Listeners[0]
 			l.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }
@@ -227,7 +230,7 @@ func testTicketsAreShared(t *testing.T) {
 		})
 	}
 	keys := [][32]byte{{1}, {2}}
-	one, other, late, foreign := NewTickets(), NewTickets(), NewTickets(), NewTickets()
+	one, other, late, foreign := routing.NewTickets(), routing.NewTickets(), routing.NewTickets(), routing.NewTickets()
 	one.SetKeys(keys)
 	other.SetKeys([][32]byte{{3}, {1}})
 	late.SetKeys([][32]byte{{4}})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
@@ -17,7 +18,7 @@ type bareListener struct{ net.Listener }
 // A program may hand in any network listener where connections are package net's. Where they are descriptors, Run says what is
 // missing.
 func TestListenersWithoutADescriptor(t *testing.T) {
-	e, err := New(Config{ID: "e1", Listeners: []Listener{{Listen: "127.0.0.1:0", Routes: []Route{{Pool: "web"}}}}}, to(granted("a", server(t, echo))))
+	e, err := New(Config{ID: "e1", Listeners: []routing.Listener{{Listen: "127.0.0.1:0", Routes: []routing.Route{{Pool: "web"}}}}}, to(granted("a", server(t, echo))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -35,7 +36,7 @@ type loopEngine struct {
 func newLoops(e *Edge) *loopEngine {
 	setServerTLS(e.listeners)
 	return &loopEngine{edge: e, dialer: serverDialer{net: e.reaches, timeout: e.cfg.ConnectTimeout, tcp: e.cfg.TCP, inside: e.cfg.Inside, log: e.cfg.Log,
-		h2: h2ClientConfig{e.cfg.ConnectTimeout, defaultIdleTimeout}}}
+		h2: h2ClientConfig{e.cfg.ConnectTimeout, routing.DefaultIdleTimeout}}}
 }
 
 // NewBatch returns the batch of a loop's system calls. It is called on the loop's thread.
@@ -70,7 +71,7 @@ func uringRemedy(err error) string {
 // listenerService is one listener served by all loops.
 type listenerService struct {
 	engine     *loopEngine
-	listener   *boundListener
+	listener   *routing.BoundListener
 	draining   atomic.Bool
 	killed     atomic.Bool
 	conns      sync.WaitGroup // connections
@@ -87,13 +88,13 @@ type trackedConn interface {
 	beginDrain()
 	// kill ends it in any state.
 	kill()
-	// limitAddr returns the address that listener.limitConn has counted; invalid: none.
+	// limitAddr returns the address that listener.LimitConn has counted; invalid: none.
 	limitAddr() netip.Addr
 }
 
 // serve accepts connections from l until ctx ends. Then it accepts no more, lets requests finish for the drain
 // time, cuts the rest, and returns when all exchanges are closed. An error says why it stopped before.
-func (e *loopEngine) serve(ctx context.Context, listener *boundListener, l net.Listener) error {
+func (e *loopEngine) serve(ctx context.Context, listener *routing.BoundListener, l net.Listener) error {
 	if err := e.startFirst(); err != nil {
 		return err
 	}
@@ -354,8 +355,8 @@ func (d *acceptor) OnTimer() {
 func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 	s := d.service
 	limitAddr := netip.Addr{}
-	if !s.listener.wantsProxyHeader() { // otherwise the PROXY header says who the client is
-		if why := s.listener.limitConn(peer.Addr()); why != nil {
+	if !s.listener.WantsProxyHeader() { // otherwise the PROXY header says who the client is
+		if why := s.listener.LimitConn(peer.Addr()); why != nil {
 			s.engine.edge.deps.metrics.connRefused(why)
 			descriptor.Close()
 			s.engine.edge.cfg.Places.Free()
@@ -364,7 +365,7 @@ func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 		limitAddr = peer.Addr()
 	}
 	s.conns.Add(1)
-	if s.listener.Mode == ModeHTTP && s.listener.needsHandshake() {
+	if s.listener.Mode == routing.ModeHTTP && s.listener.NeedsHandshake() {
 		s.handshakeInBackground(descriptor, peer.Addr(), limitAddr)
 		return
 	}
@@ -393,7 +394,7 @@ func (e *loopEngine) leastLoaded(this *worker) *worker {
 
 // addAccepted adds an accepted descriptor to the loop.
 func (l *worker) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
-	if s.listener.Mode == ModeTCP {
+	if s.listener.Mode == routing.ModeTCP {
 		l.addTCPClient(s, descriptor, peer)
 	} else {
 		l.addClient(s, descriptor, peer.Addr(), nil, nil, nil)
@@ -407,10 +408,10 @@ func (s *listenerService) clientGone(l *worker, m trackedConn) {
 	s.connClosed(m.limitAddr())
 }
 
-// connClosed counts an accepted connection as closed, for limitConn too if the address is valid.
+// connClosed counts an accepted connection as closed, for LimitConn too if the address is valid.
 func (s *listenerService) connClosed(limitAddr netip.Addr) {
 	if limitAddr.IsValid() {
-		s.listener.releaseConn(limitAddr)
+		s.listener.ReleaseConn(limitAddr)
 	}
 	s.engine.edge.cfg.Places.Free()
 	s.conns.Done()

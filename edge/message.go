@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
@@ -44,12 +45,12 @@ func (w *forwardState) closingUnread(a flight.Answer, draining bool) bool {
 // mayFrame reports whether enough of a request has come to begin its link: n bytes from its head on.
 func (w *forwardState) mayFrame(come int) bool {
 	r := &w.req
-	replayed := r.Framing == http1.ByLength && r.Length <= maxReplay && !r.Expect && (w.exchange.head.upgrade || flight.Idempotent(w.exchange.head.method))
+	replayed := r.Framing == http1.ByLength && r.Length <= maxReplay && !r.Expect && (w.exchange.head.Upgrade || flight.Idempotent(w.exchange.head.Method))
 	return !replayed || int64(come-w.head) >= r.Length
 }
 
 // frame finds how much of the request body is in buf, which begins with its head.
-func (w *forwardState) frame(buf []byte, l *boundListener) (err error) {
+func (w *forwardState) frame(buf []byte, l *routing.BoundListener) (err error) {
 	w.buf = buf
 	w.body, w.bodyInBuf, w.trailerLen = w.req.Body(), 0, 0
 	w.body.Limit = l.BodyLimit
@@ -57,7 +58,7 @@ func (w *forwardState) frame(buf []byte, l *boundListener) (err error) {
 		return err
 	}
 	if w.body.AtTrailers() {
-		w.trailers.Limits = l.limits
+		w.trailers.Limits = l.HeadLimits
 		if w.trailerLen, err = w.body.ReadTrailers(&w.trailers, w.buf[w.head+w.bodyInBuf:]); err != nil {
 			return err
 		}
@@ -101,9 +102,9 @@ func unusable(err error) (a flight.Answer, detail string, ok bool) {
 // compose builds the request for the server, with as much of the body as has come.
 func (w *forwardState) compose() {
 	x := &w.exchange
-	w.rewrite = http1.Rewrite{Drop: x.requestDrops(), Upgrade: x.head.upgrade, Open: true}
+	w.rewrite = http1.Rewrite{Drop: x.requestDrops(), Upgrade: x.head.Upgrade, Open: true}
 	if x.newPath {
-		w.rewrite.Target = []byte(x.head.target)
+		w.rewrite.Target = []byte(x.head.Target)
 	}
 	a := headerLines{w.req.Append(w.out[:0], w.buf, &w.rewrite)}
 	x.appendRequestHeaders(&a)
@@ -116,7 +117,7 @@ func (w *forwardState) composeBody() {
 	body := w.buf[w.head:]
 	w.out = append(w.out, body[:w.bodyInBuf]...)
 	if w.trailerLen > 0 {
-		w.out = w.trailers.Append(w.out, body[w.bodyInBuf:], w.exchange.route.drops.trailers)
+		w.out = w.trailers.Append(w.out, body[w.bodyInBuf:], w.exchange.route.Drops.Trailers)
 	}
 }
 
@@ -131,7 +132,7 @@ func (w *forwardState) checkSwitch() error {
 	if !w.resp.Tunnel {
 		return nil
 	}
-	offered, taken := unsafeString(w.req.Upgrade.Of(w.buf)), unsafeString(w.resp.Upgrade.Of(w.in[w.r:w.w]))
+	offered, taken := routing.UnsafeString(w.req.Upgrade.Of(w.buf)), routing.UnsafeString(w.resp.Upgrade.Of(w.in[w.r:w.w]))
 	for p := range strings.SplitSeq(offered, ",") {
 		if strings.EqualFold(strings.TrimSpace(p), taken) {
 			return nil
@@ -141,17 +142,17 @@ func (w *forwardState) checkSwitch() error {
 }
 
 func (w *forwardState) appendInterim(dst []byte) []byte {
-	return w.resp.Append(dst, w.in[w.r:w.w], &http1.Rewrite{Drop: fromServers})
+	return w.resp.Append(dst, w.in[w.r:w.w], &http1.Rewrite{Drop: routing.FromServers})
 }
 
 // beginResponse handles the response's head and prepares the client's.
 func (w *forwardState) beginResponse() {
 	x := &w.exchange
 	x.status = w.resp.Status
-	w.respHeaders = headerView{head: &w.resp.Head, buf: w.in[w.r:w.w]}
-	x.reply.Head(x.status, x.grpc, w.respHeaders.first)
-	if w.respHeaders.first(orca.Header) != "" || w.respHeaders.first(orca.HeaderBin) != "" {
-		x.forwardReport(w.respHeaders.all)
+	w.respHeaders = routing.HeaderView{Head: &w.resp.Head, Buf: w.in[w.r:w.w]}
+	x.reply.Head(x.status, x.grpc, w.respHeaders.First)
+	if w.respHeaders.First(orca.Header) != "" || w.respHeaders.First(orca.HeaderBin) != "" {
+		x.forwardReport(w.respHeaders.All)
 	}
 	w.adds.reset()
 	w.rewrite = http1.Rewrite{Drop: x.appendResponseHeaders(&w.adds, &w.respHeaders), Upgrade: w.resp.Tunnel}
@@ -160,11 +161,11 @@ func (w *forwardState) beginResponse() {
 
 // takeTrailers builds the client's trailers from the server's, of n bytes.
 func (w *forwardState) takeTrailers(n int) {
-	told := trailerView{trailers: &w.trailers, buf: w.in[w.r:w.w]}
-	if told.all(orca.Header) != nil || told.all(orca.HeaderBin) != nil {
-		w.exchange.forwardReport(told.all)
+	told := routing.TrailerView{Trailers: &w.trailers, Buf: w.in[w.r:w.w]}
+	if told.All(orca.Header) != nil || told.All(orca.HeaderBin) != nil {
+		w.exchange.forwardReport(told.All)
 	}
-	w.exchange.reply.Trailers(told.first)
-	w.out = w.trailers.Append(w.out[:0], w.in[w.r:w.w], noTrailers)
+	w.exchange.reply.Trailers(told.First)
+	w.out = w.trailers.Append(w.out[:0], w.in[w.r:w.w], routing.NoTrailers)
 	w.r += n
 }

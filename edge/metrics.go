@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -110,7 +111,7 @@ func limitedCounters(r *prometheus.Registry) (counters [clientLimitCount]prometh
 	return counters
 }
 
-// connRefused counts a connection that limitConn refuses.
+// connRefused counts a connection that LimitConn refuses.
 func (m *metrics) connRefused(why error) {
 	m.countLimited(why)
 	m.refused(refusal(why))
@@ -118,7 +119,7 @@ func (m *metrics) connRefused(why error) {
 
 // countLimited counts a connection that was refused because of its client's limits.
 func (m *metrics) countLimited(why error) {
-	if errors.Is(why, errConnections) {
+	if errors.Is(why, routing.ErrConnections) {
 		m.limited[limitConnections].Inc()
 	}
 }

@@ -9,20 +9,21 @@ import (
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // pathServer tells which pool a request came for, and with which target.
 func pathServer(w http.ResponseWriter, r *http.Request) {
-	_, _ = fmt.Fprintf(w, "%s %s", r.Header.Get(HeaderPool), r.RequestURI)
+	_, _ = fmt.Fprintf(w, "%s %s", r.Header.Get(routing.HeaderPool), r.RequestURI)
 }
 
 // wantPaths sends requests for targets and wants as answers a pool and a target, or a status.
-func wantPaths(t *testing.T, change func(*Listener), want map[string]string) {
+func wantPaths(t *testing.T, change func(*routing.Listener), want map[string]string) {
 	t.Helper()
 	p := newFakePicker()
 	p.pick = among(granted("s1", server(t, pathServer)))
 	r := run(t, p, func(c *Config) {
-		c.Listeners[0].Routes = []Route{{Path: "/public", Pool: "public"}, {Path: "/admin", Pool: "admin"}, {Path: "/api", Pool: "api"}}
+		c.Listeners[0].Routes = []routing.Route{{Path: "/public", Pool: "public"}, {Path: "/admin", Pool: "admin"}, {Path: "/api", Pool: "api"}}
 		change(&c.Listeners[0])
 	})
 	for target, want := range want {
@@ -57,13 +58,13 @@ func TestAPathIsOneRoutesHoweverItIsRead(t *testing.T) {
 			"/public/../admin/..%2f..%2fpublic", "/admin;x/y", "/x%2f..%2fadmin", "/public/%c0%ae%c0%ae/admin"} {
 			want[around] = "400"
 		}
-		wantPaths(t, func(*Listener) {}, want)
+		wantPaths(t, func(*routing.Listener) {}, want)
 	})
 }
 
 func TestWithoutRoutesByPathAllGoOnByteForByte(t *testing.T) {
 	eachPicker(t, func(t *testing.T) {
-		wantPaths(t, func(l *Listener) { l.Routes = []Route{{Pool: "all"}} }, map[string]string{
+		wantPaths(t, func(l *routing.Listener) { l.Routes = []routing.Route{{Pool: "all"}} }, map[string]string{
 			"/a/..%2f..//;x": "all /a/..%2f..//;x", `/a\..\b?\`: `all /a\..\b?\`, "//x": "all //x",
 		})
 	})
@@ -75,8 +76,8 @@ func TestNormalisedPathsGoOn(t *testing.T) {
 		"http://h.example/public/./x": "public /public/x",
 	}
 	eachPicker(t, func(t *testing.T) {
-		wantPaths(t, func(l *Listener) { l.Paths = PathsNormalize }, all)
-		wantPaths(t, func(l *Listener) { l.Routes[2].Paths = PathsNormalize }, map[string]string{
+		wantPaths(t, func(l *routing.Listener) { l.Paths = routing.PathsNormalize }, all)
+		wantPaths(t, func(l *routing.Listener) { l.Routes[2].Paths = routing.PathsNormalize }, map[string]string{
 			"/api/a/../%62": "api /api/b", "/api/../public": "400", "/public/a/../%62": "public /public/a/../%62",
 		})
 	})
@@ -100,16 +101,16 @@ func TestRedirectsDoNotClimb(t *testing.T) {
 func TestNormalisedPathsHaveNoOverlongCharacters(t *testing.T) {
 	eachPicker(t, func(t *testing.T) {
 		overlong := map[string]string{"/public/%c0%ae%c0%ae/admin": "400", "/public/caf%C3%A9": "public /public/caf%C3%A9"}
-		wantPaths(t, func(l *Listener) { l.Paths = PathsNormalize }, overlong)
-		wantPaths(t, func(l *Listener) { l.Paths = PathsStrict }, overlong)
+		wantPaths(t, func(l *routing.Listener) { l.Paths = routing.PathsNormalize }, overlong)
+		wantPaths(t, func(l *routing.Listener) { l.Paths = routing.PathsStrict }, overlong)
 	})
 }
 
 func TestStrictPaths(t *testing.T) {
 	eachPicker(t, func(t *testing.T) {
-		wantPaths(t, func(l *Listener) { l.Routes[2].Paths = PathsStrict }, map[string]string{
+		wantPaths(t, func(l *routing.Listener) { l.Routes[2].Paths = routing.PathsStrict }, map[string]string{
 			"/api/a": "api /api/a", "/api/a%2Fb": "400", "/api/a//b": "400", "/api/a;b/c%20d": "api /api/a;b/c%20d", "/api/a%00": "400", "/public/a//b": "public /public/a//b",
 		})
-		wantPaths(t, func(l *Listener) { l.Paths = PathsStrict }, map[string]string{"/public/a//b": "400", "/public/a": "public /public/a"})
+		wantPaths(t, func(l *routing.Listener) { l.Paths = routing.PathsStrict }, map[string]string{"/public/a//b": "400", "/public/a": "public /public/a"})
 	})
 }

@@ -10,11 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/orca"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // pool is what the edge keeps of a pool.
@@ -62,8 +62,8 @@ func newPool(name string, number int, s *settings, m *metrics) *pool {
 	}
 	p.stats.mu = &p.mu
 	var a headerLines
-	a.add(HeaderEdge, string(s.ID))
-	a.add(HeaderPool, name)
+	a.add(routing.HeaderEdge, string(s.ID))
+	a.add(routing.HeaderPool, name)
 	a.add(orca.HeaderFormat, "TEXT")
 	p.fixedHeaders = string(a.text)
 	return p

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 )
 
@@ -141,7 +142,7 @@ func appendRedirect(dst []byte, location, lease, request string, closing bool) [
 	dst = appendStatus(dst, http.StatusTemporaryRedirect)
 	dst = append(append(append(dst, "Location: "...), location...), "\r\nCache-Control: no-store\r\nContent-Length: 0\r\n"...)
 	if lease != "" {
-		dst = append(append(append(dst, HeaderLease+": "...), lease...), "\r\n"...)
+		dst = append(append(append(dst, routing.HeaderLease+": "...), lease...), "\r\n"...)
 	}
 	return appendEnd(dst, request, closing)
 }
@@ -162,9 +163,9 @@ func appendEnd(dst []byte, request string, closing bool) []byte {
 // refusal returns the reason for a refused connection.
 func refusal(err error) string {
 	switch {
-	case errors.Is(err, errDenied):
+	case errors.Is(err, routing.ErrDenied):
 		return reasonDenied
-	case errors.Is(err, errConnections):
+	case errors.Is(err, routing.ErrConnections):
 		return reasonConnections
 	}
 	return reasonPreface

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 func TestRoutedRequest(t *testing.T) { eachServer(t, testRoutedRequest) }
@@ -59,7 +60,7 @@ func TestNoRoute(t *testing.T) { eachPicker(t, testNoRoute) }
 
 func testNoRoute(t *testing.T) {
 	p := newFakePicker()
-	r := run(t, p, func(c *Config) { c.Listeners[0].Routes = []Route{{Host: "only.example", Pool: "web"}} })
+	r := run(t, p, func(c *Config) { c.Listeners[0].Routes = []routing.Route{{Host: "only.example", Pool: "web"}} })
 	res, body := r.do(r.request("GET", "/", ""))
 	wantStatus(t, res, body, 404, "no-route")
 	if len(p.asks) != 0 {

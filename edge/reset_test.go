@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
@@ -21,16 +22,16 @@ func TestClientsThatResetBeforeTheyAreServed(t *testing.T) {
 }
 
 func testClientsThatResetBeforeTheyAreServed(t *testing.T) {
-	for name, listen := range map[string]func(*Listener){
-		"plain": func(*Listener) {},
-		"h2c":   func(l *Listener) { l.H2C = true },
+	for name, listen := range map[string]func(*routing.Listener){
+		"plain": func(*routing.Listener) {},
+		"h2c":   func(l *routing.Listener) { l.H2C = true },
 		"TLS":   nil,
-		"PROXY": func(l *Listener) { l.ProxyTrusted = loopbackPrefix },
-		"TCP":   func(l *Listener) { l.Mode = ModeTCP },
-		"TCP behind PROXY": func(l *Listener) {
-			l.Mode, l.ProxyTrusted = ModeTCP, loopbackPrefix
+		"PROXY": func(l *routing.Listener) { l.ProxyTrusted = loopbackPrefix },
+		"TCP":   func(l *routing.Listener) { l.Mode = routing.ModeTCP },
+		"TCP behind PROXY": func(l *routing.Listener) {
+			l.Mode, l.ProxyTrusted = routing.ModeTCP, loopbackPrefix
 		},
-		"few connections a client": func(l *Listener) { l.ClientLimits.Connections = 100 },
+		"few connections a client": func(l *routing.Listener) { l.ClientLimits.Connections = 100 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			ours, _ := identity(t, "a.example")

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // Connections go where the grant says, and by TLS the server has to be the one that its address names. When the grant
@@ -29,17 +30,17 @@ func testConnectionsGoWhereAGrantSays(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for _, c := range []struct {
 		what     string
-		protocol Protocol
+		protocol routing.Protocol
 		secure   bool
 		unix     bool
-	}{{"plain", HTTP1, false, false}, {"TLS", HTTP1, true, false}, {"HTTP/2", HTTP2, false, false}, {"HTTP/2 by TLS", HTTP2, true, false}, {"unix", HTTP1, false, true}, {"HTTP/2 by unix", HTTP2, false, true}} {
+	}{{"plain", routing.HTTP1, false, false}, {"TLS", routing.HTTP1, true, false}, {"HTTP/2", routing.HTTP2, false, false}, {"HTTP/2 by TLS", routing.HTTP2, true, false}, {"unix", routing.HTTP1, false, true}, {"HTTP/2 by unix", routing.HTTP2, false, true}} {
 		t.Run(c.what, func(t *testing.T) {
 			var at atomic.Pointer[string]
 			serve := func(word string) string {
 				s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, word) }))
 				s.Config.Protocols = new(http.Protocols)
-				s.Config.Protocols.SetHTTP1(c.protocol == HTTP1)
-				s.Config.Protocols.SetUnencryptedHTTP2(c.protocol == HTTP2)
+				s.Config.Protocols.SetHTTP1(c.protocol == routing.HTTP1)
+				s.Config.Protocols.SetUnencryptedHTTP2(c.protocol == routing.HTTP2)
 				if c.unix {
 					l, err := net.Listen("unix", filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "")[len("TestConnectionsGo"):]+word))
 					if err != nil {
@@ -49,7 +50,7 @@ func testConnectionsGoWhereAGrantSays(t *testing.T) {
 				}
 				if c.secure {
 					s.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
-					s.EnableHTTP2 = c.protocol == HTTP2
+					s.EnableHTTP2 = c.protocol == routing.HTTP2
 					s.StartTLS()
 				} else {
 					s.Start()
@@ -74,7 +75,7 @@ func testConnectionsGoWhereAGrantSays(t *testing.T) {
 					cfg.Listeners[0].Routes[0].ServerTLS = &tls.Config{RootCAs: believers, MinVersion: tls.VersionTLS12}
 				}
 			})
-			if c.protocol == HTTP2 {
+			if c.protocol == routing.HTTP2 {
 				r.client.Transport.(*http.Transport).ForceAttemptHTTP2 = true
 			}
 			for _, word := range []string{"old", "new"} {
@@ -117,7 +118,7 @@ func testTunnelsGoWhereAGrantSays(t *testing.T) {
 		}
 	}()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	r := run(t, to(balance.Grant{Server: "a", Address: "app.test:80", At: "[::1]:" + port + ",127.0.0.1:" + port}), func(c *Config) { c.Listeners[0].Mode = ModeTCP })
+	r := run(t, to(balance.Grant{Server: "a", Address: "app.test:80", At: "[::1]:" + port + ",127.0.0.1:" + port}), func(c *Config) { c.Listeners[0].Mode = routing.ModeTCP })
 	conn, err := net.Dial("tcp", r.address)
 	if err != nil {
 		t.Fatal(err)

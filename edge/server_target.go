@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
@@ -27,34 +28,34 @@ func (e *Edge) targetOf(x *exchange) target {
 	secure, address := e.serverAddr(&x.grant)
 	to := target{address: address}
 	if secure || x.route.ServerTLS != nil {
-		to.tls, to.name = x.route.tls, certName(x.grant.Address)
+		to.tls, to.name = x.route.DialTLS, certName(x.grant.Address)
 	}
 	return to
 }
 
 // setServerTLS completes the routes' TLS configurations.
-func setServerTLS(listeners []*boundListener) {
+func setServerTLS(listeners []*routing.BoundListener) {
 	complete := make(map[reach]*tls.Config)
 	for _, l := range listeners {
-		for _, r := range l.routes {
+		for _, r := range l.BoundRoutes {
 			by := reach{r.ServerProtocol, r.ServerTLS}
 			if complete[by] == nil {
 				complete[by] = by.completeTLS()
 			}
-			r.tls = complete[by]
+			r.DialTLS = complete[by]
 		}
 	}
 }
 
 // reach is how servers are reached.
 type reach struct {
-	protocol Protocol
+	protocol routing.Protocol
 	secure   *tls.Config
 }
 
 func (by reach) completeTLS() *tls.Config {
-	if by.protocol == HTTP2 {
-		return completeTLS(by.secure, protoHTTP2)
+	if by.protocol == routing.HTTP2 {
+		return completeTLS(by.secure, routing.ALPNHTTP2)
 	}
-	return completeTLS(by.secure, protoHTTP1)
+	return completeTLS(by.secure, routing.ALPNHTTP1)
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // tlsTestConn is a connection of a server that speaks TLS, with what is below it.
@@ -85,7 +86,7 @@ func oneLoopTo(t *testing.T, g balance.Grant, change func(*Config)) *running {
 	}
 	return oneLoop(t, p, func(c *Config) {
 		change(c)
-		c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Path: "/seen", Pool: "web"})
+		c.Listeners[0].Routes = append(c.Listeners[0].Routes, routing.Route{Path: "/seen", Pool: "web"})
 	})
 }
 
@@ -511,7 +512,7 @@ func testEndOfATLSServerRightBehindItsAnswer(t *testing.T) {
 	}
 	r := oneLoop(t, p, func(c *Config) {
 		trusting(c)
-		c.Listeners[0].Routes = append(c.Listeners[0].Routes, Route{Path: "/seen", Pool: "web"})
+		c.Listeners[0].Routes = append(c.Listeners[0].Routes, routing.Route{Path: "/seen", Pool: "web"})
 	})
 	client := r.dial().send(get)
 	<-got

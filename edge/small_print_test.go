@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // spoken is a server that says what it is told to each connection, behind the head of a
@@ -54,14 +55,14 @@ const brief = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n
 // A client that closes its side behind its last request is answered, however long that takes.
 func TestHalfClosedClientIsAnswered(t *testing.T) {
 	for _, c := range []struct {
-		half     HalfClosed
+		half     routing.HalfClosed
 		last     string
 		answered bool
 	}{
-		{HalfClosedLast, "Connection: close\r\n", true},
-		{HalfClosedLast, "", false},
-		{HalfClosedAnswer, "", true},
-		{HalfClosedRefuse, "Connection: close\r\n", false},
+		{routing.HalfClosedLast, "Connection: close\r\n", true},
+		{routing.HalfClosedLast, "", false},
+		{routing.HalfClosedAnswer, "", true},
+		{routing.HalfClosedRefuse, "Connection: close\r\n", false},
 	} {
 		t.Run(fmt.Sprint(c.half, c.last != ""), func(t *testing.T) {
 			seen, answer := make(chan struct{}), make(chan struct{})

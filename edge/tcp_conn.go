@@ -23,7 +23,7 @@ type tcpConn struct {
 	service     *listenerService
 	state       tcpState
 	proxied     preface.Proxy // the client's addresses, by its PROXY header or its own
-	limited     bool          // limitConn has counted it
+	limited     bool          // LimitConn has counted it
 	clientHello []byte        // read before a server can be chosen
 	exchange    exchange
 	recall      cancellation
@@ -49,7 +49,7 @@ const (
 
 // addTCPClient adds an accepted descriptor of a TCP listener.
 func (l *worker) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
-	d := &tcpConn{worker: l, service: s, proxied: preface.Proxy{Source: peer}, limited: !s.listener.wantsProxyHeader()}
+	d := &tcpConn{worker: l, service: s, proxied: preface.Proxy{Source: peer}, limited: !s.listener.WantsProxyHeader()}
 	d.Conn.Owner, d.Timer.Owner, d.progress.Owner = d, d, tcpProgressTimer{d}
 	if err := l.Register(&d.Conn, descriptor, eventloop.Readiness); err != nil {
 		s.clientGone(l, d)
@@ -57,9 +57,9 @@ func (l *worker) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.
 	}
 	s.tracked[l][d] = struct{}{}
 	switch {
-	case s.listener.wantsProxyHeader():
+	case s.listener.WantsProxyHeader():
 		d.setTimeout(s.listener.HeaderTimeout)
-	case s.listener.routesByName:
+	case s.listener.RoutesByName:
 		d.state = tcpReadingSNI
 		d.setTimeout(s.listener.HeaderTimeout)
 	default:
@@ -112,7 +112,7 @@ func (d *tcpConn) OnTimer() {
 // readProxyHeader reads the PROXY header and no byte more.
 func (d *tcpConn) readProxyHeader() {
 	for l := d.service.listener; d.state == tcpReadingProxyHeader; {
-		proxied, more, err := l.parseProxyHeader(d.proxied.Source.Addr(), d.clientHello)
+		proxied, more, err := l.ParseProxyHeader(d.proxied.Source.Addr(), d.clientHello)
 		switch {
 		case err != nil:
 			d.openExchange("", err)
@@ -121,12 +121,12 @@ func (d *tcpConn) readProxyHeader() {
 			if proxied.Source.IsValid() {
 				d.proxied = proxied
 			}
-			if why := l.limitConn(d.proxied.Source.Addr()); why != nil {
+			if why := l.LimitConn(d.proxied.Source.Addr()); why != nil {
 				d.openExchange("", why)
 				return
 			}
 			d.limited = true
-			if d.clientHello = nil; !l.routesByName {
+			if d.clientHello = nil; !l.RoutesByName {
 				d.openExchange("", nil)
 				return
 			}
@@ -148,7 +148,7 @@ func (d *tcpConn) readSNI() {
 		if !d.readClientHello(buf[:min(len(buf), l.HeaderLimit-len(d.clientHello))]) {
 			return
 		}
-		if name, known, err := l.serverName(d.clientHello); known || err != nil {
+		if name, known, err := l.ServerName(d.clientHello); known || err != nil {
 			d.openExchange(name, err)
 			return
 		}

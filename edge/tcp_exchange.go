@@ -6,14 +6,15 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
 // openTunnel begins the exchange of a tunnel to a name.
-func (x *exchange) openTunnel(d *deps, l *boundListener, client netip.Addr, name string, r *cancellation) {
+func (x *exchange) openTunnel(d *deps, l *routing.BoundListener, client netip.Addr, name string, r *cancellation) {
 	x.renew(d, l, r)
-	x.client, x.head = client, requestInfo{host: name, peer: client}
-	x.setRoute(l.routes.match(name, ""))
+	x.client, x.head = client, routing.RequestInfo{Host: name, Peer: client}
+	x.setRoute(l.BoundRoutes.Match(name, ""))
 }
 
 // proxyHeader returns the PROXY header for the server; nil: it gets none.
@@ -22,7 +23,7 @@ func (x *exchange) proxyHeader(proxied preface.Proxy) []byte {
 	case 1:
 		return proxied.AppendV1(nil)
 	case 2:
-		return proxied.AppendV2(nil, x.head.host)
+		return proxied.AppendV2(nil, x.head.Host)
 	}
 	return nil
 }
@@ -58,8 +59,8 @@ func (x *exchange) logTunnel(log *slog.Logger, ended string, in, out int64, took
 		pool = x.pool.name
 	}
 	log.LogAttrs(context.Background(), slog.LevelInfo, "connection",
-		slog.String("listen", x.listener.Listen), slog.String("host", x.head.host), slog.Int64("bytes_in", in), slog.Int64("bytes_out", out),
+		slog.String("listen", x.listener.Listen), slog.String("host", x.head.Host), slog.Int64("bytes_in", in), slog.Int64("bytes_out", out),
 		slog.Float64("duration_ms", milliseconds(took)), x.pickTimeAttr(),
 		slog.String("pool", pool), slog.String("server", string(x.grant.Server)), slog.String("lease", lease),
-		slog.String("edge", string(x.deps.ID)), slog.String("client", node(x.client)), slog.Int("attempts", x.attempts), slog.String("ended", ended))
+		slog.String("edge", string(x.deps.ID)), slog.String("client", routing.Node(x.client)), slog.Int("attempts", x.attempts), slog.String("ended", ended))
 }

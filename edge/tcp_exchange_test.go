@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/logtest"
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
@@ -56,7 +57,7 @@ func echoTCP(c *net.TCPConn) {
 }
 
 // asTCP makes the first listener carry anything.
-func asTCP(c *Config) { c.Listeners[0].Mode = ModeTCP }
+func asTCP(c *Config) { c.Listeners[0].Mode = routing.ModeTCP }
 
 func (r *running) connect() *net.TCPConn {
 	r.t.Helper()
@@ -372,7 +373,7 @@ func testTunnelsByServerName(t *testing.T) {
 	}
 	r := run(t, p, func(c *Config) {
 		asTCP(c)
-		c.Listeners[0].Routes = []Route{{Host: "a.example", Pool: "a"}, {Host: "*.sub.example", Pool: "sub"}, {Pool: "any"}}
+		c.Listeners[0].Routes = []routing.Route{{Host: "a.example", Pool: "a"}, {Host: "*.sub.example", Pool: "sub"}, {Pool: "any"}}
 	})
 	for name, want := range map[string]string{"a.example": "a", "x.sub.example": "sub", "b.example": "any", "": "any"} {
 		hello := "SSH-2.0-nobody"
@@ -392,7 +393,7 @@ func testTunnelsByServerName(t *testing.T) {
 
 	only := run(t, p, func(c *Config) {
 		asTCP(c)
-		c.Listeners[0].Routes = []Route{{Host: "a.example", Pool: "a"}}
+		c.Listeners[0].Routes = []routing.Route{{Host: "a.example", Pool: "a"}}
 		c.Listeners[0].HeaderTimeout = 20 * time.Millisecond
 	})
 	for what, first := range map[string][]byte{"another name": firstMessage(t, "b.example"), "no TLS": []byte("GET / HTTP/1.1\r\n\r\n"), "silence": nil, "half a hello": firstMessage(t, "a.example")[:40]} {

@@ -11,31 +11,31 @@ import (
 
 // readTenant determines the request's tenant.
 func (x *exchange) readTenant() {
-	h, rule := &x.head, &x.route.rule
+	h, rule := &x.head, &x.route.TenantRule
 	var said tenants.Said
 	var now time.Time
 	switch rule.Source {
 	case tenants.None:
 		return
 	case tenants.Plain:
-		said.Value = x.route.tenant(h, x.client)
+		said.Value = x.route.TenantSource(h, x.client)
 		if rule.From == tenants.Trusted {
-			said.Trusted = x.listener.trusts(h.peer)
-			said.Several = said.Trusted && len(h.all(rule.Header)) > 1
+			said.Trusted = x.listener.Trusts(h.Peer)
+			said.Several = said.Trusted && len(h.All(rule.Header)) > 1
 		}
 	case tenants.Subject:
-		if h.clientTLS != nil {
-			said.Value = h.clientTLS.subject
+		if h.ClientTLS != nil {
+			said.Value = h.ClientTLS.Subject
 		}
 	case tenants.AltName:
-		if h.clientTLS != nil {
-			said.Value = h.clientTLS.altName
+		if h.ClientTLS != nil {
+			said.Value = h.ClientTLS.AltName
 		}
 	case tenants.Token:
-		said.Value, now = h.first(rule.Tokens.Header), time.Now()
+		said.Value, now = h.First(rule.Tokens.Header), time.Now()
 	}
 	t := rule.Judge(now, said)
-	x.request.Tenant, x.request.Belief, x.disbelief = x.text.clone(t.Name), t.Belief, t.Why
+	x.request.Tenant, x.request.Belief, x.disbelief = x.text.Clone(t.Name), t.Belief, t.Why
 	if t.Belief == balance.Disbelieved {
 		x.pool.disbelieved.Inc()
 	}

@@ -14,11 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 )
 
 // lastAsk is what the master was asked last.
@@ -95,7 +95,7 @@ func TestTheLogTellsTenantsApart(t *testing.T) {
 		c.AccessLog = slog.New(slog.NewJSONHandler(locked{&mu, &lines}, nil))
 		l := &c.Listeners[0]
 		l.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-		l.Routes = []Route{{Pool: "web", Tenant: "header:X-Tenant"}, {Path: "/any", Pool: "web", Tenant: "header:X-Tenant", TenantFrom: tenants.Any}}
+		l.Routes = []routing.Route{{Pool: "web", Tenant: "header:X-Tenant"}, {Path: "/any", Pool: "web", Tenant: "header:X-Tenant", TenantFrom: tenants.Any}}
 	})
 	want := []map[string]any{
 		{"path": "/", "tenant": nil, "tenant_claimed": "acme", "tenant_err": "it was told by a peer that is no trusted proxy"},
@@ -132,7 +132,7 @@ func testTenantsOfCertificates(t *testing.T) {
 	for spec, want := range map[string]string{"cert:subject": "CN=alice.example", "cert:san": "alice.example"} {
 		p := echoHead(t, "X")
 		r := runSecure(t, p, func(c *Config) {
-			c.Listeners[0].ClientCerts = ClientCerts{Authorities: authority, Optional: true}
+			c.Listeners[0].ClientCerts = routing.ClientCerts{Authorities: authority, Optional: true}
 			c.Listeners[0].Routes[0].Tenant = spec
 		})
 		for _, shown := range []bool{true, false} {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // behindRelays is in the name of tests whose servers speak TLS: before each server of the test stands a relay that speaks TLS with
@@ -32,7 +33,7 @@ func behindTLS(t *testing.T, cfg *Config, p *fakePicker) {
 	t.Helper()
 	for _, l := range cfg.Listeners {
 		for _, r := range l.Routes {
-			if r.ServerProtocol == HTTP2 {
+			if r.ServerProtocol == routing.HTTP2 {
 				return // by which relays do not speak
 			}
 		}

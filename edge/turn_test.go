@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // However short turns are, bodies pass whole, both ways.
@@ -44,7 +45,7 @@ func TestBodiesPassInTheShortestTurns(t *testing.T) {
 				r := start(t, p, func(c *Config) {
 					c.maxTurn, c.Loops = time.Nanosecond, 1
 					if two {
-						c.Listeners[0].Routes[0].ServerProtocol = HTTP2
+						c.Listeners[0].Routes[0].ServerProtocol = routing.HTTP2
 					}
 				})
 				scheme := map[bool]string{false: "http", true: "https"}[secure]

@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
-
-	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
@@ -28,7 +28,7 @@ func surfaces(t *testing.T) map[string]*admin.Surface {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := edge.New(edge.Config{ID: "e", Listeners: []edge.Listener{{Listen: "127.0.0.1:0", Routes: []edge.Route{{Pool: "web"}}}}}, m.Edge("e"))
+	e, err := edge.New(edge.Config{ID: "e", Listeners: []routing.Listener{{Listen: "127.0.0.1:0", Routes: []routing.Route{{Pool: "web"}}}}}, m.Edge("e"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,16 +6,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/hint"
-
-	"github.com/spf13/cobra"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge"
 	"github.com/evenkeel-lb/evenkeel/policy"
+	"github.com/spf13/cobra"
 )
 
 func checkCommand() *cobra.Command {
@@ -118,7 +116,7 @@ func protocolNote(t *settings.ListenerTLS) string {
 
 // routeMeaning says where the listener sends what a route takes.
 func routeMeaning(l *settings.Listener, r *settings.Route) string {
-	if edge.Mode(l.Mode) == edge.ModeTCP {
+	if routing.Mode(l.Mode) == routing.ModeTCP {
 		return fmt.Sprintf("%s tcp, %s -> pool %s", l.Listen, cmp.Or(r.Host, "any name"), r.Pool)
 	}
 	return fmt.Sprintf("%s%s %s %s -> pool %s (%s)", l.Listen, protocolNote(l.TLS), cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))

@@ -10,16 +10,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
-
-	"github.com/spf13/cobra"
-
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/probe"
 	"github.com/evenkeel-lb/evenkeel/master"
+	"github.com/spf13/cobra"
 )
 
 func TestParseServer(t *testing.T) {
@@ -104,7 +103,7 @@ func TestRunFlags(t *testing.T) {
 	if got := s.MasterConfig().Pools; !reflect.DeepEqual(got, wantMaster) {
 		t.Errorf("got pools %+v, want %+v", got, wantMaster)
 	}
-	wantEdge := []edge.Listener{{Listen: ":81", Routes: []edge.Route{{Pool: "default"}}}}
+	wantEdge := []routing.Listener{{Listen: ":81", Routes: []routing.Route{{Pool: "default"}}}}
 	if got := s.EdgeConfig().Listeners; !reflect.DeepEqual(got, wantEdge) {
 		t.Errorf("got listeners %+v, want %+v", got, wantEdge)
 	}
@@ -137,7 +136,7 @@ func TestEdgeFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := edge.Config{ID: "e", Listeners: []edge.Listener{{Listen: ":80", Routes: []edge.Route{
+	want := edge.Config{ID: "e", Listeners: []routing.Listener{{Listen: ":80", Routes: []routing.Route{
 		{Host: "x.example", Path: "/v1", Pool: "a", Link: balance.LinkRedirect}, {Pool: "b", Link: balance.LinkRedirect}}}}}
 	if got := s.EdgeConfig(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
@@ -67,7 +68,7 @@ func oneSlot(t *testing.T, g *gate, pool master.PoolConfig, timeout time.Duratio
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := edge.New(edge.Config{ID: "e1", Listeners: []edge.Listener{{Listen: ln.Addr().String(), Routes: []edge.Route{{Pool: "web", Key: "path", Timeout: timeout}}}}}, m.Edge("e1"))
+	e, err := edge.New(edge.Config{ID: "e1", Listeners: []routing.Listener{{Listen: ln.Addr().String(), Routes: []routing.Route{{Pool: "web", Key: "path", Timeout: timeout}}}}}, m.Edge("e1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 	"github.com/evenkeel-lb/evenkeel/config"
-
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/internal/inside"
 )
@@ -128,7 +128,7 @@ func (es *EdgeSupervisor) Reload(ctx context.Context, cfg edge.Config, keys *set
 func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *settings.EdgeFiles) (edgeGeneration, error) {
 	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside, cfg.Places = es.Log, es.Access, es.Dropped, es.ReloadFailed, es.inside, &es.places
 	t := edgeGeneration{pools: poolsOf(cfg), files: keys, sockets: make(map[string]net.Listener), exclusive: make(chan struct{})}
-	var each []edge.Listener // one for each socket
+	var each []routing.Listener // one for each socket
 	for i, l := range cfg.Listeners {
 		sockets, err := es.socketsFor(ctx, l.Listen)
 		if err != nil {

@@ -11,16 +11,16 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
-	"github.com/evenkeel-lb/evenkeel/internal/hint"
-
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/internal/hint"
 )
 
 // An edge may fail before it accepts from any of its listeners, as where no descriptor is
 // left for its loops. The role must end with the reason.
 func TestAnEdgeThatCannotStartEnds(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
-	cfg := edge.Config{ID: "e1", Listeners: []edge.Listener{{Listen: "127.0.0.1:0", Routes: []edge.Route{{Pool: "web"}}}}}
+	cfg := edge.Config{ID: "e1", Listeners: []routing.Listener{{Listen: "127.0.0.1:0", Routes: []routing.Route{{Pool: "web"}}}}}
 	es, err := NewEdgeSupervisor(t.Context(), "", cfg, &settings.EdgeFiles{}, nil, EdgeLogs{Log: quiet})
 	if err != nil {
 		t.Fatal(err)

@@ -12,12 +12,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
-	"github.com/evenkeel-lb/evenkeel/internal/version"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
+	"github.com/evenkeel-lb/evenkeel/internal/version"
 )
 
 // Overview is what a role says of itself: to the person who starts it at a terminal, and to
@@ -59,11 +58,11 @@ var MasterPages = []Page{
 var InnerEdgePages = []Page{{"/edge/metrics", "metrics of the edge"}, {"/edge/readyz", "whether the edge is ready for work"}}
 
 // ListenerURLs returns where clients reach an edge whose listeners got these addresses.
-func ListenerURLs(listeners []edge.Listener, addresses string) (urls []string) {
+func ListenerURLs(listeners []routing.Listener, addresses string) (urls []string) {
 	for i, at := range strings.Split(addresses, ",") {
 		scheme := "http"
 		switch l := listeners[min(i, len(listeners)-1)]; {
-		case l.Mode == edge.ModeTCP:
+		case l.Mode == routing.ModeTCP:
 			scheme = "tcp"
 		case l.Certificate != nil:
 			scheme = "https"

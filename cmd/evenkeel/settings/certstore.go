@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/config"
-	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
@@ -164,7 +164,7 @@ func sameFile(a, b fs.FileInfo) bool {
 // EdgeFiles are what an edge's settings name of files with keys.
 type EdgeFiles struct {
 	certs       []*certStore                 // nil: plain
-	clients     []edge.ClientCerts           // of each listener
+	clients     []routing.ClientCerts        // of each listener
 	tickets     []*ticketKeys                // of each listener; nil: plain
 	servers     map[ServerTLS]*clientTLS     // by what routes say
 	tokens      map[[2]int]*tenants.Verifier // of routes, by listener and route
@@ -179,7 +179,7 @@ type clientTLS struct {
 
 // readFiles reads what the edge's part names.
 func (e *Edge) readFiles(bad func(field, problem string)) *EdgeFiles {
-	all := &EdgeFiles{certs: make([]*certStore, len(e.Listeners)), clients: make([]edge.ClientCerts, len(e.Listeners)), tickets: make([]*ticketKeys, len(e.Listeners)), servers: make(map[ServerTLS]*clientTLS), tokens: make(map[[2]int]*tenants.Verifier)}
+	all := &EdgeFiles{certs: make([]*certStore, len(e.Listeners)), clients: make([]routing.ClientCerts, len(e.Listeners)), tickets: make([]*ticketKeys, len(e.Listeners)), servers: make(map[ServerTLS]*clientTLS), tokens: make(map[[2]int]*tenants.Verifier)}
 	for i, l := range e.Listeners {
 		at := config.Item("listeners", i)
 		if l.TLS != nil && len(l.TLS.Certificates) == 0 {
@@ -246,7 +246,7 @@ func (t *TenantJWT) read(tenant string, bad func(field, problem string)) *tenant
 }
 
 // apply hands a listener of the settings what its files have.
-func (all *EdgeFiles) apply(i int, part *Listener, l *edge.Listener) {
+func (all *EdgeFiles) apply(i int, part *Listener, l *routing.Listener) {
 	if ring := all.certs[i]; ring != nil {
 		l.Certificate, l.ClientCerts = ring.certificateFor, all.clients[i]
 		if all.tickets[i] != nil {

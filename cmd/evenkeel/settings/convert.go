@@ -12,14 +12,14 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/evenkeel-lb/evenkeel/internal/suggest"
-
-	"github.com/evenkeel-lb/evenkeel/internal/version"
-
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
+	"github.com/evenkeel-lb/evenkeel/internal/version"
+
 	edgepolicy "github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -175,13 +175,13 @@ func (s *Settings) EdgeConfig() edge.Config {
 	return c
 }
 
-func (l Listener) config() edge.Listener {
-	c := edge.Listener{Listen: l.Listen, H2C: l.H2C, Mode: edge.Mode(l.Mode), TrustedProxies: prefixes(l.TrustedProxies),
-		HalfClosed: edge.HalfClosed(l.HalfClosed), ServerTiming: l.ServerTiming, Paths: edge.Paths(l.Paths), HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
+func (l Listener) config() routing.Listener {
+	c := routing.Listener{Listen: l.Listen, H2C: l.H2C, Mode: routing.Mode(l.Mode), TrustedProxies: prefixes(l.TrustedProxies),
+		HalfClosed: routing.HalfClosed(l.HalfClosed), ServerTiming: l.ServerTiming, Paths: routing.Paths(l.Paths), HeaderLimit: int(l.HeaderLimit), HeaderCount: l.HeaderCount,
 		HeaderTimeout: l.HeaderTimeout, IdleTimeout: l.IdleTimeout, BodyLimit: int64(l.BodyLimit)}
 	c.Allow, c.Deny = prefixes(l.Allow), prefixes(l.Deny)
 	m := l.ClientLimits
-	c.ClientLimits = edge.ClientLimits{Connections: m.Connections, OpenRequests: m.OpenRequests, RequestsPerSecond: m.Rate, Burst: m.Burst, By: m.By, Exempt: prefixes(m.Exempt)}
+	c.ClientLimits = routing.ClientLimits{Connections: m.Connections, OpenRequests: m.OpenRequests, RequestsPerSecond: m.Rate, Burst: m.Burst, By: m.By, Exempt: prefixes(m.Exempt)}
 	if l.TLS != nil {
 		c.TLSPolicy = edgepolicy.TLS(l.TLS.Policy)
 	}
@@ -189,8 +189,8 @@ func (l Listener) config() edge.Listener {
 		c.ProxyTrusted = prefixes(l.ProxyProtocol.Trusted)
 	}
 	for _, r := range l.Routes {
-		c.Routes = append(c.Routes, edge.Route{Host: r.Host, Path: r.Path, Upgrade: r.upgrades(), Pool: r.Pool, Link: balance.Link(r.Link),
-			LeaseParam: r.LeaseParam, ServerProtocol: edge.Protocol(r.Servers), Key: r.Key, Tenant: r.Tenant, TenantFrom: tenants.From(r.TenantFrom), Timeout: r.Timeout, Paths: edge.Paths(r.Paths), SendProxy: int(r.SendProxy),
+		c.Routes = append(c.Routes, routing.Route{Host: r.Host, Path: r.Path, Upgrade: r.upgrades(), Pool: r.Pool, Link: balance.Link(r.Link),
+			LeaseParam: r.LeaseParam, ServerProtocol: routing.Protocol(r.Servers), Key: r.Key, Tenant: r.Tenant, TenantFrom: tenants.From(r.TenantFrom), Timeout: r.Timeout, Paths: routing.Paths(r.Paths), SendProxy: int(r.SendProxy),
 			BufferRequest: orUnlimited(r.Buffer), BodyRate: orUnlimited(r.BodyRate)})
 	}
 	return c

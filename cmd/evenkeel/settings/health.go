@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/config"
-	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/probe"
 )
 
@@ -30,7 +30,7 @@ type Health struct {
 func (h *Health) check(secrets map[ServerTLS]*clientTLS) probe.Check {
 	c := probe.Check{HTTP: h.HTTP, Status: h.Status, GRPC: h.GRPC, Service: h.Service, TCP: h.TCP,
 		Interval: h.Interval, Timeout: h.Timeout, Rise: h.Rise, Fall: h.Fall}
-	c.HTTP2 = h.Servers != nil && edge.Protocol(*h.Servers) == edge.HTTP2
+	c.HTTP2 = h.Servers != nil && routing.Protocol(*h.Servers) == routing.HTTP2
 	c.TLS = configOf(h.ServerTLS, secrets)
 	return c
 }
@@ -73,7 +73,7 @@ func (s *Settings) health(part *Health, pool string) probe.Check {
 		return c
 	}
 	if part.Servers == nil && c.HTTP != "" {
-		c.HTTP2 = edge.Protocol(r.Servers) == edge.HTTP2
+		c.HTTP2 = routing.Protocol(r.Servers) == routing.HTTP2
 	}
 	if part.ServerTLS == nil && s.Files != nil {
 		c.TLS = configOf(r.ServerTLS, s.Files.servers)
@@ -86,7 +86,7 @@ func (e *Edge) routeTo(pool string) *Route {
 	for i := range e.Listeners {
 		l := &e.Listeners[i]
 		for j := range l.Routes {
-			if edge.Mode(l.Mode) == edge.ModeHTTP && l.Routes[j].Pool == pool {
+			if routing.Mode(l.Mode) == routing.ModeHTTP && l.Routes[j].Pool == pool {
 				return &l.Routes[j]
 			}
 		}

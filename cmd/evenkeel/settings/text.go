@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/suggest"
 
-	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge"
 	edgepolicy "github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 	"github.com/evenkeel-lb/evenkeel/master"
@@ -71,30 +71,30 @@ func (r *resolverText) UnmarshalText(text []byte) error {
 }
 
 // modeText is an edge.Mode in a file.
-type modeText edge.Mode
+type modeText routing.Mode
 
 func (m *modeText) UnmarshalText(text []byte) error {
-	for _, mode := range []edge.Mode{edge.ModeHTTP, edge.ModeTCP} {
+	for _, mode := range []routing.Mode{routing.ModeHTTP, routing.ModeTCP} {
 		if mode.String() == string(text) {
 			*m = modeText(mode)
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s or %s%s", edge.ModeHTTP, edge.ModeTCP, suggest.DidYouMean(string(text), []string{"http", "tcp"},
+	return fmt.Errorf("want %s or %s%s", routing.ModeHTTP, routing.ModeTCP, suggest.DidYouMean(string(text), []string{"http", "tcp"},
 		map[string]string{"https": "http", "http2": "http", "grpc": "http", "layer4": "tcp", "l4": "tcp", "layer7": "http", "l7": "http", "tls": "tcp"}))
 }
 
 // pathsText is an edge.Paths in a file.
-type pathsText edge.Paths
+type pathsText routing.Paths
 
 func (p *pathsText) UnmarshalText(text []byte) error {
-	for _, paths := range []edge.Paths{edge.PathsNormalize, edge.PathsStrict} {
+	for _, paths := range []routing.Paths{routing.PathsNormalize, routing.PathsStrict} {
 		if paths.String() == string(text) {
 			*p = pathsText(paths)
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s or %s", edge.PathsNormalize, edge.PathsStrict)
+	return fmt.Errorf("want %s or %s", routing.PathsNormalize, routing.PathsStrict)
 }
 
 // tlsPolicyText is a policy.TLS in a file.
@@ -111,16 +111,16 @@ func (p *tlsPolicyText) UnmarshalText(text []byte) error {
 }
 
 // halfClosedText is an edge.HalfClosed in a file.
-type halfClosedText edge.HalfClosed
+type halfClosedText routing.HalfClosed
 
 func (h *halfClosedText) UnmarshalText(text []byte) error {
-	for _, half := range []edge.HalfClosed{edge.HalfClosedLast, edge.HalfClosedAnswer, edge.HalfClosedRefuse} {
+	for _, half := range []routing.HalfClosed{routing.HalfClosedLast, routing.HalfClosedAnswer, routing.HalfClosedRefuse} {
 		if half.String() == string(text) {
 			*h = halfClosedText(half)
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s, %s or %s", edge.HalfClosedLast, edge.HalfClosedAnswer, edge.HalfClosedRefuse)
+	return fmt.Errorf("want %s, %s or %s", routing.HalfClosedLast, routing.HalfClosedAnswer, routing.HalfClosedRefuse)
 }
 
 // tenantFromText is a tenants.From in a file.
@@ -160,16 +160,16 @@ func prefixes(words []PrefixText) (list []netip.Prefix) {
 }
 
 // protocolText is an edge.Protocol in a file.
-type protocolText edge.Protocol
+type protocolText routing.Protocol
 
 func (p *protocolText) UnmarshalText(text []byte) error {
-	for _, protocol := range []edge.Protocol{edge.HTTP1, edge.HTTP2} {
+	for _, protocol := range []routing.Protocol{routing.HTTP1, routing.HTTP2} {
 		if protocol.String() == string(text) {
 			*p = protocolText(protocol)
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s or %s%s", edge.HTTP1, edge.HTTP2, suggest.DidYouMean(string(text), []string{edge.HTTP1.String(), edge.HTTP2.String()},
+	return fmt.Errorf("want %s or %s%s", routing.HTTP1, routing.HTTP2, suggest.DidYouMean(string(text), []string{routing.HTTP1.String(), routing.HTTP2.String()},
 		map[string]string{"http": "http/1.1", "http1": "http/1.1", "h1": "http/1.1", "http2": "h2", "http/2": "h2", "h2c": "h2", "grpc": "h2"}))
 }
 

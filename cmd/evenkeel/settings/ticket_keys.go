@@ -15,13 +15,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // ticketKeys are the keys by which clients resume TLS sessions. They outlive a reload, so
 // that clients need not shake hands in full after one.
 type ticketKeys struct {
-	tickets *edge.Tickets
+	tickets *routing.Tickets
 	path    string // of the file that they come from; empty: they are made here
 
 	mu   sync.Mutex
@@ -41,7 +41,7 @@ func ticketKeysOf(path string) (*ticketKeys, error) {
 	defer allTickets.Unlock()
 	t := allTickets.byPath[path]
 	if t == nil {
-		t = &ticketKeys{tickets: edge.NewTickets(), path: path}
+		t = &ticketKeys{tickets: routing.NewTickets(), path: path}
 	}
 	if path != "" {
 		if err := t.read(); err != nil {
@@ -149,7 +149,7 @@ func distinct(all []*ticketKeys) (some []*ticketKeys) {
 }
 
 // read makes of the part what an edge asks clients to prove; nil: nothing.
-func (c *ClientCertificates) read(bad func(field, problem string)) (asked edge.ClientCerts) {
+func (c *ClientCertificates) read(bad func(field, problem string)) (asked routing.ClientCerts) {
 	if c == nil {
 		return asked
 	}

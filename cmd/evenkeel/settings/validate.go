@@ -4,12 +4,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/evenkeel-lb/evenkeel/internal/suggest"
-
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/config"
-	"github.com/evenkeel-lb/evenkeel/edge"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
 )
 
 // validate lets the rooms judge what the file says to them, each in the file's own words.
@@ -109,7 +108,7 @@ func (l *Listener) validate(bad func(field, problem string)) {
 	if l.HeaderLimit > maxHeaderLimit {
 		bad("header_limit", fmt.Sprintf("%d bytes, want at most 16MiB: every connection may use as much memory", int64(l.HeaderLimit)))
 	}
-	if edge.Mode(l.Mode) != edge.ModeTCP {
+	if routing.Mode(l.Mode) != routing.ModeTCP {
 		return
 	}
 	if l.TLS != nil {

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 
 var errLongHello = errors.New("a ClientHello longer than header_limit")
 
-// serverName finds the server name in the first bytes, once they suffice. Without TLS there is none.
-func (l *boundListener) serverName(early []byte) (name string, known bool, err error) {
+// ServerName finds the server name in the first bytes, once they suffice. Without TLS there is none.
+func (l *BoundListener) ServerName(early []byte) (name string, known bool, err error) {
 	name, whole, err := preface.ServerName(early)
 	switch {
 	case err == preface.ErrNoTLS:

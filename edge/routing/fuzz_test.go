@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"net/netip"
@@ -22,18 +22,18 @@ func FuzzHead(f *testing.F) {
 		}
 		sources = append(sources, s)
 	}
-	l := &boundListener{Listener: Listener{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}}
+	l := &BoundListener{Listener: Listener{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}}
 	f.Fuzz(func(t *testing.T, host, path, query, chain, cookies string) {
-		h := requestInfo{host: host, path: path, query: query, peer: netip.MustParseAddr("127.0.0.1"), headers: lines{"x-forwarded-for": {chain}, "cookie": {cookies}}}
-		if rs.match(host, path) == nil {
+		h := RequestInfo{Host: host, Path: path, Query: query, Peer: netip.MustParseAddr("127.0.0.1"), Headers: lines{"x-forwarded-for": {chain}, "cookie": {cookies}}}
+		if rs.Match(host, path) == nil {
 			t.Errorf("%q %q: no route, though one takes all", host, path)
 		}
-		client := l.client(&h)
+		client := l.ClientAddr(&h)
 		if !client.IsValid() {
 			t.Errorf("chain %q: client %v", chain, client)
 		}
 		for _, s := range sources {
-			s.read(&h, client)
+			s.Read(&h, client)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"net/netip"
@@ -7,7 +7,7 @@ import (
 )
 
 func TestSources(t *testing.T) {
-	h := requestInfo{path: "/p", query: "a=1&b%20c=d+e&bad=%zz&bad=ok", headers: lines{"x-user": {"ann", "bob"}, "cookie": {"a=1; sid=x=y", "sid=second"}}}
+	h := RequestInfo{Path: "/p", Query: "a=1&b%20c=d+e&bad=%zz&bad=ok", Headers: lines{"x-user": {"ann", "bob"}, "cookie": {"a=1; sid=x=y", "sid=second"}}}
 	for spec, want := range map[string]string{
 		"": "", "client": "192.0.2.1", "path": "/p", "header:X-User": "ann", "header:None": "", "cookie:sid": "x=y", "cookie:none": "",
 		"query:a": "1", "query:b c": "d e", "query:bad": "ok", "query:none": "",
@@ -16,7 +16,7 @@ func TestSources(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", spec, err)
 		}
-		if got := s.read(&h, netip.MustParseAddr("192.0.2.1")); got != want {
+		if got := s.Read(&h, netip.MustParseAddr("192.0.2.1")); got != want {
 			t.Errorf("%s: got %q, want %q", spec, got, want)
 		}
 	}
@@ -31,7 +31,7 @@ func TestClientsOwnLeaseIsDropped(t *testing.T) {
 	for target, want := range map[string]string{
 		"/r": "/r", "/r?lease=1": "/r", "/r?a=1&lease=1&b=2&lease=3": "/r?a=1&b=2", "/r?le%61se=1&a": "/r?a", "/r?leased=1": "/r?leased=1", "/r?": "/r?",
 	} {
-		if got := withoutParameter(target, "lease"); got != want {
+		if got := WithoutParameter(target, "lease"); got != want {
 			t.Errorf("%s: got %s, want %s", target, got, want)
 		}
 	}
@@ -40,11 +40,11 @@ func TestClientsOwnLeaseIsDropped(t *testing.T) {
 // lines are the fields of a head, by their names in lower case.
 type lines map[string][]string
 
-func (l lines) first(name string) string {
+func (l lines) First(name string) string {
 	if len(l[name]) == 0 {
 		return ""
 	}
 	return l[name][0]
 }
 
-func (l lines) all(name string) []string { return l[name] }
+func (l lines) All(name string) []string { return l[name] }

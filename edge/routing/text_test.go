@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"fmt"
@@ -7,15 +7,15 @@ import (
 )
 
 func TestOwnedTextStaysWhatItWas(t *testing.T) {
-	var o ownedText
+	var o OwnedText
 	for round := range 3 {
-		o.reset()
+		o.Reset()
 		source := []byte("abcdefghij")
 		var kept, want []string
 		for i := range 200 {
 			copy(source, fmt.Sprintf("%d-%d ", round, i))
 			want = append(want, string(source[:i%10]))
-			kept = append(kept, o.clone(unsafeString(source[:i%10])))
+			kept = append(kept, o.Clone(UnsafeString(source[:i%10])))
 		}
 		clear(source)
 		for i := range kept {
@@ -32,27 +32,27 @@ func TestHeadOwnsItsStrings(t *testing.T) {
 	} {
 		source := []byte("GET h.example " + c.target + " " + c.path + " " + c.query)
 		at := 0
-		next := func(n int) string { at += n + 1; return unsafeString(source[at-n-1 : at-1]) }
-		h := requestInfo{method: next(3), host: next(9), target: next(len(c.target)), path: next(len(c.path)), query: next(len(c.query))}
-		h.raw, _, _ = strings.Cut(h.target, "?")
-		var o ownedText
-		own := h.clone(&o)
+		next := func(n int) string { at += n + 1; return UnsafeString(source[at-n-1 : at-1]) }
+		h := RequestInfo{Method: next(3), Host: next(9), Target: next(len(c.target)), Path: next(len(c.path)), Query: next(len(c.query))}
+		h.RawPath, _, _ = strings.Cut(h.Target, "?")
+		var o OwnedText
+		own := h.Clone(&o)
 		for i := range source {
 			source[i] = '#'
 		}
-		if own.method != "GET" || own.host != "h.example" || own.target != c.target || own.path != c.path || own.query != c.query {
-			t.Errorf("%q: got %q %q %q %q %q", c.target, own.method, own.host, own.target, own.path, own.query)
+		if own.Method != "GET" || own.Host != "h.example" || own.Target != c.target || own.Path != c.path || own.Query != c.query {
+			t.Errorf("%q: got %q %q %q %q %q", c.target, own.Method, own.Host, own.Target, own.Path, own.Query)
 		}
 	}
 }
 
 func TestKeptHeadAllocatesNothing(t *testing.T) {
-	var o ownedText
-	h := requestInfo{method: "GET", host: "h.example", target: "/a/b?c=d", raw: "/a/b", path: "/a/b", query: "c=d"}
+	var o OwnedText
+	h := RequestInfo{Method: "GET", Host: "h.example", Target: "/a/b?c=d", RawPath: "/a/b", Path: "/a/b", Query: "c=d"}
 	if n := testing.AllocsPerRun(100, func() {
-		o.reset()
-		h.clone(&o)
-		o.clone("an-id")
+		o.Reset()
+		h.Clone(&o)
+		o.Clone("an-id")
 	}); n > 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"crypto/tls"
@@ -13,8 +13,8 @@ type Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // Application protocols, as in RFC 7301.
 const (
-	protoHTTP1 = "http/1.1"
-	protoHTTP2 = "h2"
+	ALPNHTTP1 = "http/1.1"
+	ALPNHTTP2 = "h2"
 )
 
 // tlsConfig returns the listener's TLS configuration; nil if it has no certificates.
@@ -22,7 +22,7 @@ func (l *Listener) tlsConfig() *tls.Config {
 	if l.Certificate == nil {
 		return nil
 	}
-	cfg := &tls.Config{GetCertificate: l.Certificate, MinVersion: l.TLSPolicy.Version(), CipherSuites: l.TLSPolicy.Suites(), NextProtos: []string{protoHTTP2, protoHTTP1}}
+	cfg := &tls.Config{GetCertificate: l.Certificate, MinVersion: l.TLSPolicy.Version(), CipherSuites: l.TLSPolicy.Suites(), NextProtos: []string{ALPNHTTP2, ALPNHTTP1}}
 	if l.ClientCerts.Authorities != nil {
 		cfg.ClientCAs, cfg.ClientAuth = l.ClientCerts.Authorities, tls.RequireAndVerifyClientCert
 		if l.ClientCerts.Optional {
@@ -42,32 +42,32 @@ func (l *Listener) tlsConfig() *tls.Config {
 	return cfg
 }
 
-// clientTLS is what a client has shown in its TLS handshake. It is immutable.
-type clientTLS struct {
+// ClientTLS is what a client has shown in its TLS handshake. It is immutable.
+type ClientTLS struct {
 	name    string // the requested server name (SNI), in lower case; empty: none
-	subject string // of its verified certificate; empty: there is none
-	altName string // the first alternative name of that; empty: none
+	Subject string // of its verified certificate; empty: there is none
+	AltName string // the first alternative name of that; empty: none
 }
 
-// newClientTLS returns what was shown; nil: nothing that is needed.
-func newClientTLS(state *tls.ConnectionState) *clientTLS {
-	s := clientTLS{name: plainHost(state.ServerName)}
+// NewClientTLS returns what was shown; nil: nothing that is needed.
+func NewClientTLS(state *tls.ConnectionState) *ClientTLS {
+	s := ClientTLS{name: plainHost(state.ServerName)}
 	if len(state.VerifiedChains) > 0 {
 		cert := state.PeerCertificates[0]
-		s.subject, _ = policy.Subject(cert.RawSubject) // an error has ended the handshake
-		s.altName = policy.AltName(cert)
+		s.Subject, _ = policy.Subject(cert.RawSubject) // an error has ended the handshake
+		s.AltName = policy.AltName(cert)
 	}
-	if s == (clientTLS{}) {
+	if s == (ClientTLS{}) {
 		return nil
 	}
 	return &s
 }
 
-// misdirected reports whether a client's server name by TLS differs from its request's, and the two are routed
+// Misdirected reports whether a client's server name by TLS differs from its request's, and the two are routed
 // differently: a client admitted under one name must not reach another's.
-func (s *clientTLS) misdirected(l *boundListener, h *requestInfo, r *boundRoute) bool {
-	if s == nil || s.name == "" || strings.EqualFold(s.name, h.host) {
+func (s *ClientTLS) Misdirected(l *BoundListener, h *RequestInfo, r *BoundRoute) bool {
+	if s == nil || s.name == "" || strings.EqualFold(s.name, h.Host) {
 		return false
 	}
-	return plainHost(h.host) != s.name && l.routes.match(s.name, h.path) != r
+	return plainHost(h.Host) != s.name && l.BoundRoutes.Match(s.name, h.Path) != r
 }

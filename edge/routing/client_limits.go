@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"fmt"
@@ -28,9 +28,9 @@ func (c *ClientLimits) requests() bool { return c.OpenRequests > 0 || c.Requests
 
 // validate calls bad once for every field that cannot be worked with.
 func (c *ClientLimits) validate(m Mode, bad func(field, problem string)) {
-	notNegative(bad, "connections", c.Connections)
-	notNegative(bad, "open_requests", c.OpenRequests)
-	notNegative(bad, "burst", c.Burst)
+	NotNegative(bad, "connections", c.Connections)
+	NotNegative(bad, "open_requests", c.OpenRequests)
+	NotNegative(bad, "burst", c.Burst)
 	if r := c.RequestsPerSecond; r != 0 && !(r >= 0.001 && r <= 1e6) {
 		bad("requests_per_second", fmt.Sprintf("%v, want 0.001 to 1000000, or 0 for any number", r))
 	}
@@ -42,7 +42,7 @@ func (c *ClientLimits) validate(m Mode, bad func(field, problem string)) {
 	}
 	kind, name, _ := strings.Cut(c.By, ":")
 	switch {
-	case c.By != "" && c.By != byAddress && !(kind == "header" && isToken(name)):
+	case c.By != "" && c.By != byAddress && !(kind == "header" && IsToken(name)):
 		bad("by", fmt.Sprintf("%q, want %s or header:NAME", c.By, byAddress))
 	case kind == "header" && m != ModeTCP && !c.requests():
 		bad("by", fmt.Sprintf("%q is for requests: set open_requests or requests_per_second; connections are counted by address", c.By))
@@ -66,26 +66,26 @@ func (c *ClientLimits) validate(m Mode, bad func(field, problem string)) {
 	}
 }
 
-// clientLimits are a listener's ClientLimits made ready. All loops share them.
-type clientLimits struct {
-	seats    *limits.Clients // of connections; nil: any number
-	requests *limits.Clients // nil: any
+// ClientLimiter are a listener's ClientLimits made ready. All loops share them.
+type ClientLimiter struct {
+	Conns    *limits.Clients // of connections; nil: any number
+	Requests *limits.Clients // nil: any
 	header   string          // identifies clients, in lower case; empty: the address does
 	seed     maphash.Seed    // for hashing the header's value
 	exempt   policy.Prefixes
 }
 
-// newClientLimits returns nil if there are none.
-func newClientLimits(c *ClientLimits) *clientLimits {
+// newClientLimiter returns nil if there are none.
+func newClientLimiter(c *ClientLimits) *ClientLimiter {
 	if c.Connections == 0 && !c.requests() {
 		return nil
 	}
-	ready := &clientLimits{exempt: policy.NewPrefixes(c.Exempt), seed: maphash.MakeSeed()}
+	ready := &ClientLimiter{exempt: policy.NewPrefixes(c.Exempt), seed: maphash.MakeSeed()}
 	if c.Connections > 0 {
-		ready.seats = limits.NewClients(c.Connections, 0, 0)
+		ready.Conns = limits.NewClients(c.Connections, 0, 0)
 	}
 	if c.requests() {
-		ready.requests = limits.NewClients(c.OpenRequests, c.RequestsPerSecond, c.Burst)
+		ready.Requests = limits.NewClients(c.OpenRequests, c.RequestsPerSecond, c.Burst)
 	}
 	if _, name, named := strings.Cut(c.By, ":"); named {
 		ready.header = strings.ReplaceAll(strings.ToLower(name), "_", "-")
@@ -94,50 +94,50 @@ func newClientLimits(c *ClientLimits) *clientLimits {
 }
 
 // byPrefix is the key of an address; zero: it is not known, or exempt.
-func (c *clientLimits) byPrefix(a netip.Addr) limits.ClientKey {
+func (c *ClientLimiter) byPrefix(a netip.Addr) limits.ClientKey {
 	if c.exempt.Contain(a) {
 		return 0
 	}
 	return limits.ClientKey(balance.PrefixOf(a))
 }
 
-// keyOf is the key of a request's client, who has an address; zero: it is not known, or exempt.
-func (c *clientLimits) keyOf(h *requestInfo, client netip.Addr) limits.ClientKey {
+// KeyOf is the key of a request's client, who has an address; zero: it is not known, or exempt.
+func (c *ClientLimiter) KeyOf(h *RequestInfo, client netip.Addr) limits.ClientKey {
 	k := c.byPrefix(client)
 	if k == 0 || c.header == "" {
 		return k
 	}
-	if told := h.first(c.header); told != "" {
+	if told := h.First(c.header); told != "" {
 		return limits.ClientKey(max(1, maphash.String(c.seed, told)))
 	}
 	return k
 }
 
 // countConn counts a connection of a client's address, and reports whether the client may have it. If so,
-// releaseConn has to be called with the same address.
-func (l *boundListener) countConn(client netip.Addr) bool {
-	c := l.clients
-	if c == nil || c.seats == nil {
+// ReleaseConn has to be called with the same address.
+func (l *BoundListener) countConn(client netip.Addr) bool {
+	c := l.Limiter
+	if c == nil || c.Conns == nil {
 		return true
 	}
-	v, _ := c.seats.Enter(0, c.byPrefix(client))
+	v, _ := c.Conns.Enter(0, c.byPrefix(client))
 	return v == limits.Admitted
 }
 
-// limitConn returns why a client may not connect; nil: it may, and is counted.
-func (l *boundListener) limitConn(client netip.Addr) error {
+// LimitConn returns why a client may not connect; nil: it may, and is counted.
+func (l *BoundListener) LimitConn(client netip.Addr) error {
 	switch {
 	case !l.access.Admits(client):
-		return errDenied
+		return ErrDenied
 	case !l.countConn(client):
-		return errConnections
+		return ErrConnections
 	}
 	return nil
 }
 
-// releaseConn ends what countConn has counted.
-func (l *boundListener) releaseConn(client netip.Addr) {
-	if c := l.clients; c != nil && c.seats != nil {
-		c.seats.Leave(c.byPrefix(client))
+// ReleaseConn ends what countConn has counted.
+func (l *BoundListener) ReleaseConn(client netip.Addr) {
+	if c := l.Limiter; c != nil && c.Conns != nil {
+		c.Conns.Leave(c.byPrefix(client))
 	}
 }

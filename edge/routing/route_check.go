@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 
 // Validate calls bad once for every field that cannot be worked with.
 func (r *Route) Validate(bad func(field, problem string)) {
-	if !isToken(r.Pool) {
+	if !IsToken(r.Pool) {
 		bad("pool", fmt.Sprintf("%q, want the name of a pool", r.Pool))
 	}
 	if problem := badRouteHost(r.Host); problem != "" {
@@ -24,7 +24,7 @@ func (r *Route) Validate(bad func(field, problem string)) {
 	}
 	for i, name := range r.Upgrade {
 		switch plain, _, _ := strings.Cut(strings.ToLower(name), "/"); {
-		case !isToken(plain):
+		case !IsToken(plain):
 			bad(fmt.Sprintf("upgrade[%d]", i), fmt.Sprintf("%q, want the name of a protocol, such as websocket", name))
 		case policy.NeverUpgraded(plain):
 			bad(fmt.Sprintf("upgrade[%d]", i), fmt.Sprintf("%q: requests of another HTTP would pass the routes unseen; h2c: true takes clients that begin with HTTP/2", name))
@@ -42,7 +42,7 @@ func (r *Route) Validate(bad func(field, problem string)) {
 	if _, err := newKeySource(r.Key); err != nil {
 		bad("key", err.Error())
 	}
-	notNegative(bad, "timeout", r.Timeout)
+	NotNegative(bad, "timeout", r.Timeout)
 }
 
 // suits calls bad once for every field that a listener of this mode has no use for.
@@ -173,7 +173,7 @@ func (r *Route) validateTenant(l *Listener, bad func(field, problem string)) {
 		bad("tenant", r.Tenant+": by which keys? See tenant_jwt")
 	case source != tenants.Token && r.TenantTokens != nil:
 		bad("tenant_jwt", "it is for tenant: jwt:CLAIM")
-	case r.TenantTokens != nil && !isToken(r.TenantTokens.Header):
+	case r.TenantTokens != nil && !IsToken(r.TenantTokens.Header):
 		bad("tenant_jwt.header", "want the name of a header")
 	}
 	switch {

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"fmt"
@@ -22,11 +22,11 @@ func (l *Listener) Validate(bad func(field, problem string)) {
 	if l.Mode == ModeTCP && l.Paths != PathsAsSent {
 		bad("paths", "a listener with mode tcp reads no requests")
 	}
-	notNegative(bad, "header_limit", l.HeaderLimit)
-	notNegative(bad, "header_count", l.HeaderCount)
-	notNegative(bad, "header_timeout", l.HeaderTimeout)
-	notNegative(bad, "idle_timeout", l.IdleTimeout)
-	notNegative(bad, "body_limit", l.BodyLimit)
+	NotNegative(bad, "header_limit", l.HeaderLimit)
+	NotNegative(bad, "header_count", l.HeaderCount)
+	NotNegative(bad, "header_timeout", l.HeaderTimeout)
+	NotNegative(bad, "idle_timeout", l.IdleTimeout)
+	NotNegative(bad, "body_limit", l.BodyLimit)
 	for field, list := range map[string][]netip.Prefix{"allow": l.Allow, "deny": l.Deny} {
 		for i, p := range list {
 			if err := policy.CheckPrefix(p); err != nil {
@@ -62,7 +62,7 @@ func (l *Listener) Validate(bad func(field, problem string)) {
 	}
 }
 
-func notNegative[T ~int | ~int64](bad func(field, problem string), field string, v T) {
+func NotNegative[T ~int | ~int64](bad func(field, problem string), field string, v T) {
 	if v < 0 {
 		bad(field, fmt.Sprintf("%v is negative", v))
 	}

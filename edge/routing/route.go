@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"cmp"
@@ -11,22 +11,22 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 )
 
-// boundRoute is a Route prepared for use.
-type boundRoute struct {
-	Route                // its defaults are filled in; zero BufferRequest: no body is read first, zero BodyRate: any rate
-	suffix        string // of the host, with its dot, if Host begins with *
-	poolNumber    int    // of the pool, among those of the edge
-	key, tenant   keySource
-	rule          tenants.Rule // how the tenant is established
-	drops         *dropNames
-	upgrades      policy.Upgrades
-	awaitsMessage bool        // servers speak HTTP/2: only the first message of gRPC requests is read first
-	tls           *tls.Config // of connections to servers with TLS; routes with equal settings share it. nil: the servers are plain
+// BoundRoute is a Route prepared for use.
+type BoundRoute struct {
+	Route                          // its defaults are filled in; zero BufferRequest: no body is read first, zero BodyRate: any rate
+	suffix                  string // of the host, with its dot, if Host begins with *
+	PoolNumber              int    // of the pool, among those of the edge
+	KeySource, TenantSource keySource
+	TenantRule              tenants.Rule // how the tenant is established
+	Drops                   *dropNames
+	Upgrades                policy.Upgrades
+	AwaitsMessage           bool        // servers speak HTTP/2: only the first message of gRPC requests is read first
+	DialTLS                 *tls.Config // of connections to servers with TLS; routes with equal settings share it. nil: the servers are plain
 }
 
 // boundRoutes are in the order in which they are tried: the most specific host first, and for one host the
 // longest path.
-type boundRoutes []*boundRoute
+type boundRoutes []*BoundRoute
 
 // bindRoutes prepares routes. proxies: the listener has trusted ones. poolNumber numbers the pools.
 func bindRoutes(list []Route, proxies bool, poolNumber func(name string) int) (boundRoutes, error) {
@@ -41,21 +41,21 @@ func bindRoutes(list []Route, proxies bool, poolNumber func(name string) int) (b
 			return nil, err
 		}
 		r = r.withDefaults()
-		ready := &boundRoute{Route: r, poolNumber: poolNumber(r.Pool), key: key, tenant: tenant, upgrades: policy.NewUpgrades(r.Upgrade), awaitsMessage: r.ServerProtocol == HTTP2}
+		ready := &BoundRoute{Route: r, PoolNumber: poolNumber(r.Pool), KeySource: key, TenantSource: tenant, Upgrades: policy.NewUpgrades(r.Upgrade), AwaitsMessage: r.ServerProtocol == HTTP2}
 		if suffix, any := strings.CutPrefix(r.Host, "*"); any {
 			ready.suffix = suffix
 		}
 		ready.setTenantRule(proxies)
 		rs = append(rs, ready)
 	}
-	slices.SortStableFunc(rs, func(a, b *boundRoute) int {
+	slices.SortStableFunc(rs, func(a, b *BoundRoute) int {
 		return cmp.Or(cmp.Compare(b.hostRank(), a.hostRank()), cmp.Compare(len(b.Path), len(a.Path)))
 	})
 	return rs, nil
 }
 
 // hostRank orders hosts: exact ones, then suffixes by length, then any.
-func (r *boundRoute) hostRank() int {
+func (r *BoundRoute) hostRank() int {
 	switch {
 	case r.Host == "":
 		return -1
@@ -65,13 +65,13 @@ func (r *boundRoute) hostRank() int {
 	return 1 << 16
 }
 
-// buffers reports whether a request's body is read before a server is asked for. grpc: it is a gRPC request.
-func (r *boundRoute) buffers(grpc bool) bool {
-	return r.BufferRequest > 0 && r.Link == balance.LinkRoute && (!r.awaitsMessage || grpc)
+// Buffers reports whether a request's body is read before a server is asked for. grpc: it is a gRPC request.
+func (r *BoundRoute) Buffers(grpc bool) bool {
+	return r.BufferRequest > 0 && r.Link == balance.LinkRoute && (!r.AwaitsMessage || grpc)
 }
 
-// match returns the route for a request, or nil.
-func (rs boundRoutes) match(host, path string) *boundRoute {
+// Match returns the route for a request, or nil.
+func (rs boundRoutes) Match(host, path string) *BoundRoute {
 	if len(rs) > 0 && rs[0].Host != "" { // otherwise no route has a host
 		host = plainHost(host)
 	}
@@ -83,7 +83,7 @@ func (rs boundRoutes) match(host, path string) *boundRoute {
 	return nil
 }
 
-func (r *boundRoute) takesHost(host string) bool {
+func (r *BoundRoute) takesHost(host string) bool {
 	if r.suffix != "" {
 		return len(host) > len(r.suffix) && strings.HasSuffix(host, r.suffix)
 	}
@@ -91,7 +91,7 @@ func (r *boundRoute) takesHost(host string) bool {
 }
 
 // takesPath compares whole segments: /v1 takes /v1 and /v1/x, not /v10.
-func (r *boundRoute) takesPath(path string) bool {
+func (r *BoundRoute) takesPath(path string) bool {
 	rest, ok := strings.CutPrefix(path, r.Path)
 	return ok && (rest == "" || r.Path == "" || rest[0] == '/')
 }

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"cmp"
@@ -59,8 +59,8 @@ var halfClosedNames = [...]string{"last", "answer", "refuse"}
 
 func (h HalfClosed) String() string { return halfClosedNames[h] }
 
-// answers reports whether the client gets its answer. keepAlive: another request may follow.
-func (h HalfClosed) answers(keepAlive bool) bool {
+// Answers reports whether the client gets its answer. keepAlive: another request may follow.
+func (h HalfClosed) Answers(keepAlive bool) bool {
 	return h == HalfClosedAnswer || h == HalfClosedLast && !keepAlive
 }
 
@@ -80,7 +80,7 @@ const (
 	defaultHeaderLimit   = 32 << 10
 	defaultHeaderCount   = 100
 	defaultHeaderTimeout = 10 * time.Second
-	defaultIdleTimeout   = 75 * time.Second
+	DefaultIdleTimeout   = 75 * time.Second
 	defaultTunnelTimeout = time.Hour // of a connection that may be quiet for good reasons
 )
 
@@ -92,7 +92,7 @@ func (l Listener) withDefaults() Listener {
 	if l.Mode == ModeTCP {
 		l.IdleTimeout = cmp.Or(l.IdleTimeout, defaultTunnelTimeout)
 	}
-	l.IdleTimeout = cmp.Or(l.IdleTimeout, defaultIdleTimeout)
+	l.IdleTimeout = cmp.Or(l.IdleTimeout, DefaultIdleTimeout)
 	return l
 }
 
@@ -101,37 +101,37 @@ func (l *Listener) parserLimits() http1.Limits {
 	return http1.Limits{Head: l.HeaderLimit, Line: max(8<<10, l.HeaderLimit/4), Fields: l.HeaderCount}
 }
 
-// silentTime is how long a new connection may be silent.
-func (l *Listener) silentTime() time.Duration { return min(l.HeaderTimeout, l.IdleTimeout) }
+// SilentTime is how long a new connection may be silent.
+func (l *Listener) SilentTime() time.Duration { return min(l.HeaderTimeout, l.IdleTimeout) }
 
-// boundListener is a Listener prepared for use.
-type boundListener struct {
+// BoundListener is a Listener prepared for use.
+type BoundListener struct {
 	Listener
-	routes       boundRoutes
-	limits       http1.Limits
-	access       policy.Access // which addresses may connect
-	clients      *clientLimits // nil: none
-	secure       *tls.Config   // nil: not encrypted
-	looksAtPaths bool          // routes or Paths depend on paths
-	routesByName bool          // with ModeTCP: routes are chosen by server name, which clients send by TLS
+	BoundRoutes  boundRoutes
+	HeadLimits   http1.Limits
+	access       policy.Access  // which addresses may connect
+	Limiter      *ClientLimiter // nil: none
+	TLS          *tls.Config    // nil: not encrypted
+	looksAtPaths bool           // routes or Paths depend on paths
+	RoutesByName bool           // with ModeTCP: routes are chosen by server name, which clients send by TLS
 }
 
-// bindListener prepares a listener. poolNumber numbers the pools of its routes.
-func bindListener(l Listener, poolNumber func(name string) int) (*boundListener, error) {
+// Bind prepares a listener. poolNumber numbers the pools of its routes.
+func Bind(l Listener, poolNumber func(name string) int) (*BoundListener, error) {
 	routes, err := bindRoutes(l.Routes, len(l.TrustedProxies) > 0, poolNumber)
 	if err != nil {
 		return nil, err
 	}
-	ready := &boundListener{Listener: l.withDefaults(), routes: routes}
-	ready.limits, ready.secure = ready.parserLimits(), ready.tlsConfig()
+	ready := &BoundListener{Listener: l.withDefaults(), BoundRoutes: routes}
+	ready.HeadLimits, ready.TLS = ready.parserLimits(), ready.tlsConfig()
 	ready.looksAtPaths = ready.lookAtPaths()
 	ready.access = policy.Access{Allow: policy.NewPrefixes(l.Allow), Deny: policy.NewPrefixes(l.Deny)}
-	ready.clients = newClientLimits(&l.ClientLimits)
-	ready.routesByName = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
+	ready.Limiter = newClientLimiter(&l.ClientLimits)
+	ready.RoutesByName = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
 	return ready, nil
 }
 
-// needsHandshake reports whether something comes before a client's first request.
-func (l *boundListener) needsHandshake() bool {
-	return l.secure != nil || l.wantsProxyHeader() || l.H2C
+// NeedsHandshake reports whether something comes before a client's first request.
+func (l *BoundListener) NeedsHandshake() bool {
+	return l.TLS != nil || l.WantsProxyHeader() || l.H2C
 }

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"slices"
@@ -10,10 +10,10 @@ import (
 // dropNames are the names of fields that a route's servers are not sent.
 type dropNames struct {
 	clients, probes *http1.Names // of untrusted clients, and of their OPTIONS and TRACE
-	trailers        *http1.Names // of all trailers
+	Trailers        *http1.Names // of all trailers
 }
 
-var usualDropNames = dropNames{fromClients, probesOfClients, noTrailers}
+var usualDropNames = dropNames{fromClients, probesOfClients, NoTrailers}
 
 // What is dropped of a message, besides connection-specific fields. Servers that turn names into variables
 // take Evenkeel_Lease for Evenkeel-Lease, so we do too.
@@ -34,8 +34,8 @@ var (
 	probesOfClients = http1.NewNames(slices.Concat(reserved, origin, rewritten, steps)...)
 	probesOfTrusted = http1.NewNames(slices.Concat(reserved, rewritten, steps)...)
 
-	fromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence) // a server may echo all that it was sent; clients learn no lease
-	noTrailers  = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
+	FromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence) // a server may echo all that it was sent; clients learn no lease
+	NoTrailers  = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
 )
 
 // Headers that tell the server about its lease.
@@ -47,16 +47,16 @@ const (
 	HeaderFence   = "Evenkeel-Fence"          // decimal; larger than that of any earlier leader of the pool
 )
 
-// requestDrops returns the fields of a request of the route that servers are not sent. trusted: the peer is a
+// RequestDrops returns the fields of a request of the route that servers are not sent. trusted: the peer is a
 // trusted proxy.
-func (r *boundRoute) requestDrops(method string, trusted bool) *http1.Names {
-	switch probe := isProbe(method); {
+func (r *BoundRoute) RequestDrops(method string, trusted bool) *http1.Names {
+	switch probe := IsProbe(method); {
 	case trusted && probe:
 		return probesOfTrusted
 	case trusted:
 		return fromTrusted
 	case probe:
-		return r.drops.probes
+		return r.Drops.probes
 	}
-	return r.drops.clients
+	return r.Drops.clients
 }

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"slices"
@@ -17,26 +17,26 @@ func newTenantSource(spec string) (keySource, error) {
 }
 
 // setTenantRule prepares the route's tenant rule. proxies: the listener has trusted ones.
-func (r *boundRoute) setTenantRule(proxies bool) {
-	r.rule.Source, _, _ = tenants.Parse(r.Tenant)
-	r.rule.From, r.rule.Tokens = r.TenantFrom, r.TenantTokens
-	if r.rule.Source == tenants.None && r.tenant != nil {
-		r.rule.Source = tenants.Plain
+func (r *BoundRoute) setTenantRule(proxies bool) {
+	r.TenantRule.Source, _, _ = tenants.Parse(r.Tenant)
+	r.TenantRule.From, r.TenantRule.Tokens = r.TenantFrom, r.TenantTokens
+	if r.TenantRule.Source == tenants.None && r.TenantSource != nil {
+		r.TenantRule.Source = tenants.Plain
 		if header, is := strings.CutPrefix(r.Tenant, "header:"); is {
-			r.rule.Header = plainField(header)
+			r.TenantRule.Header = plainField(header)
 		}
 	}
-	if r.rule.From == tenants.Default {
-		if r.rule.From = tenants.Any; proxies && r.rule.Header != "" {
-			r.rule.From = tenants.Trusted
+	if r.TenantRule.From == tenants.Default {
+		if r.TenantRule.From = tenants.Any; proxies && r.TenantRule.Header != "" {
+			r.TenantRule.From = tenants.Trusted
 		}
 	}
-	if r.drops = &usualDropNames; r.rule.Drops() {
-		own := []string{r.rule.Header}
-		r.drops = &dropNames{
+	if r.Drops = &usualDropNames; r.TenantRule.Drops() {
+		own := []string{r.TenantRule.Header}
+		r.Drops = &dropNames{
 			clients:  http1.NewNames(slices.Concat(reserved, origin, rewritten, own)...),
 			probes:   http1.NewNames(slices.Concat(reserved, origin, rewritten, steps, own)...),
-			trailers: http1.NewNames(slices.Concat(reserved, origin, rewritten, own)...),
+			Trailers: http1.NewNames(slices.Concat(reserved, origin, rewritten, own)...),
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 )
 
 // keySource reads a key or a tenant from a request's head; nil reads none.
-type keySource func(h *requestInfo, client netip.Addr) string
+type keySource func(h *RequestInfo, client netip.Addr) string
 
 func newKeySource(spec string) (keySource, error) {
 	kind, name, named := strings.Cut(spec, ":")
@@ -16,21 +16,21 @@ func newKeySource(spec string) (keySource, error) {
 	case spec == "":
 		return nil, nil
 	case spec == "client":
-		return func(_ *requestInfo, client netip.Addr) string { return node(client) }, nil
+		return func(_ *RequestInfo, client netip.Addr) string { return Node(client) }, nil
 	case spec == "path":
-		return func(h *requestInfo, _ netip.Addr) string { return h.path }, nil
+		return func(h *RequestInfo, _ netip.Addr) string { return h.Path }, nil
 	case named && name != "" && kind == "header":
 		name = plainField(name)
-		return func(h *requestInfo, _ netip.Addr) string { return h.first(name) }, nil
+		return func(h *RequestInfo, _ netip.Addr) string { return h.First(name) }, nil
 	case named && name != "" && kind == "cookie":
-		return func(h *requestInfo, _ netip.Addr) string { return cookie(h.all("cookie"), name) }, nil
+		return func(h *RequestInfo, _ netip.Addr) string { return cookie(h.All("cookie"), name) }, nil
 	case named && name != "" && kind == "query":
-		return func(h *requestInfo, _ netip.Addr) string { return parameter(h.query, name) }, nil
+		return func(h *RequestInfo, _ netip.Addr) string { return parameter(h.Query, name) }, nil
 	}
 	return nil, fmt.Errorf("%q, want header:NAME, cookie:NAME, query:NAME, client or path", spec)
 }
 
-func (s keySource) read(h *requestInfo, client netip.Addr) string {
+func (s keySource) Read(h *RequestInfo, client netip.Addr) string {
 	if s == nil {
 		return ""
 	}
@@ -61,8 +61,8 @@ func parameter(query, name string) string {
 	return ""
 }
 
-// withoutParameter returns a target without a query parameter.
-func withoutParameter(target, name string) string {
+// WithoutParameter returns a target without a query parameter.
+func WithoutParameter(target, name string) string {
 	path, query, some := strings.Cut(target, "?")
 	if !some || parameterCount(query, name) == 0 {
 		return target

@@ -1,8 +1,8 @@
-package edge
+package routing
 
 import "strings"
 
-func isToken(s string) bool { return s != "" && tokens.containsAll(s) }
+func IsToken(s string) bool { return s != "" && tokens.containsAll(s) }
 
 // byteSet is a set of bytes.
 type byteSet [256]bool
@@ -35,7 +35,7 @@ func isAlphanumeric(c byte) bool {
 
 const longestRequestID = 128
 
-// isRequestID reports whether a request's id is fit to stand in logs.
-func isRequestID(s string) bool {
+// IsRequestID reports whether a request's id is fit to stand in logs.
+func IsRequestID(s string) bool {
 	return s != "" && len(s) <= longestRequestID && idents.containsAll(s)
 }

@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import "testing"
 
@@ -30,12 +30,12 @@ func TestMatch(t *testing.T) {
 		{"a.example", "/v10", "suffix"},
 		{"[::1]:80", "/", "any"},
 	} {
-		got := rs.match(c.host, c.path)
+		got := rs.Match(c.host, c.path)
 		if got == nil || got.Pool != c.want {
 			t.Errorf("%s%s: got %+v, want %s", c.host, c.path, got, c.want)
 		}
 	}
-	if got := rs[:1].match("x", "/"); got != nil {
+	if got := rs[:1].Match("x", "/"); got != nil {
 		t.Errorf("no route matches, got %+v", got)
 	}
 }

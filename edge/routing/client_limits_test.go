@@ -1,4 +1,4 @@
-package edge
+package routing
 
 import (
 	"net/netip"
