@@ -88,7 +88,10 @@ func TestEqualServersShareAlike(t *testing.T) {
 	}
 	all.Wait()
 	counts := []int{shares["a"], shares["b"], shares["c"]}
-	if least, most := slices.Min(counts), slices.Max(counts); float64(most) > 1.2*float64(least) {
-		t.Errorf("three equal servers got %v of %d requests, want no more than a fifth between them", counts, requests)
+	t.Log(counts)
+	// Where equal servers are not taken for equal, one gets 1.9 to 3.5 times as many as another in seven runs of eight. On a
+	// busy machine, whose time is part of what is measured, it is up to 1.2 times where they are.
+	if least, most := slices.Min(counts), slices.Max(counts); float64(most) > 1.5*float64(least) {
+		t.Errorf("three equal servers got %v of %d requests, want no more than half as many between them", counts, requests)
 	}
 }
