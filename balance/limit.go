@@ -18,6 +18,9 @@ func (p *Pool) bound(s *Server) {
 	if s.capacity.refuted { // what was told is no reason to hold back less
 		c = max(c, s.toldSlots())
 	}
+	if hit := p.cfg.Affinity.Hit; hit > 0 { // a request may better wait where its key is known than go where a slot is free
+		c *= 1 + keyedWait/hit
+	}
 	if p.times.weight > 0 {
 		trip, mean := p.trip.seconds, s.mean()
 		if c > lateSlots || trip >= lateTrip*mean {
@@ -79,6 +82,7 @@ const (
 	lateSlots  = 2 + slotsError
 	lateTrip   = .04
 	spareSlot  = .1
+	keyedWait  = 2   // times as long as a request takes whose key is known
 	aheadWon   = .02 // of the time that a slot would be idle otherwise
 )
 

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/flight"
 )
 
 // Where an ask takes longer than it wins, the edge chooses servers by itself: from the last snapshot, by its own
@@ -83,7 +82,7 @@ func (p *pool) choose(now balance.Instant, snap *balance.Snapshot) *balance.Snap
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return flight.Least(snap, p.avoidLocked(now, nil), balance.Up, p.linksLocked, p.rng)
+	return p.turns.Least(snap, p.avoidLocked(now, nil), balance.Up, p.linksLocked, p.rng)
 }
 
 // noteChoice handles how a link to a server that the edge has chosen ended. A server that is full or cannot be used

@@ -30,6 +30,7 @@ type pool struct {
 	unreachable map[balance.ServerID]balance.Instant // servers that could not be reached from here, and until when fallback avoids them
 	local       flight.Local                         // whether this edge chooses by itself
 	budget      flight.Budget
+	turns       flight.Turns
 	rng         *rand.Rand
 	stats       poolStats // of exchanges without a loop
 
@@ -153,11 +154,11 @@ func (p *pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []b
 	defer p.mu.Unlock()
 	avoid := p.avoidLocked(now, exclude)
 	if len(avoid) > len(exclude) {
-		if s, reason := flight.Fallback(snap, avoid, p.linksLocked, p.rng); reason == "" {
+		if s, reason := flight.Fallback(snap, avoid, p.linksLocked, &p.turns, p.rng); reason == "" {
 			return s, reason
 		}
 	}
-	return flight.Fallback(snap, exclude, p.linksLocked, p.rng)
+	return flight.Fallback(snap, exclude, p.linksLocked, &p.turns, p.rng)
 }
 
 // avoidLocked returns the excluded servers and those that could not be reached a moment ago.

@@ -7,23 +7,29 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
+// Turns has the servers of a pool that an edge keeps equally little busy taken in turn, as often as their capacities
+// say (smooth weighted round robin). Edges that drew such servers at random would leave some idle for long and meet
+// at others. The zero value is ready; it is the edge's own.
+type Turns struct {
+	credit map[balance.ServerID]float64
+}
+
 // Fallback chooses a server from a snapshot when no master answers: the one that this
-// edge itself keeps least busy for its capacity, and of several such any, as often as
-// its capacity says. What others keep busy is not known any more; a snapshot's old loads
+// edge itself keeps least busy for its capacity, and of several such the one whose turn it
+// is. What others keep busy is not known any more; a snapshot's old loads
 // would send every edge to the same server, and two choices in place of all cost half
 // as much again at the tail.
 //
 // It returns a reason for NoChoice if there is nothing to choose: no snapshot yet, no
 // server to give, or a pool whose servers only the master can tell. inFlight returns
-// what this edge has under way at a server; where edges are few, each can take the
-// others to keep as much there.
-func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(balance.ServerID) int, rng *rand.Rand) (s balance.SnapshotServer, reason string) {
+// what this edge has under way at a server.
+func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(balance.ServerID) int, turns *Turns, rng *rand.Rand) (s balance.SnapshotServer, reason string) {
 	if snap == nil || snap.Dispatch {
 		return s, ReasonNoMaster
 	}
-	chosen := Least(snap, exclude, balance.Up, inFlight, rng)
+	chosen := turns.Least(snap, exclude, balance.Up, inFlight, rng)
 	if chosen == nil { // all candidates are ejected: trying one is better than a certain refusal
-		chosen = Least(snap, exclude, balance.Ejected, inFlight, rng)
+		chosen = turns.Least(snap, exclude, balance.Ejected, inFlight, rng)
 	}
 	if chosen == nil {
 		return s, balance.NoServer.String()
@@ -32,33 +38,87 @@ func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(
 }
 
 // Least returns the server in a state that this edge itself keeps least busy for its capacity; nil: there is none.
-func Least(snap *balance.Snapshot, exclude []balance.ServerID, state balance.State, inFlight func(balance.ServerID) int, rng *rand.Rand) (chosen *balance.SnapshotServer) {
+func (t *Turns) Least(snap *balance.Snapshot, exclude []balance.ServerID, state balance.State, inFlight func(balance.ServerID) int, rng *rand.Rand) (chosen *balance.SnapshotServer) {
 	var lowest, tied float64 // tied is the capacity of all that are as little busy
+	first, few := len(snap.Servers), knowsOthers(snap)
+	busyness := func(s *balance.SnapshotServer) (busy, rate float64) {
+		n := float64(inFlight(s.ID))
+		if few {
+			n = n*float64(snap.Edges) + 1
+		}
+		rate = capacity(s)
+		return n / rate, rate
+	}
 	for i := range snap.Servers {
 		s := &snap.Servers[i]
 		if s.State != state || slices.Contains(exclude, s.ID) {
 			continue
 		}
-		n, rate := float64(inFlight(s.ID)), capacity(s)
-		if 0 < snap.Edges && snap.Edges <= fewEdges {
-			n = n*float64(snap.Edges) + 1
-		}
-		switch busy := n / rate; {
+		switch busy, rate := busyness(s); {
 		case chosen == nil || busy < lowest:
-			chosen, lowest, tied = s, busy, rate
+			chosen, first, lowest, tied = s, i, busy, rate
 		case busy == lowest:
-			if tied += rate; rng.Float64()*tied < rate {
-				chosen = s
-			}
+			tied += rate
 		}
 	}
+	if chosen == nil || tied == capacity(chosen) {
+		return chosen
+	}
+	return t.next(snap, first, tied, func(s *balance.SnapshotServer) (rate float64, takesPart bool) {
+		if s.State != state || slices.Contains(exclude, s.ID) {
+			return 0, false
+		}
+		busy, rate := busyness(s)
+		return rate, busy == lowest
+	}, rng)
+}
+
+// knowsOthers reports whether an edge may take the others to keep as much at each server as it does: where edges are few and servers have
+// several slots each. Elsewhere each edge has so little at a server that it is none to go by, and all would go to the fastest at once.
+func knowsOthers(snap *balance.Snapshot) bool {
+	if snap.Edges <= 1 || snap.Edges > fewEdges {
+		return snap.Edges == 1
+	}
+	slots := 0.
+	for i := range snap.Servers {
+		slots += snap.Servers[i].Slots
+	}
+	return slots >= someSlots*float64(len(snap.Servers))
+}
+
+const (
+	fewEdges  = 4
+	someSlots = 2.5
+)
+
+// next takes a turn among those of the servers from the first on that take part, whose capacities are tied together.
+func (t *Turns) next(snap *balance.Snapshot, first int, tied float64, of func(s *balance.SnapshotServer) (rate float64, takesPart bool), rng *rand.Rand) (chosen *balance.SnapshotServer) {
+	if t.credit == nil || len(t.credit) > 2*len(snap.Servers)+mostCredits {
+		t.credit = make(map[balance.ServerID]float64)
+	}
+	most := 0.
+	for i := first; i < len(snap.Servers); i++ {
+		s := &snap.Servers[i]
+		rate, takesPart := of(s)
+		if !takesPart {
+			continue
+		}
+		credit, known := t.credit[s.ID]
+		if !known {
+			credit = rng.Float64() * rate // edges do not start in step
+		}
+		credit += rate
+		t.credit[s.ID] = credit
+		if chosen == nil || credit > most {
+			chosen, most = s, credit
+		}
+	}
+	t.credit[chosen.ID] -= tied
 	return chosen
 }
 
-// fewEdges is up to how many edges the rest of the requests is guessed from one's own.
-// Where they are many, each has so little under way that the guess is none, and all
-// would go to the fastest server at once.
-const fewEdges = 4
+// mostCredits is how many servers that are gone may be remembered.
+const mostCredits = 64
 
 // capacity returns μ, the throughput that a server is good for.
 func capacity(s *balance.SnapshotServer) float64 {

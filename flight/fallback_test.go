@@ -31,7 +31,7 @@ func TestFallbackReasons(t *testing.T) {
 		{"one up", &balance.Snapshot{Servers: []balance.SnapshotServer{up("a", 1)}}, nil, ""},
 		{"only an ejected one", &balance.Snapshot{Servers: []balance.SnapshotServer{{ID: "a", State: balance.Ejected}}}, nil, ""},
 	} {
-		if _, got := Fallback(c.snap, c.exclude, nothing, rng); got != c.want {
+		if _, got := Fallback(c.snap, c.exclude, nothing, new(Turns), rng); got != c.want {
 			t.Errorf("%s: reason %q, want %q", c.name, got, c.want)
 		}
 	}
@@ -40,9 +40,9 @@ func TestFallbackReasons(t *testing.T) {
 func TestFallbackSharesByCapacity(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	snap := &balance.Snapshot{Servers: []balance.SnapshotServer{up("small", 1), up("large", 3)}}
-	held := make(map[balance.ServerID]int)
+	held, turns := make(map[balance.ServerID]int), Turns{}
 	for range 400 {
-		s, _ := Fallback(snap, nil, func(id balance.ServerID) int { return held[id] }, rng)
+		s, _ := Fallback(snap, nil, func(id balance.ServerID) int { return held[id] }, &turns, rng)
 		held[s.ID]++
 	}
 	if held["large"] < 260 || held["large"] > 340 {
@@ -50,19 +50,44 @@ func TestFallbackSharesByCapacity(t *testing.T) {
 	}
 }
 
-// With few edges an idle slow server must wait until the fast one, as the other edges
-// are thought to use it too, would take longer; with many there is no guess.
-func TestFallbackCountsOtherEdges(t *testing.T) {
+// An idle slow server must wait until the fast one, as the other edges are thought to use it too, would take longer. With many edges, or
+// few slots, there is no guess.
+func TestFallbackWithOtherEdges(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 3))
 	for _, c := range []struct {
 		edges, atFast int
+		slots         float64 // a server, on average
 		want          balance.ServerID
-	}{{1, 1, "fast"}, {1, 3, "slow"}, {3, 0, "fast"}, {3, 1, "slow"}, {16, 1, "slow"}, {0, 1, "slow"}} {
-		snap := &balance.Snapshot{Edges: c.edges, Servers: []balance.SnapshotServer{up("slow", 1), up("fast", 3)}}
-		held := map[balance.ServerID]int{"fast": c.atFast}
-		s, _ := Fallback(snap, nil, func(id balance.ServerID) int { return held[id] }, rng)
+	}{{1, 1, 4, "fast"}, {1, 3, 4, "slow"}, {3, 0, 4, "fast"}, {3, 1, 4, "slow"}, {4, 0, 4, "fast"}, {2, 1, 1, "slow"}, {16, 1, 4, "slow"}, {0, 1, 4, "slow"}} {
+		snap := &balance.Snapshot{Edges: c.edges, Servers: []balance.SnapshotServer{up("slow", c.slots/2), up("fast", c.slots*3/2)}}
+		held, turns := map[balance.ServerID]int{"fast": c.atFast}, Turns{}
+		s, _ := Fallback(snap, nil, func(id balance.ServerID) int { return held[id] }, &turns, rng)
 		if s.ID != c.want {
 			t.Errorf("%d edges, %d requests of this one at the fast server: chose %s, want %s", c.edges, c.atFast, s.ID, c.want)
+		}
+	}
+}
+
+// Servers that are equally little busy are taken in turn, as often as their capacities say: of any four in a row
+// three go to the one of three quarters, however the turns begin.
+func TestFallbackTakesTurns(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 4))
+	snap := &balance.Snapshot{Servers: []balance.SnapshotServer{up("small", 1), up("large", 3)}}
+	var turns Turns
+	var got []balance.ServerID
+	for range 400 {
+		s, _ := Fallback(snap, nil, nothing, &turns, rng)
+		got = append(got, s.ID)
+	}
+	for i := range got[:len(got)-3] {
+		large := 0
+		for _, id := range got[i : i+4] {
+			if id == "large" {
+				large++
+			}
+		}
+		if large != 3 {
+			t.Fatalf("of requests %d to %d, %d go to the large server, want 3: %v", i, i+3, large, got[i:i+4])
 		}
 	}
 }
@@ -85,7 +110,7 @@ func TestFallbackNeverIneligible(t *testing.T) {
 			eligible[s.ID] = s.State == balance.Up || s.State == balance.Ejected
 		}
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		s, reason := Fallback(&snap, exclude, func(balance.ServerID) int { return rapid.IntRange(0, 9).Draw(t, "held") }, rng)
+		s, reason := Fallback(&snap, exclude, func(balance.ServerID) int { return rapid.IntRange(0, 9).Draw(t, "held") }, new(Turns), rng)
 		if reason == "" && (!eligible[s.ID] || anyUp && s.State != balance.Up) {
 			t.Fatalf("chose %+v, excluded %v", s, exclude)
 		}

@@ -24,7 +24,9 @@ const (
 	fastAsks   = 3                      // in a row
 	fastShare  = .7                     // of the trip from which the edge chooses: an ask that takes less is fast
 	trialEvery = 250 * time.Millisecond // an ask at most so often, and
-	trialShare = 32                     // no more than one request of so many
+	trialShare = 2000                   // no more than one request of so many, so that it does not show in the slowest thousandth; or
+	rareEvery  = 20 * time.Second       // where that takes long, an ask so often, and
+	rareShare  = 200                    // no more than one request of so many
 )
 
 // Chooses reports whether the edge chooses the server of its next request. from is as the master says now; zero:
@@ -37,7 +39,8 @@ func (l *Local) Chooses(now balance.Instant, from time.Duration) bool {
 		return false
 	}
 	l.since++
-	if l.run > 0 || l.since > trialShare && now.Sub(l.tried) >= trialEvery {
+	ago := now.Sub(l.tried)
+	if l.run > 0 || l.since > trialShare && ago >= trialEvery || l.since > rareShare && ago >= rareEvery {
 		l.since, l.tried = 0, now
 		return false
 	}

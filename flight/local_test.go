@@ -72,27 +72,27 @@ func TestAnEdgeThatChoosesTriesAsking(t *testing.T) {
 	var l Local
 	now := balance.Instant(time.Hour)
 	localAsks(&l, &now, 30, from, from)
-	asks := 0
-	for range 1000 { // a second
-		now = now.Add(time.Millisecond)
-		if !l.Chooses(now, from) {
-			asks++
-			l.Asked(now, from, from)
+	for _, c := range []struct {
+		requests int
+		every    time.Duration
+		asks     int
+	}{
+		{10 * (trialShare + 1), 10 * time.Millisecond, 10 * (trialShare + 1) / (int(rareEvery/(10*time.Millisecond)) + 1)}, // one in so many
+		{20_000, 10 * time.Microsecond, 0}, // a fifth of a second: too soon
+		{10 * (rareShare + 1), time.Second, 10},
+	} {
+		asks := 0
+		l.tried, l.since = now, 0
+		for range c.requests {
+			now = now.Add(c.every)
+			if !l.Chooses(now, from) {
+				asks++
+				l.Asked(now, from, from)
+			}
 		}
-	}
-	if asks != 3 && asks != 4 { // one in a quarter of a second
-		t.Errorf("%d of 1,000 requests in a second asked, want 3 or 4", asks)
-	}
-	asks = 0
-	for range 330 { // one in ten seconds
-		now = now.Add(10 * time.Second)
-		if !l.Chooses(now, from) {
-			asks++
-			l.Asked(now, from, from)
+		if asks < c.asks-1 || asks > c.asks+1 || c.asks == 0 && asks > 0 {
+			t.Errorf("of %d requests, one each %v, %d asked, want %d", c.requests, c.every, asks, c.asks)
 		}
-	}
-	if asks != 10 {
-		t.Errorf("%d of 330 rare requests asked, want 10", asks)
 	}
 	l.Asked(now, from/10, from)
 	if l.Chooses(now, from) {

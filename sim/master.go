@@ -27,6 +27,7 @@ type master struct {
 	localFrom time.Duration     // what they had last of the trip from which they choose
 	version   uint64
 	told      balance.Instant // when they were last told loads and slots
+	turns     []flight.Turns  // by edge
 	lonely    *rand.Rand      // edges' chance in a fallback
 
 	ids      []balance.ServerID // by index
@@ -40,7 +41,7 @@ type master struct {
 }
 
 func newMaster(w *world, name string, seed uint64) *master {
-	m := &master{w: w, policy: name, seed: seed, waiting: make(map[balance.WaitID]int32), index: make(map[balance.ServerID]int32),
+	m := &master{w: w, policy: name, seed: seed, waiting: make(map[balance.WaitID]int32), turns: make([]flight.Turns, w.s.Edges), index: make(map[balance.ServerID]int32),
 		lonely: rand.New(rand.NewPCG(seed, 0x65646765))}
 	for i := range w.fleet {
 		id := balance.ServerID("s" + strconv.Itoa(i))
@@ -247,7 +248,7 @@ func (w *world) fallBack(now balance.Instant, id int32) {
 // byEdge returns the server that an edge chooses by what it knows.
 func (m *master) byEdge(edge int32) (server int32, ok bool) {
 	mine := m.w.inFlight[edge]
-	s, reason := flight.Fallback(m.snapshot, nil, func(id balance.ServerID) int { return int(mine[m.index[id]]) }, m.lonely)
+	s, reason := flight.Fallback(m.snapshot, nil, func(id balance.ServerID) int { return int(mine[m.index[id]]) }, &m.turns[edge], m.lonely)
 	return m.index[s.ID], reason == ""
 }
 

@@ -28,11 +28,14 @@ const (
 	searchKept   = 10 // of the worst
 	searchFresh  = 3  // of every so many scenarios one is drawn anew, once searchKept are known; the others are changed ones
 	searchWarmup = .25
+	searchRate   = 10_000 // requests a second, at most
+	searchAway   = 4      // one server of so many is away at most
 )
 
 var (
 	searchSeeds  = []uint64{1, 2}
 	searchLength = 30_000 // requests in a run; tests have fewer
+	searchLasts  = 8.     // seconds of a run at least; tests have fewer
 )
 
 // Search runs n scenarios and returns the worst of them, worst first. The same n and seed find the same. each, if it is
@@ -198,10 +201,13 @@ func drawReports(s *Scenario, rng *rand.Rand) {
 // fit makes a scenario of features that do not go together: what comes must stay below what the servers can do, also at its
 // height and while servers are away.
 func fit(s *Scenario) {
+	s.shareLoad()
+	s.fitLength()
 	if a := s.Arrivals; a.Shape == "sine" {
 		s.Load = round(min(s.Load, .98/a.High))
 	}
-	if s.Churn.Every > 0 {
+	if s.Churn.Every > 0 { // most servers are there
+		s.Churn.Away = min(s.Churn.Away, seconds(s.Churn.Every.Seconds()*float64(s.Servers.Count)/searchAway))
 		away := math.Ceil(s.Churn.Away.Seconds() / s.Churn.Every.Seconds())
 		s.Load = round(min(s.Load, .95*max(.1, 1-2*away/float64(s.Servers.Count))))
 	}
@@ -210,12 +216,45 @@ func fit(s *Scenario) {
 			s.Servers.Discipline = "ps"
 		}
 	}
+	s.shareLoad()
+}
+
+// shareLoad gives each tenant as much of the load.
+func (s *Scenario) shareLoad() {
 	if len(s.Tenants) > 0 {
 		s.Tenants = slices.Clone(s.Tenants)
 		for i := range s.Tenants {
 			s.Tenants[i].Load = round(s.Load / float64(len(s.Tenants)))
 		}
 	}
+}
+
+// fitLength has a run last so long that something can be learnt in the quarter of it that does not count. Where millions of
+// requests came in that time there are fewer servers, and then fewer slots.
+func (s *Scenario) fitLength() {
+	for s.rate() > searchRate {
+		switch {
+		case s.Servers.Count > 4:
+			s.Servers.Count = max(4, s.Servers.Count/2)
+		default:
+			kinds, least := slices.Clone(s.Servers.Kinds), true
+			for i := range kinds {
+				least = least && kinds[i].Slots == 1
+				kinds[i].Slots = max(1, kinds[i].Slots/2)
+			}
+			if s.Servers.Kinds = kinds; least {
+				s.Requests = max(searchLength, int(searchLasts*searchRate))
+				return
+			}
+		}
+	}
+	s.Requests = max(searchLength, int(searchLasts*s.rate()))
+}
+
+// rate returns how many requests come in a second.
+func (s *Scenario) rate() float64 {
+	whole := s.WithDefaults()
+	return 1 / whole.gap(whole.Fleet())
 }
 
 // between draws from low to high, evenly on a logarithmic scale.

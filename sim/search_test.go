@@ -41,9 +41,9 @@ func TestDrawnScenariosAreValid(t *testing.T) {
 
 // The same seed finds the same scenarios, the worst first.
 func TestSearch(t *testing.T) {
-	length := searchLength
-	searchLength = 300
-	defer func() { searchLength = length }()
+	length, lasts := searchLength, searchLasts
+	searchLength, searchLasts = 300, 0
+	defer func() { searchLength, searchLasts = length, lasts }()
 	var all []float64
 	worst, err := Search(t.Context(), 16, 3, func(f Found) { all = append(all, f.Ratio) })
 	if err != nil || len(all) != 16 || len(worst) != searchKept {
