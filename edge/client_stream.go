@@ -113,4 +113,4 @@ func (k *h2Client) beginDrain() {
 }
 
 // kill implements trackedConn.
-func (k *h2Client) kill() { k.h2ServerConn.close() }
+func (k *h2Client) kill() { k.abort() }

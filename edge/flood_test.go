@@ -12,8 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-
-	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
 // attacker is a client of HTTP/2 that writes what frames it likes.
@@ -123,26 +121,5 @@ func testFloods(t *testing.T) {
 			}
 			p.results(t)
 		})
-	}
-}
-
-// An allowance lets through what clients in good order send, and no more than its rate of what an attack is made of.
-func TestAllowance(t *testing.T) {
-	var a floodLimit
-	now := balance.Instant(time.Hour)
-	if pause := a.charge(now, idleFramesAtOnce); pause != 0 {
-		t.Errorf("the first %d frames are held back for %v", idleFramesAtOnce, pause)
-	}
-	if pause := a.charge(now, 10); pause != 10*time.Millisecond {
-		t.Errorf("ten more are held back for %v, want 10ms", pause)
-	}
-	if pause := a.charge(now.Add(10*time.Millisecond), 0); pause != 0 {
-		t.Errorf("after that pause there is another of %v", pause)
-	}
-	if pause := a.charge(now.Add(time.Minute), idleFramesAtOnce); pause != 0 {
-		t.Errorf("a minute later %d frames are held back for %v", idleFramesAtOnce, pause)
-	}
-	if a.credit(5 * bytesPerFrame); a.charge(now.Add(time.Minute), 5) != 0 {
-		t.Error("bytes have earned nothing")
 	}
 }

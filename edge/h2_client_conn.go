@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,12 +81,13 @@ var (
 	errSilence    = errors.New("the server does not answer PING")
 )
 
-// init makes a connection that is being dialed. Then connected or attach follows, unless it is closed before.
+// init makes a connection that is being dialed. Then connected or attach follows, unless it is closed before. limit is
+// how many streams the server is known to allow; zero: it is not known.
 func (k *h2ClientConn) init(shared *h2Shared, cfg *h2ClientConfig, keeper h2Keeper, limit int) {
 	l := shared.loop
 	k.h2Conn = newH2Conn(shared, k)
 	k.Loop, k.Conn.Owner, k.Timer.Owner, k.IsServer = l, k, k, true
-	k.cfg, k.keeper, k.limit, k.nextID, k.recvWindow = cfg, keeper, limit, 1, h2.WindowFirst
+	k.cfg, k.keeper, k.limit, k.nextID, k.recvWindow = cfg, keeper, cmp.Or(limit, firstClientStreams), 1, h2.WindowFirst
 	k.startedAt, k.idleAt = l.Now, l.Now
 	k.schedule()
 }
@@ -122,10 +124,10 @@ func (k *h2ClientConn) connected(descriptor *fd.FD, secure *eventloop.TLSConn, e
 	switch {
 	case k.state == h2ClientClosed:
 	case err != nil:
-		k.closeConn(err)
+		k.closeWith(err)
 	default:
 		if err := k.attach(descriptor); err != nil {
-			k.closeConn(err)
+			k.closeWith(err)
 			return
 		}
 		k.UseTLS(secure)
@@ -156,7 +158,7 @@ func (k *h2ClientConn) settingsReceived() {
 	k.state, k.limit = h2ClientOpen, min(k.limit, maxClientStreams)
 	k.keeper.opened(k.limit)
 	if k.limit == 0 {
-		k.closeConn(errors.New("the server takes no streams"))
+		k.closeWith(errors.New("the server takes no streams"))
 		return
 	}
 	waiting := k.waiting
@@ -177,7 +179,7 @@ func (k *h2ClientConn) OnReady() {
 			return
 		}
 		if err := k.FD.Connected(); err != nil {
-			k.closeConn(err)
+			k.closeWith(err)
 			return
 		}
 		k.sendPreface()
@@ -200,9 +202,9 @@ func (k *h2ClientConn) readInput() {
 func (k *h2ClientConn) afterRead(err error) {
 	switch {
 	case err == io.EOF:
-		k.closeConn(err)
+		k.closeWith(err)
 	case err != nil:
-		k.closeConn(os.NewSyscallError("read", err))
+		k.closeWith(os.NewSyscallError("read", err))
 	}
 }
 
@@ -231,7 +233,7 @@ func (k *h2ClientConn) flush() {
 		k.Readable = true // what the server sent before is still to be read
 		if k.sendBuf.Discard(k.Loop); k.state < h2ClientClosed {
 			k.afterRead(k.readFrames(&limits.Turn{Most: math.MaxInt64})) // the socket's buffer bounds it
-			k.closeConn(os.NewSyscallError("write", err))
+			k.closeWith(os.NewSyscallError("write", err))
 		}
 		return
 	}
@@ -242,7 +244,7 @@ func (k *h2ClientConn) flush() {
 		}
 	}
 	if clear && k.state == h2ClientDraining && k.active == 0 {
-		k.closeConn(nil)
+		k.closeWith(nil)
 		return
 	}
 	k.schedule()
@@ -284,11 +286,11 @@ func (k *h2ClientConn) failConn(err error) {
 	k.appendGoAway(0, code, "")
 	_, _, _ = k.sendFrames() // best effort
 	k.keeper.protocolError(err)
-	k.closeConn(fmt.Errorf("connection: %w", err))
+	k.closeWith(fmt.Errorf("connection: %w", err))
 }
 
-// closeConn ends the connection and all its streams.
-func (k *h2ClientConn) closeConn(err error) {
+// closeWith ends the connection and all its streams.
+func (k *h2ClientConn) closeWith(err error) {
 	if k.state == h2ClientClosed {
 		return
 	}
@@ -336,16 +338,16 @@ func (k *h2ClientConn) OnTimer() {
 	now := k.Loop.Now
 	switch {
 	case k.state < h2ClientOpen:
-		k.closeConn(os.ErrDeadlineExceeded)
+		k.closeWith(os.ErrDeadlineExceeded)
 	case !k.sendBuf.Empty(&k.Conn) && now >= k.progressAt.Add(k.cfg.idleTimeout):
-		k.closeConn(os.ErrDeadlineExceeded)
+		k.closeWith(os.ErrDeadlineExceeded)
 	case !k.sendBuf.Empty(&k.Conn):
 	case k.active == 0 && now >= k.idleAt.Add(k.cfg.idleTimeout):
 		k.appendGoAway(0, h2.NoError, "")
 		k.drain()
 	case k.active == 0:
 	case k.pingAt != 0 && now >= k.pingAt.Add(pingWait):
-		k.closeConn(errSilence)
+		k.closeWith(errSilence)
 	case k.pingAt == 0 && now >= k.heardAt.Add(pingAfter):
 		k.sendPing()
 	}

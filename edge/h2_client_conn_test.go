@@ -19,7 +19,7 @@ func testHTTP2ServerIsHeldBack(t *testing.T) {
 		slow := c.head()
 		c.say(slow, false, ":status 200")
 		n := 0
-		for ; n < clientStreamWindow; n += len(large) {
+		for ; n < 256<<10; n += len(large) {
 			_ = c.WriteData(slow, false, large)
 		}
 		sent <- n

@@ -14,7 +14,7 @@ import (
 func (k *h2ServerConn) flush() {
 	clear, took, err := k.sendFrames()
 	if err != nil {
-		k.close()
+		k.abort()
 		return
 	}
 	if took > 0 && k.flood.spent > 0 {
@@ -55,7 +55,7 @@ func (k *h2ServerConn) beginFlush() {
 // was just sent.
 func (k *h2ServerConn) linger() {
 	if k.sendBuf.CloseWrite(&k.Conn) != nil {
-		k.close()
+		k.abort()
 		return
 	}
 	k.state, k.endAt = h2ServerLingering, k.Loop.Now.Add(h2LingerTime)
@@ -75,7 +75,7 @@ func (k *h2ServerConn) discardInput() {
 		return
 	}
 	if k.recvWindow -= int64(n); err != nil || n <= 0 || k.recvWindow < -maxDiscarded {
-		k.close()
+		k.abort()
 		return
 	}
 	if k.Readable {
@@ -109,8 +109,8 @@ func (k *h2ServerConn) abortStreams() {
 	}
 }
 
-// close ends the connection and all its streams.
-func (k *h2ServerConn) close() {
+// abort ends the connection and all its streams.
+func (k *h2ServerConn) abort() {
 	if k.state == h2ServerClosed {
 		return
 	}
@@ -202,9 +202,9 @@ func (k *h2ServerConn) OnTimer() {
 	k.resetDiscarded()
 	switch {
 	case k.state == h2ServerLingering:
-		k.close()
+		k.abort()
 	case !k.sendBuf.Empty(&k.Conn) && past(k.progressAt, l.idleTimeout):
-		k.close()
+		k.abort()
 	case k.state == h2ServerFlushing:
 	case !k.gotSettings && past(k.idleAt, l.headerTimeout), k.block.stream != 0 && past(k.block.startedAt, l.headerTimeout):
 		k.failConn(&h2.Error{Code: h2.ProtocolError, Reason: "what was begun did not come in time"})
@@ -215,7 +215,7 @@ func (k *h2ServerConn) OnTimer() {
 			k.drain()
 		}
 	case k.pingAt != 0 && past(k.pingAt, pingWait):
-		k.close() // the peer is gone
+		k.abort() // the peer is gone
 	case k.pingAt == 0 && past(k.heardAt, pingAfter):
 		k.sendPing()
 	}

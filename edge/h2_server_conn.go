@@ -129,7 +129,7 @@ func (k *h2ServerConn) OnReady() {
 // readInput reads and handles frames for one turn.
 func (k *h2ServerConn) readInput() {
 	if err := k.readTurn(); err != nil {
-		k.close() // and so all its requests
+		k.abort() // and so all its requests
 	}
 }
 

@@ -36,7 +36,7 @@ func untilLeft(t *testing.T) http.HandlerFunc {
 // A client that has streams reset for what it does wrong is held back as one that resets them.
 func TestProvokedResetsWeighAsRapidResets(t *testing.T) {
 	t.Parallel()
-	const enough = idleFramesAtOnce/resetPenalty + 50 // far fewer than would do at one frame each
+	const enough = idleFramesAtOnce/10 + 50 // far fewer than would do at one frame each
 	for name, provoke := range map[string]func(c *talker, id uint32){
 		"WINDOW_UPDATE of nothing": func(c *talker, id uint32) { _ = c.WriteWindowUpdate(id, 0) },
 		"a window too large":       func(c *talker, id uint32) { _ = c.WriteWindowUpdate(id, 1<<31-1) },
@@ -87,7 +87,7 @@ func TestDataOfDeadStreamsEarnsNothing(t *testing.T) {
 func TestHeadsThatAreTooLongEndTheConnection(t *testing.T) {
 	_, c := runStrict(t, echo, func(c *Config) { c.Listeners[0].HeaderLimit = 1 << 10 })
 	long := "x " + strings.Repeat("y", 2<<10)
-	for range maxOversized {
+	for range 3 {
 		if got := c.hear(c.open(true, long), nil); !strings.HasPrefix(got, ":status 431") {
 			t.Fatalf("got %.40q", got)
 		}

@@ -13,7 +13,7 @@ type h2ConnList struct {
 	key    target
 	server serverRef
 	conns  []*h2ClientConn
-	limit  int // concurrent streams of one of them, as far as is known
+	limit  int // concurrent streams of one of them; zero: not known yet
 }
 
 // openStream returns a stream of a connection to a server, which it makes if there is none with room. Another address
@@ -21,7 +21,7 @@ type h2ConnList struct {
 func (p *serverPool) openStream(to target, of serverRef, once bool) (*serverConn, error) {
 	list := p.h2Conns[to]
 	if list == nil {
-		list = &h2ConnList{pool: p, key: to, server: of, limit: firstClientStreams}
+		list = &h2ConnList{pool: p, key: to, server: of}
 		p.h2Conns[to] = list
 		p.drainStale(of, to)
 	}
@@ -84,12 +84,12 @@ func (list *h2ConnList) protocolError(err error) {
 func (p *serverPool) closeH2Conns() {
 	for _, list := range p.h2Conns {
 		for _, k := range slices.Clone(list.conns) {
-			k.closeConn(nil)
+			k.closeWith(nil)
 		}
 	}
 	p.loop.Owners(func(o eventloop.Owner) { // draining ones are in no list
 		if k, ok := o.(*h2ClientConn); ok {
-			k.closeConn(nil)
+			k.closeWith(nil)
 		}
 	})
 }
