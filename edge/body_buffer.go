@@ -109,7 +109,7 @@ func (f *clientConn) takeWhole() error {
 	t := f.req
 	s := &t.bodyStore
 	ended := false
-	if b := f.stream; b != nil && b.complete && len(s.bufs) == 0 && b.unreadBytes() <= smallBuf {
+	if b := f.stream; b != nil && b.Complete && len(s.bufs) == 0 && b.UnreadBytes() <= smallBuf {
 		for ended = true; f.Readable; {
 			if _, err := f.readMore(); err != nil {
 				break // EAGAIN: all there is has been taken
@@ -134,7 +134,7 @@ func (f *clientConn) buffered() bool {
 	case t.body.Done():
 		return true
 	case t.exchange.route.AwaitsMessage && t.exchange.grpc:
-		return s.size >= t.exchange.route.BufferRequest || f.hasMessage() && !(f.stream.complete && f.Readable)
+		return s.size >= t.exchange.route.BufferRequest || f.hasMessage() && !(f.stream.Complete && f.Readable)
 	default:
 		return s.size+int64(t.bodyInBuf) >= t.exchange.route.BufferRequest
 	}
@@ -144,11 +144,11 @@ func (f *clientConn) buffered() bool {
 func (f *clientConn) hasMessage() bool {
 	t, b := f.req, f.stream
 	s := &t.bodyStore
-	unread := b.unread()
+	unread := b.Unread()
 	if s.first == 0 && len(unread) >= grpcPrefix {
 		s.first = grpcPrefix + int64(binary.BigEndian.Uint32(unread[1:]))
 	}
-	return b.complete || s.first > 0 && t.body.Size()+int64(len(unread)) >= s.first
+	return b.Complete || s.first > 0 && t.body.Size()+int64(len(unread)) >= s.first
 }
 
 // awaitsFirst reports whether nothing has come yet of what is to be read, so that it needs no memory; of
@@ -252,7 +252,7 @@ func (f *clientConn) mayStall() bool {
 
 // silent reports whether a gRPC stream has begun without a message.
 func (f *clientConn) silent() bool {
-	return f.req.exchange.route.AwaitsMessage && f.req.bodyStore.first == 0 && f.stream.unreadBytes() == 0
+	return f.req.exchange.route.AwaitsMessage && f.req.bodyStore.first == 0 && f.stream.UnreadBytes() == 0
 }
 
 // quietTime is how long nothing comes until a server is asked for all the same.
@@ -286,7 +286,7 @@ func (f *clientConn) bodyLate() {
 // connection is used up: then it is us who do not read another stream.
 func (f *clientConn) keepsPace(p *limits.Pace) bool {
 	slow := p.Judge(f.worker.Now, f.req.exchange.route.BodyRate)
-	return !slow || f.stream != nil && f.stream.awaitsOthers()
+	return !slow || f.stream != nil && f.stream.AwaitsOthers()
 }
 
 // paceDue returns when the rest of a body that its server is waiting for must have come at its least rate;

@@ -10,6 +10,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
@@ -122,7 +123,7 @@ func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Add
 		f.readHead()
 	}
 	if s.killed.Load() {
-		f.kill()
+		f.Kill()
 	}
 }
 
@@ -268,7 +269,7 @@ func (f *clientConn) refuseHead(err error) {
 		return
 	}
 	if f.stream != nil && answer.Status == http.StatusRequestHeaderFieldsTooLarge {
-		f.stream.noteOversized()
+		f.stream.NoteOversized()
 	}
 	t.complete = false
 	t.exchange.initRefused(f.service.engine.edge.deps, f.service.listener, f.peer, &t.cancel)
@@ -360,7 +361,7 @@ func (f *clientConn) finishRequest() {
 // was just sent.
 func (f *clientConn) linger() {
 	t := f.req
-	wait, most := lingerQuiet, maxLinger
+	wait, most := h2conn.LingerQuiet, h2conn.MaxLinger
 	if t.complete && t.inputStart == t.inputEnd { // nothing more is known to come
 		wait = idleGrace
 		if !t.req.KeepAlive {
@@ -373,7 +374,7 @@ func (f *clientConn) linger() {
 		return
 	}
 	if f.service.draining.Load() {
-		most = lingerQuiet
+		most = h2conn.LingerQuiet
 	}
 	f.state, t.lingerQuiet, t.lingerUntil = stateLingering, wait, f.worker.Now.Add(most)
 	f.setTimeout(wait)
@@ -471,8 +472,8 @@ func (f *clientConn) beginDrain() {
 	}
 }
 
-// kill implements trackedConn: it ends the connection in any state.
-func (f *clientConn) kill() {
+// Kill implements trackedConn: it ends the connection in any state.
+func (f *clientConn) Kill() {
 	f.killed = true
 	switch f.state {
 	case stateIdle, stateReadingHead, stateLingering:

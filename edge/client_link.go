@@ -8,6 +8,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
@@ -207,8 +208,8 @@ func (f *clientConn) dropServer() {
 	}
 }
 
-// tryAnother implements serverUser.
-func (f *clientConn) tryAnother() {
+// TryAnother implements serverUser.
+func (f *clientConn) TryAnother() {
 	f.dropServer()
 	f.connectServer()
 }
@@ -218,7 +219,7 @@ func (f *clientConn) pump() {
 	t, b := f.req, f.server
 	stands, err := b.isConnected()
 	switch {
-	case err == errNotTaken:
+	case err == h2conn.ErrNotTaken:
 		f.linkFailed(f.failure(err), err)
 	case err != nil:
 		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
@@ -270,7 +271,7 @@ func (f *clientConn) sendRequest() bool {
 }
 
 // BeginStream opens a server's stream with the request's head, and composes what has come of the body.
-func (t *request) beginStream(s *h2ClientStream) {
+func (t *request) beginStream(s *h2conn.ClientStream) {
 	x := &t.exchange
 	if t.out = t.out[:0]; x.newPath {
 		t.out = append(t.out, x.head.Target...)
@@ -280,7 +281,7 @@ func (t *request) beginStream(s *h2ClientStream) {
 	target := len(t.out)
 	adds := headerLines{t.out}
 	x.appendRequestHeaders(&adds)
-	s.begin(&h2Request{head: &t.req, buf: t.buf, target: adds.text[:target], drop: x.requestDrops(), add: adds.text[target:], noLength: t.isHTTP2})
+	s.Begin(&h2conn.Request{Head: &t.req, Buf: t.buf, Target: adds.text[:target], Drop: x.requestDrops(), Add: adds.text[target:], NoLength: t.isHTTP2})
 	t.out = adds.text[:0]
 	t.composeBody()
 }
@@ -302,7 +303,7 @@ func (f *clientConn) linkFailed(why flight.Failure, err error) {
 func (f *clientConn) maySent() bool {
 	b := f.server
 	if b.stream != nil {
-		return f.req.sent && !b.stream.nothingSent
+		return f.req.sent && !b.stream.NothingSent
 	}
 	return b.MayHaveSent(b.sentBefore)
 }
@@ -310,7 +311,7 @@ func (f *clientConn) maySent() bool {
 // failure describes a link that broke before its response.
 func (f *clientConn) failure(err error) flight.Failure {
 	t := f.req
-	notTaken := err == errNotTaken
+	notTaken := err == h2conn.ErrNotTaken
 	return flight.Failure{
 		Sent:     !notTaken && f.maySent(),
 		Spent:    t.cannotResend(),
@@ -336,7 +337,7 @@ func (f *clientConn) setLinkTimeout() {
 	case !t.down.Empty(&f.Conn) || !t.up.Empty(&b.Conn):
 		due = l.Now.Add(idle)
 		t.pace.Stop()
-	case t.uploading && f.stream != nil && f.stream.chunked: // both may have a conversation, with pauses
+	case t.uploading && f.stream != nil && f.stream.Chunked: // both may have a conversation, with pauses
 		due = f.paceDue()
 	case t.uploading:
 		if due = t.waitingSince.Add(idle); f.paceDue() != 0 {

@@ -122,7 +122,7 @@ func (f *clientConn) handleResponse() {
 // parseContext returns what the parser has to know of the request.
 func (f *clientConn) parseContext() http1.Asked {
 	asked := f.req.req.Asked(f.req.exchange.head.Upgrade)
-	asked.Ended = f.server.stream != nil && f.server.stream.headOnly
+	asked.Ended = f.server.stream != nil && f.server.stream.HeadOnly
 	return asked
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -11,7 +12,7 @@ import (
 
 // h2Client is a client's HTTP/2 connection. Each of its streams is a clientStream.
 type h2Client struct {
-	h2ServerConn
+	h2conn.ServerConn
 	worker  *worker
 	service *listenerService
 	peer    netip.Addr
@@ -22,7 +23,7 @@ type h2Client struct {
 // like any other.
 type clientStream struct {
 	clientConn
-	h2ServerStream
+	h2conn.ServerStream
 }
 
 const maxFreeStreams = 1024 // kept for later streams
@@ -30,25 +31,25 @@ const maxFreeStreams = 1024 // kept for later streams
 // addH2Client adds an accepted descriptor, of which early was read already.
 func (l *worker) addH2Client(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *eventloop.TLSConn, shown *routing.ClientTLS, early []byte) {
 	k := &h2Client{worker: l, service: s, peer: peer, shown: shown}
-	k.init(&l.h2, &s.h2, k, s.listener.Schemes(peer))
+	k.Init(&l.h2, &s.h2, k, s.listener.Schemes(peer))
 	if err := l.Register(&k.Conn, descriptor, eventloop.Readiness); err != nil {
 		s.clientGone(l, k)
 		return
 	}
 	s.tracked[l][k] = struct{}{}
 	k.UseTLS(tls)
-	k.open()
+	k.Open()
 	if s.draining.Load() {
 		k.beginDrain()
 	}
-	k.serve(early)
+	k.Serve(early)
 	if s.killed.Load() {
-		k.kill()
+		k.Kill()
 	}
 }
 
-// newStream implements h2Handler: it begins a request.
-func (k *h2Client) newStream(o h2Opening, head []byte) {
+// NewStream implements h2conn.Handler: it begins a request.
+func (k *h2Client) NewStream(o h2conn.Opening, head []byte) {
 	l := k.worker
 	var b *clientStream
 	if n := len(l.freeStreams); n > 0 {
@@ -59,7 +60,7 @@ func (k *h2Client) newStream(o h2Opening, head []byte) {
 	f, queued := &b.clientConn, b.Deferred
 	*f = clientConn{worker: l, service: k.service, peer: k.peer, shown: k.shown, stream: b, req: l.takeRequest()}
 	f.Deferred, f.Timer.Owner = queued, f
-	o.accept(&b.h2ServerStream, &f.Conn, f)
+	o.Accept(&b.ServerStream, &f.Conn, f)
 	f.req.isHTTP2 = true
 	f.req.appendInput(head, false)
 	f.parseHead()
@@ -68,14 +69,14 @@ func (k *h2Client) newStream(o h2Opening, head []byte) {
 // recycle frees the stream, whose request has ended.
 func (b *clientStream) recycle() {
 	l := b.worker
-	b.release()
+	b.Release()
 	if len(l.freeStreams) < maxFreeStreams {
 		l.freeStreams = append(l.freeStreams, b)
 	}
 }
 
-// asked implements h2StreamUser.
-func (f *clientConn) asked() http1.Asked {
+// Asked implements h2conn.ServerUser.
+func (f *clientConn) Asked() http1.Asked {
 	t := f.req
 	return http1.Asked{Method: t.req.Method, Ended: t.headAlone || t.responseStarted && t.resp.Framing == http1.NoBody}
 }
@@ -86,31 +87,31 @@ func (f *clientConn) readLimit(space int) int {
 	if f.stream == nil {
 		return space
 	}
-	return int(min(int64(space), max(4<<10, f.stream.spaceToSend())))
+	return int(min(int64(space), max(4<<10, f.stream.SpaceToSend())))
 }
 
-// heldBack implements h2Handler.
-func (k *h2Client) heldBack() { k.service.engine.edge.deps.metrics.heldBack.Inc() }
+// HeldBack implements h2conn.Handler.
+func (k *h2Client) HeldBack() { k.service.engine.edge.deps.metrics.heldBack.Inc() }
 
-// protocolError implements h2Handler.
-func (k *h2Client) protocolError(err error) {
+// ProtocolError implements h2conn.Handler.
+func (k *h2Client) ProtocolError(err error) {
 	k.service.engine.edge.cfg.Log.Debug("connection refused", "client", routing.Node(k.peer), "err", err)
 }
 
-// connClosed implements h2Handler.
-func (k *h2Client) connClosed() { k.service.clientGone(k.worker, k) }
+// ConnClosed implements h2conn.Handler.
+func (k *h2Client) ConnClosed() { k.service.clientGone(k.worker, k) }
 
 // limitAddr implements trackedConn.
 func (k *h2Client) limitAddr() netip.Addr { return k.peer }
 
 // beginDrain implements trackedConn.
 func (k *h2Client) beginDrain() {
-	if k.isFresh() {
-		k.drainAfter(k.service.firstWait())
+	if k.IsFresh() {
+		k.DrainAfter(k.service.firstWait())
 	} else {
-		k.drainAfter(min(k.service.engine.edge.lastGrace(), k.service.listener.IdleTimeout))
+		k.DrainAfter(min(k.service.engine.edge.lastGrace(), k.service.listener.IdleTimeout))
 	}
 }
 
-// kill implements trackedConn.
-func (k *h2Client) kill() { k.abort() }
+// Kill implements trackedConn.
+func (k *h2Client) Kill() { k.Abort() }

@@ -22,18 +22,18 @@
 //
 // After an upgrade, and for a TCP listener, whose connections are tcpConns, a tunnel joins the two connections.
 //
-// A client's HTTP/2 connection is an h2ServerConn, each of its streams an h2ServerStream. To
+// A client's HTTP/2 connection is an h2conn.ServerConn, each of its streams an ServerStream. To
 // the rest of the loop a stream is a clientConn like any other: it reads HTTP/1.1, and what
 // it writes is sent as frames, all those of one iteration in one write.
 //
-//	h2ServerConn.readFrames ─▶ h2.Next ─▶ onFrame ─▶ h2Client.newStream ─▶ clientConn.parseHead ─▶ as above
-//	h2ServerConn.flush ◀─ worker.EndTurn (at the end of the iteration) ◀─ h2ServerStream.WriteStream
+//	h2conn.ServerConn.readFrames ─▶ h2.Next ─▶ onFrame ─▶ h2Client.NewStream ─▶ clientConn.parseHead ─▶ as above
+//	h2conn.ServerConn.flush ◀─ worker.EndTurn (at the end of the iteration) ◀─ ServerStream.WriteStream
 //
-// A server's HTTP/2 connection is an h2ClientConn, which many links share; each of its streams
-// is an h2ClientStream, to the rest of the loop a serverConn like any other.
+// A server's HTTP/2 connection is an h2conn.ClientConn, which many links share; each of its streams
+// is an h2conn.ClientStream, to the rest of the loop a serverConn like any other.
 //
-//	clientConn.connectServer ─▶ serverPool.openStream ─▶ h2ClientStream.begin, WriteStream ─▶ h2ClientConn.flush
-//	clientConn.readResponse ◀─ h2ClientStream.ReadStream ◀─ onHead, onData ◀─ h2ClientConn.onFrame
+//	clientConn.connectServer ─▶ serverPool.openStream ─▶ h2conn.ClientStream.begin, WriteStream ─▶ h2conn.ClientConn.flush
+//	clientConn.readResponse ◀─ h2conn.ClientStream.ReadStream ◀─ onHead, onData ◀─ h2conn.ClientConn.onFrame
 //
 // A goroutine does what comes before the first request of a connection: PROXY header, TLS
 // handshake, HTTP/2 preface (handshakeConn). Goroutines also connect to servers that have a

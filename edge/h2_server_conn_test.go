@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
-	"github.com/evenkeel-lb/evenkeel/h2"
 	"golang.org/x/net/http2"
+
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
+	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
 // keptFor is what loops keep for a client of HTTP/2 that takes it slowly.
@@ -21,9 +23,9 @@ func (r *running) kept() (k keptFor) {
 		l.Call(func() {
 			defer close(looked)
 			l.Owners(func(o eventloop.Owner) {
-				if t, ok := o.(*h2ServerConn); ok {
-					k.trunk += t.pendingBytes()
-					t.users(func(u h2StreamUser) { k.branch = max(k.branch, int(u.(*clientConn).req.down.PendingBytes())) })
+				if t, ok := o.(*h2conn.ServerConn); ok {
+					k.trunk += t.PendingBytes()
+					t.Users(func(u h2conn.ServerUser) { k.branch = max(k.branch, int(u.(*clientConn).req.down.PendingBytes())) })
 				}
 			})
 		})
@@ -48,10 +50,10 @@ func TestHTTP2SlowReadersPinNothing(t *testing.T) {
 	c := r.talker(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
 	_ = c.WriteWindowUpdate(0, 1<<30)
 	const enough = 128 << 10 // bytes for a client that takes none, beyond which no server is read
-	for range maxStreams {
+	for range h2conn.MaxStreams {
 		c.open(true)
 	}
-	r.asked(maxStreams)
+	r.asked(h2conn.MaxStreams)
 	var most keptFor
 	for limit := time.Now().Add(time.Minute); most.trunk < enough/2; {
 		if time.Now().After(limit) {

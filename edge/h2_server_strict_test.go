@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/net/http2"
+
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 )
 
 func runStrict(t *testing.T, answer http.HandlerFunc, change func(*Config)) (*running, *talker) {
@@ -36,7 +38,7 @@ func untilLeft(t *testing.T) http.HandlerFunc {
 // A client that has streams reset for what it does wrong is held back as one that resets them.
 func TestProvokedResetsWeighAsRapidResets(t *testing.T) {
 	t.Parallel()
-	const enough = idleFramesAtOnce/10 + 50 // far fewer than would do at one frame each
+	const enough = h2conn.IdleFramesAtOnce/10 + 50 // far fewer than would do at one frame each
 	for name, provoke := range map[string]func(c *talker, id uint32){
 		"WINDOW_UPDATE of nothing": func(c *talker, id uint32) { _ = c.WriteWindowUpdate(id, 0) },
 		"a window too large":       func(c *talker, id uint32) { _ = c.WriteWindowUpdate(id, 1<<31-1) },
@@ -70,7 +72,7 @@ func TestDataOfDeadStreamsEarnsNothing(t *testing.T) {
 		t.Fatalf("got %q", got)
 	}
 	piece := make([]byte, 16<<10)
-	for range streamWindow / len(piece) {
+	for range h2conn.StreamWindow / len(piece) {
 		_ = c.WriteData(id, false, piece)
 	}
 	_ = c.WritePing(false, [8]byte{1})

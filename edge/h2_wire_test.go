@@ -24,11 +24,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge/routing"
-	"github.com/evenkeel-lb/evenkeel/h2"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
 // What goes over the wire of HTTP/2, frame by frame where a client of Go's hides it.
@@ -425,10 +427,10 @@ func testHTTP2StreamsAreBounded(t *testing.T) {
 	r := runH2C(t, p, nil)
 	c := r.talker()
 	_ = c.WriteSettingsAck()
-	for range maxStreams {
+	for range h2conn.MaxStreams {
 		c.open(true)
 	}
-	r.asked(maxStreams)
+	r.asked(h2conn.MaxStreams)
 	if got := c.hear(c.open(true), nil); got != "reset REFUSED_STREAM\n" && got != "reset PROTOCOL_ERROR\n" {
 		t.Errorf("got %q", got)
 	}
@@ -436,7 +438,7 @@ func testHTTP2StreamsAreBounded(t *testing.T) {
 	if got := c.hear(1, nil); got != ":status 200\ndata POST / \nended\n" {
 		t.Errorf("the first stream: got %q", got)
 	}
-	if got := p.results(t); len(got) != maxStreams || slices.Max(got) != balance.OK {
+	if got := p.results(t); len(got) != h2conn.MaxStreams || slices.Max(got) != balance.OK {
 		t.Errorf("leases ended as %v", got)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -36,7 +37,7 @@ type loopEngine struct {
 func newLoops(e *Edge) *loopEngine {
 	setServerTLS(e.listeners)
 	return &loopEngine{edge: e, dialer: serverDialer{net: e.reaches, timeout: e.cfg.ConnectTimeout, tcp: e.cfg.TCP, inside: e.cfg.Inside, log: e.cfg.Log,
-		h2: h2ClientConfig{e.cfg.ConnectTimeout, routing.DefaultIdleTimeout}}}
+		h2: h2conn.ClientConfig{ConnectTimeout: e.cfg.ConnectTimeout, IdleTimeout: routing.DefaultIdleTimeout}}}
 }
 
 // NewBatch returns the batch of a loop's system calls. It is called on the loop's thread.
@@ -76,7 +77,7 @@ type listenerService struct {
 	killed     atomic.Bool
 	conns      sync.WaitGroup // connections
 	handshakes handshakeConns // connections that no loop has yet
-	h2         h2ServerConfig
+	h2         h2conn.ServerConfig
 	failed     chan error
 	acceptors  map[*worker]*acceptor
 	tracked    map[*worker]map[trackedConn]struct{} // each loop's own
@@ -86,8 +87,8 @@ type listenerService struct {
 type trackedConn interface {
 	// beginDrain gives an idle connection a moment for one more request.
 	beginDrain()
-	// kill ends it in any state.
-	kill()
+	// Kill ends it in any state.
+	Kill()
 	// limitAddr returns the address that listener.LimitConn has counted; invalid: none.
 	limitAddr() netip.Addr
 }
@@ -100,7 +101,7 @@ func (e *loopEngine) serve(ctx context.Context, listener *routing.BoundListener,
 	}
 	defer e.stopLast()
 	s := &listenerService{engine: e, listener: listener, failed: make(chan error, 1), acceptors: make(map[*worker]*acceptor), tracked: make(map[*worker]map[trackedConn]struct{})}
-	s.h2 = h2ServerConfig{listener.HeaderLimit, listener.HeaderTimeout, listener.IdleTimeout}
+	s.h2 = h2conn.ServerConfig{HeaderLimit: listener.HeaderLimit, HeaderTimeout: listener.HeaderTimeout, IdleTimeout: listener.IdleTimeout}
 	for _, loop := range e.all {
 		s.tracked[loop] = make(map[trackedConn]struct{})
 	}
@@ -223,7 +224,7 @@ func (s *listenerService) drain() {
 		s.handshakes.limitTimeOfAll(past)
 		s.onEachLoop(func(l *worker) {
 			for m := range s.tracked[l] {
-				m.kill()
+				m.Kill()
 			}
 		})
 	})
@@ -408,7 +409,7 @@ func (s *listenerService) clientGone(l *worker, m trackedConn) {
 	s.connClosed(m.limitAddr())
 }
 
-// connClosed counts an accepted connection as closed, for LimitConn too if the address is valid.
+// ConnClosed counts an accepted connection as closed, for LimitConn too if the address is valid.
 func (s *listenerService) connClosed(limitAddr netip.Addr) {
 	if limitAddr.IsValid() {
 		s.listener.ReleaseConn(limitAddr)

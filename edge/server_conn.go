@@ -2,6 +2,7 @@ package edge
 
 import (
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
@@ -14,18 +15,18 @@ type serverConn struct {
 	idleIn     *idleConns // where it was kept last; nil: nowhere yet
 	user       serverUser // nil: the pool has it
 	pool       *serverPool
-	stream     *h2ClientStream // it is an HTTP/2 stream; nil: it is not
-	reused     bool            // it has carried a response
-	sentBefore int64           // conn.SentBytes when the current request began
+	stream     *h2conn.ClientStream // it is an HTTP/2 stream; nil: it is not
+	reused     bool                 // it has carried a response
+	sentBefore int64                // conn.SentBytes when the current request began
 	connecting bool
 }
 
 // serverUser is what uses a connection.
 type serverUser interface {
 	eventloop.Owner
-	// tryAnother is called when a stream turns out not to be had on its connection before anything was sent: the user
+	// TryAnother is called when a stream turns out not to be had on its connection before anything was sent: the user
 	// drops it, and gets another.
-	tryAnother()
+	TryAnother()
 }
 
 // OnReady implements the conn's owner.
@@ -75,7 +76,7 @@ func (b *serverConn) isConnected() (bool, error) {
 	case !b.connecting:
 		return true, nil
 	case b.stream != nil:
-		ready, err := b.stream.isReady()
+		ready, err := b.stream.IsReady()
 		b.connecting = !ready
 		return ready, err
 	case !b.Writable:
@@ -91,14 +92,14 @@ func (b *serverConn) isConnected() (bool, error) {
 // wasReused reports whether the connection has carried a response before.
 func (b *serverConn) wasReused() bool {
 	if b.stream != nil {
-		return b.stream.reused
+		return b.stream.Reused
 	}
 	return b.reused
 }
 
-// endedEarly reports whether nothing more of the request is to be sent, because an HTTP/2 stream has ended before a
+// EndedEarly reports whether nothing more of the request is to be sent, because an HTTP/2 stream has ended before a
 // response.
-func (b *serverConn) endedEarly() bool { return b.stream != nil && b.stream.endedEarly() }
+func (b *serverConn) endedEarly() bool { return b.stream != nil && b.stream.EndedEarly() }
 
 // uploadLimit returns how much of a request body to read from the client: what the server's windows do not
 // allow stays at the client.
@@ -106,5 +107,5 @@ func (b *serverConn) uploadLimit(space int) int {
 	if b.stream == nil {
 		return space
 	}
-	return int(min(int64(space), max(4<<10, b.stream.spaceToSend())))
+	return int(min(int64(space), max(4<<10, b.stream.SpaceToSend())))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/internal/inside"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
@@ -23,7 +24,7 @@ type serverDialer struct {
 	tcp        fd.TCPOptions
 	inside     *inside.Set // where our own components listen, which no server does; nil: unknown
 	log        *slog.Logger
-	h2         h2ClientConfig
+	h2         h2conn.ClientConfig
 	background sync.WaitGroup // goroutines that dial
 }
 

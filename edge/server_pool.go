@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
@@ -18,13 +19,13 @@ type serverPool struct {
 	plain map[string]*idleConns // by address
 	byTLS map[target]*idleConns
 
-	h2          *h2Shared
+	h2          *h2conn.Shared
 	h2Conns     map[target]*h2ConnList
 	freeStreams []*serverStream // for later streams
 }
 
 // init makes an empty pool.
-func (p *serverPool) init(l *eventloop.Loop, shared *h2Shared, d *serverDialer) {
+func (p *serverPool) init(l *eventloop.Loop, shared *h2conn.Shared, d *serverDialer) {
 	p.loop, p.h2, p.dialer = l, shared, d
 	p.plain, p.byTLS, p.h2Conns = make(map[string]*idleConns), make(map[target]*idleConns), make(map[target]*h2ConnList)
 }
@@ -97,7 +98,7 @@ func (p *serverPool) get(to target) *serverConn {
 func (p *serverPool) put(b *serverConn) {
 	if b.stream != nil {
 		b.user = nil
-		b.stream.release()
+		b.stream.Release()
 		return
 	}
 	if b.Readable { // the last read was full, so there may be more

@@ -5,6 +5,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 )
 
 // h2ConnList is the connections to one target that open new streams, or will.
@@ -12,7 +13,7 @@ type h2ConnList struct {
 	pool   *serverPool
 	key    target
 	server serverRef
-	conns  []*h2ClientConn
+	conns  []*h2conn.ClientConn
 	limit  int // concurrent streams of one of them; zero: not known yet
 }
 
@@ -26,22 +27,22 @@ func (p *serverPool) openStream(to target, of serverRef, once bool) (*serverConn
 		p.drainStale(of, to)
 	}
 	for _, k := range list.conns {
-		if k.hasRoom(once) {
+		if k.HasRoom(once) {
 			return p.newStream(k), nil
 		}
 	}
-	k := new(h2ClientConn)
-	k.init(p.h2, &p.dialer.h2, list, list.limit)
+	k := new(h2conn.ClientConn)
+	k.Init(p.h2, &p.dialer.h2, list, list.limit)
 	list.conns = append(list.conns, k)
 	if err := list.dial(k); err != nil {
-		k.abandon()
+		k.Abandon()
 		return nil, err
 	}
 	return p.newStream(k), nil
 }
 
 // dial begins the dial: on a goroutine, if a name has to be resolved or a TLS handshake made.
-func (list *h2ConnList) dial(k *h2ClientConn) error {
+func (list *h2ConnList) dial(k *h2conn.ClientConn) error {
 	p, d, key := list.pool, list.pool.dialer, &list.key
 	if key.tls == nil {
 		descriptor, err := d.connect(key.address)
@@ -49,10 +50,10 @@ func (list *h2ConnList) dial(k *h2ClientConn) error {
 			return err
 		}
 		if descriptor.IsOpen() {
-			return k.attach(&descriptor)
+			return k.Attach(&descriptor)
 		}
 	}
-	p.dialInBackground(k.dialContext(), list.key, k.connected)
+	p.dialInBackground(k.DialContext(), list.key, k.Connected)
 	return nil
 }
 
@@ -62,11 +63,11 @@ type serverRef struct {
 	server balance.ServerID
 }
 
-// opened implements h2Keeper.
-func (list *h2ConnList) opened(streams int) { list.limit = streams }
+// Opened implements h2conn.Keeper.
+func (list *h2ConnList) Opened(streams int) { list.limit = streams }
 
-// drained implements h2Keeper.
-func (list *h2ConnList) drained(k *h2ClientConn) {
+// Drained implements h2conn.Keeper.
+func (list *h2ConnList) Drained(k *h2conn.ClientConn) {
 	if i := slices.Index(list.conns, k); i >= 0 {
 		list.conns = slices.Delete(list.conns, i, i+1)
 	}
@@ -75,8 +76,8 @@ func (list *h2ConnList) drained(k *h2ClientConn) {
 	}
 }
 
-// protocolError implements h2Keeper.
-func (list *h2ConnList) protocolError(err error) {
+// ProtocolError implements h2conn.Keeper.
+func (list *h2ConnList) ProtocolError(err error) {
 	list.pool.dialer.log.Debug("connection to a server given up", "address", list.key.address, "err", err)
 }
 
@@ -84,12 +85,12 @@ func (list *h2ConnList) protocolError(err error) {
 func (p *serverPool) closeH2Conns() {
 	for _, list := range p.h2Conns {
 		for _, k := range slices.Clone(list.conns) {
-			k.closeWith(nil)
+			k.CloseWith(nil)
 		}
 	}
 	p.loop.Owners(func(o eventloop.Owner) { // draining ones are in no list
-		if k, ok := o.(*h2ClientConn); ok {
-			k.closeWith(nil)
+		if k, ok := o.(*h2conn.ClientConn); ok {
+			k.CloseWith(nil)
 		}
 	})
 }
@@ -97,13 +98,13 @@ func (p *serverPool) closeH2Conns() {
 // serverStream is a stream of an HTTP/2 connection to a server, to its link a serverConn like any other.
 type serverStream struct {
 	serverConn
-	h2ClientStream
+	h2conn.ClientStream
 }
 
 const maxFreeServerStreams = 1024 // kept for later streams
 
-// newStream adds a stream to a connection.
-func (p *serverPool) newStream(k *h2ClientConn) *serverConn {
+// NewStream adds a stream to a connection.
+func (p *serverPool) newStream(k *h2conn.ClientConn) *serverConn {
 	var s *serverStream
 	if n := len(p.freeStreams); n > 0 {
 		s, p.freeStreams = p.freeStreams[n-1], p.freeStreams[:n-1]
@@ -111,9 +112,9 @@ func (p *serverPool) newStream(k *h2ClientConn) *serverConn {
 		s = new(serverStream)
 	}
 	b, queued := &s.serverConn, s.serverConn.Deferred
-	*b = serverConn{pool: p, stream: &s.h2ClientStream, connecting: true}
+	*b = serverConn{pool: p, stream: &s.ClientStream, connecting: true}
 	b.Deferred = queued
-	k.newStream(&s.h2ClientStream, &b.Conn, s)
+	k.NewStream(&s.ClientStream, &b.Conn, s)
 	return b
 }
 
@@ -124,11 +125,11 @@ func (s *serverStream) OnReady() {
 	}
 }
 
-// tryAnother implements h2ClientUser.
-func (s *serverStream) tryAnother() { s.serverConn.user.tryAnother() }
+// TryAnother implements h2conn.ClientUser.
+func (s *serverStream) TryAnother() { s.serverConn.user.TryAnother() }
 
-// recycled implements h2ClientUser.
-func (s *serverStream) recycled() {
+// Recycled implements h2conn.ClientUser.
+func (s *serverStream) Recycled() {
 	s.serverConn.user = nil
 	if p := s.pool; len(p.freeStreams) < maxFreeServerStreams {
 		p.freeStreams = append(p.freeStreams, s)
@@ -142,7 +143,7 @@ func (p *serverPool) drainStale(of serverRef, now target) {
 			continue
 		}
 		for len(list.conns) > 0 {
-			list.conns[0].drain()
+			list.conns[0].Drain()
 		}
 	}
 }

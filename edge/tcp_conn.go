@@ -66,7 +66,7 @@ func (l *worker) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.
 		d.openExchange("", nil)
 	}
 	if s.killed.Load() {
-		d.kill()
+		d.Kill()
 	}
 }
 
@@ -103,7 +103,7 @@ func (d *tcpConn) OnTimer() {
 	case tcpConnecting:
 		d.linkFailed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
 	case tcpTunneling:
-		d.kill()
+		d.Kill()
 	case tcpClosing:
 		d.closeTunnel()
 	}
@@ -374,8 +374,8 @@ func (d *tcpConn) limitAddr() netip.Addr {
 // beginDrain implements trackedConn: a tunnel may go on.
 func (d *tcpConn) beginDrain() {}
 
-// kill ends the connection in any state.
-func (d *tcpConn) kill() {
+// Kill ends the connection in any state.
+func (d *tcpConn) Kill() {
 	d.cancelPick(errClientLeft)
 	switch d.state {
 	case tcpReadingProxyHeader, tcpReadingSNI:

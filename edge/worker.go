@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 )
 
 // worker is a loop with what the edge's connections of that loop share. The loop goroutine owns it, except for
@@ -27,7 +28,7 @@ type worker struct {
 	servers        serverPool
 
 	// HTTP/2.
-	h2          h2Shared
+	h2          h2conn.Shared
 	freeStreams []*clientStream // free, for later streams
 
 	clientConns atomic.Int64 // including those on their way to the loop
@@ -41,7 +42,7 @@ const (
 
 func newWorker(e *loopEngine) (*worker, error) {
 	l := &worker{engine: e, headBuf: make([]byte, 0, 4<<10)}
-	l.h2.loop = &l.Loop
+	l.h2.Loop = &l.Loop
 	l.servers.init(&l.Loop, &l.h2, &e.dialer)
 	l.trimmer.worker, l.trimmer.Owner = l, &l.trimmer
 	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.edge.cfg.maxTurn, ReadSize: headSpace + readSize, AlwaysBatch: e.edge.cfg.alwaysBatch}
@@ -53,7 +54,7 @@ func newWorker(e *loopEngine) (*worker, error) {
 
 // EndTurn implements eventloop.User.
 func (l *worker) EndTurn() {
-	l.h2.flushFrames()
+	l.h2.Flush()
 	if d := l.engine.edge.polled; d != nil {
 		d.Flush(l.Now, l.HasWork())
 	}

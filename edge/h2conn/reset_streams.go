@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 // resetStreams are the streams of an HTTP/2 connection that we have reset lately. Their client may not know
 // yet: DATA that it has sent meanwhile is no error, as long as it fits the stream's window. The zero value is

@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"syscall"
@@ -10,11 +10,11 @@ import (
 
 // Sending, and the end of a connection.
 
-// flush implements h2Role.
-func (k *h2ServerConn) flush() {
+// flush implements role.
+func (k *ServerConn) flush() {
 	clear, took, err := k.sendFrames()
 	if err != nil {
-		k.abort()
+		k.Abort()
 		return
 	}
 	if took > 0 && k.flood.spent > 0 {
@@ -35,30 +35,30 @@ func (k *h2ServerConn) flush() {
 }
 
 // continueClose continues the end of a connection once all frames are sent.
-func (k *h2ServerConn) continueClose() {
+func (k *ServerConn) continueClose() {
 	switch {
-	case k.state == h2ServerDraining && len(k.streams) == 0:
+	case k.state == serverDraining && len(k.streams) == 0:
 		k.beginFlush()
 		k.linger()
-	case k.state == h2ServerFlushing:
+	case k.state == serverFlushing:
 		k.linger()
 	}
 }
 
 // beginFlush ends the connection's frames.
-func (k *h2ServerConn) beginFlush() {
-	k.state = h2ServerFlushing
+func (k *ServerConn) beginFlush() {
+	k.state = serverFlushing
 	k.stopInput()
 }
 
 // linger lets the client read the last frames: closing a socket with unread bytes resets it, and destroys what
 // was just sent.
-func (k *h2ServerConn) linger() {
+func (k *ServerConn) linger() {
 	if k.sendBuf.CloseWrite(&k.Conn) != nil {
-		k.abort()
+		k.Abort()
 		return
 	}
-	k.state, k.endAt = h2ServerLingering, k.Loop.Now.Add(h2LingerTime)
+	k.state, k.endAt = serverLingering, k.Loop.Now.Add(lingerTime)
 	k.discardInput()
 }
 
@@ -66,7 +66,7 @@ func (k *h2ServerConn) linger() {
 // window allowed before the end, and a little more; then the connection is closed. After a protocol error
 // nothing is read: the client has until endAt to read the reason, and cannot reconnect at once if it only
 // writes.
-func (k *h2ServerConn) discardInput() {
+func (k *ServerConn) discardInput() {
 	if !k.Readable || k.broken && !k.PeerClosed {
 		return
 	}
@@ -75,7 +75,7 @@ func (k *h2ServerConn) discardInput() {
 		return
 	}
 	if k.recvWindow -= int64(n); err != nil || n <= 0 || k.recvWindow < -maxDiscarded {
-		k.abort()
+		k.Abort()
 		return
 	}
 	if k.Readable {
@@ -84,7 +84,7 @@ func (k *h2ServerConn) discardInput() {
 }
 
 // failConn ends the connection because the client broke the protocol.
-func (k *h2ServerConn) failConn(err error) {
+func (k *ServerConn) failConn(err error) {
 	if k.inputOver {
 		return
 	}
@@ -92,7 +92,7 @@ func (k *h2ServerConn) failConn(err error) {
 	if !ok {
 		why = &h2.Error{Code: h2.InternalError}
 	}
-	k.handler.protocolError(err)
+	k.handler.ProtocolError(err)
 	k.appendGoAway(k.lastID, why.Code, why.Reason)
 	k.broken = true
 	k.beginFlush()
@@ -100,39 +100,39 @@ func (k *h2ServerConn) failConn(err error) {
 }
 
 // abortStreams ends all streams; the end of the connection tells the client.
-func (k *h2ServerConn) abortStreams() {
+func (k *ServerConn) abortStreams() {
 	for i := len(k.streams) - 1; i >= 0; i-- {
 		if b := k.streams[i]; !b.ended {
 			b.ended = true
-			b.user.kill()
+			b.user.Kill()
 		}
 	}
 }
 
-// abort ends the connection and all its streams.
-func (k *h2ServerConn) abort() {
-	if k.state == h2ServerClosed {
+// Abort ends the connection and all its streams.
+func (k *ServerConn) Abort() {
+	if k.state == serverClosed {
 		return
 	}
-	k.state = h2ServerClosed
+	k.state = serverClosed
 	l := k.Loop
 	k.sendBuf.Discard(l)
 	k.stopInput()
 	l.Timers.Stop(&k.Timer)
 	k.Conn.Close()
 	if len(k.streams) == 0 {
-		k.handler.connClosed()
+		k.handler.ConnClosed()
 		return
 	}
-	k.abortStreams() // the last of them calls connClosed
+	k.abortStreams() // the last of them calls ConnClosed
 }
 
-// isFresh reports whether no stream has been opened yet.
-func (k *h2ServerConn) isFresh() bool { return !k.served && len(k.streams) == 0 }
+// IsFresh reports whether no stream has been opened yet.
+func (k *ServerConn) IsFresh() bool { return !k.served && len(k.streams) == 0 }
 
-// drainAfter asks the client to open no more streams, and allows so long for those on their way (RFC 9113, 6.8).
-func (k *h2ServerConn) drainAfter(grace time.Duration) {
-	if k.state != h2ServerOpen || k.endAt != 0 {
+// DrainAfter asks the client to open no more streams, and allows so long for those on their way (RFC 9113, 6.8).
+func (k *ServerConn) DrainAfter(grace time.Duration) {
+	if k.state != serverOpen || k.endAt != 0 {
 		return
 	}
 	k.appendGoAway(h2.StreamMost, h2.NoError, "")
@@ -141,18 +141,18 @@ func (k *h2ServerConn) drainAfter(grace time.Duration) {
 }
 
 // drain refuses new streams.
-func (k *h2ServerConn) drain() {
-	if k.state != h2ServerOpen {
+func (k *ServerConn) drain() {
+	if k.state != serverOpen {
 		return
 	}
-	k.state, k.finalID = h2ServerDraining, k.lastID
+	k.state, k.finalID = serverDraining, k.lastID
 	k.appendGoAway(k.lastID, h2.NoError, "")
 }
 
 // schedule sets the timer to the next timeout.
-func (k *h2ServerConn) schedule() { k.Loop.Timers.Set(&k.Timer, k.nextTimeout()) }
+func (k *ServerConn) schedule() { k.Loop.Timers.Set(&k.Timer, k.nextTimeout()) }
 
-func (k *h2ServerConn) nextTimeout() balance.Instant {
+func (k *ServerConn) nextTimeout() balance.Instant {
 	l := k.cfg
 	due := balance.Instant(0)
 	at := func(when balance.Instant, wait time.Duration) {
@@ -166,23 +166,23 @@ func (k *h2ServerConn) nextTimeout() balance.Instant {
 	if len(k.discarded.list) > 0 && !k.inputOver {
 		at(k.discarded.nextTimeout(), 0)
 	}
-	if k.endAt != 0 && (k.state == h2ServerOpen || k.state == h2ServerLingering) {
+	if k.endAt != 0 && (k.state == serverOpen || k.state == serverLingering) {
 		at(k.endAt, 0)
 	}
 	switch {
-	case k.state == h2ServerLingering:
+	case k.state == serverLingering:
 		return due
 	case !k.sendBuf.Empty(&k.Conn):
-		at(k.progressAt, l.idleTimeout)
+		at(k.progressAt, l.IdleTimeout)
 	}
 	switch {
-	case k.state == h2ServerFlushing:
+	case k.state == serverFlushing:
 	case !k.gotSettings:
-		at(k.idleAt, l.headerTimeout)
+		at(k.idleAt, l.HeaderTimeout)
 	case k.block.stream != 0:
-		at(k.block.startedAt, l.headerTimeout)
+		at(k.block.startedAt, l.HeaderTimeout)
 	case len(k.streams) == 0:
-		at(k.idleAt, l.idleTimeout)
+		at(k.idleAt, l.IdleTimeout)
 	case k.pingAt != 0:
 		at(k.pingAt, pingWait)
 	default:
@@ -192,7 +192,7 @@ func (k *h2ServerConn) nextTimeout() balance.Instant {
 }
 
 // OnTimer implements the timer's owner.
-func (k *h2ServerConn) OnTimer() {
+func (k *ServerConn) OnTimer() {
 	l, now := k.cfg, k.Loop.Now
 	past := func(when balance.Instant, wait time.Duration) bool { return now >= when.Add(wait) }
 	if k.resumeAt != 0 && now >= k.resumeAt {
@@ -201,21 +201,21 @@ func (k *h2ServerConn) OnTimer() {
 	}
 	k.resetDiscarded()
 	switch {
-	case k.state == h2ServerLingering:
-		k.abort()
-	case !k.sendBuf.Empty(&k.Conn) && past(k.progressAt, l.idleTimeout):
-		k.abort()
-	case k.state == h2ServerFlushing:
-	case !k.gotSettings && past(k.idleAt, l.headerTimeout), k.block.stream != 0 && past(k.block.startedAt, l.headerTimeout):
+	case k.state == serverLingering:
+		k.Abort()
+	case !k.sendBuf.Empty(&k.Conn) && past(k.progressAt, l.IdleTimeout):
+		k.Abort()
+	case k.state == serverFlushing:
+	case !k.gotSettings && past(k.idleAt, l.HeaderTimeout), k.block.stream != 0 && past(k.block.startedAt, l.HeaderTimeout):
 		k.failConn(&h2.Error{Code: h2.ProtocolError, Reason: "what was begun did not come in time"})
 	case k.endAt != 0 && now >= k.endAt:
 		k.drain()
 	case len(k.streams) == 0:
-		if past(k.idleAt, l.idleTimeout) {
+		if past(k.idleAt, l.IdleTimeout) {
 			k.drain()
 		}
 	case k.pingAt != 0 && past(k.pingAt, pingWait):
-		k.abort() // the peer is gone
+		k.Abort() // the peer is gone
 	case k.pingAt == 0 && past(k.heardAt, pingAfter):
 		k.sendPing()
 	}

@@ -1,8 +1,10 @@
-package edge
+package h2conn
 
 import (
 	"io"
 	"syscall"
+
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
@@ -10,16 +12,15 @@ import (
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
-	"golang.org/x/net/http2/hpack"
 )
 
-// h2Conn is what both ends of HTTP/2 have in common: an h2ServerConn or an h2ClientConn is one with a role. All
+// conn is what both ends of HTTP/2 have in common: a ServerConn or a ClientConn is one with a role. All
 // frames of an iteration are sent in one write at its end, and what the peer does not take is kept.
-type h2Conn struct {
+type conn struct {
 	eventloop.Conn
 	eventloop.Timer
-	shared *h2Shared
-	role   h2Role
+	shared *Shared
+	role   role
 
 	// Sending.
 	frames        []byte // frames of this iteration; nil: none
@@ -48,13 +49,13 @@ type h2Conn struct {
 	idleAt     balance.Instant // the last stream ended
 }
 
-// h2Role is the end of a connection that this machine is.
-type h2Role interface {
+// role is the end of a connection that this machine is.
+type role interface {
 	// flush sends frames, and continues with what waits for that.
 	flush()
 	// wantsInput reports whether to read: the peer takes what it is sent, and is not to be held back.
 	wantsInput() bool
-	// ReadSize returns the size of the next read.
+	// readSize returns the size of the next read.
 	readSize() int
 	// parseFrames handles the complete frames of p, as long as the turn lasts, and keeps the rest.
 	parseFrames(p []byte, turn *limits.Turn)
@@ -65,12 +66,12 @@ type h2Role interface {
 	decodeHeaders(stream uint32, ended bool, packed []byte) error
 }
 
-// h2Shared is what the HTTP/2 connections of a loop share. The loop goroutine owns it.
-type h2Shared struct {
-	loop          *eventloop.Loop
+// Shared is what the HTTP/2 connections of a loop share. The loop goroutine owns it.
+type Shared struct {
+	Loop          *eventloop.Loop
 	readBuf       []byte   // bytes read from a connection; valid until the next read
 	freeFrameBufs [][]byte // free buffers for the frames of one iteration
-	dirty         []*h2Conn
+	dirty         []*conn
 	turn          limits.Turn        // of the connection that is being read
 	frame         h2.Frame           // that is being handled; here, it is not allocated
 	requestHead   []byte             // a request's head, as HTTP/1.1; valid until the next one
@@ -78,10 +79,10 @@ type h2Shared struct {
 	trailers      http1.Trailers     // the trailers that are being translated
 }
 
-// newH2Conn returns the state before the peer's SETTINGS; its conn is not registered. It defers all frames to
+// newConn returns the state before the peer's SETTINGS; its conn is not registered. It defers all frames to
 // the end of the iteration.
-func newH2Conn(shared *h2Shared, role h2Role) h2Conn {
-	return h2Conn{Conn: eventloop.Conn{Unbatched: true}, shared: shared, role: role, sendWindow: h2.WindowFirst, initialWindow: h2.WindowFirst, maxFrame: h2.FrameMost}
+func newConn(shared *Shared, role role) conn {
+	return conn{Conn: eventloop.Conn{Unbatched: true}, shared: shared, role: role, sendWindow: h2.WindowFirst, initialWindow: h2.WindowFirst, maxFrame: h2.FrameMost}
 }
 
 const (
@@ -92,7 +93,7 @@ const (
 )
 
 // markDirty has frames sent at the end of the iteration, all in one write.
-func (k *h2Conn) markDirty() {
+func (k *conn) markDirty() {
 	l := k.shared
 	if k.frames == nil {
 		if n := len(l.freeFrameBufs); n > 0 {
@@ -107,8 +108,8 @@ func (k *h2Conn) markDirty() {
 	}
 }
 
-// flushFrames sends the frames of all dirty connections. It is called at the end of each iteration.
-func (l *h2Shared) flushFrames() {
+// Flush sends the frames of all dirty connections. It is called at the end of each iteration.
+func (l *Shared) Flush() {
 	for i := 0; i < len(l.dirty); i++ { // sending may make another one dirty
 		k := l.dirty[i]
 		l.dirty[i] = nil
@@ -122,7 +123,7 @@ func (l *h2Shared) flushFrames() {
 }
 
 // putFrameBuf frees the buffer for frames.
-func (k *h2Conn) putFrameBuf() {
+func (k *conn) putFrameBuf() {
 	if l := k.shared; k.frames != nil && !k.isDirty {
 		if len(l.freeFrameBufs) < maxFreeFrameBufs && cap(k.frames) <= 2*maxPending {
 			l.freeFrameBufs = append(l.freeFrameBufs, k.frames[:0])
@@ -132,7 +133,7 @@ func (k *h2Conn) putFrameBuf() {
 }
 
 // sendFrames sends kept bytes and frames. clear reports that all have gone; took is how many have.
-func (k *h2Conn) sendFrames() (clear bool, took int64, err error) {
+func (k *conn) sendFrames() (clear bool, took int64, err error) {
 	kept := k.sendBuf.PendingBytes()
 	before := kept + int64(len(k.frames))
 	clear, err = k.sendBuf.Flush(&k.Conn)
@@ -152,10 +153,10 @@ func (k *h2Conn) sendFrames() (clear bool, took int64, err error) {
 }
 
 // PendingBytes returns how many bytes the peer has not taken.
-func (k *h2Conn) pendingBytes() int { return len(k.frames) + int(k.sendBuf.PendingBytes()) }
+func (k *conn) PendingBytes() int { return len(k.frames) + int(k.sendBuf.PendingBytes()) }
 
 // beginBlock begins a header block.
-func (k *h2Conn) beginBlock() (start int) {
+func (k *conn) beginBlock() (start int) {
 	k.markDirty()
 	start = len(k.frames)
 	k.frames = h2.BeginBlock(k.frames)
@@ -167,20 +168,20 @@ func (k *h2Conn) beginBlock() (start int) {
 }
 
 // appendGoAway appends a GOAWAY frame.
-func (k *h2Conn) appendGoAway(last uint32, c h2.Code, reason string) {
+func (k *conn) appendGoAway(last uint32, c h2.Code, reason string) {
 	k.markDirty()
 	k.frames = h2.AppendGoAway(k.frames, last, c, reason)
 }
 
 // sendPing asks the peer whether it is still there.
-func (k *h2Conn) sendPing() {
+func (k *conn) sendPing() {
 	k.pingAt = k.Loop.Now
 	k.markDirty()
 	k.frames = h2.AppendPing(k.frames, make([]byte, 8), 0)
 }
 
 // onPing handles PING.
-func (k *h2Conn) onPing(f *h2.Frame) {
+func (k *conn) onPing(f *h2.Frame) {
 	if !f.Has(h2.Ack) {
 		k.markDirty()
 		k.frames = h2.AppendPing(k.frames, f.Payload, h2.Ack)
@@ -188,14 +189,14 @@ func (k *h2Conn) onPing(f *h2.Frame) {
 }
 
 // readTurn reads and handles frames for one turn.
-func (k *h2Conn) readTurn() error {
+func (k *conn) readTurn() error {
 	k.shared.turn = k.Loop.NewTurn()
 	return k.readFrames(&k.shared.turn)
 }
 
 // readFrames reads and handles frames as long as the turn lasts. An error ends the connection: io.EOF is the
 // peer's end.
-func (k *h2Conn) readFrames(turn *limits.Turn) error {
+func (k *conn) readFrames(turn *limits.Turn) error {
 	for (k.Readable || k.pending) && !k.inputOver && k.role.wantsInput() {
 		if turn.Over(clock.Now) {
 			k.Loop.Defer(&k.Conn)
@@ -221,7 +222,7 @@ func (k *h2Conn) readFrames(turn *limits.Turn) error {
 
 // readMore reads behind the partial frame and returns both, valid until the loop's next read. It returns
 // EAGAIN if there is nothing, io.EOF at the end.
-func (k *h2Conn) readMore(kept []byte, most int) ([]byte, error) {
+func (k *conn) readMore(kept []byte, most int) ([]byte, error) {
 	l := k.shared
 	if l.readBuf == nil {
 		l.readBuf = make([]byte, h2.HeadSize+h2.FrameMost+allAtOnce)
@@ -235,7 +236,7 @@ func (k *h2Conn) readMore(kept []byte, most int) ([]byte, error) {
 }
 
 // handleFrames handles the complete frames of p, as long as the turn lasts, and returns what is left.
-func (k *h2Conn) handleFrames(p []byte, turn *limits.Turn) (rest []byte, err error) {
+func (k *conn) handleFrames(p []byte, turn *limits.Turn) (rest []byte, err error) {
 	f, n := &k.shared.frame, 0
 	for k.pending = false; !k.inputOver; {
 		if k.pending = turn.Over(clock.Now); k.pending {
@@ -261,7 +262,7 @@ func (k *h2Conn) handleFrames(p []byte, turn *limits.Turn) (rest []byte, err err
 func costOf(f *h2.Frame) int { return 1 + f.Size>>10 }
 
 // keepPartial keeps the start of a frame. p may share partial's memory. hasStreams: another frame will come soon.
-func (k *h2Conn) keepPartial(p []byte, hasStreams bool) {
+func (k *conn) keepPartial(p []byte, hasStreams bool) {
 	if len(p) == 0 && (!hasStreams || cap(k.partial) > 2*h2.FrameMost) {
 		k.partial = nil
 		return
@@ -270,10 +271,10 @@ func (k *h2Conn) keepPartial(p []byte, hasStreams bool) {
 }
 
 // stopInput handles no more frames.
-func (k *h2Conn) stopInput() { k.inputOver, k.partial, k.block = true, nil, headerBlock{} }
+func (k *conn) stopInput() { k.inputOver, k.partial, k.block = true, nil, headerBlock{} }
 
 // onHeaders handles HEADERS.
-func (k *h2Conn) onHeaders(f *h2.Frame) error {
+func (k *conn) onHeaders(f *h2.Frame) error {
 	if f.Has(h2.EndHeaders) {
 		return k.role.decodeHeaders(f.Stream, f.Has(h2.EndStream), f.Payload)
 	}
@@ -282,7 +283,7 @@ func (k *h2Conn) onHeaders(f *h2.Frame) error {
 }
 
 // onContinuation handles CONTINUATION. The block may have most bytes.
-func (k *h2Conn) onContinuation(f *h2.Frame, most int) error {
+func (k *conn) onContinuation(f *h2.Frame, most int) error {
 	b, whole, err := k.block.add(f, most)
 	if err != nil || !whole {
 		return err
@@ -291,7 +292,7 @@ func (k *h2Conn) onContinuation(f *h2.Frame, most int) error {
 }
 
 // isInterrupted reports whether a frame comes between those of a header block.
-func (k *h2Conn) isInterrupted(f *h2.Frame) bool {
+func (k *conn) isInterrupted(f *h2.Frame) bool {
 	return k.block.stream != 0 && (f.Type != h2.Continuation || f.Stream != k.block.stream)
 }
 
@@ -301,7 +302,7 @@ var (
 )
 
 // takeWindow counts n bytes of DATA that have come.
-func (k *h2Conn) takeWindow(n int) error {
+func (k *conn) takeWindow(n int) error {
 	if k.recvWindow -= int64(n); k.recvWindow < 0 {
 		return errConnWindow
 	}
@@ -309,7 +310,7 @@ func (k *h2Conn) takeWindow(n int) error {
 }
 
 // returnWindow returns n bytes to the connection's window, once that is worth a frame.
-func (k *h2Conn) returnWindow(n, least int64) {
+func (k *conn) returnWindow(n, least int64) {
 	if k.unacked += n; k.unacked >= least && !k.inputOver {
 		k.markDirty()
 		k.frames = h2.AppendWindowUpdate(k.frames, 0, uint32(k.unacked))
@@ -320,7 +321,7 @@ func (k *h2Conn) returnWindow(n, least int64) {
 
 // applySettings applies the peer's SETTINGS. first is the initial window of a stream; streams is
 // SETTINGS_MAX_CONCURRENT_STREAMS, was if it is not set.
-func (k *h2Conn) applySettings(f *h2.Frame, was uint32) (first int64, streams uint32, err error) {
+func (k *conn) applySettings(f *h2.Frame, was uint32) (first int64, streams uint32, err error) {
 	first, streams = k.initialWindow, was
 	for p := f.Payload; len(p) > 0; {
 		var s h2.Setting
@@ -356,8 +357,8 @@ func growWindow(window *int64, n int64) *h2.Error {
 	return nil
 }
 
-// h2Stream is an open stream to which the peer's windows apply.
-type h2Stream interface {
+// stream is an open stream to which the peer's windows apply.
+type stream interface {
 	// sending returns the body that is sent on it.
 	sending() *sendBody
 	// resumeWriter continues with what was not written for want of a window, if it may be now.
@@ -366,7 +367,7 @@ type h2Stream interface {
 
 // resumeStreams resumes the streams that may write. Each time another one is first, so that none takes the
 // whole window again and again.
-func resumeStreams[S h2Stream](k *h2Conn, streams []S) {
+func resumeStreams[S stream](k *conn, streams []S) {
 	for i := range streams {
 		streams[(k.nextWriter+i)%len(streams)].resumeWriter()
 	}
@@ -374,7 +375,7 @@ func resumeStreams[S h2Stream](k *h2Conn, streams []S) {
 }
 
 // setInitialWindow changes the initial window, also of open streams (RFC 9113, 6.9.2).
-func setInitialWindow[S h2Stream](k *h2Conn, streams []S, first int64) error {
+func setInitialWindow[S stream](k *conn, streams []S, first int64) error {
 	for _, s := range streams {
 		window := &s.sending().sendWindow
 		if *window += first - k.initialWindow; *window > h2.WindowMost {

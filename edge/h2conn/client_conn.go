@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"cmp"
@@ -11,22 +11,23 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/net/http2/hpack"
+
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
-	"golang.org/x/net/http2/hpack"
 )
 
-// h2ClientConn is an HTTP/2 connection to a server. Many requests share it: each has an h2ClientStream.
-type h2ClientConn struct {
-	h2Conn
-	cfg            *h2ClientConfig
-	keeper         h2Keeper
-	state          h2ClientState
-	streams        []*h2ClientStream  // open, by their ids
-	waiting        []*h2ClientStream  // until the connection is open
+// ClientConn is an HTTP/2 connection to a server. Many requests share it: each has a ClientStream.
+type ClientConn struct {
+	conn
+	cfg            *ClientConfig
+	keeper         Keeper
+	state          clientState
+	streams        []*ClientStream    // open, by their ids
+	waiting        []*ClientStream    // until the connection is open
 	active         int                // streams and waiting
 	nextID         uint32             // id of the next stream
 	limit          int                // concurrent streams
@@ -38,31 +39,31 @@ type h2ClientConn struct {
 	reply          h2.Reply
 }
 
-// h2ClientConfig is how long servers may take. It is immutable.
-type h2ClientConfig struct {
-	connectTimeout time.Duration // until the server's SETTINGS
-	idleTimeout    time.Duration // without a stream, and without taking what is sent
+// ClientConfig is how long servers may take. It is immutable.
+type ClientConfig struct {
+	ConnectTimeout time.Duration // until the server's SETTINGS
+	IdleTimeout    time.Duration // without a stream, and without taking what is sent
 }
 
-// h2Keeper keeps connections to a server. Its methods are called on the loop goroutine.
-type h2Keeper interface {
-	// opened is called when the server's SETTINGS have come: streams of the connection are open at once, at most.
-	opened(streams int)
-	// drained is called when the connection opens no more streams, at least once.
-	drained(k *h2ClientConn)
-	// protocolError is called when the connection ends because the server broke the protocol.
-	protocolError(err error)
+// Keeper keeps connections to a server. Its methods are called on the loop goroutine.
+type Keeper interface {
+	// Opened is called when the server's SETTINGS have come: streams of the connection are open at once, at most.
+	Opened(streams int)
+	// Drained is called when the connection opens no more streams, at least once.
+	Drained(k *ClientConn)
+	// ProtocolError is called when the connection ends because the server broke the protocol.
+	ProtocolError(err error)
 }
 
-// h2ClientState is the state of an h2ClientConn.
-type h2ClientState uint8
+// clientState is the state of a ClientConn.
+type clientState uint8
 
 const (
-	h2ClientConnecting       h2ClientState = iota // dial or handshake in progress
-	h2ClientAwaitingSettings                      // preface sent; the server's SETTINGS have not come
-	h2ClientOpen                                  // new streams are opened
-	h2ClientDraining                              // GOAWAY sent or received: no new streams; closes after the last
-	h2ClientClosed
+	clientConnecting       clientState = iota // dial or handshake in progress
+	clientAwaitingSettings                    // preface sent; the server's SETTINGS have not come
+	clientOpen                                // new streams are opened
+	clientDraining                            // GOAWAY sent or received: no new streams; closes after the last
+	clientClosed
 )
 
 const (
@@ -72,62 +73,62 @@ const (
 	clientConnWindow        = 4 << 20   // of all streams of one connection
 	clientWindowUpdateAfter = clientConnWindow / 4
 	maxAwaitingEnd          = 8 // of one connection
-	maxResponseBlock        = 2 * maxResponseHead
+	maxResponseBlock        = 2 * MaxResponseHead
 )
 
 var (
-	errNotTaken   = errors.New("the server did not take the stream")
+	ErrNotTaken   = errors.New("the server did not take the stream")
 	errConnClosed = errors.New("the server broke the connection off")
 	errSilence    = errors.New("the server does not answer PING")
 )
 
-// init makes a connection that is being dialed. Then connected or attach follows, unless it is closed before. limit is
+// Init makes a connection that is being dialed. Then connected or attach follows, unless it is closed before. limit is
 // how many streams the server is known to allow; zero: it is not known.
-func (k *h2ClientConn) init(shared *h2Shared, cfg *h2ClientConfig, keeper h2Keeper, limit int) {
-	l := shared.loop
-	k.h2Conn = newH2Conn(shared, k)
+func (k *ClientConn) Init(shared *Shared, cfg *ClientConfig, keeper Keeper, limit int) {
+	l := shared.Loop
+	k.conn = newConn(shared, k)
 	k.Loop, k.Conn.Owner, k.Timer.Owner, k.IsServer = l, k, k, true
 	k.cfg, k.keeper, k.limit, k.nextID, k.recvWindow = cfg, keeper, cmp.Or(limit, firstClientStreams), 1, h2.WindowFirst
 	k.startedAt, k.idleAt = l.Now, l.Now
 	k.schedule()
 }
 
-// hasRoom reports whether the connection can open another stream now. once: the request cannot be repeated, so it
+// HasRoom reports whether the connection can open another stream now. once: the request cannot be repeated, so it
 // is not sent over an idle connection whose end may have come in this iteration.
-func (k *h2ClientConn) hasRoom(once bool) bool {
-	return k.active < k.limit && (!once || k.active > 0 || k.state < h2ClientOpen || k.NothingToRead())
+func (k *ClientConn) HasRoom(once bool) bool {
+	return k.active < k.limit && (!once || k.active > 0 || k.state < clientOpen || k.NothingToRead())
 }
 
-// dialContext returns the context for a dial on another goroutine, after which connected is called.
-func (k *h2ClientConn) dialContext() context.Context {
+// DialContext returns the context for a dial on another goroutine, after which connected is called.
+func (k *ClientConn) DialContext() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	k.cancelDial = cancel
 	return ctx
 }
 
-// abandon drops a connection that could not be begun.
-func (k *h2ClientConn) abandon() {
+// Abandon drops a connection that could not be begun.
+func (k *ClientConn) Abandon() {
 	k.Loop.Timers.Stop(&k.Timer)
-	k.keeper.drained(k)
+	k.keeper.Drained(k)
 }
 
-// attach takes a descriptor, which it moves and whose connection is being made.
-func (k *h2ClientConn) attach(descriptor *fd.FD) error {
+// Attach takes a descriptor, which it moves and whose connection is being made.
+func (k *ClientConn) Attach(descriptor *fd.FD) error {
 	return k.Loop.Register(&k.Conn, descriptor, eventloop.Readiness)
 }
 
-// connected continues with a connection that a goroutine has made. It moves the descriptor unless there is an
+// Connected continues with a connection that a goroutine has made. It moves the descriptor unless there is an
 // error.
-func (k *h2ClientConn) connected(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
+func (k *ClientConn) Connected(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
 	k.cancelDial()
 	k.cancelDial = nil
 	switch {
-	case k.state == h2ClientClosed:
+	case k.state == clientClosed:
 	case err != nil:
-		k.closeWith(err)
+		k.CloseWith(err)
 	default:
-		if err := k.attach(descriptor); err != nil {
-			k.closeWith(err)
+		if err := k.Attach(descriptor); err != nil {
+			k.CloseWith(err)
 			return
 		}
 		k.UseTLS(secure)
@@ -137,9 +138,9 @@ func (k *h2ClientConn) connected(descriptor *fd.FD, secure *eventloop.TLSConn, e
 }
 
 // sendPreface sends the client's preface and SETTINGS.
-func (k *h2ClientConn) sendPreface() {
+func (k *ClientConn) sendPreface() {
 	l := k.Loop
-	k.state = h2ClientAwaitingSettings
+	k.state = clientAwaitingSettings
 	k.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { k.reply.Field(f.Name, f.Value) })
 	k.decoder.SetMaxStringLength(maxResponseBlock)
 	k.heardAt, k.progressAt = l.Now, l.Now
@@ -147,18 +148,18 @@ func (k *h2ClientConn) sendPreface() {
 	k.frames = h2.AppendSettings(append(k.frames, h2.Preface...),
 		h2.Chosen{Setting: h2.EnablePush, Value: 0},
 		h2.Chosen{Setting: h2.InitialWindowSize, Value: clientStreamWindow},
-		h2.Chosen{Setting: h2.MaxHeaderListSize, Value: maxResponseHead})
+		h2.Chosen{Setting: h2.MaxHeaderListSize, Value: MaxResponseHead})
 	k.frames = h2.AppendWindowUpdate(k.frames, 0, clientConnWindow-h2.WindowFirst)
 	k.recvWindow = clientConnWindow
 }
 
 // settingsReceived opens the connection: waiting streams begin, as many as the server allows; the others look
 // for another connection.
-func (k *h2ClientConn) settingsReceived() {
-	k.state, k.limit = h2ClientOpen, min(k.limit, maxClientStreams)
-	k.keeper.opened(k.limit)
+func (k *ClientConn) settingsReceived() {
+	k.state, k.limit = clientOpen, min(k.limit, maxClientStreams)
+	k.keeper.Opened(k.limit)
 	if k.limit == 0 {
-		k.closeWith(errors.New("the server takes no streams"))
+		k.CloseWith(errors.New("the server takes no streams"))
 		return
 	}
 	waiting := k.waiting
@@ -167,19 +168,19 @@ func (k *h2ClientConn) settingsReceived() {
 		if i < k.limit {
 			s.notifyReadable()
 		} else {
-			s.user.tryAnother()
+			s.user.TryAnother()
 		}
 	}
 }
 
 // OnReady implements the conn's owner.
-func (k *h2ClientConn) OnReady() {
-	if k.state == h2ClientConnecting {
+func (k *ClientConn) OnReady() {
+	if k.state == clientConnecting {
 		if !k.Writable {
 			return
 		}
 		if err := k.FD.Connected(); err != nil {
-			k.closeWith(err)
+			k.CloseWith(err)
 			return
 		}
 		k.sendPreface()
@@ -194,29 +195,29 @@ func (k *h2ClientConn) OnReady() {
 }
 
 // readInput reads and handles frames for one turn.
-func (k *h2ClientConn) readInput() {
+func (k *ClientConn) readInput() {
 	k.afterRead(k.readTurn())
 }
 
 // afterRead ends the connection if reading has failed.
-func (k *h2ClientConn) afterRead(err error) {
+func (k *ClientConn) afterRead(err error) {
 	switch {
 	case err == io.EOF:
-		k.closeWith(err)
+		k.CloseWith(err)
 	case err != nil:
-		k.closeWith(os.NewSyscallError("read", err))
+		k.CloseWith(os.NewSyscallError("read", err))
 	}
 }
 
-// wantsInput implements h2Role: frames are read up to twice maxPending, more than a writer may queue. Perhaps the
+// wantsInput implements role: frames are read up to twice maxPending, more than a writer may queue. Perhaps the
 // server reads nothing until its frames are read.
-func (k *h2ClientConn) wantsInput() bool { return k.pendingBytes() < 2*maxPending }
+func (k *ClientConn) wantsInput() bool { return k.PendingBytes() < 2*maxPending }
 
-// ReadSize implements h2Role.
-func (k *h2ClientConn) readSize() int { return allAtOnce }
+// readSize implements role.
+func (k *ClientConn) readSize() int { return allAtOnce }
 
-// parseFrames implements h2Role.
-func (k *h2ClientConn) parseFrames(p []byte, turn *limits.Turn) {
+// parseFrames implements role.
+func (k *ClientConn) parseFrames(p []byte, turn *limits.Turn) {
 	rest, err := k.handleFrames(p, turn)
 	switch {
 	case err != nil:
@@ -226,14 +227,14 @@ func (k *h2ClientConn) parseFrames(p []byte, turn *limits.Turn) {
 	}
 }
 
-// flush implements h2Role.
-func (k *h2ClientConn) flush() {
+// flush implements role.
+func (k *ClientConn) flush() {
 	clear, _, err := k.sendFrames()
 	if err != nil {
 		k.Readable = true // what the server sent before is still to be read
-		if k.sendBuf.Discard(k.Loop); k.state < h2ClientClosed {
+		if k.sendBuf.Discard(k.Loop); k.state < clientClosed {
 			k.afterRead(k.readFrames(&limits.Turn{Most: math.MaxInt64})) // the socket's buffer bounds it
-			k.closeWith(os.NewSyscallError("write", err))
+			k.CloseWith(os.NewSyscallError("write", err))
 		}
 		return
 	}
@@ -243,63 +244,63 @@ func (k *h2ClientConn) flush() {
 			k.Loop.Defer(&k.Conn) // it was not read meanwhile
 		}
 	}
-	if clear && k.state == h2ClientDraining && k.active == 0 {
-		k.closeWith(nil)
+	if clear && k.state == clientDraining && k.active == 0 {
+		k.CloseWith(nil)
 		return
 	}
 	k.schedule()
 }
 
 // resumeWriters resumes the streams that may write.
-func (k *h2ClientConn) resumeWriters() {
+func (k *ClientConn) resumeWriters() {
 	if !k.writersBlocked {
 		return
 	}
-	resumeStreams(&k.h2Conn, k.streams)
-	k.writersBlocked = slices.ContainsFunc(k.streams, func(s *h2ClientStream) bool { return !s.h1.Writable })
+	resumeStreams(&k.conn, k.streams)
+	k.writersBlocked = slices.ContainsFunc(k.streams, func(s *ClientStream) bool { return !s.h1.Writable })
 }
 
 // streamClosed counts a stream as closed.
-func (k *h2ClientConn) streamClosed() {
-	if k.active--; k.active == 0 && k.state < h2ClientClosed {
+func (k *ClientConn) streamClosed() {
+	if k.active--; k.active == 0 && k.state < clientClosed {
 		k.idleAt = k.Loop.Now
 		k.markDirty() // the flush decides what to do next
 	}
 }
 
-// drain opens no more streams.
-func (k *h2ClientConn) drain() {
-	if k.state >= h2ClientDraining {
+// Drain opens no more streams.
+func (k *ClientConn) Drain() {
+	if k.state >= clientDraining {
 		return
 	}
-	k.state = h2ClientDraining
-	k.keeper.drained(k)
+	k.state = clientDraining
+	k.keeper.Drained(k)
 	k.markDirty()
 }
 
 // failConn ends the connection because the server broke the protocol.
-func (k *h2ClientConn) failConn(err error) {
+func (k *ClientConn) failConn(err error) {
 	code := h2.InternalError
 	if why := (*h2.Error)(nil); errors.As(err, &why) {
 		code = why.Code
 	}
 	k.appendGoAway(0, code, "")
 	_, _, _ = k.sendFrames() // best effort
-	k.keeper.protocolError(err)
-	k.closeWith(fmt.Errorf("connection: %w", err))
+	k.keeper.ProtocolError(err)
+	k.CloseWith(fmt.Errorf("connection: %w", err))
 }
 
-// closeWith ends the connection and all its streams.
-func (k *h2ClientConn) closeWith(err error) {
-	if k.state == h2ClientClosed {
+// CloseWith ends the connection and all its streams.
+func (k *ClientConn) CloseWith(err error) {
+	if k.state == clientClosed {
 		return
 	}
-	k.state = h2ClientClosed
+	k.state = clientClosed
 	l := k.Loop
 	if k.cancelDial != nil {
 		k.cancelDial()
 	}
-	k.keeper.drained(k)
+	k.keeper.Drained(k)
 	l.Timers.Stop(&k.Timer)
 	if err == nil && k.sendBuf.Empty(&k.Conn) {
 		k.SendCloseNotify()
@@ -311,21 +312,21 @@ func (k *h2ClientConn) closeWith(err error) {
 		s.detachWith(err, false)
 	}
 	for _, s := range k.streams {
-		s.nothingSent = k.socketTook <= s.sentBefore
+		s.NothingSent = k.socketTook <= s.sentBefore
 		s.detachWith(err, k.served)
 	}
 	k.waiting, k.streams = nil, nil
 }
 
 // schedule sets the timer to the next timeout.
-func (k *h2ClientConn) schedule() {
+func (k *ClientConn) schedule() {
 	switch {
-	case k.state < h2ClientOpen:
-		k.Loop.Timers.Set(&k.Timer, k.startedAt.Add(k.cfg.connectTimeout))
+	case k.state < clientOpen:
+		k.Loop.Timers.Set(&k.Timer, k.startedAt.Add(k.cfg.ConnectTimeout))
 	case !k.sendBuf.Empty(&k.Conn):
-		k.Loop.Timers.Set(&k.Timer, k.progressAt.Add(k.cfg.idleTimeout))
+		k.Loop.Timers.Set(&k.Timer, k.progressAt.Add(k.cfg.IdleTimeout))
 	case k.active == 0:
-		k.Loop.Timers.Set(&k.Timer, k.idleAt.Add(k.cfg.idleTimeout))
+		k.Loop.Timers.Set(&k.Timer, k.idleAt.Add(k.cfg.IdleTimeout))
 	case k.pingAt != 0:
 		k.Loop.Timers.Set(&k.Timer, k.pingAt.Add(pingWait))
 	default:
@@ -334,20 +335,20 @@ func (k *h2ClientConn) schedule() {
 }
 
 // OnTimer implements the timer's owner.
-func (k *h2ClientConn) OnTimer() {
+func (k *ClientConn) OnTimer() {
 	now := k.Loop.Now
 	switch {
-	case k.state < h2ClientOpen:
-		k.closeWith(os.ErrDeadlineExceeded)
-	case !k.sendBuf.Empty(&k.Conn) && now >= k.progressAt.Add(k.cfg.idleTimeout):
-		k.closeWith(os.ErrDeadlineExceeded)
+	case k.state < clientOpen:
+		k.CloseWith(os.ErrDeadlineExceeded)
+	case !k.sendBuf.Empty(&k.Conn) && now >= k.progressAt.Add(k.cfg.IdleTimeout):
+		k.CloseWith(os.ErrDeadlineExceeded)
 	case !k.sendBuf.Empty(&k.Conn):
-	case k.active == 0 && now >= k.idleAt.Add(k.cfg.idleTimeout):
+	case k.active == 0 && now >= k.idleAt.Add(k.cfg.IdleTimeout):
 		k.appendGoAway(0, h2.NoError, "")
-		k.drain()
+		k.Drain()
 	case k.active == 0:
 	case k.pingAt != 0 && now >= k.pingAt.Add(pingWait):
-		k.closeWith(errSilence)
+		k.CloseWith(errSilence)
 	case k.pingAt == 0 && now >= k.heardAt.Add(pingAfter):
 		k.sendPing()
 	}

@@ -1,6 +1,6 @@
 //go:build !evenkeel_portable
 
-package edge
+package h2conn
 
 import (
 	"testing"
@@ -37,8 +37,8 @@ func TestAServersFramesEndTheirTurnByTime(t *testing.T) {
 		turns int // for 320 frames
 	}{{0, 320 / limits.TurnLook}, {h2.FrameMost, 320}} {
 		l := loopWithTurns(t, -1) // over at the first look
-		k := &h2ClientConn{state: h2ClientOpen}
-		k.Loop, k.role, k.shared = l, k, new(h2Shared)
+		k := &ClientConn{state: clientOpen}
+		k.Loop, k.role, k.shared = l, k, new(Shared)
 		var text []byte
 		for range 320 {
 			text = append(text, byte(c.size>>16), byte(c.size>>8), byte(c.size), 0xfa, 0, 0, 0, 0, 0)
@@ -70,8 +70,8 @@ func TestAClientThatBrokeTheProtocolIsNotRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := &h2ServerConn{state: h2ServerLingering, broken: broken, cfg: new(h2ServerConfig)}
-		k.Conn.Owner, k.Timer.Owner, k.recvWindow = k, k, connectionWindow
+		k := &ServerConn{state: serverLingering, broken: broken, cfg: new(ServerConfig)}
+		k.Conn.Owner, k.Timer.Owner, k.recvWindow = k, k, ConnectionWindow
 		if err := l.Register(&k.Conn, own, eventloop.Readiness); err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestAClientThatBrokeTheProtocolIsNotRead(t *testing.T) {
 		if n, err := peer.Send(make([]byte, 1000)); n != 1000 || err != nil {
 			t.Fatal(n, err)
 		}
-		k.Readable, k.endAt = true, l.Now.Add(h2LingerTime)
+		k.Readable, k.endAt = true, l.Now.Add(lingerTime)
 		k.OnReady()
 		if n, err := k.FD.Receive(make([]byte, 2000)); (n == 1000) != broken {
 			t.Errorf("broken %v: %d bytes are left unread, %v", broken, n, err)

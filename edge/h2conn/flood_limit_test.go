@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"testing"
@@ -11,8 +11,8 @@ import (
 func TestAllowance(t *testing.T) {
 	var a floodLimit
 	now := balance.Instant(time.Hour)
-	if pause := a.charge(now, idleFramesAtOnce); pause != 0 {
-		t.Errorf("the first %d frames are held back for %v", idleFramesAtOnce, pause)
+	if pause := a.charge(now, IdleFramesAtOnce); pause != 0 {
+		t.Errorf("the first %d frames are held back for %v", IdleFramesAtOnce, pause)
 	}
 	if pause := a.charge(now, 10); pause != 10*time.Millisecond {
 		t.Errorf("ten more are held back for %v, want 10ms", pause)
@@ -20,10 +20,10 @@ func TestAllowance(t *testing.T) {
 	if pause := a.charge(now.Add(10*time.Millisecond), 0); pause != 0 {
 		t.Errorf("after that pause there is another of %v", pause)
 	}
-	if pause := a.charge(now.Add(time.Minute), idleFramesAtOnce); pause != 0 {
-		t.Errorf("a minute later %d frames are held back for %v", idleFramesAtOnce, pause)
+	if pause := a.charge(now.Add(time.Minute), IdleFramesAtOnce); pause != 0 {
+		t.Errorf("a minute later %d frames are held back for %v", IdleFramesAtOnce, pause)
 	}
-	if a.credit(5 * bytesPerFrame); a.charge(now.Add(time.Minute), 5) != 0 {
+	if a.credit(5 * BytesPerFrame); a.charge(now.Add(time.Minute), 5) != 0 {
 		t.Error("bytes have earned nothing")
 	}
 }

@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"testing"
@@ -13,25 +13,25 @@ func TestUnreadStreamsEnd(t *testing.T) {
 	var u discardedStreams
 	now := balance.Instant(time.Hour)
 	begun := now
-	u.add(now, 1, streamWindow)
-	for now.Sub(begun) < maxLinger-lingerQuiet {
-		now = now.Add(lingerQuiet - time.Millisecond)
+	u.add(now, 1, StreamWindow)
+	for now.Sub(begun) < MaxLinger-LingerQuiet {
+		now = now.Add(LingerQuiet - time.Millisecond)
 		if s, over := u.takeExpired(now); over {
 			t.Fatalf("%v after the answer stream %d is over, though its client sends", now.Sub(begun), s.id)
 		}
-		more, ok := u.find(1).consume(now, streamWindow)
-		if !ok || more != streamWindow {
+		more, ok := u.find(1).consume(now, StreamWindow)
+		if !ok || more != StreamWindow {
 			t.Fatalf("a window was used up: %d more, ok %v", more, ok)
 		}
 	}
-	if at := u.nextTimeout(); at != begun.Add(maxLinger) {
-		t.Errorf("it is over after %v, want %v", at.Sub(begun), maxLinger)
+	if at := u.nextTimeout(); at != begun.Add(MaxLinger) {
+		t.Errorf("it is over after %v, want %v", at.Sub(begun), MaxLinger)
 	}
-	if s, over := u.takeExpired(begun.Add(maxLinger)); !over || s.id != 1 {
-		t.Errorf("after %v it is still waited for", maxLinger)
+	if s, over := u.takeExpired(begun.Add(MaxLinger)); !over || s.id != 1 {
+		t.Errorf("after %v it is still waited for", MaxLinger)
 	}
 	u.add(now, 3, 10)
-	if s, over := u.takeExpired(now.Add(lingerQuiet)); !over || s.window != 10 {
+	if s, over := u.takeExpired(now.Add(LingerQuiet)); !over || s.window != 10 {
 		t.Errorf("a silent client is waited for: %+v", s)
 	}
 	if u.nextTimeout() != 0 || len(u.list) != 0 {

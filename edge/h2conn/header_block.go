@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"golang.org/x/net/http2/hpack"

@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"syscall"
@@ -8,69 +8,69 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// h2ServerStream is one stream of an h2ServerConn. Its user has a conn for it, from which it reads the request as
+// ServerStream is one stream of a ServerConn. Its user has a conn for it, from which it reads the request as
 // HTTP/1.1 and to which it writes the response: that is sent as frames. A full window blocks only this stream, like
 // a full socket. The user owns the memory and may use it again for another stream.
-type h2ServerStream struct {
+type ServerStream struct {
 	h1       *eventloop.Conn // the user's
-	h2       *h2ServerConn
-	user     h2StreamUser
+	conn     *ServerConn
+	user     ServerUser
 	ended    bool // the stream is closed for the client: it ended or reset it, or was sent a reset
 	headSent bool // the response's HEADERS are queued
 	recvBody      // the request
 	sendBody      // the response
 }
 
-// h2StreamUser is what a stream is served by. It owns the stream's conn.
-type h2StreamUser interface {
+// ServerUser is what a stream is served by. It owns the stream's conn.
+type ServerUser interface {
 	eventloop.Owner
-	// kill ends the request in any state, and closes the conn.
-	kill()
-	// asked returns what the response answers whose head is being written.
-	asked() http1.Asked
+	// Kill ends the request in any state, and closes the conn.
+	Kill()
+	// Asked returns what the response answers whose head is being written.
+	Asked() http1.Asked
 }
 
-// h2Opening is a stream that a client opens.
-type h2Opening struct {
-	h2    *h2ServerConn
+// Opening is a stream that a client opens.
+type Opening struct {
+	conn  *ServerConn
 	id    uint32
 	ended bool // the request has no body
 }
 
-// accept begins the stream in s, whose memory is used again. c is its user's conn.
-func (o h2Opening) accept(s *h2ServerStream, c *eventloop.Conn, user h2StreamUser) {
-	k := o.h2
-	body := recvBody{buf: s.buf[:0], tail: s.tail[:0], complete: o.ended, chunked: k.head.Chunked, remaining: max(0, k.head.Length), recvWindow: streamWindow}
-	*s = h2ServerStream{h1: c, h2: k, user: user, recvBody: body, sendBody: sendBody{id: o.id, sendWindow: k.initialWindow}}
+// Accept begins the stream in s, whose memory is used again. c is its user's conn.
+func (o Opening) Accept(s *ServerStream, c *eventloop.Conn, user ServerUser) {
+	k := o.conn
+	body := recvBody{buf: s.buf[:0], tail: s.tail[:0], Complete: o.ended, Chunked: k.head.Chunked, remaining: max(0, k.head.Length), recvWindow: StreamWindow}
+	*s = ServerStream{h1: c, conn: k, user: user, recvBody: body, sendBody: sendBody{id: o.id, sendWindow: k.initialWindow}}
 	c.BeginStream(k.Loop, s, user)
 	k.streams = append(k.streams, s)
 }
 
-// users calls do with the user of every stream that is not closed.
-func (k *h2ServerConn) users(do func(h2StreamUser)) {
+// Users calls do with the user of every stream that is not closed.
+func (k *ServerConn) Users(do func(ServerUser)) {
 	for _, b := range k.streams {
 		do(b.user)
 	}
 }
 
-// sending implements h2Stream.
-func (b *h2ServerStream) sending() *sendBody { return &b.sendBody }
+// sending implements stream.
+func (b *ServerStream) sending() *sendBody { return &b.sendBody }
 
-// spaceToSend returns how many bytes of a body the client's windows allow.
-func (b *h2ServerStream) spaceToSend() int64 { return b.sendSpace(&b.h2.h2Conn) }
+// SpaceToSend returns how many bytes of a body the client's windows allow.
+func (b *ServerStream) SpaceToSend() int64 { return b.sendSpace(&b.conn.conn) }
 
-// awaitsOthers reports whether the connection's window is used up, perhaps by streams that are not read.
-func (b *h2ServerStream) awaitsOthers() bool { return b.h2.recvWindow < streamWindow }
+// AwaitsOthers reports whether the connection's window is used up, perhaps by streams that are not read.
+func (b *ServerStream) AwaitsOthers() bool { return b.conn.recvWindow < StreamWindow }
 
-// noteOversized records that the request's head was too large. A client that sends several of them is cut off.
-func (b *h2ServerStream) noteOversized() { b.h2.oversized++ }
+// NoteOversized records that the request's head was too large. A client that sends several of them is cut off.
+func (b *ServerStream) NoteOversized() { b.conn.oversized++ }
 
-// unread returns the bytes of the body that have come and are not read.
-func (b *h2ServerStream) unread() []byte { return b.buf[b.off:] }
+// Unread returns the bytes of the body that have come and are not read.
+func (b *ServerStream) Unread() []byte { return b.buf[b.off:] }
 
 // onData handles DATA of the stream.
-func (b *h2ServerStream) onData(f *h2.Frame) {
-	k, n := b.h2, int64(len(f.Payload))
+func (b *ServerStream) onData(f *h2.Frame) {
+	k, n := b.conn, int64(len(f.Payload))
 	if b.recvWindow -= int64(f.Size); b.recvWindow < 0 {
 		k.resetStream(b, h2.FlowControlError)
 		return
@@ -88,26 +88,26 @@ func (b *h2ServerStream) onData(f *h2.Frame) {
 }
 
 // endRequest ends the request. last is the end of a chunked body; nil: the last chunk only.
-func (b *h2ServerStream) endRequest(last []byte) {
+func (b *ServerStream) endRequest(last []byte) {
 	if !b.recvBody.end(last) {
-		b.h2.resetStream(b, h2.ProtocolError)
+		b.conn.resetStream(b, h2.ProtocolError)
 		return
 	}
 	b.notifyReadable()
 }
 
 // notifyReadable calls the owner, since something has come.
-func (b *h2ServerStream) notifyReadable() {
+func (b *ServerStream) notifyReadable() {
 	b.h1.Readable = true
 	b.user.OnReady()
 }
 
 // ReadStream implements transport: it reads the request as HTTP/1.1. The end of the request is not the end of a
 // connection.
-func (b *h2ServerStream) ReadStream(p []byte) (int, error) {
+func (b *ServerStream) ReadStream(p []byte) (int, error) {
 	n, taken := b.recvBody.read(p)
 	if taken > 0 {
-		b.h2.returnWindow(int64(taken), windowUpdateAfter)
+		b.conn.returnWindow(int64(taken), windowUpdateAfter)
 		b.returnStreamWindow(int64(taken))
 	}
 	if b.h1.Readable = b.hasMore(); n == 0 {
@@ -117,22 +117,22 @@ func (b *h2ServerStream) ReadStream(p []byte) (int, error) {
 }
 
 // returnStreamWindow returns n bytes to the stream's window.
-func (b *h2ServerStream) returnStreamWindow(n int64) {
+func (b *ServerStream) returnStreamWindow(n int64) {
 	if !b.ended {
-		b.recvBody.returnWindow(&b.h2.h2Conn, b.id, n, streamWindow/2)
+		b.recvBody.returnWindow(&b.conn.conn, b.id, n, StreamWindow/2)
 	}
 }
 
 // WriteStream implements transport: it sends an HTTP/1.1 response as frames and returns how much was taken. A
 // head has to be complete, and so have trailers.
-func (b *h2ServerStream) WriteStream(p []byte) (n int) {
+func (b *ServerStream) WriteStream(p []byte) (n int) {
 	for n < len(p) && !b.endSent && !b.ended {
 		if !b.headSent {
 			n += b.writeHead(p[n:])
 			continue
 		}
 		shut := b.body.Run() > 0
-		m, err := b.sendBody.write(&b.h2.h2Conn, p[n:])
+		m, err := b.sendBody.write(&b.conn.conn, p[n:])
 		switch {
 		case err != nil:
 			b.failResponse()
@@ -145,11 +145,11 @@ func (b *h2ServerStream) WriteStream(p []byte) (n int) {
 }
 
 // writeHead sends a response's head, without fields that are for HTTP/1 connections only.
-func (b *h2ServerStream) writeHead(p []byte) int {
-	k := b.h2
+func (b *ServerStream) writeHead(p []byte) int {
+	k := b.conn
 	head := &k.shared.responseHead
-	head.Limits = http1.Limits{Head: 2 * maxResponseHead, Line: maxResponseHead, Fields: 2 * maxResponseFields} // the server's head was held to its limits
-	n, err := head.Parse(p, b.user.asked())
+	head.Limits = http1.Limits{Head: 2 * MaxResponseHead, Line: MaxResponseHead, Fields: 2 * MaxResponseFields} // the server's head was held to its limits
+	n, err := head.Parse(p, b.user.Asked())
 	if err != nil || n == 0 {
 		head.Reset()
 		b.failResponse()
@@ -176,38 +176,38 @@ func (b *h2ServerStream) writeHead(p []byte) int {
 }
 
 // failResponse resets a stream whose response is malformed.
-func (b *h2ServerStream) failResponse() {
+func (b *ServerStream) failResponse() {
 	b.ended = true
-	b.h2.appendReset(b.id, h2.InternalError, b.recvWindow)
+	b.conn.appendReset(b.id, h2.InternalError, b.recvWindow)
 }
 
-// resumeWriter implements h2Stream.
-func (b *h2ServerStream) resumeWriter() {
-	if c := b.h1; !c.Writable && c.IsOpen() && b.spaceToSend() > 0 {
+// resumeWriter implements stream.
+func (b *ServerStream) resumeWriter() {
+	if c := b.h1; !c.Writable && c.IsOpen() && b.SpaceToSend() > 0 {
 		c.Writable = true
 		c.Loop.Defer(c)
 	}
 }
 
 // CloseStream implements transport.
-func (b *h2ServerStream) CloseStream() {
-	k := b.h2
+func (b *ServerStream) CloseStream() {
+	k := b.conn
 	if b.h1.IsStream = false; !k.inputOver && !b.ended {
 		switch {
 		case !b.endSent:
 			k.appendReset(b.id, h2.InternalError, b.recvWindow)
-		case !b.complete:
+		case !b.Complete:
 			k.discardBody(b.id, b.recvWindow)
 		}
 	}
 	b.ended = true
-	k.returnWindow(b.unreadBytes(), windowUpdateAfter)
+	k.returnWindow(b.UnreadBytes(), windowUpdateAfter)
 }
 
-// release ends the stream's part in its connection. Its conn is closed.
-func (b *h2ServerStream) release() {
-	k := b.h2
-	b.chunk, b.h2, b.user = nil, nil, nil
+// Release ends the stream's part in its connection. Its conn is closed.
+func (b *ServerStream) Release() {
+	k := b.conn
+	b.chunk, b.conn, b.user = nil, nil, nil
 	if cap(b.buf) > frameBufSize {
 		b.buf = nil
 	}

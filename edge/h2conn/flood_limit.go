@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"time"
@@ -12,9 +12,9 @@ import (
 // second, more for the bytes it sends and receives; beyond that it is read more slowly. It is not closed:
 // bandwidth measurements send a PING in every round trip.
 const (
-	idleFramesAtOnce = 2000
-	idleFramesRate   = 1000. // a second
-	bytesPerFrame    = 512   // of payload, for one more
+	IdleFramesAtOnce = 2000
+	IdleFramesRate   = 1000. // a second
+	BytesPerFrame    = 512   // of payload, for one more
 )
 
 // floodLimit limits a connection's frames that make no progress. The zero value has spent nothing.
@@ -24,16 +24,16 @@ type floodLimit struct {
 }
 
 // credit gives back frames for bytes.
-func (a *floodLimit) credit(bytes int64) { a.spent = max(0, a.spent-float64(bytes)/bytesPerFrame) }
+func (a *floodLimit) credit(bytes int64) { a.spent = max(0, a.spent-float64(bytes)/BytesPerFrame) }
 
 // charge spends n frames and returns how long to read nothing.
 func (a *floodLimit) charge(now balance.Instant, n int) time.Duration {
-	a.spent = max(0, a.spent-now.Sub(a.at).Seconds()*idleFramesRate) + float64(n)
+	a.spent = max(0, a.spent-now.Sub(a.at).Seconds()*IdleFramesRate) + float64(n)
 	a.at = now
 	return a.delay()
 }
 
 // delay returns how long it takes until the excess is given back.
 func (a *floodLimit) delay() time.Duration {
-	return time.Duration(max(0, a.spent-idleFramesAtOnce) / idleFramesRate * float64(time.Second))
+	return time.Duration(max(0, a.spent-IdleFramesAtOnce) / IdleFramesRate * float64(time.Second))
 }

@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"bytes"
@@ -10,22 +10,22 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// h2ClientStream is one stream of an h2ClientConn. Its user has a conn for it, to which it writes the request's body
+// ClientStream is one stream of a ClientConn. Its user has a conn for it, to which it writes the request's body
 // as HTTP/1.1 and from which it reads the response. The user owns the memory and may use it again for another
 // stream once it is told that it may.
-type h2ClientStream struct {
+type ClientStream struct {
 	h1          *eventloop.Conn // the user's
-	h2          *h2ClientConn
-	user        h2ClientUser
+	conn        *ClientConn
+	user        ClientUser
 	detached    bool  // the connection has nothing to do with it any more
 	awaitingEnd bool  // it was released before END_STREAM came
 	err         error // why nothing more comes; nil: more may come
-	reused      bool  // the connection had served before it ended, or refused the stream
+	Reused      bool  // the connection had served before it ended, or refused the stream
 	isHead      bool  // the request is HEAD
 	sentBefore  int64 // bytes that the socket takes before any of the request, at least
-	nothingSent bool  // the connection ended before any of the request was sent
+	NothingSent bool  // the connection ended before any of the request was sent
 	gotHead     bool  // the response's HEADERS have come
-	headOnly    bool  // they had END_STREAM
+	HeadOnly    bool  // they had END_STREAM
 	sendBody          // the request
 
 	// The response.
@@ -34,87 +34,87 @@ type h2ClientStream struct {
 	recvBody
 }
 
-// h2ClientUser is the request that a stream carries. It owns the stream's conn.
-type h2ClientUser interface {
+// ClientUser is the request that a stream carries. It owns the stream's conn.
+type ClientUser interface {
 	eventloop.Owner
-	// tryAnother is called when the connection turns out to allow no more streams before this one has begun.
-	tryAnother()
-	// recycled is called when the stream's memory may be used again.
-	recycled()
+	// TryAnother is called when the connection turns out to allow no more streams before this one has begun.
+	TryAnother()
+	// Recycled is called when the stream's memory may be used again.
+	Recycled()
 }
 
-// newStream begins a stream in s, whose memory is used again. c is its user's conn. begin opens it once isReady says
+// NewStream begins a stream in s, whose memory is used again. c is its user's conn. begin opens it once IsReady says
 // that it can be.
-func (k *h2ClientConn) newStream(s *h2ClientStream, c *eventloop.Conn, user h2ClientUser) {
-	*s = h2ClientStream{h1: c, h2: k, user: user, head: s.head[:0], recvBody: recvBody{buf: s.buf[:0], tail: s.tail[:0], recvWindow: clientStreamWindow}}
+func (k *ClientConn) NewStream(s *ClientStream, c *eventloop.Conn, user ClientUser) {
+	*s = ClientStream{h1: c, conn: k, user: user, head: s.head[:0], recvBody: recvBody{buf: s.buf[:0], tail: s.tail[:0], recvWindow: clientStreamWindow}}
 	c.BeginStream(k.Loop, s, user)
 	k.active++
-	if k.state < h2ClientOpen {
+	if k.state < clientOpen {
 		k.waiting = append(k.waiting, s)
 	}
 }
 
 // notifyReadable has the link continue once all frames of this read are handled.
-func (s *h2ClientStream) notifyReadable() {
+func (s *ClientStream) notifyReadable() {
 	s.h1.Readable = true
-	s.h2.Loop.Defer(s.h1)
+	s.conn.Loop.Defer(s.h1)
 }
 
-// resumeWriter implements h2Stream.
-func (s *h2ClientStream) resumeWriter() {
-	if c := s.h1; !c.Writable && s.spaceToSend() > 0 {
+// resumeWriter implements stream.
+func (s *ClientStream) resumeWriter() {
+	if c := s.h1; !c.Writable && s.SpaceToSend() > 0 {
 		c.Writable = true
 		c.Loop.Defer(c)
 	}
 }
 
-// isReady reports whether the stream can be opened; false and no error: not yet.
-func (s *h2ClientStream) isReady() (bool, error) {
-	switch k := s.h2; {
+// IsReady reports whether the stream can be opened; false and no error: not yet.
+func (s *ClientStream) IsReady() (bool, error) {
+	switch k := s.conn; {
 	case s.err != nil:
 		return false, s.err
-	case k.state == h2ClientClosed:
+	case k.state == clientClosed:
 		return false, errConnClosed
-	case k.state == h2ClientDraining:
-		s.reused = k.nextID > 1
-		return false, errNotTaken
+	case k.state == clientDraining:
+		s.Reused = k.nextID > 1
+		return false, ErrNotTaken
 	}
-	return s.h2.state == h2ClientOpen, nil
+	return s.conn.state == clientOpen, nil
 }
 
-// h2Request is the head of a request to be sent. All of it is valid until begin returns.
-type h2Request struct {
-	head     *http1.RequestHead
-	buf      []byte       // with head
-	target   []byte       // path and query
-	drop     *http1.Names // fields of head that are not sent
-	add      []byte       // fields that are sent besides, as lines
-	noLength bool         // of a request without a body: END_STREAM says it, and the field may be our own
+// Request is the head of a request to be sent. All of it is valid until begin returns.
+type Request struct {
+	Head     *http1.RequestHead
+	Buf      []byte       // with head
+	Target   []byte       // path and query
+	Drop     *http1.Names // fields of head that are not sent
+	Add      []byte       // fields that are sent besides, as lines
+	NoLength bool         // of a request without a body: END_STREAM says it, and the field may be our own
 }
 
-// begin opens the stream with the request's HEADERS, without fields that are for HTTP/1 connections only. The body
+// Begin opens the stream with the request's HEADERS, without fields that are for HTTP/1 connections only. The body
 // is then written as to an HTTP/1.1 connection.
-func (s *h2ClientStream) begin(r *h2Request) {
-	k, req := s.h2, r.head
+func (s *ClientStream) Begin(r *Request) {
+	k, req := s.conn, r.Head
 	s.id, s.sendWindow = k.nextID, k.initialWindow
 	k.nextID += 2
 	k.streams = append(k.streams, s)
 	s.sentBefore = k.socketTook + k.sendBuf.PendingBytes()
 	start := k.beginBlock()
-	k.frames = h2.AppendRequest(k.frames, req.Verb.Of(r.buf), k.TLS != nil, req.Host.Of(r.buf), r.target)
+	k.frames = h2.AppendRequest(k.frames, req.Verb.Of(r.Buf), k.TLS != nil, req.Host.Of(r.Buf), r.Target)
 	for i := range req.Fields {
 		f := &req.Fields[i]
-		if f.Known == http1.ContentLength && r.noLength && req.Framing == http1.NoBody {
+		if f.Known == http1.ContentLength && r.NoLength && req.Framing == http1.NoBody {
 			continue
 		}
-		if req.Forwards(r.buf, f, r.drop) {
-			k.frames = h2.AppendField(k.frames, f.Name.Of(r.buf), f.Value.Of(r.buf))
+		if req.Forwards(r.Buf, f, r.Drop) {
+			k.frames = h2.AppendField(k.frames, f.Name.Of(r.Buf), f.Value.Of(r.Buf))
 		}
 	}
 	if req.Trailers {
 		k.frames = h2.AppendField(k.frames, []byte("te"), []byte("trailers"))
 	}
-	k.frames = appendHeaderLines(k.frames, r.add)
+	k.frames = appendHeaderLines(k.frames, r.Add)
 	flags := h2.Flags(0)
 	s.body, s.isHead = req.Body(), req.Method == http1.MethodHead
 	if s.endSent = s.body.Done(); s.endSent {
@@ -122,7 +122,7 @@ func (s *h2ClientStream) begin(r *h2Request) {
 	}
 	k.frames = h2.FinishBlock(k.frames, start, flags, s.id, k.maxFrame)
 	if k.nextID > h2.StreamMost {
-		k.drain()
+		k.Drain()
 	}
 }
 
@@ -138,11 +138,11 @@ func appendHeaderLines(dst, lines []byte) []byte {
 
 // WriteStream implements transport: it sends an HTTP/1.1 request body as frames and returns how much was taken.
 // Trailers have to be complete.
-func (s *h2ClientStream) WriteStream(p []byte) (n int) {
-	k := s.h2
+func (s *ClientStream) WriteStream(p []byte) (n int) {
+	k := s.conn
 	for n < len(p) && !s.endSent && !s.detached {
 		shut := s.body.Run() > 0
-		m, err := s.sendBody.write(&k.h2Conn, p[n:])
+		m, err := s.sendBody.write(&k.conn, p[n:])
 		switch {
 		case err != nil:
 			s.resetFor(h2.InternalError, "the request makes no sense")
@@ -156,7 +156,7 @@ func (s *h2ClientStream) WriteStream(p []byte) (n int) {
 }
 
 // ReadStream implements transport: it reads the response as HTTP/1.1, as much as p has space for.
-func (s *h2ClientStream) ReadStream(p []byte) (n int, err error) {
+func (s *ClientStream) ReadStream(p []byte) (n int, err error) {
 	if s.headOff < len(s.head) {
 		n = copy(p, s.head[s.headOff:])
 		if s.headOff += n; s.headOff == len(s.head) {
@@ -167,7 +167,7 @@ func (s *h2ClientStream) ReadStream(p []byte) (n int, err error) {
 		m, taken := s.recvBody.read(p[n:])
 		n += m
 		if taken > 0 && !s.detached {
-			s.recvBody.returnWindow(&s.h2.h2Conn, s.id, int64(taken), clientStreamWindow/2)
+			s.recvBody.returnWindow(&s.conn.conn, s.id, int64(taken), clientStreamWindow/2)
 		}
 	}
 	s.h1.Readable = s.headOff < len(s.head) || s.hasMore() || s.err != nil
@@ -181,8 +181,8 @@ func (s *h2ClientStream) ReadStream(p []byte) (n int, err error) {
 }
 
 // onHead handles decoded fields: a head or trailers.
-func (s *h2ClientStream) onHead(ended bool) {
-	reply, heads := &s.h2.reply, len(s.head)
+func (s *ClientStream) onHead(ended bool) {
+	reply, heads := &s.conn.reply, len(s.head)
 	text, err := reply.End(ended)
 	if s.gotHead {
 		s.tail = text
@@ -195,16 +195,16 @@ func (s *h2ClientStream) onHead(ended bool) {
 			s.head = text[:heads]
 		}
 		s.resetWith(err.(*h2.Error))
-	case s.gotHead && (!ended || s.complete):
+	case s.gotHead && (!ended || s.Complete):
 		s.resetFor(h2.ProtocolError, "trailers that are not the end")
 	case s.gotHead:
 		s.endResponse(text)
 	case reply.Status < 200:
 		s.notifyReadable()
 	default:
-		s.h2.served = true
-		s.gotHead, s.chunked, s.remaining = true, reply.Chunked, max(0, reply.Length)
-		s.headOnly = ended
+		s.conn.served = true
+		s.gotHead, s.Chunked, s.remaining = true, reply.Chunked, max(0, reply.Length)
+		s.HeadOnly = ended
 		if ended {
 			s.endResponse(nil)
 			return
@@ -214,21 +214,21 @@ func (s *h2ClientStream) onHead(ended bool) {
 }
 
 // onData handles DATA of the stream.
-func (s *h2ClientStream) onData(f *h2.Frame) {
+func (s *ClientStream) onData(f *h2.Frame) {
 	last := f.Has(h2.EndStream)
 	if s.recvWindow -= int64(f.Size); s.recvWindow < 0 {
 		s.resetFor(h2.FlowControlError, "more bytes than the stream's window lets through")
 		return
 	}
 	switch {
-	case !s.gotHead || s.complete:
+	case !s.gotHead || s.Complete:
 		s.resetFor(h2.ProtocolError, "a body where none belongs")
 		return
 	case !s.add(f.Payload, last):
 		s.resetFor(h2.ProtocolError, "a body that contradicts its Content-Length")
 		return
 	}
-	s.recvBody.returnWindow(&s.h2.h2Conn, s.id, int64(f.Size-len(f.Payload)), clientStreamWindow/2) // of padding
+	s.recvBody.returnWindow(&s.conn.conn, s.id, int64(f.Size-len(f.Payload)), clientStreamWindow/2) // of padding
 	if last {
 		s.endResponse(nil)
 	} else if len(f.Payload) > 0 {
@@ -237,12 +237,12 @@ func (s *h2ClientStream) onData(f *h2.Frame) {
 }
 
 // endResponse ends the response. last is the end of a chunked body; nil: the last chunk only.
-func (s *h2ClientStream) endResponse(last []byte) {
+func (s *ClientStream) endResponse(last []byte) {
 	switch {
 	case !s.recvBody.end(last):
 		s.resetFor(h2.ProtocolError, "a body shorter than its Content-Length")
 	case s.awaitingEnd:
-		s.h2.removeStream(s)
+		s.conn.removeStream(s)
 		s.recycle()
 	default:
 		s.notifyReadable()
@@ -250,32 +250,32 @@ func (s *h2ClientStream) endResponse(last []byte) {
 }
 
 // resetFor resets the stream because the server broke the protocol.
-func (s *h2ClientStream) resetFor(c h2.Code, reason string) {
+func (s *ClientStream) resetFor(c h2.Code, reason string) {
 	s.resetWith(&h2.Error{Code: c, Reason: reason})
 }
 
-func (s *h2ClientStream) resetWith(why *h2.Error) {
-	k := s.h2
+func (s *ClientStream) resetWith(why *h2.Error) {
+	k := s.conn
 	k.markDirty()
 	k.frames = h2.AppendReset(k.frames, s.id, why.Code)
 	k.removeStream(s)
 	s.detachWith(why, false)
 }
 
-// endedEarly reports whether nothing more of the request is to be sent, because the stream ended before a
+// EndedEarly reports whether nothing more of the request is to be sent, because the stream ended before a
 // response: what the client still sends belongs to the next attempt.
-func (s *h2ClientStream) endedEarly() bool { return s.detached && !s.gotHead }
+func (s *ClientStream) EndedEarly() bool { return s.detached && !s.gotHead }
 
-// sending implements h2Stream.
-func (s *h2ClientStream) sending() *sendBody { return &s.sendBody }
+// sending implements stream.
+func (s *ClientStream) sending() *sendBody { return &s.sendBody }
 
-// spaceToSend returns how many bytes of a body the server's windows allow.
-func (s *h2ClientStream) spaceToSend() int64 { return s.sendSpace(&s.h2.h2Conn) }
+// SpaceToSend returns how many bytes of a body the server's windows allow.
+func (s *ClientStream) SpaceToSend() int64 { return s.sendSpace(&s.conn.conn) }
 
 // detachWith detaches the stream from the connection: nothing more comes. kept: the connection has served
 // before, and has ended.
-func (s *h2ClientStream) detachWith(err error, kept bool) {
-	s.detached, s.err, s.reused = true, err, kept
+func (s *ClientStream) detachWith(err error, kept bool) {
+	s.detached, s.err, s.Reused = true, err, kept
 	if s.awaitingEnd {
 		s.recycle()
 		return
@@ -285,9 +285,9 @@ func (s *h2ClientStream) detachWith(err error, kept bool) {
 }
 
 // CloseStream implements transport: it ends the stream, whose user needs it no more.
-func (s *h2ClientStream) CloseStream() {
+func (s *ClientStream) CloseStream() {
 	s.h1.IsStream = false
-	if k := s.h2; !s.detached {
+	if k := s.conn; !s.detached {
 		switch {
 		case s.id == 0:
 			if i := slices.Index(k.waiting, s); i >= 0 {
@@ -295,7 +295,7 @@ func (s *h2ClientStream) CloseStream() {
 			}
 			k.streamClosed()
 		default:
-			if !s.endSent || !s.complete {
+			if !s.endSent || !s.Complete {
 				k.markDirty()
 				k.frames = h2.AppendReset(k.frames, s.id, h2.Cancel)
 			}
@@ -305,13 +305,13 @@ func (s *h2ClientStream) CloseStream() {
 	s.recycle()
 }
 
-// release ends a stream whose response is complete: the user needs it no more. END_STREAM may not have come yet but
+// Release ends a stream whose response is complete: the user needs it no more. END_STREAM may not have come yet but
 // soon will: a reset would look like a fault.
-func (s *h2ClientStream) release() {
-	switch k := s.h2; {
+func (s *ClientStream) Release() {
+	switch k := s.conn; {
 	case s.detached:
 		s.recycle()
-	case s.complete || k.awaitingEnd == maxAwaitingEnd:
+	case s.Complete || k.awaitingEnd == maxAwaitingEnd:
 		s.CloseStream()
 	default:
 		s.h1.IsStream = false
@@ -321,9 +321,9 @@ func (s *h2ClientStream) release() {
 }
 
 // recycle frees the stream.
-func (s *h2ClientStream) recycle() {
+func (s *ClientStream) recycle() {
 	if s.awaitingEnd {
-		s.h2.awaitingEnd--
+		s.conn.awaitingEnd--
 	}
 	s.h1.IsStream = false
 	if cap(s.buf) > frameBufSize {
@@ -333,6 +333,6 @@ func (s *h2ClientStream) recycle() {
 		s.head = nil
 	}
 	user := s.user
-	s.chunk, s.h2, s.user, s.err = nil, nil, nil, nil
-	user.recycled()
+	s.chunk, s.conn, s.user, s.err = nil, nil, nil, nil
+	user.Recycled()
 }

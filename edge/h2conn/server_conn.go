@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"time"
@@ -10,15 +10,15 @@ import (
 	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
-// h2ServerConn is a client's HTTP/2 connection. It translates between the frames of its streams and HTTP/1.1, which
+// ServerConn is a client's HTTP/2 connection. It translates between the frames of its streams and HTTP/1.1, which
 // is what its handler reads and writes.
-type h2ServerConn struct {
-	h2Conn
-	cfg     *h2ServerConfig
-	handler h2Handler
-	state   h2ServerState
-	streams []*h2ServerStream // not closed, by their ids
-	served  bool              // a stream has ended, or DATA has come
+type ServerConn struct {
+	conn
+	cfg     *ServerConfig
+	handler Handler
+	state   serverState
+	streams []*ServerStream // not closed, by their ids
+	served  bool            // a stream has ended, or DATA has come
 
 	// Reading.
 	prefaceBytes int    // bytes of the client's preface that have come
@@ -38,71 +38,71 @@ type h2ServerConn struct {
 	finalID  uint32          // the last stream that is served, once GOAWAY has named it
 }
 
-// h2ServerConfig is what clients' connections are held to. It is immutable.
-type h2ServerConfig struct {
-	headerLimit   int           // bytes of a request's head
-	headerTimeout time.Duration // for what has begun: the preface, a header block
-	idleTimeout   time.Duration // without a stream, and without taking what is sent
+// ServerConfig is what clients' connections are held to. It is immutable.
+type ServerConfig struct {
+	HeaderLimit   int           // bytes of a request's head
+	HeaderTimeout time.Duration // for what has begun: the preface, a header block
+	IdleTimeout   time.Duration // without a stream, and without taking what is sent
 }
 
-// h2Handler is told of a client's connection. Its methods are called on the loop goroutine.
-type h2Handler interface {
-	// newStream accepts a stream by h2Opening.accept. head is the request's, as HTTP/1.1, and valid until
-	// newStream returns; the body is read from the stream's conn.
-	newStream(o h2Opening, head []byte)
-	// heldBack is called when reading is suspended because of frames that make no progress.
-	heldBack()
-	// protocolError is called when the connection ends because the client broke the protocol.
-	protocolError(err error)
-	// connClosed is called once, when the connection and all its streams are closed.
-	connClosed()
+// Handler is told of a client's connection. Its methods are called on the loop goroutine.
+type Handler interface {
+	// NewStream accepts a stream by h2Opening.accept. head is the request's, as HTTP/1.1, and valid until
+	// NewStream returns; the body is read from the stream's conn.
+	NewStream(o Opening, head []byte)
+	// HeldBack is called when reading is suspended because of frames that make no progress.
+	HeldBack()
+	// ProtocolError is called when the connection ends because the client broke the protocol.
+	ProtocolError(err error)
+	// ConnClosed is called once, when the connection and all its streams are closed.
+	ConnClosed()
 }
 
-// h2ServerState is the state of an h2ServerConn.
-type h2ServerState uint8
+// serverState is the state of a ServerConn.
+type serverState uint8
 
 const (
-	h2ServerOpen      h2ServerState = iota // new streams are accepted
-	h2ServerDraining                       // GOAWAY sent: no new streams; closes after the last
-	h2ServerFlushing                       // no more frames; some are not sent yet
-	h2ServerLingering                      // all sent; what the client still sends is discarded
-	h2ServerClosed
+	serverOpen      serverState = iota // new streams are accepted
+	serverDraining                     // GOAWAY sent: no new streams; closes after the last
+	serverFlushing                     // no more frames; some are not sent yet
+	serverLingering                    // all sent; what the client still sends is discarded
+	serverClosed
 )
 
 const (
 	someAtOnce         = 16 << 10 // after frames that make no progress
 	fewAtOnce          = 4 << 10  // after many of them, or before anything was served
-	h2LingerTime       = time.Second
+	lingerTime         = time.Second
 	maxDiscarded       = 128 << 10 // bytes beyond the window that are discarded before the connection is closed
-	windowUpdateAfter  = connectionWindow / 4
+	windowUpdateAfter  = ConnectionWindow / 4
 	maxOversized       = 3              // requests with too large a head, after which the connection ends
 	resetPenalty       = 10             // in frames that make no progress: a server may have been asked, and its connection lost
-	maxStreamsAborting = 2 * maxStreams // with those that are reset and still ending
+	maxStreamsAborting = 2 * MaxStreams // with those that are reset and still ending
 )
 
-// init makes a connection, which is then to be registered.
-func (k *h2ServerConn) init(shared *h2Shared, cfg *h2ServerConfig, handler h2Handler, schemes h2.Schemes) {
-	k.h2Conn = newH2Conn(shared, k)
+// Init makes a connection, which is then to be registered.
+func (k *ServerConn) Init(shared *Shared, cfg *ServerConfig, handler Handler, schemes h2.Schemes) {
+	k.conn = newConn(shared, k)
 	k.Conn.Owner, k.Timer.Owner = k, k
-	k.cfg, k.handler, k.recvWindow, k.head.Schemes = cfg, handler, connectionWindow, schemes
-	k.head.Limit = cfg.headerLimit
+	k.cfg, k.handler, k.recvWindow, k.head.Schemes = cfg, handler, ConnectionWindow, schemes
+	k.head.Limit = cfg.HeaderLimit
 }
 
-// open begins the connection, which is registered, by the server's SETTINGS.
-func (k *h2ServerConn) open() {
+// Open begins the connection, which is registered, by the server's SETTINGS.
+func (k *ServerConn) Open() {
 	k.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { k.head.Field(f.Name, f.Value) })
-	k.decoder.SetMaxStringLength(2 * max(k.cfg.headerLimit, h2.FrameMost))
+	k.decoder.SetMaxStringLength(2 * max(k.cfg.HeaderLimit, h2.FrameMost))
 	k.heardAt, k.progressAt, k.idleAt = k.Loop.Now, k.Loop.Now, k.Loop.Now
 	k.markDirty()
 	k.frames = h2.AppendSettings(k.frames,
-		h2.Chosen{Setting: h2.MaxConcurrentStreams, Value: maxStreams},
-		h2.Chosen{Setting: h2.InitialWindowSize, Value: streamWindow},
-		h2.Chosen{Setting: h2.MaxHeaderListSize, Value: uint32(k.cfg.headerLimit)})
-	k.frames = h2.AppendWindowUpdate(k.frames, 0, connectionWindow-h2.WindowFirst)
+		h2.Chosen{Setting: h2.MaxConcurrentStreams, Value: MaxStreams},
+		h2.Chosen{Setting: h2.InitialWindowSize, Value: StreamWindow},
+		h2.Chosen{Setting: h2.MaxHeaderListSize, Value: uint32(k.cfg.HeaderLimit)})
+	k.frames = h2.AppendWindowUpdate(k.frames, 0, ConnectionWindow-h2.WindowFirst)
 }
 
-// serve handles what has come: early, which was read already, and what can be read.
-func (k *h2ServerConn) serve(early []byte) {
+// Serve handles what has come: early, which was read already, and what can be read.
+func (k *ServerConn) Serve(early []byte) {
 	if len(early) > 0 {
 		turn := k.Loop.NewTurn()
 		k.parseFrames(early, &turn)
@@ -111,14 +111,14 @@ func (k *h2ServerConn) serve(early []byte) {
 }
 
 // OnReady implements the conn's owner.
-func (k *h2ServerConn) OnReady() {
+func (k *ServerConn) OnReady() {
 	if !k.sendBuf.Empty(&k.Conn) && k.Writable {
 		k.markDirty()
 	}
 	switch k.state {
-	case h2ServerOpen, h2ServerDraining:
+	case serverOpen, serverDraining:
 		k.readInput()
-	case h2ServerLingering:
+	case serverLingering:
 		k.discardInput()
 	}
 	if k.IsOpen() {
@@ -127,21 +127,21 @@ func (k *h2ServerConn) OnReady() {
 }
 
 // readInput reads and handles frames for one turn.
-func (k *h2ServerConn) readInput() {
+func (k *ServerConn) readInput() {
 	if err := k.readTurn(); err != nil {
-		k.abort() // and so all its requests
+		k.Abort() // and so all its requests
 	}
 }
 
-// wantsInput implements h2Role: the client has to read what it is sent.
-func (k *h2ServerConn) wantsInput() bool { return k.resumeAt == 0 && k.pendingBytes() < maxPending }
+// wantsInput implements role: the client has to read what it is sent.
+func (k *ServerConn) wantsInput() bool { return k.resumeAt == 0 && k.PendingBytes() < maxPending }
 
-// ReadSize implements h2Role. It is small for a client that sends frames that make no
+// readSize implements role. It is small for a client that sends frames that make no
 // progress, or that has neither been served nor sent DATA: a large read has very many of them, and all are
 // handled before any other connection has a turn.
-func (k *h2ServerConn) readSize() int {
+func (k *ServerConn) readSize() int {
 	switch {
-	case !k.served || k.flood.spent > idleFramesAtOnce/64:
+	case !k.served || k.flood.spent > IdleFramesAtOnce/64:
 		return fewAtOnce
 	case k.flood.spent > 0:
 		return someAtOnce
@@ -149,8 +149,8 @@ func (k *h2ServerConn) readSize() int {
 	return allAtOnce
 }
 
-// parseFrames implements h2Role.
-func (k *h2ServerConn) parseFrames(p []byte, turn *limits.Turn) {
+// parseFrames implements role.
+func (k *ServerConn) parseFrames(p []byte, turn *limits.Turn) {
 	p, err := k.takePreface(p)
 	if err == nil {
 		p, err = k.handleFrames(p, turn)
@@ -166,7 +166,7 @@ func (k *h2ServerConn) parseFrames(p []byte, turn *limits.Turn) {
 }
 
 // takePreface returns what follows the client's preface.
-func (k *h2ServerConn) takePreface(p []byte) ([]byte, error) {
+func (k *ServerConn) takePreface(p []byte) ([]byte, error) {
 	if k.prefaceBytes == len(h2.Preface) {
 		return p, nil
 	}
@@ -179,7 +179,7 @@ func (k *h2ServerConn) takePreface(p []byte) ([]byte, error) {
 }
 
 // countFrame notes what a frame is to be charged or credited.
-func (k *h2ServerConn) countFrame(f *h2.Frame) {
+func (k *ServerConn) countFrame(f *h2.Frame) {
 	if makesProgress(f) {
 		k.useful += int64(f.Size)
 	} else if f.Type != h2.WindowUpdate {
@@ -194,7 +194,7 @@ func makesProgress(f *h2.Frame) bool {
 
 // holdBack charges and credits what has been noted, and suspends reading from a client that sends too many frames
 // that make no progress.
-func (k *h2ServerConn) holdBack() {
+func (k *ServerConn) holdBack() {
 	cost, useful := k.penalty, max(0, k.useful)
 	k.penalty, k.useful = 0, 0
 	if k.flood.spent > 0 {
@@ -204,16 +204,16 @@ func (k *h2ServerConn) holdBack() {
 		return
 	}
 	if k.flood.charge(k.Loop.Now, cost) > 0 {
-		k.handler.heldBack()
+		k.handler.HeldBack()
 		k.resumeAt = k.Loop.Now.Add(k.flood.delay())
 	}
 }
 
 // resumeWriters resumes the streams that may write.
-func (k *h2ServerConn) resumeWriters() { resumeStreams(&k.h2Conn, k.streams) }
+func (k *ServerConn) resumeWriters() { resumeStreams(&k.conn, k.streams) }
 
 // streamClosed removes a stream.
-func (k *h2ServerConn) streamClosed(b *h2ServerStream) {
+func (k *ServerConn) streamClosed(b *ServerStream) {
 	for i := range k.streams {
 		if k.streams[i] == b {
 			k.streams = append(k.streams[:i], k.streams[i+1:]...)
@@ -224,8 +224,8 @@ func (k *h2ServerConn) streamClosed(b *h2ServerStream) {
 	if len(k.streams) > 0 {
 		return
 	}
-	if k.idleAt = k.Loop.Now; k.state == h2ServerClosed {
-		k.handler.connClosed()
+	if k.idleAt = k.Loop.Now; k.state == serverClosed {
+		k.handler.ConnClosed()
 		return
 	}
 	k.markDirty() // the flush decides what to do next

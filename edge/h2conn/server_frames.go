@@ -1,11 +1,11 @@
-package edge
+package h2conn
 
 import "github.com/evenkeel-lb/evenkeel/h2"
 
 // A client's frames.
 
-// onFrame implements h2Role.
-func (k *h2ServerConn) onFrame(f *h2.Frame) error {
+// onFrame implements role.
+func (k *ServerConn) onFrame(f *h2.Frame) error {
 	k.countFrame(f)
 	switch {
 	case !k.gotSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
@@ -21,7 +21,7 @@ func (k *h2ServerConn) onFrame(f *h2.Frame) error {
 	case h2.Headers:
 		return k.onHeaders(f)
 	case h2.Continuation:
-		return k.onContinuation(f, 2*max(k.cfg.headerLimit, h2.FrameMost))
+		return k.onContinuation(f, 2*max(k.cfg.HeaderLimit, h2.FrameMost))
 	case h2.RSTStream:
 		return k.onReset(f)
 	case h2.WindowUpdate:
@@ -35,8 +35,8 @@ func (k *h2ServerConn) onFrame(f *h2.Frame) error {
 	return nil
 }
 
-// decodeHeaders implements h2Role.
-func (k *h2ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
+// decodeHeaders implements role.
+func (k *ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
 	b := k.findStream(stream)
 	switch {
 	case b != nil:
@@ -66,7 +66,7 @@ func (k *h2ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) e
 	text, err := k.head.End(ended)
 	b.tail = text
 	switch {
-	case b.complete:
+	case b.Complete:
 		k.resetStream(b, h2.StreamClosed)
 	case err != nil || !ended:
 		k.resetStream(b, h2.ProtocolError)
@@ -77,7 +77,7 @@ func (k *h2ServerConn) decodeHeaders(stream uint32, ended bool, packed []byte) e
 }
 
 // keepHead keeps the buffer of a request's head for the next one.
-func (l *h2Shared) keepHead(text []byte) {
+func (l *Shared) keepHead(text []byte) {
 	if cap(text) <= maxKeptHead {
 		l.requestHead = text
 	}
@@ -86,26 +86,26 @@ func (l *h2Shared) keepHead(text []byte) {
 const maxKeptHead = 64 << 10 // larger buffers are not kept
 
 // openStream begins a request or refuses it.
-func (k *h2ServerConn) openStream(stream uint32, ended bool) {
+func (k *ServerConn) openStream(stream uint32, ended bool) {
 	text, err := k.head.End(ended)
 	k.shared.keepHead(text)
 	switch {
-	case k.state == h2ServerDraining && stream > k.finalID:
-		k.recentResets.add(stream, streamWindow) // RFC 9113, 6.8: GOAWAY has told the client that it is not processed
+	case k.state == serverDraining && stream > k.finalID:
+		k.recentResets.add(stream, StreamWindow) // RFC 9113, 6.8: GOAWAY has told the client that it is not processed
 	case err != nil:
 		k.penalise(len(text))
-		k.appendReset(stream, err.(*h2.Error).Code, streamWindow)
-	case k.openStreams() >= maxStreams || len(k.streams) >= maxStreamsAborting:
+		k.appendReset(stream, err.(*h2.Error).Code, StreamWindow)
+	case k.openStreams() >= MaxStreams || len(k.streams) >= maxStreamsAborting:
 		k.penalise(len(text))
-		k.appendReset(stream, h2.RefusedStream, streamWindow)
+		k.appendReset(stream, h2.RefusedStream, StreamWindow)
 	default:
-		k.handler.newStream(h2Opening{k, stream, ended}, text)
+		k.handler.NewStream(Opening{k, stream, ended}, text)
 	}
 }
 
 // openStreams returns how many streams are open for the client.
-func (k *h2ServerConn) openStreams() (n int) {
-	if len(k.streams) < maxStreams {
+func (k *ServerConn) openStreams() (n int) {
+	if len(k.streams) < MaxStreams {
 		return len(k.streams)
 	}
 	for _, b := range k.streams {
@@ -117,7 +117,7 @@ func (k *h2ServerConn) openStreams() (n int) {
 }
 
 // findStream returns an open stream, or nil.
-func (k *h2ServerConn) findStream(stream uint32) *h2ServerStream {
+func (k *ServerConn) findStream(stream uint32) *ServerStream {
 	for i := len(k.streams) - 1; i >= 0 && k.streams[i].id >= stream; i-- {
 		if b := k.streams[i]; b.id == stream && !b.ended {
 			return b
@@ -127,17 +127,17 @@ func (k *h2ServerConn) findStream(stream uint32) *h2ServerStream {
 }
 
 // neverOpened reports whether a stream has never been opened.
-func (k *h2ServerConn) neverOpened(stream uint32) bool { return stream > k.lastID || stream%2 == 0 }
+func (k *ServerConn) neverOpened(stream uint32) bool { return stream > k.lastID || stream%2 == 0 }
 
 // penalise charges a request of n bytes that its client has wasted.
-func (k *h2ServerConn) penalise(n int) {
+func (k *ServerConn) penalise(n int) {
 	k.penalty++
 	k.useful -= int64(n)
 }
 
 // appendReset resets a stream that has no state, or none any more. window is how many bytes of its body may
 // still be on their way.
-func (k *h2ServerConn) appendReset(stream uint32, c h2.Code, window int64) {
+func (k *ServerConn) appendReset(stream uint32, c h2.Code, window int64) {
 	k.markDirty()
 	k.frames = h2.AppendReset(k.frames, stream, c)
 	k.recentResets.add(stream, window)
@@ -145,15 +145,15 @@ func (k *h2ServerConn) appendReset(stream uint32, c h2.Code, window int64) {
 
 // resetStream resets a stream because the client broke the protocol. It is charged like a reset by the client,
 // which costs the client no more and the edge and a server as much.
-func (k *h2ServerConn) resetStream(b *h2ServerStream, c h2.Code) {
+func (k *ServerConn) resetStream(b *ServerStream, c h2.Code) {
 	b.ended = true
 	k.penalty += b.resetCost()
 	k.appendReset(b.id, c, b.recvWindow)
-	b.user.kill()
+	b.user.Kill()
 }
 
 // resetCost returns the charge for a wasted stream, in frames that make no progress.
-func (b *h2ServerStream) resetCost() int {
+func (b *ServerStream) resetCost() int {
 	if b.endSent {
 		return 1
 	}
@@ -161,7 +161,7 @@ func (b *h2ServerStream) resetCost() int {
 }
 
 // onReset handles RST_STREAM.
-func (k *h2ServerConn) onReset(f *h2.Frame) error {
+func (k *ServerConn) onReset(f *h2.Frame) error {
 	if k.neverOpened(f.Stream) {
 		return &h2.Error{Code: h2.ProtocolError, Reason: "RST_STREAM of a stream that has not begun"}
 	}
@@ -171,19 +171,19 @@ func (k *h2ServerConn) onReset(f *h2.Frame) error {
 			k.penalty += b.resetCost()
 		}
 		b.ended = true
-		b.user.kill()
+		b.user.Kill()
 	}
 	return nil
 }
 
 // onData handles DATA.
-func (k *h2ServerConn) onData(f *h2.Frame) error {
+func (k *ServerConn) onData(f *h2.Frame) error {
 	b := k.findStream(f.Stream)
 	if err := k.takeWindow(f.Size); err != nil {
 		return err
 	}
 	switch {
-	case b != nil && !b.complete:
+	case b != nil && !b.Complete:
 		k.served = k.served || len(f.Payload) > 0 // a body is worth large reads
 		k.returnWindow(int64(f.Size-len(f.Payload)), windowUpdateAfter)
 		b.onData(f)
@@ -211,7 +211,7 @@ func (k *h2ServerConn) onData(f *h2.Frame) error {
 
 // discardBody has the rest of a stream's body read and discarded for a while. The stream has been answered to
 // its end.
-func (k *h2ServerConn) discardBody(stream uint32, window int64) {
+func (k *ServerConn) discardBody(stream uint32, window int64) {
 	if s, full := k.discarded.add(k.Loop.Now, stream, window); full {
 		k.appendReset(s.id, h2.NoError, s.window)
 	}
@@ -219,7 +219,7 @@ func (k *h2ServerConn) discardBody(stream uint32, window int64) {
 }
 
 // onDiscardedData handles DATA of a discarded body.
-func (k *h2ServerConn) onDiscardedData(u *discardedStream, f *h2.Frame) error {
+func (k *ServerConn) onDiscardedData(u *discardedStream, f *h2.Frame) error {
 	more, ok := u.consume(k.Loop.Now, int64(f.Size))
 	switch {
 	case !ok:
@@ -236,7 +236,7 @@ func (k *h2ServerConn) onDiscardedData(u *discardedStream, f *h2.Frame) error {
 
 // resetDiscarded resets streams whose bodies have not come in time (RFC 9113, 8.1: NO_ERROR, the rest of the
 // request is not needed).
-func (k *h2ServerConn) resetDiscarded() {
+func (k *ServerConn) resetDiscarded() {
 	for !k.inputOver {
 		s, ok := k.discarded.takeExpired(k.Loop.Now)
 		if !ok {
@@ -247,7 +247,7 @@ func (k *h2ServerConn) resetDiscarded() {
 }
 
 // onWindowUpdate handles WINDOW_UPDATE.
-func (k *h2ServerConn) onWindowUpdate(f *h2.Frame) error {
+func (k *ServerConn) onWindowUpdate(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {
 		if err := growWindow(&k.sendWindow, n); err != nil {
@@ -272,7 +272,7 @@ func (k *h2ServerConn) onWindowUpdate(f *h2.Frame) error {
 }
 
 // onSettings handles SETTINGS.
-func (k *h2ServerConn) onSettings(f *h2.Frame) error {
+func (k *ServerConn) onSettings(f *h2.Frame) error {
 	if f.Has(h2.Ack) {
 		return nil
 	}
@@ -281,7 +281,7 @@ func (k *h2ServerConn) onSettings(f *h2.Frame) error {
 	if err != nil || first == k.initialWindow {
 		return err
 	}
-	if err := setInitialWindow(&k.h2Conn, k.streams, first); err != nil {
+	if err := setInitialWindow(&k.conn, k.streams, first); err != nil {
 		return err
 	}
 	k.resumeWriters()

@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"encoding/binary"
@@ -9,10 +9,10 @@ import (
 
 // A server's frames.
 
-// onFrame implements h2Role.
-func (k *h2ClientConn) onFrame(f *h2.Frame) error {
+// onFrame implements role.
+func (k *ClientConn) onFrame(f *h2.Frame) error {
 	switch {
-	case k.state == h2ClientAwaitingSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
+	case k.state == clientAwaitingSettings && (f.Type != h2.Settings || f.Has(h2.Ack)):
 		return &h2.Error{Code: h2.ProtocolError, Reason: "the first frame is not SETTINGS: perhaps the server does not speak HTTP/2"}
 	case k.isInterrupted(f):
 		return errInterrupted
@@ -41,10 +41,10 @@ func (k *h2ClientConn) onFrame(f *h2.Frame) error {
 }
 
 // neverOpened reports whether a stream has never been opened.
-func (k *h2ClientConn) neverOpened(stream uint32) bool { return stream >= k.nextID || stream%2 == 0 }
+func (k *ClientConn) neverOpened(stream uint32) bool { return stream >= k.nextID || stream%2 == 0 }
 
 // findStream returns a stream, or nil.
-func (k *h2ClientConn) findStream(stream uint32) *h2ClientStream {
+func (k *ClientConn) findStream(stream uint32) *ClientStream {
 	if i := k.search(stream); i < len(k.streams) && k.streams[i].id == stream {
 		return k.streams[i]
 	}
@@ -52,7 +52,7 @@ func (k *h2ClientConn) findStream(stream uint32) *h2ClientStream {
 }
 
 // search returns the index of the first stream whose id is not lower.
-func (k *h2ClientConn) search(stream uint32) int {
+func (k *ClientConn) search(stream uint32) int {
 	low, high := 0, len(k.streams)
 	for low < high {
 		if mid := (low + high) / 2; k.streams[mid].id < stream {
@@ -64,10 +64,10 @@ func (k *h2ClientConn) search(stream uint32) int {
 	return low
 }
 
-// decodeHeaders implements h2Role.
-func (k *h2ClientConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
+// decodeHeaders implements role.
+func (k *ClientConn) decodeHeaders(stream uint32, ended bool, packed []byte) error {
 	s := k.findStream(stream)
-	k.reply.Limit = maxResponseHead
+	k.reply.Limit = MaxResponseHead
 	switch {
 	case s == nil:
 		k.reply.Begin(nil)
@@ -87,7 +87,7 @@ func (k *h2ClientConn) decodeHeaders(stream uint32, ended bool, packed []byte) e
 }
 
 // onReset handles RST_STREAM. What came before it is passed on.
-func (k *h2ClientConn) onReset(f *h2.Frame) {
+func (k *ClientConn) onReset(f *h2.Frame) {
 	s := k.findStream(f.Stream)
 	if s == nil {
 		return
@@ -95,7 +95,7 @@ func (k *h2ClientConn) onReset(f *h2.Frame) {
 	code := h2.Code(binary.BigEndian.Uint32(f.Payload))
 	err := fmt.Errorf("the server ended the stream (HTTP/2 code %d)", code)
 	if code == h2.RefusedStream && !s.gotHead {
-		err = errNotTaken // RFC 9113, 8.7: it was closed "prior to any processing having occurred"
+		err = ErrNotTaken // RFC 9113, 8.7: it was closed "prior to any processing having occurred"
 	}
 	k.removeStream(s)
 	s.detachWith(err, false)
@@ -103,17 +103,17 @@ func (k *h2ClientConn) onReset(f *h2.Frame) {
 
 // onGoAway handles GOAWAY (RFC 9113, 6.8): streams above last were not processed, so their requests may be
 // sent again; the connection drains.
-func (k *h2ClientConn) onGoAway(last uint32) {
-	k.drain()
+func (k *ClientConn) onGoAway(last uint32) {
+	k.Drain()
 	for i := k.search(last + 1); i < len(k.streams); { // in order, also when they are sent again
 		s := k.streams[i]
 		k.removeStream(s)
-		s.detachWith(errNotTaken, last > 0)
+		s.detachWith(ErrNotTaken, last > 0)
 	}
 }
 
 // removeStream removes a stream: nothing more comes for it.
-func (k *h2ClientConn) removeStream(s *h2ClientStream) {
+func (k *ClientConn) removeStream(s *ClientStream) {
 	if i := k.search(s.id); i < len(k.streams) && k.streams[i] == s {
 		k.streams = append(k.streams[:i], k.streams[i+1:]...)
 	}
@@ -122,7 +122,7 @@ func (k *h2ClientConn) removeStream(s *h2ClientStream) {
 
 // onData handles DATA. The connection's window is returned at once, so that a slow client does not block
 // others; the stream's window bounds what is kept for it.
-func (k *h2ClientConn) onData(f *h2.Frame) error {
+func (k *ClientConn) onData(f *h2.Frame) error {
 	if err := k.takeWindow(f.Size); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (k *h2ClientConn) onData(f *h2.Frame) error {
 }
 
 // onWindowUpdate handles WINDOW_UPDATE.
-func (k *h2ClientConn) onWindowUpdate(f *h2.Frame) error {
+func (k *ClientConn) onWindowUpdate(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {
 		if err := growWindow(&k.sendWindow, n); err != nil {
@@ -156,12 +156,12 @@ func (k *h2ClientConn) onWindowUpdate(f *h2.Frame) error {
 }
 
 // onSettings handles SETTINGS.
-func (k *h2ClientConn) onSettings(f *h2.Frame) error {
+func (k *ClientConn) onSettings(f *h2.Frame) error {
 	if f.Has(h2.Ack) {
 		return nil
 	}
 	limit := uint32(k.limit)
-	if k.state == h2ClientAwaitingSettings {
+	if k.state == clientAwaitingSettings {
 		limit = maxClientStreams
 	}
 	first, limit, err := k.applySettings(f, limit)
@@ -170,12 +170,12 @@ func (k *h2ClientConn) onSettings(f *h2.Frame) error {
 	}
 	k.limit = int(min(limit, maxClientStreams))
 	if first != k.initialWindow {
-		if err := setInitialWindow(&k.h2Conn, k.streams, first); err != nil {
+		if err := setInitialWindow(&k.conn, k.streams, first); err != nil {
 			return err
 		}
 		k.resumeWriters()
 	}
-	if k.state == h2ClientAwaitingSettings {
+	if k.state == clientAwaitingSettings {
 		k.settingsReceived()
 	}
 	return nil

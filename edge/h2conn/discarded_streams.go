@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"slices"
@@ -31,7 +31,7 @@ func (u *discardedStreams) add(now balance.Instant, id uint32, window int64) (di
 		displaced = u.list[0]
 		u.list = slices.Delete(u.list, 0, 1)
 	}
-	u.list = append(u.list, discardedStream{id: id, window: window, quietAt: now.Add(lingerQuiet), endAt: now.Add(maxLinger)})
+	u.list = append(u.list, discardedStream{id: id, window: window, quietAt: now.Add(LingerQuiet), endAt: now.Add(MaxLinger)})
 	return displaced, full
 }
 
@@ -79,16 +79,16 @@ func (s *discardedStream) consume(now balance.Instant, n int64) (more int64, ok 
 	if s.window -= n; s.window < 0 {
 		return 0, false
 	}
-	s.quietAt = now.Add(lingerQuiet)
-	if s.window < streamWindow/2 {
-		more = streamWindow - s.window
-		s.window = streamWindow
+	s.quietAt = now.Add(LingerQuiet)
+	if s.window < StreamWindow/2 {
+		more = StreamWindow - s.window
+		s.window = StreamWindow
 	}
 	return more, true
 }
 
 // The times of a client that was answered before its request had come whole.
 const (
-	lingerQuiet = 5 * time.Second  // that it may be silent within its body, until it is not read any more
-	maxLinger   = 30 * time.Second // that it may go on sending it
+	LingerQuiet = 5 * time.Second  // that it may be silent within its body, until it is not read any more
+	MaxLinger   = 30 * time.Second // that it may go on sending it
 )

@@ -1,4 +1,4 @@
-package edge
+package h2conn
 
 import (
 	"github.com/evenkeel-lb/evenkeel/h2"
@@ -13,8 +13,8 @@ type recvBody struct {
 	off        int
 	chunk      []byte // a chunk, to be read first
 	tail       []byte // trailers or the last chunk, to be read last
-	chunked    bool
-	complete   bool  // END_STREAM has come
+	Chunked    bool
+	Complete   bool  // END_STREAM has come
 	remaining  int64 // bytes still to come, by Content-Length
 	recvWindow int64 // flow-control window: bytes that may come
 	unacked    int64 // bytes to be returned to the window, not announced yet
@@ -22,7 +22,7 @@ type recvBody struct {
 
 // add keeps a piece until it is read. It returns false if Content-Length contradicts it.
 func (s *recvBody) add(p []byte, last bool) bool {
-	if !s.chunked {
+	if !s.Chunked {
 		if s.remaining -= int64(len(p)); s.remaining < 0 || last && s.remaining > 0 {
 			return false
 		}
@@ -37,12 +37,12 @@ func (s *recvBody) add(p []byte, last bool) bool {
 // end ends the body. last is the end of a chunked body; nil: the last chunk only. It returns false if the body
 // is shorter than its Content-Length.
 func (s *recvBody) end(last []byte) bool {
-	if !s.chunked && s.remaining > 0 {
+	if !s.Chunked && s.remaining > 0 {
 		return false
 	}
-	s.complete = true
+	s.Complete = true
 	switch {
-	case !s.chunked:
+	case !s.Chunked:
 		s.tail = s.tail[:0]
 	case last == nil:
 		s.tail = append(s.tail[:0], http1.LastChunk...)
@@ -55,19 +55,19 @@ func (s *recvBody) end(last []byte) bool {
 // read reads what has come, in HTTP/1.1's framing, and returns how many bytes of the body that took.
 func (s *recvBody) read(p []byte) (n, taken int) {
 	at := s.off
-	if len(s.chunk) == 0 && s.off < len(s.buf) && s.chunked && len(p) < minChunkSpace {
+	if len(s.chunk) == 0 && s.off < len(s.buf) && s.Chunked && len(p) < minChunkSpace {
 		s.chunk = s.appendChunk(make([]byte, 0, 2*minChunkSpace))
 	}
 	switch {
 	case len(s.chunk) > 0:
 		n = copy(p, s.chunk)
 		s.chunk = s.chunk[n:]
-	case s.off < len(s.buf) && s.chunked:
+	case s.off < len(s.buf) && s.Chunked:
 		n = len(s.appendChunk(p[:0]))
 	case s.off < len(s.buf):
 		n = copy(p, s.buf[s.off:])
 		s.off += n
-	case len(s.tail) > 0 && s.complete:
+	case len(s.tail) > 0 && s.Complete:
 		n = copy(p, s.tail)
 		s.tail = s.tail[:copy(s.tail, s.tail[n:])]
 	}
@@ -76,11 +76,11 @@ func (s *recvBody) read(p []byte) (n, taken int) {
 
 // hasMore reports whether there is something to read.
 func (s *recvBody) hasMore() bool {
-	return len(s.chunk) > 0 || s.off < len(s.buf) || s.complete && len(s.tail) > 0
+	return len(s.chunk) > 0 || s.off < len(s.buf) || s.Complete && len(s.tail) > 0
 }
 
-// unreadBytes returns how many bytes of the body are not read.
-func (s *recvBody) unreadBytes() int64 { return int64(len(s.buf) - s.off) }
+// UnreadBytes returns how many bytes of the body are not read.
+func (s *recvBody) UnreadBytes() int64 { return int64(len(s.buf) - s.off) }
 
 // minChunkSpace is space for a chunk with a few bytes.
 const minChunkSpace = 32
@@ -95,8 +95,8 @@ func (s *recvBody) appendChunk(dst []byte) []byte {
 }
 
 // returnWindow returns n bytes to the stream's window, once that is worth a frame.
-func (s *recvBody) returnWindow(k *h2Conn, stream uint32, n, least int64) {
-	if s.unacked += n; s.unacked >= least && !s.complete {
+func (s *recvBody) returnWindow(k *conn, stream uint32, n, least int64) {
+	if s.unacked += n; s.unacked >= least && !s.Complete {
 		k.markDirty()
 		k.frames = h2.AppendWindowUpdate(k.frames, stream, uint32(s.unacked))
 		s.recvWindow += s.unacked
@@ -113,13 +113,13 @@ type sendBody struct {
 }
 
 // sendSpace returns how many bytes of a body may be sent.
-func (s *sendBody) sendSpace(k *h2Conn) int64 {
-	return min(s.sendWindow, k.sendWindow, int64(maxPending-k.pendingBytes()))
+func (s *sendBody) sendSpace(k *conn) int64 {
+	return min(s.sendWindow, k.sendWindow, int64(maxPending-k.PendingBytes()))
 }
 
 // write sends what follows the head and returns how much of it; zero: the windows are exhausted. An error
 // reports broken framing. Trailers have to be complete.
-func (s *sendBody) write(k *h2Conn, p []byte) (int, error) {
+func (s *sendBody) write(k *conn, p []byte) (int, error) {
 	switch {
 	case s.body.AtTrailers():
 		return s.writeTrailers(k, p)
@@ -130,7 +130,7 @@ func (s *sendBody) write(k *h2Conn, p []byte) (int, error) {
 }
 
 // writeTrailers sends trailers, and with them END_STREAM.
-func (s *sendBody) writeTrailers(k *h2Conn, p []byte) (int, error) {
+func (s *sendBody) writeTrailers(k *conn, p []byte) (int, error) {
 	trailers := &k.shared.trailers
 	n, err := s.body.ReadTrailers(trailers, p)
 	if err != nil || n == 0 {
@@ -152,14 +152,14 @@ func (s *sendBody) writeTrailers(k *h2Conn, p []byte) (int, error) {
 }
 
 // writeEnd sends END_STREAM in an empty DATA frame.
-func (s *sendBody) writeEnd(k *h2Conn) {
+func (s *sendBody) writeEnd(k *conn) {
 	k.markDirty()
 	k.frames = h2.AppendFrame(k.frames, 0, h2.Data, h2.EndStream, s.id)
 	s.endSent = true
 }
 
 // writeData sends as much of the body as the windows allow.
-func (s *sendBody) writeData(k *h2Conn, p []byte) int {
+func (s *sendBody) writeData(k *conn, p []byte) int {
 	n := min(int64(len(p)), s.body.Run(), int64(k.maxFrame), s.sendSpace(k))
 	if n <= 0 {
 		return 0
@@ -177,7 +177,7 @@ func (s *sendBody) writeData(k *h2Conn, p []byte) int {
 }
 
 // writeBetween skips chunk framing. It may consume nothing where trailers begin.
-func (s *sendBody) writeBetween(k *h2Conn, p []byte) (n int, err error) {
+func (s *sendBody) writeBetween(k *conn, p []byte) (n int, err error) {
 	for n < len(p) && err == nil && s.body.Run() == 0 && !s.body.Done() && !s.body.AtTrailers() {
 		m := 0
 		_, m, err = s.body.Decode(p[n : n+1])
