@@ -141,7 +141,7 @@ func (f *clientConn) connectServer() {
 	// A request that cannot be repeated is not sent over a connection whose end may have come in this
 	// iteration, and none over one whose server has sent unasked bytes.
 	for b != nil && !b.fit(flight.Idempotent(t.exchange.head.Method)) {
-		b.close()
+		b.drop()
 		b = l.servers.get(to)
 	}
 	f.state, t.waitingSince = stateForwarding, l.Now
@@ -173,7 +173,7 @@ func (f *clientConn) setServer(b *serverConn) {
 func (f *clientConn) openServerStream(to target) {
 	t, l := f.req, f.worker
 	f.state, t.waitingSince = stateForwarding, l.Now
-	b, err := l.servers.openStream(to, serverRef{t.exchange.route.Pool, t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.Method))
+	b, err := l.servers.openStream(to, serverRef{pool: t.exchange.route.Pool, server: t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.Method))
 	if err != nil {
 		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
 		return
@@ -204,7 +204,7 @@ func (f *clientConn) serverDialled(descriptor *fd.FD, secure *eventloop.TLSConn,
 func (f *clientConn) dropServer() {
 	if b := f.server; b != nil {
 		f.server, b.user = nil, nil
-		b.close()
+		b.drop()
 	}
 }
 

@@ -18,7 +18,7 @@ func TestWhatGoesLaterHasBeenSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	b := &serverConn{reused: true}
+	b := new(serverConn)
 	b.Conn.Loop, b.Conn.SentBytes = new(eventloop.Loop), 1000 // of the requests before
 	b.Conn.FD = near.Move()
 	defer b.Conn.FD.Close()

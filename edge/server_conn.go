@@ -37,7 +37,7 @@ func (b *serverConn) OnReady() {
 	case b.Readable && b.TLS != nil && !b.PeerClosed && b.TLS.NothingToRead(): // a session ticket, or a part of a record
 	case b.Readable: // unasked bytes, or a hang-up
 		b.pool.remove(b)
-		b.close()
+		b.drop()
 	}
 }
 
@@ -46,11 +46,12 @@ func (b *serverConn) OnTimer() {
 	if b.user == nil && b.IsOpen() {
 		b.pool.remove(b)
 		b.SendCloseNotify()
-		b.close()
+		b.drop()
 	}
 }
 
-func (b *serverConn) close() {
+// drop closes the connection.
+func (b *serverConn) drop() {
 	if b.IsOpen() {
 		b.Loop.Timers.Stop(&b.Timer)
 		b.Conn.Close()

@@ -70,7 +70,7 @@ func (p *serverPool) close() {
 func (list *idleConns) close() {
 	for _, b := range list.conns {
 		b.SendCloseNotify()
-		b.close()
+		b.drop()
 	}
 }
 
@@ -104,19 +104,19 @@ func (p *serverPool) put(b *serverConn) {
 	if b.Readable { // the last read was full, so there may be more
 		var one [1]byte
 		if _, err := b.Read(one[:]); err != syscall.EAGAIN {
-			b.close()
+			b.drop()
 			return
 		}
 	}
 	list := p.listFor(b)
 	if b.PeerClosed || b.HasUnsent() || len(list.conns) >= maxIdleConns {
 		b.SendCloseNotify()
-		b.close()
+		b.drop()
 		return
 	}
 	b.user, b.reused = nil, true
 	list.conns = append(list.conns, b)
-	p.loop.Timers.Set(&b.Timer, p.loop.Now.Add(upstreamIdle))
+	p.loop.Timers.Set(&b.Timer, p.loop.Now.Add(idleTimeout))
 }
 
 // listFor returns the list for a connection.
@@ -153,9 +153,9 @@ func (p *serverPool) add(descriptor *fd.FD, secure *eventloop.TLSConn, to target
 }
 
 const (
-	// upstreamIdle is how long an idle server connection is kept. Many servers close theirs after 5 s; a
+	// idleTimeout is how long an idle server connection is kept. Many servers close theirs after 5 s; a
 	// request that crosses the close is lost unless it can be sent again, so we close first.
-	upstreamIdle = 4 * time.Second
+	idleTimeout = 4 * time.Second
 	// maxIdleConns is how many idle connections a loop keeps to one address.
 	maxIdleConns = 256
 )

@@ -97,8 +97,8 @@ func (p *serverPool) closeH2Conns() {
 
 // serverStream is a stream of an HTTP/2 connection to a server, to its link a serverConn like any other.
 type serverStream struct {
-	serverConn
-	h2conn.ClientStream
+	server serverConn
+	h2     h2conn.ClientStream
 }
 
 const maxFreeServerStreams = 1024 // kept for later streams
@@ -111,27 +111,27 @@ func (p *serverPool) newStream(k *h2conn.ClientConn) *serverConn {
 	} else {
 		s = new(serverStream)
 	}
-	b, queued := &s.serverConn, s.serverConn.Deferred
-	*b = serverConn{pool: p, stream: &s.ClientStream, connecting: true}
+	b, queued := &s.server, s.server.Deferred
+	*b = serverConn{pool: p, stream: &s.h2, connecting: true}
 	b.Deferred = queued
-	k.NewStream(&s.ClientStream, &b.Conn, s)
+	k.NewStream(&s.h2, &b.Conn, s)
 	return b
 }
 
 // OnReady implements the conn's owner.
 func (s *serverStream) OnReady() {
-	if s.serverConn.user != nil {
-		s.serverConn.user.OnReady()
+	if s.server.user != nil {
+		s.server.user.OnReady()
 	}
 }
 
 // TryAnother implements h2conn.ClientUser.
-func (s *serverStream) TryAnother() { s.serverConn.user.TryAnother() }
+func (s *serverStream) TryAnother() { s.server.user.TryAnother() }
 
 // Recycled implements h2conn.ClientUser.
 func (s *serverStream) Recycled() {
-	s.serverConn.user = nil
-	if p := s.pool; len(p.freeStreams) < maxFreeServerStreams {
+	s.server.user = nil
+	if p := s.server.pool; len(p.freeStreams) < maxFreeServerStreams {
 		p.freeStreams = append(p.freeStreams, s)
 	}
 }
