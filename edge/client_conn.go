@@ -13,6 +13,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -30,7 +31,7 @@ type clientConn struct {
 	killed    bool
 	req       *request
 	asyncPick *asyncPick         // in state stateWaiting; nil: a goroutine picks
-	server    *serverConn        // of the current link
+	server    *upstream.Conn     // of the current link
 	worker    *worker            // of the connection's loop
 	stream    *clientStream      // it is an HTTP/2 stream; nil: it is not
 	shown     *routing.ClientTLS // what the client has shown by TLS; nil: nothing

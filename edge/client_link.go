@@ -10,6 +10,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -134,27 +135,27 @@ func (f *clientConn) connectServer() {
 		f.openServerStream(to)
 		return
 	}
-	var b *serverConn
+	var b *upstream.Conn
 	if !t.useNewConn {
-		b = l.servers.get(to)
+		b = l.servers.Get(to)
 	}
 	// A request that cannot be repeated is not sent over a connection whose end may have come in this
 	// iteration, and none over one whose server has sent unasked bytes.
-	for b != nil && !b.fit(flight.Idempotent(t.exchange.head.Method)) {
-		b.drop()
-		b = l.servers.get(to)
+	for b != nil && !b.Fit(flight.Idempotent(t.exchange.head.Method)) {
+		b.Drop()
+		b = l.servers.Get(to)
 	}
 	f.state, t.waitingSince = stateForwarding, l.Now
 	if b == nil {
 		var err error
-		if b, err = l.servers.dial(to); err != nil {
-			f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		if b, err = l.servers.Dial(to); err != nil {
+			f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 			return
 		}
 		if b == nil {
 			f.state = stateWaiting
 			f.setTimeout(0)
-			l.servers.dialInBackground(t.cancel.context(), to, func(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
+			l.servers.DialInBackground(t.cancel.context(), to, func(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
 				f.serverDialled(descriptor, secure, to, err)
 			})
 			f.watchClient()
@@ -164,36 +165,36 @@ func (f *clientConn) connectServer() {
 	f.setServer(b)
 }
 
-func (f *clientConn) setServer(b *serverConn) {
-	f.server, b.user, b.sentBefore = b, f, b.SentBytes
+func (f *clientConn) setServer(b *upstream.Conn) {
+	f.server, b.User, b.SentBefore = b, f, b.SentBytes
 	f.pump()
 }
 
 // openServerStream opens a stream to the granted server.
-func (f *clientConn) openServerStream(to target) {
+func (f *clientConn) openServerStream(to upstream.Target) {
 	t, l := f.req, f.worker
 	f.state, t.waitingSince = stateForwarding, l.Now
-	b, err := l.servers.openStream(to, serverRef{pool: t.exchange.route.Pool, server: t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.Method))
+	b, err := l.servers.OpenStream(to, upstream.ServerRef{Pool: t.exchange.route.Pool, Server: t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.Method))
 	if err != nil {
-		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 		return
 	}
 	f.setServer(b)
 }
 
 // serverDialled continues with a connection that a goroutine has made.
-func (f *clientConn) serverDialled(descriptor *fd.FD, secure *eventloop.TLSConn, to target, err error) {
+func (f *clientConn) serverDialled(descriptor *fd.FD, secure *eventloop.TLSConn, to upstream.Target, err error) {
 	f.state = stateForwarding
 	if descriptor.IsOpen() && f.req.cancel.clientLeft() { // nothing was sent
 		f.clientGone()
 		return
 	}
-	var b *serverConn
+	var b *upstream.Conn
 	if err == nil {
-		b, err = f.worker.servers.add(descriptor, secure, to)
+		b, err = f.worker.servers.Add(descriptor, secure, to)
 	}
 	if err != nil {
-		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 		return
 	}
 	b.Writable = true
@@ -203,12 +204,12 @@ func (f *clientConn) serverDialled(descriptor *fd.FD, secure *eventloop.TLSConn,
 // dropServer closes the server connection, which is not reusable.
 func (f *clientConn) dropServer() {
 	if b := f.server; b != nil {
-		f.server, b.user = nil, nil
-		b.drop()
+		f.server, b.User = nil, nil
+		b.Drop()
 	}
 }
 
-// TryAnother implements serverUser.
+// TryAnother implements upstream.User.
 func (f *clientConn) TryAnother() {
 	f.dropServer()
 	f.connectServer()
@@ -217,12 +218,12 @@ func (f *clientConn) TryAnother() {
 // pump moves the request to the server and the response to the client, as far as possible now.
 func (f *clientConn) pump() {
 	t, b := f.req, f.server
-	stands, err := b.isConnected()
+	stands, err := b.IsConnected()
 	switch {
 	case err == h2conn.ErrNotTaken:
 		f.linkFailed(f.failure(err), err)
 	case err != nil:
-		f.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 	case !stands:
 		f.setLinkTimeout()
 	case t.sent || f.sendRequest():
@@ -240,8 +241,8 @@ func (f *clientConn) sendRequest() bool {
 		return false
 	}
 	t.out = l.headBuf
-	if b.stream != nil {
-		t.beginStream(b.stream)
+	if b.Stream != nil {
+		t.beginStream(b.Stream)
 	} else {
 		t.compose()
 	}
@@ -250,7 +251,7 @@ func (f *clientConn) sendRequest() bool {
 	l.putHeadBuf(&t.forwardState)
 	switch {
 	case err == nil:
-	case b.wasReused() && !f.maySent(): // the server had closed it
+	case b.WasReused() && !f.maySent(): // the server had closed it
 		f.dropServer()
 		t.up.Discard(&l.Loop)
 		f.connectServer()
@@ -302,10 +303,10 @@ func (f *clientConn) linkFailed(why flight.Failure, err error) {
 // not what was written: that may wait for the socket.
 func (f *clientConn) maySent() bool {
 	b := f.server
-	if b.stream != nil {
-		return f.req.sent && !b.stream.NothingSent
+	if b.Stream != nil {
+		return f.req.sent && !b.Stream.NothingSent
 	}
-	return b.MayHaveSent(b.sentBefore)
+	return b.MayHaveSent(b.SentBefore)
 }
 
 // failure describes a link that broke before its response.
@@ -317,7 +318,7 @@ func (f *clientConn) failure(err error) flight.Failure {
 		Spent:    t.cannotResend(),
 		Late:     errors.Is(err, os.ErrDeadlineExceeded),
 		NotTaken: notTaken,
-		Kept:     notTaken && f.server.wasReused(),
+		Kept:     notTaken && f.server.WasReused(),
 	}
 }
 
@@ -332,7 +333,7 @@ func (f *clientConn) setLinkTimeout() {
 	}
 	idle, due := f.service.listener.IdleTimeout, balance.Instant(0)
 	switch cfg := &f.service.engine.edge.cfg; {
-	case b.connecting:
+	case b.Connecting:
 		due = t.waitingSince.Add(cfg.ConnectTimeout)
 	case !t.down.Empty(&f.Conn) || !t.up.Empty(&b.Conn):
 		due = l.Now.Add(idle)
@@ -358,7 +359,7 @@ func (f *clientConn) linkTimeout() {
 	switch {
 	case f.leaving && f.worker.Now >= t.clientGoneAt:
 		f.clientLeft()
-	case f.server.connecting:
+	case f.server.Connecting:
 		f.linkFailed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
 	case !t.down.Empty(&f.Conn):
 		f.clientGone()

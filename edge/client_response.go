@@ -122,7 +122,7 @@ func (f *clientConn) handleResponse() {
 // parseContext returns what the parser has to know of the request.
 func (f *clientConn) parseContext() http1.Asked {
 	asked := f.req.req.Asked(f.req.exchange.head.Upgrade)
-	asked.Ended = f.server.stream != nil && f.server.stream.HeadOnly
+	asked.Ended = f.server.Stream != nil && f.server.Stream.HeadOnly
 	return asked
 }
 
@@ -144,7 +144,7 @@ func (f *clientConn) passInterim() {
 func (f *clientConn) startResponse() {
 	t := f.req
 	t.bodyCopy.reset(f.worker)
-	if t.responseStarted = true; f.server.stream != nil {
+	if t.responseStarted = true; f.server.Stream != nil {
 		t.exchange.serverProto = routing.HTTPVersion2
 	}
 	f.bodyAnswered()
@@ -274,7 +274,7 @@ func (f *clientConn) serverEnded(err error) {
 	}
 	if !t.responseStarted {
 		failure := f.failure(why)
-		failure.Kept = f.server.wasReused() && t.interims == 0 && t.forwardState.w == headSpace
+		failure.Kept = f.server.WasReused() && t.interims == 0 && t.forwardState.w == headSpace
 		f.linkFailed(failure, why)
 		return
 	}
@@ -300,9 +300,9 @@ func (f *clientConn) serverEnded(err error) {
 func (f *clientConn) linkDone(good bool) {
 	t, b := f.req, f.server
 	t.exchange.linkDone()
-	if good && t.resp.KeepAlive && t.isSent() && t.up.Empty(&b.Conn) && (!t.req.BodyUnlooked() || b.stream != nil) {
+	if good && t.resp.KeepAlive && t.isSent() && t.up.Empty(&b.Conn) && (!t.req.BodyUnlooked() || b.Stream != nil) {
 		f.server = nil
-		f.worker.servers.put(b)
+		f.worker.servers.Put(b)
 		return
 	}
 	if t.up.Empty(&b.Conn) {

@@ -12,7 +12,7 @@ import (
 // uploadBody relays the rest of the request body to the server. It returns false if the exchange has ended.
 func (f *clientConn) uploadBody() bool {
 	t, b, l := f.req, f.server, f.worker
-	for turn := l.NewTurn(); t.uploading && !b.endedEarly(); turn.Spend(limits.TurnCall) {
+	for turn := l.NewTurn(); t.uploading && !b.EndedEarly(); turn.Spend(limits.TurnCall) {
 		clear, err := t.up.Flush(&b.Conn)
 		switch {
 		case err != nil:
@@ -62,7 +62,7 @@ func (f *clientConn) uploadBody() bool {
 func (f *clientConn) uploadStored() {
 	t, b := f.req, f.server
 	t.waitingSince = f.worker.Now
-	if _, err := t.up.Write(&b.Conn, t.bodyStore.next(b.uploadLimit(largeBuf))); err != nil {
+	if _, err := t.up.Write(&b.Conn, t.bodyStore.next(b.UploadLimit(largeBuf))); err != nil {
 		f.stopUpload()
 	}
 }
@@ -94,7 +94,7 @@ func (f *clientConn) uploadMore() error {
 			return err
 		}
 	}
-	n, err := f.Read(l.ReadBuf[:b.uploadLimit(len(l.ReadBuf))])
+	n, err := f.Read(l.ReadBuf[:b.UploadLimit(len(l.ReadBuf))])
 	switch {
 	case err == syscall.EAGAIN:
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
@@ -110,7 +111,7 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 	}
 	words := strings.Join(strings.Fields(string(text)), " ")
 	for _, want := range []string{
-		fmt.Sprintf("a connection to a server waits %d s for its next request", idleTimeout/time.Second), fmt.Sprintf("%d of them are kept for each server", maxIdleConns),
+		fmt.Sprintf("a connection to a server waits %d s for its next request", upstream.IdleTimeout/time.Second), fmt.Sprintf("%d of them are kept for each server", upstream.MaxIdleConns),
 		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", h2conn.MaxResponseHead>>10), fmt.Sprintf("buffers of %d KiB", bodyRoom>>10),
 		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", h2conn.MaxStreams, h2conn.StreamWindow>>10, h2conn.ConnectionWindow>>20),
 		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d bytes", h2conn.IdleFramesRate/1000, h2conn.IdleFramesAtOnce/1000, h2conn.BytesPerFrame),

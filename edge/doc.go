@@ -10,7 +10,7 @@
 //
 // There is one event loop for each core (package eventloop). Loops share nothing, so a loop takes no locks: a worker is
 // a loop with the connections to servers, buffers and free requests that its connections share. A client's connection is
-// a clientConn, a server's a serverConn. A request goes through these methods:
+// a clientConn, a server's an upstream.Conn. A request goes through these methods:
 //
 //	clientConn.OnReady ─▶ readHead ─▶ openExchange ─▶ readBody ─▶ askForServer ─▶ connectServer ─┐
 //	     ▲                                                                                       │
@@ -22,27 +22,19 @@
 //
 // After an upgrade, and for a TCP listener, whose connections are tcpConns, a tunnel joins the two connections.
 //
-// A client's HTTP/2 connection is an h2conn.ServerConn, each of its streams an ServerStream. To
-// the rest of the loop a stream is a clientConn like any other: it reads HTTP/1.1, and what
-// it writes is sent as frames, all those of one iteration in one write.
+// A client's HTTP/2 connection is an h2Client, each of its streams a clientStream, which is a clientConn like any other:
+// package h2conn translates between frames and HTTP/1.1.
 //
-//	h2conn.ServerConn.readFrames ─▶ h2.Next ─▶ onFrame ─▶ h2Client.NewStream ─▶ clientConn.parseHead ─▶ as above
-//	h2conn.ServerConn.flush ◀─ worker.EndTurn (at the end of the iteration) ◀─ ServerStream.WriteStream
+//	h2conn.ServerConn ─▶ h2Client.NewStream ─▶ clientConn.parseHead ─▶ as above
 //
-// A server's HTTP/2 connection is an h2conn.ClientConn, which many links share; each of its streams
-// is an h2conn.ClientStream, to the rest of the loop a serverConn like any other.
+// Connections to servers, of either protocol, are a worker's upstream.Pool: it dials, keeps and watches them. What a link
+// has of it is an upstream.Conn.
 //
-//	clientConn.connectServer ─▶ serverPool.openStream ─▶ h2conn.ClientStream.begin, WriteStream ─▶ h2conn.ClientConn.flush
-//	clientConn.readResponse ◀─ h2conn.ClientStream.ReadStream ◀─ onHead, onData ◀─ h2conn.ClientConn.onFrame
+//	clientConn.connectServer ─▶ upstream.Pool.Get, Dial, OpenStream ─▶ setServer
+//	clientConn.linkDone ─▶ upstream.Pool.Put
 //
 // A goroutine does what comes before the first request of a connection: PROXY header, TLS
-// handshake, HTTP/2 preface (handshakeConn). Goroutines also connect to servers that have a
-// name or TLS, and wait for a master where the loop cannot.
-//
-// Connections to servers are kept for later requests and watched meanwhile. One is dropped if
-// its server closes it or sends unasked bytes, and is not kept at all after a response that was
-// not exactly framed. So a request that cannot be repeated is never lost on a connection
-// that could be known to be stale.
+// handshake, HTTP/2 preface (handshakeConn).
 //
 // The edge reads HTTP/1.0 and 1.1 as strictly as package http1, and sends 1.1 to servers. Long
 // bodies move inside the kernel where it can do that. An upgrade (WebSocket) is passed through;

@@ -15,6 +15,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -24,7 +25,7 @@ import (
 type loopEngine struct {
 	edge        *Edge
 	background  sync.WaitGroup // goroutines that wait for a master or a name
-	dialer      serverDialer
+	dialer      upstream.Dialer
 	lastFullLog atomic.Int64 // when refused accepts were logged last; zero: never
 	noURing     sync.Once    // logs that io_uring is not available
 
@@ -36,8 +37,8 @@ type loopEngine struct {
 
 func newLoops(e *Edge) *loopEngine {
 	setServerTLS(e.listeners)
-	return &loopEngine{edge: e, dialer: serverDialer{net: e.reaches, timeout: e.cfg.ConnectTimeout, tcp: e.cfg.TCP, inside: e.cfg.Inside, log: e.cfg.Log,
-		h2: h2conn.ClientConfig{ConnectTimeout: e.cfg.ConnectTimeout, IdleTimeout: routing.DefaultIdleTimeout}}}
+	return &loopEngine{edge: e, dialer: upstream.Dialer{Net: e.reaches, Timeout: e.cfg.ConnectTimeout, TCP: e.cfg.TCP, Inside: e.cfg.Inside, Log: e.cfg.Log,
+		H2: h2conn.ClientConfig{ConnectTimeout: e.cfg.ConnectTimeout, IdleTimeout: routing.DefaultIdleTimeout}}}
 }
 
 // NewBatch returns the batch of a loop's system calls. It is called on the loop's thread.
@@ -179,7 +180,7 @@ func (e *loopEngine) stopLoops() {
 		e.edge.polled.Flush(clock.Now(), false) // what the last iterations have returned
 	}
 	e.background.Wait()
-	e.dialer.background.Wait()
+	e.dialer.Background.Wait()
 	for _, l := range e.all {
 		e.edge.deps.mergeStats(&l.loopStats)
 	}
@@ -317,8 +318,8 @@ func (d *acceptor) OnReady() {
 			d.assign(&descriptor, from)
 		case err == syscall.EAGAIN:
 			d.Readable, d.queueEmptied = false, true
-		case err == syscall.EINTR, isTemporary(err) && !exhausted(err): // the client has left before
-		case exhausted(err):
+		case err == syscall.EINTR, isTemporary(err) && !upstream.Exhausted(err): // the client has left before
+		case upstream.Exhausted(err):
 			d.pauseAccept("cannot accept connections", "err", err)
 			return
 		default:

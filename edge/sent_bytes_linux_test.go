@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
@@ -18,12 +19,12 @@ func TestWhatGoesLaterHasBeenSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	b := new(serverConn)
+	b := new(upstream.Conn)
 	b.Conn.Loop, b.Conn.SentBytes = new(eventloop.Loop), 1000 // of the requests before
 	b.Conn.FD = near.Move()
 	defer b.Conn.FD.Close()
 	f := &clientConn{req: new(request), server: b}
-	b.sentBefore = b.SentBytes
+	b.SentBefore = b.SentBytes
 
 	request := []byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
 	if _, err := f.req.up.Write(&b.Conn, request); err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
@@ -24,11 +25,11 @@ func (e *Edge) serverAddr(grant *balance.Grant) (secure bool, at string) {
 }
 
 // targetOf returns the target of an exchange's last grant.
-func (e *Edge) targetOf(x *exchange) target {
+func (e *Edge) targetOf(x *exchange) upstream.Target {
 	secure, address := e.serverAddr(&x.grant)
-	to := target{address: address}
+	to := upstream.Target{Address: address}
 	if secure || x.route.ServerTLS != nil {
-		to.tls, to.name = x.route.DialTLS, certName(x.grant.Address)
+		to.TLS, to.Name = x.route.DialTLS, certName(x.grant.Address)
 	}
 	return to
 }
@@ -55,7 +56,7 @@ type reach struct {
 
 func (by reach) completeTLS() *tls.Config {
 	if by.protocol == routing.HTTP2 {
-		return completeTLS(by.secure, routing.ALPNHTTP2)
+		return upstream.CompleteTLS(by.secure, routing.ALPNHTTP2)
 	}
-	return completeTLS(by.secure, routing.ALPNHTTP1)
+	return upstream.CompleteTLS(by.secure, routing.ALPNHTTP1)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/preface"
@@ -27,8 +28,8 @@ type tcpConn struct {
 	clientHello []byte        // read before a server can be chosen
 	exchange    exchange
 	recall      cancellation
-	asyncPick   *asyncPick  // in state tcpWaiting; nil: a goroutine picks
-	server      *serverConn // of the current link
+	asyncPick   *asyncPick     // in state tcpWaiting; nil: a goroutine picks
+	server      *upstream.Conn // of the current link
 	tunnel      eventloop.Tunnel
 	progress    eventloop.Timer
 	reason      string // why it was not linked; empty: it was
@@ -243,33 +244,33 @@ func (d *tcpConn) connectServer() {
 		return
 	}
 	_, address := d.service.engine.edge.serverAddr(&d.exchange.grant) // TLS is between client and server
-	to := target{address: address}
-	switch b, err := d.worker.servers.dial(to); {
+	to := upstream.Target{Address: address}
+	switch b, err := d.worker.servers.Dial(to); {
 	case err != nil:
-		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		d.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 	case b == nil:
 		d.state = tcpWaiting
 		d.setTimeout(0)
-		d.worker.servers.dialInBackground(d.recall.context(), to, func(descriptor *fd.FD, _ *eventloop.TLSConn, err error) { d.serverDialled(descriptor, to, err) })
+		d.worker.servers.DialInBackground(d.recall.context(), to, func(descriptor *fd.FD, _ *eventloop.TLSConn, err error) { d.serverDialled(descriptor, to, err) })
 	default:
 		d.setServer(b)
 	}
 }
 
 // serverDialled continues with a connection that a goroutine has made.
-func (d *tcpConn) serverDialled(descriptor *fd.FD, to target, err error) {
-	var b *serverConn
+func (d *tcpConn) serverDialled(descriptor *fd.FD, to upstream.Target, err error) {
+	var b *upstream.Conn
 	if err == nil {
-		b, err = d.worker.servers.add(descriptor, nil, to)
+		b, err = d.worker.servers.Add(descriptor, nil, to)
 	}
 	if err != nil {
-		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		d.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 		return
 	}
 	d.setServer(b)
 }
 
-func (d *tcpConn) setServer(b *serverConn) {
+func (d *tcpConn) setServer(b *upstream.Conn) {
 	d.server, b.Conn.Owner = b, d
 	d.state = tcpConnecting
 	d.setTimeout(d.service.engine.edge.cfg.ConnectTimeout)
@@ -280,13 +281,13 @@ func (d *tcpConn) setServer(b *serverConn) {
 // gets one.
 func (d *tcpConn) startTunnel() {
 	b := d.server
-	stands, err := b.isConnected()
+	stands, err := b.IsConnected()
 	switch {
 	case d.WasReset || d.recall.clientLeft():
 		d.recall.cancel(errClientLeft)
 		d.linkFailed(flight.Failure{}, errClientLeft)
 	case err != nil:
-		d.linkFailed(flight.Failure{Unreachable: true, Ours: exhausted(err)}, err)
+		d.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 	case stands:
 		var up eventloop.SendBuffer
 		if n, err := up.Write(&b.Conn, d.exchange.proxyHeader(d.proxyFacts())); err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
+	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 )
 
 // worker is a loop with what the edge's connections of that loop share. The loop goroutine owns it, except for
@@ -25,7 +26,7 @@ type worker struct {
 
 	masterConns    []*masterConn
 	awaitingMemory []*clientConn // clients whose request bodies wait for memory
-	servers        serverPool
+	servers        upstream.Pool
 
 	// HTTP/2.
 	h2          h2conn.Shared
@@ -43,7 +44,7 @@ const (
 func newWorker(e *loopEngine) (*worker, error) {
 	l := &worker{engine: e, headBuf: make([]byte, 0, 4<<10)}
 	l.h2.Loop = &l.Loop
-	l.servers.init(&l.Loop, &l.h2, &e.dialer)
+	l.servers.Init(&l.Loop, &l.h2, &e.dialer)
 	l.trimmer.worker, l.trimmer.Owner = l, &l.trimmer
 	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.edge.cfg.maxTurn, ReadSize: headSpace + readSize, AlwaysBatch: e.edge.cfg.alwaysBatch}
 	if err := l.Init(cfg, l); err != nil {
@@ -62,7 +63,7 @@ func (l *worker) EndTurn() {
 
 // CloseAll implements eventloop.User. No client is left.
 func (l *worker) CloseAll() {
-	l.servers.close()
+	l.servers.Close()
 	for _, a := range l.idlePicks {
 		close(a.next)
 	}

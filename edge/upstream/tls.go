@@ -1,4 +1,4 @@
-package edge
+package upstream
 
 import (
 	"context"
@@ -13,20 +13,20 @@ import (
 // TLS to servers, of HTTP/1.1 and of HTTP/2. A goroutine connects and makes the handshake; then the loop
 // goroutine owns the connection, as it owns plain ones.
 
-// target identifies a connection to a server: requests share one only if all fields are equal.
-type target struct {
-	address string      // as resolve.Dialer takes it
-	tls     *tls.Config // how the server proves its identity; nil: the connection is plain
-	name    string      // the name in its certificate, if tls has none; empty: the connection is plain
+// Target identifies a connection to a server: requests share one only if all fields are equal.
+type Target struct {
+	Address string      // as resolve.Dialer takes it
+	TLS     *tls.Config // how the server proves its identity; nil: the connection is plain
+	Name    string      // the name in its certificate, if tls has none; empty: the connection is plain
 }
 
 // handshake makes a TLS handshake with a server, which must prove to be the target.
-func handshake(ctx context.Context, conn net.Conn, to *target) (*eventloop.TLSConn, error) {
-	cfg := to.tls.Clone()
+func handshake(ctx context.Context, conn net.Conn, to *Target) (*eventloop.TLSConn, error) {
+	cfg := to.TLS.Clone()
 	if cfg.ServerName == "" {
-		cfg.ServerName = to.name
+		cfg.ServerName = to.Name
 	}
-	cfg.ClientSessionCache = serverSessions{cfg.ClientSessionCache, to.address}
+	cfg.ClientSessionCache = serverSessions{cfg.ClientSessionCache, to.Address}
 	s := &eventloop.TLSConn{Conn: conn}
 	s.TLS = tls.Client(s, cfg)
 	if err := s.TLS.HandshakeContext(ctx); err != nil {
@@ -59,9 +59,9 @@ func (s serverSessions) Put(name string, session *tls.ClientSessionState) {
 // maxResumed bounds the remembered TLS sessions of each configuration.
 const maxResumed = 1024
 
-// completeTLS completes a TLS configuration for servers that speak a protocol of ALPN (RFC 7301). A nil one is the
+// CompleteTLS completes a TLS configuration for servers that speak a protocol of ALPN (RFC 7301). A nil one is the
 // default.
-func completeTLS(cfg *tls.Config, protocol string) *tls.Config {
+func CompleteTLS(cfg *tls.Config, protocol string) *tls.Config {
 	if cfg = cfg.Clone(); cfg == nil {
 		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
 	}

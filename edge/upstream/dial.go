@@ -1,4 +1,4 @@
-package edge
+package upstream
 
 import (
 	"context"
@@ -17,49 +17,49 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// serverDialer makes connections to servers. All loops share it.
-type serverDialer struct {
-	net        *resolve.Dialer // for what takes a goroutine
-	timeout    time.Duration
-	tcp        fd.TCPOptions
-	inside     *inside.Set // where our own components listen, which no server does; nil: unknown
-	log        *slog.Logger
-	h2         h2conn.ClientConfig
-	background sync.WaitGroup // goroutines that dial
+// Dialer makes connections to servers. All loops share it.
+type Dialer struct {
+	Net        *resolve.Dialer // for what takes a goroutine
+	Timeout    time.Duration
+	TCP        fd.TCPOptions
+	Inside     *inside.Set // where our own components listen, which no server does; nil: unknown
+	Log        *slog.Logger
+	H2         h2conn.ClientConfig
+	Background sync.WaitGroup // goroutines that dial
 }
 
-// dial begins a connection; OnReady is called when it is made or has failed. nil and no error: it takes a
+// Dial begins a connection; OnReady is called when it is made or has failed. nil and no error: it takes a
 // goroutine, as for a name or TLS.
-func (p *serverPool) dial(to target) (*serverConn, error) {
-	if to.tls != nil {
+func (p *Pool) Dial(to Target) (*Conn, error) {
+	if to.TLS != nil {
 		return nil, nil
 	}
-	descriptor, err := p.dialer.connect(to.address)
+	descriptor, err := p.dialer.connect(to.Address)
 	if err != nil || !descriptor.IsOpen() {
 		return nil, err
 	}
-	b, err := p.add(&descriptor, nil, to)
+	b, err := p.Add(&descriptor, nil, to)
 	if b != nil {
-		b.connecting = true
+		b.Connecting = true
 	}
 	return b, err
 }
 
 // connect begins a connection. A closed descriptor and no error: it takes a goroutine, as for a name.
-func (d *serverDialer) connect(address string) (fd.FD, error) {
+func (d *Dialer) connect(address string) (fd.FD, error) {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || at.Addr().Zone() != "" {
 		return d.connectByName(address)
 	}
-	if err := d.inside.Refuse(at); err != nil {
+	if err := d.Inside.Refuse(at); err != nil {
 		return fd.FD{}, err
 	}
-	return fd.Connect(at, &d.tcp)
+	return fd.Connect(at, &d.TCP)
 }
 
 // connectByName begins a connection to an address that is not an IP address. A closed descriptor and no error:
 // it takes a goroutine.
-func (d *serverDialer) connectByName(at string) (fd.FD, error) {
+func (d *Dialer) connectByName(at string) (fd.FD, error) {
 	if why, nowhere := balance.Nowhere(at); nowhere {
 		return fd.FD{}, &resolve.Unresolved{Why: why}
 	}
@@ -67,7 +67,7 @@ func (d *serverDialer) connectByName(at string) (fd.FD, error) {
 	if !ok {
 		return fd.FD{}, nil // a name, or addresses of both families
 	}
-	if err := d.inside.RefuseSocket(path); err != nil {
+	if err := d.Inside.RefuseSocket(path); err != nil {
 		return fd.FD{}, err
 	}
 	descriptor, err := fd.ConnectUnix(path)
@@ -77,11 +77,11 @@ func (d *serverDialer) connectByName(at string) (fd.FD, error) {
 	return descriptor.Move(), err
 }
 
-// dialInBackground makes a connection on a goroutine, because a name has to be resolved or a handshake made.
+// DialInBackground makes a connection on a goroutine, because a name has to be resolved or a handshake made.
 // then runs on the loop; it moves the descriptor or has it closed.
-func (p *serverPool) dialInBackground(ctx context.Context, to target, then func(descriptor *fd.FD, secure *eventloop.TLSConn, err error)) {
-	ctx, cancel := context.WithTimeout(ctx, p.dialer.timeout)
-	p.dialer.background.Go(func() {
+func (p *Pool) DialInBackground(ctx context.Context, to Target, then func(descriptor *fd.FD, secure *eventloop.TLSConn, err error)) {
+	ctx, cancel := context.WithTimeout(ctx, p.dialer.Timeout)
+	p.dialer.Background.Go(func() {
 		defer cancel()
 		descriptor, secure, err := p.dialer.dialBlocking(ctx, &to)
 		if !p.loop.Call(func() { then(&descriptor, secure, err); descriptor.Close() }) {
@@ -91,12 +91,12 @@ func (p *serverPool) dialInBackground(ctx context.Context, to target, then func(
 }
 
 // dialBlocking makes a connection, with a TLS handshake if the target has TLS.
-func (d *serverDialer) dialBlocking(ctx context.Context, key *target) (descriptor fd.FD, secure *eventloop.TLSConn, err error) {
-	conn, err := d.net.DialContext(ctx, "tcp", key.address)
+func (d *Dialer) dialBlocking(ctx context.Context, key *Target) (descriptor fd.FD, secure *eventloop.TLSConn, err error) {
+	conn, err := d.Net.DialContext(ctx, "tcp", key.Address)
 	if err != nil {
 		return fd.FD{}, nil, err
 	}
-	if key.tls != nil {
+	if key.TLS != nil {
 		if secure, err = handshake(ctx, conn, key); err != nil {
 			_ = conn.Close() // nothing was sent
 			return fd.FD{}, nil, err
@@ -106,9 +106,9 @@ func (d *serverDialer) dialBlocking(ctx context.Context, key *target) (descripto
 	return descriptor.Move(), secure, err
 }
 
-// exhausted reports whether the edge's own machine has run out of a resource. That says nothing about the
+// Exhausted reports whether the edge's own machine has run out of a resource. That says nothing about the
 // server, and another one would not help.
-func exhausted(err error) bool {
+func Exhausted(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOMEM} {
 		if errors.Is(err, e) {
 			return true
