@@ -25,7 +25,7 @@ const (
 	fastShare  = .7                     // of the trip from which the edge chooses: an ask that takes less is fast
 	trialEvery = 250 * time.Millisecond // an ask at most so often, and
 	trialShare = 2000                   // no more than one request of so many, so that it does not show in the slowest thousandth; or
-	rareEvery  = 20 * time.Second       // where that takes long, an ask so often, and
+	rareEvery  = 5 * time.Second        // where that takes long, an ask so often, and
 	rareShare  = 200                    // no more than one request of so many
 )
 
