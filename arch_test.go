@@ -28,8 +28,9 @@ const arrows = `
 	config       < internal/suggest github.com/goccy/go-yaml
 	client       < wire balance internal
 	master       < balance policy wire internal internal/suggest github.com/prometheus/client_golang github.com/expr-lang/expr
-	edge         < edge/routing edge/limits edge/policy edge/paths edge/tenants edge/eventloop edge/h2conn edge/upstream flight http1 h2 preface wire client balance policy internal github.com/prometheus/client_golang
+	edge         < edge/exchange edge/routing edge/limits edge/policy edge/paths edge/tenants edge/eventloop edge/h2conn edge/upstream flight http1 h2 preface wire client balance policy internal github.com/prometheus/client_golang
 	edge/eventloop < edge/limits balance internal
+	edge/exchange < edge/routing edge/limits edge/policy edge/paths edge/tenants flight http1 preface balance internal github.com/prometheus/client_golang
 	edge/routing < edge/limits edge/policy edge/paths edge/tenants http1 h2 preface balance internal
 	edge/h2conn  < edge/eventloop edge/limits h2 http1 balance internal
 	edge/upstream < edge/h2conn edge/eventloop balance internal

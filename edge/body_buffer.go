@@ -41,8 +41,8 @@ func (f *clientConn) bufferBody() (ready bool) {
 		f.badBody(err)
 		return false
 	}
-	for turn := f.worker.NewTurn(); !t.complete && !f.buffered(); turn.Spend(limits.TurnCall) {
-		if t.body.AtTrailers() && len(t.leftover) > 0 {
+	for turn := f.worker.NewTurn(); !t.Complete && !f.buffered(); turn.Spend(limits.TurnCall) {
+		if t.Body.AtTrailers() && len(t.leftover) > 0 {
 			switch waits, err := f.bufferTrailers(); {
 			case err != nil:
 				f.badBody(err)
@@ -55,7 +55,7 @@ func (f *clientConn) bufferBody() (ready bool) {
 			f.awaitBody()
 			return false
 		}
-		if len(s.free()) == 0 && !s.grow(f.worker, t.body.Run()) {
+		if len(s.free()) == 0 && !s.grow(f.worker, t.Body.Run()) {
 			if len(s.bufs) == 0 {
 				f.awaitMemory()
 				return false
@@ -96,9 +96,9 @@ func (f *clientConn) bufferBody() (ready bool) {
 // toBuffer returns how many more bytes are to be read before a server is asked for, at most.
 func (f *clientConn) toBuffer() int64 {
 	t := f.req
-	n := t.exchange.route.BufferRequest - t.bodyStore.size - int64(t.bodyInBuf)
-	if t.req.Framing == http1.ByLength {
-		n = min(n, t.body.Run())
+	n := t.Exchange.Route.BufferRequest - t.bodyStore.size - int64(t.BodyInBuf)
+	if t.Req.Framing == http1.ByLength {
+		n = min(n, t.Body.Run())
 	}
 	return max(n, 1)
 }
@@ -119,11 +119,11 @@ func (f *clientConn) takeWhole() error {
 	if s.begun && !ended {
 		return nil
 	}
-	if err := t.frame(t.input[t.inputStart:t.inputEnd], f.service.listener); err != nil || t.complete {
+	if err := t.Frame(t.input[t.inputStart:t.inputEnd], f.service.listener); err != nil || t.Complete {
 		return err
 	}
-	s.begun, s.client, s.lastAt = true, balance.PrefixOf(t.exchange.client), f.worker.Now
-	t.leftover = append(t.leftover[:0], t.buf[t.head+t.bodyInBuf:]...)
+	s.begun, s.client, s.lastAt = true, balance.PrefixOf(t.Exchange.ClientAddr), f.worker.Now
+	t.leftover = append(t.leftover[:0], t.Buf[t.Head+t.BodyInBuf:]...)
 	return nil
 }
 
@@ -131,12 +131,12 @@ func (f *clientConn) takeWhole() error {
 func (f *clientConn) buffered() bool {
 	t := f.req
 	switch s := &t.bodyStore; {
-	case t.body.Done():
+	case t.Body.Done():
 		return true
-	case t.exchange.route.AwaitsMessage && t.exchange.grpc:
-		return s.size >= t.exchange.route.BufferRequest || f.hasMessage() && !(f.stream.Complete && f.Readable)
+	case t.Exchange.Route.AwaitsMessage && t.Exchange.GRPC:
+		return s.size >= t.Exchange.Route.BufferRequest || f.hasMessage() && !(f.stream.Complete && f.Readable)
 	default:
-		return s.size+int64(t.bodyInBuf) >= t.exchange.route.BufferRequest
+		return s.size+int64(t.BodyInBuf) >= t.Exchange.Route.BufferRequest
 	}
 }
 
@@ -148,17 +148,17 @@ func (f *clientConn) hasMessage() bool {
 	if s.first == 0 && len(unread) >= grpcPrefix {
 		s.first = grpcPrefix + int64(binary.BigEndian.Uint32(unread[1:]))
 	}
-	return b.Complete || s.first > 0 && t.body.Size()+int64(len(unread)) >= s.first
+	return b.Complete || s.first > 0 && t.Body.Size()+int64(len(unread)) >= s.first
 }
 
 // awaitsFirst reports whether nothing has come yet of what is to be read, so that it needs no memory; of
 // gRPC, the prefix of the first message.
 func (f *clientConn) awaitsFirst() bool {
 	s := &f.req.bodyStore
-	if f.req.exchange.route.AwaitsMessage {
+	if f.req.Exchange.Route.AwaitsMessage {
 		return s.first == 0
 	}
-	return !f.Readable && len(s.bufs) == 0 && !f.req.req.Expect
+	return !f.Readable && len(s.bufs) == 0 && !f.req.Req.Expect
 }
 
 // uploadMore relays what the client has sent. Its error is the client's fault.
@@ -177,11 +177,11 @@ func (f *clientConn) bufferMore() error {
 	}
 	s.lastAt = f.worker.Now
 	s.pace.Took(int64(n))
-	if t.body.AtTrailers() {
+	if t.Body.AtTrailers() {
 		t.leftover = append(t.leftover, buf[:n]...)
 		return nil
 	}
-	good, err := t.body.Pass(buf[:n])
+	good, err := t.Body.Pass(buf[:n])
 	if err != nil {
 		return err
 	}
@@ -206,18 +206,18 @@ func (f *clientConn) sendContinue() bool {
 	t := f.req
 	var err error
 	switch {
-	case !t.req.Expect:
+	case !t.Req.Expect:
 		return true
-	case t.req.Continued:
+	case t.Req.Continued:
 		_, err = t.down.Flush(&f.Conn) // what the socket did not take at once
 	default:
-		t.req.Continued = true
-		if len(t.buf) > t.head { // RFC 9110, 10.1.1: it has begun to send
+		t.Req.Continued = true
+		if len(t.Buf) > t.Head { // RFC 9110, 10.1.1: it has begun to send
 			return true
 		}
-		t.out = append(f.worker.headBuf[:0], continueLine...)
-		_, err = t.down.Write(&f.Conn, t.out)
-		f.worker.putHeadBuf(&t.forwardState)
+		t.Out = append(f.worker.headBuf[:0], continueLine...)
+		_, err = t.down.Write(&f.Conn, t.Out)
+		f.worker.putHeadBuf(&t.ForwardState)
 	}
 	if err != nil {
 		f.clientGone()
@@ -234,7 +234,7 @@ func (f *clientConn) awaitBody() {
 	if f.mayStall() {
 		due = min(idle, max(s.lastAt.Add(f.quietTime()), f.worker.Now.Add(bodyQuiet)))
 	}
-	if rate := t.exchange.route.BodyRate; rate > 0 && !f.silent() {
+	if rate := t.Exchange.Route.BodyRate; rate > 0 && !f.silent() {
 		due = min(due, s.pace.Start(f.worker.Now, f.bodyWindow()))
 	}
 	f.worker.Timers.Set(&f.Timer, due)
@@ -244,20 +244,20 @@ func (f *clientConn) awaitBody() {
 // known, and of gRPC no message has begun.
 func (f *clientConn) mayStall() bool {
 	t := f.req
-	if t.exchange.route.AwaitsMessage {
+	if t.Exchange.Route.AwaitsMessage {
 		return f.silent()
 	}
-	return t.req.Framing == http1.ByChunks
+	return t.Req.Framing == http1.ByChunks
 }
 
 // silent reports whether a gRPC stream has begun without a message.
 func (f *clientConn) silent() bool {
-	return f.req.exchange.route.AwaitsMessage && f.req.bodyStore.first == 0 && f.stream.UnreadBytes() == 0
+	return f.req.Exchange.Route.AwaitsMessage && f.req.bodyStore.first == 0 && f.stream.UnreadBytes() == 0
 }
 
 // quietTime is how long nothing comes until a server is asked for all the same.
 func (f *clientConn) quietTime() time.Duration {
-	if f.req.exchange.route.AwaitsMessage {
+	if f.req.Exchange.Route.AwaitsMessage {
 		return messageQuiet
 	}
 	return bodyQuiet
@@ -285,7 +285,7 @@ func (f *clientConn) bodyLate() {
 // keepsPace judges a window of a body's least rate. A client of HTTP/2 is excused while the window of its
 // connection is used up: then it is us who do not read another stream.
 func (f *clientConn) keepsPace(p *limits.Pace) bool {
-	slow := p.Judge(f.worker.Now, f.req.exchange.route.BodyRate)
+	slow := p.Judge(f.worker.Now, f.req.Exchange.Route.BodyRate)
 	return !slow || f.stream != nil && f.stream.AwaitsOthers()
 }
 
@@ -294,8 +294,8 @@ func (f *clientConn) keepsPace(p *limits.Pace) bool {
 // route in any case: both sides may have a conversation.
 func (f *clientConn) paceDue() balance.Instant {
 	t := f.req
-	r := t.exchange.route
-	if r.BodyRate == 0 || t.req.Framing != http1.ByLength && (t.responseStarted || r.AwaitsMessage) {
+	r := t.Exchange.Route
+	if r.BodyRate == 0 || t.Req.Framing != http1.ByLength && (t.responseStarted || r.AwaitsMessage) {
 		t.pace.Stop()
 		return 0
 	}

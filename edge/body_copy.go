@@ -66,7 +66,7 @@ func (l *worker) takeCopyBuf() []byte {
 // mayResend reports whether the request may have to be sent again after its body has begun to go: an HTTP/2
 // server says when it has not processed a request, and an idempotent one may be repeated.
 func (f *clientConn) mayResend() bool {
-	return f.server.Stream != nil || flight.Idempotent(f.req.exchange.head.Method)
+	return f.server.Stream != nil || flight.Idempotent(f.req.Exchange.Head.Method)
 }
 
 // cannotResend reports whether part of the request body is gone.
@@ -85,5 +85,5 @@ func (f *clientConn) rewind() error {
 	t.appendInput(t.bodyCopy.bytes, true)
 	t.bodyCopy.reset(f.worker)
 	t.bodyRead, t.leftover = 0, t.leftover[:0]
-	return t.frame(t.input[t.inputStart:t.inputEnd], f.service.listener)
+	return t.Frame(t.input[t.inputStart:t.inputEnd], f.service.listener)
 }

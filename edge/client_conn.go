@@ -10,6 +10,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
@@ -56,11 +57,11 @@ const (
 
 // request is a request in progress, and what has come behind it.
 type request struct {
-	forwardState
+	exchange.ForwardState
 	input                []byte // from the client, in input[inputStart:inputEnd]; the head stays in place until the exchange's last link has ended
 	inputStart, inputEnd int
 	headPart             []byte // buffer for a response head that comes in pieces
-	response             responseBody
+	response             exchange.ResponseBody
 	up, down             eventloop.SendBuffer
 	interims             int
 	closeAfter           bool // no other request follows
@@ -88,13 +89,13 @@ type request struct {
 
 // recycle readies the request for another connection.
 func (t *request) recycle() {
-	t.forwardState.in, t.forwardState.out = nil, nil // the loop's own
-	t.reset()
+	t.ForwardState.In, t.ForwardState.Out = nil, nil // the loop's own
+	t.Reset()
 	t.inputStart, t.inputEnd, t.responseStarted, t.headAlone = 0, 0, false, false
 	if len(t.input) > maxKeptInput {
 		t.input = nil
 	}
-	if len(t.headPart) > maxInput {
+	if len(t.headPart) > exchange.MaxInput {
 		t.headPart = nil
 	}
 	t.trailing.Limits = http1.Limits{}
@@ -168,9 +169,9 @@ func (f *clientConn) OnTimer() {
 		f.bodyLate()
 	case stateWaiting:
 		if f.leaving {
-			f.cancelPick(errClientLeft)
+			f.cancelPick(exchange.ErrClientLeft)
 		} else {
-			f.cancelPick(errMasterSilent)
+			f.cancelPick(exchange.ErrMasterSilent)
 		}
 	case stateForwarding:
 		f.linkTimeout()
@@ -248,8 +249,8 @@ func (f *clientConn) releaseRequest() {
 // parseHead begins the request if its head is complete.
 func (f *clientConn) parseHead() {
 	t := f.req
-	t.req.Limits = f.service.listener.HeadLimits
-	n, err := t.req.Parse(t.input[t.inputStart:t.inputEnd])
+	t.Req.Limits = f.service.listener.HeadLimits
+	n, err := t.Req.Parse(t.input[t.inputStart:t.inputEnd])
 	switch {
 	case err != nil:
 		f.refuseHead(err)
@@ -264,7 +265,7 @@ func (f *clientConn) parseHead() {
 // refuseHead answers a malformed head.
 func (f *clientConn) refuseHead(err error) {
 	t := f.req
-	answer, detail, ok := unreadable(err, t.inputEnd-t.inputStart)
+	answer, detail, ok := exchange.Unreadable(err, t.inputEnd-t.inputStart)
 	if !ok || f.killed {
 		f.close()
 		return
@@ -272,29 +273,29 @@ func (f *clientConn) refuseHead(err error) {
 	if f.stream != nil && answer.Status == http.StatusRequestHeaderFieldsTooLarge {
 		f.stream.NoteOversized()
 	}
-	t.complete = false
-	t.exchange.initRefused(f.service.engine.edge.deps, f.service.listener, f.peer, &t.cancel)
-	t.exchange.setGlimpse(t.input[t.inputStart:t.inputEnd])
-	t.exchange.grpc = f.stream != nil && mayBeGRPC(t.input[t.inputStart:t.inputEnd])
+	t.Complete = false
+	t.Exchange.InitRefused(f.service.engine.edge.deps, f.service.listener, f.peer, &t.Cancel)
+	t.Exchange.SetGlimpse(t.input[t.inputStart:t.inputEnd])
+	t.Exchange.GRPC = f.stream != nil && exchange.MayBeGRPC(t.input[t.inputStart:t.inputEnd])
 	f.respond(answer, detail, true)
 }
 
 // respond sends the client an answer of the edge.
 func (f *clientConn) respond(a flight.Answer, detail string, closing bool) {
 	t, size := f.req, 0
-	x := &t.exchange
-	detail = x.noteAnswer(a, detail)
-	if x.grpc {
-		t.out, t.headAlone = appendGRPCAnswer(f.worker.headBuf[:0], a, detail, x.id), true
-		x.status, x.code = http.StatusOK, grpcCode(a)
+	x := &t.Exchange
+	detail = x.NoteAnswer(a, detail)
+	if x.GRPC {
+		t.Out, t.headAlone = exchange.AppendGRPCAnswer(f.worker.headBuf[:0], a, detail, x.ID), true
+		x.Status, x.Code = http.StatusOK, exchange.GRPCCode(a)
 		f.sendResponse(closing)
 		return
 	}
 	// A malformed head may be that of HEAD. By HTTP/1 it is answered with a body all the same, since the
 	// connection ends; an HTTP/2 stream cannot have one.
-	headOnly := t.req.Method == http1.MethodHead && (t.reqHeaders.Buf != nil || f.stream != nil)
-	t.out, size = appendProblem(f.worker.headBuf[:0], a, detail, x.id, headOnly, closing)
-	x.status, x.bytes = a.Status, int64(size)
+	headOnly := t.Req.Method == http1.MethodHead && (t.ReqHeaders.Buf != nil || f.stream != nil)
+	t.Out, size = exchange.AppendProblem(f.worker.headBuf[:0], a, detail, x.ID, headOnly, closing)
+	x.Status, x.Bytes = a.Status, int64(size)
 	f.sendResponse(closing)
 }
 
@@ -302,8 +303,8 @@ func (f *clientConn) respond(a flight.Answer, detail string, closing bool) {
 func (f *clientConn) sendResponse(closing bool) {
 	t := f.req
 	f.state, t.closeAfter = stateFlushing, closing
-	_, err := t.down.Write(&f.Conn, t.out)
-	f.worker.putHeadBuf(&t.forwardState)
+	_, err := t.down.Write(&f.Conn, t.Out)
+	f.worker.putHeadBuf(&t.ForwardState)
 	if err != nil {
 		f.clientGone()
 		return
@@ -328,7 +329,7 @@ func (f *clientConn) flush() {
 func (f *clientConn) finishRequest() {
 	t := f.req
 	f.dropServer()
-	t.exchange.finish()
+	t.Exchange.Finish()
 	t.down.Discard(f.Loop)
 	t.up.Discard(f.Loop)
 	t.bodyCopy.reset(f.worker)
@@ -337,13 +338,13 @@ func (f *clientConn) finishRequest() {
 	case f.stream != nil:
 		f.close() // the end of a stream, not of the client's connection
 		return
-	case t.closeAfter || t.abortive:
+	case t.closeAfter || t.Abortive:
 		f.linger()
 		return
 	}
 	f.state, f.served, f.leaving = stateIdle, true, false
-	t.forwardState.in = nil
-	t.reset()
+	t.ForwardState.In = nil
+	t.Reset()
 	if f.setTimeout(f.service.listener.IdleTimeout); f.service.draining.Load() {
 		f.beginDrain()
 	}
@@ -363,14 +364,14 @@ func (f *clientConn) finishRequest() {
 func (f *clientConn) linger() {
 	t := f.req
 	wait, most := h2conn.LingerQuiet, h2conn.MaxLinger
-	if t.complete && t.inputStart == t.inputEnd { // nothing more is known to come
+	if t.Complete && t.inputStart == t.inputEnd { // nothing more is known to come
 		wait = idleGrace
-		if !t.req.KeepAlive {
+		if !t.Req.KeepAlive {
 			f.close()
 			return
 		}
 	}
-	if t.abortive || f.killed || t.down.CloseWrite(&f.Conn) != nil {
+	if t.Abortive || f.killed || t.down.CloseWrite(&f.Conn) != nil {
 		f.close()
 		return
 	}
@@ -436,16 +437,16 @@ func (f *clientConn) closeTLS() {
 	if f.TLS == nil || !f.IsOpen() || f.killed || !f.AllSent() {
 		return
 	}
-	if t := f.req; t == nil || !t.abortive && t.down.Empty(&f.Conn) {
+	if t := f.req; t == nil || !t.Abortive && t.down.Empty(&f.Conn) {
 		_, _ = f.FD.Send(f.TLS.CloseNotify()) // best effort
 	}
 }
 
-// clientGone ends the exchange and the connection: the client reads no more, or has left.
+// ClientGone ends the exchange and the connection: the client reads no more, or has left.
 func (f *clientConn) clientGone() {
-	x := &f.req.exchange
-	if x.started {
-		x.clientGone()
+	x := &f.req.Exchange
+	if x.Started {
+		x.ClientGone()
 	}
 	f.abort()
 }
@@ -453,9 +454,9 @@ func (f *clientConn) clientGone() {
 // abort ends both when the exchange has recorded its end.
 func (f *clientConn) abort() {
 	t := f.req
-	t.abortive = true
+	t.Abortive = true
 	f.dropServer()
-	t.exchange.finish()
+	t.Exchange.Finish()
 	f.close()
 }
 
@@ -480,7 +481,7 @@ func (f *clientConn) Kill() {
 	case stateIdle, stateReadingHead, stateLingering:
 		f.close()
 	case stateWaiting:
-		f.cancelPick(errClientLeft)
+		f.cancelPick(exchange.ErrClientLeft)
 	case stateBufferingBody, stateForwarding, stateFlushing:
 		f.clientGone()
 	case stateTunneling, stateTunnelClosing:
@@ -494,7 +495,7 @@ func (f *clientConn) watchClient() {
 	switch {
 	case f.WasReset:
 		f.clientLeft()
-	case f.PeerClosed && !f.leaving && !f.service.listener.HalfClosed.Answers(f.req.req.KeepAlive):
+	case f.PeerClosed && !f.leaving && !f.service.listener.HalfClosed.Answers(f.req.Req.KeepAlive):
 		f.leaving = true
 		f.req.clientGoneAt = f.worker.Now.Add(leaveAfter)
 		f.setTimeout(leaveAfter)
@@ -503,10 +504,10 @@ func (f *clientConn) watchClient() {
 	}
 }
 
-// clientLeft handles that the client has left.
+// ClientLeft handles that the client has left.
 func (f *clientConn) clientLeft() {
 	if f.state == stateWaiting {
-		f.cancelPick(errClientLeft)
+		f.cancelPick(exchange.ErrClientLeft)
 		return
 	}
 	f.clientGone()

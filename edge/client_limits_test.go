@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/preface"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -78,7 +79,7 @@ func testConnectionsOfAClientAreLimited(t *testing.T) {
 			if one == nil || dial("127.0.0.1") == nil {
 				t.Fatal("the first two are refused")
 			}
-			limited := r.deps.metrics.limited[limitConnections]
+			limited := r.deps.Metrics.Limited[exchange.LimitConnections]
 			if dial("127.0.0.1") != nil || testutil.ToFloat64(limited) != 1 {
 				t.Errorf("a third is taken, or not counted: %v", testutil.ToFloat64(limited))
 			}
@@ -142,14 +143,14 @@ func (r *running) get(secure bool, path, reason string, headers ...string) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, _ := io.ReadAll(res.Body)
-	var told problem
+	var told exchange.Problem
 	_ = json.Unmarshal(body, &told)
 	switch {
 	case secure != (res.ProtoMajor == 2):
 		r.t.Errorf("%s: spoke %s", path, res.Proto)
 	case reason == "" && (res.StatusCode != 200 || string(body) != path):
 		r.t.Errorf("%s: got %d %s", path, res.StatusCode, body)
-	case reason != "" && (res.StatusCode != 429 || told.Reason != reason || res.Header.Get("Retry-After") == "" || res.Header.Get("Content-Type") != problemType):
+	case reason != "" && (res.StatusCode != 429 || told.Reason != reason || res.Header.Get("Retry-After") == "" || res.Header.Get("Content-Type") != exchange.ProblemType):
 		r.t.Errorf("%s: got %d %v %s, want 429 %s", path, res.StatusCode, res.Header, body, reason)
 	}
 }
@@ -168,7 +169,7 @@ func testOpenRequestsOfAClientAreLimited(t *testing.T) {
 			<-arrived
 		}
 		for range 3 {
-			r.get(secure, "/now", reasonManyOpen)
+			r.get(secure, "/now", exchange.ReasonManyOpen)
 		}
 		r.get(secure, "/now", "", "X-Forwarded-For", "198.51.100.1") // another client
 		r.get(secure, "/now", "", "X-Forwarded-For", "192.0.2.1")    // exempt
@@ -178,7 +179,7 @@ func testOpenRequestsOfAClientAreLimited(t *testing.T) {
 		// The answer is there a moment before its exchange is closed.
 		eventually(t, "no request is open", func() bool { return r.Edge.Open() == 0 })
 		r.get(secure, "/now", "")
-		if n := testutil.ToFloat64(r.deps.metrics.limited[limitOpenRequests]); n != 3 {
+		if n := testutil.ToFloat64(r.deps.Metrics.Limited[exchange.LimitOpenRequests]); n != 3 {
 			t.Errorf("HTTP/2 %v: %v are counted, want 3", secure, n)
 		}
 		eventually(t, "no client is remembered when nothing is open", func() bool { return r.listeners[0].Limiter.Requests.Known() == 0 })
@@ -196,14 +197,14 @@ func testRequestsASecondOfAClientAreLimited(t *testing.T) {
 		r, _, _ := limitedRequests(t, secure, few, nil)
 		r.get(secure, "/now", "", "X-Forwarded-For", "198.51.100.1")
 		r.get(secure, "/now", "", "X-Forwarded-For", "198.51.100.2")
-		r.get(secure, "/now", reasonTooFast, "X-Forwarded-For", "198.51.100.3")
+		r.get(secure, "/now", exchange.ReasonTooFast, "X-Forwarded-For", "198.51.100.3")
 		r, _, _ = limitedRequests(t, secure, few, func(l *routing.Listener) { l.TrustedProxies = loopbackPrefix })
 		for range 2 {
 			r.get(secure, "/now", "", "X-Forwarded-For", "198.51.100.1")
 			r.get(secure, "/now", "", "X-Forwarded-For", "2001:db8:1:100::1")
 		}
-		r.get(secure, "/now", reasonTooFast, "X-Forwarded-For", "198.51.100.1")
-		r.get(secure, "/now", reasonTooFast, "X-Forwarded-For", "2001:db8:1:1ff::2") // of the same /56
+		r.get(secure, "/now", exchange.ReasonTooFast, "X-Forwarded-For", "198.51.100.1")
+		r.get(secure, "/now", exchange.ReasonTooFast, "X-Forwarded-For", "2001:db8:1:1ff::2") // of the same /56
 		r.get(secure, "/now", "", "X-Forwarded-For", "2001:db8:1:200::1")
 		// By a field, and by the address where there is none.
 		few.By = "header:X_API-Key"
@@ -211,9 +212,9 @@ func testRequestsASecondOfAClientAreLimited(t *testing.T) {
 		for _, key := range []string{"", "a", "b"} {
 			r.get(secure, "/now", "", "X-Api-Key", key)
 			r.get(secure, "/now", "", "X-Api-Key", key)
-			r.get(secure, "/now", reasonTooFast, "X-Api-Key", key)
+			r.get(secure, "/now", exchange.ReasonTooFast, "X-Api-Key", key)
 		}
-		if n := testutil.ToFloat64(r.deps.metrics.limited[limitRequestRate]); n != 3 {
+		if n := testutil.ToFloat64(r.deps.Metrics.Limited[exchange.LimitRequestRate]); n != 3 {
 			t.Errorf("HTTP/2 %v: %v are counted, want 3", secure, n)
 		}
 	}
@@ -230,7 +231,7 @@ func TestClientsOfGRPCAreToldOfTheirLimits(t *testing.T) {
 	}
 	second := c.open(true, head...)
 	fields, ended := c.fields(second)
-	if !ended || fields[":status"] != "200" || fields["grpc-status"] != "8" || !strings.Contains(fields["grpc-message"], reasonTooFast) || fields["grpc-retry-pushback-ms"] == "" {
+	if !ended || fields[":status"] != "200" || fields["grpc-status"] != "8" || !strings.Contains(fields["grpc-message"], exchange.ReasonTooFast) || fields["grpc-retry-pushback-ms"] == "" {
 		t.Errorf("the second: got %v, want RESOURCE_EXHAUSTED at once", fields)
 	}
 }
@@ -254,13 +255,13 @@ func testRequestsToTLSServersCountForTheirClient(t *testing.T) {
 	l := r.listeners[0]
 	r.get(false, "/a", "")
 	r.get(false, "/b", "")
-	r.get(false, "/c", reasonTooFast)
+	r.get(false, "/c", exchange.ReasonTooFast)
 	if n := l.Limiter.Conns.Known(); n != 1 {
 		t.Errorf("%d clients have a connection, want 1", n)
 	}
 	r.client.CloseIdleConnections()
 	eventually(t, "a closed connection does not count", func() bool { return l.Limiter.Conns.Known() == 0 })
-	if n := testutil.ToFloat64(r.deps.metrics.limited[limitConnections]); n != 0 {
+	if n := testutil.ToFloat64(r.deps.Metrics.Limited[exchange.LimitConnections]); n != 0 {
 		t.Errorf("%v connections are refused", n)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/edge/upstream"
@@ -16,20 +17,20 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// openExchange begins the exchange of a request whose head has n bytes.
+// OpenExchange begins the exchange of a request whose head has n bytes.
 func (f *clientConn) openExchange(n int) {
 	t := f.req
-	t.setHead(t.input[t.inputStart:t.inputEnd], n)
-	t.cancel.reuse()
+	t.SetHead(t.input[t.inputStart:t.inputEnd], n)
+	t.Cancel.Reuse()
 	t.sent, t.probed, t.responseStarted, t.uploading, t.bodySent, t.useNewConn, t.bodyRead, t.interims = false, false, false, false, false, false, 0, 0
 	t.leftover = t.leftover[:0]
 	f.setTimeout(0)
-	t.clientTLS = f.shown
-	answer := t.openExchange(f.service.engine.edge.deps, f.service.listener, f.peer)
-	t.exchange.asker = f
+	t.ClientTLS = f.shown
+	answer := t.OpenExchange(f.service.engine.edge.deps, f.service.listener, f.peer)
+	t.Exchange.Asker = f
 	if answer.Status != 0 {
-		t.inputStart += t.head
-		f.respond(answer, "", t.closingUnread(answer, f.service.draining.Load()))
+		t.inputStart += t.Head
+		f.respond(answer, "", t.ClosingUnread(answer, f.service.draining.Load()))
 		return
 	}
 	f.readBody()
@@ -38,7 +39,7 @@ func (f *clientConn) openExchange(n int) {
 // readBody reads as much of the body as is read first, then asks for a server.
 func (f *clientConn) readBody() {
 	t := f.req
-	if t.req.Framing != http1.NoBody && t.exchange.route.Buffers(t.exchange.grpc) {
+	if t.Req.Framing != http1.NoBody && t.Exchange.Route.Buffers(t.Exchange.GRPC) {
 		if f.bufferBody() {
 			f.askForServer()
 		}
@@ -50,13 +51,13 @@ func (f *clientConn) readBody() {
 // askForServer begins the exchange's flight. As much of the body is there as is read first.
 func (f *clientConn) askForServer() {
 	f.state = stateForwarding
-	f.takeStep(f.req.exchange.start())
+	f.takeStep(f.req.Exchange.Start())
 }
 
 // readSmallBody reads a small body that may have to be sent again, where bodies are not read first.
 func (f *clientConn) readSmallBody() {
 	t := f.req
-	for !t.mayFrame(t.inputEnd - t.inputStart) {
+	for !t.MayFrame(t.inputEnd - t.inputStart) {
 		f.state = stateBufferingBody
 		if !f.Readable {
 			f.setTimeout(f.service.listener.IdleTimeout)
@@ -72,7 +73,7 @@ func (f *clientConn) readSmallBody() {
 			return
 		}
 	}
-	if err := t.frame(t.input[t.inputStart:t.inputEnd], f.service.listener); err != nil {
+	if err := t.Frame(t.input[t.inputStart:t.inputEnd], f.service.listener); err != nil {
 		f.badBody(err)
 		return
 	}
@@ -82,13 +83,13 @@ func (f *clientConn) readSmallBody() {
 // badBody ends the exchange because the request body could not be read.
 func (f *clientConn) badBody(err error) {
 	t := f.req
-	x := &t.exchange
-	if x.started {
-		x.clientGone()
+	x := &t.Exchange
+	if x.Started {
+		x.ClientGone()
 	}
 	f.dropServer()
-	if x.status == 0 { // otherwise the response has begun
-		if answer, detail, ok := unusable(err); ok {
+	if x.Status == 0 { // otherwise the response has begun
+		if answer, detail, ok := exchange.Unusable(err); ok {
 			f.respond(answer, detail, true)
 			return
 		}
@@ -110,13 +111,13 @@ func (f *clientConn) takeStep(step flight.Step) {
 // respondLocally ends an exchange without a server's response.
 func (f *clientConn) respondLocally(step flight.Step) {
 	t := f.req
-	closing := !t.isReceived() || t.forwardState.closing(f.service.draining.Load())
+	closing := !t.isReceived() || t.ForwardState.Closing(f.service.draining.Load())
 	t.keepLeftover()
 	switch step.Do {
 	case flight.Respond:
 		f.respond(step.Answer, "", closing)
 	case flight.Redirect:
-		t.out = t.exchange.redirect(f.worker.headBuf[:0], closing)
+		t.Out = t.Exchange.Redirect(f.worker.headBuf[:0], closing)
 		f.sendResponse(closing)
 	default: // the client has left
 		f.abort()
@@ -126,12 +127,12 @@ func (f *clientConn) respondLocally(step flight.Step) {
 // connectServer takes or makes a connection to the granted server.
 func (f *clientConn) connectServer() {
 	t, l := f.req, f.worker
-	if t.cancel.clientLeft() {
+	if t.Cancel.ClientLeft() {
 		f.clientGone()
 		return
 	}
-	to := f.service.engine.edge.targetOf(&t.exchange)
-	if t.exchange.route.ServerProtocol == routing.HTTP2 {
+	to := f.service.engine.edge.targetOf(&t.Exchange)
+	if t.Exchange.Route.ServerProtocol == routing.HTTP2 {
 		f.openServerStream(to)
 		return
 	}
@@ -141,7 +142,7 @@ func (f *clientConn) connectServer() {
 	}
 	// A request that cannot be repeated is not sent over a connection whose end may have come in this
 	// iteration, and none over one whose server has sent unasked bytes.
-	for b != nil && !b.Fit(flight.Idempotent(t.exchange.head.Method)) {
+	for b != nil && !b.Fit(flight.Idempotent(t.Exchange.Head.Method)) {
 		b.Drop()
 		b = l.servers.Get(to)
 	}
@@ -155,7 +156,7 @@ func (f *clientConn) connectServer() {
 		if b == nil {
 			f.state = stateWaiting
 			f.setTimeout(0)
-			l.servers.DialInBackground(t.cancel.context(), to, func(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
+			l.servers.DialInBackground(t.Cancel.Context(), to, func(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
 				f.serverDialled(descriptor, secure, to, err)
 			})
 			f.watchClient()
@@ -174,7 +175,7 @@ func (f *clientConn) setServer(b *upstream.Conn) {
 func (f *clientConn) openServerStream(to upstream.Target) {
 	t, l := f.req, f.worker
 	f.state, t.waitingSince = stateForwarding, l.Now
-	b, err := l.servers.OpenStream(to, upstream.ServerRef{Pool: t.exchange.route.Pool, Server: t.exchange.grant.Server}, !flight.Idempotent(t.exchange.head.Method))
+	b, err := l.servers.OpenStream(to, upstream.ServerRef{Pool: t.Exchange.Route.Pool, Server: t.Exchange.Grant.Server}, !flight.Idempotent(t.Exchange.Head.Method))
 	if err != nil {
 		f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 		return
@@ -185,7 +186,7 @@ func (f *clientConn) openServerStream(to upstream.Target) {
 // serverDialled continues with a connection that a goroutine has made.
 func (f *clientConn) serverDialled(descriptor *fd.FD, secure *eventloop.TLSConn, to upstream.Target, err error) {
 	f.state = stateForwarding
-	if descriptor.IsOpen() && f.req.cancel.clientLeft() { // nothing was sent
+	if descriptor.IsOpen() && f.req.Cancel.ClientLeft() { // nothing was sent
 		f.clientGone()
 		return
 	}
@@ -240,15 +241,15 @@ func (f *clientConn) sendRequest() bool {
 		f.badBody(err)
 		return false
 	}
-	t.out = l.headBuf
+	t.Out = l.headBuf
 	if b.Stream != nil {
 		t.beginStream(b.Stream)
 	} else {
-		t.compose()
+		t.Compose()
 	}
-	t.out = t.composeStored(t.out)
-	_, err := t.up.Write(&b.Conn, t.out)
-	l.putHeadBuf(&t.forwardState)
+	t.Out = t.composeStored(t.Out)
+	_, err := t.up.Write(&b.Conn, t.Out)
+	l.putHeadBuf(&t.ForwardState)
 	switch {
 	case err == nil:
 	case b.WasReused() && !f.maySent(): // the server had closed it
@@ -260,41 +261,41 @@ func (f *clientConn) sendRequest() bool {
 		f.linkFailed(flight.Failure{Sent: f.maySent()}, os.NewSyscallError("write", err))
 		return false
 	}
-	t.sent, t.uploading, t.waitingSince = true, !t.complete || !t.up.Empty(&b.Conn), l.Now
+	t.sent, t.uploading, t.waitingSince = true, !t.Complete || !t.up.Empty(&b.Conn), l.Now
 	t.pace.Stop()
-	t.forwardState.in, t.forwardState.r, t.forwardState.w = l.ReadBuf, headSpace, headSpace
+	t.ForwardState.In, t.ForwardState.R, t.ForwardState.W = l.ReadBuf, exchange.HeadSpace, exchange.HeadSpace
 	t.progress.start(f)
-	t.awaitResponse()
-	if !t.complete && !t.bodyStore.holds() {
-		t.leftover = append(t.leftover[:0], t.buf[t.head+t.bodyInBuf:]...)
+	t.AwaitResponse()
+	if !t.Complete && !t.bodyStore.holds() {
+		t.leftover = append(t.leftover[:0], t.Buf[t.Head+t.BodyInBuf:]...)
 	}
 	return true
 }
 
 // BeginStream opens a server's stream with the request's head, and composes what has come of the body.
 func (t *request) beginStream(s *h2conn.ClientStream) {
-	x := &t.exchange
-	if t.out = t.out[:0]; x.newPath {
-		t.out = append(t.out, x.head.Target...)
+	x := &t.Exchange
+	if t.Out = t.Out[:0]; x.NewPath {
+		t.Out = append(t.Out, x.Head.Target...)
 	} else {
-		t.out = t.req.AppendTarget(t.out, t.buf)
+		t.Out = t.Req.AppendTarget(t.Out, t.Buf)
 	}
-	target := len(t.out)
-	adds := headerLines{t.out}
-	x.appendRequestHeaders(&adds)
-	s.Begin(&h2conn.Request{Head: &t.req, Buf: t.buf, Target: adds.text[:target], Drop: x.requestDrops(), Add: adds.text[target:], NoLength: t.isHTTP2})
-	t.out = adds.text[:0]
-	t.composeBody()
+	target := len(t.Out)
+	adds := exchange.HeaderLines{Text: t.Out}
+	x.AppendRequestHeaders(&adds)
+	s.Begin(&h2conn.Request{Head: &t.Req, Buf: t.Buf, Target: adds.Text[:target], Drop: x.RequestDrops(), Add: adds.Text[target:], NoLength: t.IsHTTP2})
+	t.Out = adds.Text[:0]
+	t.ComposeBody()
 }
 
-// linkFailed handles a failed link.
+// LinkFailed handles a failed link.
 func (f *clientConn) linkFailed(why flight.Failure, err error) {
 	t := f.req
 	f.dropServer()
 	t.up.Discard(f.Loop)
 	t.sent, t.uploading, t.bodySent = false, false, false
 	f.state = stateForwarding
-	step := t.exchange.linkFailed(why, err)
+	step := t.Exchange.LinkFailed(why, err)
 	t.useNewConn = step.Do == flight.Link
 	f.takeStep(step)
 }

@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
@@ -31,14 +32,14 @@ func (f *clientConn) readResponse() {
 			l.Defer(&f.Conn)
 			break
 		}
-		if t.responseStarted && t.response.worthSplicing() && t.forwardState.r == t.forwardState.w && f.CanSplice() && f.server.CanSplice() {
+		if t.responseStarted && t.response.WorthSplicing() && t.ForwardState.R == t.ForwardState.W && f.CanSplice() && f.server.CanSplice() {
 			if f.spliceBody() {
 				continue
 			}
 			break
 		}
-		l.prepareRead(&t.forwardState, &t.headPart)
-		free := t.forwardState.in[t.forwardState.w:]
+		l.prepareRead(&t.ForwardState, &t.headPart)
+		free := t.ForwardState.In[t.ForwardState.W:]
 		n, err := b.Read(free[:f.readLimit(len(free))])
 		switch {
 		case err == syscall.EAGAIN:
@@ -47,8 +48,8 @@ func (f *clientConn) readResponse() {
 			f.serverEnded(err)
 			return
 		}
-		t.forwardState.w += n
-		t.exchange.serverSent(l.Now)
+		t.ForwardState.W += n
+		t.Exchange.ServerSent(l.Now)
 		f.handleResponse()
 	}
 	if f.IsOpen() && f.state == stateForwarding {
@@ -59,58 +60,58 @@ func (f *clientConn) readResponse() {
 
 // prepareRead readies the buffer for a read: the loop's own or, if part of something is kept, the one that has
 // it.
-func (l *worker) prepareRead(w *forwardState, private *[]byte) {
-	if w.r == w.w {
-		w.in, w.r, w.w = l.ReadBuf, headSpace, headSpace
+func (l *worker) prepareRead(w *exchange.ForwardState, private *[]byte) {
+	if w.R == w.W {
+		w.In, w.R, w.W = l.ReadBuf, exchange.HeadSpace, exchange.HeadSpace
 		return
 	}
-	if w.w == len(w.in) {
-		larger := make([]byte, 2*len(w.in))
-		w.w = headSpace + copy(larger[headSpace:], w.in[w.r:w.w])
-		w.r, w.in, *private = headSpace, larger, larger
+	if w.W == len(w.In) {
+		larger := make([]byte, 2*len(w.In))
+		w.W = exchange.HeadSpace + copy(larger[exchange.HeadSpace:], w.In[w.R:w.W])
+		w.R, w.In, *private = exchange.HeadSpace, larger, larger
 	}
 }
 
 // retain moves unhandled bytes to where the loop's next read does not overwrite them.
-func (l *worker) retain(w *forwardState, private *[]byte) {
-	if w.r == w.w || &w.in[0] != &l.ReadBuf[0] {
+func (l *worker) retain(w *exchange.ForwardState, private *[]byte) {
+	if w.R == w.W || &w.In[0] != &l.ReadBuf[0] {
 		return
 	}
-	if need := headSpace + 2*(w.w-w.r); len(*private) < need {
-		*private = make([]byte, max(need, headSpace+4<<10))
+	if need := exchange.HeadSpace + 2*(w.W-w.R); len(*private) < need {
+		*private = make([]byte, max(need, exchange.HeadSpace+4<<10))
 	}
-	w.w = headSpace + copy((*private)[headSpace:], w.in[w.r:w.w])
-	w.r, w.in = headSpace, *private
+	w.W = exchange.HeadSpace + copy((*private)[exchange.HeadSpace:], w.In[w.R:w.W])
+	w.R, w.In = exchange.HeadSpace, *private
 }
 
 // handleResponse handles what has come from the server.
 func (f *clientConn) handleResponse() {
 	t := f.req
 	for f.state == stateForwarding && !t.responseStarted {
-		n, err := t.resp.Parse(t.forwardState.in[t.forwardState.r:t.forwardState.w], f.parseContext())
+		n, err := t.Resp.Parse(t.ForwardState.In[t.ForwardState.R:t.ForwardState.W], f.parseContext())
 		switch {
 		case err != nil:
 			f.linkFailed(f.failure(err), err)
 			return
 		case n == 0:
-			f.worker.retain(&t.forwardState, &t.headPart)
+			f.worker.retain(&t.ForwardState, &t.headPart)
 			return
-		case !t.resp.Interim():
-			t.respHead = n
-			if err := t.checkSwitch(); err != nil {
+		case !t.Resp.Interim():
+			t.RespHead = n
+			if err := t.CheckSwitch(); err != nil {
 				f.linkFailed(f.failure(err), err)
 				return
 			}
 			f.startResponse()
 			return
 		}
-		if t.interims++; t.interims > maxInterims {
-			f.linkFailed(f.failure(errInterims), errInterims)
+		if t.interims++; t.interims > exchange.MaxInterims {
+			f.linkFailed(f.failure(exchange.ErrInterims), exchange.ErrInterims)
 			return
 		}
 		f.passInterim()
-		t.forwardState.r += n
-		if t.forwardState.r == t.forwardState.w {
+		t.ForwardState.R += n
+		if t.ForwardState.R == t.ForwardState.W {
 			return
 		}
 	}
@@ -121,7 +122,7 @@ func (f *clientConn) handleResponse() {
 
 // parseContext returns what the parser has to know of the request.
 func (f *clientConn) parseContext() http1.Asked {
-	asked := f.req.req.Asked(f.req.exchange.head.Upgrade)
+	asked := f.req.Req.Asked(f.req.Exchange.Head.Upgrade)
 	asked.Ended = f.server.Stream != nil && f.server.Stream.HeadOnly
 	return asked
 }
@@ -129,12 +130,12 @@ func (f *clientConn) parseContext() http1.Asked {
 // passInterim passes on a 1xx response, which HTTP/1.0 clients do not understand.
 func (f *clientConn) passInterim() {
 	t := f.req
-	if t.req.Minor == 0 {
+	if t.Req.Minor == 0 {
 		return
 	}
-	t.out = t.appendInterim(f.worker.headBuf)
-	_, err := t.down.Write(&f.Conn, t.out)
-	f.worker.putHeadBuf(&t.forwardState)
+	t.Out = t.AppendInterim(f.worker.headBuf)
+	_, err := t.down.Write(&f.Conn, t.Out)
+	f.worker.putHeadBuf(&t.ForwardState)
 	if err != nil {
 		f.clientGone()
 	}
@@ -145,32 +146,32 @@ func (f *clientConn) startResponse() {
 	t := f.req
 	t.bodyCopy.reset(f.worker)
 	if t.responseStarted = true; f.server.Stream != nil {
-		t.exchange.serverProto = routing.HTTPVersion2
+		t.Exchange.ServerProto = routing.HTTPVersion2
 	}
 	f.bodyAnswered()
-	t.beginResponse()
-	if t.resp.Tunnel {
+	t.BeginResponse()
+	if t.Resp.Tunnel {
 		f.startTunnel()
 		return
 	}
-	t.rewrite.Framing = t.responseFraming()
-	t.rewrite.Close = !t.isReceived() || t.forwardState.closing(f.service.draining.Load())
-	t.out = t.resp.Append(f.worker.headBuf, t.forwardState.in[t.forwardState.r:t.forwardState.w], &t.rewrite)
-	t.response.start(&t.forwardState)
+	t.Rewrite.Framing = t.ResponseFraming()
+	t.Rewrite.Close = !t.isReceived() || t.ForwardState.Closing(f.service.draining.Load())
+	t.Out = t.Resp.Append(f.worker.headBuf, t.ForwardState.In[t.ForwardState.R:t.ForwardState.W], &t.Rewrite)
+	t.response.Start(&t.ForwardState)
 	f.relayBody()
 }
 
 // isSent reports whether the whole request has gone to the server.
-func (t *request) isSent() bool { return t.complete || t.bodySent }
+func (t *request) isSent() bool { return t.Complete || t.bodySent }
 
 // isReceived reports whether the whole request has come from the client.
-func (t *request) isReceived() bool { return t.isSent() || t.bodyStore.begun && t.body.Done() }
+func (t *request) isReceived() bool { return t.isSent() || t.bodyStore.begun && t.Body.Done() }
 
 // keepLeftover keeps in the buffer what has come behind the request.
 func (t *request) keepLeftover() {
 	switch {
-	case t.complete || !t.isReceived():
-		t.inputStart += t.head + t.bodyInBuf + t.trailerLen
+	case t.Complete || !t.isReceived():
+		t.inputStart += t.Head + t.BodyInBuf + t.TrailerLen
 		poison.Fill(t.input[:t.inputStart])
 		return
 	case len(t.leftover) > len(t.input):
@@ -184,26 +185,26 @@ func (t *request) keepLeftover() {
 func (f *clientConn) relayBody() {
 	t, l := f.req, f.worker
 	for {
-		if t.response.headSent {
-			t.out = l.headBuf
+		if t.response.HeadSent {
+			t.Out = l.headBuf
 		}
-		before, headed := t.forwardState.r, t.response.headSent
-		out, err := t.response.step(&t.forwardState)
+		before, headed := t.ForwardState.R, t.response.HeadSent
+		out, err := t.response.Step(&t.ForwardState)
 		if err != nil {
 			if !headed { // the client sees a truncated response rather than none
-				_, _ = t.down.Write(&f.Conn, t.out) // the connection ends in any case
+				_, _ = t.down.Write(&f.Conn, t.Out) // the connection ends in any case
 			}
-			f.worker.putHeadBuf(&t.forwardState)
+			f.worker.putHeadBuf(&t.ForwardState)
 			f.abortResponse(err)
 			return
 		}
-		t.exchange.bytes = t.response.body.Size()
-		done := t.response.isDone()
+		t.Exchange.Bytes = t.response.Body.Size()
+		done := t.response.IsDone()
 		if done {
-			f.linkDone(t.forwardState.r == t.forwardState.w && t.response.framing == 0)
+			f.linkDone(t.ForwardState.R == t.ForwardState.W && t.response.Framing == 0)
 		}
 		_, err = t.down.Write(&f.Conn, out)
-		l.putHeadBuf(&t.forwardState)
+		l.putHeadBuf(&t.ForwardState)
 		switch {
 		case err != nil:
 			f.clientGone()
@@ -211,10 +212,10 @@ func (f *clientConn) relayBody() {
 		case done:
 			f.endResponse()
 			return
-		case t.forwardState.r == t.forwardState.w:
+		case t.ForwardState.R == t.ForwardState.W:
 			return
-		case t.forwardState.r == before && len(out) == 0:
-			l.retain(&t.forwardState, &t.headPart)
+		case t.ForwardState.R == before && len(out) == 0:
+			l.retain(&t.ForwardState, &t.headPart)
 			return
 		}
 	}
@@ -223,7 +224,7 @@ func (f *clientConn) relayBody() {
 // spliceBody moves what has come of a long body into a pipe. It returns false if it has to wait or has ended.
 func (f *clientConn) spliceBody() bool {
 	t, b := f.req, f.server
-	n, err := t.down.SpliceFrom(&b.Conn, t.response.body.Run())
+	n, err := t.down.SpliceFrom(&b.Conn, t.response.Body.Run())
 	switch {
 	case err == syscall.EAGAIN:
 		return false
@@ -236,10 +237,10 @@ func (f *clientConn) spliceBody() bool {
 		f.serverEnded(err)
 		return false
 	}
-	t.exchange.serverSent(f.worker.Now)
-	t.response.body.Skip(n)
-	t.exchange.bytes = t.response.body.Size()
-	if !t.response.isDone() {
+	t.Exchange.ServerSent(f.worker.Now)
+	t.response.Body.Skip(n)
+	t.Exchange.Bytes = t.response.Body.Size()
+	if !t.response.IsDone() {
 		return true
 	}
 	f.linkDone(true)
@@ -250,8 +251,8 @@ func (f *clientConn) spliceBody() bool {
 // relayWithoutPipe reads what would have gone through a pipe.
 func (f *clientConn) relayWithoutPipe() bool {
 	t := f.req
-	f.worker.prepareRead(&t.forwardState, &t.headPart)
-	n, err := f.server.Read(t.forwardState.in[t.forwardState.w:])
+	f.worker.prepareRead(&t.ForwardState, &t.headPart)
+	n, err := f.server.Read(t.ForwardState.In[t.ForwardState.W:])
 	if err == syscall.EAGAIN {
 		return true
 	}
@@ -259,7 +260,7 @@ func (f *clientConn) relayWithoutPipe() bool {
 		f.serverEnded(err)
 		return false
 	}
-	t.forwardState.w += n
+	t.ForwardState.W += n
 	f.relayBody()
 	return f.state == stateForwarding
 }
@@ -274,16 +275,16 @@ func (f *clientConn) serverEnded(err error) {
 	}
 	if !t.responseStarted {
 		failure := f.failure(why)
-		failure.Kept = f.server.WasReused() && t.interims == 0 && t.forwardState.w == headSpace
+		failure.Kept = f.server.WasReused() && t.interims == 0 && t.ForwardState.W == exchange.HeadSpace
 		f.linkFailed(failure, why)
 		return
 	}
 	if err == nil {
-		t.out = f.worker.headBuf
-		if out, early := t.response.serverClosed(&t.forwardState); early == nil {
+		t.Out = f.worker.headBuf
+		if out, early := t.response.ServerClosed(&t.ForwardState); early == nil {
 			f.linkDone(false)
 			_, err := t.down.Write(&f.Conn, out)
-			f.worker.putHeadBuf(&t.forwardState)
+			f.worker.putHeadBuf(&t.ForwardState)
 			if err != nil {
 				f.clientGone()
 				return
@@ -291,16 +292,16 @@ func (f *clientConn) serverEnded(err error) {
 			f.endResponse()
 			return
 		}
-		f.worker.putHeadBuf(&t.forwardState)
+		f.worker.putHeadBuf(&t.ForwardState)
 	}
 	f.abortResponse(why)
 }
 
-// linkDone ends the link when the response is complete. good: nothing followed it.
+// LinkDone ends the link when the response is complete. good: nothing followed it.
 func (f *clientConn) linkDone(good bool) {
 	t, b := f.req, f.server
-	t.exchange.linkDone()
-	if good && t.resp.KeepAlive && t.isSent() && t.up.Empty(&b.Conn) && (!t.req.BodyUnlooked() || b.Stream != nil) {
+	t.Exchange.LinkDone()
+	if good && t.Resp.KeepAlive && t.isSent() && t.up.Empty(&b.Conn) && (!t.Req.BodyUnlooked() || b.Stream != nil) {
 		f.server = nil
 		f.worker.servers.Put(b)
 		return
@@ -314,7 +315,7 @@ func (f *clientConn) linkDone(good bool) {
 // endResponse keeps what belongs to the next request, and ends the exchange when all has been sent.
 func (f *clientConn) endResponse() {
 	t := f.req
-	t.closeAfter = t.rewrite.Close || !t.isReceived() || t.rewrite.Framing == 0 && t.req.Minor == 0
+	t.closeAfter = t.Rewrite.Close || !t.isReceived() || t.Rewrite.Framing == 0 && t.Req.Minor == 0
 	t.keepLeftover()
 	t.uploading = false
 	f.state = stateFlushing
@@ -324,19 +325,19 @@ func (f *clientConn) endResponse() {
 // abortResponse ends the exchange in the middle of the response.
 func (f *clientConn) abortResponse(err error) {
 	t := f.req
-	if x := &t.exchange; !x.flight.Over() {
-		x.linkFailed(flight.Failure{Sent: true, Begun: true}, err)
+	if x := &t.Exchange; !x.Flight.Over() {
+		x.LinkFailed(flight.Failure{Sent: true, Begun: true}, err)
 	}
-	if t.req.Minor == 0 { // only a reset says that the end of the connection does not end the body
+	if t.Req.Minor == 0 { // only a reset says that the end of the connection does not end the body
 		f.FD.ResetOnClose()
 	}
 	f.abort()
 }
 
 // putHeadBuf frees the buffer for heads.
-func (l *worker) putHeadBuf(w *forwardState) {
-	if cap(w.out) > 0 && cap(w.out) <= maxHeadBuf {
-		l.headBuf = w.out[:0]
+func (l *worker) putHeadBuf(w *exchange.ForwardState) {
+	if cap(w.Out) > 0 && cap(w.Out) <= maxHeadBuf {
+		l.headBuf = w.Out[:0]
 	}
-	w.out = nil
+	w.Out = nil
 }

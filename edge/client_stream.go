@@ -61,7 +61,7 @@ func (k *h2Client) NewStream(o h2conn.Opening, head []byte) {
 	*f = clientConn{worker: l, service: k.service, peer: k.peer, shown: k.shown, stream: b, req: l.takeRequest()}
 	f.Deferred, f.Timer.Owner = queued, f
 	o.Accept(&b.ServerStream, &f.Conn, f)
-	f.req.isHTTP2 = true
+	f.req.IsHTTP2 = true
 	f.req.appendInput(head, false)
 	f.parseHead()
 }
@@ -78,7 +78,7 @@ func (b *clientStream) recycle() {
 // Asked implements h2conn.ServerUser.
 func (f *clientConn) Asked() http1.Asked {
 	t := f.req
-	return http1.Asked{Method: t.req.Method, Ended: t.headAlone || t.responseStarted && t.resp.Framing == http1.NoBody}
+	return http1.Asked{Method: t.Req.Method, Ended: t.headAlone || t.responseStarted && t.Resp.Framing == http1.NoBody}
 }
 
 // readLimit returns how much to read from a server for this client: what the client's windows do not allow
@@ -91,7 +91,7 @@ func (f *clientConn) readLimit(space int) int {
 }
 
 // HeldBack implements h2conn.Handler.
-func (k *h2Client) HeldBack() { k.service.engine.edge.deps.metrics.heldBack.Inc() }
+func (k *h2Client) HeldBack() { k.service.engine.edge.deps.Metrics.HeldBack.Inc() }
 
 // ProtocolError implements h2conn.Handler.
 func (k *h2Client) ProtocolError(err error) {

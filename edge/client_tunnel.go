@@ -1,6 +1,9 @@
 package edge
 
-import "github.com/evenkeel-lb/evenkeel/edge/eventloop"
+import (
+	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
+)
 
 // startTunnel joins client and server after a 101 or CONNECT response.
 func (f *clientConn) startTunnel() {
@@ -9,17 +12,17 @@ func (f *clientConn) startTunnel() {
 		f.clientGone() // the server has switched before it has the whole request
 		return
 	}
-	w := &t.forwardState
-	head := t.resp.Append(l.headBuf, w.in[w.r:w.w], &t.rewrite)
-	t.out = append(head, w.in[w.r+t.respHead:w.w]...)
-	w.r = w.w
-	_, err := t.down.Write(&f.Conn, t.out)
+	w := &t.ForwardState
+	head := t.Resp.Append(l.headBuf, w.In[w.R:w.W], &t.Rewrite)
+	t.Out = append(head, w.In[w.R+t.RespHead:w.W]...)
+	w.R = w.W
+	_, err := t.down.Write(&f.Conn, t.Out)
 	l.putHeadBuf(w)
 	if err != nil {
 		f.clientGone()
 		return
 	}
-	t.inputStart += t.head + t.bodyInBuf + t.trailerLen
+	t.inputStart += t.Head + t.BodyInBuf + t.TrailerLen
 	early := t.input[t.inputStart:t.inputEnd]
 	t.inputStart = t.inputEnd
 	f.tunnel = new(eventloop.Tunnel)
@@ -37,7 +40,7 @@ func (f *clientConn) pumpTunnel() {
 	before := f.tunnel.MovedTo(eventloop.ClientSide)
 	over := f.tunnel.Pump()
 	if f.tunnel.MovedTo(eventloop.ClientSide) != before {
-		f.req.exchange.serverSent(f.worker.Now)
+		f.req.Exchange.ServerSent(f.worker.Now)
 	}
 	if over {
 		f.endTunnel()
@@ -46,28 +49,28 @@ func (f *clientConn) pumpTunnel() {
 
 // endTunnel ends a tunnel whose directions have both ended.
 func (f *clientConn) endTunnel() {
-	x := &f.req.exchange
-	x.bytes = f.tunnel.MovedTo(eventloop.ClientSide)
+	x := &f.req.Exchange
+	x.Bytes = f.tunnel.MovedTo(eventloop.ClientSide)
 	broke := f.tunnel.BrokeOff()
-	x.tunnelEnded(broke == eventloop.ClientSide, broke == eventloop.ServerSide)
+	x.TunnelEnded(broke == eventloop.ClientSide, broke == eventloop.ServerSide)
 	f.state = stateTunnelClosing
 	f.closeTunnel()
 }
 
-// closeTunnel closes both connections, now or when that loses nothing.
+// CloseTunnel closes both connections, now or when that loses nothing.
 func (f *clientConn) closeTunnel() {
 	t := f.req
-	if !f.tunnel.CloseGracefully(!t.cancel.clientLeft()) {
+	if !f.tunnel.CloseGracefully(!t.Cancel.ClientLeft()) {
 		f.setTimeout(f.tunnel.Pause)
 		return
 	}
-	t.exchange.finish()
+	t.Exchange.Finish()
 	f.close()
 }
 
 // abortTunnel ends a tunnel in the middle of the data.
 func (f *clientConn) abortTunnel() {
-	f.req.cancel.cancel(errClientLeft)
+	f.req.Cancel.Cancel(exchange.ErrClientLeft)
 	if f.state == stateTunneling {
 		f.tunnel.Abort()
 		f.endTunnel()

@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
@@ -27,12 +28,12 @@ func (f *clientConn) uploadBody() bool {
 			}
 			f.uploadStored()
 			continue
-		case t.body.Done():
+		case t.Body.Done():
 			t.uploading, t.bodySent, t.waitingSince = false, true, l.Now
 			t.up.ReleasePipe(&l.Loop)
 			f.releaseBody()
 			return true
-		case t.body.AtTrailers() && len(t.leftover) > 0:
+		case t.Body.AtTrailers() && len(t.leftover) > 0:
 			waits, err := f.uploadTrailers()
 			if err != nil {
 				f.badBody(err)
@@ -78,7 +79,7 @@ func (f *clientConn) stopUpload() {
 // uploadMore relays what the client has sent. Its error is the client's fault.
 func (f *clientConn) uploadMore() error {
 	t, b, l := f.req, f.server, f.worker
-	if run := t.body.Run(); run >= spliceMin && f.CanSplice() && b.CanSplice() {
+	if run := t.Body.Run(); run >= exchange.SpliceMin && f.CanSplice() && b.CanSplice() {
 		n, err := t.up.SpliceFrom(&f.Conn, run)
 		switch {
 		case err == syscall.EAGAIN:
@@ -88,7 +89,7 @@ func (f *clientConn) uploadMore() error {
 			t.pace.Took(n)
 			t.bodyCopy.lose(l)
 			t.waitingSince = l.Now
-			t.body.Skip(n)
+			t.Body.Skip(n)
 			return nil
 		case err != eventloop.ErrNoPipe || t.up.HasPipe():
 			return err
@@ -107,22 +108,22 @@ func (f *clientConn) uploadMore() error {
 	t.waitingSince = l.Now
 	again := !t.responseStarted && f.mayResend()
 	stored := again && t.bodyStore.holds()
-	if !stored || t.body.AtTrailers() {
+	if !stored || t.Body.AtTrailers() {
 		t.bodyRead += int64(n)
 	}
 	if again && !stored {
 		t.bodyCopy.add(l, l.ReadBuf[:n])
 	}
-	if t.body.AtTrailers() {
+	if t.Body.AtTrailers() {
 		t.leftover = append(t.leftover, l.ReadBuf[:n]...)
 		return nil
 	}
-	good, err := t.body.Pass(l.ReadBuf[:n])
+	good, err := t.Body.Pass(l.ReadBuf[:n])
 	if err != nil {
 		return err
 	}
 	t.leftover = append(t.leftover[:0], l.ReadBuf[good:n]...)
-	if stored && !t.bodyStore.keep(l, l.ReadBuf[:good], t.exchange.route.BufferRequest) {
+	if stored && !t.bodyStore.keep(l, l.ReadBuf[:good], t.Exchange.Route.BufferRequest) {
 		t.bodyStore.release(l)
 	}
 	if _, err := t.up.Write(&b.Conn, l.ReadBuf[:good]); err != nil {
@@ -135,11 +136,11 @@ func (f *clientConn) uploadMore() error {
 func (f *clientConn) takeTrailers(dst []byte) (out []byte, waits bool, err error) {
 	t := f.req
 	t.trailing.Limits = f.service.listener.HeadLimits
-	n, err := t.body.ReadTrailers(&t.trailing, t.leftover)
+	n, err := t.Body.ReadTrailers(&t.trailing, t.leftover)
 	if n == 0 || err != nil {
 		return dst, true, err
 	}
-	out = t.trailing.Append(dst, t.leftover, t.exchange.route.Drops.Trailers)
+	out = t.trailing.Append(dst, t.leftover, t.Exchange.Route.Drops.Trailers)
 	t.leftover = t.leftover[:copy(t.leftover, t.leftover[n:])]
 	return out, false, nil
 }
@@ -151,12 +152,12 @@ func (f *clientConn) uploadTrailers() (waits bool, err error) {
 	if waits {
 		return true, err
 	}
-	t.out = out
+	t.Out = out
 	if t.bodyStore.holds() {
 		t.bodyRead++ // they are not stored
 	}
-	_, err = t.up.Write(&f.server.Conn, t.out)
-	f.worker.putHeadBuf(&t.forwardState)
+	_, err = t.up.Write(&f.server.Conn, t.Out)
+	f.worker.putHeadBuf(&t.ForwardState)
 	if err != nil {
 		f.stopUpload()
 	}

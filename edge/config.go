@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -41,6 +42,9 @@ type Config struct {
 	maxTurn     time.Duration // how long a loop handles one client's frames before others have a turn; zero: 500 µs; for tests
 	alwaysBatch bool          // loops batch in every iteration; for tests
 }
+
+// Picker is what the edge asks for servers.
+type Picker = exchange.Picker
 
 // Places are those of client connections, which edges that follow one another share.
 type Places = limits.Places

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/internal/race"
@@ -128,7 +129,7 @@ func testSlowHeads(t *testing.T) {
 		t.Errorf("got %q", answer)
 	}
 	client = r.dial().send("GET / HTTP/1.1\r\nHost: a\r\nX: ")
-	if res, body := client.response("GET"); res.StatusCode != 408 || !strings.Contains(body, reasonHeadSlow) || !res.Close || !client.ended() {
+	if res, body := client.response("GET"); res.StatusCode != 408 || !strings.Contains(body, exchange.ReasonHeadSlow) || !res.Close || !client.ended() {
 		t.Errorf("got %d %s", res.StatusCode, body)
 	}
 }
@@ -327,7 +328,7 @@ func testDrippingHeadIsCutOff(t *testing.T) {
 	res, body := client.response("GET")
 	close(stop)
 	dripping.Wait()
-	if res.StatusCode != 408 || !strings.Contains(body, reasonHeadSlow) || !res.Close {
+	if res.StatusCode != 408 || !strings.Contains(body, exchange.ReasonHeadSlow) || !res.Close {
 		t.Errorf("got %d %s, want 408 and the end", res.StatusCode, body)
 	}
 	if len(p.asks) != 0 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/edge/upstream"
@@ -112,11 +113,11 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 	words := strings.Join(strings.Fields(string(text)), " ")
 	for _, want := range []string{
 		fmt.Sprintf("a connection to a server waits %d s for its next request", upstream.IdleTimeout/time.Second), fmt.Sprintf("%d of them are kept for each server", upstream.MaxIdleConns),
-		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", h2conn.MaxResponseHead>>10), fmt.Sprintf("buffers of %d KiB", bodyRoom>>10),
+		fmt.Sprintf("heads of responses may be %d KiB with 1,000 lines", h2conn.MaxResponseHead>>10), fmt.Sprintf("buffers of %d KiB", exchange.BodyRoom>>10),
 		fmt.Sprintf("may have %d requests open in a connection, with %d KiB of each request's body and %d MiB of all of them", h2conn.MaxStreams, h2conn.StreamWindow>>10, h2conn.ConnectionWindow>>20),
 		fmt.Sprintf("%.0f,000 a second, %d,000 at once, and one more for each %d bytes", h2conn.IdleFramesRate/1000, h2conn.IdleFramesAtOnce/1000, h2conn.BytesPerFrame),
 	} {
-		if !strings.Contains(words, want) || (http1.Limits{Head: h2conn.MaxResponseHead, Fields: h2conn.MaxResponseFields}) != responseLimits {
+		if !strings.Contains(words, want) || (http1.Limits{Head: h2conn.MaxResponseHead, Fields: h2conn.MaxResponseFields}) != exchange.ResponseLimits {
 			t.Errorf("docs/config.md does not say: %s", want)
 		}
 	}

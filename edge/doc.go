@@ -5,14 +5,15 @@
 //	            │         └─────▶ Picker      (ask, done, report)
 //	            └────────────────▶ server     (bytes)
 //
-// A loop moves bytes and nothing else. An exchange is one request without its bytes: routing,
-// header rules, leases, problem documents, metrics and the access log.
+// A loop moves bytes and nothing else. An exchange (package exchange) is one request without its bytes: header rules,
+// leases, problem documents, metrics and the access log. Package routing finds a request's route, and knows what a
+// listener was configured with. This package is the front door (Config, New, Run) and joins client and server.
 //
 // There is one event loop for each core (package eventloop). Loops share nothing, so a loop takes no locks: a worker is
 // a loop with the connections to servers, buffers and free requests that its connections share. A client's connection is
 // a clientConn, a server's an upstream.Conn. A request goes through these methods:
 //
-//	clientConn.OnReady ─▶ readHead ─▶ openExchange ─▶ readBody ─▶ askForServer ─▶ connectServer ─┐
+//	clientConn.OnReady ─▶ readHead ─▶ OpenExchange ─▶ readBody ─▶ askForServer ─▶ connectServer ─┐
 //	     ▲                                                                                       │
 //	     └── finishRequest ◀─ endResponse ◀─ relayBody ◀─ startResponse ◀─ readResponse ◀─ sendRequest
 //
@@ -31,7 +32,7 @@
 // has of it is an upstream.Conn.
 //
 //	clientConn.connectServer ─▶ upstream.Pool.Get, Dial, OpenStream ─▶ setServer
-//	clientConn.linkDone ─▶ upstream.Pool.Put
+//	clientConn.LinkDone ─▶ upstream.Pool.Put
 //
 // A goroutine does what comes before the first request of a connection: PROXY header, TLS
 // handshake, HTTP/2 preface (handshakeConn).

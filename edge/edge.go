@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
@@ -32,7 +33,7 @@ type problemPicker interface {
 // Edge is the built-in proxy. New makes one.
 type Edge struct {
 	cfg          Config // defaults are filled in
-	deps         *deps
+	deps         *exchange.Deps
 	immediate    immediatePicker // nil: the picker is none
 	polled       polledPicker    // nil: the picker is none
 	connected    func() bool
@@ -54,14 +55,14 @@ type Edge struct {
 
 // New returns an Edge that asks picker. It also uses the optional methods that picker has, such as Snapshot or
 // Connected of client.Client.
-func New(cfg Config, picker Picker) (*Edge, error) {
+func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 	var problems []error
 	cfg.Validate(func(field, problem string) { problems = append(problems, fmt.Errorf("edge: %s: %s", field, problem)) })
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
 	cfg = cfg.withDefaults()
-	e := &Edge{cfg: cfg, deps: newDeps(settings{cfg.ID, cfg.Via, cfg.MaxHops, cfg.Log, cfg.AccessLog}, picker), connected: func() bool { return true }}
+	e := &Edge{cfg: cfg, deps: exchange.NewDeps(exchange.Settings{ID: cfg.ID, Via: cfg.Via, MaxHops: cfg.MaxHops, Log: cfg.Log, AccessLog: cfg.AccessLog}, picker), connected: func() bool { return true }}
 	e.names, e.resolvers = resolve.NewFollower(), strings.Join(cfg.Resolvers, ",")
 	e.names.Log(cfg.Log)
 	e.names.Forget(nameUnused)
@@ -80,7 +81,7 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 		e.problem = p.Problem
 	}
 	for _, l := range cfg.Listeners {
-		ready, err := routing.Bind(l, e.deps.poolNumber)
+		ready, err := routing.Bind(l, e.deps.PoolNumber)
 		if err != nil {
 			return nil, fmt.Errorf("edge: listener %s: %w", l.Listen, err)
 		}
@@ -92,9 +93,9 @@ func New(cfg Config, picker Picker) (*Edge, error) {
 }
 
 // register registers the metrics, besides those of deps.
-func (e *Edge) register(picker Picker) {
-	to := e.deps.metrics.registry
-	to.MustRegister(newStatsCollector(e.deps, e.loops.audit), masterConnected(e.connected), lookups{e.names},
+func (e *Edge) register(picker exchange.Picker) {
+	to := e.deps.Metrics.Registry
+	to.MustRegister(exchange.NewStatsCollector(e.deps, e.loops.audit), masterConnected(e.connected), lookups{e.names},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections", Help: "Client connections that are open."},
 			func() float64 { return float64(e.cfg.Places.Taken()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections_limit", Help: "How many may be; others wait. 0: any number."},
@@ -159,8 +160,8 @@ func (e *Edge) listenerAccepting() {
 
 // Open returns how many requests are in progress.
 func (e *Edge) Open() int {
-	n := e.deps.open.Load()
-	e.loops.audit(func(b *loopStats) { n += b.openExchanges })
+	n := e.deps.Open.Load()
+	e.loops.audit(func(b *exchange.LoopStats) { n += b.OpenExchanges })
 	return int(n)
 }
 
@@ -197,7 +198,7 @@ func (e *Edge) listen(ctx context.Context) ([]net.Listener, error) {
 // They are not for clients.
 func (e *Edge) Endpoints() []admin.Endpoint {
 	return []admin.Endpoint{
-		{Method: "GET", Path: "/metrics", Role: admin.Read, Handle: promhttp.HandlerFor(e.deps.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP},
+		{Method: "GET", Path: "/metrics", Role: admin.Read, Handle: promhttp.HandlerFor(e.deps.Metrics.Registry, promhttp.HandlerOpts{}).ServeHTTP},
 		{Method: "GET", Path: "/healthz", Role: admin.Anyone, Handle: func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") }},
 		{Method: "GET", Path: "/readyz", Role: admin.Anyone, Handle: e.getReady},
 	}
@@ -207,7 +208,7 @@ func (e *Edge) getReady(w http.ResponseWriter, _ *http.Request) {
 	switch {
 	case !e.serving.Load():
 		say(w, http.StatusServiceUnavailable, "not listening")
-	case !e.connected() && !e.deps.knowsServers():
+	case !e.connected() && !e.deps.KnowsServers():
 		say(w, http.StatusServiceUnavailable, "no master and no snapshot")
 	case !e.connected():
 		say(w, http.StatusOK, "degraded: no master answers, servers are chosen from the last snapshot")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"go.uber.org/goleak"
@@ -257,7 +258,7 @@ func runAfter(t *testing.T, p *fakePicker, before func(net.Listener), change fun
 	if toTLS(t) {
 		behindTLS(t, &cfg, p)
 	}
-	var picker Picker = p
+	var picker exchange.Picker = p
 	switch {
 	case p.atOnce:
 		picker = promptPicker{p}

@@ -105,7 +105,7 @@ func testFloods(t *testing.T) {
 				}
 			}()
 			limit := time.Now().Add(time.Minute)
-			bounded := func() bool { return len(attacking) > 0 || testutil.ToFloat64(r.deps.metrics.heldBack) > 0 }
+			bounded := func() bool { return len(attacking) > 0 || testutil.ToFloat64(r.deps.Metrics.HeldBack) > 0 }
 			for n := 0; n < 10 || !bounded(); n++ {
 				if time.Now().After(limit) {
 					t.Error("after a minute the attacker was neither cut off nor held back")

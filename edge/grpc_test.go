@@ -185,7 +185,7 @@ func testGRPCStatusIsRead(t *testing.T) {
 		p.mu.Unlock()
 		client.leave(r)
 		page := httptest.NewRecorder()
-		promhttp.HandlerFor(r.deps.metrics.registry, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest("GET", "/", nil))
+		promhttp.HandlerFor(r.deps.Metrics.Registry, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest("GET", "/", nil))
 		text, _ := io.ReadAll(page.Body)
 		if want := `evenkeel_edge_grpc_requests_total{grpc_status="` + c.counted + `",pool="web"} 1`; c.counted != "" && !strings.Contains(string(text), want) ||
 			c.counted == "" && strings.Contains(string(text), "evenkeel_edge_grpc_requests_total{") {

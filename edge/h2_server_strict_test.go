@@ -58,7 +58,7 @@ func TestProvokedResetsWeighAsRapidResets(t *testing.T) {
 				}
 			}
 			_ = c.WritePing(false, [8]byte{})
-			eventually(t, fmt.Sprintf("after %d streams the client is held back", enough), func() bool { return testutil.ToFloat64(r.deps.metrics.heldBack) > 0 })
+			eventually(t, fmt.Sprintf("after %d streams the client is held back", enough), func() bool { return testutil.ToFloat64(r.deps.Metrics.HeldBack) > 0 })
 		})
 	}
 }

@@ -24,13 +24,13 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/h2"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // What goes over the wire of HTTP/2, frame by frame where a client of Go's hides it.
@@ -573,7 +573,7 @@ func FuzzHTTP2Client(f *testing.F) {
 }
 
 // fuzzed runs an edge for as long as a target is fuzzed, and returns where it listens.
-func fuzzed(f *testing.F, cfg Config, p Picker) (address string) {
+func fuzzed(f *testing.F, cfg Config, p exchange.Picker) (address string) {
 	f.Helper()
 	e, err := New(cfg, p)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/h2"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -148,7 +149,7 @@ func (g *handshakeConn) readProxyHeader() bool {
 		g.setTimeout(l.HeaderTimeout)
 		proxied, err := readProxyHeader(l, g.Conn, g.peer)
 		if err != nil {
-			e.deps.metrics.refused(reasonPreface)
+			e.deps.Metrics.Refused(exchange.ReasonPreface)
 			logRefused(e.cfg.Log, l, g.peer, err)
 			g.resetClose()
 			return false
@@ -161,7 +162,7 @@ func (g *handshakeConn) readProxyHeader() bool {
 		return true
 	}
 	if why := l.LimitConn(g.peer); why != nil {
-		e.deps.metrics.connRefused(why)
+		e.deps.Metrics.ConnRefused(why)
 		g.resetClose()
 		return false
 	}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 )
 
 func TestRequestsThatGoInCirclesEnd(t *testing.T) {
@@ -17,7 +19,7 @@ func TestRequestsThatGoInCirclesEnd(t *testing.T) {
 		r := run(t, p, func(c *Config) { c.Via = "edges" })
 		p.pick = among(granted("itself", &httptest.Server{Listener: address(r.address)}))
 		res, body := r.do(r.request("GET", "/", ""))
-		wantStatus(t, res, body, http.StatusLoopDetected, reasonLoop)
+		wantStatus(t, res, body, http.StatusLoopDetected, exchange.ReasonLoop)
 		if got := len(p.results(t)); got != defaultMaxHops+1 {
 			t.Errorf("%d leases were granted, want %d", got, defaultMaxHops+1)
 		}

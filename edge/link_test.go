@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
@@ -32,7 +33,7 @@ func TestRetry(t *testing.T) { eachServer(t, testRetry) }
 
 func testRetry(t *testing.T) {
 	alive, drops := server(t, echo), server(t, dropping)
-	large := strings.Repeat("x", 4*maxReplay) // more than is kept in any case
+	large := strings.Repeat("x", 4*exchange.MaxReplay) // more than is kept in any case
 	for _, c := range []struct {
 		name   string
 		first  balance.Grant
@@ -422,11 +423,7 @@ func testEveryLeaseOnceUnderLoad(t *testing.T) {
 	if len(results) < 400 || served.Load() == 0 {
 		t.Errorf("%d leases, %d served: too few to mean anything", len(results), served.Load())
 	}
-	r.deps.pools[0].mu.Lock()
-	defer r.deps.pools[0].mu.Unlock()
-	for server, n := range r.deps.pools[0].inFlight {
-		if *n != 0 {
-			t.Errorf("%d links to %s still count as under way", *n, server)
-		}
+	if n := r.deps.Pools[0].OpenLinks(); n != 0 {
+		t.Errorf("%d links still count as under way", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/edge/upstream"
@@ -145,7 +146,7 @@ func (e *loopEngine) startFirst() error {
 			e.stopLoops()
 			return err
 		}
-		l.pools = make([]poolStats, len(e.edge.deps.pools))
+		l.Pools = make([]exchange.PoolStats, len(e.edge.deps.Pools))
 		e.all = append(e.all, l)
 		e.running.Go(l.Run)
 	}
@@ -182,19 +183,19 @@ func (e *loopEngine) stopLoops() {
 	e.background.Wait()
 	e.dialer.Background.Wait()
 	for _, l := range e.all {
-		e.edge.deps.mergeStats(&l.loopStats)
+		e.edge.deps.MergeStats(&l.LoopStats)
 	}
 	e.all = nil
 }
 
 // visitStats calls do with the stats of one loop after another. It waits for the loops, so a loop goroutine
 // must not call it.
-func (e *loopEngine) audit(do func(*loopStats)) {
+func (e *loopEngine) audit(do func(*exchange.LoopStats)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, l := range e.all { // no loop ends while mu is held
 		read := make(chan struct{})
-		l.Call(func() { do(&l.loopStats); close(read) })
+		l.Call(func() { do(&l.LoopStats); close(read) })
 		<-read
 	}
 }
@@ -359,7 +360,7 @@ func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 	limitAddr := netip.Addr{}
 	if !s.listener.WantsProxyHeader() { // otherwise the PROXY header says who the client is
 		if why := s.listener.LimitConn(peer.Addr()); why != nil {
-			s.engine.edge.deps.metrics.connRefused(why)
+			s.engine.edge.deps.Metrics.ConnRefused(why)
 			descriptor.Close()
 			s.engine.edge.cfg.Places.Free()
 			return
@@ -403,7 +404,7 @@ func (l *worker) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.A
 	}
 }
 
-// clientGone removes a connection of a loop.
+// ClientGone removes a connection of a loop.
 func (s *listenerService) clientGone(l *worker, m trackedConn) {
 	delete(s.tracked[l], m)
 	l.clientConns.Add(-1)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 )
 
 // The master hears, once a link has lasted, that its server owes nothing: the connection is upgraded, the
@@ -146,7 +147,7 @@ func TestAnEarlyByteOfAQuietAnswerIsASignOfLife(t *testing.T) {
 		told, changed := p.reports, p.changed
 		p.mu.Unlock()
 		if len(told) > 0 {
-			if told[0].Server != "s1" || told[0].Age < quietAfter || len(told[0].Metrics) > 0 {
+			if told[0].Server != "s1" || told[0].Age < exchange.QuietAfter || len(told[0].Metrics) > 0 {
 				t.Errorf("report %+v, want s1's, without figures, and how old the byte is", told[0])
 			}
 			return

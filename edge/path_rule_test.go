@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
@@ -40,8 +41,8 @@ func wantPaths(t *testing.T, change func(*routing.Listener), want map[string]str
 		if got != want {
 			t.Errorf("%s: got %s, want %s", target, got, want)
 		}
-		if res.StatusCode == 400 && !strings.Contains(string(body), reasonPath) {
-			t.Errorf("%s: got %s, want the reason %s", target, body, reasonPath)
+		if res.StatusCode == 400 && !strings.Contains(string(body), exchange.ReasonPath) {
+			t.Errorf("%s: got %s, want the reason %s", target, body, exchange.ReasonPath)
 		}
 	}
 }

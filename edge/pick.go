@@ -7,6 +7,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
@@ -28,7 +29,7 @@ type asyncPick struct {
 	client.Ask
 	worker   *worker
 	waiter   pickWaiter
-	exchange *exchange // the waiter's
+	exchange *exchange.Exchange // the waiter's
 	answer   pickAnswer
 }
 
@@ -48,7 +49,7 @@ func (q *asyncPick) Answered(g balance.Grant, err error) {
 // worker.idlePicks.
 type blockingPick struct {
 	waiter   pickWaiter
-	exchange *exchange                                    // the waiter's
+	exchange *exchange.Exchange                           // the waiter's
 	wait     func(context.Context) (balance.Grant, error) // nil: call the picker
 	next     chan struct{}
 	answer   pickAnswer
@@ -58,17 +59,17 @@ type blockingPick struct {
 // maxIdlePicks bounds idle blockingPicks and free asyncPicks.
 const maxIdlePicks = 64
 
-// startPick asks for w, whose exchange is x. answered: the answer is in x.pending or err; if not, a message
+// startPick asks for w, whose exchange is x. answered: the answer is in x.Pending or err; if not, a message
 // brings it.
-func (l *worker) startPick(w pickWaiter, x *exchange) (answered bool, err error) {
+func (l *worker) startPick(w pickWaiter, x *exchange.Exchange) (answered bool, err error) {
 	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
 	if p := e.edge.immediate; p != nil {
-		if x.tellsPickTime() {
+		if x.TellsPickTime() {
 			l.Now = clock.Now()
-			x.askedAt = l.Now
+			x.AskedAt = l.Now
 		}
-		later, err := p.TryPick(l.Now, x.pool.name, &x.request, &x.pending)
+		later, err := p.TryPick(l.Now, x.Pool.Name, &x.Request, &x.Pending)
 		if later == nil {
 			l.notePickTime(x)
 			return true, err
@@ -84,22 +85,22 @@ func (l *worker) startPick(w pickWaiter, x *exchange) (answered bool, err error)
 // notePickTime records how long an immediate pick took. Unless the time is reported for this request, only one
 // in timingSample is timed and the others count as equally fast: reading the clock takes a good part of the
 // time of a decision.
-func (l *worker) notePickTime(x *exchange) {
-	if l.untimedPicks > 0 && !x.tellsPickTime() {
-		l.untimedPicks--
-		x.askedAt = l.Now.Add(-l.pickTime)
+func (l *worker) notePickTime(x *exchange.Exchange) {
+	if l.UntimedPicks > 0 && !x.TellsPickTime() {
+		l.UntimedPicks--
+		x.AskedAt = l.Now.Add(-l.PickTime)
 		return
 	}
-	l.untimedPicks = timingSample - 1
+	l.UntimedPicks = timingSample - 1
 	l.Now = clock.Now()
-	l.pickTime = l.Now.Sub(x.askedAt)
+	l.PickTime = l.Now.Sub(x.AskedAt)
 }
 
 const timingSample = 16
 
 // startAsyncPick appends an ask to be sent at the end of the iteration. It returns false if the picker cannot
 // be asked this way now.
-func (l *worker) startAsyncPick(w pickWaiter, x *exchange) bool {
+func (l *worker) startAsyncPick(w pickWaiter, x *exchange.Exchange) bool {
 	var q *asyncPick
 	if n := len(l.freeAsyncPicks); n > 0 {
 		q, l.freeAsyncPicks = l.freeAsyncPicks[n-1], l.freeAsyncPicks[:n-1]
@@ -109,7 +110,7 @@ func (l *worker) startAsyncPick(w pickWaiter, x *exchange) bool {
 	}
 	q.waiter, q.exchange = w, x
 	w.setAsyncPick(q)
-	if l.engine.edge.polled.Ask(x.pool.name, &x.request, &q.Ask) != nil {
+	if l.engine.edge.polled.Ask(x.Pool.Name, &x.Request, &q.Ask) != nil {
 		l.putAsyncPick(q)
 		return false
 	}
@@ -126,8 +127,8 @@ func (l *worker) putAsyncPick(q *asyncPick) {
 }
 
 // cancelPick cancels a pick; q is its asyncPick or nil. If no other answer comes, a message brings the cause.
-func (l *worker) cancelPick(r *cancellation, q *asyncPick, cause error) {
-	r.cancel(cause)
+func (l *worker) cancelPick(r *exchange.Cancellation, q *asyncPick, cause error) {
+	r.Cancel(cause)
 	if q != nil && l.engine.edge.polled.Withdraw(&q.Ask) {
 		q.answer = pickAnswer{err: cause}
 		l.Post(q)
@@ -135,7 +136,7 @@ func (l *worker) cancelPick(r *cancellation, q *asyncPick, cause error) {
 }
 
 // pickInBackground has a goroutine call wait, or the picker if wait is nil.
-func (l *worker) pickInBackground(w pickWaiter, x *exchange, wait func(context.Context) (balance.Grant, error)) {
+func (l *worker) pickInBackground(w pickWaiter, x *exchange.Exchange, wait func(context.Context) (balance.Grant, error)) {
 	if n := len(l.idlePicks); n > 0 {
 		a := l.idlePicks[n-1]
 		l.idlePicks = l.idlePicks[:n-1]
@@ -152,9 +153,9 @@ func (a *blockingPick) run() {
 	for l := a.worker; ; {
 		x := a.exchange
 		if a.wait != nil {
-			a.answer.grant, a.answer.err = a.wait(x.cancel.context())
+			a.answer.grant, a.answer.err = a.wait(x.Cancel.Context())
 		} else {
-			a.answer.grant, a.answer.err = l.engine.edge.deps.picker.Pick(x.cancel.context(), x.pool.name, &x.request)
+			a.answer.grant, a.answer.err = l.engine.edge.deps.Picker.Pick(x.Cancel.Context(), x.Pool.Name, &x.Request)
 		}
 		l.Post(a)
 		if _, more := <-a.next; !more {
@@ -167,7 +168,7 @@ func (a *blockingPick) run() {
 func (q *asyncPick) Deliver() {
 	l, w, x, a := q.worker, q.waiter, q.exchange, q.answer
 	l.putAsyncPick(q)
-	if a.err != nil && client.TryAnotherMaster(a.err) && !x.cancel.clientLeft() {
+	if a.err != nil && client.TryAnotherMaster(a.err) && !x.Cancel.ClientLeft() {
 		l.pickInBackground(w, x, nil) // it can wait for another leader
 		return
 	}
@@ -186,11 +187,11 @@ func (a *blockingPick) Deliver() {
 	w.onPick(answer.grant, answer.err)
 }
 
-// ask implements asker.
-func (f *clientConn) ask(x *exchange) (answered bool, err error) {
+// Ask implements asker.
+func (f *clientConn) Ask(x *exchange.Exchange) (answered bool, err error) {
 	if answered, err = f.worker.startPick(f, x); !answered {
 		f.state = stateWaiting
-		f.worker.Timers.Set(&f.Timer, x.request.Deadline.Add(askGrace))
+		f.worker.Timers.Set(&f.Timer, x.Request.Deadline.Add(exchange.AskGrace))
 		f.watchClient()
 	}
 	return answered, err
@@ -198,7 +199,7 @@ func (f *clientConn) ask(x *exchange) (answered bool, err error) {
 
 // cancelPick cancels a pick or a dial.
 func (f *clientConn) cancelPick(cause error) {
-	f.worker.cancelPick(&f.req.cancel, f.asyncPick, cause)
+	f.worker.cancelPick(&f.req.Cancel, f.asyncPick, cause)
 }
 
 // setAsyncPick implements pickWaiter.
@@ -208,7 +209,7 @@ func (f *clientConn) setAsyncPick(q *asyncPick) { f.asyncPick = q }
 func (f *clientConn) onPick(grant balance.Grant, err error) {
 	f.state = stateForwarding
 	f.setTimeout(0)
-	f.takeStep(f.req.exchange.resumePick(grant, err))
+	f.takeStep(f.req.Exchange.ResumePick(grant, err))
 }
 
 // masterConn is a connection to a master that the loop reads.

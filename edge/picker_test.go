@@ -6,13 +6,14 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 )
 
 // What an Edge is given when the master is another process.
 var (
-	_ Picker          = (*client.Client)(nil)
-	_ snapshotPicker  = (*client.Client)(nil)
-	_ connectedPicker = (*client.Client)(nil)
+	_ exchange.Picker         = (*client.Client)(nil)
+	_ exchange.SnapshotPicker = (*client.Client)(nil)
+	_ connectedPicker         = (*client.Client)(nil)
 )
 
 // drivenPicker tells a loop its answers, as client.Masters does.

@@ -28,10 +28,10 @@ func (o *progressTimer) start(f *clientConn) {
 // OnTimer implements the timer's owner.
 func (o *progressTimer) OnTimer() {
 	f, t := o.client, o.req
-	if f.req != t || f.state != stateForwarding && f.state != stateTunneling || !t.exchange.started || t.exchange.flight.Over() {
+	if f.req != t || f.state != stateForwarding && f.state != stateTunneling || !t.Exchange.Started || t.Exchange.Flight.Over() {
 		return // the request has ended
 	}
-	t.exchange.reportProgress(f.worker.Now, f.serverOwes())
+	t.Exchange.ReportProgress(f.worker.Now, f.serverOwes())
 	f.worker.Timers.Set(&o.Timer, f.worker.Now.Add(progressEvery))
 }
 
@@ -63,7 +63,7 @@ func (o tcpProgressTimer) OnTimer() {
 	if d.state != tcpTunneling {
 		return
 	}
-	d.exchange.reportProgress(d.worker.Now, d.serverOwes())
+	d.exchange.ReportProgress(d.worker.Now, d.serverOwes())
 	d.worker.Timers.Set(&d.progress, d.worker.Now.Add(progressEvery))
 }
 

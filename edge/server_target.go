@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
@@ -25,11 +26,11 @@ func (e *Edge) serverAddr(grant *balance.Grant) (secure bool, at string) {
 }
 
 // targetOf returns the target of an exchange's last grant.
-func (e *Edge) targetOf(x *exchange) upstream.Target {
-	secure, address := e.serverAddr(&x.grant)
+func (e *Edge) targetOf(x *exchange.Exchange) upstream.Target {
+	secure, address := e.serverAddr(&x.Grant)
 	to := upstream.Target{Address: address}
-	if secure || x.route.ServerTLS != nil {
-		to.TLS, to.Name = x.route.DialTLS, certName(x.grant.Address)
+	if secure || x.Route.ServerTLS != nil {
+		to.TLS, to.Name = x.Route.DialTLS, certName(x.Grant.Address)
 	}
 	return to
 }

@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
+	"golang.org/x/sys/unix"
 )
 
 // narrow has connections take little at once, as those over a network do.
@@ -53,7 +53,7 @@ func testSlowServer(t *testing.T) {
 		})(conn, r)
 	}))
 	r := run(t, p, func(c *Config) { c.Loops = 1 })
-	body := string(noise(maxReplay))
+	body := string(noise(exchange.MaxReplay))
 	request := fmt.Sprintf("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	client := r.dial().send("%s", request)
 	p.untilGranted()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -26,8 +27,8 @@ type tcpConn struct {
 	proxied     preface.Proxy // the client's addresses, by its PROXY header or its own
 	limited     bool          // LimitConn has counted it
 	clientHello []byte        // read before a server can be chosen
-	exchange    exchange
-	recall      cancellation
+	exchange    exchange.Exchange
+	recall      exchange.Cancellation
 	asyncPick   *asyncPick     // in state tcpWaiting; nil: a goroutine picks
 	server      *upstream.Conn // of the current link
 	tunnel      eventloop.Tunnel
@@ -85,7 +86,7 @@ func (d *tcpConn) OnReady() {
 		d.readSNI()
 	case tcpWaiting:
 		if d.WasReset {
-			d.cancelPick(errClientLeft)
+			d.cancelPick(exchange.ErrClientLeft)
 		}
 	case tcpConnecting:
 		d.startTunnel()
@@ -100,7 +101,7 @@ func (d *tcpConn) OnTimer() {
 	case tcpReadingProxyHeader, tcpReadingSNI:
 		d.openExchange("", os.ErrDeadlineExceeded)
 	case tcpWaiting:
-		d.cancelPick(errMasterSilent)
+		d.cancelPick(exchange.ErrMasterSilent)
 	case tcpConnecting:
 		d.linkFailed(flight.Failure{Unreachable: true}, os.ErrDeadlineExceeded)
 	case tcpTunneling:
@@ -177,29 +178,29 @@ func (d *tcpConn) readClientHello(buf []byte) bool {
 	return true
 }
 
-// openExchange asks for a server by name, unless the client's first bytes were malformed.
+// OpenExchange asks for a server by name, unless the client's first bytes were malformed.
 func (d *tcpConn) openExchange(name string, err error) {
 	x, s := &d.exchange, d.service
 	d.setTimeout(0)
-	x.openTunnel(s.engine.edge.deps, s.listener, d.proxied.Source.Addr(), name, &d.recall)
-	x.asker = d
+	x.OpenTunnel(s.engine.edge.deps, s.listener, d.proxied.Source.Addr(), name, &d.recall)
+	x.Asker = d
 	switch {
 	case err != nil:
-		s.engine.edge.deps.metrics.countLimited(err)
-		logRefused(s.engine.edge.cfg.Log, s.listener, x.client, err)
-		d.refuseConn(refusal(err))
-	case x.route == nil:
-		d.refuseConn(reasonNoRoute)
+		s.engine.edge.deps.Metrics.CountLimited(err)
+		logRefused(s.engine.edge.cfg.Log, s.listener, x.ClientAddr, err)
+		d.refuseConn(exchange.Refusal(err))
+	case x.Route == nil:
+		d.refuseConn(exchange.ReasonNoRoute)
 	default:
-		d.takeStep(x.start())
+		d.takeStep(x.Start())
 	}
 }
 
-// ask implements asker.
-func (d *tcpConn) ask(x *exchange) (answered bool, err error) {
+// Ask implements asker.
+func (d *tcpConn) Ask(x *exchange.Exchange) (answered bool, err error) {
 	if answered, err = d.worker.startPick(d, x); !answered {
 		d.state = tcpWaiting
-		d.worker.Timers.Set(&d.Timer, x.request.Deadline.Add(askGrace))
+		d.worker.Timers.Set(&d.Timer, x.Request.Deadline.Add(exchange.AskGrace))
 	}
 	return answered, err
 }
@@ -213,7 +214,7 @@ func (d *tcpConn) setAsyncPick(q *asyncPick) { d.asyncPick = q }
 // onPick implements pickWaiter.
 func (d *tcpConn) onPick(grant balance.Grant, err error) {
 	d.setTimeout(0)
-	d.takeStep(d.exchange.resumePick(grant, err))
+	d.takeStep(d.exchange.ResumePick(grant, err))
 }
 
 // takeStep takes the exchange's next step.
@@ -225,7 +226,7 @@ func (d *tcpConn) takeStep(step flight.Step) {
 	case flight.Respond:
 		d.refuseConn(step.Answer.Reason)
 	default:
-		d.refuseConn(reasonLeft)
+		d.refuseConn(exchange.ReasonLeft)
 	}
 }
 
@@ -238,12 +239,12 @@ func (d *tcpConn) refuseConn(why string) {
 
 // connectServer connects to the granted server.
 func (d *tcpConn) connectServer() {
-	if d.WasReset || d.recall.clientLeft() {
-		d.recall.cancel(errClientLeft)
-		d.linkFailed(flight.Failure{}, errClientLeft)
+	if d.WasReset || d.recall.ClientLeft() {
+		d.recall.Cancel(exchange.ErrClientLeft)
+		d.linkFailed(flight.Failure{}, exchange.ErrClientLeft)
 		return
 	}
-	_, address := d.service.engine.edge.serverAddr(&d.exchange.grant) // TLS is between client and server
+	_, address := d.service.engine.edge.serverAddr(&d.exchange.Grant) // TLS is between client and server
 	to := upstream.Target{Address: address}
 	switch b, err := d.worker.servers.Dial(to); {
 	case err != nil:
@@ -251,7 +252,7 @@ func (d *tcpConn) connectServer() {
 	case b == nil:
 		d.state = tcpWaiting
 		d.setTimeout(0)
-		d.worker.servers.DialInBackground(d.recall.context(), to, func(descriptor *fd.FD, _ *eventloop.TLSConn, err error) { d.serverDialled(descriptor, to, err) })
+		d.worker.servers.DialInBackground(d.recall.Context(), to, func(descriptor *fd.FD, _ *eventloop.TLSConn, err error) { d.serverDialled(descriptor, to, err) })
 	default:
 		d.setServer(b)
 	}
@@ -283,14 +284,14 @@ func (d *tcpConn) startTunnel() {
 	b := d.server
 	stands, err := b.IsConnected()
 	switch {
-	case d.WasReset || d.recall.clientLeft():
-		d.recall.cancel(errClientLeft)
-		d.linkFailed(flight.Failure{}, errClientLeft)
+	case d.WasReset || d.recall.ClientLeft():
+		d.recall.Cancel(exchange.ErrClientLeft)
+		d.linkFailed(flight.Failure{}, exchange.ErrClientLeft)
 	case err != nil:
 		d.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
 	case stands:
 		var up eventloop.SendBuffer
-		if n, err := up.Write(&b.Conn, d.exchange.proxyHeader(d.proxyFacts())); err != nil {
+		if n, err := up.Write(&b.Conn, d.exchange.ProxyHeader(d.proxyFacts())); err != nil {
 			d.linkFailed(flight.Failure{Sent: n > 0}, os.NewSyscallError("write", err))
 			return
 		}
@@ -306,20 +307,20 @@ func (d *tcpConn) startTunnel() {
 
 // proxyFacts returns the addresses for the server's PROXY header.
 func (d *tcpConn) proxyFacts() preface.Proxy {
-	if !d.proxied.Destination.IsValid() && d.exchange.route.SendProxy != 0 {
+	if !d.proxied.Destination.IsValid() && d.exchange.Route.SendProxy != 0 {
 		d.proxied.Destination = d.FD.LocalAddress()
 	}
 	return d.proxied
 }
 
-// linkFailed handles a failed link.
+// LinkFailed handles a failed link.
 func (d *tcpConn) linkFailed(why flight.Failure, err error) {
 	if b := d.server; b != nil {
 		d.server = nil
 		b.ResetClose() // a reset, since the server may have accepted it and must not count it as served
 	}
 	d.setTimeout(0)
-	d.takeStep(d.exchange.linkFailed(why, err))
+	d.takeStep(d.exchange.LinkFailed(why, err))
 }
 
 // pumpTunnel moves what can be moved now.
@@ -327,7 +328,7 @@ func (d *tcpConn) pumpTunnel() {
 	before, down := d.tunnel.Progress(), d.tunnel.MovedTo(eventloop.ClientSide)
 	over := d.tunnel.Pump()
 	if d.tunnel.MovedTo(eventloop.ClientSide) != down {
-		d.exchange.serverSent(d.worker.Now)
+		d.exchange.ServerSent(d.worker.Now)
 	}
 	switch {
 	case over:
@@ -340,14 +341,14 @@ func (d *tcpConn) pumpTunnel() {
 // endTunnel ends the link, whose directions have both ended.
 func (d *tcpConn) endTunnel() {
 	broke := d.tunnel.BrokeOff()
-	d.exchange.tunnelEnded(broke == eventloop.ClientSide, broke == eventloop.ServerSide)
+	d.exchange.TunnelEnded(broke == eventloop.ClientSide, broke == eventloop.ServerSide)
 	d.state = tcpClosing
 	d.closeTunnel()
 }
 
-// closeTunnel closes both connections, now or when that loses nothing.
+// CloseTunnel closes both connections, now or when that loses nothing.
 func (d *tcpConn) closeTunnel() {
-	if !d.tunnel.CloseGracefully(!d.recall.clientLeft()) {
+	if !d.tunnel.CloseGracefully(!d.recall.ClientLeft()) {
 		d.setTimeout(d.tunnel.Pause)
 		return
 	}
@@ -360,7 +361,7 @@ func (d *tcpConn) closeConn() {
 	d.state = tcpClosed
 	l.Timers.Stop(&d.Timer)
 	l.Timers.Stop(&d.progress)
-	d.exchange.closeTunnel(d.reason, j.MovedTo(eventloop.ServerSide), j.MovedTo(eventloop.ClientSide))
+	d.exchange.CloseTunnel(d.reason, j.MovedTo(eventloop.ServerSide), j.MovedTo(eventloop.ClientSide))
 	d.service.clientGone(l, d)
 }
 
@@ -377,12 +378,12 @@ func (d *tcpConn) beginDrain() {}
 
 // Kill ends the connection in any state.
 func (d *tcpConn) Kill() {
-	d.cancelPick(errClientLeft)
+	d.cancelPick(exchange.ErrClientLeft)
 	switch d.state {
 	case tcpReadingProxyHeader, tcpReadingSNI:
 		d.openExchange("", os.ErrDeadlineExceeded)
 	case tcpConnecting:
-		d.linkFailed(flight.Failure{}, errClientLeft)
+		d.linkFailed(flight.Failure{}, exchange.ErrClientLeft)
 	case tcpTunneling:
 		d.tunnel.Abort()
 		d.endTunnel()

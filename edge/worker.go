@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 )
@@ -12,7 +13,7 @@ import (
 // clientConns.
 type worker struct {
 	eventloop.Loop
-	loopStats
+	exchange.LoopStats
 	engine  *loopEngine
 	headBuf []byte // a head being written; valid until the next one
 	trimmer memoryTrimmer
@@ -46,7 +47,7 @@ func newWorker(e *loopEngine) (*worker, error) {
 	l.h2.Loop = &l.Loop
 	l.servers.Init(&l.Loop, &l.h2, &e.dialer)
 	l.trimmer.worker, l.trimmer.Owner = l, &l.trimmer
-	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.edge.cfg.maxTurn, ReadSize: headSpace + readSize, AlwaysBatch: e.edge.cfg.alwaysBatch}
+	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.edge.cfg.maxTurn, ReadSize: exchange.HeadSpace + readSize, AlwaysBatch: e.edge.cfg.alwaysBatch}
 	if err := l.Init(cfg, l); err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func (l *worker) takeRequest() *request {
 		return t
 	}
 	t := new(request)
-	t.exchange.loop, t.exchange.clock = &l.loopStats, &l.Now
+	t.Exchange.Loop, t.Exchange.Clock = &l.LoopStats, &l.Now
 	return t
 }
 

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"bytes"
@@ -17,29 +17,29 @@ import (
 
 const headerRequestID = "X-Request-Id"
 
-// headerLines are fields to add to a message, in HTTP/1.1 format.
-type headerLines struct{ text []byte }
+// HeaderLines are fields to add to a message, in HTTP/1.1 format.
+type HeaderLines struct{ Text []byte }
 
-func (a *headerLines) reset() {
-	if a.text == nil {
-		a.text = make([]byte, 0, additionsUsual)
+func (a *HeaderLines) reset() {
+	if a.Text == nil {
+		a.Text = make([]byte, 0, additionsUsual)
 	}
-	a.text = a.text[:0]
+	a.Text = a.Text[:0]
 }
 
 // additionsUsual fits most of them.
 const additionsUsual = 512
 
-func (a *headerLines) add(name, value string) {
+func (a *HeaderLines) add(name, value string) {
 	a.startLine(name)
-	a.text = append(a.text, value...)
+	a.Text = append(a.Text, value...)
 	a.endLine()
 }
 
 // startLine begins a line whose value is appended to text; endLine ends it.
-func (a *headerLines) startLine(name string) { a.text = append(append(a.text, name...), ": "...) }
+func (a *HeaderLines) startLine(name string) { a.Text = append(append(a.Text, name...), ": "...) }
 
-func (a *headerLines) endLine() { a.text = append(a.text, "\r\n"...) }
+func (a *HeaderLines) endLine() { a.Text = append(a.Text, "\r\n"...) }
 
 // appendList appends a field's earlier values, to which another one is appended.
 func appendList(dst []byte, before []string) []byte {
@@ -58,13 +58,13 @@ func finalAnswer(method string) flight.Answer {
 }
 
 // RequestDrops returns the client's fields that are not sent to servers.
-func (x *exchange) requestDrops() *http1.Names {
-	return x.route.RequestDrops(x.head.Method, x.listener.Trusts(x.head.Peer))
+func (x *Exchange) RequestDrops() *http1.Names {
+	return x.Route.RequestDrops(x.Head.Method, x.listener.Trusts(x.Head.Peer))
 }
 
-// appendRequestHeaders adds the edge's fields to a request.
-func (x *exchange) appendRequestHeaders(a *headerLines) {
-	h, trusted := &x.head, x.listener.Trusts(x.head.Peer)
+// AppendRequestHeaders adds the edge's fields to a request.
+func (x *Exchange) AppendRequestHeaders(a *HeaderLines) {
+	h, trusted := &x.Head, x.listener.Trusts(x.Head.Peer)
 	scheme := "http"
 	if h.Secure {
 		scheme = "https"
@@ -79,7 +79,7 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 		}
 	}
 	// In few pieces: formatting these lines is a good part of a request's cost.
-	t := append(a.text, "X-Forwarded-For: "...)
+	t := append(a.Text, "X-Forwarded-For: "...)
 	t = appendList(t, chain)
 	start := len(t)
 	t = routing.AppendNode(t, h.Peer)
@@ -96,29 +96,29 @@ func (x *exchange) appendRequestHeaders(a *headerLines) {
 	t = append(append(t, h.Proto...), ' ')
 	t = append(t, x.deps.Via...)
 	t = append(t, "\r\n"+headerRequestID+": "...)
-	t = append(t, x.id...)
+	t = append(t, x.ID...)
 	t = append(t, "\r\n"...)
-	a.text = append(t, x.pool.fixedHeaders...)
+	a.Text = append(t, x.Pool.fixedHeaders...)
 	if h.ClientTLS != nil && h.ClientTLS.Subject != "" {
 		a.add(routing.HeaderSubject, h.ClientTLS.Subject)
 	}
 	if routing.IsProbe(h.Method) {
 		a.decrementForwards(h.First("max-forwards"))
 	}
-	if x.grant.Lease != 0 {
+	if x.Grant.Lease != 0 {
 		a.startLine(routing.HeaderLease)
-		a.text = appendHex(a.text, uint64(x.grant.Lease))
+		a.Text = appendHex(a.Text, uint64(x.Grant.Lease))
 		a.endLine()
 	}
-	if x.grant.Fence != 0 {
+	if x.Grant.Fence != 0 {
 		a.startLine(routing.HeaderFence)
-		a.text = strconv.AppendUint(a.text, x.grant.Fence, 10)
+		a.Text = strconv.AppendUint(a.Text, x.Grant.Fence, 10)
 		a.endLine()
 	}
 }
 
 // decrementForwards decrements Max-Forwards. What is not a number is dropped.
-func (a *headerLines) decrementForwards(maxForwards string) {
+func (a *HeaderLines) decrementForwards(maxForwards string) {
 	if n, err := strconv.ParseUint(maxForwards, 10, 31); err == nil && n > 0 {
 		a.add("Max-Forwards", strconv.FormatUint(n-1, 10))
 	}
@@ -137,17 +137,17 @@ func fromForwarded(elements []string, proto, host string) (chain []string, _, _ 
 }
 
 // appendResponseHeaders drops fields of a server's response, and adds the edge's.
-func (x *exchange) appendResponseHeaders(a *headerLines, resp routing.Headers) (drop *http1.Names) {
-	t := append(a.text, "Via: "...)
+func (x *Exchange) appendResponseHeaders(a *HeaderLines, resp routing.Headers) (drop *http1.Names) {
+	t := append(a.Text, "Via: "...)
 	t = appendList(t, resp.All("via"))
-	t = append(t, cmp.Or(x.serverProto, "1.1")...)
-	a.text = append(append(append(t, ' '), x.deps.Via...), "\r\n"...)
+	t = append(t, cmp.Or(x.ServerProto, "1.1")...)
+	a.Text = append(append(append(t, ' '), x.deps.Via...), "\r\n"...)
 	if resp.First("x-request-id") == "" {
-		a.add(headerRequestID, x.id)
+		a.add(headerRequestID, x.ID)
 	}
 	if x.listener.ServerTiming {
 		a.startLine("Server-Timing")
-		a.text = x.appendTiming(a.text)
+		a.Text = x.appendTiming(a.Text)
 		a.endLine()
 	}
 	if resp.First("trailer") != "" {
@@ -157,30 +157,30 @@ func (x *exchange) appendResponseHeaders(a *headerLines, resp routing.Headers) (
 }
 
 // appendTiming appends the edge's part of Server-Timing: how long the asks took, without and within the queue.
-func (x *exchange) appendTiming(dst []byte) []byte {
+func (x *Exchange) appendTiming(dst []byte) []byte {
 	dst = strconv.AppendFloat(append(dst, "pick;dur="...), milliseconds(max(0, x.pickTime-x.waiting)), 'f', -1, 64)
 	return strconv.AppendFloat(append(dst, ", queue;dur="...), milliseconds(x.waiting), 'f', -1, 64)
 }
 
 // announceTrailers announces the trailers that the client will get.
-func (a *headerLines) announceTrailers(announced []string) {
-	before := len(a.text)
+func (a *HeaderLines) announceTrailers(announced []string) {
+	before := len(a.Text)
 	a.startLine("Trailer")
-	start := len(a.text)
+	start := len(a.Text)
 	for _, list := range announced {
 		for name := range strings.SplitSeq(list, ",") {
 			name = strings.TrimSpace(name)
 			if name == "" || routing.NoTrailers.Has([]byte(name)) {
 				continue
 			}
-			if len(a.text) > start {
-				a.text = append(a.text, ", "...)
+			if len(a.Text) > start {
+				a.Text = append(a.Text, ", "...)
 			}
-			a.text = append(a.text, name...)
+			a.Text = append(a.Text, name...)
 		}
 	}
-	if len(a.text) == start {
-		a.text = a.text[:before]
+	if len(a.Text) == start {
+		a.Text = a.Text[:before]
 		return
 	}
 	a.endLine()
@@ -213,7 +213,7 @@ func appendForwarded(dst, node []byte, host, scheme string) []byte {
 
 // requestID keeps the client's id for the request if it is fit to stand in logs, and
 // makes one otherwise, in x. It is no secret.
-func (x *exchange) requestID(told string) string {
+func (x *Exchange) requestID(told string) string {
 	if routing.IsRequestID(told) {
 		return x.text.Clone(told)
 	}

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"log/slog"
@@ -9,7 +9,7 @@ import (
 
 // A count that is held stays when those without a link are forgotten.
 func TestHeldLinksOutliveOthers(t *testing.T) {
-	p := newPool("web", 0, &settings{ID: "e1", Log: slog.New(slog.DiscardHandler)}, newMetrics())
+	p := newPool("web", 0, &Settings{ID: "e1", Log: slog.New(slog.DiscardHandler)}, newMetrics())
 	held := p.countLink("held")
 	for i := range 3 * maxIdleServers {
 		p.releaseLink(p.countLink(balance.ServerID(rune(0x4e00 + i))))

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"testing"
@@ -16,7 +16,7 @@ func TestIsGRPC(t *testing.T) {
 			t.Errorf("%q: got %t", contentType, got)
 		}
 		head := "POST / HTTP/1.1\r\ncontent-type: " + contentType + "\r\nx: y\r\n\r\n"
-		if got := mayBeGRPC([]byte(head)); got != want {
+		if got := MayBeGRPC([]byte(head)); got != want {
 			t.Errorf("%q in a head: got %t", contentType, got)
 		}
 	}
@@ -36,12 +36,12 @@ func TestGRPCCodes(t *testing.T) {
 		answer flight.Answer
 		want   int
 	}{
-		{flight.Answer{Status: 404, Reason: reasonNoRoute}, 12},
+		{flight.Answer{Status: 404, Reason: ReasonNoRoute}, 12},
 		{flight.Answer{Status: 501, Reason: reasonUnsupported}, 12},
 		{flight.Answer{Status: 429, Reason: balance.Shed.String()}, 8},
 		{flight.Answer{Status: 503, Reason: balance.Saturated.String()}, 8},
-		{flight.Answer{Status: 429, Reason: reasonManyOpen}, 8},
-		{flight.Answer{Status: 429, Reason: reasonTooFast}, 8},
+		{flight.Answer{Status: 429, Reason: ReasonManyOpen}, 8},
+		{flight.Answer{Status: 429, Reason: ReasonTooFast}, 8},
 		{flight.Answer{Status: 413, Reason: reasonBodyTooBig}, 8},
 		{flight.Answer{Status: 431, Reason: reasonHeadTooBig}, 8},
 		{flight.Answer{Status: 503, Reason: balance.NoServer.String()}, 14},
@@ -53,7 +53,7 @@ func TestGRPCCodes(t *testing.T) {
 		{flight.Answer{Status: 408, Reason: reasonBodySlow}, 4},
 		{flight.Answer{Status: 400, Reason: reasonTarget}, 3},
 	} {
-		if got := grpcCode(c.answer); got != c.want {
+		if got := GRPCCode(c.answer); got != c.want {
 			t.Errorf("%+v: got %d, want %d", c.answer, got, c.want)
 		}
 	}

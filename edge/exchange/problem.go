@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"cmp"
@@ -14,9 +14,9 @@ import (
 	"github.com/evenkeel-lb/evenkeel/flight"
 )
 
-// problem is the edge's own answer to a client, in the form of RFC 9457, with a reason for programs and the
+// Problem is the edge's own answer to a client, in the form of RFC 9457, with a reason for programs and the
 // request's id for the logs. It names nothing internal but a server's id.
-type problem struct {
+type Problem struct {
 	Type    string           `json:"type"`
 	Title   string           `json:"title"`
 	Status  int              `json:"status"`
@@ -28,40 +28,40 @@ type problem struct {
 
 // Reasons of the edge's own, beside those of flight and balance.
 const (
-	reasonNoRoute     = "no-route"
+	ReasonNoRoute     = "no-route"
 	reasonHeadTooBig  = "head-too-large"
 	reasonBodyTooBig  = "body-too-large"
 	reasonBodySlow    = "body-timeout"
-	reasonHeadSlow    = "head-timeout"
+	ReasonHeadSlow    = "head-timeout"
 	reasonTarget      = "bad-target"
-	reasonLoop        = "loop"
-	reasonPath        = "ambiguous-path"
+	ReasonLoop        = "loop"
+	ReasonPath        = "ambiguous-path"
 	reasonMalformed   = "bad-request"
 	reasonUnsupported = "method-not-supported"
-	reasonPreface     = "bad-preface"
-	reasonLeft        = "left"
+	ReasonPreface     = "bad-preface"
+	ReasonLeft        = "left"
 	reasonHTTP2Only   = "http2-only"
 	reasonTrace       = "trace"
 	reasonDenied      = "denied"
 	reasonMisdirected = "misdirected"
-	reasonManyOpen    = "too-many-open-requests"
-	reasonTooFast     = "too-many-requests"
+	ReasonManyOpen    = "too-many-open-requests"
+	ReasonTooFast     = "too-many-requests"
 	reasonConnections = "too-many-connections"
 )
 
 var details = map[string]string{
-	reasonNoRoute:                "no route matches the request's host and path",
+	ReasonNoRoute:                "no route matches the request's host and path",
 	reasonHeadTooBig:             "the request's head is larger, or has more lines, than is taken here",
 	reasonBodyTooBig:             "the request's body is larger than is taken here",
 	reasonBodySlow:               "the rest of the request's body did not come in time",
-	reasonHeadSlow:               "the request's head did not come in time",
+	ReasonHeadSlow:               "the request's head did not come in time",
 	reasonTarget:                 "the request's target is not a path, nor a URL of what is spoken here",
-	reasonLoop:                   "the request has come through here too often: it goes in circles",
-	reasonPath:                   "the path is not read alike everywhere, for dot segments, //, \\, ; or escapes of those, and would lead elsewhere",
+	ReasonLoop:                   "the request has come through here too often: it goes in circles",
+	ReasonPath:                   "the path is not read alike everywhere, for dot segments, //, \\, ; or escapes of those, and would lead elsewhere",
 	reasonUnsupported:            "this is no forward proxy: CONNECT is not served",
 	reasonMisdirected:            "the TLS connection is for another server name; open a new connection for this one",
-	reasonManyOpen:               "this client has as many open requests as allowed",
-	reasonTooFast:                "this client sends requests faster than allowed",
+	ReasonManyOpen:               "this client has as many open requests as allowed",
+	ReasonTooFast:                "this client sends requests faster than allowed",
 	reasonTrace:                  "TRACE is not answered here",
 	reasonHTTP2Only:              "the servers of this route use HTTP/2, so clients must too",
 	flight.ReasonUnreachable:     "the server could not be reached",
@@ -79,9 +79,9 @@ var details = map[string]string{
 	balance.Malformed.String():   "the master could not read the request",
 }
 
-// noteAnswer records that the edge answers instead of a server, and returns the explanation for the client;
+// NoteAnswer records that the edge answers instead of a server, and returns the explanation for the client;
 // empty: the reason is enough. The log gets the master's own text, which names the pool.
-func (x *exchange) noteAnswer(a flight.Answer, detail string) string {
+func (x *Exchange) NoteAnswer(a flight.Answer, detail string) string {
 	x.reason, x.detail = a.Reason, detail
 	r := x.refusal
 	if r == nil || r.Reason.String() != a.Reason {
@@ -89,7 +89,7 @@ func (x *exchange) noteAnswer(a flight.Answer, detail string) string {
 	}
 	x.detail = r.Detail
 	if r.Needs > 0 {
-		return fmt.Sprintf("refused at once: every server is at its limit, requests take up to %v here, and this one has %v", inWords(r.Needs), inWords(x.route.Timeout))
+		return fmt.Sprintf("refused at once: every server is at its limit, requests take up to %v here, and this one has %v", inWords(r.Needs), inWords(x.Route.Timeout))
 	}
 	return detail
 }
@@ -102,15 +102,15 @@ func inWords(d time.Duration) time.Duration {
 	return d.Round(100 * time.Millisecond)
 }
 
-// appendProblem appends the answer in HTTP/1.1 format. detail is empty if the reason is enough; closing: no
+// AppendProblem appends the answer in HTTP/1.1 format. detail is empty if the reason is enough; closing: no
 // other response follows.
-func appendProblem(dst []byte, a flight.Answer, detail, request string, headOnly, closing bool) (out []byte, bodySize int) {
+func AppendProblem(dst []byte, a flight.Answer, detail, request string, headOnly, closing bool) (out []byte, bodySize int) {
 	dst = appendStatus(dst, a.Status)
 	if a.Status == http.StatusNoContent {
 		return appendEnd(dst, request, closing), 0
 	}
 	body := problemBody(a, detail, request)
-	dst = append(dst, "Content-Type: "+problemType+"\r\nCache-Control: no-store\r\nContent-Length: "...)
+	dst = append(dst, "Content-Type: "+ProblemType+"\r\nCache-Control: no-store\r\nContent-Length: "...)
 	dst = append(strconv.AppendInt(dst, int64(len(body)), 10), "\r\n"...)
 	if a.RetryAfter > 0 {
 		dst = append(dst, "Retry-After: "...)
@@ -123,10 +123,10 @@ func appendProblem(dst []byte, a flight.Answer, detail, request string, headOnly
 	return append(dst, body...), len(body)
 }
 
-const problemType = "application/problem+json"
+const ProblemType = "application/problem+json"
 
 func problemBody(a flight.Answer, detail, request string) []byte {
-	body, _ := json.Marshal(problem{Type: "about:blank", Title: cmp.Or(http.StatusText(a.Status), "Error"), Status: a.Status,
+	body, _ := json.Marshal(Problem{Type: "about:blank", Title: cmp.Or(http.StatusText(a.Status), "Error"), Status: a.Status,
 		Detail: cmp.Or(detail, details[a.Reason], a.Reason), Reason: a.Reason, Server: a.Server, Request: request})
 	return append(body, '\n')
 }
@@ -160,13 +160,13 @@ func appendEnd(dst []byte, request string, closing bool) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// refusal returns the reason for a refused connection.
-func refusal(err error) string {
+// Refusal returns the reason for a refused connection.
+func Refusal(err error) string {
 	switch {
 	case errors.Is(err, routing.ErrDenied):
 		return reasonDenied
 	case errors.Is(err, routing.ErrConnections):
 		return reasonConnections
 	}
-	return reasonPreface
+	return ReasonPreface
 }

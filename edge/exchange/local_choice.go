@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"time"
@@ -11,49 +11,49 @@ import (
 // same, which shows when asking pays again. From what trip on this is so, and in which pools, the master says
 // (balance.Pool.LocalFrom).
 
-// chooseLocally chooses the server of the next link and stores the grant in x.pending. It returns false if the
+// chooseLocally chooses the server of the next link and stores the grant in x.Pending. It returns false if the
 // request is to ask.
-func (x *exchange) chooseLocally(exclude []balance.ServerID) bool {
-	d, p := x.deps, x.pool
-	if d.local == nil || len(exclude) > 0 || x.request.Link != balance.LinkRoute {
+func (x *Exchange) chooseLocally(exclude []balance.ServerID) bool {
+	d, p := x.deps, x.Pool
+	if d.local == nil || len(exclude) > 0 || x.Request.Link != balance.LinkRoute {
 		return false
 	}
 	now := x.now()
-	if !p.choosesLocally(now, d.local.LocalFrom(p.name)) {
+	if !p.choosesLocally(now, d.local.LocalFrom(p.Name)) {
 		return false
 	}
-	s := p.choose(now, d.local.Snapshot(p.name))
+	s := p.choose(now, d.local.Snapshot(p.Name))
 	if s == nil {
 		return false
 	}
-	lease, err := d.local.Chosen(p.name, s.ID, now, &x.request)
+	lease, err := d.local.Chosen(p.Name, s.ID, now, &x.Request)
 	if err != nil {
-		d.Log.Debug("the master cannot be told of a local choice", "pool", p.name, "err", err)
+		d.Log.Debug("the master cannot be told of a local choice", "pool", p.Name, "err", err)
 		return false
 	}
 	p.localCount.Inc()
-	x.pending = balance.Grant{Lease: lease, Server: s.ID, Address: s.Address, At: s.At, Public: s.Public}
+	x.Pending = balance.Grant{Lease: lease, Server: s.ID, Address: s.Address, At: s.At, Public: s.Public}
 	return true
 }
 
 // noteAskTime handles that an ask was granted.
-func (x *exchange) noteAskTime(now balance.Instant) {
-	d, p := x.deps, x.pool
-	if d.local == nil || x.pending.Waited > 0 {
+func (x *Exchange) noteAskTime(now balance.Instant) {
+	d, p := x.deps, x.Pool
+	if d.local == nil || x.Pending.Waited > 0 {
 		return
 	}
-	from := d.local.LocalFrom(p.name)
+	from := d.local.LocalFrom(p.Name)
 	if from == 0 && !p.isLocal.Load() {
 		return // nearly always
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.local.Asked(now, now.Sub(x.askedAt), from)
+	p.local.Asked(now, now.Sub(x.AskedAt), from)
 	p.publishLocalLocked(from)
 }
 
 // choosesLocally reports whether the edge chooses the server of the pool's next request.
-func (p *pool) choosesLocally(now balance.Instant, from time.Duration) bool {
+func (p *Pool) choosesLocally(now balance.Instant, from time.Duration) bool {
 	if from == 0 && !p.isLocal.Load() {
 		return false // nearly always
 	}
@@ -65,18 +65,18 @@ func (p *pool) choosesLocally(now balance.Instant, from time.Duration) bool {
 }
 
 // publishLocalLocked sets isLocal, and logs it if it has changed. from is the trip from which the edge is to choose.
-func (p *pool) publishLocalLocked(from time.Duration) {
+func (p *Pool) publishLocalLocked(from time.Duration) {
 	on := p.local.On()
 	switch was := p.isLocal.Swap(on); {
 	case on && !was:
-		p.log.Info("choosing servers without asking", "pool", p.name, "ask_ms", milliseconds(p.local.Trip()), "from_ms", milliseconds(from))
+		p.log.Info("choosing servers without asking", "pool", p.Name, "ask_ms", milliseconds(p.local.Trip()), "from_ms", milliseconds(from))
 	case was && !on:
-		p.log.Info("asking the master for servers again", "pool", p.name, "ask_ms", milliseconds(p.local.Trip()), "from_ms", milliseconds(from))
+		p.log.Info("asking the master for servers again", "pool", p.Name, "ask_ms", milliseconds(p.local.Trip()), "from_ms", milliseconds(from))
 	}
 }
 
 // choose returns the server that is least busy by the edge's own count; nil: the request is to ask.
-func (p *pool) choose(now balance.Instant, snap *balance.Snapshot) *balance.SnapshotServer {
+func (p *Pool) choose(now balance.Instant, snap *balance.Snapshot) *balance.SnapshotServer {
 	if snap == nil {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (p *pool) choose(now balance.Instant, snap *balance.Snapshot) *balance.Snap
 
 // noteChoice handles how a link to a server that the edge has chosen ended. A server that is full or cannot be used
 // looks idle, and only the master finds out what to do about it: the edge asks.
-func (p *pool) noteChoice(o *balance.Outcome) {
+func (p *Pool) noteChoice(o *balance.Outcome) {
 	switch o.Result {
 	case balance.Full, balance.Unreachable, balance.Broken:
 		p.mu.Lock()

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the edge's own, in a registry of their own.
-type metrics struct {
-	registry    *prometheus.Registry
+// Metrics are the edge's own, in a registry of their own.
+type Metrics struct {
+	Registry    *prometheus.Registry
 	requests    *prometheus.CounterVec // of requests without a pool
 	grpc        *prometheus.CounterVec // of gRPC requests without a pool
 	picks       *prometheus.CounterVec // those that were not granted
@@ -24,16 +24,16 @@ type metrics struct {
 	tunnels     *prometheus.CounterVec
 	tunnelBytes *prometheus.CounterVec
 	tunnelTime  *prometheus.HistogramVec
-	heldBack    prometheus.Counter
-	limited     [clientLimitCount]prometheus.Counter
+	HeldBack    prometheus.Counter
+	Limited     [clientLimitCount]prometheus.Counter
 }
 
 var byPool = []string{"pool"}
 
-// newMetrics returns them without those of which poolStats are kept.
-func newMetrics() *metrics {
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
+// newMetrics returns them without those of which PoolStats are kept.
+func newMetrics() *Metrics {
+	m := &Metrics{
+		Registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_requests_total",
 			Help: "Requests answered, by pool (empty: no route) and status; 499: the client left first."}, []string{"pool", "code"}),
 		grpc: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_grpc_requests_total",
@@ -59,15 +59,15 @@ func newMetrics() *metrics {
 		tunnelTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_connection_duration_seconds",
 			Help: "How long connections of TCP listeners lasted.", Buckets: prometheus.ExponentialBuckets(.001, 6, 11)}, byPool),
 	}
-	m.heldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
+	m.HeldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
 		Help: "Times that a client's HTTP/2 connection was read no further for a moment, because of too many frames that bring nothing."})
-	m.limited = limitedCounters(m.registry)
-	m.registry.MustRegister(m.heldBack, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime)
+	m.Limited = limitedCounters(m.Registry)
+	m.Registry.MustRegister(m.HeldBack, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime)
 	return m
 }
 
 // unrouted counts a request for which there is no pool.
-func (m *metrics) unrouted(status int) { m.requests.WithLabelValues("", strconv.Itoa(status)).Inc() }
+func (m *Metrics) unrouted(status int) { m.requests.WithLabelValues("", strconv.Itoa(status)).Inc() }
 
 // grpcLabel is a gRPC status as a label has it.
 func grpcLabel(code int) string {
@@ -78,23 +78,23 @@ func grpcLabel(code int) string {
 }
 
 // tunnel counts one that has ended.
-func (m *metrics) tunnel(pool, ended string, in, out int64, took time.Duration) {
+func (m *Metrics) tunnel(pool, ended string, in, out int64, took time.Duration) {
 	m.tunnels.WithLabelValues(pool, ended).Inc()
 	m.tunnelBytes.WithLabelValues(pool, "in").Add(float64(in))
 	m.tunnelBytes.WithLabelValues(pool, "out").Add(float64(out))
 	m.tunnelTime.WithLabelValues(pool).Observe(took.Seconds())
 }
 
-// refused counts a connection that was refused before it could ask for anything.
-func (m *metrics) refused(why string) { m.tunnels.WithLabelValues("", why).Inc() }
+// Refused counts a connection that was refused before it could ask for anything.
+func (m *Metrics) Refused(why string) { m.tunnels.WithLabelValues("", why).Inc() }
 
 // clientLimit is one of the limits, as a metric's label.
 type clientLimit uint8
 
 const (
-	limitConnections clientLimit = iota
-	limitOpenRequests
-	limitRequestRate
+	LimitConnections clientLimit = iota
+	LimitOpenRequests
+	LimitRequestRate
 	clientLimitCount
 )
 
@@ -111,15 +111,15 @@ func limitedCounters(r *prometheus.Registry) (counters [clientLimitCount]prometh
 	return counters
 }
 
-// connRefused counts a connection that LimitConn refuses.
-func (m *metrics) connRefused(why error) {
-	m.countLimited(why)
-	m.refused(refusal(why))
+// ConnRefused counts a connection that LimitConn refuses.
+func (m *Metrics) ConnRefused(why error) {
+	m.CountLimited(why)
+	m.Refused(Refusal(why))
 }
 
-// countLimited counts a connection that was refused because of its client's limits.
-func (m *metrics) countLimited(why error) {
+// CountLimited counts a connection that was refused because of its client's limits.
+func (m *Metrics) CountLimited(why error) {
 	if errors.Is(why, routing.ErrConnections) {
-		m.limited[limitConnections].Inc()
+		m.Limited[LimitConnections].Inc()
 	}
 }

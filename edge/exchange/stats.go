@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"sync"
@@ -7,17 +7,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// loopStats is what a loop counts. Only the loop goroutine touches it, so that counting takes no lock; readers
+// LoopStats is what a loop counts. Only the loop goroutine touches it, so that counting takes no lock; readers
 // post a message.
-type loopStats struct {
-	openExchanges int64         // in progress
-	pools         []poolStats   // by the pool's number
-	pickTime      time.Duration // of the last timed immediate pick
-	untimedPicks  int           // immediate picks until another one is timed
+type LoopStats struct {
+	OpenExchanges int64         // in progress
+	Pools         []PoolStats   // by the pool's number
+	PickTime      time.Duration // of the last timed immediate pick
+	UntimedPicks  int           // immediate picks until another one is timed
 }
 
-// poolStats is what one loop, or several goroutines, count of a pool's requests.
-type poolStats struct {
+// PoolStats is what one loop, or several goroutines, count of a pool's requests.
+type PoolStats struct {
 	mu       *sync.Mutex // nil: a loop's own
 	inFlight int64
 	granted  uint64      // granted picks
@@ -33,27 +33,27 @@ type codeCount struct {
 	count uint64
 }
 
-func (t *poolStats) lock() {
+func (t *PoolStats) lock() {
 	if t.mu != nil {
 		t.mu.Lock()
 	}
 }
 
-func (t *poolStats) unlock() {
+func (t *PoolStats) unlock() {
 	if t.mu != nil {
 		t.mu.Unlock()
 	}
 }
 
 // addInFlight adds n to the requests in flight.
-func (t *poolStats) addInFlight(n int64) {
+func (t *PoolStats) addInFlight(n int64) {
 	t.lock()
 	t.inFlight += n
 	t.unlock()
 }
 
 // countPick counts an ask.
-func (t *poolStats) countPick(took time.Duration, granted bool) {
+func (t *PoolStats) countPick(took time.Duration, granted bool) {
 	t.lock()
 	t.pickTime.observe(&pickScale, took)
 	if granted {
@@ -63,7 +63,7 @@ func (t *poolStats) countPick(took time.Duration, granted bool) {
 }
 
 // countAnswer counts a finished request.
-func (t *poolStats) countAnswer(status int, took time.Duration) {
+func (t *PoolStats) countAnswer(status int, took time.Duration) {
 	t.lock()
 	t.inFlight--
 	t.duration.observe(&durationScale, took)
@@ -72,7 +72,7 @@ func (t *poolStats) countAnswer(status int, took time.Duration) {
 }
 
 // countGRPC counts a gRPC request by its status. Clients treat an undefined one as UNKNOWN.
-func (t *poolStats) countGRPC(code int) {
+func (t *PoolStats) countGRPC(code int) {
 	if code > grpcUnauthenticated {
 		code = grpcUnknown
 	}
@@ -93,7 +93,7 @@ func countCode(codes []codeCount, code int, n uint64) []codeCount {
 }
 
 // merge adds other's counts.
-func (t *poolStats) merge(other *poolStats) {
+func (t *PoolStats) merge(other *PoolStats) {
 	t.inFlight += other.inFlight
 	t.granted += other.granted
 	for _, c := range other.codes {

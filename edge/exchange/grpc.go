@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"bytes"
@@ -35,8 +35,8 @@ func isGRPC(contentType string) bool {
 	return rest == "" || rest[0] == '+' || rest[0] == ';' || rest[0] == ' '
 }
 
-// mayBeGRPC reports whether a head of HTTP/2 is that of a gRPC request, which could not be read whole.
-func mayBeGRPC(head []byte) bool {
+// MayBeGRPC reports whether a head of HTTP/2 is that of a gRPC request, which could not be read whole.
+func MayBeGRPC(head []byte) bool {
 	const line = "\r\ncontent-type: "
 	i := bytes.Index(head, []byte(line))
 	if i < 0 {
@@ -59,10 +59,10 @@ const (
 	grpcNone = -1 // none was sent
 )
 
-// grpcCode returns the gRPC status that corresponds to an answer.
-func grpcCode(a flight.Answer) int {
+// GRPCCode returns the gRPC status that corresponds to an answer.
+func GRPCCode(a flight.Answer) int {
 	switch a.Reason {
-	case balance.Shed.String(), balance.Saturated.String(), reasonBodyTooBig, reasonHeadTooBig, reasonManyOpen, reasonTooFast:
+	case balance.Shed.String(), balance.Saturated.String(), reasonBodyTooBig, reasonHeadTooBig, ReasonManyOpen, ReasonTooFast:
 		return grpcResourceExhausted
 	}
 	switch a.Status {
@@ -80,7 +80,7 @@ func grpcCode(a flight.Answer) int {
 // empty if the reason is enough.
 func grpcFields(a flight.Answer, detail string, tell func(name, value string)) {
 	tell("Content-Type", grpcType)
-	tell(fieldGRPCStatus, strconv.Itoa(grpcCode(a)))
+	tell(fieldGRPCStatus, strconv.Itoa(GRPCCode(a)))
 	message := fmt.Sprintf("%s (%s)", cmp.Or(detail, details[a.Reason], a.Reason), a.Reason)
 	if a.Server != "" {
 		message = fmt.Sprintf("%s (%s, server %s)", cmp.Or(detail, details[a.Reason], a.Reason), a.Reason, a.Server)
@@ -91,11 +91,11 @@ func grpcFields(a flight.Answer, detail string, tell func(name, value string)) {
 	}
 }
 
-// appendGRPCAnswer appends the answer to a gRPC client, as HTTP/1.1 has it.
-func appendGRPCAnswer(dst []byte, a flight.Answer, detail, request string) []byte {
-	add := headerLines{appendStatus(dst, http.StatusOK)}
+// AppendGRPCAnswer appends the answer to a gRPC client, as HTTP/1.1 has it.
+func AppendGRPCAnswer(dst []byte, a flight.Answer, detail, request string) []byte {
+	add := HeaderLines{appendStatus(dst, http.StatusOK)}
 	grpcFields(a, detail, add.add)
-	return appendEnd(add.text, request, false)
+	return appendEnd(add.Text, request, false)
 }
 
 // percentEncode encodes a grpc-message: what is not printable ASCII, and the percent sign.

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"log/slog"
@@ -17,10 +17,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// pool is what the edge keeps of a pool.
-type pool struct {
-	name   string
-	number int // index in loopStats.pools
+// Pool is what the edge keeps of a pool.
+type Pool struct {
+	Name   string
+	number int // index in LoopStats.pools
 
 	fixedHeaders string // header lines that servers are sent with every request
 
@@ -32,7 +32,7 @@ type pool struct {
 	budget      flight.Budget
 	turns       flight.Turns
 	rng         *rand.Rand
-	stats       poolStats // of exchanges without a loop
+	stats       PoolStats // of exchanges without a loop
 
 	isLocal     atomic.Bool // of local
 	retried     atomic.Bool // the budget is not full
@@ -46,9 +46,9 @@ type pool struct {
 	disbelieved prometheus.Counter
 }
 
-func newPool(name string, number int, s *settings, m *metrics) *pool {
-	p := &pool{
-		name:        name,
+func newPool(name string, number int, s *Settings, m *Metrics) *Pool {
+	p := &Pool{
+		Name:        name,
 		log:         s.Log,
 		number:      number,
 		inFlight:    make(map[balance.ServerID]*int),
@@ -62,16 +62,16 @@ func newPool(name string, number int, s *settings, m *metrics) *pool {
 		disbelieved: m.disbelieved.WithLabelValues(name),
 	}
 	p.stats.mu = &p.mu
-	var a headerLines
+	var a HeaderLines
 	a.add(routing.HeaderEdge, string(s.ID))
 	a.add(routing.HeaderPool, name)
 	a.add(orca.HeaderFormat, "TEXT")
-	p.fixedHeaders = string(a.text)
+	p.fixedHeaders = string(a.Text)
 	return p
 }
 
 // countLink counts one more link to a server, and returns the argument of releaseLink.
-func (p *pool) countLink(server balance.ServerID) *int {
+func (p *Pool) countLink(server balance.ServerID) *int {
 	p.mu.Lock()
 	n := p.inFlight[server]
 	if n == nil {
@@ -85,7 +85,7 @@ func (p *pool) countLink(server balance.ServerID) *int {
 }
 
 // addServer adds a server's count. Servers without a link are forgotten only when there are many.
-func (p *pool) addServer(server balance.ServerID) *int {
+func (p *Pool) addServer(server balance.ServerID) *int {
 	if p.idleServers > maxIdleServers {
 		maps.DeleteFunc(p.inFlight, func(_ balance.ServerID, n *int) bool { return *n == 0 })
 		p.idleServers = 0
@@ -98,7 +98,7 @@ func (p *pool) addServer(server balance.ServerID) *int {
 // maxIdleServers is how many servers without a link are remembered.
 const maxIdleServers = 1000
 
-func (p *pool) releaseLink(n *int) {
+func (p *Pool) releaseLink(n *int) {
 	p.mu.Lock()
 	if *n--; *n == 0 {
 		p.idleServers++
@@ -106,9 +106,19 @@ func (p *pool) releaseLink(n *int) {
 	p.mu.Unlock()
 }
 
+// OpenLinks returns how many links of this edge there are to the pool's servers.
+func (p *Pool) OpenLinks() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, links := range p.inFlight {
+		n += *links
+	}
+	return n
+}
+
 // countRequest counts a request for the retry budget. While nothing is retried the budget is full and need not
 // be told.
-func (p *pool) countRequest() {
+func (p *Pool) countRequest() {
 	if p.retried.Load() {
 		p.mu.Lock()
 		p.budget.Request()
@@ -117,7 +127,7 @@ func (p *pool) countRequest() {
 	}
 }
 
-func (p *pool) mayRetry(now balance.Instant) bool {
+func (p *Pool) mayRetry(now balance.Instant) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.retried.Store(true)
@@ -125,7 +135,7 @@ func (p *pool) mayRetry(now balance.Instant) bool {
 }
 
 // linksLocked returns how many links of this edge there are to a server.
-func (p *pool) linksLocked(server balance.ServerID) int {
+func (p *Pool) linksLocked(server balance.ServerID) int {
 	if n := p.inFlight[server]; n != nil {
 		return *n
 	}
@@ -137,7 +147,7 @@ func (p *pool) linksLocked(server balance.ServerID) int {
 const avoidFor = time.Second
 
 // noteUnreachable records that a server could not be reached.
-func (p *pool) noteUnreachable(now balance.Instant, server balance.ServerID) {
+func (p *Pool) noteUnreachable(now balance.Instant, server balance.ServerID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.unreachable == nil {
@@ -149,7 +159,7 @@ func (p *pool) noteUnreachable(now balance.Instant, server balance.ServerID) {
 
 // fallback chooses without a master. An unreachable server looks idle, so it is avoided if there is another
 // one.
-func (p *pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
+func (p *Pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	avoid := p.avoidLocked(now, exclude)
@@ -162,7 +172,7 @@ func (p *pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []b
 }
 
 // avoidLocked returns the excluded servers and those that could not be reached a moment ago.
-func (p *pool) avoidLocked(now balance.Instant, exclude []balance.ServerID) []balance.ServerID {
+func (p *Pool) avoidLocked(now balance.Instant, exclude []balance.ServerID) []balance.ServerID {
 	avoid := exclude
 	for server, until := range p.unreachable {
 		if until > now {

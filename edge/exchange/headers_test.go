@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"fmt"
@@ -26,12 +26,12 @@ func TestForwarded(t *testing.T) {
 
 func TestRequestID(t *testing.T) {
 	for _, told := range []string{"a", "0af7651916cd43dd8448eb211c80319c", "A_b-c.d~e+f/g=h:i@j", strings.Repeat("x", 128)} {
-		if got := new(exchange).requestID(told); got != told {
+		if got := new(Exchange).requestID(told); got != told {
 			t.Errorf("%q became %q", told, got)
 		}
 	}
 	for _, told := range []string{"", " ", "a b", "a\"b", "é", strings.Repeat("x", 129)} {
-		if got := new(exchange).requestID(told); got == told || len(got) != 32 {
+		if got := new(Exchange).requestID(told); got == told || len(got) != 32 {
 			t.Errorf("%q became %q, want a new id", told, got)
 		}
 	}
@@ -52,7 +52,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("a\"\\\r\n", " ")
 	client := netip.MustParseAddr("127.0.0.1")
 	f.Fuzz(func(t *testing.T, host, id string) {
-		if kept := new(exchange).requestID(id); kept == "" || len(kept) > 128 || strings.ContainsAny(kept, " \"\r\n") {
+		if kept := new(Exchange).requestID(id); kept == "" || len(kept) > 128 || strings.ContainsAny(kept, " \"\r\n") {
 			t.Errorf("id %q became %q", id, kept)
 		}
 		element := string(appendForwarded(nil, routing.AppendNode(nil, client), host, "http"))

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"log/slog"
@@ -11,7 +11,7 @@ import (
 // Without a master, a server that could not be reached from here looks idle, and would be
 // tried by every request: each would be a retry, and those are few.
 func TestFallbackLeavesOutWhatCannotBeReached(t *testing.T) {
-	p := newPool("web", 0, &settings{ID: "e1", Log: slog.New(slog.DiscardHandler)}, newMetrics())
+	p := newPool("web", 0, &Settings{ID: "e1", Log: slog.New(slog.DiscardHandler)}, newMetrics())
 	snap := &balance.Snapshot{Servers: []balance.SnapshotServer{{ID: "a", State: balance.Up}, {ID: "b", State: balance.Up}}}
 	now := balance.Instant(time.Hour)
 	chosen := func(now balance.Instant, exclude ...balance.ServerID) map[balance.ServerID]int {

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"strconv"
@@ -8,20 +8,20 @@ import (
 
 // statsCollector collects the stats, and the vectors that count the same.
 type statsCollector struct {
-	deps                                                    *deps
-	visit                                                   func(func(*loopStats)) // calls its argument with the stats of one loop after another
+	deps                                                    *Deps
+	visit                                                   func(func(*LoopStats)) // calls its argument with the stats of one loop after another
 	requests, grpc, picks, inFlight, duration, pickDuration *prometheus.Desc
 }
 
-// newStatsCollector returns the collector of an edge's stats. visit calls its argument with the stats of one
+// NewStatsCollector returns the collector of an edge's stats. visit calls its argument with the stats of one
 // loop after another; it may block.
-func newStatsCollector(d *deps, visit func(func(*loopStats))) *statsCollector {
+func NewStatsCollector(d *Deps, visit func(func(*LoopStats))) *statsCollector {
 	return &statsCollector{
 		deps:         d,
 		visit:        visit,
-		requests:     descOf(d.metrics.requests),
-		grpc:         descOf(d.metrics.grpc),
-		picks:        descOf(d.metrics.picks),
+		requests:     descOf(d.Metrics.requests),
+		grpc:         descOf(d.Metrics.grpc),
+		picks:        descOf(d.Metrics.picks),
 		inFlight:     prometheus.NewDesc("evenkeel_edge_in_flight", "Requests taken and not yet answered in full, and connections of TCP listeners.", byPool, nil),
 		duration:     prometheus.NewDesc("evenkeel_edge_request_duration_seconds", "From a request's head to the end of its response.", byPool, nil),
 		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included. Of answers at once in one process, one in sixteen is timed if no log tells of each.", byPool, nil),
@@ -43,12 +43,12 @@ func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
-	c.deps.metrics.requests.Collect(out)
-	c.deps.metrics.grpc.Collect(out)
-	c.deps.metrics.picks.Collect(out)
+	c.deps.Metrics.requests.Collect(out)
+	c.deps.Metrics.grpc.Collect(out)
+	c.deps.Metrics.picks.Collect(out)
 	sums := c.deps.sumStats(c.visit)
-	for _, p := range c.deps.pools {
-		name := p.name
+	for _, p := range c.deps.Pools {
+		name := p.Name
 		t := &sums[p.number]
 		out <- t.duration.metric(c.duration, &durationScale, name)
 		out <- t.pickTime.metric(c.pickDuration, &pickScale, name)

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"log/slog"
@@ -10,15 +10,15 @@ import (
 )
 
 // readTenant determines the request's tenant.
-func (x *exchange) readTenant() {
-	h, rule := &x.head, &x.route.TenantRule
+func (x *Exchange) readTenant() {
+	h, rule := &x.Head, &x.Route.TenantRule
 	var said tenants.Said
 	var now time.Time
 	switch rule.Source {
 	case tenants.None:
 		return
 	case tenants.Plain:
-		said.Value = x.route.TenantSource(h, x.client)
+		said.Value = x.Route.TenantSource(h, x.ClientAddr)
 		if rule.From == tenants.Trusted {
 			said.Trusted = x.listener.Trusts(h.Peer)
 			said.Several = said.Trusted && len(h.All(rule.Header)) > 1
@@ -35,21 +35,21 @@ func (x *exchange) readTenant() {
 		said.Value, now = h.First(rule.Tokens.Header), time.Now()
 	}
 	t := rule.Judge(now, said)
-	x.request.Tenant, x.request.Belief, x.disbelief = x.text.Clone(t.Name), t.Belief, t.Why
+	x.Request.Tenant, x.Request.Belief, x.disbelief = x.text.Clone(t.Name), t.Belief, t.Why
 	if t.Belief == balance.Disbelieved {
-		x.pool.disbelieved.Inc()
+		x.Pool.disbelieved.Inc()
 	}
 }
 
 // appendTenant appends the request's tenant for the log.
-func (x *exchange) appendTenant(attrs []slog.Attr) []slog.Attr {
+func (x *Exchange) appendTenant(attrs []slog.Attr) []slog.Attr {
 	switch {
-	case x.disbelief != nil && x.request.Tenant == "":
+	case x.disbelief != nil && x.Request.Tenant == "":
 		return append(attrs, slog.String("tenant_err", x.disbelief.Error()))
 	case x.disbelief != nil:
-		return append(attrs, slog.String("tenant_claimed", strings.Clone(x.request.Tenant)), slog.String("tenant_err", x.disbelief.Error()))
-	case x.request.Tenant != "":
-		return append(attrs, slog.String("tenant", strings.Clone(x.request.Tenant)))
+		return append(attrs, slog.String("tenant_claimed", strings.Clone(x.Request.Tenant)), slog.String("tenant_err", x.disbelief.Error()))
+	case x.Request.Tenant != "":
+		return append(attrs, slog.String("tenant", strings.Clone(x.Request.Tenant)))
 	}
 	return attrs
 }

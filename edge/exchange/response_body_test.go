@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"bufio"
@@ -15,39 +15,39 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// reframe passes a response through a responseBody as a connection does, in reads of the given sizes, the last of
+// reframe passes a response through a ResponseBody as a connection does, in reads of the given sizes, the last of
 // which repeats, and returns what the client is sent. The server closes its connection behind the response. minor
 // is that of the client's request.
 func reframe(minor uint8, response string, sizes []int) (sent []byte, err error) {
-	w := &forwardState{in: make([]byte, headSpace+len(response)+1), r: headSpace, w: headSpace}
-	w.req.Minor, w.req.Method = minor, http1.MethodGet
-	w.awaitResponse()
-	var body responseBody
+	w := &ForwardState{In: make([]byte, HeadSpace+len(response)+1), R: HeadSpace, W: HeadSpace}
+	w.Req.Minor, w.Req.Method = minor, http1.MethodGet
+	w.AwaitResponse()
+	var body ResponseBody
 	for started, done := false, false; ; {
 		if !started {
-			n, err := w.resp.Parse(w.in[w.r:w.w], http1.Asked{Method: http1.MethodGet})
+			n, err := w.Resp.Parse(w.In[w.R:w.W], http1.Asked{Method: http1.MethodGet})
 			if err != nil {
 				return nil, err
 			}
 			if started = n > 0; started {
-				w.respHead = n
-				w.rewrite = http1.Rewrite{Framing: w.responseFraming()}
-				w.out = w.resp.Append(nil, w.in[w.r:w.w], &w.rewrite)
-				body.start(w)
+				w.RespHead = n
+				w.Rewrite = http1.Rewrite{Framing: w.ResponseFraming()}
+				w.Out = w.Resp.Append(nil, w.In[w.R:w.W], &w.Rewrite)
+				body.Start(w)
 			}
 		}
 		for started && !done {
-			before, headed := w.r, body.headSent
+			before, headed := w.R, body.HeadSent
 			if headed {
-				w.out = nil
+				w.Out = nil
 			}
-			out, err := body.step(w)
+			out, err := body.Step(w)
 			if err != nil {
 				return sent, err
 			}
 			sent = append(sent, out...)
-			done = body.isDone()
-			if w.r == w.w || w.r == before && len(out) == 0 {
+			done = body.IsDone()
+			if w.R == w.W || w.R == before && len(out) == 0 {
 				break
 			}
 		}
@@ -55,15 +55,15 @@ func reframe(minor uint8, response string, sizes []int) (sent []byte, err error)
 			return sent, nil
 		}
 		if len(response) == 0 {
-			w.out = nil
-			rest, err := body.serverClosed(w)
+			w.Out = nil
+			rest, err := body.ServerClosed(w)
 			return append(sent, rest...), err
 		}
 		n := min(sizes[0], len(response))
 		if len(sizes) > 1 {
 			sizes = sizes[1:]
 		}
-		w.w += copy(w.in[w.w:], response[:n])
+		w.W += copy(w.In[w.W:], response[:n])
 		response = response[n:]
 	}
 }
@@ -156,9 +156,9 @@ func TestWorthSplicing(t *testing.T) {
 		framing http1.Framing
 		length  int64
 		want    bool
-	}{{0, spliceMin, true}, {0, spliceMin - 1, false}, {http1.ByChunks, spliceMin, false}} {
-		p := responseBody{body: http1.NewBody(http1.ByLength, c.length), framing: c.framing}
-		if got := p.worthSplicing(); got != c.want {
+	}{{0, SpliceMin, true}, {0, SpliceMin - 1, false}, {http1.ByChunks, SpliceMin, false}} {
+		p := ResponseBody{Body: http1.NewBody(http1.ByLength, c.length), Framing: c.framing}
+		if got := p.WorthSplicing(); got != c.want {
 			t.Errorf("%+v: got %v", c, got)
 		}
 	}

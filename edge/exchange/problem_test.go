@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 )
 
 func TestEveryReasonIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../docs/refusals.md")
+	text, err := os.ReadFile("../../docs/refusals.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -16,7 +16,7 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 			t.Errorf("docs/refusals.md has no `%s`", reason)
 		}
 	}
-	for _, reason := range []string{reasonMalformed, reasonPreface, reasonDenied, reasonConnections} {
+	for _, reason := range []string{reasonMalformed, ReasonPreface, reasonDenied, reasonConnections} {
 		if !bytes.Contains(text, []byte("`"+reason+"`")) {
 			t.Errorf("docs/refusals.md has no `%s`", reason)
 		}

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"context"
@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// cancellation cancels the pick and dial of an exchange when its client disconnects or the master exceeds the
+// Cancellation cancels the pick and dial of an exchange when its client disconnects or the master exceeds the
 // deadline. It is reused by the next request; a context is allocated only if one is needed.
-type cancellation struct {
+type Cancellation struct {
 	ended atomic.Bool // mirrors cause, for a check at every request
 
 	mu    sync.Mutex
@@ -19,20 +19,20 @@ type cancellation struct {
 }
 
 var (
-	errClientLeft   = errors.New("the client has left")
-	errMasterSilent = errors.New("the master is silent")
+	ErrClientLeft   = errors.New("the client has left")
+	ErrMasterSilent = errors.New("the master is silent")
 )
 
-// cancel cancels the current context. That the client has left replaces any other cause.
-func (r *cancellation) cancel(cause error) {
+// Cancel cancels the current context. That the client has left replaces any other cause.
+func (r *Cancellation) Cancel(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancelLocked(cause)
 }
 
-func (r *cancellation) cancelLocked(cause error) {
+func (r *Cancellation) cancelLocked(cause error) {
 	if r.cause != nil {
-		if cause == errClientLeft {
+		if cause == ErrClientLeft {
 			r.cause = cause
 		}
 		return
@@ -44,8 +44,8 @@ func (r *cancellation) cancelLocked(cause error) {
 	}
 }
 
-// reuse prepares a cancelled one for another request. Users of the old context still see its end.
-func (r *cancellation) reuse() {
+// Reuse prepares a cancelled one for another request. Users of the old context still see its end.
+func (r *Cancellation) Reuse() {
 	if !r.ended.Load() {
 		return
 	}
@@ -55,18 +55,18 @@ func (r *cancellation) reuse() {
 }
 
 // resetTimeout is reuse for an exchange that goes on: that the client has left is kept.
-func (r *cancellation) resetTimeout() {
+func (r *Cancellation) resetTimeout() {
 	if !r.ended.Load() {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cause != errClientLeft {
+	if r.cause != ErrClientLeft {
 		r.resetLocked()
 	}
 }
 
-func (r *cancellation) resetLocked() {
+func (r *Cancellation) resetLocked() {
 	if r.cause == nil {
 		return
 	}
@@ -74,8 +74,8 @@ func (r *cancellation) resetLocked() {
 	r.ended.Store(false)
 }
 
-// context returns the current one.
-func (r *cancellation) context() context.Context {
+// Context returns the current one.
+func (r *Cancellation) Context() context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx == nil {
@@ -87,14 +87,14 @@ func (r *cancellation) context() context.Context {
 	return r.ctx
 }
 
-// clientLeft reports whether the client has left.
-func (r *cancellation) clientLeft() bool {
+// ClientLeft reports whether the client has left.
+func (r *Cancellation) ClientLeft() bool {
 	if !r.ended.Load() {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.cause == errClientLeft
+	return r.cause == ErrClientLeft
 }
 
 // cancelContext is a context that may serve several exchanges, until it is cancelled. It is never reused after

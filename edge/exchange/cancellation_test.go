@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 
 // A context that was returned once sees its end, even after its exchange is over and its state is reused.
 func TestRenewedRecallLeavesNobodyWithoutAnEnd(t *testing.T) {
-	var r cancellation
+	var r Cancellation
 	var derived sync.WaitGroup
 	for range 2000 {
-		before := r.context()
+		before := r.Context()
 		child, cancel := context.WithTimeout(before, time.Hour)
 		derived.Go(func() {
 			<-child.Done()
@@ -20,10 +20,10 @@ func TestRenewedRecallLeavesNobodyWithoutAnEnd(t *testing.T) {
 				t.Error("it is done without an error")
 			}
 		})
-		r.cancel(errClientLeft)
-		r.reuse()
+		r.Cancel(ErrClientLeft)
+		r.Reuse()
 		cancel()
-		if r.context().Err() != nil || r.clientLeft() {
+		if r.Context().Err() != nil || r.ClientLeft() {
 			t.Fatal("the new one has ended already")
 		}
 	}
@@ -31,42 +31,42 @@ func TestRenewedRecallLeavesNobodyWithoutAnEnd(t *testing.T) {
 }
 
 func TestRecallIsKeptUntilItEnds(t *testing.T) {
-	var r cancellation
-	first := r.context()
-	r.reuse()
-	if r.context() != first {
+	var r Cancellation
+	first := r.Context()
+	r.Reuse()
+	if r.Context() != first {
 		t.Error("another one was made of one that has not ended")
 	}
-	r.cancel(errMasterSilent)
-	if first.Err() == nil || r.clientLeft() {
-		t.Errorf("error %v, left %v; want an end, and a client that is there", first.Err(), r.clientLeft())
+	r.Cancel(ErrMasterSilent)
+	if first.Err() == nil || r.ClientLeft() {
+		t.Errorf("error %v, left %v; want an end, and a client that is there", first.Err(), r.ClientLeft())
 	}
-	if r.cancel(errClientLeft); !r.clientLeft() {
+	if r.Cancel(ErrClientLeft); !r.ClientLeft() {
 		t.Error("that the client left counts for nothing")
 	}
-	if r.context().Err() == nil {
+	if r.Context().Err() == nil {
 		t.Error("it has ended and does not show it")
 	}
 }
 
 // What follows an ask does not suffer from its end, unless the client has left.
 func TestSilenceOfTheMasterEndsOnlyTheAsk(t *testing.T) {
-	var r cancellation
-	asked := r.context()
-	r.cancel(errMasterSilent)
+	var r Cancellation
+	asked := r.Context()
+	r.Cancel(ErrMasterSilent)
 	if asked.Err() == nil {
 		t.Error("the ask has not ended")
 	}
-	if r.resetTimeout(); r.context().Err() != nil || asked.Err() == nil {
+	if r.resetTimeout(); r.Context().Err() != nil || asked.Err() == nil {
 		t.Error("what follows the ask has ended with it, or the ask goes on")
 	}
 }
 
 func TestSilenceDoesNotHideThatTheClientLeft(t *testing.T) {
-	var r cancellation
-	r.cancel(errMasterSilent)
-	r.cancel(errClientLeft)
-	if r.resetTimeout(); !r.clientLeft() || r.context().Err() == nil {
+	var r Cancellation
+	r.Cancel(ErrMasterSilent)
+	r.Cancel(ErrClientLeft)
+	if r.resetTimeout(); !r.ClientLeft() || r.Context().Err() == nil {
 		t.Error("the client who left is forgotten")
 	}
 }

@@ -1,4 +1,4 @@
-package edge
+package exchange
 
 import (
 	"context"
@@ -17,9 +17,9 @@ type Picker interface {
 	Report(pool string, r balance.Report)
 }
 
-// snapshotPicker is a Picker that also knows what to choose from when no master answers: nil if it does not
+// SnapshotPicker is a Picker that also knows what to choose from when no master answers: nil if it does not
 // know yet.
-type snapshotPicker interface {
+type SnapshotPicker interface {
 	Snapshot(pool string) *balance.Snapshot
 }
 
@@ -35,9 +35,9 @@ type owesPicker interface {
 	Owes(pool string, lease balance.LeaseID, owes bool)
 }
 
-// localPicker is a snapshotPicker whose masters can be told of a server that the edge has chosen itself.
+// localPicker is a SnapshotPicker whose masters can be told of a server that the edge has chosen itself.
 type localPicker interface {
-	snapshotPicker
+	SnapshotPicker
 	// LocalFrom returns the trip to the pool's master from which the edge is to choose; zero: it is to ask.
 	LocalFrom(pool string) time.Duration
 	// Chosen tells the master that a request has been sent to a server since an instant, and returns its lease.
