@@ -22,7 +22,7 @@ type Turns struct {
 //
 // It returns a reason for NoChoice if there is nothing to choose: no snapshot yet, no
 // server to give, or a pool whose servers only the master can tell. inFlight returns
-// what this edge has under way at a server.
+// what this edge has under way at a server, and the same as long as the call lasts.
 func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(balance.ServerID) int, turns *Turns, rng *rand.Rand) (s balance.SnapshotServer, reason string) {
 	if snap == nil || snap.Dispatch {
 		return s, ReasonNoMaster

@@ -97,11 +97,13 @@ func TestFallbackNeverIneligible(t *testing.T) {
 		var snap balance.Snapshot
 		var exclude []balance.ServerID
 		eligible := make(map[balance.ServerID]bool)
+		held := make(map[balance.ServerID]int)
 		anyUp := false
 		for i := range rapid.IntRange(0, 6).Draw(t, "servers") {
 			s := balance.SnapshotServer{ID: balance.ServerID(rune('a' + i)), State: balance.State(rapid.IntRange(0, 3).Draw(t, "state")),
 				Slots: rapid.Float64Range(-1, 8).Draw(t, "slots"), Service: rapid.Float64Range(-1, 8).Draw(t, "service")}
 			snap.Servers = append(snap.Servers, s)
+			held[s.ID] = rapid.IntRange(0, 9).Draw(t, "held")
 			if rapid.Bool().Draw(t, "excluded") {
 				exclude = append(exclude, s.ID)
 				continue
@@ -110,7 +112,7 @@ func TestFallbackNeverIneligible(t *testing.T) {
 			eligible[s.ID] = s.State == balance.Up || s.State == balance.Ejected
 		}
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		s, reason := Fallback(&snap, exclude, func(balance.ServerID) int { return rapid.IntRange(0, 9).Draw(t, "held") }, new(Turns), rng)
+		s, reason := Fallback(&snap, exclude, func(id balance.ServerID) int { return held[id] }, new(Turns), rng)
 		if reason == "" && (!eligible[s.ID] || anyUp && s.State != balance.Up) {
 			t.Fatalf("chose %+v, excluded %v", s, exclude)
 		}
