@@ -5,6 +5,30 @@ package balance
 
 const fewEdges = 64 // are not worth looking through
 
+// edge returns the number of an edge, which most often is the one that asked last.
+func (p *Pool) edge(id EdgeID) int32 {
+	if p.edges[p.lastEdge].id == id {
+		return p.lastEdge
+	}
+	n, ok := p.edgeNo[id]
+	if !ok {
+		n = p.number()
+		p.edges[n] = edge{id: EdgeID(string([]byte(id)))}
+		p.edgeNo[p.edges[n].id] = n
+	}
+	p.edges[n].gone = false
+	p.lastEdge = n
+	return n
+}
+
+// beyond returns the servers that the edge cannot reach now; nil: none.
+func (p *Pool) beyond(now Instant, id EdgeID) *beyond {
+	if p.exclusions == 0 {
+		return nil // nearly always
+	}
+	return p.edges[p.edge(id)].active(now)
+}
+
 // number returns one that no edge has. When there are twice as many edges as were left last
 // time, it first forgets those that have gone with all their leases.
 func (p *Pool) number() int32 {

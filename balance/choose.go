@@ -1,0 +1,187 @@
+package balance
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// This file chooses a server for a request, and opens the lease.
+
+// Policy chooses among servers that may all take the request. Package policy has
+// the table of them.
+type Policy interface {
+	// Choose returns an index into candidates, of which there is at least one. It
+	// keeps nothing of its arguments, and rng is its only source of chance.
+	Choose(now Instant, req *Request, candidates []*Server, rng *rand.Rand) int
+}
+
+// Scorer compares servers by a number that does not depend on the request; the
+// lowest wins. A pool keeps its servers in order of it, so that a choice among
+// thousands costs little more than one among ten.
+type Scorer interface {
+	Score(now Instant, s *Server) float64
+}
+
+// EdgeScorer is a Scorer for which an edge can stand in that knows its own requests, slots and service times.
+type EdgeScorer interface {
+	Scorer
+	EdgesMayChoose()
+}
+
+// ByScore is the Policy that takes the lowest score; equals are taken in turn.
+type ByScore struct{ Scorer }
+
+// Choose looks at every candidate. A pool does so only where the request itself
+// leaves few of its servers open.
+func (p ByScore) Choose(now Instant, _ *Request, candidates []*Server, _ *rand.Rand) int {
+	best, lowest := 0, never
+	for i, s := range candidates {
+		if k := s.key(p.Score(now, s)); k < lowest {
+			best, lowest = i, k
+		}
+	}
+	return best
+}
+
+// Pick chooses a server and opens a lease on it. Its error is always a *Refusal;
+// where the pool has a queue, one whose Reason is Saturated may be waited out by Join.
+func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
+	if p.queue.holds(req.Priority) && p.mayWait(now, req, nil) { // if no server is up it is no use to wait: all are tried
+		return Grant{}, p.refuse(now, req)
+	}
+	s := p.choose(now, req)
+	if s == nil {
+		return Grant{}, p.refuse(now, req)
+	}
+	if refusal := p.grant(now, req, s, &g); refusal != nil {
+		return Grant{}, refusal
+	}
+	return g, nil
+}
+
+// choose returns the server for a request, or nil if none can take it now.
+func (p *Pool) choose(now Instant, req *Request) *Server {
+	p.maintain(now)
+	if len(p.silent) > 0 {
+		if s := p.onTrial(now, req); s != nil {
+			return s
+		}
+	}
+	if p.scorer != nil && len(req.Labels) == 0 {
+		if p.personal(req) {
+			return p.closest(now, req)
+		}
+		if s := p.lowest(now, req); s != nil {
+			return s
+		}
+	}
+	candidates := p.candidates(now, req)
+	if len(candidates) == 0 {
+		return nil
+	}
+	return candidates[p.policy.Choose(now, req, candidates, p.rng)]
+}
+
+// lowest returns the first server in order that the request, and what its edge reaches,
+// leave open. It gives up after a few: then some are drawn, and if none of them will do all
+// are looked at.
+func (p *Pool) lowest(now Instant, req *Request) *Server {
+	first := p.order.first()
+	if first < 0 {
+		return nil
+	}
+	beyond := p.beyond(now, req.Edge)
+	if s := p.servers[first]; len(req.Exclude) == 0 && beyond == nil || s.suits(now, req, beyond) {
+		return s
+	}
+	n := len(req.Exclude) + 1
+	if beyond != nil {
+		n = maxBest
+	}
+	var few [maxBest]int32
+	for _, i := range p.order.best(few[:0], n) {
+		if s := p.servers[i]; s.suits(now, req, beyond) {
+			return s
+		}
+	}
+	if beyond != nil && len(p.servers) > fewServers {
+		return p.drawn(now, req, beyond)
+	}
+	return nil
+}
+
+// drawn returns the best of some servers drawn by lot, for a request whose edge cannot
+// reach so many that those first in order are all among them.
+func (p *Pool) drawn(now Instant, req *Request, beyond *beyond) (chosen *Server) {
+	best := never
+	for range draws {
+		i := int32(p.tieBreak() >> 32 * uint64(len(p.servers)) >> 32)
+		if k := p.order.of(i); k < best && p.servers[i].suits(now, req, beyond) {
+			best, chosen = k, p.servers[i]
+		}
+	}
+	return chosen
+}
+
+const (
+	fewServers = 64 // all are looked at as fast as draws of them
+	draws      = 32 // the best of them is nearly the best of all
+)
+
+// grant opens a lease on a server and fills in what the edge is told of it.
+func (p *Pool) grant(now Instant, req *Request, s *Server, g *Grant) *Refusal {
+	l, ok := p.ledger.add(s, p.edge(req.Edge), now, p.limit(now, req))
+	if !ok {
+		return &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
+	}
+	p.place(now, req, s, l)
+	g.Lease, g.Server, g.Address, g.At, g.Public, g.Expires = l.id, s.answer.id(), s.answer.address(), s.answer.at(), s.answer.public(), l.expires
+	g.Serial = s.serial
+	return nil
+}
+
+// place enters a request that goes to a server, and its lease.
+func (p *Pool) place(now Instant, req *Request, s *Server, l *lease) {
+	l.crowd = float32(s.crowd(now) + 1)
+	if p.tenants.learns(req) && (p.queue.length > 0 || p.placed%16 == 0) { // now and then will do while no request waits
+		p.tenants.serves(now, req.Tenant)
+	}
+	l.client = PrefixOf(req.Client)
+	p.clients.opened(l.client)
+	if p.recent.affords(now) {
+		p.note(now, l.id, req, s)
+	}
+	if key := p.hash(req.Key); key != 0 {
+		s.memory.use(key, p.cfg.Affinity.Keys)
+	}
+	s.granted++
+	if p.placed++; p.placed == 1 {
+		p.placedFirst = now
+	}
+	if p.exclusions > 0 {
+		p.edges[l.edge].placed++
+	}
+	if len(req.Exclude) > 0 || len(req.Labels) > 0 {
+		p.accountRequest(now, req)
+	}
+	p.takeTurn(now, s)
+	p.hold(now, s, 1)
+	if req.Link == LinkRedirect {
+		p.owes(now, l, false)
+	} else if s.isHeldForSilence() {
+		p.try(now, s)
+	}
+}
+
+// limit returns when a lease for the request ends by itself. No connection of an edge tells when a redirected link, or one
+// without an edge, ends, so those always have a limit.
+func (p *Pool) limit(now Instant, req *Request) Instant {
+	switch {
+	case req.Hold > 0:
+		return now.Add(req.Hold)
+	case req.Link == LinkRedirect || req.Edge == "":
+		return now.Add(p.cfg.LeaseTime)
+	}
+	return 0
+}
