@@ -47,14 +47,18 @@ func (p ByScore) Choose(now Instant, _ *Request, candidates []*Server, _ *rand.R
 // Pick chooses a server and opens a lease on it. Its error is always a *Refusal;
 // where the pool has a queue, one whose Reason is Saturated may be waited out by Join.
 func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
-	if p.queue.holds(req.Priority) && p.mayWait(now, req, nil) { // if no server is up it is no use to wait: all are tried
+	if p.mustWait(now, req) && p.mayWait(now, req, nil) { // if no server is up it is no use to wait: all are tried
 		return Grant{}, p.refuse(now, req)
+	}
+	t := p.tenantOf(req)
+	if t.isFull() {
+		return Grant{}, p.refuseTenant(t)
 	}
 	s := p.choose(now, req)
 	if s == nil {
 		return Grant{}, p.refuse(now, req)
 	}
-	if refusal := p.grant(now, req, s, &g); refusal != nil {
+	if refusal := p.grant(now, req, s, t, &g); refusal != nil {
 		return Grant{}, refusal
 	}
 	return g, nil
@@ -67,6 +71,9 @@ func (p *Pool) choose(now Instant, req *Request) *Server {
 		if s := p.onTrial(now, req); s != nil {
 			return s
 		}
+	}
+	if p.isFull(now, req, p.beyond(now, req.Edge)) {
+		return nil
 	}
 	if p.scorer != nil && len(req.Labels) == 0 {
 		if p.personal(req) {
@@ -129,21 +136,25 @@ const (
 	draws      = 32 // the best of them is nearly the best of all
 )
 
-// grant opens a lease on a server and fills in what the edge is told of it.
-func (p *Pool) grant(now Instant, req *Request, s *Server, g *Grant) *Refusal {
+// grant opens a lease on a server and fills in what the edge is told of it. t may be nil.
+func (p *Pool) grant(now Instant, req *Request, s *Server, t *tenant, g *Grant) *Refusal {
 	l, ok := p.ledger.add(s, p.edge(req.Edge), now, p.limit(now, req))
 	if !ok {
 		return &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
-	p.place(now, req, s, l)
+	p.place(now, req, s, t, l)
 	g.Lease, g.Server, g.Address, g.At, g.Public, g.Expires = l.id, s.answer.id(), s.answer.address(), s.answer.at(), s.answer.public(), l.expires
 	g.Serial = s.serial
 	return nil
 }
 
-// place enters a request that goes to a server, and its lease.
-func (p *Pool) place(now Instant, req *Request, s *Server, l *lease) {
+// place enters a request that goes to a server, and its lease. t may be nil.
+func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) {
 	l.crowd = float32(s.crowd(now) + 1)
+	if t != nil {
+		l.tenant = t
+		t.leases++
+	}
 	if p.tenants.learns(req) && (p.queue.length > 0 || p.placed%16 == 0) { // now and then will do while no request waits
 		p.tenants.serves(now, req.Tenant)
 	}

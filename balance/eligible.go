@@ -22,9 +22,10 @@ func (p *Pool) candidates(now Instant, req *Request) []*Server {
 	}
 	if p.mayWait(now, req, beyond) {
 		if p.queue.size > 0 {
+			p.block(now, req, beyond)
 			return nil
 		}
-		if room := p.filter(now, req, beyond, func(now Instant, s *Server) bool { return true }); len(room) > 0 {
+		if room := p.filter(now, req, beyond, func(now Instant, s *Server) bool { return !p.isCapped(now, s) }); len(room) > 0 {
 			return room
 		}
 	}
@@ -34,8 +35,9 @@ func (p *Pool) candidates(now Instant, req *Request) []*Server {
 // lastResort returns the servers to try if none that is up is within the edge's reach.
 func (p *Pool) lastResort(now Instant, req *Request, beyond *beyond) []*Server {
 	p.scratch = p.scratch[:0]
-	for _, s := range p.servers {
-		if !s.suits(now, req, nil) {
+	servers, _ := p.among(now, req)
+	for _, s := range servers {
+		if !s.suits(now, req, nil) || p.isCapped(now, s) {
 			continue
 		}
 		switch s.State(now) {
@@ -52,7 +54,8 @@ func (p *Pool) lastResort(now Instant, req *Request, beyond *beyond) []*Server {
 
 func (p *Pool) filter(now Instant, req *Request, beyond *beyond, room func(Instant, *Server) bool) []*Server {
 	p.scratch = p.scratch[:0]
-	for _, s := range p.servers {
+	servers, _ := p.among(now, req)
+	for _, s := range servers {
 		if s.State(now) == Up && s.suits(now, req, beyond) && room(now, s) {
 			p.scratch = append(p.scratch, s)
 		}
@@ -68,20 +71,24 @@ func (s *Server) suits(now Instant, req *Request, beyond *beyond) bool {
 
 // mayWait reports whether a server is up that could take the request later.
 func (p *Pool) mayWait(now Instant, req *Request, beyond *beyond) bool {
-	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && s.suits(now, req, beyond) })
+	servers, _ := p.among(now, req)
+	return slices.ContainsFunc(servers, func(s *Server) bool { return s.State(now) == Up && s.suits(now, req, beyond) })
 }
 
+// anyRoom reports whether a server has room for some request.
 func (p *Pool) anyRoom(now Instant) bool {
-	if p.scorer != nil && p.order.first() >= 0 || len(p.silent) > 0 && p.onTrial(now, nil) != nil {
-		return true
-	}
-	return slices.ContainsFunc(p.servers, func(s *Server) bool { return s.State(now) == Up && p.belowLimit(now, s) })
+	return p.room.any() || len(p.silent) > 0 && p.onTrial(now, nil) != nil
+}
+
+// refuseTenant says that a tenant has as many requests as it may.
+func (p *Pool) refuseTenant(t *tenant) *Refusal {
+	return &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s: tenant %q has %d requests, its max_in_flight", p.cfg.Name, t.place.tenant, t.leases)}
 }
 
 // refuse says why no server can take the request now.
 func (p *Pool) refuse(now Instant, req *Request) *Refusal {
 	if p.mayWait(now, req, nil) {
-		return &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(), Detail: fmt.Sprintf("pool %s: every server is at its limit", p.cfg.Name)}
+		return &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(), Detail: p.allAtLimit}
 	}
 	var draining, excluded, unlabelled int
 	for _, s := range p.servers {

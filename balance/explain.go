@@ -43,9 +43,12 @@ type Candidate struct {
 // Explain tells what a request would be given now, and why, without giving it.
 func (p *Pool) Explain(now Instant, req *Request) Decision {
 	d := Decision{Request: req.clone(), Servers: len(p.servers)}
-	eligible := p.candidates(now, req) // in order of p.servers
+	eligible := p.candidates(now, req)
+	slices.SortFunc(eligible, func(a, b *Server) int { return cmp.Compare(a.index, b.index) })
 	trial := p.onTrial(now, req)
 	switch {
+	case p.tenantOf(req).isFull():
+		d.Note = "its tenant has as many requests as its max_in_flight, so it waits"
 	case trial != nil:
 		d.Note, d.Chosen = p.special(now, req, trial), trial.spec.ID
 	case len(eligible) > 0:

@@ -35,6 +35,8 @@ type fullness struct {
 	counted   float32 // answers that are counted as requests for as long as one takes, and
 	countedAt Instant // faded to then
 	own       uint64  // answers that said so
+
+	refusing refusing
 }
 
 const (
@@ -106,6 +108,7 @@ func (p *Pool) serves(now Instant, s *Server, l *lease) {
 	default:
 		s.okCrowd += crowdFall * up
 	}
+	p.takesMore(s, l)
 	f := s.full
 	if f == nil || f.inRow == 0 || l.started <= f.first {
 		return // nearly always
@@ -206,7 +209,8 @@ func (p *Pool) allFull(now Instant, s *Server) bool {
 func (p *Pool) refuseAll(now Instant, req *Request, giveUp Instant) *Refusal {
 	var beyond *beyond
 	soonest := forever
-	for i, s := range p.servers {
+	servers, _ := p.among(now, req)
+	for i, s := range servers {
 		if i == 0 {
 			beyond = p.beyond(now, req.Edge)
 		}

@@ -118,7 +118,13 @@ func (p *Pool) judge(now Instant, s *Server, l *lease, o *Outcome) {
 		s.remember(now, l.edge, o)
 		p.reached(now, s, l.edge)
 		p.full(now, s, l, o.RetryAfter)
+		p.refusesMore(now, s, l, o)
 	case Fault, Broken:
+		if p.refusesMore(now, s, l, o) {
+			s.remember(now, l.edge, o)
+			p.reached(now, s, l.edge)
+			return
+		}
 		s.health.fail()
 		s.remember(now, l.edge, o)
 		if o.Result == Fault {

@@ -99,6 +99,10 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 		p.learn(now, s, float64(ended.crowd), o.Duration)
 		p.probe(s)
 	}
+	if ended.tenant != nil {
+		p.settleWork(now, s, &ended, &o)
+	}
+	s.ended = now
 	p.judge(now, s, &ended, &o)
 	if s.load.x > 0 {
 		s.confirm(now)

@@ -36,6 +36,8 @@ type lease struct {
 	chosen  bool   // its edge chose the server, and told the pool afterwards
 	idle    bool   // the server owes nothing: the request is redirected, or its edge waits for the client
 	client  ClientPrefix
+	charged float32 // seconds for which its tenant has paid; zero: none, as the request did not wait
+	tenant  *tenant // nil: none of which something is remembered
 }
 
 const (
@@ -75,6 +77,7 @@ func (l *ledger) adopt(id LeaseID, tag uint64, s *Server, edge int32, started, e
 
 func (l *ledger) fill(at *lease, s *Server, edge int32, started, expires Instant) {
 	at.server, at.edge, at.started, at.crowd, at.client, at.idle, at.chosen = s, edge, started, 0, 0, false, false
+	at.charged, at.tenant = 0, nil
 	l.open++
 	if at.expires = expires; expires != 0 {
 		heap.Push(&l.expiry, expiry{expires, at.id})
@@ -129,7 +132,7 @@ func (l *ledger) drop(at *lease) {
 			slot = own.slot
 		}
 	}
-	at.id, at.server = 0, nil
+	at.id, at.server, at.tenant = 0, nil, nil
 	if l.freed == 0 {
 		l.oldest = slot
 	} else {

@@ -43,7 +43,7 @@ func (p *Pool) bindsAhead(trip, mean float64) bool {
 
 // hasRoom reports whether the server may have one more lease now.
 func (p *Pool) hasRoom(now Instant, s *Server) bool {
-	if s.isHeld && !s.holdRoom(now) {
+	if s.isHeld && !s.holdRoom(now) || !p.mayHaveMore(now, s) {
 		return false
 	}
 	if s.load.x <= loadError && now >= p.warmUntil { // nearly always
@@ -54,7 +54,7 @@ func (p *Pool) hasRoom(now Instant, s *Server) bool {
 
 // belowLimit reports whether the server may have one more lease now but for its warming up.
 func (p *Pool) belowLimit(now Instant, s *Server) bool {
-	return (!s.isHeld || s.holdRoom(now)) && float64(s.leases) < p.ceiling(now, s)
+	return (!s.isHeld || s.holdRoom(now)) && p.mayHaveMore(now, s) && float64(s.leases) < p.ceiling(now, s)
 }
 
 // ceiling is how many leases a server may have: its limit less the requests that

@@ -37,7 +37,7 @@ func (p *Pool) Chosen(now Instant, req *Request, id LeaseID, server ServerID) er
 	}
 	l := p.ledger.find(id)
 	l.chosen = true
-	p.place(now, req, s, l)
+	p.place(now, req, s, p.tenantOf(req), l)
 	p.local.chosen++
 	return nil
 }
@@ -74,7 +74,7 @@ func (t *localTotals) count(now Instant, p *Pool, s *Server) {
 	t.busy += min(n, s.capacity.slots)
 	t.slots += s.capacity.slots
 	t.limits += float64(s.limit)
-	t.special = t.special || s.isHeld || s.health.inRow > 1 || s.full != nil && s.full.inRow > 0 || s.Success() < localSuccess || now.Sub(s.warmFrom) < warmTime && !math.IsInf(p.warmth(now, s), 1) && s.granted < localKnown
+	t.special = t.special || s.isHeld || s.cap != noCap || s.health.inRow > 1 || s.full != nil && s.full.inRow > 0 || s.Success() < localSuccess || now.Sub(s.warmFrom) < warmTime && !math.IsInf(p.warmth(now, s), 1) && s.granted < localKnown
 }
 
 const (

@@ -113,6 +113,9 @@ func (p *Pool) account(now Instant, s *Server) {
 	if s.unreached > 0 {
 		l.apart += p.accountEdges(now, s)
 	}
+	if p.placedByLabels > 0 {
+		l.apart += p.accountLabels(now, s)
+	}
 	if lost := placed - min(placed, won+l.apart); lost > 0 {
 		l.add(now, p.lossKind(now, s), lost)
 	}
@@ -143,7 +146,7 @@ func (p *Pool) accountEdges(now Instant, s *Server) (n uint64) {
 // accountRequest counts a request that certain servers could not have taken for what it asks for.
 func (p *Pool) accountRequest(now Instant, req *Request) {
 	for _, id := range req.Exclude {
-		if s := p.byID[id]; s != nil {
+		if s := p.byID[id]; s != nil && s.carries(req.Labels) {
 			s.losses.add(now, lostByExclusion, 1)
 			s.losses.apart++
 		}
@@ -151,12 +154,37 @@ func (p *Pool) accountRequest(now Instant, req *Request) {
 	if len(req.Labels) == 0 {
 		return
 	}
+	if g := p.groupOf(now, req.Labels); g != nil {
+		g.placed++
+		p.placedByLabels++
+		return
+	}
 	for _, s := range p.servers {
-		if !s.carries(req.Labels) && !slices.Contains(req.Exclude, s.spec.ID) {
+		if !s.carries(req.Labels) {
 			s.losses.add(now, lostByLabels, 1)
 			s.losses.apart++
 		}
 	}
+}
+
+// accountLabels counts the requests for labels of some group that the server is not in.
+func (p *Pool) accountLabels(now Instant, s *Server) (n uint64) {
+	m := s.member()
+	elsewhere := p.placedElsewhere(s)
+	n, m.elsewhere = elsewhere-m.elsewhere, elsewhere
+	if n > 0 {
+		s.losses.add(now, lostByLabels, n)
+	}
+	return n
+}
+
+// placedElsewhere returns how many requests have ever been placed for labels of the groups that the server is not in.
+func (p *Pool) placedElsewhere(s *Server) uint64 {
+	n := p.placedByLabels
+	for _, g := range s.member().groups {
+		n -= g.placed
+	}
+	return n
 }
 
 // lossKind returns why the server would not get an ordinary request now.

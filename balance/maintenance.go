@@ -7,11 +7,15 @@ import (
 
 // rank brings a server's place in the order up to date.
 func (p *Pool) rank(now Instant, s *Server) {
+	next := p.standingOf(now, s)
+	if next != s.standing {
+		p.stands(now, s, next)
+	}
 	if p.scorer == nil {
 		return
 	}
 	k := never
-	if s.State(now) == Up && p.hasRoom(now, s) {
+	if next == isOpen {
 		k = s.key(p.scorer.Score(now, s))
 	}
 	p.order.set(int(s.index), k)
@@ -82,7 +86,7 @@ func (p *Pool) wake(now Instant) {
 // nextChange returns when the server's ejection or hold ends or its warming up begins.
 func (s *Server) nextChange(now Instant) Instant {
 	next := forever
-	for _, at := range [...]Instant{s.health.ejectedUntil, s.held.until, s.warmFrom} {
+	for _, at := range [...]Instant{s.health.ejectedUntil, s.held.until, s.warmFrom, s.pool.knownFrom} {
 		if at > now {
 			next = min(next, at)
 		}
@@ -101,9 +105,12 @@ func (p *Pool) wakeAt(s *Server, at Instant) {
 
 // maintainAll looks after every server, for requests that wait while nothing else happens.
 func (p *Pool) maintainAll(now Instant) {
-	if now.Sub(p.maintainedAt) < maintenanceCycle {
-		return
+	if now.Sub(p.maintainedAt) >= maintenanceCycle {
+		p.maintainRound(now)
 	}
+}
+
+func (p *Pool) maintainRound(now Instant) {
 	for range p.servers {
 		p.maintainNext(now)
 	}
@@ -121,6 +128,7 @@ func (p *Pool) maintainNext(now Instant) {
 	p.fade(now, s)
 	p.findStandstill(now, s)
 	s.health.forgive()
+	p.tryMore(now, s)
 	s.okCrowd *= 1 - min(1, float32(p.cycle)/float32(crowdMemory))
 	p.count(now, s)
 	p.account(now, s)

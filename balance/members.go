@@ -29,6 +29,7 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	}
 	s.fixed = s.fixed || fixed
 	p.declare(s, spec)
+	p.regroup(now, s)
 	p.tell(s)
 	s.gone, s.draining = false, false
 	p.rank(now, s)
@@ -45,12 +46,18 @@ func (p *Pool) admit(now Instant, spec ServerSpec) *Server {
 	p.byID[spec.ID] = s
 	p.warm(s, now)
 	p.declare(s, spec)
+	p.room[s.standing]++
+	p.regroup(now, s)
 	return s
 }
 
 // declare takes up what is declared of a server.
 func (p *Pool) declare(s *Server, spec ServerSpec) {
 	s.spec = spec
+	p.recap(s)
+	if p.knownFrom > 0 && p.capOf(&s.spec) != noCap {
+		p.wakeAt(s, p.knownFrom)
+	}
 	s.speed = cmp.Or(spec.Speed, 1)
 	s.ratio = 1 / s.speed
 	if p.times.weight > 0 {
@@ -96,6 +103,8 @@ func (p *Pool) forget(now Instant, s *Server) {
 	p.servers[s.index], last.index = last, s.index
 	p.servers = p.servers[:end]
 	p.order.shrink()
+	p.ungroup(s)
+	p.room[s.standing]--
 	if last != s {
 		p.rank(now, last)
 	}

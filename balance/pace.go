@@ -124,11 +124,7 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 	if s.pace.weight > paceEnough && now.Sub(s.pace.last) < paceEvery {
 		return
 	}
-	latency, alone := seconds(took), seconds(took)
-	if crowd > s.capacity.slots { // beyond c all are slower alike
-		alone *= s.capacity.slots / crowd
-	}
-	alone /= s.Growth(crowd)
+	latency, alone := seconds(took), s.alone(crowd, took)
 	log, first := math.Log(alone), p.times.weight == 0
 	if s.speed == 1 {
 		p.times.observe(now, alone, log)
@@ -160,6 +156,15 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 		p.assess(s)
 		p.rank(now, s)
 	}
+}
+
+// alone returns the seconds that a request would have taken alone, of which so many were at the server with it.
+func (s *Server) alone(crowd float64, took time.Duration) float64 {
+	alone := seconds(took)
+	if crowd > s.capacity.slots { // beyond c all are slower alike
+		alone *= s.capacity.slots / crowd
+	}
+	return alone / s.Growth(crowd)
 }
 
 // assess brings a server's b and its limit up to date. Within its error b is the pool's at the declared

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -10,16 +11,17 @@ import (
 // Config is what a pool is told once.
 type Config struct {
 	Name        string
-	Dispatch    bool          // servers are told first; only passed on in snapshots
-	LeaseTime   time.Duration // time limit of redirected leases, of those without an edge, and of those whose edge has gone; zero: a minute
-	Grace       time.Duration // how long a lost edge's leases are kept for its return; zero: 5 s
-	QueueSize   int           // requests that may wait while every server is at its limit; zero: none, and servers have no limit
-	QueueWait   time.Duration // the longest wait; zero: 30 times as long as a request takes, and at least 10 s
-	Tenants     []string      // those that have lines of their own in the queue, all others share one; empty: those that are proven or have been served lately
+	Dispatch    bool                    // servers are told first; only passed on in snapshots
+	LeaseTime   time.Duration           // time limit of redirected leases, of those without an edge, and of those whose edge has gone; zero: a minute
+	Grace       time.Duration           // how long a lost edge's leases are kept for its return; zero: 5 s
+	QueueSize   int                     // requests that may wait while every server is at its limit; zero: none, and servers have no limit
+	QueueWait   time.Duration           // the longest wait; zero: 30 times as long as a request takes, and at least 10 s
+	Tenants     map[string]TenantConfig // those that have lines of their own in the queue, all others share one; empty: those that are proven or have been served lately
 	Affinity    Affinity
 	Distances   map[string]map[string]float64                                           // from a client's location to a server's: how much more it costs, 0: no more
 	Utilization func(metric func(name string) (value float64, ok bool)) (float64, bool) // makes one utilisation of a server's metrics; nil: the application's, else the CPU's
 	Decisions   int                                                                     // how many recent decisions are kept to be explained; zero: none
+	MaxInFlight int                                                                     // most leases of a server that declares no cap; zero: no cap
 	RoundTrip   time.Duration                                                           // between edge and master, as far as it is known; zero: a millisecond
 }
 
@@ -39,7 +41,13 @@ type Pool struct {
 	tieState       uint64 // what tieBreak returned last
 	turns          uint32 // the last that was given
 	ledger         ledger
-	order          order     // of servers by score, if there is a scorer
+	order          order // of servers by score, if there is a scorer
+	room           room  // of all servers
+	groups         map[string]*group
+	placedByLabels uint64    // requests for labels of a group, ever
+	groupName      []byte    // scratch
+	blocked        []*beyond // of edges none of whose servers has room
+	allAtLimit     string    // says that all servers are
 	servers        []*Server // in order of arrival; Server.index points back
 	byID           map[ServerID]*Server
 	edges          []edge // interned; 0: no edge
@@ -62,6 +70,7 @@ type Pool struct {
 	clients        clients
 	recent         recent
 	displaced      []Release // from the queue, since Serve last ran
+	knownFrom      Instant   // there may be leases that the pool has not been told of, until then
 	warmUntil      Instant   // no server is warming up from then on
 	returns        Instant   // the first of waking changes then
 	waking         []*Server // whose ejection or hold ends, or warming up begins
@@ -122,17 +131,19 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 	if by, ok := policy.(ByScore); ok {
 		p.scorer = by.Scorer
 	}
-	p.queue.size = cfg.QueueSize
+	p.queue.size, p.queue.fullDetail = cfg.QueueSize, ""
+	p.allAtLimit = fmt.Sprintf("pool %s: every server is at its limit", cfg.Name)
 	p.trip.begin(cfg.RoundTrip)
-	p.tenants.list(cfg.Tenants)
+	p.list(cfg.Tenants)
 	_, scored := p.scorer.(EdgeScorer)
-	p.local.plain = scored && !cfg.Dispatch && cfg.Affinity.Hit == 0 && len(cfg.Distances) == 0
+	p.local.plain = scored && !cfg.Dispatch && !p.capsTenants() && cfg.Affinity.Hit == 0 && len(cfg.Distances) == 0
 	if p.recent.size != cfg.Decisions {
 		p.recent = recent{size: cfg.Decisions}
 	}
 	p.version++
 	for _, s := range p.servers {
 		s.memory = memory{}
+		p.recap(s)
 		p.bound(s)
 		p.rank(now, s)
 	}

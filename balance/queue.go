@@ -9,7 +9,7 @@ import (
 )
 
 // queue holds requests for which every server is at its limit. It serves strict
-// priority first, then the tenants of a priority in turn with no saved credit, then the
+// priority first, then the tenant that has used least (share.go), of several these in turn, then the
 // client that has fewest leases open, then first come. It is bounded; when it is full a newcomer displaces
 // the newest request of the tenant or client that has more waiting, so a flood displaces only itself.
 type queue struct {
@@ -19,6 +19,11 @@ type queue struct {
 	soonest Instant // no wait is given up before
 	lastID  WaitID
 	round   uint64 // of take
+
+	used       float64 // what the tenant that was served last had used
+	unlabelled int     // of those that wait, these ask for no labels, or for such as are not counted
+	fullDetail string
+	fullLength int // that fullDetail tells
 }
 
 // WaitID names a request that waits. Zero is none.
@@ -31,13 +36,19 @@ type band struct {
 
 type line struct {
 	place
+	whose   *tenant
 	waiting []*waiter // in the order in which they came
 	at      int       // of queue.take: those before have been looked at
+
+	known      int // of these, as many have a client that is known
+	unlabelled int // and as many ask for no labels
 }
 
 type waiter struct {
 	place          // its line
 	client *client // nil: unknown
+	whose  *tenant // of the line
+	group  *group  // of the servers that carry its labels; nil: it asks for none, or they are not counted
 	tried  uint64  // the round of queue.take that has looked at it
 	id     WaitID
 	req    Request // its strings are our own
@@ -58,7 +69,7 @@ type Release struct {
 func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal *Refusal) {
 	giveUp := p.giveUpAt(now, now, req)
 	if giveUp <= now {
-		needs := p.needed()
+		needs := p.needed(req)
 		return 0, 0, &Refusal{Reason: Shed, RetryAfter: p.retryAfter(), Needs: needs, Detail: fmt.Sprintf("pool %s: every server is at its limit, and requests take up to %v, longer than the %v until this one's deadline",
 			p.cfg.Name, inWords(needs), inWords(req.Deadline.Sub(now)))}
 	}
@@ -66,13 +77,26 @@ func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal
 		return 0, 0, refusal
 	}
 	if p.queue.length >= p.queue.size && !p.displace(now, req) {
-		return 0, 0, &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(), Detail: fmt.Sprintf("pool %s: every server is at its limit and %d requests wait, the most that may", p.cfg.Name, p.queue.length)}
+		return 0, 0, &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(), Detail: p.queueIsFull()}
 	}
 	p.queue.lastID++
 	w := &waiter{id: p.queue.lastID, req: req.clone(), joined: now, giveUp: giveUp}
 	w.place = p.placeOf(p.queue.band(req.Priority), &w.req)
+	w.whose = p.tenantAt(w.place)
 	w.client = p.clients.wait(now, &p.ledger, PrefixOf(req.Client))
+	if len(req.Labels) > 0 {
+		w.group = p.groupOf(now, w.req.Labels)
+	}
 	return w.id, p.queue.push(w), nil
+}
+
+// queueIsFull says that the queue is. Many may be told so in a short time, so the text is kept.
+func (p *Pool) queueIsFull() string {
+	if p.queue.fullDetail == "" || p.queue.fullLength != p.queue.length {
+		p.queue.fullDetail = fmt.Sprintf("pool %s: every server is at its limit and %d requests wait, the most that may", p.cfg.Name, p.queue.length)
+		p.queue.fullLength = p.queue.length
+	}
+	return p.queue.fullDetail
 }
 
 // Leave takes a request out of the queue. It returns false if it waits no more.
@@ -116,41 +140,33 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		p.fullsTold = p.fulls
 		dst = p.refuseWaiting(now, dst)
 	}
-	for p.queue.length > 0 && p.anyRoom(now) {
+	for p.queue.length > 0 && p.anyServable(now) {
 		w, s := p.servable(now)
 		if w == nil {
 			break
 		}
 		p.queue.turn(w)
 		release := Release{ID: w.id, Waited: now.Sub(w.joined)}
-		release.Refusal = p.grant(now, &w.req, s, &release.Grant)
+		if release.Refusal = p.grant(now, &w.req, s, w.whose, &release.Grant); release.Refusal == nil {
+			p.charge(p.ledger.find(release.Grant.Lease))
+		}
 		release.Grant.Waited = release.Waited
 		dst = append(dst, release)
 	}
 	return dst
 }
 
-// servable takes the first waiter out that a server can take now. Where an edge cannot reach
-// what has come free, all that wait for that edge are passed over at once: they must not keep
-// others from it.
+// servable takes the first waiter out that a server can take now. Those that no server can take whose labels they ask for are
+// passed over, and so are all that wait for an edge that cannot reach what has come free: they must not keep others from it.
 func (p *Pool) servable(now Instant) (w *waiter, s *Server) {
 	var stuck [4]EdgeID // edges with a waiter that asks for nothing special and can go nowhere
-	edges, budget, most := stuck[:0], lookahead, lookahead
-	if p.exclusions > 0 {
-		most = p.queue.length
-	}
+	edges, budget := stuck[:0], lookahead
 	try := p.trier(now)
-	if try != 0 {
-		most = p.queue.length
-	}
-	w = p.queue.take(most, func(w *waiter) bool {
-		if w.id < try {
+	w = p.queue.take(&budget, func(w *waiter) bool {
+		if w.id < try || w.group != nil && w.group.room.none() || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
+			budget++
 			return false
 		}
-		if budget <= 0 || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
-			return false
-		}
-		budget--
 		s = p.choose(now, &w.req)
 		if s == nil && len(edges) < cap(edges) && len(w.req.Exclude) == 0 && len(w.req.Labels) == 0 && p.beyond(now, w.req.Edge) != nil {
 			edges = append(edges, w.req.Edge)
@@ -195,7 +211,7 @@ func (p *Pool) refuseWaiting(now Instant, dst []Release) []Release {
 }
 
 // lookahead is how many requests are tried when the first in line cannot use the
-// server that has come free, for its labels or exclusions.
+// server that has come free, for its exclusions.
 const lookahead = 16
 
 func (p *Pool) shed(now Instant, w *waiter) Release {
@@ -248,28 +264,57 @@ func (p *Pool) displace(now Instant, req *Request) bool {
 // needed returns the time before its deadline by which a request must have a server.
 // A request that waits until only the usual service time is left fails half of the time, and
 // when all wait that long, as in lasting overload, half of the servers' work is for
-// nothing. So it is the time in which 98 in 100 are answered.
-func (p *Pool) needed() time.Duration {
-	return time.Duration(p.times.most() * float64(time.Second))
+// nothing. So it is the time in which 98 in 100 are answered: of its tenant's, if these are known.
+func (p *Pool) needed(req *Request) time.Duration {
+	most := p.times.most()
+	if t := p.tenantOf(req); t != nil {
+		if own, ok := t.work.most(); ok {
+			most = own
+		}
+	}
+	return time.Duration(most * float64(time.Second))
 }
 
 // retryAfter guesses when the queue will have moved on: what waits, at the rate at
 // which the servers work; never less than a second, as the header counts in seconds.
 func (p *Pool) retryAfter() time.Duration {
-	rate := 0.
-	for _, s := range p.servers {
-		rate += s.Weight()
-	}
-	if p.times.weight == 0 || rate <= 0 {
-		return time.Second
-	}
-	seconds := float64(p.queue.length) * p.times.spread / rate
+	seconds := float64(p.queue.length) * p.perWaiting
 	return max(time.Second, min(time.Duration(seconds*float64(time.Second)), time.Minute))
 }
 
 // holds reports whether a request waits that comes before a new one of the priority.
 func (q *queue) holds(priority int) bool {
 	return len(q.bands) > 0 && q.bands[0].priority >= priority
+}
+
+// holdsUnlabelled is holds of requests that ask for no labels, and whose tenants may have more than they have.
+func (q *queue) holdsUnlabelled(priority int) bool {
+	for _, b := range q.bands {
+		if b.priority < priority {
+			break
+		}
+		for _, l := range b.tenants {
+			if l.unlabelled > 0 && !l.whose.isFull() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// count counts a waiter that comes, by 1, or goes, by -1.
+func (q *queue) count(l *line, w *waiter, by int) {
+	q.length += by
+	w.whose.waiting += by
+	if w.client != nil {
+		l.known += by
+	}
+	if w.group != nil {
+		w.group.waiting += by
+		return
+	}
+	q.unlabelled += by
+	l.unlabelled += by
 }
 
 // push adds a waiter at the end of its line and returns its place among all.
@@ -282,13 +327,16 @@ func (q *queue) push(w *waiter) (position int) {
 	i := slices.IndexFunc(b.tenants, func(l *line) bool { return l.place == w.place })
 	if i < 0 {
 		i = len(b.tenants)
-		b.tenants = append(b.tenants, &line{place: w.place})
+		b.tenants = append(b.tenants, &line{place: w.place, whose: w.whose})
 	}
 	b.tenants[i].waiting = append(b.tenants[i].waiting, w)
 	if q.length == 0 || w.giveUp < q.soonest {
 		q.soonest = w.giveUp
 	}
-	q.length++
+	if w.whose.waiting == 0 {
+		w.whose.used = max(w.whose.used, q.used)
+	}
+	q.count(b.tenants[i], w, 1)
 	for _, b := range q.bands[:at] {
 		for _, l := range b.tenants {
 			position += len(l.waiting)
@@ -302,6 +350,9 @@ func (q *queue) push(w *waiter) (position int) {
 
 // heaviest returns the newest request of the client that has most leases and requests waiting.
 func (l *line) heaviest() *waiter {
+	if l.known == 0 {
+		return l.waiting[len(l.waiting)-1]
+	}
 	last := l.waiting[0]
 	for _, w := range l.waiting {
 		if w.client.weight() >= last.client.weight() {
@@ -334,14 +385,18 @@ func (l *line) next(round uint64, fair bool) int {
 	return best
 }
 
-// take takes out the first waiter, in order of service, that suits; it looks at no more than budget of
-// them. Those looked at beyond lookahead are in the order in which they came.
-func (q *queue) take(budget int, suits func(*waiter) bool) *waiter {
+// take takes out the first waiter, in order of service, that suits. It looks at no more than budget of
+// them; suits may raise that. Those looked at beyond lookahead are in the order in which they came.
+func (q *queue) take(budget *int, suits func(*waiter) bool) *waiter {
 	q.round++
 	for bi, b := range q.bands {
+		b.sort()
 		for depth := 0; ; depth++ {
 			more := false
 			for li, l := range b.tenants {
+				if l.whose.isFull() {
+					continue
+				}
 				if depth == 0 {
 					l.at = 0
 				}
@@ -350,7 +405,7 @@ func (q *queue) take(budget int, suits func(*waiter) bool) *waiter {
 					continue
 				}
 				more = true
-				if budget--; budget < 0 {
+				if *budget--; *budget < 0 {
 					return nil
 				}
 				w := l.waiting[i]
@@ -401,6 +456,7 @@ func (q *queue) remove(budget int, suits func(*waiter) bool) *waiter {
 func (q *queue) drop(band, tenant, at int) {
 	b := q.bands[band]
 	l := b.tenants[tenant]
+	q.count(l, l.waiting[at], -1)
 	l.waiting = slices.Delete(l.waiting, at, at+1)
 	if len(l.waiting) == 0 {
 		b.tenants = slices.Delete(b.tenants, tenant, tenant+1)
@@ -408,7 +464,6 @@ func (q *queue) drop(band, tenant, at int) {
 	if len(b.tenants) == 0 {
 		q.bands = slices.Delete(q.bands, band, band+1)
 	}
-	q.length--
 }
 
 // turn moves the tenant of a request that was just served behind the others.

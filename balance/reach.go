@@ -21,6 +21,7 @@ type edge struct {
 type beyond struct {
 	servers map[*Server]*exclusion
 	until   Instant // none of them is excluded from then on
+	blocked Instant // none of the others that are up has room until then, unless one of them is freed
 }
 
 // exclusion is one server that one edge does not get.
@@ -101,6 +102,7 @@ func (p *Pool) unreachable(now Instant, s *Server, l *lease) {
 		s.unreached++
 	}
 	if x != nil && now >= x.until { // else late word of what excluded it
+		e.beyond.blocked = 0
 		p.account(now, s)
 		x.last, x.inRow = now, min(x.inRow+1, maxDoublings+1)
 		x.until = now.Add(min(firstUnreach<<(x.inRow-1), longest))
@@ -128,6 +130,7 @@ func (p *Pool) include(e *edge, s *Server) {
 		return
 	}
 	delete(e.beyond.servers, s)
+	e.beyond.blocked = 0
 	p.exclusions--
 	s.unreached--
 	if len(e.beyond.servers) == 0 {

@@ -55,6 +55,12 @@ func (p *Pool) obstacle(now Instant, req *Request, s *Server) string {
 		return "silent: nothing has come from it for " + s.silence(now)
 	case s.isHeld && !s.holdRoom(now):
 		return "held back: it fails"
+	case s.leases >= p.capOf(&s.spec):
+		return "at its max_in_flight"
+	case s.leases >= s.cap:
+		return "full: it refuses more"
+	case p.isCapped(now, s):
+		return "its max_in_flight may be reached: edges have not told all their leases"
 	case float64(s.leases) >= p.ceiling(now, s):
 		return "at its limit"
 	}

@@ -16,6 +16,8 @@ type ServerSpec struct {
 	Speed    float64 // of one slot, relative to the pool's others; zero: 1
 	Labels   []Label
 	Location string
+
+	MaxInFlight int // cap: it never has more requests than that; zero: none
 }
 
 // Validate calls bad once for every field that makes the spec unusable.
@@ -37,6 +39,9 @@ func (s *ServerSpec) Validate(bad func(field, problem string)) {
 	validateLabels(s.Labels, bad)
 	if !(s.Slots >= 0 && s.Slots <= 1e6) {
 		bad("slots", fmt.Sprintf("%v, want 0 (not declared) to 1000000", s.Slots))
+	}
+	if s.MaxInFlight < 0 || s.MaxInFlight > MostInFlight {
+		bad("max_in_flight", fmt.Sprintf("%d, want 1 to %d, or 0 for no cap", s.MaxInFlight, MostInFlight))
 	}
 	if !(s.Speed >= 0 && s.Speed <= 1e6) {
 		bad("speed", fmt.Sprintf("%v, want a number up to 1000000, such as 2 for twice as fast as the others; leave it out if it is as fast as they are", s.Speed))
@@ -98,7 +103,9 @@ type Server struct {
 	serial   uint32    // of answer: it changes with it
 	turn     uint32    // among equals the lowest goes first: grows with each lease
 	location *Location // nil: its address needs no look-up
-	_        [16]byte  // so that lines are whole
+	cap      int32     // of leases, by max_in_flight and by its refusals; noCap: none
+	standing standing
+	labelled *membership // nil: no request has asked for labels; a record of 192 bytes fills whole lines
 }
 
 // details is what is needed of a server less often.
@@ -111,6 +118,7 @@ type details struct {
 	held      hold
 	sign      Instant   // the last sign of life, or when it began to owe an answer and owed none
 	gaveUp    Instant   // when the last of those that it owed ended without a sign
+	ended     Instant   // when the last lease did
 	okCrowd   float32   // requests at the server when it served one, itself included: nearly the most of late; fades
 	unreached int32     // edges that could not reach it when they tried last
 	full      *fullness // nil: it has never said that it has no room
@@ -119,10 +127,10 @@ type details struct {
 	spec      ServerSpec
 	warmFrom  Instant // when it joined or came back
 	proven    int32   // good answers since then, as long as it warms up
-	stretch   float64 // learnt addition to its limit
 	counted   bool    // load.x is of requests that were counted, not worked out from a utilisation
-	probe     Instant // when a server that is believed full is tried, if none of our leases is there
 	confirms  uint8   // answers in a row that bore out that it is full
+	stretch   float64 // learnt addition to its limit
+	probe     Instant // when a server that is believed full is tried, if none of our leases is there
 	strain    strain
 	knee      *knee // unheardKnee until a request has ended from which slots are to be learnt
 	memory    memory

@@ -172,6 +172,9 @@ func (p *Pool) Check() error {
 	for s := range held {
 		return fmt.Errorf("server %s: has open leases, yet was forgotten", s.spec.ID)
 	}
+	if err := p.checkRoom(); err != nil {
+		return err
+	}
 	if untold != p.untold {
 		return fmt.Errorf("pool %s: %d servers are known by leases alone, %d are counted", p.cfg.Name, untold, p.untold)
 	}

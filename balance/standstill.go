@@ -155,7 +155,7 @@ func (p *Pool) onTrial(now Instant, req *Request) *Server {
 	}
 	p.silent = slices.DeleteFunc(p.silent, func(s *Server) bool { return !s.isHeldForSilence() })
 	for _, s := range p.silent {
-		if now >= s.held.until && s.State(now) == Up && float64(s.leases) < p.ceiling(now, s) &&
+		if now >= s.held.until && s.State(now) == Up && !p.isCapped(now, s) && float64(s.leases) < p.ceiling(now, s) &&
 			(req == nil || s.suits(now, req, p.beyond(now, req.Edge))) {
 			return s
 		}

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -12,12 +13,16 @@ import (
 // be proven and were not share one of theirs. Where the pool has a list of tenants, those on it
 // have lines of their own and all others share one.
 
-// MaxTenants is how many tenants a pool's list may have.
-const MaxTenants = 4096
+// Bounds of a pool's list of tenants.
+const (
+	MaxTenants      = 4096
+	MaxTenantWeight = 1e4
+)
 
 // acquaintances are the tenants that a pool has served more than once of late.
 type acquaintances struct {
-	listed map[string]struct{} // nil: there is no list
+	listed map[string]TenantConfig // nil: there is no list
+	all    map[place]*tenant       // those of which something is remembered
 
 	known map[string]Instant // when each of those that the pool knows of itself was served last
 	once  []uint32           // hashes of tenants that were served once, each in the place of its hash; later ones take the places of earlier
@@ -30,15 +35,37 @@ const (
 	remembered    = time.Minute // a tenant that was served within that makes no room for another
 )
 
-// list takes the names of the pool's tenants.
-func (a *acquaintances) list(names []string) {
-	a.listed = nil
-	if len(names) > 0 {
-		a.listed = make(map[string]struct{}, len(names))
+// TenantConfig is what is configured of a tenant.
+type TenantConfig struct {
+	Weight      float64 // its share of a full pool over that of others; zero: 1
+	MaxInFlight int     // it never has more leases than that; zero: none
+}
+
+// list takes the pool's tenants.
+func (p *Pool) list(tenants map[string]TenantConfig) {
+	p.tenants.listed = tenants
+	if len(tenants) == 0 {
+		p.tenants.listed = nil
 	}
-	for _, name := range names {
-		a.listed[name] = struct{}{}
+	for _, t := range p.tenants.all {
+		t.weight, t.fixed, t.cap = 1, false, 0
 	}
+	for name, c := range tenants {
+		for _, belief := range []Belief{Told, Proven} {
+			t := p.tenantAt(place{tenant: name, belief: belief})
+			t.weight, t.fixed, t.cap = cmp.Or(c.Weight, 1), true, c.MaxInFlight
+		}
+	}
+}
+
+// capsTenants reports whether a tenant has a cap.
+func (p *Pool) capsTenants() bool {
+	for _, t := range p.tenants.listed {
+		if t.MaxInFlight > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // learns reports whether the pool is to remember that it has served a request's tenant.

@@ -68,7 +68,7 @@ func TestRotatingTenantsDisplaceNoOthers(t *testing.T) {
 // With a name that is proven, or on the pool's list, a tenant is put out by no names that are not, not even by its own.
 func TestProvenAndListedTenantsKeepTheirTurn(t *testing.T) {
 	for name, c := range map[string]struct {
-		listed []string
+		listed map[string]balance.TenantConfig
 		good   balance.Request
 		evil   func(n int) balance.Request
 	}{
@@ -78,8 +78,8 @@ func TestProvenAndListedTenantsKeepTheirTurn(t *testing.T) {
 			return balance.Request{Tenant: fmt.Sprint("evil-", n%7), Belief: balance.Disbelieved}
 		}},
 		"told beside disbelieved ones": {nil, balance.Request{Tenant: "good"}, func(int) balance.Request { return balance.Request{Tenant: "good", Belief: balance.Disbelieved} }},
-		"listed beside told ones":      {[]string{"good", "other"}, balance.Request{Tenant: "good"}, func(n int) balance.Request { return balance.Request{Tenant: fmt.Sprint("evil-", n%3)} }},
-		"listed beside proven ones": {[]string{"good"}, balance.Request{Tenant: "good", Belief: balance.Proven}, func(n int) balance.Request {
+		"listed beside told ones":      {map[string]balance.TenantConfig{"good": {}, "other": {}}, balance.Request{Tenant: "good"}, func(n int) balance.Request { return balance.Request{Tenant: fmt.Sprint("evil-", n%3)} }},
+		"listed beside proven ones": {map[string]balance.TenantConfig{"good": {}}, balance.Request{Tenant: "good", Belief: balance.Proven}, func(n int) balance.Request {
 			return balance.Request{Tenant: fmt.Sprint("evil-", n), Belief: balance.Proven}
 		}},
 	} {

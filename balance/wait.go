@@ -31,7 +31,7 @@ func (p *Pool) longestWait(now Instant) time.Duration {
 func (p *Pool) giveUpAt(now, joined Instant, req *Request) Instant {
 	giveUp := joined.Add(p.longestWait(now))
 	if req.Deadline != 0 {
-		giveUp = min(giveUp, req.Deadline.Add(-p.needed()))
+		giveUp = min(giveUp, req.Deadline.Add(-p.needed(req)))
 	}
 	return giveUp
 }

@@ -21,6 +21,9 @@ import (
 //
 //	Servers []server `yaml:"servers" also:"backends upstreams"`
 //
+// A struct with a field whose short tag is yes may be given as that field's value alone, and a map of such structs as
+// a list of names, with structs that are zero.
+//
 // A field whose zero tag is no stands for its default if it is zero, so a zero that is written is
 // a problem.
 //
@@ -64,6 +67,10 @@ func (f *File) decode(n *node, path string, to reflect.Value) {
 
 func (f *File) object(n *node, path string, to reflect.Value) {
 	if n.kind == null {
+		return
+	}
+	if short, ok := shortField(to.Type()); ok && n.kind == scalar {
+		f.decode(n, path, to.Field(short))
 		return
 	}
 	if n.kind != mapping {
@@ -139,16 +146,42 @@ func (f *File) named(n *node, path string, to reflect.Value) {
 	if n.kind == null {
 		return
 	}
+	to.Set(reflect.MakeMap(to.Type()))
+	if _, ok := shortField(to.Type().Elem()); ok && n.kind == list {
+		f.names(n, path, to)
+		return
+	}
 	if n.kind != mapping {
 		f.mismatch(n, path, "a map of names to values")
 		return
 	}
-	to.Set(reflect.MakeMap(to.Type()))
 	for _, e := range f.once(n, path) {
 		value := reflect.New(to.Type().Elem()).Elem()
 		f.decode(e.value, Field(path, e.key), value)
 		to.SetMapIndex(reflect.ValueOf(e.key), value)
 	}
+}
+
+// names fills a map from a list of its keys.
+func (f *File) names(n *node, path string, to reflect.Value) {
+	for i, item := range n.items {
+		name := reflect.New(to.Type().Key()).Elem()
+		f.decode(item, Item(path, i), name)
+		to.SetMapIndex(name, reflect.Zero(to.Type().Elem()))
+	}
+}
+
+// shortField returns the field of a struct that may stand for the whole.
+func shortField(of reflect.Type) (index int, ok bool) {
+	if of.Kind() != reflect.Struct {
+		return 0, false
+	}
+	for i := range of.NumField() {
+		if of.Field(i).Tag.Get("short") == "yes" {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 func (f *File) list(n *node, path string, to reflect.Value) {

@@ -41,28 +41,29 @@ type Config struct {
 // PoolConfig is the file's configuration of one pool.
 type PoolConfig struct {
 	Name          string
-	Policy        string                        // a name in package policy's table; empty: policy.Default
-	Dispatch      bool                          // a server has to accept through its agent before the edge is answered
-	DispatchLimit time.Duration                 // how long one server may take to accept; zero: 1 s
-	HookFacts     []string                      // what a server is sent of a request beyond the usual: HookKey, its key instead of a hash
-	LeaseTime     time.Duration                 // of redirected and edgeless leases; zero: 1 minute
-	Grace         time.Duration                 // how long a lost edge's leases wait for its return; zero: 5 s
-	QueueSize     int                           // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
-	QueueWait     time.Duration                 // the longest wait; zero: by how long requests take, see balance.Config
-	Affinity      balance.Affinity              //
-	Distances     map[string]map[string]float64 // by the client's location, then the server's: how much more expensive, 0: not at all
-	Utilization   string                        // formula of a server's utilisation from its metrics; empty: the application's, else the CPU's
-	Health        HealthCheck                   // how servers are checked
-	Decisions     int                           // how many recent decisions can be explained; zero: 1000; negative: none
-	Servers       []balance.ServerSpec          // agents may register further ones
-	Agents        []string                      // names of agents that may register, with * for any characters; empty: their certificates must name the pool
-	Addresses     []string                      // prefixes and host names where agents' servers may be, besides where the agents are
-	FromAgent     map[balance.ServerID]Tells    // what agents may set of the servers in Servers, besides open slots and speed
-	Tenants       []string                      // tenants with queues of their own; empty: see balance.Config
-	Resolve       Resolve                       // how names with several addresses are treated
-	ResolveAtEdge bool                          // edges resolve the names of the file's servers, each for itself
-	Resolvers     []string                      // DNS servers, ip:port; nil: Config.Resolvers
-	Edges         []string                      // names of edges that may ask; empty: all whose certificates allow it
+	Policy        string                          // a name in package policy's table; empty: policy.Default
+	Dispatch      bool                            // a server has to accept through its agent before the edge is answered
+	DispatchLimit time.Duration                   // how long one server may take to accept; zero: 1 s
+	HookFacts     []string                        // what a server is sent of a request beyond the usual: HookKey, its key instead of a hash
+	LeaseTime     time.Duration                   // of redirected and edgeless leases; zero: 1 minute
+	Grace         time.Duration                   // how long a lost edge's leases wait for its return; zero: 5 s
+	QueueSize     int                             // requests that may wait while every server is at its limit; zero: 1000; negative: none, and servers have no limit
+	QueueWait     time.Duration                   // the longest wait; zero: by how long requests take, see balance.Config
+	Affinity      balance.Affinity                //
+	Distances     map[string]map[string]float64   // by the client's location, then the server's: how much more expensive, 0: not at all
+	Utilization   string                          // formula of a server's utilisation from its metrics; empty: the application's, else the CPU's
+	Health        HealthCheck                     // how servers are checked
+	Decisions     int                             // how many recent decisions can be explained; zero: 1000; negative: none
+	Servers       []balance.ServerSpec            // agents may register further ones
+	Agents        []string                        // names of agents that may register, with * for any characters; empty: their certificates must name the pool
+	Addresses     []string                        // prefixes and host names where agents' servers may be, besides where the agents are
+	FromAgent     map[balance.ServerID]Tells      // what agents may set of the servers in Servers, besides open slots and speed
+	Tenants       map[string]balance.TenantConfig // tenants with queues of their own; empty: see balance.Config
+	MaxInFlight   int                             // most requests of a server that declares no cap of its own; zero: no cap
+	Resolve       Resolve                         // how names with several addresses are treated
+	ResolveAtEdge bool                            // edges resolve the names of the file's servers, each for itself
+	Resolvers     []string                        // DNS servers, ip:port; nil: Config.Resolvers
+	Edges         []string                        // names of edges that may ask; empty: all whose certificates allow it
 }
 
 func ignore(field, problem string) {}
@@ -141,6 +142,7 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 		{"queue.size", c.QueueSize, None, longestQueue},
 		{"decisions", c.Decisions, None, maxDecisions},
 		{"affinity.keys", c.Affinity.Keys, 0, maxKeys},
+		{"max_in_flight", c.MaxInFlight, 0, balance.MostInFlight},
 	} {
 		switch {
 		case n.value < n.least:
@@ -162,9 +164,15 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 	if len(c.Tenants) > balance.MaxTenants {
 		bad("tenants", fmt.Sprintf("%d, want at most %d", len(c.Tenants), balance.MaxTenants))
 	}
-	for i, name := range c.Tenants {
+	for _, name := range slices.Sorted(maps.Keys(c.Tenants)) {
 		if problem := balance.BadName(name); problem != "" {
-			bad(fmt.Sprintf("tenants[%d]", i), problem)
+			bad("tenants."+name, problem)
+		}
+		if w := c.Tenants[name].Weight; !(w >= 0 && w <= balance.MaxTenantWeight) {
+			bad("tenants."+name+".weight", fmt.Sprintf("%v, want a number up to %v, such as 2 for twice as much as a tenant without a weight", w, balance.MaxTenantWeight))
+		}
+		if n := c.Tenants[name].MaxInFlight; n < 0 || n > balance.MostInFlight {
+			bad("tenants."+name+".max_in_flight", fmt.Sprintf("%d, want 1 to %d; leave it out for no cap", n, balance.MostInFlight))
 		}
 	}
 	if _, err := newFormula(c.Utilization); err != nil {
@@ -195,7 +203,7 @@ func (c *PoolConfig) core() (balance.Config, balance.Policy, error) {
 	}
 	return balance.Config{Name: c.Name, Dispatch: c.Dispatch, LeaseTime: c.LeaseTime, Grace: c.Grace,
 		QueueSize: max(0, c.QueueSize), QueueWait: c.QueueWait, Tenants: c.Tenants, Affinity: c.Affinity, Distances: c.Distances,
-		Utilization: formula, Decisions: max(0, c.Decisions)}, chosen, nil
+		Utilization: formula, Decisions: max(0, c.Decisions), MaxInFlight: c.MaxInFlight}, chosen, nil
 }
 
 // alike reports whether two configs have the same balance.Pool's part.

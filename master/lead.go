@@ -166,6 +166,9 @@ func (m *Master) setLead(name string, to lead) {
 // setLeaderLocked records who leads. It returns how many leases have moved to another master's ledger.
 func (p *pool) setLeaderLocked(now balance.Instant, to lead) (ended int) {
 	led := p.lead.fence != 0
+	if !led && to.fence != 0 {
+		p.core.Await(now, now.Add(p.cfg.Grace))
+	}
 	p.lead.fence, p.lead.leader, p.lead.id = to.fence, to.leader, to.id
 	p.lead.seen = max(p.lead.seen, to.fence)
 	p.lead.changes++

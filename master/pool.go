@@ -70,6 +70,7 @@ func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error
 	p := &pool{name: cfg.Name, tags: proofs, named: named, wake: wake, cfg: cfg, changed: true, core: balance.New(told, chosen, seed), created: clock.Now(),
 		drainCount: new(atomic.Int64), drains: make(map[balance.ServerID]balance.Drain), waits: make(map[balance.WaitID]*waitingAsk)}
 	p.access.Store(newAccess(&cfg, ignore))
+	p.core.Await(p.created, p.created.Add(cfg.Grace))
 	return p, nil
 }
 

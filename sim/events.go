@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -118,7 +119,7 @@ func (w *world) reach(now balance.Instant, id int32) {
 		return
 	}
 	if limit := w.fleet[r.server].Limit; limit > 0 && s.InFlight() >= limit {
-		r.faulty, r.result = true, balance.Fault
+		r.faulty, r.result, r.status = true, balance.Fault, http.StatusServiceUnavailable
 		w.errors.send(now, id)
 		return
 	}

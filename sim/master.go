@@ -168,7 +168,7 @@ func (m *master) done(now balance.Instant, r *request) {
 	}
 	o := balance.Outcome{Duration: now.Sub(r.sent) - time.Duration(m.w.dones.delay)}
 	if r.faulty {
-		o.Result = r.result
+		o.Result, o.Status = r.result, r.status
 	}
 	m.pool.Done(now, r.lease, o)
 }
@@ -257,6 +257,17 @@ func (s *Scenario) poolConfig() balance.Config {
 	if s.AskUntold {
 		trip = 0
 	}
-	return balance.Config{Name: "sim", RoundTrip: trip, QueueSize: max(0, s.Queue.Size), QueueWait: s.Queue.Wait,
+	var tenants map[string]balance.TenantConfig
+	for _, t := range s.Tenants {
+		if t.Weight > 0 && tenants == nil {
+			tenants = make(map[string]balance.TenantConfig)
+		}
+	}
+	for _, t := range s.Tenants {
+		if tenants != nil {
+			tenants[t.Name] = balance.TenantConfig{Weight: t.Weight}
+		}
+	}
+	return balance.Config{Name: "sim", RoundTrip: trip, Tenants: tenants, QueueSize: max(0, s.Queue.Size), QueueWait: s.Queue.Wait,
 		Affinity: balance.Affinity{Hit: s.Affinity.HitCost, Keys: s.Affinity.Cache}}
 }

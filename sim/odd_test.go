@@ -95,7 +95,9 @@ func TestOddScenarios(t *testing.T) {
 				t.Errorf("%+v where every request fails, want times of 1 s, which is 10 times the mean work", r)
 			}
 		}},
-		{"tenants", func(s *Scenario) { s.Tenants = []Tenant{{"a", .2, .1}, {"b", .3, 2}} }, func(t *testing.T, w *world, r, plain Result) {
+		{"tenants", func(s *Scenario) {
+			s.Tenants = []Tenant{{Name: "a", Load: .2, Work: .1}, {Name: "b", Load: .3, Work: 2}}
+		}, func(t *testing.T, w *world, r, plain Result) {
 			if got := float64(w.tally.tenants[0].counted) / float64(w.tally.tenants[1].counted); got < 12 || got > 15 {
 				t.Errorf("%.1f requests of a for one of b, want about .2/.1 for .3/2", got)
 			}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
 // Scenario says what is simulated. Its zero fields mean what the comments say.
@@ -155,6 +157,8 @@ type Tenant struct {
 	Name string  `yaml:"name"`
 	Load float64 `yaml:"load"` // offered work over all servers' capacity
 	Work float64 `yaml:"work"` // of a request, over the scenario's; zero: 1
+
+	Weight float64 `yaml:"weight"` // its share over that of one without; zero: 1
 }
 
 // Queue is where requests wait in the master while every server is at its limit.
@@ -216,7 +220,7 @@ func (s Scenario) WithDefaults() Scenario {
 	s.Warmup = cmp.Or(s.Warmup, defaultWarmup)
 	tenants := make([]Tenant, len(s.Tenants))
 	for i, t := range s.Tenants {
-		tenants[i] = Tenant{t.Name, t.Load, cmp.Or(t.Work, 1)}
+		tenants[i] = Tenant{t.Name, t.Load, cmp.Or(t.Work, 1), t.Weight}
 	}
 	s.Tenants = tenants
 	if s.Load == 0 {
@@ -371,6 +375,7 @@ func (s Scenario) validateOdd(bound func(string, float64, float64, float64), one
 	bound("declared", s.Declared, 1e-3, 1e3)
 	for i, t := range s.Tenants {
 		bound(fmt.Sprintf("tenants[%d].work", i), t.Work, 1e-6, 1e6)
+		bound(fmt.Sprintf("tenants[%d].weight", i), t.Weight, 0, balance.MaxTenantWeight)
 	}
 	for i, k := range s.Servers.Kinds {
 		bound(fmt.Sprintf("servers.kinds[%d].limit", i), float64(k.Limit), 0, 1e6)

@@ -95,14 +95,7 @@ func (b *bench) step() {
 
 // cost returns ns per pick and done over about the given time.
 func (b *bench) cost(about time.Duration) float64 {
-	start, n := time.Now(), 0
-	for time.Since(start) < about {
-		for range 64 {
-			b.step()
-		}
-		n += 64
-	}
-	return float64(time.Since(start).Nanoseconds()) / float64(n)
+	return timeSteps(about, b.step)
 }
 
 func main() {
@@ -133,6 +126,7 @@ func main() {
 		all = append(all, f)
 	}
 	must(w.Flush())
+	all = append(all, fullDecisions(*rounds)...)
 	perServer, perLease := memory()
 	one, sixteen := contention()
 	rate := simulated()
@@ -144,7 +138,7 @@ func main() {
 	fmt.Printf("\nmemory: %.0f bytes a server, %.0f an open lease\none lock: %.0f ns a decision from 1 goroutine, %.0f from 16\nsimulator: %.0f requests a second of one core, least-load and 50 servers\n", perServer, perLease, one, sixteen, rate)
 	for _, f := range all {
 		if !f.Met() {
-			fmt.Printf("falls short: %s %.0f %s, wanted %s\n", f.Name, f.Value, f.Unit, f.Goal)
+			fmt.Printf("falls short: %s %.3g %s, wanted %s\n", f.Name, f.Value, f.Unit, f.Goal)
 		}
 	}
 	must(figures.Write(*out, all))

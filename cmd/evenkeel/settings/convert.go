@@ -113,7 +113,7 @@ func (s *Settings) PoolConfig(name string) master.PoolConfig {
 	c := master.PoolConfig{Name: name, Policy: p.Policy, Dispatch: p.Dispatch, DispatchLimit: p.DispatchLimit, HookFacts: p.HookFacts, LeaseTime: p.LeaseTime, Grace: p.Grace,
 		QueueSize: orNone(p.Queue.Size), QueueWait: p.Queue.Wait, Affinity: balance.Affinity(p.Affinity), Distances: p.Distances,
 		Utilization: p.Utilization, Health: s.health(&p.Health, name), Decisions: orNone(p.Decisions),
-		Agents: p.Agents, Addresses: p.Addresses, Edges: p.Edges, Tenants: p.Tenants,
+		Agents: p.Agents, Addresses: p.Addresses, Edges: p.Edges, Tenants: tenantConfigs(p.Tenants), MaxInFlight: p.MaxInFlight,
 		Resolve: master.Resolve(p.Resolve), ResolveAtEdge: bool(p.ResolveAt), Resolvers: p.Resolvers}
 	for _, s := range p.Servers {
 		spec := s.Spec()
@@ -126,6 +126,17 @@ func (s *Settings) PoolConfig(name string) master.PoolConfig {
 		}
 	}
 	return c
+}
+
+func tenantConfigs(tenants map[string]Tenant) map[string]balance.TenantConfig {
+	if len(tenants) == 0 {
+		return nil
+	}
+	configs := make(map[string]balance.TenantConfig, len(tenants))
+	for name, t := range tenants {
+		configs[name] = balance.TenantConfig(t)
+	}
+	return configs
 }
 
 // orNone is a number as the master takes it, to whom zero is the default.
@@ -144,7 +155,7 @@ func orNone(written *int) int {
 // Spec returns the server as its pool takes it; without an id it is called by its address.
 func (s Server) Spec() balance.ServerSpec {
 	return balance.ServerSpec{ID: balance.ServerID(cmp.Or(s.ID, s.Address)), Address: s.Address, Public: s.Public,
-		Slots: s.Slots, Speed: s.Speed, Labels: labels(s.Labels), Location: s.Location}
+		Slots: s.Slots, Speed: s.Speed, Labels: labels(s.Labels), Location: s.Location, MaxInFlight: s.MaxInFlight}
 }
 
 func labels(m map[string]string) []balance.Label {

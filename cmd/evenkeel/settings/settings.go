@@ -63,32 +63,39 @@ type TLS struct {
 }
 
 type Pool struct {
-	Policy        string        `yaml:"policy" also:"algorithm balance strategy lb method"`
-	Dispatch      bool          `yaml:"dispatch"`
-	DispatchLimit time.Duration `yaml:"dispatch_limit" also:"dispatchtimeout"`
-	HookFacts     []string      `yaml:"hook_facts"`
-	LeaseTime     time.Duration `yaml:"lease_time" also:"ttl leasettl"`
-	Grace         time.Duration `yaml:"grace"`
-	Queue         Queue         `yaml:"queue" also:"backlog"`
-	Affinity      Affinity      `yaml:"affinity" also:"stickiness sticky"`
-	Distances     Distances     `yaml:"distances" also:"locality costs"`
-	Utilization   string        `yaml:"utilization" also:"formula load utilisation"`
-	Health        Health        `yaml:"health" also:"check healthcheck probe"`
-	Decisions     *int          `yaml:"decisions"`
-	Servers       []Server      `yaml:"servers" also:"upstreams backends endpoints nodes targets"`
-	Agents        []string      `yaml:"agents"`
-	Addresses     []string      `yaml:"addresses" also:"networks cidrs"`
-	Edges         []string      `yaml:"edges"`
-	Tenants       []string      `yaml:"tenants"`
-	Resolve       resolveText   `yaml:"resolve" also:"dns discovery type"`
-	ResolveAt     resolverText  `yaml:"resolve_at"`
-	Resolvers     []string      `yaml:"resolvers" also:"resolver nameservers dnsresolvers"`
+	Policy        string            `yaml:"policy" also:"algorithm balance strategy lb method"`
+	Dispatch      bool              `yaml:"dispatch"`
+	DispatchLimit time.Duration     `yaml:"dispatch_limit" also:"dispatchtimeout"`
+	HookFacts     []string          `yaml:"hook_facts"`
+	LeaseTime     time.Duration     `yaml:"lease_time" also:"ttl leasettl"`
+	Grace         time.Duration     `yaml:"grace"`
+	Queue         Queue             `yaml:"queue" also:"backlog"`
+	Affinity      Affinity          `yaml:"affinity" also:"stickiness sticky"`
+	Distances     Distances         `yaml:"distances" also:"locality costs"`
+	Utilization   string            `yaml:"utilization" also:"formula load utilisation"`
+	Health        Health            `yaml:"health" also:"check healthcheck probe"`
+	Decisions     *int              `yaml:"decisions"`
+	Servers       []Server          `yaml:"servers" also:"upstreams backends endpoints nodes targets"`
+	Agents        []string          `yaml:"agents"`
+	Addresses     []string          `yaml:"addresses" also:"networks cidrs"`
+	Edges         []string          `yaml:"edges"`
+	Tenants       map[string]Tenant `yaml:"tenants"`
+	MaxInFlight   int               `yaml:"max_in_flight" zero:"no" also:"maxrequests maxinflight"`
+	Resolve       resolveText       `yaml:"resolve" also:"dns discovery type"`
+	ResolveAt     resolverText      `yaml:"resolve_at"`
+	Resolvers     []string          `yaml:"resolvers" also:"resolver nameservers dnsresolvers"`
 }
 
 // Queue is how requests wait. A size that is not written is the default; 0 means none.
 type Queue struct {
 	Size *int          `yaml:"size" also:"length limit max"`
 	Wait time.Duration `yaml:"wait" also:"timeout"`
+}
+
+// Tenant is what is configured of a tenant. It may be written as its weight alone, and tenants as a list of names.
+type Tenant struct {
+	Weight      float64 `yaml:"weight" short:"yes" zero:"no" also:"share"`
+	MaxInFlight int     `yaml:"max_in_flight" zero:"no" also:"limit maxconn"`
 }
 
 type Affinity struct {
@@ -107,6 +114,8 @@ type Server struct {
 	Speed    float64           `yaml:"speed" also:"weight"`
 	Labels   map[string]string `yaml:"labels" also:"tags"`
 	Location string            `yaml:"location" also:"zone region"`
+
+	MaxInFlight int `yaml:"max_in_flight" zero:"no" also:"maxrequests maxinflight"`
 
 	FromAgent []agentFieldText `yaml:"from_agent"`
 }

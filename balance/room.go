@@ -1,0 +1,298 @@
+package balance
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// This file counts the servers that have room, so that a pool without any is found full without a look at each
+// server. A pool counts all its servers, and those that carry the labels that requests ask for.
+
+// standing is what a request finds at a server, as of when the server was ranked last.
+type standing uint8
+
+const (
+	isOut     standing = iota // it is not up
+	isFull                    // it is up, and at its limit
+	isWarming                 // it is below its limit, and gets no more only because it is new
+	isOpen                    // it has room
+	standings = iota
+)
+
+// room is how many servers there are of each standing.
+type room [standings]int
+
+// any reports whether a server has room.
+func (r *room) any() bool { return r[isOpen]+r[isWarming] > 0 }
+
+// none reports whether no server has room though one is up: a request that may wait has to.
+func (r *room) none() bool { return !r.any() && r[isFull] > 0 }
+
+// group is the servers that carry certain labels, in the order in which they came.
+type group struct {
+	labels  []Label
+	servers []*Server
+	room    room
+	placed  uint64  // requests for these labels, ever
+	waiting int     // requests in the queue that ask for these labels
+	used    Instant // by a request
+}
+
+// membership is a server's part in groups.
+type membership struct {
+	groups    []*group // those that it is in
+	elsewhere uint64   // Pool.placedElsewhere, as far as it is accounted for
+}
+
+// member returns the server's membership.
+func (s *Server) member() *membership {
+	if s.labelled == nil {
+		s.labelled = new(membership)
+	}
+	return s.labelled
+}
+
+const (
+	mostGroups  = 64
+	groupUnused = maintenanceCycle * 600 // a minute: then another may take its place
+)
+
+// standingOf works out a server's.
+func (p *Pool) standingOf(now Instant, s *Server) standing {
+	switch {
+	case s.State(now) != Up:
+		return isOut
+	case p.hasRoom(now, s):
+		return isOpen
+	case now < p.warmUntil && p.belowLimit(now, s):
+		return isWarming
+	}
+	return isFull
+}
+
+// stands takes a server's new standing.
+func (p *Pool) stands(now Instant, s *Server, next standing) {
+	p.room[s.standing]--
+	p.room[next]++
+	if s.labelled != nil {
+		for _, g := range s.labelled.groups {
+			g.room[s.standing]--
+			g.room[next]++
+		}
+	}
+	if len(p.blocked) > 0 {
+		p.unblock(now, s, next)
+	}
+	s.standing = next
+}
+
+// regroup puts a server into the groups whose labels it carries, and takes it out of all others.
+func (p *Pool) regroup(now Instant, s *Server) {
+	if len(p.groups) == 0 && p.placedByLabels == 0 {
+		return
+	}
+	p.account(now, s)
+	p.ungroup(s)
+	for _, g := range p.groups {
+		if s.carries(g.labels) {
+			g.add(s)
+		}
+	}
+	s.member().elsewhere = p.placedElsewhere(s)
+}
+
+func (g *group) add(s *Server) {
+	g.servers = append(g.servers, s)
+	g.room[s.standing]++
+	m := s.member()
+	m.groups = append(m.groups, g)
+}
+
+// ungroup takes a server out of its groups.
+func (p *Pool) ungroup(s *Server) {
+	if s.labelled == nil {
+		return
+	}
+	for _, g := range s.labelled.groups {
+		g.room[s.standing]--
+		g.servers = slices.DeleteFunc(g.servers, func(other *Server) bool { return other == s })
+	}
+	s.labelled.groups = nil
+}
+
+// groupOf returns the servers that carry the labels; nil: so many other labels were asked for lately that these are not counted.
+func (p *Pool) groupOf(now Instant, labels []Label) *group {
+	name := p.groupName[:0]
+	for _, l := range labels {
+		name = append(append(append(append(name, l.Key...), 0), l.Value...), 0)
+	}
+	p.groupName = name
+	g := p.groups[string(name)]
+	if g == nil {
+		if g = p.newGroup(now, labels); g == nil {
+			return nil
+		}
+		p.groups[string(name)] = g
+	}
+	g.used = now
+	return g
+}
+
+func (p *Pool) newGroup(now Instant, labels []Label) *group {
+	if len(p.groups) >= mostGroups && !p.dropGroups(now) {
+		return nil
+	}
+	if p.groups == nil {
+		p.groups = make(map[string]*group)
+	}
+	g := &group{labels: (&Request{Labels: labels}).clone().Labels}
+	for _, s := range p.servers {
+		if s.carries(labels) {
+			g.add(s)
+		}
+	}
+	return g
+}
+
+// dropGroups forgets those that no request has asked for lately. It reports whether there were any.
+func (p *Pool) dropGroups(now Instant) (dropped bool) {
+	for name, g := range p.groups {
+		if g.waiting > 0 || now.Sub(g.used) < groupUnused {
+			continue
+		}
+		for _, s := range g.servers {
+			p.account(now, s)
+			m := s.member()
+			m.groups = slices.DeleteFunc(m.groups, func(other *group) bool { return other == g })
+			m.elsewhere += g.placed
+		}
+		delete(p.groups, name)
+		dropped = true
+	}
+	return dropped
+}
+
+// among returns the servers that carry the labels that a request asks for, or more where these are not counted, and their room.
+// A nil room is not known.
+func (p *Pool) among(now Instant, req *Request) ([]*Server, *room) {
+	if len(req.Labels) == 0 {
+		return p.servers, &p.room
+	}
+	if g := p.groupOf(now, req.Labels); g != nil {
+		return g.servers, &g.room
+	}
+	return p.servers, nil
+}
+
+// isFull reports whether a request has to wait, whatever servers have room for others. Servers are looked at one by one only
+// if the request may not go to some that are up.
+func (p *Pool) isFull(now Instant, req *Request, beyond *beyond) bool {
+	if p.queue.size == 0 {
+		return false
+	}
+	plain := len(req.Exclude) == 0 && len(req.Labels) == 0
+	if beyond != nil && plain && now < beyond.blocked {
+		return true
+	}
+	_, room := p.among(now, req)
+	if room == nil || !room.none() {
+		return false
+	}
+	if now.Sub(p.cycleBegan) > 2*maintenanceCycle { // few requests come: what changes by itself was not looked at
+		if p.maintainRound(now); !room.none() {
+			return false
+		}
+	}
+	if len(req.Exclude) > 0 || beyond != nil {
+		if !p.mayWait(now, req, beyond) {
+			return false
+		}
+		p.block(now, req, beyond)
+	}
+	return true
+}
+
+// block notes that none of the servers that the request's edge reaches has room, until one of them has, or one more is reached.
+func (p *Pool) block(now Instant, req *Request, b *beyond) {
+	if b == nil || len(req.Exclude) > 0 || len(req.Labels) > 0 {
+		return
+	}
+	b.blocked = b.until
+	for _, x := range b.servers {
+		if x.until > now {
+			b.blocked = min(b.blocked, x.until)
+		}
+	}
+	if !slices.Contains(p.blocked, b) {
+		p.blocked = append(p.blocked, b)
+	}
+}
+
+// unblock takes that a server's standing changes.
+func (p *Pool) unblock(now Instant, s *Server, next standing) {
+	p.blocked = slices.DeleteFunc(p.blocked, func(b *beyond) bool {
+		if next == isFull && s.standing != isOut || b.has(now, s) {
+			return false
+		}
+		b.blocked = 0
+		return true
+	})
+}
+
+// mustWait reports whether requests wait that go before a new one. Those that ask for labels do not, as long as no server that
+// carries these has room: the new one could not take it from them.
+func (p *Pool) mustWait(now Instant, req *Request) bool {
+	if !p.queue.holds(req.Priority) {
+		return false // nearly always
+	}
+	if p.queue.holdsUnlabelled(req.Priority) {
+		return true
+	}
+	var own *group
+	if len(req.Labels) > 0 {
+		if own = p.groupOf(now, req.Labels); own == nil {
+			return true
+		}
+	}
+	for _, g := range p.groups {
+		if g.waiting > 0 && (g == own || g.room.any()) {
+			return true
+		}
+	}
+	return false
+}
+
+// anyServable reports whether a request may wait that a server has room for.
+func (p *Pool) anyServable(now Instant) bool {
+	if !p.anyRoom(now) {
+		return false
+	}
+	if p.queue.unlabelled > 0 {
+		return true
+	}
+	for _, g := range p.groups {
+		if g.waiting > 0 && !g.room.none() {
+			return true
+		}
+	}
+	return len(p.silent) > 0
+}
+
+// checkRoom reports what of the counts is not as the servers stand.
+func (p *Pool) checkRoom() error {
+	groups := map[string]*group{"": {servers: p.servers, room: p.room}}
+	maps.Copy(groups, p.groups)
+	for name, g := range groups {
+		var want room
+		for _, s := range p.servers {
+			if s.carries(g.labels) {
+				want[s.standing]++
+			}
+		}
+		if g.room != want {
+			return fmt.Errorf("pool %s: of the servers with labels %q %v are counted out, full, warming and open, and %v stand so", p.cfg.Name, name, g.room, want)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package balance
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// roomy returns a pool of servers with a slot each, of which the first so many carry the label gpu=yes.
+func roomy(t interface{ Fatal(...any) }, servers, labelled int) *Pool {
+	p := New(Config{Name: "web", QueueSize: 100}, ByScore{nothing{}}, 1)
+	for i := range servers {
+		spec := ServerSpec{ID: ServerID(fmt.Sprint("s", i)), Address: "127.0.0.1:80", Slots: 1}
+		if i < labelled {
+			spec.Labels = gpu
+		}
+		if err := p.Put(second, spec, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+var gpu = []Label{{Key: "gpu", Value: "yes"}}
+
+// Requests that wait for servers with a label do not keep other requests from servers without it, however many they are.
+func TestWaitingLabelledRequestsBlockNoOthers(t *testing.T) {
+	const waiting = 4 * lookahead
+	for _, newcomer := range []struct {
+		name string
+		req  Request
+	}{{"plain", Request{}}, {"of another tenant", Request{Tenant: "other"}}, {"urgent", Request{Priority: 1}}} {
+		t.Run(newcomer.name, func(t *testing.T) {
+			p, now := roomy(t, 3, 1), Instant(time.Hour)
+			var held []LeaseID
+			for range 3 {
+				g, err := p.Pick(now, &Request{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				held = append(held, g.Lease)
+			}
+			wait := func(req *Request) WaitID {
+				t.Helper()
+				if _, err := p.Pick(now, req); err == nil {
+					t.Fatalf("a full pool takes %+v", req)
+				}
+				id, _, refusal := p.Join(now, req)
+				if refusal != nil {
+					t.Fatal(refusal)
+				}
+				return id
+			}
+			for range waiting {
+				wait(&Request{Labels: gpu})
+			}
+			late := wait(&newcomer.req)
+			for _, id := range held {
+				if l, _ := p.Lease(id); l.Server == "s1" {
+					p.Done(now, id, Outcome{})
+				}
+			}
+			if out := p.Serve(now, nil); len(out) != 1 || out[0].ID != late || out[0].Grant.Server != "s1" {
+				t.Fatalf("s1 has come free, and Serve released %+v, want the only waiter that may go there, %d", out, late)
+			}
+			for _, id := range held {
+				if l, _ := p.Lease(id); l.Server == "s2" {
+					p.Done(now, id, Outcome{})
+				}
+			}
+			if out := p.Serve(now, nil); len(out) != 0 {
+				t.Fatalf("Serve released %+v: all that wait ask for s0", out)
+			}
+			if g, err := p.Pick(now, &newcomer.req); err != nil || g.Server != "s2" {
+				t.Errorf("picked %q, %v, want s2: those that wait cannot use it", g.Server, err)
+			}
+			for _, id := range held {
+				if l, open := p.Lease(id); open && l.Server == "s0" {
+					p.Done(now, id, Outcome{})
+				}
+			}
+			if _, err := p.Pick(now, &newcomer.req); newcomer.req.Priority == 0 && err == nil {
+				t.Error("a newcomer took the server that those wait for who ask for its label")
+			}
+			if out := p.Serve(now, nil); newcomer.req.Priority == 0 && (len(out) != 1 || out[0].Grant.Server != "s0") {
+				t.Errorf("s0 has come free, and Serve released %+v", out)
+			}
+			if err := p.Check(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A pool that is found full by what it counts is full as its servers stand, whatever happens in whatever order, and the
+// other way round, for requests with labels, with servers excluded, and of edges that do not reach all servers.
+func TestAPoolIsFullAsItsServersAre(t *testing.T) {
+	var full, open, blocked int
+	rapid.Check(t, func(t *rapid.T) {
+		const servers = 6
+		p := roomy(t, 0, 0)
+		now := Instant(time.Hour)
+		var held []LeaseID
+		ids := make([]ServerID, servers)
+		for i := range ids {
+			ids[i] = ServerID(fmt.Sprint("s", i))
+		}
+		draw := func(t *rapid.T) *Request {
+			req := &Request{Edge: rapid.SampledFrom([]EdgeID{"e1", "e2"}).Draw(t, "edge")}
+			if rapid.Bool().Draw(t, "labelled") {
+				req.Labels = gpu
+			}
+			if rapid.Bool().Draw(t, "excluding") {
+				req.Exclude = []ServerID{rapid.SampledFrom(ids).Draw(t, "excluded")}
+			}
+			return req
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"put": func(t *rapid.T) {
+				spec := ServerSpec{ID: rapid.SampledFrom(ids).Draw(t, "server"), Address: "127.0.0.1:80", Slots: float64(rapid.IntRange(1, 2).Draw(t, "slots"))}
+				if rapid.Bool().Draw(t, "labelled") {
+					spec.Labels = gpu
+				}
+				if err := p.Put(now, spec, false); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"leave": func(t *rapid.T) { p.Goodbye(now, rapid.SampledFrom(ids).Draw(t, "server")) },
+			"drain": func(t *rapid.T) {
+				p.Drain(now, rapid.SampledFrom(ids).Draw(t, "server"), Drain{On: rapid.Bool().Draw(t, "on")}, now)
+			},
+			"pick": func(t *rapid.T) {
+				if g, err := p.Pick(now, draw(t)); err == nil {
+					held = append(held, g.Lease)
+				}
+			},
+			"done": func(t *rapid.T) {
+				if len(held) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(held)-1).Draw(t, "lease")
+				p.Done(now, held[i], Outcome{Result: rapid.SampledFrom([]Result{OK, OK, OK, Fault, Unreachable, Unreachable, Full}).Draw(t, "result"), Duration: time.Millisecond})
+				held = slices.Delete(held, i, i+1)
+			},
+			"time": func(t *rapid.T) {
+				now = now.Add(time.Duration(rapid.Int64Range(0, int64(3*time.Second)).Draw(t, "step")))
+				p.Expire(now)
+				p.Serve(now, nil)
+			},
+			"": func(t *rapid.T) {
+				if err := p.Check(); err != nil {
+					t.Fatal(err)
+				}
+				p.wake(now)
+				p.maintainRound(now)
+				req := draw(t)
+				beyond := p.beyond(now, req.Edge)
+				got := p.isFull(now, req, beyond)
+				if beyond != nil && now < beyond.blocked {
+					blocked++
+					if plain := (&Request{Edge: req.Edge}); !p.isFull(now, plain, beyond) || len(p.filter(now, plain, beyond, p.belowLimit)) > 0 {
+						t.Fatalf("edge %s is blocked though a server that it reaches has room", req.Edge)
+					}
+				}
+				room := len(p.filter(now, req, beyond, p.belowLimit)) > 0
+				switch want := !room && p.mayWait(now, req, beyond); {
+				case got && !want:
+					t.Fatalf("%+v finds the pool full, and a server has room: %v, or none may be waited for", req, room)
+				case want:
+					full++
+				case room:
+					open++
+				}
+			},
+		})
+	})
+	if full == 0 || open == 0 || blocked == 0 {
+		t.Errorf("requests found the pool full %d times, open %d times and were blocked %d times, want each to happen", full, open, blocked)
+	}
+}

@@ -1,0 +1,102 @@
+package balance_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
+
+// Tenants of a full pool get as much of its servers' time as their weights say, whatever the sizes of their requests.
+func TestTenantsShareWorkByWeight(t *testing.T) {
+	for name, c := range map[string]struct {
+		tenants map[string]balance.TenantConfig
+		took    map[string]time.Duration
+		share   float64 // of a, of all work
+	}{
+		"equal work":         {nil, map[string]time.Duration{"a": 100 * time.Millisecond, "b": 100 * time.Millisecond}, .5},
+		"ten times as long":  {nil, map[string]time.Duration{"a": 100 * time.Millisecond, "b": time.Second}, .5},
+		"a hundredth":        {nil, map[string]time.Duration{"a": time.Second, "b": 10 * time.Millisecond}, .5},
+		"twice the weight":   {map[string]balance.TenantConfig{"a": {Weight: 2}, "b": {}}, map[string]time.Duration{"a": 100 * time.Millisecond, "b": time.Second}, 2. / 3},
+		"a third the weight": {map[string]balance.TenantConfig{"a": {}, "b": {Weight: 3}}, map[string]time.Duration{"a": time.Second, "b": 100 * time.Millisecond}, .25},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, held := full(t, 100)
+			p.Configure(second, balance.Config{Name: "web", QueueSize: 100, QueueWait: time.Hour, Tenants: c.tenants}, first{})
+			now, tenants := second, make(map[balance.WaitID]string)
+			for i := range 40 {
+				for tenant := range c.took {
+					tenants[join(t, p, now, balance.Request{Tenant: tenant, Path: fmt.Sprint(i)})] = tenant
+				}
+			}
+			used, all := make(map[string]time.Duration), time.Duration(0)
+			type running struct {
+				lease  balance.LeaseID
+				tenant string
+				since  balance.Instant
+			}
+			at := []running{{held, "", now}} // the server works on one after the other
+			for range 4000 {
+				first := at[0]
+				took := c.took[first.tenant]
+				now, at = now.Add(took), at[1:]
+				p.Done(now, first.lease, balance.Outcome{Duration: now.Sub(first.since)})
+				used[first.tenant] += took
+				all += took
+				for _, r := range p.Serve(now, nil) {
+					if r.Refusal != nil {
+						t.Fatal(r.Refusal)
+					}
+					tenant := tenants[r.ID]
+					at = append(at, running{r.Grant.Lease, tenant, now})
+					tenants[join(t, p, now, balance.Request{Tenant: tenant})] = tenant
+				}
+			}
+			if got := float64(used["a"]) / float64(all); got < c.share-.03 || got > c.share+.03 {
+				t.Errorf("a has used %.3f of the server's time, want %.3f; b has used %v", got, c.share, used["b"])
+			}
+			if err := p.Check(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A tenant that comes back has no credit from when it sent nothing.
+func TestATenantThatWasAwayHasNoCredit(t *testing.T) {
+	p, held := full(t, 100)
+	now := second
+	for range 50 {
+		join(t, p, now, balance.Request{Tenant: "always"})
+	}
+	leases := []balance.LeaseID{held}
+	serve := func() (served []balance.WaitID) {
+		now = now.Add(time.Second)
+		p.Done(now, leases[0], balance.Outcome{Duration: time.Second})
+		leases = leases[1:]
+		for _, r := range p.Serve(now, nil) {
+			served, leases = append(served, r.ID), append(leases, r.Grant.Lease)
+		}
+		return served
+	}
+	for range 4 {
+		serve()
+	}
+	mine := make(map[balance.WaitID]bool)
+	for range 10 {
+		mine[join(t, p, now, balance.Request{Tenant: "back"})] = true
+	}
+	got, turns := 0, 0
+	for range 4 {
+		for _, id := range serve() {
+			turns++
+			if mine[id] {
+				got++
+			}
+		}
+	}
+	if turns != 4 || got != 2 {
+		t.Errorf("of %d turns the tenant that came back got %d, want 2 of 4: no more than the other", turns, got)
+	}
+}
