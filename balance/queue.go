@@ -82,7 +82,7 @@ func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal
 	p.queue.lastID++
 	w := &waiter{id: p.queue.lastID, req: req.clone(), joined: now, giveUp: giveUp}
 	w.place = p.placeOf(p.queue.band(req.Priority), &w.req)
-	w.whose = p.tenantAt(w.place)
+	w.whose = p.payer(w.place)
 	w.client = p.clients.wait(now, &p.ledger, PrefixOf(req.Client))
 	if len(req.Labels) > 0 {
 		w.group = p.groupOf(now, w.req.Labels)
@@ -329,6 +329,7 @@ func (q *queue) push(w *waiter) (position int) {
 		i = len(b.tenants)
 		b.tenants = append(b.tenants, &line{place: w.place, whose: w.whose})
 	}
+	b.tenants[i].bill(w.whose, q.used)
 	b.tenants[i].waiting = append(b.tenants[i].waiting, w)
 	if q.length == 0 || w.giveUp < q.soonest {
 		q.soonest = w.giveUp

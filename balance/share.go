@@ -77,6 +77,32 @@ func (p *Pool) tenantAt(at place) *tenant {
 	return t
 }
 
+// payer returns the tenant that pays for what waits in a line. All that the pool does not know pay together, though a few have lines of
+// their own: with a new name for each request none of them would ever have used anything.
+func (p *Pool) payer(at place) *tenant {
+	_, known := p.tenants.known[at.tenant]
+	if _, listed := p.tenants.listed[at.tenant]; at.tenant != "" && at.belief == Told && !known && !listed {
+		at = place{shared: true}
+	}
+	return p.tenantAt(at)
+}
+
+// bill has another tenant pay for what waits in the line: the pool has got to know it.
+func (l *line) bill(t *tenant, used float64) {
+	if l.whose == t {
+		return // nearly always
+	}
+	if t.waiting == 0 {
+		t.used = max(t.used, used)
+	}
+	for _, w := range l.waiting {
+		w.whose.waiting--
+		t.waiting++
+		w.whose = t
+	}
+	l.whose = t
+}
+
 // tenantOf returns the tenant of a request that does not wait; nil: it has none that counts.
 func (p *Pool) tenantOf(req *Request) *tenant {
 	if req.Tenant == "" || req.Belief == Disbelieved {
