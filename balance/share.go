@@ -37,6 +37,7 @@ const (
 	workMemory  = 200 // samples
 	workEnough  = 20  // samples that tell how the times are spread
 	mostTenants = 1024
+	leastWork   = 1e-6 // seconds
 )
 
 func (w *work) observe(seconds float64) {
@@ -154,7 +155,7 @@ func (p *Pool) settleWork(now Instant, s *Server, l *lease, o *Outcome) {
 	if s.capacity.slots < 1+slotsError && l.crowd > 1+slotsError { // bound ahead: what it waited for the one before was not its work
 		alone = min(seconds(took), seconds(now.Sub(s.ended)))
 	}
-	if o.Result == OK && o.Duration > 0 {
+	if o.Result == OK && o.Duration > 0 && alone > leastWork { // less: ends of several are told at once
 		t.work.observe(alone)
 	}
 	if l.charged > 0 {

@@ -100,3 +100,36 @@ func TestATenantThatWasAwayHasNoCredit(t *testing.T) {
 		t.Errorf("of %d turns the tenant that came back got %d, want 2 of 4: no more than the other", turns, got)
 	}
 }
+
+// The ends of several requests may be told at once. How long each took is not known then, and no request is refused for it.
+func TestEndsThatAreToldAtOnce(t *testing.T) {
+	p, held := full(t, 100)
+	a := balance.Request{Tenant: "a", Belief: balance.Proven}
+	now, leases := second, []balance.LeaseID{held}
+	together := 0
+	for range 2000 {
+		for p.Waiting() < 20 {
+			join(t, p, now, a)
+		}
+		now = now.Add(100 * time.Millisecond)
+		for _, id := range leases {
+			p.Done(now, id, balance.Outcome{Duration: 100 * time.Millisecond})
+		}
+		if len(leases) > 1 {
+			together++
+		}
+		leases = leases[:0]
+		for _, r := range p.Serve(now, nil) {
+			if r.Refusal == nil {
+				leases = append(leases, r.Grant.Lease)
+			}
+		}
+	}
+	if together == 0 {
+		t.Fatal("no two requests ended at once")
+	}
+	a.Deadline = now.Add(10 * time.Second)
+	if _, _, refusal := p.Join(now, &a); refusal != nil {
+		t.Errorf("a request with ten seconds left for a tenth of a second's work is refused: %v", refusal)
+	}
+}
