@@ -75,7 +75,7 @@ func (p *Pool) choose(now Instant, req *Request) *Server {
 	if p.isFull(now, req, p.beyond(now, req.Edge)) {
 		return nil
 	}
-	if p.scorer != nil && len(req.Labels) == 0 {
+	if p.scorer != nil {
 		if p.personal(req) {
 			return p.closest(now, req)
 		}
@@ -91,14 +91,17 @@ func (p *Pool) choose(now Instant, req *Request) *Server {
 }
 
 // lowest returns the first server in order that the request, and what its edge reaches,
-// leave open. It gives up after a few: then some are drawn, and if none of them will do all
-// are looked at.
+// leave open. It gives up after a few: then all are looked at.
 func (p *Pool) lowest(now Instant, req *Request) *Server {
-	first := p.order.first()
+	beyond := p.beyond(now, req.Edge)
+	o := p.orderOf(now, req, beyond)
+	if o == nil {
+		return nil
+	}
+	first := o.first()
 	if first < 0 {
 		return nil
 	}
-	beyond := p.beyond(now, req.Edge)
 	if s := p.servers[first]; len(req.Exclude) == 0 && beyond == nil || s.suits(now, req, beyond) {
 		return s
 	}
@@ -107,34 +110,13 @@ func (p *Pool) lowest(now Instant, req *Request) *Server {
 		n = maxBest
 	}
 	var few [maxBest]int32
-	for _, i := range p.order.best(few[:0], n) {
+	for _, i := range o.best(few[:0], n) {
 		if s := p.servers[i]; s.suits(now, req, beyond) {
 			return s
 		}
 	}
-	if beyond != nil && len(p.servers) > fewServers {
-		return p.drawn(now, req, beyond)
-	}
 	return nil
 }
-
-// drawn returns the best of some servers drawn by lot, for a request whose edge cannot
-// reach so many that those first in order are all among them.
-func (p *Pool) drawn(now Instant, req *Request, beyond *beyond) (chosen *Server) {
-	best := never
-	for range draws {
-		i := int32(p.tieBreak() >> 32 * uint64(len(p.servers)) >> 32)
-		if k := p.order.of(i); k < best && p.servers[i].suits(now, req, beyond) {
-			best, chosen = k, p.servers[i]
-		}
-	}
-	return chosen
-}
-
-const (
-	fewServers = 64 // all are looked at as fast as draws of them
-	draws      = 32 // the best of them is nearly the best of all
-)
 
 // grant opens a lease on a server and fills in what the edge is told of it. t may be nil.
 func (p *Pool) grant(now Instant, req *Request, s *Server, t *tenant, g *Grant) *Refusal {

@@ -22,7 +22,6 @@ func (p *Pool) candidates(now Instant, req *Request) []*Server {
 	}
 	if p.mayWait(now, req, beyond) {
 		if p.queue.size > 0 {
-			p.block(now, req, beyond)
 			return nil
 		}
 		if room := p.filter(now, req, beyond, func(now Instant, s *Server) bool { return !p.isCapped(now, s) }); len(room) > 0 {

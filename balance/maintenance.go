@@ -19,6 +19,9 @@ func (p *Pool) rank(now Instant, s *Server) {
 		k = s.key(p.scorer.Score(now, s))
 	}
 	p.order.set(int(s.index), k)
+	if s.labelled != nil || len(p.reachable) > 0 {
+		p.rankAmong(now, s, k)
+	}
 }
 
 // key returns the server's place among others that are given a score. Keys hold scores over the pool's usual b: that one
@@ -89,6 +92,14 @@ func (s *Server) nextChange(now Instant) Instant {
 	for _, at := range [...]Instant{s.health.ejectedUntil, s.held.until, s.warmFrom, s.pool.knownFrom} {
 		if at > now {
 			next = min(next, at)
+		}
+	}
+	if s.unreached == 0 {
+		return next // nearly always
+	}
+	for _, b := range s.pool.reachable {
+		if x := b.servers[s]; x != nil && x.until > now {
+			next = min(next, x.until)
 		}
 	}
 	return next

@@ -42,7 +42,7 @@ func (p *Pool) admit(now Instant, spec ServerSpec) *Server {
 	s := &Server{pool: p, index: int32(len(p.servers)), health: health{success: 1}, pace: pace{last: now}, details: &details{evidence: silence, knee: unheardKnee}}
 	s.losses.placed = p.placed
 	p.servers = append(p.servers, s)
-	p.order.grow()
+	p.eachOrder((*order).grow)
 	p.byID[spec.ID] = s
 	p.warm(s, now)
 	p.declare(s, spec)
@@ -98,13 +98,14 @@ func (p *Pool) forget(now Instant, s *Server) {
 	if s.fixed {
 		return
 	}
+	p.ungroup(s)
+	p.eachOrder(func(o *order) { o.set(int(s.index), never) })
 	end := len(p.servers) - 1
 	last := p.servers[end]
 	p.servers[s.index], last.index = last, s.index
 	p.servers = p.servers[:end]
-	p.order.shrink()
-	p.ungroup(s)
 	p.room[s.standing]--
+	p.eachOrder((*order).shrink)
 	if last != s {
 		p.rank(now, last)
 	}

@@ -46,7 +46,7 @@ type Pool struct {
 	groups         map[string]*group
 	placedByLabels uint64    // requests for labels of a group, ever
 	groupName      []byte    // scratch
-	blocked        []*beyond // of edges none of whose servers has room
+	reachable      []*beyond // of edges that have an order of the servers that they reach
 	allAtLimit     string    // says that all servers are
 	servers        []*Server // in order of arrival; Server.index points back
 	byID           map[ServerID]*Server

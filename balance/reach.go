@@ -21,7 +21,7 @@ type edge struct {
 type beyond struct {
 	servers map[*Server]*exclusion
 	until   Instant // none of them is excluded from then on
-	blocked Instant // none of the others that are up has room until then, unless one of them is freed
+	order   *order  // of the servers that it reaches; nil: no request needed it, or too many edges have one
 }
 
 // exclusion is one server that one edge does not get.
@@ -102,12 +102,12 @@ func (p *Pool) unreachable(now Instant, s *Server, l *lease) {
 		s.unreached++
 	}
 	if x != nil && now >= x.until { // else late word of what excluded it
-		e.beyond.blocked = 0
 		p.account(now, s)
 		x.last, x.inRow = now, min(x.inRow+1, maxDoublings+1)
 		x.until = now.Add(min(firstUnreach<<(x.inRow-1), longest))
 		x.err = s.answers.last.outcome.Error
 		e.beyond.until = max(e.beyond.until, x.until)
+		p.wakeAt(s, x.until)
 	}
 	if s.reaches.others(now, l.edge) {
 		return
@@ -130,10 +130,10 @@ func (p *Pool) include(e *edge, s *Server) {
 		return
 	}
 	delete(e.beyond.servers, s)
-	e.beyond.blocked = 0
 	p.exclusions--
 	s.unreached--
 	if len(e.beyond.servers) == 0 {
+		e.beyond.until = 0 // its order goes with the next change
 		e.beyond = nil
 	}
 }
@@ -157,6 +157,7 @@ func (p *Pool) forgetExclusions(e *edge) {
 		for s := range e.beyond.servers {
 			s.unreached--
 		}
+		e.beyond.until = 0
 		e.beyond = nil
 	}
 }

@@ -33,6 +33,7 @@ func (r *room) none() bool { return !r.any() && r[isFull] > 0 }
 type group struct {
 	labels  []Label
 	servers []*Server
+	order   order // of them, by score
 	room    room
 	placed  uint64  // requests for these labels, ever
 	waiting int     // requests in the queue that ask for these labels
@@ -81,11 +82,86 @@ func (p *Pool) stands(now Instant, s *Server, next standing) {
 			g.room[next]++
 		}
 	}
-	if len(p.blocked) > 0 {
-		p.unblock(now, s, next)
-	}
 	s.standing = next
 }
+
+// rankAmong enters the server's key wherever it stands in an order beside the pool's.
+func (p *Pool) rankAmong(now Instant, s *Server, k key) {
+	if s.labelled != nil {
+		for _, g := range s.labelled.groups {
+			g.order.set(int(s.index), k)
+		}
+	}
+	for i := 0; i < len(p.reachable); {
+		b := p.reachable[i]
+		switch {
+		case now >= b.until:
+			b.order = nil
+			p.reachable = slices.Delete(p.reachable, i, i+1)
+			continue
+		case b.has(now, s):
+			b.order.set(int(s.index), never)
+		default:
+			b.order.set(int(s.index), k)
+		}
+		i++
+	}
+}
+
+// eachOrder calls change for every order of servers.
+func (p *Pool) eachOrder(change func(*order)) {
+	change(&p.order)
+	for _, g := range p.groups {
+		change(&g.order)
+	}
+	for _, b := range p.reachable {
+		change(b.order)
+	}
+}
+
+// newOrder returns an order of the pool's servers in which none stands.
+func (p *Pool) newOrder() (o order) {
+	for range p.servers {
+		o.grow()
+	}
+	return o
+}
+
+// orderOf returns the order in which a request finds its server; nil: there is none. All servers that it asks for stand in it, and
+// perhaps others.
+func (p *Pool) orderOf(now Instant, req *Request, beyond *beyond) *order {
+	switch {
+	case len(req.Labels) > 0:
+		if g := p.groupOf(now, req.Labels); g != nil {
+			return &g.order
+		}
+		return nil
+	case beyond != nil:
+		return p.reach(now, beyond)
+	}
+	return &p.order
+}
+
+// reach returns the servers that an edge reaches, in order; nil: there are too many such edges.
+func (p *Pool) reach(now Instant, b *beyond) *order {
+	if b.order != nil || len(p.reachable) >= mostReachable {
+		return b.order
+	}
+	o := p.newOrder()
+	b.order = &o
+	p.reachable = append(p.reachable, b)
+	for _, s := range p.servers {
+		if x := b.servers[s]; x != nil && now < x.until {
+			p.wakeAt(s, x.until)
+			continue
+		}
+		o.set(int(s.index), p.order.of(s.index))
+	}
+	return b.order
+}
+
+// mostReachable is how many edges have an order of the servers that they reach. Each of them makes every lease cost more.
+const mostReachable = 16
 
 // regroup puts a server into the groups whose labels it carries, and takes it out of all others.
 func (p *Pool) regroup(now Instant, s *Server) {
@@ -96,14 +172,15 @@ func (p *Pool) regroup(now Instant, s *Server) {
 	p.ungroup(s)
 	for _, g := range p.groups {
 		if s.carries(g.labels) {
-			g.add(s)
+			p.join(g, s)
 		}
 	}
 	s.member().elsewhere = p.placedElsewhere(s)
 }
 
-func (g *group) add(s *Server) {
+func (p *Pool) join(g *group, s *Server) {
 	g.servers = append(g.servers, s)
+	g.order.set(int(s.index), p.order.of(s.index))
 	g.room[s.standing]++
 	m := s.member()
 	m.groups = append(m.groups, g)
@@ -116,6 +193,7 @@ func (p *Pool) ungroup(s *Server) {
 	}
 	for _, g := range s.labelled.groups {
 		g.room[s.standing]--
+		g.order.set(int(s.index), never)
 		g.servers = slices.DeleteFunc(g.servers, func(other *Server) bool { return other == s })
 	}
 	s.labelled.groups = nil
@@ -146,10 +224,10 @@ func (p *Pool) newGroup(now Instant, labels []Label) *group {
 	if p.groups == nil {
 		p.groups = make(map[string]*group)
 	}
-	g := &group{labels: (&Request{Labels: labels}).clone().Labels}
+	g := &group{labels: (&Request{Labels: labels}).clone().Labels, order: p.newOrder()}
 	for _, s := range p.servers {
 		if s.carries(labels) {
-			g.add(s)
+			p.join(g, s)
 		}
 	}
 	return g
@@ -188,56 +266,27 @@ func (p *Pool) among(now Instant, req *Request) ([]*Server, *room) {
 // isFull reports whether a request has to wait, whatever servers have room for others. Servers are looked at one by one only
 // if the request may not go to some that are up.
 func (p *Pool) isFull(now Instant, req *Request, beyond *beyond) bool {
-	if p.queue.size == 0 {
-		return false
-	}
-	plain := len(req.Exclude) == 0 && len(req.Labels) == 0
-	if beyond != nil && plain && now < beyond.blocked {
-		return true
-	}
-	_, room := p.among(now, req)
-	if room == nil || !room.none() {
+	if p.queue.size == 0 || !p.hasNone(now, req, beyond) {
 		return false
 	}
 	if now.Sub(p.cycleBegan) > 2*maintenanceCycle { // few requests come: what changes by itself was not looked at
-		if p.maintainRound(now); !room.none() {
+		if p.maintainRound(now); !p.hasNone(now, req, beyond) {
 			return false
 		}
 	}
-	if len(req.Exclude) > 0 || beyond != nil {
-		if !p.mayWait(now, req, beyond) {
-			return false
-		}
-		p.block(now, req, beyond)
-	}
-	return true
+	return len(req.Exclude) == 0 && beyond == nil || p.mayWait(now, req, beyond)
 }
 
-// block notes that none of the servers that the request's edge reaches has room, until one of them has, or one more is reached.
-func (p *Pool) block(now Instant, req *Request, b *beyond) {
-	if b == nil || len(req.Exclude) > 0 || len(req.Labels) > 0 {
-		return
+// hasNone reports whether no server has room that the request asks for, as far as that is counted.
+func (p *Pool) hasNone(now Instant, req *Request, beyond *beyond) bool {
+	if _, room := p.among(now, req); room == nil || room.none() {
+		return room != nil
 	}
-	b.blocked = b.until
-	for _, x := range b.servers {
-		if x.until > now {
-			b.blocked = min(b.blocked, x.until)
-		}
+	if p.scorer == nil || beyond == nil || len(req.Labels) > 0 || p.room[isWarming] > 0 {
+		return false
 	}
-	if !slices.Contains(p.blocked, b) {
-		p.blocked = append(p.blocked, b)
-	}
-}
-
-// unblock takes that a server's standing changes.
-func (p *Pool) unblock(now Instant, s *Server, next standing) {
-	p.blocked = slices.DeleteFunc(p.blocked, func(b *beyond) bool {
-		if next == isFull && s.standing != isOut || b.has(now, s) {
-			return false
-		}
-		b.blocked = 0
-		return true
-	})
+	o := p.reach(now, beyond)
+	return o != nil && o.first() < 0
 }
 
 // mustWait reports whether requests wait that go before a new one. Those that ask for labels do not, as long as no server that
