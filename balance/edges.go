@@ -29,6 +29,15 @@ func (p *Pool) beyond(now Instant, id EdgeID) *beyond {
 	return p.edges[p.edge(id)].active(now)
 }
 
+// waitingOf returns the count of an edge's requests that wait.
+func (p *Pool) waitingOf(id EdgeID) *int {
+	e := &p.edges[p.edge(id)]
+	if e.waiting == nil {
+		e.waiting = new(int)
+	}
+	return e.waiting
+}
+
 // number returns one that no edge has. When there are twice as many edges as were left last
 // time, it first forgets those that have gone with all their leases.
 func (p *Pool) number() int32 {
@@ -58,7 +67,7 @@ func (p *Pool) sweepEdges() {
 		}
 	}
 	for n := 1; n < len(p.edges); n++ { // 0 is no edge
-		if e := &p.edges[n]; e.gone && !holds[n] && e.id != "" {
+		if e := &p.edges[n]; e.gone && !holds[n] && e.id != "" && (e.waiting == nil || *e.waiting == 0) {
 			delete(p.edgeNo, e.id)
 			*e = edge{}
 			p.edgesFree = append(p.edgesFree, int32(n))

@@ -48,6 +48,7 @@ type waiter struct {
 	place          // its line
 	client *client // nil: unknown
 	whose  *tenant // of the line
+	edge   *int    // counts what waits for its edge; nil: it asks for labels
 	group  *group  // of the servers that carry its labels; nil: it asks for none, or they are not counted
 	tried  uint64  // the round of queue.take that has looked at it
 	id     WaitID
@@ -86,6 +87,9 @@ func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal
 	w.client = p.clients.wait(now, &p.ledger, PrefixOf(req.Client))
 	if len(req.Labels) > 0 {
 		w.group = p.groupOf(now, w.req.Labels)
+	}
+	if w.group == nil {
+		w.edge = p.waitingOf(req.Edge)
 	}
 	return w.id, p.queue.push(w), nil
 }
@@ -160,7 +164,7 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 // passed over, and so are all that wait for an edge that cannot reach what has come free: they must not keep others from it.
 func (p *Pool) servable(now Instant) (w *waiter, s *Server) {
 	var stuck [4]EdgeID // edges with a waiter that asks for nothing special and can go nowhere
-	edges, budget := stuck[:0], lookahead
+	edges, budget := p.stuckEdges(now, stuck[:0]), lookahead
 	try := p.trier(now)
 	w = p.queue.take(&budget, func(w *waiter) bool {
 		if w.id < try || w.group != nil && w.group.room.none() || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
@@ -313,6 +317,7 @@ func (q *queue) count(l *line, w *waiter, by int) {
 		w.group.waiting += by
 		return
 	}
+	*w.edge += by
 	q.unlabelled += by
 	l.unlabelled += by
 }
@@ -458,7 +463,12 @@ func (q *queue) drop(band, tenant, at int) {
 	b := q.bands[band]
 	l := b.tenants[tenant]
 	q.count(l, l.waiting[at], -1)
-	l.waiting = slices.Delete(l.waiting, at, at+1)
+	if at == 0 { // nearly always; those behind it need not move
+		l.waiting[0] = nil
+		l.waiting = l.waiting[1:]
+	} else {
+		l.waiting = slices.Delete(l.waiting, at, at+1)
+	}
 	if len(l.waiting) == 0 {
 		b.tenants = slices.Delete(b.tenants, tenant, tenant+1)
 	}

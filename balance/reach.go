@@ -11,14 +11,16 @@ import (
 
 // edge is what a pool knows of one edge.
 type edge struct {
-	id     EdgeID
-	gone   bool    // it is not connected, and has asked for nothing since
-	beyond *beyond // servers that it cannot reach; nil: none
-	placed uint64  // its requests that got a server while there were any exclusions
+	id      EdgeID
+	gone    bool    // it is not connected, and has asked for nothing since
+	beyond  *beyond // servers that it cannot reach; nil: none
+	waiting *int    // its requests in the queue that ask for no labels; nil: none has ever waited
+	placed  uint64  // its requests that got a server while there were any exclusions
 }
 
 // beyond is the servers that one edge cannot reach.
 type beyond struct {
+	edge    int32
 	servers map[*Server]*exclusion
 	until   Instant // none of them is excluded from then on
 	order   *order  // of the servers that it reaches; nil: no request needed it, or too many edges have one
@@ -91,7 +93,7 @@ func (p *Pool) reached(now Instant, s *Server, edge int32) {
 func (p *Pool) unreachable(now Instant, s *Server, l *lease) {
 	e, longest := &p.edges[l.edge], longestOut(now.Sub(l.started))
 	if e.beyond == nil {
-		e.beyond = &beyond{servers: make(map[*Server]*exclusion)}
+		e.beyond = &beyond{edge: l.edge, servers: make(map[*Server]*exclusion)}
 	}
 	x := e.beyond.servers[s]
 	if x == nil && p.exclusions < mostExclusions {

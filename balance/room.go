@@ -289,13 +289,38 @@ func (p *Pool) hasNone(now Instant, req *Request, beyond *beyond) bool {
 	return o != nil && o.first() < 0
 }
 
+// isStuck reports whether no server that an edge reaches has room.
+func (p *Pool) isStuck(now Instant, b *beyond) bool {
+	return now < b.until && p.room[isWarming] == 0 && b.order.first() < 0
+}
+
+// stuckWaiting returns how many requests wait for edges that reach no server with room.
+func (p *Pool) stuckWaiting(now Instant) (n int) {
+	for _, b := range p.reachable {
+		if w := p.edges[b.edge].waiting; w != nil && *w > 0 && p.isStuck(now, b) {
+			n += *w
+		}
+	}
+	return n
+}
+
+// stuckEdges appends edges that reach no server with room, as far as dst has room.
+func (p *Pool) stuckEdges(now Instant, dst []EdgeID) []EdgeID {
+	for _, b := range p.reachable {
+		if len(dst) < cap(dst) && p.isStuck(now, b) {
+			dst = append(dst, p.edges[b.edge].id)
+		}
+	}
+	return dst
+}
+
 // mustWait reports whether requests wait that go before a new one. Those that ask for labels do not, as long as no server that
 // carries these has room: the new one could not take it from them.
 func (p *Pool) mustWait(now Instant, req *Request) bool {
 	if !p.queue.holds(req.Priority) {
 		return false // nearly always
 	}
-	if p.queue.holdsUnlabelled(req.Priority) {
+	if p.queue.holdsUnlabelled(req.Priority) && p.queue.unlabelled > p.stuckWaiting(now) {
 		return true
 	}
 	var own *group
@@ -317,7 +342,7 @@ func (p *Pool) anyServable(now Instant) bool {
 	if !p.anyRoom(now) {
 		return false
 	}
-	if p.queue.unlabelled > 0 {
+	if p.queue.unlabelled > p.stuckWaiting(now) {
 		return true
 	}
 	for _, g := range p.groups {
