@@ -1,9 +1,6 @@
 package balance
 
-import (
-	"net/http"
-	"time"
-)
+import "time"
 
 // This file learns how many requests a server takes before it refuses more, from 503. (429 is said to one client more often than to
 // all; full.go finds out.) A server that says so whenever
@@ -17,6 +14,8 @@ type refusing struct {
 	until Instant // then it is tried with one more
 	rows  uint8   // how often it has refused, less what it has served since
 }
+
+const serviceUnavailable = 503 // RFC 9110, 15.6.4
 
 const (
 	sureRefusals      = 3                // of a server that says that it is full, after which it is kept to what it takes
@@ -40,7 +39,7 @@ func (r *refusing) most() int32 {
 
 // isRefusal reports whether the outcome is one by which servers say that they have too much.
 func (o *Outcome) isRefusal() bool {
-	return (o.Result == Full || o.Result == Fault) && o.Status == http.StatusServiceUnavailable
+	return (o.Result == Full || o.Result == Fault) && o.Status == serviceUnavailable
 }
 
 // isCrowded reports whether more requests were present than the server serves, when it was given one.
