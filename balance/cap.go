@@ -20,6 +20,14 @@ func (p *Pool) capOf(spec *ServerSpec) int32 {
 	return int32(cmp.Or(spec.MaxInFlight, p.cfg.MaxInFlight, noCap))
 }
 
+// declaredCap returns the server's cap; zero: it has none.
+func (s *Server) declaredCap() int {
+	if most := s.pool.capOf(&s.spec); most != noCap {
+		return int(most)
+	}
+	return 0
+}
+
 // isCapped reports whether the server may have no further lease whatever else speaks for it.
 func (p *Pool) isCapped(now Instant, s *Server) bool {
 	most := p.capOf(&s.spec)

@@ -31,6 +31,8 @@ type Snapshot struct {
 	Servers   []SnapshotServer
 	LocalFrom time.Duration // the trip to the master from which an edge chooses by itself; zero: it asks
 	Edges     int           // that the master tells of the pool; zero: not known
+	Sharers   []EdgeID      // of these edges, all with an id, in order, if a server has a cap: they share it while no master answers
+	Place     int           // of the edge that has the snapshot among the sharers; negative: it is none of them
 }
 
 // SnapshotServer is one server of a Snapshot.
@@ -43,6 +45,12 @@ type SnapshotServer struct {
 	Slots   float64 // c: requests it works on at once; never zero
 	Service float64 // b: time of one request alone, in seconds, or relative to the pool's mean of 1 while nothing is known
 	Load    float64 // n: what is in flight, everybody's
+	Cap     int     // the most requests that it may have, of all edges; zero: none
+}
+
+// Allows reports whether an edge that has n requests at the server may send it one more by itself.
+func (s *Snapshot) Allows(to *SnapshotServer, n int) bool {
+	return to.Cap == 0 || n < Share(to.Cap, to.ID, s.Place, len(s.Sharers))
 }
 
 // Snapshot returns what edges need to know of the pool.
@@ -61,7 +69,7 @@ func (p *Pool) Tell(now Instant, dst []SnapshotServer, from, to int) []SnapshotS
 	for _, s := range p.servers[from:to] {
 		c, _ := s.Slots()
 		dst = append(dst, SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, At: s.answer.at(), Public: s.spec.Public,
-			State: s.State(now), Slots: c, Service: s.Service(), Load: s.believed(now)})
+			State: s.State(now), Slots: c, Service: s.Service(), Load: s.believed(now), Cap: s.declaredCap()})
 	}
 	return dst
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"strings"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -82,4 +83,29 @@ func (m *Masters) Chosen(pool string, server balance.ServerID, since balance.Ins
 		}
 	}
 	return 0, errNeverUp
+}
+
+// HoldFor opens a lease of which the pool's next master is told: no master answers, and the caller has chosen a server that has a
+// cap. It ends as one that was granted does.
+func (c *Client) HoldFor(pool string, server balance.ServerID, since balance.Instant) balance.LeaseID {
+	l := c.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := c.proto
+	p, id := t.pool(pool), t.nextOwn()
+	lease := openLease{id: id, pool: p, server: balance.ServerID(strings.Clone(string(server))), since: since}
+	t.leases.put(lease)
+	if t.stage == connected {
+		t.appendHold(since, &lease)
+		l.armFlushLocked()
+	}
+	return id
+}
+
+// HoldFor has the master that has the pool's leases, or has had them, told, as Client.HoldFor does; zero: none ever had.
+func (m *Masters) HoldFor(pool string, server balance.ServerID, since balance.Instant) balance.LeaseID {
+	if c := m.leaseHolder(pool); c != nil {
+		return c.HoldFor(pool, server, since)
+	}
+	return 0
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,7 @@ func (t *edgeProtocol) onSnapshot(payload []byte) error {
 	}
 	k.current = balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch, Servers: part.Servers, Edges: m.Snapshot.Edges, LocalFrom: m.Snapshot.LocalFrom}
 	k.local.Store(int64(m.Snapshot.LocalFrom))
+	k.share(balance.EdgeID(t.hello.ID), m.Snapshot.Sharers)
 	k.seq, k.complete, k.receiving, k.partial = m.Seq, true, false, balance.Snapshot{}
 	k.stale.Store(true)
 	t.leaderChanged = true // its master may have caught up with the previous snapshot
@@ -86,7 +88,19 @@ func (t *edgeProtocol) onSnapshot(payload []byte) error {
 // cloneServer returns a copy of a server that shares no buffer.
 func (p *pool) cloneServer(s *balance.SnapshotServer) balance.SnapshotServer {
 	n := p.namesOf(&balance.Grant{Server: s.ID, Address: s.Address, At: s.At, Public: s.Public})
-	return balance.SnapshotServer{ID: n.id, Address: n.address, At: n.at, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load}
+	return balance.SnapshotServer{ID: n.id, Address: n.address, At: n.at, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load, Cap: s.Cap}
+}
+
+// share stores which edges share servers' caps. Their names share a buffer that is about to be reused.
+func (k *poolState) share(own balance.EdgeID, sharers []balance.EdgeID) {
+	if slices.Equal(k.current.Sharers, sharers) {
+		return
+	}
+	mine := make([]balance.EdgeID, len(sharers)) // readers have the former list
+	for i, id := range sharers {
+		mine[i] = balance.EdgeID(strings.Clone(string(id)))
+	}
+	k.current.Sharers, k.current.Place = mine, slices.Index(mine, own)
 }
 
 // onChange applies a change of a pool, or requests a whole snapshot if an earlier change was missed.
@@ -111,6 +125,7 @@ func (t *edgeProtocol) onChange(now balance.Instant, payload []byte) error {
 	clear(m.Servers)
 	k.seq, k.current.Version, k.current.Dispatch, k.current.Edges, k.current.LocalFrom = m.Seq, m.Version, m.Dispatch, m.Edges, m.LocalFrom
 	k.local.Store(int64(m.LocalFrom))
+	k.share(balance.EdgeID(t.hello.ID), m.Sharers)
 	k.stale.Store(true)
 	t.leaderChanged = t.leaderChanged || now.Sub(t.firstWelcome) < agentReturnTime
 	return nil

@@ -17,6 +17,7 @@ import (
 // view is what GET /v1/pools/{pool} tells.
 type view struct {
 	Open    int          `json:"leases_open"`
+	Waiting int          `json:"queue_length"`
 	Servers []serverView `json:"servers"`
 }
 

@@ -95,7 +95,7 @@ func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 // register registers the metrics, besides those of deps.
 func (e *Edge) register(picker exchange.Picker) {
 	to := e.deps.Metrics.Registry
-	to.MustRegister(exchange.NewStatsCollector(e.deps, e.loops.audit), masterConnected(e.connected), lookups{e.names},
+	to.MustRegister(exchange.NewStatsCollector(e.deps, e.loops.audit), masterConnected(e.connected), lookups{e.names}, exchange.NewSharers(e.deps),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections", Help: "Client connections that are open."},
 			func() float64 { return float64(e.cfg.Places.Taken()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections_limit", Help: "How many may be; others wait. 0: any number."},

@@ -151,6 +151,8 @@ func (p *fakePicker) Snapshot(string) *balance.Snapshot { return p.snap }
 
 func (p *fakePicker) LocalFrom(string) time.Duration { return p.from }
 
+func (p *fakePicker) HoldFor(string, balance.ServerID, balance.Instant) balance.LeaseID { return 0 }
+
 func (p *fakePicker) Chosen(_ string, server balance.ServerID, _ balance.Instant, _ *balance.Request) (balance.LeaseID, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

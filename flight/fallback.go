@@ -22,7 +22,8 @@ type Turns struct {
 //
 // It returns a reason for NoChoice if there is nothing to choose: no snapshot yet, no
 // server to give, or a pool whose servers only the master can tell. inFlight returns
-// what this edge has under way at a server, and the same as long as the call lasts.
+// what this edge has under way at a server, and the same as long as the call lasts. A server with
+// a cap gets no more than this edge's share of it.
 func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(balance.ServerID) int, turns *Turns, rng *rand.Rand) (s balance.SnapshotServer, reason string) {
 	if snap == nil || snap.Dispatch {
 		return s, ReasonNoMaster
@@ -31,10 +32,13 @@ func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(
 	if chosen == nil { // all candidates are ejected: trying one is better than a certain refusal
 		chosen = turns.Least(snap, exclude, balance.Ejected, inFlight, rng)
 	}
-	if chosen == nil {
-		return s, balance.NoServer.String()
+	switch {
+	case chosen != nil:
+		return *chosen, ""
+	case slices.ContainsFunc(snap.Servers, func(s balance.SnapshotServer) bool { return s.Cap > 0 && s.State == balance.Up }):
+		return s, balance.Saturated.String()
 	}
-	return *chosen, ""
+	return s, balance.NoServer.String()
 }
 
 // Least returns the server in a state that this edge itself keeps least busy for its capacity; nil: there is none.
@@ -51,7 +55,7 @@ func (t *Turns) Least(snap *balance.Snapshot, exclude []balance.ServerID, state 
 	}
 	for i := range snap.Servers {
 		s := &snap.Servers[i]
-		if s.State != state || slices.Contains(exclude, s.ID) {
+		if s.State != state || slices.Contains(exclude, s.ID) || !snap.Allows(s, inFlight(s.ID)) {
 			continue
 		}
 		switch busy, rate := busyness(s); {
@@ -65,7 +69,7 @@ func (t *Turns) Least(snap *balance.Snapshot, exclude []balance.ServerID, state 
 		return chosen
 	}
 	return t.next(snap, first, tied, func(s *balance.SnapshotServer) (rate float64, takesPart bool) {
-		if s.State != state || slices.Contains(exclude, s.ID) {
+		if s.State != state || slices.Contains(exclude, s.ID) || !snap.Allows(s, inFlight(s.ID)) {
 			return 0, false
 		}
 		busy, rate := busyness(s)

@@ -141,12 +141,12 @@ func (f *Flight) Granted(now balance.Instant, g *balance.Grant) Step {
 	return f.take(now, g)
 }
 
-// Chosen says which server the edge chose for itself.
-func (f *Flight) Chosen(now balance.Instant, s balance.SnapshotServer) Step {
+// Chosen says which server the edge chose for itself, and the lease of which it will tell a master; zero: none.
+func (f *Flight) Chosen(now balance.Instant, s balance.SnapshotServer, lease balance.LeaseID) Step {
 	if f.phase != choosing {
-		return Step{}
+		return Step{Done: Done{lease, balance.Outcome{Result: balance.Canceled}}}
 	}
-	return f.take(now, &balance.Grant{Server: s.ID, Address: s.Address, At: s.At, Public: s.Public})
+	return f.take(now, &balance.Grant{Lease: lease, Server: s.ID, Address: s.Address, At: s.At, Public: s.Public})
 }
 
 func (f *Flight) take(now balance.Instant, g *balance.Grant) Step {

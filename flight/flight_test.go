@@ -211,7 +211,7 @@ func TestFallbackSteps(t *testing.T) {
 	if got := f.NoMaster(); got.Do != Choose {
 		t.Fatalf("no master: %v, want to choose", got.Do)
 	}
-	if got := f.Chosen(0, balance.SnapshotServer{ID: "a", Address: "x:1"}); got.Do != Link || got.Grant.Address != "x:1" {
+	if got := f.Chosen(0, balance.SnapshotServer{ID: "a", Address: "x:1"}, 0); got.Do != Link || got.Grant.Address != "x:1" {
 		t.Fatalf("chosen: %+v, want a link", got)
 	}
 	if got := f.Failed(0, Failure{Unreachable: true}, yes); got.Do != Ask || got.Done.Lease != 0 {
@@ -274,7 +274,7 @@ func TestEveryLeaseIsDoneOnce(t *testing.T) {
 			case 3:
 				see(f.NoMaster())
 			case 4:
-				see(f.Chosen(now, balance.SnapshotServer{ID: "s"}))
+				see(f.Chosen(now, balance.SnapshotServer{ID: "s"}, 0))
 				see(f.NoChoice(ReasonNoMaster))
 			case 5:
 				flag := rapid.Bool()

@@ -2,6 +2,7 @@ package master
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func (m *Master) sendChanges(now balance.Instant, p *pool, loads bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	edges := m.peers.watchers(f, p)
-	frames := f.collectChanges(now, p, loads, len(edges))
+	frames := f.collectChanges(now, p, loads, edges)
 	for _, e := range edges {
 		if len(frames) > 0 {
 			e.send(frames)
@@ -80,7 +81,7 @@ func (f *feed) sendSnapshotTo(now balance.Instant, p *pool, e *edge, all []*edge
 		return // the first push sends it
 	}
 	if f.seq == 0 {
-		f.collectChanges(now, p, true, len(all))
+		f.collectChanges(now, p, true, all)
 		for _, other := range all {
 			if other != e {
 				other.send(f.snapshotFrames()) // it has watched since before the pool was opened, and changes need a snapshot
@@ -106,7 +107,8 @@ func (f *feed) snapshotFrames() []byte {
 
 // collectChanges updates sent to the pool's state, in chunks so that asks need not wait long, and returns the
 // frames that edges have to be sent.
-func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, edges int) []byte {
+func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching []*edge) []byte {
+	edges, capped := len(watching), false
 	first := f.seq == 0
 	f.out, f.size = f.out[:0], 0
 	for from := 0; ; from += chunk {
@@ -117,10 +119,15 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, edges in
 		p.mu.Unlock()
 		for i := range f.servers {
 			f.compareServer(from+i, &f.servers[i], loads)
+			capped = capped || f.servers[i].Cap > 0
 		}
 		clear(f.servers)
 		last, t := from+chunk >= n, &f.sent.Snapshot
 		if last {
+			if sharers := sharersOf(watching, capped); !slices.Equal(sharers, t.Sharers) {
+				t.Sharers = sharers
+				f.size++
+			}
 			if version != t.Version || dispatch != t.Dispatch || local != t.LocalFrom || edges != t.Edges || n != len(t.Servers) {
 				f.size++
 			}
@@ -142,12 +149,25 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, edges in
 	return f.out
 }
 
+// sharersOf returns the ids of the edges that share servers' caps, in order; nil: no server has one.
+func sharersOf(edges []*edge, capped bool) (ids []balance.EdgeID) {
+	if !capped {
+		return nil
+	}
+	for _, e := range edges {
+		ids = append(ids, e.id)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
 // flushChange ends a change and encodes it, unless a whole snapshot is sent anyway.
 func (f *feed) flushChange(first bool) {
 	f.seq++
 	c, t := &f.change, &f.sent.Snapshot
 	if !first {
 		c.Pool, c.Version, c.Dispatch, c.LocalFrom, c.Edges, c.Count, c.Seq = f.pool, t.Version, t.Dispatch, t.LocalFrom, t.Edges, len(t.Servers), f.seq
+		c.Sharers = t.Sharers
 		f.out = c.Append(f.out)
 	}
 	clear(c.Servers)
@@ -163,7 +183,7 @@ func (f *feed) compareServer(at int, s *balance.SnapshotServer, loads bool) {
 	case at == len(servers):
 		f.sent.Snapshot.Servers = append(servers, *s)
 		f.addServer(at, s)
-	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.At != servers[at].At || s.Public != servers[at].Public || s.State != servers[at].State:
+	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.At != servers[at].At || s.Public != servers[at].Public || s.Cap != servers[at].Cap || s.State != servers[at].State:
 		servers[at] = *s
 		f.addServer(at, s)
 	case loads:

@@ -131,12 +131,12 @@ func TestFeedFollowsThePool(t *testing.T) {
 			case 6:
 				_ = p.storeReportLocked(now, &balance.Report{Server: id, Metrics: []balance.Metric{{Name: balance.InFlight, Value: rapid.Float64Range(0, 1e6).Draw(t, "load")}}}, fromAgent)
 			}
-			w.take(t, f.collectChanges(now, p, true, 2))
+			w.take(t, f.collectChanges(now, p, true, make([]*edge, 2)))
 			if wrong := w.differs(now, p); wrong != "" {
 				t.Fatal(wrong)
 			}
 		}
-		if again := f.collectChanges(now, p, true, 2); len(again) > 0 {
+		if again := f.collectChanges(now, p, true, make([]*edge, 2)); len(again) > 0 {
 			t.Fatalf("nothing has happened, and yet %d bytes are told", len(again))
 		}
 		late := &watcher{whole: true}
@@ -198,16 +198,16 @@ func TestLoadsAreToldInFewBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, w := &feed{pool: "web"}, &watcher{whole: true}
-	w.take(t, f.collectChanges(1, p, true, 1))
+	w.take(t, f.collectChanges(1, p, true, make([]*edge, 1)))
 	for range 2 * many {
 		if err := p.pickLocked(1, &balance.Request{Edge: "e"}, new(balance.Grant)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out := f.collectChanges(1, p, false, 1); len(out) != 0 {
+	if out := f.collectChanges(1, p, false, make([]*edge, 1)); len(out) != 0 {
 		t.Errorf("%d bytes though no loads were to be told", len(out))
 	}
-	out := f.collectChanges(1, p, true, 1)
+	out := f.collectChanges(1, p, true, make([]*edge, 1))
 	if len(out) == 0 || len(out) > 6*many {
 		t.Errorf("%d bytes for the loads of %d servers, want at most 6 each", len(out), many)
 	}

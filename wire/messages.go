@@ -28,6 +28,7 @@ const (
 	MaxAskReports = 16                 // reports that ride in an Ask
 	MaxForms      = 64                 // number of a Form
 	MaxReports    = 1024               // reports of a Reports
+	MaxSharers    = 4096               // edges that a Snapshot or a Change names
 	MaxServers    = 4096               // servers of one frame of a Snapshot or a Change
 	MaxNumber     = 1 << 16            // number of a Granted
 	MaxMoved      = 16384              // loads, and capacities, of a Change
@@ -261,7 +262,7 @@ type Watch struct {
 // Snapshot carries a whole balance.Snapshot, if need be in several frames that follow
 // each other. A server's place is where it comes, from 0.
 type Snapshot struct {
-	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load; 7 edges, 8 local (µs)
+	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load, 10 cap; 7 edges, 8 local (µs), 9* sharers
 	More     bool             // 5: further servers of this version follow in the next Snapshot
 	Seq      uint64           // 6: the next Change has the next number
 }
@@ -270,16 +271,17 @@ type Snapshot struct {
 // less. Servers are put into their places first, in ascending order, a new place only
 // right behind the last; then Count servers are left.
 type Change struct {
-	Pool       string        // 1
-	Version    uint64        // 2
-	Dispatch   bool          // 3
-	Servers    []Placed      // 4*: as in a Snapshot, and 8 place
-	Count      int           // 5
-	Seq        uint64        // 6
-	Edges      int           // 7
-	LocalFrom  time.Duration // 10 (µs): a Snapshot's local
-	Loads      []Load        // 8: packed, each a varint, the number of places skipped since the entry before, and a little-endian IEEE 754 single
-	Capacities []Capacity    // 9: packed likewise, with two singles
+	Pool       string           // 1
+	Version    uint64           // 2
+	Dispatch   bool             // 3
+	Servers    []Placed         // 4*: as in a Snapshot, and 8 place
+	Count      int              // 5
+	Seq        uint64           // 6
+	Edges      int              // 7
+	LocalFrom  time.Duration    // 10 (µs): a Snapshot's local
+	Sharers    []balance.EdgeID // 11: a Snapshot's sharers
+	Loads      []Load           // 8: packed, each a varint, the number of places skipped since the entry before, and a little-endian IEEE 754 single
+	Capacities []Capacity       // 9: packed likewise, with two singles
 }
 
 // Placed is a server and its place.

@@ -47,7 +47,8 @@ func (m *Snapshot) Append(dst []byte) []byte {
 		dst = putBool(dst, 5, m.More || len(rest) > 0)
 		dst = putUint(dst, 6, m.Seq)
 		dst = putUint(dst, 7, uint64(m.Snapshot.Edges))
-		dst = end(putDuration(dst, 8, m.Snapshot.LocalFrom), start)
+		dst = putDuration(dst, 8, m.Snapshot.LocalFrom)
+		dst = end(putSharers(dst, 9, m.Snapshot.Sharers), start)
 		if len(rest) == 0 {
 			return dst
 		}
@@ -78,6 +79,8 @@ func (m *Snapshot) Decode(payload []byte) error {
 			s.Edges = int(f.upTo(math.MaxInt32))
 		case 8:
 			s.LocalFrom = f.duration()
+		case 9:
+			s.Sharers = f.sharer(s.Sharers)
 		}
 	}
 	return f.err
@@ -95,6 +98,7 @@ func putServer(dst []byte, no int, p *Placed) []byte {
 	dst = putFloat(dst, 7, s.Load)
 	dst = putUint(dst, 8, uint64(p.At))
 	dst = putText(dst, 9, s.At, MaxText)
+	dst = putUint(dst, 10, uint64(s.Cap))
 	return unnest(dst, mark)
 }
 
@@ -120,10 +124,28 @@ func (f *fields) server() (p Placed) {
 			p.At = int(in.upTo(MaxPlaces - 1))
 		case 9:
 			s.At = in.text(MaxText)
+		case 10:
+			s.Cap = int(in.upTo(balance.MostInFlight))
 		}
 	}
 	f.took(&in)
 	return p
+}
+
+// putSharers writes a list of edges.
+func putSharers(dst []byte, no int, ids []balance.EdgeID) []byte {
+	for _, id := range ids[:min(len(ids), MaxSharers)] {
+		dst = putText(dst, no, string(id), MaxName)
+	}
+	return dst
+}
+
+// sharer reads one edge into such a list.
+func (f *fields) sharer(to []balance.EdgeID) []balance.EdgeID {
+	if !f.room(len(to), MaxSharers) {
+		return to
+	}
+	return append(to, balance.EdgeID(f.text(MaxName)))
 }
 
 // Append writes the frame behind dst.
@@ -157,7 +179,8 @@ func (m *Change) Append(dst []byte) []byte {
 		}
 		dst = unnest(dst, mark)
 	}
-	return end(putDuration(dst, 10, m.LocalFrom), start)
+	dst = putDuration(dst, 10, m.LocalFrom)
+	return end(putSharers(dst, 11, m.Sharers), start)
 }
 
 // putGap writes a place as its gap: the number of places skipped since next, the first place that may follow.
@@ -199,6 +222,8 @@ func (m *Change) Decode(payload []byte) error {
 			f.packed(8, func(at int, b []byte) { m.Capacities = append(m.Capacities, Capacity{at, single(b), single(b[4:])}) })
 		case 10:
 			m.LocalFrom = f.duration()
+		case 11:
+			m.Sharers = f.sharer(m.Sharers)
 		}
 	}
 	return f.err

@@ -304,12 +304,19 @@ func (x *Exchange) pickFallback(exclude []balance.ServerID) flight.Step {
 	if x.deps.snapshots != nil {
 		snap = x.deps.snapshots.Snapshot(p.Name)
 	}
+	if x.Request.Link == balance.LinkRedirect {
+		exclude = withoutCapped(snap, exclude)
+	}
 	server, reason := p.fallback(x.now(), snap, exclude)
 	if reason != "" {
 		return x.Flight.NoChoice(reason)
 	}
 	p.fallbacks.Inc()
-	return x.Flight.Chosen(x.now(), server)
+	lease := balance.LeaseID(0)
+	if server.Cap > 0 && x.deps.local != nil { // a master that comes back has to count it
+		lease = x.deps.local.HoldFor(p.Name, server.ID, x.now())
+	}
+	return x.Flight.Chosen(x.now(), server, lease)
 }
 
 // LinkFailed handles a failed link. If the client has left, that is the reason.

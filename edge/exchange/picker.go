@@ -42,4 +42,6 @@ type localPicker interface {
 	LocalFrom(pool string) time.Duration
 	// Chosen tells the master that a request has been sent to a server since an instant, and returns its lease.
 	Chosen(pool string, server balance.ServerID, since balance.Instant, req *balance.Request) (balance.LeaseID, error)
+	// HoldFor opens a lease of which the pool's next master is told; zero: it could not.
+	HoldFor(pool string, server balance.ServerID, since balance.Instant) balance.LeaseID
 }

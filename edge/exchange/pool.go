@@ -157,6 +157,19 @@ func (p *Pool) noteUnreachable(now balance.Instant, server balance.ServerID) {
 	p.unreachable[balance.ServerID(strings.Clone(string(server)))] = now.Add(avoidFor)
 }
 
+// withoutCapped excludes the servers with a cap: an edge does not learn when a request ends that it has redirected.
+func withoutCapped(snap *balance.Snapshot, exclude []balance.ServerID) []balance.ServerID {
+	if snap == nil {
+		return exclude
+	}
+	for i := range snap.Servers {
+		if snap.Servers[i].Cap > 0 {
+			exclude = append(slices.Clip(exclude), snap.Servers[i].ID)
+		}
+	}
+	return exclude
+}
+
 // fallback chooses without a master. An unreachable server looks idle, so it is avoided if there is another
 // one.
 func (p *Pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
