@@ -39,24 +39,15 @@ func TestLocalChoices(t *testing.T) {
 	}
 
 	// The ledger has what the edge has chosen, and says so.
-	id, release := holdRequest(t, e.Addr("listen"))
 	eventually(t, func() (bool, string) {
-		for pool(t, m, "web").Open == 0 {
-			return false, "the master has no lease of a request that is under way"
-		}
+		awaitOpen(t, m, "web", 0)
+		id, release := holdRequest(t, e.Addr("listen"))
+		awaitOpen(t, m, "web", 1)
 		decisions := string(get(t, m.url("/v1/requests/"+id)).body)
-		if strings.Contains(decisions, "chosen by its edge") {
-			return true, ""
-		}
-		release() // it is one of those that ask now and then
-		id, release = holdRequest(t, e.Addr("listen"))
-		return false, decisions
+		release()
+		return strings.Contains(decisions, "chosen by its edge"), decisions // not so if it is one of those that ask now and then
 	})
-	release()
-	eventually(t, func() (bool, string) {
-		open := pool(t, m, "web").Open
-		return open == 0, fmt.Sprintf("%d leases are open, of requests that are over", open)
-	})
+	awaitOpen(t, m, "web", 0)
 	if told := string(get(t, m.url("/metrics")).body); strings.Contains(told, `evenkeel_local_choices_total{pool="web"} 0`) || !strings.Contains(told, `evenkeel_local_choices_total{pool="web"} `) {
 		t.Error("the master has counted no local choice")
 	}
