@@ -28,14 +28,13 @@ const arrows = `
 	config       < internal/suggest github.com/goccy/go-yaml
 	client       < wire balance internal
 	master       < balance policy wire internal internal/suggest github.com/prometheus/client_golang github.com/expr-lang/expr
-	edge         < edge/exchange edge/routing edge/limits edge/policy edge/paths edge/tenants edge/eventloop edge/h2conn edge/upstream flight http1 h2 preface wire client balance policy internal github.com/prometheus/client_golang
+	edge         < edge/exchange edge/routing edge/limits edge/paths edge/tenants edge/eventloop edge/h2conn edge/upstream flight http1 h2 preface wire client balance policy internal github.com/prometheus/client_golang
 	edge/eventloop < edge/limits balance internal
-	edge/exchange < edge/routing edge/limits edge/policy edge/paths edge/tenants flight http1 preface balance internal github.com/prometheus/client_golang
-	edge/routing < edge/limits edge/policy edge/paths edge/tenants http1 h2 preface balance internal
+	edge/exchange < edge/routing edge/limits edge/paths edge/tenants flight http1 preface balance internal github.com/prometheus/client_golang
+	edge/routing < edge/limits edge/paths edge/tenants http1 h2 preface balance internal
 	edge/h2conn  < edge/eventloop edge/limits h2 http1 balance internal
 	edge/upstream < edge/h2conn edge/eventloop balance internal
 	edge/limits  < balance
-	edge/policy  <
 	edge/paths   <
 	edge/tenants < balance github.com/go-jose/go-jose
 	elect        < go.etcd.io/etcd go.uber.org/zap
@@ -45,7 +44,7 @@ const arrows = `
 	internal/demo < sim balance internal
 	internal/suggest <
 	cmd/evenkeel/terminal < internal
-	cmd/evenkeel/settings < balance policy config agent edge edge/routing edge/policy edge/tenants elect master internal internal/suggest
+	cmd/evenkeel/settings < balance policy config agent edge edge/routing edge/tenants elect master internal internal/suggest
 	cmd/evenkeel/process  < cmd/evenkeel/settings cmd/evenkeel/terminal balance wire config agent edge edge/routing internal
 	cmd/evenkeel < cmd/evenkeel/settings cmd/evenkeel/process cmd/evenkeel/terminal balance policy flight http1 wire config client master edge edge/routing edge/tenants agent elect sim internal internal/demo internal/suggest github.com/spf13/cobra github.com/spf13/pflag
 	bench        < balance policy flight http1 wire config client master edge agent sim internal github.com/goccy/go-yaml github.com/anishathalye/porcupine
@@ -53,7 +52,7 @@ const arrows = `
 `
 
 // pure rooms decide; their callers do the rest.
-var pure = []string{"balance", "policy", "flight", "http1", "h2", "preface", "wire", "config", "edge/routing", "edge/limits", "edge/policy", "edge/paths", "edge/tenants", "internal/lograte", "internal/orca", "internal/rate", "internal/station"}
+var pure = []string{"balance", "policy", "flight", "http1", "h2", "preface", "wire", "config", "edge/routing", "edge/limits", "edge/paths", "edge/tenants", "internal/lograte", "internal/orca", "internal/rate", "internal/station"}
 
 // impure is what a pure room must not reach for: package, then names, or * for any.
 const impure = `

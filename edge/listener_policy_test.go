@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
@@ -32,17 +31,17 @@ func TestTLSPolicyHolds(t *testing.T) { eachPicker(t, testTLSPolicyHolds) }
 
 func testTLSPolicyHolds(t *testing.T) {
 	for _, c := range []struct {
-		policy  policy.TLS
+		policy  routing.TLSPolicy
 		version uint16
 		suite   uint16
 		ok      bool
 	}{
-		{policy.Intermediate, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true},
-		{policy.Intermediate, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
-		{policy.Intermediate, tls.VersionTLS11, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
-		{policy.Intermediate, tls.VersionTLS13, 0, true},
-		{policy.Modern, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, false},
-		{policy.Modern, tls.VersionTLS13, 0, true},
+		{routing.Intermediate, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true},
+		{routing.Intermediate, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
+		{routing.Intermediate, tls.VersionTLS11, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
+		{routing.Intermediate, tls.VersionTLS13, 0, true},
+		{routing.Modern, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, false},
+		{routing.Modern, tls.VersionTLS13, 0, true},
 	} {
 		r := runSecure(t, newFakePicker(), func(cfg *Config) { cfg.Listeners[0].TLSPolicy = c.policy })
 		conn, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: c.version, CipherSuites: []uint16{c.suite}})

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
@@ -126,7 +125,7 @@ func (a *HeaderLines) decrementForwards(maxForwards string) {
 
 // fromForwarded returns values for X-Forwarded-* from a trusted proxy that sends Forwarded only.
 func fromForwarded(elements []string, proto, host string) (chain []string, _, _ string) {
-	hops := policy.ForwardedChain(nil, elements)
+	hops := routing.ForwardedChain(nil, elements)
 	for _, hop := range hops {
 		chain = append(chain, routing.Node(hop.For))
 	}

@@ -2,8 +2,6 @@ package routing
 
 import (
 	"net/netip"
-
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 )
 
 // Trusts reports whether a peer is a trusted proxy.
@@ -25,7 +23,7 @@ func (l *BoundListener) ClientAddr(h *RequestInfo) netip.Addr {
 	if len(l.TrustedProxies) == 0 {
 		return addr
 	}
-	chain := policy.ForwardedChain(h.All("x-forwarded-for"), h.All("forwarded"))
+	chain := ForwardedChain(h.All("x-forwarded-for"), h.All("forwarded"))
 	for i := len(chain) - 1; i >= 0 && l.Trusts(addr); i-- {
 		if !chain[i].For.IsValid() {
 			break

@@ -8,7 +8,6 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 )
 
 // ClientLimits bounds what one client of a listener may take of it. The zero value bounds nothing.
@@ -60,7 +59,7 @@ func (c *ClientLimits) validate(m Mode, bad func(field, problem string)) {
 		}
 	}
 	for i, p := range c.Exempt {
-		if err := policy.CheckPrefix(p); err != nil {
+		if err := CheckPrefix(p); err != nil {
 			bad(fmt.Sprintf("exempt[%d]", i), err.Error())
 		}
 	}
@@ -72,7 +71,7 @@ type ClientLimiter struct {
 	Requests *limits.Clients // nil: any
 	header   string          // identifies clients, in lower case; empty: the address does
 	seed     maphash.Seed    // for hashing the header's value
-	exempt   policy.Prefixes
+	exempt   Prefixes
 }
 
 // newClientLimiter returns nil if there are none.
@@ -80,7 +79,7 @@ func newClientLimiter(c *ClientLimits) *ClientLimiter {
 	if c.Connections == 0 && !c.requests() {
 		return nil
 	}
-	ready := &ClientLimiter{exempt: policy.NewPrefixes(c.Exempt), seed: maphash.MakeSeed()}
+	ready := &ClientLimiter{exempt: NewPrefixes(c.Exempt), seed: maphash.MakeSeed()}
 	if c.Connections > 0 {
 		ready.Conns = limits.NewClients(c.Connections, 0, 0)
 	}

@@ -3,8 +3,6 @@ package routing
 import (
 	"crypto/tls"
 	"strings"
-
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 )
 
 // Certificate chooses the certificate for a client, by the requested name and what the client supports. It
@@ -32,7 +30,7 @@ func (l *Listener) tlsConfig() *tls.Config {
 			if len(state.VerifiedChains) == 0 {
 				return nil
 			}
-			_, err := policy.Subject(state.PeerCertificates[0].RawSubject)
+			_, err := Subject(state.PeerCertificates[0].RawSubject)
 			return err
 		}
 	}
@@ -54,8 +52,8 @@ func NewClientTLS(state *tls.ConnectionState) *ClientTLS {
 	s := ClientTLS{name: plainHost(state.ServerName)}
 	if len(state.VerifiedChains) > 0 {
 		cert := state.PeerCertificates[0]
-		s.Subject, _ = policy.Subject(cert.RawSubject) // an error has ended the handshake
-		s.AltName = policy.AltName(cert)
+		s.Subject, _ = Subject(cert.RawSubject) // an error has ended the handshake
+		s.AltName = AltName(cert)
 	}
 	if s == (ClientTLS{}) {
 		return nil

@@ -14,7 +14,7 @@
 //   - which address is the client's, if trusted proxies stand in front (ClientAddr)
 //   - which key and which tenant the request has (KeySource, TenantSource, TenantRule)
 //   - which fields servers are not sent (RequestDrops)
-//   - whether the client may connect, and have another request open (LimitConn, Limiter)
+//   - whether the client may connect, and with which TLS (Access, TLSPolicy), and have another request open (Limiter)
 //   - whether a request on a TLS connection is for another name than the connection (Misdirected)
 //
 // Strings of a RequestInfo, and of a HeaderView, share the memory of the buffer that the request was read into.

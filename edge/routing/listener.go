@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
@@ -18,7 +17,7 @@ type Listener struct {
 	Mode           Mode           // what its connections carry
 	Routes         []Route        // the most specific one that matches is taken
 	Certificate    Certificate    // clients speak TLS, and by it HTTP/2 if they can; nil: they do not
-	TLSPolicy      policy.TLS     // which versions and suites of TLS clients may speak
+	TLSPolicy      TLSPolicy      // which versions and suites of TLS clients may speak
 	ClientCerts    ClientCerts    // whether clients prove who they are
 	Tickets        *Tickets       // by which TLS sessions are resumed; nil: the listener's own
 	Allow          []netip.Prefix // addresses that may connect; empty: all
@@ -109,7 +108,7 @@ type BoundListener struct {
 	Listener
 	BoundRoutes  boundRoutes
 	HeadLimits   http1.Limits
-	access       policy.Access  // which addresses may connect
+	access       Access         // which addresses may connect
 	Limiter      *ClientLimiter // nil: none
 	TLS          *tls.Config    // nil: not encrypted
 	looksAtPaths bool           // routes or Paths depend on paths
@@ -125,7 +124,7 @@ func Bind(l Listener, poolNumber func(name string) int) (*BoundListener, error) 
 	ready := &BoundListener{Listener: l.withDefaults(), BoundRoutes: routes}
 	ready.HeadLimits, ready.TLS = ready.parserLimits(), ready.tlsConfig()
 	ready.looksAtPaths = ready.lookAtPaths()
-	ready.access = policy.Access{Allow: policy.NewPrefixes(l.Allow), Deny: policy.NewPrefixes(l.Deny)}
+	ready.access = Access{Allow: NewPrefixes(l.Allow), Deny: NewPrefixes(l.Deny)}
 	ready.Limiter = newClientLimiter(&l.ClientLimits)
 	ready.RoutesByName = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
 	return ready, nil

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 )
 
 // Validate calls bad once for every field that cannot be worked with.
@@ -29,7 +28,7 @@ func (l *Listener) Validate(bad func(field, problem string)) {
 	NotNegative(bad, "body_limit", l.BodyLimit)
 	for field, list := range map[string][]netip.Prefix{"allow": l.Allow, "deny": l.Deny} {
 		for i, p := range list {
-			if err := policy.CheckPrefix(p); err != nil {
+			if err := CheckPrefix(p); err != nil {
 				bad(fmt.Sprintf("%s[%d]", field, i), err.Error())
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 )
 
@@ -19,7 +18,7 @@ type BoundRoute struct {
 	KeySource, TenantSource keySource
 	TenantRule              tenants.Rule // how the tenant is established
 	Drops                   *dropNames
-	Upgrades                policy.Upgrades
+	Upgrades                Upgrades
 	AwaitsMessage           bool        // servers speak HTTP/2: only the first message of gRPC requests is read first
 	DialTLS                 *tls.Config // of connections to servers with TLS; routes with equal settings share it. nil: the servers are plain
 }
@@ -41,7 +40,7 @@ func bindRoutes(list []Route, proxies bool, poolNumber func(name string) int) (b
 			return nil, err
 		}
 		r = r.withDefaults()
-		ready := &BoundRoute{Route: r, PoolNumber: poolNumber(r.Pool), KeySource: key, TenantSource: tenant, Upgrades: policy.NewUpgrades(r.Upgrade), AwaitsMessage: r.ServerProtocol == HTTP2}
+		ready := &BoundRoute{Route: r, PoolNumber: poolNumber(r.Pool), KeySource: key, TenantSource: tenant, Upgrades: NewUpgrades(r.Upgrade), AwaitsMessage: r.ServerProtocol == HTTP2}
 		if suffix, any := strings.CutPrefix(r.Host, "*"); any {
 			ready.suffix = suffix
 		}

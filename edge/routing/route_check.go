@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 	"golang.org/x/net/idna"
 )
@@ -26,7 +25,7 @@ func (r *Route) Validate(bad func(field, problem string)) {
 		switch plain, _, _ := strings.Cut(strings.ToLower(name), "/"); {
 		case !IsToken(plain):
 			bad(fmt.Sprintf("upgrade[%d]", i), fmt.Sprintf("%q, want the name of a protocol, such as websocket", name))
-		case policy.NeverUpgraded(plain):
+		case NeverUpgraded(plain):
 			bad(fmt.Sprintf("upgrade[%d]", i), fmt.Sprintf("%q: requests of another HTTP would pass the routes unseen; h2c: true takes clients that begin with HTTP/2", name))
 		}
 	}

@@ -17,12 +17,10 @@ import (
 	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/edge"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
-	"github.com/evenkeel-lb/evenkeel/internal/suggest"
-	"github.com/evenkeel-lb/evenkeel/internal/version"
-
-	edgepolicy "github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
+	"github.com/evenkeel-lb/evenkeel/internal/version"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
@@ -194,7 +192,7 @@ func (l Listener) config() routing.Listener {
 	m := l.ClientLimits
 	c.ClientLimits = routing.ClientLimits{Connections: m.Connections, OpenRequests: m.OpenRequests, RequestsPerSecond: m.Rate, Burst: m.Burst, By: m.By, Exempt: prefixes(m.Exempt)}
 	if l.TLS != nil {
-		c.TLSPolicy = edgepolicy.TLS(l.TLS.Policy)
+		c.TLSPolicy = routing.TLSPolicy(l.TLS.Policy)
 	}
 	if l.ProxyProtocol != nil {
 		c.ProxyTrusted = prefixes(l.ProxyProtocol.Trusted)

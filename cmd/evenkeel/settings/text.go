@@ -7,10 +7,8 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
-	"github.com/evenkeel-lb/evenkeel/internal/suggest"
-
-	edgepolicy "github.com/evenkeel-lb/evenkeel/edge/policy"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
+	"github.com/evenkeel-lb/evenkeel/internal/suggest"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
 
@@ -98,16 +96,16 @@ func (p *pathsText) UnmarshalText(text []byte) error {
 }
 
 // tlsPolicyText is a policy.TLS in a file.
-type tlsPolicyText edgepolicy.TLS
+type tlsPolicyText routing.TLSPolicy
 
 func (p *tlsPolicyText) UnmarshalText(text []byte) error {
-	for _, known := range edgepolicy.TLSPolicies() {
+	for _, known := range routing.TLSPolicies() {
 		if known.String() == string(text) {
 			*p = tlsPolicyText(known)
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s or %s", edgepolicy.Intermediate, edgepolicy.Modern)
+	return fmt.Errorf("want %s or %s", routing.Intermediate, routing.Modern)
 }
 
 // halfClosedText is an edge.HalfClosed in a file.
