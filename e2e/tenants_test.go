@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Two clients that take other tenants' names for each request, and that of a tenant whose proxy is trusted, do not put
@@ -27,6 +28,7 @@ func TestRotatingTenantsDoNotDisplaceAProvenOne(t *testing.T) {
 		heard[strings.Join(r.Header.Values("X-Tenant"), ",")] = true
 		mu.Unlock()
 		<-empty
+		time.Sleep(50 * time.Millisecond) // the work, by which tenants are charged
 		_, _ = io.WriteString(w, r.URL.Path)
 	}))
 	defer server.Close()
@@ -108,14 +110,16 @@ func TestRotatingTenantsDoNotDisplaceAProvenOne(t *testing.T) {
 	if len(order) != 1+size {
 		t.Fatalf("%d requests got a server, want %d: %q", len(order), 1+size, order)
 	}
-	inTurn := 0 // for as long as all requests of the proven tenant can have had their turn
+	// With turns about every second one is the proven tenant's, as far as the work of each takes as long. In the order in which they
+	// came, or with a turn for each name that is told, at most one is.
+	inTurn := 0
 	for _, belief := range order[1 : 1+2*proven] {
 		if belief == "proven" {
 			inTurn++
 		}
 	}
-	if inTurn != proven {
-		t.Errorf("of the first %d requests of the queue %d were the proven tenant's, want every second one: %q", 2*proven, inTurn, order)
+	if inTurn < proven/3 {
+		t.Errorf("of the first %d requests of the queue %d were the proven tenant's, want about every second one: %q", 2*proven, inTurn, order)
 	}
 	mu.Lock()
 	defer mu.Unlock()
