@@ -2,11 +2,11 @@ package balance
 
 import "time"
 
-// This file learns how many requests a server takes before it refuses more, from 503. (429 is said to one client more often than to
-// all; full.go finds out.) A server that says so whenever
-// more requests are present than it serves is full, and not unhealthy, with a Retry-After or without. It gets one less than
-// the fewest at which it refused. Once in a while it gets one more, and keeps it if it serves it. Where the server itself says
-// for how long it is full, or would be taken for full without a time (full.go), that is enough for the first few times.
+// This file learns from responses with status 503 how many requests a server takes before it refuses more. A server that
+// answers so whenever more requests are present than it serves is full, and not unhealthy, with a Retry-After or without.
+// It gets one less than the fewest at which it refused. Once in a while it gets one more, and keeps it if it serves it.
+// The first few times, what full.go does is enough: there the server itself says for how long it is full. Status 429 is
+// full.go's alone, since it is more often meant for one client than for all.
 
 // refusing is that number, as it is known now. The zero value: it has refused none.
 type refusing struct {

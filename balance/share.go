@@ -147,9 +147,9 @@ func (p *Pool) charge(l *lease) {
 // settleWork takes what a lease that ends has used of its server.
 func (p *Pool) settleWork(now Instant, s *Server, l *lease, o *Outcome) {
 	t := l.tenant
-	took := o.Duration
-	if took <= 0 {
-		took = now.Sub(l.started)
+	took := now.Sub(l.started)
+	if o.Duration > 0 { // which its edge says: no more than the lease was open
+		took = min(took, o.Duration)
 	}
 	alone := s.alone(float64(l.crowd), took)
 	if s.capacity.slots < 1+slotsError && l.crowd > 1+slotsError { // bound ahead: what it waited for the one before was not its work

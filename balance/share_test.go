@@ -13,13 +13,15 @@ func TestTenantsShareWorkByWeight(t *testing.T) {
 	for name, c := range map[string]struct {
 		tenants map[string]balance.TenantConfig
 		took    map[string]time.Duration
-		share   float64 // of a, of all work
+		share   float64       // of a, of all work
+		says    time.Duration // how many times as long as it took the edge says that a request of a took
 	}{
-		"equal work":         {nil, map[string]time.Duration{"a": 100 * time.Millisecond, "b": 100 * time.Millisecond}, .5},
-		"ten times as long":  {nil, map[string]time.Duration{"a": 100 * time.Millisecond, "b": time.Second}, .5},
-		"a hundredth":        {nil, map[string]time.Duration{"a": time.Second, "b": 10 * time.Millisecond}, .5},
-		"twice the weight":   {map[string]balance.TenantConfig{"a": {Weight: 2}, "b": {}}, map[string]time.Duration{"a": 100 * time.Millisecond, "b": time.Second}, 2. / 3},
-		"a third the weight": {map[string]balance.TenantConfig{"a": {}, "b": {Weight: 3}}, map[string]time.Duration{"a": time.Second, "b": 100 * time.Millisecond}, .25},
+		"equal work":         {nil, map[string]time.Duration{"a": 100 * time.Millisecond, "b": 100 * time.Millisecond}, .5, 1},
+		"ten times as long":  {nil, map[string]time.Duration{"a": 100 * time.Millisecond, "b": time.Second}, .5, 1},
+		"a hundredth":        {nil, map[string]time.Duration{"a": time.Second, "b": 10 * time.Millisecond}, .5, 1},
+		"twice the weight":   {map[string]balance.TenantConfig{"a": {Weight: 2}, "b": {}}, map[string]time.Duration{"a": 100 * time.Millisecond, "b": time.Second}, 2. / 3, 1},
+		"a third the weight": {map[string]balance.TenantConfig{"a": {}, "b": {Weight: 3}}, map[string]time.Duration{"a": time.Second, "b": 100 * time.Millisecond}, .25, 1},
+		"an edge that lies":  {nil, map[string]time.Duration{"a": 100 * time.Millisecond, "b": 100 * time.Millisecond}, .5, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, held := full(t, 100)
@@ -41,7 +43,11 @@ func TestTenantsShareWorkByWeight(t *testing.T) {
 				first := at[0]
 				took := c.took[first.tenant]
 				now, at = now.Add(took), at[1:]
-				p.Done(now, first.lease, balance.Outcome{Duration: now.Sub(first.since)})
+				says := now.Sub(first.since)
+				if first.tenant == "a" {
+					says *= c.says
+				}
+				p.Done(now, first.lease, balance.Outcome{Duration: says})
 				used[first.tenant] += took
 				all += took
 				for _, r := range p.Serve(now, nil) {

@@ -39,7 +39,7 @@ type request struct {
 	answered bool
 	present  bool           // at its server
 	result   balance.Result // if it is faulty
-	status   int            // likewise, of the answer; zero: not told
+	status   int            // of the answer; zero: not told
 	tried    tried          // servers that could not be reached or broke off
 	wait     balance.WaitID // in the master's queue
 	load     load           // what the response tells of the server, if responses do

@@ -281,7 +281,7 @@ type Change struct {
 	LocalFrom  time.Duration    // 10 (µs): a Snapshot's local
 	Sharers    []balance.EdgeID // 11: a Snapshot's sharers
 	Loads      []Load           // 8: packed, each a varint, the number of places skipped since the entry before, and a little-endian IEEE 754 single
-	Capacities []Capacity       // 9: packed likewise, with two singles
+	Capacities []Capacity       // 9: packed as those of 8, with two singles
 }
 
 // Placed is a server and its place.
