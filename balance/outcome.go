@@ -53,6 +53,9 @@ type Outcome struct {
 	Status     int           // HTTP status of the response; zero: none came
 	GRPC       int           // gRPC status of the response; zero: OK, or the response was not gRPC's
 	Error      string        // of Unreachable and Broken: what happened; may lie in the caller's buffer
+	FirstByte  time.Duration // from the request's first byte to the server until the response's first; zero: not measured
+	Bytes      int64         // of the response's body
+	Size       float64       // the request's size as it turned out, in the unit of Request.Size; zero: not told
 }
 
 // OutcomeBody is an Outcome in JSON, as the master's and the agent's API take it.

@@ -42,6 +42,8 @@ type Request struct {
 	Path     string        //
 	ID       uint64        // HashID of the request's id, by which its decision is found; zero: none
 	Hold     time.Duration // time limit of the lease; zero: the pool's for a redirected or edgeless one, none for a routed one
+	Size     float64       // how much work it is, in the pool's own unit, such as tokens, frames or bytes; zero: not told
+	Class    string        // requests of one class take alike long for their size; empty: it has none
 }
 
 // Belief is how far the name of a request's tenant is to be believed.
