@@ -22,10 +22,7 @@ func (p *Pool) SetHealth(now Instant, id ServerID, by Witness, problem string) (
 		return false, fmt.Errorf("pool %s has no server %q", p.cfg.Name, id)
 	}
 	p.account(now, s)
-	if s.unhealthy[by] == "" {
-		s.since.unhealthy[by] = now
-	}
-	s.unhealthy[by] = problem
+	s.finds(now, by, problem)
 	s.obstacle = s.Unhealthy()
 	healthy, ejected := s.obstacle == "", s.health.ejectedUntil == forever
 	switch {
@@ -43,16 +40,45 @@ func (p *Pool) SetHealth(now Instant, id ServerID, by Witness, problem string) (
 	return true, nil
 }
 
+// findings is what each witness finds wrong with a server.
+type findings [witnesses]struct {
+	problem string // empty: nothing
+	since   Instant
+}
+
+// finds takes what a witness has found.
+func (s *Server) finds(now Instant, by Witness, problem string) {
+	if s.findings == nil {
+		if problem == "" {
+			return
+		}
+		s.findings = new(findings)
+	}
+	f := &s.findings[by]
+	if f.problem == "" {
+		f.since = now
+	}
+	f.problem = problem
+}
+
+// found returns what a witness finds wrong, "" if nothing.
+func (s *Server) found(by Witness) string {
+	if s.findings == nil {
+		return ""
+	}
+	return s.findings[by].problem
+}
+
 var witnessNames = [witnesses]string{ByMaster: "the master's check", ByAgent: "its agent", ByName: "its name"}
 
 // Unhealthy returns what checks from outside find wrong with the server, "" if nothing.
 func (s *Server) Unhealthy() string {
-	if s.unhealthy[ByAgent] != "" {
-		return s.unhealthy[ByAgent]
+	if problem := s.found(ByAgent); problem != "" {
+		return problem
 	}
 	for _, by := range []Witness{ByName, ByMaster} { // a server whose name leads nowhere cannot be checked
-		if s.unhealthy[by] != "" {
-			return witnessNames[by] + ": " + s.unhealthy[by]
+		if problem := s.found(by); problem != "" {
+			return witnessNames[by] + ": " + problem
 		}
 	}
 	return ""

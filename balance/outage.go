@@ -96,9 +96,8 @@ type since struct {
 	departure *departure // nil: it has not left
 	left      Instant
 	drained   *drained // nil: not draining
-	unhealthy [witnesses]Instant
-	ejected   Instant // the first ejection in a row
-	held      Instant // the first answer of the present hold
+	ejected   Instant  // the first ejection in a row
+	held      Instant  // the first answer of the present hold
 }
 
 // outKind returns the first reason for which the server is out, but for warming up.
@@ -130,7 +129,7 @@ func (s *Server) outKind(now Instant) OutageKind {
 
 // isOutOfDate reports whether the server's name cannot be looked up, and led somewhere before.
 func (s *Server) isOutOfDate() bool {
-	return s.location != nil && s.location.Problem != "" && s.unhealthy[ByName] == ""
+	return s.location != nil && s.location.Problem != "" && s.found(ByName) == ""
 }
 
 // isOut reports whether the server is ejected, or was and has not shown since that it is well.
@@ -159,9 +158,9 @@ func (p *Pool) outages(now Instant, s *Server) (all []Outage) {
 	if s.draining {
 		all = append(all, s.since.drained.outage(now))
 	}
-	for by, problem := range s.unhealthy {
-		if problem != "" {
-			add(Outage{Kind: OutUnhealthy, By: witnessNames[by], Error: problem, Ago: -1, Next: "when that finds it well"}, s.since.unhealthy[by])
+	for by := range Witness(witnesses) {
+		if problem := s.found(by); problem != "" {
+			add(Outage{Kind: OutUnhealthy, By: witnessNames[by], Error: problem, Ago: -1, Next: "when that finds it well"}, s.findings[by].since)
 		}
 	}
 	last, ago, by := s.lastError(now)

@@ -138,12 +138,12 @@ type details struct {
 	traffic   *traffic // nil: no request has ended yet
 	*evidence          // what reports tell; silence until the first
 
-	unhealthy [witnesses]string // what each witness finds wrong; empty: nothing
-	obstacle  string            // what Unhealthy returns
-	since     since
-	toldOut   toldOut
-	losses    losses
-	sampled   Instant // the last duration that b was learnt from; zero: none
+	findings *findings // nil: no witness finds anything wrong
+	obstacle string    // what Unhealthy returns
+	since    since
+	toldOut  toldOut
+	losses   losses
+	sampled  Instant // the last duration that b was learnt from; zero: none
 }
 
 // evidence is what a server's reports are held against, and what is learnt from them. It is
