@@ -3,8 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,17 +10,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/lag"
 	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
 
 // Where an ask takes longer than it wins, the edge chooses servers itself and tells the master of each; and it asks
-// again when asks are fast. A relay between edge and master makes them slow.
+// again when asks are fast. A proxy between edge and master makes them slow.
 func TestLocalChoices(t *testing.T) {
 	a, b := startServer(t, "a", "--slots", "8"), startServer(t, "b", "--slots", "8")
 	m := startMaster(t, fmt.Sprintf("pools: {web: {servers: [{id: a, address: %q}, {id: b, address: %q}]}}\n", a.Addr("listen"), b.Addr("listen")))
-	far := startRelay(t, m.Addr("listen"))
-	far.delay.Store(int64(50 * time.Millisecond))
-	e := start(t, "edge", "--id", "e1", "--master", far.address, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pool", "web", "--access-log", "off")
+	far, err := lag.Listen("127.0.0.1:0", m.Addr("listen"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(far.Close)
+	far.Set(50 * time.Millisecond)
+	e := start(t, "edge", "--id", "e1", "--master", far.Addr(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pool", "web", "--access-log", "off")
 	awaitServers(t, m, "web", 2)
 
 	choices := func() string {
@@ -52,7 +55,7 @@ func TestLocalChoices(t *testing.T) {
 		t.Error("the master has counted no local choice")
 	}
 
-	far.delay.Store(0)
+	far.Set(0)
 	eventually(t, func() (bool, string) {
 		before := choices()
 		sendWork(t, e, 64) // of which one at most would ask if the edge chose itself
@@ -109,83 +112,3 @@ func holdRequest(t *testing.T, edge string) (id string, release func()) {
 }
 
 var held atomic.Int64
-
-// relay carries connections to an address, and keeps what it carries for a while.
-type relay struct {
-	address string
-	delay   atomic.Int64 // each way, as a time.Duration
-}
-
-func startRelay(t *testing.T, to string) *relay {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &relay{address: l.Addr().String()}
-	var running sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	running.Go(func() {
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			onward, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = from.Close()
-				continue
-			}
-			mu.Lock()
-			open = append(open, from, onward)
-			mu.Unlock()
-			running.Go(func() { r.carry(onward, from) })
-			running.Go(func() { r.carry(from, onward) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		running.Wait()
-	})
-	return r
-}
-
-// carry passes on what comes, each part when its time has come.
-func (r *relay) carry(to, from net.Conn) {
-	type part struct {
-		due  time.Time
-		data []byte
-	}
-	parts := make(chan part, 1<<16)
-	var writing sync.WaitGroup
-	writing.Go(func() {
-		defer to.Close()
-		for p := range parts {
-			<-time.After(time.Until(p.due)) // this is what the relay is for
-			if _, err := to.Write(p.data); err != nil {
-				_ = from.Close()
-			}
-		}
-	})
-	for {
-		buf := make([]byte, 32<<10)
-		n, err := from.Read(buf)
-		if n > 0 {
-			parts <- part{time.Now().Add(time.Duration(r.delay.Load())), buf[:n]}
-		}
-		if err != nil {
-			if err != io.EOF {
-				_ = to.Close()
-			}
-			break
-		}
-	}
-	close(parts)
-	writing.Wait()
-}

@@ -194,8 +194,8 @@ func endLog(_ *system, f *fault) (func() error, error) {
 
 // slowDown has etcd answer late by as much as its lease of two seconds bears, or not.
 func slowDown(s *system, f *fault) (func() error, error) {
-	s.lag.set(50*time.Millisecond + f.length/4)
-	return func() error { s.lag.set(0); return nil }, nil
+	s.lag.Set(50*time.Millisecond + f.length/4)
+	return func() error { s.lag.Set(0); return nil }, nil
 }
 
 // starve leaves an edge a handful of descriptors to open.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/internal/lag"
 	"github.com/evenkeel-lb/evenkeel/internal/selfsigned"
 )
 
@@ -21,11 +22,11 @@ type system struct {
 	logs   string // where the parts' logs go as well; empty: nowhere
 	net    *network
 	parts  []*part
-	lag    *lag     // between masters and etcd
-	etcd   string   // its port, to masters
-	wires  []string // of the masters
-	ca     string   // the file by which clients believe the edges' TLS
-	key    string   // its key's
+	lag    *lag.Proxy // between masters and etcd
+	etcd   string     // its port, to masters
+	wires  []string   // of the masters
+	ca     string     // the file by which clients believe the edges' TLS
+	key    string     // its key's
 
 	mu     sync.Mutex
 	access [][]byte // lines of the edges' access logs
@@ -155,7 +156,7 @@ func (s *system) keeper() error {
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer}}); err != nil {
 		return err
 	}
-	s.lag, err = newLag(s.net.open()+":"+s.etcd, own)
+	s.lag, err = lag.Listen(s.net.open()+":"+s.etcd, own)
 	return err
 }
 
