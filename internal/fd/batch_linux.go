@@ -145,7 +145,8 @@ func (c *batched) make() (r Result) {
 // from head to tail, and what has been done in done.
 type ring struct {
 	fd          FD
-	shared, own []byte // what is mapped
+	enter       func(entries uint32, left int) syscall.Errno // submit, but in tests
+	shared, own []byte                                       // what is mapped
 
 	head, tail         *uint32
 	entries            *[Most]entry
@@ -215,6 +216,7 @@ func newRing() (*ring, error) {
 		return nil, os.NewSyscallError("io_uring_setup", errno)
 	}
 	r := &ring{fd: FD{above: int(n) + 1}}
+	r.enter = r.submit
 	if err := r.open(&p); err != nil {
 		r.close()
 		return nil, err
@@ -305,9 +307,9 @@ func lost(errno syscall.Errno, results []Result) {
 	}
 }
 
-// enter has the system take so many entries, and returns when all that are left are done.
-// None of them waits for anything.
-func (r *ring) enter(entries uint32, left int) syscall.Errno {
+// submit has the system take so many entries, and returns when all that are left are done, or, where it did not take all of
+// them, at once. None of them waits for anything.
+func (r *ring) submit(entries uint32, left int) syscall.Errno {
 	_, _, errno := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd.number()), uintptr(entries), uintptr(left), getEvents, 0, 0)
 	return errno
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -127,6 +128,99 @@ func TestRingFails(t *testing.T) {
 		say()
 		b.ring.fd.above = own
 		say()
+	}
+}
+
+// What the system does with a batch of which it takes only some calls at a time, or after which it fails: each call comes out once and in
+// its order, whoever makes it.
+func TestTheRingTakesSomeCallsOnly(t *testing.T) {
+	takes := func(b *Batch, n uint32) syscall.Errno { return b.ring.submit(n, int(n)) }
+	for _, c := range []struct {
+		name  string
+		enter func(b *Batch, time int, entries uint32, left int) syscall.Errno
+		ring  int // calls that reach the ring, of six; the others are made one by one
+	}{
+		{"one at a time", func(b *Batch, _ int, entries uint32, _ int) syscall.Errno { return takes(b, min(entries, 1)) }, 6},
+		{"four, and then the others", func(b *Batch, _ int, entries uint32, _ int) syscall.Errno { return takes(b, min(entries, 4)) }, 6},
+		{"interrupted each time before any", func(b *Batch, time int, entries uint32, left int) syscall.Errno {
+			if time%2 == 0 {
+				return syscall.EINTR
+			}
+			return takes(b, min(entries, 2))
+		}, 6},
+		{"interrupted after it took all", func(b *Batch, _ int, entries uint32, left int) syscall.Errno {
+			_ = b.ring.submit(entries, left)
+			return syscall.EINTR
+		}, 6},
+		{"four, and it fails", func(b *Batch, time int, entries uint32, _ int) syscall.Errno {
+			if time > 0 {
+				return syscall.EBUSY
+			}
+			return takes(b, 4)
+		}, 4},
+		{"four with an error", func(b *Batch, time int, entries uint32, _ int) syscall.Errno {
+			_ = takes(b, 4)
+			return syscall.EAGAIN
+		}, 4},
+		{"none, and it fails", func(*Batch, int, uint32, int) syscall.Errno { return syscall.ENOMEM }, 0},
+		{"all, and it fails afterwards", func(b *Batch, _ int, entries uint32, left int) syscall.Errno {
+			_ = b.ring.submit(entries, left)
+			return syscall.EBADF
+		}, 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := ringed(t)
+			for range 3 * Most { // entries come round again
+				near, far := pair(t)
+				times, before := 0, *b.ring.tail
+				b.ring.enter = func(entries uint32, left int) syscall.Errno {
+					times++
+					return c.enter(b, times-1, entries, left)
+				}
+				p, q, r := make([]byte, 2), make([]byte, 2), make([]byte, 9)
+				b.Send(near, []byte("one "))
+				b.Receive(far, p)
+				b.Send(near, []byte("two "))
+				b.Receive(far, q)
+				b.Send(near, []byte("three"))
+				b.Receive(far, r)
+				wantResults(t, b.Do(), Result{N: 4}, Result{N: 2}, Result{N: 4}, Result{N: 2}, Result{N: 5}, Result{N: 9})
+				if got := string(p) + string(q) + string(r); got != "one two three" {
+					t.Fatalf("received %q", got)
+				}
+				if b.ring == nil {
+					t.Fatal("the ring was given up")
+				}
+				if took := *b.ring.tail - before; took != uint32(c.ring) {
+					t.Fatalf("the ring took %d calls, want %d", took, c.ring)
+				}
+			}
+		})
+	}
+}
+
+// Calls that the system has taken, and of which it does not say what became of them, are not made again: what they were to send may have
+// gone. Later calls do not meet the results of these.
+func TestTheRingLosesCalls(t *testing.T) {
+	b := ringed(t)
+	near, far := pair(t)
+	b.ring.enter = func(entries uint32, left int) syscall.Errno {
+		atomic.AddUint32(b.ring.head, entries) // taken, as far as the system says
+		return syscall.EBADF
+	}
+	b.Send(near, []byte("one"))
+	b.Send(near, []byte("two"))
+	b.Receive(new(FD), make([]byte, 1))
+	wantResults(t, b.Do(), Result{Err: syscall.EBADF, Maybe: true}, Result{Err: syscall.EBADF, Maybe: true}, Result{Err: ErrClosed})
+	if b.ring != nil {
+		t.Error("the ring is used on")
+	}
+	p := make([]byte, 10)
+	b.Send(near, []byte("later"))
+	b.Receive(far, p)
+	wantResults(t, b.Do(), Result{N: 5}, Result{N: 5})
+	if string(p[:5]) != "later" {
+		t.Errorf("received %q, want what was sent after the loss", p[:5])
 	}
 }
 
