@@ -1,0 +1,175 @@
+package balance
+
+import (
+	"math"
+	"testing"
+	"time"
+)
+
+// Samples fade by e in the time of forgetting, together or bit by bit.
+func TestSamplesFade(t *testing.T) {
+	const rate = .1
+	whole, bits := pace{weight: 8, sum: 16}, pace{weight: 8, sum: 16}
+	whole.fade(10*sec, rate)
+	for at := sec / 20; at <= 10*sec; at += sec / 20 {
+		bits.fade(at, rate)
+	}
+	for name, p := range map[string]pace{"at once": whole, "bit by bit": bits} {
+		if math.Abs(p.weight-8/math.E) > .01 || math.Abs(p.sum-16/math.E) > .02 || p.last != 10*sec {
+			t.Errorf("%s: after the time of forgetting %+v is left of 8 samples of mean 2, want 1/e of both", name, p)
+		}
+	}
+	if whole.observe(20*sec, 5, rate); math.Abs(whole.weight-(8/math.E/math.E+1)) > .01 || math.Abs(whole.sum-(16/math.E/math.E+5)) > .02 {
+		t.Errorf("with a sample of 5 %+v", whole)
+	}
+}
+
+// What is learnt of a server counts beside what is known of all as if the latter were three samples more.
+func TestFewSamplesSayLittle(t *testing.T) {
+	for n, want := range map[float64]float64{0: 0, 1: 1. / 4, 3: 1. / 2, 27: 9. / 10} {
+		p := pace{weight: n, sum: n * 3}
+		if got := p.off(2); !isNear(got, want) {
+			t.Errorf("%v samples that are 1 off: %v is believed, want %v", n, got, want)
+		}
+	}
+}
+
+func TestTimesOfAPool(t *testing.T) {
+	ts := times{rate: 1. / paceMemory, usual: 1, perUsual: 1}
+	if got := ts.most(); got != 0 {
+		t.Errorf("before any sample nearly all take less than %v s, want 0 for not known", got)
+	}
+	for i := range 1000 {
+		took := .1
+		if i%2 == 0 {
+			took = .4
+		}
+		ts.observe(sec, took, math.Log(took))
+	}
+	ts.derive(1)
+	if !isNear(ts.usual, .2) || !isNear(ts.perUsual, 5) || !isNear(ts.spread, 1.25) || !isNear(ts.variance(), math.Log(2)*math.Log(2)) {
+		t.Errorf("times of .1 and .4: usually %v, mean %v times that, variance %v; want .2, 1.25 and %v", ts.usual, ts.spread, ts.variance(), math.Log(2)*math.Log(2))
+	}
+	if got := ts.most(); math.Abs(got-.8) > 1e-6 {
+		t.Errorf("nearly all take less than %v, want two deviations beyond .2, .8", got)
+	}
+	if got := ts.likely(); got < ts.variance() || got > ts.variance()*1.01 {
+		t.Errorf("a variance of %v is likely after a thousand samples of %v", got, ts.variance())
+	}
+	few := times{pace: pace{weight: 1}}
+	if got := few.likely(); !isNear(got, priorWeight*priorVariance) {
+		t.Errorf("a variance of %v is likely after one sample, want that of three samples before, %v", got, priorWeight*priorVariance)
+	}
+}
+
+// What is learnt is forgotten in some seconds, where requests are long in some of these, and where they are rare not before there
+// are some of each server.
+func TestHowSoonTimesAreForgotten(t *testing.T) {
+	learn := func(servers, n int, gap time.Duration, took float64) time.Duration {
+		ts := times{rate: 1. / paceMemory, usual: 1, perUsual: 1}
+		now := sec
+		for range n {
+			ts.observe(now, took, math.Log(took))
+			ts.derive(servers)
+			now = now.Add(gap)
+		}
+		return time.Duration(1e9 / ts.rate).Round(time.Second)
+	}
+	for _, c := range []struct {
+		name    string
+		servers int
+		gap     time.Duration
+		took    float64
+		least   time.Duration
+		most    time.Duration
+	}{
+		{"short and frequent", 1, time.Millisecond, .01, 5 * time.Second, 5 * time.Second},
+		{"of a second", 1, time.Millisecond, 1, 20 * time.Second, 20 * time.Second},
+		{"rare", 1, time.Second / 2, .01, 20 * time.Second, 30 * time.Second},
+		{"rare at each of many servers", 100, time.Second / 2, .01, 60 * time.Second, 60 * time.Second},
+	} {
+		if got := learn(c.servers, 4000, c.gap, c.took); got < c.least || got > c.most {
+			t.Errorf("%s: forgotten in %v, want %v to %v", c.name, got, c.least, c.most)
+		}
+	}
+}
+
+// Servers are equal where chance explains how far apart they are, less and less equal where they differ more, and not at all where
+// chance cannot.
+func TestHowEqualServersAre(t *testing.T) {
+	for odds, want := range map[float64]float64{0: 1, 10 + equalSlack: 1, 1.25 * (10 + equalSlack): .5, 1.5 * (10 + equalSlack): 0, 1000: 0} {
+		var ts times
+		if ts.conclude(&poolTotals{odds: odds, timed: 10}); !isNear(ts.equal, equalErrors*want) {
+			t.Errorf("ten servers, %v squared errors apart in all: within %v they are equal, want %v", odds, ts.equal, equalErrors*want)
+		}
+	}
+	var ts times
+	if ts.conclude(&poolTotals{}); ts.equal != equalErrors {
+		t.Errorf("without any that is timed: within %v", ts.equal)
+	}
+}
+
+// b is exactly the pool's where a server is off by no more than chance explains, and nearly what was learnt where it is far off.
+func TestServiceTimeOfAServer(t *testing.T) {
+	const weight = 97 // and three from before
+	deviation := math.Sqrt(equalErrors * .25 / 100)
+	for _, c := range []struct {
+		name  string
+		off   float64 // of the mean logarithm
+		speed float64
+		x     float64
+		least float64 // of its b over the pool's
+		most  float64
+	}{
+		{"as all", 0, 1, 0, 1, 1},
+		{"by chance", .99 * deviation * 100 / weight, 1, 0, 1, 1},
+		{"by chance the other way", -.99 * deviation * 100 / weight, 1, 0, 1, 1},
+		{"twice as fast as declared", 0, 2, 0, .5, .5},
+		{"by chance, beside others' requests", .99 * deviation, 1, 3, 1.05, 1.2},
+		{"twice as slow", math.Log(2), 1, 0, 1.7, 2},
+		{"twice as fast", -math.Log(2), 1, 0, .5, .6},
+	} {
+		p, s := limits(t, Config{}, 4)
+		p.times.equal = equalErrors
+		p.times.pace = pace{weight: 1e6, sum: 0}
+		p.times.square, p.times.total = 1e6*.25, 1e6
+		p.times.derive(1)
+		s.speed = c.speed
+		s.pace = pace{weight: weight, sum: weight * (c.off - math.Log(c.speed))}
+		s.load = external{x: c.x, reported: sec, interval: time.Second}
+		p.assess(s)
+		if got := s.Service() / p.times.usual; got < c.least-1e-12 || got > c.most+1e-12 {
+			t.Errorf("%s: b is %v of the pool's, want %v to %v", c.name, got, c.least, c.most)
+		}
+	}
+}
+
+// Of a server that has given many answers one each few milliseconds is looked at, and all of one that has given few.
+func TestNotEveryAnswerOfABusyServerIsLookedAt(t *testing.T) {
+	p, s := limits(t, Config{}, 4)
+	p.learn(sec, s, 1, time.Millisecond)
+	for range 10 {
+		p.learn(sec, s, 1, time.Millisecond)
+	}
+	if !isNear(s.pace.weight, 11) {
+		t.Errorf("of 11 answers %v are learnt from, want all", s.pace.weight)
+	}
+	s.pace.weight = paceEnough + 1
+	before := s.pace.weight
+	if p.learn(sec+Instant(paceEvery)-1, s, 1, time.Millisecond); s.pace.weight > before {
+		t.Error("an answer is learnt from that came at once after the last")
+	}
+	if p.learn(sec+Instant(paceEvery), s, 1, time.Millisecond); s.pace.weight < before+.5 {
+		t.Errorf("of weight %v after one more, want one more than %v", s.pace.weight, before)
+	}
+}
+
+// What a request would have taken alone: beyond the slots all are slower alike.
+func TestTimeAlone(t *testing.T) {
+	_, s := limits(t, Config{}, 4)
+	for crowd, want := range map[float64]float64{1: .1, 4: .1, 8: .05, 16: .025} {
+		if got := s.alone(crowd, 100*time.Millisecond); !isNear(got, want) {
+			t.Errorf("100 ms beside %v requests at 4 slots are %v s alone, want %v", crowd-1, got, want)
+		}
+	}
+}
