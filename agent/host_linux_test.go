@@ -126,6 +126,22 @@ func TestHostUnlimited(t *testing.T) {
 	noted.expect(t)
 }
 
+func TestMemoryLimitIsTheSmallest(t *testing.T) {
+	root := plainMachine(t)
+	if got := memoryLimit(string(root), 77); got != 1000<<10 {
+		t.Errorf("without groups: got %d, want the machine's", got)
+	}
+	root.write(t, map[string]string{
+		"/proc/77/cgroup":                      "0::/slice/unit\n",
+		"/proc/self/mountinfo":                 "31 25 0:31 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+		"/sys/fs/cgroup/slice/unit/memory.max": "max\n",
+		"/sys/fs/cgroup/slice/memory.max":      "10000\n",
+	})
+	if got := memoryLimit(string(root), 77); got != 10000 {
+		t.Errorf("got %d, want the limit of a group around it, 10000", got)
+	}
+}
+
 func TestHostLimitedByCgroupV2(t *testing.T) {
 	root := plainMachine(t)
 	root.write(t, map[string]string{

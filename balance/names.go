@@ -181,6 +181,8 @@ func notHostPort(address, host string) string {
 		return fmt.Sprintf(" has no port, want host:port, such as %s", net.JoinHostPort(bare, "8000"))
 	case last < 0 && badPort(address) == "":
 		return fmt.Sprintf(" is a port alone, want host:port, such as %s", net.JoinHostPort(host, address))
+	case last < 0 && strings.Trim(address, "0123456789") == "" && address != "":
+		return ", " + badPort(address)
 	case last < 0:
 		return fmt.Sprintf(" has no port, want host:port, such as %s:8000", address)
 	case before == "" && host != "":

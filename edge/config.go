@@ -49,10 +49,12 @@ type Picker = exchange.Picker
 // Places are those of client connections, which edges that follow one another share.
 type Places = limits.Places
 
+// DefaultBufferMemory is what a zero Config.BufferMemory stands for.
+const DefaultBufferMemory = 256 << 20
+
 const (
 	defaultConnectTimeout = 2 * time.Second
 	defaultDrainTime      = 30 * time.Second
-	defaultBufferMemory   = 256 << 20
 	leastBufferMemory     = 1 << 20
 
 	// A peer that vanished is noticed within two minutes, whether anything was on its way or not.
@@ -123,7 +125,7 @@ func (c Config) withDefaults() Config {
 	c.Via = cmp.Or(c.Via, defaultVia)
 	c.MaxHops = cmp.Or(c.MaxHops, defaultMaxHops)
 	c.maxTurn = cmp.Or(c.maxTurn, defaultTurn)
-	c.BufferMemory = cmp.Or(c.BufferMemory, defaultBufferMemory)
+	c.BufferMemory = cmp.Or(c.BufferMemory, DefaultBufferMemory)
 	c.Loops = cmp.Or(c.Loops, runtime.NumCPU())
 	if most := fd.Limit(); c.Connections == 0 && most > 0 {
 		c.Connections = limits.DefaultPlaces(most, c.Loops)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
@@ -25,8 +26,8 @@ func checkCommand() *cobra.Command {
 its column and an excerpt; then its exit code is 1. What a start without further flags
 would refuse is a problem too, such as an address beyond loopback without certificates. Of
 a file without problems it prints what the roles would do with it, and which of them refuse it. With --live it also finds
-out whether this machine has the addresses to listen on, and who has them if not, and where
-the names of servers lead.`,
+out whether this machine has the addresses to listen on, and who has them if not, whether it
+has the memory that an edge may use, and where the names of servers lead.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return hint.Usagef("such as evenkeel check evenkeel.yaml", "check takes one file, got %d", len(args))
@@ -137,7 +138,7 @@ func members(p *settings.Pool) string {
 	return fmt.Sprintf("%d %s: %s", len(ids), terminal.Plural(len(ids), "server"), shown)
 }
 
-// badLive finds addresses of the file that cannot be listened on now, on this machine.
+// badLive finds addresses of the file that cannot be listened on now, on this machine, and more memory than it has.
 func badLive(ctx context.Context, s *settings.Settings, bad func(path, problem string)) {
 	tried := make(map[string]bool)
 	for _, addresses := range s.ListenAddresses() {
@@ -156,6 +157,11 @@ func badLive(ctx context.Context, s *settings.Settings, bad func(path, problem s
 				text += "; " + advice
 			}
 			bad(p.Key, text)
+		}
+	}
+	if e := s.Edge; e != nil {
+		if problem := process.TooMuchMemory(int64(e.BufferMemory), agent.MemoryLimit()); problem != "" {
+			bad("edge.buffer_memory", problem)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 )
@@ -120,6 +121,20 @@ func TestCheckLiveSaysWhoListens(t *testing.T) {
 	_ = l.Close()
 	if code, said := checked(t, text, "--live"); code != exitFine {
 		t.Errorf("with --live and a free port: exit code %d: %s", code, said)
+	}
+}
+
+func TestCheckLiveKnowsTheMachinesMemory(t *testing.T) {
+	text := "pools: { web: {} }\nedge:\n  buffer_memory: 8000000GiB\n  listeners: [ { listen: \"127.0.0.1:0\", routes: [ { pool: web } ] } ]\n"
+	if code, said := checked(t, text); code != exitFine {
+		t.Errorf("without --live: exit code %d: %s", code, said)
+	}
+	want, wantCode := "f.yaml:3:", exitFailure
+	if agent.MemoryLimit() == 0 {
+		want, wantCode = "is fine", exitFine // this system does not tell
+	}
+	if code, said := checked(t, text, "--live"); code != wantCode || !strings.Contains(said, want) {
+		t.Errorf("with --live: exit code %d: %s", code, said)
 	}
 }
 

@@ -110,7 +110,7 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 	}{
 		{[]string{"status", "--admin", stranger.URL}, 1, []string{"does not serve a master's API: 404"}},
 		{[]string{"drain", "s1", "--pool", "web", "--deadline", "2"}, 2, []string{"--deadline", "a time needs its unit, such as 10s"}},
-		{[]string{"run", "--server", "http://127.0.0.1:1", "--admin", "7480"}, 2, []string{"7480: is a port alone, want :7480"}},
+		{[]string{"run", "--server", "http://127.0.0.1:1", "--admin", "7480"}, 2, []string{`"7480" is a port alone, want host:port, such as :7480`}},
 		{[]string{"explain"}, 2, []string{"either one request or lease, or a --pool, or a --server", "hint:"}},
 		{[]string{"explain", "0003f00000000017", "--pool", "web"}, 2, []string{"either one request or lease, or a --pool, or a --server"}},
 		{[]string{"explain", "--admin", admin, "xyz"}, 1, []string{"error: request xyz: not among the recent decisions", "hint:  decisions"}},

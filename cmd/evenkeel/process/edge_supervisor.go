@@ -1,8 +1,10 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -10,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
+	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/edge"
@@ -32,6 +36,9 @@ type EdgeSupervisor struct {
 	stopped chan struct{}       // closed when run takes no more turns
 	places  edge.Places         // that clients of all of them have
 	shares  bool                // sockets can be shared by two edges; if not, the first edge has them for good
+
+	managed   map[net.Listener]bool // sockets that a service manager has too
+	succeeded atomic.Bool           // a new program has the sockets
 
 	mu      sync.Mutex
 	current *edge.Edge
@@ -58,13 +65,27 @@ type edgeGeneration struct {
 	exclusive chan struct{} // closed once the edge before takes no more connections
 }
 
-// pause stops the edge's listeners from taking connections.
-func (t edgeGeneration) pause() {
+// release prepares the end of the edge's listeners. Those whose sockets are kept by others accept no more when it returns. Those whose
+// sockets end with them go on until the edge has accepted all that the kernel has connected.
+func (t edgeGeneration) release(isKept func(socket net.Listener) bool) {
 	for _, l := range t.listeners {
-		if l, ok := l.(*sharedListener); ok {
+		switch l, isShared := l.(*sharedListener); {
+		case isShared && isKept(l.of):
 			l.pause()
+		case isShared:
+			l.stopConnecting()
 		}
 	}
+}
+
+// has reports whether the edge serves a socket.
+func (t edgeGeneration) has(socket net.Listener) bool {
+	for _, s := range t.sockets {
+		if s == socket {
+			return true
+		}
+	}
+	return false
 }
 
 // closeListeners closes the listeners of an edge that has failed. It may not have begun to
@@ -78,7 +99,7 @@ func (t edgeGeneration) closeListeners() {
 // NewEdgeSupervisor opens the sockets of an edge and makes the edge; Run serves. file is the path of the file that cfg comes
 // from; empty: cfg comes from flags.
 func NewEdgeSupervisor(ctx context.Context, file string, cfg edge.Config, keys *settings.EdgeFiles, picker edge.Picker, to EdgeLogs) (*EdgeSupervisor, error) {
-	es := &EdgeSupervisor{file: file, inside: cfg.Inside, picker: picker, EdgeLogs: to, next: make(chan edgeGeneration), stopped: make(chan struct{}), active: make(map[*edge.Edge][]string), shares: true}
+	es := &EdgeSupervisor{file: file, inside: cfg.Inside, picker: picker, EdgeLogs: to, next: make(chan edgeGeneration), stopped: make(chan struct{}), active: make(map[*edge.Edge][]string), shares: true, managed: make(map[net.Listener]bool)}
 	t, err := es.prepare(ctx, cfg, keys)
 	if err != nil {
 		return nil, err
@@ -138,6 +159,7 @@ func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *se
 		for i, socket := range sockets {
 			t.sockets[socketKey(l.Listen, i)] = socket
 			if second, err := shareListener(socket); err == nil {
+				second.of, second.managed = socket, es.managed[socket]
 				socket = second
 			} else {
 				es.shares = false
@@ -152,7 +174,20 @@ func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *se
 		return edgeGeneration{}, err
 	}
 	t.edge = e
+	if problem := TooMuchMemory(cfg.BufferMemory, agent.MemoryLimit()); problem != "" {
+		es.Log.Warn("buffer_memory is more than this process may use: it may be killed when clients send large bodies", "err", problem)
+	}
 	return t, nil
+}
+
+// TooMuchMemory returns what is wrong with the memory for request bodies of an edge, in bytes, where a process may use so much as limit;
+// empty: nothing, or the limit is not known.
+func TooMuchMemory(buffers int64, limit uint64) string {
+	buffers = cmp.Or(buffers, edge.DefaultBufferMemory)
+	if limit == 0 || uint64(buffers) < limit {
+		return ""
+	}
+	return fmt.Sprintf("%d MiB for request bodies, but this machine or control group has %d MiB: set edge.buffer_memory to at most half of that", buffers>>20, limit>>20)
 }
 
 // listenKey is where the address of a listener was written.
@@ -171,15 +206,18 @@ func (es *EdgeSupervisor) socketsFor(ctx context.Context, address string) (all [
 	if all != nil {
 		return all, nil
 	}
+	for more, managed := takeInherited(address); more != nil; more, managed = takeInherited(address) {
+		all = append(all, more)
+		es.managed[more] = managed
+	}
+	if all != nil {
+		return all, nil
+	}
 	first, err := Listen(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, first)
-	for more := takeInherited(address); more != nil; more = takeInherited(address) {
-		all = append(all, more)
-	}
-	return all, nil
+	return append(all, first), nil
 }
 
 // socketKey is the key of the n-th socket of a listener.
@@ -253,7 +291,7 @@ func (es *EdgeSupervisor) Run(ctx context.Context) error {
 	defer func() {
 		close(es.stopped)
 		es.CloseSockets()
-		current.pause()
+		current.release(func(net.Listener) bool { return es.succeeded.Load() })
 		stop()
 		es.startDrainTimes()
 		running.Wait()
@@ -264,7 +302,7 @@ func (es *EdgeSupervisor) Run(ctx context.Context) error {
 			before, stopBefore := current, stop
 			current, stop = t, begin(t)
 			running.Go(func() {
-				before.pause()
+				before.release(t.has)
 				close(t.exclusive)
 				before.edge.Replace()
 				stopBefore()
@@ -322,13 +360,14 @@ func (es *EdgeSupervisor) Sockets() (all []InheritedSocket) {
 	defer es.mu.Unlock()
 	for at, l := range es.sockets {
 		address, _, _ := strings.Cut(at, "\x00")
-		all = append(all, InheritedSocket{address, l})
+		all = append(all, InheritedSocket{address, es.managed[l], l})
 	}
 	return all
 }
 
 // StopAccepting says that a new program serves what this one has served.
 func (es *EdgeSupervisor) StopAccepting() {
+	es.succeeded.Store(true)
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	es.current.Linger()

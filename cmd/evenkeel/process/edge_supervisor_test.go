@@ -40,6 +40,24 @@ func TestAnEdgeThatCannotStartEnds(t *testing.T) {
 	}
 }
 
+func TestMemoryForBodiesIsComparedWithWhatThereIs(t *testing.T) {
+	for _, c := range []struct {
+		buffers int64
+		limit   uint64
+		want    string
+	}{
+		{1 << 30, 0, ""}, // not known
+		{1 << 30, 2 << 30, ""},
+		{2 << 30, 2 << 30, "2048 MiB for request bodies"},
+		{0, 128 << 20, "256 MiB for request bodies, but this machine or control group has 128 MiB"}, // the default in a small container
+		{0, 1 << 30, ""},
+	} {
+		if got := TooMuchMemory(c.buffers, c.limit); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%d of %d: got %q, want %q", c.buffers, c.limit, got, c.want)
+		}
+	}
+}
+
 func TestListenErrorsSayWhatToDo(t *testing.T) {
 	for _, c := range []struct {
 		address string
@@ -53,6 +71,21 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 		err := listenError(c.address, &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("socket", c.errno)})
 		if !strings.Contains(err.Error(), c.address) || !strings.Contains(hint.Of(err), c.hint) {
 			t.Errorf("%s, %v: got %v (hint %q), want the address and a hint with %q", c.address, c.errno, err, hint.Of(err), c.hint)
+		}
+	}
+}
+
+func TestAddressesThatCannotBeListenedOnAreExplained(t *testing.T) {
+	for address, want := range map[string]string{
+		"8080": "such as :8080", "99999": `port "99999", want 1 to 65535`, ":99999": `port "99999", want 1 to 65535`,
+		"[::1]:70000": `port "70000", want 1 to 65535`, "::1:80": "[::1]:80", "localhost": "such as localhost:8000",
+	} {
+		l, err := Listen(t.Context(), address)
+		if err == nil {
+			_ = l.Close() // it should not be there
+		}
+		if err == nil || !strings.Contains(err.Error()+"; "+hint.Of(err), want) {
+			t.Errorf("%s: got %v (hint %q), want %q", address, err, hint.Of(err), want)
 		}
 	}
 }

@@ -83,6 +83,9 @@ func startSuccessor(ctx context.Context, program string, sockets []InheritedSock
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), isHandoverVariable),
 		envListeners+"="+strings.Join(names, "\n"), envParent+"="+strconv.Itoa(os.Getpid()),
 		envReady+"="+strconv.Itoa(firstInherited+len(names)), envGeneration+"="+strconv.Itoa(Generation()+1))
+	if slices.ContainsFunc(sockets, func(s InheritedSocket) bool { return s.Managed }) {
+		cmd.Env = append(cmd.Env, envManaged+"=1")
+	}
 	if known != nil {
 		f, err := unlinkedFile(known)
 		if err != nil {
@@ -135,7 +138,7 @@ func duplicate(l net.Listener) (*os.File, error) {
 
 func isHandoverVariable(variable string) bool {
 	name, _, _ := strings.Cut(variable, "=")
-	return slices.Contains([]string{envListeners, envParent, envReady, envState, envGeneration, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}, name)
+	return slices.Contains([]string{envListeners, envParent, envReady, envState, envGeneration, envManaged, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}, name)
 }
 
 // reportReady notifies the old program that this one serves.

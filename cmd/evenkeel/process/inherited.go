@@ -22,13 +22,15 @@ const (
 	envReady      = "EVENKEEL_READY"      // the descriptor that wants to hear that we serve
 	envState      = "EVENKEEL_LEGACY"     // the descriptor of a file with what else the older one knows; empty: nothing
 	envGeneration = "EVENKEEL_GENERATION" // how many programs before us handed over to one another
+	envManaged    = "EVENKEEL_MANAGED"    // set if a service manager has opened the descriptors for the first of these
 )
 
 const firstInherited = 3 // behind standard input, output and error
 
 // InheritedSocket is an inherited socket that no listener uses yet.
 type InheritedSocket struct {
-	Name string // the address that the settings write; empty: it is found by the address of the socket
+	Name    string // the address that the settings write; empty: it is found by the address of the socket
+	Managed bool   // a service manager has it too
 	net.Listener
 }
 
@@ -38,18 +40,18 @@ var inheritedSockets struct {
 	untaken []InheritedSocket
 }
 
-// takeInherited returns the inherited socket for an address, nil if there is none.
-func takeInherited(address string) net.Listener {
+// takeInherited returns the inherited socket for an address, nil if there is none. managed: a service manager has it too.
+func takeInherited(address string) (l net.Listener, managed bool) {
 	inheritedSockets.once.Do(func() { inheritedSockets.untaken = inheritFrom(os.Getenv, os.Getpid(), os.Getppid()) })
 	inheritedSockets.mu.Lock()
 	defer inheritedSockets.mu.Unlock()
 	for i, h := range inheritedSockets.untaken {
 		if h.Name == address || h.Name == "" && listensAt(h.Listener, address) {
 			inheritedSockets.untaken = append(inheritedSockets.untaken[:i:i], inheritedSockets.untaken[i+1:]...)
-			return h.Listener
+			return h.Listener, h.Managed
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // untakenSockets returns the inherited sockets that nothing has taken, and forgets them.
@@ -63,12 +65,13 @@ func untakenSockets() (left []InheritedSocket) {
 // inheritFrom opens the descriptors that the environment names, if it is for this process.
 func inheritFrom(env func(string) string, self, parent int) (all []InheritedSocket) {
 	var names []string
+	managed := env(envManaged) != ""
 	switch {
 	case env(envParent) == strconv.Itoa(parent) && env(envListeners) != "":
 		names = strings.Split(env(envListeners), "\n")
 	case env("LISTEN_PID") == strconv.Itoa(self):
 		if n, err := strconv.Atoi(env("LISTEN_FDS")); err == nil && n > 0 && n < 1024 {
-			names = make([]string, n)
+			names, managed = make([]string, n), true
 		}
 	}
 	for i, name := range names {
@@ -79,7 +82,7 @@ func inheritFrom(env func(string) string, self, parent int) (all []InheritedSock
 		l, err := net.FileListener(file)
 		_ = file.Close() // the listener has a copy
 		if err == nil {
-			all = append(all, InheritedSocket{name, l})
+			all = append(all, InheritedSocket{name, managed, l})
 		} // else it is not a stream socket, and stays unused
 	}
 	return all

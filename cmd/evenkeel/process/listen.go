@@ -16,13 +16,14 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/hint"
 
 	"github.com/evenkeel-lb/evenkeel/agent"
+	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 )
 
 // Listen opens a listener for clients, on host:port or unix:/path, or takes the one that
 // this process was started with. Its error has a hint.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
-	if l := takeInherited(address); l != nil {
+	if l, _ := takeInherited(address); l != nil {
 		return l, nil
 	}
 	network, where := "tcp", address
@@ -55,8 +56,8 @@ func listenError(address string, err error) error {
 	case errors.Is(err, syscall.EMFILE):
 		return hint.With(fmt.Errorf("listen on %s: this process may open no more files", address), "raise its limit, with ulimit -n or LimitNOFILE= of its systemd unit")
 	}
-	if _, bad := strconv.ParseUint(address, 10, 16); bad == nil {
-		return hint.Usage(hint.With(fmt.Errorf("listen on %s: is a port alone, want :%s", address, address), "such as :"+address+" on every address, or 127.0.0.1:"+address))
+	if problem := balance.BadListen(address); problem != "" {
+		return hint.Usage(hint.With(fmt.Errorf("listen on %s", problem), "such as 127.0.0.1:8080, or :8080 for every address of this machine"))
 	}
 	return hint.With(fmt.Errorf("listen: %w", err), "want host:port or unix:/path, such as 127.0.0.1:8080 or :8080")
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+
+	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 var errCannotShare = errors.New("this system cannot share listening sockets between old and new settings of an edge: restart instead")
@@ -12,8 +14,10 @@ var errCannotShare = errors.New("this system cannot share listening sockets betw
 // one does not accept the other does.
 type sharedListener struct {
 	*net.TCPListener
-	paused chan struct{} // closed once the edge, which had not begun to accept, has stopped
-	closed chan struct{}
+	of      net.Listener  // the first listener on the socket
+	managed bool          // a service manager has the socket too
+	paused  chan struct{} // closed once the edge, which had not begun to accept, has stopped
+	closed  chan struct{}
 
 	pauseOnce, closeOnce sync.Once
 
@@ -62,6 +66,14 @@ func (l *sharedListener) pause() {
 	select { // it has not begun
 	case <-l.paused:
 	case <-l.closed:
+	}
+}
+
+// stopConnecting has the kernel make no more connections, so that none is lost when the last listener of the socket is closed. A socket
+// that a service manager has too keeps its connections.
+func (l *sharedListener) stopConnecting() {
+	if !l.managed {
+		_ = fd.StopConnecting(l.TCPListener) // without it, connections of the last moment are reset
 	}
 }
 
