@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -152,5 +153,25 @@ func TestATenantsCap(t *testing.T) {
 	p.Done(now, first.Lease, Outcome{})
 	if out := p.Serve(now, nil); len(out) != 1 || out[0].ID != wait || out[0].Refusal != nil {
 		t.Errorf("Serve released %+v, want wait %d", out, wait)
+	}
+}
+
+// As many tenants as may be listed stay, and are not all looked at for each further one.
+func TestTenantsThatStayAreNotSweptForEachOther(t *testing.T) {
+	p, now := roomy(t, 1, 0), Instant(time.Hour)
+	listed := make(map[string]TenantConfig)
+	for i := range MaxTenants {
+		listed[fmt.Sprint("t", i)] = TenantConfig{}
+	}
+	p.Configure(now, Config{Name: "web", Tenants: listed}, ByScore{nothing{}})
+	for i := range MaxTenants {
+		p.tenantAt(place{tenant: fmt.Sprint("u", i), belief: Proven}) // idle
+	}
+	fixed := 2 * MaxTenants // told and proven
+	if n := len(p.tenants.all); n < fixed || n > 2*fixed {
+		t.Errorf("%d tenants are remembered, want those of the list, %d, and no more than as many others", n, fixed)
+	}
+	if p.tenants.sweepAt < 2*fixed {
+		t.Errorf("all are looked at as soon as there are %d, want %d: half of them stay", p.tenants.sweepAt, 2*fixed)
 	}
 }

@@ -167,11 +167,15 @@ func (p *Pool) servable(now Instant) (w *waiter, s *Server) {
 	edges, budget := p.stuckEdges(now, stuck[:0]), lookahead
 	try := p.trier(now)
 	w = p.queue.take(&budget, func(w *waiter) bool {
-		if w.id < try || w.group != nil && w.group.room.none() || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
+		if w.id < try || w.group != nil && (w.group.room.none() || w.group.barren == p.queue.round) || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
 			budget++
 			return false
 		}
 		s = p.choose(now, &w.req)
+		if s == nil && w.group != nil && len(w.req.Exclude) == 0 && p.beyond(now, w.req.Edge) == nil { // they have left, or are drained
+			w.group.barren = p.queue.round
+			budget++
+		}
 		if s == nil && len(edges) < cap(edges) && len(w.req.Exclude) == 0 && len(w.req.Labels) == 0 && p.beyond(now, w.req.Edge) != nil {
 			edges = append(edges, w.req.Edge)
 			budget++
@@ -194,7 +198,9 @@ func (p *Pool) trier(now Instant) (newest WaitID) {
 		return 0
 	}
 	for _, l := range first.tenants {
-		newest = max(newest, l.waiting[len(l.waiting)-1].id)
+		if !l.whose.isFull() {
+			newest = max(newest, l.waiting[len(l.waiting)-1].id)
+		}
 	}
 	return newest
 }

@@ -38,6 +38,7 @@ type group struct {
 	placed  uint64  // requests for these labels, ever
 	waiting int     // requests in the queue that ask for these labels
 	used    Instant // by a request
+	barren  uint64  // the round of queue.take in which none of the servers could take a request
 }
 
 // membership is a server's part in groups.

@@ -95,6 +95,47 @@ func TestWaitingLabelledRequestsBlockNoOthers(t *testing.T) {
 	}
 }
 
+// Nor do they when the servers with the label can take nothing any more.
+func TestWaitingRequestsForServersThatLeaveBlockNoOthers(t *testing.T) {
+	for name, leave := range map[string]func(p *Pool, now Instant){
+		"drained": func(p *Pool, now Instant) {
+			if err := p.Drain(now, "s0", Drain{On: true, At: 1}, now); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"gone": func(p *Pool, now Instant) { p.Goodbye(now, "s0") },
+	} {
+		p, now := roomy(t, 2, 1), Instant(time.Hour)
+		var plain LeaseID
+		for range 2 {
+			g, err := p.Pick(now, &Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g.Server == "s1" {
+				plain = g.Lease
+			}
+		}
+		for range 4 * lookahead {
+			if _, _, refusal := p.Join(now, &Request{Labels: gpu}); refusal != nil {
+				t.Fatal(refusal)
+			}
+		}
+		late, _, refusal := p.Join(now, &Request{})
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		leave(p, now)
+		p.Done(now, plain, Outcome{})
+		if out := p.Serve(now, nil); len(out) != 1 || out[0].ID != late || out[0].Grant.Server != "s1" {
+			t.Errorf("%s: s1 has come free, and Serve released %+v, want the only waiter that may go there, %d", name, out, late)
+		}
+		if err := p.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A pool that is found full by what it counts is full as its servers stand, whatever happens in whatever order, and the
 // other way round, for requests with labels, with servers excluded, and of edges that do not reach all servers.
 func TestAPoolIsFullAsItsServersAre(t *testing.T) {

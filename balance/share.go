@@ -68,8 +68,9 @@ func (p *Pool) tenantAt(at place) *tenant {
 		if p.tenants.all == nil {
 			p.tenants.all = make(map[place]*tenant)
 		}
-		if len(p.tenants.all) >= 2*mostTenants {
+		if n := len(p.tenants.all); n >= max(2*mostTenants, p.tenants.sweepAt) {
 			maps.DeleteFunc(p.tenants.all, func(_ place, t *tenant) bool { return t.isIdle() })
+			p.tenants.sweepAt = 2 * len(p.tenants.all) // so that tenants that stay are not looked at for each new one
 		}
 		at.tenant = strings.Clone(at.tenant)
 		t = &tenant{place: at, weight: 1}

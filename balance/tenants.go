@@ -24,6 +24,8 @@ type acquaintances struct {
 	listed map[string]TenantConfig // nil: there is no list
 	all    map[place]*tenant       // those of which something is remembered
 
+	sweepAt int // how many there are when idle ones are forgotten next; zero: 2 * mostTenants
+
 	known map[string]Instant // when each of those that the pool knows of itself was served last
 	once  []uint32           // hashes of tenants that were served once, each in the place of its hash; later ones take the places of earlier
 }
