@@ -41,6 +41,9 @@ func TestParseServer(t *testing.T) {
 		{flag: "http://a/path", problem: "nothing behind it"},
 		{flag: "http://u@a", problem: "nothing behind it"},
 		{flag: "http://a,slots=many", problem: `slots "many"`},
+		{flag: "http://a,max_in_flight=3", want: settings.Server{Address: "a:80", MaxInFlight: 3}},
+		{flag: "http://a,max_in_flight=0", problem: "leave it out for no cap"},
+		{flag: "http://a,max_in_flight=1.5", problem: `max_in_flight "1.5"`},
 		{flag: "http://a,weight=3", problem: `"weight" is not known`},
 	} {
 		pool, got, err := settings.ParseServer(c.flag)

@@ -42,7 +42,7 @@ func runCommand(sink *logs.Sink) *cobra.Command {
 		Long: `Run takes HTTP requests and gives each to the server that will finish it first. It
 needs no file and no agent. A --server is http://host:port or https://host:port, followed if need be by
 what is known of it: ,slots=8 (requests it works on at once) ,speed=2 (of one slot,
-relative to the others) ,id=NAME ,public=URL ,location=WORD.
+relative to the others) ,max_in_flight=1 (never more) ,id=NAME ,public=URL ,location=WORD.
 
 Ctrl-C finishes what is open; SIGHUP reads the file anew.`,
 		Example: `  evenkeel run --server http://127.0.0.1:8000 --server http://127.0.0.1:8001,slots=8,speed=2

@@ -300,9 +300,14 @@ func ParseServer(flag string) (pool string, s Server, err error) {
 			s.Slots, err = strconv.ParseFloat(value, 64)
 		case "speed":
 			s.Speed, err = strconv.ParseFloat(value, 64)
+		case "max_in_flight":
+			if s.MaxInFlight, err = strconv.Atoi(value); err == nil && s.MaxInFlight < 1 {
+				return "", s, fmt.Errorf("--server %q: max_in_flight %d, want 1 or more; leave it out for no cap", flag, s.MaxInFlight)
+			}
 		default:
-			return "", s, fmt.Errorf("--server %q: %q is not known: want id, pool, public, slots, speed or location%s", flag, key,
-				suggest.DidYouMean(key, []string{"id", "pool", "public", "slots", "speed", "location"}, map[string]string{"weight": "speed", "name": "id", "maxconn": "slots", "zone": "location"}))
+			return "", s, fmt.Errorf("--server %q: %q is not known: want id, pool, public, slots, speed, max_in_flight or location%s", flag, key,
+				suggest.DidYouMean(key, []string{"id", "pool", "public", "slots", "speed", "max_in_flight", "location"},
+					map[string]string{"weight": "speed", "name": "id", "maxconn": "slots", "zone": "location"}))
 		}
 		if err != nil {
 			return "", s, fmt.Errorf("--server %q: %s %q, want a number", flag, key, value)
