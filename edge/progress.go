@@ -43,7 +43,7 @@ func (f *clientConn) serverOwes() bool {
 	switch {
 	case f.state == stateTunneling:
 		return f.tunnel.IsStuck(eventloop.ServerSide)
-	case !t.sent || !t.up.Empty(&f.server.Conn):
+	case f.server == nil || !t.sent || !t.up.Empty(&f.server.Conn): // without a server the request is on its way to one
 		return true
 	}
 	return t.down.Empty(&f.Conn) && (!t.uploading || t.bodyStore.unsent())
