@@ -51,6 +51,9 @@ func (p *Pool) Await(now, until Instant) {
 	}
 }
 
+// Awaits reports whether there may be edges, and leases, of which the pool has not been told yet.
+func (p *Pool) Awaits(now Instant) bool { return now < p.knownFrom }
+
 // Share returns how many of a server's capped requests one of several edges may have under way while no master answers. place
 // is the edge's among all, from 0. The shares of all edges add up to the cap; what cannot be divided goes to other edges for
 // other servers.

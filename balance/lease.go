@@ -79,6 +79,10 @@ func (p *Pool) Lease(id LeaseID) (Lease, bool) {
 	return Lease{ID: l.id, Server: l.server.spec.ID, Edge: p.edges[l.edge].id, Started: l.started, Expires: l.expires, Adopted: adopted, Tag: own.tag}, true
 }
 
+// durationError is how much longer than its lease was open a request may have taken. The grant or the word of a choice may have been
+// delayed; more is not believed.
+const durationError = time.Second
+
 func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	s, ended := l.server, *l
 	p.ledger.drop(l)
@@ -87,6 +91,7 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 		s.idle--
 	}
 	p.clients.rest(now, p.queue.length)
+	o.Duration = min(o.Duration, now.Sub(ended.started)+durationError) // which its edge says
 	s.count(now, o)
 	if o.isSign() {
 		p.answered = now

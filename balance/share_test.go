@@ -139,3 +139,26 @@ func TestEndsThatAreToldAtOnce(t *testing.T) {
 		t.Errorf("a request with ten seconds left for a tenth of a second's work is refused: %v", refusal)
 	}
 }
+
+// An edge cannot have a pool believe that its requests take an hour: no more than their leases were open, and a second.
+func TestADurationThatCannotBeIsNotBelieved(t *testing.T) {
+	p := balance.New(balance.Config{Name: "web", QueueSize: 10}, balance.ByScore{Scorer: leastLoad{}}, 1)
+	if err := p.Put(second, balance.ServerSpec{ID: "s1", Address: "127.0.0.1:80", Slots: 4}, true); err != nil {
+		t.Fatal(err)
+	}
+	now := balance.Instant(time.Hour)
+	for range 300 {
+		g, err := p.Pick(now, &balance.Request{Edge: "e1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(10 * time.Millisecond)
+		p.DoneBy(now, "e1", g.Lease, balance.Outcome{Duration: 40 * time.Hour})
+	}
+	if service := p.Snapshot(now).Servers[0].Service; service > 1.1 {
+		t.Errorf("a request is believed to take %.1f s, want at most what its lease was open, and a second", service)
+	}
+	if p99 := p.Views(now)[0].Traffic.P99; p99 > 2*time.Second {
+		t.Errorf("p99 is shown as %v", p99)
+	}
+}

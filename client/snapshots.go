@@ -73,7 +73,8 @@ func (t *edgeProtocol) onSnapshot(payload []byte) error {
 	if m.More {
 		return nil
 	}
-	k.current = balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch, Servers: part.Servers, Edges: m.Snapshot.Edges, LocalFrom: m.Snapshot.LocalFrom}
+	k.current = balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch, Servers: part.Servers, Edges: m.Snapshot.Edges, LocalFrom: m.Snapshot.LocalFrom,
+		Sharers: k.current.Sharers, Place: k.current.Place}
 	k.local.Store(int64(m.Snapshot.LocalFrom))
 	k.share(balance.EdgeID(t.hello.ID), m.Snapshot.Sharers)
 	k.seq, k.complete, k.receiving, k.partial = m.Seq, true, false, balance.Snapshot{}
@@ -91,9 +92,10 @@ func (p *pool) cloneServer(s *balance.SnapshotServer) balance.SnapshotServer {
 	return balance.SnapshotServer{ID: n.id, Address: n.address, At: n.at, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load, Cap: s.Cap}
 }
 
-// share stores which edges share servers' caps. Their names share a buffer that is about to be reused.
+// share stores which edges share servers' caps. Their names share a buffer that is about to be reused. A master that has just begun names
+// none: until it does, those count that the one before has named, to this edge as to the others.
 func (k *poolState) share(own balance.EdgeID, sharers []balance.EdgeID) {
-	if slices.Equal(k.current.Sharers, sharers) {
+	if len(sharers) == 0 || slices.Equal(k.current.Sharers, sharers) {
 		return
 	}
 	mine := make([]balance.EdgeID, len(sharers)) // readers have the former list

@@ -89,3 +89,37 @@ func TestChangesThatCannotBe(t *testing.T) {
 		})
 	}
 }
+
+// A master that has just begun names none of the edges that share caps. Until it does, an edge keeps the list that it has: with a shorter
+// one its share would be larger than the others know.
+func TestSharersAreKeptUntilTheNextMasterNamesThem(t *testing.T) {
+	k := new(poolState)
+	for _, step := range []struct {
+		told  []balance.EdgeID
+		count int
+		place int
+	}{
+		{nil, 0, 0}, {[]balance.EdgeID{"e1", "e2", "e3"}, 3, 1}, {nil, 3, 1}, {[]balance.EdgeID{"e2", "e3"}, 2, 0}, {nil, 2, 0}, {[]balance.EdgeID{"e1"}, 1, -1},
+	} {
+		k.share("e2", step.told)
+		if len(k.current.Sharers) != step.count || k.current.Place != step.place {
+			t.Errorf("told %v: %d share and its place is %d, want %d and %d", step.told, len(k.current.Sharers), k.current.Place, step.count, step.place)
+		}
+	}
+}
+
+// A whole snapshot of the next master leaves them too.
+func TestAWholeSnapshotKeepsSharers(t *testing.T) {
+	capped := balance.Snapshot{Pool: "p", Version: 1, Servers: []balance.SnapshotServer{{ID: "a", Address: "a:1", Cap: 4}}, Sharers: []balance.EdgeID{"e0", "edge-a"}}
+	m := startMaster(t, &fakeMaster{onWelcome: func(c *fakeConn) {
+		c.Write((&wire.Snapshot{Seq: 1, Snapshot: capped}).Append(nil))
+		later := capped
+		later.Version, later.Sharers = 2, nil
+		c.Write((&wire.Snapshot{Seq: 2, Snapshot: later}).Append(nil))
+	}})
+	c := start(t, Config{ID: "edge-a", Masters: []string{m.addr()}, Pools: []string{"p"}}, m)
+	waitFor(t, "the second snapshot", func() bool { s := c.Snapshot("p"); return s != nil && s.Version == 2 })
+	if s := c.Snapshot("p"); len(s.Sharers) != 2 || s.Place != 1 {
+		t.Errorf("%v share, and its place is %d, want those of the first snapshot", s.Sharers, s.Place)
+	}
+}

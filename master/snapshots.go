@@ -108,7 +108,7 @@ func (f *feed) snapshotFrames() []byte {
 // collectChanges updates sent to the pool's state, in chunks so that asks need not wait long, and returns the
 // frames that edges have to be sent.
 func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching []*edge) []byte {
-	edges, capped := len(watching), false
+	edges, capped, awaits := len(watching), false, false
 	first := f.seq == 0
 	f.out, f.size = f.out[:0], 0
 	for from := 0; ; from += chunk {
@@ -116,6 +116,7 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 		n, version := p.core.Servers()
 		f.servers = p.core.Tell(now, f.servers[:0], from, from+chunk)
 		dispatch, local := p.cfg.Dispatch, p.core.LocalFrom()
+		awaits = p.core.Awaits(now)
 		p.mu.Unlock()
 		for i := range f.servers {
 			f.compareServer(from+i, &f.servers[i], loads)
@@ -124,7 +125,7 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 		clear(f.servers)
 		last, t := from+chunk >= n, &f.sent.Snapshot
 		if last {
-			if sharers := sharersOf(watching, capped); !slices.Equal(sharers, t.Sharers) {
+			if sharers := sharersOf(watching, capped && !awaits); !slices.Equal(sharers, t.Sharers) {
 				t.Sharers = sharers
 				f.size++
 			}
@@ -149,9 +150,10 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 	return f.out
 }
 
-// sharersOf returns the ids of the edges that share servers' caps, in order; nil: no server has one.
-func sharersOf(edges []*edge, capped bool) (ids []balance.EdgeID) {
-	if !capped {
+// sharersOf returns the ids of the edges that share servers' caps, in order. It returns nil if told is false: no server has a cap, or
+// edges may still have to come back. To those that are back their shares would seem larger than the others know.
+func sharersOf(edges []*edge, told bool) (ids []balance.EdgeID) {
+	if !told {
 		return nil
 	}
 	for _, e := range edges {

@@ -276,3 +276,24 @@ func TestChangesArePushed(t *testing.T) {
 	w.seq = 0
 	follow(func() bool { return w.seq >= before && len(w.servers) == 39 })
 }
+
+// Edges are told who shares caps when all have had time to come back, and not before.
+func TestSharersAreToldWhenEdgesHaveHadTimeToComeBack(t *testing.T) {
+	cfg := PoolConfig{Name: "web", MaxInFlight: 4, Grace: 5 * time.Second, Servers: []balance.ServerSpec{{ID: "a", Address: "127.0.0.1:80"}}}
+	p, err := newPool(cfg, true, 1, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.configureLocked(p.created, cfg); err != nil {
+		t.Fatal(err)
+	}
+	f, edges := &feed{pool: "web"}, []*edge{{id: "e2"}, {id: "e1"}}
+	f.collectChanges(p.created.Add(4*time.Second), p, true, edges)
+	if told := f.sent.Snapshot.Sharers; len(told) != 0 {
+		t.Errorf("%v are told to share a cap before the grace is over", told)
+	}
+	f.collectChanges(p.created.Add(6*time.Second), p, true, edges)
+	if told := f.sent.Snapshot.Sharers; !slices.Equal(told, []balance.EdgeID{"e1", "e2"}) {
+		t.Errorf("%v are told to share a cap, want both edges", told)
+	}
+}
