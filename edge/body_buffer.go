@@ -273,7 +273,7 @@ func (f *clientConn) bodyLate() {
 		f.badBody(os.ErrDeadlineExceeded)
 	case s.pace.Over(now) && !f.keepsPace(&s.pace):
 		f.badBody(os.ErrDeadlineExceeded)
-	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && f.worker.engine.edge.bodies.stall(s.client):
+	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && f.worker.engine.edge.bodies.Stall(s.client):
 		s.stalled = true
 		s.pace.Stop()
 		f.askForServer()
@@ -338,7 +338,7 @@ func (f *clientConn) releaseBody() {
 		return
 	}
 	s.unstall(f.worker)
-	if t.responseStarted || !f.mayResend() && f.maySent() || f.worker.engine.edge.bodies.scarce() {
+	if t.responseStarted || !f.mayResend() && f.maySent() || f.worker.engine.edge.bodies.Scarce() {
 		s.release(f.worker)
 	}
 }
@@ -360,9 +360,9 @@ func (f *clientConn) awaitMemory() {
 	}
 	s.waits = true
 	f.worker.awaitingMemory = append(f.worker.awaitingMemory, f)
-	m := &f.worker.engine.edge.bodies
-	m.waits.Add(1)
-	m.total.Add(1)
+	m := f.worker.engine.edge.bodies
+	m.Waits.Add(1)
+	m.Total.Add(1)
 }
 
 // endMemoryWait ends the body's wait for memory.
@@ -375,11 +375,11 @@ func (f *clientConn) endMemoryWait() {
 	s.lastAt = f.worker.Now
 	l := f.worker
 	l.awaitingMemory = slices.DeleteFunc(l.awaitingMemory, func(w *clientConn) bool { return w == f })
-	l.engine.edge.bodies.waits.Add(-1)
+	l.engine.edge.bodies.Waits.Add(-1)
 }
 
-// memoryFreed implements bodyWaiter.
-func (l *worker) memoryFreed() { l.Call(l.readWaitingBodies) }
+// MemoryFreed implements limits.MemoryWaiter.
+func (l *worker) MemoryFreed() { l.Call(l.readWaitingBodies) }
 
 // triedAtOnce bounds how many waiting bodies are tried when memory comes free.
 const triedAtOnce = 64
@@ -389,7 +389,7 @@ const triedAtOnce = 64
 func (l *worker) readWaitingBodies() {
 	before := len(l.awaitingMemory)
 	for range min(before, triedAtOnce) {
-		if len(l.awaitingMemory) == 0 || l.engine.edge.bodies.await(l, smallBuf) {
+		if len(l.awaitingMemory) == 0 || l.engine.edge.bodies.Await(l, smallBuf) {
 			return
 		}
 		f := l.awaitingMemory[0]
@@ -398,6 +398,6 @@ func (l *worker) readWaitingBodies() {
 		f.readBody()
 	}
 	if n := len(l.awaitingMemory); 0 < n && n < before {
-		l.memoryFreed() // there was enough for some, so there may be for others
+		l.MemoryFreed() // there was enough for some, so there may be for others
 	}
 }

@@ -48,8 +48,8 @@ func oneLoop(t *testing.T, p *fakePicker, change func(*Config)) *running {
 		r.stop()
 		for range r.stopped {
 		}
-		if n := r.bodies.used(); n != 0 || r.bodies.waits.Load() != 0 {
-			t.Errorf("%d bytes of memory are held, and %d bodies wait, after all has ended", n, r.bodies.waits.Load())
+		if n := r.bodies.Used(); n != 0 || r.bodies.Waits.Load() != 0 {
+			t.Errorf("%d bytes of memory are held, and %d bodies wait, after all has ended", n, r.bodies.Waits.Load())
 		}
 	})
 	return r
@@ -298,10 +298,10 @@ func testBodiesWait(t *testing.T) {
 		c.send("%s", body[:5000])
 		all = append(all, c)
 	}
-	for r.bodies.waits.Load() == 0 {
+	for r.bodies.Waits.Load() == 0 {
 		r.seen()
 	}
-	if used := r.bodies.used(); used > 1<<20 {
+	if used := r.bodies.Used(); used > 1<<20 {
 		t.Errorf("%d bytes are held, want at most 1 MiB", used)
 	}
 	var done sync.WaitGroup
@@ -358,7 +358,7 @@ func testBodiesBeyondShare(t *testing.T) {
 			}
 		})
 	}
-	for r.bodies.waits.Load() < clients/2 && p.askedFor("/up") == 0 {
+	for r.bodies.Waits.Load() < clients/2 && p.askedFor("/up") == 0 {
 		r.seen()
 	}
 	victim := &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
@@ -376,7 +376,7 @@ func testBodiesBeyondShare(t *testing.T) {
 	if n := p.askedFor("/up"); n != 0 {
 		t.Errorf("%d servers are asked for by bodies that have not come to their ends", n)
 	}
-	if used := r.bodies.used(); used > 8<<20 {
+	if used := r.bodies.Used(); used > 8<<20 {
 		t.Errorf("%d bytes are held, want at most 8 MiB", used)
 	}
 	close(finish)

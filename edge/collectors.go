@@ -1,19 +1,20 @@
 package edge
 
 import (
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // registerBodies adds the metrics of request bodies that are read before a server is asked for.
-func registerBodies(to *prometheus.Registry, b *bodyMemory) {
+func registerBodies(to *prometheus.Registry, b *limits.BodyMemory) {
 	to.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_body_memory_bytes",
-			Help: "Memory of request bodies that are read before a server is asked for."}, func() float64 { return float64(b.used()) }),
+			Help: "Memory of request bodies that are read before a server is asked for."}, func() float64 { return float64(b.Used()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_bodies_waiting",
-			Help: "Request bodies that wait unread because that memory is used up."}, func() float64 { return float64(b.waits.Load()) }),
+			Help: "Request bodies that wait unread because that memory is used up."}, func() float64 { return float64(b.Waits.Load()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "evenkeel_edge_bodies_waited_total",
-			Help: "Request bodies that have had to wait so."}, func() float64 { return float64(b.total.Load()) }))
+			Help: "Request bodies that have had to wait so."}, func() float64 { return float64(b.Total.Load()) }))
 }
 
 // logDropped counts what the log could not take.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
@@ -50,7 +51,7 @@ type Edge struct {
 	keepsRunning atomic.Bool   // another process continues in its place
 	finish       chan struct{} // closed by finishing
 	finishing    func()
-	bodies       bodyMemory
+	bodies       *limits.BodyMemory
 }
 
 // New returns an Edge that asks picker. It also uses the optional methods that picker has, such as Snapshot or
@@ -67,7 +68,7 @@ func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 	e.names.Log(cfg.Log)
 	e.names.Forget(nameUnused)
 	e.reaches = &resolve.Dialer{Dialer: e.dialer(), Names: e.names, Resolvers: e.resolvers, Refuse: e.cfg.Inside.RefuseSocket}
-	e.bodies.budget.Limit = e.cfg.BufferMemory
+	e.bodies = limits.NewBodyMemory(e.cfg.BufferMemory)
 	e.finish, e.accepting = make(chan struct{}), make(chan struct{})
 	e.notAccepting.Store(int32(len(cfg.Listeners)))
 	e.finishing = sync.OnceFunc(func() { close(e.finish) })
@@ -100,7 +101,7 @@ func (e *Edge) register(picker exchange.Picker) {
 			func() float64 { return float64(e.cfg.Places.Taken()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections_limit", Help: "How many may be; others wait. 0: any number."},
 			func() float64 { return float64(e.cfg.Places.Most()) }))
-	registerBodies(to, &e.bodies)
+	registerBodies(to, e.bodies)
 	if dropped := e.cfg.LogDropped; dropped != nil {
 		to.MustRegister(logDropped(dropped))
 	}
