@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"cmp"
 	"encoding/binary"
 	"io"
 	"os"
@@ -273,7 +272,7 @@ func (f *clientConn) bodyLate() {
 		f.badBody(os.ErrDeadlineExceeded)
 	case s.pace.Over(now) && !f.keepsPace(&s.pace):
 		f.badBody(os.ErrDeadlineExceeded)
-	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && f.worker.engine.edge.bodies.Stall(s.client):
+	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && f.worker.engine.cfg.Bodies.Stall(s.client):
 		s.stalled = true
 		s.pace.Stop()
 		f.askForServer()
@@ -304,7 +303,7 @@ func (f *clientConn) paceDue() balance.Instant {
 
 // bodyWindow is the time over which a body must come at its least rate.
 func (f *clientConn) bodyWindow() time.Duration {
-	return cmp.Or(f.service.engine.edge.cfg.bodyWindow, limits.Window)
+	return f.service.engine.cfg.BodyWindow
 }
 
 // bodyAnswered records that the response has begun: the request is not sent again.
@@ -338,7 +337,7 @@ func (f *clientConn) releaseBody() {
 		return
 	}
 	s.unstall(f.worker)
-	if t.responseStarted || !f.mayResend() && f.maySent() || f.worker.engine.edge.bodies.Scarce() {
+	if t.responseStarted || !f.mayResend() && f.maySent() || f.worker.engine.cfg.Bodies.Scarce() {
 		s.release(f.worker)
 	}
 }
@@ -360,7 +359,7 @@ func (f *clientConn) awaitMemory() {
 	}
 	s.waits = true
 	f.worker.awaitingMemory = append(f.worker.awaitingMemory, f)
-	m := f.worker.engine.edge.bodies
+	m := f.worker.engine.cfg.Bodies
 	m.Waits.Add(1)
 	m.Total.Add(1)
 }
@@ -375,7 +374,7 @@ func (f *clientConn) endMemoryWait() {
 	s.lastAt = f.worker.Now
 	l := f.worker
 	l.awaitingMemory = slices.DeleteFunc(l.awaitingMemory, func(w *clientConn) bool { return w == f })
-	l.engine.edge.bodies.Waits.Add(-1)
+	l.engine.cfg.Bodies.Waits.Add(-1)
 }
 
 // MemoryFreed implements limits.MemoryWaiter.
@@ -389,7 +388,7 @@ const triedAtOnce = 64
 func (l *worker) readWaitingBodies() {
 	before := len(l.awaitingMemory)
 	for range min(before, triedAtOnce) {
-		if len(l.awaitingMemory) == 0 || l.engine.edge.bodies.Await(l, smallBuf) {
+		if len(l.awaitingMemory) == 0 || l.engine.cfg.Bodies.Await(l, smallBuf) {
 			return
 		}
 		f := l.awaitingMemory[0]

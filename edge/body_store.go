@@ -64,7 +64,7 @@ func (s *bodyStore) grow(l *worker, known int64) bool {
 	if len(s.bufs) == 0 {
 		w = l
 	}
-	if !l.engine.edge.bodies.Take(s.client, size, w) {
+	if !l.engine.cfg.Bodies.Take(s.client, size, w) {
 		return false
 	}
 	s.charged += size
@@ -76,7 +76,7 @@ func (s *bodyStore) grow(l *worker, known int64) bool {
 // read. If not, ever reports whether it may be later.
 func (s *bodyStore) growToEnd(l *worker, n int64) (grown, ever bool) {
 	n = (n + largeBuf - 1) / largeBuf * largeBuf
-	taken, ever := l.engine.edge.bodies.TakeRest(s.client, n, l)
+	taken, ever := l.engine.cfg.Bodies.TakeRest(s.client, n, l)
 	if !taken {
 		return false, ever
 	}
@@ -91,7 +91,7 @@ func (s *bodyStore) endRest(l *worker) {
 	if s.rest == 0 {
 		return
 	}
-	l.engine.edge.bodies.EndRest(s.client, s.rest, s.promise)
+	l.engine.cfg.Bodies.EndRest(s.client, s.rest, s.promise)
 	s.charged -= s.promise
 	s.rest, s.promise = 0, 0
 }
@@ -147,7 +147,7 @@ func (s *bodyStore) release(l *worker) {
 		s.bufs[i] = nil
 	}
 	if s.charged > 0 {
-		l.engine.edge.bodies.Give(s.client, s.charged)
+		l.engine.cfg.Bodies.Give(s.client, s.charged)
 	}
 	s.bufs, s.bufIndex, s.bufOff, s.size, s.charged = s.bufs[:0], 0, 0, 0, 0
 	s.freed = true
@@ -167,7 +167,7 @@ func (s *bodyStore) reset(l *worker) {
 func (s *bodyStore) unstall(l *worker) {
 	if s.stalled {
 		s.stalled = false
-		l.engine.edge.bodies.Unstall(s.client)
+		l.engine.cfg.Bodies.Unstall(s.client)
 	}
 }
 

@@ -274,7 +274,7 @@ func (f *clientConn) refuseHead(err error) {
 		f.stream.NoteOversized()
 	}
 	t.Complete = false
-	t.Exchange.InitRefused(f.service.engine.edge.deps, f.service.listener, f.peer, &t.Cancel)
+	t.Exchange.InitRefused(f.service.engine.deps, f.service.listener, f.peer, &t.Cancel)
 	t.Exchange.SetGlimpse(t.input[t.inputStart:t.inputEnd])
 	t.Exchange.GRPC = f.stream != nil && exchange.MayBeGRPC(t.input[t.inputStart:t.inputEnd])
 	f.respond(answer, detail, true)
@@ -324,6 +324,9 @@ func (f *clientConn) flush() {
 		f.setTimeout(f.service.listener.IdleTimeout)
 	}
 }
+
+// PendingBytes returns how many bytes of the response wait to be sent.
+func (f *clientConn) PendingBytes() int { return int(f.req.down.PendingBytes()) }
 
 // finishRequest ends the exchange, whose response has been sent.
 func (f *clientConn) finishRequest() {
@@ -468,7 +471,7 @@ func (f *clientConn) beginDrain() {
 	switch {
 	case f.state != stateIdle:
 	case f.served:
-		f.setTimeout(min(f.service.engine.edge.lastGrace(), f.service.listener.IdleTimeout))
+		f.setTimeout(min(f.service.engine.lastGrace(), f.service.listener.IdleTimeout))
 	default:
 		f.setTimeout(f.service.firstWait())
 	}

@@ -26,7 +26,7 @@ func (f *clientConn) openExchange(n int) {
 	t.leftover = t.leftover[:0]
 	f.setTimeout(0)
 	t.ClientTLS = f.shown
-	answer := t.OpenExchange(f.service.engine.edge.deps, f.service.listener, f.peer)
+	answer := t.OpenExchange(f.service.engine.deps, f.service.listener, f.peer)
 	t.Exchange.Asker = f
 	if answer.Status != 0 {
 		t.inputStart += t.Head
@@ -131,7 +131,7 @@ func (f *clientConn) connectServer() {
 		f.clientGone()
 		return
 	}
-	to := f.service.engine.edge.targetOf(&t.Exchange)
+	to := f.service.engine.targetOf(&t.Exchange)
 	if t.Exchange.Route.ServerProtocol == routing.HTTP2 {
 		f.openServerStream(to)
 		return
@@ -333,7 +333,7 @@ func (f *clientConn) setLinkTimeout() {
 		}
 	}
 	idle, due := f.service.listener.IdleTimeout, balance.Instant(0)
-	switch cfg := &f.service.engine.edge.cfg; {
+	switch cfg := &f.service.engine.cfg; {
 	case b.Connecting:
 		due = t.waitingSince.Add(cfg.ConnectTimeout)
 	case !t.down.Empty(&f.Conn) || !t.up.Empty(&b.Conn):

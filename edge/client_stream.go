@@ -91,11 +91,11 @@ func (f *clientConn) readLimit(space int) int {
 }
 
 // HeldBack implements h2conn.Handler.
-func (k *h2Client) HeldBack() { k.service.engine.edge.deps.Metrics.HeldBack.Inc() }
+func (k *h2Client) HeldBack() { k.service.engine.deps.Metrics.HeldBack.Inc() }
 
 // ProtocolError implements h2conn.Handler.
 func (k *h2Client) ProtocolError(err error) {
-	k.service.engine.edge.cfg.Log.Debug("connection refused", "client", routing.Node(k.peer), "err", err)
+	k.service.engine.deps.Log.Debug("connection refused", "client", routing.Node(k.peer), "err", err)
 }
 
 // ConnClosed implements h2conn.Handler.
@@ -109,7 +109,7 @@ func (k *h2Client) beginDrain() {
 	if k.IsFresh() {
 		k.DrainAfter(k.service.firstWait())
 	} else {
-		k.DrainAfter(min(k.service.engine.edge.lastGrace(), k.service.listener.IdleTimeout))
+		k.DrainAfter(min(k.service.engine.lastGrace(), k.service.listener.IdleTimeout))
 	}
 }
 

@@ -1,9 +1,11 @@
 package edge
 
 import (
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
 // registerBodies adds the metrics of request bodies that are read before a server is asked for.
@@ -40,4 +42,18 @@ func masterConnected(connected func() bool) prometheus.Collector {
 		}
 		return 0
 	})
+}
+
+// lookups shows what came of looking names up here.
+type lookups struct{ *resolve.Follower }
+
+var nameLookups = prometheus.NewDesc("evenkeel_edge_name_lookups_total",
+	"Look-ups of servers' names that are to be looked up at the edge, by result: good, or failed (no answer, or no such name).", []string{"result"}, nil)
+
+func (l lookups) Describe(out chan<- *prometheus.Desc) { out <- nameLookups }
+
+func (l lookups) Collect(out chan<- prometheus.Metric) {
+	good, failed := l.Counts()
+	out <- prometheus.MustNewConstMetric(nameLookups, prometheus.CounterValue, float64(good), "good")
+	out <- prometheus.MustNewConstMetric(nameLookups, prometheus.CounterValue, float64(failed), "failed")
 }

@@ -124,6 +124,7 @@ func (c Config) withDefaults() Config {
 	c.TCP.UserTimeout = cmp.Or(c.TCP.UserTimeout, defaultUserTimeout)
 	c.Via = cmp.Or(c.Via, defaultVia)
 	c.MaxHops = cmp.Or(c.MaxHops, defaultMaxHops)
+	c.bodyWindow = cmp.Or(c.bodyWindow, limits.Window)
 	c.maxTurn = cmp.Or(c.maxTurn, defaultTurn)
 	c.BufferMemory = cmp.Or(c.BufferMemory, DefaultBufferMemory)
 	c.Loops = cmp.Or(c.Loops, runtime.NumCPU())

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
@@ -35,23 +36,15 @@ type problemPicker interface {
 type Edge struct {
 	cfg          Config // defaults are filled in
 	deps         *exchange.Deps
-	immediate    immediatePicker // nil: the picker is none
-	polled       polledPicker    // nil: the picker is none
 	connected    func() bool
 	problem      func() error // what prevents asking masters, if a person has to fix it; nil: nothing
 	listeners    []*routing.BoundListener
 	names        *resolve.Follower // resolves servers' names at the edge
-	resolvers    string            // DNS servers, comma-separated; empty: those of the machine
-	reaches      *resolve.Dialer   // connects to servers
-	loops        *loopEngine
+	bodies       *limits.BodyMemory
+	engine       *loopEngine
 	serving      atomic.Bool
 	accepting    chan struct{} // closed once all listeners accept connections
 	notAccepting atomic.Int32  // listeners that do not accept connections yet
-	replaced     atomic.Bool
-	keepsRunning atomic.Bool   // another process continues in its place
-	finish       chan struct{} // closed by finishing
-	finishing    func()
-	bodies       *limits.BodyMemory
 }
 
 // New returns an Edge that asks picker. It also uses the optional methods that picker has, such as Snapshot or
@@ -64,16 +57,12 @@ func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 	}
 	cfg = cfg.withDefaults()
 	e := &Edge{cfg: cfg, deps: exchange.NewDeps(exchange.Settings{ID: cfg.ID, Via: cfg.Via, MaxHops: cfg.MaxHops, Log: cfg.Log, AccessLog: cfg.AccessLog}, picker), connected: func() bool { return true }}
-	e.names, e.resolvers = resolve.NewFollower(), strings.Join(cfg.Resolvers, ",")
+	e.names = resolve.NewFollower()
 	e.names.Log(cfg.Log)
 	e.names.Forget(nameUnused)
-	e.reaches = &resolve.Dialer{Dialer: e.dialer(), Names: e.names, Resolvers: e.resolvers, Refuse: e.cfg.Inside.RefuseSocket}
-	e.bodies = limits.NewBodyMemory(e.cfg.BufferMemory)
-	e.finish, e.accepting = make(chan struct{}), make(chan struct{})
+	e.bodies = limits.NewBodyMemory(cfg.BufferMemory)
+	e.accepting = make(chan struct{})
 	e.notAccepting.Store(int32(len(cfg.Listeners)))
-	e.finishing = sync.OnceFunc(func() { close(e.finish) })
-	e.immediate, _ = picker.(immediatePicker)
-	e.polled, _ = picker.(polledPicker)
 	if c, ok := picker.(connectedPicker); ok {
 		e.connected = c.Connected
 	}
@@ -88,15 +77,30 @@ func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 		}
 		e.listeners = append(e.listeners, ready)
 	}
-	e.loops = newLoops(e)
+	e.engine = newLoops(e.engineConfig(), e.deps, e.listeners)
 	e.register(picker)
 	return e, nil
 }
 
+// engineConfig returns how the engine is to work.
+func (e *Edge) engineConfig() engineConfig {
+	c := &e.cfg
+	servers := &resolve.Dialer{Dialer: e.dialer(), Names: e.names, Resolvers: strings.Join(c.Resolvers, ","), Refuse: c.Inside.RefuseSocket}
+	return engineConfig{
+		Loops: c.Loops, SingleCalls: c.SingleCalls,
+		ConnectTimeout: c.ConnectTimeout, ResponseTimeout: c.ResponseTimeout, TCP: c.TCP, Net: servers, Inside: c.Inside,
+		Places: c.Places, Bodies: e.bodies, DrainTime: c.DrainTime,
+		BodyWindow: c.bodyWindow, MaxTurn: c.maxTurn, AlwaysBatch: c.alwaysBatch,
+	}
+}
+
+// nameUnused is how long a name is looked up that no request needs any more.
+const nameUnused = 10 * time.Minute
+
 // register registers the metrics, besides those of deps.
 func (e *Edge) register(picker exchange.Picker) {
 	to := e.deps.Metrics.Registry
-	to.MustRegister(exchange.NewStatsCollector(e.deps, e.loops.audit), masterConnected(e.connected), lookups{e.names}, exchange.NewSharers(e.deps),
+	to.MustRegister(exchange.NewStatsCollector(e.deps, e.engine.VisitStats), masterConnected(e.connected), lookups{e.names}, exchange.NewSharers(e.deps),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections", Help: "Client connections that are open."},
 			func() float64 { return float64(e.cfg.Places.Taken()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections_limit", Help: "How many may be; others wait. 0: any number."},
@@ -137,7 +141,7 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i, l := range listeners {
 		group.Go(func() error {
-			if err := e.loops.serve(ctx, e.listeners[i], l); err != nil {
+			if err := e.engine.Serve(ctx, e.listeners[i], l, e.listenerAccepting); err != nil {
 				return fmt.Errorf("edge: listener %s: %w", l.Addr(), err)
 			}
 			return nil
@@ -148,6 +152,17 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 	defer stop()
 	return group.Wait()
 }
+
+// Replace announces, before Run's context ends, that another edge of the same process continues in this one's
+// place: then open requests, tunnels too, may take as long as they do, until Finish.
+func (e *Edge) Replace() { e.engine.Replace() }
+
+// Linger announces, before Run's context ends, that another edge continues in this one's place, in the same
+// process or in a new one, so that there is no hurry.
+func (e *Edge) Linger() { e.engine.Linger() }
+
+// Finish starts the drain time of an edge that was replaced. It may be called again.
+func (e *Edge) Finish() { e.engine.Finish() }
 
 // Accepting is closed once Run accepts connections from all listeners.
 func (e *Edge) Accepting() <-chan struct{} { return e.accepting }
@@ -162,7 +177,7 @@ func (e *Edge) listenerAccepting() {
 // Open returns how many requests are in progress.
 func (e *Edge) Open() int {
 	n := e.deps.Open.Load()
-	e.loops.audit(func(b *exchange.LoopStats) { n += b.OpenExchanges })
+	e.engine.VisitStats(func(b *exchange.LoopStats) { n += b.OpenExchanges })
 	return int(n)
 }
 

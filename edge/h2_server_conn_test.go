@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
+	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/h2"
 )
@@ -18,19 +19,14 @@ import (
 type keptFor struct{ trunk, branch int } // bytes for the connection, and the most for one of its streams
 
 func (r *running) kept() (k keptFor) {
-	for _, l := range r.loops.all {
-		looked := make(chan struct{})
-		l.Call(func() {
-			defer close(looked)
-			l.Owners(func(o eventloop.Owner) {
-				if t, ok := o.(*h2conn.ServerConn); ok {
-					k.trunk += t.PendingBytes()
-					t.Users(func(u h2conn.ServerUser) { k.branch = max(k.branch, int(u.(*clientConn).req.down.PendingBytes())) })
-				}
-			})
+	r.engine.EachLoop(func(l *eventloop.Loop, _ *exchange.LoopStats) {
+		l.Owners(func(o eventloop.Owner) {
+			if t, ok := o.(*h2conn.ServerConn); ok {
+				k.trunk += t.PendingBytes()
+				t.Users(func(u h2conn.ServerUser) { k.branch = max(k.branch, u.(interface{ PendingBytes() int }).PendingBytes()) })
+			}
 		})
-		<-looked
-	}
+	})
 	return k
 }
 

@@ -103,7 +103,7 @@ func (all *handshakeConns) limitTimeOfAll(t time.Time) {
 
 // firstWait is how long a connection that has brought no request may stay without one when the edge stops.
 func (s *listenerService) firstWait() time.Duration {
-	return min(s.engine.edge.firstGrace(), s.listener.SilentTime())
+	return min(s.engine.firstGrace(), s.listener.SilentTime())
 }
 
 // past is a deadline that ends a wait at once.
@@ -144,13 +144,13 @@ func (g *handshakeConn) prepare() bool {
 // readProxyHeader reads the PROXY header, if the listener requires one, and checks that its client may
 // connect. It comes before TLS.
 func (g *handshakeConn) readProxyHeader() bool {
-	l, e := g.service.listener, g.service.engine.edge
+	l, e := g.service.listener, g.service.engine
 	if l.WantsProxyHeader() {
 		g.setTimeout(l.HeaderTimeout)
 		proxied, err := readProxyHeader(l, g.Conn, g.peer)
 		if err != nil {
 			e.deps.Metrics.Refused(exchange.ReasonPreface)
-			logRefused(e.cfg.Log, l, g.peer, err)
+			logRefused(e.deps.Log, l, g.peer, err)
 			g.resetClose()
 			return false
 		}
@@ -189,7 +189,7 @@ func (g *handshakeConn) handshake() bool {
 		g.shown = routing.NewClientTLS(&state)
 		return true
 	}
-	g.service.engine.edge.cfg.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
+	g.service.engine.deps.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
 	var plain tls.RecordHeaderError
 	if errors.As(err, &plain) && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
 		_, _ = io.WriteString(plain.Conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nthis address takes HTTPS only\n")
@@ -229,7 +229,7 @@ func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	if err != nil {
 		return false
 	}
-	descriptor.SetKeepalive(&s.engine.edge.cfg.TCP) // package net has set its own
+	descriptor.SetKeepalive(&s.engine.cfg.TCP) // package net has set its own
 	to := s.engine.leastLoaded(s.engine.all[0])
 	to.clientConns.Add(1)
 	peer, tls, shown, early := g.peer, g.secure, g.shown, slices.Clip(g.input)

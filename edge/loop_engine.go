@@ -24,8 +24,11 @@ import (
 // loopEngine moves bytes between clients and servers: one loop for each core. A connection stays with its
 // loop, and so do the connections to servers that this loop has made.
 type loopEngine struct {
-	edge        *Edge
-	background  sync.WaitGroup // goroutines that wait for a master or a name
+	cfg         engineConfig
+	deps        *exchange.Deps
+	immediate   immediatePicker // nil: the picker is none
+	polled      polledPicker    // nil: the picker is none
+	background  sync.WaitGroup  // goroutines that wait for a master or a name
 	dialer      upstream.Dialer
 	lastFullLog atomic.Int64 // when refused accepts were logged last; zero: never
 	noURing     sync.Once    // logs that io_uring is not available
@@ -34,23 +37,31 @@ type loopEngine struct {
 	serving int // listeners
 	all     []*worker
 	running sync.WaitGroup
+
+	drain
 }
 
-func newLoops(e *Edge) *loopEngine {
-	setServerTLS(e.listeners)
-	return &loopEngine{edge: e, dialer: upstream.Dialer{Net: e.reaches, Timeout: e.cfg.ConnectTimeout, TCP: e.cfg.TCP, Inside: e.cfg.Inside, Log: e.cfg.Log,
-		H2: h2conn.ClientConfig{ConnectTimeout: e.cfg.ConnectTimeout, IdleTimeout: routing.DefaultIdleTimeout}}}
+// newLoops returns an engine for these listeners, of which Serve serves one. It also uses the optional methods of the
+// picker in deps: TryPick, and those of client.Masters by which a loop polls its connections.
+func newLoops(cfg engineConfig, deps *exchange.Deps, listeners []*routing.BoundListener) *loopEngine {
+	setServerTLS(listeners)
+	e := &loopEngine{cfg: cfg, deps: deps, dialer: upstream.Dialer{Net: cfg.Net, Timeout: cfg.ConnectTimeout, TCP: cfg.TCP, Inside: cfg.Inside, Log: deps.Log,
+		H2: h2conn.ClientConfig{ConnectTimeout: cfg.ConnectTimeout, IdleTimeout: routing.DefaultIdleTimeout}}}
+	e.immediate, _ = deps.Picker.(immediatePicker)
+	e.polled, _ = deps.Picker.(polledPicker)
+	e.drain.init(cfg.DrainTime)
+	return e
 }
 
 // NewBatch returns the batch of a loop's system calls. It is called on the loop's thread.
 func (e *loopEngine) newBatch() *fd.Batch {
-	if e.edge.cfg.SingleCalls {
+	if e.cfg.SingleCalls {
 		return new(fd.Batch)
 	}
 	b, err := fd.NewBatch()
 	if err != nil {
 		e.noURing.Do(func() {
-			e.edge.cfg.Log.Info("io_uring is not available, so requests cost more processor time", "err", err, "cure", uringRemedy(err))
+			e.deps.Log.Info("io_uring is not available, so requests cost more processor time", "err", err, "cure", uringRemedy(err))
 		})
 	}
 	return b
@@ -95,9 +106,10 @@ type trackedConn interface {
 	limitAddr() netip.Addr
 }
 
-// serve accepts connections from l until ctx ends. Then it accepts no more, lets requests finish for the drain
-// time, cuts the rest, and returns when all exchanges are closed. An error says why it stopped before.
-func (e *loopEngine) serve(ctx context.Context, listener *routing.BoundListener, l net.Listener) error {
+// Serve accepts connections from l until ctx ends, and calls accepting once it does. Then it accepts no more, lets
+// requests finish for the drain time, cuts the rest, and returns when all exchanges are closed. An error says why it
+// stopped before.
+func (e *loopEngine) Serve(ctx context.Context, listener *routing.BoundListener, l net.Listener, accepting func()) error {
 	if err := e.startFirst(); err != nil {
 		return err
 	}
@@ -112,7 +124,7 @@ func (e *loopEngine) serve(ctx context.Context, listener *routing.BoundListener,
 		p.OnPark(s.stopAccept)
 	}
 	if err == nil {
-		e.edge.listenerAccepting()
+		accepting()
 		select {
 		case err = <-s.failed:
 		case <-ctx.Done():
@@ -139,19 +151,19 @@ func (e *loopEngine) startFirst() error {
 		return nil
 	}
 	e.all = nil
-	for range e.edge.cfg.Loops {
+	for range e.cfg.Loops {
 		l, err := newWorker(e)
 		if err != nil {
 			e.serving--
 			e.stopLoops()
 			return err
 		}
-		l.Pools = make([]exchange.PoolStats, len(e.edge.deps.Pools))
+		l.Pools = make([]exchange.PoolStats, len(e.deps.Pools))
 		e.all = append(e.all, l)
 		e.running.Go(l.Run)
 	}
-	if e.edge.polled != nil {
-		e.edge.polled.Poll(e.all[0])
+	if e.polled != nil {
+		e.polled.Poll(e.all[0])
 	}
 	// A loop keeps its processor while it works; the rest of the program needs one too.
 	if want := len(e.all) + 1; runtime.GOMAXPROCS(0) < want {
@@ -170,33 +182,39 @@ func (e *loopEngine) stopLast() {
 }
 
 func (e *loopEngine) stopLoops() {
-	if e.edge.polled != nil && len(e.all) > 0 {
-		e.edge.polled.Unpoll(e.all[0])
+	if e.polled != nil && len(e.all) > 0 {
+		e.polled.Unpoll(e.all[0])
 	}
 	for _, l := range e.all {
 		l.Call(l.Stop)
 	}
 	e.running.Wait()
-	if e.edge.polled != nil {
-		e.edge.polled.Flush(clock.Now(), false) // what the last iterations have returned
+	if e.polled != nil {
+		e.polled.Flush(clock.Now(), false) // what the last iterations have returned
 	}
 	e.background.Wait()
 	e.dialer.Background.Wait()
 	for _, l := range e.all {
-		e.edge.deps.MergeStats(&l.LoopStats)
+		e.deps.MergeStats(&l.LoopStats)
 	}
 	e.all = nil
 }
 
-// visitStats calls do with the stats of one loop after another. It waits for the loops, so a loop goroutine
+// VisitStats calls do with the stats of one loop after another. It waits for the loops, so a loop goroutine
 // must not call it.
-func (e *loopEngine) audit(do func(*exchange.LoopStats)) {
+func (e *loopEngine) VisitStats(do func(*exchange.LoopStats)) {
+	e.EachLoop(func(_ *eventloop.Loop, stats *exchange.LoopStats) { do(stats) })
+}
+
+// EachLoop calls do with one loop after another, on their goroutines. It waits for the loops, so a loop goroutine
+// must not call it.
+func (e *loopEngine) EachLoop(do func(*eventloop.Loop, *exchange.LoopStats)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, l := range e.all { // no loop ends while mu is held
-		read := make(chan struct{})
-		l.Call(func() { do(&l.LoopStats); close(read) })
-		<-read
+		done := make(chan struct{})
+		l.Call(func() { do(&l.Loop, &l.LoopStats); close(done) })
+		<-done
 	}
 }
 
@@ -221,7 +239,7 @@ func (s *listenerService) drain() {
 			m.beginDrain()
 		}
 	})
-	stop := s.engine.edge.afterGrace(func() {
+	stop := s.engine.afterGrace(func() {
 		s.killed.Store(true)
 		s.handshakes.limitTimeOfAll(past)
 		s.onEachLoop(func(l *worker) {
@@ -254,7 +272,7 @@ func (s *listenerService) startAccept(l net.Listener) error {
 	}
 	copies := make(map[*worker]*fd.FD)
 	for i, loop := range s.engine.all {
-		d := &acceptor{worker: loop, service: s, inheritsTCP: all[i].SetTCPOptions(&s.engine.edge.cfg.TCP)}
+		d := &acceptor{worker: loop, service: s, inheritsTCP: all[i].SetTCPOptions(&s.engine.cfg.TCP)}
 		copies[loop] = all[i]
 		d.Conn.Owner, d.Timer.Owner = d, d
 		s.acceptors[loop] = d
@@ -301,7 +319,7 @@ func (s *listenerService) setFailed(err error) {
 
 // OnReady implements the connection's owner: it accepts all there are.
 func (d *acceptor) OnReady() {
-	places := d.service.engine.edge.cfg.Places
+	places := d.service.engine.cfg.Places
 	for d.Readable && d.IsOpen() {
 		if !places.Take() {
 			d.pauseAccept("the limit of open client connections is reached; others wait", "connections", places.Most())
@@ -314,7 +332,7 @@ func (d *acceptor) OnReady() {
 		switch {
 		case err == nil:
 			if !d.inheritsTCP || !d.queueEmptied {
-				descriptor.SetTCPOptions(&d.service.engine.edge.cfg.TCP)
+				descriptor.SetTCPOptions(&d.service.engine.cfg.TCP)
 			}
 			d.assign(&descriptor, from)
 		case err == syscall.EAGAIN:
@@ -337,7 +355,7 @@ func (d *acceptor) pauseAccept(why, name string, value any) {
 	}
 	e, now := d.service.engine, int64(d.worker.Now)
 	if said := e.lastFullLog.Load(); (said == 0 || now-said > int64(fullLogEvery)) && e.lastFullLog.CompareAndSwap(said, now) {
-		e.edge.cfg.Log.Warn(why, "listen", d.service.listener.Listen, name, value)
+		e.deps.Log.Warn(why, "listen", d.service.listener.Listen, name, value)
 	}
 	d.worker.Timers.Set(&d.Timer, d.worker.Now.Add(acceptPause))
 }
@@ -360,9 +378,9 @@ func (d *acceptor) assign(descriptor *fd.FD, peer netip.AddrPort) {
 	limitAddr := netip.Addr{}
 	if !s.listener.WantsProxyHeader() { // otherwise the PROXY header says who the client is
 		if why := s.listener.LimitConn(peer.Addr()); why != nil {
-			s.engine.edge.deps.Metrics.ConnRefused(why)
+			s.engine.deps.Metrics.ConnRefused(why)
 			descriptor.Close()
-			s.engine.edge.cfg.Places.Free()
+			s.engine.cfg.Places.Free()
 			return
 		}
 		limitAddr = peer.Addr()
@@ -416,7 +434,7 @@ func (s *listenerService) connClosed(limitAddr netip.Addr) {
 	if limitAddr.IsValid() {
 		s.listener.ReleaseConn(limitAddr)
 	}
-	s.engine.edge.cfg.Places.Free()
+	s.engine.cfg.Places.Free()
 	s.conns.Done()
 }
 

@@ -32,7 +32,7 @@ func (t *memoryTrimmer) OnTimer() {
 	t.dropped = 0
 	t.worker.engine.background.Go(func() {
 		if err := memory.Return(); err != nil {
-			t.worker.engine.edge.cfg.Log.Debug("memory of a burst could not be returned in full", "err", err)
+			t.worker.engine.deps.Log.Debug("memory of a burst could not be returned in full", "err", err)
 		}
 	})
 }

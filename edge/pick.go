@@ -64,7 +64,7 @@ const maxIdlePicks = 64
 func (l *worker) startPick(w pickWaiter, x *exchange.Exchange) (answered bool, err error) {
 	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
-	if p := e.edge.immediate; p != nil {
+	if p := e.immediate; p != nil {
 		if x.TellsPickTime() {
 			l.Now = clock.Now()
 			x.AskedAt = l.Now
@@ -76,7 +76,7 @@ func (l *worker) startPick(w pickWaiter, x *exchange.Exchange) (answered bool, e
 		}
 		wait = later
 	}
-	if wait != nil || e.edge.polled == nil || !l.startAsyncPick(w, x) {
+	if wait != nil || e.polled == nil || !l.startAsyncPick(w, x) {
 		l.pickInBackground(w, x, wait)
 	}
 	return false, nil
@@ -110,7 +110,7 @@ func (l *worker) startAsyncPick(w pickWaiter, x *exchange.Exchange) bool {
 	}
 	q.waiter, q.exchange = w, x
 	w.setAsyncPick(q)
-	if l.engine.edge.polled.Ask(x.Pool.Name, &x.Request, &q.Ask) != nil {
+	if l.engine.polled.Ask(x.Pool.Name, &x.Request, &q.Ask) != nil {
 		l.putAsyncPick(q)
 		return false
 	}
@@ -129,7 +129,7 @@ func (l *worker) putAsyncPick(q *asyncPick) {
 // cancelPick cancels a pick; q is its asyncPick or nil. If no other answer comes, a message brings the cause.
 func (l *worker) cancelPick(r *exchange.Cancellation, q *asyncPick, cause error) {
 	r.Cancel(cause)
-	if q != nil && l.engine.edge.polled.Withdraw(&q.Ask) {
+	if q != nil && l.engine.polled.Withdraw(&q.Ask) {
 		q.answer = pickAnswer{err: cause}
 		l.Post(q)
 	}
@@ -155,7 +155,7 @@ func (a *blockingPick) run() {
 		if a.wait != nil {
 			a.answer.grant, a.answer.err = a.wait(x.Cancel.Context())
 		} else {
-			a.answer.grant, a.answer.err = l.engine.edge.deps.Picker.Pick(x.Cancel.Context(), x.Pool.Name, &x.Request)
+			a.answer.grant, a.answer.err = l.engine.deps.Picker.Pick(x.Cancel.Context(), x.Pool.Name, &x.Request)
 		}
 		l.Post(a)
 		if _, more := <-a.next; !more {
@@ -234,7 +234,7 @@ func (l *worker) addMasterConn(descriptor *fd.FD, read func() (more bool)) {
 	w.Conn.Owner = w
 	if l.Stopped || l.Register(&w.Conn, descriptor, fd.Readable|fd.PeerClosed|fd.EdgeTriggered) != nil {
 		descriptor.Close()
-		l.engine.edge.polled.Unpoll(l)
+		l.engine.polled.Unpoll(l)
 		return
 	}
 	l.masterConns = append(l.masterConns, w)

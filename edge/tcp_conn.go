@@ -182,12 +182,12 @@ func (d *tcpConn) readClientHello(buf []byte) bool {
 func (d *tcpConn) openExchange(name string, err error) {
 	x, s := &d.exchange, d.service
 	d.setTimeout(0)
-	x.OpenTunnel(s.engine.edge.deps, s.listener, d.proxied.Source.Addr(), name, &d.recall)
+	x.OpenTunnel(s.engine.deps, s.listener, d.proxied.Source.Addr(), name, &d.recall)
 	x.Asker = d
 	switch {
 	case err != nil:
-		s.engine.edge.deps.Metrics.CountLimited(err)
-		logRefused(s.engine.edge.cfg.Log, s.listener, x.ClientAddr, err)
+		s.engine.deps.Metrics.CountLimited(err)
+		logRefused(s.engine.deps.Log, s.listener, x.ClientAddr, err)
 		d.refuseConn(exchange.Refusal(err))
 	case x.Route == nil:
 		d.refuseConn(exchange.ReasonNoRoute)
@@ -244,7 +244,7 @@ func (d *tcpConn) connectServer() {
 		d.linkFailed(flight.Failure{}, exchange.ErrClientLeft)
 		return
 	}
-	_, address := d.service.engine.edge.serverAddr(&d.exchange.Grant) // TLS is between client and server
+	_, address := d.service.engine.dialer.Address(&d.exchange.Grant) // TLS is between client and server
 	to := upstream.Target{Address: address}
 	switch b, err := d.worker.servers.Dial(to); {
 	case err != nil:
@@ -274,7 +274,7 @@ func (d *tcpConn) serverDialled(descriptor *fd.FD, to upstream.Target, err error
 func (d *tcpConn) setServer(b *upstream.Conn) {
 	d.server, b.Conn.Owner = b, d
 	d.state = tcpConnecting
-	d.setTimeout(d.service.engine.edge.cfg.ConnectTimeout)
+	d.setTimeout(d.service.engine.cfg.ConnectTimeout)
 	d.startTunnel()
 }
 

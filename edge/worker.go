@@ -47,7 +47,7 @@ func newWorker(e *loopEngine) (*worker, error) {
 	l.h2.Loop = &l.Loop
 	l.servers.Init(&l.Loop, &l.h2, &e.dialer)
 	l.trimmer.worker, l.trimmer.Owner = l, &l.trimmer
-	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.edge.cfg.maxTurn, ReadSize: exchange.HeadSpace + readSize, AlwaysBatch: e.edge.cfg.alwaysBatch}
+	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.cfg.MaxTurn, ReadSize: exchange.HeadSpace + readSize, AlwaysBatch: e.cfg.AlwaysBatch}
 	if err := l.Init(cfg, l); err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func newWorker(e *loopEngine) (*worker, error) {
 // EndTurn implements eventloop.User.
 func (l *worker) EndTurn() {
 	l.h2.Flush()
-	if d := l.engine.edge.polled; d != nil {
+	if d := l.engine.polled; d != nil {
 		d.Flush(l.Now, l.HasWork())
 	}
 }

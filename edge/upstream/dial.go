@@ -19,7 +19,7 @@ import (
 
 // Dialer makes connections to servers. All loops share it.
 type Dialer struct {
-	Net        *resolve.Dialer // for what takes a goroutine
+	Net        *resolve.Dialer // looks names up, and makes connections that take a goroutine
 	Timeout    time.Duration
 	TCP        fd.TCPOptions
 	Inside     *inside.Set // where our own components listen, which no server does; nil: unknown
