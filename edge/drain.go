@@ -80,3 +80,13 @@ func (d *drain) afterGrace(cut func()) (stop func()) {
 		waiting.Wait()
 	}
 }
+
+const (
+	// acceptGrace is how long a stopping edge still accepts: the kernel has made these connections already.
+	acceptGrace = 5 * time.Millisecond
+	// freshGrace is how long a stopping edge waits for the first request on a
+	// connection, idleGrace for another, and lingerGrace for either if it need not hurry.
+	freshGrace  = time.Second
+	idleGrace   = 50 * time.Millisecond
+	lingerGrace = 5 * time.Second
+)

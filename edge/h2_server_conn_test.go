@@ -23,7 +23,9 @@ func (r *running) kept() (k keptFor) {
 		l.Owners(func(o eventloop.Owner) {
 			if t, ok := o.(*h2conn.ServerConn); ok {
 				k.trunk += t.PendingBytes()
-				t.Users(func(u h2conn.ServerUser) { k.branch = max(k.branch, u.(interface{ PendingBytes() int }).PendingBytes()) })
+				t.Users(func(u h2conn.ServerUser) {
+					k.branch = max(k.branch, u.(interface{ PendingBytes() int }).PendingBytes())
+				})
 			}
 		})
 	})

@@ -101,11 +101,6 @@ func (all *handshakeConns) limitTimeOfAll(t time.Time) {
 	}
 }
 
-// firstWait is how long a connection that has brought no request may stay without one when the edge stops.
-func (s *listenerService) firstWait() time.Duration {
-	return min(s.engine.firstGrace(), s.listener.SilentTime())
-}
-
 // past is a deadline that ends a wait at once.
 var past = time.Unix(1, 0)
 
