@@ -2,15 +2,12 @@ package edge
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +15,6 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/h2"
-	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/preface"
 )
 
@@ -29,7 +25,7 @@ import (
 // guards.
 type handshakeConn struct {
 	net.Conn  // below TLS
-	service   *listenerService
+	of        *handshakeConns
 	peer      netip.Addr         // or the client named by the PROXY header
 	limitAddr netip.Addr         // LimitConn has counted it; invalid: none
 	secure    *eventloop.TLSConn // nil: no TLS
@@ -40,49 +36,41 @@ type handshakeConn struct {
 	deadline time.Time // bounds all waits; zero: none
 }
 
-// handshakeConns are those of one listener.
+// handshakeConns are a listener's connections that no loop has yet. init makes it ready.
 type handshakeConns struct {
-	serving sync.WaitGroup
+	listener *routing.BoundListener
+	deps     *exchange.Deps
+	serving  sync.WaitGroup // their goroutines
 
 	mu  sync.Mutex
-	all map[*handshakeConn]struct{}
+	all map[*handshakeConn]struct{} // guarded by mu
 }
 
-// handshakeInBackground has a goroutine serve a new connection until its first request. LimitConn has counted
-// it if limitAddr is valid.
-func (s *listenerService) handshakeInBackground(descriptor *fd.FD, peer, limitAddr netip.Addr) {
-	conn, err := descriptor.Conn()
-	if err != nil {
-		s.connClosed(limitAddr) // lost, for want of a descriptor
-		return
-	}
-	g := &handshakeConn{Conn: conn, service: s, peer: peer, limitAddr: limitAddr}
-	s.handshakes.add(g)
-	if s.draining.Load() {
-		g.limitTime(time.Now().Add(s.firstWait()))
-	}
-	if s.killed.Load() {
-		g.limitTime(past)
-	}
-	s.handshakes.serving.Go(func() {
-		taken := g.prepare()
-		s.handshakes.remove(g)
-		if taken && s.moveToLoop(g) {
-			return
-		}
-		_ = conn.Close() // all bytes are sent
-		s.connClosed(g.limitAddr)
+func (all *handshakeConns) init(deps *exchange.Deps, listener *routing.BoundListener) {
+	all.deps, all.listener, all.all = deps, listener, make(map[*handshakeConn]struct{})
+}
+
+// add adds a new connection. LimitConn has counted it if limitAddr is valid.
+func (all *handshakeConns) add(conn net.Conn, peer, limitAddr netip.Addr) *handshakeConn {
+	g := &handshakeConn{Conn: conn, of: all, peer: peer, limitAddr: limitAddr}
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	all.all[g] = struct{}{}
+	return g
+}
+
+// serve has a goroutine serve the connection until a request may follow, or none does, and then call done. It may not
+// be limited any more by then.
+func (all *handshakeConns) serve(g *handshakeConn, done func(good bool)) {
+	all.serving.Go(func() {
+		good := g.prepare()
+		all.remove(g)
+		done(good)
 	})
 }
 
-func (all *handshakeConns) add(g *handshakeConn) {
-	all.mu.Lock()
-	defer all.mu.Unlock()
-	if all.all == nil {
-		all.all = make(map[*handshakeConn]struct{})
-	}
-	all.all[g] = struct{}{}
-}
+// wait returns when done has been called for all connections.
+func (all *handshakeConns) wait() { all.serving.Wait() }
 
 // remove takes one out, which nothing ends any more.
 func (all *handshakeConns) remove(g *handshakeConn) {
@@ -100,6 +88,9 @@ func (all *handshakeConns) limitTimeOfAll(t time.Time) {
 		g.limitTime(t)
 	}
 }
+
+// firstRead is the bytes of a connection that are read before its protocol is known, at most.
+const firstRead = 4 << 10
 
 // past is a deadline that ends a wait at once.
 var past = time.Unix(1, 0)
@@ -130,22 +121,22 @@ func (g *handshakeConn) prepare() bool {
 	if !g.readProxyHeader() {
 		return false
 	}
-	if g.service.listener.TLS != nil {
+	if g.of.listener.TLS != nil {
 		return g.handshake()
 	}
-	return !g.service.listener.H2C || g.awaitPreface()
+	return !g.of.listener.H2C || g.awaitPreface()
 }
 
 // readProxyHeader reads the PROXY header, if the listener requires one, and checks that its client may
 // connect. It comes before TLS.
 func (g *handshakeConn) readProxyHeader() bool {
-	l, e := g.service.listener, g.service.engine
+	l, deps := g.of.listener, g.of.deps
 	if l.WantsProxyHeader() {
 		g.setTimeout(l.HeaderTimeout)
 		proxied, err := readProxyHeader(l, g.Conn, g.peer)
 		if err != nil {
-			e.deps.Metrics.Refused(exchange.ReasonPreface)
-			logRefused(e.deps.Log, l, g.peer, err)
+			deps.Metrics.Refused(exchange.ReasonPreface)
+			deps.LogRefused(l, g.peer, err)
 			g.resetClose()
 			return false
 		}
@@ -157,7 +148,7 @@ func (g *handshakeConn) readProxyHeader() bool {
 		return true
 	}
 	if why := l.LimitConn(g.peer); why != nil {
-		e.deps.Metrics.ConnRefused(why)
+		deps.Metrics.ConnRefused(why)
 		g.resetClose()
 		return false
 	}
@@ -175,7 +166,7 @@ func (g *handshakeConn) resetClose() {
 
 // handshake makes the TLS handshake, within the time allowed for a request head.
 func (g *handshakeConn) handshake() bool {
-	l := g.service.listener
+	l := g.of.listener
 	g.setTimeout(l.HeaderTimeout)
 	g.secure = eventloop.NewServerTLS(g.Conn, l.TLS)
 	err := g.secure.TLS.Handshake()
@@ -184,7 +175,7 @@ func (g *handshakeConn) handshake() bool {
 		g.shown = routing.NewClientTLS(&state)
 		return true
 	}
-	g.service.engine.deps.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
+	g.of.deps.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
 	var plain tls.RecordHeaderError
 	if errors.As(err, &plain) && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
 		_, _ = io.WriteString(plain.Conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nthis address takes HTTPS only\n")
@@ -195,7 +186,7 @@ func (g *handshakeConn) handshake() bool {
 // awaitPreface reads until it is certain whether the client sends HTTP/2's preface; false: the client sends
 // nothing.
 func (g *handshakeConn) awaitPreface() bool {
-	l, buf := g.service.listener, make([]byte, firstInput)
+	l, buf := g.of.listener, make([]byte, firstRead)
 	g.setTimeout(l.SilentTime())
 	for {
 		n, err := g.Read(buf[len(g.input):])
@@ -217,28 +208,6 @@ func (g *handshakeConn) speaksHTTP2() bool {
 	return bytes.HasPrefix(g.input, []byte(h2.Preface))
 }
 
-// moveToLoop moves a connection to a loop. It returns false on failure.
-func (s *listenerService) moveToLoop(g *handshakeConn) bool {
-	two := g.speaksHTTP2()
-	descriptor, err := fd.Take(g.Conn)
-	if err != nil {
-		return false
-	}
-	descriptor.SetKeepalive(&s.engine.cfg.TCP) // package net has set its own
-	to := s.engine.leastLoaded(s.engine.all[0])
-	to.clientConns.Add(1)
-	peer, tls, shown, early := g.peer, g.secure, g.shown, slices.Clip(g.input)
-	begin := func() { to.addClient(s, &descriptor, peer, tls, shown, early) }
-	if two {
-		begin = func() { to.addH2Client(s, &descriptor, peer, tls, shown, early) }
-	}
-	if to.Call(begin) {
-		return true
-	}
-	descriptor.Close()
-	return false
-}
-
 // readProxyHeader reads the PROXY header from a new connection, and no byte more. The caller sets the
 // deadline; peer is the other end. Where a header is required no connection is accepted without one: otherwise
 // every client could choose its address.
@@ -256,17 +225,6 @@ func readProxyHeader(l *routing.BoundListener, nc io.Reader, peer netip.Addr) (t
 			return told, fmt.Errorf("PROXY header: %w", err)
 		}
 	}
-}
-
-// logRefused logs a connection that was refused for its first bytes. Where a PROXY header is required the
-// reason is mostly a proxy that sends none, hence a warning; a connection that ends without a byte is a health
-// check.
-func logRefused(log *slog.Logger, l *routing.BoundListener, client netip.Addr, err error) {
-	level, text := slog.LevelDebug, "connection refused"
-	if l.WantsProxyHeader() && !errors.Is(err, io.EOF) && !errors.Is(err, routing.ErrDenied) && !errors.Is(err, routing.ErrConnections) {
-		level, text = slog.LevelWarn, "connection refused: the listener wants a PROXY header before all else"
-	}
-	log.Log(context.Background(), level, text, "listener", l.Listen, "client", routing.Node(client), "err", err)
 }
 
 // looksLikeHTTP reports whether a client sends HTTP instead of TLS.

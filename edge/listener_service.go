@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ func (e *loopEngine) Serve(ctx context.Context, listener *routing.BoundListener,
 	defer e.stopLast()
 	s := &listenerService{engine: e, listener: listener, failed: make(chan error, 1), acceptors: make(map[*worker]*acceptor), tracked: make(map[*worker]map[trackedConn]struct{})}
 	s.h2 = h2conn.ServerConfig{HeaderLimit: listener.HeaderLimit, HeaderTimeout: listener.HeaderTimeout, IdleTimeout: listener.IdleTimeout}
+	s.handshakes.init(e.deps, listener)
 	for _, loop := range e.all {
 		s.tracked[loop] = make(map[trackedConn]struct{})
 	}
@@ -106,7 +108,7 @@ func (s *listenerService) drain() {
 	})
 	s.conns.Wait()
 	stop()
-	s.handshakes.serving.Wait()
+	s.handshakes.wait()
 }
 
 func (s *listenerService) setFailed(err error) {
@@ -135,14 +137,60 @@ func (l *worker) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.A
 	}
 }
 
-// ClientGone removes a connection of a loop.
+// handshakeInBackground has a goroutine serve a new connection until its first request. LimitConn has counted
+// it if limitAddr is valid.
+func (s *listenerService) handshakeInBackground(descriptor *fd.FD, peer, limitAddr netip.Addr) {
+	conn, err := descriptor.Conn()
+	if err != nil {
+		s.connClosed(limitAddr) // lost, for want of a descriptor
+		return
+	}
+	g := s.handshakes.add(conn, peer, limitAddr)
+	if s.draining.Load() {
+		g.limitTime(time.Now().Add(s.firstWait()))
+	}
+	if s.killed.Load() {
+		g.limitTime(past)
+	}
+	s.handshakes.serve(g, func(good bool) {
+		if good && s.moveToLoop(g) {
+			return
+		}
+		_ = conn.Close() // all bytes are sent
+		s.connClosed(g.limitAddr)
+	})
+}
+
+// moveToLoop moves a connection to a loop. It returns false on failure.
+func (s *listenerService) moveToLoop(g *handshakeConn) bool {
+	two := g.speaksHTTP2()
+	descriptor, err := fd.Take(g.Conn)
+	if err != nil {
+		return false
+	}
+	descriptor.SetKeepalive(&s.engine.cfg.TCP) // package net has set its own
+	to := s.engine.leastLoaded(s.engine.all[0])
+	to.clientConns.Add(1)
+	peer, tls, shown, early := g.peer, g.secure, g.shown, slices.Clip(g.input)
+	begin := func() { to.addClient(s, &descriptor, peer, tls, shown, early) }
+	if two {
+		begin = func() { to.addH2Client(s, &descriptor, peer, tls, shown, early) }
+	}
+	if to.Call(begin) {
+		return true
+	}
+	descriptor.Close()
+	return false
+}
+
+// clientGone removes a connection of a loop.
 func (s *listenerService) clientGone(l *worker, m trackedConn) {
 	delete(s.tracked[l], m)
 	l.clientConns.Add(-1)
 	s.connClosed(m.limitAddr())
 }
 
-// ConnClosed counts an accepted connection as closed, for LimitConn too if the address is valid.
+// connClosed counts an accepted connection as closed, for LimitConn too if the address is valid.
 func (s *listenerService) connClosed(limitAddr netip.Addr) {
 	if limitAddr.IsValid() {
 		s.listener.ReleaseConn(limitAddr)

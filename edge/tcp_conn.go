@@ -187,7 +187,7 @@ func (d *tcpConn) openExchange(name string, err error) {
 	switch {
 	case err != nil:
 		s.engine.deps.Metrics.CountLimited(err)
-		logRefused(s.engine.deps.Log, s.listener, x.ClientAddr, err)
+		s.engine.deps.LogRefused(s.listener, x.ClientAddr, err)
 		d.refuseConn(exchange.Refusal(err))
 	case x.Route == nil:
 		d.refuseConn(exchange.ReasonNoRoute)

@@ -1,11 +1,16 @@
 package exchange
 
 import (
+	"context"
+	"errors"
+	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
 // Deps is what all exchanges of an edge share. NewDeps makes it. Its fields do not change while there are
@@ -82,4 +87,15 @@ func (d *Deps) sumStats(visit func(func(*LoopStats))) []PoolStats {
 		}
 	})
 	return sums
+}
+
+// LogRefused logs a connection that was refused for its first bytes. Where a PROXY header is required the
+// reason is mostly a proxy that sends none, hence a warning; a connection that ends without a byte is a health
+// check.
+func (d *Deps) LogRefused(l *routing.BoundListener, client netip.Addr, err error) {
+	level, text := slog.LevelDebug, "connection refused"
+	if l.WantsProxyHeader() && !errors.Is(err, io.EOF) && !errors.Is(err, routing.ErrDenied) && !errors.Is(err, routing.ErrConnections) {
+		level, text = slog.LevelWarn, "connection refused: the listener wants a PROXY header before all else"
+	}
+	d.Log.Log(context.Background(), level, text, "listener", l.Listen, "client", routing.Node(client), "err", err)
 }
