@@ -14,7 +14,6 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
-	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
@@ -22,21 +21,16 @@ import (
 
 // clientConn is a client's connection. Without a request it has no buffer.
 type clientConn struct {
-	eventloop.Conn
-	eventloop.Timer
-	service   *listenerService
-	peer      netip.Addr
-	state     clientState
-	served    bool // it has had a request before
-	leaving   bool // the client has closed its side; the response may still be sent for a moment
-	killed    bool
-	req       *request
-	asyncPick *asyncPick         // in state stateWaiting; nil: a goroutine picks
-	server    *upstream.Conn     // of the current link
-	worker    *worker            // of the connection's loop
-	stream    *clientStream      // it is an HTTP/2 stream; nil: it is not
-	shown     *routing.ClientTLS // what the client has shown by TLS; nil: nothing
-	tunnel    *eventloop.Tunnel  // between client and server, once the connection is upgraded
+	linkedConn
+	peer    netip.Addr
+	state   clientState
+	served  bool // it has had a request before
+	leaving bool // the client has closed its side; the response may still be sent for a moment
+	killed  bool
+	req     *request
+	stream  *clientStream      // it is an HTTP/2 stream; nil: it is not
+	shown   *routing.ClientTLS // what the client has shown by TLS; nil: nothing
+	tunnel  *eventloop.Tunnel  // between client and server, once the connection is upgraded
 }
 
 // clientState is the state of a client's connection.
@@ -104,7 +98,7 @@ func (t *request) recycle() {
 // addClient adds an accepted descriptor as a client's connection. tls is its TLS, if any, and shown what the
 // client has shown by it; early was read of it already.
 func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Addr, tls *eventloop.TLSConn, shown *routing.ClientTLS, early []byte) {
-	f := &clientConn{service: s, peer: peer, worker: l, shown: shown}
+	f := &clientConn{linkedConn: linkedConn{worker: l, service: s}, peer: peer, shown: shown}
 	f.Conn.Owner, f.Timer.Owner = f, f
 	if err := l.Register(&f.Conn, descriptor, eventloop.Readiness); err != nil {
 		s.clientGone(l, f)
@@ -127,11 +121,6 @@ func (l *worker) addClient(s *listenerService, descriptor *fd.FD, peer netip.Add
 	if s.killed.Load() {
 		f.Kill()
 	}
-}
-
-// setTimeout sets the timer; zero: none.
-func (f *clientConn) setTimeout(wait time.Duration) {
-	f.worker.Timers.Set(&f.Timer, f.worker.Deadline(wait))
 }
 
 // OnReady implements the conn's owner.

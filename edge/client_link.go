@@ -7,14 +7,12 @@ import (
 	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
-	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/edge/upstream"
 	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/http1"
-	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // OpenExchange begins the exchange of a request whose head has n bytes.
@@ -97,6 +95,27 @@ func (f *clientConn) badBody(err error) {
 	f.abort()
 }
 
+// Ask implements exchange.Asker.
+func (f *clientConn) Ask(x *exchange.Exchange) (answered bool, err error) {
+	if answered, err = f.ask(f, x); !answered {
+		f.state = stateWaiting
+		f.watchClient()
+	}
+	return answered, err
+}
+
+// cancelPick cancels a pick or a dial.
+func (f *clientConn) cancelPick(cause error) {
+	f.worker.cancelPick(&f.req.Cancel, f.asyncPick, cause)
+}
+
+// onPick implements linker.
+func (f *clientConn) onPick(grant balance.Grant, err error) {
+	f.state = stateForwarding
+	f.setTimeout(0)
+	f.takeStep(f.req.Exchange.ResumePick(grant, err))
+}
+
 // takeStep takes the exchange's next step.
 func (f *clientConn) takeStep(step flight.Step) {
 	switch step.Do {
@@ -149,16 +168,12 @@ func (f *clientConn) connectServer() {
 	f.state, t.waitingSince = stateForwarding, l.Now
 	if b == nil {
 		var err error
-		if b, err = l.servers.Dial(to); err != nil {
-			f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
+		switch b, err = f.dial(f, &t.Cancel, to); {
+		case err != nil:
+			f.linkFailed(notConnected(err), err)
 			return
-		}
-		if b == nil {
+		case b == nil:
 			f.state = stateWaiting
-			f.setTimeout(0)
-			l.servers.DialInBackground(t.Cancel.Context(), to, func(descriptor *fd.FD, secure *eventloop.TLSConn, err error) {
-				f.serverDialled(descriptor, secure, to, err)
-			})
 			f.watchClient()
 			return
 		}
@@ -177,29 +192,25 @@ func (f *clientConn) openServerStream(to upstream.Target) {
 	f.state, t.waitingSince = stateForwarding, l.Now
 	b, err := l.servers.OpenStream(to, upstream.ServerRef{Pool: t.Exchange.Route.Pool, Server: t.Exchange.Grant.Server}, !flight.Idempotent(t.Exchange.Head.Method))
 	if err != nil {
-		f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
+		f.linkFailed(notConnected(err), err)
 		return
 	}
 	f.setServer(b)
 }
 
-// serverDialled continues with a connection that a goroutine has made.
-func (f *clientConn) serverDialled(descriptor *fd.FD, secure *eventloop.TLSConn, to upstream.Target, err error) {
+// onDialled implements linker.
+func (f *clientConn) onDialled(b *upstream.Conn, err error) {
 	f.state = stateForwarding
-	if descriptor.IsOpen() && f.req.Cancel.ClientLeft() { // nothing was sent
+	switch {
+	case err != nil:
+		f.linkFailed(notConnected(err), err)
+	case f.req.Cancel.ClientLeft(): // nothing was sent
+		b.Drop()
 		f.clientGone()
-		return
+	default:
+		b.Writable = true
+		f.setServer(b)
 	}
-	var b *upstream.Conn
-	if err == nil {
-		b, err = f.worker.servers.Add(descriptor, secure, to)
-	}
-	if err != nil {
-		f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
-		return
-	}
-	b.Writable = true
-	f.setServer(b)
 }
 
 // dropServer closes the server connection, which is not reusable.
@@ -224,7 +235,7 @@ func (f *clientConn) pump() {
 	case err == h2conn.ErrNotTaken:
 		f.linkFailed(f.failure(err), err)
 	case err != nil:
-		f.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
+		f.linkFailed(notConnected(err), err)
 	case !stands:
 		f.setLinkTimeout()
 	case t.sent || f.sendRequest():

@@ -58,7 +58,7 @@ func (k *h2Client) NewStream(o h2conn.Opening, head []byte) {
 		b = new(clientStream)
 	}
 	f, queued := &b.clientConn, b.Deferred
-	*f = clientConn{worker: l, service: k.service, peer: k.peer, shown: k.shown, stream: b, req: l.takeRequest()}
+	*f = clientConn{linkedConn: linkedConn{worker: l, service: k.service}, peer: k.peer, shown: k.shown, stream: b, req: l.takeRequest()}
 	f.Deferred, f.Timer.Owner = queued, f
 	o.Accept(&b.ServerStream, &f.Conn, f)
 	f.req.IsHTTP2 = true

@@ -16,19 +16,11 @@ import (
 // Or the loop polls the picker's connections itself: the asks of one iteration are sent in one write at its
 // end, and the loop reads the answers. Or a goroutine waits in place of the loop.
 
-// pickWaiter is a client's connection that waits for the answer to a pick.
-type pickWaiter interface {
-	// setAsyncPick records the pick in progress; nil: none.
-	setAsyncPick(*asyncPick)
-	// onPick continues with the answer.
-	onPick(grant balance.Grant, err error)
-}
-
 // asyncPick is an ask in progress over a connection.
 type asyncPick struct {
 	client.Ask
 	worker   *worker
-	waiter   pickWaiter
+	waiter   linker
 	exchange *exchange.Exchange // the waiter's
 	answer   pickAnswer
 }
@@ -48,7 +40,7 @@ func (q *asyncPick) Answered(g balance.Grant, err error) {
 // blockingPick is a reusable goroutine that waits for an answer in place of the loop. Idle ones are kept in
 // worker.idlePicks.
 type blockingPick struct {
-	waiter   pickWaiter
+	waiter   linker
 	exchange *exchange.Exchange                           // the waiter's
 	wait     func(context.Context) (balance.Grant, error) // nil: call the picker
 	next     chan struct{}
@@ -61,7 +53,7 @@ const maxIdlePicks = 64
 
 // startPick asks for w, whose exchange is x. answered: the answer is in x.Pending or err; if not, a message
 // brings it.
-func (l *worker) startPick(w pickWaiter, x *exchange.Exchange) (answered bool, err error) {
+func (l *worker) startPick(w linker, x *exchange.Exchange) (answered bool, err error) {
 	e := l.engine
 	var wait func(context.Context) (balance.Grant, error)
 	if p := e.immediate; p != nil {
@@ -100,7 +92,7 @@ const timingSample = 16
 
 // startAsyncPick appends an ask to be sent at the end of the iteration. It returns false if the picker cannot
 // be asked this way now.
-func (l *worker) startAsyncPick(w pickWaiter, x *exchange.Exchange) bool {
+func (l *worker) startAsyncPick(w linker, x *exchange.Exchange) bool {
 	var q *asyncPick
 	if n := len(l.freeAsyncPicks); n > 0 {
 		q, l.freeAsyncPicks = l.freeAsyncPicks[n-1], l.freeAsyncPicks[:n-1]
@@ -136,7 +128,7 @@ func (l *worker) cancelPick(r *exchange.Cancellation, q *asyncPick, cause error)
 }
 
 // pickInBackground has a goroutine call wait, or the picker if wait is nil.
-func (l *worker) pickInBackground(w pickWaiter, x *exchange.Exchange, wait func(context.Context) (balance.Grant, error)) {
+func (l *worker) pickInBackground(w linker, x *exchange.Exchange, wait func(context.Context) (balance.Grant, error)) {
 	if n := len(l.idlePicks); n > 0 {
 		a := l.idlePicks[n-1]
 		l.idlePicks = l.idlePicks[:n-1]
@@ -185,31 +177,6 @@ func (a *blockingPick) Deliver() {
 		close(a.next)
 	}
 	w.onPick(answer.grant, answer.err)
-}
-
-// Ask implements asker.
-func (f *clientConn) Ask(x *exchange.Exchange) (answered bool, err error) {
-	if answered, err = f.worker.startPick(f, x); !answered {
-		f.state = stateWaiting
-		f.worker.Timers.Set(&f.Timer, x.Request.Deadline.Add(exchange.AskGrace))
-		f.watchClient()
-	}
-	return answered, err
-}
-
-// cancelPick cancels a pick or a dial.
-func (f *clientConn) cancelPick(cause error) {
-	f.worker.cancelPick(&f.req.Cancel, f.asyncPick, cause)
-}
-
-// setAsyncPick implements pickWaiter.
-func (f *clientConn) setAsyncPick(q *asyncPick) { f.asyncPick = q }
-
-// onPick implements pickWaiter.
-func (f *clientConn) onPick(grant balance.Grant, err error) {
-	f.state = stateForwarding
-	f.setTimeout(0)
-	f.takeStep(f.req.Exchange.ResumePick(grant, err))
 }
 
 // masterConn is a connection to a master that the loop reads.

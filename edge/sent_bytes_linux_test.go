@@ -23,7 +23,7 @@ func TestWhatGoesLaterHasBeenSent(t *testing.T) {
 	b.Conn.Loop, b.Conn.SentBytes = new(eventloop.Loop), 1000 // of the requests before
 	b.Conn.FD = near.Move()
 	defer b.Conn.FD.Close()
-	f := &clientConn{req: new(request), server: b}
+	f := &clientConn{linkedConn: linkedConn{server: b}, req: new(request)}
 	b.SentBefore = b.SentBytes
 
 	request := []byte("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")

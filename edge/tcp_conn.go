@@ -19,18 +19,13 @@ import (
 // tcpConn is the connection of a TCP listener's client with, once it is linked, the server's. It is one
 // flight, and its lease lasts as long.
 type tcpConn struct {
-	eventloop.Conn
-	eventloop.Timer
-	worker      *worker
-	service     *listenerService
+	linkedConn
 	state       tcpState
 	proxied     preface.Proxy // the client's addresses, by its PROXY header or its own
 	limited     bool          // LimitConn has counted it
 	clientHello []byte        // read before a server can be chosen
 	exchange    exchange.Exchange
 	recall      exchange.Cancellation
-	asyncPick   *asyncPick     // in state tcpWaiting; nil: a goroutine picks
-	server      *upstream.Conn // of the current link
 	tunnel      eventloop.Tunnel
 	progress    eventloop.Timer
 	reason      string // why it was not linked; empty: it was
@@ -51,7 +46,7 @@ const (
 
 // addTCPClient adds an accepted descriptor of a TCP listener.
 func (l *worker) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.AddrPort) {
-	d := &tcpConn{worker: l, service: s, proxied: preface.Proxy{Source: peer}, limited: !s.listener.WantsProxyHeader()}
+	d := &tcpConn{linkedConn: linkedConn{worker: l, service: s}, proxied: preface.Proxy{Source: peer}, limited: !s.listener.WantsProxyHeader()}
 	d.Conn.Owner, d.Timer.Owner, d.progress.Owner = d, d, tcpProgressTimer{d}
 	if err := l.Register(&d.Conn, descriptor, eventloop.Readiness); err != nil {
 		s.clientGone(l, d)
@@ -70,11 +65,6 @@ func (l *worker) addTCPClient(s *listenerService, descriptor *fd.FD, peer netip.
 	if s.killed.Load() {
 		d.Kill()
 	}
-}
-
-// setTimeout sets the timer; zero: none.
-func (d *tcpConn) setTimeout(wait time.Duration) {
-	d.worker.Timers.Set(&d.Timer, d.worker.Deadline(wait))
 }
 
 // OnReady implements the owner of both connections.
@@ -196,11 +186,10 @@ func (d *tcpConn) openExchange(name string, err error) {
 	}
 }
 
-// Ask implements asker.
+// Ask implements exchange.Asker.
 func (d *tcpConn) Ask(x *exchange.Exchange) (answered bool, err error) {
-	if answered, err = d.worker.startPick(d, x); !answered {
+	if answered, err = d.ask(d, x); !answered {
 		d.state = tcpWaiting
-		d.worker.Timers.Set(&d.Timer, x.Request.Deadline.Add(exchange.AskGrace))
 	}
 	return answered, err
 }
@@ -208,10 +197,7 @@ func (d *tcpConn) Ask(x *exchange.Exchange) (answered bool, err error) {
 // cancelPick cancels a pick or a dial.
 func (d *tcpConn) cancelPick(cause error) { d.worker.cancelPick(&d.recall, d.asyncPick, cause) }
 
-// setAsyncPick implements pickWaiter.
-func (d *tcpConn) setAsyncPick(q *asyncPick) { d.asyncPick = q }
-
-// onPick implements pickWaiter.
+// onPick implements linker.
 func (d *tcpConn) onPick(grant balance.Grant, err error) {
 	d.setTimeout(0)
 	d.takeStep(d.exchange.ResumePick(grant, err))
@@ -245,27 +231,20 @@ func (d *tcpConn) connectServer() {
 		return
 	}
 	_, address := d.service.engine.dialer.Address(&d.exchange.Grant) // TLS is between client and server
-	to := upstream.Target{Address: address}
-	switch b, err := d.worker.servers.Dial(to); {
+	switch b, err := d.dial(d, &d.recall, upstream.Target{Address: address}); {
 	case err != nil:
-		d.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
+		d.linkFailed(notConnected(err), err)
 	case b == nil:
 		d.state = tcpWaiting
-		d.setTimeout(0)
-		d.worker.servers.DialInBackground(d.recall.Context(), to, func(descriptor *fd.FD, _ *eventloop.TLSConn, err error) { d.serverDialled(descriptor, to, err) })
 	default:
 		d.setServer(b)
 	}
 }
 
-// serverDialled continues with a connection that a goroutine has made.
-func (d *tcpConn) serverDialled(descriptor *fd.FD, to upstream.Target, err error) {
-	var b *upstream.Conn
-	if err == nil {
-		b, err = d.worker.servers.Add(descriptor, nil, to)
-	}
+// onDialled implements linker.
+func (d *tcpConn) onDialled(b *upstream.Conn, err error) {
 	if err != nil {
-		d.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
+		d.linkFailed(notConnected(err), err)
 		return
 	}
 	d.setServer(b)
@@ -288,7 +267,7 @@ func (d *tcpConn) startTunnel() {
 		d.recall.Cancel(exchange.ErrClientLeft)
 		d.linkFailed(flight.Failure{}, exchange.ErrClientLeft)
 	case err != nil:
-		d.linkFailed(flight.Failure{Unreachable: true, Ours: upstream.Exhausted(err)}, err)
+		d.linkFailed(notConnected(err), err)
 	case stands:
 		var up eventloop.SendBuffer
 		if n, err := up.Write(&b.Conn, d.exchange.ProxyHeader(d.proxyFacts())); err != nil {
