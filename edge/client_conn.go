@@ -52,33 +52,52 @@ const (
 // request is a request in progress, and what has come behind it.
 type request struct {
 	exchange.ForwardState
-	input                []byte // from the client, in input[inputStart:inputEnd]; the head stays in place until the exchange's last link has ended
+	requestInput
+	requestUpload
+	requestAnswer
+	requestTimes
+}
+
+// requestInput is what was read from the client.
+type requestInput struct {
+	input                []byte // in input[inputStart:inputEnd]; the head stays in place until the exchange's last link has ended
 	inputStart, inputEnd int
-	headPart             []byte // buffer for a response head that comes in pieces
-	response             exchange.ResponseBody
-	up, down             eventloop.SendBuffer
-	interims             int
-	closeAfter           bool // no other request follows
+	leftover             []byte // bytes behind the body
+}
 
-	headAlone bool // the response ends with its head, though its fields do not say so
+// requestUpload is how far the request has gone to the server.
+type requestUpload struct {
+	up         eventloop.SendBuffer
+	useNewConn bool           // the request is sent again, over a new connection
+	sent       bool           // the part of the request that was there
+	uploading  bool           // the rest of the request body is still to come
+	bodySent   bool           // the whole body has gone to the server
+	trailing   http1.Trailers // of the request
+	bodyRead   int64          // bytes of the body read behind input
+	bodyCopy   bodyCopy       // the part of them that can be sent again
+	bodyStore  bodyStore      // what was read of the body before a server was asked for
+	pace       limits.Pace    // of the rest of the body
+}
 
-	sent            bool            // the part of the request that was there
-	probed          bool            // the client was sent firstByte, to learn whether it is still there
-	responseStarted bool            // the response's head is sent, or about to be
-	uploading       bool            // the rest of the request body is still to come
-	bodySent        bool            // the whole body has gone to the server
-	leftover        []byte          // bytes behind the body
-	trailing        http1.Trailers  // of the request
-	bodyRead        int64           // bytes of the body read behind input
-	bodyCopy        bodyCopy        // the part of them that can be sent again
-	bodyStore       bodyStore       // what was read of the body before a server was asked for
-	pace            limits.Pace     // of the rest of the body
-	useNewConn      bool            // the request is sent again, over a new connection
-	waitingSince    balance.Instant // when the current wait began
-	clientGoneAt    balance.Instant // when a client that has closed its side counts as gone
-	lingerQuiet     time.Duration   // how long a client may be silent while lingering
-	lingerUntil     balance.Instant // when lingering ends
-	progress        progressTimer
+// requestAnswer is how far the response has come.
+type requestAnswer struct {
+	down            eventloop.SendBuffer
+	headPart        []byte // buffer for a response head that comes in pieces
+	response        exchange.ResponseBody
+	interims        int
+	probed          bool // the client was sent firstByte, to learn whether it is still there
+	responseStarted bool // the response's head is sent, or about to be
+	headAlone       bool // the response ends with its head, though its fields do not say so
+	closeAfter      bool // no other request follows
+}
+
+// requestTimes are the times of a request.
+type requestTimes struct {
+	waitingSince balance.Instant // when the current wait began
+	clientGoneAt balance.Instant // when a client that has closed its side counts as gone
+	lingerQuiet  time.Duration   // how long a client may be silent while lingering
+	lingerUntil  balance.Instant // when lingering ends
+	progress     progressTimer
 }
 
 // recycle readies the request for another connection.
