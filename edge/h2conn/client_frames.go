@@ -22,20 +22,16 @@ func (k *ClientConn) onFrame(f *h2.Frame) error {
 	switch f.Type {
 	case h2.Data:
 		return k.onData(f)
-	case h2.Headers:
-		return k.onHeaders(f)
-	case h2.Continuation:
-		return k.onContinuation(f, maxResponseBlock)
 	case h2.RSTStream:
 		k.onReset(f)
 	case h2.WindowUpdate:
 		return k.onWindowUpdate(f)
 	case h2.Settings:
 		return k.onSettings(f)
-	case h2.Ping:
-		k.onPing(f)
 	case h2.GoAway:
 		k.onGoAway(f.Number())
+	default:
+		return k.onCommonFrame(f, maxResponseBlock)
 	}
 	return nil
 }
@@ -137,11 +133,7 @@ func (k *ClientConn) onData(f *h2.Frame) error {
 func (k *ClientConn) onWindowUpdate(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {
-		if err := growWindow(&k.sendWindow, n); err != nil {
-			return err
-		}
-		k.resumeWriters()
-		return nil
+		return k.growConnWindow(n)
 	}
 	s := k.findStream(f.Stream)
 	if s == nil {
@@ -169,11 +161,8 @@ func (k *ClientConn) onSettings(f *h2.Frame) error {
 		return err
 	}
 	k.limit = int(min(limit, maxClientStreams))
-	if first != k.initialWindow {
-		if err := setInitialWindow(&k.conn, k.streams, first); err != nil {
-			return err
-		}
-		k.resumeWriters()
+	if err := setInitialWindow(&k.conn, k.streams, first); err != nil {
+		return err
 	}
 	if k.state == clientAwaitingSettings {
 		k.settingsReceived()

@@ -61,6 +61,8 @@ type role interface {
 	parseFrames(p []byte, turn *limits.Turn)
 	// onFrame handles a frame. An error ends the connection.
 	onFrame(f *h2.Frame) error
+	// resumeWriters resumes the streams that may write.
+	resumeWriters()
 	// decodeHeaders decodes a whole header block. That has to be done in any case, because later blocks refer
 	// to it.
 	decodeHeaders(stream uint32, ended bool, packed []byte) error
@@ -273,6 +275,19 @@ func (k *conn) keepPartial(p []byte, hasStreams bool) {
 // stopInput handles no more frames.
 func (k *conn) stopInput() { k.inputOver, k.partial, k.block = true, nil, headerBlock{} }
 
+// onCommonFrame handles a frame that means the same at both ends. A header block may have maxBlock bytes.
+func (k *conn) onCommonFrame(f *h2.Frame, maxBlock int) error {
+	switch f.Type {
+	case h2.Headers:
+		return k.onHeaders(f)
+	case h2.Continuation:
+		return k.onContinuation(f, maxBlock)
+	case h2.Ping:
+		k.onPing(f)
+	}
+	return nil
+}
+
 // onHeaders handles HEADERS.
 func (k *conn) onHeaders(f *h2.Frame) error {
 	if f.Has(h2.EndHeaders) {
@@ -357,6 +372,15 @@ func growWindow(window *int64, n int64) *h2.Error {
 	return nil
 }
 
+// growConnWindow handles WINDOW_UPDATE of the connection.
+func (k *conn) growConnWindow(n int64) error {
+	if err := growWindow(&k.sendWindow, n); err != nil {
+		return err
+	}
+	k.role.resumeWriters()
+	return nil
+}
+
 // stream is an open stream to which the peer's windows apply.
 type stream interface {
 	// sending returns the body that is sent on it.
@@ -376,6 +400,9 @@ func resumeStreams[S stream](k *conn, streams []S) {
 
 // setInitialWindow changes the initial window, also of open streams (RFC 9113, 6.9.2).
 func setInitialWindow[S stream](k *conn, streams []S, first int64) error {
+	if first == k.initialWindow {
+		return nil
+	}
 	for _, s := range streams {
 		window := &s.sending().sendWindow
 		if *window += first - k.initialWindow; *window > h2.WindowMost {
@@ -383,5 +410,6 @@ func setInitialWindow[S stream](k *conn, streams []S, first int64) error {
 		}
 	}
 	k.initialWindow = first
+	k.role.resumeWriters()
 	return nil
 }

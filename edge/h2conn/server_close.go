@@ -4,7 +4,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/h2"
 )
 
@@ -147,79 +146,4 @@ func (k *ServerConn) drain() {
 	}
 	k.state, k.finalID = serverDraining, k.lastID
 	k.appendGoAway(k.lastID, h2.NoError, "")
-}
-
-// schedule sets the timer to the next timeout.
-func (k *ServerConn) schedule() { k.Loop.Timers.Set(&k.Timer, k.nextTimeout()) }
-
-func (k *ServerConn) nextTimeout() balance.Instant {
-	l := k.cfg
-	due := balance.Instant(0)
-	at := func(when balance.Instant, wait time.Duration) {
-		if when = when.Add(wait); due == 0 || when < due {
-			due = when
-		}
-	}
-	if k.resumeAt != 0 {
-		at(k.resumeAt, 0)
-	}
-	if len(k.discarded.list) > 0 && !k.inputOver {
-		at(k.discarded.nextTimeout(), 0)
-	}
-	if k.endAt != 0 && (k.state == serverOpen || k.state == serverLingering) {
-		at(k.endAt, 0)
-	}
-	switch {
-	case k.state == serverLingering:
-		return due
-	case !k.sendBuf.Empty(&k.Conn):
-		at(k.progressAt, l.IdleTimeout)
-	}
-	switch {
-	case k.state == serverFlushing:
-	case !k.gotSettings:
-		at(k.idleAt, l.HeaderTimeout)
-	case k.block.stream != 0:
-		at(k.block.startedAt, l.HeaderTimeout)
-	case len(k.streams) == 0:
-		at(k.idleAt, l.IdleTimeout)
-	case k.pingAt != 0:
-		at(k.pingAt, pingWait)
-	default:
-		at(k.heardAt, pingAfter)
-	}
-	return due
-}
-
-// OnTimer implements the timer's owner.
-func (k *ServerConn) OnTimer() {
-	l, now := k.cfg, k.Loop.Now
-	past := func(when balance.Instant, wait time.Duration) bool { return now >= when.Add(wait) }
-	if k.resumeAt != 0 && now >= k.resumeAt {
-		k.resumeAt = 0
-		k.Loop.Defer(&k.Conn)
-	}
-	k.resetDiscarded()
-	switch {
-	case k.state == serverLingering:
-		k.Abort()
-	case !k.sendBuf.Empty(&k.Conn) && past(k.progressAt, l.IdleTimeout):
-		k.Abort()
-	case k.state == serverFlushing:
-	case !k.gotSettings && past(k.idleAt, l.HeaderTimeout), k.block.stream != 0 && past(k.block.startedAt, l.HeaderTimeout):
-		k.failConn(&h2.Error{Code: h2.ProtocolError, Reason: "what was begun did not come in time"})
-	case k.endAt != 0 && now >= k.endAt:
-		k.drain()
-	case len(k.streams) == 0:
-		if past(k.idleAt, l.IdleTimeout) {
-			k.drain()
-		}
-	case k.pingAt != 0 && past(k.pingAt, pingWait):
-		k.Abort() // the peer is gone
-	case k.pingAt == 0 && past(k.heardAt, pingAfter):
-		k.sendPing()
-	}
-	if k.IsOpen() {
-		k.schedule()
-	}
 }

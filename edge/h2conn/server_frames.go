@@ -18,21 +18,15 @@ func (k *ServerConn) onFrame(f *h2.Frame) error {
 	switch f.Type {
 	case h2.Data:
 		return k.onData(f)
-	case h2.Headers:
-		return k.onHeaders(f)
-	case h2.Continuation:
-		return k.onContinuation(f, 2*max(k.cfg.HeaderLimit, h2.FrameMost))
 	case h2.RSTStream:
 		return k.onReset(f)
 	case h2.WindowUpdate:
 		return k.onWindowUpdate(f)
 	case h2.Settings:
 		return k.onSettings(f)
-	case h2.Ping:
-		k.onPing(f)
-	case h2.GoAway: // for streams that we open (RFC 9113, 6.8), and we open none: the client's own continue
 	}
-	return nil
+	// GOAWAY is for streams that we open (RFC 9113, 6.8), and we open none: the client's own continue.
+	return k.onCommonFrame(f, 2*max(k.cfg.HeaderLimit, h2.FrameMost))
 }
 
 // decodeHeaders implements role.
@@ -250,11 +244,7 @@ func (k *ServerConn) resetDiscarded() {
 func (k *ServerConn) onWindowUpdate(f *h2.Frame) error {
 	n := int64(f.Number())
 	if f.Stream == 0 {
-		if err := growWindow(&k.sendWindow, n); err != nil {
-			return err
-		}
-		k.resumeWriters()
-		return nil
+		return k.growConnWindow(n)
 	}
 	b := k.findStream(f.Stream)
 	switch {
@@ -278,12 +268,8 @@ func (k *ServerConn) onSettings(f *h2.Frame) error {
 	}
 	k.gotSettings = true
 	first, _, err := k.applySettings(f, 0) // MAX_CONCURRENT_STREAMS does not matter: nothing is pushed
-	if err != nil || first == k.initialWindow {
+	if err != nil {
 		return err
 	}
-	if err := setInitialWindow(&k.conn, k.streams, first); err != nil {
-		return err
-	}
-	k.resumeWriters()
-	return nil
+	return setInitialWindow(&k.conn, k.streams, first)
 }
