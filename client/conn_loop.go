@@ -61,28 +61,26 @@ type connLoop struct {
 	mayBlockThread bool                      // a reader may block a thread instead of waiting in Go's poller
 	deliver        func(ctx context.Context) // hands out what collect has set aside; called without the lock, never concurrently
 
-	isUp          atomic.Bool
-	epoch         atomic.Uint64 // of the connected master; zero: none is
-	asksGathered  atomic.Bool   // Ask has appended something for Flush
-	donesDue      atomic.Int64  // the balance.Instant until which messages of GiveBack may wait; zero: none waits
-	started       atomic.Bool   // Run has been called
-	firstRound    chan struct{} // closed once a master has sent its Welcome or every master has been tried
-	endFirstRound func()        // closes firstRound
-	refusals      trust.Tally
-	parentTally   *trust.Tally              // counts what refusals counts too; nil: none
-	problem       atomic.Pointer[wire.Fail] // the last Fail, until a connection has lasted for minUptime
+	connStatus
+	asksGathered atomic.Bool  // Ask has appended something for Flush
+	donesDue     atomic.Int64 // the balance.Instant until which messages of GiveBack may wait; zero: none waits
 	reading
 
 	writeRequests chan struct{} // one slot: something urgent is to be written
 	flushTimer    *time.Timer   // fires when something has to be written
 	reportTimer   *time.Timer   // fires when reports have to be sent
 
-	mu              sync.Mutex
-	proto           protocol
-	conn            net.Conn // nil while there is none
-	closeCause      error    // why this side closed conn
-	parkedFor       []uint64 // epochs of masters: no attempt is made while one of them is connected through another connLoop
-	spareBuf        []byte   // swaps with proto's out
+	mu         sync.Mutex
+	proto      protocol
+	conn       net.Conn // nil while there is none
+	closeCause error    // why this side closed conn
+	parkedFor  []uint64 // epochs of masters: no attempt is made while one of them is connected through another connLoop
+	frameWriter
+}
+
+// frameWriter is how what is to be sent is written. mu guards it.
+type frameWriter struct {
+	spareBuf        []byte // swaps with proto's out
 	writing         bool
 	writeDone       sync.Cond // signalled when writing ends
 	writeDeadline   time.Time // as set on conn
@@ -91,6 +89,18 @@ type connLoop struct {
 	piggybacked     int  // armed flushes in a row whose data an ask had written already
 	resuming        int  // answers since, less the asks since: these callers are about to ask again
 	reportsArmed    bool
+}
+
+// connStatus is how the connection stands. It is read without the lock.
+type connStatus struct {
+	isUp          atomic.Bool
+	epoch         atomic.Uint64 // of the connected master; zero: none is
+	started       atomic.Bool   // Run has been called
+	firstRound    chan struct{} // closed once a master has sent its Welcome or every master has been tried
+	endFirstRound func()        // closes firstRound
+	refusals      trust.Tally
+	parentTally   *trust.Tally              // counts what refusals counts too; nil: none
+	problem       atomic.Pointer[wire.Fail] // the last Fail, until a connection has lasted for minUptime
 }
 
 func newConnLoop(masters []string, safe security, log *slog.Logger, proto protocol, deliver func(context.Context)) *connLoop {

@@ -34,10 +34,7 @@ type edgeProtocol struct {
 	canceled      map[uint64]*pool
 	snapshotSince balance.Instant // since when a snapshot is due; zero: none is
 
-	leases   leases          // without a time limit
-	expiring leases          // with one: no done may ever come
-	lastOwn  balance.LeaseID // that this edge has given a lease itself
-	sweepAt  int             // how many expiring leases make it worth looking for expired ones
+	openLeases
 
 	drains         drainSync
 	dones          []wire.Done // while there is no connection
@@ -45,22 +42,45 @@ type edgeProtocol struct {
 	forms          forms
 	queued         uint64 // Queued frames received
 
-	leaderChanged bool     // a pool's leader may have changed, or unknownPools has
-	unknownPools  []string // what the master says about watched pools that it does not know; not logged yet
-	leaderNews    bool     // the same, set aside by collect
-	moving        int      // pools whose leases are being moved here
-	lastProbe     balance.Instant
-	unresponsive  bool // the master is connected but does not answer
+	poolNews
+	moving       int // pools whose leases are being moved here
+	lastProbe    balance.Instant
+	unresponsive bool // the master is connected but does not answer
 
-	settled    []*waiter // answered asks
-	toNotify   []*waiter // set aside by collect
-	lossReason error     // why the last connection was lost, for asks without one
+	settling
 
 	// Messages that are decoded into repeatedly.
+	decoded
+}
+
+// openLeases are the leases that are open.
+type openLeases struct {
+	leases   leases          // without a time limit
+	expiring leases          // with one: no done may ever come
+	lastOwn  balance.LeaseID // that this edge has given a lease itself
+	sweepAt  int             // how many expiring leases make it worth looking for expired ones
+}
+
+// decoded are the messages that are decoded into repeatedly.
+type decoded struct {
 	granted  wire.Granted
 	refused  wire.Refused
 	snapshot wire.Snapshot
 	change   wire.Change
+}
+
+// settling are the asks that have come to an end, and why.
+type settling struct {
+	settled    []*waiter // answered asks
+	toNotify   []*waiter // set aside by collect
+	lossReason error     // why the last connection was lost, for asks without one
+}
+
+// poolNews is what has to be told outside: leaders that may have changed, and pools that the master does not know.
+type poolNews struct {
+	leaderChanged bool     // a pool's leader may have changed, or unknownPools has
+	unknownPools  []string // what the master says about watched pools that it does not know; not logged yet
+	leaderNews    bool     // the same, set aside by collect
 }
 
 // pool is what an edge knows of a pool.
@@ -123,13 +143,12 @@ var (
 
 func newEdgeProtocol(id balance.EdgeID, watch []string, software string) *edgeProtocol {
 	t := &edgeProtocol{
-		session:    session{roleParams: edgeParams, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: string(id), Software: software}},
-		pools:      make(map[string]*pool),
-		canceled:   make(map[uint64]*pool),
-		sweepAt:    1024,
-		drains:     drainSync{drains: newDrains()},
-		lossReason: errNeverUp,
+		session:  session{roleParams: edgeParams, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: string(id), Software: software}},
+		pools:    make(map[string]*pool),
+		canceled: make(map[uint64]*pool),
+		drains:   drainSync{drains: newDrains()},
 	}
+	t.sweepAt, t.lossReason = 1024, errNeverUp
 	for _, name := range watch {
 		if t.pools[name] == nil {
 			t.watched = append(t.watched, t.pool(name))

@@ -62,7 +62,12 @@ type conn struct {
 
 	full atomic.Bool // the socket takes no more for now; set under mu
 
-	mu            sync.Mutex // guards the following
+	mu sync.Mutex // guards the following
+	connWriter
+}
+
+// connWriter is what is to be written. mu guards it.
+type connWriter struct {
 	loopWriter    loopWriter // of the loop; nil: a goroutine reads
 	out           []byte     // to be written
 	batch         []byte     // being written; batch[:written] is written

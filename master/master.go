@@ -34,23 +34,12 @@ type Master struct {
 	elected            bool
 	leaderUntil        atomic.Int64 // until when, as a balance.Instant, leases may be granted in led pools
 	limits             limits
-	trust              *trust.Keeper // nil: connections are not encrypted
-	refusals           trust.Tally
-	inside             *inside.Set
-	fileServers        atomic.Pointer[map[netip.AddrPort]agentKey] // addresses of the servers in the file
-	enrolment          *enrolment                                  // nil: this master signs no certificates
-	turnAwayLog        turnAwayLog
-	names              *nameService
+	peerChecks
+	names *nameService
 
-	pools     atomic.Pointer[poolSet]
-	poolsMu   sync.Mutex // serialises changes of the set; guards the following
-	openPools bool       // Config.OpenPools
-	resolvers []string   // Config.Resolvers
-	seeds     *rand.Rand
-	poolsMade uint32
-	epochs    map[uint16]bool // of the pools' lease ids
-	wake      chan struct{}
-	running   atomic.Bool
+	masterPools
+	wake    chan struct{}
+	running atomic.Bool
 
 	peers       peers
 	loops       loopGroup
@@ -58,13 +47,44 @@ type Master struct {
 
 	raise atomic.Pointer[func(context.Context) error] // raises the generation of fences; nil: there is no election
 
-	drainsFile   string       // Config.DrainsFile
-	drainCount   atomic.Int64 // drains of all pools
-	lostEdges    lostEdges
-	drainsFileMu sync.Mutex // held while drainsFile is written
+	keptDrains
+	lostEdges lostEdges
 
+	unknownPools
+}
+
+// peerChecks is how the master knows who its peers are, and what they may not be.
+type peerChecks struct {
+	trust       *trust.Keeper // nil: connections are not encrypted
+	refusals    trust.Tally
+	inside      *inside.Set
+	fileServers atomic.Pointer[map[netip.AddrPort]agentKey] // addresses of the servers in the file
+	enrolment   *enrolment                                  // nil: this master signs no certificates
+	turnAwayLog turnAwayLog
+}
+
+// unknownPools counts what concerns pools that do not exist.
+type unknownPools struct {
 	unknownPoolAsks    atomic.Uint64 // for pools that do not exist
 	unknownPoolReports atomic.Uint64
+}
+
+// keptDrains are the drains that outlast a master.
+type keptDrains struct {
+	drainsFile   string       // Config.DrainsFile
+	drainCount   atomic.Int64 // drains of all pools
+	drainsFileMu sync.Mutex   // held while drainsFile is written
+}
+
+// masterPools are the pools, and what new ones are made with. poolsMu guards all but pools.
+type masterPools struct {
+	pools     atomic.Pointer[poolSet]
+	poolsMu   sync.Mutex // serialises changes of the set; guards the following
+	openPools bool       // Config.OpenPools
+	resolvers []string   // Config.Resolvers
+	seeds     *rand.Rand
+	poolsMade uint32
+	epochs    map[uint16]bool // of the pools' lease ids
 }
 
 // poolSet is immutable.
@@ -101,19 +121,16 @@ func New(cfg Config) (*Master, error) {
 		version: cmp.Or(cfg.Version, "devel"),
 		admin:   cfg.Admin,
 
-		drainsFile: cfg.DrainsFile,
-		elected:    cfg.Elected,
-		log:        cfg.Log,
-		limits:     standardLimits,
-		trust:      cfg.Trust,
-		inside:     cfg.Inside,
-		enrolment:  newEnrolment(cfg.Enrolment, cfg.Trust),
-		names:      newNameService(cfg.Inside),
-		seeds:      rand.New(rand.NewPCG(seed, 0x6d617374)),
-		epochs:     make(map[uint16]bool),
-		wake:       make(chan struct{}, 1),
-		started:    clock.Now(),
+		elected: cfg.Elected,
+		log:     cfg.Log,
+		limits:  standardLimits,
+		names:   newNameService(cfg.Inside),
+		wake:    make(chan struct{}, 1),
+		started: clock.Now(),
 	}
+	m.trust, m.inside, m.enrolment = cfg.Trust, cfg.Inside, newEnrolment(cfg.Enrolment, cfg.Trust)
+	m.seeds, m.epochs = rand.New(rand.NewPCG(seed, 0x6d617374)), make(map[uint16]bool)
+	m.drainsFile = cfg.DrainsFile
 	if m.logDropped = cfg.LogDropped; m.logDropped == nil {
 		m.logDropped = func() uint64 { return 0 }
 	}

@@ -39,20 +39,29 @@ type pool struct {
 	drains      map[balance.ServerID]balance.Drain // last orders, also for servers that have left; drainCount counts them
 	declared    declared
 	nameServers map[balance.ServerID]*nameServer // servers that are one address of a name
-	scratch     balance.Request                  // copy of a caller's request, so that a pick does not allocate
-	next        balance.Instant                  // when core needs Expire; zero: not before something else happens
-	stats       poolStats
-	refused     balance.Refusals
-	created     balance.Instant
+	poolScratch
+	next    balance.Instant // when core needs Expire; zero: not before something else happens
+	stats   poolStats
+	refused balance.Refusals
+	created balance.Instant
 
-	changed        bool            // since the last push
+	changed bool // since the last push
+	poolPushes
+}
+
+// poolScratch is the memory that is used again, so that a pick does not allocate. The lock of the pool guards it.
+type poolScratch struct {
+	scratch  balance.Request   // copy of a caller's request, so that a pick does not allocate
+	released []balance.Release // reused by serveQueueLocked
+}
+
+// poolPushes is when edges were told of the pool, and the log of outages.
+type poolPushes struct {
 	localFrom      time.Duration   // core's, when mu was released last
 	lastPush       balance.Instant // time of the last push
 	lastLoads      balance.Instant
 	outagesChanged bool            // servers may have gone out or come back since they were logged
 	lastOutageLog  balance.Instant // time of that log
-
-	released []balance.Release // reused by serveQueueLocked
 }
 
 // newPool returns a pool without servers; configureLocked adds those of cfg.
