@@ -34,13 +34,45 @@ const (
 // Pool is the servers that can do the same processing, their ledger, and the policy
 // for choosing among them.
 type Pool struct {
-	cfg            Config
-	policy         Policy
-	scorer         Scorer // of policy, or nil
-	rng            *rand.Rand
-	tieState       uint64 // what tieBreak returned last
-	turns          uint32 // the last that was given
-	ledger         ledger
+	cfg      Config
+	policy   Policy
+	scorer   Scorer // of policy, or nil
+	rng      *rand.Rand
+	tieState uint64 // what tieBreak returned last
+	turns    uint32 // the last that was given
+	ledger   ledger
+	serverOrders
+	members
+	poolEdges
+	scratch []*Server
+	poolLearnt
+	names map[string]string // of metrics, interned
+	poolRounds
+	crowdedOut bool // others fill nearly the whole pool
+	loose      bool // limits hold no request back, because one server has none
+	queue      queue
+	tenants    acquaintances
+	clients    clients
+	recent     recent
+	displaced  []Release // from the queue, since Serve last ran
+	knownFrom  Instant   // there may be leases that the pool has not been told of, until then
+	dueServers
+	poolFigures
+	poolCounts
+}
+
+// members are the servers.
+type members struct {
+	servers []*Server // in order of arrival; Server.index points back
+	byID    map[ServerID]*Server
+	version uint64
+	grouped bool   // servers have been put together with those alike
+	serials uint32 // given out
+	untold  int    // servers that are known by leases alone
+}
+
+// serverOrders are the servers in the orders in which they are taken.
+type serverOrders struct {
 	order          order // of servers by score, if there is a scorer
 	room           room  // of all servers
 	groups         map[string]*group
@@ -48,56 +80,64 @@ type Pool struct {
 	groupName      []byte    // scratch
 	reachable      []*beyond // of edges that have an order of the servers that they reach
 	allAtLimit     string    // says that all servers are
-	servers        []*Server // in order of arrival; Server.index points back
-	byID           map[ServerID]*Server
-	edges          []edge // interned; 0: no edge
-	edgeNo         map[EdgeID]int32
-	edgesFree      []int32 // numbers that no edge has
-	edgesSwept     int     // edges that there were when those that have gone were looked for last
-	lastEdge       int32
-	scratch        []*Server
-	version        uint64
-	times          times
-	growth         growth
-	trip           trip
-	local          local
-	names          map[string]string // of metrics, interned
+}
+
+// poolEdges are the edges, by numbers.
+type poolEdges struct {
+	edges      []edge // interned; 0: no edge
+	edgeNo     map[EdgeID]int32
+	edgesFree  []int32 // numbers that no edge has
+	edgesSwept int     // edges that there were when those that have gone were looked for last
+	lastEdge   int32
+	exclusions int // of servers for edges
+}
+
+// poolLearnt is what is learnt of the work and of the way to servers.
+type poolLearnt struct {
+	times  times
+	growth growth
+	trip   trip
+	local  local
+}
+
+// dueServers are the servers that a later time changes.
+type dueServers struct {
+	warmUntil     Instant   // no server is warming up from then on
+	returns       Instant   // the first of waking changes then
+	waking        []*Server // whose ejection or hold ends, or warming up begins
+	silent        []*Server // that were found suspect of standing still; some may have shown that they live
+	noneWellUntil Instant   // no server does better than one that fails, as was found a moment ago
+}
+
+// poolRounds is the maintenance of servers and edges, of which each call does a part.
+type poolRounds struct {
 	totals         poolTotals
-	crowdedOut     bool // others fill nearly the whole pool
-	loose          bool // limits hold no request back, because one server has none
-	queue          queue
-	tenants        acquaintances
-	clients        clients
-	recent         recent
-	displaced      []Release // from the queue, since Serve last ran
-	knownFrom      Instant   // there may be leases that the pool has not been told of, until then
-	warmUntil      Instant   // no server is warming up from then on
-	returns        Instant   // the first of waking changes then
-	waking         []*Server // whose ejection or hold ends, or warming up begins
-	silent         []*Server // that were found suspect of standing still; some may have shown that they live
-	noneWellUntil  Instant   // no server does better than one that fails, as was found a moment ago
-	exclusions     int       // of servers for edges
-	grouped        bool      // servers have been put together with those alike
-	edgeMaintained int       // the edge that was looked after last
-	newcomer       capacity  // of a server of which nothing is known: what the others have on average, if limits hold for these
-	usualSlots     float64   // c of a server for which it is not told; zero: not known
-	perWaiting     float64   // seconds by which a request in the queue delays those behind it; zero: not known
-	mean           float64   // leases of a server that is warm; infinite while none is
-	maintained     int       // the server that was looked after last
+	edgeMaintained int // the edge that was looked after last
+	maintained     int // the server that was looked after last
 	maintainedAt   Instant
 	cycle          time.Duration // how long the last round of all servers took
 	cycleBegan     Instant
-	good           uint64  // good answers ever
-	answered       Instant // the last answer, of whatever kind
-	clientErrors   uint64  // client errors ever
-	fulls          uint64  // answers ever that a server has no room
-	fullsTold      uint64  // those that who waits has been told of
-	limitsAt       Instant // a server turned out to say so to some clients only; zero: never
-	goodAt         Instant // the last good answer
-	serials        uint32  // given out
-	untold         int     // servers that are known by leases alone
-	placed         uint64  // requests that got a server, ever
-	placedFirst    Instant // when the first of them did
+}
+
+// poolCounts is what is counted of answers and grants, ever.
+type poolCounts struct {
+	good         uint64  // good answers ever
+	answered     Instant // the last answer, of whatever kind
+	clientErrors uint64  // client errors ever
+	fulls        uint64  // answers ever that a server has no room
+	fullsTold    uint64  // those that who waits has been told of
+	limitsAt     Instant // a server turned out to say so to some clients only; zero: never
+	goodAt       Instant // the last good answer
+	placed       uint64  // requests that got a server, ever
+	placedFirst  Instant // when the first of them did
+}
+
+// poolFigures are figures of the whole pool that choices go by.
+type poolFigures struct {
+	newcomer   capacity // of a server of which nothing is known: what the others have on average, if limits hold for these
+	usualSlots float64  // c of a server for which it is not told; zero: not known
+	perWaiting float64  // seconds by which a request in the queue delays those behind it; zero: not known
+	mean       float64  // leases of a server that is warm; infinite while none is
 }
 
 // New returns an empty pool. Two pools with the same seed, told the same things,
@@ -108,14 +148,12 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 		rng:      rng,
 		tieState: rng.Uint64(),
 		ledger:   ledger{epoch: uint16(rng.Uint32N(1<<16-1)) + 1},
-		byID:     make(map[ServerID]*Server),
-		edges:    []edge{{}},
-		edgeNo:   map[EdgeID]int32{"": 0},
-		mean:     math.Inf(1),
-		newcomer: capacity{slots: 1},
 		names:    make(map[string]string),
-		times:    times{usual: 1, perUsual: 1, rate: 1. / paceMemory, equal: equalErrors},
 	}
+	p.byID = make(map[ServerID]*Server)
+	p.edges, p.edgeNo = []edge{{}}, map[EdgeID]int32{"": 0}
+	p.mean, p.newcomer = math.Inf(1), capacity{slots: 1}
+	p.times = times{usual: 1, perUsual: 1, rate: 1. / paceMemory, equal: equalErrors}
 	p.Configure(0, cfg, policy)
 	return p
 }

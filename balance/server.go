@@ -110,40 +110,65 @@ type Server struct {
 
 // details is what is needed of a server less often.
 type details struct {
-	fixed     bool    // the file names it
-	waking    bool    // it stands in Pool.waking
-	isAlike   bool    // others are equal to it within their error, in a pool whose servers differ
-	idle      int32   // leases on which it owes nothing
-	group     float64 // mean logarithm of theirs and its own, less what the pool's would be; if isAlike
-	held      hold
-	sign      Instant   // the last sign of life, or when it began to owe an answer and owed none
-	gaveUp    Instant   // when the last of those that it owed ended without a sign
-	ended     Instant   // when the last lease did
+	fixed   bool    // the file names it
+	waking  bool    // it stands in Pool.waking
+	isAlike bool    // others are equal to it within their error, in a pool whose servers differ
+	counted bool    // load.x is of requests that were counted, not worked out from a utilisation
+	idle    int32   // leases on which it owes nothing
+	group   float64 // mean logarithm of theirs and its own, less what the pool's would be; if isAlike
+	held    hold
+	lifeSigns
 	okCrowd   float32   // requests at the server when it served one, itself included: nearly the most of late; fades
 	unreached int32     // edges that could not reach it when they tried last
 	full      *fullness // nil: it has never said that it has no room
 	answers   answers
 	reaches   reaches
 	spec      ServerSpec
-	warmFrom  Instant // when it joined or came back
-	proven    int32   // good answers since then, as long as it warms up
-	counted   bool    // load.x is of requests that were counted, not worked out from a utilisation
-	confirms  uint8   // answers in a row that bore out that it is full
-	stretch   float64 // learnt addition to its limit
-	probe     Instant // when a server that is believed full is tried, if none of our leases is there
-	strain    strain
-	knee      *knee // unheardKnee until a request has ended from which slots are to be learnt
-	memory    memory
-	metrics   []reading
-	traffic   *traffic // nil: no request has ended yet
-	*evidence          // what reports tell; silence until the first
+	proof
+	trials
+	strain strain
+	knee   *knee // unheardKnee until a request has ended from which slots are to be learnt
+	memory memory
+	figures
+	*evidence // what reports tell; silence until the first
 
+	judgement
+	losses  losses
+	sampled Instant // the last duration that b was learnt from; zero: none
+}
+
+// figures are what was reported of a server, and what was sent to it.
+type figures struct {
+	metrics []reading
+	traffic *traffic // nil: no request has ended yet
+}
+
+// trials is how far beyond its limit a server is tried.
+type trials struct {
+	stretch float64 // learnt addition to its limit
+	probe   Instant // when a server that is believed full is tried, if none of our leases is there
+}
+
+// lifeSigns is when a server has shown that it lives.
+type lifeSigns struct {
+	sign   Instant // the last sign of life, or when it began to owe an answer and owed none
+	gaveUp Instant // when the last of those that it owed ended without a sign
+	ended  Instant // when the last lease did
+}
+
+// proof is what a server has shown since it joined or came back, or since it said that it is full.
+type proof struct {
+	warmFrom Instant // when it joined or came back
+	proven   int32   // good answers since then, as long as it warms up
+	confirms uint8   // answers in a row that bore out that it is full
+}
+
+// judgement is what the witnesses of a server find, and what has been said of it.
+type judgement struct {
 	findings *findings // nil: no witness finds anything wrong
 	obstacle string    // what Unhealthy returns
 	since    since
 	toldOut  toldOut
-	losses   losses
-	sampled  Instant // the last duration that b was learnt from; zero: none
 }
 
 // evidence is what a server's reports are held against, and what is learnt from them. It is
