@@ -54,12 +54,12 @@ func (f *clientConn) bufferBody() (ready bool) {
 			f.awaitBody()
 			return false
 		}
-		if len(s.free()) == 0 && !s.grow(f.worker, t.Body.Run()) {
+		if len(s.free()) == 0 && !s.grow(&f.worker.bodies, t.Body.Run()) {
 			if len(s.bufs) == 0 {
 				f.awaitMemory()
 				return false
 			}
-			switch grown, ever := s.growToEnd(f.worker, f.toBuffer()); {
+			switch grown, ever := s.growToEnd(&f.worker.bodies, f.toBuffer()); {
 			case grown:
 			case ever:
 				f.awaitMemory()
@@ -88,7 +88,7 @@ func (f *clientConn) bufferBody() (ready bool) {
 		}
 	}
 	s.pace.Stop()
-	s.endRest(f.worker)
+	s.endRest(&f.worker.bodies)
 	return true
 }
 
@@ -272,8 +272,7 @@ func (f *clientConn) bodyLate() {
 		f.badBody(os.ErrDeadlineExceeded)
 	case s.pace.Over(now) && !f.keepsPace(&s.pace):
 		f.badBody(os.ErrDeadlineExceeded)
-	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && f.worker.engine.cfg.Bodies.Stall(s.client):
-		s.stalled = true
+	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && s.stall(&f.worker.bodies):
 		s.pace.Stop()
 		f.askForServer()
 	default:
@@ -312,9 +311,9 @@ func (f *clientConn) bodyAnswered() {
 	if !t.bodyStore.begun {
 		return
 	}
-	t.bodyStore.unstall(f.worker)
+	t.bodyStore.unstall(&f.worker.bodies)
 	if !t.uploading {
-		t.bodyStore.release(f.worker)
+		t.bodyStore.release(&f.worker.bodies)
 	}
 }
 
@@ -336,9 +335,9 @@ func (f *clientConn) releaseBody() {
 	if !s.begun || s.freed {
 		return
 	}
-	s.unstall(f.worker)
+	s.unstall(&f.worker.bodies)
 	if t.responseStarted || !f.mayResend() && f.maySent() || f.worker.engine.cfg.Bodies.Scarce() {
-		s.release(f.worker)
+		s.release(&f.worker.bodies)
 	}
 }
 

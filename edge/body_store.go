@@ -19,18 +19,12 @@ type bodyStore struct {
 	charged  int64    // bytes of memory taken, including the promise
 	rest     int64    // bytes that were taken by takeRest
 	promise  int64    // of rest, for buffers to come
-	bufIndex int      // bytes before rooms[room][at] have been sent
+	bufIndex int      // bytes before bufs[bufIndex][bufOff] have been sent
 	bufOff   int
 	first    int64           // gRPC: length of the first message with its prefix; zero: unknown
 	lastAt   balance.Instant // when a byte last came, or reading began
 	pace     limits.Pace
 }
-
-const (
-	smallBuf        = 16 << 10
-	largeBuf        = 64 << 10
-	maxFreeBodyBufs = 32 // of each size that a loop keeps
-)
 
 // free returns the free part of the last buffer; empty: there is none.
 func (s *bodyStore) free() []byte {
@@ -50,48 +44,48 @@ func (s *bodyStore) filled(n int) {
 
 // grow adds an empty buffer; known is how many bytes are known to come, or 0. It returns false if there is no
 // memory.
-func (s *bodyStore) grow(l *worker, known int64) bool {
+func (s *bodyStore) grow(m *bodyBuffers, known int64) bool {
 	size := int64(largeBuf)
 	if known < smallBuf && len(s.bufs) == 0 {
 		size = smallBuf
 	}
 	if s.promise >= size {
 		s.promise -= size
-		s.bufs = append(s.bufs, l.takeBodyBuf(size))
+		s.bufs = append(s.bufs, m.takeBuf(size))
 		return true
 	}
 	var w limits.MemoryWaiter
 	if len(s.bufs) == 0 {
-		w = l
+		w = m.waiter
 	}
-	if !l.engine.cfg.Bodies.Take(s.client, size, w) {
+	if !m.memory.Take(s.client, size, w) {
 		return false
 	}
 	s.charged += size
-	s.bufs = append(s.bufs, l.takeBodyBuf(size))
+	s.bufs = append(s.bufs, m.takeBuf(size))
 	return true
 }
 
 // growToEnd adds an empty buffer when grow has no memory, and is promised memory for all n bytes still to be
 // read. If not, ever reports whether it may be later.
-func (s *bodyStore) growToEnd(l *worker, n int64) (grown, ever bool) {
+func (s *bodyStore) growToEnd(m *bodyBuffers, n int64) (grown, ever bool) {
 	n = (n + largeBuf - 1) / largeBuf * largeBuf
-	taken, ever := l.engine.cfg.Bodies.TakeRest(s.client, n, l)
+	taken, ever := m.memory.TakeRest(s.client, n, m.waiter)
 	if !taken {
 		return false, ever
 	}
 	s.charged += n
 	s.rest += n
 	s.promise += n
-	return s.grow(l, largeBuf), true
+	return s.grow(m, largeBuf), true
 }
 
 // endRest returns the unused promise, once the body has been read.
-func (s *bodyStore) endRest(l *worker) {
+func (s *bodyStore) endRest(m *bodyBuffers) {
 	if s.rest == 0 {
 		return
 	}
-	l.engine.cfg.Bodies.EndRest(s.client, s.rest, s.promise)
+	m.memory.EndRest(s.client, s.rest, s.promise)
 	s.charged -= s.promise
 	s.rest, s.promise = 0, 0
 }
@@ -107,8 +101,8 @@ func (s *bodyStore) holds() bool { return len(s.bufs) > 0 || s.freed }
 
 // keep appends a copy of p, which has gone to the server behind all that is here, so that it can be sent again
 // too. It returns false if there is no memory, or it would be more than most bytes.
-func (s *bodyStore) keep(l *worker, p []byte, most int64) bool {
-	if s.freed || s.size+int64(len(p)) > most || len(s.free()) < len(p) && (!s.grow(l, largeBuf) || len(s.free()) < len(p)) {
+func (s *bodyStore) keep(m *bodyBuffers, p []byte, most int64) bool {
+	if s.freed || s.size+int64(len(p)) > most || len(s.free()) < len(p) && (!s.grow(m, largeBuf) || len(s.free()) < len(p)) {
 		return false
 	}
 	copy(s.free(), p)
@@ -137,64 +131,43 @@ func (s *bodyStore) next(most int) []byte {
 func (s *bodyStore) rewind() { s.bufIndex, s.bufOff = 0, 0 }
 
 // release frees the memory. Its bytes cannot be sent again.
-func (s *bodyStore) release(l *worker) {
+func (s *bodyStore) release(m *bodyBuffers) {
 	if len(s.bufs) == 0 {
 		return
 	}
-	s.endRest(l)
+	s.endRest(m)
 	for i, buf := range s.bufs {
-		l.putBodyBuf(buf)
+		m.putBuf(buf)
 		s.bufs[i] = nil
 	}
 	if s.charged > 0 {
-		l.engine.cfg.Bodies.Give(s.client, s.charged)
+		m.memory.Give(s.client, s.charged)
 	}
 	s.bufs, s.bufIndex, s.bufOff, s.size, s.charged = s.bufs[:0], 0, 0, 0, 0
 	s.freed = true
 }
 
 // reset readies the store for another request.
-func (s *bodyStore) reset(l *worker) {
+func (s *bodyStore) reset(m *bodyBuffers) {
 	if !s.begun {
 		return
 	}
-	s.release(l)
-	s.unstall(l)
+	s.release(m)
+	s.unstall(m)
 	*s = bodyStore{bufs: s.bufs}
 }
 
+// stall reports whether a server may be asked for although the body has stalled. If so, it counts as stalled until
+// unstall.
+func (s *bodyStore) stall(m *bodyBuffers) bool {
+	s.stalled = m.memory.Stall(s.client)
+	return s.stalled
+}
+
 // unstall stops counting the request as stalled.
-func (s *bodyStore) unstall(l *worker) {
+func (s *bodyStore) unstall(m *bodyBuffers) {
 	if s.stalled {
 		s.stalled = false
-		l.engine.cfg.Bodies.Unstall(s.client)
+		m.memory.Unstall(s.client)
 	}
-}
-
-// takeBodyBuf returns an empty buffer.
-func (l *worker) takeBodyBuf(size int64) []byte {
-	kept := l.bodyBufsOf(size)
-	if n := len(*kept); n > 0 {
-		buf := (*kept)[n-1]
-		*kept = (*kept)[:n-1]
-		return buf
-	}
-	return make([]byte, 0, size)
-}
-
-func (l *worker) putBodyBuf(buf []byte) {
-	if kept := l.bodyBufsOf(int64(cap(buf))); kept != nil && len(*kept) < maxFreeBodyBufs {
-		*kept = append(*kept, buf[:0])
-	}
-}
-
-// bodyBufsOf returns the free buffers of a size; nil: none are kept.
-func (l *worker) bodyBufsOf(size int64) *[][]byte {
-	switch size {
-	case smallBuf:
-		return &l.freeBodyBufs[0]
-	case largeBuf:
-		return &l.freeBodyBufs[1]
-	}
-	return nil
 }

@@ -343,8 +343,8 @@ func (f *clientConn) finishRequest() {
 	t.Exchange.Finish()
 	t.down.Discard(f.Loop)
 	t.up.Discard(f.Loop)
-	t.bodyCopy.reset(f.worker)
-	t.bodyStore.reset(f.worker)
+	t.bodyCopy.reset(&f.worker.bodies)
+	t.bodyStore.reset(&f.worker.bodies)
 	switch {
 	case f.stream != nil:
 		f.close() // the end of a stream, not of the client's connection
@@ -432,8 +432,8 @@ func (f *clientConn) close() {
 		f.req = nil
 		t.down.Discard(&l.Loop)
 		t.up.Discard(&l.Loop)
-		t.bodyCopy.reset(l)
-		t.bodyStore.reset(l)
+		t.bodyCopy.reset(&l.bodies)
+		t.bodyStore.reset(&l.bodies)
 		l.putRequest(t)
 	}
 	if b := f.stream; b != nil {

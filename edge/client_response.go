@@ -144,7 +144,7 @@ func (f *clientConn) passInterim() {
 // startResponse begins to relay the response whose head has come.
 func (f *clientConn) startResponse() {
 	t := f.req
-	t.bodyCopy.reset(f.worker)
+	t.bodyCopy.reset(&f.worker.bodies)
 	if t.responseStarted = true; f.server.Stream != nil {
 		t.Exchange.ServerProto = routing.HTTPVersion2
 	}

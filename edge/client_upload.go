@@ -7,6 +7,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/flight"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
@@ -87,7 +88,7 @@ func (f *clientConn) uploadMore() error {
 		case err == nil:
 			t.bodyRead += n
 			t.pace.Took(n)
-			t.bodyCopy.lose(l)
+			t.bodyCopy.lose(&l.bodies)
 			t.waitingSince = l.Now
 			t.Body.Skip(n)
 			return nil
@@ -112,7 +113,7 @@ func (f *clientConn) uploadMore() error {
 		t.bodyRead += int64(n)
 	}
 	if again && !stored {
-		t.bodyCopy.add(l, l.ReadBuf[:n])
+		t.bodyCopy.add(&l.bodies, l.ReadBuf[:n])
 	}
 	if t.Body.AtTrailers() {
 		t.leftover = append(t.leftover, l.ReadBuf[:n]...)
@@ -123,8 +124,8 @@ func (f *clientConn) uploadMore() error {
 		return err
 	}
 	t.leftover = append(t.leftover[:0], l.ReadBuf[good:n]...)
-	if stored && !t.bodyStore.keep(l, l.ReadBuf[:good], t.Exchange.Route.BufferRequest) {
-		t.bodyStore.release(l)
+	if stored && !t.bodyStore.keep(&l.bodies, l.ReadBuf[:good], t.Exchange.Route.BufferRequest) {
+		t.bodyStore.release(&l.bodies)
 	}
 	if _, err := t.up.Write(&b.Conn, l.ReadBuf[:good]); err != nil {
 		f.stopUpload()
@@ -162,4 +163,29 @@ func (f *clientConn) uploadTrailers() (waits bool, err error) {
 		f.stopUpload()
 	}
 	return false, nil
+}
+
+// mayResend reports whether the request may have to be sent again after its body has begun to go: an HTTP/2
+// server says when it has not processed a request, and an idempotent one may be repeated.
+func (f *clientConn) mayResend() bool {
+	return f.server.Stream != nil || flight.Idempotent(f.req.Exchange.Head.Method)
+}
+
+// cannotResend reports whether part of the request body is gone.
+func (t *request) cannotResend() bool {
+	return t.bodyRead > int64(len(t.bodyCopy.bytes)) || t.bodyStore.freed
+}
+
+// rewind puts the copied part of the body behind the head again, as if it had come before the request was
+// first sent.
+func (f *clientConn) rewind() error {
+	t := f.req
+	t.bodyStore.rewind()
+	if len(t.bodyCopy.bytes) == 0 {
+		return nil
+	}
+	t.appendInput(t.bodyCopy.bytes, true)
+	t.bodyCopy.reset(&f.worker.bodies)
+	t.bodyRead, t.leftover = 0, t.leftover[:0]
+	return t.Frame(t.input[t.inputStart:t.inputEnd], f.service.listener)
 }

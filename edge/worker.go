@@ -22,12 +22,11 @@ type worker struct {
 	freeRequests   []*request
 	freeAsyncPicks []*asyncPick
 	idlePicks      []*blockingPick
-	freeCopyBufs   [][]byte    // for large copies of request bodies
-	freeBodyBufs   [2][][]byte // for request bodies that are read before a server is asked for: small, large
 
 	masterConns    []*masterConn
 	awaitingMemory []*clientConn // clients whose request bodies wait for memory
 	servers        upstream.Pool
+	bodies         bodyBuffers
 
 	// HTTP/2.
 	h2          h2conn.Shared
@@ -45,6 +44,7 @@ const (
 func newWorker(e *loopEngine) (*worker, error) {
 	l := &worker{engine: e, headBuf: make([]byte, 0, 4<<10)}
 	l.h2.Loop = &l.Loop
+	l.bodies.memory, l.bodies.waiter = e.cfg.Bodies, l
 	l.servers.Init(&l.Loop, &l.h2, &e.dialer)
 	l.trimmer.worker, l.trimmer.Owner = l, &l.trimmer
 	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.cfg.MaxTurn, ReadSize: exchange.HeadSpace + readSize, AlwaysBatch: e.cfg.AlwaysBatch}
