@@ -3,6 +3,7 @@ package evenkeel
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -31,6 +32,30 @@ func TestWhereIsNamesFilesThatExist(t *testing.T) {
 	}
 	if named < 50 {
 		t.Errorf("docs/where-is.md names %d files, want more: has their form changed?", named)
+	}
+}
+
+// A newcomer finds every room of the edge by a question, and what it is by its doc.go.
+func TestEveryRoomOfTheEdgeIsFound(t *testing.T) {
+	text, err := os.ReadFile("docs/where-is.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms := 0
+	for room := range table(arrows, "<") {
+		if room != "edge" && !strings.HasPrefix(room, "edge/") {
+			continue
+		}
+		rooms++
+		if !regexp.MustCompile("`" + room + "(/[a-z0-9_]+\\.go)?`").Match(text) {
+			t.Errorf("docs/where-is.md names no file of %s: which question does the room answer?", room)
+		}
+		if _, err := os.Stat(room + "/doc.go"); err != nil {
+			t.Errorf("%s has no doc.go, which says what the room is", room)
+		}
+	}
+	if rooms < 10 {
+		t.Errorf("found %d rooms of the edge, want more: has the table's form changed?", rooms)
 	}
 }
 
