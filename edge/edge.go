@@ -14,6 +14,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
+	"github.com/evenkeel-lb/evenkeel/edge/proxy"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
@@ -41,7 +42,7 @@ type Edge struct {
 	listeners    []*routing.BoundListener
 	names        *resolve.Follower // resolves servers' names at the edge
 	bodies       *limits.BodyMemory
-	engine       *loopEngine
+	engine       *proxy.Engine
 	serving      atomic.Bool
 	accepting    chan struct{} // closed once all listeners accept connections
 	notAccepting atomic.Int32  // listeners that do not accept connections yet
@@ -77,16 +78,16 @@ func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 		}
 		e.listeners = append(e.listeners, ready)
 	}
-	e.engine = newLoops(e.engineConfig(), e.deps, e.listeners)
+	e.engine = proxy.New(e.engineConfig(), e.deps, e.listeners)
 	e.register(picker)
 	return e, nil
 }
 
 // engineConfig returns how the engine is to work.
-func (e *Edge) engineConfig() engineConfig {
+func (e *Edge) engineConfig() proxy.Config {
 	c := &e.cfg
 	servers := &resolve.Dialer{Dialer: e.dialer(), Names: e.names, Resolvers: strings.Join(c.Resolvers, ","), Refuse: c.Inside.RefuseSocket}
-	return engineConfig{
+	return proxy.Config{
 		Loops: c.Loops, SingleCalls: c.SingleCalls,
 		ConnectTimeout: c.ConnectTimeout, ResponseTimeout: c.ResponseTimeout, TCP: c.TCP, Net: servers, Inside: c.Inside,
 		Places: c.Places, Bodies: e.bodies, DrainTime: c.DrainTime,

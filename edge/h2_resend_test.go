@@ -12,9 +12,9 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/net/http2"
-
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/bodies"
+	"golang.org/x/net/http2"
 )
 
 // notTaking is a server of HTTP/2 that refuses the first POSTs, each after it has got as many bytes of
@@ -108,8 +108,8 @@ func testHTTP2BodiesNotTaken(t *testing.T) {
 		{"a long body before its end", random(90_000), false, 1, 20_000, narrow, sentAway, 200, balance.OK, 1},
 		{"a long body to the window's end", random(90_000), false, 1, narrow, narrow, sentAway, 200, balance.OK, 1},
 		{"trailers", random(2000), true, 1, 2000 + len("x-after: 5"), narrow, sentAway, 200, balance.OK, 1},
-		{"more than is copied, of which little has gone", random(4 * maxCopied), false, 1, 1, narrow, sentAway, 200, balance.OK, 1},
-		{"more than is copied", random(4 * maxCopied), false, 1, 2 * maxCopied, wide, sentAway, 502, balance.Canceled, 1},
+		{"more than is copied, of which little has gone", random(4 * bodies.MaxCopied), false, 1, 1, narrow, sentAway, 200, balance.OK, 1},
+		{"more than is copied", random(4 * bodies.MaxCopied), false, 1, 2 * bodies.MaxCopied, wide, sentAway, 502, balance.Canceled, 1},
 	} {
 		for _, length := range []int64{int64(len(c.body)), -1} {
 			grant := notTaking(t, c.refusals, c.before, c.window, c.refuse)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/proxy"
 )
 
 const (
@@ -125,7 +126,7 @@ func testHalfClosedClientsGetTheirAnswerWhole(t *testing.T) {
 						if half {
 							_ = tcp.(*net.TCPConn).CloseWrite()
 							first := make([]byte, 1)
-							if _, err := io.ReadFull(conn, first); err != nil || string(first) != firstByte {
+							if _, err := io.ReadFull(conn, first); err != nil || string(first) != proxy.FirstByte {
 								t.Errorf("got %q, %v before the answer, want its first byte", first, err)
 							}
 						}
@@ -133,7 +134,7 @@ func testHalfClosedClientsGetTheirAnswerWhole(t *testing.T) {
 						_ = tcp.SetReadDeadline(time.Now().Add(time.Minute))
 						rest, _ := io.ReadAll(conn)
 						if half {
-							rest = append([]byte(firstByte), rest...)
+							rest = append([]byte(proxy.FirstByte), rest...)
 						}
 						return strings.ReplaceAll(string(rest), r.address, "EDGE")
 					}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evenkeel-lb/evenkeel/edge/proxy"
 )
 
 // Clients beyond the limit wait until another has gone, and are then served; their connections
@@ -62,7 +64,7 @@ func TestClientsBeyondTheLimitWait(t *testing.T) {
 		for _, conn := range there {
 			ask(conn)
 		}
-		_ = late.SetReadDeadline(time.Now().Add(3 * acceptPause))
+		_ = late.SetReadDeadline(time.Now().Add(3 * proxy.AcceptPause))
 		if n, err := late.Read(make([]byte, 1)); err == nil {
 			t.Errorf("TLS %v: a client beyond the limit got %d bytes", secure, n)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/proxy"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 )
 
@@ -87,7 +88,7 @@ func TestHalfClosedClientIsAnswered(t *testing.T) {
 				p.wantResults(t, balance.Canceled)
 				return
 			}
-			time.AfterFunc(8*leaveAfter, func() { close(answer) }) // beyond the moment for which those that are refused are waited for
+			time.AfterFunc(8*proxy.LeaveAfter, func() { close(answer) }) // beyond the moment for which those that are refused are waited for
 			if got, _ := io.ReadAll(conn); !strings.HasPrefix(string(got), "HTTP/1.1 200 ") {
 				t.Errorf("got %q, want the answer", got)
 			}

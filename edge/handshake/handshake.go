@@ -1,4 +1,4 @@
-package edge
+package handshake
 
 import (
 	"bytes"
@@ -21,47 +21,47 @@ import (
 // A goroutine does what comes before a client's first request, if that takes more than reading it: a PROXY
 // header, a TLS handshake, the HTTP/2 preface. A loop gets the connection once its protocol is known.
 
-// handshakeConn is a client's connection until its first request. Its goroutine owns it, except for what mu
+// Conn is a client's connection until its first request. Its goroutine owns it, except for what mu
 // guards.
-type handshakeConn struct {
+type Conn struct {
 	net.Conn  // below TLS
-	of        *handshakeConns
-	peer      netip.Addr         // or the client named by the PROXY header
-	limitAddr netip.Addr         // LimitConn has counted it; invalid: none
-	secure    *eventloop.TLSConn // nil: no TLS
-	shown     *routing.ClientTLS // what the client has shown by it; nil: nothing
-	input     []byte             // read, and passed to the loop
+	of        *Conns
+	Peer      netip.Addr         // or the client named by the PROXY header
+	LimitAddr netip.Addr         // LimitConn has counted it; invalid: none
+	TLS       *eventloop.TLSConn // nil: no TLS
+	Shown     *routing.ClientTLS // what the client has shown by it; nil: nothing
+	Input     []byte             // read, and passed to the loop
 
 	mu       sync.Mutex
 	deadline time.Time // bounds all waits; zero: none
 }
 
-// handshakeConns are a listener's connections that no loop has yet. init makes it ready.
-type handshakeConns struct {
+// Conns are a listener's connections that no loop has yet. init makes it ready.
+type Conns struct {
 	listener *routing.BoundListener
 	deps     *exchange.Deps
 	serving  sync.WaitGroup // their goroutines
 
 	mu  sync.Mutex
-	all map[*handshakeConn]struct{} // guarded by mu
+	all map[*Conn]struct{} // guarded by mu
 }
 
-func (all *handshakeConns) init(deps *exchange.Deps, listener *routing.BoundListener) {
-	all.deps, all.listener, all.all = deps, listener, make(map[*handshakeConn]struct{})
+func (all *Conns) Init(deps *exchange.Deps, listener *routing.BoundListener) {
+	all.deps, all.listener, all.all = deps, listener, make(map[*Conn]struct{})
 }
 
-// add adds a new connection. LimitConn has counted it if limitAddr is valid.
-func (all *handshakeConns) add(conn net.Conn, peer, limitAddr netip.Addr) *handshakeConn {
-	g := &handshakeConn{Conn: conn, of: all, peer: peer, limitAddr: limitAddr}
+// Add adds a new connection. LimitConn has counted it if LimitAddr is valid.
+func (all *Conns) Add(conn net.Conn, peer, limitAddr netip.Addr) *Conn {
+	g := &Conn{Conn: conn, of: all, Peer: peer, LimitAddr: limitAddr}
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	all.all[g] = struct{}{}
 	return g
 }
 
-// serve has a goroutine serve the connection until a request may follow, or none does, and then call done. It may not
+// Serve has a goroutine serve the connection until a request may follow, or none does, and then call done. It may not
 // be limited any more by then.
-func (all *handshakeConns) serve(g *handshakeConn, done func(good bool)) {
+func (all *Conns) Serve(g *Conn, done func(good bool)) {
 	all.serving.Go(func() {
 		good := g.prepare()
 		all.remove(g)
@@ -69,34 +69,34 @@ func (all *handshakeConns) serve(g *handshakeConn, done func(good bool)) {
 	})
 }
 
-// wait returns when done has been called for all connections.
-func (all *handshakeConns) wait() { all.serving.Wait() }
+// Wait returns when done has been called for all connections.
+func (all *Conns) Wait() { all.serving.Wait() }
 
 // remove takes one out, which nothing ends any more.
-func (all *handshakeConns) remove(g *handshakeConn) {
+func (all *Conns) remove(g *Conn) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	delete(all.all, g)
 	_ = g.SetDeadline(time.Time{}) // an error is the connection's, which the loop sees
 }
 
-// limitTimeOfAll bounds the time of all connections.
-func (all *handshakeConns) limitTimeOfAll(t time.Time) {
+// LimitTime bounds the time of all connections.
+func (all *Conns) LimitTime(t time.Time) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	for g := range all.all {
-		g.limitTime(t)
+		g.LimitTime(t)
 	}
 }
 
 // firstRead is the bytes of a connection that are read before its protocol is known, at most.
 const firstRead = 4 << 10
 
-// past is a deadline that ends a wait at once.
-var past = time.Unix(1, 0)
+// Past is a deadline that ends a wait at once.
+var Past = time.Unix(1, 0)
 
-// limitTime bounds the time that is left, whatever the connection waits for. Any goroutine may call it.
-func (g *handshakeConn) limitTime(t time.Time) {
+// LimitTime bounds the time that is left, whatever the connection waits for. Any goroutine may call it.
+func (g *Conn) LimitTime(t time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.deadline.IsZero() || t.Before(g.deadline) {
@@ -106,7 +106,7 @@ func (g *handshakeConn) limitTime(t time.Time) {
 }
 
 // setTimeout sets how long the next step may take.
-func (g *handshakeConn) setTimeout(wait time.Duration) {
+func (g *Conn) setTimeout(wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	at := time.Now().Add(wait)
@@ -117,7 +117,7 @@ func (g *handshakeConn) setTimeout(wait time.Duration) {
 }
 
 // prepare reports whether a request may follow.
-func (g *handshakeConn) prepare() bool {
+func (g *Conn) prepare() bool {
 	if !g.readProxyHeader() {
 		return false
 	}
@@ -129,35 +129,35 @@ func (g *handshakeConn) prepare() bool {
 
 // readProxyHeader reads the PROXY header, if the listener requires one, and checks that its client may
 // connect. It comes before TLS.
-func (g *handshakeConn) readProxyHeader() bool {
+func (g *Conn) readProxyHeader() bool {
 	l, deps := g.of.listener, g.of.deps
 	if l.WantsProxyHeader() {
 		g.setTimeout(l.HeaderTimeout)
-		proxied, err := readProxyHeader(l, g.Conn, g.peer)
+		proxied, err := readProxyHeader(l, g.Conn, g.Peer)
 		if err != nil {
 			deps.Metrics.Refused(exchange.ReasonPreface)
-			deps.LogRefused(l, g.peer, err)
+			deps.LogRefused(l, g.Peer, err)
 			g.resetClose()
 			return false
 		}
 		if proxied.Source.IsValid() {
-			g.peer = proxied.Source.Addr()
+			g.Peer = proxied.Source.Addr()
 		}
 	}
-	if g.limitAddr.IsValid() {
+	if g.LimitAddr.IsValid() {
 		return true
 	}
-	if why := l.LimitConn(g.peer); why != nil {
+	if why := l.LimitConn(g.Peer); why != nil {
 		deps.Metrics.ConnRefused(why)
 		g.resetClose()
 		return false
 	}
-	g.limitAddr = g.peer
+	g.LimitAddr = g.Peer
 	return true
 }
 
 // ResetClose closes the connection by a reset, the only way to say that it is refused.
-func (g *handshakeConn) resetClose() {
+func (g *Conn) resetClose() {
 	if tcp, ok := g.Conn.(interface{ SetLinger(int) error }); ok {
 		_ = tcp.SetLinger(0) // no effect on a connection that is gone
 	}
@@ -165,17 +165,17 @@ func (g *handshakeConn) resetClose() {
 }
 
 // handshake makes the TLS handshake, within the time allowed for a request head.
-func (g *handshakeConn) handshake() bool {
+func (g *Conn) handshake() bool {
 	l := g.of.listener
 	g.setTimeout(l.HeaderTimeout)
-	g.secure = eventloop.NewServerTLS(g.Conn, l.TLS)
-	err := g.secure.TLS.Handshake()
+	g.TLS = eventloop.NewServerTLS(g.Conn, l.TLS)
+	err := g.TLS.TLS.Handshake()
 	if err == nil {
-		state := g.secure.TLS.ConnectionState()
-		g.shown = routing.NewClientTLS(&state)
+		state := g.TLS.TLS.ConnectionState()
+		g.Shown = routing.NewClientTLS(&state)
 		return true
 	}
-	g.of.deps.Log.Debug("handshake failed", "listen", l.Listen, "client", g.peer, "err", err)
+	g.of.deps.Log.Debug("handshake failed", "listen", l.Listen, "client", g.Peer, "err", err)
 	var plain tls.RecordHeaderError
 	if errors.As(err, &plain) && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader) {
 		_, _ = io.WriteString(plain.Conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\nthis address takes HTTPS only\n")
@@ -185,27 +185,27 @@ func (g *handshakeConn) handshake() bool {
 
 // awaitPreface reads until it is certain whether the client sends HTTP/2's preface; false: the client sends
 // nothing.
-func (g *handshakeConn) awaitPreface() bool {
+func (g *Conn) awaitPreface() bool {
 	l, buf := g.of.listener, make([]byte, firstRead)
 	g.setTimeout(l.SilentTime())
 	for {
-		n, err := g.Read(buf[len(g.input):])
-		if len(g.input) == 0 {
+		n, err := g.Read(buf[len(g.Input):])
+		if len(g.Input) == 0 {
 			g.setTimeout(l.HeaderTimeout)
 		}
-		g.input = buf[:len(g.input)+n]
-		if err != nil || len(g.input) >= len(h2.Preface) || !bytes.HasPrefix([]byte(h2.Preface), g.input) {
-			return len(g.input) > 0 // if something is missing, the HTTP/1 parser reports it
+		g.Input = buf[:len(g.Input)+n]
+		if err != nil || len(g.Input) >= len(h2.Preface) || !bytes.HasPrefix([]byte(h2.Preface), g.Input) {
+			return len(g.Input) > 0 // if something is missing, the HTTP/1 parser reports it
 		}
 	}
 }
 
-// speaksHTTP2 reports whether the client has agreed on HTTP/2 or begun with its preface.
-func (g *handshakeConn) speaksHTTP2() bool {
-	if g.secure != nil {
-		return g.secure.TLS.ConnectionState().NegotiatedProtocol == routing.ALPNHTTP2
+// SpeaksHTTP2 reports whether the client has agreed on HTTP/2 or begun with its preface.
+func (g *Conn) SpeaksHTTP2() bool {
+	if g.TLS != nil {
+		return g.TLS.TLS.ConnectionState().NegotiatedProtocol == routing.ALPNHTTP2
 	}
-	return bytes.HasPrefix(g.input, []byte(h2.Preface))
+	return bytes.HasPrefix(g.Input, []byte(h2.Preface))
 }
 
 // readProxyHeader reads the PROXY header from a new connection, and no byte more. The caller sets the

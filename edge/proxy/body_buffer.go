@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"encoding/binary"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/bodies"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/http1"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -54,19 +55,19 @@ func (f *clientConn) bufferBody() (ready bool) {
 			f.awaitBody()
 			return false
 		}
-		if len(s.free()) == 0 && !s.grow(&f.worker.bodies, t.Body.Run()) {
-			if len(s.bufs) == 0 {
+		if len(s.Free()) == 0 && !s.Grow(&f.worker.bodies, t.Body.Run()) {
+			if len(s.Bufs) == 0 {
 				f.awaitMemory()
 				return false
 			}
-			switch grown, ever := s.growToEnd(&f.worker.bodies, f.toBuffer()); {
+			switch grown, ever := s.GrowToEnd(&f.worker.bodies, f.toBuffer()); {
 			case grown:
 			case ever:
 				f.awaitMemory()
 				return false
 			default: // others wait for what it holds, so it must not wait for more
 				f.endMemoryWait()
-				s.pace.Stop()
+				s.Pace.Stop()
 				return true
 			}
 		}
@@ -87,15 +88,15 @@ func (f *clientConn) bufferBody() (ready bool) {
 			return false
 		}
 	}
-	s.pace.Stop()
-	s.endRest(&f.worker.bodies)
+	s.Pace.Stop()
+	s.EndRest(&f.worker.bodies)
 	return true
 }
 
 // toBuffer returns how many more bytes are to be read before a server is asked for, at most.
 func (f *clientConn) toBuffer() int64 {
 	t := f.req
-	n := t.Exchange.Route.BufferRequest - t.bodyStore.size - int64(t.BodyInBuf)
+	n := t.Exchange.Route.BufferRequest - t.bodyStore.Size - int64(t.BodyInBuf)
 	if t.Req.Framing == http1.ByLength {
 		n = min(n, t.Body.Run())
 	}
@@ -108,20 +109,20 @@ func (f *clientConn) takeWhole() error {
 	t := f.req
 	s := &t.bodyStore
 	ended := false
-	if b := f.stream; b != nil && b.Complete && len(s.bufs) == 0 && b.UnreadBytes() <= smallBuf {
+	if b := f.stream; b != nil && b.Complete && len(s.Bufs) == 0 && b.UnreadBytes() <= bodies.SmallBuf {
 		for ended = true; f.Readable; {
 			if _, err := f.readMore(); err != nil {
 				break // EAGAIN: all there is has been taken
 			}
 		}
 	}
-	if s.begun && !ended {
+	if s.Begun && !ended {
 		return nil
 	}
 	if err := t.Frame(t.input[t.inputStart:t.inputEnd], f.service.listener); err != nil || t.Complete {
 		return err
 	}
-	s.begun, s.client, s.lastAt = true, balance.PrefixOf(t.Exchange.ClientAddr), f.worker.Now
+	s.Begun, s.Client, s.LastAt = true, balance.PrefixOf(t.Exchange.ClientAddr), f.worker.Now
 	t.leftover = append(t.leftover[:0], t.Buf[t.Head+t.BodyInBuf:]...)
 	return nil
 }
@@ -133,9 +134,9 @@ func (f *clientConn) buffered() bool {
 	case t.Body.Done():
 		return true
 	case t.Exchange.Route.AwaitsMessage && t.Exchange.GRPC:
-		return s.size >= t.Exchange.Route.BufferRequest || f.hasMessage() && !(f.stream.Complete && f.Readable)
+		return s.Size >= t.Exchange.Route.BufferRequest || f.hasMessage() && !(f.stream.Complete && f.Readable)
 	default:
-		return s.size+int64(t.BodyInBuf) >= t.Exchange.Route.BufferRequest
+		return s.Size+int64(t.BodyInBuf) >= t.Exchange.Route.BufferRequest
 	}
 }
 
@@ -144,10 +145,10 @@ func (f *clientConn) hasMessage() bool {
 	t, b := f.req, f.stream
 	s := &t.bodyStore
 	unread := b.Unread()
-	if s.first == 0 && len(unread) >= grpcPrefix {
-		s.first = grpcPrefix + int64(binary.BigEndian.Uint32(unread[1:]))
+	if s.FirstMessage == 0 && len(unread) >= grpcPrefix {
+		s.FirstMessage = grpcPrefix + int64(binary.BigEndian.Uint32(unread[1:]))
 	}
-	return b.Complete || s.first > 0 && t.Body.Size()+int64(len(unread)) >= s.first
+	return b.Complete || s.FirstMessage > 0 && t.Body.Size()+int64(len(unread)) >= s.FirstMessage
 }
 
 // awaitsFirst reports whether nothing has come yet of what is to be read, so that it needs no memory; of
@@ -155,16 +156,16 @@ func (f *clientConn) hasMessage() bool {
 func (f *clientConn) awaitsFirst() bool {
 	s := &f.req.bodyStore
 	if f.req.Exchange.Route.AwaitsMessage {
-		return s.first == 0
+		return s.FirstMessage == 0
 	}
-	return !f.Readable && len(s.bufs) == 0 && !f.req.Req.Expect
+	return !f.Readable && len(s.Bufs) == 0 && !f.req.Req.Expect
 }
 
 // uploadMore relays what the client has sent. Its error is the client's fault.
 func (f *clientConn) bufferMore() error {
 	t := f.req
 	s := &t.bodyStore
-	buf := s.free()
+	buf := s.Free()
 	n, err := f.Read(buf)
 	switch {
 	case err == syscall.EAGAIN:
@@ -174,8 +175,8 @@ func (f *clientConn) bufferMore() error {
 	case n == 0:
 		return io.EOF
 	}
-	s.lastAt = f.worker.Now
-	s.pace.Took(int64(n))
+	s.LastAt = f.worker.Now
+	s.Pace.Took(int64(n))
 	if t.Body.AtTrailers() {
 		t.leftover = append(t.leftover, buf[:n]...)
 		return nil
@@ -185,7 +186,7 @@ func (f *clientConn) bufferMore() error {
 		return err
 	}
 	t.leftover = append(t.leftover[:0], buf[good:n]...)
-	s.filled(good)
+	s.Filled(good)
 	return nil
 }
 
@@ -195,7 +196,7 @@ func (f *clientConn) bufferTrailers() (waits bool, err error) {
 	if waits {
 		return true, err
 	}
-	f.req.bodyStore.add(text)
+	f.req.bodyStore.Add(text)
 	return false, nil
 }
 
@@ -228,13 +229,13 @@ func (f *clientConn) sendContinue() bool {
 func (f *clientConn) awaitBody() {
 	t := f.req
 	s := &t.bodyStore
-	idle := s.lastAt.Add(f.service.listener.IdleTimeout)
+	idle := s.LastAt.Add(f.service.listener.IdleTimeout)
 	due := idle
 	if f.mayStall() {
-		due = min(idle, max(s.lastAt.Add(f.quietTime()), f.worker.Now.Add(bodyQuiet)))
+		due = min(idle, max(s.LastAt.Add(f.quietTime()), f.worker.Now.Add(bodyQuiet)))
 	}
 	if rate := t.Exchange.Route.BodyRate; rate > 0 && !f.silent() {
-		due = min(due, s.pace.Start(f.worker.Now, f.bodyWindow()))
+		due = min(due, s.Pace.Start(f.worker.Now, f.bodyWindow()))
 	}
 	f.worker.Timers.Set(&f.Timer, due)
 }
@@ -251,7 +252,7 @@ func (f *clientConn) mayStall() bool {
 
 // silent reports whether a gRPC stream has begun without a message.
 func (f *clientConn) silent() bool {
-	return f.req.Exchange.Route.AwaitsMessage && f.req.bodyStore.first == 0 && f.stream.UnreadBytes() == 0
+	return f.req.Exchange.Route.AwaitsMessage && f.req.bodyStore.FirstMessage == 0 && f.stream.UnreadBytes() == 0
 }
 
 // quietTime is how long nothing comes until a server is asked for all the same.
@@ -267,13 +268,13 @@ func (f *clientConn) bodyLate() {
 	t, now := f.req, f.worker.Now
 	s := &t.bodyStore
 	switch {
-	case !s.begun, now >= s.lastAt.Add(f.service.listener.IdleTimeout):
+	case !s.Begun, now >= s.LastAt.Add(f.service.listener.IdleTimeout):
 		f.endMemoryWait()
 		f.badBody(os.ErrDeadlineExceeded)
-	case s.pace.Over(now) && !f.keepsPace(&s.pace):
+	case s.Pace.Over(now) && !f.keepsPace(&s.Pace):
 		f.badBody(os.ErrDeadlineExceeded)
-	case f.mayStall() && now >= s.lastAt.Add(f.quietTime()) && s.stall(&f.worker.bodies):
-		s.pace.Stop()
+	case f.mayStall() && now >= s.LastAt.Add(f.quietTime()) && s.Stall(&f.worker.bodies):
+		s.Pace.Stop()
 		f.askForServer()
 	default:
 		f.awaitBody()
@@ -308,23 +309,23 @@ func (f *clientConn) bodyWindow() time.Duration {
 // bodyAnswered records that the response has begun: the request is not sent again.
 func (f *clientConn) bodyAnswered() {
 	t := f.req
-	if !t.bodyStore.begun {
+	if !t.bodyStore.Begun {
 		return
 	}
-	t.bodyStore.unstall(&f.worker.bodies)
+	t.bodyStore.Unstall(&f.worker.bodies)
 	if !t.uploading {
-		t.bodyStore.release(&f.worker.bodies)
+		t.bodyStore.Release(&f.worker.bodies)
 	}
 }
 
 // composeStored appends the first part of what was read of the body to a head, if it is small enough for
 // one write to be better than two.
 func (t *request) composeStored(dst []byte) []byte {
-	if len(t.bodyStore.bufs) == 0 || len(t.bodyStore.bufs[0]) > largeBuf/2 {
+	if len(t.bodyStore.Bufs) == 0 || len(t.bodyStore.Bufs[0]) > bodies.LargeBuf/2 {
 		return dst
 	}
-	t.bodyStore.unsent()
-	return append(dst, t.bodyStore.next(largeBuf)...)
+	t.bodyStore.Unsent()
+	return append(dst, t.bodyStore.Next(bodies.LargeBuf)...)
 }
 
 // releaseBody gives back what is held of a request's body once it has gone to the server, unless it may
@@ -332,12 +333,12 @@ func (t *request) composeStored(dst []byte) []byte {
 func (f *clientConn) releaseBody() {
 	t := f.req
 	s := &t.bodyStore
-	if !s.begun || s.freed {
+	if !s.Begun || s.Freed {
 		return
 	}
-	s.unstall(&f.worker.bodies)
+	s.Unstall(&f.worker.bodies)
 	if t.responseStarted || !f.mayResend() && f.maySent() || f.worker.engine.cfg.Bodies.Scarce() {
-		s.release(&f.worker.bodies)
+		s.Release(&f.worker.bodies)
 	}
 }
 
@@ -345,18 +346,18 @@ func (f *clientConn) releaseBody() {
 // does not wait for ever.
 func (f *clientConn) awaitMemory() {
 	s := &f.req.bodyStore
-	if f.setTimeout(0); len(s.bufs) > 0 {
-		f.worker.Timers.Set(&f.Timer, s.lastAt.Add(f.service.listener.IdleTimeout))
+	if f.setTimeout(0); len(s.Bufs) > 0 {
+		f.worker.Timers.Set(&f.Timer, s.LastAt.Add(f.service.listener.IdleTimeout))
 	}
-	s.pace.Stop()
+	s.Pace.Stop()
 	if f.WasReset {
 		f.clientGone()
 		return
 	}
-	if s.waits {
+	if s.Waits {
 		return
 	}
-	s.waits = true
+	s.Waits = true
 	f.worker.awaitingMemory = append(f.worker.awaitingMemory, f)
 	m := f.worker.engine.cfg.Bodies
 	m.Waits.Add(1)
@@ -366,11 +367,11 @@ func (f *clientConn) awaitMemory() {
 // endMemoryWait ends the body's wait for memory.
 func (f *clientConn) endMemoryWait() {
 	s := &f.req.bodyStore
-	if !s.waits {
+	if !s.Waits {
 		return
 	}
-	s.waits = false
-	s.lastAt = f.worker.Now
+	s.Waits = false
+	s.LastAt = f.worker.Now
 	l := f.worker
 	l.awaitingMemory = slices.DeleteFunc(l.awaitingMemory, func(w *clientConn) bool { return w == f })
 	l.engine.cfg.Bodies.Waits.Add(-1)
@@ -387,7 +388,7 @@ const triedAtOnce = 64
 func (l *worker) readWaitingBodies() {
 	before := len(l.awaitingMemory)
 	for range min(before, triedAtOnce) {
-		if len(l.awaitingMemory) == 0 || l.engine.cfg.Bodies.Await(l, smallBuf) {
+		if len(l.awaitingMemory) == 0 || l.engine.cfg.Bodies.Await(l, bodies.SmallBuf) {
 			return
 		}
 		f := l.awaitingMemory[0]

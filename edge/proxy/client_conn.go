@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"math/bits"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/bodies"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
@@ -74,8 +75,8 @@ type requestUpload struct {
 	bodySent   bool           // the whole body has gone to the server
 	trailing   http1.Trailers // of the request
 	bodyRead   int64          // bytes of the body read behind input
-	bodyCopy   bodyCopy       // the part of them that can be sent again
-	bodyStore  bodyStore      // what was read of the body before a server was asked for
+	bodyCopy   bodies.Copy    // the part of them that can be sent again
+	bodyStore  bodies.Store   // what was read of the body before a server was asked for
 	pace       limits.Pace    // of the rest of the body
 }
 
@@ -85,7 +86,7 @@ type requestAnswer struct {
 	headPart        []byte // buffer for a response head that comes in pieces
 	response        exchange.ResponseBody
 	interims        int
-	probed          bool // the client was sent firstByte, to learn whether it is still there
+	probed          bool // the client was sent FirstByte, to learn whether it is still there
 	responseStarted bool // the response's head is sent, or about to be
 	headAlone       bool // the response ends with its head, though its fields do not say so
 	closeAfter      bool // no other request follows
@@ -343,8 +344,8 @@ func (f *clientConn) finishRequest() {
 	t.Exchange.Finish()
 	t.down.Discard(f.Loop)
 	t.up.Discard(f.Loop)
-	t.bodyCopy.reset(&f.worker.bodies)
-	t.bodyStore.reset(&f.worker.bodies)
+	t.bodyCopy.Reset(&f.worker.bodies)
+	t.bodyStore.Reset(&f.worker.bodies)
 	switch {
 	case f.stream != nil:
 		f.close() // the end of a stream, not of the client's connection
@@ -432,8 +433,8 @@ func (f *clientConn) close() {
 		f.req = nil
 		t.down.Discard(&l.Loop)
 		t.up.Discard(&l.Loop)
-		t.bodyCopy.reset(&l.bodies)
-		t.bodyStore.reset(&l.bodies)
+		t.bodyCopy.Reset(&l.bodies)
+		t.bodyStore.Reset(&l.bodies)
 		l.putRequest(t)
 	}
 	if b := f.stream; b != nil {
@@ -471,7 +472,7 @@ func (f *clientConn) abort() {
 	f.close()
 }
 
-// limitAddr implements trackedConn.
+// LimitAddr implements trackedConn.
 func (f *clientConn) limitAddr() netip.Addr { return f.peer }
 
 // beginDrain implements trackedConn: it gives an idle connection a moment for one more request.
@@ -508,8 +509,8 @@ func (f *clientConn) watchClient() {
 		f.clientLeft()
 	case f.PeerClosed && !f.leaving && !f.service.listener.HalfClosed.Answers(f.req.Req.KeepAlive):
 		f.leaving = true
-		f.req.clientGoneAt = f.worker.Now.Add(leaveAfter)
-		f.setTimeout(leaveAfter)
+		f.req.clientGoneAt = f.worker.Now.Add(LeaveAfter)
+		f.setTimeout(LeaveAfter)
 	case f.PeerClosed && !f.leaving:
 		f.probeClient()
 	}
@@ -524,8 +525,8 @@ func (f *clientConn) clientLeft() {
 	f.clientGone()
 }
 
-// leaveAfter is how long a client that has closed its side may still be there.
-const leaveAfter = 50 * time.Millisecond
+// LeaveAfter is how long a client that has closed its side may still be there.
+const LeaveAfter = 50 * time.Millisecond
 
 const (
 	firstInput   = 4 << 10

@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"crypto/tls"
@@ -9,7 +9,7 @@ import (
 )
 
 // targetOf returns the target of an exchange's last grant.
-func (e *loopEngine) targetOf(x *exchange.Exchange) upstream.Target {
+func (e *Engine) targetOf(x *exchange.Exchange) upstream.Target {
 	secure, address := e.dialer.Address(&x.Grant)
 	to := upstream.Target{Address: address}
 	if secure || x.Route.ServerTLS != nil {

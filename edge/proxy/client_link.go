@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"errors"
@@ -277,7 +277,7 @@ func (f *clientConn) sendRequest() bool {
 	t.ForwardState.In, t.ForwardState.R, t.ForwardState.W = l.ReadBuf, exchange.HeadSpace, exchange.HeadSpace
 	t.progress.start(f)
 	t.AwaitResponse()
-	if !t.Complete && !t.bodyStore.holds() {
+	if !t.Complete && !t.bodyStore.Holds() {
 		t.leftover = append(t.leftover[:0], t.Buf[t.Head+t.BodyInBuf:]...)
 	}
 	return true

@@ -1,9 +1,10 @@
-package edge
+package proxy
 
 import (
 	"io"
 	"syscall"
 
+	"github.com/evenkeel-lb/evenkeel/edge/bodies"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
@@ -22,7 +23,7 @@ func (f *clientConn) uploadBody() bool {
 			return true
 		case !clear:
 			return true
-		case t.bodyStore.unsent():
+		case t.bodyStore.Unsent():
 			if turn.Over(clock.Now) {
 				l.Defer(&f.Conn)
 				return true
@@ -64,7 +65,7 @@ func (f *clientConn) uploadBody() bool {
 func (f *clientConn) uploadStored() {
 	t, b := f.req, f.server
 	t.waitingSince = f.worker.Now
-	if _, err := t.up.Write(&b.Conn, t.bodyStore.next(b.UploadLimit(largeBuf))); err != nil {
+	if _, err := t.up.Write(&b.Conn, t.bodyStore.Next(b.UploadLimit(bodies.LargeBuf))); err != nil {
 		f.stopUpload()
 	}
 }
@@ -88,7 +89,7 @@ func (f *clientConn) uploadMore() error {
 		case err == nil:
 			t.bodyRead += n
 			t.pace.Took(n)
-			t.bodyCopy.lose(&l.bodies)
+			t.bodyCopy.Lose(&l.bodies)
 			t.waitingSince = l.Now
 			t.Body.Skip(n)
 			return nil
@@ -108,12 +109,12 @@ func (f *clientConn) uploadMore() error {
 	t.pace.Took(int64(n))
 	t.waitingSince = l.Now
 	again := !t.responseStarted && f.mayResend()
-	stored := again && t.bodyStore.holds()
+	stored := again && t.bodyStore.Holds()
 	if !stored || t.Body.AtTrailers() {
 		t.bodyRead += int64(n)
 	}
 	if again && !stored {
-		t.bodyCopy.add(&l.bodies, l.ReadBuf[:n])
+		t.bodyCopy.Add(&l.bodies, l.ReadBuf[:n])
 	}
 	if t.Body.AtTrailers() {
 		t.leftover = append(t.leftover, l.ReadBuf[:n]...)
@@ -124,8 +125,8 @@ func (f *clientConn) uploadMore() error {
 		return err
 	}
 	t.leftover = append(t.leftover[:0], l.ReadBuf[good:n]...)
-	if stored && !t.bodyStore.keep(&l.bodies, l.ReadBuf[:good], t.Exchange.Route.BufferRequest) {
-		t.bodyStore.release(&l.bodies)
+	if stored && !t.bodyStore.Keep(&l.bodies, l.ReadBuf[:good], t.Exchange.Route.BufferRequest) {
+		t.bodyStore.Release(&l.bodies)
 	}
 	if _, err := t.up.Write(&b.Conn, l.ReadBuf[:good]); err != nil {
 		f.stopUpload()
@@ -154,7 +155,7 @@ func (f *clientConn) uploadTrailers() (waits bool, err error) {
 		return true, err
 	}
 	t.Out = out
-	if t.bodyStore.holds() {
+	if t.bodyStore.Holds() {
 		t.bodyRead++ // they are not stored
 	}
 	_, err = t.up.Write(&f.server.Conn, t.Out)
@@ -173,19 +174,19 @@ func (f *clientConn) mayResend() bool {
 
 // cannotResend reports whether part of the request body is gone.
 func (t *request) cannotResend() bool {
-	return t.bodyRead > int64(len(t.bodyCopy.bytes)) || t.bodyStore.freed
+	return t.bodyRead > int64(len(t.bodyCopy.Bytes)) || t.bodyStore.Freed
 }
 
 // rewind puts the copied part of the body behind the head again, as if it had come before the request was
 // first sent.
 func (f *clientConn) rewind() error {
 	t := f.req
-	t.bodyStore.rewind()
-	if len(t.bodyCopy.bytes) == 0 {
+	t.bodyStore.Rewind()
+	if len(t.bodyCopy.Bytes) == 0 {
 		return nil
 	}
-	t.appendInput(t.bodyCopy.bytes, true)
-	t.bodyCopy.reset(&f.worker.bodies)
+	t.appendInput(t.bodyCopy.Bytes, true)
+	t.bodyCopy.Reset(&f.worker.bodies)
 	t.bodyRead, t.leftover = 0, t.leftover[:0]
 	return t.Frame(t.input[t.inputStart:t.inputEnd], f.service.listener)
 }

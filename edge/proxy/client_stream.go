@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"net/netip"
@@ -101,7 +101,7 @@ func (k *h2Client) ProtocolError(err error) {
 // ConnClosed implements h2conn.Handler.
 func (k *h2Client) ConnClosed() { k.service.clientGone(k.worker, k) }
 
-// limitAddr implements trackedConn.
+// LimitAddr implements trackedConn.
 func (k *h2Client) limitAddr() netip.Addr { return k.peer }
 
 // beginDrain implements trackedConn.

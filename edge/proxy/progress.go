@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"time"
@@ -46,7 +46,7 @@ func (f *clientConn) serverOwes() bool {
 	case f.server == nil || !t.sent || !t.up.Empty(&f.server.Conn): // without a server the request is on its way to one
 		return true
 	}
-	return t.down.Empty(&f.Conn) && (!t.uploading || t.bodyStore.unsent())
+	return t.down.Empty(&f.Conn) && (!t.uploading || t.bodyStore.Unsent())
 }
 
 // startProgressTimer starts the progress timer of a tunnel.

@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"errors"
@@ -16,10 +16,10 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
-// loopEngine moves bytes between clients and servers: one loop for each core. A connection stays with its
+// Engine moves bytes between clients and servers: one loop for each core. A connection stays with its
 // loop, and so do the connections to servers that this loop has made.
-type loopEngine struct {
-	cfg         engineConfig
+type Engine struct {
+	cfg         Config
 	deps        *exchange.Deps
 	immediate   immediatePicker // nil: the picker is none
 	polled      polledPicker    // nil: the picker is none
@@ -36,11 +36,11 @@ type loopEngine struct {
 	drain
 }
 
-// newLoops returns an engine for these listeners, of which Serve serves one. It also uses the optional methods of the
+// New returns an engine for these listeners, of which Serve serves one. It also uses the optional methods of the
 // picker in deps: TryPick, and those of client.Masters by which a loop polls its connections.
-func newLoops(cfg engineConfig, deps *exchange.Deps, listeners []*routing.BoundListener) *loopEngine {
+func New(cfg Config, deps *exchange.Deps, listeners []*routing.BoundListener) *Engine {
 	setServerTLS(listeners)
-	e := &loopEngine{cfg: cfg, deps: deps, dialer: upstream.Dialer{Net: cfg.Net, Timeout: cfg.ConnectTimeout, TCP: cfg.TCP, Inside: cfg.Inside, Log: deps.Log,
+	e := &Engine{cfg: cfg, deps: deps, dialer: upstream.Dialer{Net: cfg.Net, Timeout: cfg.ConnectTimeout, TCP: cfg.TCP, Inside: cfg.Inside, Log: deps.Log,
 		H2: h2conn.ClientConfig{ConnectTimeout: cfg.ConnectTimeout, IdleTimeout: routing.DefaultIdleTimeout}}}
 	e.immediate, _ = deps.Picker.(immediatePicker)
 	e.polled, _ = deps.Picker.(polledPicker)
@@ -49,7 +49,7 @@ func newLoops(cfg engineConfig, deps *exchange.Deps, listeners []*routing.BoundL
 }
 
 // NewBatch returns the batch of a loop's system calls. It is called on the loop's thread.
-func (e *loopEngine) newBatch() *fd.Batch {
+func (e *Engine) newBatch() *fd.Batch {
 	if e.cfg.SingleCalls {
 		return new(fd.Batch)
 	}
@@ -78,7 +78,7 @@ func uringRemedy(err error) string {
 }
 
 // startFirst starts the loops for the first listener.
-func (e *loopEngine) startFirst() error {
+func (e *Engine) startFirst() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.serving++; e.serving > 1 {
@@ -107,7 +107,7 @@ func (e *loopEngine) startFirst() error {
 }
 
 // stopLast stops the loops after the last listener.
-func (e *loopEngine) stopLast() {
+func (e *Engine) stopLast() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.serving--; e.serving == 0 {
@@ -115,7 +115,7 @@ func (e *loopEngine) stopLast() {
 	}
 }
 
-func (e *loopEngine) stopLoops() {
+func (e *Engine) stopLoops() {
 	if e.polled != nil && len(e.all) > 0 {
 		e.polled.Unpoll(e.all[0])
 	}
@@ -136,13 +136,13 @@ func (e *loopEngine) stopLoops() {
 
 // VisitStats calls do with the stats of one loop after another. It waits for the loops, so a loop goroutine
 // must not call it.
-func (e *loopEngine) VisitStats(do func(*exchange.LoopStats)) {
+func (e *Engine) VisitStats(do func(*exchange.LoopStats)) {
 	e.EachLoop(func(_ *eventloop.Loop, stats *exchange.LoopStats) { do(stats) })
 }
 
 // EachLoop calls do with one loop after another, on their goroutines. It waits for the loops, so a loop goroutine
 // must not call it.
-func (e *loopEngine) EachLoop(do func(*eventloop.Loop, *exchange.LoopStats)) {
+func (e *Engine) EachLoop(do func(*eventloop.Loop, *exchange.LoopStats)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, l := range e.all { // no loop ends while mu is held

@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"context"
@@ -10,18 +10,19 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
+	"github.com/evenkeel-lb/evenkeel/edge/handshake"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 )
 
 // listenerService is one listener served by all loops.
 type listenerService struct {
-	engine     *loopEngine
+	engine     *Engine
 	listener   *routing.BoundListener
 	draining   atomic.Bool
 	killed     atomic.Bool
-	conns      sync.WaitGroup // connections
-	handshakes handshakeConns // connections that no loop has yet
+	conns      sync.WaitGroup  // connections
+	handshakes handshake.Conns // connections that no loop has yet
 	h2         h2conn.ServerConfig
 	failed     chan error
 	acceptors  map[*worker]*acceptor
@@ -34,21 +35,21 @@ type trackedConn interface {
 	beginDrain()
 	// Kill ends it in any state.
 	Kill()
-	// limitAddr returns the address that listener.LimitConn has counted; invalid: none.
+	// LimitAddr returns the address that listener.LimitConn has counted; invalid: none.
 	limitAddr() netip.Addr
 }
 
 // Serve accepts connections from l until ctx ends, and calls accepting once it does. Then it accepts no more, lets
 // requests finish for the drain time, cuts the rest, and returns when all exchanges are closed. An error says why it
 // stopped before.
-func (e *loopEngine) Serve(ctx context.Context, listener *routing.BoundListener, l net.Listener, accepting func()) error {
+func (e *Engine) Serve(ctx context.Context, listener *routing.BoundListener, l net.Listener, accepting func()) error {
 	if err := e.startFirst(); err != nil {
 		return err
 	}
 	defer e.stopLast()
 	s := &listenerService{engine: e, listener: listener, failed: make(chan error, 1), acceptors: make(map[*worker]*acceptor), tracked: make(map[*worker]map[trackedConn]struct{})}
 	s.h2 = h2conn.ServerConfig{HeaderLimit: listener.HeaderLimit, HeaderTimeout: listener.HeaderTimeout, IdleTimeout: listener.IdleTimeout}
-	s.handshakes.init(e.deps, listener)
+	s.handshakes.Init(e.deps, listener)
 	for _, loop := range e.all {
 		s.tracked[loop] = make(map[trackedConn]struct{})
 	}
@@ -91,7 +92,7 @@ func (s *listenerService) onEachLoop(do func(*worker)) {
 // drain lets requests finish for the drain time, and cuts the rest.
 func (s *listenerService) drain() {
 	s.draining.Store(true)
-	s.handshakes.limitTimeOfAll(time.Now().Add(s.firstWait()))
+	s.handshakes.LimitTime(time.Now().Add(s.firstWait()))
 	s.onEachLoop(func(l *worker) {
 		for m := range s.tracked[l] {
 			m.beginDrain()
@@ -99,7 +100,7 @@ func (s *listenerService) drain() {
 	})
 	stop := s.engine.afterGrace(func() {
 		s.killed.Store(true)
-		s.handshakes.limitTimeOfAll(past)
+		s.handshakes.LimitTime(handshake.Past)
 		s.onEachLoop(func(l *worker) {
 			for m := range s.tracked[l] {
 				m.Kill()
@@ -108,7 +109,7 @@ func (s *listenerService) drain() {
 	})
 	s.conns.Wait()
 	stop()
-	s.handshakes.wait()
+	s.handshakes.Wait()
 }
 
 func (s *listenerService) setFailed(err error) {
@@ -119,7 +120,7 @@ func (s *listenerService) setFailed(err error) {
 }
 
 // leastLoaded returns the loop with the fewest connections; of equals, this one.
-func (e *loopEngine) leastLoaded(this *worker) *worker {
+func (e *Engine) leastLoaded(this *worker) *worker {
 	for _, l := range e.all {
 		if l.clientConns.Load() < this.clientConns.Load() {
 			this = l
@@ -138,32 +139,32 @@ func (l *worker) addAccepted(s *listenerService, descriptor *fd.FD, peer netip.A
 }
 
 // handshakeInBackground has a goroutine serve a new connection until its first request. LimitConn has counted
-// it if limitAddr is valid.
+// it if LimitAddr is valid.
 func (s *listenerService) handshakeInBackground(descriptor *fd.FD, peer, limitAddr netip.Addr) {
 	conn, err := descriptor.Conn()
 	if err != nil {
 		s.connClosed(limitAddr) // lost, for want of a descriptor
 		return
 	}
-	g := s.handshakes.add(conn, peer, limitAddr)
+	g := s.handshakes.Add(conn, peer, limitAddr)
 	if s.draining.Load() {
-		g.limitTime(time.Now().Add(s.firstWait()))
+		g.LimitTime(time.Now().Add(s.firstWait()))
 	}
 	if s.killed.Load() {
-		g.limitTime(past)
+		g.LimitTime(handshake.Past)
 	}
-	s.handshakes.serve(g, func(good bool) {
+	s.handshakes.Serve(g, func(good bool) {
 		if good && s.moveToLoop(g) {
 			return
 		}
 		_ = conn.Close() // all bytes are sent
-		s.connClosed(g.limitAddr)
+		s.connClosed(g.LimitAddr)
 	})
 }
 
 // moveToLoop moves a connection to a loop. It returns false on failure.
-func (s *listenerService) moveToLoop(g *handshakeConn) bool {
-	two := g.speaksHTTP2()
+func (s *listenerService) moveToLoop(g *handshake.Conn) bool {
+	two := g.SpeaksHTTP2()
 	descriptor, err := fd.Take(g.Conn)
 	if err != nil {
 		return false
@@ -171,7 +172,7 @@ func (s *listenerService) moveToLoop(g *handshakeConn) bool {
 	descriptor.SetKeepalive(&s.engine.cfg.TCP) // package net has set its own
 	to := s.engine.leastLoaded(s.engine.all[0])
 	to.clientConns.Add(1)
-	peer, tls, shown, early := g.peer, g.secure, g.shown, slices.Clip(g.input)
+	peer, tls, shown, early := g.Peer, g.TLS, g.Shown, slices.Clip(g.Input)
 	begin := func() { to.addClient(s, &descriptor, peer, tls, shown, early) }
 	if two {
 		begin = func() { to.addH2Client(s, &descriptor, peer, tls, shown, early) }

@@ -1,6 +1,6 @@
 //go:build !evenkeel_portable
 
-package edge
+package proxy
 
 import (
 	"io"

@@ -1,8 +1,9 @@
-package edge
+package proxy
 
 import (
 	"sync/atomic"
 
+	"github.com/evenkeel-lb/evenkeel/edge/bodies"
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
@@ -14,7 +15,7 @@ import (
 type worker struct {
 	eventloop.Loop
 	exchange.LoopStats
-	engine  *loopEngine
+	engine  *Engine
 	headBuf []byte // a head being written; valid until the next one
 	trimmer memoryTrimmer
 
@@ -26,7 +27,7 @@ type worker struct {
 	masterConns    []*masterConn
 	awaitingMemory []*clientConn // clients whose request bodies wait for memory
 	servers        upstream.Pool
-	bodies         bodyBuffers
+	bodies         bodies.Buffers
 
 	// HTTP/2.
 	h2          h2conn.Shared
@@ -41,10 +42,10 @@ const (
 	maxHeadBuf      = 64 << 10 // larger buffers are not kept
 )
 
-func newWorker(e *loopEngine) (*worker, error) {
+func newWorker(e *Engine) (*worker, error) {
 	l := &worker{engine: e, headBuf: make([]byte, 0, 4<<10)}
 	l.h2.Loop = &l.Loop
-	l.bodies.memory, l.bodies.waiter = e.cfg.Bodies, l
+	l.bodies.Memory, l.bodies.Waiter = e.cfg.Bodies, l
 	l.servers.Init(&l.Loop, &l.h2, &e.dialer)
 	l.trimmer.worker, l.trimmer.Owner = l, &l.trimmer
 	cfg := eventloop.Config{NewBatch: e.newBatch, MaxTurn: e.cfg.MaxTurn, ReadSize: exchange.HeadSpace + readSize, AlwaysBatch: e.cfg.AlwaysBatch}

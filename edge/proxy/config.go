@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"time"
@@ -9,8 +9,8 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/resolve"
 )
 
-// engineConfig is how an engine works. The caller has filled its defaults in.
-type engineConfig struct {
+// Config is how an engine works. The caller has filled its defaults in.
+type Config struct {
 	Loops       int  // event loops
 	SingleCalls bool // loops ask the system for one read or write at a time, though it may take several (io_uring)
 

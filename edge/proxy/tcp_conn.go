@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"io"
@@ -343,7 +343,7 @@ func (d *tcpConn) closeConn() {
 	d.service.clientGone(l, d)
 }
 
-// limitAddr implements trackedConn.
+// LimitAddr implements trackedConn.
 func (d *tcpConn) limitAddr() netip.Addr {
 	if !d.limited {
 		return netip.Addr{}

@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"errors"
@@ -112,14 +112,14 @@ func (d *acceptor) pauseAccept(why, name string, value any) {
 	if said := e.lastFullLog.Load(); (said == 0 || now-said > int64(fullLogEvery)) && e.lastFullLog.CompareAndSwap(said, now) {
 		e.deps.Log.Warn(why, "listen", d.service.listener.Listen, name, value)
 	}
-	d.worker.Timers.Set(&d.Timer, d.worker.Now.Add(acceptPause))
+	d.worker.Timers.Set(&d.Timer, d.worker.Now.Add(AcceptPause))
 }
 
 // fullLogEvery is how often refused accepts are logged.
 const fullLogEvery = 10 * time.Second
 
-// acceptPause is how long nothing is accepted after a refusal.
-const acceptPause = 50 * time.Millisecond
+// AcceptPause is how long nothing is accepted after a refusal.
+const AcceptPause = 50 * time.Millisecond
 
 // OnTimer implements the timer's owner.
 func (d *acceptor) OnTimer() {

@@ -1,11 +1,11 @@
-package edge
+package proxy
 
 // A client that has closed its sending side may wait for its response, or may be gone: TCP shows the
 // difference only when something is sent to it, by a reset. So the client is sent the first byte of its
 // response, which is known before the response is. See docs/decisions/0056-a-byte-tells-who-has-gone.md.
 
-// firstByte begins every HTTP/1 response.
-const firstByte = "H"
+// FirstByte begins every HTTP/1 response.
+const FirstByte = "H"
 
 // probeClient sends a client that has closed its sending side the first byte of its response. If the client is
 // gone, the connection is soon reset. At most once a request.
@@ -15,9 +15,9 @@ func (f *clientConn) probeClient() {
 		return
 	}
 	t.probed = true
-	if _, err := t.down.Write(&f.Conn, []byte(firstByte)); err != nil {
+	if _, err := t.down.Write(&f.Conn, []byte(FirstByte)); err != nil {
 		f.clientLeft()
 		return
 	}
-	t.down.SentAhead = len(firstByte)
+	t.down.SentAhead = len(FirstByte)
 }

@@ -1,4 +1,4 @@
-package edge
+package proxy
 
 import (
 	"io"
@@ -144,7 +144,7 @@ func (f *clientConn) passInterim() {
 // startResponse begins to relay the response whose head has come.
 func (f *clientConn) startResponse() {
 	t := f.req
-	t.bodyCopy.reset(&f.worker.bodies)
+	t.bodyCopy.Reset(&f.worker.bodies)
 	if t.responseStarted = true; f.server.Stream != nil {
 		t.Exchange.ServerProto = routing.HTTPVersion2
 	}
@@ -165,7 +165,7 @@ func (f *clientConn) startResponse() {
 func (t *request) isSent() bool { return t.Complete || t.bodySent }
 
 // isReceived reports whether the whole request has come from the client.
-func (t *request) isReceived() bool { return t.isSent() || t.bodyStore.begun && t.Body.Done() }
+func (t *request) isReceived() bool { return t.isSent() || t.bodyStore.Begun && t.Body.Done() }
 
 // keepLeftover keeps in the buffer what has come behind the request.
 func (t *request) keepLeftover() {

@@ -1,0 +1,182 @@
+package bodies
+
+import (
+	"bytes"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/evenkeel-lb/evenkeel/edge/limits"
+)
+
+func newBuffers(limit int64) *Buffers { return &Buffers{Memory: limits.NewBodyMemory(limit)} }
+
+// fill puts p into the store, and returns false if there is no memory for all of it.
+func fill(s *Store, m *Buffers, p []byte) bool {
+	for len(p) > 0 {
+		if len(s.Free()) == 0 && !s.Grow(m, int64(len(p))) {
+			return false
+		}
+		n := copy(s.Free(), p)
+		s.Filled(n)
+		p = p[n:]
+	}
+	return true
+}
+
+// A store gives back what it was given, in order, from the start again after Rewind, and all memory at its end.
+func TestAStoreIsReadAsItWasFilled(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := newBuffers(64 << 20)
+		s := Store{Begun: true}
+		var all []byte
+		sent := 0
+		piece := rapid.IntRange(1, 3*LargeBuf)
+		read := func() {
+			if s.Unsent() != (sent < len(all)) {
+				t.Fatalf("unsent: %v, with %d of %d bytes sent", s.Unsent(), sent, len(all))
+			}
+			if !s.Unsent() {
+				return
+			}
+			most := piece.Draw(t, "most")
+			p := s.Next(most)
+			if len(p) == 0 || len(p) > most || !bytes.Equal(p, all[sent:sent+len(p)]) {
+				t.Fatalf("%d bytes at %d of %d, at most %d: not those that were filled in", len(p), sent, len(all), most)
+			}
+			sent += len(p)
+		}
+		next := func() []byte { return bytes.Repeat([]byte{byte(len(all))}, piece.Draw(t, "bytes")) }
+		for range rapid.IntRange(0, 5).Draw(t, "pieces") { // all of it comes before any of it is sent
+			p := next()
+			if !fill(&s, m, p) {
+				t.Fatal("no memory")
+			}
+			all = append(all, p...)
+		}
+		if rapid.Bool().Draw(t, "trailers") {
+			p := next()
+			s.Add(p)
+			all = append(all, p...)
+		}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			switch rapid.IntRange(0, 3).Draw(t, "step") {
+			case 0:
+				p := next()
+				if p = p[:min(len(p), LargeBuf)]; sent == len(all) && s.Keep(m, p, int64(len(all)+len(p))) {
+					all = append(all, p...)
+					sent = len(all)
+				}
+			case 1:
+				s.Rewind()
+				sent = 0
+			default:
+				read()
+			}
+			if s.Size != int64(len(all)) || s.Holds() != (len(all) > 0) {
+				t.Fatalf("size %d, holds %v, want %d bytes", s.Size, s.Holds(), len(all))
+			}
+		}
+		for s.Unsent() {
+			read()
+		}
+		s.Reset(m)
+		if used := m.Memory.Used(); used != 0 || s.Holds() || s.Size != 0 || s.Unsent() {
+			t.Fatalf("after its end it holds %v, and %d bytes of memory are taken", s.Holds(), used)
+		}
+	})
+}
+
+// What is kept for a second time stays within its bound, and what is released is gone.
+func TestAStoreKeepsNoMoreThanItMay(t *testing.T) {
+	m := newBuffers(1 << 20)
+	s := Store{Begun: true}
+	p := bytes.Repeat([]byte("x"), 1000)
+	if !s.Keep(m, p, 2000) || !s.Keep(m, p, 2000) || s.Keep(m, p, 2000) {
+		t.Errorf("%d bytes are kept of 3000, want 2000", s.Size)
+	}
+	s.Release(m)
+	if !s.Freed || !s.Holds() || s.Unsent() || s.Keep(m, p, 2000) {
+		t.Errorf("after its release: freed %v, holds %v, unsent %v", s.Freed, s.Holds(), s.Unsent())
+	}
+	if used := m.Memory.Used(); used != 0 {
+		t.Errorf("%d bytes of memory are taken after the release", used)
+	}
+}
+
+// A body that has begun and finds no memory is promised all that it still needs, once, and returns what it did not use.
+func TestABodyThatHasBegunIsPromisedTheRest(t *testing.T) {
+	const limit = 4 << 20
+	m := newBuffers(limit)
+	others, s := Store{Begun: true, Client: 1}, Store{Begun: true, Client: 2}
+	if !fill(&s, m, make([]byte, SmallBuf-1)) {
+		t.Fatal("no memory at the beginning")
+	}
+	for client := others.Client; ; client++ { // each client has a share
+		others.Client = client
+		if !others.Grow(m, LargeBuf) && client > 20 {
+			break
+		}
+	}
+	if s.Grow(m, LargeBuf) {
+		t.Fatal("there is memory, want none")
+	}
+	before := m.Memory.Used()
+	if grown, ever := s.GrowToEnd(m, limit); grown || ever {
+		t.Errorf("more than ever can be had: grown %v, ever %v", grown, ever)
+	}
+	if grown, ever := s.GrowToEnd(m, 2*LargeBuf); !grown || !ever {
+		t.Fatalf("the rest of a small body: grown %v, ever %v", grown, ever)
+	}
+	if taken := m.Memory.Used() - before; taken != 2*LargeBuf {
+		t.Errorf("%d bytes are promised, want %d", taken, 2*LargeBuf)
+	}
+	s.EndRest(m)
+	if taken := m.Memory.Used() - before; taken != LargeBuf {
+		t.Errorf("%d bytes are taken after the end of a body that needed one buffer, want %d", taken, LargeBuf)
+	}
+	s.Reset(m)
+	if taken := m.Memory.Used() - before; taken != -SmallBuf {
+		t.Errorf("the body holds %d bytes after its end", taken+SmallBuf)
+	}
+}
+
+// A copy that would be too long is none, until the next request.
+func TestACopyIsWholeOrNone(t *testing.T) {
+	m := newBuffers(1 << 20)
+	var c Copy
+	p := bytes.Repeat([]byte("0123456789abcdef"), MaxCopied/16/4)
+	for i := range 4 {
+		c.Add(m, p)
+		if want := bytes.Repeat(p, i+1); !bytes.Equal(c.Bytes, want) {
+			t.Fatalf("%d bytes are copied, want %d", len(c.Bytes), len(want))
+		}
+	}
+	c.Add(m, []byte("x"))
+	if c.Add(m, []byte("y")); len(c.Bytes) != 0 {
+		t.Errorf("%d bytes of a body that is too long are copied", len(c.Bytes))
+	}
+	c.Reset(m)
+	if c.Add(m, []byte("z")); string(c.Bytes) != "z" {
+		t.Errorf("of the next body %q is copied", c.Bytes)
+	}
+}
+
+// Buffers are used again: in the steady state a body costs no allocation.
+func TestBodiesAllocateNothing(t *testing.T) {
+	m := newBuffers(16 << 20)
+	s, c := Store{}, Copy{}
+	p := make([]byte, 40<<10)
+	allocs := testing.AllocsPerRun(100, func() {
+		s.Begun = true
+		if !fill(&s, m, p) {
+			t.Fatal("no memory")
+		}
+		s.Reset(m)
+		c.Add(m, p)
+		c.Reset(m)
+	})
+	if allocs > 0 {
+		t.Errorf("a body costs %v allocations, want none", allocs)
+	}
+}
