@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -167,6 +168,9 @@ func agentClient(s *settings.Settings, hook *agent.Hook, keeper *trust.Keeper, l
 }
 
 func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *logs.Sink) error {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1) // an agent is idle nearly always: to look for work on a second CPU would be most of what it does
+	}
 	st, err := f.logs.open(sink)
 	if err != nil {
 		return err
