@@ -8,30 +8,44 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A server is thought to remember the keys that it has served last, and no more of them than so many: as a list that anyone can read.
+// A server is thought to remember the keys that it has served last, no more of them than so many, and none that it has served four times as
+// many requests ago: as a list of all that it has served tells.
 func TestAServerRemembersTheKeysItServedLast(t *testing.T) {
-	full := false
-	checkUntil(t, func() bool { return full }, func(t *rapid.T) {
-		const limit = 5
+	const limit = 5
+	many, old := false, false
+	checkUntil(t, func() bool { return many && old }, func(t *rapid.T) {
 		var m memory
-		var list []uint64 // newest last
-		t.Repeat(map[string]func(*rapid.T){
-			"use": func(t *rapid.T) {
-				key := uint64(rapid.IntRange(1, 9).Draw(t, "key"))
-				m.use(key, limit)
-				list = append(slices.DeleteFunc(list, func(k uint64) bool { return k == key }), key)
-				if len(list) > limit {
-					list, full = list[1:], true
+		var served []uint64
+		remembered := func() (keys []uint64) {
+			for at := len(served) - 1; at >= 0; at-- {
+				switch key := served[at]; {
+				case slices.Contains(keys, key):
+				case len(keys) == limit:
+					many = true
+					return keys
+				case at < len(served)-4*limit:
+					old = true
+					return keys
+				default:
+					keys = append(keys, key)
 				}
-			},
-			"": func(t *rapid.T) {
-				for key := range uint64(10) {
-					if got, want := m.knows(key), slices.Contains(list, key); got != want {
-						t.Fatalf("key %d is remembered: %t, want %t: the last were %v", key, got, want, list)
-					}
+			}
+			return keys
+		}
+		for range rapid.IntRange(1, 100).Draw(t, "requests") {
+			key := uint64(rapid.IntRange(1, 9).Draw(t, "key"))
+			if rapid.Bool().Draw(t, "the usual one") {
+				key = 1
+			}
+			m.use(key, limit)
+			served = append(served, key)
+			want := remembered()
+			for key := range uint64(10) {
+				if got := m.knows(key); got != slices.Contains(want, key) {
+					t.Fatalf("key %d is remembered: %t, want those of %v: %v", key, got, served, want)
 				}
-			},
-		})
+			}
+		}
 	})
 }
 

@@ -358,7 +358,7 @@ func TestOneEdgesWrongCATroublesNoOther(t *testing.T) {
 	}
 	m := startFixedMaster(t, "pools: {web: {servers: ["+strings.Join(entries, ", ")+"]}}")
 	edge := func(id string) *proc.Process {
-		yaml := fmt.Sprintf("edge: {listeners: [{listen: 127.0.0.1:0, routes: [{pool: web, server_tls: {ca: %s, server_name: back.test}}]}]}", filepath.Join(dir, id+".pem"))
+		yaml := fmt.Sprintf("edge: {connect_timeout: 1m, listeners: [{listen: 127.0.0.1:0, routes: [{pool: web, server_tls: {ca: %s, server_name: back.test}}]}]}", filepath.Join(dir, id+".pem"))
 		return start(t, append([]string{"edge", "--config", file(t, yaml), "--id", id, "--master", m.wire, "--admin", "127.0.0.1:0", "--access-log", "off"}, m.proofs(t, id)...)...)
 	}
 	good, bad := edge("good"), edge("bad")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -169,8 +170,14 @@ func TestPickAllocatesNothing(t *testing.T) {
 }
 
 func TestUnknownPolicyIsNamed(t *testing.T) {
-	if _, err := policy.New("fastest"); err == nil {
-		t.Error(`New("fastest") returned no error`)
+	_, err := policy.New("fastest")
+	if err == nil {
+		t.Fatal(`New("fastest") returned no error`)
+	}
+	for _, row := range policy.Table {
+		if !strings.Contains(err.Error(), row.Name) {
+			t.Errorf("%v: want that it names %s", err, row.Name)
+		}
 	}
 	if p, err := policy.New(""); err != nil || p == nil {
 		t.Errorf(`New("") = %v, %v; want the default`, p, err)

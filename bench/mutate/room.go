@@ -25,6 +25,7 @@ type room struct {
 	extra   []string      // packages whose tests are run too, behind the room's own
 	timeout time.Duration // of the tests of one package
 	blocks  []block
+	kept    string // the folder of the room in which rapid keeps failures, unless there was one before
 }
 
 // openRoom finds a package, given as a path below the module's root or in any way that the go command knows.
@@ -45,7 +46,15 @@ func openRoom(name string, extra []string, timeout time.Duration) (*room, error)
 	if err := json.Unmarshal(out, r); err != nil {
 		return nil, fmt.Errorf("room %s: want one package: %w", name, err)
 	}
+	if dir := filepath.Join(r.Dir, "testdata", "rapid"); missing(dir) {
+		r.kept = dir
+	}
 	return r, nil
+}
+
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // path is where the room is, from the module's root.
@@ -158,11 +167,19 @@ func (r *room) measure(ctx context.Context) error {
 const mostMemory = 8 << 20
 
 func (r *room) test(ctx context.Context, pkg string, flags ...string) ([]byte, error) {
+	defer r.sweep()
 	args := []string{"test", "-vet=off", "-count=1", "-timeout", r.timeout.String()}
 	if runtime.GOOS == "linux" {
 		args = append(args, "-exec", fmt.Sprintf(`sh -c 'ulimit -v %d && exec "$0" "$@"'`, mostMemory))
 	}
 	return goCommand(ctx, append(append(args, flags...), pkg)...)
+}
+
+// sweep removes what rapid keeps of a property that a mutant broke. It would be tried again with the next mutant, and without any.
+func (r *room) sweep() {
+	if r.kept != "" {
+		_ = os.RemoveAll(r.kept)
+	}
 }
 
 // goCommand returns what the go command prints; what goes wrong is in there too.
