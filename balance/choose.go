@@ -47,14 +47,24 @@ func (p ByScore) Choose(now Instant, _ *Request, candidates []*Server, _ *rand.R
 // Pick chooses a server and opens a lease on it. Its error is always a *Refusal;
 // where the pool has a queue, one whose Reason is Saturated may be waited out by Join.
 func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
-	if p.mustWait(now, req) && p.mayWait(now, req, nil) { // if no server is up it is no use to wait: all are tried
-		return Grant{}, p.refuse(now, req)
-	}
+	waits := p.mustWait(now, req) && p.mayWait(now, req, nil) // if no server is up it is no use to wait: all are tried
 	t := p.tenantOf(req)
 	if t.isFull() {
 		return Grant{}, p.refuseTenant(t)
 	}
-	s := p.choose(now, req)
+	if p.mayOverflow(req) && !p.mayWait(now, req, p.beyond(now, req.Edge)) {
+		return Grant{}, p.sendOn(fmt.Sprintf("pool %s: no server is up that could take the request", p.cfg.Name))
+	}
+	var s *Server
+	if !waits {
+		s = p.choose(now, req)
+	}
+	if s == nil && p.backups > 0 && p.wouldRefuse(now, req) {
+		s = p.chooseBackup(now, req)
+	}
+	if s == nil && p.queue.size == 0 {
+		return Grant{}, p.orOverflow(req, p.refuse(now, req))
+	}
 	if s == nil {
 		return Grant{}, p.refuse(now, req)
 	}
@@ -65,8 +75,17 @@ func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
 }
 
 // choose returns the server for a request, or nil if none can take it now.
-func (p *Pool) choose(now Instant, req *Request) *Server {
+func (p *Pool) choose(now Instant, req *Request) (s *Server) {
 	p.maintain(now)
+	if !p.hasSides() {
+		return p.chooseOn(now, req) // nearly always
+	}
+	p.onSide(req, p.chooseSide(now, req), func() { s = p.chooseOn(now, req) })
+	return s
+}
+
+// chooseOn is choose on the side that is set in the request.
+func (p *Pool) chooseOn(now Instant, req *Request) *Server {
 	if len(p.silent) > 0 {
 		if s := p.onTrial(now, req); s != nil {
 			return s
@@ -149,6 +168,7 @@ func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) 
 		s.memory.use(key, p.cfg.Affinity.Keys)
 	}
 	s.granted++
+	p.countShare(now, req, s)
 	if p.placed++; p.placed == 1 {
 		p.placedFirst = now
 	}

@@ -21,7 +21,7 @@ func (p *Pool) candidates(now Instant, req *Request) []*Server {
 		return room
 	}
 	if p.mayWait(now, req, beyond) {
-		if p.queue.size > 0 {
+		if p.queue.size > 0 || p.backups > 0 && req.side&backups == 0 && p.takesOn(now, req, backups) {
 			return nil
 		}
 		if room := p.filter(now, req, beyond, func(now Instant, s *Server) bool { return !p.isCapped(now, s) }); len(room) > 0 {
@@ -65,7 +65,7 @@ func (p *Pool) filter(now Instant, req *Request, beyond *beyond, room func(Insta
 // suits reports whether the request itself, and what its edge can reach, leave the server open.
 func (s *Server) suits(now Instant, req *Request, beyond *beyond) bool {
 	return (len(req.Exclude) == 0 || !slices.Contains(req.Exclude, s.spec.ID)) &&
-		(len(req.Labels) == 0 || s.carries(req.Labels)) && !beyond.has(now, s)
+		(len(req.Labels) == 0 || s.carries(req.Labels)) && req.side.includes(s) && !beyond.has(now, s)
 }
 
 // mayWait reports whether a server is up that could take the request later.

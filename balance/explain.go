@@ -43,7 +43,12 @@ type Candidate struct {
 // Explain tells what a request would be given now, and why, without giving it.
 func (p *Pool) Explain(now Instant, req *Request) Decision {
 	d := Decision{Request: req.clone(), Servers: len(p.servers)}
-	eligible := p.candidates(now, req)
+	side := anySide
+	if p.hasSides() {
+		side = p.chooseSide(now, req)
+	}
+	var eligible []*Server
+	p.onSide(req, side, func() { eligible = p.candidates(now, req) })
 	slices.SortFunc(eligible, func(a, b *Server) int { return cmp.Compare(a.index, b.index) })
 	trial := p.onTrial(now, req)
 	switch {
@@ -53,11 +58,15 @@ func (p *Pool) Explain(now Instant, req *Request) Decision {
 		d.Note, d.Chosen = p.special(now, req, trial), trial.spec.ID
 	case len(eligible) > 0:
 		d.Note = p.special(now, req, eligible[0])
+	default:
+		d.Note = p.explainOverflow(now, &d.Request)
 	}
 	for _, s := range p.servers {
 		c := p.terms(now, req, s)
 		if len(eligible) > 0 && eligible[0] == s {
 			eligible = eligible[1:]
+		} else if s != trial && !side.includes(s) && s.State(now) == Up {
+			c.Why = p.sideObstacle(now, s)
 		} else if s != trial {
 			c.Why = p.obstacle(now, req, s)
 		}
@@ -216,9 +225,12 @@ func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
 		return
 	}
 	var finalists [width]int32
+	side := p.placedOn(req, s)
 	for _, i := range p.order.finalists(finalists[:0]) {
 		if other := p.servers[i]; other != s && int(r.n) < width {
-			r.add(now, p, req, other)
+			if r.add(now, p, req, other); !side.includes(other) {
+				r.contenders[r.n-1].why = p.sideObstacle(now, other)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package balance
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -148,7 +149,7 @@ func (p *Pool) blame(now Instant, s *Server, cause ejection) {
 	if now < s.health.ejectedUntil || !p.othersDoBetter(now, s) {
 		return
 	}
-	if p.canSpare(now) && p.eject(now, s, cause, firstEject, longestEject) {
+	if p.canSpare(now, s) && p.eject(now, s, cause, firstEject, longestEject) {
 		if cause == bySuspicion {
 			s.answers.errors = suspectAfter - againAfter
 		}
@@ -176,9 +177,12 @@ func (p *Pool) othersDoBetter(now Instant, s *Server) bool {
 	return false
 }
 
-// canSpare reports whether one more server may be put out for its answers: at most a third
-// of the pool, and one of two.
-func (p *Pool) canSpare(now Instant) bool {
+// canSpare reports whether the server may be put out for its answers, too: at most a third
+// of the pool, and one of two. Where a backup stands in for it, all may.
+func (p *Pool) canSpare(now Instant, failing *Server) bool {
+	if p.backups > 0 && failing.side != backups && slices.ContainsFunc(p.servers, func(s *Server) bool { return s.side == backups && s.isWell(now) }) {
+		return true
+	}
 	out, all := 0, 0
 	for _, s := range p.servers {
 		if s.gone || s.draining {

@@ -108,6 +108,7 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 		p.settleWork(now, s, &ended, &o)
 	}
 	s.ended = now
+	p.watchCanary(now, s, &ended, &o)
 	p.judge(now, s, &ended, &o)
 	if s.load.x > 0 {
 		s.confirm(now)

@@ -28,11 +28,15 @@ const (
 	lostByCheck                     // it was unhealthy
 	lostByDrain                     // it was draining
 	lostByLeaving                   // it had left
+	lostByShare                     // it is a canary, and has had its share
+	lostByHolding                   // it is a canary that is held back
+	lostByBackup                    // it is a backup, and others could take it
 	lossKinds       = iota
 )
 
 var lossWords = [lossKinds]string{"won", "others had a lower score", "at its limit", "warming up", "full, as it says", "held back: it fails, or stands still", "excluded: it had already failed the request",
-	"excluded: the edge cannot reach it", "lacks the labels asked for", "ejected", "unreachable from every edge", "unhealthy", "draining", "gone"}
+	"excluded: the edge cannot reach it", "lacks the labels asked for", "ejected", "unreachable from every edge", "unhealthy", "draining", "gone",
+	"beyond the share of its labels", "held back: the canary of its labels is worse than the others", "a backup: others could take it"}
 
 const (
 	lossPeriod  = 10 * time.Second
@@ -154,7 +158,7 @@ func (p *Pool) accountRequest(now Instant, req *Request) {
 	if len(req.Labels) == 0 {
 		return
 	}
-	if g := p.groupOf(now, req.Labels); g != nil {
+	if g := p.groupOf(now, req.Labels, anySide); g != nil {
 		g.placed++
 		p.placedByLabels++
 		return
@@ -212,6 +216,12 @@ func (p *Pool) lossKind(now Instant, s *Server) LossKind {
 		return lostByLimit
 	case n >= p.warmth(now, s):
 		return lostByWarming
+	case s.side == backups:
+		return lostByBackup
+	case s.side == canaries && p.canary.isHeld(now):
+		return lostByHolding
+	case s.side == canaries:
+		return lostByShare
 	}
 	return lostByScore
 }

@@ -188,9 +188,12 @@ func (p *Pool) count(now Instant, s *Server) {
 		p.totals.out = p.totals.out || s.State(now) == Ejected && s.health.cause.forAnswers()
 		return
 	}
+	p.totals.well = p.totals.well || s.isWell(now)
+	if s.side == backups {
+		return // the others' work is not counted on it
+	}
 	p.totals.rate += s.Weight()
 	p.totals.local.count(now, p, s)
-	p.totals.well = p.totals.well || s.isWell(now)
 	if now.Sub(s.warmFrom) >= warmTime {
 		p.totals.leases += int(s.leases)
 		p.totals.warm++

@@ -54,6 +54,7 @@ func (p *Pool) admit(now Instant, spec ServerSpec) *Server {
 // declare takes up what is declared of a server.
 func (p *Pool) declare(s *Server, spec ServerSpec) {
 	s.spec = spec
+	p.assignSide(s)
 	p.recap(s)
 	if p.knownFrom > 0 && p.capOf(&s.spec) != noCap {
 		p.wakeAt(s, p.knownFrom)
@@ -99,6 +100,9 @@ func (p *Pool) forget(now Instant, s *Server) {
 		return
 	}
 	p.ungroup(s)
+	if s.side == backups {
+		p.backups--
+	}
 	p.eachOrder(func(o *order) { o.set(int(s.index), never) })
 	end := len(p.servers) - 1
 	last := p.servers[end]

@@ -31,19 +31,23 @@ const (
 	OutHeldBack               // it fails, but cannot be spared: it gets less
 	OutSilent                 // it has requests, and nothing comes from it: it gets nothing new
 	OutFull                   // it says that it has no room: it gets less
+	OutCanary                 // it carries the labels of a canary that is held back: it gets nothing
 	OutForEdge                // some edges cannot reach it, others can
 	OutOfDate                 // its name cannot be looked up: it is taken to be where it was
 	OutWarming                // it is new or has come back, and gets more by and by
 	outageKinds    = iota
 )
 
-var outageNames = [outageKinds]string{"", "gone", "draining", "unhealthy", "unreachable", "ejected", "held-back", "silent", "full", "unreachable-from-edge", "name-fails", "warming"}
+var outageNames = [outageKinds]string{"", "gone", "draining", "unhealthy", "unreachable", "ejected", "held-back", "silent", "full", "canary-held-back", "unreachable-from-edge", "name-fails", "warming"}
 
 // String returns the word by which the kind goes through the API, metrics and logs.
 func (k OutageKind) String() string { return outageNames[k] }
 
-// IsTrouble reports whether the outage is something that an operator should look into, and has not made.
-func (k OutageKind) IsTrouble() bool { return k >= OutUnhealthy && k <= OutOfDate && k != OutFull }
+// IsTrouble reports whether the outage is something that an operator should look into, and has not made. That a canary is held back is
+// told once for the pool.
+func (k OutageKind) IsTrouble() bool {
+	return k >= OutUnhealthy && k <= OutOfDate && k != OutFull && k != OutCanary
+}
 
 func (o *Outage) String() string {
 	var b strings.Builder
@@ -119,6 +123,8 @@ func (s *Server) outKind(now Instant) OutageKind {
 		return OutSilent
 	case s.isLimited() && s.held.why != heldForSilence:
 		return OutFull
+	case s.side == canaries && s.pool.canary.isHeld(now):
+		return OutCanary
 	case s.unreached > 0:
 		return OutForEdge
 	case s.isOutOfDate():
@@ -186,6 +192,9 @@ func (p *Pool) outages(now Instant, s *Server) (all []Outage) {
 			o.Kind, o.What = OutHeldBack, "it fails, but so do the others: "+atMost("gets", h.most)
 		}
 		add(o, s.since.held)
+	}
+	if s.side == canaries && p.canary.isHeld(now) {
+		all = append(all, p.canaryOutage(now))
 	}
 	if s.unreached > 0 && s.outKind(now) != OutUnreachable {
 		all = append(all, p.edgeOutages(now, s)...)

@@ -22,6 +22,8 @@ type Config struct {
 	Utilization func(metric func(name string) (value float64, ok bool)) (float64, bool) // makes one utilisation of a server's metrics; nil: the application's, else the CPU's
 	Decisions   int                                                                     // how many recent decisions are kept to be explained; zero: none
 	MaxInFlight int                                                                     // most leases of a server that declares no cap; zero: no cap
+	Overflow    Overflow                                                                // where requests go that would wait too long
+	Canary      Canary                                                                  // gets a fixed share of the requests
 	RoundTrip   time.Duration                                                           // between edge and master, as far as it is known; zero: a millisecond
 }
 
@@ -66,9 +68,11 @@ type members struct {
 	servers []*Server // in order of arrival; Server.index points back
 	byID    map[ServerID]*Server
 	version uint64
-	grouped bool   // servers have been put together with those alike
-	serials uint32 // given out
-	untold  int    // servers that are known by leases alone
+	grouped bool    // servers have been put together with those alike
+	serials uint32  // given out
+	untold  int     // servers that are known by leases alone
+	canary  *canary // nil: there is none
+	backups int     // servers that are backups
 }
 
 // serverOrders are the servers in the orders in which they are taken.
@@ -179,7 +183,9 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 		p.recent = recent{size: cfg.Decisions}
 	}
 	p.version++
+	p.setCanary(cfg.Canary)
 	for _, s := range p.servers {
+		p.regroup(now, s)
 		s.memory = memory{}
 		p.recap(s)
 		p.bound(s)

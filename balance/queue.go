@@ -68,6 +68,17 @@ type Release struct {
 // Join puts a request into the queue that Pick refused as Saturated. position is 1
 // for the next to be served. The wait ends with a Release from Serve, or by Leave.
 func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal *Refusal) {
+	if refusal = p.overflows(now, req); refusal != nil {
+		return 0, 0, refusal
+	}
+	if id, position, refusal = p.enqueue(now, req); refusal != nil {
+		refusal = p.orOverflow(req, refusal)
+	}
+	return id, position, refusal
+}
+
+// enqueue is Join where the request cannot go elsewhere.
+func (p *Pool) enqueue(now Instant, req *Request) (id WaitID, position int, refusal *Refusal) {
 	giveUp := p.giveUpAt(now, now, req)
 	if giveUp <= now {
 		needs := p.needed(req)
@@ -86,7 +97,7 @@ func (p *Pool) Join(now Instant, req *Request) (id WaitID, position int, refusal
 	w.whose = p.payer(w.place)
 	w.client = p.clients.wait(now, &p.ledger, PrefixOf(req.Client))
 	if len(req.Labels) > 0 {
-		w.group = p.groupOf(now, w.req.Labels)
+		w.group = p.groupOf(now, w.req.Labels, anySide)
 	}
 	if w.group == nil {
 		w.edge = p.waitingOf(req.Edge)
@@ -132,6 +143,10 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 			p.queue.soonest = p.queue.nextGiveUp()
 			break
 		}
+		if s := p.chooseBackup(now, &w.req); s != nil && !w.whose.isFull() {
+			dst = append(dst, p.serveWaiter(now, w, s))
+			continue
+		}
 		dst = append(dst, p.shed(now, w))
 	}
 	if p.queue.length > 0 {
@@ -150,14 +165,19 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 			break
 		}
 		p.queue.turn(w)
-		release := Release{ID: w.id, Waited: now.Sub(w.joined)}
-		if release.Refusal = p.grant(now, &w.req, s, w.whose, &release.Grant); release.Refusal == nil {
-			p.charge(p.ledger.find(release.Grant.Lease))
-		}
-		release.Grant.Waited = release.Waited
-		dst = append(dst, release)
+		dst = append(dst, p.serveWaiter(now, w, s))
 	}
 	return dst
+}
+
+// serveWaiter gives a server to a request that has waited.
+func (p *Pool) serveWaiter(now Instant, w *waiter, s *Server) Release {
+	r := Release{ID: w.id, Waited: now.Sub(w.joined)}
+	if r.Refusal = p.grant(now, &w.req, s, w.whose, &r.Grant); r.Refusal == nil {
+		p.charge(p.ledger.find(r.Grant.Lease))
+	}
+	r.Grant.Waited = r.Waited
+	return r
 }
 
 // servable takes the first waiter out that a server can take now. Those that no server can take whose labels they ask for are
@@ -165,9 +185,9 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 func (p *Pool) servable(now Instant) (w *waiter, s *Server) {
 	var stuck [4]EdgeID // edges with a waiter that asks for nothing special and can go nowhere
 	edges, budget := p.stuckEdges(now, stuck[:0]), lookahead
-	try := p.trier(now)
+	try, full := p.trier(now), p.hasSides() && !p.plainRoom(now)
 	w = p.queue.take(&budget, func(w *waiter) bool {
-		if w.id < try || w.group != nil && (w.group.room.none() || w.group.barren == p.queue.round) || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
+		if w.id < try || w.group != nil && (w.group.room.none() || w.group.barren == p.queue.round) || w.group == nil && full || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
 			budget++
 			return false
 		}
@@ -216,7 +236,7 @@ func (p *Pool) refuseWaiting(now Instant, dst []Release) []Release {
 		if w == nil {
 			return dst
 		}
-		dst = append(dst, Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: refusal})
+		dst = append(dst, Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: p.orOverflow(&w.req, refusal)})
 	}
 }
 
@@ -225,8 +245,8 @@ func (p *Pool) refuseWaiting(now Instant, dst []Release) []Release {
 const lookahead = 16
 
 func (p *Pool) shed(now Instant, w *waiter) Release {
-	return Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: &Refusal{Reason: Shed, RetryAfter: p.retryAfter(),
-		Detail: fmt.Sprintf("pool %s: no server came free in %v", p.cfg.Name, now.Sub(w.joined).Round(time.Millisecond))}}
+	return Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: p.orOverflow(&w.req, &Refusal{Reason: Shed, RetryAfter: p.retryAfter(),
+		Detail: fmt.Sprintf("pool %s: no server came free in %v", p.cfg.Name, now.Sub(w.joined).Round(time.Millisecond))})}
 }
 
 // nextGiveUp finds when the first wait is given up; zero: none.
@@ -266,8 +286,8 @@ func (p *Pool) displace(now Instant, req *Request) bool {
 		return false
 	}
 	w := p.removeWaiter(func(w *waiter) bool { return w == last })
-	p.displaced = append(p.displaced, Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(),
-		Detail: fmt.Sprintf("pool %s: every server is at its limit and the queue is full", p.cfg.Name)}})
+	p.displaced = append(p.displaced, Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: p.orOverflow(&w.req, &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(),
+		Detail: fmt.Sprintf("pool %s: every server is at its limit and the queue is full", p.cfg.Name)})})
 	return true
 }
 

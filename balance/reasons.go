@@ -23,7 +23,7 @@ func (p *Pool) special(now Instant, req *Request, s *Server) string {
 	case s.isHeld && !s.holdRoom(now):
 		return allSayFull
 	}
-	return ""
+	return p.sideSpecial(req, s)
 }
 
 // byItsEdge is the note of a local choice.

@@ -17,7 +17,7 @@ type refusalCounts struct {
 }
 
 const (
-	reasons     = int(Malformed) + 1
+	reasons     = int(Overflowed) + 1
 	refusedKept = 256
 )
 
@@ -63,7 +63,7 @@ type RefusalSum struct {
 }
 
 // Sum returns what became of the requests of the last minute. Requests that are impossible are their client's fault, and
-// asks of a master that does not lead were answered by another: neither counts as refused.
+// asks of a master that does not lead were answered by another, those that overflow by another pool: none of these counts as refused.
 func (r *Refusals) Sum(now Instant) (s RefusalSum) {
 	r.counts(now)
 	var by [reasons]uint64
@@ -76,7 +76,7 @@ func (r *Refusals) Sum(now Instant) (s RefusalSum) {
 	most := uint64(0)
 	for reason, n := range by {
 		switch Reason(reason) {
-		case Malformed, NotLeader:
+		case Malformed, NotLeader, Overflowed:
 			s.Requests -= min(n, s.Requests)
 			continue
 		}

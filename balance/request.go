@@ -44,6 +44,10 @@ type Request struct {
 	Hold     time.Duration // time limit of the lease; zero: the pool's for a redirected or edgeless one, none for a routed one
 	Size     float64       // how much work it is, in the pool's own unit, such as tokens, frames or bytes; zero: not told
 	Class    string        // requests of one class take alike long for their size; empty: it has none
+
+	MayOverflow bool // who asks can ask another pool, if this one says so
+
+	side side // on which a server is looked for; the pool's own, zero between its calls
 }
 
 // Belief is how far the name of a request's tenant is to be believed.
@@ -115,10 +119,11 @@ const (
 	Declined                      // every eligible server refused the dispatch
 	NotLeader                     // this master does not lead the pool
 	Malformed                     // the request itself is impossible
+	Overflowed                    // it would wait too long: Refusal.Pool is to be asked
 )
 
 var reasonNames = [...]string{NoServer: "no-server", Saturated: "saturated", Shed: "shed", UnknownPool: "unknown-pool",
-	Declined: "declined", NotLeader: "not-leader", Malformed: "malformed"}
+	Declined: "declined", NotLeader: "not-leader", Malformed: "malformed", Overflowed: "overflow"}
 
 // String returns the word by which the reason goes through the API, metrics and logs.
 func (r Reason) String() string {
@@ -153,6 +158,7 @@ type Refusal struct {
 	RetryAfter time.Duration // when it may be worth asking again; zero: unknown
 	Detail     string        // for people: what, where, why
 	Needs      time.Duration // of Shed, for a request that did not wait, because answers take so long that it would be no use; zero: it waited, or its time was over
+	Pool       string        // of Overflowed: the pool to ask in this one's place
 	Leader     string        // of NotLeader: the address of the master that leads; empty: unknown
 	LeaderID   string        // of NotLeader: its id; empty: unknown
 }

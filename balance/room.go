@@ -29,9 +29,10 @@ func (r *room) any() bool { return r[isOpen]+r[isWarming] > 0 }
 // none reports whether no server has room though one is up: a request that may wait has to.
 func (r *room) none() bool { return !r.any() && r[isFull] > 0 }
 
-// group is the servers that carry certain labels, in the order in which they came.
+// group is the servers that carry certain labels and are on a side, in the order in which they came.
 type group struct {
 	labels  []Label
+	side    side
 	servers []*Server
 	order   order // of them, by score
 	room    room
@@ -132,8 +133,8 @@ func (p *Pool) newOrder() (o order) {
 // perhaps others.
 func (p *Pool) orderOf(now Instant, req *Request, beyond *beyond) *order {
 	switch {
-	case len(req.Labels) > 0:
-		if g := p.groupOf(now, req.Labels); g != nil {
+	case len(req.Labels) > 0 || req.side != anySide:
+		if g := p.groupOf(now, req.Labels, req.side); g != nil {
 			return &g.order
 		}
 		return nil
@@ -172,12 +173,15 @@ func (p *Pool) regroup(now Instant, s *Server) {
 	p.account(now, s)
 	p.ungroup(s)
 	for _, g := range p.groups {
-		if s.carries(g.labels) {
+		if g.has(s) {
 			p.join(g, s)
 		}
 	}
 	s.member().elsewhere = p.placedElsewhere(s)
 }
+
+// has reports whether the server is one of the group's.
+func (g *group) has(s *Server) bool { return g.side.includes(s) && s.carries(g.labels) }
 
 func (p *Pool) join(g *group, s *Server) {
 	g.servers = append(g.servers, s)
@@ -200,16 +204,20 @@ func (p *Pool) ungroup(s *Server) {
 	s.labelled.groups = nil
 }
 
-// groupOf returns the servers that carry the labels; nil: so many other labels were asked for lately that these are not counted.
-func (p *Pool) groupOf(now Instant, labels []Label) *group {
+// groupOf returns the servers that carry the labels and are on the side; nil: so many other labels were asked for lately that these are
+// not counted.
+func (p *Pool) groupOf(now Instant, labels []Label, on side) *group {
 	name := p.groupName[:0]
+	if on != anySide {
+		name = append(name, byte(on), 0)
+	}
 	for _, l := range labels {
 		name = append(append(append(append(name, l.Key...), 0), l.Value...), 0)
 	}
 	p.groupName = name
 	g := p.groups[string(name)]
 	if g == nil {
-		if g = p.newGroup(now, labels); g == nil {
+		if g = p.newGroup(now, labels, on); g == nil {
 			return nil
 		}
 		p.groups[string(name)] = g
@@ -218,16 +226,16 @@ func (p *Pool) groupOf(now Instant, labels []Label) *group {
 	return g
 }
 
-func (p *Pool) newGroup(now Instant, labels []Label) *group {
+func (p *Pool) newGroup(now Instant, labels []Label, on side) *group {
 	if len(p.groups) >= mostGroups && !p.dropGroups(now) {
 		return nil
 	}
 	if p.groups == nil {
 		p.groups = make(map[string]*group)
 	}
-	g := &group{labels: (&Request{Labels: labels}).clone().Labels, order: p.newOrder()}
+	g := &group{labels: (&Request{Labels: labels}).clone().Labels, side: on, order: p.newOrder()}
 	for _, s := range p.servers {
-		if s.carries(labels) {
+		if g.has(s) {
 			p.join(g, s)
 		}
 	}
@@ -252,13 +260,13 @@ func (p *Pool) dropGroups(now Instant) (dropped bool) {
 	return dropped
 }
 
-// among returns the servers that carry the labels that a request asks for, or more where these are not counted, and their room.
+// among returns the servers that carry the labels that a request asks for and are on its side, or more where these are not counted, and their room.
 // A nil room is not known.
 func (p *Pool) among(now Instant, req *Request) ([]*Server, *room) {
-	if len(req.Labels) == 0 {
+	if len(req.Labels) == 0 && req.side == anySide {
 		return p.servers, &p.room
 	}
-	if g := p.groupOf(now, req.Labels); g != nil {
+	if g := p.groupOf(now, req.Labels, req.side); g != nil {
 		return g.servers, &g.room
 	}
 	return p.servers, nil
@@ -283,7 +291,7 @@ func (p *Pool) hasNone(now Instant, req *Request, beyond *beyond) bool {
 	if _, room := p.among(now, req); room == nil || room.none() {
 		return room != nil
 	}
-	if p.scorer == nil || beyond == nil || len(req.Labels) > 0 || p.room[isWarming] > 0 {
+	if p.scorer == nil || beyond == nil || len(req.Labels) > 0 || req.side != anySide || p.room[isWarming] > 0 {
 		return false
 	}
 	o := p.reach(now, beyond)
@@ -321,12 +329,12 @@ func (p *Pool) mustWait(now Instant, req *Request) bool {
 	if !p.queue.holds(req.Priority) {
 		return false // nearly always
 	}
-	if p.queue.holdsUnlabelled(req.Priority) && p.queue.unlabelled > p.stuckWaiting(now) {
+	if p.queue.holdsUnlabelled(req.Priority) && p.queue.unlabelled > p.stuckWaiting(now) && !(p.namesCanary(req) && !p.plainRoom(now)) {
 		return true
 	}
 	var own *group
 	if len(req.Labels) > 0 {
-		if own = p.groupOf(now, req.Labels); own == nil {
+		if own = p.groupOf(now, req.Labels, anySide); own == nil {
 			return true
 		}
 	}
@@ -343,7 +351,7 @@ func (p *Pool) anyServable(now Instant) bool {
 	if !p.anyRoom(now) {
 		return false
 	}
-	if p.queue.unlabelled > p.stuckWaiting(now) {
+	if p.queue.unlabelled > p.stuckWaiting(now) && (!p.hasSides() || p.plainRoom(now)) {
 		return true
 	}
 	for _, g := range p.groups {
@@ -361,7 +369,7 @@ func (p *Pool) checkRoom() error {
 	for name, g := range groups {
 		var want room
 		for _, s := range p.servers {
-			if s.carries(g.labels) {
+			if g.has(s) {
 				want[s.standing]++
 			}
 		}

@@ -234,7 +234,7 @@ func (p *Pool) checkOrders(t interface{ Fatalf(string, ...any) }, now Instant) {
 	for _, s := range p.servers {
 		for name, g := range p.groups {
 			want := never
-			if s.carries(g.labels) {
+			if g.has(s) {
 				want = p.order.of(s.index)
 			}
 			if got := g.order.of(s.index); got != want {

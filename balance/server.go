@@ -17,7 +17,8 @@ type ServerSpec struct {
 	Labels   []Label
 	Location string
 
-	MaxInFlight int // cap: it never has more requests than that; zero: none
+	MaxInFlight int  // cap: it never has more requests than that; zero: none
+	Backup      bool // it gets only requests that would be refused otherwise
 }
 
 // Validate calls bad once for every field that makes the spec unusable.
@@ -105,6 +106,7 @@ type Server struct {
 	location *Location // nil: its address needs no look-up
 	cap      int32     // of leases, by max_in_flight and by its refusals; noCap: none
 	standing standing
+	side     side        // its own kind
 	labelled *membership // nil: no request has asked for labels; a record of 192 bytes fills whole lines
 }
 
@@ -243,15 +245,4 @@ func (s *Server) Metric(now Instant, name string) (value float64, age time.Durat
 	return 0, 0, false
 }
 
-func (s *Server) carries(labels []Label) bool {
-	for _, want := range labels {
-		found := false
-		for _, have := range s.spec.Labels {
-			found = found || have == want
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
-}
+func (s *Server) carries(labels []Label) bool { return carries(s.spec.Labels, labels) }

@@ -33,6 +33,7 @@ type Snapshot struct {
 	Edges     int           // that the master tells of the pool; zero: not known
 	Sharers   []EdgeID      // of these edges, all with an id, in order, if a server has a cap: they share it while no master answers
 	Place     int           // of the edge that has the snapshot among the sharers; negative: it is none of them
+	Canary    float64       // part of the requests that go to the servers that are canaries; zero: none
 }
 
 // SnapshotServer is one server of a Snapshot.
@@ -46,6 +47,27 @@ type SnapshotServer struct {
 	Service float64 // b: time of one request alone, in seconds, or relative to the pool's mean of 1 while nothing is known
 	Load    float64 // n: what is in flight, everybody's
 	Cap     int     // the most requests that it may have, of all edges; zero: none
+	Kind    Kind    // for which requests it is
+}
+
+// Kind says for which requests a server is.
+type Kind uint8
+
+const (
+	Ordinary Kind = iota
+	IsCanary      // for the part of the requests that Snapshot.Canary tells; further ones only if no other server is up
+	IsBackup      // for requests that no ordinary server can take
+)
+
+// kind returns the server's, for edges.
+func (s *Server) kind() Kind {
+	switch s.side {
+	case canaries:
+		return IsCanary
+	case backups:
+		return IsBackup
+	}
+	return Ordinary
 }
 
 // Allows reports whether an edge that has n requests at the server may send it one more by itself.
@@ -55,7 +77,7 @@ func (s *Snapshot) Allows(to *SnapshotServer, n int) bool {
 
 // Snapshot returns what edges need to know of the pool.
 func (p *Pool) Snapshot(now Instant) *Snapshot {
-	return &Snapshot{Pool: p.cfg.Name, Version: p.version, Dispatch: p.cfg.Dispatch, LocalFrom: p.LocalFrom(), Servers: p.Tell(now, nil, 0, len(p.servers))}
+	return &Snapshot{Pool: p.cfg.Name, Version: p.version, Dispatch: p.cfg.Dispatch, LocalFrom: p.LocalFrom(), Canary: p.CanaryPart(now), Servers: p.Tell(now, nil, 0, len(p.servers))}
 }
 
 // Servers returns how many servers the pool has, and the version of a Snapshot taken now.
@@ -69,7 +91,7 @@ func (p *Pool) Tell(now Instant, dst []SnapshotServer, from, to int) []SnapshotS
 	for _, s := range p.servers[from:to] {
 		c, _ := s.Slots()
 		dst = append(dst, SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, At: s.answer.at(), Public: s.spec.Public,
-			State: s.State(now), Slots: c, Service: s.Service(), Load: s.believed(now), Cap: s.declaredCap()})
+			State: s.State(now), Slots: c, Service: s.Service(), Load: s.believed(now), Cap: s.declaredCap(), Kind: s.kind()})
 	}
 	return dst
 }
@@ -142,7 +164,7 @@ func (p *Pool) Check() error {
 		return err
 	}
 	held, idle := make(map[*Server]int32), make(map[*Server]int32)
-	open, untold := 0, 0
+	open, untold, standIns := 0, 0, 0
 	for i := range p.ledger.leases {
 		if l := &p.ledger.leases[i]; l.id != 0 {
 			open++
@@ -159,7 +181,12 @@ func (p *Pool) Check() error {
 		if s.since.departure == byLease {
 			untold++
 		}
+		if s.side == backups {
+			standIns++
+		}
 		switch {
+		case s.side != p.sideOf(&s.spec):
+			return fmt.Errorf("server %s: is taken to be of kind %d, and is of %d", s.spec.ID, s.side, p.sideOf(&s.spec))
 		case s.leases != held[s]:
 			return fmt.Errorf("server %s: holds %d leases, counts %d", s.spec.ID, held[s], s.leases)
 		case s.idle != idle[s]:
@@ -182,6 +209,9 @@ func (p *Pool) Check() error {
 	}
 	if err := p.checkRoom(); err != nil {
 		return err
+	}
+	if standIns != p.backups {
+		return fmt.Errorf("pool %s: %d servers are backups, %d are counted", p.cfg.Name, standIns, p.backups)
 	}
 	if untold != p.untold {
 		return fmt.Errorf("pool %s: %d servers are known by leases alone, %d are counted", p.cfg.Name, untold, p.untold)

@@ -33,13 +33,16 @@ func (p *Pool) giveUpAt(now, joined Instant, req *Request) Instant {
 	if req.Deadline != 0 {
 		giveUp = min(giveUp, req.Deadline.Add(-p.needed(req)))
 	}
+	if p.mayOverflow(req) {
+		giveUp = min(giveUp, joined.Add(p.cfg.Overflow.Wait))
+	}
 	return giveUp
 }
 
 // givesUp reports whether it is no use to serve a waiter, whose time is over, any more. It was put down when less
-// may have been known of how long requests take.
+// may have been known of how long requests take, and of where it may go on to.
 func (p *Pool) givesUp(now Instant, w *waiter) bool {
-	if p.cfg.QueueWait == 0 {
+	if p.cfg.QueueWait == 0 || p.cfg.Overflow.Pool != "" {
 		if later := p.giveUpAt(now, w.joined, &w.req); later.Sub(now) > leastWait/8 { // else a mean that rises a little has all looked at again and again
 			w.giveUp = later
 		}

@@ -548,7 +548,7 @@ func (t *edgeProtocol) onRefused(payload []byte) error {
 		return nil
 	}
 	w := t.releaseAsk(a, m.Seq)
-	w.err = &balance.Refusal{Reason: m.Refusal.Reason, RetryAfter: m.Refusal.RetryAfter, Needs: m.Refusal.Needs, Detail: strings.Clone(m.Refusal.Detail), Leader: strings.Clone(m.Refusal.Leader), LeaderID: strings.Clone(m.Refusal.LeaderID)}
+	w.err = &balance.Refusal{Reason: m.Refusal.Reason, RetryAfter: m.Refusal.RetryAfter, Needs: m.Refusal.Needs, Pool: strings.Clone(m.Refusal.Pool), Detail: strings.Clone(m.Refusal.Detail), Leader: strings.Clone(m.Refusal.Leader), LeaderID: strings.Clone(m.Refusal.LeaderID)}
 	t.settled = append(t.settled, w)
 	return nil
 }

@@ -49,6 +49,7 @@ type Masters struct {
 	spawn   func(*Client)
 	learned map[*Client]context.CancelFunc // masters that another master named; nil before Run
 	poller  ConnPoller                     // of all clients; nil: none
+	added   []string                       // pools that AddPool added
 }
 
 // How long an ask waits for a leader, from when the last one was lost.

@@ -34,7 +34,28 @@ func (t *table[T]) set(all map[string]T) { t.current.Store(&all) }
 func (m *Masters) SetPools(pools []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.cfg.Pools = slices.Clone(pools)
+	m.setPoolsLocked(append(slices.Clone(pools), m.added...))
+}
+
+// AddPool adds a pool to which no route leads: requests go on to it from another pool. It stays, whatever SetPools replaces.
+func (m *Masters) AddPool(pool string) {
+	if m.leadership.get(pool) != nil {
+		return // nearly always
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if slices.Contains(m.cfg.Pools, pool) || len(m.added) >= maxAddedPools {
+		return
+	}
+	m.added = append(m.added, pool)
+	m.setPoolsLocked(append(slices.Clone(m.cfg.Pools), pool))
+}
+
+// maxAddedPools bounds what a master can make an edge watch.
+const maxAddedPools = 256
+
+func (m *Masters) setPoolsLocked(pools []string) {
+	m.cfg.Pools = pools
 	old, seats := m.leadership.all(), make(map[string]*poolLeadership, len(pools))
 	for _, pool := range pools {
 		if seats[pool] = old[pool]; seats[pool] == nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -103,5 +104,36 @@ func TestAPoolThatComesBackBeginsWithAWholeSnapshot(t *testing.T) {
 	}
 	if s := p.snapshot(proto.drains.drains); s != nil {
 		t.Errorf("got %+v before a new snapshot has come, want nothing", s)
+	}
+}
+
+// A pool that was added is watched at once and asked for, and stays when the routes' pools change.
+func TestAPoolThatWasAddedStays(t *testing.T) {
+	fake := startMaster(t, &fakeMaster{})
+	m := startMasters(t, fake.addr())
+	within, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer stop()
+	if _, err := m.Pick(within, "cloud", &balance.Request{}); !refusedAs(err, balance.UnknownPool) {
+		t.Fatalf("an ask of a pool that was not added: %v, want it refused as unknown", err)
+	}
+	for range 3 {
+		m.AddPool("cloud")
+	}
+	waitFor(t, "the pool is watched", func() bool { return fake.watches("cloud") == 1 })
+	for range 2 {
+		if _, err := m.Pick(within, "cloud", &balance.Request{}); err != nil {
+			t.Fatalf("an ask of the pool that was added: %v", err)
+		}
+		m.SetPools([]string{"p", "new"})
+	}
+	waitFor(t, "the new pool is watched", func() bool { return fake.watches("new") == 1 })
+	if n := fake.watches("cloud"); n != 1 {
+		t.Errorf("the pool that was added was watched %d times, want once", n)
+	}
+	for i := range 2 * maxAddedPools {
+		m.AddPool(fmt.Sprint("p", i))
+	}
+	if n := len(m.leadership.all()); n != maxAddedPools+2 {
+		t.Errorf("%d pools are watched, want no more than %d that were added", n, maxAddedPools)
 	}
 }

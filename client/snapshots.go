@@ -74,7 +74,7 @@ func (t *edgeProtocol) onSnapshot(payload []byte) error {
 		return nil
 	}
 	k.current = balance.Snapshot{Pool: p.name, Version: m.Snapshot.Version, Dispatch: m.Snapshot.Dispatch, Servers: part.Servers, Edges: m.Snapshot.Edges, LocalFrom: m.Snapshot.LocalFrom,
-		Sharers: k.current.Sharers, Place: k.current.Place}
+		Canary: m.Snapshot.Canary, Sharers: k.current.Sharers, Place: k.current.Place}
 	k.local.Store(int64(m.Snapshot.LocalFrom))
 	k.share(balance.EdgeID(t.hello.ID), m.Snapshot.Sharers)
 	k.seq, k.complete, k.receiving, k.partial = m.Seq, true, false, balance.Snapshot{}
@@ -89,7 +89,7 @@ func (t *edgeProtocol) onSnapshot(payload []byte) error {
 // cloneServer returns a copy of a server that shares no buffer.
 func (p *pool) cloneServer(s *balance.SnapshotServer) balance.SnapshotServer {
 	n := p.namesOf(&balance.Grant{Server: s.ID, Address: s.Address, At: s.At, Public: s.Public})
-	return balance.SnapshotServer{ID: n.id, Address: n.address, At: n.at, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load, Cap: s.Cap}
+	return balance.SnapshotServer{ID: n.id, Address: n.address, At: n.at, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load, Cap: s.Cap, Kind: s.Kind}
 }
 
 // share stores which edges share servers' caps. Their names share a buffer that is about to be reused. A master that has just begun names
@@ -126,6 +126,7 @@ func (t *edgeProtocol) onChange(now balance.Instant, payload []byte) error {
 	}
 	clear(m.Servers)
 	k.seq, k.current.Version, k.current.Dispatch, k.current.Edges, k.current.LocalFrom = m.Seq, m.Version, m.Dispatch, m.Edges, m.LocalFrom
+	k.current.Canary = m.Canary
 	k.local.Store(int64(m.LocalFrom))
 	k.share(balance.EdgeID(t.hello.ID), m.Sharers)
 	k.stale.Store(true)

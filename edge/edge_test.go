@@ -55,6 +55,7 @@ type fakePicker struct {
 	mu      sync.Mutex
 	leases  balance.LeaseID
 	asks    []balance.Request
+	pools   []string // of the asks, and then of each lease's end
 	granted map[balance.LeaseID]balance.ServerID
 	chosen  int // leases of the edge's own choice
 	done    map[balance.LeaseID][]balance.Outcome
@@ -67,13 +68,13 @@ func newFakePicker() *fakePicker {
 	return &fakePicker{granted: make(map[balance.LeaseID]balance.ServerID), done: make(map[balance.LeaseID][]balance.Outcome), changed: make(chan struct{})}
 }
 
-func (p *fakePicker) Pick(ctx context.Context, _ string, req *balance.Request) (balance.Grant, error) {
-	p.note(req)
+func (p *fakePicker) Pick(ctx context.Context, pool string, req *balance.Request) (balance.Grant, error) {
+	p.note(pool, req)
 	return p.answer(ctx, req)
 }
 
 // note remembers an ask, as a copy, for the edge may write over it once it is answered.
-func (p *fakePicker) note(req *balance.Request) balance.Request {
+func (p *fakePicker) note(pool string, req *balance.Request) balance.Request {
 	kept := *req
 	kept.Exclude = slices.Clone(req.Exclude)
 	for _, s := range []*string{&kept.Key, &kept.Tenant, &kept.Method, &kept.Host, &kept.Path} {
@@ -82,6 +83,7 @@ func (p *fakePicker) note(req *balance.Request) balance.Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asks = append(p.asks, kept)
+	p.pools = append(p.pools, strings.Clone(pool))
 	return kept
 }
 
@@ -102,10 +104,11 @@ func (p *fakePicker) answer(ctx context.Context, req *balance.Request) (balance.
 	return g, nil
 }
 
-func (p *fakePicker) Done(_ string, lease balance.LeaseID, o balance.Outcome) {
+func (p *fakePicker) Done(pool string, lease balance.LeaseID, o balance.Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done[lease] = append(p.done[lease], o)
+	p.pools = append(p.pools, "done "+pool)
 	p.tell()
 }
 

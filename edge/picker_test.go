@@ -29,7 +29,7 @@ func (p *drivenPicker) Ask(pool string, req *balance.Request, a *client.Ask) err
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open[a] = cancel
-	kept := p.note(req)
+	kept := p.note(pool, req)
 	go func() {
 		g, err := p.answer(ctx, &kept)
 		p.mu.Lock()

@@ -12,6 +12,7 @@ import (
 // at others. The zero value is ready; it is the edge's own.
 type Turns struct {
 	credit map[balance.ServerID]float64
+	due    float64 // requests that the pool's canary is to get of this edge
 }
 
 // Fallback chooses a server from a snapshot when no master answers: the one that this
@@ -41,8 +42,49 @@ func Fallback(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(
 	return s, balance.NoServer.String()
 }
 
-// Least returns the server in a state that this edge itself keeps least busy for its capacity; nil: there is none.
+// kinds is in which order servers are looked at, kind by kind: as a master does.
+var kinds = [...]balance.Kind{balance.Ordinary, balance.IsBackup, balance.IsCanary}
+
+// Least returns the server in a state that this edge itself keeps least busy for its capacity; nil: there is none. Of the requests of
+// each edge the canary gets its part, and of the others servers of the first kind of which there is one.
 func (t *Turns) Least(snap *balance.Snapshot, exclude []balance.ServerID, state balance.State, inFlight func(balance.ServerID) int, rng *rand.Rand) (chosen *balance.SnapshotServer) {
+	if t.due+snap.Canary >= 1-dueSlack {
+		chosen = t.leastOf(balance.IsCanary, snap, exclude, state, inFlight, rng)
+	}
+	for _, kind := range kinds {
+		if chosen != nil || kind == balance.IsCanary && hasOther(snap, exclude, state) {
+			break
+		}
+		chosen = t.leastOf(kind, snap, exclude, state, inFlight, rng)
+	}
+	if chosen == nil || snap.Canary == 0 {
+		return chosen
+	}
+	t.due += snap.Canary
+	if chosen.Kind == balance.IsCanary {
+		t.due--
+	}
+	t.due = max(-1, min(t.due, mostDue))
+	return chosen
+}
+
+// hasOther reports whether a server other than the canary's is in a state, be it full.
+func hasOther(snap *balance.Snapshot, exclude []balance.ServerID, state balance.State) bool {
+	return slices.ContainsFunc(snap.Servers, func(s balance.SnapshotServer) bool {
+		return s.Kind != balance.IsCanary && s.State == state && !slices.Contains(exclude, s.ID)
+	})
+}
+
+const (
+	mostDue  = 3 // requests that the canary could not take and that are made up for
+	dueSlack = 1e-9
+)
+
+// leastOf is Least of one kind of server.
+func (t *Turns) leastOf(kind balance.Kind, snap *balance.Snapshot, exclude []balance.ServerID, state balance.State, inFlight func(balance.ServerID) int, rng *rand.Rand) (chosen *balance.SnapshotServer) {
+	takesPart := func(s *balance.SnapshotServer) bool {
+		return s.Kind == kind && s.State == state && !slices.Contains(exclude, s.ID) && snap.Allows(s, inFlight(s.ID))
+	}
 	var lowest, tied float64 // tied is the capacity of all that are as little busy
 	first, few := len(snap.Servers), knowsOthers(snap)
 	busyness := func(s *balance.SnapshotServer) (busy, rate float64) {
@@ -55,7 +97,7 @@ func (t *Turns) Least(snap *balance.Snapshot, exclude []balance.ServerID, state 
 	}
 	for i := range snap.Servers {
 		s := &snap.Servers[i]
-		if s.State != state || slices.Contains(exclude, s.ID) || !snap.Allows(s, inFlight(s.ID)) {
+		if !takesPart(s) {
 			continue
 		}
 		switch busy, rate := busyness(s); {
@@ -68,8 +110,8 @@ func (t *Turns) Least(snap *balance.Snapshot, exclude []balance.ServerID, state 
 	if chosen == nil || tied == capacity(chosen) {
 		return chosen
 	}
-	return t.next(snap, first, tied, func(s *balance.SnapshotServer) (rate float64, takesPart bool) {
-		if s.State != state || slices.Contains(exclude, s.ID) || !snap.Allows(s, inFlight(s.ID)) {
+	return t.next(snap, first, tied, func(s *balance.SnapshotServer) (rate float64, isTied bool) {
+		if !takesPart(s) {
 			return 0, false
 		}
 		busy, rate := busyness(s)

@@ -118,3 +118,42 @@ func TestFallbackNeverIneligible(t *testing.T) {
 		}
 	})
 }
+
+// Of any number of requests the canary gets its part, and more only if no other server is up; backups get what no ordinary server can take.
+func TestFallbackKeepsToKinds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.SampledFrom([]float64{0, .05, 1. / 3, 1}).Draw(t, "part")
+		snap := &balance.Snapshot{Canary: part, Servers: []balance.SnapshotServer{up("a", 4), up("b", 4), up("v", 4), up("x", 4)}}
+		snap.Servers[2].Kind, snap.Servers[3].Kind = balance.IsCanary, balance.IsBackup
+		turns, rng, held := new(Turns), rand.New(rand.NewPCG(1, 1)), map[balance.ServerID]int{}
+		choose := func(exclude ...balance.ServerID) balance.ServerID {
+			s, _ := Fallback(snap, exclude, func(id balance.ServerID) int { return held[id] }, turns, rng)
+			held[s.ID]++
+			return s.ID
+		}
+		n := rapid.IntRange(1, 200).Draw(t, "n")
+		for i := range n {
+			choose()
+			if off := float64(held["v"]) - float64(i+1)*part; off <= -1 || off >= 1 {
+				t.Fatalf("of %d requests the canary has %d, its part is %v", i+1, held["v"], part)
+			}
+		}
+		if held["x"] > 0 {
+			t.Fatalf("the backup has %d requests while others are up", held["x"])
+		}
+		snap.Canary = 0
+		for want, exclude := range map[balance.ServerID][]balance.ServerID{"x": {"a", "b"}, "v": {"a", "b", "x"}, "b": {"a"}} {
+			if got := choose(exclude...); got != want {
+				t.Fatalf("without %v a request went to %s, want %s", exclude, got, want)
+			}
+		}
+		held["a"], held["b"] = held["a"]+1, held["b"]+1
+		snap.Sharers, snap.Servers[0].Cap, snap.Servers[1].Cap = []balance.EdgeID{"e"}, held["a"], held["b"]
+		if got := choose(); got != "x" {
+			t.Fatalf("with the others at their caps a request went to %q, want the backup", got)
+		}
+		if got := choose("x"); got != "" {
+			t.Fatalf("with the others at their caps and no backup a request went to %q", got)
+		}
+	})
+}

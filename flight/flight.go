@@ -172,6 +172,14 @@ func (f *Flight) Refused(r *balance.Refusal) Step {
 	return f.respond(f.refusal(r))
 }
 
+// Elsewhere says that another pool is to be asked, for which the last one refused.
+func (f *Flight) Elsewhere() Step {
+	if f.phase != asking {
+		return Step{}
+	}
+	return Step{Do: Ask, Exclude: f.exclude}
+}
+
 // NoMaster says that no master answered in time.
 func (f *Flight) NoMaster() Step {
 	if f.phase != asking {

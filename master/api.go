@@ -284,6 +284,8 @@ func (p *pool) describe() (poolBody, []balance.View) {
 	views := p.core.Views(now)
 	body := poolBody{Name: p.name, Policy: p.cfg.Policy, Dispatch: p.cfg.Dispatch, Removed: p.closing, Open: p.core.Open(), Waiting: p.core.Waiting(), Count: len(views),
 		Leading: p.isLeadingLocked(now), Fence: p.lead.fence, Refused: p.lead.refused, Leader: p.lead.leader}
+	canary, has := p.core.CanaryView(now)
+	body.Canary = newCanaryBody(&canary, has)
 	for i := range views {
 		if views[i].State == balance.Up {
 			body.Up++

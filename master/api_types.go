@@ -161,6 +161,7 @@ type poolBody struct {
 	Fence    uint64       `json:"fence,omitempty"`
 	Refused  uint64       `json:"fence_refused_by,omitempty"`
 	Leader   string       `json:"leader,omitempty"`
+	Canary   *canaryBody  `json:"canary,omitempty"`
 	Servers  []serverBody `json:"servers,omitempty"`
 }
 

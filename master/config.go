@@ -60,10 +60,17 @@ type PoolConfig struct {
 	FromAgent     map[balance.ServerID]Tells      // what agents may set of the servers in Servers, besides open slots and speed
 	Tenants       map[string]balance.TenantConfig // tenants with queues of their own; empty: see balance.Config
 	MaxInFlight   int                             // most requests of a server that declares no cap of its own; zero: no cap
+	Split                                         // requests that go to certain servers, or to another pool
 	Resolve       Resolve                         // how names with several addresses are treated
 	ResolveAtEdge bool                            // edges resolve the names of the file's servers, each for itself
 	Resolvers     []string                        // DNS servers, ip:port; nil: Config.Resolvers
 	Edges         []string                        // names of edges that may ask; empty: all whose certificates allow it
+}
+
+// Split is which of a pool's requests go to certain servers, and which to another pool.
+type Split struct {
+	Canary   balance.Canary   // gets a fixed share
+	Overflow balance.Overflow // takes what would wait too long
 }
 
 func ignore(field, problem string) {}
@@ -178,6 +185,10 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 	if _, err := newFormula(c.Utilization); err != nil {
 		bad("utilization", err.Error())
 	}
+	if w := c.Overflow.Wait; w < 0 || w > longestWait {
+		bad("overflow.when", fmt.Sprintf("%v, want 0s to %v", w, longestWait))
+	}
+	c.Canary.Validate(func(field, problem string) { bad("share", strings.TrimPrefix(field+": "+problem, ": ")) })
 }
 
 // withDefaults returns the config with defaults in place of zeros.
@@ -203,7 +214,7 @@ func (c *PoolConfig) core() (balance.Config, balance.Policy, error) {
 	}
 	return balance.Config{Name: c.Name, Dispatch: c.Dispatch, LeaseTime: c.LeaseTime, Grace: c.Grace,
 		QueueSize: max(0, c.QueueSize), QueueWait: c.QueueWait, Tenants: c.Tenants, Affinity: c.Affinity, Distances: c.Distances,
-		Utilization: formula, Decisions: max(0, c.Decisions), MaxInFlight: c.MaxInFlight}, chosen, nil
+		Utilization: formula, Decisions: max(0, c.Decisions), MaxInFlight: c.MaxInFlight, Canary: c.Canary, Overflow: c.Overflow}, chosen, nil
 }
 
 // alike reports whether two configs have the same balance.Pool's part.
@@ -212,6 +223,20 @@ func (c PoolConfig) alike(other *PoolConfig) bool {
 	c.Agents, c.Addresses, c.Edges, c.FromAgent = other.Agents, other.Addresses, other.Edges, other.FromAgent
 	c.Resolve, c.ResolveAtEdge, c.Resolvers = other.Resolve, other.ResolveAtEdge, other.Resolvers
 	return reflect.DeepEqual(c, *other)
+}
+
+// OverflowProblem says why requests of a pool cannot go on to another; empty: they can. overflow returns the one to which a pool's go on, empty
+// for none; known is false if there is no such pool.
+func OverflowProblem(pool string, overflow func(pool string) (to string, known bool)) string {
+	to, _ := overflow(pool)
+	if _, known := overflow(to); !known && to != "" {
+		return fmt.Sprintf("%q is none of the pools", to)
+	}
+	next := func(pool string) string { to, _ := overflow(pool); return to }
+	if circle := balance.OverflowCircle(pool, next); circle != nil {
+		return "requests would go round in a circle: " + strings.Join(circle, " to ")
+	}
+	return ""
 }
 
 // Validate calls bad once for every invalid field, with the field's path, such as "pools[0].policy".
@@ -232,6 +257,9 @@ func (c *Config) Validate(bad func(field, problem string)) {
 			continue
 		}
 		first[p.Name] = i
+		if problem := OverflowProblem(p.Name, c.overflow); problem != "" {
+			bad(fmt.Sprintf("pools[%d].overflow.pool", i), problem)
+		}
 		for j := range p.Servers {
 			_, at := balance.SplitAddress(p.Servers[j].Address)
 			if path, ok := balance.UnixPath(at); ok && c.Inside.RefuseSocket(path) != nil || c.Inside.HasOwn(at) {
@@ -239,6 +267,15 @@ func (c *Config) Validate(bad func(field, problem string)) {
 			}
 		}
 	}
+}
+
+// overflow returns to which pool a pool's requests go on; known: there is such a pool.
+func (c *Config) overflow(pool string) (to string, known bool) {
+	i := slices.IndexFunc(c.Pools, func(p PoolConfig) bool { return p.Name == pool })
+	if i < 0 {
+		return "", false
+	}
+	return c.Pools[i].Overflow.Pool, true
 }
 
 func (c *Config) problems() error {

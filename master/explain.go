@@ -63,6 +63,9 @@ type candidateBody struct {
 	Samples  float64  `json:"service_samples"`
 	SampleMS *float64 `json:"service_age_ms,omitempty"` // nil: there are none
 	SlotsBy  string   `json:"slots_from"`
+	Told     *float64 `json:"slots_told,omitempty"` // nil: none are
+	Limit    *float64 `json:"limit,omitempty"`      // nil: there is none
+	Room     *int     `json:"room,omitempty"`       // nil: there is no limit
 	Success  float64  `json:"success_ratio"`
 	Affinity float64  `json:"affinity"`
 	Distance float64  `json:"distance"`
@@ -91,6 +94,15 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 			b.Candidates[i].Score = &c.Score
 		}
 		b.Candidates[i].Samples, b.Candidates[i].SlotsBy = c.Learnt.Samples, c.Learnt.Slots
+		if c.Learnt.Told > 0 {
+			b.Candidates[i].Told = &c.Learnt.Told
+		}
+		if !math.IsInf(c.Learnt.Limit, 1) {
+			b.Candidates[i].Limit = &c.Learnt.Limit
+		}
+		if c.Learnt.Room >= 0 {
+			b.Candidates[i].Room = &c.Learnt.Room
+		}
 		if c.Learnt.Age >= 0 {
 			age := toMS(c.Learnt.Age)
 			b.Candidates[i].SampleMS = &age

@@ -34,6 +34,9 @@ var (
 	picksTotal      = family(counter, "picks_total", "Answers to asks for a server, by verdict: granted, or the reason of the refusal. Asks for unknown pools have an empty pool.", "pool", "verdict")
 	chosenTotal     = family(counter, "local_choices_total", "Requests whose edge chose the server by itself and told this master afterwards, because asking takes longer than it wins.", "pool")
 	localFrom       = family(gauge, "local_choice_trip_seconds", "The trip to this master from which edges choose servers by themselves. 0: they ask.", "pool")
+	canaryShare     = family(gauge, "canary_share_ratio", "Part of the pool's requests that its canary is to get. Absent without one.", "pool")
+	canaryRequests  = family(counter, "canary_requests_total", "Requests that took part in the pool's share, by the servers that got them: canary or others. Absent without one.", "pool", "servers")
+	canaryHeld      = family(gauge, "canary_held_back", "1 while the pool's canary gets nothing because it is worse than the others, else 0. Absent without one.", "pool")
 	pickSeconds     = family(counter, "pick_duration_seconds", "Time from reading an ask to its answer, including the waits in the queue and for dispatched servers.", "pool")
 	queueLength     = family(gauge, "queue_length", "Requests that wait because every server is at its limit.", "pool")
 	queueSeconds    = family(counter, "queue_wait_duration_seconds", "Time that requests were in the queue, by how the wait ended: served, shed (the deadline or the longest wait came first), displaced (when the queue was full), withdrawn by the edge, or pool-removed.", "pool", "end")
@@ -74,7 +77,7 @@ var (
 	serverReportAge   = family(gauge, "server_report_age_seconds", "Age of the newest reported metric. Absent if there is none.", "pool", "server")
 )
 
-var families = []metric{picksTotal, chosenTotal, localFrom, pickSeconds, queueLength, queueSeconds, leasesOpen, leasesForeign, reportsTotal, dispatchesTotal, checksTotal, connections, peersRefused, peersBounded, frameBytes, certificateEnds, issuerEnds, enrolments, poolLeader, poolFence, fenceRefused, leaderChanges, nameLookups, namesFailing, logDropped, reloadGood, buildInfo, serverUp,
+var families = []metric{picksTotal, chosenTotal, localFrom, canaryShare, canaryRequests, canaryHeld, pickSeconds, queueLength, queueSeconds, leasesOpen, leasesForeign, reportsTotal, dispatchesTotal, checksTotal, connections, peersRefused, peersBounded, frameBytes, certificateEnds, issuerEnds, enrolments, poolLeader, poolFence, fenceRefused, leaderChanges, nameLookups, namesFailing, logDropped, reloadGood, buildInfo, serverUp,
 	serverInFlight, serverExternal, serverSlots, serverService, serverScore, serverSuccess, serverFull, serverUnreached, serverUtilization, serverGrants, serverReportAge, serverOut}
 
 // collector reads the pools when it is scraped.
@@ -145,11 +148,19 @@ func (e *enrolment) collect(out chan<- prometheus.Metric) {
 
 func (p *pool) collect(out chan<- prometheus.Metric) {
 	p.mu.Lock()
-	leading, led := p.isLeadingLocked(clock.Now()), p.lead
+	now := clock.Now()
+	leading, led := p.isLeadingLocked(now), p.lead
+	canary, hasCanary := p.core.CanaryView(now)
 	t, open, waiting, local := p.stats, p.core.Open(), p.core.Waiting(), p.core.LocalFrom()
 	p.mu.Unlock()
 
 	collectLead(out, p.name, leading, led)
+	if hasCanary {
+		canaryShare.put(out, canary.Part, p.name)
+		canaryRequests.put(out, float64(canary.Got), p.name, "canary")
+		canaryRequests.put(out, float64(canary.Requests-canary.Got), p.name, "others")
+		canaryHeld.put(out, oneIf(canary.Held), p.name)
+	}
 	chosenTotal.put(out, float64(t.chosen), p.name)
 	localFrom.put(out, local.Seconds(), p.name)
 	leasesOpen.put(out, float64(open), p.name)

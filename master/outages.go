@@ -40,7 +40,7 @@ func newOutages(all []balance.Outage) []outage {
 // stopsRequests reports whether a server gets no requests for that reason, but for one now and then that tries it.
 func stopsRequests(kind balance.OutageKind) bool {
 	switch kind {
-	case balance.OutGone, balance.OutDraining, balance.OutUnhealthy, balance.OutUnreachable, balance.OutEjected, balance.OutSilent:
+	case balance.OutGone, balance.OutDraining, balance.OutUnhealthy, balance.OutUnreachable, balance.OutEjected, balance.OutSilent, balance.OutCanary:
 		return true
 	}
 	return false
@@ -51,6 +51,7 @@ const outageLogEvery = time.Second
 
 // logOutages logs which servers have gone out or come back, in chunks so that asks need not wait long.
 func (m *Master) logOutages(now balance.Instant, p *pool) {
+	m.logCanary(now, p)
 	var turns []balance.Turn
 	for from := 0; ; from += chunk {
 		p.mu.Lock()

@@ -62,6 +62,7 @@ type poolPushes struct {
 	lastLoads      balance.Instant
 	outagesChanged bool            // servers may have gone out or come back since they were logged
 	lastOutageLog  balance.Instant // time of that log
+	canaryHeld     bool            // as it was logged
 }
 
 // newPool returns a pool without servers; configureLocked adds those of cfg.

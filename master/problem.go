@@ -53,6 +53,8 @@ var titles = map[string]string{
 	balance.Declined.String():  "Every server refused the request",
 	balance.NotLeader.String(): "Another master leads the pool",
 	balance.Malformed.String(): "The request is invalid",
+
+	balance.Overflowed.String(): "The request goes on to another pool",
 }
 
 func newProblem(status int, reason, detail string) *document {

@@ -107,6 +107,8 @@ func endOf(r balance.Reason) waitEnd {
 		return shed
 	case balance.Saturated:
 		return displaced
+	case balance.Overflowed:
+		return wentOn
 	}
 	return removed
 }

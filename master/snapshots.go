@@ -115,7 +115,7 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 		p.mu.Lock()
 		n, version := p.core.Servers()
 		f.servers = p.core.Tell(now, f.servers[:0], from, from+chunk)
-		dispatch, local := p.cfg.Dispatch, p.core.LocalFrom()
+		dispatch, local, canary := p.cfg.Dispatch, p.core.LocalFrom(), p.core.CanaryPart(now)
 		awaits = p.core.Awaits(now)
 		p.mu.Unlock()
 		for i := range f.servers {
@@ -129,12 +129,12 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 				t.Sharers = sharers
 				f.size++
 			}
-			if version != t.Version || dispatch != t.Dispatch || local != t.LocalFrom || edges != t.Edges || n != len(t.Servers) {
+			if version != t.Version || dispatch != t.Dispatch || local != t.LocalFrom || canary != t.Canary || edges != t.Edges || n != len(t.Servers) {
 				f.size++
 			}
 			clear(t.Servers[min(n, len(t.Servers)):])
 			t.Servers = t.Servers[:min(n, len(t.Servers))]
-			t.Pool, t.Version, t.Dispatch, t.LocalFrom, t.Edges = f.pool, version, dispatch, local, edges
+			t.Pool, t.Version, t.Dispatch, t.LocalFrom, t.Canary, t.Edges = f.pool, version, dispatch, local, canary, edges
 		}
 		if f.size > maxChange || last && f.size > 0 {
 			f.flushChange(first)
@@ -169,7 +169,7 @@ func (f *feed) flushChange(first bool) {
 	c, t := &f.change, &f.sent.Snapshot
 	if !first {
 		c.Pool, c.Version, c.Dispatch, c.LocalFrom, c.Edges, c.Count, c.Seq = f.pool, t.Version, t.Dispatch, t.LocalFrom, t.Edges, len(t.Servers), f.seq
-		c.Sharers = t.Sharers
+		c.Sharers, c.Canary = t.Sharers, t.Canary
 		f.out = c.Append(f.out)
 	}
 	clear(c.Servers)
@@ -185,7 +185,7 @@ func (f *feed) compareServer(at int, s *balance.SnapshotServer, loads bool) {
 	case at == len(servers):
 		f.sent.Snapshot.Servers = append(servers, *s)
 		f.addServer(at, s)
-	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.At != servers[at].At || s.Public != servers[at].Public || s.Cap != servers[at].Cap || s.State != servers[at].State:
+	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.At != servers[at].At || s.Public != servers[at].Public || s.Cap != servers[at].Cap || s.Kind != servers[at].Kind || s.State != servers[at].State:
 		servers[at] = *s
 		f.addServer(at, s)
 	case loads:

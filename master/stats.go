@@ -21,7 +21,7 @@ type poolStats struct {
 }
 
 // verdicts is one more than the highest balance.Reason.
-const verdicts = int(balance.Malformed) + 1
+const verdicts = int(balance.Overflowed) + 1
 
 // verdictName is the label of an index of poolStats.picks.
 func verdictName(v int) string {
@@ -102,10 +102,11 @@ const (
 	displaced         // by other requests, when the queue was full
 	withdrew          // the ask was withdrawn
 	removed           // with its pool
+	wentOn            // to another pool
 	waitEnds
 )
 
-var waitEndNames = [waitEnds]string{served: "served", shed: "shed", displaced: "displaced", withdrew: "withdrawn", removed: "pool-removed"}
+var waitEndNames = [waitEnds]string{served: "served", shed: "shed", displaced: "displaced", withdrew: "withdrawn", removed: "pool-removed", wentOn: "overflow"}
 
 // histogram counts durations by bounds.
 type histogram struct {

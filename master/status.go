@@ -41,6 +41,7 @@ type statusPool struct {
 	LocalMS float64        `json:"local_choice_trip_ms,omitempty"` // from which edges choose servers by themselves; 0: they ask
 	UpCount int            `json:"servers_up"`
 	Lately  lastMinute     `json:"last_minute"`
+	Canary  *canaryBody    `json:"canary,omitempty"`
 	Servers []statusServer `json:"servers"`
 }
 
@@ -84,7 +85,7 @@ func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
 	for _, p := range m.pools.Load().list {
 		about, views := p.describe()
 		pool := statusPool{Name: about.Name, Policy: about.Policy, Leading: about.Leading, Fence: about.Fence, Refused: about.Refused, Leader: about.Leader, Removed: about.Removed,
-			Open: about.Open, Waiting: about.Waiting, UpCount: about.Up, Servers: make([]statusServer, len(views))}
+			Open: about.Open, Waiting: about.Waiting, UpCount: about.Up, Canary: about.Canary, Servers: make([]statusServer, len(views))}
 		pool.Lately, pool.LocalMS = p.lastMinute(now), toMS(p.choiceTrip())
 		for i := range views {
 			pool.Servers[i] = newStatusServer(&views[i], m.peers.agentOf(p.name, views[i].Spec.ID) != nil)
@@ -135,8 +136,10 @@ func (b *statusBody) problems() []string {
 		case p.UpCount == 0 || p.allOut():
 			pools = append(pools, fmt.Sprintf("pool %s has no server that is up: %s", p.Name, p.reasons()))
 		}
-		if problem := p.Lately.problem(p.Name); problem != "" {
-			pools = append(pools, problem)
+		for _, problem := range []string{p.Lately.problem(p.Name), p.Canary.problem(p.Name)} {
+			if problem != "" {
+				pools = append(pools, problem)
+			}
 		}
 		for _, s := range p.Servers {
 			for _, o := range s.Outages {

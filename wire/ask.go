@@ -38,6 +38,7 @@ func AppendAsk(dst []byte, now balance.Instant, seq uint64, pool string, r *bala
 	}
 	dst = putFixed(dst, 17, r.ID)
 	dst = putUint(dst, 18, uint64(r.Belief))
+	dst = putBool(dst, 19, r.MayOverflow)
 	return end(dst, start)
 }
 
@@ -97,6 +98,8 @@ func (m *Ask) fact(f *fields, now balance.Instant) {
 		r.ID = f.fixed()
 	case 18:
 		r.Belief = balance.Belief(f.upTo(uint64(balance.Disbelieved)))
+	case 19:
+		r.MayOverflow = f.bool()
 	}
 }
 
@@ -186,6 +189,7 @@ func (m *Refused) Append(dst []byte) []byte {
 	dst = putText(dst, 5, m.Refusal.Leader, MaxText)
 	dst = putText(dst, 6, m.Refusal.LeaderID, MaxName)
 	dst = putDuration(dst, 7, m.Refusal.Needs)
+	dst = putText(dst, 8, m.Refusal.Pool, MaxName)
 	return end(dst, start)
 }
 
@@ -209,6 +213,8 @@ func (m *Refused) Decode(payload []byte) error {
 			m.Refusal.LeaderID = f.plain(MaxName)
 		case 7:
 			m.Refusal.Needs = f.duration()
+		case 8:
+			m.Refusal.Pool = f.plain(MaxName)
 		}
 	}
 	return f.err

@@ -145,6 +145,16 @@ func (f *fields) float() float64 {
 	return math.Float64frombits(f.value)
 }
 
+// part returns a double from 0 to 1.
+func (f *fields) part() float64 {
+	v := f.float()
+	if !(v >= 0 && v <= 1) {
+		f.fail(fmt.Sprintf("%v, want 0 to 1", v))
+		return 0
+	}
+	return v
+}
+
 func (f *fields) fixed() uint64 {
 	if !f.is(kindFixed) {
 		return 0

@@ -280,6 +280,7 @@ type Change struct {
 	Edges      int              // 7
 	LocalFrom  time.Duration    // 10 (µs): a Snapshot's local
 	Sharers    []balance.EdgeID // 11: a Snapshot's sharers
+	Canary     float64          // 12: a Snapshot's canary
 	Loads      []Load           // 8: packed, each a varint, the number of places skipped since the entry before, and a little-endian IEEE 754 single
 	Capacities []Capacity       // 9: packed as those of 8, with two singles
 }

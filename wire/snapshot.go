@@ -48,6 +48,7 @@ func (m *Snapshot) Append(dst []byte) []byte {
 		dst = putUint(dst, 6, m.Seq)
 		dst = putUint(dst, 7, uint64(m.Snapshot.Edges))
 		dst = putDuration(dst, 8, m.Snapshot.LocalFrom)
+		dst = putFloat(dst, 10, m.Snapshot.Canary)
 		dst = end(putSharers(dst, 9, m.Snapshot.Sharers), start)
 		if len(rest) == 0 {
 			return dst
@@ -81,6 +82,8 @@ func (m *Snapshot) Decode(payload []byte) error {
 			s.LocalFrom = f.duration()
 		case 9:
 			s.Sharers = f.sharer(s.Sharers)
+		case 10:
+			s.Canary = f.part()
 		}
 	}
 	return f.err
@@ -99,6 +102,7 @@ func putServer(dst []byte, no int, p *Placed) []byte {
 	dst = putUint(dst, 8, uint64(p.At))
 	dst = putText(dst, 9, s.At, MaxText)
 	dst = putUint(dst, 10, uint64(s.Cap))
+	dst = putUint(dst, 11, uint64(s.Kind))
 	return unnest(dst, mark)
 }
 
@@ -126,6 +130,8 @@ func (f *fields) server() (p Placed) {
 			s.At = in.text(MaxText)
 		case 10:
 			s.Cap = int(in.upTo(balance.MostInFlight))
+		case 11:
+			s.Kind = balance.Kind(in.upTo(uint64(balance.IsBackup)))
 		}
 	}
 	f.took(&in)
@@ -180,6 +186,7 @@ func (m *Change) Append(dst []byte) []byte {
 		dst = unnest(dst, mark)
 	}
 	dst = putDuration(dst, 10, m.LocalFrom)
+	dst = putFloat(dst, 12, m.Canary)
 	return end(putSharers(dst, 11, m.Sharers), start)
 }
 
@@ -224,6 +231,8 @@ func (m *Change) Decode(payload []byte) error {
 			m.LocalFrom = f.duration()
 		case 11:
 			m.Sharers = f.sharer(m.Sharers)
+		case 12:
+			m.Canary = f.part()
 		}
 	}
 	return f.err

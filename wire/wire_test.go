@@ -76,6 +76,8 @@ var full = []struct {
 	{"alias", TGranted, &Granted{Seq: 6, Grant: balance.Grant{Lease: 0x3f00000000018, Fence: 42}, Number: 18}},
 	{"queued", TQueued, &Queued{Seq: 5, Position: 1}},
 	{"refused", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Saturated, RetryAfter: time.Second, Detail: "full", Leader: "10.0.0.2:7400", LeaderID: "m2"}}},
+	{"onward", TAsk, &Ask{Seq: 5, Pool: "render", Request: balance.Request{MayOverflow: true}}},
+	{"overflow", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Overflowed, Detail: "full", Pool: "cloud"}}},
 	{"cancel", TCancel, &Cancel{Seq: 5}},
 	{"done", TDone, &Done{Pool: "render", Lease: 0x3f00000000017, Outcome: balance.Outcome{Result: balance.Full, Duration: 12 * time.Millisecond,
 		RetryAfter: 5 * time.Second, Status: 200, GRPC: 8, Error: "full"}, Tag: 0xa1b2c3d4e5f60718}},
@@ -88,6 +90,8 @@ var full = []struct {
 	{"change", TChange, &Change{Pool: "render", Version: 10, Dispatch: true, Servers: []Placed{{At: 2, Server: balance.SnapshotServer{
 		ID: "r3", Address: "10.0.0.7:8000", Slots: 8, Service: .5}}}, Count: 3, Seq: 42, Edges: 3, Loads: []Load{{0, 5}, {1, .5}}, Capacities: []Capacity{{1, 4, .25}}, LocalFrom: 5 * time.Millisecond}},
 	{"gap", TChange, &Change{Pool: "render", Version: 11, Count: 6, Seq: 43, Edges: 3, Loads: []Load{{0, 5}, {1, .5}, {5, 2}}}},
+	{"kinds", TSnapshot, &Snapshot{Snapshot: balance.Snapshot{Pool: "render", Version: 9, Servers: []balance.SnapshotServer{{ID: "r1", Kind: balance.IsCanary}, {ID: "r2", Kind: balance.IsBackup}}, Canary: .05}, Seq: 41}},
+	{"kind", TChange, &Change{Pool: "render", Version: 10, Servers: []Placed{{At: 1, Server: balance.SnapshotServer{ID: "r2", Kind: balance.IsCanary}}}, Count: 2, Seq: 42, Canary: .5}},
 	{"form", TForm, &Form{Number: 2, Names: []string{balance.CPUUtilization, balance.InFlight}}},
 	{"lead", TLead, &Lead{Pool: "render", Fence: 42, Leader: "10.0.0.2:7400", Master: "m2"}},
 	{"drain", TDrain, &Drain{Pool: "render", Server: "r1", Drain: balance.Drain{On: true, At: 1796032800000000, By: "ann", Reason: "disk"}}},

@@ -52,6 +52,16 @@ func TestCheckNamesLineCauseAndCure(t *testing.T) {
 		{server("90"), []string{"f.yaml:4:", "10.0.0.5:90"}},
 		{"pools:\n  web:\n    servers:\n      - { id: a, address: \"h:1\" }\n      - { id: b, address: \"http://h:1/\" }\n", []string{"f.yaml:5:", "also the address of servers[0]"}},
 		{"pools:\n  web:\n    policy: LeastConn\n", []string{"f.yaml:3:", `did you mean "least-load"?`}},
+		{"pools:\n  web:\n    share: { version=2: 0.05 }\n", []string{"f.yaml:3:", `pools.web.share: version=2: "0.05"`, "want a percentage, such as 0.05% or 5%"}},
+		{"pools:\n  web:\n    share: { version=2: 105% }\n", []string{"f.yaml:3:", "105%, want 0% to 100%"}},
+		{"pools:\n  web:\n    share: { version: 5% }\n", []string{"f.yaml:3:", `"version", want the labels`, "such as version=2"}},
+		{"pools:\n  web:\n    share: { version=2: 5%, version=3: 5% }\n", []string{"f.yaml:3:", "2 of them, want one"}},
+		{"pools:\n  web:\n    overflow: { pool: cloud, when: wait > 5s }\n", []string{"f.yaml:3:", `"cloud" is none of the pools`}},
+		{"pools:\n  web:\n    overflow: { pool: clod, when: wait > 5s }\n  cloud: {}\n", []string{"f.yaml:3:", `did you mean "cloud"?`}},
+		{"pools:\n  web:\n    overflow: { when: wait > 5s }\n", []string{"f.yaml:3:", "empty, want the pool that takes the requests"}},
+		{"pools:\n  web:\n    overflow: { pool: web, when: wait > 5s }\n", []string{"f.yaml:3:", "requests would go round in a circle: web to web"}},
+		{"pools:\n  a:\n    overflow: { pool: b }\n  b:\n    overflow: { pool: a }\n", []string{"f.yaml:3:", "in a circle: a to b to a", "f.yaml:5:", "in a circle: b to a to b"}},
+		{"pools:\n  web:\n    overflow: { pool: cloud, when: 5s }\n  cloud: {}\n", []string{"f.yaml:3:", "such as wait > 5s"}},
 		{"pools:\n  web:\n    policy: ring_hash\n", []string{`did you mean "consistent-hash"?`}},
 		{"pools:\n  web:\n    utilization: \"queue_depth / 9\"\n", []string{"f.yaml:3:", "named_metrics.queue_depth"}},
 		{"pools:\n  web:\n    utilization: \"cpu_utilisation\"\n", []string{"did you mean cpu_utilization?"}},
@@ -172,7 +182,7 @@ func TestRefusalsAreDocumentedWithTheirStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for r := balance.NoServer; r <= balance.Malformed; r++ {
+	for r := balance.NoServer; r <= balance.Overflowed; r++ {
 		if want := fmt.Sprintf("| `%s` | %d |", r, r.HTTPStatus()); !strings.Contains(string(text), want) {
 			t.Errorf("docs/refusals.md has no row %s", want)
 		}

@@ -54,9 +54,12 @@ With --pool alone it says which server a request would get now; nothing is grant
 With --server it says why that server got nothing, or little, in the last minute.
 
 The lowest score wins. It is made of n, the requests at the server, x of which are not
-ours; c, how many it works on at once; b, the time of one request alone; and sr, the
-share of requests that do not fail by its fault. "c from" and "b from" say what they rest
-on now. docs/choosing.md has the formula.`,
+ours; c, how many it works on at once; b, the time of one request alone; g, how many times
+as long it takes beside the others that are there; and sr, the share of requests that do
+not fail by its fault. "told" is the c that was declared or reported, "limit" how many
+requests the server may have now, and "room" how many more. "b from" and "c from" say what
+b and c rest on now: samples, and how long ago the last was. docs/choosing.md has the
+formula, and scores worked by hand.`,
 		Example: `  evenkeel explain 5f0c9d0e3f434c929b0a3c1f4b7a9d11
   evenkeel explain --server r2
   evenkeel explain --pool render --key user-17`,
@@ -171,7 +174,11 @@ func (r *refusalAnswer) printFor(out io.Writer, id string) {
 	if r.WaitedMS > 0 {
 		waited = "after " + people(r.WaitedMS) + " in the queue"
 	}
-	terminal.PrintLine(out, fmt.Sprintf("request %s was refused by pool %s %s, %s: %s", id, r.Pool, waited, ago(r.AgeMS), r.Reason))
+	if r.Reason == balance.Overflowed.String() {
+		terminal.PrintLine(out, fmt.Sprintf("request %s went on from pool %s %s, %s", id, r.Pool, waited, ago(r.AgeMS)))
+	} else {
+		terminal.PrintLine(out, fmt.Sprintf("request %s was refused by pool %s %s, %s: %s", id, r.Pool, waited, ago(r.AgeMS), r.Reason))
+	}
 	if r.Detail != "" {
 		terminal.PrintLine(out, r.Detail)
 	}
@@ -293,7 +300,10 @@ type candidateAnswer struct {
 	Samples            float64  `json:"service_samples"`
 	SampleMS           *float64 `json:"service_age_ms"`
 	SlotsBy            string   `json:"slots_from"`
-	Success            float64  `json:"success_ratio"`
+	Told               *float64 `json:"slots_told"`
+	Limit              *float64
+	Room               *float64
+	Success            float64 `json:"success_ratio"`
 	Affinity, Distance float64
 	AgeMS              *float64 `json:"report_age_ms"`
 	Health, Doubt      string
@@ -363,6 +373,9 @@ func (d *decisionAnswer) printHypothetical(out io.Writer) {
 		terminal.PrintLine(out, fmt.Sprintf("a request to pool %s would go to any server that may be chosen: policy %s compares nothing", d.Pool, d.Policy))
 	default:
 		terminal.PrintLine(out, fmt.Sprintf("a request to pool %s would get no server now; %d %s in its queue", d.Pool, d.Waiting, wait(d.Waiting)))
+		if d.Note != "" {
+			terminal.PrintLine(out, d.Note)
+		}
 	}
 	if d.allOut() {
 		terminal.PrintLine(out, "every server of the pool is out, as said below: a request is still tried at one, and refused if that fails")
@@ -421,7 +434,7 @@ func (d *decisionAnswer) print(out io.Writer) {
 	}
 	terminal.PrintLine(out, "")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "server\twhy\tscore\tn\tx\tc\tb\tg\tsr\taffinity\tdistance\treported\tb from\tc from")
+	fmt.Fprintln(w, "server\twhy\tscore\tn\tx\tlimit\troom\tc\ttold\tb\tg\tsr\taffinity\tdistance\treported\tb from\tc from")
 	for _, c := range d.Candidates {
 		score, reported := "-", "never"
 		if c.Score != nil {
@@ -430,7 +443,7 @@ func (d *decisionAnswer) print(out io.Writer) {
 		if c.AgeMS != nil {
 			reported = ago(*c.AgeMS)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, figure(c.Load), figure(c.External), figure(c.Slots),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, figure(c.Load), figure(c.External), figureOr(c.Limit), figureOr(c.Room), figure(c.Slots), figureOr(c.Told),
 			figure(c.Service), figure(c.Growth), figure(c.Success), figure(c.Affinity), figure(c.Distance), reported, c.serviceFrom(), c.SlotsBy)
 	}
 	_ = w.Flush() // a terminal that is gone needs no error
@@ -456,6 +469,14 @@ func (c *candidateAnswer) serviceFrom() string {
 }
 
 func figure(v float64) string { return fmt.Sprintf("%.3g", v) }
+
+// figureOr is figure of what may be absent.
+func figureOr(v *float64) string {
+	if v == nil {
+		return "-"
+	}
+	return figure(*v)
+}
 
 func ago(ms float64) string { return people(ms) + " ago" }
 

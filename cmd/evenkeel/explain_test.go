@@ -23,6 +23,7 @@ func operated(t *testing.T) (m *master.Master, admin string, lease balance.Lease
 	m, err := master.New(master.Config{Seed: 1, Pools: []master.PoolConfig{
 		{Name: "web", Servers: []balance.ServerSpec{server("s1"), server("s2"), server("s3")}},
 		{Name: "turns", Policy: "round-robin", Servers: []balance.ServerSpec{server("t1"), server("t2")}},
+		{Name: "limited", Servers: []balance.ServerSpec{{ID: "l1", Address: "l1.test:80", Slots: 2, Speed: 2}, {ID: "l2", Address: "l2.test:80", Slots: 8}}},
 		{Name: "empty"},
 	}})
 	if err != nil {
@@ -52,8 +53,9 @@ func TestExplain(t *testing.T) {
 		says []string // regular expressions
 	}{
 		{[]string{lease.String()}, []string{`^lease ` + lease.String() + ` went to s3 because its score [0-9.]+ was the lowest of 3\n`,
-			`pool web; it is open, for .*, held by edge e1\n`, `key "sha256:9da2aeb24657b466"\npriority 4\n`, `server +why +score +n +x +c +b +g +sr +affinity +distance +reported +b from +c from\ns3 +chosen .* never +the pool\x27s mean +assumed\n`,
-			`s1 +higher score +[0-9.]+ +20 +20 .* ago +the pool`}},
+			`pool web; it is open, for .*, held by edge e1\n`, `key "sha256:9da2aeb24657b466"\npriority 4\n`, `server +why +score +n +x +limit +room +c +told +b +g +sr +affinity +distance +reported +b from +c from\ns3 +chosen .* never +the pool\x27s mean +assumed\n`,
+			`s1 +higher score +[0-9.]+ +20 +20 +- +- .* ago +the pool`}},
+		{[]string{"--pool", "limited"}, []string{`\nl1 +chosen +[0-9.]+ +0 +0 +2 +2 +2 +2 `, `\nl2 +higher score +[0-9.]+ +0 +0 +8 +8 +8 +8 `}},
 		{[]string{turn.Lease.String()}, []string{`because policy round-robin, which compares nothing, took it from 2\n`, `t[12] +chosen +-`, `and 1 further from being chosen`}},
 		{[]string{"--pool", "web", "--exclude", "s3"}, []string{`^a request to pool web would go to s[12] because its score [0-9.]+ was the lowest of those that could take it`, `s3 +excluded: it has already failed`}},
 		{[]string{"--pool", "web", "--label", "zone=b"}, []string{`^a request to pool web would get no server now; 0 wait in its queue\n`, `lacks the labels`}},

@@ -110,6 +110,7 @@ type statusAnswer struct {
 		Open                 int     `json:"leases_open"`
 		Waiting              int     `json:"queue_length"`
 		LocalMS              float64 `json:"local_choice_trip_ms"`
+		Canary               struct{ Words string }
 		Servers              []serverAnswer
 	}
 	Edges, Agents []peerAnswer
@@ -155,6 +156,9 @@ func (s *statusAnswer) printTables(out io.Writer, paint terminal.Painter) {
 		terminal.PrintLine(out, fmt.Sprintf("\npool %s  %s  %s  %d in flight, %d in the queue", p.Name, p.Policy, lead, p.Open, p.Waiting))
 		if p.LocalMS > 0 && slices.ContainsFunc(s.Edges, func(e peerAnswer) bool { return e.Local }) {
 			terminal.PrintLine(out, fmt.Sprintf("  edges that are %s or more away choose servers themselves", people(p.LocalMS)))
+		}
+		if p.Canary.Words != "" {
+			terminal.PrintLine(out, "  share of "+p.Canary.Words)
 		}
 		printServers(out, paint, p.Servers, func(server string) bool { return s.hasProblem(p.Name, server) })
 	}

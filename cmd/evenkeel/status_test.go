@@ -28,7 +28,7 @@ func TestStatus(t *testing.T) {
 	out.Reset()
 	code = execute(context.Background(), []string{"status", "--admin", admin, "--json"}, &out, &stderr)
 	var told statusAnswer
-	if err := json.Unmarshal([]byte(out.String()), &told); err != nil || code != exitTrouble || len(told.Pools) != 3 || len(told.Problems) != 1 {
+	if err := json.Unmarshal([]byte(out.String()), &told); err != nil || code != exitTrouble || len(told.Pools) != 4 || len(told.Problems) != 1 {
 		t.Errorf("--json: exit code %d, %v, %+v", code, err, told)
 	}
 	for _, c := range []struct {

@@ -27,7 +27,7 @@ func (x *Exchange) ServerSent(now balance.Instant) {
 // last byte came.
 func (x *Exchange) reportAlive(age time.Duration) {
 	x.lifeReportAt = x.lastByte
-	x.deps.Picker.Report(x.Route.Pool, balance.Report{Server: x.Grant.Server, Age: age})
+	x.deps.Picker.Report(x.AskedPool(), balance.Report{Server: x.Grant.Server, Age: age})
 }
 
 // ReportProgress tells the master what has changed on a long link: an unreported byte, and whether the server
@@ -41,7 +41,7 @@ func (x *Exchange) ReportProgress(now balance.Instant, owes bool) {
 		return
 	}
 	if d := x.deps.owes; d != nil {
-		d.Owes(x.Route.Pool, x.Grant.Lease, owes)
+		d.Owes(x.AskedPool(), x.Grant.Lease, owes)
 		x.owesNothing = !owes
 	}
 }

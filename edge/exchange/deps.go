@@ -22,6 +22,7 @@ type Deps struct {
 	owes      owesPicker     // nil: the picker is none
 	snapshots SnapshotPicker // nil: the picker is none
 	local     localPicker    // nil: the picker is none
+	adder     poolAdder      // nil: the picker is none
 	Pools     []*Pool        // by their numbers
 	Metrics   *Metrics
 	Open      atomic.Int64 // exchanges in progress that no loop counts
@@ -44,6 +45,7 @@ func NewDeps(s Settings, picker Picker) *Deps {
 	d.owes, _ = picker.(owesPicker)
 	d.snapshots, _ = picker.(SnapshotPicker)
 	d.local, _ = picker.(localPicker)
+	d.adder, _ = picker.(poolAdder)
 	return d
 }
 

@@ -70,6 +70,7 @@ type picking struct {
 	waiting  time.Duration    // of that, in the master's queue
 
 	chosenHere bool // the edge has chosen the last grant's server itself
+	overflow   overflow
 }
 
 // currentLink is the last link, or the redirect.
@@ -232,7 +233,7 @@ func (x *Exchange) runSteps(step flight.Step) flight.Step {
 			x.Grant, x.reply, x.lifeReportAt, x.owesNothing = *step.Grant, flight.Reply{}, x.now(), false
 			x.lastByte = x.lifeReportAt
 			x.attempts++
-			x.inFlight = x.Pool.countLink(step.Grant.Server)
+			x.inFlight = x.Pool.countLink(x.linkKey(step.Grant.Server))
 			return step
 		case flight.Redirect:
 			x.Grant = *step.Grant
@@ -249,10 +250,10 @@ func (x *Exchange) returnLease(d flight.Done) {
 		x.Pool.noteChoice(&d.Outcome)
 	}
 	if t := x.deps.returner; t != nil && x.Clock != nil {
-		t.ReturnLease(*x.Clock, x.Route.Pool, d.Lease, d.Outcome)
+		t.ReturnLease(*x.Clock, x.AskedPool(), d.Lease, d.Outcome)
 		return
 	}
-	x.deps.Picker.Done(x.Route.Pool, d.Lease, d.Outcome)
+	x.deps.Picker.Done(x.AskedPool(), d.Lease, d.Outcome)
 }
 
 // AskGrace is how much longer than the request's deadline an answer may take. A master that is silent for
@@ -262,7 +263,7 @@ const AskGrace = 250 * time.Millisecond
 func (x *Exchange) startPick(exclude []balance.ServerID) (answered bool, err error) {
 	x.AskedAt = x.now()
 	x.refusal = nil
-	x.Request.Exclude, x.Request.Deadline = exclude, x.AskedAt.Add(x.Route.Timeout)
+	x.Request.Exclude, x.Request.Deadline, x.Request.MayOverflow = exclude, x.AskedAt.Add(x.Route.Timeout), !x.overflow.stays
 	return x.Asker.Ask(x)
 }
 
@@ -288,13 +289,19 @@ func (x *Exchange) onAnswer(err error) flight.Step {
 	case errors.As(err, &refusal):
 		x.refusal = refusal
 		p.picks(refusal.Reason.String())
+		if step, elsewhere := x.goOn(refusal); elsewhere {
+			return step
+		}
 		return x.Flight.Refused(refusal)
 	case x.Cancel.ClientLeft():
 		p.picks("canceled")
 		return x.Flight.Gone(now)
 	}
 	p.picks("no-master")
-	x.deps.Log.Debug("no master answers", "pool", p.Name, "err", err)
+	x.deps.Log.Debug("no master answers", "pool", x.AskedPool(), "err", err)
+	if step, back := x.goBack(); back {
+		return step
+	}
 	return x.Flight.NoMaster()
 }
 
@@ -327,7 +334,7 @@ func (x *Exchange) LinkFailed(why flight.Failure, err error) flight.Step {
 	}
 	p, now := x.Pool, x.now()
 	if log := x.deps.Log; log.Enabled(context.Background(), slog.LevelDebug) {
-		log.Debug("link failed", "pool", p.Name, "server", x.Grant.Server, "lease", x.Grant.Lease, "err", err)
+		log.Debug("link failed", "pool", x.AskedPool(), "server", x.Grant.Server, "lease", x.Grant.Lease, "err", err)
 	}
 	if err != nil {
 		why.Error = clipError(err)
@@ -335,8 +342,8 @@ func (x *Exchange) LinkFailed(why flight.Failure, err error) flight.Step {
 	}
 	x.failure = why.Error
 	if why.Unreachable && !why.Ours {
-		x.deps.Log.Warn("server cannot be reached", "pool", p.Name, "server", x.Grant.Server, "address", x.Grant.Address, "err", err)
-		p.noteUnreachable(now, x.Grant.Server)
+		x.deps.Log.Warn("server cannot be reached", "pool", x.AskedPool(), "server", x.Grant.Server, "address", x.Grant.Address, "err", err)
+		p.noteUnreachable(now, x.linkKey(x.Grant.Server))
 	}
 	step := x.Flight.Failed(now, why, func() bool { return p.mayRetry(now) })
 	switch {
@@ -405,10 +412,10 @@ func (x *Exchange) forwardReport(values func(lower string) []string) {
 	})
 	if err != nil {
 		x.Pool.badReports.Inc()
-		x.deps.Log.Debug("load report", "pool", x.Route.Pool, "server", x.Grant.Server, "err", err)
+		x.deps.Log.Debug("load report", "pool", x.AskedPool(), "server", x.Grant.Server, "err", err)
 	}
 	if len(metrics) > 0 {
-		x.deps.Picker.Report(x.Route.Pool, balance.Report{Server: x.Grant.Server, Metrics: metrics})
+		x.deps.Picker.Report(x.AskedPool(), balance.Report{Server: x.Grant.Server, Metrics: metrics})
 	}
 }
 
@@ -483,7 +490,7 @@ func (x *Exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	attrs := []slog.Attr{
 		slog.String("method", strings.Clone(x.Head.Method)), slog.String("host", strings.Clone(x.Head.Host)), slog.String("path", strings.Clone(x.Head.Path)),
 		slog.Int("status", x.Status), slog.Int64("bytes", x.Bytes),
-		slog.Float64("duration_ms", milliseconds(took)), x.pickTimeAttr(), slog.String("pool", pool), slog.String("server", string(x.Grant.Server)), slog.String("lease", lease), slog.Uint64("fence", x.Grant.Fence),
+		slog.Float64("duration_ms", milliseconds(took)), x.pickTimeAttr(), slog.String("pool", cmp.Or(x.overflow.pool, pool)), slog.String("server", string(x.Grant.Server)), slog.String("lease", lease), slog.Uint64("fence", x.Grant.Fence),
 		slog.String("edge", string(x.deps.ID)), slog.String("client", routing.Node(x.ClientAddr)), slog.Int("attempts", x.attempts), slog.String("result", result),
 		slog.String("request", strings.Clone(x.ID)),
 	}
@@ -492,6 +499,9 @@ func (x *Exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	}
 	if x.chosenHere {
 		attrs = append(attrs, slog.String("chosen_by", "edge"))
+	}
+	if x.overflow.pool != "" {
+		attrs = append(attrs, slog.String("overflow_from", pool))
 	}
 	if x.detail != "" {
 		attrs = append(attrs, slog.String("detail", strings.Clone(x.detail)))

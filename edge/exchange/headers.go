@@ -97,7 +97,11 @@ func (x *Exchange) AppendRequestHeaders(a *HeaderLines) {
 	t = append(t, "\r\n"+headerRequestID+": "...)
 	t = append(t, x.ID...)
 	t = append(t, "\r\n"...)
-	a.Text = append(t, x.Pool.fixedHeaders...)
+	if a.Text = t; x.overflow.pool == "" {
+		a.Text = append(t, x.Pool.fixedHeaders...)
+	} else {
+		a.addFixed(x.deps.ID, x.overflow.pool)
+	}
 	if h.ClientTLS != nil && h.ClientTLS.Subject != "" {
 		a.add(routing.HeaderSubject, h.ClientTLS.Subject)
 	}

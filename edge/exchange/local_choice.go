@@ -15,7 +15,7 @@ import (
 // request is to ask.
 func (x *Exchange) chooseLocally(exclude []balance.ServerID) bool {
 	d, p := x.deps, x.Pool
-	if d.local == nil || len(exclude) > 0 || x.Request.Link != balance.LinkRoute {
+	if d.local == nil || len(exclude) > 0 || x.overflow.pool != "" || x.overflow.stays || x.Request.Link != balance.LinkRoute {
 		return false
 	}
 	now := x.now()
@@ -39,7 +39,7 @@ func (x *Exchange) chooseLocally(exclude []balance.ServerID) bool {
 // noteAskTime handles that an ask was granted.
 func (x *Exchange) noteAskTime(now balance.Instant) {
 	d, p := x.deps, x.Pool
-	if d.local == nil || x.Pending.Waited > 0 {
+	if d.local == nil || x.Pending.Waited > 0 || x.overflow.pool != "" {
 		return
 	}
 	from := d.local.LocalFrom(p.Name)

@@ -15,6 +15,7 @@ type Metrics struct {
 	requests    *prometheus.CounterVec // of requests without a pool
 	grpc        *prometheus.CounterVec // of gRPC requests without a pool
 	picks       *prometheus.CounterVec // those that were not granted
+	overflows   *prometheus.CounterVec
 	retries     *prometheus.CounterVec
 	resends     *prometheus.CounterVec
 	fallbacks   *prometheus.CounterVec
@@ -40,6 +41,8 @@ func newMetrics() *Metrics {
 			Help: "Requests of gRPC answered, by pool (empty: no route) and grpc-status; none: the client was told none."}, []string{"pool", "grpc_status"}),
 		picks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_picks_total",
 			Help: "Asks, by pool and result: granted, canceled, no-master, or a refusal's reason."}, []string{"pool", "result"}),
+		overflows: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_overflows_total",
+			Help: "Requests that a pool has sent on to another, where they would wait less."}, []string{"pool", "to"}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_retries_total",
 			Help: "Requests tried at another server."}, byPool),
 		resends: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_resends_total",
@@ -62,7 +65,7 @@ func newMetrics() *Metrics {
 	m.HeldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
 		Help: "Times that a client's HTTP/2 connection was read no further for a moment, because of too many frames that bring nothing."})
 	m.Limited = limitedCounters(m.Registry)
-	m.Registry.MustRegister(m.HeldBack, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime)
+	m.Registry.MustRegister(m.HeldBack, m.overflows, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime)
 	return m
 }
 

@@ -45,3 +45,8 @@ type localPicker interface {
 	// HoldFor opens a lease of which the pool's next master is told; zero: it could not.
 	HoldFor(pool string, server balance.ServerID, since balance.Instant) balance.LeaseID
 }
+
+// poolAdder is a Picker that has to know of a pool before it is asked for.
+type poolAdder interface {
+	AddPool(pool string)
+}

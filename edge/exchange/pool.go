@@ -37,7 +37,8 @@ type Pool struct {
 	isLocal     atomic.Bool // of local
 	retried     atomic.Bool // the budget is not full
 	log         *slog.Logger
-	picks       func(result string) // counts picks that were not granted
+	picks       func(result string)   // counts picks that were not granted
+	overflows   func(from, to string) // counts requests that a pool has sent on
 	retries     prometheus.Counter
 	resends     prometheus.Counter
 	fallbacks   prometheus.Counter
@@ -54,6 +55,7 @@ func newPool(name string, number int, s *Settings, m *Metrics) *Pool {
 		inFlight:    make(map[balance.ServerID]*int),
 		rng:         rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 		picks:       func(result string) { m.picks.WithLabelValues(name, result).Inc() },
+		overflows:   func(from, to string) { m.overflows.WithLabelValues(from, to).Inc() },
 		retries:     m.retries.WithLabelValues(name),
 		resends:     m.resends.WithLabelValues(name),
 		fallbacks:   m.fallbacks.WithLabelValues(name),
@@ -63,11 +65,16 @@ func newPool(name string, number int, s *Settings, m *Metrics) *Pool {
 	}
 	p.stats.mu = &p.mu
 	var a HeaderLines
-	a.add(routing.HeaderEdge, string(s.ID))
-	a.add(routing.HeaderPool, name)
-	a.add(orca.HeaderFormat, "TEXT")
+	a.addFixed(s.ID, name)
 	p.fixedHeaders = string(a.Text)
 	return p
+}
+
+// addFixed adds the lines that servers of a pool are sent with every request.
+func (a *HeaderLines) addFixed(edge balance.EdgeID, pool string) {
+	a.add(routing.HeaderEdge, string(edge))
+	a.add(routing.HeaderPool, pool)
+	a.add(orca.HeaderFormat, "TEXT")
 }
 
 // countLink counts one more link to a server, and returns the argument of releaseLink.

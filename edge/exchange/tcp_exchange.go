@@ -56,7 +56,7 @@ func (x *Exchange) logTunnel(log *slog.Logger, ended string, in, out int64, took
 		lease = x.Grant.Lease.String()
 	}
 	if x.Route != nil {
-		pool = x.Pool.Name
+		pool = x.AskedPool()
 	}
 	log.LogAttrs(context.Background(), slog.LevelInfo, "connection",
 		slog.String("listen", x.listener.Listen), slog.String("host", x.Head.Host), slog.Int64("bytes_in", in), slog.Int64("bytes_out", out),

@@ -190,7 +190,7 @@ func (f *clientConn) setServer(b *upstream.Conn) {
 func (f *clientConn) openServerStream(to upstream.Target) {
 	t, l := f.req, f.worker
 	f.state, t.waitingSince = stateForwarding, l.Now
-	b, err := l.servers.OpenStream(to, upstream.ServerRef{Pool: t.Exchange.Route.Pool, Server: t.Exchange.Grant.Server}, !flight.Idempotent(t.Exchange.Head.Method))
+	b, err := l.servers.OpenStream(to, upstream.ServerRef{Pool: t.Exchange.AskedPool(), Server: t.Exchange.Grant.Server}, !flight.Idempotent(t.Exchange.Head.Method))
 	if err != nil {
 		f.linkFailed(notConnected(err), err)
 		return

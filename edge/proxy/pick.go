@@ -61,7 +61,7 @@ func (l *worker) startPick(w linker, x *exchange.Exchange) (answered bool, err e
 			l.Now = clock.Now()
 			x.AskedAt = l.Now
 		}
-		later, err := p.TryPick(l.Now, x.Pool.Name, &x.Request, &x.Pending)
+		later, err := p.TryPick(l.Now, x.AskedPool(), &x.Request, &x.Pending)
 		if later == nil {
 			l.notePickTime(x)
 			return true, err
@@ -102,7 +102,7 @@ func (l *worker) startAsyncPick(w linker, x *exchange.Exchange) bool {
 	}
 	q.waiter, q.exchange = w, x
 	w.setAsyncPick(q)
-	if l.engine.polled.Ask(x.Pool.Name, &x.Request, &q.Ask) != nil {
+	if l.engine.polled.Ask(x.AskedPool(), &x.Request, &q.Ask) != nil {
 		l.putAsyncPick(q)
 		return false
 	}
@@ -147,7 +147,7 @@ func (a *blockingPick) run() {
 		if a.wait != nil {
 			a.answer.grant, a.answer.err = a.wait(x.Cancel.Context())
 		} else {
-			a.answer.grant, a.answer.err = l.engine.deps.Picker.Pick(x.Cancel.Context(), x.Pool.Name, &x.Request)
+			a.answer.grant, a.answer.err = l.engine.deps.Picker.Pick(x.Cancel.Context(), x.AskedPool(), &x.Request)
 		}
 		l.Post(a)
 		if _, more := <-a.next; !more {

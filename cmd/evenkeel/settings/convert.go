@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -111,8 +112,11 @@ func (s *Settings) PoolConfig(name string) master.PoolConfig {
 	c := master.PoolConfig{Name: name, Policy: p.Policy, Dispatch: p.Dispatch, DispatchLimit: p.DispatchLimit, HookFacts: p.HookFacts, LeaseTime: p.LeaseTime, Grace: p.Grace,
 		QueueSize: orNone(p.Queue.Size), QueueWait: p.Queue.Wait, Affinity: balance.Affinity(p.Affinity), Distances: p.Distances,
 		Utilization: p.Utilization, Health: s.health(&p.Health, name), Decisions: orNone(p.Decisions),
-		Agents: p.Agents, Addresses: p.Addresses, Edges: p.Edges, Tenants: tenantConfigs(p.Tenants), MaxInFlight: p.MaxInFlight,
+		Agents: p.Agents, Addresses: p.Addresses, Edges: p.Edges, Tenants: tenantConfigs(p.Tenants), MaxInFlight: p.MaxInFlight, Split: master.Split{Canary: canary(p.Share)},
 		Resolve: master.Resolve(p.Resolve), ResolveAtEdge: bool(p.ResolveAt), Resolvers: p.Resolvers}
+	if o := p.Overflow; o != nil {
+		c.Overflow = balance.Overflow{Pool: o.Pool, Wait: time.Duration(o.When)}
+	}
 	for _, s := range p.Servers {
 		spec := s.Spec()
 		c.Servers = append(c.Servers, spec)
@@ -124,6 +128,18 @@ func (s *Settings) PoolConfig(name string) master.PoolConfig {
 		}
 	}
 	return c
+}
+
+// canary returns the pool's share; the zero value without one, or if validateShare finds a problem.
+func canary(shares map[string]partText) balance.Canary {
+	for text, part := range shares {
+		list, err := ParseLabels(strings.Split(text, ","))
+		if err != nil || len(shares) > 1 {
+			break
+		}
+		return balance.Canary{Labels: labels(list), Part: float64(part)}
+	}
+	return balance.Canary{}
 }
 
 func tenantConfigs(tenants map[string]Tenant) map[string]balance.TenantConfig {
@@ -153,7 +169,7 @@ func orNone(written *int) int {
 // Spec returns the server as its pool takes it; without an id it is called by its address.
 func (s Server) Spec() balance.ServerSpec {
 	return balance.ServerSpec{ID: balance.ServerID(cmp.Or(s.ID, s.Address)), Address: s.Address, Public: s.Public,
-		Slots: s.Slots, Speed: s.Speed, Labels: labels(s.Labels), Location: s.Location, MaxInFlight: s.MaxInFlight}
+		Slots: s.Slots, Speed: s.Speed, Labels: labels(s.Labels), Location: s.Location, MaxInFlight: s.MaxInFlight, Backup: s.Backup}
 }
 
 func labels(m map[string]string) []balance.Label {

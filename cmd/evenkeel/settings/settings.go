@@ -63,27 +63,29 @@ type TLS struct {
 }
 
 type Pool struct {
-	Policy        string            `yaml:"policy" also:"algorithm balance strategy lb method"`
-	Dispatch      bool              `yaml:"dispatch"`
-	DispatchLimit time.Duration     `yaml:"dispatch_limit" also:"dispatchtimeout"`
-	HookFacts     []string          `yaml:"hook_facts"`
-	LeaseTime     time.Duration     `yaml:"lease_time" also:"ttl leasettl"`
-	Grace         time.Duration     `yaml:"grace"`
-	Queue         Queue             `yaml:"queue" also:"backlog"`
-	Affinity      Affinity          `yaml:"affinity" also:"stickiness sticky"`
-	Distances     Distances         `yaml:"distances" also:"locality costs"`
-	Utilization   string            `yaml:"utilization" also:"formula load utilisation"`
-	Health        Health            `yaml:"health" also:"check healthcheck probe"`
-	Decisions     *int              `yaml:"decisions"`
-	Servers       []Server          `yaml:"servers" also:"upstreams backends endpoints nodes targets"`
-	Agents        []string          `yaml:"agents"`
-	Addresses     []string          `yaml:"addresses" also:"networks cidrs"`
-	Edges         []string          `yaml:"edges"`
-	Tenants       map[string]Tenant `yaml:"tenants"`
-	MaxInFlight   int               `yaml:"max_in_flight" zero:"no" also:"maxrequests maxinflight"`
-	Resolve       resolveText       `yaml:"resolve" also:"dns discovery type"`
-	ResolveAt     resolverText      `yaml:"resolve_at"`
-	Resolvers     []string          `yaml:"resolvers" also:"resolver nameservers dnsresolvers"`
+	Policy        string              `yaml:"policy" also:"algorithm balance strategy lb method"`
+	Dispatch      bool                `yaml:"dispatch"`
+	DispatchLimit time.Duration       `yaml:"dispatch_limit" also:"dispatchtimeout"`
+	HookFacts     []string            `yaml:"hook_facts"`
+	LeaseTime     time.Duration       `yaml:"lease_time" also:"ttl leasettl"`
+	Grace         time.Duration       `yaml:"grace"`
+	Queue         Queue               `yaml:"queue" also:"backlog"`
+	Affinity      Affinity            `yaml:"affinity" also:"stickiness sticky"`
+	Distances     Distances           `yaml:"distances" also:"locality costs"`
+	Utilization   string              `yaml:"utilization" also:"formula load utilisation"`
+	Health        Health              `yaml:"health" also:"check healthcheck probe"`
+	Decisions     *int                `yaml:"decisions"`
+	Servers       []Server            `yaml:"servers" also:"upstreams backends endpoints nodes targets"`
+	Agents        []string            `yaml:"agents"`
+	Addresses     []string            `yaml:"addresses" also:"networks cidrs"`
+	Edges         []string            `yaml:"edges"`
+	Tenants       map[string]Tenant   `yaml:"tenants"`
+	MaxInFlight   int                 `yaml:"max_in_flight" zero:"no" also:"maxrequests maxinflight"`
+	Overflow      *Overflow           `yaml:"overflow" also:"spill spillover fallback"`
+	Share         map[string]partText `yaml:"share" also:"canary split weights"`
+	Resolve       resolveText         `yaml:"resolve" also:"dns discovery type"`
+	ResolveAt     resolverText        `yaml:"resolve_at"`
+	Resolvers     []string            `yaml:"resolvers" also:"resolver nameservers dnsresolvers"`
 }
 
 // Queue is how requests wait. A size that is not written is the default; 0 means none.
@@ -96,6 +98,12 @@ type Queue struct {
 type Tenant struct {
 	Weight      float64 `yaml:"weight" short:"yes" zero:"no" also:"share"`
 	MaxInFlight int     `yaml:"max_in_flight" zero:"no" also:"limit maxconn"`
+}
+
+// Overflow is where requests go that would wait too long, and when.
+type Overflow struct {
+	Pool string       `yaml:"pool" also:"to target"`
+	When overflowText `yaml:"when" also:"if condition"`
 }
 
 type Affinity struct {
@@ -115,7 +123,8 @@ type Server struct {
 	Labels   map[string]string `yaml:"labels" also:"tags"`
 	Location string            `yaml:"location" also:"zone region"`
 
-	MaxInFlight int `yaml:"max_in_flight" zero:"no" also:"maxrequests maxinflight"`
+	MaxInFlight int  `yaml:"max_in_flight" zero:"no" also:"maxrequests maxinflight"`
+	Backup      bool `yaml:"backup" also:"spare standby"`
 
 	FromAgent []agentFieldText `yaml:"from_agent"`
 }

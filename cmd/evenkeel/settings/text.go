@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
@@ -188,4 +191,29 @@ func (p *PrefixText) UnmarshalText(text []byte) error {
 	}
 	*p = PrefixText(prefix)
 	return nil
+}
+
+// partText is a part of a whole, written as a percentage.
+type partText float64
+
+func (p *partText) UnmarshalText(text []byte) error {
+	number, percent := strings.CutSuffix(string(text), "%")
+	value, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	switch {
+	case err != nil:
+		return errors.New("want a percentage, such as 5%")
+	case !percent:
+		return fmt.Errorf("want a percentage, such as %s%% or %.4g%%", strings.TrimSpace(number), 100*value)
+	}
+	*p = partText(value / 100)
+	return nil
+}
+
+// overflowText is the wait above which requests go on to another pool, written as a condition.
+type overflowText time.Duration
+
+func (o *overflowText) UnmarshalText(text []byte) error {
+	wait, err := balance.ParseOverflowWait(string(text))
+	*o = overflowText(wait)
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/suggest"
+	"github.com/evenkeel-lb/evenkeel/master"
 )
 
 // validate lets the rooms judge what the file says to them, each in the file's own words.
@@ -53,6 +54,8 @@ func (s *Settings) validate(bad func(path, problem string)) {
 			bad(field, problem)
 		})
 		s.validatePoolServers(name, bad)
+		s.Pools[name].validateShare(bad)
+		s.validateOverflow(name, bad)
 	}
 	if s.Agent != nil {
 		s.Agent.validate(s.AgentConfig(), under("agent"))
@@ -78,6 +81,43 @@ func (s *Settings) validatePoolServers(pool string, bad func(field, problem stri
 		}
 		if balance.IsUnix(server.Address) {
 			s.validateUnixServer(pool, fmt.Sprintf("servers[%d].address", i), bad)
+		}
+	}
+}
+
+// validateOverflow finds what is wrong with where requests go that would wait too long.
+func (s *Settings) validateOverflow(name string, bad func(field, problem string)) {
+	if s.Pools[name].Overflow == nil {
+		return
+	}
+	if s.Pools[name].Overflow.Pool == "" {
+		bad("overflow.pool", "empty, want the pool that takes the requests")
+		return
+	}
+	problem := master.OverflowProblem(name, func(pool string) (to string, known bool) {
+		p, known := s.Pools[pool]
+		if p.Overflow != nil {
+			to = p.Overflow.Pool
+		}
+		return to, known
+	})
+	if _, known := s.Pools[s.Pools[name].Overflow.Pool]; !known {
+		problem += suggest.DidYouMean(s.Pools[name].Overflow.Pool, s.PoolNames(), nil)
+	}
+	if problem != "" {
+		bad("overflow.pool", problem)
+	}
+}
+
+// validateShare finds what is wrong with the labels of the pool's share.
+func (p Pool) validateShare(bad func(field, problem string)) {
+	if len(p.Share) > 1 {
+		bad("share", fmt.Sprintf("%d of them, want one: a pool has one canary", len(p.Share)))
+	}
+	for text := range p.Share {
+		if _, err := ParseLabels(strings.Split(text, ",")); err != nil {
+			bad("share", fmt.Sprintf("%q, want the labels of the servers that get the share, such as version=2, or version=2,track=canary", text))
+			return
 		}
 	}
 }
