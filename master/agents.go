@@ -194,6 +194,12 @@ func (a *agent) onRegister(ctx context.Context, now balance.Instant, payload []b
 	if err := spec.Check(); err != nil { // first: a bad server must leave no trace
 		return &wire.Fail{Code: wire.BadRegister, Detail: err.Error()}
 	}
+	if a.master.openPools && a.master.poolNamed(r.Pool) == nil { // who would be refused there opens none
+		if err := newAccess(&PoolConfig{Name: r.Pool}, ignore).checkAgent(r.Pool, string(a.server), a.identity, false); err != nil {
+			a.master.refusals.Add(err)
+			return err
+		}
+	}
 	p := a.master.openPool(r.Pool)
 	if p == nil && a.pool == nil && poolName.MatchString(r.Pool) {
 		if a.master.parkAgent(a, strings.Clone(r.Pool)) {

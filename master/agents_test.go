@@ -158,6 +158,58 @@ func TestOpenPools(t *testing.T) {
 	odd.failed(wire.Unknown)
 }
 
+// Pools that peers open do not stay for ever: one is removed when nothing has been in it for a while.
+func TestPoolsThatPeersOpenedAreRemoved(t *testing.T) {
+	r := start(t, Config{ID: "m1", OpenPools: true})
+	e, a := r.dialEdge("e1"), r.dial(wire.RoleAgent, "s1")
+	a.send(&wire.Register{Pool: "used", Server: nearbySpec("s1")})
+	a.sync()
+	e.send(&wire.Hold{Pool: "odd", Lease: 0xabcd_000001_000001, Server: "a"}, &wire.Done{Pool: "odd", Lease: 0xabcd_000001_000001})
+	e.sync()
+	wait := func() {
+		for _, p := range r.pools.Load().list {
+			p.mu.Lock()
+			if p.emptySince != 0 {
+				p.emptySince = p.emptySince.Add(-unusedPoolTime)
+			}
+			p.mu.Unlock()
+		}
+		r.maintain()
+	}
+	r.maintain()
+	if r.poolNamed("odd") == nil || r.poolNamed("used") == nil {
+		t.Fatal("a pool was removed at once")
+	}
+	wait()
+	if r.poolNamed("odd") != nil {
+		t.Error("a pool in which nothing is stays")
+	}
+	if r.poolNamed("used") == nil {
+		t.Error("a pool with a server was removed")
+	}
+	a.send(&wire.Goodbye{})
+	a.closed()
+	eventually(t, "the pool is empty", func() bool { r.maintain(); return r.poolNamed("used") == nil || r.poolNamed("used").isEmpty() })
+	wait()
+	if r.poolNamed("used") != nil {
+		t.Error("a pool that its last server has left stays")
+	}
+	again := r.dial(wire.RoleAgent, "s1")
+	again.send(&wire.Register{Pool: "used", Server: nearbySpec("s1")})
+	again.sync()
+	e.ask(wire.Ask{Seq: 1, Pool: "used"})
+	if g := e.granted(); g.Grant.Server != "s1" {
+		t.Errorf("got %+v from the pool that was opened again, want s1", g)
+	}
+}
+
+// isEmpty reports whether nothing is in the pool.
+func (p *pool) isEmpty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.emptySince != 0
+}
+
 func TestDrainedServerStaysDrainedWhenItsAgentReturns(t *testing.T) {
 	r := start(t, web())
 	a := r.dialAgent("s1")

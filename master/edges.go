@@ -335,7 +335,7 @@ func (e *edge) onReports(now balance.Instant, reports []wire.PoolReport, pool st
 func (e *edge) onHold(now balance.Instant) {
 	h := &e.buffers.hold
 	p := e.lockPool(h.Pool)
-	if p == nil && e.master.openPool(h.Pool) != nil { // its agents may not have reconnected yet
+	if p == nil && (e.identity == nil || e.identity.AllowsPool(h.Pool)) && e.master.openPool(h.Pool) != nil { // its agents may not have reconnected yet
 		p = e.lockPool(h.Pool)
 	}
 	if p != nil && !p.isLeadingLocked(now) {

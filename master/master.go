@@ -403,7 +403,7 @@ func (m *Master) maintain() (next balance.Instant) {
 		if !p.closing {
 			at = sooner(at, p.lastOutageLog.Add(outageLogEvery))
 		}
-		empty := p.closing && p.core.Open() == 0
+		empty, unused := p.closing && p.core.Open() == 0, p.isUnusedLocked(now)
 		p.mu.Unlock()
 		if due {
 			m.sendChanges(now, p, loads)
@@ -411,7 +411,10 @@ func (m *Master) maintain() (next balance.Instant) {
 		if turns {
 			m.logOutages(now, p)
 		}
-		if empty {
+		if unused {
+			m.closePool(now, p)
+		}
+		if empty || unused {
 			m.dropPool(p)
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/client"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
+	"github.com/evenkeel-lb/evenkeel/wire"
 )
 
 // shop is a master with certificates and the pools web and pay.
@@ -147,4 +148,23 @@ func TestAReloadJudgesAgentsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the agent is back", in)
+}
+
+// A peer that may not use a pool does not open it.
+func TestPeersOpenNoPoolsThatTheyMayNotUse(t *testing.T) {
+	h := newHouse(t)
+	var here journal
+	r := h.shop(&here, func(c *Config) { c.OpenPools = true })
+	h.bounds = trust.Bounds{Pools: []string{"web", "own"}}
+	edge := r.dialBy(h, wire.RoleEdge, "e2")
+	edge.send(&wire.Hold{Pool: "others", Lease: 0xabcd_000001_000001, Server: "a"}, &wire.Hold{Pool: "own", Lease: 0xabcd_000001_000002, Server: "a"})
+	edge.sync()
+	agent := r.dialBy(h, wire.RoleAgent, "s1")
+	agent.send(&wire.Register{Pool: "theirs", Server: nearbySpec("s1")})
+	agent.failed(wire.Forbidden)
+	for name, want := range map[string]bool{"others": false, "theirs": false, "own": true} {
+		if (r.poolNamed(name) != nil) != want {
+			t.Errorf("pool %s: there is one: %v, want %v", name, !want, want)
+		}
+	}
 }

@@ -30,8 +30,9 @@ type pool struct {
 
 	mu          sync.Mutex // held over memory work only and released by unlock; guards the following
 	core        *balance.Pool
-	cfg         PoolConfig // defaults are filled in
-	named       bool       // by the file; otherwise opened by a peer
+	cfg         PoolConfig      // defaults are filled in
+	named       bool            // by the file; otherwise opened by a peer
+	emptySince  balance.Instant // opened by a peer, and nothing has been in it since then; zero: there is something
 	waits       map[balance.WaitID]*waitingAsk
 	lead        lead
 	tags        *tags
@@ -344,6 +345,21 @@ func (p *pool) configureLocked(now balance.Instant, cfg PoolConfig) (unnamed []b
 	}
 	return append(unnamed, slices.Sorted(maps.Keys(before))...), nil
 }
+
+// isUnusedLocked reports whether a peer has opened the pool, and nothing has been in it for so long that it can be removed.
+func (p *pool) isUnusedLocked(now balance.Instant) bool {
+	if servers, _ := p.core.Servers(); p.named || p.closing || servers > 0 || p.core.Open() > 0 || len(p.drains) > 0 {
+		p.emptySince = 0
+		return false
+	}
+	if p.emptySince == 0 {
+		p.emptySince = now
+	}
+	return now.Sub(p.emptySince) >= unusedPoolTime
+}
+
+// unusedPoolTime is how long a pool that a peer has opened stays when nothing is in it.
+const unusedPoolTime = time.Minute
 
 // beginClosingLocked closes the pool: it takes nothing new and is dropped after its last lease.
 func (p *pool) beginClosingLocked(now balance.Instant) {
