@@ -28,11 +28,10 @@ type pool struct {
 
 	drainCount *atomic.Int64 // drains of all pools of the master
 
-	mu          sync.Mutex // held over memory work only and released by unlock; guards the following
-	core        *balance.Pool
-	cfg         PoolConfig      // defaults are filled in
-	named       bool            // by the file; otherwise opened by a peer
-	emptySince  balance.Instant // opened by a peer, and nothing has been in it since then; zero: there is something
+	mu   sync.Mutex // held over memory work only and released by unlock; guards the following
+	core *balance.Pool
+	cfg  PoolConfig // defaults are filled in
+	origin
 	waits       map[balance.WaitID]*waitingAsk
 	lead        lead
 	tags        *tags
@@ -44,7 +43,6 @@ type pool struct {
 	next    balance.Instant // when core needs Expire; zero: not before something else happens
 	stats   poolStats
 	refused balance.Refusals
-	created balance.Instant
 
 	changed bool // since the last push
 	poolPushes
@@ -66,6 +64,13 @@ type poolPushes struct {
 	canaryHeld     bool            // as it was logged
 }
 
+// origin is how a pool came to be.
+type origin struct {
+	named      bool // by the file; otherwise opened by a peer
+	created    balance.Instant
+	emptySince balance.Instant // opened by a peer, and nothing has been in it since then; zero: there is something
+}
+
 // newPool returns a pool without servers; configureLocked adds those of cfg.
 func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error) {
 	cfg = cfg.withDefaults()
@@ -78,7 +83,7 @@ func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error
 	if err != nil {
 		return nil, err
 	}
-	p := &pool{name: cfg.Name, tags: proofs, named: named, wake: wake, cfg: cfg, changed: true, core: balance.New(told, chosen, seed), created: clock.Now(),
+	p := &pool{name: cfg.Name, tags: proofs, wake: wake, cfg: cfg, changed: true, core: balance.New(told, chosen, seed), origin: origin{named: named, created: clock.Now()},
 		drainCount: new(atomic.Int64), drains: make(map[balance.ServerID]balance.Drain), waits: make(map[balance.WaitID]*waitingAsk)}
 	p.access.Store(newAccess(&cfg, ignore))
 	p.core.Await(p.created, p.created.Add(cfg.Grace))
