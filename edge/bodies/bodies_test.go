@@ -92,8 +92,10 @@ func TestAStoreKeepsNoMoreThanItMay(t *testing.T) {
 	m := newBuffers(1 << 20)
 	s := Store{Begun: true}
 	p := bytes.Repeat([]byte("x"), 1000)
-	if !s.Keep(m, p, 2000) || !s.Keep(m, p, 2000) || s.Keep(m, p, 2000) {
-		t.Errorf("%d bytes are kept of 3000, want 2000", s.Size)
+	for i, want := range []bool{true, true, false} {
+		if kept := s.Keep(m, p, 2000); kept != want {
+			t.Errorf("of pieces of 1000 bytes, %d is kept: %v, want %v", i, kept, want)
+		}
 	}
 	s.Release(m)
 	if !s.Freed || !s.Holds() || s.Unsent() || s.Keep(m, p, 2000) {

@@ -156,7 +156,7 @@ func (g *Conn) readProxyHeader() bool {
 	return true
 }
 
-// ResetClose closes the connection by a reset, the only way to say that it is refused.
+// resetClose closes the connection by a reset, the only way to say that it is refused.
 func (g *Conn) resetClose() {
 	if tcp, ok := g.Conn.(interface{ SetLinger(int) error }); ok {
 		_ = tcp.SetLinger(0) // no effect on a connection that is gone
