@@ -141,7 +141,7 @@ func (c *Conn) AllSent() bool {
 	return c.unsentTail == nil || c.unsentTail.failed != nil
 }
 
-// CloseWrite closes the sending side behind all accepted bytes.
+// closeWrite closes the sending side behind all accepted bytes.
 func (c *Conn) closeWrite() error {
 	if !c.AllSent() {
 		c.unsentTail.closeAfter = true

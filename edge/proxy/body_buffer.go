@@ -161,19 +161,28 @@ func (f *clientConn) awaitsFirst() bool {
 	return !f.Readable && len(s.Bufs) == 0 && !f.req.Req.Expect
 }
 
-// uploadMore relays what the client has sent. Its error is the client's fault.
+// readBodyPart reads more of the body into p. Zero and no error: nothing has come yet.
+func (f *clientConn) readBodyPart(p []byte) (int, error) {
+	switch n, err := f.Read(p); {
+	case err == syscall.EAGAIN:
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	default:
+		return n, nil
+	}
+}
+
+// bufferMore stores what the client has sent. Its error is the client's fault.
 func (f *clientConn) bufferMore() error {
 	t := f.req
 	s := &t.bodyStore
 	buf := s.Free()
-	n, err := f.Read(buf)
-	switch {
-	case err == syscall.EAGAIN:
-		return nil
-	case err != nil:
+	n, err := f.readBodyPart(buf)
+	if n == 0 || err != nil {
 		return err
-	case n == 0:
-		return io.EOF
 	}
 	s.LastAt = f.worker.Now
 	s.Pace.Took(int64(n))

@@ -454,7 +454,7 @@ func (f *clientConn) closeTLS() {
 	}
 }
 
-// ClientGone ends the exchange and the connection: the client reads no more, or has left.
+// clientGone ends the exchange and the connection: the client reads no more, or has left.
 func (f *clientConn) clientGone() {
 	x := &f.req.Exchange
 	if x.Started {
@@ -472,7 +472,7 @@ func (f *clientConn) abort() {
 	f.close()
 }
 
-// LimitAddr implements trackedConn.
+// limitAddr implements trackedConn.
 func (f *clientConn) limitAddr() netip.Addr { return f.peer }
 
 // beginDrain implements trackedConn: it gives an idle connection a moment for one more request.
@@ -516,7 +516,7 @@ func (f *clientConn) watchClient() {
 	}
 }
 
-// ClientLeft handles that the client has left.
+// clientLeft handles that the client has left.
 func (f *clientConn) clientLeft() {
 	if f.state == stateWaiting {
 		f.cancelPick(exchange.ErrClientLeft)

@@ -15,7 +15,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
-// OpenExchange begins the exchange of a request whose head has n bytes.
+// openExchange begins the exchange of a request whose head has n bytes.
 func (f *clientConn) openExchange(n int) {
 	t := f.req
 	t.SetHead(t.input[t.inputStart:t.inputEnd], n)
@@ -283,7 +283,7 @@ func (f *clientConn) sendRequest() bool {
 	return true
 }
 
-// BeginStream opens a server's stream with the request's head, and composes what has come of the body.
+// beginStream opens a server's stream with the request's head, and composes what has come of the body.
 func (t *request) beginStream(s *h2conn.ClientStream) {
 	x := &t.Exchange
 	if t.Out = t.Out[:0]; x.NewPath {
@@ -299,7 +299,7 @@ func (t *request) beginStream(s *h2conn.ClientStream) {
 	t.ComposeBody()
 }
 
-// LinkFailed handles a failed link.
+// linkFailed handles a failed link.
 func (f *clientConn) linkFailed(why flight.Failure, err error) {
 	t := f.req
 	f.dropServer()

@@ -297,7 +297,7 @@ func (f *clientConn) serverEnded(err error) {
 	f.abortResponse(why)
 }
 
-// LinkDone ends the link when the response is complete. good: nothing followed it.
+// linkDone ends the link when the response is complete. good: nothing followed it.
 func (f *clientConn) linkDone(good bool) {
 	t, b := f.req, f.server
 	t.Exchange.LinkDone()

@@ -101,7 +101,7 @@ func (k *h2Client) ProtocolError(err error) {
 // ConnClosed implements h2conn.Handler.
 func (k *h2Client) ConnClosed() { k.service.clientGone(k.worker, k) }
 
-// LimitAddr implements trackedConn.
+// limitAddr implements trackedConn.
 func (k *h2Client) limitAddr() netip.Addr { return k.peer }
 
 // beginDrain implements trackedConn.

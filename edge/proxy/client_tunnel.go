@@ -57,7 +57,7 @@ func (f *clientConn) endTunnel() {
 	f.closeTunnel()
 }
 
-// CloseTunnel closes both connections, now or when that loses nothing.
+// closeTunnel closes both connections, now or when that loses nothing.
 func (f *clientConn) closeTunnel() {
 	t := f.req
 	if !f.tunnel.CloseGracefully(!t.Cancel.ClientLeft()) {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"io"
 	"syscall"
 
 	"github.com/evenkeel-lb/evenkeel/edge/bodies"
@@ -97,14 +96,9 @@ func (f *clientConn) uploadMore() error {
 			return err
 		}
 	}
-	n, err := f.Read(l.ReadBuf[:b.UploadLimit(len(l.ReadBuf))])
-	switch {
-	case err == syscall.EAGAIN:
-		return nil
-	case err != nil:
+	n, err := f.readBodyPart(l.ReadBuf[:b.UploadLimit(len(l.ReadBuf))])
+	if n == 0 || err != nil {
 		return err
-	case n == 0:
-		return io.EOF
 	}
 	t.pace.Took(int64(n))
 	t.waitingSince = l.Now

@@ -48,7 +48,7 @@ func New(cfg Config, deps *exchange.Deps, listeners []*routing.BoundListener) *E
 	return e
 }
 
-// NewBatch returns the batch of a loop's system calls. It is called on the loop's thread.
+// newBatch returns the batch of a loop's system calls. It is called on the loop's thread.
 func (e *Engine) newBatch() *fd.Batch {
 	if e.cfg.SingleCalls {
 		return new(fd.Batch)

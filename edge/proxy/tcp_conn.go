@@ -167,7 +167,7 @@ func (d *tcpConn) readClientHello(buf []byte) bool {
 	return true
 }
 
-// OpenExchange asks for a server by name, unless the client's first bytes were malformed.
+// openExchange asks for a server by name, unless the client's first bytes were malformed.
 func (d *tcpConn) openExchange(name string, err error) {
 	x, s := &d.exchange, d.service
 	d.setTimeout(0)
@@ -291,7 +291,7 @@ func (d *tcpConn) proxyFacts() preface.Proxy {
 	return d.proxied
 }
 
-// LinkFailed handles a failed link.
+// linkFailed handles a failed link.
 func (d *tcpConn) linkFailed(why flight.Failure, err error) {
 	if b := d.server; b != nil {
 		d.server = nil
@@ -324,7 +324,7 @@ func (d *tcpConn) endTunnel() {
 	d.closeTunnel()
 }
 
-// CloseTunnel closes both connections, now or when that loses nothing.
+// closeTunnel closes both connections, now or when that loses nothing.
 func (d *tcpConn) closeTunnel() {
 	if !d.tunnel.CloseGracefully(!d.recall.ClientLeft()) {
 		d.setTimeout(d.tunnel.Pause)
@@ -343,7 +343,7 @@ func (d *tcpConn) closeConn() {
 	d.service.clientGone(l, d)
 }
 
-// LimitAddr implements trackedConn.
+// limitAddr implements trackedConn.
 func (d *tcpConn) limitAddr() netip.Addr {
 	if !d.limited {
 		return netip.Addr{}

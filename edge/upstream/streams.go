@@ -103,7 +103,7 @@ type stream struct {
 
 const maxFreeServerStreams = 1024 // kept for later streams
 
-// NewStream adds a stream to a connection.
+// newStream adds a stream to a connection.
 func (p *Pool) newStream(k *h2conn.ClientConn) *Conn {
 	var s *stream
 	if n := len(p.freeStreams); n > 0 {
