@@ -111,7 +111,7 @@ func TestWhichLeasesAreToCome(t *testing.T) {
 func TestLeasesOfAnotherLifeKeepTheirIDs(t *testing.T) {
 	l := ledger{epoch: 2}
 	own := open(t, &l, 2)
-	foreign := LeaseID(5<<(genBits+slotBits) | 1<<slotBits | 0) // speaks of place 0
+	foreign := LeaseID(5<<(genBits+slotBits) | 1<<slotBits) // speaks of place 0
 	if !l.adopt(foreign, 77, &Server{}, 0, 1, 0) {
 		t.Fatal("not adopted")
 	}
