@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"math"
+	"strings"
 	"sync"
 )
 
@@ -11,61 +13,105 @@ type Comparison struct {
 	Results  []Result // the policies' in the order asked for, then the ideal's if it has one; means over the seeds
 }
 
+// job is all runs of one policy in one scenario.
+type job struct {
+	scenario Scenario
+	policy   string
+	runs     []Result // by seed
+}
+
 // Compare runs a scenario under every policy with every seed, on at most two cores.
 // The order in which runs end does not show in the result. Its error is the context's
 // cause. The scenario must be valid and the names known.
 func Compare(ctx context.Context, s Scenario, policies []string, seeds []uint64) (Comparison, error) {
-	names := policies
+	var jobs []*job
+	begin := func(s Scenario, policy string) *job {
+		jobs = append(jobs, &job{scenario: s, policy: policy, runs: make([]Result, len(seeds))})
+		return jobs[len(jobs)-1]
+	}
+	for _, name := range policies {
+		begin(s, name)
+	}
+	var ideal, silent, calm *job
 	if s.HasIdeal() {
-		names = append(names[:len(names):len(names)], Ideal)
+		ideal = begin(s, Ideal)
 	}
-	scenarios := make([]Scenario, len(names))
-	for i := range scenarios {
-		scenarios[i] = s
+	shown := len(jobs)
+	if s.hasGoal("/no-reports") { // one more: the first policy without reports
+		silent = begin(s, policies[0])
+		silent.scenario.Reports = Reports{}
 	}
-	if s.hasSilentGoal() { // one more: the first policy without reports
-		silent := s
-		silent.Reports = Reports{}
-		names, scenarios = append(names[:len(names):len(names)], policies[0]), append(scenarios, silent)
+	if s.hasGoal("/no-faults") { // and without faults
+		calm = begin(s.withoutFaults(), policies[0])
 	}
-	runs := make([][]Result, len(names))
-	jobs := make(chan [2]int)
+	if err := runAll(ctx, jobs, seeds); err != nil {
+		return Comparison{}, err
+	}
+	c := Comparison{Scenario: s.WithDefaults()}
+	for i, j := range jobs[:shown] {
+		for k := range seeds {
+			r := &j.runs[k]
+			if ideal != nil {
+				r.compare(ideal.runs[k])
+			}
+			if i == 0 && silent != nil {
+				r.compareSilent(silent.runs[k])
+			}
+			if i == 0 && calm != nil {
+				r.TroubleCalm = r.TroubleP99 / calm.runs[k].TroubleP99
+			}
+		}
+		c.Results = append(c.Results, mean(j.runs))
+	}
+	c.comparePeers()
+	return c, nil
+}
+
+// runAll runs all jobs with every seed.
+func runAll(ctx context.Context, all []*job, seeds []uint64) error {
+	todo := make(chan [2]int)
 	var workers sync.WaitGroup
 	for range 2 {
 		workers.Go(func() {
-			for job := range jobs {
-				runs[job[0]][job[1]] = Run(scenarios[job[0]], names[job[0]], seeds[job[1]])
+			for at := range todo {
+				j := all[at[0]]
+				j.runs[at[1]] = Run(j.scenario, j.policy, seeds[at[1]])
 			}
 		})
 	}
-	for i := range names {
-		runs[i] = make([]Result, len(seeds))
-		for j := range seeds {
+	for i := range all {
+		for k := range seeds {
 			if ctx.Err() == nil {
-				jobs <- [2]int{i, j}
+				todo <- [2]int{i, k}
 			}
 		}
 	}
-	close(jobs)
+	close(todo)
 	workers.Wait()
 	if ctx.Err() != nil {
-		return Comparison{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	c := Comparison{Scenario: s.WithDefaults()}
-	if s.hasSilentGoal() {
-		silent := runs[len(runs)-1]
-		runs = runs[:len(runs)-1]
-		for j := range seeds {
-			runs[0][j].compareSilent(silent[j])
+	return nil
+}
+
+// comparePeers sets the ratios of our own policies' figures to those of the best of the peers that choose at the edges by true weights.
+func (c *Comparison) comparePeers() {
+	best := Result{Mean: math.Inf(1), P99: math.Inf(1), P999: math.Inf(1)}
+	for i := range c.Results {
+		r := &c.Results[i]
+		name, v := cutView(r.Policy)
+		if !isPeer(name) || v.one || c.Scenario.Blind && !v.weights || strings.HasSuffix(name, "-unweighted") {
+			continue
 		}
+		best.Mean, best.P99, best.P999 = min(best.Mean, r.Mean), min(best.P99, r.P99), min(best.P999, r.P999)
+		best.Goodput = max(best.Goodput, r.Goodput)
 	}
-	for i := range runs {
-		for j := range seeds {
-			if s.HasIdeal() {
-				runs[i][j].compare(runs[len(runs)-1][j])
-			}
+	for i := range c.Results {
+		r := &c.Results[i]
+		r.MeanPeer, r.P99Peer, r.P999Peer, r.GoodputPeer = math.NaN(), math.NaN(), math.NaN(), math.NaN()
+		if name, _ := cutView(r.Policy); isPeer(name) || name == Ideal || math.IsInf(best.Mean, 1) {
+			continue
 		}
-		c.Results = append(c.Results, mean(runs[i]))
+		r.MeanPeer, r.P99Peer, r.P999Peer, r.GoodputPeer = r.Mean/best.Mean, r.P99/best.P99, r.P999/best.P999, r.Goodput/best.Goodput
 	}
-	return c, nil
 }

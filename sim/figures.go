@@ -1,6 +1,9 @@
 package sim
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Figures are the names of what goals bound:
 //
@@ -9,9 +12,13 @@ import "math"
 //	p99                     seconds
 //	errors                  share of requests, during faults if there are any
 //	trouble-p99/p99         p99 of what arrived during faults, over that of all the rest
+//	trouble-p99/no-faults   the same, over that of the same requests in a run without faults
+//	mean/peer, p99/peer, p999/peer   over those of the best peer that chooses at the edges by true weights
+//	goodput/peer            likewise
 //	in-time                 share of the first tenant's requests answered within the deadline
 //	goodput                 requests answered within the deadline, over those of mean work that the servers could do
-var Figures = []string{"p99/ideal", "mean/ideal", "p99/no-reports", "mean/no-reports", "p99", "errors", "trouble-p99/p99", "in-time", "goodput"}
+var Figures = []string{"p99/ideal", "mean/ideal", "p99/no-reports", "mean/no-reports", "p99", "errors", "trouble-p99/p99", "trouble-p99/no-faults", "in-time", "goodput",
+	"mean/peer", "p99/peer", "p999/peer", "goodput/peer"}
 
 // Figure returns one of Figures; NaN if the name is another.
 func (r Result) Figure(name string) float64 {
@@ -30,6 +37,16 @@ func (r Result) Figure(name string) float64 {
 		return r.Errors
 	case "trouble-p99/p99":
 		return r.TroubleP99 / r.CalmP99
+	case "trouble-p99/no-faults":
+		return r.TroubleCalm
+	case "mean/peer":
+		return r.MeanPeer
+	case "p99/peer":
+		return r.P99Peer
+	case "p999/peer":
+		return r.P999Peer
+	case "goodput/peer":
+		return r.GoodputPeer
 	case "in-time":
 		return r.InTime[0]
 	case "goodput":
@@ -48,8 +65,19 @@ func (r *Result) compareSilent(silent Result) {
 	r.P99Silent, r.MeanSilent = r.P99/silent.P99, r.Mean/silent.Mean
 }
 
+// pooled returns the p99.9 of all runs' requests together: in one run it rests on few.
+func pooled(runs []Result) float64 {
+	var slowest []float64
+	requests := 0
+	for i := range runs {
+		slowest, requests = append(slowest, runs[i].slowest...), requests+runs[i].Requests
+	}
+	slices.Sort(slowest)
+	return quantile(slowest, 1-(1-.999)*float64(requests)/float64(len(slowest)))
+}
+
 // mean averages runs of one policy, figure by figure; that of ratios is the mean of
-// the runs' ratios.
+// the runs' ratios, and p99.9 is that of all requests.
 func mean(runs []Result) Result {
 	m := runs[0]
 	m.InTime, m.Curve = make([]float64, len(m.InTime)), make([]float64, len(m.Curve))
@@ -68,9 +96,11 @@ func mean(runs []Result) Result {
 		func(r *Result) *float64 { return &r.TroubleP99 }, func(r *Result) *float64 { return &r.Goodput },
 		func(r *Result) *float64 { return &r.P99Ideal }, func(r *Result) *float64 { return &r.MeanIdeal },
 		func(r *Result) *float64 { return &r.P99Silent }, func(r *Result) *float64 { return &r.MeanSilent },
+		func(r *Result) *float64 { return &r.TroubleCalm },
 	} {
 		each(of)
 	}
+	m.P999 = pooled(runs)
 	for i := range m.InTime {
 		each(func(r *Result) *float64 { return &r.InTime[i] })
 	}

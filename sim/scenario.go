@@ -405,10 +405,21 @@ func (a Arrivals) validate(bound func(string, float64, float64, float64), oneOf 
 // the work itself depends on who gets it.
 func (s Scenario) HasIdeal() bool { return s.WithDefaults().Load < 1 && s.Affinity.Keys == 0 }
 
-// hasSilentGoal reports whether a goal is about a run without reports.
-func (s Scenario) hasSilentGoal() bool {
-	return slices.ContainsFunc(s.Goals, func(g Goal) bool { return strings.HasSuffix(g.Figure, "/no-reports") })
+// hasGoal reports whether a goal's figure ends so.
+func (s Scenario) hasGoal(suffix string) bool {
+	return slices.ContainsFunc(s.Goals, func(g Goal) bool { return strings.HasSuffix(g.Figure, suffix) })
 }
+
+// withoutFaults returns the scenario with faults that change nothing, so that what arrives in their time is still told apart.
+func (s Scenario) withoutFaults() Scenario {
+	s.Faults = slices.Clone(s.Faults)
+	for i := range s.Faults {
+		s.Faults[i] = Fault{What: noFault, At: s.Faults[i].At, For: s.Faults[i].For}
+	}
+	return s
+}
+
+const noFault = "none" // what a fault is that changes nothing; no file may say it
 
 // fleet returns the kind of every server, in order.
 func (s Servers) fleet() []Kind {

@@ -48,7 +48,7 @@ func TestCanonicalShort(t *testing.T) {
 				t.Fatal(err)
 			}
 			bound := shortBounds[s.Name]
-			if s.hasSilentGoal() {
+			if s.hasGoal("/no-reports") {
 				bound = Goal{Figure: "mean/no-reports", AtMost: 1.1}
 			}
 			got := c.Results[0].Figure(bound.Figure)

@@ -121,6 +121,12 @@ type Result struct {
 	MeanIdeal   float64   // Mean over the ideal's
 	P99Silent   float64   // P99 over that of a run in which no server reports, with the same seed
 	MeanSilent  float64   // Mean likewise
+	TroubleCalm float64   // TroubleP99 over that of a run without faults, with the same seed
+	MeanPeer    float64   // Mean over that of the best peer; only in a Comparison, as P99Peer, P999Peer and GoodputPeer are
+	P99Peer     float64
+	P999Peer    float64
+	GoodputPeer float64
+	slowest     []float64 // times of the slowest hundredth of the requests, in order
 	Curve       []float64 // times at Levels
 }
 
@@ -136,7 +142,7 @@ var Levels = func() []float64 {
 
 func (w *world) result(policy string) Result {
 	t := &w.tally
-	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN(), P99Silent: math.NaN(), MeanSilent: math.NaN()}
+	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN(), P99Silent: math.NaN(), MeanSilent: math.NaN(), TroubleCalm: math.NaN()}
 	for _, d := range t.durations {
 		slices.Sort(d)
 	}
@@ -167,6 +173,7 @@ func (r *Result) durations(d []float64) {
 		sum += v
 	}
 	r.Mean = sum / float64(len(d))
+	r.slowest = slices.Clone(d[len(d)-(len(d)+99)/100:])
 	r.P50, r.P95, r.P99, r.P999 = quantile(d, .5), quantile(d, .95), quantile(d, .99), quantile(d, .999)
 	for _, level := range Levels {
 		r.Curve = append(r.Curve, quantile(d, level))

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/internal/hint"
@@ -238,7 +239,7 @@ func parseScenario(name string, text []byte) (sim.Scenario, error) {
 // write leaves the files that were asked for.
 func (want *simulation) write(comparisons []sim.Comparison) error {
 	if want.goals != "" {
-		if err := figures.Write(want.goals, append(goals(comparisons), peers(comparisons)...)); err != nil {
+		if err := figures.Write(want.goals, slices.Concat(goals(comparisons), worst(comparisons), peers(comparisons))); err != nil {
 			return err
 		}
 	}

@@ -59,6 +59,27 @@ func goals(comparisons []sim.Comparison) (rows []figures.Figure) {
 	return rows
 }
 
+// worst puts together the worst ratios to the best peer, over the scenarios in which less comes than the servers can do and all can
+// be compared.
+func worst(comparisons []sim.Comparison) (rows []figures.Figure) {
+	for _, f := range []struct {
+		name, figure string
+		atMost       float64
+	}{{"mean", "mean/peer", 1.15}, {"p99", "p99/peer", 1.15}, {"p999", "p999/peer", 1.25}} {
+		most := math.NaN()
+		for i := range comparisons {
+			c := &comparisons[i]
+			if v := c.Results[0].Figure(f.figure); c.Scenario.HasIdeal() && len(c.Scenario.Faults) == 0 && !(v <= most) && !math.IsNaN(v) {
+				most = v
+			}
+		}
+		if !math.IsNaN(most) {
+			rows = append(rows, figures.Figure{Name: "worst ratio to best peer, " + f.name, Value: math.Round(most*1e4) / 1e4, Unit: "ratio", Goal: fmt.Sprintf("<=%v", f.atMost)})
+		}
+	}
+	return rows
+}
+
 // peers has what the other policies reached where the first has a goal.
 func peers(comparisons []sim.Comparison) (rows []figures.Figure) {
 	for _, c := range comparisons {
@@ -88,7 +109,7 @@ func measured(c *sim.Comparison, g sim.Goal, result int) figures.Figure {
 }
 
 func printGoals(out io.Writer, comparisons []sim.Comparison) {
-	rows := goals(comparisons)
+	rows := append(goals(comparisons), worst(comparisons)...)
 	if len(rows) == 0 {
 		return
 	}
