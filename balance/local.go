@@ -59,12 +59,13 @@ const LeastLocal = 300 * time.Microsecond
 
 // localTotals adds up, server by server as they are looked after, what says whether edges may choose.
 type localTotals struct {
-	servers int     // that are up
-	present float64 // requests at those
-	busy    float64 // slots of those that are used
-	slots   float64 // of those
-	limits  float64 // of those; infinite where one has none
-	special bool    // one of them is not to be treated as its slots and its service time say, which is all that edges know
+	servers int                 // that are up
+	present float64             // requests at those
+	busy    float64             // slots of those that are used
+	slots   float64             // of those
+	limits  float64             // of those; infinite where one has none
+	paces   [localPaces]float64 // slots by how b is to the pool's, in steps
+	special bool                // one of them is not to be treated as its slots and its service time say, which is all that edges know
 }
 
 func (t *localTotals) count(now Instant, p *Pool, s *Server) {
@@ -74,6 +75,7 @@ func (t *localTotals) count(now Instant, p *Pool, s *Server) {
 	t.busy += min(n, s.capacity.slots)
 	t.slots += s.capacity.slots
 	t.limits += float64(s.limit)
+	t.paces[paceOf(s.ratio)] += s.capacity.slots
 	t.special = t.special || s.isHeld || s.cap != noCap || s.health.inRow > 1 || s.full != nil && s.full.inRow > 0 || s.Success() < localSuccess || now.Sub(s.warmFrom) < warmTime && !math.IsInf(p.warmth(now, s), 1) && s.granted < localKnown
 }
 
@@ -84,9 +86,11 @@ const (
 	localRoom    = .9  // share of the limits that may be used
 	localChange  = .2  // by which the trip changes at least
 	localBusy    = .95
-	localGain    = .1 // by which a round moves the share of slots that are used
-	localSeen    = 3. // requests of an edge at a server, times which it sees what others do there
-	localShare   = .1 // of the work: a trip that is less is not worth leaving the ledger for
+	localGain    = .1  // by which a round moves the share of slots that are used
+	localSeen    = 3.  // requests of an edge at a server, times which it sees what others do there
+	localPaces   = 33  // steps of b, around the pool's
+	localStep    = .25 // of the logarithm to the base 2, from one to the next
+	localShare   = .1  // of the work: a trip that is less is not worth leaving the ledger for
 )
 
 // concludeLocal decides from the totals of a round from what trip on edges choose.
@@ -120,6 +124,32 @@ func (p *Pool) worthAsking(t *localTotals) time.Duration {
 	if edges > 1 {
 		unseen = (1 - 1/edges) / (1 + localSeen*busy*c/edges)
 	}
-	share := max(localShare, unseen*wait)
+	share := max(localShare, unseen*wait+t.slower(busy))
 	return max(LeastLocal, time.Duration(share*work*float64(time.Second)))
+}
+
+// paceOf returns the step of a server's b, which is so many times the pool's.
+func paceOf(ratio float64) int {
+	return max(0, min(int(math.Round(math.Log2(ratio)/localStep))+localPaces/2, localPaces-1))
+}
+
+// slower returns how much longer requests take, in times of the pool's b, where edges spread them over all servers by their capacities, than where the
+// master has the fastest take as many as they have slots for. busy is the share of the slots that are used.
+func (t *localTotals) slower(busy float64) float64 {
+	b := func(step int) float64 { return math.Exp2(localStep * float64(step-localPaces/2)) }
+	rate := 0. // that all slots are good for
+	for step, slots := range t.paces {
+		rate += slots / b(step)
+	}
+	wanted, used := busy*rate, 0.
+	left := wanted
+	for step, slots := range t.paces {
+		take := min(left, slots/b(step))
+		left -= take
+		used += take * b(step)
+	}
+	if wanted <= 0 {
+		return 0
+	}
+	return t.slots/rate - used/wanted
 }
