@@ -18,13 +18,17 @@ type capacity struct {
 // others use too, comes after, and last what latencies alone tell. Limits rest on these two only where they hold for most
 // servers of the pool by what these are told: one without would take all that the others' limits hold back.
 func (p *Pool) survey(s *Server) {
-	told, usual := s.toldSlots(), p.usualSlots
+	told, usual, before := s.toldSlots(), p.usualSlots, s.recalled()
 	if p.newcomer.firm {
 		usual = max(usual, p.newcomer.slots)
 	}
 	switch {
 	case told > 0 && !s.knee.refutes(told, s.capacity.refuted):
 		s.capacity = capacity{slots: told, known: true, firm: true, told: true}
+	case told > 0 && !s.isDeclared():
+		delete(p.knownBefore, s.spec.ID)
+		p.survey(s)
+		return
 	case told > 0:
 		s.capacity = capacity{slots: s.knee.guess(usual), known: true, firm: true, refuted: true}
 	case s.slots.learnt > 0 && s.agrees.verdict == agrees && s.knee.allows(s.slots.learnt):
@@ -33,6 +37,8 @@ func (p *Pool) survey(s *Server) {
 		s.capacity = capacity{slots: s.knee.shared.guess(usual), known: true, firm: p.newcomer.firm}
 	case s.knee.c > 0:
 		s.capacity = capacity{slots: s.knee.guess(usual), known: true, firm: p.newcomer.firm}
+	case before.slots > 0:
+		s.capacity = capacity{slots: before.slots, known: true, firm: p.newcomer.firm}
 	default:
 		s.capacity = p.newcomer // as the others, if limits hold them back; without one it would take all that these hold back
 	}
@@ -40,7 +46,7 @@ func (p *Pool) survey(s *Server) {
 	p.bound(s)
 }
 
-// toldSlots returns the slots that were declared or follow from the application's utilisation; zero: neither.
+// toldSlots returns the slots that were declared, follow from the application's utilisation, or did so with the master before; zero: none of these.
 func (s *Server) toldSlots() float64 {
 	if s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees) {
 		return s.slots.learnt
@@ -48,7 +54,15 @@ func (s *Server) toldSlots() float64 {
 	if s.spec.Slots > 0 {
 		return max(1, s.spec.Slots) // one request alone is worked on at once, however slowly
 	}
+	if before := s.recalled(); before.firm {
+		return before.slots
+	}
 	return 0
+}
+
+// isDeclared reports whether slots were declared or follow from the application's utilisation, and not from what the master before knew.
+func (s *Server) isDeclared() bool {
+	return s.spec.Slots > 0 || s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees)
 }
 
 // Slots returns c, how many requests the server works on at once, and whether that is

@@ -47,6 +47,9 @@ func (p ByScore) Choose(now Instant, _ *Request, candidates []*Server, _ *rand.R
 // Pick chooses a server and opens a lease on it. Its error is always a *Refusal;
 // where the pool has a queue, one whose Reason is Saturated may be waited out by Join.
 func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
+	if req.Deadline != 0 {
+		p.noteDeadline(now, req.Deadline)
+	}
 	waits := p.mustWait(now, req) && p.mayWait(now, req, nil) // if no server is up it is no use to wait: all are tried
 	t := p.tenantOf(req)
 	if t.isFull() {

@@ -60,6 +60,8 @@ func (s *Server) slotsRestOn(now Instant) string {
 		return "latencies, " + s.knee.restOn() + ", which rule out what was told"
 	case c.assumed:
 		return "assumed, as the others have"
+	case c.slots == s.recalled().slots && (c.told && !s.isDeclared() || !c.told && !s.knee.isTold()):
+		return "what the master before had learnt"
 	case c.told && c.slots != s.slots.learnt:
 		return "declared"
 	case c.told && (s.slots.vague || !s.counted && s.agrees.verdict != agrees):

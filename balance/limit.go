@@ -7,11 +7,14 @@ import "math"
 // A server with a slot or two is held to exactly that, if the round trip that leaves
 // a slot idle is small beside the work: there one long request blocks all behind it.
 // Others get enough ahead that no slot idles. A server whose slots are not known, or are
-// guessed from its CPU or its latencies, has no limit, nor has a pool without a queue: a
-// limit on a guess that is too low would hold work back and so prove itself right.
+// guessed from its CPU or its latencies, has a limit that only overload reaches (guard.go), and a pool without a queue has none.
 func (p *Pool) bound(s *Server) {
-	if p.queue.size == 0 || !s.capacity.firm {
+	if p.queue.size == 0 {
 		s.limit = float32(math.Inf(1))
+		return
+	}
+	if !s.capacity.firm {
+		s.limit = float32(p.guard(s))
 		return
 	}
 	c, ahead := s.capacity.slots, 0.

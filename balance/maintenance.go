@@ -161,13 +161,19 @@ type poolTotals struct {
 	out          bool    // one is ejected for what it answered
 	rate         float64 // that servers that are up are good for, in requests a b
 	local        localTotals
-	rise         rise // of all servers' latencies up to their slots
+	guarded      float64 // of the limits of servers of which nobody tells the slots
+	guardedSlots float64 // and of their slots
+	rise         rise    // of all servers' latencies up to their slots
 }
 
 func (p *Pool) count(now Instant, s *Server) {
 	if limit := float64(s.limit); !math.IsInf(limit, 1) {
 		p.totals.limits += limit
 		p.totals.left += max(0, limit-s.load.at(now))
+		if !s.capacity.firm {
+			p.totals.guarded += limit
+			p.totals.guardedSlots += s.capacity.slots
+		}
 	}
 	if s.pace.weight >= 1 {
 		off, variance := p.deviation(s)
@@ -219,6 +225,8 @@ func (p *Pool) finishRound(now Instant) {
 	}
 	p.groupAlike(now)
 	p.totals = poolTotals{}
+	p.forgetRecalled(now)
+	p.crowding = max(1, c.guarded/max(1, c.guardedSlots))
 	if c.knee > 0 {
 		p.usualSlots = math.Exp(c.knees / float64(c.knee))
 	}

@@ -32,6 +32,7 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	p.regroup(now, s)
 	p.tell(s)
 	s.gone, s.draining = false, false
+	p.recollectLater(now, s)
 	p.rank(now, s)
 	return nil
 }
@@ -114,6 +115,7 @@ func (p *Pool) forget(now Instant, s *Server) {
 		p.rank(now, last)
 	}
 	delete(p.byID, s.spec.ID)
+	delete(p.knownBefore, s.spec.ID)
 	p.isKnown(s)
 	if s.waking {
 		p.waking = slices.DeleteFunc(p.waking, func(w *Server) bool { return w == s })

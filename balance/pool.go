@@ -125,15 +125,20 @@ type poolRounds struct {
 
 // poolCounts is what is counted of answers and grants, ever.
 type poolCounts struct {
-	good         uint64  // good answers ever
-	answered     Instant // the last answer, of whatever kind
-	clientErrors uint64  // client errors ever
-	fulls        uint64  // answers ever that a server has no room
-	fullsTold    uint64  // those that who waits has been told of
-	limitsAt     Instant // a server turned out to say so to some clients only; zero: never
-	goodAt       Instant // the last good answer
-	placed       uint64  // requests that got a server, ever
-	placedFirst  Instant // when the first of them did
+	good         uint64                    // good answers ever
+	answered     Instant                   // the last answer, of whatever kind
+	clientErrors uint64                    // client errors ever
+	fulls        uint64                    // answers ever that a server has no room
+	fullsTold    uint64                    // those that who waits has been told of
+	limitsAt     Instant                   // a server turned out to say so to some clients only; zero: never
+	goodAt       Instant                   // the last good answer
+	placed       uint64                    // requests that got a server, ever
+	placedFirst  Instant                   // when the first of them did
+	crowding     float64                   // how many times as long as alone a request takes at servers that have all that they may
+	allowed      float64                   // mean seconds that requests have until their deadline; zero: they have none
+	knownBefore  map[ServerID]recollection // of the pool's servers what the master before knew, until answers rule it out; nil: nothing
+	recalled     map[ServerID]recollection // of servers that are not here yet; nil: none
+	recallUntil  Instant                   // then they are forgotten
 }
 
 // poolFigures are figures of the whole pool that choices go by.

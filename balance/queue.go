@@ -302,7 +302,7 @@ func (p *Pool) needed(req *Request) time.Duration {
 			most = own
 		}
 	}
-	return time.Duration(most * float64(time.Second))
+	return time.Duration(p.crowded(most) * float64(time.Second))
 }
 
 // retryAfter guesses when the queue will have moved on: what waits, at the rate at

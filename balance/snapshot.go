@@ -44,10 +44,11 @@ type SnapshotServer struct {
 	Public  string
 	State   State
 	Slots   float64 // c: requests it works on at once; never zero
-	Service float64 // b: time of one request alone, in seconds, or relative to the pool's mean of 1 while nothing is known
+	Service float64 // b · g: time of one request where all slots are used, in seconds, or relative to the pool's mean of 1 while nothing is known
 	Load    float64 // n: what is in flight, everybody's
 	Cap     int     // the most requests that it may have, of all edges; zero: none
 	Kind    Kind    // for which requests it is
+	Basis   Basis   // what Slots and Service rest on
 }
 
 // Kind says for which requests a server is.
@@ -91,7 +92,7 @@ func (p *Pool) Tell(now Instant, dst []SnapshotServer, from, to int) []SnapshotS
 	for _, s := range p.servers[from:to] {
 		c, _ := s.Slots()
 		dst = append(dst, SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, At: s.answer.at(), Public: s.spec.Public,
-			State: s.State(now), Slots: c, Service: s.Service(), Load: s.believed(now), Cap: s.declaredCap(), Kind: s.kind()})
+			State: s.State(now), Slots: c, Service: s.Service() * s.Growth(c), Load: s.believed(now), Cap: s.declaredCap(), Kind: s.kind(), Basis: s.basis()})
 	}
 	return dst
 }
@@ -110,6 +111,7 @@ type View struct {
 	Slots     float64       // c
 	Known     bool          // c is declared, learnt, or what the others have
 	Service   float64       // b
+	Basis     Basis         // what Slots and Service rest on
 	Success   float64       // sr
 	Score     float64       // what the policy compares; NaN if it compares nothing
 	Since     time.Duration // how long its first outage has lasted or, without one, how long it has been well
@@ -145,7 +147,7 @@ func (p *Pool) Look(now Instant, dst []View, from, to int) []View {
 		v := &dst[len(dst)-1]
 		c, known := s.Slots()
 		*v = View{Spec: s.spec, Location: s.located(), State: s.State(now), Unhealthy: s.Unhealthy(), Fixed: s.fixed, Leases: int(s.leases), Granted: s.granted, Load: s.believed(now),
-			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Success: s.Success(), Score: math.NaN(), Outages: p.outages(now, s), Full: s.isHeld && s.held.why == heldForFull && now < s.held.until, Unreached: int(s.unreached), Doubt: s.Doubt(), Metrics: v.Metrics[:0], Traffic: s.traffic.view(now)}
+			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Basis: s.basis(), Success: s.Success(), Score: math.NaN(), Outages: p.outages(now, s), Full: s.isHeld && s.held.why == heldForFull && now < s.held.until, Unreached: int(s.unreached), Doubt: s.Doubt(), Metrics: v.Metrics[:0], Traffic: s.traffic.view(now)}
 		v.Since = s.steadyFor(now, v.Outages)
 		if p.scorer != nil {
 			v.Score = p.scorer.Score(now, s)

@@ -335,6 +335,9 @@ func (t *edgeProtocol) onWelcomed(now balance.Instant) {
 	}
 	t.dones = t.dones[:0]
 	for _, p := range t.watched {
+		if t.firstWelcome == now { // another process: it may know nothing
+			t.appendRecall(p.previous)
+		}
 		t.appendWatch(now, p)
 	}
 	t.flushReports(now)

@@ -66,12 +66,16 @@ func (s *poolLeadership) setLeader(c *Client) {
 func (s *poolLeadership) moveTo(to *Client, fence uint64) {
 	s.clearLeader()
 	to.beginMove(s.pool)
+	last := s.lastSnapshot()
 	from := s.leaseHolder.Swap(to)
 	var open []openLease
 	if from != nil && from != to {
 		open = from.releasePool(s.pool)
 	}
 	to.adoptLeases(s.pool, open)
+	if from != to {
+		to.recall(last)
+	}
 	s.fence = fence
 	s.setLeader(to)
 }

@@ -37,7 +37,7 @@ func TestBadInput(t *testing.T) {
 		}, wire.BadFrame, "id"},
 		{"edge as agent", func(p *remotePeer) { p.hello(wire.RoleEdge); p.send(&wire.Register{Pool: "web", Server: spec("x")}) }, wire.BadRole, "register"},
 		{"agent as edge", func(p *remotePeer) { p.hello(wire.RoleAgent); p.ask(wire.Ask{Seq: 1, Pool: "web"}) }, wire.BadRole, "ask"},
-		{"edge as master", func(p *remotePeer) { p.hello(wire.RoleEdge); p.send(&wire.Snapshot{}) }, wire.BadRole, "snapshot"},
+		{"edge as master", func(p *remotePeer) { p.hello(wire.RoleEdge); p.send(&wire.Change{}) }, wire.BadRole, "change"},
 		{"unknown frame", func(p *remotePeer) { p.hello(wire.RoleEdge); p.write([]byte{1, 0, 0, 0, 250}) }, wire.BadFrame, "250"},
 		{"oversized frame", func(p *remotePeer) { p.hello(wire.RoleEdge); p.write(oversized); p.write(make([]byte, 200<<10)) }, wire.BadFrame, "at most"},
 		{"garbage within a frame", func(p *remotePeer) {

@@ -215,6 +215,8 @@ func (e *edge) onFrame(ctx context.Context, now balance.Instant, t wire.Type, pa
 			return err
 		}
 		e.onHold(now)
+	case wire.TSnapshot:
+		return e.onRecall(now, payload)
 	case wire.TFence:
 		e.unlockPool()
 		return e.master.sawFence(payload, "")

@@ -11,6 +11,9 @@ type HandoffServer struct {
 	Server  balance.ServerSpec
 	Fixed   bool          // the file names it
 	Drained balance.Drain // the last drain; zero: none
+	Slots   float64       // as it is believed, and so is Service
+	Service float64
+	Basis   balance.Basis
 }
 
 // HandoffServers returns all servers that have not left. Leases are not passed: edges return to this master
@@ -21,7 +24,7 @@ func (m *Master) HandoffServers() (all []HandoffServer) {
 		p.mu.Lock()
 		for _, v := range p.core.Views(now) {
 			if v.State != balance.Gone && !p.closing {
-				all = append(all, HandoffServer{Pool: p.name, Server: v.Spec, Fixed: v.Fixed, Drained: p.drains[v.Spec.ID]})
+				all = append(all, HandoffServer{Pool: p.name, Server: v.Spec, Fixed: v.Fixed, Drained: p.drains[v.Spec.ID], Slots: v.Slots, Service: v.Service, Basis: v.Basis})
 			}
 		}
 		p.mu.Unlock()
@@ -30,7 +33,7 @@ func (m *Master) HandoffServers() (all []HandoffServer) {
 }
 
 // Restore takes over the servers of the master before, so that no request waits for agents to reconnect: those
-// that agents registered, and all drains. Servers that the old file named are left to the new file.
+// that agents registered, all drains, and what was learnt. Servers that the old file named are left to the new file.
 func (m *Master) Restore(all []HandoffServer) error {
 	var first error
 	for _, member := range all {
@@ -55,6 +58,9 @@ func (m *Master) restoreServer(member *HandoffServer) error {
 			return err
 		}
 	}
+	p.mu.Lock()
+	p.core.Recall(now, []balance.SnapshotServer{{ID: member.Server.ID, Slots: member.Slots, Service: member.Service, Basis: member.Basis}})
+	p.unlock()
 	if member.Drained.At != 0 {
 		return m.restoreDrain(now, drainRecord{member.Pool, member.Server.ID, member.Drained})
 	}

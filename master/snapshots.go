@@ -185,7 +185,7 @@ func (f *feed) compareServer(at int, s *balance.SnapshotServer, loads bool) {
 	case at == len(servers):
 		f.sent.Snapshot.Servers = append(servers, *s)
 		f.addServer(at, s)
-	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.At != servers[at].At || s.Public != servers[at].Public || s.Cap != servers[at].Cap || s.Kind != servers[at].Kind || s.State != servers[at].State:
+	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.At != servers[at].At || s.Public != servers[at].Public || s.Cap != servers[at].Cap || s.Kind != servers[at].Kind || s.Basis != servers[at].Basis || s.State != servers[at].State:
 		servers[at] = *s
 		f.addServer(at, s)
 	case loads:

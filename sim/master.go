@@ -216,9 +216,10 @@ func (m *master) stop(now balance.Instant) {
 	}
 }
 
-// restart is a master that has just come up: the edges tell it what they hold.
+// restart is a master that has just come up: the edges tell it what they hold, and what they had from the one before.
 func (m *master) restart(now balance.Instant) {
 	m.begin(now)
+	m.pool.Recall(now, m.snapshot.Servers)
 	for i := range m.w.servers {
 		if m.w.servers[i].check.failed {
 			m.checked(now, i, true)

@@ -63,7 +63,7 @@ func (m *Welcome) Append(dst []byte) []byte {
 	for _, at := range m.Inside[:min(len(m.Inside), MaxInside)] {
 		dst = putItem(dst, 5, at, MaxName)
 	}
-	return end(dst, start)
+	return end(putBool(dst, 6, m.Recalls), start)
 }
 
 // Decode reads a payload.
@@ -84,6 +84,8 @@ func (m *Welcome) Decode(payload []byte) error {
 			if f.room(len(m.Inside), MaxInside) {
 				m.Inside = append(m.Inside, f.text(MaxName))
 			}
+		case 6:
+			m.Recalls = f.bool()
 		}
 	}
 	return f.err

@@ -60,7 +60,7 @@ const (
 	TReports  Type = 22 // edge, agent: when no ask or done is about to carry them
 	THold     Type = 23 // edge: a lease it still holds, told to a master that may not know
 	TWatch    Type = 24 // edge: send me this pool's snapshots
-	TSnapshot Type = 25 // master: a pool as it is
+	TSnapshot Type = 25 // master: a pool as it is; edge: as the master before had it, told to a master that takes it
 	TChange   Type = 26 // master: what has changed of it since
 	TForm     Type = 27 // edge, agent: the names of metrics, for reports that give values only
 	TLead     Type = 28 // master: the leader of a pool
@@ -104,6 +104,8 @@ type Welcome struct {
 	Elected bool   // 4: it leads only the pools of which a Lead says so; without it, all
 
 	Inside []string // 5*: as a Hello's, of the master
+
+	Recalls bool // 6: it takes an edge's last Snapshot from the master before
 }
 
 // Code of a Fail.
@@ -262,7 +264,7 @@ type Watch struct {
 // Snapshot carries a whole balance.Snapshot, if need be in several frames that follow
 // each other. A server's place is where it comes, from 0.
 type Snapshot struct {
-	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load, 10 cap; 7 edges, 8 local (µs), 9* sharers
+	Snapshot balance.Snapshot // 1 pool, 2 version, 3 dispatch, 4* server: 1 id, 2 address, 3 public, 4 state, 5 slots, 6 service, 7 load, 10 cap, 11 kind, 12 basis; 7 edges, 8 local (µs), 9* sharers
 	More     bool             // 5: further servers of this version follow in the next Snapshot
 	Seq      uint64           // 6: the next Change has the next number
 }

@@ -103,6 +103,7 @@ func putServer(dst []byte, no int, p *Placed) []byte {
 	dst = putText(dst, 9, s.At, MaxText)
 	dst = putUint(dst, 10, uint64(s.Cap))
 	dst = putUint(dst, 11, uint64(s.Kind))
+	dst = putUint(dst, 12, uint64(s.Basis))
 	return unnest(dst, mark)
 }
 
@@ -132,6 +133,8 @@ func (f *fields) server() (p Placed) {
 			s.Cap = int(in.upTo(balance.MostInFlight))
 		case 11:
 			s.Kind = balance.Kind(in.upTo(uint64(balance.IsBackup)))
+		case 12:
+			s.Basis = balance.Basis(in.upTo(uint64(balance.BasisFirm)))
 		}
 	}
 	f.took(&in)
