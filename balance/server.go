@@ -38,16 +38,22 @@ func (s *ServerSpec) Validate(bad func(field, problem string)) {
 		bad("location", problem)
 	}
 	validateLabels(s.Labels, bad)
-	if !(s.Slots >= 0 && s.Slots <= 1e6) {
-		bad("slots", fmt.Sprintf("%v, want 0 (not declared) to 1000000", s.Slots))
+	if !(s.Slots == 0 || s.Slots >= leastSlots && s.Slots <= 1e6) {
+		bad("slots", fmt.Sprintf("%v, want %v to 1000000, or 0 if they are not known", s.Slots, leastSlots))
 	}
 	if s.MaxInFlight < 0 || s.MaxInFlight > MostInFlight {
-		bad("max_in_flight", fmt.Sprintf("%d, want 1 to %d, or 0 for no cap", s.MaxInFlight, MostInFlight))
+		bad("max_in_flight", fmt.Sprintf("%d, want 1 to %d; leave it out for no cap", s.MaxInFlight, MostInFlight))
 	}
-	if !(s.Speed >= 0 && s.Speed <= 1e6) {
-		bad("speed", fmt.Sprintf("%v, want a number up to 1000000, such as 2 for twice as fast as the others; leave it out if it is as fast as they are", s.Speed))
+	if !(s.Speed == 0 || s.Speed >= leastSpeed && s.Speed <= 1e6) {
+		bad("speed", fmt.Sprintf("%v, want %v to 1000000, such as 2 for twice as fast as the others; leave it out if it is as fast as they are", s.Speed, leastSpeed))
 	}
 }
+
+// What is less cannot be meant, and is too little to calculate with.
+const (
+	leastSlots = .001
+	leastSpeed = 1e-6
+)
 
 // Check returns all that Validate finds, or nil.
 func (s *ServerSpec) Check() error {

@@ -17,6 +17,7 @@ import (
 const (
 	MaxTenants      = 4096
 	MaxTenantWeight = 1e4
+	MinTenantWeight = 1e-4
 )
 
 // acquaintances are the tenants that a pool has served more than once of late.

@@ -70,7 +70,7 @@ func (f *File) object(n *node, path string, to reflect.Value) {
 		return
 	}
 	if short, ok := shortField(to.Type()); ok && n.kind == scalar {
-		f.decode(n, path, to.Field(short))
+		f.field(n, path, to, short)
 		return
 	}
 	if n.kind != mapping {
@@ -85,14 +85,18 @@ func (f *File) object(n *node, path string, to reflect.Value) {
 	}
 	for _, e := range f.once(n, path) {
 		if i, ok := fields[e.key]; ok {
-			at := Field(path, e.key)
-			f.decode(e.value, at, to.Field(i))
-			if zero := to.Type().Field(i).Tag.Get("zero") == "no"; zero && e.value.kind == scalar && to.Field(i).IsZero() && !f.bad[at] {
-				f.fail(e.value, at, show(e.value)+": want more than 0; leave it out for the default")
-			}
+			f.field(e.value, Field(path, e.key), to, i)
 		} else {
 			f.unknown(n, e, path, to.Type())
 		}
+	}
+}
+
+// field fills a field of a struct, whose tag may say that it cannot be zero.
+func (f *File) field(n *node, at string, of reflect.Value, i int) {
+	f.decode(n, at, of.Field(i))
+	if zero := of.Type().Field(i).Tag.Get("zero") == "no"; zero && n.kind == scalar && of.Field(i).IsZero() && !f.bad[at] {
+		f.fail(n, at, show(n)+": want more than 0; leave it out for the default")
 	}
 }
 

@@ -92,6 +92,7 @@ const (
 	maxDecisions    = 100_000
 	maxKeys         = 1_000_000
 	farthest        = 1e6
+	leastHit        = 1e-6
 )
 
 var poolName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
@@ -158,8 +159,8 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 			bad(n.field, fmt.Sprintf("%d, want 0 to %d", n.value, n.most))
 		}
 	}
-	if hit := c.Affinity.Hit; !(hit >= 0 && hit <= 1) {
-		bad("affinity.hit", fmt.Sprintf("%v, want the share of the work that is left on a hit, more than 0 and at most 1, or 0 for no affinity", hit))
+	if hit := c.Affinity.Hit; !(hit == 0 || hit >= leastHit && hit <= 1) {
+		bad("affinity.hit", fmt.Sprintf("%v, want the share of the work that is left on a hit, %v to 1, or 0 for no affinity", hit, leastHit))
 	}
 	for _, from := range slices.Sorted(maps.Keys(c.Distances)) {
 		for _, to := range slices.Sorted(maps.Keys(c.Distances[from])) {
@@ -175,8 +176,8 @@ func (c *PoolConfig) validateChoice(bad func(field, problem string)) {
 		if problem := balance.BadName(name); problem != "" {
 			bad("tenants."+name, problem)
 		}
-		if w := c.Tenants[name].Weight; !(w >= 0 && w <= balance.MaxTenantWeight) {
-			bad("tenants."+name+".weight", fmt.Sprintf("%v, want a number up to %v, such as 2 for twice as much as a tenant without a weight", w, balance.MaxTenantWeight))
+		if w := c.Tenants[name].Weight; !(w == 0 || w >= balance.MinTenantWeight && w <= balance.MaxTenantWeight) {
+			bad("tenants."+name+".weight", fmt.Sprintf("%v, want %v to %v, such as 2 for twice as much as a tenant without a weight", w, balance.MinTenantWeight, balance.MaxTenantWeight))
 		}
 		if n := c.Tenants[name].MaxInFlight; n < 0 || n > balance.MostInFlight {
 			bad("tenants."+name+".max_in_flight", fmt.Sprintf("%d, want 1 to %d; leave it out for no cap", n, balance.MostInFlight))

@@ -134,6 +134,30 @@ func TestCheckLiveSaysWhoListens(t *testing.T) {
 	}
 }
 
+// Numbers that nobody can mean are problems, and are told as they have to be written.
+func TestNumbersThatCannotBeMeant(t *testing.T) {
+	pool := func(more, server string) string {
+		return "pools: { web: { servers: [ { address: \"127.0.0.1:80\"" + server + " } ]" + more + " } }\n"
+	}
+	for text, want := range map[string]string{
+		pool(", tenants: { a: 0 }", ""):                    "want more than 0; leave it out",
+		pool(", tenants: { a: { weight: 0 } }", ""):        "want more than 0; leave it out",
+		pool(", tenants: { a: 1e-300 }", ""):               "1e-300, want 0.0001 to 10000",
+		pool(", tenants: { a: 1e300 }", ""):                "1e+300, want 0.0001 to 10000",
+		pool(", tenants: { a: { max_in_flight: 0 } }", ""): "want more than 0; leave it out",
+		pool("", ", max_in_flight: -1"):                    "-1, want 1 to 1000000; leave it out for no cap",
+		pool("", ", slots: 1e-300"):                        "1e-300, want 0.001 to 1000000, or 0 if they are not known",
+		pool("", ", speed: 1e-300"):                        "1e-300, want 1e-06 to 1000000",
+		pool(", affinity: { hit: 1e-300 }", ""):            "1e-300, want the share of the work that is left on a hit, 1e-06 to 1",
+		pool(", tenants: { a: 0.0001, b: 1, c: 10000 }, affinity: { hit: .1 }", ", slots: .4, speed: .5, max_in_flight: 1"): "",
+	} {
+		code, said := checked(t, text)
+		if wantCode := map[bool]int{true: exitFine, false: exitFailure}[want == ""]; code != wantCode || !strings.Contains(said, want) {
+			t.Errorf("%s: exit code %d, %s, want %d, %q", text, code, said, wantCode, want)
+		}
+	}
+}
+
 func TestCheckLiveKnowsTheMachinesMemory(t *testing.T) {
 	text := "pools: { web: {} }\nedge:\n  buffer_memory: 8000000GiB\n  listeners: [ { listen: \"127.0.0.1:0\", routes: [ { pool: web } ] } ]\n"
 	if code, said := checked(t, text); code != exitFine {
