@@ -93,7 +93,8 @@ func TestWhatSlotsRestOn(t *testing.T) {
 		{"latencies of servers alike", capacity{slots: 4, known: true}, alike, silence, "latencies, 30 samples and those of 2 servers alike"},
 		{"refuted", capacity{slots: 4, known: true, refuted: true}, seen, told(8, false, agrees), "latencies, 30 samples, which rule out what was told"},
 	} {
-		s := &Server{capacity: c.cap, details: &details{knee: c.knee, evidence: c.e}}
+		_, s := limits(t, Config{}, 0)
+		s.capacity, s.knee, s.evidence = c.cap, c.knee, c.e
 		if got := s.slotsRestOn(now); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
