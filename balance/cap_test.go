@@ -175,3 +175,22 @@ func TestTenantsThatStayAreNotSweptForEachOther(t *testing.T) {
 		t.Errorf("all are looked at as soon as there are %d, want %d: half of them stay", p.tenants.sweepAt, 2*fixed)
 	}
 }
+
+// What a server with a cap does not get because leases may not have been told yet is put down to its limit, and not to its score.
+func TestWhatACapKeepsFromAServerIsTold(t *testing.T) {
+	p, now := roomy(t, 1, 0), Instant(time.Hour)
+	if err := p.Put(now, ServerSpec{ID: "capped", Address: "127.0.0.1:81", Slots: 1, MaxInFlight: 1}, true); err != nil {
+		t.Fatal(err)
+	}
+	p.Await(now, now.Add(time.Minute))
+	for range 3 {
+		g, err := p.Pick(now, &Request{})
+		if err != nil || g.Server != "s0" {
+			t.Fatalf("got %q, %v, want s0", g.Server, err)
+		}
+		p.Done(now, g.Lease, Outcome{})
+	}
+	if l, _ := p.Losses(now, "capped"); len(l.Lost) != 1 || l.Lost[0].Why != lossWords[lostByLimit] || l.Lost[0].Count != 3 {
+		t.Errorf("it did not get %+v, want 3 because it is at its limit", l.Lost)
+	}
+}

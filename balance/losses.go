@@ -212,7 +212,7 @@ func (p *Pool) lossKind(now Instant, s *Server) LossKind {
 		return lostByFull
 	case s.isHeld && !s.holdRoom(now):
 		return lostByHold
-	case n >= p.ceiling(now, s):
+	case n >= p.ceiling(now, s), p.isCapped(now, s):
 		return lostByLimit
 	case n >= p.warmth(now, s):
 		return lostByWarming
