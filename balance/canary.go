@@ -173,7 +173,7 @@ func (p *Pool) watchCanary(now Instant, s *Server, l *lease, o *Outcome) {
 	}
 	if why := c.worse(); why != "" {
 		p.holdCanary(now, why)
-	} else if c.held != "" && c.own.ended >= canaryWell {
+	} else if c.own.ended >= canaryWell {
 		c.held, c.next = "", firstHeld
 	}
 }

@@ -116,6 +116,9 @@ func TestACanaryGetsItsShareOfAnyNumber(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if v, has := s.p.CanaryView(s.now); !has || v.Requests != uint64(n) || v.Got != uint64(got) || v.Servers != 1 || v.Held || v.Why != "" {
+				t.Fatalf("told is %+v, want %d of %d requests", v, got, n)
+			}
 		})
 	}
 }
@@ -313,22 +316,28 @@ func TestACanaryThatIsSlowerIsHeldBack(t *testing.T) {
 		part float64
 		took func(id ServerID, i, n int) time.Duration
 		held bool
+
+		least, most float64 // how many times as long is told
 	}{
 		{"twice as long", .34, func(id ServerID, i, _ int) time.Duration {
 			return vary(i, usual*time.Duration(1+int(id[0])/'v'))
-		}, true},
-		{"as long", .34, func(_ ServerID, i, _ int) time.Duration { return vary(i, usual) }, false},
+		}, true, 0, 0},
+		{"as long", .34, func(_ ServerID, i, _ int) time.Duration { return vary(i, usual) }, false, .95, 1.05},
 		{"a tenth longer", .34, func(id ServerID, i, _ int) time.Duration {
 			return vary(i, usual) * time.Duration(10+int(id[0])/'v') / 10
-		}, false},
+		}, false, 1.05, 1.15},
 		{"more present", .9, func(_ ServerID, i, n int) time.Duration {
 			return vary(i, usual) * time.Duration(n)
-		}, false},
+		}, false, 0, 0},
 	} {
 		s := newSplit(t, Config{}, ByScore{byLeases{}}, c.part)
 		s.times(400, 9, c.took)
 		if held := s.p.CanaryPart(s.now) == 0; held != c.held {
 			t.Errorf("%s: held back: %t (%q), want %t", c.name, held, s.p.canary.held, c.held)
+		}
+		v, _ := s.p.CanaryView(s.now)
+		if c.least > 0 && !(v.Slower > c.least && v.Slower < c.most) {
+			t.Errorf("%s: told is that it takes %v times as long, want %v to %v", c.name, v.Slower, c.least, c.most)
 		}
 		if c.held && !strings.Contains(s.p.canary.held, "its requests took ") {
 			t.Errorf("%s: held back for %q", c.name, s.p.canary.held)
@@ -400,5 +409,71 @@ func TestSidesAreExplained(t *testing.T) {
 	}
 	if words := OutageWords(s.p.Views(s.now)[2].Outages); !strings.Contains(words, "by the share of version=2: it is no good; tried next in ") {
 		t.Errorf("told of server v is %q", words)
+	}
+}
+
+// What is too little to tell anything holds no canary back.
+func TestWhenACanaryIsWorse(t *testing.T) {
+	answers := func(n int, log float64) (all [canaryCrowds]logs) { // alternately a little more and less
+		for i := range n {
+			all[2].add(log + .1*float64(i%2))
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name        string
+		own, others results
+		worse       bool
+	}{
+		{"all fail, the others do not", results{ended: 4, errors: 4}, results{ended: othersEnough}, true},
+		{"the others are too few", results{ended: 4, errors: 4}, results{ended: othersEnough - 1}, false},
+		{"three errors", results{ended: 3, errors: 3}, results{ended: 1000}, false},
+		{"all fail alike", results{ended: 100, errors: 100}, results{ended: 1000, errors: 1000}, false},
+		{"it fails less", results{ended: 1000, errors: 10}, results{ended: 1000, errors: 500}, false},
+		{"a few more than the others", results{ended: 100, errors: 8}, results{ended: 1000, errors: 40}, false},
+		{"many more than the others", results{ended: 100, errors: 20}, results{ended: 1000, errors: 40}, true},
+		{"slower", results{ended: canaryTimed, times: answers(canaryTimed, 1)}, results{ended: 1000, times: answers(100, 0)}, true},
+		{"slower, of one answer less", results{ended: 100, times: answers(canaryTimed-1, 1)}, results{ended: 1000, times: answers(100, 0)}, false},
+		{"slower than a few", results{ended: 100, times: answers(canaryTimed, 1)}, results{ended: 1000, times: answers(likeEnough-1, 0)}, false},
+		{"slower than enough", results{ended: 100, times: answers(canaryTimed, 1)}, results{ended: 1000, times: answers(likeEnough, 0)}, true},
+		{"a fifth slower", results{ended: 1000, times: answers(1000, .18)}, results{ended: 1000, times: answers(1000, 0)}, false},
+		{"faster", results{ended: 100, times: answers(100, -1)}, results{ended: 1000, times: answers(100, 0)}, false},
+	} {
+		k := canary{own: c.own, others: c.others}
+		if why := k.worse(); (why != "") != c.worse {
+			t.Errorf("%s: it is worse because %q, want %t", c.name, why, c.worse)
+		}
+	}
+	busier := canary{own: results{ended: 100, times: answers(100, 1)}, others: results{ended: 1000}}
+	if busier.others.times[1].n = 100; busier.worse() != "" {
+		t.Error("a canary is compared with servers that had fewer requests present")
+	}
+	if busier.others.times = [canaryCrowds]logs{5: answers(100, 0)[2]}; busier.worse() == "" {
+		t.Error("a canary is not compared with servers that had more requests present")
+	}
+}
+
+func TestCrowdsOfACanary(t *testing.T) {
+	for crowd, want := range map[float64]int{.5: 0, 1: 0, 1.5: 1, 2: 1, 3: 2, 4: 2, 5: 3, 64: 6, 65: 7, 1e6: 7} {
+		if got := canaryCrowd(crowd); got != want {
+			t.Errorf("%v requests are counted at %d, want %d", crowd, got, want)
+		}
+	}
+}
+
+// Times are compared at the declared speed, and beyond the declared slots by the share of them.
+func TestTimesOfACanaryAreComparable(t *testing.T) {
+	s := newSplit(t, Config{}, ByScore{byLeases{}}, .5)
+	for _, c := range []struct {
+		slots, speed, crowd float64
+		want                float64
+	}{{0, 0, 8, 1}, {0, 2, 8, 2}, {4, 0, 4, 1}, {4, 0, 8, .5}, {4, 2, 16, .5}} {
+		spec := ServerSpec{ID: "a", Address: "127.0.0.1:80", Slots: c.slots, Speed: c.speed}
+		if err := s.p.Put(s.now, spec, true); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.p.byID["a"].comparable(c.crowd, time.Second); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("%+v: a second compares as %v", c, got)
+		}
 	}
 }
