@@ -34,7 +34,7 @@ const arrows = `
 	edge/handshake < edge/exchange edge/eventloop edge/routing h2 preface
 	edge/eventloop < edge/limits balance internal
 	edge/exchange < edge/routing edge/limits edge/paths edge/tenants flight http1 preface balance internal github.com/prometheus/client_golang
-	edge/routing < edge/limits edge/paths edge/tenants http1 h2 preface balance internal
+	edge/routing < edge/limits edge/paths edge/tenants http1 h2 preface balance internal github.com/expr-lang/expr github.com/go-json-experiment/json
 	edge/h2conn  < edge/eventloop edge/limits h2 http1 balance internal
 	edge/upstream < edge/h2conn edge/eventloop balance internal
 	edge/limits  < balance

@@ -21,6 +21,7 @@ const (
 	MaxText    = 8192 // bytes of a key, a host, a path
 	MaxLabels  = 64   // of a server or a request
 	MaxExclude = 64   // servers that a request excludes
+	MaxSize    = 1e15 // of a request, in its pool's unit
 	maxAddress = 512  // bytes: 253 of a name, with scheme and port, and room for the zone of an IPv6 address
 	maxPublic  = 2048 // bytes
 	maxUnix    = 107  // bytes of a unix socket's path
@@ -295,4 +296,10 @@ func (r *Request) Validate(bad func(field, problem string)) {
 		}
 	}
 	validateLabels(r.Labels, bad)
+	if !(r.Size >= 0 && r.Size <= MaxSize) {
+		bad("size", fmt.Sprintf("%v, want 0 to %g", r.Size, float64(MaxSize)))
+	}
+	if problem := BadText(r.Class, MaxName); problem != "" {
+		bad("class", problem)
+	}
 }

@@ -69,7 +69,7 @@ func TestParseRoute(t *testing.T) {
 		{"web", settings.Route{}, false},
 		{"/=", settings.Route{}, false},
 	} {
-		if got, err := settings.ParseRoute(c.flag); got != c.want || (err == nil) != c.ok {
+		if got, err := settings.ParseRoute(c.flag); !reflect.DeepEqual(got, c.want) || (err == nil) != c.ok {
 			t.Errorf("%q: got %+v, %v; want %+v, ok %v", c.flag, got, err, c.want, c.ok)
 		}
 	}

@@ -63,6 +63,8 @@ type picking struct {
 	Started  bool // flight has begun
 	Flight   flight.Flight
 	Request  balance.Request
+	deadline balance.Instant // that the request itself has; zero: none
+	faults   routing.FactFaults
 	Pending  balance.Grant    // the last grant, not used yet
 	refusal  *balance.Refusal // of the last ask; nil: it was granted, or is not answered
 	AskedAt  balance.Instant  // the last ask; zero: there was none
@@ -83,6 +85,8 @@ type currentLink struct {
 	owesNothing  bool            // the master was told that the server owes nothing
 	reply        flight.Reply    // what the last response says about the server
 	ServerProto  string          // the server's HTTP version; empty: 1.1
+	firstByteAt  balance.Instant // when the response's head came; zero: it has not
+	doneSize     float64         // the request's size as it turned out; zero: not told
 }
 
 // outcome is what became of the request, for the log and the metrics.
@@ -199,8 +203,10 @@ func (x *Exchange) Start() flight.Step {
 		link = balance.LinkRoute // browsers follow no redirect of an upgrade, and gRPC clients none at all
 	}
 	q := &x.Request
-	q.Edge, q.Key, q.Client = x.deps.ID, r.KeySource.Read(h, x.ClientAddr), x.ClientAddr
+	q.Edge, q.Client = x.deps.ID, x.ClientAddr
+	x.readKey()
 	x.readTenant()
+	x.readFacts()
 	q.Link, q.Method, q.Host, q.Path, q.ID = link, h.Method, h.Host, h.Path, balance.HashID(x.ID)
 	x.Pool.countRequest()
 	x.Started = true
@@ -232,6 +238,7 @@ func (x *Exchange) runSteps(step flight.Step) flight.Step {
 		case flight.Link:
 			x.Grant, x.reply, x.lifeReportAt, x.owesNothing = *step.Grant, flight.Reply{}, x.now(), false
 			x.lastByte = x.lifeReportAt
+			x.firstByteAt, x.doneSize = 0, 0
 			x.attempts++
 			x.inFlight = x.Pool.countLink(x.linkKey(step.Grant.Server))
 			return step
@@ -246,6 +253,7 @@ func (x *Exchange) runSteps(step flight.Step) flight.Step {
 
 // returnLease ends a lease.
 func (x *Exchange) returnLease(d flight.Done) {
+	x.measure(&d.Outcome)
 	if x.chosenHere {
 		x.Pool.noteChoice(&d.Outcome)
 	}
@@ -264,6 +272,9 @@ func (x *Exchange) startPick(exclude []balance.ServerID) (answered bool, err err
 	x.AskedAt = x.now()
 	x.refusal = nil
 	x.Request.Exclude, x.Request.Deadline, x.Request.MayOverflow = exclude, x.AskedAt.Add(x.Route.Timeout), !x.overflow.stays
+	if x.deadline != 0 {
+		x.Request.Deadline = min(x.Request.Deadline, x.deadline)
+	}
 	return x.Asker.Ask(x)
 }
 
@@ -414,6 +425,9 @@ func (x *Exchange) forwardReport(values func(lower string) []string) {
 		x.Pool.badReports.Inc()
 		x.deps.Log.Debug("load report", "pool", x.AskedPool(), "server", x.Grant.Server, "err", err)
 	}
+	if x.doneSize == 0 {
+		x.doneSize = orca.RequestSize(metrics)
+	}
 	if len(metrics) > 0 {
 		x.deps.Picker.Report(x.AskedPool(), balance.Report{Server: x.Grant.Server, Metrics: metrics})
 	}
@@ -506,7 +520,7 @@ func (x *Exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	if x.detail != "" {
 		attrs = append(attrs, slog.String("detail", strings.Clone(x.detail)))
 	}
-	attrs = x.appendTenant(attrs)
+	attrs = x.appendFacts(x.appendTenant(attrs))
 	if x.failure != "" {
 		attrs = append(attrs, slog.String("err", x.failure))
 	}

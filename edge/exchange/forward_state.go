@@ -87,7 +87,7 @@ func (w *ForwardState) OpenExchange(d *Deps, l *routing.BoundListener, peer neti
 // describe returns what the exchange needs of the head. Its strings share buf.
 func (w *ForwardState) describe(l *routing.BoundListener, peer netip.Addr) routing.RequestInfo {
 	r, buf := &w.Req, w.Buf
-	h := routing.RequestInfo{Method: routing.UnsafeString(r.Verb.Of(buf)), Host: routing.UnsafeString(r.Host.Of(buf)), Proto: "1.1", Secure: l.TLS != nil, Peer: peer, ClientTLS: w.ClientTLS, Headers: &w.ReqHeaders}
+	h := routing.RequestInfo{Method: routing.UnsafeString(r.Verb.Of(buf)), Host: routing.UnsafeString(r.Host.Of(buf)), Proto: "1.1", Secure: l.TLS != nil, Peer: peer, ClientTLS: w.ClientTLS, ContentLength: contentLength(r), Headers: &w.ReqHeaders}
 	switch {
 	case w.IsHTTP2:
 		h.Proto = routing.HTTPVersion2
@@ -107,6 +107,28 @@ func (w *ForwardState) describe(l *routing.BoundListener, peer netip.Addr) routi
 		}
 	}
 	return h
+}
+
+// contentLength returns how long a request says that its body is; negative: it does not say.
+func contentLength(r *http1.RequestHead) int64 {
+	switch r.Framing {
+	case http1.NoBody:
+		return 0
+	case http1.ByLength:
+		return r.Length
+	}
+	return -1
+}
+
+// Start asks for a server, as Exchange.Start. stored is what was read of the body behind buf.
+func (w *ForwardState) Start(stored [][]byte) flight.Step {
+	x := &w.Exchange
+	if !x.Route.ReadsBody() {
+		return x.Start()
+	}
+	x.Head.Body = &routing.RequestBody{First: w.Buf[w.Head : w.Head+w.BodyInBuf], Rest: stored, Framing: w.Req.Framing, Complete: w.Complete || w.Body.Done()}
+	defer func() { x.Head.Body = nil }()
+	return x.Start()
 }
 
 // InitRefused begins an exchange whose request could not be read.

@@ -151,8 +151,12 @@ func (w *ForwardState) BeginResponse() {
 	x.Status = w.Resp.Status
 	w.respHeaders = routing.HeaderView{Head: &w.Resp.Head, Buf: w.In[w.R:w.W]}
 	x.reply.Head(x.Status, x.GRPC, w.respHeaders.First)
-	if w.respHeaders.First(orca.Header) != "" || w.respHeaders.First(orca.HeaderBin) != "" {
-		x.forwardReport(w.respHeaders.All)
+	x.firstByteAt = x.now()
+	if w.respHeaders.HasInitial('e') { // as the names of all that servers say of themselves
+		x.noteSize(w.respHeaders.First(fieldSize))
+		if w.respHeaders.First(orca.Header) != "" || w.respHeaders.First(orca.HeaderBin) != "" {
+			x.forwardReport(w.respHeaders.All)
+		}
 	}
 	w.adds.reset()
 	w.Rewrite = http1.Rewrite{Drop: x.appendResponseHeaders(&w.adds, &w.respHeaders), Upgrade: w.Resp.Tunnel}
@@ -162,6 +166,7 @@ func (w *ForwardState) BeginResponse() {
 // takeTrailers builds the client's trailers from the server's, of n bytes.
 func (w *ForwardState) takeTrailers(n int) {
 	told := routing.TrailerView{Trailers: &w.trailers, Buf: w.In[w.R:w.W]}
+	w.Exchange.noteSize(told.First(fieldSize))
 	if told.All(orca.Header) != nil || told.All(orca.HeaderBin) != nil {
 		w.Exchange.forwardReport(told.All)
 	}

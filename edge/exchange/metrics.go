@@ -22,6 +22,8 @@ type Metrics struct {
 	local       *prometheus.CounterVec
 	badReports  *prometheus.CounterVec
 	disbelieved *prometheus.CounterVec
+	unreadable  *prometheus.CounterVec // facts
+	unbuffered  *prometheus.CounterVec // facts
 	tunnels     *prometheus.CounterVec
 	tunnelBytes *prometheus.CounterVec
 	tunnelTime  *prometheus.HistogramVec
@@ -62,10 +64,14 @@ func newMetrics() *Metrics {
 		tunnelTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "evenkeel_edge_connection_duration_seconds",
 			Help: "How long connections of TCP listeners lasted.", Buckets: prometheus.ExponentialBuckets(.001, 6, 11)}, byPool),
 	}
+	m.unreadable = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_facts_unreadable_total",
+		Help: "Requests of which a fact could not be read where its route says that it is, by pool and fact: malformed, out of range, or its formula failed."}, []string{"pool", "fact"})
+	m.unbuffered = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "evenkeel_edge_facts_unbuffered_total",
+		Help: "Requests of which a fact may be in a part of the body that is not read before the ask, by pool and fact."}, []string{"pool", "fact"})
 	m.HeldBack = prometheus.NewCounter(prometheus.CounterOpts{Name: "evenkeel_edge_http2_held_back_total",
 		Help: "Times that a client's HTTP/2 connection was read no further for a moment, because of too many frames that bring nothing."})
 	m.Limited = limitedCounters(m.Registry)
-	m.Registry.MustRegister(m.HeldBack, m.overflows, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.tunnels, m.tunnelBytes, m.tunnelTime)
+	m.Registry.MustRegister(m.HeldBack, m.overflows, m.retries, m.resends, m.fallbacks, m.local, m.badReports, m.disbelieved, m.unreadable, m.unbuffered, m.tunnels, m.tunnelBytes, m.tunnelTime)
 	return m
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 )
 
@@ -18,7 +19,9 @@ func (x *Exchange) readTenant() {
 	case tenants.None:
 		return
 	case tenants.Plain:
-		said.Value = x.Route.TenantSource(h, x.ClientAddr)
+		var how routing.Reading
+		said.Value, how = x.Route.TenantSource.Read(h, x.ClientAddr)
+		x.faults.Note(routing.FactTenant, how)
 		if rule.From == tenants.Trusted {
 			said.Trusted = x.listener.Trusts(h.Peer)
 			said.Several = said.Trusted && len(h.All(rule.Header)) > 1

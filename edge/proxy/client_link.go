@@ -49,7 +49,7 @@ func (f *clientConn) readBody() {
 // askForServer begins the exchange's flight. As much of the body is there as is read first.
 func (f *clientConn) askForServer() {
 	f.state = stateForwarding
-	f.takeStep(f.req.Exchange.Start())
+	f.takeStep(f.req.Start(f.req.bodyStore.Bufs))
 }
 
 // readSmallBody reads a small body that may have to be sent again, where bodies are not read first.

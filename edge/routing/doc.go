@@ -12,7 +12,8 @@
 // are answered here from it and from its listener:
 //
 //   - which address is the client's, if trusted proxies stand in front (ClientAddr)
-//   - which key and which tenant the request has (KeySource, TenantSource, TenantRule)
+//   - which key and which tenant the request has (Source, TenantRule)
+//   - what it says about its work: size, class, priority, labels, location, hold, deadline (BoundFacts)
 //   - which fields servers are not sent (RequestDrops)
 //   - whether the client may connect, and with which TLS (Access, TLSPolicy), and have another request open (Limiter)
 //   - whether a request on a TLS connection is for another name than the connection (Misdirected)

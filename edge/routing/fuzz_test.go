@@ -14,7 +14,7 @@ func FuzzHead(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	var sources []keySource
+	var sources []*Source
 	for _, spec := range []string{"client", "path", "query:k", "cookie:sid", "header:X-Forwarded-For"} {
 		s, err := newKeySource(spec)
 		if err != nil {

@@ -34,7 +34,7 @@ var (
 	probesOfClients = http1.NewNames(slices.Concat(reserved, origin, rewritten, steps)...)
 	probesOfTrusted = http1.NewNames(slices.Concat(reserved, rewritten, steps)...)
 
-	FromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence) // a server may echo all that it was sent; clients learn no lease
+	FromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence, HeaderSize) // a server may echo all that it was sent; clients learn no lease, and no size
 	NoTrailers  = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
 )
 
@@ -46,6 +46,9 @@ const (
 	HeaderSubject = "Evenkeel-Client-Subject" // of the client's certificate, if the listener requests one and it was verified
 	HeaderFence   = "Evenkeel-Fence"          // decimal; larger than that of any earlier leader of the pool
 )
+
+// HeaderSize is the field, or trailer, by which a server says how much work a request was.
+const HeaderSize = "Evenkeel-Size"
 
 // RequestDrops returns the fields of a request of the route that servers are not sent. trusted: the peer is a
 // trusted proxy.

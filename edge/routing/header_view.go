@@ -13,6 +13,16 @@ func (v *HeaderView) First(lower string) string {
 	return UnsafeString(value)
 }
 
+// HasInitial reports whether a field's name begins with a letter, in lower case.
+func (v *HeaderView) HasInitial(letter byte) bool {
+	for i := range v.Head.Fields {
+		if v.Buf[v.Head.Fields[i].Name.Start]|0x20 == letter {
+			return true
+		}
+	}
+	return false
+}
+
 func (v *HeaderView) All(lower string) (values []string) {
 	for i := v.Head.Index(v.Buf, lower, 0); i >= 0; i = v.Head.Index(v.Buf, lower, i+1) {
 		values = append(values, UnsafeString(v.Head.Fields[i].Value.Of(v.Buf)))

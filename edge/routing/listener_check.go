@@ -52,6 +52,7 @@ func (l *Listener) Validate(bad func(field, problem string)) {
 		of := func(field, problem string) { bad(fmt.Sprintf("routes[%d].%s", i, field), problem) }
 		r.Validate(of)
 		r.validateTenant(l, of)
+		r.validateFactsFrom(l.TrustedProxies, of)
 		r.suits(l.Mode, of)
 		matches := plainHost(r.Host) + " " + plainPath(r.Path)
 		if first, twice := seen[matches]; twice {

@@ -6,33 +6,53 @@ import (
 	"slices"
 )
 
-// Prefixes is a set of address prefixes. Looking an address up takes a step for each length
-// that a prefix of its family has, and no more for many prefixes. The zero value is empty.
-type Prefixes struct {
-	all     map[netip.Prefix]struct{}
-	lengths [2][]int // of IPv4 and IPv6, the shortest first
-}
+// Prefixes is a set of address prefixes. The zero value is empty.
+type Prefixes struct{ all prefixMap[struct{}] }
 
 // NewPrefixes makes a set. An IPv4 address that is written as one of IPv6 is one of IPv4.
-func NewPrefixes(list []netip.Prefix) (s Prefixes) {
-	if len(list) == 0 {
-		return s
-	}
-	s.all = make(map[netip.Prefix]struct{}, len(list))
+func NewPrefixes(list []netip.Prefix) Prefixes {
+	set := make(map[netip.Prefix]struct{}, len(list))
 	for _, p := range list {
+		set[p] = struct{}{}
+	}
+	return Prefixes{newPrefixMap(set)}
+}
+
+// Empty reports whether the set has no prefix.
+func (s *Prefixes) Empty() bool { return len(s.all.values) == 0 }
+
+// Contain reports whether an address lies in one of them.
+func (s *Prefixes) Contain(a netip.Addr) bool {
+	_, ok := s.all.find(a)
+	return ok
+}
+
+// prefixMap has a value for each of some address prefixes. Looking an address up takes a step for each length that a
+// prefix of its family has, and no more for many prefixes. The zero value is empty.
+type prefixMap[V any] struct {
+	values  map[netip.Prefix]V
+	lengths [2][]int // of IPv4 and IPv6, the longest first
+}
+
+func newPrefixMap[V any](by map[netip.Prefix]V) (m prefixMap[V]) {
+	if len(by) == 0 {
+		return m
+	}
+	m.values = make(map[netip.Prefix]V, len(by))
+	for p, value := range by {
 		if p.Addr().Is4In6() && p.Bits() >= 96 {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}
 		p = p.Masked()
-		s.all[p] = struct{}{}
-		if of := &s.lengths[family(p.Addr())]; !slices.Contains(*of, p.Bits()) {
+		m.values[p] = value
+		if of := &m.lengths[family(p.Addr())]; !slices.Contains(*of, p.Bits()) {
 			*of = append(*of, p.Bits())
 		}
 	}
-	for i := range s.lengths {
-		slices.Sort(s.lengths[i])
+	for i := range m.lengths {
+		slices.SortFunc(m.lengths[i], func(a, b int) int { return b - a })
 	}
-	return s
+	return m
 }
 
 func family(a netip.Addr) int {
@@ -42,23 +62,20 @@ func family(a netip.Addr) int {
 	return 1
 }
 
-// Empty reports whether the set has no prefix.
-func (s *Prefixes) Empty() bool { return len(s.all) == 0 }
-
-// Contain reports whether an address lies in one of them.
-func (s *Prefixes) Contain(a netip.Addr) bool {
-	if len(s.all) == 0 || !a.IsValid() {
-		return false
+// find returns the value of the longest prefix that an address lies in.
+func (m *prefixMap[V]) find(a netip.Addr) (value V, ok bool) {
+	if len(m.values) == 0 || !a.IsValid() {
+		return value, false
 	}
 	a = a.Unmap().WithZone("")
-	for _, bits := range s.lengths[family(a)] {
+	for _, bits := range m.lengths[family(a)] {
 		if p, err := a.Prefix(bits); err == nil {
-			if _, ok := s.all[p]; ok {
-				return true
+			if value, ok = m.values[p]; ok {
+				return value, true
 			}
 		}
 	}
-	return false
+	return value, false
 }
 
 // Access says which addresses may connect.

@@ -18,6 +18,9 @@ type RequestInfo struct {
 	Upgrade   bool   // it requests another protocol
 	Peer      netip.Addr
 	ClientTLS *ClientTLS // by TLS; nil: nothing
+
+	ContentLength int64        // of the body; negative: its length is not told
+	Body          *RequestBody // what is read of it before a server is asked for; nil: nothing, or nothing needs it
 	Headers
 }
 

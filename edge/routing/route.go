@@ -15,7 +15,9 @@ type BoundRoute struct {
 	Route                          // its defaults are filled in; zero BufferRequest: no body is read first, zero BodyRate: any rate
 	suffix                  string // of the host, with its dot, if Host begins with *
 	PoolNumber              int    // of the pool, among those of the edge
-	KeySource, TenantSource keySource
+	KeySource, TenantSource *Source
+	BoundFacts              *BoundFacts  // nil: the route says nothing of facts
+	classes                 classes      // of requests that name none
 	TenantRule              tenants.Rule // how the tenant is established
 	Drops                   *dropNames
 	Upgrades                Upgrades
@@ -39,8 +41,12 @@ func bindRoutes(list []Route, proxies bool, poolNumber func(name string) int) (b
 		if err != nil {
 			return nil, err
 		}
+		facts, err := bindFacts(&r.Facts, proxies)
+		if err != nil {
+			return nil, err
+		}
 		r = r.withDefaults()
-		ready := &BoundRoute{Route: r, PoolNumber: poolNumber(r.Pool), KeySource: key, TenantSource: tenant, Upgrades: NewUpgrades(r.Upgrade), AwaitsMessage: r.ServerProtocol == HTTP2}
+		ready := &BoundRoute{Route: r, PoolNumber: poolNumber(r.Pool), KeySource: key, TenantSource: tenant, Upgrades: NewUpgrades(r.Upgrade), AwaitsMessage: r.ServerProtocol == HTTP2, BoundFacts: facts, classes: newClasses(r.Host + r.Path)}
 		if suffix, any := strings.CutPrefix(r.Host, "*"); any {
 			ready.suffix = suffix
 		}
@@ -67,6 +73,11 @@ func (r *BoundRoute) hostRank() int {
 // Buffers reports whether a request's body is read before a server is asked for. grpc: it is a gRPC request.
 func (r *BoundRoute) Buffers(grpc bool) bool {
 	return r.BufferRequest > 0 && r.Link == balance.LinkRoute && (!r.AwaitsMessage || grpc)
+}
+
+// ReadsBody reports whether something of a request is read from its body.
+func (r *BoundRoute) ReadsBody() bool {
+	return r.KeySource.ReadsBody() || r.TenantSource.ReadsBody() || r.BoundFacts.ReadsBody()
 }
 
 // Match returns the route for a request, or nil.

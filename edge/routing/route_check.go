@@ -38,9 +38,12 @@ func (r *Route) Validate(bad func(field, problem string)) {
 	if strings.ContainsAny(r.LeaseParam, "&=#? ") {
 		bad("lease_param", fmt.Sprintf("%q, want a plain name", r.LeaseParam))
 	}
-	if _, err := newKeySource(r.Key); err != nil {
+	key, err := newKeySource(r.Key)
+	if err != nil {
 		bad("key", err.Error())
 	}
+	r.needsBody("key", key, bad)
+	r.validateFacts(bad)
 	NotNegative(bad, "timeout", r.Timeout)
 }
 
@@ -80,6 +83,7 @@ func (r *Route) suits(m Mode, bad func(field, problem string)) {
 	if r.ServerTLS != nil {
 		bad("server_tls", "a listener with mode tcp carries bytes as they are")
 	}
+	r.Facts.suitsTCP(bad)
 	if r.BufferRequest > 0 {
 		bad("buffer_request", unread)
 	}
@@ -160,9 +164,11 @@ func (r *Route) validateTenant(l *Listener, bad func(field, problem string)) {
 		return
 	}
 	if source == tenants.None {
-		if _, err := newKeySource(r.Tenant); err != nil {
-			bad("tenant", err.Error()+", cert:subject, cert:san or jwt:CLAIM")
+		s, err := newKeySource(r.Tenant)
+		if err != nil && s == nil {
+			bad("tenant", err.Error()+"; or cert:subject, cert:san or jwt:CLAIM")
 		}
+		r.needsBody("tenant", s, bad)
 	}
 	header := strings.HasPrefix(r.Tenant, "header:")
 	switch {

@@ -17,10 +17,11 @@ type Route struct {
 	Pool           string            //
 	Link           balance.Link      // upgrades and gRPC calls are routed in any case, since their clients follow no redirect
 	LeaseParam     string            // query parameter by which a redirected client brings its lease to the server; empty: none
-	Key            string            // where the request's key is: header:NAME, cookie:NAME, query:NAME, client or path; empty: it has none
+	Key            string            // where the request's key is: header:NAME, cookie:NAME, query:NAME, json:/POINTER, expr:FORMULA, client or path; empty: it has none
 	Tenant         string            // where the request's tenant is, in the same form, or cert:subject, cert:san or jwt:CLAIM
 	TenantFrom     tenants.From      // which clients are believed about a tenant in a header
 	TenantTokens   *tenants.Verifier // of jwt:CLAIM
+	Facts          Facts             // where requests say what they say about their work
 	ServerProtocol Protocol          // what the pool's servers speak
 	ServerTLS      *tls.Config       // TLS to the pool's servers; nil: to those whose address begins with https://, as the system's roots have it
 	Timeout        time.Duration     // how long one ask may wait for a server; zero: 10 s

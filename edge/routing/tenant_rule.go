@@ -9,7 +9,7 @@ import (
 )
 
 // newTenantSource returns nil unless the tenant is read from the request itself.
-func newTenantSource(spec string) (keySource, error) {
+func newTenantSource(spec string) (*Source, error) {
 	if proof, _, err := tenants.Parse(spec); proof != tenants.None || err != nil {
 		return nil, err
 	}

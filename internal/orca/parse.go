@@ -34,6 +34,33 @@ func Parse(get func(name string) []string) ([]balance.Metric, error) {
 	return r.metrics, r.err()
 }
 
+// RequestSize returns what a report says the request has cost: request_cost.size, or the only request_cost that it has.
+// Zero: it does not say.
+func RequestSize(metrics []balance.Metric) (size float64) {
+	costs := 0
+	for i := range metrics {
+		if !inMap(metrics[i].Name, requestCost) {
+			continue
+		}
+		if metrics[i].Name == requestCost+"size" {
+			return within(metrics[i].Value)
+		}
+		costs, size = costs+1, metrics[i].Value
+	}
+	if costs != 1 {
+		return 0
+	}
+	return within(size)
+}
+
+// within returns a size, zero if it is none.
+func within(size float64) float64 {
+	if size > balance.MaxSize {
+		return 0
+	}
+	return size
+}
+
 // report is what has been read so far.
 type report struct {
 	metrics  []balance.Metric

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -64,6 +65,10 @@ func readPEM(path string) ([]byte, error) {
 	if path == "" {
 		return nil, errors.New("empty, want the path of a PEM file")
 	}
+	return readFile(path)
+}
+
+func readFile(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -163,12 +168,13 @@ func sameFile(a, b fs.FileInfo) bool {
 
 // EdgeFiles are what an edge's settings name of files with keys.
 type EdgeFiles struct {
-	certs       []*certStore                 // nil: plain
-	clients     []routing.ClientCerts        // of each listener
-	tickets     []*ticketKeys                // of each listener; nil: plain
-	servers     map[ServerTLS]*clientTLS     // by what routes say
-	tokens      map[[2]int]*tenants.Verifier // of routes, by listener and route
-	secretFiles []string                     // files of keys that sign tokens
+	certs       []*certStore                       // nil: plain
+	clients     []routing.ClientCerts              // of each listener
+	tickets     []*ticketKeys                      // of each listener; nil: plain
+	servers     map[ServerTLS]*clientTLS           // by what routes say
+	tokens      map[[2]int]*tenants.Verifier       // of routes, by listener and route
+	secretFiles []string                           // files of keys that sign tokens
+	locations   map[[2]int]map[netip.Prefix]string // of clients, by listener and route
 }
 
 // clientTLS is TLS to servers.
@@ -179,7 +185,7 @@ type clientTLS struct {
 
 // readFiles reads what the edge's part names.
 func (e *Edge) readFiles(bad func(field, problem string)) *EdgeFiles {
-	all := &EdgeFiles{certs: make([]*certStore, len(e.Listeners)), clients: make([]routing.ClientCerts, len(e.Listeners)), tickets: make([]*ticketKeys, len(e.Listeners)), servers: make(map[ServerTLS]*clientTLS), tokens: make(map[[2]int]*tenants.Verifier)}
+	all := &EdgeFiles{certs: make([]*certStore, len(e.Listeners)), clients: make([]routing.ClientCerts, len(e.Listeners)), tickets: make([]*ticketKeys, len(e.Listeners)), servers: make(map[ServerTLS]*clientTLS), tokens: make(map[[2]int]*tenants.Verifier), locations: make(map[[2]int]map[netip.Prefix]string)}
 	for i, l := range e.Listeners {
 		at := config.Item("listeners", i)
 		if l.TLS != nil && len(l.TLS.Certificates) == 0 {
@@ -203,6 +209,7 @@ func (e *Edge) readFiles(bad func(field, problem string)) *EdgeFiles {
 					all.secretFiles = append(all.secretFiles, r.TenantJWT.Keys)
 				}
 			}
+			all.locations[[2]int{i, j}] = r.Locations.read(func(field, problem string) { bad(config.Item(at+".routes", j)+"."+field, problem) })
 			if t := r.ServerTLS; t != nil && all.servers[*t] == nil {
 				all.servers[*t] = t.read(func(field, problem string) { bad(config.Item(at+".routes", j)+".server_tls."+field, problem) })
 			}
@@ -254,7 +261,7 @@ func (all *EdgeFiles) apply(i int, part *Listener, l *routing.Listener) {
 		}
 	}
 	for j, r := range part.Routes {
-		l.Routes[j].TenantTokens = all.tokens[[2]int{i, j}]
+		l.Routes[j].TenantTokens, l.Routes[j].Facts.Locations = all.tokens[[2]int{i, j}], all.locations[[2]int{i, j}]
 		if r.ServerTLS != nil {
 			l.Routes[j].ServerTLS = all.servers[*r.ServerTLS].config
 		}

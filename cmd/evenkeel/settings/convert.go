@@ -216,6 +216,7 @@ func (l Listener) config() routing.Listener {
 	for _, r := range l.Routes {
 		c.Routes = append(c.Routes, routing.Route{Host: r.Host, Path: r.Path, Upgrade: r.upgrades(), Pool: r.Pool, Link: balance.Link(r.Link),
 			LeaseParam: r.LeaseParam, ServerProtocol: routing.Protocol(r.Servers), Key: r.Key, Tenant: r.Tenant, TenantFrom: tenants.From(r.TenantFrom), Timeout: r.Timeout, Paths: routing.Paths(r.Paths), SendProxy: int(r.SendProxy),
+			Facts:         routing.Facts{Size: r.Size, Class: r.Class, Priority: r.Priority, Labels: r.Labels, Location: r.Location, Hold: r.Hold, Deadline: r.Deadline, From: tenants.From(r.FactsFrom)},
 			BufferRequest: orUnlimited(r.Buffer), BodyRate: orUnlimited(r.BodyRate)})
 	}
 	return c

@@ -195,23 +195,41 @@ type ProxyProtocol struct {
 }
 
 type Route struct {
-	Host       string           `yaml:"host" also:"hostname servername domain sni"`
-	Path       string           `yaml:"path" also:"prefix pathprefix location"`
-	Upgrade    *[]string        `yaml:"upgrade" also:"upgradetypes"`
-	Pool       string           `yaml:"pool" also:"cluster backend upstream service"`
-	Link       Link             `yaml:"link"`
-	LeaseParam string           `yaml:"lease_param"`
-	Key        string           `yaml:"key" also:"hash"`
-	Tenant     string           `yaml:"tenant"`
-	TenantFrom tenantFromText   `yaml:"tenant_from"`
-	TenantJWT  *TenantJWT       `yaml:"tenant_jwt" also:"jwks jwt"`
-	Timeout    time.Duration    `yaml:"timeout"`
-	Servers    protocolText     `yaml:"server_protocol" also:"protocol http2 grpc h2c"`
-	ServerTLS  *ServerTLS       `yaml:"server_tls" also:"tls ssl"`
-	Paths      pathsText        `yaml:"paths" also:"normalizepath mergeslashes"`
-	SendProxy  proxyVersionText `yaml:"send_proxy" also:"sendproxyprotocol"`
-	Buffer     *config.Size     `yaml:"buffer_request" also:"proxyrequestbuffering httpbufferrequest requestbuffering"`
-	BodyRate   *config.Size     `yaml:"body_rate"`
+	Host       string         `yaml:"host" also:"hostname servername domain sni"`
+	Path       string         `yaml:"path" also:"prefix pathprefix"`
+	Upgrade    *[]string      `yaml:"upgrade" also:"upgradetypes"`
+	Pool       string         `yaml:"pool" also:"cluster backend upstream service"`
+	Link       Link           `yaml:"link"`
+	LeaseParam string         `yaml:"lease_param"`
+	Key        string         `yaml:"key" also:"hash"`
+	Tenant     string         `yaml:"tenant"`
+	TenantFrom tenantFromText `yaml:"tenant_from"`
+	TenantJWT  *TenantJWT     `yaml:"tenant_jwt" also:"jwks jwt"`
+	Timeout    time.Duration  `yaml:"timeout"`
+
+	Size      string            `yaml:"size" also:"cost weight"`
+	Class     string            `yaml:"class" also:"kind"`
+	Priority  string            `yaml:"priority"`
+	Labels    map[string]string `yaml:"labels" also:"subset selector"`
+	Location  string            `yaml:"location" also:"zone region"`
+	Locations Locations         `yaml:"locations" also:"geo"`
+	Hold      string            `yaml:"hold"`
+	Deadline  string            `yaml:"deadline"`
+	FactsFrom tenantFromText    `yaml:"facts_from"`
+
+	Servers   protocolText     `yaml:"server_protocol" also:"protocol http2 grpc h2c"`
+	ServerTLS *ServerTLS       `yaml:"server_tls" also:"tls ssl"`
+	Paths     pathsText        `yaml:"paths" also:"normalizepath mergeslashes"`
+	SendProxy proxyVersionText `yaml:"send_proxy" also:"sendproxyprotocol"`
+	Buffer    *config.Size     `yaml:"buffer_request" also:"proxyrequestbuffering httpbufferrequest requestbuffering"`
+	BodyRate  *config.Size     `yaml:"body_rate"`
+}
+
+// Locations is where clients are, by their addresses: a CSV file of prefixes and locations, which may be written alone,
+// or a map.
+type Locations struct {
+	File     string            `yaml:"file" short:"yes"`
+	Prefixes map[string]string `yaml:"prefixes"`
 }
 
 // TenantJWT is how tokens prove whose tenant a request is.
@@ -262,6 +280,7 @@ type Agent struct {
 	Labels        map[string]string `yaml:"labels" also:"tags"`
 	Location      string            `yaml:"location" also:"zone region"`
 	Hook          string            `yaml:"hook" also:"dispatchhook webhook"`
+	EndHook       string            `yaml:"end_hook"`
 	Sample        *bool             `yaml:"sample"`
 	Cgroup        string            `yaml:"cgroup" also:"slice unit"`
 	PID           string            `yaml:"pid" also:"pidfile process"`

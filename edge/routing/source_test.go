@@ -16,7 +16,7 @@ func TestSources(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", spec, err)
 		}
-		if got := s.Read(&h, netip.MustParseAddr("192.0.2.1")); got != want {
+		if got, _ := s.Read(&h, netip.MustParseAddr("192.0.2.1")); got != want {
 			t.Errorf("%s: got %q, want %q", spec, got, want)
 		}
 	}

@@ -1,0 +1,221 @@
+package routing
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/edge/tenants"
+	"github.com/evenkeel-lb/evenkeel/http1"
+)
+
+var testClient = netip.MustParseAddr("192.0.2.1")
+
+// readFacts binds facts and reads a request by them.
+func readFacts(t *testing.T, f Facts, h *RequestInfo, trusted bool) (balance.Request, Deadline, FactFaults) {
+	t.Helper()
+	b, err := bindFacts(&f, false)
+	if err != nil {
+		t.Fatalf("%+v: %v", f, err)
+	}
+	var q balance.Request
+	var text OwnedText
+	d, faults := b.Read(h, testClient, trusted, &q, &text)
+	return q, d, faults
+}
+
+func TestFactsAreRead(t *testing.T) {
+	body := RequestBody{First: []byte(`{"frames":120,"kind":"long","deep":{"hold":"2m"}}`), Framing: http1.ByLength, Complete: true}
+	h := RequestInfo{Method: "POST", Host: "h", Path: "/v1/render", Query: "p=-3", ContentLength: 48, Body: &body,
+		Headers: lines{"x-size": {" 7.5 "}, "x-zone": {"b"}, "cookie": {"loc=eu"}, "x-until": {"2026-12-01T10:00:00Z"}}}
+	q, d, faults := readFacts(t, Facts{Size: "json:/frames", Class: "json:/kind", Priority: "query:p", Labels: map[string]string{"zone": "header:X-Zone", "gpu": "a100", "rack": "header:X-Rack"},
+		Location: "cookie:loc", Hold: "json:/deep/hold", Deadline: "header:X-Until"}, &h, true)
+	if faults != (FactFaults{}) || q.Size != 120 || q.Class != "long" || q.Priority != -3 || q.Location != "eu" || q.Hold != 2*time.Minute {
+		t.Errorf("got %+v with faults %v", q, faults)
+	}
+	if want := []balance.Label{{Key: "gpu", Value: "a100"}, {Key: "zone", Value: "b"}}; !slices.Equal(q.Labels, want) {
+		t.Errorf("labels %v, want %v: a label without a value is not asked for", q.Labels, want)
+	}
+	if want := time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC); !d.At.Equal(want) || d.In != 0 {
+		t.Errorf("deadline %+v, want at %v", d, want)
+	}
+	for spec, want := range map[string]float64{"2.5": 2.5, "header:X_Size": 7.5, "content-length": 48, "header:None": 0, "0": 0,
+		`expr:json("/frames") * 2`: 240, `expr:content_length / 1000`: .048, `expr:float(trim(header("x-size")))`: 7.5, `expr:json("/none") ?? 3`: 3, `expr:json("/none")`: 0,
+		`expr:path startsWith "/v1" ? 10 : 1`: 10, `expr:method == "POST" and host == "h" and cookie("loc") == "eu" and query("p") == "-3" ? 1 : 0`: 1} {
+		if q, _, faults := readFacts(t, Facts{Size: spec}, &h, true); q.Size != want || faults != (FactFaults{}) {
+			t.Errorf("size %s: got %v with faults %v, want %v", spec, q.Size, faults, want)
+		}
+	}
+}
+
+func TestFactsThatCannotBeReadAreNone(t *testing.T) {
+	h := func(value string) *RequestInfo {
+		return &RequestInfo{ContentLength: -1, Headers: lines{"x": {value}}}
+	}
+	for _, c := range []struct {
+		facts Facts
+		value string
+		fact  Fact
+	}{
+		{Facts{Size: "header:x"}, "-1", FactSize}, {Facts{Size: "header:x"}, "many", FactSize}, {Facts{Size: "header:x"}, "NaN", FactSize},
+		{Facts{Size: "header:x"}, "Inf", FactSize}, {Facts{Size: "header:x"}, "1e16", FactSize}, {Facts{Size: `expr:float(header("x"))`}, "many", FactSize},
+		{Facts{Size: `expr:1 / float(header("x"))`}, "0", FactSize}, {Facts{Class: "header:x"}, strings.Repeat("c", 256), FactClass}, {Facts{Class: "header:x"}, "a\x01", FactClass},
+		{Facts{Priority: "header:x"}, "1.5", FactPriority}, {Facts{Priority: "header:x"}, "1000001", FactPriority}, {Facts{Labels: map[string]string{"l": "header:x"}}, "\xff", FactLabels},
+		{Facts{Location: "header:x"}, "\t\x00", FactLocation}, {Facts{Hold: "header:x"}, "0", FactHold}, {Facts{Hold: "header:x"}, "-1s", FactHold}, {Facts{Hold: "header:x"}, "721h", FactHold},
+		{Facts{Deadline: "header:x"}, "soon", FactDeadline}, {Facts{Deadline: "header:x"}, "0s", FactDeadline}, {Facts{Deadline: "header:x"}, "1e99", FactDeadline},
+		{Facts{Deadline: "header:grpc-timeout"}, "", FactDeadline},
+	} {
+		r := h(c.value)
+		if c.facts.Deadline == "header:grpc-timeout" {
+			r.Headers = lines{"grpc-timeout": {"5s"}}
+		}
+		q, d, faults := readFacts(t, c.facts, r, true)
+		q.Labels = nil
+		if faults.Unreadable != 1<<c.fact || d != (Deadline{}) || q.Size != 0 || q.Class+q.Location != "" || q.Priority != 0 || q.Hold != 0 {
+			t.Errorf("%+v of %q: got %+v, deadline %v, faults %b, want none, and %s noted", c.facts, c.value, q, d, faults.Unreadable, c.fact)
+		}
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		grpc bool
+		want Deadline
+	}{
+		{"30s", false, Deadline{In: 30 * time.Second}}, {"1.5", false, Deadline{In: 1500 * time.Millisecond}}, {"250ms", false, Deadline{In: 250 * time.Millisecond}},
+		{"1796032800", false, Deadline{At: time.Unix(1796032800, 0)}}, {"1796032800.5", false, Deadline{At: time.UnixMilli(1796032800500)}}, {"1796032800500", false, Deadline{At: time.UnixMilli(1796032800500)}},
+		{"5m", false, Deadline{In: 5 * time.Minute}}, {"5m", true, Deadline{In: 5 * time.Millisecond}}, {"5M", true, Deadline{In: 5 * time.Minute}},
+		{"99999999H", true, Deadline{In: maxHold}}, {"0n", true, Deadline{In: 1}},
+	} {
+		got, err := parseDeadline(c.text, c.grpc)
+		if err != nil || got.In != c.want.In || !got.At.Equal(c.want.At) {
+			t.Errorf("%s (gRPC %v): got %+v, %v, want %+v", c.text, c.grpc, got, err, c.want)
+		}
+	}
+	for _, text := range []string{"", "S", "123456789S", "-5S", "5 S", "5x"} {
+		if got, err := parseDeadline(text, true); err == nil {
+			t.Errorf("gRPC's %q: got %+v, want an error", text, got)
+		}
+	}
+}
+
+// A sender that is not a trusted proxy raises no priority by a header where only proxies are believed. Constants and
+// what is no header count all the same.
+func TestHeadersCountFromTrustedProxies(t *testing.T) {
+	h := RequestInfo{Query: "s=2", ContentLength: 9, Headers: lines{"x": {"5"}}}
+	f := Facts{Priority: "header:x", Hold: `expr:header("x")`, Size: "query:s", Class: "batch", From: tenants.Trusted}
+	if q, _, faults := readFacts(t, f, &h, false); q.Priority != 0 || q.Hold != 0 || q.Size != 2 || q.Class != "batch" || faults != (FactFaults{}) {
+		t.Errorf("of a stranger: %+v, faults %v", q, faults)
+	}
+	if q, _, _ := readFacts(t, f, &h, true); q.Priority != 5 || q.Hold != 5*time.Second {
+		t.Errorf("of a trusted proxy: %+v", q)
+	}
+	if b, err := bindFacts(&Facts{Priority: "header:x"}, true); err != nil || !b.fromTrusted {
+		t.Errorf("with trusted proxies: %+v, %v, want that they alone are believed", b, err)
+	}
+}
+
+func TestBodiesThatAreNotReadWhole(t *testing.T) {
+	long := RequestBody{First: []byte(`{"a":1,"kind":"x","frames":12`), Framing: http1.ByLength}
+	h := RequestInfo{ContentLength: 5000, Body: &long, Headers: lines{}}
+	q, _, faults := readFacts(t, Facts{Size: "json:/frames", Class: "json:/kind", Priority: "json:/p"}, &h, true)
+	if q.Size != 5000 || q.Class != "x" || q.Priority != 0 || faults.Unbuffered != 1<<FactSize|1<<FactPriority || faults.Unreadable != 0 {
+		t.Errorf("got %+v, faults %+v, want the content length in place of a number that may be cut off", q, faults)
+	}
+	h.Body = nil
+	if q, _, faults := readFacts(t, Facts{Size: "json:/frames"}, &h, true); q.Size != 0 || faults != (FactFaults{}) {
+		t.Errorf("without a body: %v, %v", q.Size, faults)
+	}
+}
+
+func TestLocationsByPrefix(t *testing.T) {
+	b, err := bindFacts(&Facts{Location: "header:x", Locations: map[netip.Prefix]string{netip.MustParsePrefix("192.0.0.0/8"): "us", netip.MustParsePrefix("192.0.2.0/24"): "eu", netip.MustParsePrefix("::/0"): "six"}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ client, header, want string }{{"192.0.2.9", "", "eu"}, {"192.1.0.1", "", "us"}, {"10.0.0.1", "", ""}, {"2001:db8::1", "", "six"}, {"::ffff:192.0.2.9", "", "eu"}, {"192.0.2.9", "asia", "asia"}} {
+		var q balance.Request
+		b.Read(&RequestInfo{Headers: lines{"x": {c.header}}}, netip.MustParseAddr(c.client), true, &q, new(OwnedText))
+		if q.Location != c.want {
+			t.Errorf("client %s with %q: location %q, want %q", c.client, c.header, q.Location, c.want)
+		}
+	}
+}
+
+func TestBadFacts(t *testing.T) {
+	for _, c := range []struct {
+		route       Route
+		field, want string
+	}{
+		{Route{Facts: Facts{Size: "big"}}, "size", "want a number"},
+		{Route{Facts: Facts{Size: "heder:X"}}, "size", "want a number"},
+		{Route{Facts: Facts{Class: "heder:X"}}, "class", `"heder" is none of header`},
+		{Route{Facts: Facts{Size: "header:a b"}}, "size", "no header's name"},
+		{Route{Facts: Facts{Priority: "high"}}, "priority", "want a whole number"},
+		{Route{Facts: Facts{Hold: "0s"}}, "hold", "want a time"},
+		{Route{Facts: Facts{Deadline: "tomorrow"}}, "deadline", "want a time"},
+		{Route{Facts: Facts{Labels: map[string]string{"gpu": ""}}}, "labels.gpu", "empty"},
+		{Route{Facts: Facts{Size: "json:frames"}}, "size", "want a JSON pointer"},
+		{Route{Facts: Facts{Size: "json:/a~2"}}, "size", "a ~ stands before"},
+		{Route{Facts: Facts{Size: "json:/a"}, BufferRequest: -1}, "size", "buffer_request is 0"},
+		{Route{Facts: Facts{Size: `expr:json("/a")`}, Link: balance.LinkRedirect}, "size", "link is redirect"},
+		{Route{Facts: Facts{Size: "json:/a"}, ServerProtocol: HTTP2}, "size", "server_protocol is h2"},
+		{Route{Key: "json:/a", BufferRequest: -1}, "key", "buffer_request is 0"},
+		{Route{Facts: Facts{Size: "expr:frames * 2"}}, "size", `column 1, at "frames * 2": unknown name frames; known are header`},
+		{Route{Facts: Facts{Size: `expr:1 +`}}, "size", "column"},
+		{Route{Facts: Facts{Size: `expr:header("x")`}}, "size", "want a number: float"},
+		{Route{Facts: Facts{Class: `expr:[1]`}}, "class", "want a number or a text"},
+		{Route{Facts: Facts{Size: `expr:all([1], # > 0) ? 1 : 2`}}, "size", "column"},
+		{Route{Facts: Facts{Size: `expr:len(1..9)`}}, "size", "no ranges"},
+		{Route{Facts: Facts{Size: `expr:path matches header("x") ? 1 : 2`}}, "size", "want a pattern that is written"},
+		{Route{Facts: Facts{Size: `expr:json(path)`}}, "size", "want a JSON pointer that is written"},
+		{Route{Facts: Facts{Size: `expr:json("a")`}}, "size", `column 6, at "\"a\")"`},
+		{Route{Facts: Facts{Class: "expr:" + strings.Repeat("1+", 500) + "1"}}, "class", "at most 1000"},
+		{Route{Facts: Facts{Locations: map[netip.Prefix]string{netip.MustParsePrefix("10.0.0.0/8"): ""}}}, "locations", "10.0.0.0/8: location empty"},
+	} {
+		c.route.Pool = "p"
+		var got []string
+		c.route.Validate(func(field, problem string) { got = append(got, field+": "+problem) })
+		if !slices.ContainsFunc(got, func(g string) bool { return strings.HasPrefix(g, c.field+": ") && strings.Contains(g, c.want) }) {
+			t.Errorf("%+v key %q: problems %q, want one of %s with %q", c.route.Facts, c.route.Key, got, c.field, c.want)
+		}
+	}
+	var got []string
+	l := Listener{Listen: ":80", Mode: ModeTCP, Routes: []Route{{Pool: "p", Facts: Facts{Size: "header:x", Class: "db", Location: "eu", From: tenants.Trusted}}}}
+	l.Validate(func(field, problem string) { got = append(got, field+": "+problem) })
+	if len(got) != 2 || !strings.Contains(fmt.Sprint(got), "routes[0].size: ") || !strings.Contains(fmt.Sprint(got), "routes[0].facts_from: ") {
+		t.Errorf("a TCP listener's problems: %q, want those of the header and of facts_from", got)
+	}
+}
+
+func TestDefaultClasses(t *testing.T) {
+	rs, err := bindRoutes([]Route{{Host: "render.example", Path: "/v1/", Pool: "p"}, {Pool: "p"}}, false, func(string) int { return 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		host string
+		h    RequestInfo
+		grpc bool
+		want string
+	}{
+		{"render.example", RequestInfo{Method: "POST", Path: "/v1/x"}, false, "POST:render.example/v1"},
+		{"other.example", RequestInfo{Method: "GET", Path: "/v1/x"}, false, "GET"},
+		{"other.example", RequestInfo{Method: "PURGE"}, false, "OTHER"},
+		{"render.example", RequestInfo{Method: "GET", Path: "/v1", Upgrade: true}, false, "upgrade:render.example/v1"},
+		{"other.example", RequestInfo{Method: "POST", Path: "/pkg.Render/Frame"}, true, "/pkg.Render/Frame"},
+		{"other.example", RequestInfo{Method: "POST", Path: "/pkg.Render/\x01"}, true, "POST"},
+		{"other.example", RequestInfo{}, false, "tcp"},
+	} {
+		r := rs.Match(c.host, c.h.Path)
+		var got string
+		if n := testing.AllocsPerRun(100, func() { got = r.DefaultClass(&c.h, c.grpc) }); n > 0 && !strings.Contains(c.h.Path, "\x01") || got != c.want {
+			t.Errorf("%s %+v: class %q with %v allocations, want %q without", c.host, c.h, got, n, c.want)
+		}
+	}
+}
