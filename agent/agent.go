@@ -37,6 +37,7 @@ type Config struct {
 	Prometheus  Prometheus
 	ORCA        ORCA
 	Hook        *Hook         // whose verdicts /metrics counts; nil: none
+	Ends        *Ends         // of accepted dispatches, run by the agent; nil: they are not heard
 	Log         *slog.Logger  // nil: no logs
 	LogDropped  func() uint64 // number of log lines that were not written; nil: no such metric
 }
@@ -192,6 +193,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer polls.Wait()
 	if a.cfg.Health.enabled() {
 		polls.Go(func() { a.checkHealth(ctx) })
+	}
+	if a.cfg.Ends != nil {
+		polls.Go(func() { a.cfg.Ends.run(ctx, a.log) })
 	}
 	for _, s := range a.sources() {
 		polls.Go(func() { a.poll(ctx, s) })

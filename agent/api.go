@@ -21,6 +21,7 @@ import (
 //
 //	POST /v1/report            its load: JSON {"in_flight": 3, "metrics": {"name": 1.5}}, or ORCA as text/plain
 //	POST /v1/leases/{id}/done  a lease is over: nothing, or JSON {"result": "ok", "duration_ms": 12}
+//	GET  /v1/leases/{id}       an accepted dispatch: open, or how it ended; ?wait=30s waits as long for its end
 //	GET  /metrics              Prometheus
 //	GET  /healthz, /readyz     the agent lives; it is connected to a master
 //
@@ -29,6 +30,7 @@ func (a *Agent) Endpoints() []admin.Endpoint {
 	return []admin.Endpoint{
 		{Method: "POST", Path: "/v1/report", Role: admin.Pick, Handle: answer(a.takeReport)},
 		{Method: "POST", Path: "/v1/leases/{id}/done", Role: admin.Pick, Handle: answer(a.takeDone)},
+		{Method: "GET", Path: "/v1/leases/{id}", Role: admin.Pick, Handle: a.getLease},
 		{Method: "GET", Path: "/metrics", Role: admin.Read, Handle: a.metrics.handler().ServeHTTP},
 		{Method: "GET", Path: "/healthz", Role: admin.Anyone, Handle: fine},
 		{Method: "GET", Path: "/readyz", Role: admin.Anyone, Handle: a.ready},

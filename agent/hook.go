@@ -37,23 +37,27 @@ func (h *Hook) Close() { h.http.CloseIdleConnections() }
 
 // body is the JSON document that is posted to the application.
 type body struct {
-	Lease      string `json:"lease"`
-	Pool       string `json:"pool"`
-	Edge       string `json:"edge,omitempty"`
-	Key        string `json:"key,omitempty"`
-	Client     string `json:"client,omitempty"` // address, without a port
-	Method     string `json:"method,omitempty"`
-	Host       string `json:"host,omitempty"`
-	Path       string `json:"path,omitempty"`
-	Tenant     string `json:"tenant,omitempty"`
-	Priority   int    `json:"priority,omitempty"`
+	Lease    string `json:"lease"`
+	Pool     string `json:"pool"`
+	Edge     string `json:"edge,omitempty"`
+	Key      string `json:"key,omitempty"`
+	Client   string `json:"client,omitempty"` // address, without a port
+	Method   string `json:"method,omitempty"`
+	Host     string `json:"host,omitempty"`
+	Path     string `json:"path,omitempty"`
+	Tenant   string `json:"tenant,omitempty"`
+	Priority int    `json:"priority,omitempty"`
+
+	Size  float64 `json:"size,omitempty"`  // how much work it is, in the pool's unit
+	Class string  `json:"class,omitempty"` // requests of one class take about as long for their size
+
 	Fence      uint64 `json:"fence,omitempty"`
 	DeadlineMS int64  `json:"deadline_ms"` // milliseconds from now until the answer is due
 }
 
 func bodyOf(d client.Dispatch) body {
 	b := body{Lease: d.Told().String(), Pool: d.Pool, Edge: string(d.Edge), Key: d.Request.Key, Method: d.Request.Method, Host: d.Request.Host,
-		Path: d.Request.Path, Tenant: d.Request.Tenant, Priority: d.Request.Priority, DeadlineMS: d.Limit.Milliseconds(), Fence: d.Fence}
+		Path: d.Request.Path, Tenant: d.Request.Tenant, Priority: d.Request.Priority, Size: d.Request.Size, Class: d.Request.Class, DeadlineMS: d.Limit.Milliseconds(), Fence: d.Fence}
 	if d.Request.Client.IsValid() {
 		b.Client = d.Request.Client.String()
 	}

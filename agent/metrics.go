@@ -29,6 +29,8 @@ type metrics struct {
 	link    *prometheus.Desc
 	healthy *prometheus.Desc
 	verdict *prometheus.Desc
+	over    *prometheus.Desc
+	untold  *prometheus.Desc
 	refused *prometheus.Desc
 	ends    *prometheus.Desc
 }
@@ -46,6 +48,8 @@ func newMetrics(a *Agent) *metrics {
 		link:     prometheus.NewDesc("evenkeel_agent_connected", "1 if connected to a master.", nil, nil),
 		healthy:  prometheus.NewDesc("evenkeel_agent_server_healthy", "1 if the agent's check of its server passes; absent if it makes none.", nil, nil),
 		verdict:  prometheus.NewDesc("evenkeel_agent_dispatches_total", "Dispatches, by what the application said.", []string{"verdict"}, nil),
+		over:     prometheus.NewDesc("evenkeel_agent_lease_ends_total", "Leases of accepted dispatches that are over, by reason.", []string{"reason"}, nil),
+		untold:   prometheus.NewDesc("evenkeel_agent_lease_ends_undelivered_total", "Ends of leases that the application's end_hook did not take.", nil, nil),
 		ends:     prometheus.NewDesc("evenkeel_agent_certificate_expiry_timestamp_seconds", "When this agent's certificate comes to its end, in seconds since 1970. Absent without one.", nil, nil),
 		refused:  prometheus.NewDesc("evenkeel_agent_masters_refused_total", "Masters refused for what they could not prove, or that refused this agent, by reason.", []string{"reason"}, nil),
 	}
@@ -126,6 +130,13 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	if g, ok := a.sender.(interface{ CertificateEnds() float64 }); ok && g.CertificateEnds() > 0 {
 		ch <- prometheus.MustNewConstMetric(m.ends, prometheus.GaugeValue, g.CertificateEnds())
+	}
+	if e := a.cfg.Ends; e != nil {
+		counts, undelivered := e.counts()
+		for reason, n := range counts {
+			ch <- prometheus.MustNewConstMetric(m.over, prometheus.CounterValue, float64(n), reason)
+		}
+		ch <- prometheus.MustNewConstMetric(m.untold, prometheus.CounterValue, float64(undelivered))
 	}
 	if h := a.cfg.Hook; h != nil {
 		ch <- prometheus.MustNewConstMetric(m.verdict, prometheus.CounterValue, float64(h.accepted.Load()), "accepted")

@@ -13,7 +13,7 @@ import (
 type Decision struct {
 	Lease      LeaseID
 	At         Instant
-	Request    Request // of a recorded decision only key, tenant and location, cut where they are long, belief, priority and link
+	Request    Request // of a recorded decision only key, tenant, location and class, cut where they are long, belief, priority, link and size
 	Chosen     ServerID
 	Candidates []Candidate // best first; of a recorded decision those that came closest
 	Servers    int         // in the pool
@@ -174,7 +174,9 @@ type record struct {
 	belief                Belief
 	n                     int8
 	special               string // one of a few constants
+	size                  float64
 	key, tenant, location word
+	class                 word
 	contenders            [width]contender
 }
 
@@ -220,6 +222,7 @@ func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
 		r.special = byItsEdge
 	}
 	r.key, r.tenant, r.location = newWord(req.Key), newWord(req.Tenant), newWord(req.Location)
+	r.size, r.class = req.Size, newWord(req.Class)
 	r.add(now, p, req, s)
 	if p.scorer == nil {
 		return
@@ -302,7 +305,7 @@ func (p *Pool) Decisions(now Instant, n int) []Decision {
 
 func (p *Pool) told(now Instant, r *record) Decision {
 	d := Decision{Lease: r.lease, At: r.at, Note: r.special, Servers: int(r.servers), Chosen: r.contenders[0].server.spec.ID,
-		Request: Request{Key: r.key.String(), Tenant: r.tenant.String(), Belief: r.belief, Location: r.location.String(), Priority: int(r.priority), Link: r.link}}
+		Request: Request{Key: r.key.String(), Tenant: r.tenant.String(), Belief: r.belief, Location: r.location.String(), Priority: int(r.priority), Link: r.link, Size: r.size, Class: r.class.String()}}
 	for _, c := range r.contenders[:r.n] {
 		reported := time.Duration(-1)
 		if c.reported != 0 {

@@ -87,6 +87,7 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	s, ended := l.server, *l
 	p.ledger.drop(l)
 	p.clients.closed(ended.client)
+	p.noteEnd(ended.id, s, o.Result)
 	if ended.idle {
 		s.idle--
 	}

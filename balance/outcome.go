@@ -66,6 +66,9 @@ type OutcomeBody struct {
 	Status       int     `json:"status"`
 	GRPC         int     `json:"grpc_status"`
 	Error        string  `json:"error"`
+	FirstByteMS  float64 `json:"first_byte_ms"`
+	Bytes        int64   `json:"bytes"`
+	Size         float64 `json:"size"`
 }
 
 // MaxStatus is the largest HTTP or gRPC status of an Outcome.
@@ -83,7 +86,7 @@ func (b *OutcomeBody) Outcome() (o Outcome, err error) {
 		name string
 		ms   float64
 		to   *time.Duration
-	}{{"duration_ms", b.DurationMS, &o.Duration}, {"retry_after_ms", b.RetryAfterMS, &o.RetryAfter}} {
+	}{{"duration_ms", b.DurationMS, &o.Duration}, {"retry_after_ms", b.RetryAfterMS, &o.RetryAfter}, {"first_byte_ms", b.FirstByteMS, &o.FirstByte}} {
 		if !(f.ms >= 0 && f.ms <= float64(most.Milliseconds())) {
 			return o, fmt.Errorf("%s: %v, want 0 to %d", f.name, f.ms, most.Milliseconds())
 		}
@@ -97,7 +100,13 @@ func (b *OutcomeBody) Outcome() (o Outcome, err error) {
 			return o, fmt.Errorf("%s: %d, want 0 (none) to %d", f.name, f.value, MaxStatus)
 		}
 	}
-	o.Status, o.GRPC, o.Error = b.Status, b.GRPC, b.Error
+	if b.Bytes < 0 {
+		return o, fmt.Errorf("bytes: %d is negative", b.Bytes)
+	}
+	if !(b.Size >= 0 && b.Size <= MaxSize) {
+		return o, fmt.Errorf("size: %v, want 0 (not told) to %g", b.Size, float64(MaxSize))
+	}
+	o.Status, o.GRPC, o.Error, o.Bytes, o.Size = b.Status, b.GRPC, b.Error, b.Bytes, b.Size
 	return o, nil
 }
 

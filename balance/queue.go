@@ -534,7 +534,7 @@ func (q *queue) each(yield func(*waiter) bool) {
 func (r *Request) clone() Request {
 	c := *r
 	c.Edge = EdgeID(strings.Clone(string(r.Edge)))
-	for _, s := range []*string{&c.Key, &c.Tenant, &c.Location, &c.Method, &c.Host, &c.Path} {
+	for _, s := range []*string{&c.Key, &c.Tenant, &c.Location, &c.Method, &c.Host, &c.Path, &c.Class} {
 		*s = strings.Clone(*s)
 	}
 	c.Exclude = slices.Clone(r.Exclude)

@@ -30,6 +30,7 @@ type AgentConfig struct {
 	Pool     string
 	Server   balance.ServerSpec
 	Dispatch func(ctx context.Context, d Dispatch) error // nil: accepts all; ctx ends with the dispatch's limit or its connection
+	Ended    func(LeaseEnd)                              // called once for each dispatch that was accepted, when its lease is over; it must not block. nil: ends are not asked for
 	TLS      *tls.Config                                 // nil: plain connections
 	Trust    *trust.Keeper                               // nil: TLS alone decides whether the other end is a master
 	Log      *slog.Logger                                // nil: silent
@@ -54,9 +55,10 @@ func (d *Dispatch) Told() balance.TaggedLease { return balance.TaggedLease{ID: d
 
 // Agent keeps a server registered with its masters. Its methods are safe for concurrent use.
 type Agent struct {
-	cfg   AgentConfig
-	conns []*masterConn
-	fence atomic.Uint64 // the largest that came with a dispatch
+	cfg      AgentConfig
+	conns    []*masterConn
+	accepted *accepted
+	fence    atomic.Uint64 // the largest that came with a dispatch
 
 	refused trust.Tally // over all connections
 }
@@ -67,6 +69,7 @@ type masterConn struct {
 	proto      *agentProtocol
 	cfg        *AgentConfig
 	fence      *atomic.Uint64 // the Agent's
+	accepted   *accepted      // the Agent's
 	passDrains func()         // sends one master's drains to all others
 
 	handlers      sync.WaitGroup
@@ -85,14 +88,15 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg}
+	a := &Agent{cfg: cfg, accepted: newAccepted()}
 	instance, drains := newInstance(), newDrains()
 	for _, master := range cfg.Masters {
-		k := &masterConn{cfg: &a.cfg, fence: &a.fence, dispatchSlots: make(chan struct{}, maxDispatches), proto: newAgentProtocol(cfg.Pool, cfg.Server, cfg.Software)}
+		k := &masterConn{cfg: &a.cfg, fence: &a.fence, accepted: a.accepted, dispatchSlots: make(chan struct{}, maxDispatches), proto: newAgentProtocol(cfg.Pool, cfg.Server, cfg.Software)}
 		k.connLoop = newConnLoop([]string{master}, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), k.proto, k.deliver)
 		k.parentTally, k.inside = &a.refused, cfg.Inside
 		k.proto.drains.drains = drains
 		k.passDrains = a.passDrains
+		k.proto.working = func() []balance.LeaseID { return a.accepted.askable(k, k.proto.elected) }
 		k.proto.hello.Instance = instance
 		k.otherEpochs = func() []uint64 { return a.connected(k) }
 		k.onDisconnect = a.unpark
@@ -123,6 +127,9 @@ func (a *Agent) unpark() {
 // master to hang up, and returns nil once every dispatch has ended. Call it once.
 func (a *Agent) Run(ctx context.Context) error {
 	var lines sync.WaitGroup
+	if a.cfg.Ended != nil {
+		lines.Go(func() { a.askForEnds(ctx) })
+	}
 	for _, k := range a.conns {
 		lines.Go(func() {
 			_ = k.run(ctx)
@@ -131,6 +138,30 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	lines.Wait()
 	return nil
+}
+
+// askEndsEvery is how often masters are asked which of the accepted leases are over, of which they may have said so
+// while there was no connection.
+const askEndsEvery = 5 * time.Second
+
+// askForEnds asks masters until ctx ends.
+func (a *Agent) askForEnds(ctx context.Context) {
+	tick := time.NewTicker(askEndsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, k := range a.conns {
+			k.mu.Lock()
+			if k.proto.appendWorking() {
+				k.requestWrite()
+			}
+			k.mu.Unlock()
+		}
+	}
 }
 
 // passDrains sends every master the drains that another has sent.
@@ -226,8 +257,11 @@ func (k *masterConn) deliver(ctx context.Context) {
 			k.sendVerdict(ctx, d.Lease, fmt.Errorf("fence %d is older than %d: another master leads pool %s by now", d.Fence, newest, d.Pool))
 			continue
 		}
+		if k.cfg.Ended != nil && k.proto.tellsEnds {
+			k.accepted.begin(d, k)
+		}
 		if k.cfg.Dispatch == nil {
-			k.sendVerdict(ctx, d.Lease, nil)
+			k.answer(ctx, d.Lease, nil)
 			continue
 		}
 		select {
@@ -237,8 +271,11 @@ func (k *masterConn) deliver(ctx context.Context) {
 				k.handle(ctx, d)
 			})
 		default:
-			k.sendVerdict(ctx, d.Lease, fmt.Errorf("the agent is working on %d dispatches, the most it takes", maxDispatches))
+			k.answer(ctx, d.Lease, fmt.Errorf("the agent is working on %d dispatches, the most it takes", maxDispatches))
 		}
+	}
+	for i := range k.proto.toEnd { // behind the dispatches, which may be theirs
+		k.onEnded(&k.proto.toEnd[i])
 	}
 }
 
@@ -270,7 +307,23 @@ func (k *masterConn) handle(ctx context.Context, d Dispatch) {
 	}
 	within, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
-	k.sendVerdict(ctx, d.Lease, k.cfg.Dispatch(within, d))
+	k.answer(ctx, d.Lease, k.cfg.Dispatch(within, d))
+}
+
+// answer sends the server's answer to a dispatch, and tells the server of the lease's end if it has come meanwhile.
+func (k *masterConn) answer(ctx context.Context, lease balance.LeaseID, err error) {
+	end := k.accepted.answered(lease, err == nil)
+	k.sendVerdict(ctx, lease, err)
+	if end != nil {
+		k.cfg.Ended(*end)
+	}
+}
+
+// onEnded handles a master's word that a lease is over.
+func (k *masterConn) onEnded(m *wire.Ended) {
+	if end := k.accepted.ended(m, k, k.proto.elected); end != nil {
+		k.cfg.Ended(*end)
+	}
 }
 
 // sendVerdict sends the verdict, unless the connection that asked for it is gone.

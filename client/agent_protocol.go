@@ -24,7 +24,11 @@ type agentProtocol struct {
 
 	dispatches []Dispatch // received
 	toHandle   []Dispatch // set aside by collect for deliver
-	drainNews  bool       // a drain has come; set aside by collect
+	ends       []wire.Ended
+	toEnd      []wire.Ended // set aside by collect for deliver
+
+	working   func() []balance.LeaseID // leases whose end the master may know; nil: none are remembered
+	drainNews bool                     // a drain has come; set aside by collect
 }
 
 func newAgentProtocol(pool string, spec balance.ServerSpec, software string) *agentProtocol {
@@ -60,6 +64,20 @@ func (t *agentProtocol) appendRegistration(now balance.Instant) {
 		t.out = t.dones[i].Append(t.out)
 	}
 	t.dones = t.dones[:0]
+	t.appendWorking()
+}
+
+// appendWorking asks the master which of the accepted leases are over. It returns false if there are none to ask about.
+func (t *agentProtocol) appendWorking() bool {
+	if t.working == nil || !t.isPlaced() || !t.tellsEnds {
+		return false
+	}
+	leases := t.working()
+	if len(leases) == 0 || len(t.out) > maxUnwritten {
+		return false
+	}
+	t.out = (&wire.Working{Leases: leases}).Append(t.out)
+	return true
 }
 
 // setServing records why the server cannot serve; empty: it can.
@@ -117,7 +135,7 @@ func (t *agentProtocol) goodbye(balance.Instant) {
 }
 
 func (t *agentProtocol) lost(error) {
-	t.dispatches, t.refused, t.unplaced = t.dispatches[:0], 0, ""
+	t.dispatches, t.ends, t.refused, t.unplaced = t.dispatches[:0], t.ends[:0], 0, ""
 	t.close()
 }
 
@@ -129,6 +147,13 @@ func (t *agentProtocol) onRoleFrame(now balance.Instant, typ wire.Type, payload 
 	switch typ {
 	case wire.TDispatch:
 		return t.onDispatch(payload)
+	case wire.TEnded:
+		var m wire.Ended
+		if err := m.Decode(payload); err != nil {
+			return err
+		}
+		t.ends = append(t.ends, m)
+		return nil
 	case wire.TDrain:
 		_, err := t.drains.onDrain(payload)
 		return err
@@ -160,7 +185,7 @@ func (t *agentProtocol) onDispatch(payload []byte) error {
 		return &wire.FrameError{What: fmt.Sprintf("dispatch of pool %q without a lease", m.Pool)}
 	}
 	r := &m.Request
-	for _, s := range []*string{&m.Pool, (*string)(&m.Edge), &r.Key, &r.Tenant, &r.Method, &r.Host, &r.Path} {
+	for _, s := range []*string{&m.Pool, (*string)(&m.Edge), &r.Key, &r.Tenant, &r.Method, &r.Host, &r.Path, &r.Class} {
 		*s = strings.Clone(*s)
 	}
 	t.dispatches = append(t.dispatches, Dispatch(m))
@@ -169,6 +194,7 @@ func (t *agentProtocol) onDispatch(payload []byte) error {
 
 func (t *agentProtocol) collect() {
 	t.dispatches, t.toHandle = t.toHandle[:0], t.dispatches
+	t.ends, t.toEnd = t.toEnd[:0], t.ends
 	t.drains.news, t.drainNews = false, t.drains.news
 	t.unplacedChanged, t.unplacedNews = false, t.unplacedChanged
 }

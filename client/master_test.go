@@ -28,6 +28,7 @@ type fakeMaster struct {
 	onWelcome func(c *fakeConn)
 	id        string // empty: "fake"
 	elected   bool
+	ends      bool                    // it tells agents of the ends of leases
 	fail      *wire.Fail              // instead of the welcome
 	epoch     uint64                  // zero: 1
 	mute      bool                    // after the welcome, says nothing of its own accord: not even Pong
@@ -204,7 +205,7 @@ func (c *fakeConn) serve() {
 				}
 				hello.ID, hello.Software = strings.Clone(hello.ID), strings.Clone(hello.Software)
 				c.m.note(hello)
-				c.Write((&wire.Welcome{Version: version, Master: cmp.Or(c.m.id, "fake"), Epoch: max(1, c.m.epoch), Elected: c.m.elected}).Append(nil))
+				c.Write((&wire.Welcome{Version: version, Master: cmp.Or(c.m.id, "fake"), Epoch: max(1, c.m.epoch), Elected: c.m.elected, Ends: c.m.ends}).Append(nil))
 				if c.m.onWelcome != nil {
 					c.m.onWelcome(c)
 				}
@@ -289,6 +290,10 @@ func (c *fakeConn) frame(t wire.Type, payload []byte) {
 		c.m.note(m)
 	case wire.TFence:
 		var m wire.Fence
+		check(m.Decode(payload))
+		c.m.note(m)
+	case wire.TWorking:
+		var m wire.Working
 		check(m.Decode(payload))
 		c.m.note(m)
 	case wire.TVerdict:

@@ -136,7 +136,7 @@ func (a *agent) unlockPool() {
 
 func (a *agent) onFrame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error {
 	switch t {
-	case wire.TReports, wire.TDone, wire.TFence, wire.TDrain, wire.TVerdict:
+	case wire.TReports, wire.TDone, wire.TFence, wire.TDrain, wire.TVerdict, wire.TWorking:
 		if a.awaitsPool {
 			return nil // it was sent before the agent knew
 		}
@@ -165,6 +165,8 @@ func (a *agent) onFrame(ctx context.Context, now balance.Instant, t wire.Type, p
 		return a.master.sawFence(payload, a.pool.name)
 	case wire.TDrain:
 		return a.onDrain(payload)
+	case wire.TWorking:
+		return a.onWorking(now, payload)
 	case wire.TVerdict:
 		var v wire.Verdict
 		if err := v.Decode(payload); err != nil {

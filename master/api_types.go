@@ -29,11 +29,13 @@ type pickBody struct {
 	Host       string            `json:"host"`
 	Path       string            `json:"path"`
 	HoldMS     float64           `json:"hold_ms"`
+	Size       float64           `json:"size"`
+	Class      string            `json:"class"`
 	Reports    []reportBody      `json:"reports"`
 }
 
 func (b *pickBody) request() (*balance.Request, error) {
-	r := &balance.Request{ID: balance.HashID(b.ID), Key: b.Key, Priority: b.Priority, Tenant: b.Tenant, Location: b.Location, Method: b.Method, Host: b.Host, Path: b.Path}
+	r := &balance.Request{ID: balance.HashID(b.ID), Key: b.Key, Priority: b.Priority, Tenant: b.Tenant, Location: b.Location, Method: b.Method, Host: b.Host, Path: b.Path, Size: b.Size, Class: b.Class}
 	switch b.Link {
 	case "", "route":
 	case "redirect":

@@ -115,7 +115,7 @@ func (p *pool) dispatchLimit() time.Duration {
 func own(r *balance.Request, edge balance.EdgeID) *balance.Request {
 	c := *r
 	c.Edge = edge
-	for _, s := range []*string{&c.Key, &c.Tenant, &c.Location, &c.Method, &c.Host, &c.Path} {
+	for _, s := range []*string{&c.Key, &c.Tenant, &c.Location, &c.Method, &c.Host, &c.Path, &c.Class} {
 		*s = strings.Clone(*s)
 	}
 	c.Exclude = slices.Clone(c.Exclude)

@@ -254,7 +254,7 @@ func onCommonFrame(out *[]byte, t wire.Type, payload []byte, who string) error {
 		fail.Detail = strings.Clone(fail.Detail)
 		return fmt.Errorf("%w: %w", errPeerFailed, &fail)
 	case wire.TAsk, wire.TCancel, wire.TChosen, wire.THold, wire.TWatch, wire.TDone, wire.TReports, wire.TRegister, wire.TVerdict,
-		wire.TGranted, wire.TQueued, wire.TRefused, wire.TSnapshot, wire.TChange, wire.TDispatch, wire.THello, wire.TWelcome:
+		wire.TGranted, wire.TQueued, wire.TRefused, wire.TSnapshot, wire.TChange, wire.TDispatch, wire.TEnded, wire.TWorking, wire.THello, wire.TWelcome:
 		return &wire.Fail{Code: wire.BadRole, Detail: fmt.Sprintf("this connection is an %s's, which may not send a %s", who, t)}
 	}
 	return &wire.Fail{Code: wire.BadFrame, Detail: fmt.Sprintf("%s is not known", t)}

@@ -49,6 +49,9 @@ type factsBody struct {
 	Location string `json:"location,omitempty"`
 	Priority int    `json:"priority,omitempty"`
 	Link     string `json:"link"`
+
+	Size  float64 `json:"size,omitempty"`
+	Class string  `json:"class,omitempty"`
 }
 
 type candidateBody struct {
@@ -78,7 +81,7 @@ type candidateBody struct {
 func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisionBody {
 	r := &d.Request
 	b := decisionBody{Pool: p.name, Policy: p.cfg.Policy, Chosen: string(d.Chosen), Servers: d.Servers, Note: d.Note, Candidates: make([]candidateBody, len(d.Candidates)),
-		Request: factsBody{Key: hashOf(r.Key), Tenant: r.Tenant, Location: r.Location, Priority: r.Priority, Link: r.Link.String()}}
+		Request: factsBody{Key: hashOf(r.Key), Tenant: r.Tenant, Location: r.Location, Priority: r.Priority, Link: r.Link.String(), Size: r.Size, Class: r.Class}}
 	if r.Tenant != "" || r.Belief == balance.Disbelieved {
 		b.Request.Belief = r.Belief.String()
 	}

@@ -302,6 +302,7 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 				m.poolsMade++
 				p.number = m.poolsMade
 				p.leaderUntil, p.lead.elected, p.names, p.drainCount = &m.leaderUntil, m.elected, m.names, &m.drainCount
+				p.onEnds = func(ends []balance.LeaseEnd) { m.sendEnds(p.name, ends) }
 			}
 			return p, err
 		}

@@ -19,9 +19,10 @@ import (
 // function.
 type pool struct {
 	name        string
-	number      uint32        // unique in this master's life
-	wake        func()        // has Master.Run look at the pool; does not block
-	leaderUntil *atomic.Int64 // until when, as a balance.Instant, leases may be granted in led pools
+	number      uint32                        // unique in this master's life
+	wake        func()                        // has Master.Run look at the pool; does not block
+	onEnds      func(ends []balance.LeaseEnd) // tells agents of leases that have ended; called without mu. Set once, nil in some tests
+	leaderUntil *atomic.Int64                 // until when, as a balance.Instant, leases may be granted in led pools
 
 	access atomic.Pointer[access] // which peers may use it; never nil
 	names  *nameService           // looks up servers' names; set once, nil in some tests

@@ -58,7 +58,7 @@ func (p *pool) enqueueLocked(now balance.Instant, req *balance.Request) (*waitin
 }
 
 // unlock serves the queue and unlocks mu: what was done under the lock may have freed a server. Every change
-// ends with it.
+// ends with it. Then it tells agents of the leases that have ended.
 func (p *pool) unlock() {
 	if len(p.waits) > 0 {
 		p.serveQueueLocked(clock.Now())
@@ -67,7 +67,11 @@ func (p *pool) unlock() {
 		p.localFrom = from
 		p.markChangedLocked()
 	}
+	ends := p.core.TakeEnds()
 	p.mu.Unlock()
+	if len(ends) > 0 && p.onEnds != nil {
+		p.onEnds(ends)
+	}
 }
 
 func (p *pool) serveQueueLocked(now balance.Instant) {

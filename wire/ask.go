@@ -39,6 +39,8 @@ func AppendAsk(dst []byte, now balance.Instant, seq uint64, pool string, r *bala
 	dst = putFixed(dst, 17, r.ID)
 	dst = putUint(dst, 18, uint64(r.Belief))
 	dst = putBool(dst, 19, r.MayOverflow)
+	dst = putFloat(dst, 20, r.Size)
+	dst = putText(dst, 21, r.Class, MaxName)
 	return end(dst, start)
 }
 
@@ -100,6 +102,10 @@ func (m *Ask) fact(f *fields, now balance.Instant) {
 		r.Belief = balance.Belief(f.upTo(uint64(balance.Disbelieved)))
 	case 19:
 		r.MayOverflow = f.bool()
+	case 20:
+		r.Size = f.size()
+	case 21:
+		r.Class = f.text(MaxName)
 	}
 }
 

@@ -63,7 +63,7 @@ func (m *Welcome) Append(dst []byte) []byte {
 	for _, at := range m.Inside[:min(len(m.Inside), MaxInside)] {
 		dst = putItem(dst, 5, at, MaxName)
 	}
-	return end(putBool(dst, 6, m.Recalls), start)
+	return end(putBool(putBool(dst, 6, m.Recalls), 7, m.Ends), start)
 }
 
 // Decode reads a payload.
@@ -86,6 +86,8 @@ func (m *Welcome) Decode(payload []byte) error {
 			}
 		case 6:
 			m.Recalls = f.bool()
+		case 7:
+			m.Ends = f.bool()
 		}
 	}
 	return f.err

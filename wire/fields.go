@@ -155,6 +155,16 @@ func (f *fields) part() float64 {
 	return v
 }
 
+// size returns how much work a request is.
+func (f *fields) size() float64 {
+	v := f.float()
+	if !(v >= 0 && v <= balance.MaxSize) {
+		f.fail(fmt.Sprintf("a size of %v, want 0 to %g", v, float64(balance.MaxSize)))
+		return 0
+	}
+	return v
+}
+
 func (f *fields) fixed() uint64 {
 	if !f.is(kindFixed) {
 		return 0

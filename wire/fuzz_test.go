@@ -123,7 +123,7 @@ func TestAnyAskComesBack(t *testing.T) {
 			Key: anyText.Draw(t, "key"), Client: anyAddr.Draw(t, "client"), Priority: rapid.Int().Draw(t, "priority"), Tenant: anyName.Draw(t, "tenant"),
 			Deadline: anyInstant(t, "deadline"), Link: rapid.SampledFrom([]balance.Link{balance.LinkRoute, balance.LinkRedirect}).Draw(t, "link"),
 			Exclude: list(t, "exclude", 5, anyServer), Labels: list(t, "labels", 5, anyLabel), Location: anyName.Draw(t, "location"),
-			Method: anyName.Draw(t, "method"), Host: anyText.Draw(t, "host"), Path: anyText.Draw(t, "path"), Hold: anyMicros.Draw(t, "hold"), Belief: rapid.SampledFrom([]balance.Belief{balance.Told, balance.Proven, balance.Disbelieved}).Draw(t, "belief")},
+			Method: anyName.Draw(t, "method"), Host: anyText.Draw(t, "host"), Path: anyText.Draw(t, "path"), Hold: anyMicros.Draw(t, "hold"), Belief: rapid.SampledFrom([]balance.Belief{balance.Told, balance.Proven, balance.Disbelieved}).Draw(t, "belief"), Size: anySize.Draw(t, "size"), Class: anyName.Draw(t, "class")},
 			Reports: list(t, "reports", 3, anyReport)}
 		comesBack(t, m, new(Ask))
 	})
@@ -141,8 +141,11 @@ func TestAnyAnswerComesBack(t *testing.T) {
 	})
 }
 
+var anySize = rapid.Float64Range(0, balance.MaxSize)
+
 func anyOutcome(t *rapid.T) balance.Outcome {
 	o := balance.Outcome{Result: balance.Result(rapid.IntRange(0, int(balance.Results)-1).Draw(t, "result")), Duration: anyMicros.Draw(t, "duration")}
+	o.FirstByte, o.Bytes, o.Size = anyMicros.Draw(t, "first byte"), rapid.Int64Min(0).Draw(t, "bytes"), anySize.Draw(t, "size")
 	if o.Result != balance.OK { // of a good end nothing else is told
 		o.RetryAfter, o.Status = anyMicros.Draw(t, "retry"), rapid.IntRange(0, balance.MaxStatus).Draw(t, "status")
 		o.GRPC, o.Error = rapid.IntRange(0, balance.MaxStatus).Draw(t, "grpc"), anyPlain.Draw(t, "error")

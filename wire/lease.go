@@ -1,6 +1,10 @@
 package wire
 
-import "github.com/evenkeel-lb/evenkeel/balance"
+import (
+	"math"
+
+	"github.com/evenkeel-lb/evenkeel/balance"
+)
 
 // Append writes the frame behind dst.
 func (m *Done) Append(dst []byte) []byte {
@@ -17,6 +21,9 @@ func (m *Done) Append(dst []byte) []byte {
 		dst = putText(dst, 8, m.Outcome.Error, MaxText)
 	}
 	dst = putFixed(dst, 9, m.Tag)
+	dst = putDuration(dst, 10, m.Outcome.FirstByte)
+	dst = putUint(dst, 11, uint64(max(0, m.Outcome.Bytes)))
+	dst = putFloat(dst, 12, m.Outcome.Size)
 	return end(dst, start)
 }
 
@@ -44,6 +51,12 @@ func (m *Done) Decode(payload []byte) error {
 			m.Outcome.Error = f.plain(MaxText)
 		case 9:
 			m.Tag = f.fixed()
+		case 10:
+			m.Outcome.FirstByte = f.duration()
+		case 11:
+			m.Outcome.Bytes = int64(f.upTo(math.MaxInt64))
+		case 12:
+			m.Outcome.Size = f.size()
 		}
 	}
 	return f.err
@@ -67,6 +80,8 @@ func AppendChosen(dst []byte, pool string, id balance.LeaseID, server balance.Se
 	dst = putText(dst, 7, r.Tenant, MaxName)
 	dst = putUint(dst, 8, uint64(r.Belief))
 	dst = putFixed(dst, 9, r.ID)
+	dst = putFloat(dst, 10, r.Size)
+	dst = putText(dst, 11, r.Class, MaxName)
 	return end(dst, start)
 }
 
@@ -94,6 +109,10 @@ func (m *Chosen) Decode(payload []byte) error {
 			r.Belief = balance.Belief(f.upTo(uint64(balance.Disbelieved)))
 		case 9:
 			r.ID = f.fixed()
+		case 10:
+			r.Size = f.size()
+		case 11:
+			r.Class = f.text(MaxName)
 		}
 	}
 	return f.err
@@ -155,6 +174,8 @@ func (m *Dispatch) Append(dst []byte) []byte {
 	dst = putDuration(dst, 11, m.Limit)
 	dst = putUint(dst, 12, m.Fence)
 	dst = putFixed(dst, 13, m.Tag)
+	dst = putFloat(dst, 14, r.Size)
+	dst = putText(dst, 15, r.Class, MaxName)
 	return end(dst, start)
 }
 
@@ -190,6 +211,10 @@ func (m *Dispatch) Decode(payload []byte) error {
 			m.Fence = f.uint()
 		case 13:
 			m.Tag = f.fixed()
+		case 14:
+			r.Size = f.size()
+		case 15:
+			r.Class = f.text(MaxName)
 		}
 	}
 	return f.err

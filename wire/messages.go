@@ -40,6 +40,7 @@ const (
 	MaxReason     = 1024               // why a Drain was said, in bytes
 	MaxProof      = 8192               // of a Drain, in bytes
 	MaxPlaces     = 1 << 20            // servers of a pool that an edge is told of
+	MaxWorking    = 4096               // leases of a Working
 )
 
 // Type tells what a frame carries. Numbers are never reused.
@@ -74,6 +75,8 @@ const (
 	TEnrol    Type = 36 // agent, in place of a hello: sign my key
 	TEnrolled Type = 37 // master: the certificate; it then closes
 	TChosen   Type = 38 // edge: a request for which it has chosen a server itself
+	TEnded    Type = 39 // master: a lease of the agent's server is over
+	TWorking  Type = 40 // agent: the leases that its server has accepted and of whose end it has not heard
 )
 
 // Role of the sender of a Hello.
@@ -106,6 +109,7 @@ type Welcome struct {
 	Inside []string // 5*: as a Hello's, of the master
 
 	Recalls bool // 6: it takes an edge's last Snapshot from the master before
+	Ends    bool // 7: it sends agents an Ended for each lease of a pool that dispatches, and takes Working
 }
 
 // Code of a Fail.
@@ -228,14 +232,14 @@ type Chosen struct {
 	Pool    string           // 1; empty: as in an Ask
 	Lease   balance.LeaseID  // 2: 1 to balance.MaxOwnLease, which no other open lease of the edge has
 	Server  balance.ServerID // 3
-	Request balance.Request  // 4 key, 5 client, 6 priority (zigzag), 7 tenant, 8 belief, 9 id
+	Request balance.Request  // 4 key, 5 client, 6 priority (zigzag), 7 tenant, 8 belief, 9 id, 10 size (fixed64), 11 class
 }
 
 // Done ends a lease.
 type Done struct {
 	Pool    string          // 1
 	Lease   balance.LeaseID // 2 (fixed64, as all leases)
-	Outcome balance.Outcome // 3 result, 4 duration (µs), and unless it is OK: 5 retry-after (µs), 6 HTTP status, 7 gRPC status, 8 error
+	Outcome balance.Outcome // 3 result, 4 duration (µs), and unless it is OK: 5 retry-after (µs), 6 HTTP status, 7 gRPC status, 8 error; 10 first byte (µs), 11 bytes, 12 size (fixed64)
 	Tag     uint64          // 9 (fixed64): of an agent, that of the Grant or Dispatch; an edge needs none
 }
 
@@ -317,7 +321,7 @@ type Dispatch struct {
 	Lease   balance.LeaseID // 1
 	Pool    string          // 2
 	Edge    balance.EdgeID  // 3
-	Request balance.Request // 4 key, 5 client, 6 method, 7 host, 8 path, 9 tenant, 10 priority
+	Request balance.Request // 4 key, 5 client, 6 method, 7 host, 8 path, 9 tenant, 10 priority, 14 size (fixed64), 15 class
 	Limit   time.Duration   // 11 (µs): the verdict is worthless after it
 	Fence   uint64          // 12: of the master that tells; 0: it was not elected
 	Tag     uint64          // 13 (fixed64): lets the server end the lease; 0: its edge does
@@ -328,6 +332,19 @@ type Verdict struct {
 	Lease    balance.LeaseID // 1
 	Accepted bool            // 2
 	Detail   string          // 3: why not
+}
+
+// Ended tells an agent that a lease of its server, in a pool that dispatches, is over.
+type Ended struct {
+	Lease  balance.LeaseID // 1 (fixed64)
+	Result balance.Result  // 2: as in a Done
+	Lost   bool            // 3: the master has no such lease, and does not know how it ended
+}
+
+// Working asks a master which of the leases that an agent's server has accepted are over: it answers an Ended for each
+// of these.
+type Working struct {
+	Leases []balance.LeaseID // 1* (fixed64)
 }
 
 // Goodbye says that the sender stops: an agent's server gets no new requests, an edge's leases end immediately.

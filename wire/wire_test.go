@@ -51,7 +51,7 @@ var blanks = map[Type]func() any{
 	TAsk: func() any { return new(Ask) }, TGranted: func() any { return new(Granted) }, TQueued: func() any { return new(Queued) },
 	TRefused: func() any { return new(Refused) }, TCancel: func() any { return new(Cancel) }, TDone: func() any { return new(Done) },
 	TReports: func() any { return new(Reports) }, THold: func() any { return new(Hold) }, TWatch: func() any { return new(Watch) },
-	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TLead: func() any { return new(Lead) }, TDrain: func() any { return new(Drain) }, TFence: func() any { return new(Fence) }, TChosen: func() any { return new(Chosen) }, TUnplaced: func() any { return new(Unplaced) }, TRegister: func() any { return new(Register) },
+	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TLead: func() any { return new(Lead) }, TDrain: func() any { return new(Drain) }, TFence: func() any { return new(Fence) }, TChosen: func() any { return new(Chosen) }, TEnded: func() any { return new(Ended) }, TWorking: func() any { return new(Working) }, TUnplaced: func() any { return new(Unplaced) }, TRegister: func() any { return new(Register) },
 	TDispatch: func() any { return new(Dispatch) }, TVerdict: func() any { return new(Verdict) }, TGoodbye: func() any { return new(Goodbye) }, TEnrol: func() any { return new(Enrol) }, TEnrolled: func() any { return new(Enrolled) },
 }
 
@@ -65,13 +65,13 @@ var full = []struct {
 	m    any
 }{
 	{"hello", THello, &Hello{Min: 2, Max: 3, Role: RoleEdge, ID: "edge-a", Software: "evenkeel 0.1", Instance: 0x5eed, Connected: []uint64{77}, Inside: []string{"127.0.0.1:7481"}}},
-	{"welcome", TWelcome, &Welcome{Version: 2, Master: "m1", Epoch: 77, Elected: true, Inside: []string{"[::]:7480"}, Recalls: true}},
+	{"welcome", TWelcome, &Welcome{Version: 2, Master: "m1", Epoch: 77, Elected: true, Inside: []string{"[::]:7480"}, Recalls: true, Ends: true}},
 	{"fail", TFail, &Fail{Code: Taken, Detail: "edge-a is connected from elsewhere"}},
 	{"ping", TPing, &Ping{Seq: 300}},
 	{"pong", TPong, &Pong{Seq: 300}},
 	{"ask", TAsk, &Ask{Seq: 5, Pool: "render", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("192.0.2.7"), Priority: -2, Tenant: "t",
 		Deadline: now + 5e6, Link: balance.LinkRedirect, Exclude: []balance.ServerID{"r1", "r2"}, Labels: []balance.Label{{Key: "zone", Value: "b"}},
-		Location: "eu", Method: "GET", Host: "h", Path: "/p", Hold: time.Second, ID: 0x1d, Belief: balance.Disbelieved}, Reports: []PoolReport{report}}},
+		Location: "eu", Method: "GET", Host: "h", Path: "/p", Hold: time.Second, ID: 0x1d, Belief: balance.Disbelieved, Size: 240, Class: "long"}, Reports: []PoolReport{report}}},
 	{"granted", TGranted, &Granted{Seq: 5, Grant: balance.Grant{Lease: 0x3f00000000017, Server: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", Expires: now + 1e9, Fence: 42, Tag: 0xa1b2c3d4e5f60718}, Queue: time.Millisecond, Number: 18}},
 	{"alias", TGranted, &Granted{Seq: 6, Grant: balance.Grant{Lease: 0x3f00000000018, Fence: 42}, Number: 18}},
 	{"queued", TQueued, &Queued{Seq: 5, Position: 1}},
@@ -80,7 +80,7 @@ var full = []struct {
 	{"overflow", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Overflowed, Detail: "full", Pool: "cloud"}}},
 	{"cancel", TCancel, &Cancel{Seq: 5}},
 	{"done", TDone, &Done{Pool: "render", Lease: 0x3f00000000017, Outcome: balance.Outcome{Result: balance.Full, Duration: 12 * time.Millisecond,
-		RetryAfter: 5 * time.Second, Status: 200, GRPC: 8, Error: "full"}, Tag: 0xa1b2c3d4e5f60718}},
+		RetryAfter: 5 * time.Second, Status: 200, GRPC: 8, Error: "full", FirstByte: 3 * time.Millisecond, Bytes: 4096, Size: 180}, Tag: 0xa1b2c3d4e5f60718}},
 	{"reports", TReports, &Reports{Reports: []PoolReport{report}}},
 	{"formed", TReports, &Reports{Reports: []PoolReport{{Form: 2, Report: balance.Report{Age: 1500 * time.Microsecond, Window: 500 * time.Millisecond, Metrics: []balance.Metric{{Value: .5}, {Value: 3}}}}}}},
 	{"hold", THold, &Hold{Pool: "render", Lease: 0x3f00000000017, Server: "r1", Age: time.Second, Left: time.Minute, Tag: 0xa1b2c3d4e5f60718, Idle: true}},
@@ -100,11 +100,13 @@ var full = []struct {
 	{"register", TRegister, &Register{Pool: "render", Server: balance.ServerSpec{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Slots: 4, Speed: 2,
 		Labels: []balance.Label{{Key: "zone", Value: "b"}}, Location: "eu"}, Down: "refused"}},
 	{"dispatch", TDispatch, &Dispatch{Lease: 0x3f00000000017, Pool: "render", Edge: "edge-a", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("2001:db8::7"),
-		Method: "GET", Host: "h", Path: "/p", Tenant: "t", Priority: 3}, Limit: 50 * time.Millisecond, Fence: 42, Tag: 0xa1b2c3d4e5f60718}},
+		Method: "GET", Host: "h", Path: "/p", Tenant: "t", Priority: 3, Size: 240, Class: "long"}, Limit: 50 * time.Millisecond, Fence: 42, Tag: 0xa1b2c3d4e5f60718}},
 	{"verdict", TVerdict, &Verdict{Lease: 0x3f00000000017, Accepted: true, Detail: "d"}},
 	{"goodbye", TGoodbye, &Goodbye{}},
 	{"enrol", TEnrol, &Enrol{Token: "c2VjcmV0", Pool: "render", ID: "r1", Address: "10.0.0.5:8000", Request: []byte{0x30, 0x81, 0xc5}}},
-	{"chosen", TChosen, &Chosen{Pool: "render", Lease: 0x17, Server: "r1", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("192.0.2.7"), Priority: -2, Tenant: "t", Belief: balance.Proven, ID: 0x1d}}},
+	{"chosen", TChosen, &Chosen{Pool: "render", Lease: 0x17, Server: "r1", Request: balance.Request{Key: "k", Client: netip.MustParseAddr("192.0.2.7"), Priority: -2, Tenant: "t", Belief: balance.Proven, ID: 0x1d, Size: 240, Class: "long"}}},
+	{"ended", TEnded, &Ended{Lease: 0x3f00000000017, Result: balance.Canceled, Lost: true}},
+	{"working", TWorking, &Working{Leases: []balance.LeaseID{0x3f00000000017, 0x3f00000000018}}},
 	{"enrolled", TEnrolled, &Enrolled{Chain: [][]byte{{0x30, 0x82}, {0x30, 0x83}}}},
 }
 

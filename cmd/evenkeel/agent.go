@@ -36,6 +36,7 @@ type agentFlags struct {
 	labels     []string
 	location   string
 	hook       string
+	endHook    string
 	health     string
 	sample     bool
 	cgroup     string
@@ -90,6 +91,7 @@ func (f *agentFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.labels, "label", nil, "key=value that requests may ask for; repeat for each")
 	flags.StringVar(&f.location, "location", "", "the server's location, as the pool names it")
 	flags.StringVar(&f.hook, "hook", "", "URL of the application to which dispatches are posted (default: all are accepted)")
+	flags.StringVar(&f.endHook, "end-hook", "", "URL of the application to which the end of each accepted dispatch is posted (default: none)")
 	flags.StringVar(&f.health, "health", "", "path by whose GET the agent checks the server, or off (default: that a connection can be made)")
 	flags.BoolVar(&f.sample, "sample", true, "report the application's CPU and memory, and the machine's network")
 	flags.StringVar(&f.cgroup, "cgroup", "", "the application's control group, such as app.slice/app.service (default: that of the process that listens at --address)")
@@ -105,7 +107,7 @@ func (f *agentFlags) add(cmd *cobra.Command) {
 
 func (f *agentFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 	if f.config != "" {
-		if err := notBoth(cmd, "master", "pool", "id", "address", "public", "slots", "speed", "label", "location", "hook", "health",
+		if err := notBoth(cmd, "master", "pool", "id", "address", "public", "slots", "speed", "label", "location", "hook", "end-hook", "health",
 			"sample", "cgroup", "pid", "prometheus", "metric", "orca", "interval"); err != nil {
 			return nil, err
 		}
@@ -119,7 +121,7 @@ func (f *agentFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 		return nil, hint.Usage(err)
 	}
 	a := &settings.Agent{Masters: f.masters, Pool: f.pool, ID: f.id, Address: f.address, Public: f.public, Slots: f.slots, Speed: f.speed,
-		Labels: all, Location: f.location, Hook: f.hook, Sample: &f.sample, Cgroup: f.cgroup, PID: f.pid, Interval: f.interval, ORCA: settings.ORCA{URL: f.orca}}
+		Labels: all, Location: f.location, Hook: f.hook, EndHook: f.endHook, Sample: &f.sample, Cgroup: f.cgroup, PID: f.pid, Interval: f.interval, ORCA: settings.ORCA{URL: f.orca}}
 	if f.health == settings.Off {
 		a.HealthAddress = settings.Off
 	} else {
@@ -154,12 +156,13 @@ func (st *startup) openAgent(ctx context.Context, own *enrolment, safe trustFlag
 }
 
 // agentClient is the configuration of an agent's connections to its masters.
-func agentClient(s *settings.Settings, hook *agent.Hook, keeper *trust.Keeper, log *slog.Logger, listens *inside.Set) client.AgentConfig {
+func agentClient(s *settings.Settings, hook *agent.Hook, ends *agent.Ends, keeper *trust.Keeper, log *slog.Logger, listens *inside.Set) client.AgentConfig {
 	return client.AgentConfig{
 		Masters:  s.Agent.MasterAddresses(),
 		Pool:     s.Agent.Pool,
 		Server:   s.Agent.Spec(),
-		Dispatch: hook.Dispatch,
+		Dispatch: ends.Watch(hook.Dispatch),
+		Ended:    ends.Ended,
 		Trust:    keeper,
 		Log:      log,
 		Software: "evenkeel " + version.String(),
@@ -188,13 +191,17 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 		return err
 	}
 	defer hook.Close()
+	ends, err := agent.NewEnds(s.Agent.EndHook)
+	if err != nil {
+		return err
+	}
 	listens := new(inside.Set)
-	c, err := client.NewAgent(agentClient(s, hook, st.keeper, st.log, listens))
+	c, err := client.NewAgent(agentClient(s, hook, ends, st.keeper, st.log, listens))
 	if err != nil {
 		return err
 	}
 	cfg := s.AgentConfig()
-	cfg.Hook, cfg.Log, cfg.LogDropped = hook, st.log, st.dropped
+	cfg.Hook, cfg.Ends, cfg.Log, cfg.LogDropped = hook, ends, st.log, st.dropped
 	a, err := agent.New(cfg, c)
 	if err != nil {
 		return err

@@ -40,6 +40,8 @@ type hypothetical struct {
 	Priority int               `json:"priority,omitempty"`
 	Exclude  []string          `json:"exclude,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
+	Size     float64           `json:"size,omitempty"`
+	Class    string            `json:"class,omitempty"`
 }
 
 func explainCommand() *cobra.Command {
@@ -72,6 +74,8 @@ formula, and scores worked by hand.`,
 	flags.StringVar(&f.request.Tenant, "tenant", "", "its tenant")
 	flags.StringVar(&f.request.Location, "location", "", "the client's location, as the pool names it")
 	flags.IntVar(&f.request.Priority, "priority", 0, "its priority")
+	flags.Float64Var(&f.request.Size, "size", 0, "how much work it is, in the pool's unit")
+	flags.StringVar(&f.request.Class, "class", "", "its class")
 	flags.StringArrayVar(&f.labels, "label", nil, "a label that its server must carry, key=value; repeat for each")
 	flags.StringArrayVar(&f.request.Exclude, "exclude", nil, "a server that has just failed it; repeat for each")
 	flags.BoolVar(&f.asJSON, "json", false, "print what the API answers")
@@ -283,6 +287,8 @@ type decisionAnswer struct {
 		Key, Tenant, Location string
 		Belief                string `json:"tenant_belief"`
 		Priority              int
+		Size                  float64
+		Class                 string
 	}
 	Waiting    int `json:"queue_length"`
 	Servers    int `json:"server_count"`
@@ -421,13 +427,16 @@ func wait(n int) string {
 // print prints the request's facts and every candidate, those with others behind them first.
 func (d *decisionAnswer) print(out io.Writer) {
 	d.printTenant(out)
-	for _, fact := range []struct{ name, value string }{{"key", d.Request.Key}, {"location", d.Request.Location}} {
+	for _, fact := range []struct{ name, value string }{{"key", d.Request.Key}, {"location", d.Request.Location}, {"class", d.Request.Class}} {
 		if fact.value != "" {
 			terminal.PrintLine(out, fmt.Sprintf("%s %q", fact.name, fact.value))
 		}
 	}
 	if d.Request.Priority != 0 {
 		terminal.PrintLine(out, fmt.Sprintf("priority %d", d.Request.Priority))
+	}
+	if d.Request.Size != 0 {
+		terminal.PrintLine(out, fmt.Sprintf("size %g", d.Request.Size))
 	}
 	if len(d.Candidates) == 0 {
 		return

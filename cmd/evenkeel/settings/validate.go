@@ -228,6 +228,9 @@ func (a *Agent) validate(ac agent.Config, bad func(field, problem string)) {
 	if _, err := agent.NewHook(a.Hook); err != nil {
 		bad("hook", strings.TrimPrefix(err.Error(), "dispatch hook: "))
 	}
+	if _, err := agent.NewEnds(a.EndHook); err != nil {
+		bad("end_hook", strings.TrimPrefix(err.Error(), "end hook: "))
+	}
 	checkAddresses("", a.Admin, bad)
 	checkMasterAddresses(a.Masters, bad)
 	switch {
