@@ -90,7 +90,7 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 		"edge.listeners[].routes[]": {
 			"upgrade": "`" + strings.Join(rs[0].Upgrades, "`, `") + "`",
 			"timeout": "`" + shortly(rs[0].Timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
-			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "tenant_from": "`" + rs[0].TenantRule.From.String() + "`; `trusted` with `header:` where the listener has `trusted_proxies`", "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
+			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "tenant_from": "`" + rs[0].TenantRule.From.String() + "`; `trusted` with `header:` where the listener has `trusted_proxies`", "facts_from": "`" + rs[0].Facts.Believed(false).String() + "`; `" + rs[0].Facts.Believed(true).String() + "` where the listener has `trusted_proxies`", "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
 			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].BufferRequest) + "`", "body_rate": "`" + size(int(rs[0].BodyRate)) + "`",
 		},
 	} {

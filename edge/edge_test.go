@@ -77,8 +77,12 @@ func (p *fakePicker) Pick(ctx context.Context, pool string, req *balance.Request
 func (p *fakePicker) note(pool string, req *balance.Request) balance.Request {
 	kept := *req
 	kept.Exclude = slices.Clone(req.Exclude)
-	for _, s := range []*string{&kept.Key, &kept.Tenant, &kept.Method, &kept.Host, &kept.Path} {
+	for _, s := range []*string{&kept.Key, &kept.Tenant, &kept.Method, &kept.Host, &kept.Path, &kept.Class, &kept.Location} {
 		*s = strings.Clone(*s)
+	}
+	kept.Labels = slices.Clone(req.Labels)
+	for i, l := range kept.Labels {
+		kept.Labels[i] = balance.Label{Key: l.Key, Value: strings.Clone(l.Value)}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

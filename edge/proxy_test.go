@@ -526,7 +526,10 @@ func testWhatAResponseSaysOfItsServerIsTold(t *testing.T) {
 		}
 		p.wantResults(t, c.want.Result)
 		got := p.done[1][0] // nothing changes it any more
-		c.want.Status, c.want.Duration = c.status, got.Duration
+		c.want.Status, c.want.Duration, c.want.FirstByte = c.status, got.Duration, got.FirstByte
+		if got.FirstByte <= 0 || got.FirstByte > got.Duration {
+			t.Errorf("%d: the first byte came after %v, the last after %v", c.status, got.FirstByte, got.Duration)
+		}
 		if got != c.want {
 			t.Errorf("%d, Retry-After %q: told %+v, want %+v", c.status, c.retryAfter, got, c.want)
 		}

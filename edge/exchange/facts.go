@@ -76,7 +76,7 @@ func (x *Exchange) measure(o *balance.Outcome) {
 	if x.firstByteAt == 0 {
 		return
 	}
-	o.FirstByte = x.firstByteAt.Sub(x.now().Add(-o.Duration))
+	o.FirstByte = max(1, x.firstByteAt.Sub(x.now().Add(-o.Duration))) // zero would stand for not measured
 	o.Bytes, o.Size = x.Bytes, x.doneSize
 }
 

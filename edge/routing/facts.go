@@ -27,6 +27,17 @@ type Facts struct {
 	From      tenants.From            // whose word counts in headers
 }
 
+// Believed returns whose word counts in headers. proxies: the listener has trusted ones.
+func (f *Facts) Believed(proxies bool) tenants.From {
+	switch {
+	case f.From != tenants.Default:
+		return f.From
+	case proxies:
+		return tenants.Trusted
+	}
+	return tenants.Any
+}
+
 // Fact is one of what a request says about its work, as metrics name it.
 type Fact uint8
 
@@ -92,7 +103,7 @@ type labelSource struct {
 
 // bindFacts returns nil if a route says nothing of facts. proxies: the listener has trusted ones.
 func bindFacts(f *Facts, proxies bool) (*BoundFacts, error) {
-	b := &BoundFacts{locations: newPrefixMap(f.Locations), fromTrusted: f.From == tenants.Trusted || f.From == tenants.Default && proxies}
+	b := &BoundFacts{locations: newPrefixMap(f.Locations), fromTrusted: f.Believed(proxies) == tenants.Trusted}
 	used := len(f.Locations) > 0
 	err := f.each(func(field, spec string, parse factParser, to **Source) error {
 		s, err := newFactSource(field, spec, parse)
