@@ -22,7 +22,3 @@ func (p *Pool) noteEnd(id LeaseID, s *Server, r Result) {
 		p.ends = append(p.ends, LeaseEnd{id, s.spec.ID, r})
 	}
 }
-
-// KnowsLeases reports whether a lease that is not open is over: it might otherwise be one that the pool has not been told
-// of yet.
-func (p *Pool) KnowsLeases(now Instant) bool { return now >= p.knownFrom }

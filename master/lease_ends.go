@@ -28,7 +28,7 @@ func (a *agent) onWorking(now balance.Instant, payload []byte) error {
 		return nil
 	}
 	p := a.lockPool()
-	if !p.isLeadingLocked(now) || !p.core.KnowsLeases(now) {
+	if !p.isLeadingLocked(now) || p.core.Awaits(now) {
 		return nil
 	}
 	for _, id := range w.Leases {

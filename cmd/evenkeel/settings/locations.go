@@ -13,8 +13,11 @@ import (
 	"github.com/evenkeel-lb/evenkeel/config"
 )
 
-// read returns the locations by prefix, of file and map together.
+// read returns the locations by prefix, of file and map together; nil: there are none.
 func (l Locations) read(bad func(field, problem string)) map[netip.Prefix]string {
+	if l.File == "" && len(l.Prefixes) == 0 {
+		return nil
+	}
 	all := make(map[netip.Prefix]string)
 	if l.File != "" {
 		if err := readLocations(l.File, all); err != nil {
