@@ -8,17 +8,23 @@ type LeaseEnd struct {
 	Result Result
 }
 
+// leaseEnds are the ends of leases that the pool's owner has not taken yet.
+type leaseEnds struct {
+	ends      []LeaseEnd
+	resigning bool // leases that end now have moved to another ledger
+}
+
 // TakeEnds returns the leases that have ended since it was called last, in their order; nil: none have. Only a pool with
 // Config.Dispatch keeps them. Leases that Resign ends have only moved to another ledger.
 func (p *Pool) TakeEnds() []LeaseEnd {
-	ends := p.ends
-	p.ends = nil
+	ends := p.ledger.ends
+	p.ledger.ends = nil
 	return ends
 }
 
 // noteEnd keeps the end of a lease.
 func (p *Pool) noteEnd(id LeaseID, s *Server, r Result) {
-	if p.cfg.Dispatch && !p.resigning {
-		p.ends = append(p.ends, LeaseEnd{id, s.spec.ID, r})
+	if p.cfg.Dispatch && !p.ledger.resigning {
+		p.ledger.ends = append(p.ledger.ends, LeaseEnd{id, s.spec.ID, r})
 	}
 }

@@ -15,7 +15,8 @@ type ledger struct {
 	newest  uint32              // free slot
 	freed   int                 // free slots: reused first in first out so that generations last
 	adopted map[LeaseID]adopted // leases that another life of this pool granted
-	expiry  expiryHeap          // leases with a time limit; entries whose time has changed are stale
+	leaseEnds
+	expiry expiryHeap // leases with a time limit; entries whose time has changed are stale
 }
 
 // adopted is a lease under an id that is not the ledger's own.

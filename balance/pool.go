@@ -56,10 +56,8 @@ type Pool struct {
 	tenants    acquaintances
 	clients    clients
 	recent     recent
-	displaced  []Release  // from the queue, since Serve last ran
-	ends       []LeaseEnd // since TakeEnds was called last
-	resigning  bool       // leases that end now have moved to another ledger
-	knownFrom  Instant    // there may be leases that the pool has not been told of, until then
+	displaced  []Release // from the queue, since Serve last ran
+	knownFrom  Instant   // there may be leases that the pool has not been told of, until then
 	dueServers
 	poolFigures
 	poolCounts

@@ -4,8 +4,8 @@ package balance
 // hold them now. Leases of no edge stay until their time is over. It returns how
 // many have ended.
 func (p *Pool) Resign(now Instant) (ended int) {
-	p.resigning = true
-	defer func() { p.resigning = false }()
+	p.ledger.resigning = true
+	defer func() { p.ledger.resigning = false }()
 	for i := range p.ledger.leases {
 		if l := &p.ledger.leases[i]; l.id != 0 && l.edge != 0 {
 			p.end(now, l, Outcome{Result: Expired})

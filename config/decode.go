@@ -24,6 +24,8 @@ import (
 // A struct with a field whose short tag is yes may be given as that field's value alone, and a map of such structs as
 // a list of names, with structs that are zero.
 //
+// The fields of an embedded struct are the struct's own.
+//
 // A field whose zero tag is no stands for its default if it is zero, so a zero that is written is
 // a problem.
 //
@@ -70,22 +72,22 @@ func (f *File) object(n *node, path string, to reflect.Value) {
 		return
 	}
 	if short, ok := shortField(to.Type()); ok && n.kind == scalar {
-		f.field(n, path, to, short)
+		f.field(n, path, to.Field(short), to.Type().Field(short).Tag)
 		return
 	}
 	if n.kind != mapping {
 		f.mismatch(n, path, "a map of keys to values")
 		return
 	}
-	fields := make(map[string]int)
-	for i := range to.NumField() {
-		if key := to.Type().Field(i).Tag.Get("yaml"); key != "" {
-			fields[key] = i
+	fields := make(map[string]reflect.StructField)
+	for _, field := range reflect.VisibleFields(to.Type()) {
+		if key := field.Tag.Get("yaml"); key != "" {
+			fields[key] = field
 		}
 	}
 	for _, e := range f.once(n, path) {
-		if i, ok := fields[e.key]; ok {
-			f.field(e.value, Field(path, e.key), to, i)
+		if field, ok := fields[e.key]; ok {
+			f.field(e.value, Field(path, e.key), to.FieldByIndex(field.Index), field.Tag)
 		} else {
 			f.unknown(n, e, path, to.Type())
 		}
@@ -93,9 +95,9 @@ func (f *File) object(n *node, path string, to reflect.Value) {
 }
 
 // field fills a field of a struct, whose tag may say that it cannot be zero.
-func (f *File) field(n *node, at string, of reflect.Value, i int) {
-	f.decode(n, at, of.Field(i))
-	if zero := of.Type().Field(i).Tag.Get("zero") == "no"; zero && n.kind == scalar && of.Field(i).IsZero() && !f.bad[at] {
+func (f *File) field(n *node, at string, to reflect.Value, tag reflect.StructTag) {
+	f.decode(n, at, to)
+	if tag.Get("zero") == "no" && n.kind == scalar && to.IsZero() && !f.bad[at] {
 		f.fail(n, at, show(n)+": want more than 0; leave it out for the default")
 	}
 }
@@ -104,8 +106,8 @@ func (f *File) field(n *node, at string, of reflect.Value, i int) {
 func (f *File) unknown(n *node, e entry, path string, of reflect.Type) {
 	var known []string
 	aliases := make(map[string]string)
-	for i := range of.NumField() {
-		tag := of.Field(i).Tag
+	for _, field := range reflect.VisibleFields(of) {
+		tag := field.Tag
 		if key := tag.Get("yaml"); key != "" {
 			known = append(known, key)
 			for _, alias := range strings.Fields(tag.Get("also")) {

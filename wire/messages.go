@@ -150,7 +150,7 @@ type Pong struct {
 type Ask struct {
 	Seq     uint64          // 1
 	Pool    string          // 2; empty in an Ask or a Done: as in the last of them that had one
-	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9* exclude, 10* label: 1 key, 2 value, 11 location, 12 method, 13 host, 14 path, 15 hold (µs), 17 id, 18 belief
+	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9* exclude, 10* label: 1 key, 2 value, 11 location, 12 method, 13 host, 14 path, 15 hold (µs), 17 id, 18 belief, 19 may overflow, 20 size (fixed64), 21 class
 	Reports []PoolReport    // 16*: load metrics encoded in the ask
 }
 

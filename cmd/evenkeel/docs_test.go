@@ -41,6 +41,10 @@ func keysOf(t reflect.Type, path string) []string {
 		if !t.Field(i).IsExported() {
 			continue
 		}
+		if t.Field(i).Anonymous {
+			keys = append(keys, keysOf(t.Field(i).Type, path)...)
+			continue
+		}
 		key := strings.TrimPrefix(path+"."+t.Field(i).Tag.Get("yaml"), ".")
 		if path != "" {
 			keys = append(keys, key)

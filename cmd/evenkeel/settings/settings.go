@@ -207,6 +207,18 @@ type Route struct {
 	TenantJWT  *TenantJWT     `yaml:"tenant_jwt" also:"jwks jwt"`
 	Timeout    time.Duration  `yaml:"timeout"`
 
+	Facts
+
+	Servers   protocolText     `yaml:"server_protocol" also:"protocol http2 grpc h2c"`
+	ServerTLS *ServerTLS       `yaml:"server_tls" also:"tls ssl"`
+	Paths     pathsText        `yaml:"paths" also:"normalizepath mergeslashes"`
+	SendProxy proxyVersionText `yaml:"send_proxy" also:"sendproxyprotocol"`
+	Buffer    *config.Size     `yaml:"buffer_request" also:"proxyrequestbuffering httpbufferrequest requestbuffering"`
+	BodyRate  *config.Size     `yaml:"body_rate"`
+}
+
+// Facts are where requests say what they say about their work.
+type Facts struct {
 	Size      string            `yaml:"size" also:"cost weight"`
 	Class     string            `yaml:"class" also:"kind"`
 	Priority  string            `yaml:"priority"`
@@ -216,13 +228,6 @@ type Route struct {
 	Hold      string            `yaml:"hold"`
 	Deadline  string            `yaml:"deadline"`
 	FactsFrom tenantFromText    `yaml:"facts_from"`
-
-	Servers   protocolText     `yaml:"server_protocol" also:"protocol http2 grpc h2c"`
-	ServerTLS *ServerTLS       `yaml:"server_tls" also:"tls ssl"`
-	Paths     pathsText        `yaml:"paths" also:"normalizepath mergeslashes"`
-	SendProxy proxyVersionText `yaml:"send_proxy" also:"sendproxyprotocol"`
-	Buffer    *config.Size     `yaml:"buffer_request" also:"proxyrequestbuffering httpbufferrequest requestbuffering"`
-	BodyRate  *config.Size     `yaml:"body_rate"`
 }
 
 // Locations is where clients are, by their addresses: a CSV file of prefixes and locations, which may be written alone,
