@@ -119,7 +119,7 @@ bench-snapshots: ## what edges cost that watch 10,000 servers whose loads change
 
 bench-simulate: ## the canonical scenarios in simulation, with their goals and peers, six seeds (minutes)
 	@mkdir -p build/bench
-	$(GO) run ./cmd/evenkeel simulate --all --seeds 301,302,303,304,305,306 --goals build/bench/simulate.json
+	$(GO) run ./cmd/evenkeel simulate --all --policy least-load,haproxy-leastconn+weights,nginx-least-conn+weights,haproxy-random+weights,prequal-tuned+weights --seeds 301,302,303,304,305,306 --goals build/bench/simulate.json
 
 bench-core: ## what a decision costs, by number of servers and by structure; results in build/bench/core.json
 	$(GO) run ./bench/core

@@ -30,6 +30,17 @@ var shortBounds = map[string]Goal{
 	"R-far":           {Figure: "mean/ideal", AtMost: 1.9},
 	"R-old":           {Figure: "mean/ideal", AtMost: 1.45},
 	"R-threads":       {Figure: "mean/ideal", AtMost: 1.8},
+
+	"S-1":  {Figure: "mean/peer", AtMost: 3.31},
+	"S-2":  {Figure: "mean/peer", AtMost: 1.12},
+	"S-3":  {Figure: "mean/peer", AtMost: 1.23},
+	"S-4":  {Figure: "mean/peer", AtMost: 1.6},
+	"S-5":  {Figure: "mean/peer", AtMost: 1.06},
+	"S-6":  {Figure: "mean/peer", AtMost: 1.15},
+	"S-7":  {Figure: "mean/peer", AtMost: 1.34},
+	"S-8":  {Figure: "mean/peer", AtMost: 1.59},
+	"S-9":  {Figure: "mean/peer", AtMost: 1.46},
+	"S-10": {Figure: "mean/peer", AtMost: 1.22},
 }
 
 func TestCanonicalShort(t *testing.T) {
@@ -43,7 +54,11 @@ func TestCanonicalShort(t *testing.T) {
 			for i := range s.Faults {
 				s.Faults[i].At, s.Faults[i].For = 8*time.Second, 8*time.Second
 			}
-			c, err := Compare(t.Context(), s, []string{"least-load"}, []uint64{2027})
+			policies := []string{"least-load"}
+			if s.hasGoal("/peer") {
+				policies = append(policies, SearchPeers...)
+			}
+			c, err := Compare(t.Context(), s, policies, []uint64{2027})
 			if err != nil {
 				t.Fatal(err)
 			}
