@@ -2,15 +2,18 @@ package limits
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
 
-// loopOf counts how often it was told that memory is free.
-type loopOf struct{ freed int }
+// loopOf counts how often it was told that memory is free, on whatever goroutine.
+type loopOf struct{ told atomic.Int64 }
 
-func (l *loopOf) MemoryFreed() { l.freed++ }
+func (l *loopOf) MemoryFreed() { l.told.Add(1) }
+
+func (l *loopOf) freed() int { return int(l.told.Load()) }
 
 // Who finds no memory is told once when some is returned, and only then.
 func TestWhoWaitsForMemoryIsToldOnce(t *testing.T) {
@@ -29,15 +32,15 @@ func TestWhoWaitsForMemoryIsToldOnce(t *testing.T) {
 	if m.Take(b, 701, nil) || m.Take(b, 701, first) || m.Used() != 100 {
 		t.Errorf("more than there is was taken: %d bytes", m.Used())
 	}
-	if first.freed != 0 || second.freed != 0 {
+	if first.freed() != 0 || second.freed() != 0 {
 		t.Error("memory is told to be free that is not")
 	}
 	m.Give(a, 60)
-	if first.freed != 1 || second.freed != 1 || m.Used() != 40 {
-		t.Errorf("60 bytes were returned: told %d and %d times, %d are taken; want once each, and 40", first.freed, second.freed, m.Used())
+	if first.freed() != 1 || second.freed() != 1 || m.Used() != 40 {
+		t.Errorf("60 bytes were returned: told %d and %d times, %d are taken; want once each, and 40", first.freed(), second.freed(), m.Used())
 	}
-	if m.Give(a, 40); first.freed != 1 || second.freed != 1 || m.Used() != 0 {
-		t.Errorf("more were returned: told %d and %d times; want that each waits once", first.freed, second.freed)
+	if m.Give(a, 40); first.freed() != 1 || second.freed() != 1 || m.Used() != 0 {
+		t.Errorf("more were returned: told %d and %d times; want that each waits once", first.freed(), second.freed())
 	}
 }
 
@@ -54,14 +57,14 @@ func TestTheRestOfABody(t *testing.T) {
 	if taken, ever := m.TakeRest(a, 60, w); !taken || !ever || m.Used() != 760 {
 		t.Errorf("60 bytes of the rest: taken %t, ever %t, %d in all", taken, ever, m.Used())
 	}
-	if taken, ever := m.TakeRest(b, 60, w); taken || !ever || w.freed != 0 {
+	if taken, ever := m.TakeRest(b, 60, w); taken || !ever || w.freed() != 0 {
 		t.Errorf("60 more: taken %t, ever %t; want later", taken, ever)
 	}
 	if taken, ever := m.TakeRest(b, 101, new(loopOf)); taken || ever {
 		t.Errorf("more than is ever kept: taken %t, ever %t; want never", taken, ever)
 	}
-	if m.EndRest(a, 60, 60); w.freed != 1 || m.Used() != 700 {
-		t.Errorf("a body has ended that needed none of its rest: told %d times, %d bytes are taken; want once, and 700", w.freed, m.Used())
+	if m.EndRest(a, 60, 60); w.freed() != 1 || m.Used() != 700 {
+		t.Errorf("a body has ended that needed none of its rest: told %d times, %d bytes are taken; want once, and 700", w.freed(), m.Used())
 	}
 	if taken, _ := m.TakeRest(a, 50, w); !taken {
 		t.Error("a client whose body has ended has no rest for the next")
