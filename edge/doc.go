@@ -10,8 +10,12 @@
 //
 //	all of them ─▶ eventloop                         bytes
 //
+// Beside these stand rules that they ask: bodies and limits (what one client may take), paths and tenants (what routing
+// believes). The formats are below all: packages http1, h2 and preface.
+//
 // New prepares the listeners (package routing), what all exchanges share (exchange.Deps), and a proxy.Engine. Run listens,
-// has the engine serve each listener, and returns when all has ended. Every package is below this one and none knows it:
+// has the engine serve each listener, and returns when all has ended. Replace has an edge with another configuration take
+// over the listeners' sockets: this one accepts no more, finishes its requests, and its Run returns. Every package is below this one and none knows it:
 // what they need of the configuration is handed down.
 //
 // The edge reads HTTP/1.0 and 1.1 as strictly as package http1, and sends 1.1 to servers. Long bodies move inside the

@@ -9,7 +9,7 @@
 //
 // An Exchange is the shell around a flight.Flight, which decides what is next: ask for a server, link, retry
 // elsewhere, choose from the last snapshot, answer instead of a server. The exchange does it, as far as no bytes
-// are concerned: it asks (Asker), returns leases (Picker.Done), counts (Pool, Metrics) and logs. A connection owns
+// are concerned: it asks (Asker), returns leases (Picker.Done), counts (PoolStats, a refused request too; stats_collector.go shows the counts) and logs. A connection owns
 // it, takes the steps that it returns, and reports how each link went. Every lease that was granted is returned
 // exactly once, by the time Finish returns.
 //
