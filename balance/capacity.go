@@ -48,7 +48,7 @@ func (p *Pool) survey(s *Server) {
 
 // toldSlots returns the slots that were declared, follow from the application's utilisation, or did so with the master before; zero: none of these.
 func (s *Server) toldSlots() float64 {
-	if s.slots.learnt > 0 && !s.slots.vague && (s.counted && !s.voice.lost || s.agrees.verdict == agrees) {
+	if s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees) {
 		return s.slots.learnt
 	}
 	if s.spec.Slots > 0 {
@@ -62,7 +62,7 @@ func (s *Server) toldSlots() float64 {
 
 // isDeclared reports whether slots were declared or follow from the application's utilisation, and not from what the master before knew.
 func (s *Server) isDeclared() bool {
-	return s.spec.Slots > 0 || s.slots.learnt > 0 && !s.slots.vague && (s.counted && !s.voice.lost || s.agrees.verdict == agrees)
+	return s.spec.Slots > 0 || s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees)
 }
 
 // Slots returns c, how many requests the server works on at once, and whether that is

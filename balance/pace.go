@@ -136,9 +136,6 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 	if !first {
 		s.strain.observe(now, log-math.Log(s.Service()), s.strainMemory())
 		s.refute(now)
-		if s.counted {
-			s.hearOthers(now, crowd, latency)
-		}
 	}
 	if s.load.x <= max(1, float64(s.leases)) { // else the crowd is hearsay
 		if s.knee == unheardKnee {

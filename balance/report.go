@@ -198,7 +198,6 @@ func (s *Server) weigh(now Instant, r *Report, metrics []Metric) {
 		s.compare(now, r, utilization, first)
 	}
 	if count >= 0 {
-		s.voice.report(count, float64(s.leases))
 		s.correct(now, count-float64(s.leases), s.freshness(r.Age))
 	}
 }
