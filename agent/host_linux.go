@@ -35,8 +35,8 @@ type host struct {
 }
 
 const (
-	slowly       = time.Second     // between readings of what changes slowly
-	lookAgain    = 2 * time.Second // between looks for the application, which may restart elsewhere, and for its limits
+	slowly       = 2 * time.Second // between readings of what changes slowly; pressure is averaged over as long by the kernel
+	lookAgain    = 3 * time.Second // between looks for the application, which may restart elsewhere, and for its limits
 	lookAtLength = time.Minute     // between looks for one that is not found, which read all sockets and every process's descriptors
 )
 

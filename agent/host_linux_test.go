@@ -118,8 +118,8 @@ func TestHostUnlimited(t *testing.T) {
 		"/proc/net/dev": "Inter-| Receive | Transmit\n face |bytes|bytes\n    lo: 99999 0 0 0 0 0 0 0 999 0 0 0 0 0 0 0\n  eth0: 1100 0 0 0 0 0 0 0 2050 0 0 0 0 0 0 0\n  eth1: 1 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0\n",
 	})
 	expectMetrics(t, sampled(t, h, 500*time.Millisecond), map[string]float64{"cpu_utilization": .5})
-	expectMetrics(t, sampled(t, h, 1000*time.Millisecond), map[string]float64{
-		"cpu_utilization": 0, "mem_utilization": .6, "named_metrics.net_rx_bytes": 100, "named_metrics.net_tx_bytes": 50,
+	expectMetrics(t, sampled(t, h, slowly), map[string]float64{
+		"cpu_utilization": 0, "mem_utilization": .6, "named_metrics.net_rx_bytes": 100 / slowly.Seconds(), "named_metrics.net_tx_bytes": 50 / slowly.Seconds(),
 		"named_metrics.load1_per_cpu": .5, "named_metrics.load5_per_cpu": .25, "named_metrics.load15_per_cpu": .125,
 		"utilization.psi_cpu": .1, "utilization.psi_cpu_full": .01, "utilization.psi_memory": .2, "utilization.psi_memory_full": .02,
 	})
@@ -218,7 +218,7 @@ func TestHostReportsNoCPUOfOthers(t *testing.T) {
 		root.write(t, map[string]string{"/proc/net/tcp": "0: 0100007F:1F40 00000000:0000 0A 0:0 0:0 0 0 0 5 1\n"})
 		root.link(t, "/proc/77/fd/3", "socket:[5]")
 		for at := range 3 {
-			got := sampled(t, h, time.Duration(at)*time.Second)
+			got := sampled(t, h, time.Duration(at)*slowly)
 			for _, name := range []string{"cpu_utilization", "utilization.psi_cpu", "utilization.psi_cpu_full"} {
 				if v, ok := got[name]; ok {
 					t.Errorf("%q: %s = %v is told", test.groups, name, v)
