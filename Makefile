@@ -16,7 +16,7 @@ help: ## this list
 build: ## one static binary in build/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -pgo=cmd/evenkeel/release.pgo -o build/evenkeel ./cmd/evenkeel
 
-test: ## the quick tests, under three minutes; says what it skipped
+test: ## the quick tests, three to four minutes; says what it skipped
 	$(TEST) ./...
 	@PATH=$$PATH:/usr/sbin; for tool in $(PEERS); do command -v $$tool >/dev/null || \
 		echo "skipped: the tests that need $$tool, which is not installed; to run them too: make peers test"; done
