@@ -2,7 +2,7 @@ package balance
 
 import "math"
 
-// This file bounds the requests at servers of which nobody tells the slots. They have no limit that rests on what is guessed from answers: one
+// This file bounds the requests at servers whose slots are neither declared nor reported. They have no limit that rests on what is guessed from answers: one
 // that is too low would hold work back and so prove itself right. But without any limit all servers of an overloaded pool get more
 // and more requests, none of which is answered in time. So where answers have shown that more requests take longer, a server has as
 // many as it answers in the time that requests have (Little's law): throughput is learnt well also where all servers are full, and
@@ -29,7 +29,7 @@ func (p *Pool) noteDeadline(now, deadline Instant) {
 	}
 }
 
-// guard returns how many requests a server may have whose slots nobody tells; infinite: any number.
+// guard returns how many requests a server may have whose slots are neither declared nor reported; infinite: any number.
 func (p *Pool) guard(s *Server) float64 {
 	most := s.knee.bound()
 	if most == 0 || p.times.weight == 0 {

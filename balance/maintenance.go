@@ -161,7 +161,7 @@ type poolTotals struct {
 	out          bool    // one is ejected for what it answered
 	rate         float64 // that servers that are up are good for, in requests a b
 	local        localTotals
-	guarded      float64 // of the limits of servers of which nobody tells the slots
+	guarded      float64 // of the limits of servers whose slots are neither declared nor reported
 	guardedSlots float64 // and of their slots
 	rise         rise    // of all servers' latencies up to their slots
 }

@@ -19,7 +19,7 @@ func TestHoldsThatComeTogether(t *testing.T) {
 		first, then ask
 		most        int32
 		until       time.Duration // after the first
-		since       time.Duration // of what is told, likewise
+		since       time.Duration // after the first: from when it is told to be held
 	}{
 		{"fewer and longer", ask{0, heldForFull, 5, time.Second}, ask{100, heldForFull, 3, 2 * time.Second}, 3, 100 + 2*time.Second, 0},
 		{"more and shorter", ask{0, heldForFull, 3, 2 * time.Second}, ask{100, heldForFull, 5, time.Second}, 3, 2 * time.Second, 0},

@@ -112,15 +112,7 @@ func TestABackupStandsIn(t *testing.T) {
 	m := startMaster(t, withBackup(a, x))
 	e := startEdge(t, m, "e", "web")
 	ready(t, e)
-	post(t, 20, e)
-	if got, backup := a.requests.Load(), x.requests.Load(); got != 20 || backup != 0 {
-		t.Fatalf("of 20 requests the server got %d, its backup %d", got, backup)
-	}
-	a.Close()
-	post(t, 20, e)
-	if got := x.requests.Load(); got != 20 {
-		t.Errorf("with the server gone the backup got %d of 20 requests", got)
-	}
+	expectBackup(t, e, a, x)
 }
 
 // So it does without a master.
@@ -132,6 +124,12 @@ func TestABackupStandsInWithoutAMaster(t *testing.T) {
 	ready(t, e)
 	m.Kill()
 	degraded(t, e)
+	expectBackup(t, e, a, x)
+}
+
+// expectBackup expects that the backup x gets nothing until the server a is gone, and then everything.
+func expectBackup(t *testing.T, e *proc.Process, a, x *counted) {
+	t.Helper()
 	post(t, 20, e)
 	if got, backup := a.requests.Load(), x.requests.Load(); got != 20 || backup != 0 {
 		t.Fatalf("of 20 requests the server got %d, its backup %d", got, backup)

@@ -6,7 +6,7 @@ import (
 )
 
 // This file tells agents which leases of their servers are over. A server that has accepted a dispatch would otherwise
-// go on with work that nobody waits for.
+// go on with work that no client waits for.
 
 // sendEnds tells the agents of a pool's servers of leases that have ended. The pool must not be locked.
 func (m *Master) sendEnds(pool string, ends []balance.LeaseEnd) {

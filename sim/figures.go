@@ -14,7 +14,7 @@ import (
 //	trouble-p99/p99         p99 of what arrived during faults, over that of all the rest
 //	trouble-p99/no-faults   the same, over that of the same requests in a run without faults
 //	mean/peer, p99/peer, p999/peer   over those of the best peer that chooses at the edges by true weights
-//	goodput/peer            likewise
+//	goodput/peer            over that of the same peer
 //	in-time                 share of the first tenant's requests answered within the deadline
 //	goodput                 requests answered within the deadline, over those of mean work that the servers could do
 var Figures = []string{"p99/ideal", "mean/ideal", "p99/no-reports", "mean/no-reports", "p99", "errors", "trouble-p99/p99", "trouble-p99/no-faults", "in-time", "goodput",

@@ -134,7 +134,7 @@ func TestCheckLiveSaysWhoListens(t *testing.T) {
 	}
 }
 
-// Numbers that nobody can mean are problems, and are told as they have to be written.
+// Numbers that make no sense are problems, and are told as they have to be written.
 func TestNumbersThatCannotBeMeant(t *testing.T) {
 	pool := func(more, server string) string {
 		return "pools: { web: { servers: [ { address: \"127.0.0.1:80\"" + server + " } ]" + more + " } }\n"

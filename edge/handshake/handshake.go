@@ -113,7 +113,7 @@ func (g *Conn) setTimeout(wait time.Duration) {
 	if !g.deadline.IsZero() && g.deadline.Before(at) {
 		at = g.deadline
 	}
-	_ = g.SetDeadline(at) // likewise
+	_ = g.SetDeadline(at) // an error shows in the next read
 }
 
 // prepare reports whether a request may follow.

@@ -30,8 +30,8 @@ func listen(t *testing.T, network, at string) net.Listener {
 	return l
 }
 
-// nobody is an address at which nothing listens.
-func nobody(t *testing.T) string {
+// unusedAddress returns an address at which nothing listens.
+func unusedAddress(t *testing.T) string {
 	t.Helper()
 	port, err := freeport.Take("127.0.0.1")
 	if err != nil {
@@ -95,7 +95,7 @@ func TestHowTargetsAreDialed(t *testing.T) {
 // A connection is made once its socket can be written, and then only if nothing went wrong.
 func TestWhenAConnectionIsMade(t *testing.T) {
 	l := listen(t, "tcp", "127.0.0.1:0")
-	for at, want := range map[string]error{l.Addr().String(): nil, nobody(t): syscall.ECONNREFUSED} {
+	for at, want := range map[string]error{l.Addr().String(): nil, unusedAddress(t): syscall.ECONNREFUSED} {
 		p := newPool(t)
 		b, err := p.Dial(Target{Address: at})
 		if err != nil {
@@ -155,7 +155,7 @@ func TestDialInBackground(t *testing.T) {
 	if open, _, err := dialed(t, newPool(t), Target{Address: l.Addr().String(), TLS: &tls.Config{ServerName: "a", ClientSessionCache: tls.NewLRUClientSessionCache(1)}}); open || err == nil {
 		t.Errorf("open %t, %v; want none where the peer speaks no TLS", open, err)
 	}
-	if open, _, err := dialed(t, newPool(t), Target{Address: nobody(t)}); open || !errors.Is(err, syscall.ECONNREFUSED) {
+	if open, _, err := dialed(t, newPool(t), Target{Address: unusedAddress(t)}); open || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("open %t, %v; want that it was refused", open, err)
 	}
 	p := newPool(t)

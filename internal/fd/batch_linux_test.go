@@ -132,7 +132,7 @@ func TestRingFails(t *testing.T) {
 }
 
 // What the system does with a batch of which it takes only some calls at a time, or after which it fails: each call comes out once and in
-// its order, whoever makes it.
+// its order, by the ring or by a plain call.
 func TestTheRingTakesSomeCallsOnly(t *testing.T) {
 	takes := func(b *Batch, n uint32) syscall.Errno { return b.ring.submit(n, int(n)) }
 	for _, c := range []struct {
