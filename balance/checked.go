@@ -14,7 +14,7 @@ const (
 
 // SetHealth takes what checking a server from outside has found: what is wrong with it, in
 // words, or "" if nothing is. A server gets nothing while any witness finds it unhealthy, and
-// is then given work by and by. SetHealth returns whether that changed anything: what the
+// is then given work gradually. SetHealth returns whether that changed anything: what the
 // server's own answers have told stays as it is.
 func (p *Pool) SetHealth(now Instant, id ServerID, by Witness, problem string) (changed bool, err error) {
 	s := p.byID[id]

@@ -16,7 +16,7 @@
 //
 // A Pool keeps three kinds of knowledge about a server, in falling order of trust:
 //
-//   - the ledger: the leases it handed out and has not got back. It is exact.
+//   - the ledger: the leases it handed out that have not ended. It is exact.
 //   - what the master learnt itself: outcomes and durations of ended leases.
 //   - reports: metrics that the server, its agent or an edge sent. They are late,
 //     may lie and may stop; so they correct the ledger and never replace it.

@@ -53,7 +53,7 @@ func (p *Pool) served(now Instant, s *Server, l *lease) {
 	case now < h.until && l.crowd <= float32(h.most):
 		return // as the hold allows
 	case h.why == heldForFull && 2*s.leases > 2*h.most+1:
-		h.most, h.since, h.until = 2*h.most+1, now, now // by and by, so that not all that waits falls upon it
+		h.most, h.since, h.until = 2*h.most+1, now, now // gradually, so that not all waiting requests go to it at once
 	default:
 		p.release(now, s)
 	}

@@ -111,7 +111,7 @@ func TestOneServerThatLimitsClientsFreesTheOthers(t *testing.T) {
 }
 
 // A server that says it is full keeps what it has, and after its time gets one more: if that
-// is served it is free by and by, if not it is full again.
+// is served, the server is freed gradually; if not, it is full again.
 func TestFullIsTriedByOne(t *testing.T) {
 	w := newWard(t, Config{QueueSize: 100}, "a")
 	s := w.p.byID["a"]

@@ -34,7 +34,7 @@ const (
 	OutCanary                 // it carries the labels of a canary that is held back: it gets nothing
 	OutForEdge                // some edges cannot reach it, others can
 	OutOfDate                 // its name cannot be looked up: it is taken to be where it was
-	OutWarming                // it is new or has come back, and gets more by and by
+	OutWarming                // it is new or has come back, and gets more gradually
 	outageKinds    = iota
 )
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A server that is new or comes back is given work by and by: its caches are cold, and
+// A server that is new or comes back is given work gradually: its caches are cold, and
 // if it is broken, little is lost. It may have one request more with each that it answers, so
 // that one which works has its share back after a few, and in any case more as time goes by.
 const (

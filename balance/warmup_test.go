@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A server that was down proves itself by its answers; one that was ejected for them gets more by and by only.
+// A server that was down proves itself by its answers; one that was ejected for them gets more only gradually.
 func TestAnEjectedServerProvesNothingByAFewAnswers(t *testing.T) {
 	w := newWard(t, Config{}, "a", "b", "c", "d")
 	s := w.p.byID["a"]
