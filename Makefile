@@ -27,9 +27,11 @@ test-grpc: ## grpc-go's interoperability cases and h2spec through an edge, which
 # For modules beside the project's own, whose dependencies may not be on this machine.
 NO_MODULES = echo "make $@: Go modules are missing, see above: this target needs a Go module proxy that can be reached (go env GOPROXY), once" >&2
 
-check: lint race portable-fd fuzz differential attackers ## all that a change must pass
+check: lint race portable-fd portable fuzz differential attackers ## all that a change must pass
 
-nightly: portable ## what is too long, or not yet steady enough, for each change
+nightly: ## what is too long for each change: ten minutes of chaos, a minute of each fuzz target
+	$(MAKE) chaos
+	$(MAKE) fuzz FUZZ=1m
 
 lint: ## gofmt, vet, staticcheck, and that it builds elsewhere, with its tests for macOS
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); echo 'run: gofmt -w .'; exit 1; }
