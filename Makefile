@@ -68,7 +68,7 @@ fuzz: ## every fuzz target for FUZZ (10s) each
 differential: ## 10,000 generated requests, good and broken, through an edge to a plain origin, and as many to one by TLS: what the origin saw, the log and the clients must agree (SEED=n for the same again)
 	$(GO) test ./e2e -count 1 -v -run '^TestOriginLogAndClientAgree$$' -args -long -seed $(or $(SEED),0)
 
-mutate: ## change ROOM's code a little, SAMPLES (60) times by a SEED (1), and count what its tests notice (with those of WITH too); survivors are printed, figures go to build/bench/mutate-ROOM.json
+mutate: ## change ROOM's code a little, SAMPLES (60) times by a SEED (1; 1,2: two samples), and count what its tests notice (with those of WITH too); survivors are printed, figures go to build/bench/mutate-ROOM.json
 	$(GO) build -o build/bench/mutate ./bench/mutate
 	build/bench/mutate -room '$(ROOM)' -with '$(WITH)' -samples $(or $(SAMPLES),60) -seed $(or $(SEED),1) $(ARGS)
 

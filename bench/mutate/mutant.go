@@ -14,16 +14,23 @@ import (
 type mutant struct {
 	file       string // its path, as the go command has it
 	function   string // that the change is in: Type.method, function, or the variable that is initialised
-	change     string // what is done, before → after, on one line; the second of the same in a function ends in #2
-	line, col  int    // where the change begins, both from 1
+	kind       kind
+	change     string // what is done: kind, before → after, on one line; the second of the same in a function ends in #2
+	line       int    // where the change begins, from 1
 	start, end int    // the bytes that are replaced
-	with       string
+	with       string // what replaces a condition
+	number     int    // within the room, from 1
 }
 
-// apply returns the source with the change made.
-func (m *mutant) apply(source []byte) []byte {
-	return slices.Concat(source[:m.start], []byte(m.with), source[m.end:])
-}
+type kind string
+
+const (
+	negatedCondition kind = "negated condition"
+	boundary         kind = "boundary"
+	droppedHalf      kind = "dropped half"
+	droppedStatement kind = "dropped statement"
+	droppedError     kind = "dropped error"
+)
 
 // find returns all mutants of a file, in the order of the text.
 func find(file string, source []byte) ([]mutant, error) {
@@ -91,12 +98,14 @@ type finder struct {
 	source   []byte
 	function string
 	whole    map[ast.Expr]bool // conditions that have been negated as a whole
-	last     map[ast.Stmt]bool // returns that functions with results end with, and do not compile without
+	last     map[ast.Stmt]bool // statements that functions with results end with, and do not compile without
 	found    []mutant
 }
 
 func (f *finder) visit(n ast.Node) bool {
 	switch n := n.(type) {
+	case *ast.GenDecl:
+		return n.Tok != token.CONST
 	case *ast.FuncDecl:
 		f.ending(n.Type, n.Body)
 	case *ast.FuncLit:
@@ -134,8 +143,8 @@ func (f *finder) cases(s *ast.SwitchStmt) {
 // opposite has the comparisons that are negated by another operator.
 var opposite = map[token.Token]token.Token{token.EQL: token.NEQ, token.NEQ: token.EQL}
 
-// boundary has the comparisons that differ in what happens when both sides are equal.
-var boundary = map[token.Token]token.Token{token.LSS: token.LEQ, token.LEQ: token.LSS, token.GTR: token.GEQ, token.GEQ: token.GTR}
+// bounds has the comparisons that differ in what happens when both sides are equal.
+var bounds = map[token.Token]token.Token{token.LSS: token.LEQ, token.LEQ: token.LSS, token.GTR: token.GEQ, token.GEQ: token.GTR}
 
 // negate negates a condition; nil is none.
 func (f *finder) negate(cond ast.Expr) {
@@ -154,19 +163,19 @@ func (f *finder) negate(cond ast.Expr) {
 			with = f.text(c.X)
 		}
 	}
-	f.add("negated condition", cond, with)
+	f.add(negatedCondition, cond, with)
 }
 
 func (f *finder) binary(b *ast.BinaryExpr) {
 	if to, ok := opposite[b.Op]; ok && !f.whole[b] {
-		f.add("negated condition", b, f.operator(b, to))
+		f.add(negatedCondition, b, f.operator(b, to))
 	}
-	if to, ok := boundary[b.Op]; ok {
-		f.add("boundary", b, f.operator(b, to))
+	if to, ok := bounds[b.Op]; ok {
+		f.add(boundary, b, f.operator(b, to))
 	}
 	if b.Op == token.LAND || b.Op == token.LOR {
-		f.add("dropped half", b, f.text(b.X))
-		f.add("dropped half", b, f.text(b.Y))
+		f.add(droppedHalf, b, f.text(b.X))
+		f.add(droppedHalf, b, f.text(b.Y))
 	}
 }
 
@@ -178,24 +187,60 @@ func (f *finder) operator(b *ast.BinaryExpr, op token.Token) string {
 
 // ending drops the error that a function with results ends with, in the place of the return itself.
 func (f *finder) ending(t *ast.FuncType, body *ast.BlockStmt) {
-	if body == nil || len(body.List) == 0 || t.Results == nil {
+	if body == nil || t.Results == nil {
+		return
+	}
+	f.keep(body.List)
+	if len(body.List) == 0 {
 		return
 	}
 	r, ok := body.List[len(body.List)-1].(*ast.ReturnStmt)
 	if !ok {
 		return
 	}
-	f.last[r] = true
 	kind, ok := t.Results.List[len(t.Results.List)-1].Type.(*ast.Ident)
 	if !ok || kind.Name != "error" || len(r.Results) != t.Results.NumFields() {
 		return
 	}
-	if name, ok := r.Results[len(r.Results)-1].(*ast.Ident); ok && name.Name == "nil" {
+	at := r.Results[len(r.Results)-1]
+	if name, ok := at.(*ast.Ident); !ok || name.Name != "nil" {
+		f.add(droppedError, at, "nil")
+	}
+}
+
+// keep keeps the last statement of a list, and of the lists within it, from being dropped.
+func (f *finder) keep(list []ast.Stmt) {
+	if len(list) == 0 {
 		return
 	}
-	at := r.Results[len(r.Results)-1]
-	f.add("dropped error", at, "nil")
-	f.found[len(f.found)-1].with = "func() error { _ = " + f.text(at) + "; return nil }()" // what it uses stays in use, so that it compiles
+	end := list[len(list)-1]
+	f.last[end] = true
+	switch s := end.(type) {
+	case *ast.BlockStmt:
+		f.keep(s.List)
+	case *ast.IfStmt:
+		f.keep(s.Body.List)
+		if s.Else != nil {
+			f.keep([]ast.Stmt{s.Else})
+		}
+	case *ast.SwitchStmt:
+		f.clauses(s.Body)
+	case *ast.TypeSwitchStmt:
+		f.clauses(s.Body)
+	case *ast.SelectStmt:
+		f.clauses(s.Body)
+	}
+}
+
+func (f *finder) clauses(body *ast.BlockStmt) {
+	for _, s := range body.List {
+		switch c := s.(type) {
+		case *ast.CaseClause:
+			f.keep(c.Body)
+		case *ast.CommClause:
+			f.keep(c.Body)
+		}
+	}
 }
 
 // drop drops statements, one each. Declarations stay, for what follows would not compile without them, and so do
@@ -210,11 +255,15 @@ func (f *finder) drop(list []ast.Stmt) {
 			if s.Tok == token.DEFINE || s.Tok == token.ASSIGN && allBlank(s.Lhs) {
 				continue
 			}
-		case *ast.ExprStmt, *ast.IncDecStmt, *ast.SendStmt, *ast.DeferStmt, *ast.GoStmt, *ast.ReturnStmt, *ast.BranchStmt:
+		case *ast.BranchStmt:
+			if s.Tok == token.FALLTHROUGH { // which may not stand within an if
+				continue
+			}
+		case *ast.ExprStmt, *ast.IncDecStmt, *ast.SendStmt, *ast.DeferStmt, *ast.GoStmt, *ast.ReturnStmt:
 		default:
 			continue
 		}
-		f.add("dropped statement", s, "")
+		f.add(droppedStatement, s, "")
 	}
 }
 
@@ -222,14 +271,14 @@ func allBlank(to []ast.Expr) bool {
 	return !slices.ContainsFunc(to, func(e ast.Expr) bool { name, ok := e.(*ast.Ident); return !ok || name.Name != "_" })
 }
 
-func (f *finder) add(kind string, n ast.Node, with string) {
-	at := f.fset.Position(n.Pos())
+func (f *finder) add(k kind, n ast.Node, with string) {
 	shown := with
 	if shown == "" {
 		shown = "nothing"
 	}
-	f.found = append(f.found, mutant{file: filepath.ToSlash(f.file), function: f.function, change: kind + ": " + oneLine(f.text(n)) + " → " + oneLine(shown),
-		line: at.Line, col: at.Column, start: f.offset(n.Pos()), end: f.offset(n.End()), with: with})
+	f.found = append(f.found, mutant{file: filepath.ToSlash(f.file), function: f.function, kind: k,
+		change: string(k) + ": " + oneLine(f.text(n)) + " → " + oneLine(shown),
+		line:   f.fset.Position(n.Pos()).Line, start: f.offset(n.Pos()), end: f.offset(n.End()), with: with})
 }
 
 func (f *finder) offset(p token.Pos) int { return f.fset.Position(p).Offset }

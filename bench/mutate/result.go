@@ -13,11 +13,11 @@ import (
 type result struct {
 	room        string
 	seed        uint64
-	all         int // mutants that the room has, whether they compile or not
+	all         int // mutants that the room has
 	equivalents int // of these are accepted as equivalent, and not tried
 	stale       []equivalent
 
-	counts    [broken + 1]int
+	counts    [verdicts]int
 	survivors []survivor
 }
 
@@ -33,7 +33,7 @@ func (m *mutant) String() string {
 
 func (r *result) add(m *mutant, v verdict) {
 	r.counts[v]++
-	if v == survived || v == uncovered {
+	if v == survived || v == unreached {
 		r.survivors = append(r.survivors, survivor{m, v})
 	}
 }
@@ -55,8 +55,8 @@ func (r *result) print(w io.Writer, equivalents string) {
 		return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.start, b.start), cmp.Compare(a.change, b.change))
 	})
 	for _, s := range r.survivors {
-		if s.verdict == uncovered {
-			fmt.Fprintf(w, "%s (no test runs it)\n", s.mutant)
+		if s.verdict == unreached {
+			fmt.Fprintf(w, "%s (no test reaches it)\n", s.mutant)
 		} else {
 			fmt.Fprintln(w, s.mutant)
 		}
@@ -64,18 +64,17 @@ func (r *result) print(w io.Writer, equivalents string) {
 	for _, e := range r.stale {
 		fmt.Fprintf(w, "%s:%d: stale: %s %s: %s is no mutant: remove the line, or judge it again\n", equivalents, e.line, e.file, e.function, e.change)
 	}
-	fmt.Fprintf(w, "%s, seed %d: %d of %d killed (%.0f %%), %d of them by the timeout; %d survived, %d of them where no test runs; %d did not compile; %d mutants in all, %d accepted as equivalent\n",
-		r.room, r.seed, r.killed(), r.judged(), 100*r.score(), r.counts[timedOut], len(r.survivors), r.counts[uncovered], r.counts[broken], r.all, r.equivalents)
+	fmt.Fprintf(w, "%s, seed %d: %d of %d killed (%.0f %%), %d of them by the timeout; %d survived, %d of them reached by no test; %d mutants in all, %d accepted as equivalent\n",
+		r.room, r.seed, r.killed(), r.judged(), 100*r.score(), r.counts[timedOut], len(r.survivors), r.counts[unreached], r.all, r.equivalents)
 }
 
-func (r *result) figures() []figures.Figure {
+func (r *result) figures(goal float64) []figures.Figure {
+	of := fmt.Sprintf(", %s, seed %d", r.room, r.seed)
 	return []figures.Figure{
-		{Name: "share of mutants killed, " + r.room, Value: r.score(), Unit: "share", Goal: goal},
-		{Name: "mutants tried", Value: float64(r.judged())},
-		{Name: "of these killed by the timeout", Value: float64(r.counts[timedOut])},
-		{Name: "of these survived where no test runs", Value: float64(r.counts[uncovered])},
-		{Name: "did not compile", Value: float64(r.counts[broken])},
-		{Name: "accepted as equivalent", Value: float64(r.equivalents)},
-		{Name: "seed", Value: float64(r.seed)},
+		{Name: "share of mutants killed" + of, Value: r.score(), Unit: "share", Goal: fmt.Sprintf(">=%g", goal)},
+		{Name: "mutants tried" + of, Value: float64(r.judged())},
+		{Name: "of these killed by the timeout" + of, Value: float64(r.counts[timedOut])},
+		{Name: "of these reached by no test" + of, Value: float64(r.counts[unreached])},
+		{Name: "accepted as equivalent" + of, Value: float64(r.equivalents)},
 	}
 }

@@ -1,0 +1,2 @@
+// Package failing has tests that tell nothing of mutants.
+package failing

@@ -1,0 +1,5 @@
+package failing
+
+import "testing"
+
+func TestThatFails(t *testing.T) { t.Error("without any mutant") }
