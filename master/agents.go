@@ -93,7 +93,9 @@ func (a *agent) giveUpRegistration(why error) {
 	a.pool.setHealthLocked(clock.Now(), a.server, balance.ByAgent, "") // no other witness would clear it
 	if errors.Is(why, errGoodbye) || lostRight(why) && a.pool.declared.file[a.server] == nil {
 		a.pool.removeServerLocked(clock.Now(), a.server)
+		return
 	}
+	a.pool.noteLocked(event{Kind: eventAgentGone, Server: string(a.server), Error: disconnectText(why)})
 }
 
 // lostRight reports whether an agent was disconnected because it may not register its server, which leaves

@@ -74,8 +74,10 @@ func (m *Master) logCanary(now balance.Instant, p *pool) {
 	p.mu.Unlock()
 	switch {
 	case v.Held && !was:
+		m.events.add(now, event{Kind: eventCanaryHeldBack, Pool: p.name, What: v.Why})
 		m.log.Warn("the canary is held back", "pool", p.name, "labels", v.LabelText(), "why", v.Why, "next_s", seconds(v.Next))
 	case was && !v.Held && has && v.Why != "":
+		m.events.add(now, event{Kind: eventCanaryTried, Pool: p.name})
 		m.log.Info("the canary is tried again", "pool", p.name, "labels", v.LabelText(), "after_s", seconds(v.Since.Round(time.Second)))
 	}
 }

@@ -52,10 +52,21 @@ func (p *pool) storeDrainLocked(now balance.Instant, id balance.ServerID, d bala
 		p.drainCount.Add(1)
 	}
 	p.drains[id] = d
+	p.noteDrainLocked(id, d, known && last.On)
 	if p.core.Drain(now, id, d, drainStart(now, d)) == nil && p.reapplyDrainLocked(now, id) == nil {
 		p.markChangedLocked()
 	}
 	return true
+}
+
+// noteDrainLocked notes an order that changes something. was says that the server was drained before.
+func (p *pool) noteDrainLocked(id balance.ServerID, d balance.Drain, was bool) {
+	switch {
+	case d.On && !was:
+		p.noteLocked(event{Kind: eventServerDrained, Server: string(id), By: d.By, What: d.Reason})
+	case !d.On && was:
+		p.noteLocked(event{Kind: eventServerUndrained, Server: string(id), By: d.By, What: d.Reason})
+	}
 }
 
 // forgetDrainLocked makes room for another server's drain: it forgets the oldest undrain of a server that is

@@ -72,6 +72,7 @@ func (m *Master) newEdge(c *conn, hello *wire.Hello) (*edge, error) {
 	m.lostEdges.forget(e.id, nil)
 	m.welcome(c, hello)
 	c.log.Info("edge connected", "software", hello.Software)
+	m.events.add(clock.Now(), event{Kind: eventEdgeConnected, Peer: strings.Clone(hello.ID)})
 	return e, nil
 }
 
@@ -101,6 +102,14 @@ func disconnectReason(why error) error {
 	return why
 }
 
+// disconnectText is that reason in an event; empty: the peer said goodbye.
+func disconnectText(why error) string {
+	if why == nil || errors.Is(why, errGoodbye) {
+		return ""
+	}
+	return disconnectReason(why).Error()
+}
+
 // onDisconnect implements peer.
 func (e *edge) onDisconnect(why error) {
 	m := e.master
@@ -125,6 +134,7 @@ func (e *edge) onDisconnect(why error) {
 		m.lostEdges.watchCertificate(m, e)
 	}
 	e.log.Info("edge disconnected", "err", disconnectReason(why))
+	m.events.add(now, event{Kind: eventEdgeGone, Peer: string(e.id), Error: disconnectText(why)})
 	m.peers.countOut(roleEdge)
 }
 

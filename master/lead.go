@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -147,6 +148,7 @@ func (m *Master) setLead(name string, to lead) {
 		return
 	}
 	p.mu.Lock()
+	p.noteLeadLocked(&to)
 	ended := p.setLeaderLocked(clock.Now(), to)
 	p.unlock()
 	if ended > 0 {
@@ -160,6 +162,16 @@ func (m *Master) setLead(name string, to lead) {
 		p.mu.Lock()
 		e.send(p.leadFrameLocked()) // under the lock, to keep the order
 		p.mu.Unlock()
+	}
+}
+
+// noteLeadLocked notes that another master leads the pool from now on, or this one.
+func (p *pool) noteLeadLocked(to *lead) {
+	switch {
+	case to.fence != 0 && to.fence != p.lead.fence:
+		p.noteLocked(event{Kind: eventPoolLed})
+	case to.fence == 0 && (p.lead.fence != 0 || to.leader != p.lead.leader):
+		p.noteLocked(event{Kind: eventPoolFollowed, Peer: cmp.Or(to.id, to.leader)})
 	}
 }
 

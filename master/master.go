@@ -51,6 +51,8 @@ type Master struct {
 	lostEdges lostEdges
 
 	unknownPools
+
+	events events
 }
 
 // peerChecks is how the master knows who its peers are, and what they may not be.
@@ -143,7 +145,8 @@ func New(cfg Config) (*Master, error) {
 	m.epoch = max(1, m.seeds.Uint64()^rand.Uint64()) // not from the seed alone, which two masters may share
 	m.peers.init(cfg.Bounds)
 	m.pools.Store(newPoolSet(nil))
-	if err := m.Reload(cfg); err != nil {
+	m.events.add(m.started, event{Kind: eventMasterStarted, What: "version " + m.version})
+	if err := m.apply(cfg); err != nil {
 		return nil, err
 	}
 	if err := m.loadDrains(); err != nil {
@@ -168,6 +171,14 @@ func (m *Master) requestMaintenance() {
 // or leave, and all settings apply; removed ones refuse new asks and are dropped after their last lease. A cfg
 // with problems changes nothing; they are returned, joined. ID, Seed, Log, Version and Admin do not change.
 func (m *Master) Reload(cfg Config) error {
+	if err := m.apply(cfg); err != nil {
+		return err
+	}
+	m.events.add(clock.Now(), event{Kind: eventConfigReloaded})
+	return nil
+}
+
+func (m *Master) apply(cfg Config) error {
 	cfg.Inside = m.inside
 	if err := cfg.problems(); err != nil {
 		return err
@@ -250,6 +261,7 @@ func (m *Master) closePool(now balance.Instant, p *pool) {
 		return
 	}
 	m.log.Info("pool removed", "pool", p.name, "leases", left)
+	m.events.add(now, event{Kind: eventPoolRemoved, Pool: p.name})
 	m.peers.dropAgents(p.name, &wire.Fail{Code: wire.Unknown, Detail: fmt.Sprintf("pool %s has been removed", p.name)})
 }
 
@@ -275,6 +287,7 @@ func (m *Master) openPool(name string) *pool {
 	}
 	m.pools.Store(set.with(p))
 	m.log.Info("pool opened", "pool", name)
+	m.events.add(clock.Now(), event{Kind: eventPoolOpened, Pool: name})
 	return p
 }
 
@@ -302,6 +315,7 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 				m.poolsMade++
 				p.number = m.poolsMade
 				p.leaderUntil, p.lead.elected, p.names, p.drainCount = &m.leaderUntil, m.elected, m.names, &m.drainCount
+				p.onEvents = m.keepNews
 				p.onEnds = func(ends []balance.LeaseEnd) { m.sendEnds(p.name, ends) }
 			}
 			return p, err

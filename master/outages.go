@@ -60,6 +60,7 @@ func (m *Master) logOutages(now balance.Instant, p *pool) {
 		p.mu.Unlock()
 		for i := range turns {
 			logTurn(m.log, p.name, &turns[i])
+			m.noteTurn(now, p.name, &turns[i])
 		}
 		if from+chunk >= n {
 			return

@@ -55,14 +55,16 @@ type poolScratch struct {
 	released []balance.Release // reused by serveQueueLocked
 }
 
-// poolPushes is when edges were told of the pool, and the log of outages.
+// poolPushes is when edges were told of the pool, the log of outages, and the events that are still to be kept.
 type poolPushes struct {
 	localFrom      time.Duration   // core's, when mu was released last
 	lastPush       balance.Instant // time of the last push
 	lastLoads      balance.Instant
-	outagesChanged bool            // servers may have gone out or come back since they were logged
-	lastOutageLog  balance.Instant // time of that log
-	canaryHeld     bool            // as it was logged
+	outagesChanged bool               // servers may have gone out or come back since they were logged
+	lastOutageLog  balance.Instant    // time of that log
+	canaryHeld     bool               // as it was logged
+	news           []event            // that unlock hands to onEvents
+	onEvents       func(news []event) // keeps events; called without mu. Set once, nil in some tests
 }
 
 // origin is how a pool came to be.
@@ -223,8 +225,12 @@ func (p *pool) putServerLocked(now balance.Instant, spec balance.ServerSpec, fix
 	} else {
 		spec, fixed = p.declared.setAgent(spec)
 	}
+	isNew := !p.core.Has(spec.ID)
 	if err := p.core.Put(now, spec, fixed); err != nil {
 		return err
+	}
+	if isNew {
+		p.noteLocked(event{Kind: eventServerJoined, Server: string(spec.ID), By: joinedBy(fixed)})
 	}
 	if _, made := p.nameServers[spec.ID]; !made {
 		p.setLocationLocked(now, &spec)
@@ -233,8 +239,17 @@ func (p *pool) putServerLocked(now balance.Instant, spec balance.ServerSpec, fix
 	return p.reapplyDrainLocked(now, spec.ID)
 }
 
+// joinedBy says who has added a server: the file, if it names the server, or its agent.
+func joinedBy(fixed bool) string {
+	if fixed {
+		return "the file"
+	}
+	return "its agent"
+}
+
 func (p *pool) removeServerLocked(now balance.Instant, id balance.ServerID) {
 	p.core.Goodbye(now, id)
+	p.noteLocked(event{Kind: eventServerLeft, Server: string(id), By: "its agent"})
 	p.declared.dropAgent(id)
 	p.markChangedLocked()
 }
@@ -348,6 +363,7 @@ func (p *pool) configureLocked(now balance.Instant, cfg PoolConfig) (unnamed []b
 	}
 	for id := range before {
 		p.core.Unname(now, id)
+		p.noteLocked(event{Kind: eventServerLeft, Server: string(id), By: "the file"})
 	}
 	return append(unnamed, slices.Sorted(maps.Keys(before))...), nil
 }

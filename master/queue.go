@@ -58,7 +58,7 @@ func (p *pool) enqueueLocked(now balance.Instant, req *balance.Request) (*waitin
 }
 
 // unlock serves the queue and unlocks mu: what was done under the lock may have freed a server. Every change
-// ends with it. Then it tells agents of the leases that have ended.
+// ends with it. Then it tells agents of the leases that have ended, and keeps the events.
 func (p *pool) unlock() {
 	if len(p.waits) > 0 {
 		p.serveQueueLocked(clock.Now())
@@ -67,10 +67,13 @@ func (p *pool) unlock() {
 		p.localFrom = from
 		p.markChangedLocked()
 	}
-	ends := p.core.TakeEnds()
+	ends, news := p.core.TakeEnds(), p.takeNewsLocked()
 	p.mu.Unlock()
 	if len(ends) > 0 && p.onEnds != nil {
 		p.onEnds(ends)
+	}
+	if len(news) > 0 && p.onEvents != nil {
+		p.onEvents(news)
 	}
 }
 
