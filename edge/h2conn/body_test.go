@@ -62,6 +62,9 @@ func TestReceivedBodiesReadAsHTTP1(t *testing.T) {
 				text = append(text, p[:n]...)
 				taken += of
 			}
+			if len(s.chunk) > 0 || s.UnreadBytes() > 0 {
+				t.Fatalf("there is no more, and %d bytes of a chunk and %d of the body are unread", len(s.chunk), s.UnreadBytes())
+			}
 		}
 		for i, p := range pieces {
 			if !s.add(p, i == len(pieces)-1) {

@@ -37,9 +37,16 @@ type call struct {
 	recycled int
 	text     string // of the response
 	err      error  // that ended it
+	eager    bool   // it reads whenever it is called
+	calls    int
 }
 
-func (c *call) OnReady()    {}
+func (c *call) OnReady() {
+	if c.calls++; c.eager {
+		c.reads()
+	}
+}
+
 func (c *call) TryAnother() { c.others++ }
 func (c *call) Recycled()   { c.recycled++ }
 
@@ -100,10 +107,11 @@ func (s *serverPeer) asks(head, body string) (*call, []string) {
 		s.t.Fatal(ready, err)
 	}
 	c.begins(head)
+	s.shared.Flush()
 	if body != "" {
 		c.WriteStream([]byte(body))
+		s.shared.Flush()
 	}
-	s.shared.Flush()
 	return c, s.receives()
 }
 
@@ -239,10 +247,11 @@ func TestAResponseIsReadAsHTTP1(t *testing.T) {
 		a, _ := s.asks(c.head, "")
 		s.receives()
 		var got []string
+		a.eager = true
 		for _, f := range c.sent {
 			got = append(got, s.sends(f)...)
 		}
-		if text := a.reads(); text != c.text || (a.err != nil) != (c.err != "") || a.err != nil && !strings.Contains(a.err.Error(), c.err) || !slices.Equal(got, c.got) {
+		if text := a.text; text != c.text || (a.err != nil) != (c.err != "") || a.err != nil && !strings.Contains(a.err.Error(), c.err) || !slices.Equal(got, c.got) {
 			t.Errorf("%x:\ngot  %q, %v, and the server %q\nwant %q, %q, and the server %q", c.sent, text, a.err, got, c.text, c.err, c.got)
 		}
 		if early := a.EndedEarly(); early != (a.err != nil && !strings.HasPrefix(c.text, ok) && !strings.HasPrefix(c.text, "HTTP/1.1 204 ")) {
@@ -269,6 +278,7 @@ func TestWhatAClientAnswersToFrames(t *testing.T) {
 		"a promise":                           {[][]byte{frame(h2.PushPromise, h2.EndHeaders, 1, "\x00\x00\x00\x02")}, fault(h2.ProtocolError)},
 		"DATA of a stream not begun":          {[][]byte{data(3, 0, "x")}, fault(h2.ProtocolError)},
 		"CONTINUATION of a stream not begun":  {[][]byte{frame(h2.Continuation, h2.EndHeaders, 3, "")}, fault(h2.ProtocolError)},
+		"a frame of its own stream within it": {[][]byte{block(1, end, ":status=204 x=1", false), unknownFrame(1)}, fault(h2.ProtocolError)},
 		"CONTINUATION of nothing":             {[][]byte{frame(h2.Continuation, h2.EndHeaders, 1, "")}, fault(h2.ProtocolError)},
 		"a head of an even stream":            {[][]byte{headers(2, end, ":status=204")}, fault(h2.ProtocolError)},
 		"another frame within a head":         {[][]byte{block(1, end, ":status=204 x=1", false), h2.AppendPing(nil, make([]byte, 8), 0)}, fault(h2.ProtocolError)},
@@ -313,7 +323,7 @@ func TestARequestWaitsForItsWindows(t *testing.T) {
 	if s.sends(windowUpdate(0, 1)); a.conn.Writable || !s.client.writersBlocked {
 		t.Error("it may write when the other window opens")
 	}
-	if s.sends(windowUpdate(1, 1)); !a.conn.Writable {
+	if s.sends(windowUpdate(1, 1)); !a.conn.Writable || a.calls == 0 {
 		t.Error("it may not write when its window opens")
 	}
 	if n := a.WriteStream([]byte("lo")); n != 1 {
@@ -382,6 +392,36 @@ func TestAResponsesWindowsAreReturned(t *testing.T) {
 	s.client.recvWindow = 0
 	if got := s.sends(data(1, 0, "x")); !slices.Equal(got, []string{"GOAWAY 0 FLOW_CONTROL_ERROR", "the end"}) {
 		t.Errorf("beyond the connection's window: got %q", got)
+	}
+}
+
+// A head that does not fit is read in pieces, and the conn stays readable.
+func TestAResponsesHeadIsReadInPieces(t *testing.T) {
+	s := newOpenServer(t)
+	a, _ := s.asks(getHead, "")
+	s.sends(headers(1, 0, ":status=204 x=1"))
+	p, text := make([]byte, 4), ""
+	for a.conn.Readable {
+		n, err := a.conn.Read(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(p[:n])
+	}
+	if text != "HTTP/1.1 204 \r\nx: 1\r\ntransfer-encoding: chunked\r\n\r\n" && text != "HTTP/1.1 204 \r\nx: 1\r\n\r\n" {
+		t.Errorf("got %q", text)
+	}
+}
+
+// When the numbers of streams are used up, a connection opens no more.
+func TestTheLastStreamDrainsItsConnection(t *testing.T) {
+	s := newOpenServer(t)
+	s.client.nextID = h2.StreamMost
+	if s.receives(); !s.client.HasRoom(true) {
+		t.Fatal("no room for the last stream")
+	}
+	if _, got := s.asks(getHead, ""); len(got) != 1 || !strings.HasPrefix(got[0], fmt.Sprintf("HEADERS %d end", h2.StreamMost)) || s.ended != 1 || s.client.state != clientDraining {
+		t.Errorf("got %q, drained %d times, state %d", got, s.ended, s.client.state)
 	}
 }
 

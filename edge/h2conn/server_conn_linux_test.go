@@ -33,9 +33,17 @@ type request struct {
 	head   string
 	killed bool
 	asked  http1.Asked
+	eager  bool   // it reads whenever it is called
+	text   string // that an eager one has read
+	calls  int
 }
 
-func (r *request) OnReady()           {}
+func (r *request) OnReady() {
+	if r.calls++; r.eager {
+		r.text += r.body()
+	}
+}
+
 func (r *request) Asked() http1.Asked { return r.asked }
 
 func (r *request) Kill() {
@@ -174,6 +182,8 @@ func TestWhatAServerAnswersToFrames(t *testing.T) {
 		"a head in several frames":            {[][]byte{block(3, end, get, true), headers(5, end, ":method=GET")}, []string{"RST_STREAM 5 PROTOCOL_ERROR"}},
 		"another frame within a head":         {[][]byte{block(3, end, get, false), data(1, 0, "h")}, []string{"GOAWAY 1 PROTOCOL_ERROR", gone}},
 		"another stream's head within a head": {[][]byte{block(3, end, get, false), frame(h2.Continuation, h2.EndHeaders, 1, "")}, []string{"GOAWAY 1 PROTOCOL_ERROR", gone}},
+		"a frame of its own stream within it": {[][]byte{block(3, end, get, false), unknownFrame(3)}, []string{"GOAWAY 1 PROTOCOL_ERROR", gone}},
+		"frames behind a fault":               {[][]byte{slices.Concat(reset(3, h2.Cancel), h2.AppendPing(nil, ping, 0))}, []string{"GOAWAY 1 PROTOCOL_ERROR", gone}},
 		"CONTINUATION of nothing":             {[][]byte{frame(h2.Continuation, h2.EndHeaders, 1, "")}, []string{"GOAWAY 1 PROTOCOL_ERROR", gone}},
 		"a head of very many frames": {[][]byte{frame(h2.Headers, 0, 3, ""), []byte(strings.Repeat(string(frame(h2.Continuation, 0, 3, "")), maxBlockFrames))},
 			[]string{"GOAWAY 1 ENHANCE_YOUR_CALM", gone}},
@@ -251,8 +261,9 @@ func TestARequestIsReadAsHTTP1(t *testing.T) {
 			t.Errorf("%s: not taken", c.fields)
 			continue
 		}
+		r.eager = true
 		p.sends(c.sent...)
-		if body := r.body(); !strings.Contains(strings.ToLower(r.head), strings.ToLower(c.head)) || body != c.body || !r.Complete {
+		if body := r.text; !strings.Contains(strings.ToLower(r.head), strings.ToLower(c.head)) || body != c.body || !r.Complete {
 			t.Errorf("%s: got %q and %q, complete %v; want %q and %q", c.fields, r.head, body, r.Complete, c.head, c.body)
 		}
 	}
@@ -282,6 +293,10 @@ func TestAResponseIsSentAsFrames(t *testing.T) {
 		p.opened[1].asked = c.asked
 		if n, got := p.opened[1].writes(c.text); n != len(c.text) || !slices.Equal(got, c.want) {
 			t.Errorf("%q: took %d bytes of %d, got %q, want %q", c.text, n, len(c.text), got, c.want)
+		}
+		p.sends(headers(3, end, get))
+		if _, got := p.opened[3].writes("HTTP/1.1 204 No Content\r\n\r\n"); !slices.Equal(got, []string{"HEADERS 3 end :status=204"}) {
+			t.Errorf("%q: got %q for the next request", c.text, got)
 		}
 	}
 }
@@ -328,9 +343,10 @@ func TestAResponseWaitsForItsWindows(t *testing.T) {
 		{windowUpdate(1, 50), 50},
 		{slices.Concat(windowUpdate(1, 1<<20), windowUpdate(0, 1<<20)), 200_000 - h2.WindowFirst - 1150},
 	} {
+		r.calls = 0
 		p.sends(c.frame)
-		if got := r.conn.Writable; got != (c.more > 0) {
-			t.Errorf("%x: may write: %v, want %v", c.frame, got, c.more > 0)
+		if got := r.conn.Writable; got != (c.more > 0) || got != (r.calls > 0) {
+			t.Errorf("%x: may write: %v, called %d times, want %v", c.frame, got, r.calls, c.more > 0)
 		}
 		if got := sent(write()); got != c.more {
 			t.Errorf("%x: %d bytes more were sent, want %d", c.frame, got, c.more)
@@ -373,6 +389,25 @@ func TestARequestsWindowsAreReturned(t *testing.T) {
 	}
 	if got := p.sends(data(1, 0, "x")); !slices.Equal(got, []string{"RST_STREAM 1 FLOW_CONTROL_ERROR"}) || !p.opened[1].killed {
 		t.Errorf("beyond the window: got %q", got)
+	}
+}
+
+// Behind the end of a body there is nothing that its stream's window could be for.
+func TestTheWindowOfAWholeBodyIsNotReturned(t *testing.T) {
+	p := newFreshClient(t)
+	p.sends([]byte(h2.Preface), settings(), headers(1, 0, ":method=POST :scheme=http :path=/ :authority=a.example"))
+	for i := range StreamWindow / h2.FrameMost {
+		flags := h2.Flags(0)
+		if i == StreamWindow/h2.FrameMost-1 {
+			flags = end
+		}
+		p.sends(data(1, flags, strings.Repeat("x", h2.FrameMost)))
+	}
+	p.receives()
+	p.opened[1].body()
+	p.shared.Flush()
+	if got := p.receives(); len(got) > 0 {
+		t.Errorf("got %q", got)
 	}
 }
 
@@ -585,6 +620,51 @@ func TestIdleFramesHoldAClientBack(t *testing.T) {
 	p.server.Loop.Now = p.server.resumeAt
 	if p.server.OnTimer(); !p.server.wantsInput() {
 		t.Error("it does not go on when the time has come")
+	}
+}
+
+// A connection is read in small pieces until it has served a request, and while it sends frames that make no progress.
+func TestHowMuchIsReadAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		served bool
+		spent  float64
+		want   int
+	}{{false, 0, fewAtOnce}, {true, 0, allAtOnce}, {true, 1, someAtOnce}, {true, IdleFramesAtOnce / 64, someAtOnce}, {true, IdleFramesAtOnce/64 + 1, fewAtOnce}} {
+		k := &ServerConn{served: c.served, flood: floodLimit{spent: c.spent}}
+		if got := k.readSize(); got != c.want {
+			t.Errorf("served %v, %v frames spent: reads of %d bytes, want %d", c.served, c.spent, got, c.want)
+		}
+	}
+}
+
+// A peer makes progress when it takes some of what is kept for it.
+func TestAPeerThatTakesSomethingMakesProgress(t *testing.T) {
+	p := newClient(t)
+	k := p.server
+	send := func(text string) {
+		k.Loop.Now = k.Loop.Now.Add(time.Second)
+		k.markDirty()
+		k.frames = append(k.frames, text...)
+		p.shared.Flush()
+	}
+	for k.PendingBytes() == 0 {
+		send(strings.Repeat("x", 1<<16))
+		if k.PendingBytes() == 0 && k.progressAt != k.Loop.Now {
+			t.Fatal("what was taken at once is no progress")
+		}
+	}
+	before := k.progressAt
+	if send("y"); k.progressAt != before {
+		t.Error("it made progress without taking anything")
+	}
+	for some := make([]byte, 1<<16); ; { // unix sockets take again when much of what they have is read
+		if n, _ := p.socket.Receive(some); n <= 0 {
+			break
+		}
+	}
+	k.Writable = true
+	if send("z"); k.progressAt != k.Loop.Now {
+		t.Error("it took some, and that is no progress")
 	}
 }
 
