@@ -85,6 +85,13 @@ func (r *request) writes(text string) (taken int, frames []string) {
 	return n, r.peer.receives()
 }
 
+// handles handles frames that have come at once.
+func (c *clientPeer) handles(text []byte) {
+	turn := c.shared.Loop.NewTurn()
+	c.server.parseFrames(text, &turn)
+	c.server.frames = c.server.frames[:0]
+}
+
 // newFreshClient returns a client that has sent nothing yet.
 func newFreshClient(t *testing.T) *clientPeer {
 	c := &clientPeer{opened: make(map[uint32]*request), server: new(ServerConn)}
@@ -607,7 +614,7 @@ func TestIdleFramesHoldAClientBack(t *testing.T) {
 	p := newClient(t)
 	pings := func(n int) {
 		text := []byte(strings.Repeat(string(h2.AppendPing(nil, make([]byte, 8), 0)), n))
-		p.server.PingsOf(text)
+		p.handles(text)
 	}
 	pings(IdleFramesAtOnce / 2)
 	if p.held > 0 || p.server.readSize() != fewAtOnce {
@@ -666,11 +673,4 @@ func TestAPeerThatTakesSomethingMakesProgress(t *testing.T) {
 	if send("z"); k.progressAt != k.Loop.Now {
 		t.Error("it took some, and that is no progress")
 	}
-}
-
-// PingsOf handles frames that have come at once.
-func (k *ServerConn) PingsOf(text []byte) {
-	turn := k.Loop.NewTurn()
-	k.parseFrames(text, &turn)
-	k.frames = k.frames[:0]
 }
