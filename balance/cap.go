@@ -22,7 +22,7 @@ func (p *Pool) capOf(spec *ServerSpec) int32 {
 
 // declaredCap returns the server's cap; zero: it has none.
 func (s *Server) declaredCap() int {
-	if most := s.pool.capOf(&s.spec); most != noCap {
+	if most := s.mostDeclared(); most != noCap {
 		return int(most)
 	}
 	return 0
@@ -30,12 +30,15 @@ func (s *Server) declaredCap() int {
 
 // isCapped reports whether the server may have no further lease whatever else speaks for it.
 func (p *Pool) isCapped(now Instant, s *Server) bool {
-	most := p.capOf(&s.spec)
-	return s.leases >= most || now < p.knownFrom && most != noCap
+	most := s.mostDeclared()
+	return s.leases >= most || now < s.knownFrom() && most != noCap
 }
 
 // mayHaveMore reports whether the server's cap and its refusals allow it one more lease.
 func (p *Pool) mayHaveMore(now Instant, s *Server) bool {
+	if s.sharing() != nil {
+		return s.leases < s.cap && !p.isCapped(now, s)
+	}
 	return s.leases < s.cap && (now >= p.knownFrom || p.capOf(&s.spec) == noCap)
 }
 
@@ -44,9 +47,14 @@ func (p *Pool) mayHaveMore(now Instant, s *Server) bool {
 func (p *Pool) Await(now, until Instant) {
 	p.knownFrom = until
 	for _, s := range p.servers {
-		if p.capOf(&s.spec) != noCap {
-			p.rank(now, s)
-			p.wakeAt(s, until)
+		if s.mostDeclared() == noCap {
+			continue
+		}
+		p.rank(now, s)
+		p.wakeAt(s, until)
+		for _, c := range s.counterparts() {
+			c.pool.rank(now, c)
+			c.pool.wakeAt(c, until)
 		}
 	}
 }
@@ -55,14 +63,14 @@ func (p *Pool) Await(now, until Instant) {
 func (p *Pool) Awaits(now Instant) bool { return now < p.knownFrom }
 
 // Share returns how many of a server's capped requests one of several edges may have under way while no master answers. place
-// is the edge's among all, from 0. The shares of all edges add up to the cap; what cannot be divided goes to other edges for
+// is the edge's among all, from 0. It is the same in all pools that have a server with the address. The shares of all edges add up to the cap; what cannot be divided goes to other edges for
 // other servers.
-func Share(most int, server ServerID, place, edges int) int {
+func Share(most int, address string, place, edges int) int {
 	if edges <= 0 || place < 0 || place >= edges {
 		return 0
 	}
 	share, rest := most/edges, most%edges
-	if (place+int(HashID(string(server))%uint64(edges)))%edges < rest {
+	if (place+int(HashID(SharedAddress(address))%uint64(edges)))%edges < rest {
 		share++
 	}
 	return share

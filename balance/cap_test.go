@@ -15,7 +15,7 @@ func TestSharesAddUpToTheCap(t *testing.T) {
 		id := ServerID(rapid.StringN(1, 20, 20).Draw(t, "server"))
 		sum, least, largest := 0, most, 0
 		for place := range edges {
-			n := Share(most, id, place, edges)
+			n := Share(most, string(id), place, edges)
 			sum, least, largest = sum+n, min(least, n), max(largest, n)
 		}
 		if sum != most || largest-least > 1 {

@@ -18,25 +18,25 @@ type capacity struct {
 // others use too, comes after, and last what latencies alone tell. Limits rest on these two only where they hold for most
 // servers of the pool by what these are told: one without would take all that the others' limits hold back.
 func (p *Pool) survey(s *Server) {
-	told, usual, before := s.toldSlots(), p.usualSlots, s.recalled()
+	told, usual, before, knee := s.toldSlots(), p.usualSlots, s.recalled(), s.heardKnee()
 	if p.newcomer.firm {
 		usual = max(usual, p.newcomer.slots)
 	}
 	switch {
-	case told > 0 && !s.knee.refutes(told, s.capacity.refuted):
+	case told > 0 && !knee.refutes(told, s.capacity.refuted):
 		s.capacity = capacity{slots: told, known: true, firm: true, told: true}
 	case told > 0 && !s.isDeclared():
 		delete(p.knownBefore, s.spec.ID)
 		p.survey(s)
 		return
 	case told > 0:
-		s.capacity = capacity{slots: s.knee.guess(usual), known: true, firm: true, refuted: true}
-	case s.slots.learnt > 0 && s.agrees.verdict == agrees && s.knee.allows(s.slots.learnt):
+		s.capacity = capacity{slots: knee.guess(usual), known: true, firm: true, refuted: true}
+	case s.slots.learnt > 0 && s.agrees.verdict == agrees && knee.allows(s.slots.learnt):
 		s.capacity = capacity{slots: s.slots.learnt, known: true, firm: p.newcomer.firm}
-	case s.knee.shared.c > 0:
-		s.capacity = capacity{slots: s.knee.shared.guess(usual), known: true, firm: p.newcomer.firm}
-	case s.knee.c > 0:
-		s.capacity = capacity{slots: s.knee.guess(usual), known: true, firm: p.newcomer.firm}
+	case knee.shared.c > 0:
+		s.capacity = capacity{slots: knee.shared.guess(usual), known: true, firm: p.newcomer.firm}
+	case knee.c > 0:
+		s.capacity = capacity{slots: knee.guess(usual), known: true, firm: p.newcomer.firm}
 	case before.slots > 0:
 		s.capacity = capacity{slots: before.slots, known: true, firm: p.newcomer.firm}
 	default:
@@ -51,8 +51,8 @@ func (s *Server) toldSlots() float64 {
 	if s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees) {
 		return s.slots.learnt
 	}
-	if s.spec.Slots > 0 {
-		return max(1, s.spec.Slots) // one request alone is worked on at once, however slowly
+	if declared := s.declaredSlots(); declared > 0 {
+		return max(1, declared) // one request alone is worked on at once, however slowly
 	}
 	if before := s.recalled(); before.firm {
 		return before.slots
@@ -62,7 +62,7 @@ func (s *Server) toldSlots() float64 {
 
 // isDeclared reports whether slots were declared or follow from the application's utilisation, and not from what the master before knew.
 func (s *Server) isDeclared() bool {
-	return s.spec.Slots > 0 || s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees)
+	return s.declaredSlots() > 0 || s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees)
 }
 
 // Slots returns c, how many requests the server works on at once, and whether that is

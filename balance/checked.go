@@ -23,6 +23,16 @@ func (p *Pool) SetHealth(now Instant, id ServerID, by Witness, problem string) (
 	}
 	p.account(now, s)
 	s.finds(now, by, problem)
+	changed = p.examine(now, s)
+	for _, c := range s.counterparts() {
+		c.pool.account(now, c)
+		c.pool.examine(now, c)
+	}
+	return changed, nil
+}
+
+// examine has what checks have found decide whether the server gets anything. It reports whether that has changed.
+func (p *Pool) examine(now Instant, s *Server) (changed bool) {
 	s.obstacle = s.Unhealthy()
 	healthy, ejected := s.obstacle == "", s.health.ejectedUntil == forever
 	switch {
@@ -33,11 +43,11 @@ func (p *Pool) SetHealth(now Instant, id ServerID, by Witness, problem string) (
 		s.health.ejectedUntil, s.health.cause = forever, byCheck
 		s.health.success = 1 // it pays by this for what it failed, most of all for requests that broke off when it went down
 	default:
-		return false, nil
+		return false
 	}
 	p.version++
 	p.rank(now, s)
-	return true, nil
+	return true
 }
 
 // findings is what each witness finds wrong with a server.
@@ -71,8 +81,19 @@ func (s *Server) found(by Witness) string {
 
 var witnessNames = [witnesses]string{ByMaster: "the master's check", ByAgent: "its agent", ByName: "its name"}
 
-// Unhealthy returns what checks from outside find wrong with the server, "" if nothing.
+// Unhealthy returns what checks from outside find wrong with the server, in whichever of its pools, "" if nothing.
 func (s *Server) Unhealthy() string {
+	problem := s.unhealthyHere()
+	for _, c := range s.counterparts() {
+		if found := c.unhealthyHere(); problem == "" && found != "" {
+			problem = "in pool " + c.pool.cfg.Name + ": " + found
+		}
+	}
+	return problem
+}
+
+// unhealthyHere is Unhealthy by the checks of the server's own pool.
+func (s *Server) unhealthyHere() string {
 	if problem := s.found(ByAgent); problem != "" {
 		return problem
 	}

@@ -187,6 +187,11 @@ func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) 
 		p.owes(now, l, false)
 	} else if s.isHeldForSilence() {
 		p.try(now, s)
+		for _, c := range s.counterparts() {
+			if c.isHeldForSilence() {
+				c.pool.try(now, c)
+			}
+		}
 	}
 }
 

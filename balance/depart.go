@@ -71,10 +71,10 @@ func (p *Pool) bearable(s *Server) error {
 		return nil
 	}
 	most := float64(mostBrought)
-	if s.spec.Slots > 0 {
-		most = fewBrought + slotsTaken*s.spec.Slots
+	if declared := s.declaredSlots(); declared > 0 {
+		most = fewBrought + slotsTaken*declared
 	}
-	if float64(s.leases) >= most {
+	if float64(s.ownLeases()) >= most {
 		return errTooManyBrought
 	}
 	return nil

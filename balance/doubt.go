@@ -74,13 +74,13 @@ func (s *Server) Doubt() Doubt {
 		return Doubt{DoubtedUse, s.agrees.u / s.agrees.weight, s.agrees.f / s.agrees.weight}
 	case s.capacity.refuted && s.toldSlots() == learnt && apart(learnt, c):
 		return Doubt{DoubtedShare, learnt, c}
-	case s.capacity.refuted && apart(s.spec.Slots, c):
-		return Doubt{DoubtedSlots, s.spec.Slots, c}
+	case s.capacity.refuted && apart(s.declaredSlots(), c):
+		return Doubt{DoubtedSlots, s.declaredSlots(), c}
 	case learnt == 0:
-	case s.slots.vague && s.knee.c > 0 && s.agrees.verdict == agrees && learnt > grossly*s.knee.c && s.spec.Slots == 0:
-		return Doubt{DoubtedCPU, learnt, s.knee.c}
-	case !s.slots.vague && c == learnt && s.spec.Slots > 0 && apart(s.spec.Slots, c):
-		return Doubt{DoubtedSlots, s.spec.Slots, c}
+	case s.slots.vague && s.heardKnee().c > 0 && s.agrees.verdict == agrees && learnt > grossly*s.heardKnee().c && s.declaredSlots() == 0:
+		return Doubt{DoubtedCPU, learnt, s.heardKnee().c}
+	case !s.slots.vague && c == learnt && s.declaredSlots() > 0 && apart(s.declaredSlots(), c):
+		return Doubt{DoubtedSlots, s.declaredSlots(), c}
 	}
 	return Doubt{}
 }

@@ -21,6 +21,18 @@ func (p *Pool) edge(id EdgeID) int32 {
 	return n
 }
 
+// edgeElsewhere returns the number of an edge that has used another pool. It may never use this one: then it is forgotten like one that
+// has gone.
+func (p *Pool) edgeElsewhere(id EdgeID) int32 {
+	n, ok := p.edgeNo[id]
+	if !ok {
+		n = p.number()
+		p.edges[n] = edge{id: EdgeID(string([]byte(id))), gone: true}
+		p.edgeNo[p.edges[n].id] = n
+	}
+	return n
+}
+
 // beyond returns the servers that the edge cannot reach now; nil: none.
 func (p *Pool) beyond(now Instant, id EdgeID) *beyond {
 	if p.exclusions == 0 {

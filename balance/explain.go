@@ -27,6 +27,7 @@ type Candidate struct {
 	Score    float64       // lowest wins; NaN: the policy compares nothing
 	Load     float64       // n
 	External float64       // x, the part of n that is not ours
+	Shared   float64       // the part of n that other pools have placed
 	Slots    float64       // c
 	Service  float64       // b
 	Growth   float64       // g: how many times as long as alone the request would take, up to the slots
@@ -116,7 +117,7 @@ func (c *Candidate) compared() float64 {
 
 func (p *Pool) terms(now Instant, req *Request, s *Server) Candidate {
 	slots, _ := s.Slots()
-	c := Candidate{Server: s.spec.ID, Score: math.NaN(), Load: s.Load(now), External: s.load.at(now), Slots: slots,
+	c := Candidate{Server: s.spec.ID, Score: math.NaN(), Load: s.Load(now), External: s.load.at(now), Shared: float64(s.Elsewhere()), Slots: slots,
 		Service: s.Service(), Growth: s.Growth(s.Load(now) + 1), Success: s.Success(), Affinity: 1, Distance: p.distance(req.Location, s.spec.Location), Learnt: s.learnt(now), Outages: p.outages(now, s), Doubt: s.Doubt(), Reported: -1}
 	for _, m := range s.metrics {
 		if age := now.Sub(m.at); c.Reported < 0 || age < c.Reported {
@@ -181,11 +182,11 @@ type record struct {
 }
 
 type contender struct {
-	server                                                             *Server
-	why                                                                string // it could not be chosen; empty: it could
-	reported                                                           Instant
-	score                                                              float64
-	load, external, slots, service, growth, success, affinity, farther float32
+	server                                                                     *Server
+	why                                                                        string // it could not be chosen; empty: it could
+	reported                                                                   Instant
+	score                                                                      float64
+	load, external, shared, slots, service, growth, success, affinity, farther float32
 }
 
 // word is a copy of a string that is not ours to keep, cut if it is long.
@@ -241,7 +242,7 @@ func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
 func (r *record) add(now Instant, p *Pool, req *Request, s *Server) {
 	slots, _ := s.Slots()
 	c := &r.contenders[r.n]
-	*c = contender{server: s, reported: s.load.reported, score: math.NaN(), load: float32(s.Load(now)), external: float32(s.load.at(now)),
+	*c = contender{server: s, reported: s.load.reported, score: math.NaN(), load: float32(s.Load(now)), external: float32(s.load.at(now)), shared: float32(s.Elsewhere()),
 		slots: float32(slots), service: float32(s.Service()), growth: float32(s.Growth(s.Load(now) + 1)), success: float32(s.Success()), affinity: 1}
 	r.n++
 	if p.scorer == nil {
@@ -311,7 +312,7 @@ func (p *Pool) told(now Instant, r *record) Decision {
 		if c.reported != 0 {
 			reported = max(0, r.at.Sub(c.reported))
 		}
-		d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Why: c.why, Score: c.score, Load: float64(c.load), External: float64(c.external),
+		d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Why: c.why, Score: c.score, Load: float64(c.load), External: float64(c.external), Shared: float64(c.shared),
 			Slots: float64(c.slots), Service: float64(c.service), Growth: float64(c.growth), Success: float64(c.success), Affinity: float64(c.affinity), Distance: float64(c.farther), Learnt: c.server.learnt(now), Doubt: c.server.Doubt(), Reported: reported})
 	}
 	d.settle(p.scorer != nil)

@@ -98,15 +98,9 @@ func (s *Server) isWell(now Instant) bool {
 func (p *Pool) judge(now Instant, s *Server, l *lease, o *Outcome) {
 	switch o.Result {
 	case OK:
-		s.health.succeed()
-		s.health.ejections = 0
 		p.succeeded(now, s)
-		p.reached(now, s, l.edge)
-		p.served(now, s, l)
-		p.prove(now, s, l.started)
 	case ClientError:
 		s.remember(now, l.edge, o)
-		p.reached(now, s, l.edge)
 		switch p.suspects(now, s) {
 		case unsuspected:
 			s.health.succeed()
@@ -115,6 +109,22 @@ func (p *Pool) judge(now Instant, s *Server, l *lease, o *Outcome) {
 		case suspected:
 			p.blame(now, s, bySuspicion)
 		}
+	}
+	p.judgeServer(now, s, l, o)
+}
+
+// judgeServer takes of how a lease ended what follows for the server in whichever pool it stands. Client errors are a matter of the pool
+// whose clients they are.
+func (p *Pool) judgeServer(now Instant, s *Server, l *lease, o *Outcome) {
+	switch o.Result {
+	case OK:
+		s.health.succeed()
+		s.health.ejections = 0
+		p.reached(now, s, l.edge)
+		p.served(now, s, l)
+		p.prove(now, s, l.started)
+	case ClientError:
+		p.reached(now, s, l.edge)
 	case Full:
 		s.remember(now, l.edge, o)
 		p.reached(now, s, l.edge)

@@ -52,15 +52,15 @@ func (s *Server) roomNow(now Instant) float64 {
 
 // slotsRestOn follows survey.
 func (s *Server) slotsRestOn(now Instant) string {
-	c := &s.capacity
+	c, knee := &s.capacity, s.heardKnee()
 	switch {
 	case !c.known:
 		return "assumed"
 	case c.refuted:
-		return "latencies, " + s.knee.restOn() + ", which rule out what was told"
+		return "latencies, " + knee.restOn() + ", which rule out what was told"
 	case c.assumed:
 		return "assumed, as the others have"
-	case c.slots == s.recalled().slots && (c.told && !s.isDeclared() || !c.told && !s.knee.isTold()):
+	case c.slots == s.recalled().slots && (c.told && !s.isDeclared() || !c.told && !knee.isTold()):
 		return "what the master before had learnt"
 	case c.told && c.slots != s.slots.learnt:
 		return "declared"
@@ -71,7 +71,7 @@ func (s *Server) slotsRestOn(now Instant) string {
 	case s.slots.learnt > 0 && c.slots == s.slots.learnt:
 		return "its CPU's utilization, " + s.slots.restOn(now)
 	}
-	return "latencies, " + s.knee.restOn()
+	return "latencies, " + knee.restOn()
 }
 
 func (s *slots) restOn(now Instant) string {

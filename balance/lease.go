@@ -10,8 +10,16 @@ import (
 
 // This file opens, holds and ends leases.
 
-// hold adds n, which may be negative, to the server's open leases.
+// hold adds n, which is positive, to the server's open leases.
 func (p *Pool) hold(now Instant, s *Server, n int32) {
+	p.holdOwn(now, s, n)
+	for _, c := range s.counterparts() {
+		c.pool.holdElsewhere(now, c, n)
+	}
+}
+
+// holdOwn adds n, which may be negative, to the server's open leases as this pool counts them.
+func (p *Pool) holdOwn(now Instant, s *Server, n int32) {
 	if s.reporting {
 		s.settle(now)
 	}
@@ -118,12 +126,15 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	if p.queue.length > 0 {
 		p.bound(s)
 	}
-	p.hold(now, s, -1)
+	p.holdOwn(now, s, -1)
 	if !o.isSign() && !ended.idle {
 		s.gaveUp = now
 		p.findStandstill(now, s) // before its place is given to another
 	}
-	if s.gone && s.leases == 0 {
+	for _, c := range s.counterparts() {
+		c.pool.endElsewhere(now, c, p.edges[ended.edge].id, &ended, &o)
+	}
+	if s.gone && s.ownLeases() == 0 {
 		p.forget(now, s)
 	}
 }
@@ -165,7 +176,7 @@ func (p *Pool) Hold(now Instant, edge EdgeID, id LeaseID, server ServerID, age, 
 		p.untold++
 	}
 	if !p.ledger.adopt(id, tag, s, p.edge(edge), now.Add(-age), expires) {
-		if s.gone && s.leases == 0 {
+		if s.gone && s.ownLeases() == 0 {
 			p.forget(now, s)
 		}
 		return fmt.Errorf("pool %s: lease %s: the ledger is full", p.cfg.Name, id)

@@ -76,7 +76,7 @@ func (t *localTotals) count(now Instant, p *Pool, s *Server) {
 	t.slots += s.capacity.slots
 	t.limits += float64(s.limit)
 	t.paces[paceOf(s.ratio)] += s.capacity.slots
-	t.special = t.special || s.isHeld || s.cap != noCap || s.health.inRow > 1 || s.full != nil && s.full.inRow > 0 || s.Success() < localSuccess || now.Sub(s.warmFrom) < warmTime && !math.IsInf(p.warmth(now, s), 1) && s.granted < localKnown
+	t.special = t.special || len(s.counterparts()) > 0 || s.isHeld || s.cap != noCap || s.health.inRow > 1 || s.full != nil && s.full.inRow > 0 || s.Success() < localSuccess || now.Sub(s.warmFrom) < warmTime && !math.IsInf(p.warmth(now, s), 1) && s.granted < localKnown
 }
 
 const (

@@ -89,7 +89,7 @@ func (p *Pool) wake(now Instant) {
 // nextChange returns when the server's ejection or hold ends or its warming up begins.
 func (s *Server) nextChange(now Instant) Instant {
 	next := forever
-	for _, at := range [...]Instant{s.health.ejectedUntil, s.held.until, s.warmFrom, s.pool.knownFrom} {
+	for _, at := range [...]Instant{s.health.ejectedUntil, s.held.until, s.warmFrom, s.knownFrom()} {
 		if at > now {
 			next = min(next, at)
 		}

@@ -34,6 +34,10 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	s.gone, s.draining = false, false
 	p.recollectLater(now, s)
 	p.rank(now, s)
+	p.link(now, s)
+	if s.sharing() != nil {
+		p.refreshShared(now, s)
+	}
 	return nil
 }
 
@@ -57,8 +61,8 @@ func (p *Pool) declare(s *Server, spec ServerSpec) {
 	s.spec = spec
 	p.assignSide(s)
 	p.recap(s)
-	if p.knownFrom > 0 && p.capOf(&s.spec) != noCap {
-		p.wakeAt(s, p.knownFrom)
+	if from := s.knownFrom(); from > 0 && s.mostDeclared() != noCap {
+		p.wakeAt(s, from)
 	}
 	s.speed = cmp.Or(spec.Speed, 1)
 	s.ratio = 1 / s.speed
@@ -83,7 +87,7 @@ func (p *Pool) leave(now Instant, id ServerID, how *departure) {
 		s.gone, s.since.departure, s.since.left = true, how, now
 	}
 	p.rank(now, s)
-	if s.leases == 0 {
+	if s.ownLeases() == 0 {
 		p.forget(now, s)
 	}
 }
@@ -100,6 +104,7 @@ func (p *Pool) forget(now Instant, s *Server) {
 	if s.fixed {
 		return
 	}
+	p.unlink(now, s)
 	p.ungroup(s)
 	if s.side == backups {
 		p.backups--

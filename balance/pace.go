@@ -143,6 +143,9 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 		}
 		if solved := s.knee.observe(crowd, math.Log(latency), p.times.variance(), s.capacity.slots, s.toldSlots()); solved || !s.capacity.told {
 			p.survey(s)
+			for _, c := range s.counterparts() {
+				c.pool.survey(c)
+			}
 		}
 	}
 	if p.times.weight < timesEnough {

@@ -45,6 +45,7 @@ type Pool struct {
 	ledger   ledger
 	serverOrders
 	members
+	sharing *sharing // with pools in which the same servers may stand; nil: with none
 	poolEdges
 	scratch []*Server
 	poolLearnt
@@ -195,6 +196,9 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 		p.recap(s)
 		p.bound(s)
 		p.rank(now, s)
+		for _, c := range s.counterparts() {
+			c.pool.refresh(now, c) // the pool's cap is theirs
+		}
 	}
 }
 

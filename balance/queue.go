@@ -3,6 +3,7 @@ package balance
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -134,7 +135,10 @@ func (p *Pool) Waiting() int { return p.queue.length }
 // Serve appends the waits that are over: requests that a server has come free for,
 // and those given up or displaced. Its owner calls it after whatever may have freed a
 // server, and when Expire's next time has come.
-func (p *Pool) Serve(now Instant, dst []Release) []Release {
+func (p *Pool) Serve(now Instant, dst []Release) []Release { return p.ServeSome(now, dst, math.MaxInt) }
+
+// ServeSome is Serve that gives servers to so many requests at most. Owners of pools that share servers serve these in turns.
+func (p *Pool) ServeSome(now Instant, dst []Release, most int) []Release {
 	dst = append(dst, p.displaced...)
 	p.displaced = p.displaced[:0]
 	for p.queue.length > 0 && p.queue.soonest <= now {
@@ -159,7 +163,7 @@ func (p *Pool) Serve(now Instant, dst []Release) []Release {
 		p.fullsTold = p.fulls
 		dst = p.refuseWaiting(now, dst)
 	}
-	for p.queue.length > 0 && p.anyServable(now) {
+	for ; most > 0 && p.queue.length > 0 && p.anyServable(now); most-- {
 		w, s := p.servable(now)
 		if w == nil {
 			break

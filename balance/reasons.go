@@ -55,7 +55,7 @@ func (p *Pool) obstacle(now Instant, req *Request, s *Server) string {
 		return "silent: nothing has come from it for " + s.silence(now)
 	case s.isHeld && !s.holdRoom(now):
 		return "held back: it fails"
-	case s.leases >= p.capOf(&s.spec):
+	case s.leases >= s.mostDeclared():
 		return "at its max_in_flight"
 	case s.leases >= s.cap:
 		return "full: it refuses more"

@@ -95,7 +95,7 @@ func (p *Pool) tryMore(now Instant, s *Server) {
 
 // recap brings up to date how many leases the server may have by its cap and its refusals.
 func (p *Pool) recap(s *Server) {
-	s.cap = p.capOf(&s.spec)
+	s.cap = s.mostDeclared()
 	if s.full != nil {
 		s.cap = min(s.cap, s.full.refusing.most())
 	}

@@ -106,6 +106,27 @@ func (p *Pool) Report(now Instant, r *Report) error {
 	if r.Window < 0 || r.Window > time.Hour {
 		return fmt.Errorf("report from server %s: window %v, want 0 (not known) to 1 h", r.Server, r.Window)
 	}
+	var keep [MaxMetrics]Metric
+	sane, err := r.Sane(keep[:0])
+	if problem := p.reported(now, s, r, sane); problem != nil {
+		err = problem
+	}
+	for _, c := range s.counterparts() {
+		_ = c.pool.reported(now, c, r, sane) // as above
+	}
+	if len(r.Metrics) == 0 {
+		return nil
+	}
+	if err == nil {
+		if c := s.contradiction(now); c != nil {
+			return c
+		}
+	}
+	return err
+}
+
+// reported takes what is sane of a report of the server's load.
+func (p *Pool) reported(now Instant, s *Server, r *Report, sane []Metric) (err error) {
 	if r.isSign() {
 		at := now
 		if len(r.Metrics) == 0 {
@@ -119,8 +140,6 @@ func (p *Pool) Report(now Instant, r *Report) error {
 	if s.evidence == silence {
 		s.evidence = new(evidence)
 	}
-	var keep [MaxMetrics]Metric
-	sane, err := r.Sane(keep[:0])
 	taken := now.Add(-r.Age)
 	for i, m := range sane {
 		if !s.take(i, m, taken) {
@@ -129,11 +148,6 @@ func (p *Pool) Report(now Instant, r *Report) error {
 	}
 	s.weigh(now, r, sane)
 	p.rank(now, s)
-	if err == nil {
-		if c := s.contradiction(now); c != nil {
-			return c
-		}
-	}
 	return err
 }
 

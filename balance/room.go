@@ -42,10 +42,11 @@ type group struct {
 	barren  uint64  // the round of queue.take in which none of the servers could take a request
 }
 
-// membership is a server's part in groups.
+// membership is a server's part in groups, and in other pools.
 type membership struct {
-	groups    []*group // those that it is in
-	elsewhere uint64   // Pool.placedElsewhere, as far as it is accounted for
+	groups    []*group      // those that it is in
+	elsewhere uint64        // Pool.placedElsewhere, as far as it is accounted for
+	shared    *sharedServer // nil: the pool shares no servers
 }
 
 // member returns the server's membership.

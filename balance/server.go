@@ -91,7 +91,7 @@ func BaseURL(address string) string {
 // servers it is memory that a decision waits for.
 type Server struct {
 	index     int32 // where it stands in Pool.servers
-	leases    int32 // own outstanding: open leases on it
+	leases    int32 // open leases on it, of all pools in which it stands
 	isHeld    bool  // held says until when, and to how many leases
 	draining  bool
 	gone      bool
@@ -113,7 +113,7 @@ type Server struct {
 	cap      int32     // of leases, by max_in_flight and by its refusals; noCap: none
 	standing standing
 	side     side        // its own kind
-	labelled *membership // nil: no request has asked for labels; a record of 192 bytes fills whole lines
+	labelled *membership // nil: no request has asked for labels, and the pool shares no servers; a record of 192 bytes fills whole lines
 }
 
 // details is what is needed of a server less often.
@@ -122,7 +122,7 @@ type details struct {
 	waking  bool    // it stands in Pool.waking
 	isAlike bool    // others are equal to it within their error, in a pool whose servers differ
 	counted bool    // load.x is of requests that were counted, not worked out from a utilisation
-	idle    int32   // leases on which it owes nothing
+	idle    int32   // of leases, those on which it owes nothing
 	group   float64 // mean logarithm of theirs and its own, less what the pool's would be; if isAlike
 	held    hold
 	lifeSigns
@@ -208,10 +208,10 @@ func (s *Server) ID() ServerID { return s.spec.ID }
 // Spec returns what was declared of the server. Its slices are shared: do not write to them.
 func (s *Server) Spec() ServerSpec { return s.spec }
 
-// Leases returns the number of open leases on the server: exact, and only ours.
+// Leases returns the number of open leases on the server, those of other pools included: exact, and only ours.
 func (s *Server) Leases() int { return int(s.leases) }
 
-// Load returns n, the requests in flight at the server: ours by the ledger, and
+// Load returns n, the requests in flight at the server: ours by the ledgers of all its pools, and
 // everybody else's as far as reports tell.
 func (s *Server) Load(now Instant) float64 {
 	n := float64(s.leases)

@@ -73,7 +73,7 @@ func (s *Server) kind() Kind {
 
 // Allows reports whether an edge that has n requests at the server may send it one more by itself.
 func (s *Snapshot) Allows(to *SnapshotServer, n int) bool {
-	return to.Cap == 0 || n < Share(to.Cap, to.ID, s.Place, len(s.Sharers))
+	return to.Cap == 0 || n < Share(to.Cap, to.Address, s.Place, len(s.Sharers))
 }
 
 // Snapshot returns what edges need to know of the pool.
@@ -104,7 +104,9 @@ type View struct {
 	State     State
 	Unhealthy string        // what checks from outside find wrong; empty: nothing
 	Fixed     bool          // the file names it
-	Leases    int           // open: ours
+	Leases    int           // open: the pool's own
+	Elsewhere int           // open leases of other pools on the server
+	Pools     []string      // other pools in which it stands, in order; nil: none
 	Granted   uint64        // leases ever
 	Load      float64       // n, as believed also where it is time to try whether x is true
 	External  float64       // x, the part of n that is not ours
@@ -146,8 +148,11 @@ func (p *Pool) Look(now Instant, dst []View, from, to int) []View {
 		dst = dst[:len(dst)+1]
 		v := &dst[len(dst)-1]
 		c, known := s.Slots()
-		*v = View{Spec: s.spec, Location: s.located(), State: s.State(now), Unhealthy: s.Unhealthy(), Fixed: s.fixed, Leases: int(s.leases), Granted: s.granted, Load: s.believed(now),
+		*v = View{Spec: s.spec, Location: s.located(), State: s.State(now), Unhealthy: s.Unhealthy(), Fixed: s.fixed, Leases: int(s.ownLeases()), Elsewhere: s.Elsewhere(), Granted: s.granted, Load: s.believed(now),
 			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Basis: s.basis(), Success: s.Success(), Score: math.NaN(), Outages: p.outages(now, s), Full: s.isHeld && s.held.why == heldForFull && now < s.held.until, Unreached: int(s.unreached), Doubt: s.Doubt(), Metrics: v.Metrics[:0], Traffic: s.traffic.view(now)}
+		if s.sharing() != nil {
+			v.Pools = s.SharedWith(nil)
+		}
 		v.Since = s.steadyFor(now, v.Outages)
 		if p.scorer != nil {
 			v.Score = p.scorer.Score(now, s)
@@ -189,16 +194,19 @@ func (p *Pool) Check() error {
 		switch {
 		case s.side != p.sideOf(&s.spec):
 			return fmt.Errorf("server %s: is taken to be of kind %d, and is of %d", s.spec.ID, s.side, p.sideOf(&s.spec))
-		case s.leases != held[s]:
-			return fmt.Errorf("server %s: holds %d leases, counts %d", s.spec.ID, held[s], s.leases)
-		case s.idle != idle[s]:
-			return fmt.Errorf("server %s: owes nothing on %d leases, counts %d", s.spec.ID, idle[s], s.idle)
+		case s.ownLeases() != held[s]:
+			return fmt.Errorf("server %s: holds %d leases, counts %d", s.spec.ID, held[s], s.ownLeases())
+		case s.ownIdle() != idle[s]:
+			return fmt.Errorf("server %s: owes nothing on %d leases, counts %d", s.spec.ID, idle[s], s.ownIdle())
 		case int(s.index) != i || p.byID[s.spec.ID] != s:
 			return fmt.Errorf("server %s: is not where it says it stands", s.spec.ID)
-		case s.gone && s.leases == 0 && !s.fixed:
+		case s.gone && s.ownLeases() == 0 && !s.fixed:
 			return fmt.Errorf("server %s: has left and is idle, yet is remembered", s.spec.ID)
 		}
 		if err := s.check(); err != nil {
+			return err
+		}
+		if err := s.checkShared(); err != nil {
 			return err
 		}
 		delete(held, s)

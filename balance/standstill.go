@@ -83,6 +83,14 @@ func (p *Pool) owes(now Instant, l *lease, owes bool) {
 		s.idle++
 	}
 	l.idle = !owes
+	for _, c := range s.counterparts() {
+		if owes {
+			c.pool.beginsToOwe(now, c)
+			c.addShared(0, -1)
+		} else {
+			c.addShared(0, 1)
+		}
+	}
 }
 
 // beginsToOwe says that the server is about to owe an answer, if it owed none. Where those that it
