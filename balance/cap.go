@@ -3,6 +3,7 @@ package balance
 import (
 	"cmp"
 	"math"
+	"slices"
 )
 
 // This file keeps servers to declared caps, max_in_flight. A cap is no guess: no other rule lifts it.
@@ -59,8 +60,13 @@ func (p *Pool) Await(now, until Instant) {
 	}
 }
 
-// Awaits reports whether there may be edges, and leases, of which the pool has not been told yet.
-func (p *Pool) Awaits(now Instant) bool { return now < p.knownFrom }
+// Awaits reports whether there may be edges, and leases, of which the pool, or one that shares servers with it, has not been told yet.
+func (p *Pool) Awaits(now Instant) bool {
+	if p.sharing == nil {
+		return now < p.knownFrom
+	}
+	return slices.ContainsFunc(p.sharing.pools, func(q *Pool) bool { return now < q.knownFrom })
+}
 
 // Share returns how many of a server's capped requests one of several edges may have under way while no master answers. place
 // is the edge's among all, from 0. It is the same in all pools that have a server with the address. The shares of all edges add up to the cap; what cannot be divided goes to other edges for

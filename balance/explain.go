@@ -27,7 +27,8 @@ type Candidate struct {
 	Score    float64       // lowest wins; NaN: the policy compares nothing
 	Load     float64       // n
 	External float64       // x, the part of n that is not ours
-	Shared   float64       // the part of n that other pools have placed
+	Shared   int           // the part of n that other pools have placed
+	Pools    []string      // the other pools in which the server stands now, in order; nil: none
 	Slots    float64       // c
 	Service  float64       // b
 	Growth   float64       // g: how many times as long as alone the request would take, up to the slots
@@ -117,7 +118,7 @@ func (c *Candidate) compared() float64 {
 
 func (p *Pool) terms(now Instant, req *Request, s *Server) Candidate {
 	slots, _ := s.Slots()
-	c := Candidate{Server: s.spec.ID, Score: math.NaN(), Load: s.Load(now), External: s.load.at(now), Shared: float64(s.Elsewhere()), Slots: slots,
+	c := Candidate{Server: s.spec.ID, Score: math.NaN(), Load: s.Load(now), External: s.load.at(now), Shared: s.Elsewhere(), Pools: s.SharedWith(nil), Slots: slots,
 		Service: s.Service(), Growth: s.Growth(s.Load(now) + 1), Success: s.Success(), Affinity: 1, Distance: p.distance(req.Location, s.spec.Location), Learnt: s.learnt(now), Outages: p.outages(now, s), Doubt: s.Doubt(), Reported: -1}
 	for _, m := range s.metrics {
 		if age := now.Sub(m.at); c.Reported < 0 || age < c.Reported {
@@ -312,7 +313,7 @@ func (p *Pool) told(now Instant, r *record) Decision {
 		if c.reported != 0 {
 			reported = max(0, r.at.Sub(c.reported))
 		}
-		d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Why: c.why, Score: c.score, Load: float64(c.load), External: float64(c.external), Shared: float64(c.shared),
+		d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Why: c.why, Score: c.score, Load: float64(c.load), External: float64(c.external), Shared: int(c.shared), Pools: c.server.SharedWith(nil),
 			Slots: float64(c.slots), Service: float64(c.service), Growth: float64(c.growth), Success: float64(c.success), Affinity: float64(c.affinity), Distance: float64(c.farther), Learnt: c.server.learnt(now), Doubt: c.server.Doubt(), Reported: reported})
 	}
 	d.settle(p.scorer != nil)

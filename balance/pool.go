@@ -45,7 +45,6 @@ type Pool struct {
 	ledger   ledger
 	serverOrders
 	members
-	sharing *sharing // with pools in which the same servers may stand; nil: with none
 	poolEdges
 	scratch []*Server
 	poolLearnt
@@ -74,6 +73,8 @@ type members struct {
 	untold  int     // servers that are known by leases alone
 	canary  *canary // nil: there is none
 	backups int     // servers that are backups
+
+	sharing *sharing // with pools in which the same servers may stand; nil: with none
 }
 
 // serverOrders are the servers in the orders in which they are taken.

@@ -200,6 +200,22 @@ func (s *Server) SharedWith(dst []string) []string {
 	return dst
 }
 
+// Counterpart is the record of a server in another pool.
+type Counterpart struct {
+	Pool   string
+	Server ServerID
+}
+
+// Counterparts returns a server's records in other pools; nil: no other pool has it.
+func (p *Pool) Counterparts(id ServerID) (list []Counterpart) {
+	if s := p.byID[id]; s != nil {
+		for _, c := range s.counterparts() {
+			list = append(list, Counterpart{c.pool.cfg.Name, c.spec.ID})
+		}
+	}
+	return list
+}
+
 // hasHistory reports whether requests have shown anything of the server.
 func (s *Server) hasHistory() bool {
 	return s.granted > 0 || s.leases > 0 || s.ended != 0 || s.reporting

@@ -84,11 +84,11 @@ func TestPoolsSeeEachOthersLeases(t *testing.T) {
 	if err == nil {
 		t.Error("the only server is full, and gets a second request")
 	}
-	for pool, want := range []float64{0, 1} {
+	for pool, want := range []int{0, 1} {
 		d := s.pools[pool].Explain(s.now, &Request{})
 		i := slices.IndexFunc(d.Candidates, func(c Candidate) bool { return c.Server == ServerID(fmt.Sprintf("a%d", pool)) })
 		if c := d.Candidates[i]; c.Load != 1 || c.Shared != want {
-			t.Errorf("pool %d explains %v requests at the server, %v of them other pools'; want 1 and %v", pool, c.Load, c.Shared, want)
+			t.Errorf("pool %d explains %v requests at the server, %v of them other pools'; want 1 and %d", pool, c.Load, c.Shared, want)
 		}
 	}
 	if v := s.pools[1].Views(s.now)[0]; v.Leases != 0 || v.Elsewhere != 1 || v.Load != 1 || !slices.Equal(v.Pools, []string{"pages"}) {

@@ -26,6 +26,9 @@ const (
 func (p *Pool) Alive(now Instant, id ServerID) {
 	if s := p.byID[id]; s != nil {
 		p.alive(now, s, now)
+		for _, c := range s.counterparts() {
+			c.pool.alive(now, c, now)
+		}
 	}
 }
 

@@ -222,6 +222,7 @@ func (a *agent) onRegister(ctx context.Context, now balance.Instant, payload []b
 	if err := a.claimRegistration(ctx, p.name); err != nil {
 		return err
 	}
+	a.master.shareServers(p, spec.Address)
 	fresh := a.pool == nil
 	a.pool, a.awaitsPool = p, false
 	a.mu.Lock()

@@ -310,7 +310,7 @@ func (m *Master) postDrain(on bool) func(http.ResponseWriter, *http.Request) *do
 		}
 		server := balance.ServerID(r.PathValue("server"))
 		p.mu.Lock()
-		has := p.core.Has(server)
+		has, elsewhere := p.core.Has(server), p.core.Counterparts(server)
 		p.mu.Unlock()
 		if !has {
 			return newProblem(http.StatusNotFound, noSuchHost, fmt.Sprintf("pool %s has no server %q", p.name, clip(string(server))))
@@ -319,7 +319,13 @@ func (m *Master) postDrain(on bool) func(http.ResponseWriter, *http.Request) *do
 		if err != nil {
 			return newProblem(http.StatusServiceUnavailable, notDrained, fmt.Sprintf("server %s of pool %s: %v", server, p.name, err))
 		}
-		return write(w, drainedBody{Server: string(server), Draining: on, At: clock.Time(clock.AtMicros(s.At)), By: s.By, Reason: s.Reason, KeptBy: m.drainKeepersOf(p.name, server)})
+		var also []placeBody
+		if !body.OnlyHere {
+			if also, err = m.orderDrainElsewhere(elsewhere, on, body.By, body.Reason); err != nil {
+				return newProblem(http.StatusServiceUnavailable, notDrained, fmt.Sprintf("server %s of pool %s is done, but not in all its pools: %v", server, p.name, err))
+			}
+		}
+		return write(w, drainedBody{Server: string(server), Draining: on, At: clock.Time(clock.AtMicros(s.At)), By: s.By, Reason: s.Reason, Also: also, KeptBy: m.drainKeepersOf(p.name, server)})
 	}
 }
 

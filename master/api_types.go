@@ -179,7 +179,7 @@ type serverBody struct {
 	Labels    map[string]string     `json:"labels,omitempty"`
 	Fixed     bool                  `json:"fixed"`
 	Agent     bool                  `json:"agent"`
-	InFlight  int                   `json:"in_flight"`
+	InFlight  int                   `json:"in_flight"` // of this pool
 	Load      float64               `json:"load"`
 	External  float64               `json:"external_load"`
 	Slots     float64               `json:"slots"`
@@ -193,6 +193,7 @@ type serverBody struct {
 	Unreached int                   `json:"unreached_edges,omitempty"`
 	Doubt     string                `json:"doubt,omitempty"`
 	Metrics   map[string]metricBody `json:"metrics"`
+	elsewhereBody
 }
 
 type metricBody struct {
@@ -203,7 +204,7 @@ type metricBody struct {
 func newServerBody(v *balance.View, agent bool) serverBody {
 	b := serverBody{ID: string(v.Spec.ID), State: v.State.String(), Unhealthy: v.Unhealthy, Address: v.Spec.Address, At: v.Location.At, Several: v.Location.All, Public: v.Spec.Public, Location: v.Spec.Location,
 		Fixed: v.Fixed, Agent: agent, InFlight: v.Leases, Load: v.Load, External: v.External, Slots: v.Slots, Known: v.Known,
-		Service: v.Service, Success: v.Success, Granted: v.Granted, Health: balance.OutageWords(v.Outages), Outages: newOutages(v.Outages), Unreached: v.Unreached, Doubt: v.Doubt.String(), Metrics: make(map[string]metricBody, len(v.Metrics))}
+		Service: v.Service, Success: v.Success, Granted: v.Granted, Health: balance.OutageWords(v.Outages), Outages: newOutages(v.Outages), Unreached: v.Unreached, Doubt: v.Doubt.String(), Metrics: make(map[string]metricBody, len(v.Metrics)), elsewhereBody: elsewhereBody{v.Pools, v.Elsewhere}}
 	if !math.IsNaN(v.Score) && !math.IsInf(v.Score, 0) {
 		b.Score = &v.Score
 	}
@@ -221,8 +222,9 @@ func newServerBody(v *balance.View, agent bool) serverBody {
 
 // drainBody is an operator's order for a server.
 type drainBody struct {
-	By     string `json:"by"`
-	Reason string `json:"reason"`
+	By       string `json:"by"`
+	Reason   string `json:"reason"`
+	OnlyHere bool   `json:"only_here"` // not in other pools in which the server stands
 }
 
 // drainedBody is its result.
@@ -232,5 +234,12 @@ type drainedBody struct {
 	At       time.Time    `json:"at"`
 	By       string       `json:"by,omitempty"`
 	Reason   string       `json:"reason,omitempty"`
-	KeptBy   drainKeepers `json:"kept_by"` // once this master is gone
+	Also     []placeBody  `json:"also,omitempty"` // the same server in other pools, where the order holds as well
+	KeptBy   drainKeepers `json:"kept_by"`        // once this master is gone
+}
+
+// placeBody is a server in a pool.
+type placeBody struct {
+	Pool   string `json:"pool"`
+	Server string `json:"server"`
 }

@@ -141,6 +141,21 @@ func (m *Master) orderDrain(p *pool, id balance.ServerID, on bool, by, reason st
 	return drainRecord{}, errDrainLost
 }
 
+// orderDrainElsewhere makes an operator's drain of a server take effect in the other pools in which it stands.
+func (m *Master) orderDrainElsewhere(list []balance.Counterpart, on bool, by, reason string) (also []placeBody, err error) {
+	for _, c := range list {
+		p := m.poolNamed(c.Pool)
+		if p == nil {
+			continue // it has just been removed
+		}
+		if _, err := m.orderDrain(p, c.Server, on, by, reason); err != nil {
+			return also, fmt.Errorf("server %s of pool %s: %w", c.Server, c.Pool, err)
+		}
+		also = append(also, placeBody{c.Pool, string(c.Server)})
+	}
+	return also, nil
+}
+
 // drainStatement is the kind of the signed statements of drains.
 const drainStatement = "drain"
 

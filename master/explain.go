@@ -76,6 +76,13 @@ type candidateBody struct {
 	Health   string   `json:"health,omitempty"`
 	Outages  []outage `json:"outages,omitempty"`
 	Doubt    string   `json:"doubt,omitempty"`
+	elsewhereBody
+}
+
+// elsewhereBody is a server's part in other pools.
+type elsewhereBody struct {
+	Pools    []string `json:"other_pools,omitempty"`           // in which it stands as well
+	InFlight int      `json:"other_pools_in_flight,omitempty"` // their open leases on it
 }
 
 func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisionBody {
@@ -92,7 +99,7 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 	for i := range d.Candidates {
 		c := &d.Candidates[i]
 		b.Candidates[i] = candidateBody{Server: string(c.Server), Why: c.Why, Load: c.Load, External: c.External, Slots: c.Slots,
-			Service: c.Service, Growth: c.Growth, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance, Health: balance.OutageWords(c.Outages), Outages: newOutages(c.Outages), Doubt: c.Doubt.String()}
+			Service: c.Service, Growth: c.Growth, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance, Health: balance.OutageWords(c.Outages), Outages: newOutages(c.Outages), Doubt: c.Doubt.String(), elsewhereBody: elsewhereBody{c.Pools, c.Shared}}
 		if !math.IsNaN(c.Score) && !math.IsInf(c.Score, 0) {
 			b.Candidates[i].Score = &c.Score
 		}

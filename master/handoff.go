@@ -51,6 +51,7 @@ func (m *Master) restoreServer(member *HandoffServer) error {
 	}
 	now := clock.Now()
 	if !member.Fixed {
+		m.shareServers(p, member.Server.Address)
 		p.mu.Lock()
 		err := p.putServerLocked(now, member.Server, false)
 		p.unlock()

@@ -49,6 +49,7 @@ type Master struct {
 
 	keptDrains
 	lostEdges lostEdges
+	shared    sharedServers
 
 	unknownPools
 
@@ -214,6 +215,9 @@ func (m *Master) reload(cfg Config) error {
 		if err != nil {
 			return err
 		}
+		if m.running.Load() && !m.elected {
+			p.core.Await(clock.Now(), 0) // it has had no life that edges could know of: pools that share its servers need not wait
+		}
 		next[p.name] = p
 	}
 	now := clock.Now()
@@ -235,6 +239,9 @@ func (m *Master) reload(cfg Config) error {
 }
 
 func (m *Master) configure(now balance.Instant, p *pool, cfg PoolConfig) error {
+	for i := range cfg.Servers {
+		m.shareServers(p, cfg.Servers[i].Address)
+	}
 	p.mu.Lock()
 	unnamed, err := p.configureLocked(now, cfg)
 	p.unlock()
@@ -406,7 +413,8 @@ func (m *Master) maintain() (next balance.Instant) {
 		now := clock.Now()
 		p.mu.Lock()
 		p.next = p.core.Expire(now)
-		if p.serveQueueLocked(now); len(p.waits) > 0 {
+		p.serveGroupLocked(now)
+		if len(p.waits) > 0 {
 			p.next = sooner(p.next, now.Add(queueRecheck))
 		}
 		due, loads, again := p.pushDueLocked(now, watched)
@@ -445,6 +453,7 @@ func (m *Master) dropPool(p *pool) {
 	if p.isClosing() && m.poolNamed(p.name) == p {
 		m.pools.Store(m.pools.Load().without(p))
 		p.forgetDrains()
+		m.dropShared(p)
 		m.recallAgents(p.name)
 	}
 }

@@ -118,6 +118,9 @@ func (m *Master) followNames(now balance.Instant) {
 		news, unnamed := p.followNamesLocked(now, want)
 		p.unlock()
 		for _, n := range news {
+			if n.added {
+				m.shareServers(p, n.address)
+			}
 			n.logTo(m, p.name)
 		}
 		for _, id := range unnamed {

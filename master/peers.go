@@ -85,7 +85,7 @@ func (p *peers) addWatch(pool string, e *edge) *feed {
 		return nil
 	}
 	if f == nil {
-		f = &feed{pool: pool, edges: make(map[*edge]struct{})}
+		f = &feed{pool: pool, peers: p, edges: make(map[*edge]struct{})}
 		p.watch[pool] = f
 	}
 	f.edges[e] = struct{}{}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 )
 
 // pool is a balance.Pool with its lock and what the master keeps with it. Pools share nothing but the wake
-// function.
+// function, unless they share servers: then they share the lock.
 type pool struct {
 	name        string
 	number      uint32                        // unique in this master's life
@@ -29,7 +28,7 @@ type pool struct {
 
 	drainCount *atomic.Int64 // drains of all pools of the master
 
-	mu   sync.Mutex // held over memory work only and released by unlock; guards the following
+	mu   poolLock // held over memory work only and released by unlock; guards the following
 	core *balance.Pool
 	cfg  PoolConfig // defaults are filled in
 	origin
@@ -53,6 +52,7 @@ type pool struct {
 type poolScratch struct {
 	scratch  balance.Request   // copy of a caller's request, so that a pick does not allocate
 	released []balance.Release // reused by serveQueueLocked
+	turn     uint64            // lockGroup.turn when the queue was served last
 }
 
 // poolPushes is when edges were told of the pool, the log of outages, and the events that are still to be kept.
@@ -65,6 +65,7 @@ type poolPushes struct {
 	canaryHeld     bool               // as it was logged
 	news           []event            // that unlock hands to onEvents
 	onEvents       func(news []event) // keeps events; called without mu. Set once, nil in some tests
+	toldVersion    uint64             // core's, when tellGroupLocked looked last
 }
 
 // origin is how a pool came to be.
@@ -88,6 +89,7 @@ func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error
 	}
 	p := &pool{name: cfg.Name, tags: proofs, wake: wake, cfg: cfg, changed: true, core: balance.New(told, chosen, seed), origin: origin{named: named, created: clock.Now()},
 		drainCount: new(atomic.Int64), drains: make(map[balance.ServerID]balance.Drain), waits: make(map[balance.WaitID]*waitingAsk)}
+	p.mu.group.Store(&lockGroup{pools: []*pool{p}})
 	p.access.Store(newAccess(&cfg, ignore))
 	p.core.Await(p.created, p.created.Add(cfg.Grace))
 	return p, nil
@@ -162,7 +164,7 @@ func (p *pool) endByEdgeLocked(now balance.Instant, edge balance.EdgeID, id bala
 	how := p.core.DoneBy(now, edge, id, o)
 	switch how {
 	case balance.Ended:
-		p.leaseEndedLocked(&o)
+		p.leaseEndedLocked(now, &o)
 	case balance.Foreign:
 		p.stats.foreignLeases[from][claimDone]++
 	}
@@ -191,18 +193,21 @@ func (p *pool) endByTagLocked(now balance.Instant, l balance.TaggedLease, server
 // endByMasterLocked ends a lease for the master itself.
 func (p *pool) endByMasterLocked(now balance.Instant, id balance.LeaseID, o balance.Outcome) {
 	if p.core.Done(now, id, o) {
-		p.leaseEndedLocked(&o)
+		p.leaseEndedLocked(now, &o)
 	}
 }
 
 // leaseEndedLocked handles the consequences of the end of a lease.
-func (p *pool) leaseEndedLocked(o *balance.Outcome) {
+func (p *pool) leaseEndedLocked(now balance.Instant, o *balance.Outcome) {
 	switch o.Result {
 	case balance.Fault, balance.Broken, balance.Unreachable:
 		p.markChangedLocked() // the server may have been ejected
 	}
 	if p.closing && p.core.Open() == 0 {
 		p.wake() // the pool can be dropped
+	}
+	if len(p.mu.group.Load().pools) > 1 {
+		p.serveGroupLocked(now) // before the next ask of this pool takes what others have waited for
 	}
 }
 

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -57,11 +58,16 @@ func (p *pool) enqueueLocked(now balance.Instant, req *balance.Request) (*waitin
 	return w, nil
 }
 
+const allOfThem = math.MaxInt
+
 // unlock serves the queue and unlocks mu: what was done under the lock may have freed a server. Every change
 // ends with it. Then it tells agents of the leases that have ended, and keeps the events.
 func (p *pool) unlock() {
-	if len(p.waits) > 0 {
-		p.serveQueueLocked(clock.Now())
+	if shares := len(p.mu.group.Load().pools) > 1; shares || len(p.waits) > 0 {
+		p.serveGroupLocked(clock.Now())
+		if shares {
+			p.tellGroupLocked()
+		}
 	}
 	if from := p.core.LocalFrom(); from != p.localFrom {
 		p.localFrom = from
@@ -77,12 +83,13 @@ func (p *pool) unlock() {
 	}
 }
 
-func (p *pool) serveQueueLocked(now balance.Instant) {
+// serveQueueLocked ends the waits that are over, and gives servers to so many of the others at most.
+func (p *pool) serveQueueLocked(now balance.Instant, most int) {
 	if !p.isLeadingLocked(now) {
 		p.endAllWaitsLocked(now, p.notLeaderRefusalLocked())
 		return
 	}
-	p.released = p.core.Serve(now, p.released[:0])
+	p.released = p.core.ServeSome(now, p.released[:0], most)
 	for i := range p.released {
 		p.finishWaitLocked(now, waitResult{Release: p.released[i]})
 		p.released[i] = balance.Release{}

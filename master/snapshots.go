@@ -21,6 +21,7 @@ const (
 // once. It is found by the pool's name: a pool may be opened after edges have begun to watch it.
 type feed struct {
 	pool  string
+	peers *peers             // whose feed it is; nil in some tests
 	edges map[*edge]struct{} // guarded by peers.mu
 
 	mu         sync.Mutex // guards the following; taken before a pool's and a connection's lock
@@ -91,7 +92,9 @@ func (f *feed) sendSnapshotTo(now balance.Instant, p *pool, e *edge, all []*edge
 	e.send(f.snapshotFrames())
 	if p != nil {
 		p.mu.Lock()
-		p.markChangedLocked() // there is one edge more
+		for _, q := range p.mu.group.Load().pools {
+			q.markChangedLocked() // there is one edge more
+		}
 		p.mu.Unlock()
 	}
 }
@@ -109,6 +112,7 @@ func (f *feed) snapshotFrames() []byte {
 // frames that edges have to be sent.
 func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching []*edge) []byte {
 	edges, capped, awaits := len(watching), false, false
+	var sharing []*pool
 	first := f.seq == 0
 	f.out, f.size = f.out[:0], 0
 	for from := 0; ; from += chunk {
@@ -116,7 +120,7 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 		n, version := p.core.Servers()
 		f.servers = p.core.Tell(now, f.servers[:0], from, from+chunk)
 		dispatch, local, canary := p.cfg.Dispatch, p.core.LocalFrom(), p.core.CanaryPart(now)
-		awaits = p.core.Awaits(now)
+		awaits, sharing = p.core.Awaits(now), p.sharersLocked()
 		p.mu.Unlock()
 		for i := range f.servers {
 			f.compareServer(from+i, &f.servers[i], loads)
@@ -125,7 +129,7 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 		clear(f.servers)
 		last, t := from+chunk >= n, &f.sent.Snapshot
 		if last {
-			if sharers := sharersOf(watching, capped && !awaits); !slices.Equal(sharers, t.Sharers) {
+			if sharers := sharersOf(f.withSharers(watching, sharing), capped && !awaits); !slices.Equal(sharers, t.Sharers) {
 				t.Sharers = sharers
 				f.size++
 			}
@@ -148,6 +152,16 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 		return f.snapshotFrames()
 	}
 	return f.out
+}
+
+// withSharers returns the edges and those of the pools that share servers with the feed's.
+func (f *feed) withSharers(edges []*edge, sharing []*pool) []*edge {
+	for _, q := range sharing {
+		if other := f.peers.feedOf(q.name); other != nil {
+			edges = append(slices.Clip(edges), f.peers.watchers(other, q)...)
+		}
+	}
+	return edges
 }
 
 // sharersOf returns the ids of the edges that share servers' caps, in order. It returns nil if told is false: no server has a cap, or

@@ -72,7 +72,10 @@ func summary(s *settings.Settings) []string {
 	}
 	for _, name := range s.PoolNames() {
 		p := s.Pools[name]
-		say("pool %s: %s, %s", name, cmp.Or(p.Policy, policy.Default), members(&p))
+		say("pool %s: %s, %s", name, cmp.Or(p.Policy, policy.Default), members(s.ServersOf(name)))
+	}
+	for _, server := range s.SharedServers() {
+		say("server %s stands in pools %s: it counts once for all of them", server.Address, strings.Join(server.Pools, ", "))
 	}
 	if e := s.Edge; e != nil {
 		say("edge: asks %s, admin at %s", strings.Join(e.MasterAddresses(), ", "), cmp.Or(e.Admin, settings.DefaultEdgeAdmin))
@@ -123,12 +126,12 @@ func routeMeaning(l *settings.Listener, r *settings.Route) string {
 	return fmt.Sprintf("%s%s %s %s -> pool %s (%s)", l.Listen, protocolNote(l.TLS), cmp.Or(r.Host, "any host"), cmp.Or(r.Path, "/"), r.Pool, balance.Link(r.Link))
 }
 
-func members(p *settings.Pool) string {
-	if len(p.Servers) == 0 {
+func members(servers []settings.Server) string {
+	if len(servers) == 0 {
 		return "servers join through agents"
 	}
 	var ids []string
-	for _, s := range p.Servers {
+	for _, s := range servers {
 		ids = append(ids, string(s.Spec().ID))
 	}
 	shown := strings.Join(ids[:min(len(ids), 8)], ", ")

@@ -22,9 +22,10 @@ func drainCommand() *cobra.Command {
 	s := drainClient{verb: "drain", done: "gets no new requests"}
 	var deadline time.Duration
 	cmd := s.command("send a server no new requests", `Drain lets a server finish its requests and sends it no new ones until it is undrained,
-even if the server registers again. Edges and agents pass the drain on to other masters, and to this
-one after a restart. With --deadline the command waits until the server has finished, prints every
-second how many requests are left, and fails if some are left at the deadline.`)
+even if the server registers again. A server that stands in several pools is drained in all of them,
+or with --only-here in that pool alone. Edges and agents pass the drain on to other masters, and to
+this one after a restart. With --deadline the command waits until the server has finished, prints
+every second how many requests are left, and fails if some are left at the deadline.`)
 	cmd.Example += "\n  evenkeel drain r1 --pool render --reason \"disk\" --deadline 5m"
 	cmd.Flags().DurationVar(&deadline, "deadline", 0, "wait so long at most until the server has finished (default: do not wait)")
 	s.then = func(ctx context.Context, server string, out io.Writer) error {
@@ -47,6 +48,7 @@ type drainClient struct {
 	api        api
 	pool       string
 	by, reason string
+	onlyHere   bool
 	then       func(ctx context.Context, server string, out io.Writer) error // after the master has heard; nil: nothing
 }
 
@@ -60,11 +62,12 @@ func (s *drainClient) command(short, long string) *cobra.Command {
 			if len(args) != 1 || s.pool == "" {
 				return hint.Usagef("such as evenkeel "+s.verb+" r1 --pool render", "%s takes one server and its --pool", s.verb)
 			}
-			answer, err := s.api.call(cmd.Context(), http.MethodPost, s.path()+"/servers/"+url.PathEscape(args[0])+"/"+s.verb, map[string]string{"by": s.by, "reason": s.reason})
+			answer, err := s.api.call(cmd.Context(), http.MethodPost, s.path()+"/servers/"+url.PathEscape(args[0])+"/"+s.verb, map[string]any{"by": s.by, "reason": s.reason, "only_here": s.onlyHere})
 			if err != nil {
 				return err
 			}
 			terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("server %s of pool %s %s", args[0], s.pool, s.done))
+			s.printAlso(answer, cmd.OutOrStdout())
 			if s.verb == "drain" { // a server that is forgotten gets work anyway
 				s.warnUnkept(answer, cmd.ErrOrStderr())
 			}
@@ -75,12 +78,24 @@ func (s *drainClient) command(short, long string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&s.pool, "pool", "", "the server's pool")
+	cmd.Flags().BoolVar(&s.onlyHere, "only-here", false, "not in other pools in which the server stands")
 	cmd.Flags().StringVar(&s.reason, "reason", "", "the reason, shown by status and in logs")
 	cmd.Flags().StringVar(&s.by, "by", whoAsks(), "who asks for it")
 	s.api.add(cmd)
 	completeServer(cmd, &s.api)
 	completeFlag(cmd, "pool", s.api.poolNames)
 	return cmd
+}
+
+// printAlso prints in which other pools the order holds.
+func (s *drainClient) printAlso(answer []byte, out io.Writer) {
+	var told struct {
+		Also []struct{ Pool, Server string } `json:"also"`
+	}
+	_ = json.Unmarshal(answer, &told) // what is not told is not printed
+	for _, place := range told.Also {
+		terminal.PrintLine(out, fmt.Sprintf("server %s of pool %s %s: it is the same server", place.Server, place.Pool, s.done))
+	}
 }
 
 // whoAsks is the user and machine that a command runs as.

@@ -301,6 +301,8 @@ type candidateAnswer struct {
 	Score              *float64
 	Load, Slots        float64
 	External           float64  `json:"external_load"`
+	Pools              []string `json:"other_pools"`
+	Elsewhere          int      `json:"other_pools_in_flight"`
 	Service            float64  `json:"service_s"`
 	Growth             float64  `json:"growth"`
 	Samples            float64  `json:"service_samples"`
@@ -460,6 +462,9 @@ func (d *decisionAnswer) print(out io.Writer) {
 		if c.Health != "" {
 			terminal.PrintLine(out, fmt.Sprintf("%s: %s", c.Server, c.Health))
 		}
+		if len(c.Pools) > 0 {
+			terminal.PrintLine(out, fmt.Sprintf("%s stands in %s too: %d of its requests are from there", c.Server, pluralPools(c.Pools), c.Elsewhere))
+		}
 		if c.Doubt != "" {
 			terminal.PrintLine(out, fmt.Sprintf("%s contradicts itself: %s", c.Server, c.Doubt))
 		}
@@ -467,6 +472,14 @@ func (d *decisionAnswer) print(out io.Writer) {
 	if rest := d.Servers - len(d.Candidates); rest > 0 && !d.partly {
 		terminal.PrintLine(out, fmt.Sprintf("and %d further from being chosen", rest))
 	}
+}
+
+// pluralPools names pools.
+func pluralPools(names []string) string {
+	if len(names) == 1 {
+		return "pool " + names[0]
+	}
+	return "pools " + strings.Join(names, ", ")
 }
 
 // serviceFrom says what b rests on.

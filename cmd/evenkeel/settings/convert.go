@@ -117,7 +117,7 @@ func (s *Settings) PoolConfig(name string) master.PoolConfig {
 	if o := p.Overflow; o != nil {
 		c.Overflow = balance.Overflow{Pool: o.Pool, Wait: time.Duration(o.When)}
 	}
-	for _, s := range p.Servers {
+	for _, s := range s.ServersOf(name) {
 		spec := s.Spec()
 		c.Servers = append(c.Servers, spec)
 		for _, word := range s.FromAgent {

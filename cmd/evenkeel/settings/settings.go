@@ -127,6 +127,8 @@ type Server struct {
 	Backup      bool `yaml:"backup" also:"spare standby"`
 
 	FromAgent []agentFieldText `yaml:"from_agent"`
+
+	Pools []string `yaml:"pools" also:"alsoin"` // other pools in which it stands, besides the one under which it is listed
 }
 
 type Edge struct {

@@ -45,6 +45,7 @@ func (s *Settings) validate(bad func(path, problem string)) {
 		}
 	}
 	s.validateServers(bad)
+	s.validateShared(bad)
 	for _, name := range s.PoolNames() { // after the edge, whose routes say how servers are checked
 		pool, bad := s.PoolConfig(name), under(config.Field("pools", name))
 		pool.Validate(func(field, problem string) {
@@ -72,6 +73,7 @@ var policyAliases = map[string]string{"leastconn": "least-load", "leastconnectio
 func (s *Settings) validatePoolServers(pool string, bad func(field, problem string)) {
 	first := make(map[string]int)
 	for i, server := range s.Pools[pool].Servers {
+		s.validateFurtherPools(pool, i, bad)
 		j, twice := first[server.Address]
 		if twice && server.Address != "" {
 			bad(fmt.Sprintf("servers[%d].address", i), fmt.Sprintf("%q is also the address of servers[%d]: one server is listed once, with slots and speed for what it can do", server.Address, j))
