@@ -88,6 +88,7 @@ type Config struct {
 	Self  Candidate
 	TTL   time.Duration // of the Store
 	Pools func() []string
+	Group func(pool string) string // the same for pools that one master shall lead together; nil: each pool is alone
 	Log   *slog.Logger // nil: silent
 }
 
@@ -292,7 +293,7 @@ func (e *Elector) wanted(view View) (pools []string) {
 			continue
 		}
 		self := e.self(pool)
-		rank := len(before(pool, self, e.judged(view.Masters)))
+		rank := len(before(pool, e.group(pool), self, e.judged(view.Masters)))
 		if self.lacks(pool) {
 			rank++
 		}
@@ -317,15 +318,36 @@ func (e *Elector) handOver(ctx context.Context, view View) error {
 			return e.leave(ctx, pool) // the file no longer names it
 		}
 		self := e.self(pool)
-		all := before(pool, self, e.judged(view.Masters))
+		all := before(pool, e.group(pool), self, e.judged(view.Masters))
 		if len(all) == 0 || e.spurned[pool] == all[0].ID || !self.lacks(pool) && !self.short && now.Sub(e.seen[all[0].ID]) < settling*e.cfg.TTL {
 			continue
 		}
 		e.cfg.Log.Info("leaving the pool to the master that comes first for it", "pool", pool, "master", all[0].ID, "edges_here", e.host.Edges(), "edges_there", all[0].Edges)
-		e.handed, e.left[pool], e.vacant[pool] = now, all[0].ID, now
-		return e.leave(ctx, pool)
+		e.handed = now
+		return e.leaveTo(ctx, pool, all[0].ID)
 	}
 	return nil
+}
+
+// leaveTo leaves a pool, and those that are to be led with it, to another master.
+func (e *Elector) leaveTo(ctx context.Context, pool, master string) error {
+	for _, with := range slices.Sorted(maps.Keys(e.held)) {
+		if e.group(with) != e.group(pool) {
+			continue
+		}
+		e.left[with], e.vacant[with] = master, time.Now()
+		if err := e.leave(ctx, with); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Elector) group(pool string) string {
+	if e.cfg.Group == nil {
+		return pool
+	}
+	return e.cfg.Group(pool)
 }
 
 // leave gives a lead up, first at the host.

@@ -250,6 +250,7 @@ type rally struct {
 	stops  []func()
 	all    []*Elector
 	blank  func(master int) bool // who knows no servers; nil: all do
+	group  func(pool string) string
 }
 
 func newRally(t *testing.T, masters, pools int) *rally {
@@ -271,7 +272,7 @@ func (r *rally) join() {
 	h.blank = r.blank != nil && r.blank(i)
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
-	e := New(Config{Self: self, TTL: ttl, Pools: func() []string { return r.pools }}, s, h)
+	e := New(Config{Self: self, TTL: ttl, Pools: func() []string { return r.pools }, Group: r.group}, s, h)
 	r.all = append(r.all, e)
 	done.Go(func() {
 		if err := e.Run(ctx); err != nil {
@@ -478,6 +479,38 @@ func TestPoolsSpread(t *testing.T) {
 		r.watch(ttl)
 		if n := r.led(); n != 30 || r.leader(r.pools[0]) == 0 {
 			t.Errorf("%d of 30 pools are led after a master has gone", n)
+		}
+	})
+}
+
+// Pools of a group have one leader, whoever comes and goes.
+func TestPoolsOfAGroupHaveOneLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRally(t, 0, 30)
+		r.group = func(pool string) string { return pool[:len("pool-0")] } // pool-1 and pool-10 to pool-19, and so on
+		defer r.end()
+		r.join()
+		r.join()
+		together := func(when string) {
+			leaders := make(map[string]int)
+			for _, pool := range r.pools {
+				first, led := leaders[r.group(pool)]
+				if leader := r.leader(pool); led && leader != first {
+					t.Errorf("%s: master %d leads %s, master %d another pool of its group", when, leader, pool, first)
+				}
+				leaders[r.group(pool)] = r.leader(pool)
+			}
+		}
+		r.watch(2 * ttl)
+		together("at the start")
+		r.join()
+		r.watch(settling*ttl + 40*time.Second)
+		together("with a master more")
+		r.stops[0]()
+		r.watch(2 * ttl)
+		together("with a master less")
+		if n := r.led(); n != 30 {
+			t.Errorf("%d of 30 pools are led", n)
 		}
 	})
 }

@@ -10,20 +10,20 @@ import (
 // before returns the masters that shall lead a pool rather than self, the first of all
 // first: those that know servers of it, then those that edges reach, and among equals those that are nearer. Each pool
 // has an order of masters of its own, by a hash of both names, so that pools spread over
-// masters, and those of one that is lost over all others.
-func before(pool string, self Candidate, masters []Candidate) []Candidate {
+// masters, and those of one that is lost over all others. Pools with the same group have the same order.
+func before(pool, group string, self Candidate, masters []Candidate) []Candidate {
 	var all []Candidate
 	for _, m := range masters {
-		if m.ID != self.ID && compare(pool, m, self) < 0 {
+		if m.ID != self.ID && compare(pool, group, m, self) < 0 {
 			all = append(all, m)
 		}
 	}
-	slices.SortFunc(all, func(a, b Candidate) int { return compare(pool, a, b) })
+	slices.SortFunc(all, func(a, b Candidate) int { return compare(pool, group, a, b) })
 	return all
 }
 
 // compare returns a negative number if a comes before b for a pool.
-func compare(pool string, a, b Candidate) int {
+func compare(pool, group string, a, b Candidate) int {
 	if lacks := a.lacks(pool); lacks != b.lacks(pool) {
 		if lacks {
 			return 1
@@ -36,7 +36,7 @@ func compare(pool string, a, b Candidate) int {
 		}
 		return -1
 	}
-	return cmp.Or(cmp.Compare(weight(pool, b.ID), weight(pool, a.ID)), cmp.Compare(a.ID, b.ID))
+	return cmp.Or(cmp.Compare(weight(group, b.ID), weight(group, a.ID)), cmp.Compare(a.ID, b.ID))
 }
 
 // weight is the same for every life of a master, so that its pools come back to it.

@@ -168,13 +168,10 @@ type poolBody struct {
 }
 
 type serverBody struct {
-	ID        string                `json:"id"`
-	State     string                `json:"state"`
-	Unhealthy string                `json:"unhealthy,omitempty"`
-	Address   string                `json:"address"`
-	At        string                `json:"at,omitempty"`
-	Several   []string              `json:"addresses,omitempty"`
-	Public    string                `json:"public,omitempty"`
+	ID        string `json:"id"`
+	State     string `json:"state"`
+	Unhealthy string `json:"unhealthy,omitempty"`
+	addressBody
 	Location  string                `json:"location,omitempty"`
 	Labels    map[string]string     `json:"labels,omitempty"`
 	Fixed     bool                  `json:"fixed"`
@@ -196,13 +193,21 @@ type serverBody struct {
 	elsewhereBody
 }
 
+// addressBody is where a server is.
+type addressBody struct {
+	Address string   `json:"address"`
+	At      string   `json:"at,omitempty"`
+	Several []string `json:"addresses,omitempty"`
+	Public  string   `json:"public,omitempty"`
+}
+
 type metricBody struct {
 	Value float64 `json:"value"`
 	AgeMS float64 `json:"age_ms"`
 }
 
 func newServerBody(v *balance.View, agent bool) serverBody {
-	b := serverBody{ID: string(v.Spec.ID), State: v.State.String(), Unhealthy: v.Unhealthy, Address: v.Spec.Address, At: v.Location.At, Several: v.Location.All, Public: v.Spec.Public, Location: v.Spec.Location,
+	b := serverBody{ID: string(v.Spec.ID), State: v.State.String(), Unhealthy: v.Unhealthy, addressBody: addressBody{v.Spec.Address, v.Location.At, v.Location.All, v.Spec.Public}, Location: v.Spec.Location,
 		Fixed: v.Fixed, Agent: agent, InFlight: v.Leases, Load: v.Load, External: v.External, Slots: v.Slots, Known: v.Known,
 		Service: v.Service, Success: v.Success, Granted: v.Granted, Health: balance.OutageWords(v.Outages), Outages: newOutages(v.Outages), Unreached: v.Unreached, Doubt: v.Doubt.String(), Metrics: make(map[string]metricBody, len(v.Metrics)), elsewhereBody: elsewhereBody{v.Pools, v.Elsewhere}}
 	if !math.IsNaN(v.Score) && !math.IsInf(v.Score, 0) {

@@ -113,6 +113,20 @@ func (m *Master) PoolNames() (names []string) {
 	return names
 }
 
+// PoolGroup returns the same name for pools that share servers, which one master shall lead.
+func (m *Master) PoolGroup(pool string) string {
+	p := m.poolNamed(pool)
+	if p == nil {
+		return pool
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range p.sharersLocked() {
+		pool = min(pool, q.name)
+	}
+	return pool
+}
+
 // Ready reports whether this master knows any server of the pool.
 func (m *Master) Ready(pool string) bool {
 	p := m.poolNamed(pool)

@@ -110,7 +110,9 @@ func (p *pool) pickLocked(now balance.Instant, req *balance.Request, grant *bala
 		return &balance.Refusal{Reason: balance.Malformed, Detail: fmt.Sprintf("hold %v, want 0 to %v", req.Hold, longestHold)}
 	}
 	var err error
-	*grant, err = p.core.Pick(now, req)
+	if *grant, err = p.core.Pick(now, req); err == nil {
+		p.takeTurnLocked()
+	}
 	p.sealLocked(grant)
 	return err
 }

@@ -177,12 +177,19 @@ func (p *pool) serveGroupLocked(now balance.Instant) {
 		}
 		before := len(next.waits)
 		next.serveQueueLocked(now, 1)
-		if g.turn++; len(next.waits) < before {
-			next.turn = g.turn
+		if len(next.waits) < before {
+			next.takeTurnLocked()
 		} else {
 			over = append(over, next)
 		}
 	}
+}
+
+// takeTurnLocked notes that the pool has been served last of its group.
+func (p *pool) takeTurnLocked() {
+	g := p.mu.group.Load()
+	g.turn++
+	p.turn = g.turn
 }
 
 // nextToServe returns the pool whose queue is served next; nil: none.

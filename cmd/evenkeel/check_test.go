@@ -51,6 +51,10 @@ func TestCheckNamesLineCauseAndCure(t *testing.T) {
 		{server("two words:90"), []string{"f.yaml:4:", `host "two words"`}},
 		{server("90"), []string{"f.yaml:4:", "10.0.0.5:90"}},
 		{"pools:\n  web:\n    servers:\n      - { id: a, address: \"h:1\" }\n      - { id: b, address: \"http://h:1/\" }\n", []string{"f.yaml:5:", "also the address of servers[0]"}},
+		{"pools:\n  a:\n    servers: [ { address: \"h:1\", slots: 2 } ]\n  b:\n    servers: [ { address: \"https://H:1\", slots: 3 } ]\n", []string{"f.yaml:5:", "3, but pool a has 2 for the same server, h:1 (pools.a.servers[0].slots, on line 3)"}},
+		{"pools:\n  a:\n    max_in_flight: 1\n    servers: [ { address: \"h:1\" } ]\n  b:\n    servers: [ { address: \"h:1\", max_in_flight: 2 } ]\n", []string{"f.yaml:6:", "2, but pool a has 1 for the same server, h:1 (pools.a.max_in_flight, on line 3)"}},
+		{"pools:\n  web:\n    servers: [ { address: \"h:1\", pools: [ wbe ] } ]\n", []string{"f.yaml:3:", `"wbe" is none of the file's pools`, `did you mean "web"?`}},
+		{"pools:\n  a:\n    servers: [ { address: \"h:1\", pools: [ b ] } ]\n  b:\n    servers: [ { address: \"h:1\" } ]\n", []string{"f.yaml:3:", "pool b lists a server at h:1 itself"}},
 		{"pools:\n  web:\n    policy: LeastConn\n", []string{"f.yaml:3:", `did you mean "least-load"?`}},
 		{"pools:\n  web:\n    share: { version=2: 0.05 }\n", []string{"f.yaml:3:", `pools.web.share: version=2: "0.05"`, "want a percentage, such as 0.05% or 5%"}},
 		{"pools:\n  web:\n    share: { version=2: 105% }\n", []string{"f.yaml:3:", "105%, want 0% to 100%"}},
@@ -237,5 +241,21 @@ func TestCheckSaysWhichRolesRefuseAFile(t *testing.T) {
 				t.Errorf("%s%s: fits is %t, started with it: %v, check says:\n%s", c.text, role, fits, err, said)
 			}
 		}
+	}
+}
+
+// A server may stand in several pools, and check says so.
+func TestCheckNamesServersOfSeveralPools(t *testing.T) {
+	const said = "server h:1 stands in pools a, b: it counts once for all of them"
+	for _, text := range []string{
+		"master: {}\npools:\n  a:\n    servers: [ { address: \"h:1\", slots: 2 } ]\n  b:\n    servers: [ { address: \"h:1\" } ]\n",
+		"master: {}\npools:\n  a: {}\n  b:\n    servers: [ { address: \"h:1\", pools: [ a, b ] } ]\n",
+	} {
+		if code, out := checked(t, text); code != 0 || !strings.Contains(out, said) || strings.Count(out, "1 server: h:1") != 2 {
+			t.Errorf("exit code %d without %q, or one server in each pool, for:\n%s\n%s", code, said, text, out)
+		}
+	}
+	if _, out := checked(t, "master: {}\npools:\n  a:\n    servers: [ { address: \"h:1\" } ]\n  b:\n    servers: [ { address: \"h:2\" } ]\n"); strings.Contains(out, "stands in") {
+		t.Errorf("no server stands in several pools:\n%s", out)
 	}
 }

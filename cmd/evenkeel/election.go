@@ -118,7 +118,7 @@ func (c *candidacy) stand(m *master.Master, log *slog.Logger) []process.Componen
 	if c == nil {
 		return nil
 	}
-	elector := elect.New(elect.Config{Self: c.self, TTL: c.ttl, Pools: m.PoolNames, Log: log}, c.store, m)
+	elector := elect.New(elect.Config{Self: c.self, TTL: c.ttl, Pools: m.PoolNames, Group: m.PoolGroup, Log: log}, c.store, m)
 	m.RaiseBy(elector.Raise)
 	return []process.Component{{Name: "election", Run: func(ctx context.Context) error { return elector.Run(ctx) }}}
 }
