@@ -89,7 +89,7 @@ type Config struct {
 	TTL   time.Duration // of the Store
 	Pools func() []string
 	Group func(pool string) string // the same for pools that one master shall lead together; nil: each pool is alone
-	Log   *slog.Logger // nil: silent
+	Log   *slog.Logger             // nil: silent
 }
 
 // Elector has a master lead its share of the pools. New makes one.
@@ -286,6 +286,7 @@ func (e *Elector) learn(view View) {
 // wanted returns the vacant pools that it is our turn to take: those for which we rank first immediately, others when the masters that rank
 // before us have had their time. A master that lacks a pool waits until it is known that another does not lack it.
 func (e *Elector) wanted(view View) (pools []string) {
+	leaders := e.leadersOfGroups(view)
 	for _, pool := range e.cfg.Pools() {
 		since, vacant := e.vacant[pool]
 		_, led := view.Leads[pool]
@@ -294,6 +295,12 @@ func (e *Elector) wanted(view View) (pools []string) {
 		}
 		self := e.self(pool)
 		rank := len(before(pool, e.group(pool), self, e.judged(view.Masters)))
+		switch leader := leaders[e.group(pool)]; {
+		case leader == e.cfg.Self.ID:
+			rank = 0
+		case leader != "":
+			rank++
+		}
 		if self.lacks(pool) {
 			rank++
 		}
@@ -309,6 +316,9 @@ func (e *Elector) wanted(view View) (pools []string) {
 // that knows servers where we know none, or that edges reach which cannot reach us, gets the
 // pool now.
 func (e *Elector) handOver(ctx context.Context, view View) error {
+	if err := e.followGroups(ctx, view); err != nil {
+		return err
+	}
 	now, pools := time.Now(), e.cfg.Pools()
 	if now.Sub(e.handed) < time.Second {
 		return nil
@@ -341,6 +351,39 @@ func (e *Elector) leaveTo(ctx context.Context, pool, master string) error {
 		}
 	}
 	return nil
+}
+
+// followGroups leaves the pools that another master is to lead, as it leads the first of their group: masters that come at the same time may
+// each have taken some.
+func (e *Elector) followGroups(ctx context.Context, view View) error {
+	leaders := e.leadersOfGroups(view)
+	for _, pool := range slices.Sorted(maps.Keys(e.held)) {
+		leader := leaders[e.group(pool)]
+		present := slices.ContainsFunc(view.Masters, func(m Candidate) bool { return m.ID == leader })
+		if !present || leader == e.cfg.Self.ID || e.spurned[pool] == leader {
+			continue
+		}
+		e.cfg.Log.Info("leaving the pool to the master that leads another which shares servers with it", "pool", pool, "master", leader)
+		e.left[pool], e.vacant[pool] = leader, time.Now()
+		if err := e.leave(ctx, pool); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leadersOfGroups returns, by group, the master that leads the first pool of it that is led.
+func (e *Elector) leadersOfGroups(view View) map[string]string {
+	if e.cfg.Group == nil {
+		return nil
+	}
+	leaders := make(map[string]string)
+	for _, pool := range slices.Sorted(maps.Keys(view.Leads)) {
+		if group := e.group(pool); leaders[group] == "" {
+			leaders[group] = view.Leads[pool].Leader.ID
+		}
+	}
+	return leaders
 }
 
 func (e *Elector) group(pool string) string {
