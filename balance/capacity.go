@@ -48,7 +48,7 @@ func (p *Pool) survey(s *Server) {
 
 // toldSlots returns the slots that were declared, follow from the application's utilisation, or did so with the master before; zero: none of these.
 func (s *Server) toldSlots() float64 {
-	if s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees) {
+	if s.slots.learnt > 0 && !s.slots.vague && s.followsLedger() {
 		return s.slots.learnt
 	}
 	if declared := s.declaredSlots(); declared > 0 {
@@ -62,7 +62,7 @@ func (s *Server) toldSlots() float64 {
 
 // isDeclared reports whether slots were declared or follow from the application's utilisation, and not from what the master before knew.
 func (s *Server) isDeclared() bool {
-	return s.declaredSlots() > 0 || s.slots.learnt > 0 && !s.slots.vague && (s.counted || s.agrees.verdict == agrees)
+	return s.declaredSlots() > 0 || s.slots.learnt > 0 && !s.slots.vague && s.followsLedger()
 }
 
 // Slots returns c, how many requests the server works on at once, and whether that is
@@ -92,4 +92,10 @@ func (s *Server) settle(now Instant) {
 	n := s.crowd(now)
 	s.slots.stay(n, seconds(now.Sub(s.usage.since)))
 	s.usage.step(now, n)
+}
+
+// followsLedger reports whether what the server tells moves with the requests that we know of: its utilisation does, or its
+// counts do, as far as these have been tried.
+func (s *Server) followsLedger() bool {
+	return s.agrees.verdict == agrees || s.counted && !s.voice.unsure
 }

@@ -22,6 +22,7 @@ const (
 	DoubtedCPU             // Told is slots by its CPU's utilisation, Believed by its answers
 	DoubtedSlots           // Told is slots as declared, Believed by its application's utilisation or its answers
 	DoubtedShare           // Told is slots by its application's utilisation, Believed by its answers
+	DoubtedVoice           // Told is its requests by its count, Believed our leases: the two move apart
 )
 
 // String says in one clause what is told, what is believed, and what may be wrong; empty: nothing is.
@@ -31,6 +32,8 @@ func (d Doubt) String() string {
 		return fmt.Sprintf("its utilization, %.2f recently, does not follow the requests that it has, which make %.2f: neither slots nor load are taken from it; is it this application's alone, and a mean over the window that is told?", d.Told, d.Believed)
 	case DoubtedCount:
 		return fmt.Sprintf("it reports %.3g requests of others, but answers as if there were at most %.3g: no more are used; does it count requests that are over?", d.Told, d.Believed)
+	case DoubtedVoice:
+		return fmt.Sprintf("its count of requests, %.3g recently, does not rise and fall with the requests that it has from us, %.3g: it is not used; is it old, or a count of something else?", d.Told, d.Believed)
 	case DoubtedCPU:
 		return fmt.Sprintf("its CPU's utilization tells %.3g slots, but it answers as if there were %.3g, which is used; is the CPU not what limits it, or is the quota unknown to the reporter?", d.Told, d.Believed)
 	case DoubtedSlots:
@@ -68,6 +71,8 @@ type doubted struct {
 func (s *Server) Doubt() Doubt {
 	learnt, c := s.slots.learnt, s.capacity.slots
 	switch {
+	case s.counted && s.voice.lost:
+		return Doubt{DoubtedVoice, s.voice.level / s.voice.weight, s.voice.present / s.voice.weight}
 	case s.counted && s.claimed > s.allowed && s.allowed > 0:
 		return Doubt{DoubtedCount, s.claimed, s.allowed}
 	case !s.counted && s.agrees.unlike && s.agrees.weight > 0:

@@ -83,6 +83,9 @@ func (s *Server) correct(now Instant, sample, fresh float64) {
 			s.allowed = 0
 		}
 	}
+	if s.counted && s.voice.lost {
+		sample = 0
+	}
 	s.load.correct(now, min(sample, most), fresh)
 	s.load.x = min(s.load.x, most)
 }

@@ -212,6 +212,7 @@ func (s *Server) weigh(now Instant, r *Report, metrics []Metric) {
 		s.compare(now, r, utilization, first)
 	}
 	if count >= 0 {
+		s.voice.report(now, count, float64(s.leases), s.mean())
 		s.correct(now, count-float64(s.leases), s.freshness(r.Age))
 	}
 }

@@ -186,6 +186,7 @@ type evidence struct {
 	slots   slots
 	agrees  agreement
 	doubted doubted
+	voice   voice
 	claimed float64 // moving average of others' requests as counted, and
 	allowed float64 // of the most that answers made possible; zero: they made anything possible
 }
