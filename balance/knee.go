@@ -30,7 +30,9 @@ type bend struct {
 
 const (
 	crowds      = 14
-	kneeEvery   = 64  // samples from one working out to the next
+	kneeEvery   = 64  // samples from one working out to the next, or
+	kneeSoon    = 16  // so many where a limit is in question, and
+	kneeTells   = 64. // times the variance of one: fewer do not show it if twice as many requests take twice as long
 	kneeKeep    = .94 // of the samples' weight, each time: about a thousand count
 	kneeStep    = 1.5 // from one crowd size to the next, at most
 	kneeUnheard = 1.5
@@ -59,20 +61,25 @@ func (k *knee) isTold() bool { return k.c > 0 || k.shared.c > 0 }
 
 // observe takes the logarithm of a latency and the requests present at its start,
 // itself included. variance is that of such logarithms in the whole pool, slots is c as it is believed, and told as it
-// was told, zero if it was not. It reports whether it has worked out c anew.
-func (k *knee) observe(n, log, variance, slots, told float64) (solved bool) {
+// was told, zero if it was not. It reports whether it has worked out c anew, which it does sooner
+// where requests wait for a limit that may be too low.
+func (k *knee) observe(n, log, variance, slots, told float64, soon bool) (solved bool) {
 	i := crowdOf(n)
 	k.weight[i]++
 	k.sum[i] += float32(log)
-	if k.fresh++; k.fresh < kneeEvery {
+	if k.fresh++; k.fresh < kneeEvery && !(soon && k.fresh >= kneeSoon && float64(k.fresh) >= kneeTells*variance) {
 		return false
 	}
 	k.solve(max(variance, leastVariance), told)
 	k.rise = k.riseTo(slots)
+	keep := float32(kneeKeep)
+	if k.fresh < kneeEvery {
+		keep = float32(math.Pow(kneeKeep, float64(k.fresh)/kneeEvery))
+	}
 	k.fresh = 0
 	for i := range k.weight {
-		k.weight[i] *= kneeKeep
-		k.sum[i] *= kneeKeep
+		k.weight[i] *= keep
+		k.sum[i] *= keep
 	}
 	return true
 }

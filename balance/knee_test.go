@@ -15,7 +15,7 @@ func TestKneeIsFound(t *testing.T) {
 		const deviation = .8
 		for range 4000 {
 			n := 1 + float64(rng.IntN(int(3*c)))
-			k.observe(n, math.Log(.1*max(1, n/c))+deviation*rng.NormFloat64(), deviation*deviation, c, 0)
+			k.observe(n, math.Log(.1*max(1, n/c))+deviation*rng.NormFloat64(), deviation*deviation, c, 0, false)
 		}
 		if k.c < c/2 || k.c > 1.5*c {
 			t.Errorf("%v slots were taken for %v", c, k.c)
@@ -27,7 +27,7 @@ func TestKneeOfAnIdleServerIsSmall(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	var k knee
 	for range 200 {
-		k.observe(1, rng.NormFloat64(), 1, 1, 0)
+		k.observe(1, rng.NormFloat64(), 1, 1, 0, false)
 	}
 	if k.c != 1 {
 		t.Errorf("a server that never had two requests is thought to have %v slots, want the safe 1", k.c)
@@ -105,16 +105,23 @@ func TestWhatWasNeverTriedIsNotRejected(t *testing.T) {
 	}
 }
 
-// Slots are worked out once in so many samples, which then count a little less.
+// Slots are worked out once in so many samples, which then count a little less: sooner where a limit is in question, and then they count as much as ever.
 func TestSlotsAreWorkedOutNowAndThen(t *testing.T) {
-	var k knee
-	for i := 1; i <= 2*kneeEvery; i++ {
-		if solved := k.observe(2, 0, .01, 4, 0); solved != (i%kneeEvery == 0) {
-			t.Fatalf("sample %d: worked out %t", i, solved)
+	for every, soon := range map[int]bool{kneeEvery: false, kneeSoon: true} {
+		var k knee
+		for i := 1; i <= 2*kneeEvery; i++ {
+			if solved := k.observe(2, 0, .01, 4, 0, soon); solved != (i%every == 0) {
+				t.Fatalf("soon %t, sample %d: worked out %t", soon, i, solved)
+			}
 		}
-	}
-	if want := float64(kneeEvery*kneeKeep+kneeEvery) * kneeKeep; math.Abs(float64(k.weight[1])-want) > .01 {
-		t.Errorf("%d samples are of weight %v, want %v", 2*kneeEvery, k.weight[1], want)
+		keep := math.Pow(kneeKeep, float64(every)/kneeEvery)
+		want := 0.
+		for range 2 * kneeEvery / every {
+			want = (want + float64(every)) * keep
+		}
+		if math.Abs(float64(k.weight[1])-want) > .01 {
+			t.Errorf("soon %t: %d samples are of weight %v, want %v", soon, 2*kneeEvery, k.weight[1], want)
+		}
 	}
 }
 

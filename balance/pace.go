@@ -141,7 +141,7 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 		if s.knee == unheardKnee {
 			s.knee = new(knee)
 		}
-		if solved := s.knee.observe(crowd, math.Log(latency), p.times.variance(), s.capacity.slots, s.toldSlots()); solved || !s.capacity.told {
+		if solved := s.knee.observe(crowd, math.Log(latency), p.times.variance(), s.capacity.slots, s.toldSlots(), p.queue.length > 0 && s.capacity.firm); solved || !s.capacity.told {
 			p.survey(s)
 			for _, c := range s.counterparts() {
 				c.pool.survey(c)

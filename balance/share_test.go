@@ -113,7 +113,7 @@ func TestEndsThatAreToldAtOnce(t *testing.T) {
 	a := balance.Request{Tenant: "a", Belief: balance.Proven}
 	now, leases := second, []balance.LeaseID{held}
 	together := 0
-	for range 2000 {
+	for i := 0; i < 2000 && together < 20; i++ {
 		for p.Waiting() < 20 {
 			join(t, p, now, a)
 		}

@@ -32,7 +32,7 @@ var shortBounds = map[string]Goal{
 	"R-random":        {Figure: "mean/no-reports", AtMost: 1.25},
 	"R-threads":       {Figure: "mean/ideal", AtMost: 1.8},
 
-	"S-1":  {Figure: "mean/peer", AtMost: 3.31},
+	"S-1":  {Figure: "mean/peer", AtMost: 1.6},
 	"S-2":  {Figure: "mean/peer", AtMost: 1.12},
 	"S-3":  {Figure: "mean/peer", AtMost: 1.23},
 	"S-4":  {Figure: "mean/peer", AtMost: 1.6},
