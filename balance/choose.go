@@ -162,6 +162,7 @@ func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) 
 	if p.tenants.learns(req) && (p.queue.length > 0 || p.placed%16 == 0) { // now and then will do while no request waits
 		p.tenants.serves(now, req.Tenant)
 	}
+	l.class = p.classes.number(now, req.Class)
 	l.client = PrefixOf(req.Client)
 	p.clients.opened(l.client)
 	if p.recent.affords(now) {

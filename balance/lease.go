@@ -101,7 +101,8 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	}
 	p.clients.rest(now, p.queue.length)
 	o.Duration = min(o.Duration, now.Sub(ended.started)+durationError) // which its edge says
-	s.count(now, o)
+	s.countEnd(now, o)
+	p.classes.count(now, ended.class, o)
 	if o.isSign() {
 		p.answered = now
 		p.alive(now, s, now)

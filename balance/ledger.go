@@ -35,6 +35,7 @@ type lease struct {
 	gen     uint32
 	next    uint32 // free slot after this one
 	chosen  bool   // its edge chose the server, and told the pool afterwards
+	class   uint8  // number in Pool.classes; 0: none
 	idle    bool   // the server owes nothing: the request is redirected, or its edge waits for the client
 	client  ClientPrefix
 	charged float32 // seconds for which its tenant has paid; zero: none, as the request did not wait
@@ -77,7 +78,7 @@ func (l *ledger) adopt(id LeaseID, tag uint64, s *Server, edge int32, started, e
 }
 
 func (l *ledger) fill(at *lease, s *Server, edge int32, started, expires Instant) {
-	at.server, at.edge, at.started, at.crowd, at.client, at.idle, at.chosen = s, edge, started, 0, 0, false, false
+	at.server, at.edge, at.started, at.crowd, at.client, at.idle, at.chosen, at.class = s, edge, started, 0, 0, false, false, 0
 	at.charged, at.tenant = 0, nil
 	l.open++
 	if at.expires = expires; expires != 0 {

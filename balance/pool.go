@@ -141,6 +141,7 @@ type poolCounts struct {
 	knownBefore  map[ServerID]recollection // of the pool's servers what the master before knew, until answers rule it out; nil: nothing
 	recalled     map[ServerID]recollection // of servers that are not here yet; nil: none
 	recallUntil  Instant                   // then they are forgotten
+	classes      classes                   // what has become of requests lately, for people
 }
 
 // poolFigures are figures of the whole pool that choices go by.

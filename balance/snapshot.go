@@ -111,6 +111,7 @@ type View struct {
 	Load      float64       // n, as believed also where it is time to try whether x is true
 	External  float64       // x, the part of n that is not ours
 	Slots     float64       // c
+	Cap       int           // the most requests that it may have; zero: none is declared
 	Known     bool          // c is declared, learnt, or what the others have
 	Service   float64       // b
 	Basis     Basis         // what Slots and Service rest on
@@ -149,7 +150,7 @@ func (p *Pool) Look(now Instant, dst []View, from, to int) []View {
 		v := &dst[len(dst)-1]
 		c, known := s.Slots()
 		*v = View{Spec: s.spec, Location: s.located(), State: s.State(now), Unhealthy: s.Unhealthy(), Fixed: s.fixed, Leases: int(s.ownLeases()), Elsewhere: s.Elsewhere(), Granted: s.granted, Load: s.believed(now),
-			External: s.load.at(now), Slots: c, Known: known, Service: s.Service(), Basis: s.basis(), Success: s.Success(), Score: math.NaN(), Outages: p.outages(now, s), Full: s.isHeld && s.held.why == heldForFull && now < s.held.until, Unreached: int(s.unreached), Doubt: s.Doubt(), Metrics: v.Metrics[:0], Traffic: s.traffic.view(now)}
+			External: s.load.at(now), Slots: c, Cap: s.declaredCap(), Known: known, Service: s.Service(), Basis: s.basis(), Success: s.Success(), Score: math.NaN(), Outages: p.outages(now, s), Full: s.isHeld && s.held.why == heldForFull && now < s.held.until, Unreached: int(s.unreached), Doubt: s.Doubt(), Metrics: v.Metrics[:0], Traffic: s.traffic.view(now)}
 		if s.sharing() != nil {
 			v.Pools = s.SharedWith(nil)
 		}

@@ -40,20 +40,25 @@ func (t *traffic) add(now Instant, failed bool, latency time.Duration) {
 	}
 }
 
-// count enters a request that is over. One that its client gave up, or whose time ran
-// out, says nothing of the server.
-func (s *Server) count(now Instant, o Outcome) {
-	if o.Result == Canceled || o.Result == Expired {
-		return
-	}
+// countEnd enters a request that is over.
+func (s *Server) countEnd(now Instant, o Outcome) {
 	if s.traffic == nil {
 		s.traffic = new(traffic)
+	}
+	s.traffic.count(now, o)
+}
+
+// count enters a request that is over. One that its client gave up, or whose time ran
+// out, says nothing of the server.
+func (t *traffic) count(now Instant, o Outcome) {
+	if o.Result == Canceled || o.Result == Expired {
+		return
 	}
 	latency := o.Duration
 	if o.Result != OK {
 		latency = 0
 	}
-	s.traffic.add(now, o.Result == Fault || o.Result == Broken || o.Result == Unreachable, latency)
+	t.add(now, o.Result == Fault || o.Result == Broken || o.Result == Unreachable, latency)
 }
 
 func (t *traffic) advance(now Instant) {
