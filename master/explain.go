@@ -136,6 +136,9 @@ func (m *Master) getLease(w http.ResponseWriter, r *http.Request) *document {
 			return write(w, body)
 		}
 	}
+	if d, kept := m.stream.sampledDecision(now, id); kept {
+		return write(w, leaseBody{Lease: id.String(), Pool: d.Pool, Server: d.Chosen, AgeMS: *d.AgeMS, Decision: &d})
+	}
 	return newProblem(http.StatusNotFound, noSuchLease, fmt.Sprintf("lease %s: not open, and not among the recent decisions", id))
 }
 

@@ -53,7 +53,13 @@ type Master struct {
 
 	unknownPools
 
+	shown
+}
+
+// shown is what people see of the master as it changes.
+type shown struct {
 	events events
+	stream stream
 }
 
 // peerChecks is how the master knows who its peers are, and what they may not be.
@@ -384,6 +390,7 @@ func unknownPool(name string) *balance.Refusal {
 func (m *Master) Run(ctx context.Context) error {
 	m.running.Store(true)
 	defer m.running.Store(false)
+	defer m.stream.end()
 	var checks sync.WaitGroup
 	checks.Go(func() { m.runChecks(ctx) })
 	checks.Go(func() { m.runNames(ctx) })

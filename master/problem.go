@@ -28,6 +28,8 @@ const (
 	noTokenStore  = "no-token-store"
 	noSuchToken   = "unknown-token"
 	notDrained    = "not-drained"
+
+	tooManyViewers = "too-many-viewers"
 )
 
 var titles = map[string]string{
@@ -46,6 +48,8 @@ var titles = map[string]string{
 	noTokenStore:  "Tokens are kept in memory",
 	noSuchToken:   "There is no such token",
 	notDrained:    "The drain did not take effect",
+
+	tooManyViewers: "Too many viewers see the stream",
 
 	balance.NoServer.String():  "The pool has no server for this request",
 	balance.Saturated.String(): "Every server is at its limit",

@@ -94,7 +94,7 @@ func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
 	}
 	body.Problems = body.problems()
 	if why := m.reloadFailed(); why != "" {
-		body.Problems = slices.Insert(body.Problems, 0, "the last reload failed, and the settings of before stay: "+why)
+		body.Problems = slices.Insert(body.Problems, 0, reloadProblem(why))
 	}
 	body.Edges, body.Agents = m.peers.appendStatus(now, body.Edges, body.Agents)
 	return write(w, body)
@@ -120,27 +120,19 @@ func (p *statusPool) reasons() string {
 	return strings.Join(all, ", ")
 }
 
+func reloadProblem(why string) string {
+	return "the last reload failed, and the settings of before stay: " + why
+}
+
 // problems returns what is wrong, pools before servers.
 func (b *statusBody) problems() []string {
 	pools, servers := []string{}, []string{}
-	for _, p := range b.Pools {
-		switch {
-		case p.Removed:
+	for i := range b.Pools {
+		p := &b.Pools[i]
+		if p.Removed {
 			continue
-		case p.Refused != 0:
-			pools = append(pools, fmt.Sprintf("edges and agents refuse this master's lead of pool %s, with fence %d, for they have seen %d: the election's store has lost data. Make sure that no master runs with the former store, then: evenkeel election raise", p.Name, p.Fence, p.Refused))
-		case !p.Leading && p.Leader == "":
-			pools = append(pools, fmt.Sprintf("pool %s is led by no master that this one knows of", p.Name))
-		case len(p.Servers) == 0:
-			pools = append(pools, fmt.Sprintf("pool %s has no servers", p.Name))
-		case p.UpCount == 0 || p.allOut():
-			pools = append(pools, fmt.Sprintf("pool %s has no server that is up: %s", p.Name, p.reasons()))
 		}
-		for _, problem := range []string{p.Lately.problem(p.Name), p.Canary.problem(p.Name)} {
-			if problem != "" {
-				pools = append(pools, problem)
-			}
-		}
+		pools = append(pools, p.problems()...)
 		for _, s := range p.Servers {
 			for _, o := range s.Outages {
 				if o.trouble {
@@ -151,6 +143,28 @@ func (b *statusBody) problems() []string {
 		}
 	}
 	return append(pools, servers...)
+}
+
+// problems returns what is wrong with the pool as a whole.
+func (p *statusPool) problems() (pools []string) {
+	switch {
+	case p.Removed:
+		return nil
+	case p.Refused != 0:
+		pools = append(pools, fmt.Sprintf("edges and agents refuse this master's lead of pool %s, with fence %d, for they have seen %d: the election's store has lost data. Make sure that no master runs with the former store, then: evenkeel election raise", p.Name, p.Fence, p.Refused))
+	case !p.Leading && p.Leader == "":
+		pools = append(pools, fmt.Sprintf("pool %s is led by no master that this one knows of", p.Name))
+	case len(p.Servers) == 0:
+		pools = append(pools, fmt.Sprintf("pool %s has no servers", p.Name))
+	case p.UpCount == 0 || p.allOut():
+		pools = append(pools, fmt.Sprintf("pool %s has no server that is up: %s", p.Name, p.reasons()))
+	}
+	for _, problem := range []string{p.Lately.problem(p.Name), p.Canary.problem(p.Name)} {
+		if problem != "" {
+			pools = append(pools, problem)
+		}
+	}
+	return pools
 }
 
 func newStatusServer(v *balance.View, agent bool) statusServer {
