@@ -43,15 +43,21 @@ func (t *traffic) add(now Instant, failed bool, latency time.Duration) {
 // countEnd enters a request that is over.
 func (s *Server) countEnd(now Instant, o Outcome) {
 	if s.traffic == nil {
+		if !o.saysSomething() {
+			return
+		}
 		s.traffic = new(traffic)
 	}
 	s.traffic.count(now, o)
 }
 
+// saysSomething reports whether the end of a request says something of its server.
+func (o *Outcome) saysSomething() bool { return o.Result != Canceled && o.Result != Expired }
+
 // count enters a request that is over. One that its client gave up, or whose time ran
 // out, says nothing of the server.
 func (t *traffic) count(now Instant, o Outcome) {
-	if o.Result == Canceled || o.Result == Expired {
+	if !o.saysSomething() {
 		return
 	}
 	latency := o.Duration
