@@ -49,6 +49,7 @@ type SnapshotServer struct {
 	Cap     int     // the most requests that it may have, of all edges; zero: none
 	Kind    Kind    // for which requests it is
 	Basis   Basis   // what Slots and Service rest on
+	Labels  []Label // that it carries
 }
 
 // Kind says for which requests a server is.
@@ -76,6 +77,17 @@ func (s *Snapshot) Allows(to *SnapshotServer, n int) bool {
 	return to.Cap == 0 || n < Share(to.Cap, to.Address, s.Place, len(s.Sharers))
 }
 
+// Carrying returns the snapshot with the servers alone that carry all of the labels, and no canary's share: what a request that asks for labels
+// may choose among. s may be nil.
+func (s *Snapshot) Carrying(labels []Label) *Snapshot {
+	if s == nil || len(labels) == 0 {
+		return s
+	}
+	c := *s
+	c.Canary, c.Servers = 0, slices.DeleteFunc(slices.Clone(s.Servers), func(s SnapshotServer) bool { return !carries(s.Labels, labels) })
+	return &c
+}
+
 // Snapshot returns what edges need to know of the pool.
 func (p *Pool) Snapshot(now Instant) *Snapshot {
 	return &Snapshot{Pool: p.cfg.Name, Version: p.version, Dispatch: p.cfg.Dispatch, LocalFrom: p.LocalFrom(), Canary: p.CanaryPart(now), Servers: p.Tell(now, nil, 0, len(p.servers))}
@@ -92,7 +104,7 @@ func (p *Pool) Tell(now Instant, dst []SnapshotServer, from, to int) []SnapshotS
 	for _, s := range p.servers[from:to] {
 		c, _ := s.Slots()
 		dst = append(dst, SnapshotServer{ID: s.spec.ID, Address: s.spec.Address, At: s.answer.at(), Public: s.spec.Public,
-			State: s.State(now), Slots: c, Service: s.Service() * s.Growth(c), Load: s.believed(now), Cap: s.declaredCap(), Kind: s.kind(), Basis: s.basis()})
+			State: s.State(now), Slots: c, Service: s.Service() * s.Growth(c), Load: s.believed(now), Cap: s.declaredCap(), Kind: s.kind(), Basis: s.basis(), Labels: s.spec.Labels})
 	}
 	return dst
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -49,7 +50,7 @@ func TestTheNextMasterIsToldWhatWasLearnt(t *testing.T) {
 			if got := said(t, proto); got[wire.TSnapshot] != c.want {
 				t.Fatalf("it is told %v, want %d snapshots", got, c.want)
 			}
-			if s := m.Snapshot; c.want > 0 && (s.Pool != "p" || len(s.Servers) != 1 || s.Servers[0] != balance.SnapshotServer{ID: "a", Slots: 4, Service: .1, Basis: balance.BasisFirm}) {
+			if s := m.Snapshot; c.want > 0 && (s.Pool != "p" || len(s.Servers) != 1 || !reflect.DeepEqual(s.Servers[0], balance.SnapshotServer{ID: "a", Slots: 4, Service: .1, Basis: balance.BasisFirm})) {
 				t.Errorf("it is told %+v, want server a's slots and time", s)
 			}
 		})

@@ -89,7 +89,15 @@ func (t *edgeProtocol) onSnapshot(payload []byte) error {
 // cloneServer returns a copy of a server that shares no buffer.
 func (p *pool) cloneServer(s *balance.SnapshotServer) balance.SnapshotServer {
 	n := p.namesOf(&balance.Grant{Server: s.ID, Address: s.Address, At: s.At, Public: s.Public})
-	return balance.SnapshotServer{ID: n.id, Address: n.address, At: n.at, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load, Cap: s.Cap, Kind: s.Kind, Basis: s.Basis}
+	return balance.SnapshotServer{ID: n.id, Address: n.address, At: n.at, Public: n.public, State: s.State, Slots: s.Slots, Service: s.Service, Load: s.Load, Cap: s.Cap, Kind: s.Kind, Basis: s.Basis, Labels: cloneLabels(s.Labels)}
+}
+
+func cloneLabels(labels []balance.Label) []balance.Label {
+	own := slices.Clone(labels)
+	for i, l := range own {
+		own[i] = balance.Label{Key: strings.Clone(l.Key), Value: strings.Clone(l.Value)}
+	}
+	return own
 }
 
 // share stores which edges share servers' caps. Their names share a buffer that is about to be reused. A master that has just begun names

@@ -1,7 +1,7 @@
 package client
 
 import (
-	"slices"
+	"reflect"
 	"testing"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -20,7 +20,7 @@ func TestSnapshotInSeveralFrames(t *testing.T) {
 	c := start(t, Config{Masters: []string{m.addr()}, Pools: []string{"p"}}, m)
 	waitFor(t, "a snapshot", func() bool { return c.Snapshot("p") != nil })
 	s := c.Snapshot("p")
-	if s.Version != 7 || len(s.Servers) != 5000 || s.Servers[4999] != big.Servers[4999] {
+	if s.Version != 7 || len(s.Servers) != 5000 || !reflect.DeepEqual(s.Servers[4999], big.Servers[4999]) {
 		t.Errorf("snapshot version %d with %d servers", s.Version, len(s.Servers))
 	}
 	if c.Snapshot("other") != nil {
@@ -44,10 +44,10 @@ func TestChangesOfASnapshot(t *testing.T) {
 	}
 	before := has("the snapshot", func(s *balance.Snapshot) bool { return len(s.Servers) == 2 })
 	conn.Write((&wire.Change{Pool: "p", Version: 8, Seq: 6, Count: 3, Edges: 2, Servers: []wire.Placed{{At: 0, Server: balance.SnapshotServer{ID: "z", Address: "z:1"}},
-		{At: 2, Server: balance.SnapshotServer{ID: "c", Address: "c:1", Slots: 3}}}, Loads: []wire.Load{{At: 1, Load: 4}}, Capacities: []wire.Capacity{{At: 2, Slots: 8, Service: .5}}}).Append(nil))
+		{At: 2, Server: balance.SnapshotServer{ID: "c", Address: "c:1", Slots: 3, Labels: []balance.Label{{Key: "zone", Value: "b"}}}}}, Loads: []wire.Load{{At: 1, Load: 4}}, Capacities: []wire.Capacity{{At: 2, Slots: 8, Service: .5}}}).Append(nil))
 	after := has("the change", func(s *balance.Snapshot) bool { return s.Version == 8 })
-	want := []balance.SnapshotServer{{ID: "z", Address: "z:1"}, {ID: "b", Address: "b:1", Slots: 2, Load: 4}, {ID: "c", Address: "c:1", Slots: 8, Service: .5}}
-	if !slices.Equal(after.Servers, want) || after.Edges != 2 {
+	want := []balance.SnapshotServer{{ID: "z", Address: "z:1"}, {ID: "b", Address: "b:1", Slots: 2, Load: 4}, {ID: "c", Address: "c:1", Slots: 8, Service: .5, Labels: []balance.Label{{Key: "zone", Value: "b"}}}}
+	if !reflect.DeepEqual(after.Servers, want) || after.Edges != 2 {
 		t.Errorf("after the change %+v, %d edges, want %+v", after.Servers, after.Edges, want)
 	}
 	if len(before.Servers) != 2 || before.Servers[0].ID != "a" {

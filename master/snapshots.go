@@ -125,6 +125,9 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 		for i := range f.servers {
 			f.compareServer(from+i, &f.servers[i], loads)
 			capped = capped || f.servers[i].Cap > 0
+			if f.size > maxChange {
+				f.flushChange(first)
+			}
 		}
 		clear(f.servers)
 		last, t := from+chunk >= n, &f.sent.Snapshot
@@ -140,7 +143,7 @@ func (f *feed) collectChanges(now balance.Instant, p *pool, loads bool, watching
 			t.Servers = t.Servers[:min(n, len(t.Servers))]
 			t.Pool, t.Version, t.Dispatch, t.LocalFrom, t.Canary, t.Edges = f.pool, version, dispatch, local, canary, edges
 		}
-		if f.size > maxChange || last && f.size > 0 {
+		if last && f.size > 0 {
 			f.flushChange(first)
 		}
 		if last {
@@ -199,7 +202,7 @@ func (f *feed) compareServer(at int, s *balance.SnapshotServer, loads bool) {
 	case at == len(servers):
 		f.sent.Snapshot.Servers = append(servers, *s)
 		f.addServer(at, s)
-	case s.ID != servers[at].ID || s.Address != servers[at].Address || s.At != servers[at].At || s.Public != servers[at].Public || s.Cap != servers[at].Cap || s.Kind != servers[at].Kind || s.Basis != servers[at].Basis || s.State != servers[at].State:
+	case !isTold(&servers[at], s):
 		servers[at] = *s
 		f.addServer(at, s)
 	case loads:
@@ -207,9 +210,18 @@ func (f *feed) compareServer(at int, s *balance.SnapshotServer, loads bool) {
 	}
 }
 
+// isTold reports whether all but the figures is as it was sent.
+func isTold(sent, s *balance.SnapshotServer) bool {
+	return s.ID == sent.ID && s.Address == sent.Address && s.At == sent.At && s.Public == sent.Public && s.Cap == sent.Cap && s.Kind == sent.Kind && s.Basis == sent.Basis &&
+		s.State == sent.State && slices.Equal(s.Labels, sent.Labels)
+}
+
 func (f *feed) addServer(at int, s *balance.SnapshotServer) {
 	f.change.Servers = append(f.change.Servers, wire.Placed{At: at, Server: *s})
 	f.size += len(s.ID) + len(s.Address) + len(s.At) + len(s.Public) + 48
+	for _, l := range s.Labels {
+		f.size += len(l.Key) + len(l.Value) + 8
+	}
 }
 
 func (f *feed) addFigures(at int, told, s *balance.SnapshotServer) {

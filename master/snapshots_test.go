@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -84,7 +85,7 @@ func (w *watcher) differs(now balance.Instant, p *pool) string {
 	}
 	for i, s := range want {
 		got := w.servers[i]
-		same := got.ID == s.ID && got.Address == s.Address && got.Public == s.Public && got.State == s.State
+		same := got.ID == s.ID && got.Address == s.Address && got.Public == s.Public && got.State == s.State && slices.Equal(got.Labels, s.Labels)
 		if !same || math.Abs(got.Load-s.Load) > max(1, got.Load/4) || math.Abs(got.Slots-s.Slots) > got.Slots/15 || math.Abs(got.Service-s.Service) > got.Service/15 {
 			return fmt.Sprintf("server %d is told as %+v, want %+v", i, got, s)
 		}
@@ -111,7 +112,8 @@ func TestFeedFollowsThePool(t *testing.T) {
 					_ = p.putServerLocked(now, balance.ServerSpec{ID: balance.ServerID(fmt.Sprint("s", i)), Address: "10.0.0.1:80", Slots: 4}, false)
 				}
 			case 1:
-				_ = p.putServerLocked(now, balance.ServerSpec{ID: id, Address: rapid.SampledFrom([]string{"10.0.0.1:80", "10.0.0.2:80"}).Draw(t, "address"), Slots: 4}, false)
+				_ = p.putServerLocked(now, balance.ServerSpec{ID: id, Address: rapid.SampledFrom([]string{"10.0.0.1:80", "10.0.0.2:80"}).Draw(t, "address"), Slots: 4,
+					Labels: []balance.Label{{Key: "zone", Value: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone")}}}, false)
 			case 2:
 				p.removeServerLocked(now, id)
 			case 3:
@@ -141,7 +143,7 @@ func TestFeedFollowsThePool(t *testing.T) {
 		}
 		late := &watcher{whole: true}
 		late.take(t, f.snapshotFrames())
-		if !slices.Equal(late.servers, w.servers) || late.seq != w.seq || late.edges != 2 {
+		if !reflect.DeepEqual(late.servers, w.servers) || late.seq != w.seq || late.edges != 2 {
 			t.Fatalf("told anew: %d servers, seq %d, %d edges, want %d, %d, 2", len(late.servers), late.seq, late.edges, len(w.servers), w.seq)
 		}
 	})

@@ -104,6 +104,7 @@ func putServer(dst []byte, no int, p *Placed) []byte {
 	dst = putUint(dst, 10, uint64(s.Cap))
 	dst = putUint(dst, 11, uint64(s.Kind))
 	dst = putUint(dst, 12, uint64(s.Basis))
+	dst = putLabels(dst, 13, s.Labels)
 	return unnest(dst, mark)
 }
 
@@ -135,6 +136,8 @@ func (f *fields) server() (p Placed) {
 			s.Kind = balance.Kind(in.upTo(uint64(balance.IsBackup)))
 		case 12:
 			s.Basis = balance.Basis(in.upTo(uint64(balance.BasisFirm)))
+		case 13:
+			s.Labels = in.label(s.Labels)
 		}
 	}
 	f.took(&in)

@@ -86,7 +86,7 @@ var full = []struct {
 	{"hold", THold, &Hold{Pool: "render", Lease: 0x3f00000000017, Server: "r1", Age: time.Second, Left: time.Minute, Tag: 0xa1b2c3d4e5f60718, Idle: true}},
 	{"watch", TWatch, &Watch{Pool: "render"}},
 	{"snapshot", TSnapshot, &Snapshot{Snapshot: balance.Snapshot{Pool: "render", Version: 9, Dispatch: true, Servers: []balance.SnapshotServer{
-		{ID: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2, Basis: balance.BasisFirm}}, Edges: 3, LocalFrom: 5 * time.Millisecond}, More: true, Seq: 41}},
+		{ID: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2, Basis: balance.BasisFirm, Labels: []balance.Label{{Key: "zone", Value: "b"}}}}, Edges: 3, LocalFrom: 5 * time.Millisecond}, More: true, Seq: 41}},
 	{"change", TChange, &Change{Pool: "render", Version: 10, Dispatch: true, Servers: []Placed{{At: 2, Server: balance.SnapshotServer{
 		ID: "r3", Address: "10.0.0.7:8000", Slots: 8, Service: .5}}}, Count: 3, Seq: 42, Edges: 3, Loads: []Load{{0, 5}, {1, .5}}, Capacities: []Capacity{{1, 4, .25}}, LocalFrom: 5 * time.Millisecond}},
 	{"gap", TChange, &Change{Pool: "render", Version: 11, Count: 6, Seq: 43, Edges: 3, Loads: []Load{{0, 5}, {1, .5}, {5, 2}}}},

@@ -15,7 +15,7 @@ import (
 // request is to ask.
 func (x *Exchange) chooseLocally(exclude []balance.ServerID) bool {
 	d, p := x.deps, x.Pool
-	if d.local == nil || len(exclude) > 0 || x.overflow.pool != "" || x.overflow.stays || x.Request.Link != balance.LinkRoute {
+	if d.local == nil || len(exclude) > 0 || x.overflow.pool != "" || x.overflow.stays || x.Request.Link != balance.LinkRoute || asksMore(&x.Request) {
 		return false
 	}
 	now := x.now()
@@ -35,6 +35,9 @@ func (x *Exchange) chooseLocally(exclude []balance.ServerID) bool {
 	x.Pending = balance.Grant{Lease: lease, Server: s.ID, Address: s.Address, At: s.At, Public: s.Public}
 	return true
 }
+
+// asksMore reports whether a request says something that only its master can heed.
+func asksMore(q *balance.Request) bool { return len(q.Labels) > 0 || q.Location != "" || q.Hold > 0 }
 
 // noteAskTime handles that an ask was granted.
 func (x *Exchange) noteAskTime(now balance.Instant) {
