@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -97,6 +98,89 @@ func TestARetryStaysInTheOtherPool(t *testing.T) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if got, want := strings.Join(p.pools, ", "), "web, cloud, done cloud, cloud, done cloud"; got != want {
+			t.Errorf("the pools are %s, want %s", got, want)
+		}
+	})
+}
+
+// A server's id is its own only within its pool: which servers have failed a request is no news to another pool, and is known again to the
+// first one when the request comes back.
+func TestServersOfAnotherPoolHaveNotFailed(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
+		p := newFakePicker()
+		gone, good := dead(t, "a"), granted("a", server(t, echo))
+		var told []string
+		p.pick = func(_ context.Context, req *balance.Request) (balance.Grant, error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			pool := p.pools[len(p.pools)-1]
+			told = append(told, fmt.Sprint(pool, req.Exclude))
+			switch {
+			case pool == "web" && len(req.Exclude) == 0:
+				return gone, nil
+			case pool == "web" && req.MayOverflow:
+				return balance.Grant{}, &balance.Refusal{Reason: balance.Overflowed, Pool: "cloud"}
+			case pool == "cloud":
+				return balance.Grant{}, &balance.Refusal{Reason: balance.Saturated}
+			}
+			return good, nil
+		}
+		r := run(t, p, nil)
+		if res, body := r.do(r.request("GET", "/x", "")); res.StatusCode != 200 {
+			t.Errorf("got %d %s", res.StatusCode, body)
+		}
+		p.results(t)
+		if got, want := strings.Join(told, ", "), "web[], web[a], cloud[], web[a]"; got != want {
+			t.Errorf("the pools and the excluded servers are %s, want %s", got, want)
+		}
+	})
+}
+
+// If no master answers for the other pool any more, after a server of it has failed the request, the route's pool is asked: what the edge
+// knows by itself is that pool. Without a master there either, the edge chooses from that pool's snapshot, and the lease is that pool's.
+func TestARetryWithoutAMasterOfTheOtherPoolComesBack(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
+		p := newFakePicker()
+		gone, good := dead(t, "gone"), server(t, echo)
+		p.snap = &balance.Snapshot{Pool: "web", Servers: []balance.SnapshotServer{{ID: "a", Address: good.Listener.Addr().String()}}}
+		asks := 0
+		p.pick = func(ctx context.Context, req *balance.Request) (balance.Grant, error) {
+			if asks++; asks > 2 {
+				return balance.Grant{}, context.DeadlineExceeded
+			}
+			return overflowing(p, map[string]string{"web on": "cloud"}, gone)(ctx, req)
+		}
+		pool := make(chan string, 1)
+		good.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { pool <- r.Header.Get("Evenkeel-Pool") })
+		r := run(t, p, nil)
+		if res, body := r.do(r.request("GET", "/x", "")); res.StatusCode != 200 {
+			t.Errorf("got %d %s", res.StatusCode, body)
+		}
+		if got := <-pool; got != "web" {
+			t.Errorf("the server was told pool %s, want web", got)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if got, want := strings.Join(p.pools, ", "), "web, cloud, done cloud, cloud, web"; got != want {
+			t.Errorf("the pools are %s, want %s", got, want)
+		}
+	})
+}
+
+// A master that sends on what is to stay has refused it.
+func TestAMasterThatSendsOnWhatStays(t *testing.T) {
+	eachPicker(t, func(t *testing.T) {
+		p := newFakePicker()
+		p.pick = func(context.Context, *balance.Request) (balance.Grant, error) {
+			return balance.Grant{}, &balance.Refusal{Reason: balance.Overflowed, Pool: "cloud"}
+		}
+		r := run(t, p, nil)
+		if res, body := r.do(r.request("GET", "/x", "")); res.StatusCode != 503 {
+			t.Errorf("got %d %s, want 503", res.StatusCode, body)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if got, want := strings.Join(p.pools, ", "), "web, cloud, cloud, web"; got != want {
 			t.Errorf("the pools are %s, want %s", got, want)
 		}
 	})

@@ -172,11 +172,13 @@ func (f *Flight) Refused(r *balance.Refusal) Step {
 	return f.respond(f.refusal(r))
 }
 
-// Elsewhere says that another pool is to be asked, for which the last one refused.
-func (f *Flight) Elsewhere() Step {
+// Elsewhere says that another pool is to be asked, for which the last one refused, and which of its servers have failed the request: a server's
+// id is its own only within its pool.
+func (f *Flight) Elsewhere(failed []balance.ServerID) Step {
 	if f.phase != asking {
 		return Step{}
 	}
+	f.exclude = failed
 	return Step{Do: Ask, Exclude: f.exclude}
 }
 

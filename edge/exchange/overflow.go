@@ -13,10 +13,11 @@ import (
 
 // overflow is to which pools a request has gone on.
 type overflow struct {
-	pool    string   // that is asked in place of the route's; empty: none
-	asked   []string // pools that have sent the request on, the route's first
-	stays   bool     // it does not go on any more
-	linksAt int      // links that there had been when it went on
+	pool    string             // that is asked in place of the route's; empty: none
+	asked   []string           // pools that have sent the request on, the route's first
+	stays   bool               // it does not go on any more
+	linksAt int                // links that there had been when it went on
+	failed  []balance.ServerID // servers of the route's pool that had failed the request when it went on
 }
 
 // maxOverflows is how many pools may send a request on.
@@ -34,11 +35,14 @@ func (x *Exchange) AskedPool() string {
 func (x *Exchange) goOn(r *balance.Refusal) (step flight.Step, ok bool) {
 	o := &x.overflow
 	switch {
-	case r.Reason == balance.Overflowed:
+	case r.Reason == balance.Overflowed && !o.stays:
 		asked := x.AskedPool()
 		if r.Pool == "" || r.Pool == asked || slices.Contains(o.asked, r.Pool) || len(o.asked) >= maxOverflows {
 			o.stays = true
-			return x.Flight.Elsewhere(), true
+			return x.Flight.Elsewhere(x.Request.Exclude), true
+		}
+		if o.pool == "" {
+			o.failed = x.Request.Exclude
 		}
 		o.asked = append(o.asked, asked)
 		o.pool, o.linksAt = r.Pool, x.attempts
@@ -46,21 +50,21 @@ func (x *Exchange) goOn(r *balance.Refusal) (step flight.Step, ok bool) {
 		if a := x.deps.adder; a != nil {
 			a.AddPool(r.Pool)
 		}
-		return x.Flight.Elsewhere(), true
-	case r.Reason == balance.Malformed:
+		return x.Flight.Elsewhere(nil), true
+	case r.Reason == balance.Malformed, r.Reason != balance.NotLeader && x.attempts > o.linksAt: // the client gets what a server of the other pool has failed by
 		return flight.Step{}, false
 	}
 	return x.goBack()
 }
 
-// goBack has the route's pool asked again, for good. It returns false if that is asked already, or the other pool has served the request.
+// goBack has the route's pool asked again, for good. It returns false if that is asked already.
 func (x *Exchange) goBack() (step flight.Step, ok bool) {
 	o := &x.overflow
-	if o.pool == "" || x.attempts > o.linksAt {
+	if o.pool == "" {
 		return flight.Step{}, false
 	}
 	o.pool, o.stays = "", true
-	return x.Flight.Elsewhere(), true
+	return x.Flight.Elsewhere(o.failed), true
 }
 
 // linkKey returns as what the edge counts its links to a server.
