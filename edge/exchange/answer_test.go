@@ -114,6 +114,7 @@ func TestWhoIsToldWhat(t *testing.T) {
 	} {
 		x := new(Exchange)
 		x.refusal, x.Route = c.refusal, route
+		x.AskedAt, x.Request.Deadline = 1, balance.Instant(1).Add(route.Timeout)
 		if got := x.NoteAnswer(flight.Answer{Reason: c.reason}, "given"); got != c.client || x.detail != c.log || x.reason != c.reason {
 			t.Errorf("%s: the client is told %q and the log %q, for %q; want %q and %q", c.name, got, x.detail, x.reason, c.client, c.log)
 		}

@@ -268,12 +268,16 @@ func (x *Exchange) returnLease(d flight.Done) {
 // longer counts as none.
 const AskGrace = 250 * time.Millisecond
 
+// leastAskTime is how long the master has for an ask whose deadline has passed. It may grant a server that is free. Without it, the edge would
+// take the master for silent, and choose by itself.
+const leastAskTime = time.Millisecond
+
 func (x *Exchange) startPick(exclude []balance.ServerID) (answered bool, err error) {
 	x.AskedAt = x.now()
 	x.refusal = nil
 	x.Request.Exclude, x.Request.Deadline, x.Request.MayOverflow = exclude, x.AskedAt.Add(x.Route.Timeout), !x.overflow.stays
 	if x.deadline != 0 {
-		x.Request.Deadline = min(x.Request.Deadline, x.deadline)
+		x.Request.Deadline = min(x.Request.Deadline, max(x.deadline, x.AskedAt.Add(leastAskTime)))
 	}
 	return x.Asker.Ask(x)
 }
@@ -320,7 +324,7 @@ func (x *Exchange) pickFallback(exclude []balance.ServerID) flight.Step {
 	p := x.Pool
 	var snap *balance.Snapshot
 	if x.deps.snapshots != nil {
-		snap = x.deps.snapshots.Snapshot(p.Name)
+		snap = x.deps.snapshots.Snapshot(p.Name).Carrying(x.Request.Labels)
 	}
 	if x.Request.Link == balance.LinkRedirect {
 		exclude = withoutCapped(snap, exclude)

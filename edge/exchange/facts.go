@@ -38,10 +38,13 @@ func (x *Exchange) readFacts() {
 	}
 }
 
+// farDeadline is after how long a deadline makes no difference; more would not fit an Instant.
+const farDeadline = 100 * 365 * 24 * time.Hour
+
 // setDeadline sets when the answer is worthless, by the request's own word.
 func (x *Exchange) setDeadline(d routing.Deadline) {
 	if !d.At.IsZero() {
-		d.In = time.Until(d.At)
+		d.In = min(time.Until(d.At), farDeadline)
 	} else if d.In == 0 {
 		return
 	}

@@ -89,7 +89,7 @@ func (x *Exchange) NoteAnswer(a flight.Answer, detail string) string {
 	}
 	x.detail = r.Detail
 	if r.Needs > 0 {
-		return fmt.Sprintf("refused at once: every server is at its limit, requests take up to %v here, and this one has %v", inWords(r.Needs), inWords(x.Route.Timeout))
+		return fmt.Sprintf("refused at once: every server is at its limit, requests take up to %v here, and this one has %v", inWords(r.Needs), inWords(x.Request.Deadline.Sub(x.AskedAt)))
 	}
 	return detail
 }

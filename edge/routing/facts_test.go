@@ -90,7 +90,7 @@ func TestDeadlines(t *testing.T) {
 		{"30s", false, Deadline{In: 30 * time.Second}}, {"1.5", false, Deadline{In: 1500 * time.Millisecond}}, {"250ms", false, Deadline{In: 250 * time.Millisecond}},
 		{"1796032800", false, Deadline{At: time.Unix(1796032800, 0)}}, {"1796032800.5", false, Deadline{At: time.UnixMilli(1796032800500)}}, {"1796032800500", false, Deadline{At: time.UnixMilli(1796032800500)}},
 		{"5m", false, Deadline{In: 5 * time.Minute}}, {"5m", true, Deadline{In: 5 * time.Millisecond}}, {"5M", true, Deadline{In: 5 * time.Minute}},
-		{"99999999H", true, Deadline{In: maxHold}}, {"0n", true, Deadline{In: 1}},
+		{"99999999H", true, Deadline{In: maxHold}}, {"0n", true, Deadline{In: 1}}, {"0H", true, Deadline{In: 1}}, {"00000000m", true, Deadline{In: 1}},
 	} {
 		got, err := parseDeadline(c.text, c.grpc)
 		if err != nil || got.In != c.want.In || !got.At.Equal(c.want.At) {
