@@ -130,7 +130,7 @@ func TestAFullCanaryLeavesItsShareToTheOthers(t *testing.T) {
 			s.p.byID["v"].cap = map[bool]int32{true: 0, false: noCap}[out]
 			s.p.rank(s.now, s.p.byID["v"])
 		},
-		"draining": func(s *split, out bool) { s.p.Drain(s.now, "v", Drain{On: out}, s.now) },
+		"draining": func(s *split, out bool) { s.p.Override(s.now, "v", Override{On: out}, s.now) },
 		"ejected": func(s *split, out bool) {
 			s.p.byID["v"].health.ejectedUntil = map[bool]Instant{true: s.now.Add(time.Hour), false: 0}[out]
 			s.p.rank(s.now, s.p.byID["v"])
@@ -168,8 +168,8 @@ func TestARetryIsNotTheCanarys(t *testing.T) {
 // The canary gets more than its share only if no other server is up; backups go before it.
 func TestACanaryStandsInForNobodyWhoIsUp(t *testing.T) {
 	s := newSplit(t, Config{}, ByScore{byLeases{}}, .1)
-	s.p.Drain(s.now, "a", Drain{On: true}, s.now)
-	s.p.Drain(s.now, "b", Drain{On: true}, s.now)
+	s.p.Override(s.now, "a", Override{On: true}, s.now)
+	s.p.Override(s.now, "b", Override{On: true}, s.now)
 	if got := s.serve(20, answered); got != 20 {
 		t.Errorf("with all others out the canary got %d of 20 requests", got)
 	}

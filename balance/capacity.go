@@ -13,7 +13,7 @@ type capacity struct {
 	refuted bool    // what was told is ruled out by latencies, and this is what they tell
 }
 
-// survey works out c and what follows. What the application's own utilisation tells comes before what
+// survey works out c and what follows. What an operator has set comes first. What the application's own utilisation tells comes before what
 // was declared: machines change, files stay. What the CPU's utilisation tells, which
 // others use too, comes after, and last what latencies alone tell. Limits rest on these two only where they hold for most
 // servers of the pool by what these are told: one without would take all that the others' limits hold back.
@@ -23,7 +23,7 @@ func (p *Pool) survey(s *Server) {
 		usual = max(usual, p.newcomer.slots)
 	}
 	switch {
-	case told > 0 && !knee.refutes(told, s.capacity.refuted):
+	case told > 0 && (s.since.overridden.setsSlots() || !knee.refutes(told, s.capacity.refuted)):
 		s.capacity = capacity{slots: told, known: true, firm: true, told: true}
 	case told > 0 && !s.isDeclared():
 		delete(p.knownBefore, s.spec.ID)
@@ -46,8 +46,11 @@ func (p *Pool) survey(s *Server) {
 	p.bound(s)
 }
 
-// toldSlots returns the slots that were declared, follow from the application's utilisation, or did so with the master before; zero: none of these.
+// toldSlots returns the slots that an operator has set, were declared, follow from the application's utilisation, or did so with the master before; zero: none of these.
 func (s *Server) toldSlots() float64 {
+	if s.since.overridden.setsSlots() {
+		return max(1, s.since.overridden.slots)
+	}
 	if s.slots.learnt > 0 && !s.slots.vague && s.followsLedger() {
 		return s.slots.learnt
 	}

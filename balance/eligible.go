@@ -89,9 +89,11 @@ func (p *Pool) refuse(now Instant, req *Request) *Refusal {
 	if p.mayWait(now, req, nil) {
 		return &Refusal{Reason: Saturated, RetryAfter: p.retryAfter(), Detail: p.allAtLimit}
 	}
-	var draining, excluded, unlabelled int
+	var draining, maintained, excluded, unlabelled int
 	for _, s := range p.servers {
 		switch {
+		case s.outKind(now) == OutMaintenance:
+			maintained++
 		case s.draining || s.gone:
 			draining++
 		case slices.Contains(req.Exclude, s.spec.ID):
@@ -104,7 +106,7 @@ func (p *Pool) refuse(now Instant, req *Request) *Refusal {
 	for _, why := range []struct {
 		n    int
 		what string
-	}{{draining, "draining"}, {excluded, "have already failed this request"}, {unlabelled, "without the labels asked for"}} {
+	}{{draining, "draining"}, {maintained, "in maintenance"}, {excluded, "have already failed this request"}, {unlabelled, "without the labels asked for"}} {
 		if why.n > 0 {
 			detail += fmt.Sprintf(", %d %s", why.n, why.what)
 		}

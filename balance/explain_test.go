@@ -52,7 +52,7 @@ func TestExplainAndDecisionAgree(t *testing.T) {
 	p := told(t, balance.Config{QueueSize: 10, Decisions: 10}, "busy", "drained", "excluded", "free")
 	now := second.Add(time.Minute)
 	pickAt(t, p, now, balance.Request{Exclude: []balance.ServerID{"free", "excluded", "drained"}})
-	if err := p.Drain(now, "drained", balance.Drain{On: true}, now); err != nil {
+	if err := p.Override(now, "drained", balance.Override{On: true}, now); err != nil {
 		t.Fatal(err)
 	}
 	req := balance.Request{Exclude: []balance.ServerID{"excluded"}, Tenant: "t", Priority: 3}

@@ -25,7 +25,7 @@ func TestTheLastResort(t *testing.T) {
 	for _, id := range []ServerID{"ejected", "tried", "plain", "capped"} {
 		w.p.byID[id].health.ejectedUntil = w.now + 10*sec
 	}
-	if err := w.p.Drain(w.now, "draining", Drain{On: true}, w.now); err != nil {
+	if err := w.p.Override(w.now, "draining", Override{On: true}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []ServerID{"capped", "full"} {

@@ -54,6 +54,8 @@ func (s *Server) roomNow(now Instant) float64 {
 func (s *Server) slotsRestOn(now Instant) string {
 	c, knee := &s.capacity, s.heardKnee()
 	switch {
+	case s.since.overridden.setsSlots():
+		return "an operator has set them"
 	case !c.known:
 		return "assumed"
 	case c.refuted:

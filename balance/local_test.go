@@ -64,7 +64,7 @@ func TestWhenEdgesMayChoose(t *testing.T) {
 		{name: "another policy", how: "round-robin"},
 		{name: "a score of its own", how: "sessions"},
 		{name: "a server is drained", want: true, then: func(r *localRig) {
-			if err := r.p.Drain(r.now, "a", balance.Drain{On: true}, r.now); err != nil {
+			if err := r.p.Override(r.now, "a", balance.Override{On: true}, r.now); err != nil {
 				r.Fatal(err)
 			}
 		}},

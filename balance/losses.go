@@ -14,28 +14,29 @@ import (
 type LossKind uint8
 
 const (
-	lostNothing     LossKind = iota // it was won
-	lostByScore                     // others had a lower score, or an equal one and an earlier turn
-	lostByLimit                     // it was at its limit
-	lostByWarming                   // it was warming up
-	lostByFull                      // it said that it was full
-	lostByHold                      // it was held back, since it failed or stood still
-	lostByExclusion                 // it had already failed the request
-	lostForEdge                     // the edge could not reach it
-	lostByLabels                    // it lacked the labels asked for
-	lostByEjection                  // it was ejected
-	lostByReach                     // no edge could reach it
-	lostByCheck                     // it was unhealthy
-	lostByDrain                     // it was draining
-	lostByLeaving                   // it had left
-	lostByShare                     // it is a canary, and has had its share
-	lostByHolding                   // it is a canary that is held back
-	lostByBackup                    // it is a backup, and others could take it
-	lossKinds       = iota
+	lostNothing       LossKind = iota // it was won
+	lostByScore                       // others had a lower score, or an equal one and an earlier turn
+	lostByLimit                       // it was at its limit
+	lostByWarming                     // it was warming up
+	lostByFull                        // it said that it was full
+	lostByHold                        // it was held back, since it failed or stood still
+	lostByExclusion                   // it had already failed the request
+	lostForEdge                       // the edge could not reach it
+	lostByLabels                      // it lacked the labels asked for
+	lostByEjection                    // it was ejected
+	lostByReach                       // no edge could reach it
+	lostByCheck                       // it was unhealthy
+	lostByDrain                       // it was draining
+	lostByMaintenance                 // it was in maintenance
+	lostByLeaving                     // it had left
+	lostByShare                       // it is a canary, and has had its share
+	lostByHolding                     // it is a canary that is held back
+	lostByBackup                      // it is a backup, and others could take it
+	lossKinds         = iota
 )
 
 var lossWords = [lossKinds]string{"won", "others had a lower score", "at its limit", "warming up", "full, as it says", "held back: it fails, or stands still", "excluded: it had already failed the request",
-	"excluded: the edge cannot reach it", "lacks the labels asked for", "ejected", "unreachable from every edge", "unhealthy", "draining", "gone",
+	"excluded: the edge cannot reach it", "lacks the labels asked for", "ejected", "unreachable from every edge", "unhealthy", "draining", "in maintenance", "gone",
 	"beyond the share of its labels", "held back: the canary of its labels is worse than the others", "a backup: others could take it"}
 
 const (
@@ -197,6 +198,9 @@ func (p *Pool) lossKind(now Instant, s *Server) LossKind {
 	case Gone:
 		return lostByLeaving
 	case Draining:
+		if !s.isDrained() {
+			return lostByMaintenance
+		}
 		return lostByDrain
 	case Ejected:
 		switch {

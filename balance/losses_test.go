@@ -43,13 +43,13 @@ func TestWhyAServerGotNothing(t *testing.T) {
 	}
 	w.wantLost("a", "7 of 7")
 	w.wantLost("b", "0 of 7; 7 the policy took others")
-	if err := w.p.Drain(w.now, "b", Drain{On: true}, w.now); err != nil {
+	if err := w.p.Override(w.now, "b", Override{On: true}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
 		w.got("e1")
 	}
-	if err := w.p.Drain(w.now, "b", Drain{}, w.now); err != nil {
+	if err := w.p.Override(w.now, "b", Override{}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	w.wantLost("b", "0 of 12; 7 the policy took others; 5 draining")

@@ -8,7 +8,7 @@ import (
 // This file has servers come, change and leave.
 
 // Put adds a server or changes what is declared of one. A server that had said
-// goodbye or was draining is back. fixed says that the file names it: then it is
+// goodbye, was drained or in maintenance is back, with the slots and the cap that an operator has set. fixed says that the file names it: then it is
 // never forgotten, and whatever its agent may add stands in spec already.
 func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	if err := spec.Check(); err != nil {
@@ -32,6 +32,7 @@ func (p *Pool) Put(now Instant, spec ServerSpec, fixed bool) error {
 	p.regroup(now, s)
 	p.tell(s)
 	s.gone, s.draining = false, false
+	s.since.overridden.resume()
 	p.recollectLater(now, s)
 	p.rank(now, s)
 	p.link(now, s)
@@ -59,6 +60,7 @@ func (p *Pool) admit(now Instant, spec ServerSpec) *Server {
 // declare takes up what is declared of a server.
 func (p *Pool) declare(s *Server, spec ServerSpec) {
 	s.spec = spec
+	s.since.overridden.apply(&s.spec)
 	p.assignSide(s)
 	p.recap(s)
 	if from := s.knownFrom(); from > 0 && s.mostDeclared() != noCap {

@@ -148,7 +148,7 @@ func TestLedgerNeverDrifts(t *testing.T) {
 				model.expire(now)
 			},
 			"drain": func(t *rapid.T) {
-				p.Drain(now, balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server")), balance.Drain{On: rapid.Bool().Draw(t, "on")}, now)
+				p.Override(now, balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server")), balance.Override{On: rapid.Bool().Draw(t, "on")}, now)
 			},
 			"goodbye": func(t *rapid.T) { p.Goodbye(now, balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server"))) },
 			"time": func(t *rapid.T) {
@@ -222,7 +222,7 @@ func TestRefusalSaysWhy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.Drain(second, "a", balance.Drain{On: true}, second)
+	p.Override(second, "a", balance.Override{On: true}, second)
 	_, err := p.Pick(second, &balance.Request{Exclude: []balance.ServerID{"b"}, Labels: []balance.Label{{Key: "gpu", Value: "yes"}}})
 	want := "no-server: pool web: 3 servers, 1 draining, 1 have already failed this request, 1 without the labels asked for"
 	if fmt.Sprint(err) != want {

@@ -25,6 +25,7 @@ const (
 	NoOutage       OutageKind = iota
 	OutGone                   // it has left
 	OutDraining               // an operator drains it
+	OutMaintenance            // an operator has put it into maintenance
 	OutUnhealthy              // a check finds it unhealthy
 	OutUnreachable            // no edge that tried of late could reach it
 	OutEjected                // it fails requests that others do not
@@ -38,7 +39,7 @@ const (
 	outageKinds    = iota
 )
 
-var outageNames = [outageKinds]string{"", "gone", "draining", "unhealthy", "unreachable", "ejected", "held-back", "silent", "full", "canary-held-back", "unreachable-from-edge", "name-fails", "warming"}
+var outageNames = [outageKinds]string{"", "gone", "draining", "maintenance", "unhealthy", "unreachable", "ejected", "held-back", "silent", "full", "canary-held-back", "unreachable-from-edge", "name-fails", "warming"}
 
 // String returns the word by which the kind goes through the API, metrics and logs.
 func (k OutageKind) String() string { return outageNames[k] }
@@ -97,11 +98,11 @@ var (
 
 // since is when what is told of a server began. None of it decides anything.
 type since struct {
-	departure *departure // nil: it has not left
-	left      Instant
-	drained   *drained // nil: not draining
-	ejected   Instant  // the first ejection in a row
-	held      Instant  // the first answer of the present hold
+	departure  *departure // nil: it has not left
+	left       Instant
+	overridden *overridden // what operators have said; nil: nothing
+	ejected    Instant     // the first ejection in a row
+	held       Instant     // the first answer of the present hold
 }
 
 // outKind returns the first reason for which the server is out, but for warming up.
@@ -109,6 +110,8 @@ func (s *Server) outKind(now Instant) OutageKind {
 	switch {
 	case s.gone:
 		return OutGone
+	case s.draining && !s.isDrained():
+		return OutMaintenance
 	case s.draining:
 		return OutDraining
 	case s.obstacle != "":
@@ -161,8 +164,8 @@ func (p *Pool) outages(now Instant, s *Server) (all []Outage) {
 		d := s.since.departure
 		add(Outage{Kind: OutGone, By: d.by, What: d.what, Next: d.next}, s.since.left)
 	}
-	if s.draining {
-		all = append(all, s.since.drained.outage(now))
+	if o := s.since.overridden; o != nil {
+		all = append(all, o.outages(now)...)
 	}
 	for by := range Witness(witnesses) {
 		if problem := s.found(by); problem != "" {

@@ -63,12 +63,12 @@ func TestEachTurnIsToldOnce(t *testing.T) {
 	w.end("e", "a", 1, fine)
 	w.wantTurns("a back after 55s of ejected")
 
-	if err := w.p.Drain(w.now, "b", Drain{On: true}, w.now); err != nil {
+	if err := w.p.Override(w.now, "b", Override{On: true}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	w.wantTurns("b draining")
 	w.now += 3 * sec
-	if err := w.p.Drain(w.now, "b", Drain{}, w.now); err != nil {
+	if err := w.p.Override(w.now, "b", Override{}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	w.wantTurns("b back after 3s of draining")
@@ -86,13 +86,13 @@ func TestHowLongAServerHasBeenWell(t *testing.T) {
 		}
 	}
 	want(60 * time.Second)
-	if err := w.p.Drain(w.now, "a", Drain{On: true}, w.now); err != nil {
+	if err := w.p.Override(w.now, "a", Override{On: true}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	w.wantTurns("a draining")
 	w.now += 5 * sec
 	want(5 * time.Second)
-	if err := w.p.Drain(w.now, "a", Drain{}, w.now); err != nil {
+	if err := w.p.Override(w.now, "a", Override{}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	w.wantTurns("a back after 5s of draining")

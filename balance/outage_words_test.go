@@ -130,7 +130,8 @@ func TestWhyAServerLoses(t *testing.T) {
 	}{
 		{lostByScore, func(*ward, *Server) {}},
 		{lostByLeaving, func(_ *ward, s *Server) { s.gone = true }},
-		{lostByDrain, func(_ *ward, s *Server) { s.draining = true }},
+		{lostByDrain, func(w *ward, _ *Server) { _ = w.p.Override(w.now, "a", Override{On: true}, w.now) }},
+		{lostByMaintenance, func(w *ward, _ *Server) { _ = w.p.Override(w.now, "a", Override{Setting: Maintained, On: true}, w.now) }},
 		{lostByCheck, func(w *ward, s *Server) { _, _ = w.p.SetHealth(w.now, "a", ByMaster, "sick") }},
 		{lostByReach, func(w *ward, s *Server) { w.end("e", "a", 1, unreachable) }},
 		{lostByEjection, func(w *ward, s *Server) { w.end("e", "a", faultsInRow, fault) }},

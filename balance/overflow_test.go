@@ -94,7 +94,7 @@ func TestWhatWouldBeRefusedGoesOn(t *testing.T) {
 		{"the queue is full", Config{QueueSize: 1}, func(s *split) { s.pick(Request{}); s.p.Join(s.now, &Request{}) }, Request{}, Overflowed},
 		{"no queue, at the cap", Config{MaxInFlight: 1}, func(s *split) { s.pick(Request{}) }, Request{}, Overflowed},
 		{"the deadline is near", Config{QueueSize: 9}, func(s *split) { s.serve(30, answered); s.pick(Request{}) }, Request{Deadline: Instant(time.Hour) + 301*Instant(time.Millisecond)}, Overflowed},
-		{"no server is up", Config{QueueSize: 9}, func(s *split) { s.p.Drain(s.now, "a", Drain{On: true}, s.now) }, Request{}, Overflowed},
+		{"no server is up", Config{QueueSize: 9}, func(s *split) { s.p.Override(s.now, "a", Override{On: true}, s.now) }, Request{}, Overflowed},
 		{"the server is ejected", Config{QueueSize: 9}, func(s *split) { s.p.byID["a"].health.ejectedUntil = forever; s.p.rank(s.now, s.p.byID["a"]) }, Request{}, Overflowed},
 		{"the tenant is at its cap", Config{QueueSize: 9, Tenants: map[string]TenantConfig{"t": {MaxInFlight: 1}}}, func(s *split) { s.pick(Request{Tenant: "t"}) }, Request{Tenant: "t"}, 0},
 	} {

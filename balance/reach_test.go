@@ -308,7 +308,7 @@ func TestHealthIsToldInWords(t *testing.T) {
 		{"checked", func(w *ward) { _, _ = w.p.SetHealth(w.now, "a", ByMaster, "no answer within 1s"); w.now += sec }, "a",
 			"unhealthy since 1s ago by the master's check; last error: no answer within 1s; tried next when that finds it well"},
 		{"drained", func(w *ward) {
-			_ = w.p.Drain(w.now, "a", Drain{On: true, By: "ann", Reason: "disk"}, w.now)
+			_ = w.p.Override(w.now, "a", Override{On: true, By: "ann", Reason: "disk"}, w.now)
 			w.now += sec
 		}, "a", "draining since 1s ago by ann: \"disk\"; until it is undrained"},
 		{"left", func(w *ward) { w.p.Goodbye(w.now, "a"); w.now += sec; w.p.Goodbye(w.now, "a") }, "a", "gone since 1s ago by its agent: it said goodbye; tried next when it registers again"},

@@ -41,6 +41,8 @@ func (p *Pool) obstacle(now Instant, req *Request, s *Server) string {
 	switch state := s.State(now); {
 	case state == Ejected && s.obstacle != "":
 		return "unhealthy: " + s.obstacle
+	case s.outKind(now) == OutMaintenance:
+		return "in maintenance"
 	case state != Up:
 		return state.String()
 	case slices.Contains(req.Exclude, s.spec.ID):

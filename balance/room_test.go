@@ -99,7 +99,7 @@ func TestWaitingLabelledRequestsBlockNoOthers(t *testing.T) {
 func TestWaitingRequestsForServersThatLeaveBlockNoOthers(t *testing.T) {
 	for name, leave := range map[string]func(p *Pool, now Instant){
 		"drained": func(p *Pool, now Instant) {
-			if err := p.Drain(now, "s0", Drain{On: true, At: 1}, now); err != nil {
+			if err := p.Override(now, "s0", Override{On: true, At: 1}, now); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -171,7 +171,7 @@ func TestAPoolIsFullAsItsServersAre(t *testing.T) {
 			},
 			"leave": func(t *rapid.T) { p.Goodbye(now, rapid.SampledFrom(ids).Draw(t, "server")) },
 			"drain": func(t *rapid.T) {
-				p.Drain(now, rapid.SampledFrom(ids).Draw(t, "server"), Drain{On: rapid.Bool().Draw(t, "on")}, now)
+				p.Override(now, rapid.SampledFrom(ids).Draw(t, "server"), Override{On: rapid.Bool().Draw(t, "on")}, now)
 			},
 			"pick": func(t *rapid.T) {
 				if g, err := p.Pick(now, draw(t)); err == nil {

@@ -38,8 +38,8 @@ func (s *ServerSpec) Validate(bad func(field, problem string)) {
 		bad("location", problem)
 	}
 	validateLabels(s.Labels, bad)
-	if !(s.Slots == 0 || s.Slots >= leastSlots && s.Slots <= 1e6) {
-		bad("slots", fmt.Sprintf("%v, want %v to 1000000, or 0 if they are not known", s.Slots, leastSlots))
+	if !(s.Slots == 0 || s.Slots >= leastSlots && s.Slots <= mostSlots) {
+		bad("slots", fmt.Sprintf("%v, want %v to %d, or 0 if they are not known", s.Slots, leastSlots, mostSlots))
 	}
 	if s.MaxInFlight < 0 || s.MaxInFlight > MostInFlight {
 		bad("max_in_flight", fmt.Sprintf("%d, want 1 to %d; leave it out for no cap", s.MaxInFlight, MostInFlight))
@@ -54,6 +54,8 @@ const (
 	leastSlots = .001
 	leastSpeed = 1e-6
 )
+
+const mostSlots = 1_000_000
 
 // Check returns all that Validate finds, or nil.
 func (s *ServerSpec) Check() error {

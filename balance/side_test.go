@@ -37,11 +37,11 @@ func TestBackups(t *testing.T) {
 		{"others are at their caps, and there is no queue", Config{MaxInFlight: 1}, func(s *split) { s.pick(Request{}); s.pick(Request{}) }, Request{}, "x"},
 		{"others are busy, without caps and queue", Config{}, func(s *split) { s.pick(Request{}); s.pick(Request{}) }, Request{}, "a"},
 		{"others drain", Config{QueueSize: 5}, func(s *split) {
-			s.p.Drain(s.now, "a", Drain{On: true}, s.now)
-			s.p.Drain(s.now, "b", Drain{On: true}, s.now)
+			s.p.Override(s.now, "a", Override{On: true}, s.now)
+			s.p.Override(s.now, "b", Override{On: true}, s.now)
 		}, Request{}, "x"},
 		{"others have failed it", Config{QueueSize: 5}, func(*split) {}, Request{Exclude: []ServerID{"a", "b"}}, "x"},
-		{"others lack the labels", Config{QueueSize: 5}, func(s *split) { s.p.Drain(s.now, "a", Drain{On: true}, s.now) }, Request{Exclude: []ServerID{"b"}, Labels: []Label{{"zone", "b"}}}, "x"},
+		{"others lack the labels", Config{QueueSize: 5}, func(s *split) { s.p.Override(s.now, "a", Override{On: true}, s.now) }, Request{Exclude: []ServerID{"b"}, Labels: []Label{{"zone", "b"}}}, "x"},
 		{"it asks for others only", Config{QueueSize: 5}, func(s *split) { fill(s); queue(s, 5) }, Request{Labels: []Label{{"version", "3"}}}, ""},
 		{"it is full itself", Config{QueueSize: 5}, func(s *split) { s.put("x", 1); fill(s); queue(s, 5); s.pick(Request{}) }, Request{}, ""},
 	} {

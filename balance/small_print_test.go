@@ -15,14 +15,14 @@ func TestServersThatDrainAreNotWaitedFor(t *testing.T) {
 		w.now = max(w.now, w.p.byID["a"].held.until)
 		w.end("e", "a", 1, fullFor(30*time.Second))
 	}
-	if err := w.p.Drain(w.now, "b", Drain{On: true}, w.now); err != nil {
+	if err := w.p.Override(w.now, "b", Override{On: true}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	giveUp := w.now.Add(10 * time.Second)
 	if refusal := w.p.refuseAll(w.now, &Request{Edge: "e"}, giveUp); refusal == nil || refusal.Reason != Saturated {
 		t.Errorf("beside a server that drains: %v, want that the request is told", refusal)
 	}
-	if err := w.p.Drain(w.now, "b", Drain{}, w.now); err != nil {
+	if err := w.p.Override(w.now, "b", Override{}, w.now); err != nil {
 		t.Fatal(err)
 	}
 	if refusal := w.p.refuseAll(w.now, &Request{Edge: "e"}, giveUp); refusal != nil {

@@ -111,8 +111,8 @@ func (p *Pool) Tell(now Instant, dst []SnapshotServer, from, to int) []SnapshotS
 
 // View is all that a pool knows of one server, for people.
 type View struct {
-	Spec      ServerSpec
-	Location  Location // of its name; zero: its address needs no look-up
+	Spec      ServerSpec // as declared, without what an operator has set
+	Location  Location   // of its name; zero: its address needs no look-up
 	State     State
 	Unhealthy string        // what checks from outside find wrong; empty: nothing
 	Fixed     bool          // the file names it
@@ -161,7 +161,7 @@ func (p *Pool) Look(now Instant, dst []View, from, to int) []View {
 		dst = dst[:len(dst)+1]
 		v := &dst[len(dst)-1]
 		c, known := s.Slots()
-		*v = View{Spec: s.spec, Location: s.located(), State: s.State(now), Unhealthy: s.Unhealthy(), Fixed: s.fixed, Leases: int(s.ownLeases()), Elsewhere: s.Elsewhere(), Granted: s.granted, Load: s.believed(now),
+		*v = View{Spec: s.declaredSpec(), Location: s.located(), State: s.State(now), Unhealthy: s.Unhealthy(), Fixed: s.fixed, Leases: int(s.ownLeases()), Elsewhere: s.Elsewhere(), Granted: s.granted, Load: s.believed(now),
 			External: s.load.at(now), Slots: c, Cap: s.declaredCap(), Known: known, Service: s.Service(), Basis: s.basis(), Success: s.Success(), Score: math.NaN(), Outages: p.outages(now, s), Full: s.isHeld && s.held.why == heldForFull && now < s.held.until, Unreached: int(s.unreached), Doubt: s.Doubt(), Metrics: v.Metrics[:0], Traffic: s.traffic.view(now)}
 		if s.sharing() != nil {
 			v.Pools = s.SharedWith(nil)

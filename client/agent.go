@@ -66,11 +66,11 @@ type Agent struct {
 // masterConn is an agent's connection to one master.
 type masterConn struct {
 	*connLoop
-	proto      *agentProtocol
-	cfg        *AgentConfig
-	fence      *atomic.Uint64 // the Agent's
-	accepted   *accepted      // the Agent's
-	passDrains func()         // sends one master's drains to all others
+	proto         *agentProtocol
+	cfg           *AgentConfig
+	fence         *atomic.Uint64 // the Agent's
+	accepted      *accepted      // the Agent's
+	passOverrides func()         // sends one master's overrides to all others
 
 	handlers      sync.WaitGroup
 	dispatchSlots chan struct{} // one slot for each dispatch in progress
@@ -89,13 +89,13 @@ func NewAgent(cfg AgentConfig) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg, accepted: newAccepted()}
-	instance, drains := newInstance(), newDrains()
+	instance, overrides := newInstance(), newOverrides()
 	for _, master := range cfg.Masters {
 		k := &masterConn{cfg: &a.cfg, fence: &a.fence, accepted: a.accepted, dispatchSlots: make(chan struct{}, maxDispatches), proto: newAgentProtocol(cfg.Pool, cfg.Server, cfg.Software)}
 		k.connLoop = newConnLoop([]string{master}, security{cfg.TLS, cfg.Trust}, logger(cfg.Log), k.proto, k.deliver)
 		k.parentTally, k.inside = &a.refused, cfg.Inside
-		k.proto.drains.drains = drains
-		k.passDrains = a.passDrains
+		k.proto.overrides.overrides = overrides
+		k.passOverrides = a.passOverrides
 		k.proto.working = func() []balance.LeaseID { return a.accepted.askable(k, k.proto.elected) }
 		k.proto.hello.Instance = instance
 		k.otherEpochs = func() []uint64 { return a.connected(k) }
@@ -164,10 +164,10 @@ func (a *Agent) askForEnds(ctx context.Context) {
 	}
 }
 
-// passDrains sends every master the drains that another has sent.
-func (a *Agent) passDrains() {
+// passOverrides sends every master the overrides that another has sent.
+func (a *Agent) passOverrides() {
 	for _, k := range a.conns {
-		k.connLoop.sendDrains(&k.proto.drains, &k.proto.session)
+		k.connLoop.sendOverrides(&k.proto.overrides, &k.proto.session)
 	}
 }
 
@@ -240,8 +240,8 @@ func (a *Agent) Done(lease balance.TaggedLease, o balance.Outcome) {
 
 // deliver starts the dispatches that came in. ctx ends with the connection.
 func (k *masterConn) deliver(ctx context.Context) {
-	if k.proto.drainNews {
-		k.passDrains()
+	if k.proto.overrideNews {
+		k.passOverrides()
 	}
 	if k.proto.unplacedNews {
 		if err := k.unplacedError(); err != nil {

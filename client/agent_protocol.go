@@ -15,8 +15,8 @@ type agentProtocol struct {
 	pendingReports pendingReports // the latest report, while there is no connection
 	forms          forms
 	dones          []wire.Done
-	drains         drainSync // of this server only
-	refused        uint64    // the fence that the master was told of; zero: none
+	overrides      overrideSync // of this server only
+	refused        uint64       // the fence that the master was told of; zero: none
 
 	unplaced        string // why a connected master has not registered the server; empty: it has
 	unplacedChanged bool   // unplaced has changed; collect moves it to unplacedNews
@@ -27,15 +27,15 @@ type agentProtocol struct {
 	ends       []wire.Ended
 	toEnd      []wire.Ended // set aside by collect for deliver
 
-	working   func() []balance.LeaseID // leases whose end the master may know; nil: none are remembered
-	drainNews bool                     // a drain has come; set aside by collect
+	working      func() []balance.LeaseID // leases whose end the master may know; nil: none are remembered
+	overrideNews bool                     // an override has come; set aside by collect
 }
 
 func newAgentProtocol(pool string, spec balance.ServerSpec, software string) *agentProtocol {
 	return &agentProtocol{
-		session:  session{roleParams: agentParams, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleAgent, ID: string(spec.ID), Software: software}},
-		register: wire.Register{Pool: pool, Server: spec},
-		drains:   drainSync{drains: newDrains()},
+		session:   session{roleParams: agentParams, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleAgent, ID: string(spec.ID), Software: software}},
+		register:  wire.Register{Pool: pool, Server: spec},
+		overrides: overrideSync{overrides: newOverrides()},
 	}
 }
 
@@ -57,8 +57,8 @@ func (t *agentProtocol) isPlaced() bool { return t.stage == connected && t.unpla
 func (t *agentProtocol) appendRegistration(now balance.Instant) {
 	t.forms.reset()
 	t.out, t.urgent = t.register.Append(t.out), true
-	t.drains.sentSeq = 0
-	t.out = t.drains.appendUnsent(t.out)
+	t.overrides.sentSeq = 0
+	t.out = t.overrides.appendUnsent(t.takesOverrides, t.out)
 	t.flushReports(now)
 	for i := range t.dones {
 		t.out = t.dones[i].Append(t.out)
@@ -154,8 +154,8 @@ func (t *agentProtocol) onRoleFrame(now balance.Instant, typ wire.Type, payload 
 		}
 		t.ends = append(t.ends, m)
 		return nil
-	case wire.TDrain:
-		_, err := t.drains.onDrain(payload)
+	case wire.TDrain, wire.TOverride:
+		_, err := t.overrides.onOverride(payload)
 		return err
 	case wire.TUnplaced:
 		return t.onUnplaced(now, payload)
@@ -195,6 +195,6 @@ func (t *agentProtocol) onDispatch(payload []byte) error {
 func (t *agentProtocol) collect() {
 	t.dispatches, t.toHandle = t.toHandle[:0], t.dispatches
 	t.ends, t.toEnd = t.toEnd[:0], t.ends
-	t.drains.news, t.drainNews = false, t.drains.news
+	t.overrides.news, t.overrideNews = false, t.overrides.news
 	t.unplacedChanged, t.unplacedNews = false, t.unplacedChanged
 }

@@ -48,9 +48,9 @@ func lacksServers(now, before *balance.Snapshot) bool {
 }
 
 // keepPrevious keeps what is known of a pool after its connection has ended.
-func (p *pool) keepPrevious(behind bool, drains *drains) {
+func (p *pool) keepPrevious(behind bool, overrides *overrides) {
 	if p.state.complete && !behind {
-		p.previous = p.snapshot(drains)
+		p.previous = p.snapshot(overrides)
 	}
 }
 
@@ -60,7 +60,7 @@ func (t *edgeProtocol) bestSnapshot(now balance.Instant, p *pool) *balance.Snaps
 	if p.previous != nil && (!p.state.complete || t.isCatchingUp(now, p, p.previous)) {
 		return p.previous
 	}
-	return p.snapshot(t.drains.drains)
+	return p.snapshot(t.overrides.overrides)
 }
 
 // isCatchingUp reports whether the master lacks servers of a pool that its previous process knew, or that the

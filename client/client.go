@@ -124,7 +124,7 @@ func (c *Client) Snapshot(pool string) *balance.Snapshot {
 	if p.state.stale.Load() {
 		c.loop.mu.Lock()
 		defer c.loop.mu.Unlock()
-		return p.snapshot(c.proto.drains.drains)
+		return p.snapshot(c.proto.overrides.overrides)
 	}
 	return p.state.latest.Load()
 }

@@ -36,7 +36,7 @@ type edgeProtocol struct {
 
 	openLeases
 
-	drains         drainSync
+	overrides      overrideSync
 	dones          []wire.Done // while there is no connection
 	pendingReports pendingReports
 	forms          forms
@@ -143,10 +143,10 @@ var (
 
 func newEdgeProtocol(id balance.EdgeID, watch []string, software string) *edgeProtocol {
 	t := &edgeProtocol{
-		session:  session{roleParams: edgeParams, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: string(id), Software: software}},
-		pools:    make(map[string]*pool),
-		canceled: make(map[uint64]*pool),
-		drains:   drainSync{drains: newDrains()},
+		session:   session{roleParams: edgeParams, hello: wire.Hello{Min: wire.MinVersion, Max: wire.MaxVersion, Role: wire.RoleEdge, ID: string(id), Software: software}},
+		pools:     make(map[string]*pool),
+		canceled:  make(map[uint64]*pool),
+		overrides: overrideSync{overrides: newOverrides()},
 	}
 	t.sweepAt, t.lossReason = 1024, errNeverUp
 	for _, name := range watch {
@@ -328,8 +328,8 @@ func (t *edgeProtocol) onWelcomed(now balance.Instant) {
 			}
 		}
 	}
-	t.drains.sentSeq = 0
-	t.out = t.drains.appendUnsent(t.out)
+	t.overrides.sentSeq = 0
+	t.out = t.overrides.appendUnsent(t.takesOverrides, t.out)
 	for i := range t.dones {
 		t.out = t.dones[i].Append(t.out)
 	}
@@ -383,7 +383,7 @@ func (t *edgeProtocol) lost(why error) {
 	}
 	t.snapshotSince, t.leaderChanged, t.unresponsive = 0, true, false
 	for _, p := range t.watched {
-		p.keepPrevious(t.isCatchingUp(t.lastReceived, p, p.previous), t.drains.drains)
+		p.keepPrevious(t.isCatchingUp(t.lastReceived, p, p.previous), t.overrides.overrides)
 		p.state.complete, p.state.receiving = false, false
 		p.state.local.Store(0)
 	}
@@ -430,8 +430,8 @@ func (t *edgeProtocol) onRoleFrame(now balance.Instant, typ wire.Type, payload [
 		return nil
 	case wire.TLead:
 		return t.onLead(payload)
-	case wire.TDrain:
-		return t.onDrain(payload)
+	case wire.TDrain, wire.TOverride:
+		return t.onOverride(payload)
 	case wire.TSnapshot:
 		return t.onSnapshot(payload)
 	case wire.TChange:
@@ -440,17 +440,17 @@ func (t *edgeProtocol) onRoleFrame(now balance.Instant, typ wire.Type, payload [
 	return unexpected(typ)
 }
 
-// onDrain handles a Drain, which the other masters are sent too.
-func (t *edgeProtocol) onDrain(payload []byte) error {
-	name, err := t.drains.onDrain(payload)
+// onOverride handles an Override, which the other masters are sent too.
+func (t *edgeProtocol) onOverride(payload []byte) error {
+	name, err := t.overrides.onOverride(payload)
 	if err != nil {
 		return err
 	}
 	if p := t.pools[name]; p != nil && p.state.latest.Load() != nil {
 		p.state.stale.Store(true)
 	}
-	t.leaderChanged = t.leaderChanged || t.drains.news
-	t.drains.news = false
+	t.leaderChanged = t.leaderChanged || t.overrides.news
+	t.overrides.news = false
 	return nil
 }
 

@@ -41,7 +41,7 @@ type Masters struct {
 	firstRound chan struct{}          // closed once each of Config.Masters has answered or failed once
 	reviews    chan struct{}          // one slot: a review is due
 	refusals   trust.Tally
-	drains     *drains                   // shared by all clients
+	overrides  *overrides                // shared by all clients
 	published  atomic.Pointer[[]*Client] // clients, for readers without mu
 
 	mu      sync.Mutex // guards the following; taken before a connLoop's
@@ -68,7 +68,7 @@ var past = time.Unix(1, 0)
 // can be asked for.
 func NewMasters(cfg Config) (*Masters, error) {
 	cfg.instance = newInstance()
-	m := &Masters{cfg: cfg, log: logger(cfg.Log), firstRound: make(chan struct{}), reviews: make(chan struct{}, 1), drains: newDrains()}
+	m := &Masters{cfg: cfg, log: logger(cfg.Log), firstRound: make(chan struct{}), reviews: make(chan struct{}, 1), overrides: newOverrides()}
 	if err := checkMasters(cfg.Masters); err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (m *Masters) addLocked(address string) (*Client, error) {
 		return nil, err
 	}
 	c.loop.parentTally = &m.refusals
-	c.proto.drains.drains = m.drains
+	c.proto.overrides.overrides = m.overrides
 	c.onLeaderChange = m.requestReview
 	c.loop.otherEpochs, c.loop.onDisconnect = func() []uint64 { return m.connected(c) }, m.requestReview
 	if m.poller != nil {
@@ -165,7 +165,7 @@ func (m *Masters) Run(ctx context.Context) error {
 	}
 }
 
-// review decides who leads each pool by what all masters say now, and sends each master the drains that
+// review decides who leads each pool by what all masters say now, and sends each master the overrides that
 // another has sent.
 func (m *Masters) review() {
 	m.mu.Lock()
@@ -173,7 +173,7 @@ func (m *Masters) review() {
 	m.pruneLocked()
 	m.unparkLocked()
 	for _, c := range m.clients {
-		c.loop.sendDrains(&c.proto.drains, &c.proto.session)
+		c.loop.sendOverrides(&c.proto.overrides, &c.proto.session)
 		m.logUnknownPools(c)
 	}
 	allTried := false // until then all edges begin with the first of several masters that are not elected

@@ -92,7 +92,7 @@ func TestAPoolThatComesBackBeginsWithAWholeSnapshot(t *testing.T) {
 	old := wire.Snapshot{Seq: 1, Snapshot: balance.Snapshot{Pool: "p", Version: 1, Servers: []balance.SnapshotServer{{ID: "old", Address: "a:1"}}}}
 	hear(t, proto, old.Append(nil))
 	p := proto.pools["p"]
-	if s := p.snapshot(proto.drains.drains); s == nil || len(s.Servers) != 1 {
+	if s := p.snapshot(proto.overrides.overrides); s == nil || len(s.Servers) != 1 {
 		t.Fatalf("got %+v, want the old server", s)
 	}
 	said(t, proto)
@@ -102,7 +102,7 @@ func TestAPoolThatComesBackBeginsWithAWholeSnapshot(t *testing.T) {
 	if n := said(t, proto)[wire.TWatch]; n != 1 {
 		t.Errorf("%d watches after it came back, want 1", n)
 	}
-	if s := p.snapshot(proto.drains.drains); s != nil {
+	if s := p.snapshot(proto.overrides.overrides); s != nil {
 		t.Errorf("got %+v before a new snapshot has come, want nothing", s)
 	}
 }

@@ -44,15 +44,16 @@ const (
 // the connLoop that owns it holds the lock.
 type session struct {
 	roleParams
-	hello     wire.Hello
-	stage     stage
-	master    string   // id of the connected master
-	elected   bool     // the master leads only the pools that it says it leads
-	recalls   bool     // the master takes snapshots of the master before
-	tellsEnds bool     // the master tells agents of the ends of leases
-	inside    []string // where the master serves operators
-	out       []byte   // encoded frames, not yet written
-	urgent    bool     // out should be written at once
+	hello          wire.Hello
+	stage          stage
+	master         string   // id of the connected master
+	elected        bool     // the master leads only the pools that it says it leads
+	recalls        bool     // the master takes snapshots of the master before
+	tellsEnds      bool     // the master tells agents of the ends of leases
+	takesOverrides bool     // the master takes overrides of all settings, not of drains only
+	inside         []string // where the master serves operators
+	out            []byte   // encoded frames, not yet written
+	urgent         bool     // out should be written at once
 
 	epoch        uint64          // identifies the process of the master that answered last
 	firstWelcome balance.Instant // when that process answered first
@@ -198,7 +199,7 @@ func (s *session) onWelcome(now balance.Instant, t wire.Type, payload []byte, r 
 		return &wire.FrameError{What: fmt.Sprintf("welcome to version %d, but only %d to %d were offered", m.Version, s.hello.Min, s.hello.Max)}
 	}
 	s.stage, s.master, s.welcomedAt, s.urgent = connected, strings.Clone(m.Master), now, true
-	s.elected, s.recalls, s.tellsEnds, s.inside = m.Elected, m.Recalls, m.Ends, s.inside[:0]
+	s.elected, s.recalls, s.tellsEnds, s.takesOverrides, s.inside = m.Elected, m.Recalls, m.Ends, m.Overrides, s.inside[:0]
 	for _, at := range m.Inside {
 		s.inside = append(s.inside, strings.Clone(at))
 	}

@@ -27,11 +27,11 @@ type poolState struct {
 
 // snapshot returns what is known of a watched pool; nil: nothing yet. A server is draining in it as soon as
 // its Drain has come, before a change says so.
-func (p *pool) snapshot(drains *drains) *balance.Snapshot {
+func (p *pool) snapshot(overrides *overrides) *balance.Snapshot {
 	if k := &p.state; k.stale.Load() {
 		s := k.current
 		s.Servers = slices.Clone(s.Servers)
-		drains.markDraining(p.name, s.Servers)
+		overrides.markDraining(p.name, s.Servers)
 		k.latest.Store(&s)
 		k.stale.Store(false)
 	}

@@ -138,7 +138,7 @@ func (a *agent) unlockPool() {
 
 func (a *agent) onFrame(ctx context.Context, now balance.Instant, t wire.Type, payload []byte) error {
 	switch t {
-	case wire.TReports, wire.TDone, wire.TFence, wire.TDrain, wire.TVerdict, wire.TWorking:
+	case wire.TReports, wire.TDone, wire.TFence, wire.TDrain, wire.TOverride, wire.TVerdict, wire.TWorking:
 		if a.awaitsPool {
 			return nil // it was sent before the agent knew
 		}
@@ -165,8 +165,8 @@ func (a *agent) onFrame(ctx context.Context, now balance.Instant, t wire.Type, p
 		}
 		a.unlockPool()
 		return a.master.sawFence(payload, a.pool.name)
-	case wire.TDrain:
-		return a.onDrain(payload)
+	case wire.TDrain, wire.TOverride:
+		return a.onOverride(payload)
 	case wire.TWorking:
 		return a.onWorking(now, payload)
 	case wire.TVerdict:
@@ -236,7 +236,7 @@ func (a *agent) onRegister(ctx context.Context, now balance.Instant, payload []b
 	a.pool.setHealthLocked(now, spec.ID, balance.ByAgent, down)
 	a.unlockPool()
 	if fresh {
-		a.sendDrain(p)
+		a.sendOverrides(p)
 	}
 	switch {
 	case fresh && down != "":

@@ -215,7 +215,7 @@ func TestDrainedServerStaysDrainedWhenItsAgentReturns(t *testing.T) {
 	a := r.dialAgent("s1")
 	p := r.poolNamed("web")
 	p.mu.Lock()
-	p.storeDrainLocked(1, "s1", p.newDrainLocked(1, "s1", true, "", ""))
+	p.storeOverrideLocked(1, "s1", p.newOverrideLocked(1, "s1", balance.Override{On: true}))
 	p.mu.Unlock()
 	_ = a.Close()
 	eventually(t, "the agent's place is free", func() bool { return r.peers.agentOf("web", "s1") == nil })

@@ -48,6 +48,8 @@ func (m *Master) routes() []route {
 		{"GET", "/v1/requests/{request}", admin.Read, "explain", m.getRequest},
 		{"POST", "/v1/pools/{pool}/servers/{server}/drain", admin.Operate, "drain", m.postDrain(true)},
 		{"POST", "/v1/pools/{pool}/servers/{server}/undrain", admin.Operate, "undrain", m.postDrain(false)},
+		{"POST", "/v1/pools/{pool}/servers/{server}/set", admin.Operate, "set", m.postSet},
+		{"POST", "/v1/pools/{pool}/servers/{server}/unset", admin.Operate, "unset", m.postUnset},
 		{"POST", "/v1/pools/{pool}/tokens", admin.Enrol, "", m.postToken},
 		{"POST", "/v1/tokens/{token}/revoke", admin.Enrol, "revoke a token", m.postRevoke},
 		{"POST", "/v1/leases/{lease}/done", admin.Pick, "", m.postLeaseDone},
@@ -276,6 +278,10 @@ func (m *Master) getPool(w http.ResponseWriter, r *http.Request) *document {
 	for i := range views {
 		body.Servers[i] = newServerBody(&views[i], m.peers.agentOf(p.name, views[i].Spec.ID) != nil)
 	}
+	overrides := p.overridesInForce()
+	for i := range body.Servers {
+		body.Servers[i].Overrides = overrides[views[i].Spec.ID]
+	}
 	return write(w, body)
 }
 
@@ -294,40 +300,6 @@ func (p *pool) describe() (poolBody, []balance.View) {
 		}
 	}
 	return body, views
-}
-
-func (m *Master) postDrain(on bool) func(http.ResponseWriter, *http.Request) *document {
-	return func(w http.ResponseWriter, r *http.Request) *document {
-		p, missing := m.lookup(r)
-		if missing != nil {
-			return missing
-		}
-		var body drainBody
-		if p := read(r, &body); p != nil {
-			return p
-		}
-		if err := checkDrainText(body.By, body.Reason); err != nil {
-			return malformed(err)
-		}
-		server := balance.ServerID(r.PathValue("server"))
-		p.mu.Lock()
-		has, elsewhere := p.core.Has(server), p.core.Counterparts(server)
-		p.mu.Unlock()
-		if !has {
-			return newProblem(http.StatusNotFound, noSuchHost, fmt.Sprintf("pool %s has no server %q", p.name, clip(string(server))))
-		}
-		s, err := m.orderDrain(p, server, on, body.By, body.Reason)
-		if err != nil {
-			return newProblem(http.StatusServiceUnavailable, notDrained, fmt.Sprintf("server %s of pool %s: %v", server, p.name, err))
-		}
-		var also []placeBody
-		if !body.OnlyHere {
-			if also, err = m.orderDrainElsewhere(elsewhere, on, body.By, body.Reason); err != nil {
-				return newProblem(http.StatusServiceUnavailable, notDrained, fmt.Sprintf("server %s of pool %s is done, but not in all its pools: %v", server, p.name, err))
-			}
-		}
-		return write(w, drainedBody{Server: string(server), Draining: on, At: clock.Time(clock.AtMicros(s.At)), By: s.By, Reason: s.Reason, Also: also, KeptBy: m.drainKeepersOf(p.name, server)})
-	}
 }
 
 func getHealth(w http.ResponseWriter, _ *http.Request) *document {

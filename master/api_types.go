@@ -168,6 +168,7 @@ type poolBody struct {
 }
 
 type serverBody struct {
+	serverCondition
 	ID        string `json:"id"`
 	State     string `json:"state"`
 	Unhealthy string `json:"unhealthy,omitempty"`
@@ -185,8 +186,6 @@ type serverBody struct {
 	Success   float64               `json:"success_ratio"`
 	Score     *float64              `json:"score"`
 	Granted   uint64                `json:"granted"`
-	Health    string                `json:"health,omitempty"`
-	Outages   []outage              `json:"outages,omitempty"`
 	Unreached int                   `json:"unreached_edges,omitempty"`
 	Doubt     string                `json:"doubt,omitempty"`
 	Metrics   map[string]metricBody `json:"metrics"`
@@ -209,7 +208,7 @@ type metricBody struct {
 func newServerBody(v *balance.View, agent bool) serverBody {
 	b := serverBody{ID: string(v.Spec.ID), State: v.State.String(), Unhealthy: v.Unhealthy, addressBody: addressBody{v.Spec.Address, v.Location.At, v.Location.All, v.Spec.Public}, Location: v.Spec.Location,
 		Fixed: v.Fixed, Agent: agent, InFlight: v.Leases, Load: v.Load, External: v.External, Slots: v.Slots, Known: v.Known,
-		Service: v.Service, Success: v.Success, Granted: v.Granted, Health: balance.OutageWords(v.Outages), Outages: newOutages(v.Outages), Unreached: v.Unreached, Doubt: v.Doubt.String(), Metrics: make(map[string]metricBody, len(v.Metrics)), elsewhereBody: elsewhereBody{v.Pools, v.Elsewhere}}
+		Service: v.Service, Success: v.Success, Granted: v.Granted, serverCondition: serverCondition{Health: balance.OutageWords(v.Outages), Outages: newOutages(v.Outages)}, Unreached: v.Unreached, Doubt: v.Doubt.String(), Metrics: make(map[string]metricBody, len(v.Metrics)), elsewhereBody: elsewhereBody{v.Pools, v.Elsewhere}}
 	if !math.IsNaN(v.Score) && !math.IsInf(v.Score, 0) {
 		b.Score = &v.Score
 	}
@@ -223,28 +222,4 @@ func newServerBody(v *balance.View, agent bool) serverBody {
 		b.Metrics[m.Name] = metricBody{m.Value, toMS(m.Age)}
 	}
 	return b
-}
-
-// drainBody is an operator's order for a server.
-type drainBody struct {
-	By       string `json:"by"`
-	Reason   string `json:"reason"`
-	OnlyHere bool   `json:"only_here"` // not in other pools in which the server stands
-}
-
-// drainedBody is its result.
-type drainedBody struct {
-	Server   string       `json:"server"`
-	Draining bool         `json:"draining"`
-	At       time.Time    `json:"at"`
-	By       string       `json:"by,omitempty"`
-	Reason   string       `json:"reason,omitempty"`
-	Also     []placeBody  `json:"also,omitempty"` // the same server in other pools, where the order holds as well
-	KeptBy   drainKeepers `json:"kept_by"`        // once this master is gone
-}
-
-// placeBody is a server in a pool.
-type placeBody struct {
-	Pool   string `json:"pool"`
-	Server string `json:"server"`
 }

@@ -230,8 +230,8 @@ func (e *edge) onFrame(ctx context.Context, now balance.Instant, t wire.Type, pa
 	case wire.TFence:
 		e.unlockPool()
 		return e.master.sawFence(payload, "")
-	case wire.TDrain:
-		return e.onDrain(payload)
+	case wire.TDrain, wire.TOverride:
+		return e.onOverride(payload)
 	case wire.TCancel:
 		return e.onCancel(now, payload)
 	case wire.TWatch:
@@ -402,7 +402,7 @@ func (e *edge) onWatch(payload []byte) error {
 		p.mu.Unlock()
 	}
 	if p != nil {
-		e.sendDrains(p)
+		e.sendOverrides(p)
 	}
 	e.sendSnapshot(f, p)
 	return nil

@@ -38,6 +38,8 @@ const (
 	eventServerBack      = "server-back"
 	eventServerDrained   = "server-drained"
 	eventServerUndrained = "server-undrained"
+	eventServerSet       = "server-set" // slots, max_in_flight or maintenance, by an operator
+	eventServerUnset     = "server-unset"
 	eventEdgeConnected   = "edge-connected"
 	eventEdgeGone        = "edge-gone"
 	eventAgentGone       = "agent-gone" // its server stays
@@ -179,10 +181,15 @@ func (m *Master) keepNews(news []event) {
 	}
 }
 
-// noteTurn keeps that a server has gone out or is back in. Drains, and servers that leave, have events of their own.
+// hasOwnEvent reports whether a server goes out for that reason, and comes back, with an event of its own.
+func hasOwnEvent(kind balance.OutageKind) bool {
+	return kind == balance.OutDraining || kind == balance.OutMaintenance || kind == balance.OutGone
+}
+
+// noteTurn keeps that a server has gone out or is back in. What operators say, and servers that leave, have events of their own.
 func (m *Master) noteTurn(now balance.Instant, pool string, t *balance.Turn) {
 	switch {
-	case t.Out == nil && (t.Was == balance.OutDraining || t.Was == balance.OutGone), t.Out != nil && (t.Out.Kind == balance.OutDraining || t.Out.Kind == balance.OutGone):
+	case t.Out == nil && hasOwnEvent(t.Was), t.Out != nil && hasOwnEvent(t.Out.Kind):
 	case t.Out == nil:
 		m.events.add(now, event{Kind: eventServerBack, Pool: pool, Server: string(t.Server), Reason: t.Was.String(), AfterS: seconds(t.After)})
 	default:

@@ -55,27 +55,28 @@ type factsBody struct {
 }
 
 type candidateBody struct {
-	Server   string   `json:"server"`
-	Why      string   `json:"why"`
-	Score    *float64 `json:"score"`
-	Load     float64  `json:"load"`
-	External float64  `json:"external_load"`
-	Slots    float64  `json:"slots"`
-	Service  float64  `json:"service_s"`
-	Growth   float64  `json:"growth"`
-	Samples  float64  `json:"service_samples"`
-	SampleMS *float64 `json:"service_age_ms,omitempty"` // nil: there are none
-	SlotsBy  string   `json:"slots_from"`
-	Told     *float64 `json:"slots_told,omitempty"` // nil: none are
-	Limit    *float64 `json:"limit,omitempty"`      // nil: there is none
-	Room     *int     `json:"room,omitempty"`       // nil: there is no limit
-	Success  float64  `json:"success_ratio"`
-	Affinity float64  `json:"affinity"`
-	Distance float64  `json:"distance"`
-	AgeMS    *float64 `json:"report_age_ms,omitempty"`
-	Health   string   `json:"health,omitempty"`
-	Outages  []outage `json:"outages,omitempty"`
-	Doubt    string   `json:"doubt,omitempty"`
+	Server    string         `json:"server"`
+	Why       string         `json:"why"`
+	Score     *float64       `json:"score"`
+	Load      float64        `json:"load"`
+	External  float64        `json:"external_load"`
+	Slots     float64        `json:"slots"`
+	Service   float64        `json:"service_s"`
+	Growth    float64        `json:"growth"`
+	Samples   float64        `json:"service_samples"`
+	SampleMS  *float64       `json:"service_age_ms,omitempty"` // nil: there are none
+	SlotsBy   string         `json:"slots_from"`
+	Told      *float64       `json:"slots_told,omitempty"` // nil: none are
+	Limit     *float64       `json:"limit,omitempty"`      // nil: there is none
+	Room      *int           `json:"room,omitempty"`       // nil: there is no limit
+	Success   float64        `json:"success_ratio"`
+	Affinity  float64        `json:"affinity"`
+	Distance  float64        `json:"distance"`
+	AgeMS     *float64       `json:"report_age_ms,omitempty"`
+	Health    string         `json:"health,omitempty"`
+	Outages   []outage       `json:"outages,omitempty"`
+	Overrides []overrideBody `json:"overrides,omitempty"` // what operators have set; of a recorded decision what they had by then
+	Doubt     string         `json:"doubt,omitempty"`
 	elsewhereBody
 }
 
@@ -103,6 +104,7 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 		if !math.IsNaN(c.Score) && !math.IsInf(c.Score, 0) {
 			b.Candidates[i].Score = &c.Score
 		}
+		b.Candidates[i].Overrides = p.overridesOfCandidateLocked(c.Server, d.At)
 		b.Candidates[i].Samples, b.Candidates[i].SlotsBy = c.Learnt.Samples, c.Learnt.Slots
 		if c.Learnt.Told > 0 {
 			b.Candidates[i].Told = &c.Learnt.Told

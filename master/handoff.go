@@ -7,13 +7,14 @@ import (
 
 // HandoffServer is a server as a master passes it to the program that replaces it.
 type HandoffServer struct {
-	Pool    string
-	Server  balance.ServerSpec
-	Fixed   bool          // the file names it
-	Drained balance.Drain // the last drain; zero: none
-	Slots   float64       // as it is believed, and so is Service
-	Service float64
-	Basis   balance.Basis
+	Pool      string
+	Server    balance.ServerSpec
+	Fixed     bool               // the file names it
+	Drained   balance.Override   // the last drain; zero: none
+	Overrides []balance.Override // the last of each other setting
+	Slots     float64            // as it is believed, and so is Service
+	Service   float64
+	Basis     balance.Basis
 }
 
 // HandoffServers returns all servers that have not left. Leases are not passed: edges return to this master
@@ -24,7 +25,8 @@ func (m *Master) HandoffServers() (all []HandoffServer) {
 		p.mu.Lock()
 		for _, v := range p.core.Views(now) {
 			if v.State != balance.Gone && !p.closing {
-				all = append(all, HandoffServer{Pool: p.name, Server: v.Spec, Fixed: v.Fixed, Drained: p.drains[v.Spec.ID], Slots: v.Slots, Service: v.Service, Basis: v.Basis})
+				drained, others := p.overridesOfLocked(v.Spec.ID)
+				all = append(all, HandoffServer{Pool: p.name, Server: v.Spec, Fixed: v.Fixed, Drained: drained, Overrides: others, Slots: v.Slots, Service: v.Service, Basis: v.Basis})
 			}
 		}
 		p.mu.Unlock()
@@ -33,7 +35,7 @@ func (m *Master) HandoffServers() (all []HandoffServer) {
 }
 
 // Restore takes over the servers of the master before, so that no request waits for agents to reconnect: those
-// that agents registered, all drains, and what was learnt. Servers that the old file named are left to the new file.
+// that agents registered, all drains and other overrides, and what was learnt. Servers that the old file named are left to the new file.
 func (m *Master) Restore(all []HandoffServer) error {
 	var first error
 	for _, member := range all {
@@ -62,8 +64,23 @@ func (m *Master) restoreServer(member *HandoffServer) error {
 	p.mu.Lock()
 	p.core.Recall(now, []balance.SnapshotServer{{ID: member.Server.ID, Slots: member.Slots, Service: member.Service, Basis: member.Basis}})
 	p.unlock()
-	if member.Drained.At != 0 {
-		return m.restoreDrain(now, drainRecord{member.Pool, member.Server.ID, member.Drained})
+	for _, o := range append(member.Overrides, member.Drained) {
+		if o.At == 0 {
+			continue
+		}
+		if err := m.restoreOverride(now, overrideRecord{member.Pool, member.Server.ID, o}); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// overridesOfLocked returns what operators said last of a server.
+func (p *pool) overridesOfLocked(id balance.ServerID) (drained balance.Override, others []balance.Override) {
+	for _, setting := range balance.Settings()[1:] {
+		if o, known := p.overrides[overrideKey{id, setting}]; known {
+			others = append(others, o)
+		}
+	}
+	return p.overrides[overrideKey{id, balance.Drained}], others
 }

@@ -22,7 +22,8 @@ func TestASuccessorAdopts(t *testing.T) {
 	agent.sync()
 	p := before.poolNamed("web")
 	p.mu.Lock()
-	p.storeDrainLocked(1, "b", p.newDrainLocked(1, "b", true, "ann", "disk"))
+	p.storeOverrideLocked(1, "b", p.newOverrideLocked(1, "b", balance.Override{On: true, By: "ann", Reason: "disk"}))
+	p.storeOverrideLocked(1, "a", p.newOverrideLocked(1, "a", balance.Override{Setting: balance.SlotsSet, Value: 3, On: true}))
 	p.mu.Unlock()
 	text, err := json.Marshal(before.HandoffServers())
 	if err != nil {
@@ -43,6 +44,9 @@ func TestASuccessorAdopts(t *testing.T) {
 		if v := after.view(id); v == nil || v.State != want || !v.Fixed {
 			t.Errorf("server %s is %+v, want it named by the file and %s", id, v, want)
 		}
+	}
+	if v := after.view("a"); v.Slots != 3 {
+		t.Errorf("server a has %v slots, want the 3 that were set", v.Slots)
 	}
 	if v := after.view("old"); v != nil {
 		t.Errorf("a server that the file names no more is %+v", v)

@@ -47,7 +47,7 @@ type Master struct {
 
 	raise atomic.Pointer[func(context.Context) error] // raises the generation of fences; nil: there is no election
 
-	keptDrains
+	keptOverrides
 	lostEdges lostEdges
 	shared    sharedServers
 
@@ -78,11 +78,11 @@ type unknownPools struct {
 	unknownPoolReports atomic.Uint64
 }
 
-// keptDrains are the drains that outlast a master.
-type keptDrains struct {
-	drainsFile   string       // Config.DrainsFile
-	drainCount   atomic.Int64 // drains of all pools
-	drainsFileMu sync.Mutex   // held while drainsFile is written
+// keptOverrides are the drains and other overrides that outlast a master.
+type keptOverrides struct {
+	drainsFile    string       // Config.DrainsFile
+	overrideCount atomic.Int64 // overrides of all pools
+	drainsFileMu  sync.Mutex   // held while drainsFile is written
 }
 
 // masterPools are the pools, and what new ones are made with. poolsMu guards all but pools.
@@ -156,7 +156,7 @@ func New(cfg Config) (*Master, error) {
 	if err := m.apply(cfg); err != nil {
 		return nil, err
 	}
-	if err := m.loadDrains(); err != nil {
+	if err := m.loadOverrides(); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -248,9 +248,11 @@ func (m *Master) configure(now balance.Instant, p *pool, cfg PoolConfig) error {
 	for i := range cfg.Servers {
 		m.shareServers(p, cfg.Servers[i].Address)
 	}
+	overrides := p.overridesInForce()
 	p.mu.Lock()
 	unnamed, err := p.configureLocked(now, cfg)
 	p.unlock()
+	m.warnOverridden(p, overrides)
 	for _, id := range unnamed {
 		if a := m.peers.agentOf(p.name, id); a != nil {
 			a.drop(errUnnamed)
@@ -327,7 +329,7 @@ func (m *Master) newPool(cfg PoolConfig, named bool) (*pool, error) {
 			if err == nil {
 				m.poolsMade++
 				p.number = m.poolsMade
-				p.leaderUntil, p.lead.elected, p.names, p.drainCount = &m.leaderUntil, m.elected, m.names, &m.drainCount
+				p.leaderUntil, p.lead.elected, p.names, p.overrideCount = &m.leaderUntil, m.elected, m.names, &m.overrideCount
 				p.onEvents = m.keepNews
 				p.onEnds = func(ends []balance.LeaseEnd) { m.sendEnds(p.name, ends) }
 			}
@@ -459,7 +461,7 @@ func (m *Master) dropPool(p *pool) {
 	defer m.poolsMu.Unlock()
 	if p.isClosing() && m.poolNamed(p.name) == p {
 		m.pools.Store(m.pools.Load().without(p))
-		p.forgetDrains()
+		p.forgetOverrides()
 		m.dropShared(p)
 		m.recallAgents(p.name)
 	}

@@ -252,7 +252,7 @@ func (p *remotePeer) next() (wire.Type, []byte, error) {
 }
 
 // want reads frames up to one of type t, which must come before any other but
-// snapshots, their changes and drains, and decodes it.
+// snapshots, their changes and overrides, and decodes it.
 func (p *remotePeer) want(t wire.Type, into interface{ Decode([]byte) error }) {
 	p.t.Helper()
 	for {
@@ -260,7 +260,7 @@ func (p *remotePeer) want(t wire.Type, into interface{ Decode([]byte) error }) {
 		if err != nil {
 			p.t.Fatalf("waiting for a %s: %v", t, err)
 		}
-		if got != t && (got == wire.TSnapshot || got == wire.TChange || got == wire.TDrain) {
+		if got != t && (got == wire.TSnapshot || got == wire.TChange || got == wire.TDrain || got == wire.TOverride) {
 			continue
 		}
 		if got != t {

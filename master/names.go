@@ -409,15 +409,4 @@ func (p *pool) unnameMembersLocked(now balance.Instant) (unnamed []balance.Serve
 }
 
 // leavingDrain drains a server whose address its name has lost.
-var leavingDrain = balance.Drain{On: true, By: "its name", Reason: "which does not have this address any more"}
-
-// reapplyDrainLocked drains a server again that was put, or that an operator undrained, if there is a reason.
-func (p *pool) reapplyDrainLocked(now balance.Instant, id balance.ServerID) error {
-	if d := p.drains[id]; d.On {
-		return p.core.Drain(now, id, d, drainStart(now, d))
-	}
-	if m := p.nameServers[id]; m != nil && m.leaving {
-		return p.core.Drain(now, id, leavingDrain, now)
-	}
-	return nil
-}
+var leavingDrain = balance.Override{On: true, By: "its name", Reason: "which does not have this address any more"}

@@ -183,7 +183,7 @@ func TestDrainsOfServersThatComeAndGo(t *testing.T) {
 	say := func(id balance.ServerID, on bool) {
 		n.pool.mu.Lock()
 		defer n.pool.mu.Unlock()
-		n.pool.storeDrainLocked(n.now, id, n.pool.newDrainLocked(n.now, id, on, "ann", ""))
+		n.pool.storeOverrideLocked(n.now, id, n.pool.newOverrideLocked(n.now, id, balance.Override{On: on, By: "ann"}))
 	}
 	say("app@10.0.0.1", true)
 	n.after(time.Second, "10.0.0.2")

@@ -26,7 +26,7 @@ type pool struct {
 	access atomic.Pointer[access] // which peers may use it; never nil
 	names  *nameService           // looks up servers' names; set once, nil in some tests
 
-	drainCount *atomic.Int64 // drains of all pools of the master
+	overrideCount *atomic.Int64 // overrides of all pools of the master
 
 	mu   poolLock // held over memory work only and released by unlock; guards the following
 	core *balance.Pool
@@ -35,8 +35,8 @@ type pool struct {
 	waits       map[balance.WaitID]*waitingAsk
 	lead        lead
 	tags        *tags
-	closing     bool                               // removed: takes no asks, and is dropped after its last lease
-	drains      map[balance.ServerID]balance.Drain // last orders, also for servers that have left; drainCount counts them
+	closing     bool                             // removed: takes no asks, and is dropped after its last lease
+	overrides   map[overrideKey]balance.Override // what operators said last, also of servers that have left; overrideCount counts them
 	declared    declared
 	nameServers map[balance.ServerID]*nameServer // servers that are one address of a name
 	poolScratch
@@ -88,7 +88,7 @@ func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error
 		return nil, err
 	}
 	p := &pool{name: cfg.Name, tags: proofs, wake: wake, cfg: cfg, changed: true, core: balance.New(told, chosen, seed), origin: origin{named: named, created: clock.Now()},
-		drainCount: new(atomic.Int64), drains: make(map[balance.ServerID]balance.Drain), waits: make(map[balance.WaitID]*waitingAsk)}
+		overrideCount: new(atomic.Int64), overrides: make(map[overrideKey]balance.Override), waits: make(map[balance.WaitID]*waitingAsk)}
 	p.mu.group.Store(&lockGroup{pools: []*pool{p}})
 	p.access.Store(newAccess(&cfg, ignore))
 	p.core.Await(p.created, p.created.Add(cfg.Grace))
@@ -224,8 +224,8 @@ func (p *pool) storeReportLocked(now balance.Instant, r *balance.Report, from so
 	return err
 }
 
-// putServerLocked adds a server or updates it: by the file if fixed, else by its agent. A drained server stays
-// drained.
+// putServerLocked adds a server or updates it: by the file if fixed, else by its agent. What operators said of
+// it stays.
 func (p *pool) putServerLocked(now balance.Instant, spec balance.ServerSpec, fixed bool) error {
 	if fixed {
 		spec = p.declared.fileSpec(spec.ID)
@@ -243,7 +243,7 @@ func (p *pool) putServerLocked(now balance.Instant, spec balance.ServerSpec, fix
 		p.setLocationLocked(now, &spec)
 	}
 	p.markChangedLocked()
-	return p.reapplyDrainLocked(now, spec.ID)
+	return p.reapplyOverridesLocked(now, spec.ID)
 }
 
 // joinedBy says who has added a server: the file, if it names the server, or its agent.
@@ -377,7 +377,7 @@ func (p *pool) configureLocked(now balance.Instant, cfg PoolConfig) (unnamed []b
 
 // isUnusedLocked reports whether a peer has opened the pool, and nothing has been in it for so long that it can be removed.
 func (p *pool) isUnusedLocked(now balance.Instant) bool {
-	if servers, _ := p.core.Servers(); p.named || p.closing || servers > 0 || p.core.Open() > 0 || len(p.drains) > 0 {
+	if servers, _ := p.core.Servers(); p.named || p.closing || servers > 0 || p.core.Open() > 0 || len(p.overrides) > 0 {
 		p.emptySince = 0
 		return false
 	}

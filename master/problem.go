@@ -28,6 +28,8 @@ const (
 	noTokenStore  = "no-token-store"
 	noSuchToken   = "unknown-token"
 	notDrained    = "not-drained"
+	notSet        = "not-set"
+	commandFailed = "command-failed"
 
 	tooManyViewers = "too-many-viewers"
 )
@@ -48,6 +50,8 @@ var titles = map[string]string{
 	noTokenStore:  "Tokens are kept in memory",
 	noSuchToken:   "There is no such token",
 	notDrained:    "The drain did not take effect",
+	notSet:        "An operator has not set that",
+	commandFailed: "The command did not take effect",
 
 	tooManyViewers: "Too many viewers see the stream",
 

@@ -199,7 +199,7 @@ func (c *conn) readHello(ctx context.Context) (*wire.Hello, []byte, error) {
 // welcome writes the answer to a Hello. It waits until it is written, so that no goroutine writes when a loop
 // takes over.
 func (m *Master) welcome(c *conn, hello *wire.Hello) {
-	if c.append((&wire.Welcome{Version: min(hello.Max, wire.MaxVersion), Master: m.id, Epoch: m.epoch, Elected: m.elected, Inside: m.inside.Own(), Recalls: true, Ends: true}).Append(nil)) {
+	if c.append((&wire.Welcome{Version: min(hello.Max, wire.MaxVersion), Master: m.id, Epoch: m.epoch, Elected: m.elected, Inside: m.inside.Own(), Recalls: true, Ends: true, Overrides: true}).Append(nil)) {
 		c.flush(clock.Now())
 	}
 }

@@ -117,7 +117,7 @@ func TestFeedFollowsThePool(t *testing.T) {
 			case 2:
 				p.removeServerLocked(now, id)
 			case 3:
-				p.storeDrainLocked(now, id, p.newDrainLocked(now, id, rapid.Bool().Draw(t, "on"), "", ""))
+				p.storeOverrideLocked(now, id, p.newOverrideLocked(now, id, balance.Override{On: rapid.Bool().Draw(t, "on")}))
 			case 4:
 				for range 50 {
 					var g balance.Grant

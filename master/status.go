@@ -46,24 +46,25 @@ type statusPool struct {
 }
 
 type statusServer struct {
-	ID        string   `json:"id"`
-	State     string   `json:"state"`
-	SinceS    float64  `json:"since_s"`       // ago: the first of Outages began or, without any, the server became healthy
-	Why       string   `json:"why,omitempty"` // it gets no requests, or fewer
-	Outages   []outage `json:"outages,omitempty"`
-	Address   string   `json:"address"`
-	At        string   `json:"at,omitempty"`        // what the address resolves to, if it is a name
-	Several   []string `json:"addresses,omitempty"` // all addresses of the name, if it has several
-	InFlight  int      `json:"in_flight"`
-	Load      float64  `json:"load"`
-	Slots     float64  `json:"slots"`
-	Known     bool     `json:"slots_known"`
-	Rate      float64  `json:"requests_per_s"`
-	Failures  float64  `json:"failures"` // share of the requests that ended, 0 to 1
-	P50MS     *float64 `json:"p50_ms"`   // null: no recent answer
-	P99MS     *float64 `json:"p99_ms"`
-	ReportMS  *float64 `json:"report_age_ms"` // of the newest; null: there is none
-	AgentHere bool     `json:"agent"`
+	ID        string         `json:"id"`
+	State     string         `json:"state"`
+	SinceS    float64        `json:"since_s"`       // ago: the first of Outages began or, without any, the server became healthy
+	Why       string         `json:"why,omitempty"` // it gets no requests, or fewer
+	Outages   []outage       `json:"outages,omitempty"`
+	Overrides []overrideBody `json:"overrides,omitempty"` // what operators have set
+	Address   string         `json:"address"`
+	At        string         `json:"at,omitempty"`        // what the address resolves to, if it is a name
+	Several   []string       `json:"addresses,omitempty"` // all addresses of the name, if it has several
+	InFlight  int            `json:"in_flight"`
+	Load      float64        `json:"load"`
+	Slots     float64        `json:"slots"`
+	Known     bool           `json:"slots_known"`
+	Rate      float64        `json:"requests_per_s"`
+	Failures  float64        `json:"failures"` // share of the requests that ended, 0 to 1
+	P50MS     *float64       `json:"p50_ms"`   // null: no recent answer
+	P99MS     *float64       `json:"p99_ms"`
+	ReportMS  *float64       `json:"report_age_ms"` // of the newest; null: there is none
+	AgentHere bool           `json:"agent"`
 }
 
 // statusPeer is a connected edge or agent.
@@ -86,9 +87,11 @@ func (m *Master) getStatus(w http.ResponseWriter, _ *http.Request) *document {
 		about, views := p.describe()
 		pool := statusPool{Name: about.Name, Policy: about.Policy, Leading: about.Leading, Fence: about.Fence, Refused: about.Refused, Leader: about.Leader, Removed: about.Removed,
 			Open: about.Open, Waiting: about.Waiting, UpCount: about.Up, Canary: about.Canary, Servers: make([]statusServer, len(views))}
+		overrides := p.overridesInForce()
 		pool.Lately, pool.LocalMS = p.lastMinute(now), toMS(p.choiceTrip())
 		for i := range views {
 			pool.Servers[i] = newStatusServer(&views[i], m.peers.agentOf(p.name, views[i].Spec.ID) != nil)
+			pool.Servers[i].Overrides = overrides[views[i].Spec.ID]
 		}
 		body.Pools = append(body.Pools, pool)
 	}

@@ -57,7 +57,7 @@ func TestNeverAnIneligibleServer(t *testing.T) {
 				}
 				if rapid.Bool().Draw(t, "draining") {
 					draining[spec.ID] = true
-					if err := p.Drain(second, spec.ID, balance.Drain{On: true}, second); err != nil {
+					if err := p.Override(second, spec.ID, balance.Override{On: true}, second); err != nil {
 						t.Fatal(err)
 					}
 				}

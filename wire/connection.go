@@ -63,7 +63,8 @@ func (m *Welcome) Append(dst []byte) []byte {
 	for _, at := range m.Inside[:min(len(m.Inside), MaxInside)] {
 		dst = putItem(dst, 5, at, MaxName)
 	}
-	return end(putBool(putBool(dst, 6, m.Recalls), 7, m.Ends), start)
+	dst = putBool(putBool(dst, 6, m.Recalls), 7, m.Ends)
+	return end(putBool(dst, 8, m.Overrides), start)
 }
 
 // Decode reads a payload.
@@ -88,6 +89,8 @@ func (m *Welcome) Decode(payload []byte) error {
 			m.Recalls = f.bool()
 		case 7:
 			m.Ends = f.bool()
+		case 8:
+			m.Overrides = f.bool()
 		}
 	}
 	return f.err

@@ -90,7 +90,7 @@ func (c Code) String() string {
 
 var typeNames = [...]string{THello: "hello", TWelcome: "welcome", TFail: "fail", TPing: "ping", TPong: "pong",
 	TAsk: "ask", TGranted: "granted", TQueued: "queued", TRefused: "refused", TCancel: "cancel", TDone: "done",
-	TReports: "reports", THold: "hold", TWatch: "watch", TSnapshot: "snapshot", TChange: "change", TForm: "form", TLead: "lead", TDrain: "drain", TFence: "fence", TChosen: "chosen", TEnded: "ended", TWorking: "working", TUnplaced: "unplaced", TRegister: "register",
+	TReports: "reports", THold: "hold", TWatch: "watch", TSnapshot: "snapshot", TChange: "change", TForm: "form", TLead: "lead", TDrain: "drain", TFence: "fence", TChosen: "chosen", TEnded: "ended", TWorking: "working", TOverride: "override", TUnplaced: "unplaced", TRegister: "register",
 	TDispatch: "dispatch", TVerdict: "verdict", TGoodbye: "goodbye", TEnrol: "enrol", TEnrolled: "enrolled"}
 
 // String returns the message's name in lower case, or its number if there is none.

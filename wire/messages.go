@@ -37,8 +37,8 @@ const (
 	MaxRequest    = 2048               // a certificate request, in bytes
 	MaxChain      = 4                  // certificates of an Enrolled
 	MaxCert       = 4096               // one of them, in bytes
-	MaxReason     = 1024               // why a Drain was said, in bytes
-	MaxProof      = 8192               // of a Drain, in bytes
+	MaxReason     = 1024               // why an Override was said, in bytes
+	MaxProof      = 8192               // of an Override, in bytes
 	MaxPlaces     = 1 << 20            // servers of a pool that an edge is told of
 	MaxWorking    = 4096               // leases of a Working
 )
@@ -77,6 +77,7 @@ const (
 	TChosen   Type = 38 // edge: a request for which it has chosen a server itself
 	TEnded    Type = 39 // master: a lease of the agent's server is over
 	TWorking  Type = 40 // agent: the leases that its server has accepted and of whose end it has not heard
+	TOverride Type = 41 // as TDrain, of another setting of a server; edge, agent: only to a master that takes it
 )
 
 // Role of the sender of a Hello.
@@ -110,6 +111,8 @@ type Welcome struct {
 
 	Recalls bool // 6: it takes an edge's last Snapshot from the master before
 	Ends    bool // 7: it sends agents an Ended for each lease of a pool that dispatches, and takes Working
+
+	Overrides bool // 8: it sends and takes frames of type TOverride
 }
 
 // Code of a Fail.
@@ -189,12 +192,12 @@ type Unplaced struct {
 	Detail string // 1
 }
 
-// Drain tells what an operator last said of a server. A master tells the edges that watch
-// the pool, and the server's agent. They keep it for the next master.
-type Drain struct {
-	Pool   string           // 1
-	Server balance.ServerID // 2
-	Drain  balance.Drain    // 3 on, 4 at (µs since 1970), 5 by, 6 reason, 7 proof
+// Override tells what an operator last said of a server: of its drain in a frame of type TDrain, of another setting in one of type
+// TOverride. A master tells the edges that watch the pool, and the server's agent. They keep it for the next master.
+type Override struct {
+	Pool     string           // 1
+	Server   balance.ServerID // 2
+	Override balance.Override // 3 on, 4 at (µs since 1970), 5 by, 6 reason, 7 proof; of a TOverride 8 setting, 9 value
 }
 
 // Granted answers an Ask. Lease, server and addresses as in balance.Grant, whose Serial does

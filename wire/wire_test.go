@@ -51,7 +51,7 @@ var blanks = map[Type]func() any{
 	TAsk: func() any { return new(Ask) }, TGranted: func() any { return new(Granted) }, TQueued: func() any { return new(Queued) },
 	TRefused: func() any { return new(Refused) }, TCancel: func() any { return new(Cancel) }, TDone: func() any { return new(Done) },
 	TReports: func() any { return new(Reports) }, THold: func() any { return new(Hold) }, TWatch: func() any { return new(Watch) },
-	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TLead: func() any { return new(Lead) }, TDrain: func() any { return new(Drain) }, TFence: func() any { return new(Fence) }, TChosen: func() any { return new(Chosen) }, TEnded: func() any { return new(Ended) }, TWorking: func() any { return new(Working) }, TUnplaced: func() any { return new(Unplaced) }, TRegister: func() any { return new(Register) },
+	TSnapshot: func() any { return new(Snapshot) }, TChange: func() any { return new(Change) }, TForm: func() any { return new(Form) }, TLead: func() any { return new(Lead) }, TDrain: func() any { return new(Override) }, TOverride: func() any { return new(Override) }, TFence: func() any { return new(Fence) }, TChosen: func() any { return new(Chosen) }, TEnded: func() any { return new(Ended) }, TWorking: func() any { return new(Working) }, TUnplaced: func() any { return new(Unplaced) }, TRegister: func() any { return new(Register) },
 	TDispatch: func() any { return new(Dispatch) }, TVerdict: func() any { return new(Verdict) }, TGoodbye: func() any { return new(Goodbye) }, TEnrol: func() any { return new(Enrol) }, TEnrolled: func() any { return new(Enrolled) },
 }
 
@@ -65,7 +65,7 @@ var full = []struct {
 	m    any
 }{
 	{"hello", THello, &Hello{Min: 2, Max: 3, Role: RoleEdge, ID: "edge-a", Software: "evenkeel 0.1", Instance: 0x5eed, Connected: []uint64{77}, Inside: []string{"127.0.0.1:7481"}}},
-	{"welcome", TWelcome, &Welcome{Version: 2, Master: "m1", Epoch: 77, Elected: true, Inside: []string{"[::]:7480"}, Recalls: true, Ends: true}},
+	{"welcome", TWelcome, &Welcome{Version: 2, Master: "m1", Epoch: 77, Elected: true, Inside: []string{"[::]:7480"}, Recalls: true, Ends: true, Overrides: true}},
 	{"fail", TFail, &Fail{Code: Taken, Detail: "edge-a is connected from elsewhere"}},
 	{"ping", TPing, &Ping{Seq: 300}},
 	{"pong", TPong, &Pong{Seq: 300}},
@@ -94,7 +94,8 @@ var full = []struct {
 	{"kind", TChange, &Change{Pool: "render", Version: 10, Servers: []Placed{{At: 1, Server: balance.SnapshotServer{ID: "r2", Kind: balance.IsCanary}}}, Count: 2, Seq: 42, Canary: .5}},
 	{"form", TForm, &Form{Number: 2, Names: []string{balance.CPUUtilization, balance.InFlight}}},
 	{"lead", TLead, &Lead{Pool: "render", Fence: 42, Leader: "10.0.0.2:7400", Master: "m2"}},
-	{"drain", TDrain, &Drain{Pool: "render", Server: "r1", Drain: balance.Drain{On: true, At: 1796032800000000, By: "ann", Reason: "disk"}}},
+	{"drain", TDrain, &Override{Pool: "render", Server: "r1", Override: balance.Override{On: true, At: 1796032800000000, By: "ann", Reason: "disk"}}},
+	{"override", TOverride, &Override{Pool: "render", Server: "r1", Override: balance.Override{Setting: balance.SlotsSet, Value: 8, On: true, At: 1796032800000000, By: "ann", Reason: "disk"}}},
 	{"fence", TFence, &Fence{Pool: "render", Seen: 42}},
 	{"unplaced", TUnplaced, &Unplaced{Detail: "no pool \"render\""}},
 	{"register", TRegister, &Register{Pool: "render", Server: balance.ServerSpec{ID: "r1", Address: "10.0.0.5:8000", Public: "http://r1.example", Slots: 4, Speed: 2,

@@ -67,9 +67,9 @@ func (s *drainClient) command(short, long string) *cobra.Command {
 				return err
 			}
 			terminal.PrintLine(cmd.OutOrStdout(), fmt.Sprintf("server %s of pool %s %s", args[0], s.pool, s.done))
-			s.printAlso(answer, cmd.OutOrStdout())
+			printAlso(answer, s.done, cmd.OutOrStdout())
 			if s.verb == "drain" { // a server that is forgotten gets work anyway
-				s.warnUnkept(answer, cmd.ErrOrStderr())
+				warnUnkept(answer, "the drain", cmd.ErrOrStderr())
 			}
 			if s.then == nil {
 				return nil
@@ -87,14 +87,14 @@ func (s *drainClient) command(short, long string) *cobra.Command {
 	return cmd
 }
 
-// printAlso prints in which other pools the order holds.
-func (s *drainClient) printAlso(answer []byte, out io.Writer) {
+// printAlso prints in which other pools a command holds.
+func printAlso(answer []byte, done string, out io.Writer) {
 	var told struct {
 		Also []struct{ Pool, Server string } `json:"also"`
 	}
 	_ = json.Unmarshal(answer, &told) // what is not told is not printed
 	for _, place := range told.Also {
-		terminal.PrintLine(out, fmt.Sprintf("server %s of pool %s %s: it is the same server", place.Server, place.Pool, s.done))
+		terminal.PrintLine(out, fmt.Sprintf("server %s of pool %s %s: it is the same server", place.Server, place.Pool, done))
 	}
 }
 
@@ -110,8 +110,8 @@ func whoAsks() string {
 	return name
 }
 
-// warnUnkept prints a warning if only this master knows of the drain.
-func (s *drainClient) warnUnkept(answer []byte, out io.Writer) {
+// warnUnkept prints a warning if only this master knows of a command.
+func warnUnkept(answer []byte, what string, out io.Writer) {
 	var told struct {
 		KeptBy struct {
 			Edges int    `json:"edges"`
@@ -120,7 +120,7 @@ func (s *drainClient) warnUnkept(answer []byte, out io.Writer) {
 		} `json:"kept_by"`
 	}
 	if json.Unmarshal(answer, &told) == nil && told.KeptBy.Edges == 0 && !told.KeptBy.Agent && told.KeptBy.File == "" {
-		terminal.PrintLine(out, "warning: this master forgets the drain when it stops: no edge is connected, the server has no agent, and the file has no master.drains_file")
+		terminal.PrintLine(out, "warning: this master forgets "+what+" when it stops: no edge is connected, the server has no agent, and the file has no master.drains_file")
 	}
 }
 

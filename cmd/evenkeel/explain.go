@@ -193,7 +193,7 @@ func (f *explainFlags) losses(ctx context.Context, out io.Writer) error {
 	pool := f.pool
 	if pool == "" {
 		var err error
-		if pool, err = f.poolOf(ctx); err != nil {
+		if pool, err = f.poolOf(ctx, f.server); err != nil {
 			return err
 		}
 	}
@@ -206,8 +206,8 @@ func (f *explainFlags) losses(ctx context.Context, out io.Writer) error {
 }
 
 // poolOf finds the one pool that has the server.
-func (f *explainFlags) poolOf(ctx context.Context) (string, error) {
-	answer, err := f.call(ctx, http.MethodGet, "/v1/status", nil)
+func (a *api) poolOf(ctx context.Context, id string) (string, error) {
+	answer, err := a.call(ctx, http.MethodGet, "/v1/status", nil)
 	if err != nil {
 		return "", err
 	}
@@ -218,18 +218,18 @@ func (f *explainFlags) poolOf(ctx context.Context) (string, error) {
 	var pools []string
 	for _, p := range s.Pools {
 		for _, server := range p.Servers {
-			if server.ID == f.server {
+			if server.ID == id {
 				pools = append(pools, p.Name)
 			}
 		}
 	}
 	switch len(pools) {
 	case 0:
-		return "", hint.With(fmt.Errorf("no pool has a server %q", f.server), "evenkeel status lists the servers")
+		return "", hint.With(fmt.Errorf("no pool has a server %q", id), "evenkeel status lists the servers")
 	case 1:
 		return pools[0], nil
 	}
-	return "", hint.Usagef("such as --pool "+pools[0], "the pools %s have a server %s each: name one by --pool", strings.Join(pools, ", "), f.server)
+	return "", hint.Usagef("such as --pool "+pools[0], "the pools %s have a server %s each: name one by --pool", strings.Join(pools, ", "), id)
 }
 
 // lossesAnswer is the API's answer about a server's last minute.
@@ -315,6 +315,7 @@ type candidateAnswer struct {
 	Affinity, Distance float64
 	AgeMS              *float64 `json:"report_age_ms"`
 	Health, Doubt      string
+	Overrides          []overrideAnswer
 }
 
 func (l *leaseAnswer) print(out io.Writer) {
@@ -464,6 +465,9 @@ func (d *decisionAnswer) print(out io.Writer) {
 		}
 		if len(c.Pools) > 0 {
 			terminal.PrintLine(out, fmt.Sprintf("%s stands in %s too: %d of its requests are from there", c.Server, pluralPools(c.Pools), c.Elsewhere))
+		}
+		for i := range c.Overrides {
+			terminal.PrintLine(out, fmt.Sprintf("%s: %s", c.Server, c.Overrides[i].words()))
 		}
 		if c.Doubt != "" {
 			terminal.PrintLine(out, fmt.Sprintf("%s contradicts itself: %s", c.Server, c.Doubt))

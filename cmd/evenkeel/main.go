@@ -32,7 +32,7 @@ const (
 	exitTrouble = 3 // of status: it has shown what is wrong
 )
 
-// commands lists every command, in the order of the help. Each has a file of its name, undrain drain's.
+// commands lists every command, in the order of the help. Each has a file of its name; undrain is in that of drain, unset in that of set.
 // Roles log to sink.
 func commands(sink *logs.Sink) []*cobra.Command {
 	return []*cobra.Command{
@@ -50,6 +50,8 @@ func commands(sink *logs.Sink) []*cobra.Command {
 		tokensCommand(),
 		drainCommand(),
 		undrainCommand(),
+		setCommand(),
+		unsetCommand(),
 		electionCommand(),
 		simulateCommand(),
 		versionCommand(),

@@ -123,6 +123,7 @@ type serverAnswer struct {
 	Outages   []struct {
 		Reason string
 	}
+	Overrides   []overrideAnswer
 	Address, At string
 	Addresses   []string // that the server's name has, if there is more than one server's
 	InFlight    int      `json:"in_flight"`
@@ -204,6 +205,11 @@ func printServers(out io.Writer, paint terminal.Painter, servers []serverAnswer,
 	for _, s := range servers {
 		if s.Why != "" && (len(s.Outages) > 1 || !toldBelow(s.ID)) {
 			terminal.PrintLine(out, paint(s.color(), fmt.Sprintf("  %s: %s", s.ID, s.Why)))
+		}
+		for i := range s.Overrides {
+			if s.Overrides[i].Value != nil { // maintenance is told already
+				terminal.PrintLine(out, paint(terminal.Yellow, fmt.Sprintf("  %s: %s", s.ID, s.Overrides[i].words())))
+			}
 		}
 		if len(s.Addresses) > 0 {
 			terminal.PrintLine(out, fmt.Sprintf("  %s: the name in %s has %d addresses, and %s is used; with resolve: all each is a server: %s", s.ID, s.Address, len(s.Addresses), s.At, strings.Join(s.Addresses, ", ")))
