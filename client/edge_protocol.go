@@ -91,6 +91,7 @@ type pool struct {
 	previous  *balance.Snapshot            // as of the end of the last connection; nil: none
 	claim     claim                        // of the connected master
 	refused   uint64                       // the fence of the claim that the master was told is refused; zero: none
+	missing   string                       // what the connected master says of the pool if it does not have it; empty: it has, or has not said
 	movedAway bool                         // leases and asks belong to another master
 	ended     map[balance.LeaseID]struct{} // leases that ended while they are being moved here; nil: none are moved
 }
@@ -321,6 +322,9 @@ func (t *edgeProtocol) onWelcomed(now balance.Instant) {
 	t.forms.reset()
 	t.dropExpired(now)
 	t.leaderChanged = true
+	for _, p := range t.watched {
+		p.missing = ""
+	}
 	for _, all := range []*leases{&t.leases, &t.expiring} {
 		for i := range all.table {
 			if all.table[i].id != 0 {
@@ -542,6 +546,9 @@ func (t *edgeProtocol) onRefused(payload []byte) error {
 	if m.Seq == wire.WatchSeq {
 		if len(t.unknownPools) < maxUnknownPools {
 			t.unknownPools, t.leaderChanged = append(t.unknownPools, strings.Clone(m.Refusal.Detail)), true
+		}
+		if p := t.pools[m.Refusal.Pool]; p != nil {
+			p.missing = strings.Clone(m.Refusal.Detail)
 		}
 		return nil
 	}

@@ -587,6 +587,41 @@ func (m *Masters) Problem() error {
 	return errors.Join(all...)
 }
 
+// MissingPools returns, of each pool that can be asked for and that no connected master has, what a master says of it.
+func (m *Masters) MissingPools() map[string]string {
+	var missing map[string]string
+	for pool := range m.leadership.all() {
+		if why := m.missingPool(pool); why != "" {
+			if missing == nil {
+				missing = make(map[string]string)
+			}
+			missing[pool] = why
+		}
+	}
+	return missing
+}
+
+// missingPool returns what a master says of a pool that none of the connected ones has; empty: one has it, or has not said.
+func (m *Masters) missingPool(pool string) (why string) {
+	for _, c := range m.allClients() {
+		if !c.Connected() {
+			continue
+		}
+		c.loop.mu.Lock()
+		p := c.proto.pools[pool]
+		said := ""
+		if p != nil {
+			said = p.missing
+		}
+		c.loop.mu.Unlock()
+		if said == "" {
+			return ""
+		}
+		why = said
+	}
+	return why
+}
+
 // Refused counts, by reason and over all masters, the masters that were refused and those that refused this
 // process's certificate.
 func (m *Masters) Refused() *trust.Tally { return &m.refusals }

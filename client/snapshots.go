@@ -77,6 +77,7 @@ func (t *edgeProtocol) onSnapshot(payload []byte) error {
 		Canary: m.Snapshot.Canary, Sharers: k.current.Sharers, Place: k.current.Place}
 	k.local.Store(int64(m.Snapshot.LocalFrom))
 	k.share(balance.EdgeID(t.hello.ID), m.Snapshot.Sharers)
+	p.missing = ""
 	k.seq, k.complete, k.receiving, k.partial = m.Seq, true, false, balance.Snapshot{}
 	k.stale.Store(true)
 	t.leaderChanged = true // its master may have caught up with the previous snapshot

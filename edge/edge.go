@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,12 +34,18 @@ type problemPicker interface {
 	Problem() error
 }
 
+// missingPicker is a Picker that knows which pools no master has, and what a master says of them.
+type missingPicker interface {
+	MissingPools() map[string]string
+}
+
 // Edge is the built-in proxy. New makes one.
 type Edge struct {
 	cfg          Config // defaults are filled in
 	deps         *exchange.Deps
 	connected    func() bool
-	problem      func() error // what prevents asking masters, if a person has to fix it; nil: nothing
+	problem      func() error             // what prevents asking masters, if a person has to fix it; nil: nothing
+	missing      func() map[string]string // pools that no master has, and what one says of each
 	listeners    []*routing.BoundListener
 	names        *resolve.Follower // resolves servers' names at the edge
 	bodies       *limits.BodyMemory
@@ -70,6 +77,10 @@ func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 	e.problem = func() error { return nil }
 	if p, ok := picker.(problemPicker); ok {
 		e.problem = p.Problem
+	}
+	e.missing = func() map[string]string { return nil }
+	if p, ok := picker.(missingPicker); ok {
+		e.missing = p.MissingPools
 	}
 	for _, l := range cfg.Listeners {
 		ready, err := routing.Bind(l, e.deps.PoolNumber)
@@ -229,11 +240,31 @@ func (e *Edge) getReady(w http.ResponseWriter, _ *http.Request) {
 		say(w, http.StatusServiceUnavailable, "no master and no snapshot")
 	case !e.connected():
 		say(w, http.StatusOK, "degraded: no master answers, servers are chosen from the last snapshot")
+	case e.misdirected() != "":
+		say(w, http.StatusServiceUnavailable, e.misdirected())
 	case e.problem() != nil:
 		say(w, http.StatusOK, "degraded: "+e.problem().Error())
 	default:
 		say(w, http.StatusOK, "ready")
 	}
+}
+
+// misdirected says which routes lead to pools that no master has; empty: none.
+func (e *Edge) misdirected() string {
+	missing := e.missing()
+	if len(missing) == 0 {
+		return "" // nearly always
+	}
+	var all []string
+	for _, l := range e.cfg.Listeners {
+		for _, r := range l.Routes {
+			if why := missing[r.Pool]; why != "" {
+				all = append(all, fmt.Sprintf("no master has pool %q, to which %s leads: %s", r.Pool, cmp.Or(r.Where, "a route of "+l.Listen), why))
+				delete(missing, r.Pool)
+			}
+		}
+	}
+	return strings.Join(all, "\n")
 }
 
 func say(w http.ResponseWriter, status int, word string) {

@@ -59,7 +59,7 @@ func TestWatchesAreBounded(t *testing.T) {
 	r := start(t, bounded(Bounds{Watches: 2}))
 	e := r.dialEdge("e1")
 	e.send(&wire.Watch{Pool: "web"}, &wire.Watch{Pool: "x"}, &wire.Watch{Pool: "web"}, &wire.Watch{Pool: "y"})
-	if r := e.refused(); r.Seq != wire.WatchSeq || r.Refusal.Detail != `no pool "x" here` {
+	if r := e.refused(); r.Seq != wire.WatchSeq || r.Refusal.Detail != `no pool "x" here; it has web` || r.Refusal.Pool != "x" {
 		t.Errorf("the watch for a pool that there is not is answered %+v", r)
 	}
 	e.busy("limits.watches")

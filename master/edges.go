@@ -422,8 +422,23 @@ func (e *edge) unknownPool(name string) *balance.Refusal {
 		}
 	}
 	refusal := unknownPool(name)
-	refusal.Detail += suggest.DidYouMean(name, known, nil)
+	refusal.Pool = name
+	refusal.Detail += suggest.DidYouMean(name, known, nil) + hasPools(known)
 	return refusal
+}
+
+// namedPools is how many pools a refusal names.
+const namedPools = 20
+
+// hasPools says which pools there are.
+func hasPools(known []string) string {
+	switch rest := len(known) - namedPools; {
+	case len(known) == 0:
+		return "; it has no pool for this edge"
+	case rest > 0:
+		return fmt.Sprintf("; it has %s and %d more", strings.Join(known[:namedPools], ", "), rest)
+	}
+	return "; it has " + strings.Join(known, ", ")
 }
 
 // sendSnapshot sends the edge a pool's snapshot from another goroutine: encoding thousands of servers takes

@@ -464,6 +464,9 @@ func (m *Master) dropPool(p *pool) {
 		p.forgetOverrides()
 		m.dropShared(p)
 		m.recallAgents(p.name)
+		for _, e := range m.watchersOf(p.name) {
+			e.send((&wire.Refused{Seq: wire.WatchSeq, Refusal: *e.unknownPool(p.name)}).Append(nil))
+		}
 	}
 }
 

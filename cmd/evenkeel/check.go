@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -20,41 +21,88 @@ import (
 func checkCommand() *cobra.Command {
 	live := false
 	cmd := &cobra.Command{
-		Use:   "check FILE",
+		Use:   "check FILE …",
 		Short: "check a file: report every problem, or say what the roles would do with it",
 		Long: `Check reads a file as start and reload would and prints every problem with its line,
 its column and an excerpt; then its exit code is 1. What a start without further flags
 would refuse is a problem too, such as an address beyond loopback without certificates. Of
-a file without problems it prints what the roles would do with it, and which of them refuse it. With --live it also finds
+a file without problems it prints what the roles would do with it, and which of them refuse it. Of
+several files, such as the masters' and an edge's, it also finds routes of the one to pools
+that the others do not have. With --live it also finds
 out whether this machine has the addresses to listen on, and who has them if not, whether it
 has the memory that an edge may use, and where the names of servers lead.`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return hint.Usagef("such as evenkeel check evenkeel.yaml", "check takes one file, got %d", len(args))
+			if len(args) < 1 {
+				return hint.Usagef("such as evenkeel check evenkeel.yaml", "check takes a file, or several that belong together")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := settings.Read(args[0], func(s *settings.Settings, bad func(path, problem string)) {
-				s.ValidateTrust(bad)
-				if live {
-					badLive(cmd.Context(), s, bad)
-				}
-			})
+			together, err := readTogether(args)
 			if err != nil {
 				return err
 			}
-			lines := append(summary(s), roleLines(s)...)
-			if live {
-				lines = append(lines, whereNamesLead(cmd.Context(), s)...)
+			var problems []error
+			for _, path := range args {
+				if err := checkFile(cmd, path, together, live); err != nil {
+					problems = append(problems, err)
+				}
 			}
-			terminal.PrintLine(cmd.OutOrStdout(), args[0]+" is fine\n"+s.HideValues(strings.Join(lines, "\n")))
-			return nil
+			return errors.Join(problems...)
 		},
 	}
 	cmd.ValidArgsFunction = completeYAML
 	cmd.Flags().BoolVar(&live, "live", false, "also find out whether the addresses to listen on can be had now, and where servers' names lead")
 	return cmd
+}
+
+// filesTogether are the pools that several files have.
+type filesTogether struct {
+	pools []string // of all files; empty: one file is checked, or none has pools
+	whose string   // the files that have them
+	open  bool     // agents may open more
+}
+
+// readTogether reads what several files have. What is wrong with one is found when it is checked.
+func readTogether(paths []string) (t filesTogether, err error) {
+	if len(paths) < 2 {
+		return t, nil
+	}
+	var files []string
+	for _, path := range paths {
+		s, err := settings.Read(path)
+		if err != nil {
+			return t, err
+		}
+		t.open = t.open || s.Master != nil && s.Master.OpenPools
+		if len(s.Pools) > 0 {
+			files, t.pools = append(files, path), append(t.pools, s.PoolNames()...)
+		}
+	}
+	t.whose = strings.Join(files, ", ")
+	return t, nil
+}
+
+// checkFile checks one file, and prints what it means if nothing is wrong with it.
+func checkFile(cmd *cobra.Command, path string, together filesTogether, live bool) error {
+	s, err := settings.Read(path, func(s *settings.Settings, bad func(path, problem string)) {
+		s.ValidateTrust(bad)
+		if len(together.pools) > 0 && !together.open && len(s.Pools) == 0 {
+			s.ValidateRoutesTo(together.pools, together.whose, bad)
+		}
+		if live {
+			badLive(cmd.Context(), s, bad)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	lines := append(summary(s), roleLines(s)...)
+	if live {
+		lines = append(lines, whereNamesLead(cmd.Context(), s)...)
+	}
+	terminal.PrintLine(cmd.OutOrStdout(), path+" is fine\n"+s.HideValues(strings.Join(lines, "\n")))
+	return nil
 }
 
 // summary says what was understood, a line each.

@@ -630,10 +630,52 @@ func TestUnknownPool(t *testing.T) {
 	wire, _ := m.serving()
 	e := start(t, "edge", "--master", wire, "--pool", "rendr", "--listen", "127.0.0.1:0", "--admin", "off")
 	r := e.record("the master does not know a pool that routes of this edge lead to")
-	if err, _ := r["err"].(string); r["master"] != wire || err != `no pool "rendr" here; did you mean "render"?` {
+	if err, _ := r["err"].(string); r["master"] != wire || err != `no pool "rendr" here; did you mean "render"?; it has render` {
 		t.Errorf("the edge logs %v", r)
 	}
 	if strings.Contains(e.log(), "asking another master") {
 		t.Errorf("the edge asks another master, and there is one:\n%s", e.log())
 	}
+}
+
+// An edge whose route leads to a pool that no master has is not ready until one has it, and says where the route stands.
+func TestAnEdgeWithoutItsPoolIsNotReady(t *testing.T) {
+	dir := t.TempDir()
+	masters, edges := filepath.Join(dir, "masters.yaml"), filepath.Join(dir, "edge.yaml")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wire := freeport.Address(t)
+	write(masters, "master: { listen: \""+wire+"\", admin: off }\npools: { render: {} }\n")
+	write(edges, "edge:\n  masters: [\""+wire+"\"]\n  admin: 127.0.0.1:0\n  listeners:\n    - listen: 127.0.0.1:0\n      routes:\n        - { pool: render, path: /a }\n        - { pool: rendr }\n")
+	if code, _, stderr := say(t, "check", masters, edges); code != exitFailure || !strings.Contains(stderr, edges+":8:") || !strings.Contains(stderr, `"rendr" is none of `+masters+`'s pools: render; did you mean "render"?`) {
+		t.Errorf("check of both files: exit code %d, %s", code, stderr)
+	}
+	m := start(t, "master", "--config", masters)
+	m.serving()
+	e := start(t, "edge", "--config", edges)
+	_, admin := e.serving()
+	ready := func(want string) {
+		t.Helper()
+		eventually(t, "readiness: "+want, func() (string, bool) {
+			res, err := http.Get("http://" + admin + "/readyz")
+			if err != nil {
+				return err.Error(), false
+			}
+			defer func() { _ = res.Body.Close() }()
+			text, _ := io.ReadAll(res.Body)
+			said := res.Status + " " + string(text)
+			return said, strings.Contains(said, want)
+		})
+	}
+	ready(`503 Service Unavailable no master has pool "rendr", to which edge.listeners[0].routes[1] (` + edges + `:8) leads: no pool "rendr" here; did you mean "render"?; it has render`)
+	write(masters, "master: { listen: \""+wire+"\", admin: off }\npools: { render: {}, rendr: {} }\n")
+	m.signal(syscall.SIGHUP)
+	ready("200 OK ready")
+	write(masters, "master: { listen: \""+wire+"\", admin: off }\npools: { render: {} }\n")
+	m.signal(syscall.SIGHUP)
+	ready("503 Service Unavailable no master has pool \"rendr\"")
 }

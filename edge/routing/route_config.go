@@ -15,6 +15,7 @@ type Route struct {
 	Path           string            // its first segments; empty: any
 	Upgrade        []string          // protocols to which clients may switch by Upgrade; nil: websocket and tcp
 	Pool           string            //
+	Where          string            // where the configuration has it, for people, such as edge.listeners[0].routes[2] (edge.yaml:14); empty: not known
 	Link           balance.Link      // upgrades and gRPC calls are routed in any case, since their clients follow no redirect
 	LeaseParam     string            // query parameter by which a redirected client brings its lease to the server; empty: none
 	Key            string            // where the request's key is: header:NAME, cookie:NAME, query:NAME, json:/POINTER, expr:FORMULA, client or path; empty: it has none

@@ -186,6 +186,9 @@ func (s *Settings) EdgeConfig() edge.Config {
 		TCP: fd.TCPOptions(e.TCP), Connections: e.Connections, Loops: e.Loops, SingleCalls: e.SingleCalls, BufferMemory: int64(e.BufferMemory), Resolvers: e.Resolvers}
 	for i, l := range e.Listeners {
 		c.Listeners = append(c.Listeners, l.config())
+		for j := range l.Routes {
+			c.Listeners[i].Routes[j].Where = s.where(fmt.Sprintf("edge.listeners[%d].routes[%d]", i, j), ".pool")
+		}
 		if s.Files != nil {
 			s.Files.apply(i, &l, &c.Listeners[i])
 		}

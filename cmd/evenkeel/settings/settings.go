@@ -24,6 +24,7 @@ type Settings struct {
 	Files     *EdgeFiles               // what was read of the files that the edge's part names; nil: not yet
 	hide      func(text string) string // replaces values of environment variables by their names; nil: there is no file
 	lineOf    func(path string) int    // of the file, where a field stands; nil: there is no file
+	file      string                   // its path; empty: there is no file
 	healthTLS map[ServerTLS]*clientTLS // and the health parts; nil: not yet
 }
 
@@ -337,7 +338,7 @@ func Read(path string, more ...func(s *Settings, bad func(path, problem string))
 		return nil, hint.With(err, "want the path of a YAML file")
 	}
 	f := config.Parse(path, src, os.LookupEnv)
-	s := &Settings{hide: f.Hide, lineOf: func(path string) int { return f.Position(path).Line }}
+	s := &Settings{hide: f.Hide, file: path, lineOf: func(path string) int { return f.Position(path).Line }}
 	f.Decode(s)
 	s.validate(f.Bad)
 	for _, judge := range more {
@@ -347,4 +348,12 @@ func Read(path string, more ...func(s *Settings, bad func(path, problem string))
 		return nil, err
 	}
 	return s, nil
+}
+
+// where returns the path of what stands in the file, with the position of one of its fields, for people; empty: there is no file.
+func (s *Settings) where(path, field string) string {
+	if s.lineOf == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s:%d)", path, s.file, s.lineOf(path+field))
 }

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/agent"
@@ -201,11 +202,19 @@ func (s *Settings) validateRoutePools(bad func(path, problem string)) {
 	if len(s.Pools) == 0 || s.Master != nil && s.Master.OpenPools {
 		return
 	}
+	s.ValidateRoutesTo(s.PoolNames(), "the file", bad)
+}
+
+// ValidateRoutesTo finds routes to other pools than these, which whose has.
+func (s *Settings) ValidateRoutesTo(pools []string, whose string, bad func(path, problem string)) {
+	if s.Edge == nil {
+		return
+	}
 	for i, l := range s.Edge.Listeners {
 		for j, r := range l.Routes {
-			if _, ok := s.Pools[r.Pool]; !ok && r.Pool != "" {
+			if !slices.Contains(pools, r.Pool) && r.Pool != "" {
 				bad(fmt.Sprintf("edge.listeners[%d].routes[%d].pool", i, j),
-					fmt.Sprintf("%q is none of the file's pools: %s%s", r.Pool, strings.Join(s.PoolNames(), ", "), suggest.DidYouMean(r.Pool, s.PoolNames(), nil)))
+					fmt.Sprintf("%q is none of %s's pools: %s%s", r.Pool, whose, strings.Join(pools, ", "), suggest.DidYouMean(r.Pool, pools, nil)))
 			}
 		}
 	}
