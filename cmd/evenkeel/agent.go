@@ -209,7 +209,7 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 	if err := st.openAccess(f.admin.over(s.Agent.AdminAccess)); err != nil {
 		return err
 	}
-	admin, err := process.ChooseAdmin(f.admin.address, "agent", s.Agent.Admin, settings.DefaultAgentAdmin).ListenNearby(ctx, st.access.Secure() || st.insecure, st.log)
+	admin, err := process.ChooseAdmin(f.admin.address, "agent", s.Agent.Admin, settings.DefaultAgentAdmin).Listen(ctx, st.access.Secure() || st.insecure, st.log)
 	if err != nil {
 		return err
 	}

@@ -126,35 +126,28 @@ func ChooseAdmin(flag, part, file, standard string) AdminAddress {
 	return AdminAddress{Address: standard, Key: part + ".admin (--admin)"}
 }
 
-// Listen returns nil without an error if there is to be no listener, or if the
-// default address is taken: a second role on this machine goes on without.
+// Other admin ports that are tried if another process uses the default one: so far from each other that no role gets the default port of
+// another role. After them any free port is taken.
+const (
+	portStep   = 10
+	otherPorts = 16
+)
+
+// Listen returns nil without an error if there is to be no listener. If another process uses the default address, it takes another port of
+// the same host, and logs which.
 func (a AdminAddress) Listen(ctx context.Context, safe bool, log *slog.Logger) (net.Listener, error) {
 	if a.Address == settings.Off {
 		return nil, nil
 	}
 	l, err := ListenInternal(ctx, a.Address, safe, adminAdvice)
-	if errors.Is(err, syscall.EADDRINUSE) && !a.Chosen {
-		log.Warn("another process uses the default admin address, so this one has none; evenkeel status finds it by its socket, --admin sets another address", "admin", a.Address)
-		return nil, nil
+	if a.Chosen || !errors.Is(err, syscall.EADDRINUSE) {
+		return l, ForKey(a.Key, err)
 	}
-	return l, ForKey(a.Key, err)
-}
-
-// nearbyPorts is how many ports behind a taken default are tried before any that is free.
-const nearbyPorts = 16
-
-// ListenNearby is listen for a role of which one machine may have several: if the default
-// address is taken, it takes another port of the same host and says which.
-func (a AdminAddress) ListenNearby(ctx context.Context, safe bool, log *slog.Logger) (net.Listener, error) {
-	if a.Address == settings.Off || a.Chosen {
-		return a.Listen(ctx, safe, log)
-	}
-	l, err := ListenInternal(ctx, a.Address, safe, adminAdvice)
 	host, port, _ := net.SplitHostPort(a.Address)
 	first, _ := strconv.Atoi(port)
-	for i := 1; errors.Is(err, syscall.EADDRINUSE) && i <= nearbyPorts; i++ {
-		next := first + i
-		if i == nearbyPorts {
+	for i := 1; errors.Is(err, syscall.EADDRINUSE) && i <= otherPorts+1; i++ {
+		next := first + i*portStep
+		if i > otherPorts {
 			next = 0
 		}
 		if l, err = ListenInternal(ctx, net.JoinHostPort(host, strconv.Itoa(next)), safe, adminAdvice); err == nil {
