@@ -283,7 +283,7 @@ func TestTicksAddUpToSnapshots(t *testing.T) {
 			case 1:
 				_ = pool.core.Put(now, balance.ServerSpec{ID: id, Address: fmt.Sprintf("%s.test:%d", id, 80+rng.IntN(2))}, false)
 			case 2:
-				_ = pool.core.Drain(now, id, balance.Drain{On: rng.IntN(2) == 0, By: "ann"}, now)
+				_ = pool.core.Override(now, id, balance.Override{On: rng.IntN(2) == 0, By: "ann"}, now)
 			case 3, 4:
 				if len(open) > 0 {
 					pool.core.Done(now, open[0], balance.Outcome{Result: balance.Result(rng.IntN(2)), Duration: time.Millisecond, Error: "it failed"})
