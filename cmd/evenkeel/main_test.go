@@ -83,7 +83,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"master", "--config", noPart}, 1, []string{`has no part "master"`, "hint:"}},
 		{[]string{"edge", "--config", noPart}, 1, []string{`has no part "edge"`, "hint:"}},
 		{[]string{"agent", "--config", missing}, 1, []string{"there is no file"}},
-		{[]string{"check"}, 2, []string{"check takes one file"}},
+		{[]string{"check"}, 2, []string{"check takes a file"}},
 		{[]string{"check", t.TempDir()}, 1, []string{"is a directory", "hint:"}},
 		{[]string{"master"}, 2, []string{"master needs a --pool"}},
 		{[]string{"master", "--pool", "a", "--pool", "b", "--server", "http://x"}, 2, []string{"which of the pools a, b?"}},
