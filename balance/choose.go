@@ -142,7 +142,7 @@ func (p *Pool) lowest(now Instant, req *Request) *Server {
 
 // grant opens a lease on a server and fills in what the edge is told of it. t may be nil.
 func (p *Pool) grant(now Instant, req *Request, s *Server, t *tenant, g *Grant) *Refusal {
-	l, ok := p.ledger.add(s, p.edge(req.Edge), now, p.limit(now, req))
+	l, ok := p.ledger.add(s, p.edge(req.Edge), now, p.limit(now, req, s))
 	if !ok {
 		return &Refusal{Reason: Saturated, RetryAfter: time.Second, Detail: fmt.Sprintf("pool %s has %d open leases, the most it can have", p.cfg.Name, p.ledger.open)}
 	}
@@ -197,9 +197,12 @@ func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) 
 }
 
 // limit returns when a lease for the request ends by itself. No connection of an edge tells when a redirected link, or one
-// without an edge, ends, so those always have a limit.
-func (p *Pool) limit(now Instant, req *Request) Instant {
+// without an edge, ends, so those always have a limit. What an edge has under way at a server with a cap counts until it ends: a time limit,
+// which a client may choose, would let it have more.
+func (p *Pool) limit(now Instant, req *Request, s *Server) Instant {
 	switch {
+	case req.Link == LinkRoute && req.Edge != "" && s.declaredCap() > 0:
+		return 0
 	case req.Hold > 0:
 		return now.Add(req.Hold)
 	case req.Link == LinkRedirect || req.Edge == "":

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/agent"
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -121,6 +123,9 @@ func summary(s *settings.Settings) []string {
 	for _, name := range s.PoolNames() {
 		p := s.Pools[name]
 		say("pool %s: %s, %s", name, cmp.Or(p.Policy, policy.Default), members(s.ServersOf(name)))
+		for _, line := range poolMeaning(&p, s.ServersOf(name)) {
+			say("        %s", line)
+		}
 	}
 	for _, server := range s.SharedServers() {
 		say("server %s stands in pools %s: it counts once for all of them", server.Address, strings.Join(server.Pools, ", "))
@@ -138,6 +143,28 @@ func summary(s *settings.Settings) []string {
 	}
 	if len(lines) == 0 {
 		say("the file is empty: it has no master, pools, edge or agent")
+	}
+	return lines
+}
+
+// poolMeaning says what is not the same for all requests and servers of a pool.
+func poolMeaning(p *settings.Pool, servers []settings.Server) (lines []string) {
+	of := func(is func(s *settings.Server) bool) string {
+		some := slices.DeleteFunc(slices.Clone(servers), func(s settings.Server) bool { return !is(&s) })
+		if len(some) == 0 {
+			return "no server of the file"
+		}
+		return members(some)
+	}
+	for labels, part := range p.Share {
+		want, _ := settings.ParseLabels(strings.Split(labels, ","))
+		lines = append(lines, fmt.Sprintf("%.4g%% of the requests go to what carries %s: %s", 100*float64(part), labels, of(func(s *settings.Server) bool { return !s.Backup && settings.Carries(s.Labels, want) })))
+	}
+	if some := of(func(s *settings.Server) bool { return s.Backup }); slices.ContainsFunc(servers, func(s settings.Server) bool { return s.Backup }) {
+		lines = append(lines, "only for what would be refused otherwise: "+some)
+	}
+	if o := p.Overflow; o != nil {
+		lines = append(lines, fmt.Sprintf("requests that would wait longer than %v go on to pool %s", time.Duration(o.When), o.Pool))
 	}
 	return lines
 }

@@ -57,6 +57,8 @@ func TestCheckNamesLineCauseAndCure(t *testing.T) {
 		{"pools:\n  a:\n    servers: [ { address: \"h:1\", pools: [ b ] } ]\n  b:\n    servers: [ { address: \"h:1\" } ]\n", []string{"f.yaml:3:", "pool b lists a server at h:1 itself"}},
 		{"pools:\n  web:\n    policy: LeastConn\n", []string{"f.yaml:3:", `did you mean "least-load"?`}},
 		{"pools:\n  web:\n    share: { version=2: 0.05 }\n", []string{"f.yaml:3:", `pools.web.share: version=2: "0.05"`, "want a percentage, such as 0.05% or 5%"}},
+		{"pools:\n  web:\n    share: { version=2: 5 }\n", []string{"f.yaml:3:", "want a percentage, such as 5%\n"}},
+		{"pools:\n  web:\n    share: { \"version=2,version=3\": 5% }\n", []string{"f.yaml:3:", `"version=2,version=3": a label is there twice, and a server carries one value of each`}},
 		{"pools:\n  web:\n    share: { version=2: 105% }\n", []string{"f.yaml:3:", "105%, want 0% to 100%"}},
 		{"pools:\n  web:\n    share: { version: 5% }\n", []string{"f.yaml:3:", `"version", want the labels`, "such as version=2"}},
 		{"pools:\n  web:\n    share: { version=2: 5%, version=3: 5% }\n", []string{"f.yaml:3:", "2 of them, want one"}},
@@ -158,6 +160,29 @@ func TestNumbersThatCannotBeMeant(t *testing.T) {
 		code, said := checked(t, text)
 		if wantCode := map[bool]int{true: exitFine, false: exitFailure}[want == ""]; code != wantCode || !strings.Contains(said, want) {
 			t.Errorf("%s: exit code %d, %s, want %d, %q", text, code, said, wantCode, want)
+		}
+	}
+}
+
+// What a pool does not do alike for all requests and servers is told.
+func TestCheckTellsOfCanaryBackupAndOverflow(t *testing.T) {
+	code, said := checked(t, `pools:
+  web:
+    share: { "version=2,zone=b": 12.5% }
+    overflow: { pool: cloud, when: wait > 5s }
+    servers:
+    - { id: a, address: "127.0.0.1:1", labels: { version: "2" } }
+    - { id: b, address: "127.0.0.1:2", labels: { version: "2", zone: b } }
+    - { id: c, address: "127.0.0.1:3", backup: true }
+  cloud: { share: { version=3: 0% } }
+`)
+	if code != exitFine {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	for _, want := range []string{"12.5% of the requests go to what carries version=2,zone=b: 1 server: b", "only for what would be refused otherwise: 1 server: c",
+		"requests that would wait longer than 5s go on to pool cloud", "0% of the requests go to what carries version=3: no server of the file"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it does not say %q:\n%s", want, said)
 		}
 	}
 }

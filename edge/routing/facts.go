@@ -159,8 +159,11 @@ type factParser func(text string) error
 // wrong with it.
 func newFactSource(field, spec string, check factParser) (*Source, error) {
 	number := field == "size" || field == "priority"
-	if spec == contentLength && field == "size" {
+	switch {
+	case spec == contentLength && field == "size":
 		return newLengthSource(), nil
+	case spec == contentLength:
+		return nil, fmt.Errorf("%q is a source of size only; a formula has it as content_length", spec)
 	}
 	s, err := newRequestSource(spec, number)
 	if s != nil || err != nil {
@@ -184,7 +187,7 @@ func (b *BoundFacts) NamesClass() bool { return b != nil && b.class != nil }
 // Read stores what a request says about its work in q, and returns its deadline. trusted: the peer is a trusted proxy.
 // Texts are copied into text.
 func (b *BoundFacts) Read(h *RequestInfo, client netip.Addr, trusted bool, q *balance.Request, text *OwnedText) (d Deadline, faults FactFaults) {
-	r := factReader{in: sourceInput{RequestInfo: h, client: client, noHeaders: b.fromTrusted && !trusted}, faults: &faults}
+	r := factReader{in: sourceInput{RequestInfo: h, client: client, noHeaders: b.fromTrusted && !trusted, once: b.fromTrusted}, faults: &faults}
 	q.Size = readFact(&r, FactSize, b.size, parseSize)
 	q.Priority = readFact(&r, FactPriority, b.priority, parsePriority)
 	q.Hold = readFact(&r, FactHold, b.hold, parseHold)

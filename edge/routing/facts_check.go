@@ -21,6 +21,9 @@ func (r *Route) validateFacts(bad func(field, problem string)) {
 		r.needsBody(field, s, bad)
 		return nil
 	}, &scratch)
+	if len(f.Labels) > balance.MaxLabels {
+		bad("labels", fmt.Sprintf("%d, want at most %d", len(f.Labels), balance.MaxLabels))
+	}
 	for name := range f.Labels {
 		if problem := balance.BadName(name); problem != "" {
 			bad("labels", problem)

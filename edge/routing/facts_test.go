@@ -54,7 +54,7 @@ func TestFactsAreRead(t *testing.T) {
 
 func TestFactsThatCannotBeReadAreNone(t *testing.T) {
 	h := func(value string) *RequestInfo {
-		return &RequestInfo{ContentLength: -1, Headers: lines{"x": {value}}}
+		return &RequestInfo{ContentLength: -1, Headers: lines{"x": {value}}, Body: &RequestBody{First: []byte(`{"n":1e999}`), Framing: http1.ByLength, Complete: true}}
 	}
 	for _, c := range []struct {
 		facts Facts
@@ -68,6 +68,7 @@ func TestFactsThatCannotBeReadAreNone(t *testing.T) {
 		{Facts{Location: "header:x"}, "\t\x00", FactLocation}, {Facts{Hold: "header:x"}, "0", FactHold}, {Facts{Hold: "header:x"}, "-1s", FactHold}, {Facts{Hold: "header:x"}, "721h", FactHold},
 		{Facts{Deadline: "header:x"}, "soon", FactDeadline}, {Facts{Deadline: "header:x"}, "0s", FactDeadline}, {Facts{Deadline: "header:x"}, "1e99", FactDeadline},
 		{Facts{Deadline: "header:grpc-timeout"}, "", FactDeadline},
+		{Facts{Class: `expr:json("/n") ? "big" : "small"`}, "", FactClass},
 	} {
 		r := h(c.value)
 		if c.facts.Deadline == "header:grpc-timeout" {
@@ -115,6 +116,14 @@ func TestHeadersCountFromTrustedProxies(t *testing.T) {
 	if q, _, _ := readFacts(t, f, &h, true); q.Priority != 5 || q.Hold != 5*time.Second {
 		t.Errorf("of a trusted proxy: %+v", q)
 	}
+	// A header that is there twice may be what the proxy's client has written, also under a name with an underscore.
+	h.Headers = lines{"x": {"1000", "5"}}
+	if q, _, faults := readFacts(t, f, &h, true); q.Priority != 0 || q.Hold != 0 || faults.Unreadable != 1<<FactPriority|1<<FactHold {
+		t.Errorf("of a trusted proxy and its client: %+v, faults %+v, want none, and both noted", q, faults)
+	}
+	if q, _, faults := readFacts(t, Facts{Priority: "header:x"}, &h, true); q.Priority != 1000 || faults != (FactFaults{}) {
+		t.Errorf("where all are believed: %+v, faults %+v, want the first", q, faults)
+	}
 	if b, err := bindFacts(&Facts{Priority: "header:x"}, true); err != nil || !b.fromTrusted {
 		t.Errorf("with trusted proxies: %+v, %v, want that they alone are believed", b, err)
 	}
@@ -148,6 +157,10 @@ func TestLocationsByPrefix(t *testing.T) {
 }
 
 func TestBadFacts(t *testing.T) {
+	manyLabels := make(map[string]string)
+	for i := range balance.MaxLabels + 1 {
+		manyLabels[fmt.Sprint("l", i)] = "yes"
+	}
 	for _, c := range []struct {
 		route       Route
 		field, want string
@@ -156,6 +169,11 @@ func TestBadFacts(t *testing.T) {
 		{Route{Facts: Facts{Size: "heder:X"}}, "size", "want a number"},
 		{Route{Facts: Facts{Class: "heder:X"}}, "class", `"heder" is none of header`},
 		{Route{Facts: Facts{Size: "header:a b"}}, "size", "no header's name"},
+		{Route{Facts: Facts{Size: "header:"}}, "size", "says nothing after the colon, want such as header:X-Frames"},
+		{Route{Facts: Facts{Class: "json:"}}, "class", "says nothing after the colon, want such as json:/frames"},
+		{Route{Key: "expr:"}, "key", "says nothing after the colon"},
+		{Route{Facts: Facts{Class: "content-length"}}, "class", "a source of size only"},
+		{Route{Facts: Facts{Labels: manyLabels}}, "labels", "65, want at most 64"},
 		{Route{Facts: Facts{Priority: "high"}}, "priority", "want a whole number"},
 		{Route{Facts: Facts{Hold: "0s"}}, "hold", "want a time"},
 		{Route{Facts: Facts{Deadline: "tomorrow"}}, "deadline", "want a time"},

@@ -158,18 +158,25 @@ type formulaRun struct {
 	env        map[string]any
 	in         sourceInput // of the evaluation in progress
 	unbuffered bool        // it has read a part of the body that is not there
-	unreadable bool        // the body is no JSON
+	unreadable bool        // the body is no JSON, or something that it has read does not count
 }
 
 func newFormulaRun(f *formula) *formulaRun {
 	r := new(formulaRun)
 	r.env = map[string]any{
-		"header": func(name string) string { return r.in.field(plainField(name)) },
+		"header": func(name string) string { return r.header(plainField(name)) },
 		"cookie": func(name string) string { return cookie(r.in.All("cookie"), name) },
 		"query":  func(name string) string { return parameter(r.in.Query, name) },
 		ofJSON:   func(pointer string) any { return r.json(f.pointers[pointer]) },
 	}
 	return r
+}
+
+// header reads a field; empty: the request does not have it, or its value does not count.
+func (r *formulaRun) header(name string) string {
+	text, how := r.in.field(name)
+	r.unreadable = r.unreadable || how == Unreadable
+	return text
 }
 
 // json reads a value of the body; nil: it has none there.
@@ -188,8 +195,11 @@ func (r *formulaRun) json(p jsonPointer) any {
 		return text
 	case err == nil:
 		return n
+	case text == "true", text == "false":
+		return text == "true"
 	}
-	return text == "true"
+	r.unreadable = true // a number that is too large
+	return nil
 }
 
 // evaluate returns the formula's result for a request.

@@ -32,14 +32,24 @@ type sourceInput struct {
 	*RequestInfo
 	client    netip.Addr // address of the client
 	noHeaders bool       // fields do not count, as their sender is not a trusted proxy
+	once      bool       // a field that is there more than once does not count: one may be what the proxy's client has written
 }
 
 // field returns the first value of a field.
-func (in *sourceInput) field(lower string) string {
+func (in *sourceInput) field(lower string) (string, Reading) {
 	if in.noHeaders {
-		return ""
+		return "", Absent
 	}
-	return in.First(lower)
+	value := in.First(lower)
+	switch {
+	case value == "" && !in.once:
+		return "", Absent
+	case in.once && len(in.All(lower)) > 1:
+		return "", Unreadable
+	case value == "":
+		return "", Absent
+	}
+	return value, Found
 }
 
 // Read returns the text that a request has there. It may share the memory of the request's buffer. A nil source reads
@@ -65,6 +75,9 @@ const (
 	contentLength = "content-length"
 )
 
+// sourceExamples are sources by the word before the colon.
+var sourceExamples = map[string]string{ofHeader: "header:X-Frames", ofCookie: "cookie:frames", ofQuery: "query:frames", ofJSON: "json:/frames", ofFormula: `expr:json("/frames") * 2`}
+
 // newKeySource returns the source of a key or a tenant; nil: spec is empty.
 func newKeySource(spec string) (*Source, error) {
 	switch spec {
@@ -86,16 +99,18 @@ func newKeySource(spec string) (*Source, error) {
 func newRequestSource(spec string, number bool) (*Source, error) {
 	kind, name, named := strings.Cut(spec, ":")
 	switch {
-	case !named || name == "":
+	case !named:
+		return nil, nil
+	case name == "" && sourceExamples[kind] != "":
+		return nil, fmt.Errorf("%q says nothing after the colon, want such as %s", spec, sourceExamples[kind])
+	case name == "":
 		return nil, nil
 	case kind == ofHeader:
 		if !IsToken(name) {
 			return nil, fmt.Errorf("%q: %q is no header's name", spec, name)
 		}
 		name = plainField(name)
-		s := newSource(func(in sourceInput) string { return in.field(name) })
-		s.header = name
-		return s, nil
+		return &Source{header: name, read: func(in sourceInput) (string, Reading) { return in.field(name) }}, nil
 	case kind == ofCookie:
 		return newSource(func(in sourceInput) string { return cookie(in.All("cookie"), name) }), nil
 	case kind == ofQuery:

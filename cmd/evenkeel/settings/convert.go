@@ -2,6 +2,7 @@ package settings
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -349,6 +350,19 @@ func ParseRoute(flag string) (Route, error) {
 	return Route{Host: host, Path: path, Pool: pool}, nil
 }
 
+// Carries reports whether all labels that are wanted are among those that there are.
+func Carries(have, want map[string]string) bool {
+	for key, value := range want {
+		if v, ok := have[key]; !ok || v != value {
+			return false
+		}
+	}
+	return true
+}
+
+// ErrLabelTwice is wrapped by the error of ParseLabels for a label that is there twice.
+var ErrLabelTwice = errors.New("is there twice, and a server carries one value of each")
+
 // ParseLabels reads --label flags: key=value.
 func ParseLabels(flags []string) (map[string]string, error) {
 	all := make(map[string]string)
@@ -356,6 +370,9 @@ func ParseLabels(flags []string) (map[string]string, error) {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok || key == "" {
 			return nil, fmt.Errorf("--label %q: want key=value, such as zone=b", f)
+		}
+		if _, twice := all[key]; twice {
+			return nil, fmt.Errorf("--label %q: label %s %w", f, key, ErrLabelTwice)
 		}
 		all[key] = value
 	}

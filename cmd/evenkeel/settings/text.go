@@ -202,6 +202,8 @@ func (p *partText) UnmarshalText(text []byte) error {
 	switch {
 	case err != nil:
 		return errors.New("want a percentage, such as 5%")
+	case !percent && value > 1:
+		return fmt.Errorf("want a percentage, such as %s%%", strings.TrimSpace(number))
 	case !percent:
 		return fmt.Errorf("want a percentage, such as %s%% or %.4g%%", strings.TrimSpace(number), 100*value)
 	}

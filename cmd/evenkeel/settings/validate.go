@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -118,7 +119,11 @@ func (p Pool) validateShare(bad func(field, problem string)) {
 		bad("share", fmt.Sprintf("%d of them, want one: a pool has one canary", len(p.Share)))
 	}
 	for text := range p.Share {
-		if _, err := ParseLabels(strings.Split(text, ",")); err != nil {
+		switch _, err := ParseLabels(strings.Split(text, ",")); {
+		case errors.Is(err, ErrLabelTwice):
+			bad("share", fmt.Sprintf("%q: a label %v", text, ErrLabelTwice))
+			return
+		case err != nil:
 			bad("share", fmt.Sprintf("%q, want the labels of the servers that get the share, such as version=2, or version=2,track=canary", text))
 			return
 		}
