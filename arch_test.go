@@ -28,9 +28,10 @@ const arrows = `
 	config       < internal/suggest github.com/goccy/go-yaml
 	client       < wire balance internal
 	master       < balance policy wire internal internal/suggest github.com/prometheus/client_golang github.com/expr-lang/expr
-	edge         < edge/proxy edge/exchange edge/routing edge/limits balance internal github.com/prometheus/client_golang
-	edge/proxy   < edge/handshake edge/bodies edge/exchange edge/upstream edge/h2conn edge/eventloop edge/routing edge/limits flight http1 preface client balance internal
+	edge         < edge/proxy edge/kept edge/exchange edge/routing edge/limits balance internal github.com/prometheus/client_golang
+	edge/proxy   < edge/handshake edge/bodies edge/kept edge/exchange edge/upstream edge/h2conn edge/eventloop edge/routing edge/limits flight http1 preface client balance internal
 	edge/bodies  < edge/limits balance
+	edge/kept    < edge/limits balance
 	edge/handshake < edge/exchange edge/eventloop edge/routing h2 preface
 	edge/eventloop < edge/limits balance internal
 	edge/exchange < edge/routing edge/limits edge/paths edge/tenants flight http1 preface balance internal github.com/prometheus/client_golang
@@ -55,7 +56,7 @@ const arrows = `
 `
 
 // pure rooms decide; their callers do the rest.
-var pure = []string{"balance", "policy", "flight", "http1", "h2", "preface", "wire", "config", "edge/routing", "edge/limits", "edge/bodies", "edge/paths", "edge/tenants", "internal/lograte", "internal/orca", "internal/rate", "internal/station"}
+var pure = []string{"balance", "policy", "flight", "http1", "h2", "preface", "wire", "config", "edge/routing", "edge/limits", "edge/bodies", "edge/kept", "edge/paths", "edge/tenants", "internal/lograte", "internal/orca", "internal/rate", "internal/station"}
 
 // impure is what a pure room must not reach for: package, then names, or * for any.
 const impure = `

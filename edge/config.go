@@ -35,6 +35,8 @@ type Config struct {
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
 	BufferMemory    int64         // bytes of request bodies that are read before a server is asked for, of all requests; zero: 256 MiB
+	RespondAsync    RespondAsync  // how requests are kept for later answers
+	Kept            *KeptStore    // those that are kept, shared with the edges that this one follows; nil: its own
 	LogDropped      func() uint64 // log lines that were not written; nil: there is no metric
 	ReloadFailed    func() string // why the last reload failed, empty: it did not; nil: there is no metric
 
@@ -84,6 +86,7 @@ func (c *Config) Validate(bad func(field, problem string)) {
 	if c.BufferMemory != 0 && c.BufferMemory < leastBufferMemory {
 		bad("buffer_memory", fmt.Sprintf("%d bytes, want at least 1 MiB: it is shared by all requests; to buffer no bodies, set buffer_request: 0 on the routes", c.BufferMemory))
 	}
+	c.RespondAsync.validate(func(field, problem string) { bad("respond_async."+field, problem) })
 	routing.NotNegative(bad, "connections", c.Connections)
 	for i, r := range c.Resolvers {
 		if problem := resolve.BadResolver(r); problem != "" {
@@ -126,6 +129,10 @@ func (c Config) withDefaults() Config {
 	c.MaxHops = cmp.Or(c.MaxHops, defaultMaxHops)
 	c.bodyWindow = cmp.Or(c.bodyWindow, limits.Window)
 	c.maxTurn = cmp.Or(c.maxTurn, defaultTurn)
+	c.RespondAsync = c.RespondAsync.withDefaults()
+	if c.Kept == nil {
+		c.Kept = NewKeptStore()
+	}
 	c.BufferMemory = cmp.Or(c.BufferMemory, DefaultBufferMemory)
 	c.Loops = cmp.Or(c.Loops, runtime.NumCPU())
 	if most := fd.Limit(); c.Connections == 0 && most > 0 {

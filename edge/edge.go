@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,9 @@ func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 		return nil, errors.Join(problems...)
 	}
 	cfg = cfg.withDefaults()
+	if err := cfg.RespondAsync.checkSpool(); err != nil {
+		return nil, err
+	}
 	e := &Edge{cfg: cfg, deps: exchange.NewDeps(exchange.Settings{ID: cfg.ID, Via: cfg.Via, MaxHops: cfg.MaxHops, Log: cfg.Log, AccessLog: cfg.AccessLog}, picker), connected: func() bool { return true }}
 	e.names = resolve.NewFollower()
 	e.names.Log(cfg.Log)
@@ -102,6 +106,7 @@ func (e *Edge) engineConfig() proxy.Config {
 		Loops: c.Loops, SingleCalls: c.SingleCalls,
 		ConnectTimeout: c.ConnectTimeout, ResponseTimeout: c.ResponseTimeout, TCP: c.TCP, Net: servers, Inside: c.Inside,
 		Places: c.Places, Bodies: e.bodies, DrainTime: c.DrainTime,
+		Kept: c.Kept, KeptURL: c.RespondAsync.URL, KeptEdges: c.RespondAsync.Edges,
 		BodyWindow: c.bodyWindow, MaxTurn: c.maxTurn, AlwaysBatch: c.alwaysBatch,
 	}
 }
@@ -118,6 +123,7 @@ func (e *Edge) register(picker exchange.Picker) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "evenkeel_edge_client_connections_limit", Help: "How many may be; others wait. 0: any number."},
 			func() float64 { return float64(e.cfg.Places.Most()) }))
 	registerBodies(to, e.bodies)
+	to.MustRegister(keptCollector{e.cfg.Kept})
 	if dropped := e.cfg.LogDropped; dropped != nil {
 		to.MustRegister(logDropped(dropped))
 	}
@@ -145,10 +151,14 @@ func (e *Edge) Run(ctx context.Context, listeners ...net.Listener) error {
 		return fmt.Errorf("edge: got %d network listeners for %d configured ones", len(listeners), len(e.listeners))
 	}
 	e.cfg.Places.SetMost(e.cfg.Connections)
+	e.cfg.Kept.Configure(e.cfg.RespondAsync.bounds(), e.cfg.RespondAsync.fileMaker())
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx)) // also while the edge drains
-	var names sync.WaitGroup
-	names.Go(func() { e.names.Run(following, nil) })
-	defer names.Wait()
+	var besides sync.WaitGroup
+	besides.Go(func() { e.names.Run(following, nil) })
+	if slices.ContainsFunc(e.listeners, func(l *routing.BoundListener) bool { return l.KeepsRequests }) {
+		besides.Go(func() { e.expireKept(following) })
+	}
+	defer besides.Wait()
 	defer unfollow()
 	group, ctx := errgroup.WithContext(ctx)
 	for i, l := range listeners {

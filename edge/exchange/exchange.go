@@ -56,6 +56,7 @@ type requestFacts struct {
 	GRPC       bool             // it is a gRPC request
 	disbelief  error            // why the request's tenant is not believed; nil: it is, or there is none
 	startedAt  balance.Instant
+	AsksKept   bool // it is for a request that is kept, and has no route
 }
 
 // picking is the state of asks for a server.
@@ -161,14 +162,17 @@ func (x *Exchange) open(d *Deps, l *routing.BoundListener, h *routing.RequestInf
 	x.ClientAddr = l.ClientAddr(&x.Head)
 	refused := flight.Answer{}
 	route, newPath, ambiguous := l.FindRoute(&x.Head)
-	if x.NewPath = newPath; ambiguous {
+	x.AsksKept = l.KeepsRequests && !h.Kept && strings.HasPrefix(h.RawPath, routing.KeptPath)
+	if x.NewPath = newPath; x.AsksKept {
+		x.setRoute(nil)
+	} else if ambiguous {
 		x.setRoute(nil)
 		refused = flight.Answer{Status: http.StatusBadRequest, Reason: ReasonPath}
 	} else {
 		x.setRoute(route)
 	}
 	x.GRPC = h.Proto == routing.HTTPVersion2 && h.Method == http.MethodPost && isGRPC(h.First("content-type"))
-	if c := l.Limiter; c != nil && c.Requests != nil {
+	if c := l.Limiter; c != nil && c.Requests != nil && !h.Kept { // a kept one was counted when it came
 		if answer := x.limitClient(c); answer.Status != 0 {
 			return answer
 		}
@@ -184,6 +188,8 @@ func (x *Exchange) open(d *Deps, l *routing.BoundListener, h *routing.RequestInf
 		return refused
 	case routing.HopsBy(x.via, x.deps.Via) > x.deps.MaxHops:
 		return flight.Answer{Status: http.StatusLoopDetected, Reason: ReasonLoop}
+	case x.AsksKept:
+		return flight.Answer{}
 	case x.Route == nil:
 		return flight.Answer{Status: http.StatusNotFound, Reason: ReasonNoRoute}
 	case h.ClientTLS.Misdirected(l, h, x.Route):
@@ -517,6 +523,9 @@ func (x *Exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	}
 	if x.chosenHere {
 		attrs = append(attrs, slog.String("chosen_by", "edge"))
+	}
+	if x.Head.Kept {
+		attrs = append(attrs, slog.Bool("kept", true))
 	}
 	if x.overflow.pool != "" {
 		attrs = append(attrs, slog.String("overflow_from", pool))

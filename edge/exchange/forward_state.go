@@ -32,6 +32,7 @@ type ForwardState struct {
 	TrailerLen int                // bytes of trailers behind them
 	Complete   bool               // buf has the whole request
 	IsHTTP2    bool               // the client's connection is HTTP/2
+	Kept       bool               // the request goes on without its client
 	ClientTLS  *routing.ClientTLS // what the client has shown by TLS; nil: nothing
 
 	In         []byte // from the server: space for a head, then input in in[r:w]
@@ -51,7 +52,7 @@ const (
 // Reset drops the request, so that its memory can be freed.
 func (w *ForwardState) Reset() {
 	w.Req.Reset()
-	w.Buf, w.ReqHeaders, w.respHeaders, w.Abortive, w.IsHTTP2 = nil, routing.HeaderView{}, routing.HeaderView{}, false, false
+	w.Buf, w.ReqHeaders, w.respHeaders, w.Abortive, w.IsHTTP2, w.Kept = nil, routing.HeaderView{}, routing.HeaderView{}, false, false, false
 	w.ClientTLS = nil
 	w.Exchange.Head, w.Exchange.ID = routing.RequestInfo{}, ""
 	if len(w.In) > MaxInput {
@@ -87,7 +88,7 @@ func (w *ForwardState) OpenExchange(d *Deps, l *routing.BoundListener, peer neti
 // describe returns what the exchange needs of the head. Its strings share buf.
 func (w *ForwardState) describe(l *routing.BoundListener, peer netip.Addr) routing.RequestInfo {
 	r, buf := &w.Req, w.Buf
-	h := routing.RequestInfo{Method: routing.UnsafeString(r.Verb.Of(buf)), Host: routing.UnsafeString(r.Host.Of(buf)), Proto: "1.1", Secure: l.TLS != nil, Peer: peer, ClientTLS: w.ClientTLS, ContentLength: contentLength(r), Headers: &w.ReqHeaders}
+	h := routing.RequestInfo{Method: routing.UnsafeString(r.Verb.Of(buf)), Host: routing.UnsafeString(r.Host.Of(buf)), Proto: "1.1", Secure: l.TLS != nil, Peer: peer, Kept: w.Kept, ClientTLS: w.ClientTLS, ContentLength: contentLength(r), Headers: &w.ReqHeaders}
 	switch {
 	case w.IsHTTP2:
 		h.Proto = routing.HTTPVersion2
@@ -120,13 +121,13 @@ func contentLength(r *http1.RequestHead) int64 {
 	return -1
 }
 
-// Start asks for a server, as Exchange.Start. stored is what was read of the body behind buf.
-func (w *ForwardState) Start(stored [][]byte) flight.Step {
+// Start asks for a server, as Exchange.Start. stored is what was read of the body behind buf; whole: it is all of it.
+func (w *ForwardState) Start(stored [][]byte, whole bool) flight.Step {
 	x := &w.Exchange
 	if !x.Route.ReadsBody() {
 		return x.Start()
 	}
-	x.Head.Body = &routing.RequestBody{First: w.Buf[w.Head : w.Head+w.BodyInBuf], Rest: stored, Framing: w.Req.Framing, Complete: w.Complete || w.Body.Done()}
+	x.Head.Body = &routing.RequestBody{First: w.Buf[w.Head : w.Head+w.BodyInBuf], Rest: stored, Framing: w.Req.Framing, Complete: whole}
 	defer func() { x.Head.Body = nil }()
 	return x.Start()
 }

@@ -62,6 +62,17 @@ var details = map[string]string{
 	reasonMisdirected:            "the TLS connection is for another server name; open a new connection for this one",
 	ReasonManyOpen:               "this client has as many open requests as allowed",
 	ReasonTooFast:                "this client sends requests faster than allowed",
+	ReasonKeptFull:               "as many requests, or bytes of them, are kept here for later answers as may be",
+	ReasonKeptClient:             "as many requests of this client are kept here for later answers as may be",
+	ReasonKeptNone:               "no request is kept under this address: it was canceled, its answer has expired, or there was none",
+	ReasonKeptLost:               "the request was kept by a process that has ended, and is lost with its answer",
+	ReasonKeptOther:              "the request is kept by another edge, and this one does not know where that is",
+	ReasonKeptEarly:              "there is no answer yet",
+	ReasonKeptMethod:             "want GET, HEAD or DELETE",
+	ReasonStopping:               "the edge is stopping, and keeps no requests any more",
+	ReasonLongAnswer:             "the server's answer is longer than is kept here",
+	ReasonNoSpace:                "there is no room for the server's answer",
+	ReasonCanceled:               "the client has canceled the request",
 	reasonTrace:                  "TRACE is not answered here",
 	reasonHTTP2Only:              "the servers of this route use HTTP/2, so clients must too",
 	flight.ReasonUnreachable:     "the server could not be reached",
@@ -110,6 +121,9 @@ func AppendProblem(dst []byte, a flight.Answer, detail, request string, headOnly
 		return appendEnd(dst, request, closing), 0
 	}
 	body := problemBody(a, detail, request)
+	if a.Reason == ReasonKeptMethod { // RFC 9110, 15.5.6
+		dst = append(dst, "Allow: GET, HEAD, DELETE\r\n"...)
+	}
 	dst = append(dst, "Content-Type: "+ProblemType+"\r\nCache-Control: no-store\r\nContent-Length: "...)
 	dst = append(strconv.AppendInt(dst, int64(len(body)), 10), "\r\n"...)
 	if a.RetryAfter > 0 {

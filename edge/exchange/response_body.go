@@ -23,6 +23,10 @@ func (p *ResponseBody) Start(w *ForwardState) {
 // chunks.
 func (w *ForwardState) ResponseFraming() http1.Framing {
 	switch {
+	case w.Kept && w.Resp.Framing == http1.ByChunks: // an answer is kept without framing
+		return http1.ByClose
+	case w.Kept:
+		return 0
 	case w.Resp.Framing == http1.ByClose && w.Req.Minor == 1:
 		return http1.ByChunks
 	case w.Resp.Framing == http1.ByChunks && w.Req.Minor == 0:

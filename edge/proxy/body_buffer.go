@@ -253,6 +253,9 @@ func (f *clientConn) awaitBody() {
 // known, and of gRPC no message has begun.
 func (f *clientConn) mayStall() bool {
 	t := f.req
+	if t.kept != nil {
+		return false
+	}
 	if t.Exchange.Route.AwaitsMessage {
 		return f.silent()
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/eventloop"
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/h2conn"
+	"github.com/evenkeel-lb/evenkeel/edge/kept"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/flight"
@@ -30,6 +31,7 @@ type clientConn struct {
 	killed  bool
 	req     *request
 	stream  *clientStream      // it is an HTTP/2 stream; nil: it is not
+	away    *keptConn          // its client is away, and the request kept; nil: it is there
 	shown   *routing.ClientTLS // what the client has shown by TLS; nil: nothing
 	tunnel  *eventloop.Tunnel  // between client and server, once the connection is upgraded
 }
@@ -64,6 +66,8 @@ type requestInput struct {
 	input                []byte // in input[inputStart:inputEnd]; the head stays in place until the exchange's last link has ended
 	inputStart, inputEnd int
 	leftover             []byte // bytes behind the body
+
+	kept *kept.Request // the request is to be kept, and its body being read; nil: it is not
 }
 
 // requestUpload is how far the request has gone to the server.
@@ -86,10 +90,11 @@ type requestAnswer struct {
 	headPart        []byte // buffer for a response head that comes in pieces
 	response        exchange.ResponseBody
 	interims        int
-	probed          bool // the client was sent FirstByte, to learn whether it is still there
-	responseStarted bool // the response's head is sent, or about to be
-	headAlone       bool // the response ends with its head, though its fields do not say so
-	closeAfter      bool // no other request follows
+	probed          bool         // the client was sent FirstByte, to learn whether it is still there
+	responseStarted bool         // the response's head is sent, or about to be
+	headAlone       bool         // the response ends with its head, though its fields do not say so
+	closeAfter      bool         // no other request follows
+	stored          storedAnswer // to another request, which the client has come for
 }
 
 // requestTimes are the times of a request.
@@ -258,7 +263,9 @@ func (f *clientConn) releaseRequest() {
 // parseHead begins the request if its head is complete.
 func (f *clientConn) parseHead() {
 	t := f.req
-	t.Req.Limits = f.service.listener.HeadLimits
+	if t.Req.Limits = f.service.listener.HeadLimits; f.away != nil {
+		t.Req.Limits.Head, t.Req.Limits.Fields = t.Req.Limits.Head+keptHeadMore, t.Req.Limits.Fields+1
+	}
 	n, err := t.Req.Parse(t.input[t.inputStart:t.inputEnd])
 	switch {
 	case err != nil:
@@ -270,6 +277,9 @@ func (f *clientConn) parseHead() {
 		f.setTimeout(f.service.listener.HeaderTimeout)
 	}
 }
+
+// keptHeadMore is how many bytes the head of a kept request may be longer than as it came.
+const keptHeadMore = 512
 
 // refuseHead answers a malformed head.
 func (f *clientConn) refuseHead(err error) {
@@ -324,10 +334,13 @@ func (f *clientConn) sendResponse(closing bool) {
 // flush ends the exchange once all has been sent to the client.
 func (f *clientConn) flush() {
 	t := f.req
+	if t.stored.reader != nil && !f.sendStored() {
+		return
+	}
 	switch clear, err := t.down.Flush(&f.Conn); {
 	case err != nil:
 		f.clientGone()
-	case clear && (!t.closeAfter || f.AllSent()):
+	case clear && t.stored.reader == nil && (!t.closeAfter || f.AllSent()):
 		f.finishRequest()
 	default:
 		f.setTimeout(f.service.listener.IdleTimeout)
@@ -346,7 +359,12 @@ func (f *clientConn) finishRequest() {
 	t.up.Discard(f.Loop)
 	t.bodyCopy.Reset(&f.worker.bodies)
 	t.bodyStore.Reset(&f.worker.bodies)
+	f.dropKept()
 	switch {
+	case f.away != nil:
+		f.away.finish()
+		f.close()
+		return
 	case f.stream != nil:
 		f.close() // the end of a stream, not of the client's connection
 		return
@@ -430,6 +448,7 @@ func (f *clientConn) close() {
 	f.Conn.Close()
 	if t := f.req; t != nil {
 		f.endMemoryWait()
+		f.dropKept()
 		f.req = nil
 		t.down.Discard(&l.Loop)
 		t.up.Discard(&l.Loop)
@@ -439,6 +458,10 @@ func (f *clientConn) close() {
 	}
 	if b := f.stream; b != nil {
 		b.recycle()
+		return
+	}
+	if k := f.away; k != nil {
+		k.closed()
 		return
 	}
 	s.clientGone(l, f)

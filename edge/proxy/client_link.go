@@ -31,12 +31,27 @@ func (f *clientConn) openExchange(n int) {
 		f.respond(answer, "", t.ClosingUnread(answer, f.service.draining.Load()))
 		return
 	}
-	f.readBody()
+	switch {
+	case t.Exchange.AsksKept:
+		f.answerKept()
+	case t.WantsAsync():
+		f.keepRequest()
+	default:
+		f.readBody()
+	}
 }
 
 // readBody reads as much of the body as is read first, then asks for a server.
 func (f *clientConn) readBody() {
 	t := f.req
+	switch {
+	case f.away != nil:
+		f.away.begin()
+		return
+	case t.kept != nil:
+		f.keepBody()
+		return
+	}
 	if t.Req.Framing != http1.NoBody && t.Exchange.Route.Buffers(t.Exchange.GRPC) {
 		if f.bufferBody() {
 			f.askForServer()
@@ -49,7 +64,7 @@ func (f *clientConn) readBody() {
 // askForServer begins the exchange's flight. As much of the body is there as is read first.
 func (f *clientConn) askForServer() {
 	f.state = stateForwarding
-	f.takeStep(f.req.Start(f.req.bodyStore.Bufs))
+	f.takeStep(f.req.Start(f.req.bodyStore.Bufs, f.req.Complete || f.req.Body.Done()))
 }
 
 // readSmallBody reads a small body that may have to be sent again, where bodies are not read first.
@@ -97,6 +112,9 @@ func (f *clientConn) badBody(err error) {
 
 // Ask implements exchange.Asker.
 func (f *clientConn) Ask(x *exchange.Exchange) (answered bool, err error) {
+	if f.away != nil {
+		f.away.record.Wait()
+	}
 	if answered, err = f.ask(f, x); !answered {
 		f.state = stateWaiting
 		f.watchClient()
@@ -149,6 +167,9 @@ func (f *clientConn) connectServer() {
 	if t.Cancel.ClientLeft() {
 		f.clientGone()
 		return
+	}
+	if f.away != nil {
+		f.away.record.Run(l.Now)
 	}
 	to := f.service.engine.targetOf(&t.Exchange)
 	if t.Exchange.Route.ServerProtocol == routing.HTTP2 {
@@ -327,7 +348,7 @@ func (f *clientConn) failure(err error) flight.Failure {
 	notTaken := err == h2conn.ErrNotTaken
 	return flight.Failure{
 		Sent:     !notTaken && f.maySent(),
-		Spent:    t.cannotResend(),
+		Spent:    f.away == nil && t.cannotResend(),
 		Late:     errors.Is(err, os.ErrDeadlineExceeded),
 		NotTaken: notTaken,
 		Kept:     notTaken && f.server.WasReused(),

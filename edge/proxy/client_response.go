@@ -130,7 +130,7 @@ func (f *clientConn) parseContext() http1.Asked {
 // passInterim passes on a 1xx response, which HTTP/1.0 clients do not understand.
 func (f *clientConn) passInterim() {
 	t := f.req
-	if t.Req.Minor == 0 {
+	if t.Req.Minor == 0 || f.away != nil {
 		return
 	}
 	t.Out = t.AppendInterim(f.worker.headBuf)

@@ -107,7 +107,7 @@ func (f *clientConn) uploadMore() error {
 	if !stored || t.Body.AtTrailers() {
 		t.bodyRead += int64(n)
 	}
-	if again && !stored {
+	if again && !stored && f.away == nil {
 		t.bodyCopy.Add(&l.bodies, l.ReadBuf[:n])
 	}
 	if t.Body.AtTrailers() {
@@ -175,6 +175,9 @@ func (t *request) cannotResend() bool {
 // first sent.
 func (f *clientConn) rewind() error {
 	t := f.req
+	if f.away != nil {
+		return f.away.rewind()
+	}
 	t.bodyStore.Rewind()
 	if len(t.bodyCopy.Bytes) == 0 {
 		return nil

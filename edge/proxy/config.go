@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/edge/kept"
 	"github.com/evenkeel-lb/evenkeel/edge/limits"
 	"github.com/evenkeel-lb/evenkeel/internal/fd"
 	"github.com/evenkeel-lb/evenkeel/internal/inside"
@@ -22,6 +23,9 @@ type Config struct {
 
 	Places    *limits.Places     // of client connections
 	Bodies    *limits.BodyMemory // of request bodies that are read before a server is asked for
+	Kept      *kept.Store        // requests that are kept for later answers
+	KeptURL   string             // scheme and authority under which clients reach this edge; empty: those by which they have come
+	KeptEdges map[string]string  // the same of other edges, by their ids
 	DrainTime time.Duration      // how long requests may go on once Serve's context has ended
 
 	BodyWindow  time.Duration // over which a body must come at its least rate

@@ -106,13 +106,14 @@ func (l *Listener) SilentTime() time.Duration { return min(l.HeaderTimeout, l.Id
 // BoundListener is a Listener prepared for use.
 type BoundListener struct {
 	Listener
-	BoundRoutes  boundRoutes
-	HeadLimits   http1.Limits
-	access       Access         // which addresses may connect
-	Limiter      *ClientLimiter // nil: none
-	TLS          *tls.Config    // nil: not encrypted
-	looksAtPaths bool           // routes or Paths depend on paths
-	RoutesByName bool           // with ModeTCP: routes are chosen by server name, which clients send by TLS
+	BoundRoutes   boundRoutes
+	HeadLimits    http1.Limits
+	access        Access         // which addresses may connect
+	Limiter       *ClientLimiter // nil: none
+	TLS           *tls.Config    // nil: not encrypted
+	looksAtPaths  bool           // routes or Paths depend on paths
+	KeepsRequests bool           // a route keeps requests for later answers, which clients ask for below KeptPath
+	RoutesByName  bool           // with ModeTCP: routes are chosen by server name, which clients send by TLS
 }
 
 // Bind prepares a listener. poolNumber numbers the pools of its routes.
@@ -126,9 +127,13 @@ func Bind(l Listener, poolNumber func(name string) int) (*BoundListener, error) 
 	ready.looksAtPaths = ready.lookAtPaths()
 	ready.access = Access{Allow: NewPrefixes(l.Allow), Deny: NewPrefixes(l.Deny)}
 	ready.Limiter = newClientLimiter(&l.ClientLimits)
+	ready.KeepsRequests = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.RespondAsync })
 	ready.RoutesByName = slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Host != "" })
 	return ready, nil
 }
+
+// KeptPath is the path below which clients ask for the requests that are kept for them.
+const KeptPath = "/.evenkeel/requests/"
 
 // NeedsHandshake reports whether something comes before a client's first request.
 func (l *BoundListener) NeedsHandshake() bool {

@@ -16,6 +16,7 @@ type RequestInfo struct {
 	Proto     string // 1.0, 1.1 or 2
 	Secure    bool   // over TLS
 	Upgrade   bool   // it requests another protocol
+	Kept      bool   // it goes on without its client
 	Peer      netip.Addr
 	ClientTLS *ClientTLS // by TLS; nil: nothing
 

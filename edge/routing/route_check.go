@@ -84,6 +84,9 @@ func (r *Route) suits(m Mode, bad func(field, problem string)) {
 		bad("server_tls", "a listener with mode tcp carries bytes as they are")
 	}
 	r.Facts.suitsTCP(bad)
+	if r.RespondAsync {
+		bad("respond_async", unread)
+	}
 	if r.BufferRequest > 0 {
 		bad("buffer_request", unread)
 	}

@@ -29,6 +29,7 @@ type Route struct {
 	Paths          Paths             // what paths are taken; zero: as the listener has it
 	BufferRequest  int64             // bytes of a request's body that are read before a server is asked for; zero: 1 MiB; negative: none
 	BodyRate       int64             // bytes a second, over 10 s, that must come of a request's body; zero: 4 KiB; negative: any
+	RespondAsync   bool              // clients that prefer it are answered 202 at once, and fetch the answer later
 	SendProxy      int               // version of the PROXY header that servers are sent, with ModeTCP; zero: none
 }
 

@@ -35,6 +35,7 @@ type EdgeSupervisor struct {
 	next    chan edgeGeneration // from reload to run
 	stopped chan struct{}       // closed when run takes no more turns
 	places  edge.Places         // that clients of all of them have
+	kept    *edge.KeptStore     // requests that any of them keeps
 	shares  bool                // sockets can be shared by two edges; if not, the first edge has them for good
 
 	managed   map[net.Listener]bool // sockets that a service manager has too
@@ -99,7 +100,7 @@ func (t edgeGeneration) closeListeners() {
 // NewEdgeSupervisor opens the sockets of an edge and makes the edge; Run serves. file is the path of the file that cfg comes
 // from; empty: cfg comes from flags.
 func NewEdgeSupervisor(ctx context.Context, file string, cfg edge.Config, keys *settings.EdgeFiles, picker edge.Picker, to EdgeLogs) (*EdgeSupervisor, error) {
-	es := &EdgeSupervisor{file: file, inside: cfg.Inside, picker: picker, EdgeLogs: to, next: make(chan edgeGeneration), stopped: make(chan struct{}), active: make(map[*edge.Edge][]string), shares: true, managed: make(map[net.Listener]bool)}
+	es := &EdgeSupervisor{file: file, inside: cfg.Inside, picker: picker, EdgeLogs: to, next: make(chan edgeGeneration), stopped: make(chan struct{}), active: make(map[*edge.Edge][]string), shares: true, managed: make(map[net.Listener]bool), kept: edge.NewKeptStore()}
 	t, err := es.prepare(ctx, cfg, keys)
 	if err != nil {
 		return nil, err
@@ -147,7 +148,7 @@ func (es *EdgeSupervisor) Reload(ctx context.Context, cfg edge.Config, keys *set
 // prepare opens the sockets that cfg needs and are not open, and makes listeners on all of them for a new edge. A listener
 // for which a service manager has opened several sockets, as for IPv4 and IPv6, serves all of them.
 func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *settings.EdgeFiles) (edgeGeneration, error) {
-	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside, cfg.Places = es.Log, es.Access, es.Dropped, es.ReloadFailed, es.inside, &es.places
+	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside, cfg.Places, cfg.Kept = es.Log, es.Access, es.Dropped, es.ReloadFailed, es.inside, &es.places, es.kept
 	t := edgeGeneration{pools: poolsOf(cfg), files: keys, sockets: make(map[string]net.Listener), exclusive: make(chan struct{})}
 	var each []routing.Listener // one for each socket
 	for i, l := range cfg.Listeners {

@@ -185,6 +185,9 @@ func (s *Settings) EdgeConfig() edge.Config {
 	e := s.Edge
 	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, Via: e.Via, MaxHops: e.MaxHops, DrainTime: e.DrainTime,
 		TCP: fd.TCPOptions(e.TCP), Connections: e.Connections, Loops: e.Loops, SingleCalls: e.SingleCalls, BufferMemory: int64(e.BufferMemory), Resolvers: e.Resolvers}
+	k := e.RespondAsync
+	c.RespondAsync = edge.RespondAsync{Requests: k.Requests, PerClient: k.PerClient, Memory: int64(k.Memory), Body: int64(k.Body), Answer: int64(k.Answer), Keep: k.Keep,
+		Spool: k.Spool, SpoolSize: int64(k.SpoolSize), URL: k.URL, Edges: k.Edges}
 	for i, l := range e.Listeners {
 		c.Listeners = append(c.Listeners, l.config())
 		for j := range l.Routes {
@@ -220,8 +223,8 @@ func (l Listener) config() routing.Listener {
 	for _, r := range l.Routes {
 		c.Routes = append(c.Routes, routing.Route{Host: r.Host, Path: r.Path, Upgrade: r.upgrades(), Pool: r.Pool, Link: balance.Link(r.Link),
 			LeaseParam: r.LeaseParam, ServerProtocol: routing.Protocol(r.Servers), Key: r.Key, Tenant: r.Tenant, TenantFrom: tenants.From(r.TenantFrom), Timeout: r.Timeout, Paths: routing.Paths(r.Paths), SendProxy: int(r.SendProxy),
-			Facts:         routing.Facts{Size: r.Size, Class: r.Class, Priority: r.Priority, Labels: r.Labels, Location: r.Location, Hold: r.Hold, Deadline: r.Deadline, From: tenants.From(r.FactsFrom)},
-			BufferRequest: orUnlimited(r.Buffer), BodyRate: orUnlimited(r.BodyRate)})
+			Facts:        routing.Facts{Size: r.Size, Class: r.Class, Priority: r.Priority, Labels: r.Labels, Location: r.Location, Hold: r.Hold, Deadline: r.Deadline, From: tenants.From(r.FactsFrom)},
+			RespondAsync: r.Async, BufferRequest: orUnlimited(r.Buffer), BodyRate: orUnlimited(r.BodyRate)})
 	}
 	return c
 }

@@ -15,7 +15,7 @@ type StartupKeys map[string]string
 // ReloadedKeys are the keys of each part that a reload takes up; all others want a restart. docs/config.md marks those with †.
 var ReloadedKeys = map[string][]string{
 	"master": {"open_pools", "resolvers"},
-	"edge": {"listeners", "connect_timeout", "response_timeout", "via", "max_hops", "drain_time", "tcp", "connections", "loops", "single_calls", "resolvers", "buffer_memory",
+	"edge": {"listeners", "connect_timeout", "response_timeout", "via", "max_hops", "drain_time", "tcp", "connections", "loops", "single_calls", "resolvers", "buffer_memory", "respond_async",
 		"id", "masters"}, // a reload that changes these two is refused
 }
 

@@ -149,8 +149,23 @@ type Edge struct {
 	SingleCalls     bool          `yaml:"single_calls"`
 	Resolvers       []string      `yaml:"resolvers" also:"resolver dns nameservers"`
 	BufferMemory    config.Size   `yaml:"buffer_memory"`
+	RespondAsync    RespondAsync  `yaml:"respond_async" also:"async"`
 	TLS             TLS           `yaml:"tls"`
 	Insecure        bool          `yaml:"insecure"`
+}
+
+// RespondAsync is how requests are kept whose clients prefer a later answer.
+type RespondAsync struct {
+	Requests  int               `yaml:"requests" zero:"no" also:"maxrequests"`
+	PerClient int               `yaml:"per_client" zero:"no"`
+	Memory    config.Size       `yaml:"memory"`
+	Body      config.Size       `yaml:"body" zero:"no"`
+	Answer    config.Size       `yaml:"answer" zero:"no"`
+	Keep      time.Duration     `yaml:"keep" zero:"no" also:"ttl"`
+	Spool     string            `yaml:"spool" also:"directory folder"`
+	SpoolSize config.Size       `yaml:"spool_size"`
+	URL       string            `yaml:"url"`
+	Edges     map[string]string `yaml:"edges"`
 }
 
 // TCP is how soon a peer that vanished is noticed.
@@ -216,6 +231,7 @@ type Route struct {
 	ServerTLS *ServerTLS       `yaml:"server_tls" also:"tls ssl"`
 	Paths     pathsText        `yaml:"paths" also:"normalizepath mergeslashes"`
 	SendProxy proxyVersionText `yaml:"send_proxy" also:"sendproxyprotocol"`
+	Async     bool             `yaml:"respond_async" also:"async"`
 	Buffer    *config.Size     `yaml:"buffer_request" also:"proxyrequestbuffering httpbufferrequest requestbuffering"`
 	BodyRate  *config.Size     `yaml:"body_rate"`
 }
