@@ -158,10 +158,10 @@ func TestAMonitorTells(t *testing.T) {
 	}
 	last := monitor[len(monitor)-1]
 	for path, reason := range map[string]string{
-		monitor[:len(monitor)-1] + string(rune(last^1)): "404 kept-unknown",
-		"/.evenkeel/requests/e1/x":                      "404 kept-unknown",
-		"/.evenkeel/requests/":                          "404 kept-unknown",
-		strings.Replace(monitor, "/e1/", "/e2/", 1):     "421 other-edge",
+		monitor[:len(monitor)-1] + string(rune(last^1)):                                 "404 kept-unknown",
+		"/.evenkeel/requests/e1/x":                                                      "404 kept-unknown",
+		"/.evenkeel/requests/":                                                          "404 kept-unknown",
+		strings.Replace(monitor, "/e1/", "/e2/", 1):                                     "421 other-edge",
 		"/.evenkeel/requests/e1/" + strings.Repeat("0", 16) + monitor[len(monitor)-32:]: "410 kept-lost",
 	} {
 		status := 0
