@@ -47,6 +47,9 @@ type Request struct {
 
 	MayOverflow bool // who asks can ask another pool, if this one says so
 
+	Follow bool           // who asks is told where it stands in the queue while it waits
+	Stands func(Standing) // with Follow: is called at once and with each change, on any goroutine, without locks of a pool; it must not block. It does not travel
+
 	side side // on which a server is looked for; the pool's own, zero between its calls
 }
 

@@ -113,10 +113,11 @@ const slotBits = 20
 
 // waiter receives an answer. grant and err are set before notify is called.
 type waiter struct {
-	done  chan struct{} // one slot
-	ask   *Ask          // gets the answer instead of done; nil: none
-	grant balance.Grant
-	err   error
+	done   chan struct{}          // one slot
+	ask    *Ask                   // gets the answer instead of done; nil: none
+	stands func(balance.Standing) // is told where the ask stands in the queue, with the connection's lock; nil: nobody is
+	grant  balance.Grant
+	err    error
 }
 
 // notify delivers the answer. The waiter must not be touched any more.
@@ -203,6 +204,7 @@ func (t *edgeProtocol) appendAsk(now balance.Instant, name string, req *balance.
 	}
 	a := &t.asks[slot]
 	a.gen, a.pool, a.waiter = a.gen+1, t.pool(name), w
+	w.stands = req.Stands
 	t.waiting++
 	seq = a.gen<<slotBits | uint64(slot)
 	var reports []wire.PoolReport
@@ -430,8 +432,7 @@ func (t *edgeProtocol) onRoleFrame(now balance.Instant, typ wire.Type, payload [
 	case wire.TRefused:
 		return t.onRefused(payload)
 	case wire.TQueued:
-		t.queued++
-		return nil
+		return t.onQueued(payload)
 	case wire.TLead:
 		return t.onLead(payload)
 	case wire.TDrain, wire.TOverride:
@@ -481,6 +482,19 @@ func (t *edgeProtocol) onGranted(now balance.Instant, payload []byte) error {
 	}
 	if t.expiring.put(l); t.expiring.n > t.sweepAt {
 		t.dropExpired(now)
+	}
+	return nil
+}
+
+// onQueued tells an ask where it stands in the queue.
+func (t *edgeProtocol) onQueued(payload []byte) error {
+	t.queued++
+	var m wire.Queued
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	if a := t.findAsk(m.Seq); a != nil && a.waiter.stands != nil {
+		a.waiter.stands(balance.Standing{Position: int(m.Position), Wait: m.Wait})
 	}
 	return nil
 }

@@ -60,6 +60,8 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 		}
 		return l
 	}
+	k := RespondAsync{Spool: "/spool"}.withDefaults()
+	k.Spool = c.RespondAsync.Spool
 	http, tcp := bind(routing.ModeHTTP), bind(routing.ModeTCP)
 	rs := http.BoundRoutes
 	none := func(zero bool) string {
@@ -77,6 +79,10 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 			"keepalive_idle": "`" + shortly(c.TCP.KeepaliveIdle) + "`", "keepalive_interval": "`" + shortly(c.TCP.KeepaliveInterval) + "`",
 			"keepalive_count": fmt.Sprintf("`%d`", c.TCP.KeepaliveCount), "user_timeout": "`" + shortly(c.TCP.UserTimeout) + "`",
 		},
+		"edge.respond_async": {
+			"requests": fmt.Sprintf("`%d`", k.Requests), "per_client": fmt.Sprintf("`%d`", k.PerClient), "memory": "`" + mebibytes(k.Memory) + "`", "body": "`" + mebibytes(k.Body) + "`",
+			"answer": "`" + mebibytes(k.Answer) + "`", "keep": fmt.Sprintf("`%.0fm`", k.Keep.Minutes()), "spool": none(k.Spool == ""), "spool_size": "`" + strconv.FormatInt(k.SpoolSize>>30, 10) + "GiB`",
+		},
 		"edge.listeners[]": {
 			"mode": "`" + http.Mode.String() + "`", "header_limit": "`" + size(http.HeaderLimit) + "`", "header_count": fmt.Sprintf("`%d`", http.HeaderCount),
 			"header_timeout": "`" + shortly(http.HeaderTimeout) + "`", "idle_timeout": "`" + shortly(http.IdleTimeout) + "`; with `mode: tcp` `" + shortly(tcp.IdleTimeout) + "`",
@@ -91,7 +97,7 @@ func TestDefaultsAreThoseDocumented(t *testing.T) {
 			"upgrade": "`" + strings.Join(rs[0].Upgrades, "`, `") + "`",
 			"timeout": "`" + shortly(rs[0].Timeout) + "`", "link": "`" + rs[0].Link.String() + "`", "host": "any", "path": "any",
 			"key": none(rs[0].Key == ""), "tenant": none(rs[0].Tenant == ""), "tenant_from": "`" + rs[0].TenantRule.From.String() + "`; `trusted` with `header:` where the listener has `trusted_proxies`", "facts_from": "`" + rs[0].Facts.Believed(false).String() + "`; `" + rs[0].Facts.Believed(true).String() + "` where the listener has `trusted_proxies`", "lease_param": none(rs[0].LeaseParam == ""), "send_proxy": none(rs[0].SendProxy == 0),
-			"server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].BufferRequest) + "`", "body_rate": "`" + size(int(rs[0].BodyRate)) + "`",
+			"respond_async": fmt.Sprintf("`%v`", rs[0].RespondAsync), "server_protocol": "`" + rs[0].ServerProtocol.String() + "`", "buffer_request": "`" + mebibytes(rs[0].BufferRequest) + "`", "body_rate": "`" + size(int(rs[0].BodyRate)) + "`",
 		},
 	} {
 		got := documented(t, section)

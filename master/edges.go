@@ -472,10 +472,16 @@ func (e *edge) answerLater(ctx context.Context, began balance.Instant, p *pool, 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	e.waitingAsks[seq] = cancel
-	if wait.result != nil {
-		e.send((&wire.Queued{Seq: seq, Position: uint32(wait.position)}).Append(nil)) // at once, so that the answer follows it
+	stands := func(at balance.Standing) {
+		e.send((&wire.Queued{Seq: seq, Position: uint32(at.Position), Wait: at.Wait}).Append(nil))
 	}
 	req := own(&e.buffers.ask.Request, e.id)
+	if wait.result != nil && !req.Follow {
+		stands(wait.standing) // at once, so that the answer follows it
+	}
+	if req.Follow {
+		req.Stands = stands
+	}
 	e.waiters.Go(func() {
 		defer cancel(nil)
 		grant, waited, err := e.master.awaitGrant(ctx, p, began, req, wait)

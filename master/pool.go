@@ -33,6 +33,7 @@ type pool struct {
 	cfg  PoolConfig // defaults are filled in
 	origin
 	waits       map[balance.WaitID]*waitingAsk
+	standings   standings
 	lead        lead
 	tags        *tags
 	closing     bool                             // removed: takes no asks, and is dropped after its last lease

@@ -13,7 +13,7 @@ import (
 // verdict of the server that it was granted.
 type waitingAsk struct {
 	wait     balance.WaitID
-	position int
+	standing balance.Standing
 	asked    asked
 	result   chan waitResult // has room for one, so that ending the wait never blocks
 	grant    balance.Grant
@@ -52,7 +52,7 @@ func (p *pool) enqueueLocked(now balance.Instant, req *balance.Request) (*waitin
 	if full != nil {
 		return nil, full
 	}
-	w := &waitingAsk{wait: id, position: position, result: make(chan waitResult, 1), asked: newAsked(req)}
+	w := &waitingAsk{wait: id, standing: p.core.StandingAt(position), result: make(chan waitResult, 1), asked: newAsked(req)}
 	p.waits[id] = w
 	p.expireByLocked(sooner(p.core.Expire(now), now.Add(queueRecheck)))
 	return w, nil
@@ -160,22 +160,21 @@ func (m *Master) awaitGrant(ctx context.Context, p *pool, began balance.Instant,
 		grant = w.grant
 		if w.result != nil {
 			joined := clock.Now()
-			select {
-			case <-ctx.Done():
+			r, ok := p.awaitTurn(ctx, req, w)
+			if !ok {
 				p.mu.Lock()
 				p.leaveQueueLocked(clock.Now(), joined, w)
 				p.unlock()
 				return balance.Grant{}, waited, context.Cause(ctx)
-			case r := <-w.result:
-				waited += r.Waited
-				switch {
-				case r.Refusal != nil:
-					return balance.Grant{}, waited, r.Refusal
-				case !r.dispatch:
-					return r.Grant, waited, nil
-				}
-				grant = r.Grant
 			}
+			waited += r.Waited
+			switch {
+			case r.Refusal != nil:
+				return balance.Grant{}, waited, r.Refusal
+			case !r.dispatch:
+				return r.Grant, waited, nil
+			}
+			grant = r.Grant
 		}
 		grant, w, err = m.dispatch(ctx, p, began, first, req, grant)
 	}

@@ -41,6 +41,7 @@ func AppendAsk(dst []byte, now balance.Instant, seq uint64, pool string, r *bala
 	dst = putBool(dst, 19, r.MayOverflow)
 	dst = putFloat(dst, 20, r.Size)
 	dst = putText(dst, 21, r.Class, MaxName)
+	dst = putBool(dst, 22, r.Follow)
 	return end(dst, start)
 }
 
@@ -106,6 +107,8 @@ func (m *Ask) fact(f *fields, now balance.Instant) {
 		r.Size = f.size()
 	case 21:
 		r.Class = f.text(MaxName)
+	case 22:
+		r.Follow = f.bool()
 	}
 }
 
@@ -166,6 +169,7 @@ func (m *Queued) Append(dst []byte) []byte {
 	dst = begin(dst, TQueued)
 	dst = putUint(dst, 1, m.Seq)
 	dst = putUint(dst, 2, uint64(m.Position))
+	dst = putDuration(dst, 3, m.Wait)
 	return end(dst, start)
 }
 
@@ -179,6 +183,8 @@ func (m *Queued) Decode(payload []byte) error {
 			m.Seq = f.uint()
 		case 2:
 			m.Position = uint32(f.upTo(math.MaxUint32))
+		case 3:
+			m.Wait = f.duration()
 		}
 	}
 	return f.err

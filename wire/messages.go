@@ -153,7 +153,7 @@ type Pong struct {
 type Ask struct {
 	Seq     uint64          // 1
 	Pool    string          // 2; empty in an Ask or a Done: as in the last of them that had one
-	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9* exclude, 10* label: 1 key, 2 value, 11 location, 12 method, 13 host, 14 path, 15 hold (µs), 17 id, 18 belief, 19 may overflow, 20 size (fixed64), 21 class
+	Request balance.Request // 3 key, 4 client (4 or 16 bytes), 5 priority (zigzag), 6 tenant, 7 deadline (µs from now), 8 link, 9* exclude, 10* label: 1 key, 2 value, 11 location, 12 method, 13 host, 14 path, 15 hold (µs), 17 id, 18 belief, 19 may overflow, 20 size (fixed64), 21 class, 22 follow
 	Reports []PoolReport    // 16*: load metrics encoded in the ask
 }
 
@@ -209,10 +209,11 @@ type Granted struct {
 	Number uint32        // 8: alias of the server on this connection; without 3 it stands for 3, 4, 5 and 11 of the last Granted that had both 8 and 3; zero: no alias
 }
 
-// Queued tells that an Ask waits in the master's queue.
+// Queued tells that an Ask waits in the master's queue. It comes again with each change if the Ask follows it.
 type Queued struct {
-	Seq      uint64 // 1
-	Position uint32 // 2: 1 is next
+	Seq      uint64        // 1
+	Position uint32        // 2: 1 is next
+	Wait     time.Duration // 3: until a server is expected; zero: unknown
 }
 
 // WatchSeq is the Seq of a Refused that answers a Watch: the master does not know that pool. No ask has it. The master

@@ -75,6 +75,8 @@ var full = []struct {
 	{"granted", TGranted, &Granted{Seq: 5, Grant: balance.Grant{Lease: 0x3f00000000017, Server: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", Expires: now + 1e9, Fence: 42, Tag: 0xa1b2c3d4e5f60718}, Queue: time.Millisecond, Number: 18}},
 	{"alias", TGranted, &Granted{Seq: 6, Grant: balance.Grant{Lease: 0x3f00000000018, Fence: 42}, Number: 18}},
 	{"queued", TQueued, &Queued{Seq: 5, Position: 1}},
+	{"follow", TAsk, &Ask{Seq: 5, Pool: "render", Request: balance.Request{Follow: true}}},
+	{"standing", TQueued, &Queued{Seq: 5, Position: 3, Wait: 2 * time.Second}},
 	{"refused", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Saturated, RetryAfter: time.Second, Detail: "full", Leader: "10.0.0.2:7400", LeaderID: "m2"}}},
 	{"onward", TAsk, &Ask{Seq: 5, Pool: "render", Request: balance.Request{MayOverflow: true}}},
 	{"overflow", TRefused, &Refused{Seq: 5, Refusal: balance.Refusal{Reason: balance.Overflowed, Detail: "full", Pool: "cloud"}}},

@@ -67,6 +67,7 @@ type picking struct {
 	deadline balance.Instant // that the request itself has; zero: none
 	faults   routing.FactFaults
 	Pending  balance.Grant    // the last grant, not used yet
+	standing *standing        // in the master's queue; nil: it is not followed
 	refusal  *balance.Refusal // of the last ask; nil: it was granted, or is not answered
 	AskedAt  balance.Instant  // the last ask; zero: there was none
 	pickTime time.Duration    // spent on asks
@@ -213,6 +214,7 @@ func (x *Exchange) Start() flight.Step {
 	x.readKey()
 	x.readTenant()
 	x.readFacts()
+	x.followForTiming()
 	q.Link, q.Method, q.Host, q.Path, q.ID = link, h.Method, h.Host, h.Path, balance.HashID(x.ID)
 	x.Pool.countRequest()
 	x.Started = true

@@ -159,8 +159,14 @@ func (x *Exchange) appendResponseHeaders(a *HeaderLines, resp routing.Headers) (
 	return routing.FromServers
 }
 
-// appendTiming appends the edge's part of Server-Timing: how long the asks took, without and within the queue.
+// appendTiming appends the edge's part of Server-Timing: how long the asks took, without and within the queue, and where the
+// request stood there at first.
 func (x *Exchange) appendTiming(dst []byte) []byte {
+	first, _ := x.stood()
+	return appendStanding(x.appendTimes(dst), first)
+}
+
+func (x *Exchange) appendTimes(dst []byte) []byte {
 	dst = strconv.AppendFloat(append(dst, "pick;dur="...), milliseconds(max(0, x.pickTime-x.waiting)), 'f', -1, 64)
 	return strconv.AppendFloat(append(dst, ", queue;dur="...), milliseconds(x.waiting), 'f', -1, 64)
 }

@@ -116,7 +116,17 @@ func inWords(d time.Duration) time.Duration {
 // AppendProblem appends the answer in HTTP/1.1 format. detail is empty if the reason is enough; closing: no
 // other response follows.
 func AppendProblem(dst []byte, a flight.Answer, detail, request string, headOnly, closing bool) (out []byte, bodySize int) {
-	dst = appendStatus(dst, a.Status)
+	return appendProblem(dst, a, nil, detail, request, headOnly, closing)
+}
+
+// AppendProblem is the function AppendProblem for the exchange's request.
+func (x *Exchange) AppendProblem(dst []byte, a flight.Answer, detail string, headOnly, closing bool) (out []byte, bodySize int) {
+	return appendProblem(dst, a, x.refusalTiming(), detail, x.ID, headOnly, closing)
+}
+
+// appendProblem has more lines, each with its end.
+func appendProblem(dst []byte, a flight.Answer, more []byte, detail, request string, headOnly, closing bool) (out []byte, bodySize int) {
+	dst = append(appendStatus(dst, a.Status), more...)
 	if a.Status == http.StatusNoContent {
 		return appendEnd(dst, request, closing), 0
 	}

@@ -313,7 +313,7 @@ func (f *clientConn) respond(a flight.Answer, detail string, closing bool) {
 	// A malformed head may be that of HEAD. By HTTP/1 it is answered with a body all the same, since the
 	// connection ends; an HTTP/2 stream cannot have one.
 	headOnly := t.Req.Method == http1.MethodHead && (t.ReqHeaders.Buf != nil || f.stream != nil)
-	t.Out, size = exchange.AppendProblem(f.worker.headBuf[:0], a, detail, x.ID, headOnly, closing)
+	t.Out, size = x.AppendProblem(f.worker.headBuf[:0], a, detail, headOnly, closing)
 	x.Status, x.Bytes = a.Status, int64(size)
 	f.sendResponse(closing)
 }

@@ -7,9 +7,11 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/exchange"
 	"github.com/evenkeel-lb/evenkeel/edge/kept"
 	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/internal/clock"
 )
 
 // keptConn is the client of a request whose client is away: a clientConn over a stream that gives the body that was kept,
@@ -47,6 +49,8 @@ func (k *keptConn) begin() {
 		k.badBody(err)
 		return
 	}
+	record := k.record
+	t.Exchange.Follow(func(at balance.Standing) { record.Stand(clock.Now(), at.Position, at.Wait) })
 	var first [][]byte
 	if r := t.Exchange.Route; r.ReadsBody() {
 		var err error
