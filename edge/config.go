@@ -41,6 +41,7 @@ type Config struct {
 	ReloadFailed    func() string // why the last reload failed, empty: it did not; nil: there is no metric
 
 	bodyWindow  time.Duration // over which a body must come at its least rate; zero: limits.Window; for tests
+	waitEvery   time.Duration // between interim responses to a client whose request waits for a server; zero: 10 s; for tests
 	maxTurn     time.Duration // how long a loop handles one client's frames before others have a turn; zero: 500 µs; for tests
 	alwaysBatch bool          // loops batch in every iteration; for tests
 }
@@ -66,6 +67,7 @@ const (
 	defaultUserTimeout       = 90 * time.Second
 	defaultVia               = "evenkeel"
 	defaultMaxHops           = 3
+	defaultWaitEvery         = 10 * time.Second
 	defaultTurn              = 500 * time.Microsecond
 	maxLoops                 = 1024
 )
@@ -128,6 +130,7 @@ func (c Config) withDefaults() Config {
 	c.Via = cmp.Or(c.Via, defaultVia)
 	c.MaxHops = cmp.Or(c.MaxHops, defaultMaxHops)
 	c.bodyWindow = cmp.Or(c.bodyWindow, limits.Window)
+	c.waitEvery = cmp.Or(c.waitEvery, defaultWaitEvery)
 	c.maxTurn = cmp.Or(c.maxTurn, defaultTurn)
 	c.RespondAsync = c.RespondAsync.withDefaults()
 	if c.Kept == nil {

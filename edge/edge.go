@@ -107,7 +107,7 @@ func (e *Edge) engineConfig() proxy.Config {
 		ConnectTimeout: c.ConnectTimeout, ResponseTimeout: c.ResponseTimeout, TCP: c.TCP, Net: servers, Inside: c.Inside,
 		Places: c.Places, Bodies: e.bodies, DrainTime: c.DrainTime,
 		Kept: c.Kept, KeptURL: c.RespondAsync.URL, KeptEdges: c.RespondAsync.Edges,
-		BodyWindow: c.bodyWindow, MaxTurn: c.maxTurn, AlwaysBatch: c.alwaysBatch,
+		BodyWindow: c.bodyWindow, WaitEvery: c.waitEvery, MaxTurn: c.maxTurn, AlwaysBatch: c.alwaysBatch,
 	}
 }
 

@@ -214,7 +214,7 @@ func (x *Exchange) Start() flight.Step {
 	x.readKey()
 	x.readTenant()
 	x.readFacts()
-	x.followForTiming()
+	x.followForClient()
 	q.Link, q.Method, q.Host, q.Path, q.ID = link, h.Method, h.Host, h.Path, balance.HashID(x.ID)
 	x.Pool.countRequest()
 	x.Started = true

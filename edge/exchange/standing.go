@@ -34,9 +34,9 @@ func (x *Exchange) Follow(tell func(balance.Standing)) {
 	x.Request.Follow, x.Request.Stands = true, x.standing.tell
 }
 
-// followForTiming follows the request for Server-Timing.
-func (x *Exchange) followForTiming() {
-	if x.listener.ServerTiming && x.standing == nil {
+// followForClient follows the request where its client is told of its place.
+func (x *Exchange) followForClient() {
+	if (x.listener.ServerTiming || x.Route.WhileWaiting != "") && x.standing == nil {
 		x.Follow(nil)
 	}
 }
@@ -62,6 +62,14 @@ func (x *Exchange) stood() (first, last balance.Standing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.first, s.last
+}
+
+// AppendWaiting appends an interim response that tells a client where its request stands.
+func (x *Exchange) AppendWaiting(dst []byte) []byte {
+	dst = append(dst, "HTTP/1.1 103 Early Hints\r\nServer-Timing: queue;dur="...)
+	dst = strconv.AppendFloat(dst, milliseconds(x.now().Sub(x.AskedAt)), 'f', -1, 64)
+	_, last := x.stood()
+	return append(appendStanding(dst, last), "\r\n\r\n"...)
 }
 
 // refusalTiming returns the Server-Timing of a refusal; nil: none.

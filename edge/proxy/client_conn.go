@@ -104,6 +104,7 @@ type requestTimes struct {
 	lingerQuiet  time.Duration   // how long a client may be silent while lingering
 	lingerUntil  balance.Instant // when lingering ends
 	progress     progressTimer
+	waiting      waitingTimer
 }
 
 // recycle readies the request for another connection.
@@ -450,6 +451,7 @@ func (f *clientConn) close() {
 		f.endMemoryWait()
 		f.dropKept()
 		f.req = nil
+		l.Timers.Stop(&t.waiting.Timer)
 		t.down.Discard(&l.Loop)
 		t.up.Discard(&l.Loop)
 		t.bodyCopy.Reset(&l.bodies)

@@ -118,6 +118,9 @@ func (f *clientConn) Ask(x *exchange.Exchange) (answered bool, err error) {
 	if answered, err = f.ask(f, x); !answered {
 		f.state = stateWaiting
 		f.watchClient()
+		if f.IsOpen() {
+			f.req.waiting.start(f)
+		}
 	}
 	return answered, err
 }

@@ -29,6 +29,7 @@ type Config struct {
 	DrainTime time.Duration      // how long requests may go on once Serve's context has ended
 
 	BodyWindow  time.Duration // over which a body must come at its least rate
+	WaitEvery   time.Duration // between interim responses to a client whose request waits for a server
 	MaxTurn     time.Duration // how long a loop handles one client's frames before others have a turn
 	AlwaysBatch bool          // loops batch in every iteration; for tests
 }

@@ -45,6 +45,9 @@ func (r *Route) Validate(bad func(field, problem string)) {
 	r.needsBody("key", key, bad)
 	r.validateFacts(bad)
 	NotNegative(bad, "timeout", r.Timeout)
+	if r.WhileWaiting != "" && r.WhileWaiting != WhileWaitingInterim {
+		bad("while_waiting", fmt.Sprintf("%q, want 103, or leave it out to send nothing", r.WhileWaiting))
+	}
 }
 
 // suits calls bad once for every field that a listener of this mode has no use for.
@@ -86,6 +89,9 @@ func (r *Route) suits(m Mode, bad func(field, problem string)) {
 	r.Facts.suitsTCP(bad)
 	if r.RespondAsync {
 		bad("respond_async", unread)
+	}
+	if r.WhileWaiting != "" {
+		bad("while_waiting", unread)
 	}
 	if r.BufferRequest > 0 {
 		bad("buffer_request", unread)

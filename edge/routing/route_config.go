@@ -29,6 +29,7 @@ type Route struct {
 	Paths          Paths             // what paths are taken; zero: as the listener has it
 	BufferRequest  int64             // bytes of a request's body that are read before a server is asked for; zero: 1 MiB; negative: none
 	BodyRate       int64             // bytes a second, over 10 s, that must come of a request's body; zero: 4 KiB; negative: any
+	WhileWaiting   string            // what clients are sent while their requests wait for a server: Interim, or nothing
 	RespondAsync   bool              // clients that prefer it are answered 202 at once, and fetch the answer later
 	SendProxy      int               // version of the PROXY header that servers are sent, with ModeTCP; zero: none
 }
@@ -57,6 +58,9 @@ const (
 var protocolNames = [...]string{"http/1.1", "h2"}
 
 func (p Protocol) String() string { return protocolNames[p] }
+
+// WhileWaitingInterim has clients sent interim responses with status 103 (RFC 8297) while their requests wait for a server.
+const WhileWaitingInterim = "103"
 
 const (
 	defaultRouteTimeout  = 10 * time.Second

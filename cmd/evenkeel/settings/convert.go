@@ -224,7 +224,7 @@ func (l Listener) config() routing.Listener {
 		c.Routes = append(c.Routes, routing.Route{Host: r.Host, Path: r.Path, Upgrade: r.upgrades(), Pool: r.Pool, Link: balance.Link(r.Link),
 			LeaseParam: r.LeaseParam, ServerProtocol: routing.Protocol(r.Servers), Key: r.Key, Tenant: r.Tenant, TenantFrom: tenants.From(r.TenantFrom), Timeout: r.Timeout, Paths: routing.Paths(r.Paths), SendProxy: int(r.SendProxy),
 			Facts:        routing.Facts{Size: r.Size, Class: r.Class, Priority: r.Priority, Labels: r.Labels, Location: r.Location, Hold: r.Hold, Deadline: r.Deadline, From: tenants.From(r.FactsFrom)},
-			RespondAsync: r.Async, BufferRequest: orUnlimited(r.Buffer), BodyRate: orUnlimited(r.BodyRate)})
+			RespondAsync: r.Async, WhileWaiting: r.Waiting, BufferRequest: orUnlimited(r.Buffer), BodyRate: orUnlimited(r.BodyRate)})
 	}
 	return c
 }

@@ -231,6 +231,7 @@ type Route struct {
 	ServerTLS *ServerTLS       `yaml:"server_tls" also:"tls ssl"`
 	Paths     pathsText        `yaml:"paths" also:"normalizepath mergeslashes"`
 	SendProxy proxyVersionText `yaml:"send_proxy" also:"sendproxyprotocol"`
+	Waiting   string           `yaml:"while_waiting"`
 	Async     bool             `yaml:"respond_async" also:"async"`
 	Buffer    *config.Size     `yaml:"buffer_request" also:"proxyrequestbuffering httpbufferrequest requestbuffering"`
 	BodyRate  *config.Size     `yaml:"body_rate"`
