@@ -32,8 +32,7 @@ type pool struct {
 	core *balance.Pool
 	cfg  PoolConfig // defaults are filled in
 	origin
-	waits       map[balance.WaitID]*waitingAsk
-	standings   standings
+	poolWaits
 	lead        lead
 	tags        *tags
 	closing     bool                             // removed: takes no asks, and is dropped after its last lease
@@ -89,7 +88,7 @@ func newPool(cfg PoolConfig, named bool, seed uint64, wake func()) (*pool, error
 		return nil, err
 	}
 	p := &pool{name: cfg.Name, tags: proofs, wake: wake, cfg: cfg, changed: true, core: balance.New(told, chosen, seed), origin: origin{named: named, created: clock.Now()},
-		overrideCount: new(atomic.Int64), overrides: make(map[overrideKey]balance.Override), waits: make(map[balance.WaitID]*waitingAsk)}
+		overrideCount: new(atomic.Int64), overrides: make(map[overrideKey]balance.Override), poolWaits: poolWaits{waits: make(map[balance.WaitID]*waitingAsk)}}
 	p.mu.group.Store(&lockGroup{pools: []*pool{p}})
 	p.access.Store(newAccess(&cfg, ignore))
 	p.core.Await(p.created, p.created.Add(cfg.Grace))

@@ -17,6 +17,12 @@ type standings struct {
 	all map[balance.WaitID]balance.Standing
 }
 
+// poolWaits are the asks that wait for an answer, and where they stand.
+type poolWaits struct {
+	waits     map[balance.WaitID]*waitingAsk
+	standings standings
+}
+
 // standingLocked returns where an ask stands. It returns false if it waits no more.
 func (p *pool) standingLocked(now balance.Instant, id balance.WaitID) (balance.Standing, bool) {
 	if p.waits[id] == nil {
