@@ -164,6 +164,92 @@ func TestACopyIsWholeOrNone(t *testing.T) {
 	}
 }
 
+// A copy has a large buffer only while it needs one; a few of these are kept, and others are freed.
+func TestLargeCopiesShareBuffers(t *testing.T) {
+	m := newBuffers(1 << 20)
+	var small Copy
+	small.Add(m, make([]byte, maxKeptCopy))
+	if small.Reset(m); cap(small.Bytes) < maxKeptCopy || len(m.freeCopies) != 0 {
+		t.Errorf("a small copy keeps %d bytes, and %d buffers are free", cap(small.Bytes), len(m.freeCopies))
+	}
+	small.Add(m, make([]byte, maxKeptCopy-1))
+	if small.Add(m, []byte("x")); cap(small.Bytes) == MaxCopied {
+		t.Error("what fits has a large buffer")
+	}
+	all := make([]Copy, maxFreeCopies+1)
+	for i := range all {
+		all[i].Add(m, make([]byte, maxKeptCopy+1))
+		if cap(all[i].Bytes) != MaxCopied || len(m.freeCopies) != 0 {
+			t.Errorf("a large copy has %d bytes, and %d buffers are free", cap(all[i].Bytes), len(m.freeCopies))
+		}
+		all[i].Add(m, make([]byte, maxKeptCopy))
+	}
+	for i := range all {
+		if all[i].Reset(m); all[i].Bytes != nil || len(m.freeCopies) != min(i+1, maxFreeCopies) {
+			t.Errorf("after %d ends %d buffers are free, and the copy keeps %d bytes", i+1, len(m.freeCopies), cap(all[i].Bytes))
+		}
+	}
+	small.Reset(m)
+	small.Add(m, []byte("he"))
+	if small.Add(m, make([]byte, maxKeptCopy)); string(small.Bytes[:2]) != "he" || len(m.freeCopies) != maxFreeCopies-1 {
+		t.Errorf("a copy that grows begins with %q, and %d buffers are free", small.Bytes[:2], len(m.freeCopies))
+	}
+}
+
+// The first buffer of a body that is known to be small is small; of each size some are kept.
+func TestTheSizesOfBuffers(t *testing.T) {
+	m := newBuffers(64 << 20)
+	for _, c := range []struct {
+		known int64
+		first int
+	}{{0, SmallBuf}, {SmallBuf - 1, SmallBuf}, {SmallBuf, LargeBuf}, {LargeBuf, LargeBuf}} {
+		s := Store{Begun: true}
+		if !s.Grow(m, c.known) || !s.Grow(m, c.known) || cap(s.Bufs[0]) != c.first || cap(s.Bufs[1]) != LargeBuf {
+			t.Errorf("%d bytes known: buffers of %d and %d bytes", c.known, cap(s.Bufs[0]), cap(s.Bufs[1]))
+		}
+		s.Reset(m)
+	}
+	s := Store{Begun: true}
+	for range maxFreeBufs + 5 {
+		s.Grow(m, LargeBuf)
+	}
+	if s.Reset(m); len(m.free[1]) != maxFreeBufs {
+		t.Errorf("%d large buffers are kept", len(m.free[1]))
+	}
+	s = Store{Begun: true}
+	if !s.Keep(m, make([]byte, LargeBuf), 1<<20) || len(s.Bufs) != 1 || s.Keep(m, make([]byte, LargeBuf+1), 1<<20) {
+		t.Errorf("what fits a buffer exactly takes %d", len(s.Bufs))
+	}
+	s.Reset(m)
+}
+
+// A store that is not in use has nothing to release, and one whose body has stalled counts until its end.
+func TestAStalledBodyCountsUntilItsEnd(t *testing.T) {
+	m := newBuffers(1 << 20)
+	stores := make([]Store, 1000)
+	n := 0
+	for i := range stores {
+		stores[i] = Store{Begun: true, Client: 1}
+		if !stores[i].Stall(m) {
+			break
+		}
+		n++
+	}
+	if n == 0 || n == len(stores) {
+		t.Fatalf("%d bodies of a client may stall, want some", n)
+	}
+	if stores[n].Unstall(m); stores[n].Stall(m) {
+		t.Error("one that was refused has made room")
+	}
+	for _, end := range []func(s *Store){func(s *Store) { s.Unstall(m); s.Unstall(m) }, func(s *Store) { s.Reset(m) }} {
+		end(&stores[0])
+		stores[0] = Store{Begun: true, Client: 1}
+		if another := (Store{Begun: true, Client: 1}); !stores[0].Stall(m) || another.Stall(m) {
+			t.Error("the end of one makes room for none or for two")
+		}
+	}
+}
+
 // Buffers are used again: in the steady state a body costs no allocation.
 func TestBodiesAllocateNothing(t *testing.T) {
 	m := newBuffers(16 << 20)
