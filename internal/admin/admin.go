@@ -108,9 +108,7 @@ func New(cfg Config, endpoints []Endpoint) *Surface {
 	}
 	s := &Surface{cfg: cfg, mux: http.NewServeMux(), crossSite: http.NewCrossOriginProtection()}
 	s.endpoints = slices.Clone(endpoints)
-	if cfg.Keys != nil {
-		s.endpoints = append(s.endpoints, s.sessionEndpoints()...)
-	}
+	s.endpoints = append(s.endpoints, s.sessionEndpoints()...)
 	for _, e := range s.endpoints {
 		if e.Role == unset {
 			panic("admin: " + e.Method + " " + e.Path + " has no role")

@@ -292,10 +292,10 @@ func TestStrangersDoNotFillTheAuditLog(t *testing.T) {
 func TestABrowserLogsInOnce(t *testing.T) {
 	l := newLab(t)
 	html := []string{"Accept", "text/html,*/*", "Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document"}
-	if w := l.ask("", "GET", "/metrics", html...); w.Code != 303 || w.Header().Get("Location") != loginPath {
+	if w := l.ask("", "GET", "/metrics", html...); w.Code != 303 || w.Header().Get("Location") != loginPath+"?to=%2Fmetrics" {
 		t.Errorf("a browser without a login: got %d %q, want the login page", w.Code, w.Header().Get("Location"))
 	}
-	if w := l.ask("", "GET", loginPath, html...); w.Code != 200 || !strings.Contains(w.Body.String(), "<form method=post action=/login>") {
+	if w := l.ask("", "GET", loginPath, html...); w.Code != 200 || !strings.Contains(w.Body.String(), `<form method=post action="/login">`) {
 		t.Errorf("login page: got %d %s", w.Code, w.Body)
 	}
 	if w := ask(l, "POST", loginPath, "token=wrong"); w.Code != 403 || len(w.Result().Cookies()) != 0 {
@@ -447,5 +447,19 @@ func TestFilesOfTokens(t *testing.T) {
 	}
 	if found := find(all, secret); found == nil || found.name != "b" || !found.roles.Has(Read) || found.roles.Has(Pick) {
 		t.Errorf("found %+v, want b, who may operate and so read", found)
+	}
+}
+
+// Who wanted a page gets it after the login, but is led nowhere else.
+func TestLoginLeadsToThePageThatWasWanted(t *testing.T) {
+	l := newLab(t)
+	for wanted, want := range map[string]string{"/metrics": "/metrics", "": "/", "/nowhere": "/", "//evil.example/metrics": "/", "https://evil.example/metrics": "/", `/\evil.example`: "/", "/v1/pools/x": "/"} {
+		w := ask(l, "POST", loginPath+"?to="+url.QueryEscape(wanted), url.Values{"token": {l.tokens["operator"]}}.Encode(), "Origin", "http://127.0.0.1:7480")
+		if w.Code != 303 || w.Header().Get("Location") != want {
+			t.Errorf("a login for %q: got %d to %q, want to %q", wanted, w.Code, w.Header().Get("Location"), want)
+		}
+	}
+	if w := l.ask("", "GET", loginPath+"?to=%2Fmetrics"); !strings.Contains(w.Body.String(), `action="/login?to=%2Fmetrics"`) {
+		t.Errorf("got %s, want a form that keeps the page that was wanted", w.Body)
 	}
 }

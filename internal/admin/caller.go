@@ -95,7 +95,7 @@ func fromCertificate(r *http.Request, denied *trust.Denylist) (who Caller, probl
 // askForProof answers a caller who has none, or none that is good.
 func (s *Surface) askForProof(w http.ResponseWriter, r *http.Request, who Caller, action, problem string) {
 	if isSafe(r.Method) && strings.Contains(r.Header.Get("Accept"), "text/html") && s.cfg.Keys.hasTokens() {
-		http.Redirect(w, r, loginPath, http.StatusSeeOther)
+		http.Redirect(w, r, loginFor(r.URL.Path), http.StatusSeeOther)
 		return
 	}
 	s.deny(r, who, action, problem)

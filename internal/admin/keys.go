@@ -79,7 +79,7 @@ func OpenKeys(files Files, log *slog.Logger) (*Keys, error) {
 // With a certificate alone the address speaks TLS and asks for nothing.
 func (k *Keys) asksForProof() bool { return k != nil && (k.files.CA != "" || k.files.Tokens != "") }
 
-func (k *Keys) hasTokens() bool { return k.files.Tokens != "" }
+func (k *Keys) hasTokens() bool { return k != nil && k.files.Tokens != "" }
 
 // wanted says what a caller could have proved himself by.
 func (k *Keys) wanted() string {

@@ -129,32 +129,54 @@ func (s *Surface) session(r *http.Request) *session {
 }
 
 func (s *Surface) sessionEndpoints() []Endpoint {
+	who := Endpoint{Method: "GET", Path: sessionPath, Role: Anyone, Handle: s.getSession}
 	if !s.cfg.Keys.hasTokens() {
-		return nil
+		return []Endpoint{who}
 	}
 	return []Endpoint{
 		{Method: "GET", Path: loginPath, Role: Anyone, Handle: s.getLogin},
 		{Method: "POST", Path: loginPath, Role: Anyone, Handle: s.postLogin},
 		{Method: "POST", Path: logoutPath, Role: Anyone, Handle: s.postLogout},
-		{Method: "GET", Path: sessionPath, Role: Anyone, Handle: s.getSession},
+		who,
 	}
 }
 
 func (s *Surface) getLogin(w http.ResponseWriter, r *http.Request) {
 	who := CallerOf(r)
 	if who.session == nil {
-		s.loginPage(w, http.StatusOK, "")
+		s.loginPage(w, r, http.StatusOK, "")
 		return
 	}
 	page(w, http.StatusOK, "<p>Logged in as "+html.EscapeString(who.Name)+", who may "+strings.Join(who.Roles.names(), ", ")+
 		".</p>\n<form method=post action="+logoutPath+"><input type=hidden name=csrf value=\""+who.session.csrf+"\"><button>Log out</button></form>\n<p><a href=\"/\">What there is</a></p>")
 }
 
-func (s *Surface) loginPage(w http.ResponseWriter, status int, problem string) {
+// nextPath returns where a browser goes after its login: the page that it wanted, if this surface has that.
+func (s *Surface) nextPath(r *http.Request) string {
+	next, err := url.Parse(r.URL.Query().Get("to"))
+	if err != nil || next.Host != "" || next.Scheme != "" || !strings.HasPrefix(next.Path, "/") {
+		return "/"
+	}
+	wanted := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: next.Path}}
+	if _, pattern := s.mux.Handler(wanted); pattern != http.MethodGet+" "+next.Path {
+		return "/"
+	}
+	return next.Path
+}
+
+// loginFor returns the path of the login that leads to a page.
+func loginFor(path string) string {
+	if path == "/" {
+		return loginPath
+	}
+	return loginPath + "?to=" + url.QueryEscape(path)
+}
+
+func (s *Surface) loginPage(w http.ResponseWriter, r *http.Request, status int, problem string) {
 	if problem != "" {
 		problem = "<p role=alert>" + html.EscapeString(problem) + "</p>\n"
 	}
-	page(w, status, problem+"<form method=post action="+loginPath+"><label>Token <input type=password name=token autocomplete=current-password required autofocus></label> <button>Log in</button></form>")
+	page(w, status, problem+"<form method=post action=\""+html.EscapeString(loginFor(s.nextPath(r)))+"\"><label>Token <input type=password name=token autocomplete=current-password required autofocus></label> <button>Log in</button></form>")
 }
 
 // page writes a page of HTML, which may neither load anything nor be framed, and whose forms
@@ -182,14 +204,14 @@ func (s *Surface) postLogin(w http.ResponseWriter, r *http.Request) {
 	t := s.cfg.Keys.token(strings.TrimSpace(form(r).Get("token")))
 	if t == nil {
 		s.deny(r, Caller{From: r.RemoteAddr}, "login", "no such token")
-		s.loginPage(w, http.StatusForbidden, "That is no token that this process knows.")
+		s.loginPage(w, r, http.StatusForbidden, "That is no token that this process knows.")
 		return
 	}
 	s.sessions.end(cookieOf(r))
 	http.SetCookie(w, &http.Cookie{Name: cookieName(r), Value: s.sessions.begin(time.Now(), t), Path: "/", MaxAge: int(sessionLife.Seconds()),
 		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode})
 	s.record(Caller{Name: t.name, Proof: audit.ByToken, From: r.RemoteAddr}, "login", "", http.StatusSeeOther)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	http.Redirect(w, r, s.nextPath(r), http.StatusSeeOther)
 }
 
 func (s *Surface) postLogout(w http.ResponseWriter, r *http.Request) {
