@@ -5,8 +5,8 @@ GO    ?= go
 TEST   = $(GO) test -timeout 30m
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
-PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load nghttpd sslscan strace taskset ffmpeg gunicorn pdftoppm sqlite3 vipsthumbnail zstd slowhttptest systemd-analyze testssl
-PEER_PACKAGES = haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client nghttp2-server sslscan ffmpeg libvips-tools poppler-utils sqlite3 zstd gunicorn strace util-linux slowhttptest systemd testssl.sh
+PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load nghttpd sslscan strace taskset ffmpeg gunicorn pdftoppm sqlite3 vipsthumbnail zstd slowhttptest systemd-analyze testssl chromium
+PEER_PACKAGES = haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client nghttp2-server sslscan ffmpeg libvips-tools poppler-utils sqlite3 zstd gunicorn strace util-linux slowhttptest systemd testssl.sh chromium
 
 .PHONY: $(shell sed -nE "s/^([a-z-]+):.*/\1/p" Makefile)
 
@@ -80,6 +80,15 @@ peers: ## install what the peer tests run against (Debian), none of it as a serv
 	@made=; policy=/usr/sbin/policy-rc.d; if [ ! -e $$policy ]; then made=1; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; fi; \
 		apt-get install -y -qq --no-install-recommends $(PEER_PACKAGES); \
 		status=$$?; [ -z "$$made" ] || rm $$policy; exit $$status
+	@$(MAKE) browser || echo "skipped: make browser, as the npm registry cannot be reached: the tests of the page in Chromium are skipped"
+
+browser: ## what the tests of the page need of npm, in build/browser
+	@command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends npm
+	@mkdir -p build/browser && cp ui/testdata/browser/package.json ui/testdata/browser/package-lock.json build/browser/
+	cd build/browser && npm ci --ignore-scripts --no-audit --no-fund --silent
+
+screenshots: ## the pictures of the page in docs
+	$(GO) test ./ui -count 1 -run '^TestPageInChromium$$' -args -screenshots $(CURDIR)/docs
 
 picture: build ## the moving picture of the demo in docs/demo.svg (half a minute on an idle machine)
 	build/evenkeel demo --picture docs/demo.svg

@@ -44,13 +44,14 @@ const arrows = `
 	elect        < go.etcd.io/etcd go.uber.org/zap
 	agent        < client balance internal github.com/prometheus/procfs github.com/prometheus/client_golang
 	sim          < balance policy flight internal
+	ui           < internal
 	internal     < internal balance google.golang.org/grpc
 	internal/demo < sim balance internal
 	internal/suggest <
 	cmd/evenkeel/terminal < internal
 	cmd/evenkeel/settings < balance policy config agent edge edge/routing edge/tenants elect master internal internal/suggest
 	cmd/evenkeel/process  < cmd/evenkeel/settings cmd/evenkeel/terminal balance wire config agent edge edge/routing internal
-	cmd/evenkeel < cmd/evenkeel/settings cmd/evenkeel/process cmd/evenkeel/terminal balance policy flight http1 wire config client master edge edge/routing edge/tenants agent elect sim internal internal/demo internal/suggest github.com/spf13/cobra github.com/spf13/pflag
+	cmd/evenkeel < cmd/evenkeel/settings cmd/evenkeel/process cmd/evenkeel/terminal balance policy flight http1 wire config client master edge edge/routing edge/tenants agent elect sim ui internal internal/demo internal/suggest github.com/spf13/cobra github.com/spf13/pflag
 	bench        < balance policy flight http1 wire config client master edge agent sim internal github.com/goccy/go-yaml github.com/anishathalye/porcupine
 	e2e          < internal
 `

@@ -130,6 +130,13 @@ func (e *events) endBurstsLocked(now balance.Instant) {
 	}
 }
 
+// clear forgets all events.
+func (e *events) clear() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ring, e.next, e.seq, e.bursts = nil, 0, 0, nil
+}
+
 func (e *events) keepLocked(now balance.Instant, one event) {
 	e.seq++
 	one.Seq, one.At = e.seq, clock.Time(now)

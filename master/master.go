@@ -152,10 +152,11 @@ func New(cfg Config) (*Master, error) {
 	m.epoch = max(1, m.seeds.Uint64()^rand.Uint64()) // not from the seed alone, which two masters may share
 	m.peers.init(cfg.Bounds)
 	m.pools.Store(newPoolSet(nil))
-	m.events.add(m.started, event{Kind: eventMasterStarted, What: "version " + m.version})
 	if err := m.apply(cfg); err != nil {
 		return nil, err
 	}
+	m.events.clear() // that all servers of the file have joined is no news
+	m.events.add(m.started, event{Kind: eventMasterStarted, What: "version " + m.version})
 	if err := m.loadOverrides(); err != nil {
 		return nil, err
 	}

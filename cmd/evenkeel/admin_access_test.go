@@ -16,6 +16,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
 	"github.com/evenkeel-lb/evenkeel/internal/admin"
 	"github.com/evenkeel-lb/evenkeel/master"
+	"github.com/evenkeel-lb/evenkeel/ui"
 )
 
 // unguarded serves a master's API to any caller.
@@ -41,7 +42,7 @@ func surfaces(t *testing.T) map[string]*admin.Surface {
 		t.Fatal(err)
 	}
 	all := make(map[string]*admin.Surface)
-	for role, endpoints := range map[string][]admin.Endpoint{"master": m.Endpoints(), "edge": e.Endpoints(), "agent": a.Endpoints()} {
+	for role, endpoints := range map[string][]admin.Endpoint{"master": append(m.Endpoints(), ui.Endpoints()...), "edge": e.Endpoints(), "agent": a.Endpoints()} {
 		p := &process.Process{Overview: &process.Overview{Role: role}}
 		access, err := process.OpenAdmin(settings.Access{Tokens: tokens, Pprof: true}, slog.New(slog.DiscardHandler))
 		if err != nil {

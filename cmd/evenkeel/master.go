@@ -10,6 +10,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 	"github.com/evenkeel-lb/evenkeel/internal/hint"
 	"github.com/evenkeel-lb/evenkeel/master"
+	"github.com/evenkeel-lb/evenkeel/ui"
 
 	"github.com/spf13/cobra"
 
@@ -134,7 +135,7 @@ func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink
 	about.Facts = append([]process.Fact{{Name: "edges, agents", Values: []string{wire}}}, poolFacts(s)...)
 	p := st.process(about, f.config, "role", "master", "id", cmp.Or(mp.ID, "master"), "listen", wire, "admin", admin, "pools", s.PoolNames())
 	p.Signer = signerOf(m.enrolment)
-	p.Admin = st.access.Surface(p, m.Endpoints())
+	p.Admin = st.access.Surface(p, append(m.Endpoints(), ui.Endpoints()...))
 	p.Components = m.components(p)
 	st.reloads(p, began, func() (settings.StartupKeys, error) { return reloadMaster(f.config, m.Master) })
 	return p.Serve(ctx)

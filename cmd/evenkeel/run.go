@@ -18,6 +18,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 	"github.com/evenkeel-lb/evenkeel/master"
+	"github.com/evenkeel-lb/evenkeel/ui"
 )
 
 // runFlags are those of the run command.
@@ -142,7 +143,7 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 	p := st.process(about, f.config, serving...)
 	p.Signer = signerOf(m.enrolment)
 	p.InFlight, p.StopAccepting, p.Ready = front.InFlight, front.StopAccepting, front.Accepting()
-	p.Admin = st.access.Surface(p, append(m.Endpoints(), front.Endpoints("/edge")...))
+	p.Admin = st.access.Surface(p, slices.Concat(m.Endpoints(), ui.Endpoints(), front.Endpoints("/edge")))
 	p.Components = append([]process.Component{{Name: "edge", Run: front.Run}}, m.components(p)...)
 	p.Sockets = func() []process.InheritedSocket { return append(front.Sockets(), m.listeners.sockets(m.at)...) }
 	p.HandoffState = func() any { return m.HandoffServers() }

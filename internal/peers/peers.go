@@ -11,6 +11,7 @@ import (
 // packages is the Debian package of each program. make peers installs all of them.
 var packages = map[string]string{
 	"apache2":         "apache2-bin",
+	"chromium":        "chromium",
 	"curl":            "curl",
 	"ffmpeg":          "ffmpeg",
 	"gunicorn":        "gunicorn",

@@ -49,6 +49,7 @@ var CommonPages = []Page{
 
 // Pages of a master.
 var MasterPages = []Page{
+	{"/ui", "every server alive, what changed, and why a request went where it went"},
 	{"/v1/status", "servers, edges, agents and masters (evenkeel status shows it as a table)"},
 	{"/v1/pools", "pools"},
 	{"/openapi.yaml", "the API"},
