@@ -2,6 +2,8 @@ package balance_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,7 +30,7 @@ func TestTenantsShareWorkByWeight(t *testing.T) {
 			p.Configure(second, balance.Config{Name: "web", QueueSize: 100, QueueWait: time.Hour, Tenants: c.tenants}, first{})
 			now, tenants := second, make(map[balance.WaitID]string)
 			for i := range 40 {
-				for tenant := range c.took {
+				for _, tenant := range slices.Sorted(maps.Keys(c.took)) {
 					tenants[join(t, p, now, balance.Request{Tenant: tenant, Path: fmt.Sprint(i)})] = tenant
 				}
 			}
