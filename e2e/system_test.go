@@ -30,6 +30,8 @@ type serverView struct {
 	Slots    float64        `json:"slots"`
 	Granted  int            `json:"granted"`
 	Metrics  map[string]any `json:"metrics"`
+
+	OtherPools []string `json:"other_pools"`
 }
 
 func pool(t testing.TB, m master, name string) (v view) {

@@ -26,6 +26,7 @@ type Deps struct {
 	Pools     []*Pool        // by their numbers
 	Metrics   *Metrics
 	Open      atomic.Int64 // exchanges in progress that no loop counts
+	overlaps  overlaps
 }
 
 // Settings are those of the edge's configuration that concern exchanges. Defaults are filled in.

@@ -248,7 +248,9 @@ func (x *Exchange) runSteps(step flight.Step) flight.Step {
 			x.lastByte = x.lifeReportAt
 			x.firstByteAt, x.doneSize = 0, 0
 			x.attempts++
-			x.inFlight = x.Pool.countLink(x.linkKey(step.Grant.Server))
+			if x.inFlight == nil {
+				x.inFlight = x.Pool.countLink(x.linkKey(step.Grant.Server))
+			}
 			return step
 		case flight.Redirect:
 			x.Grant = *step.Grant
@@ -337,16 +339,21 @@ func (x *Exchange) pickFallback(exclude []balance.ServerID) flight.Step {
 	if x.Request.Link == balance.LinkRedirect {
 		exclude = withoutCapped(snap, exclude)
 	}
-	server, reason := p.fallback(x.now(), snap, exclude)
+	server, link, reason := x.deps.fallback(x.now(), p, snap, exclude)
 	if reason != "" {
 		return x.Flight.NoChoice(reason)
 	}
+	x.inFlight = link
 	p.fallbacks.Inc()
 	lease := balance.LeaseID(0)
 	if server.Cap > 0 && x.deps.local != nil { // a master that comes back has to count it
 		lease = x.deps.local.HoldFor(p.Name, server.ID, x.now())
 	}
-	return x.Flight.Chosen(x.now(), server, lease)
+	step := x.Flight.Chosen(x.now(), server, lease)
+	if step.Do != flight.Link {
+		x.releaseInFlight()
+	}
+	return step
 }
 
 // LinkFailed handles a failed link. If the client has left, that is the reason.

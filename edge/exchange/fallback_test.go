@@ -17,7 +17,7 @@ func TestFallbackLeavesOutWhatCannotBeReached(t *testing.T) {
 	chosen := func(now balance.Instant, exclude ...balance.ServerID) map[balance.ServerID]int {
 		got := make(map[balance.ServerID]int)
 		for range 200 {
-			s, reason := p.fallback(now, snap, exclude)
+			s, reason := p.fallback(now, snap, exclude, nil)
 			if reason != "" {
 				t.Fatalf("nothing was chosen: %s", reason)
 			}

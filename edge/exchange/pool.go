@@ -149,6 +149,13 @@ func (p *Pool) linksLocked(server balance.ServerID) int {
 	return 0
 }
 
+// links is linksLocked for others.
+func (p *Pool) links(server balance.ServerID) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.linksLocked(server)
+}
+
 // avoidFor is how long fallback avoids a server that could not be reached from here. A master does so by
 // itself.
 const avoidFor = time.Second
@@ -178,17 +185,21 @@ func withoutCapped(snap *balance.Snapshot, exclude []balance.ServerID) []balance
 }
 
 // fallback chooses without a master. An unreachable server looks idle, so it is avoided if there is another
-// one.
-func (p *Pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []balance.ServerID) (balance.SnapshotServer, string) {
+// one. elsewhere has the links of other pools to servers that the pool shares with them; nil: none.
+func (p *Pool) fallback(now balance.Instant, snap *balance.Snapshot, exclude []balance.ServerID, elsewhere map[balance.ServerID]int) (balance.SnapshotServer, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	links := p.linksLocked
+	if len(elsewhere) > 0 {
+		links = func(server balance.ServerID) int { return p.linksLocked(server) + elsewhere[server] }
+	}
 	avoid := p.avoidLocked(now, exclude)
 	if len(avoid) > len(exclude) {
-		if s, reason := flight.Fallback(snap, avoid, p.linksLocked, &p.turns, p.rng); reason == "" {
+		if s, reason := flight.Fallback(snap, avoid, links, &p.turns, p.rng); reason == "" {
 			return s, reason
 		}
 	}
-	return flight.Fallback(snap, exclude, p.linksLocked, &p.turns, p.rng)
+	return flight.Fallback(snap, exclude, links, &p.turns, p.rng)
 }
 
 // avoidLocked returns the excluded servers and those that could not be reached a moment ago.
