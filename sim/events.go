@@ -226,7 +226,7 @@ func (w *world) over(now balance.Instant, id int32) {
 }
 
 func (w *world) release(id int32) {
-	w.requests[id].lease, w.requests[id].wait = 0, 0
+	w.requests[id].lease, w.requests[id].wait = 0, wait{}
 	w.free = append(w.free, id)
 	w.under--
 }

@@ -15,13 +15,16 @@ import (
 // master is the real pool, and what the real master does around it.
 type master struct {
 	w       *world
-	pool    *balance.Pool
+	pool    *balance.Pool   // the first of pools
+	pools   []*balance.Pool // one, or one of each tenant
 	policy  string
 	seed    uint64
 	lives   uint64
 	up      bool
 	wake    balance.Instant // when the pool wants to be called; never: not by itself
-	waiting map[balance.WaitID]int32
+	waiting map[wait]int32
+	served  []int // by pool: when its queue was served last, counted in turns
+	turn    int
 
 	snapshot  *balance.Snapshot // what edges had from it last
 	localFrom time.Duration     // what they had last of the trip from which they choose
@@ -41,7 +44,7 @@ type master struct {
 }
 
 func newMaster(w *world, name string, seed uint64) *master {
-	m := &master{w: w, policy: name, seed: seed, waiting: make(map[balance.WaitID]int32), turns: make([]flight.Turns, w.s.Edges), index: make(map[balance.ServerID]int32),
+	m := &master{w: w, policy: name, seed: seed, waiting: make(map[wait]int32), turns: make([]flight.Turns, w.s.Edges), index: make(map[balance.ServerID]int32),
 		lonely: rand.New(rand.NewPCG(seed, 0x65646765))}
 	for i := range w.fleet {
 		id := balance.ServerID("s" + strconv.Itoa(i))
@@ -68,7 +71,7 @@ func (m *master) begin(now balance.Instant) {
 		panic(err) // Run has looked it up before
 	}
 	m.lives++
-	m.pool = balance.New(m.w.s.poolConfig(), how, m.seed+m.lives<<32)
+	m.makePools(now, how)
 	for i := range m.w.fleet {
 		if !m.w.servers[i].away {
 			m.put(now, i)
@@ -83,14 +86,16 @@ func (m *master) put(now balance.Instant, i int) {
 	if k := m.w.fleet[i]; !m.w.s.Blind {
 		spec.Slots, spec.Speed = float64(k.Slots)*m.w.s.Declared, k.Speed
 	}
-	if err := m.pool.Put(now, spec, m.w.s.Churn.Every == 0); err != nil {
-		panic(fmt.Sprintf("sim: a server that a valid scenario has is refused: %v", err))
+	for _, p := range m.pools {
+		if err := p.Put(now, spec, m.w.s.Churn.Every == 0); err != nil {
+			panic(fmt.Sprintf("sim: a server that a valid scenario has is refused: %v", err))
+		}
 	}
 }
 
 func (m *master) choose(now balance.Instant, id int32, r *request) int32 {
 	m.describe(r)
-	grant, err := m.pool.Pick(now, &m.ask)
+	grant, err := m.poolOf(r).Pick(now, &m.ask)
 	if err == nil {
 		r.lease = grant.Lease
 		return m.index[grant.Server]
@@ -121,12 +126,12 @@ func (m *master) describe(r *request) {
 
 // join lets a request wait, if the pool has a queue with room.
 func (m *master) join(now balance.Instant, id int32, r *request) int32 {
-	wait, _, refusal := m.pool.Join(now, &m.ask)
+	id64, _, refusal := m.poolOf(r).Join(now, &m.ask)
 	if refusal != nil {
 		return refuses
 	}
-	r.wait = wait
-	m.waiting[wait] = id
+	r.wait = wait{m.poolNumber(r), id64}
+	m.waiting[r.wait] = id
 	return waits
 }
 
@@ -135,30 +140,37 @@ func (m *master) serve(now balance.Instant) {
 	if !m.up {
 		return
 	}
-	if len(m.waiting) > 0 {
-		m.releases = m.pool.Serve(now, m.releases[:0])
-		for i := range m.releases {
-			release := &m.releases[i]
-			id := m.waiting[release.ID]
-			delete(m.waiting, release.ID)
-			if release.Refusal != nil {
-				m.w.refused(now, id)
-				continue
-			}
-			m.w.requests[id].lease = release.Grant.Lease
-			m.w.granted(now, id, m.index[release.Grant.Server])
+	m.serveQueues(now)
+	m.wake = never
+	for _, p := range m.pools {
+		if next := p.Expire(now); next > now {
+			m.wake = min(m.wake, next)
 		}
 	}
-	m.wake = never
-	if next := m.pool.Expire(now); next > now {
-		m.wake = next
+}
+
+// release passes on what a pool has decided of those that wait in it.
+func (m *master) release(now balance.Instant, pool int) {
+	for i := range m.releases {
+		release := &m.releases[i]
+		w := wait{pool, release.ID}
+		id := m.waiting[w]
+		delete(m.waiting, w)
+		if release.Refusal != nil {
+			m.w.refused(now, id)
+			continue
+		}
+		m.w.requests[id].lease = release.Grant.Lease
+		m.w.granted(now, id, m.index[release.Grant.Server])
 	}
 }
 
 // tick is the pool's own time having come.
 func (m *master) tick(now balance.Instant) {
 	m.wake = never
-	m.pool.Expire(now)
+	for _, p := range m.pools {
+		p.Expire(now)
+	}
 	m.serve(now)
 }
 
@@ -170,7 +182,7 @@ func (m *master) done(now balance.Instant, r *request) {
 	if r.faulty {
 		o.Result, o.Status = r.result, r.status
 	}
-	m.pool.Done(now, r.lease, o)
+	m.poolOf(r).Done(now, r.lease, o)
 }
 
 func (m *master) report(now balance.Instant, l load) {
@@ -192,9 +204,11 @@ func (m *master) report(now balance.Instant, l load) {
 	if m.w.servers[l.server].away {
 		return
 	}
-	err := m.pool.Report(now, &balance.Report{Server: m.ids[l.server], Age: now.Sub(l.taken), Window: l.window, Metrics: told})
-	if err != nil && !errors.As(err, new(*balance.Contradiction)) {
-		panic(fmt.Sprintf("sim: the report of a model is refused: %v", err))
+	for _, p := range m.reportedTo() {
+		err := p.Report(now, &balance.Report{Server: m.ids[l.server], Age: now.Sub(l.taken), Window: l.window, Metrics: told})
+		if err != nil && !errors.As(err, new(*balance.Contradiction)) {
+			panic(fmt.Sprintf("sim: the report of a model is refused: %v", err))
+		}
 	}
 }
 
@@ -206,7 +220,7 @@ func (m *master) stop(now balance.Instant) {
 	m.up, m.wake = false, never
 	waiting := make([]int32, 0, len(m.waiting))
 	for id := range m.w.requests {
-		if wait := m.w.requests[id].wait; wait != 0 && m.waiting[wait] == int32(id) {
+		if w := m.w.requests[id].wait; w.id != 0 && m.waiting[w] == int32(id) {
 			waiting = append(waiting, int32(id))
 		}
 	}

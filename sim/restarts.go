@@ -106,7 +106,7 @@ func (m *master) checked(now balance.Instant, server int, failed bool) {
 	if failed {
 		problem = "connection refused"
 	}
-	if _, err := m.pool.SetHealth(now, m.ids[server], balance.ByMaster, problem); err != nil {
+	if _, err := m.pool.SetHealth(now, m.ids[server], balance.ByMaster, problem); err != nil { // pools of several tenants have no checks
 		panic(err) // all servers stand in the file
 	}
 	m.serve(now)

@@ -37,6 +37,7 @@ type Scenario struct {
 	Queue     Queue         `yaml:"queue"`       // of the master
 	Faults    []Fault       `yaml:"faults"`
 	Tenants   []Tenant      `yaml:"tenants"`
+	Pools     string        `yaml:"pools"`    // one (default) for all tenants; shared: one for each, over the same servers; blind: the same, and each counts its own requests alone
 	Deadline  time.Duration `yaml:"deadline"` // an answer after it is worthless; zero: none
 	Affinity  Affinity      `yaml:"affinity"`
 	Blind     bool          `yaml:"blind"`  // no policy is told slots or speeds
@@ -207,6 +208,7 @@ func (s Scenario) WithDefaults() Scenario {
 	s.Edges = cmp.Or(s.Edges, 4)
 	s.Spread = cmp.Or(s.Spread, "random")
 	s.Queue.Size = cmp.Or(s.Queue.Size, defaultQueue)
+	s.Pools = cmp.Or(s.Pools, onePool)
 	s.Servers.Discipline = cmp.Or(s.Servers.Discipline, "ps")
 	s.Servers.Quota.Burst = cmp.Or(s.Servers.Quota.Burst, 2)
 	s.Reports.By = cmp.Or(s.Reports.By, byServer)
@@ -256,6 +258,8 @@ func (s Scenario) Validate(bad func(field, problem string)) {
 	bound("load", s.Load, 1e-3, 100)
 	bound("edges", float64(s.Edges), 1, 1000)
 	oneOf("spread", s.Spread, "random", "round-robin")
+	oneOf("pools", s.Pools, onePool, sharedPools, blindPools)
+	s.validatePools(bad)
 	length("ask", s.Ask, 0)
 	length("link", s.Link, 0)
 	length("done_age", s.DoneAge, 0)

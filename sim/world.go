@@ -41,7 +41,7 @@ type request struct {
 	result   balance.Result // if it is faulty
 	status   int            // of the answer; zero: not told
 	tried    tried          // servers that could not be reached or broke off
-	wait     balance.WaitID // in the master's queue
+	wait     wait           // in the master's queue
 	load     load           // what the response tells of the server, if responses do
 }
 
