@@ -120,7 +120,7 @@ func (f *agentFlags) settings(cmd *cobra.Command) (*settings.Settings, error) {
 	if err != nil {
 		return nil, hint.Usage(err)
 	}
-	a := &settings.Agent{Masters: f.masters, Pool: f.pool, ID: f.id, Address: f.address, Public: f.public, Slots: f.slots, Speed: f.speed,
+	a := &settings.Agent{Masters: f.masters, AgentPools: settings.AgentPools{Pool: f.pool}, ID: f.id, Address: f.address, Public: f.public, Slots: f.slots, Speed: f.speed,
 		Labels: all, Location: f.location, Hook: f.hook, EndHook: f.endHook, Sample: &f.sample, Cgroup: f.cgroup, PID: f.pid, Interval: f.interval, ORCA: settings.ORCA{URL: f.orca}}
 	if f.health == settings.Off {
 		a.HealthAddress = settings.Off
@@ -159,7 +159,6 @@ func (st *startup) openAgent(ctx context.Context, own *enrolment, safe trustFlag
 func agentClient(s *settings.Settings, hook *agent.Hook, ends *agent.Ends, keeper *trust.Keeper, log *slog.Logger, listens *inside.Set) client.AgentConfig {
 	return client.AgentConfig{
 		Masters:  s.Agent.MasterAddresses(),
-		Pool:     s.Agent.Pool,
 		Server:   s.Agent.Spec(),
 		Dispatch: ends.Watch(hook.Dispatch),
 		Ended:    ends.Ended,
@@ -196,7 +195,8 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 		return err
 	}
 	listens := new(inside.Set)
-	c, err := client.NewAgent(agentClient(s, hook, ends, st.keeper, st.log, listens))
+	pools := s.Agent.JoinedPools()
+	c, err := client.NewAgents(agentClient(s, hook, ends, st.keeper, st.log, listens), pools)
 	if err != nil {
 		return err
 	}
@@ -214,9 +214,9 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 		return err
 	}
 	listens.AddOwn(admin)
-	about := &process.Overview{Role: "agent", Admin: st.access.URL(admin), Facts: []process.Fact{{Name: "server", Values: []string{string(cfg.Server) + " of pool " + s.Agent.Pool}},
+	about := &process.Overview{Role: "agent", Admin: st.access.URL(admin), Facts: []process.Fact{{Name: "server", Values: []string{string(cfg.Server) + " of " + pluralPools(pools)}},
 		{Name: "address", Values: []string{s.Agent.Address}, Servers: true}, {Name: "masters", Values: masters, Servers: true}}}
-	p := st.process(about, f.config, "role", "agent", "server", cfg.Server, "pool", s.Agent.Pool, "address", s.Agent.Address, "admin", process.Address(admin), "masters", masters)
+	p := st.process(about, f.config, "role", "agent", "server", cfg.Server, "pool", strings.Join(pools, ","), "address", s.Agent.Address, "admin", process.Address(admin), "masters", masters)
 	p.Admin = st.access.Surface(p, a.Endpoints())
 	register := func(ctx context.Context) error {
 		select {

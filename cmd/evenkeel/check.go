@@ -139,7 +139,7 @@ func summary(s *settings.Settings) []string {
 		}
 	}
 	if a := s.Agent; a != nil {
-		say("agent: server %s at %s in pool %s, reports to %s", a.Spec().ID, a.Address, a.Pool, strings.Join(a.MasterAddresses(), ", "))
+		say("agent: server %s at %s in %s, reports to %s", a.Spec().ID, a.Address, pluralPools(a.JoinedPools()), strings.Join(a.MasterAddresses(), ", "))
 	}
 	if len(lines) == 0 {
 		say("the file is empty: it has no master, pools, edge or agent")

@@ -113,7 +113,7 @@ func newEnrolment(f enrolFlags, safe trustFlags, a *settings.Agent, log *slog.Lo
 	spec := a.Spec()
 	pem := filepath.Join(dir, "agent-"+fileName(string(spec.ID))+".pem")
 	ca, _ := trust.AuthorityFiles(dir)
-	return &enrolment{enrolFlags: f, Enrolment: client.Enrolment{Pool: a.Pool, Server: spec}, masters: a.MasterAddresses(), denied: safe.files.Denied,
+	return &enrolment{enrolFlags: f, Enrolment: client.Enrolment{Pool: a.JoinedPools()[0], Server: spec}, masters: a.MasterAddresses(), denied: safe.files.Denied,
 		files: trust.Files{Cert: pem, Key: pem, CA: ca, Denied: safe.files.Denied}, log: log}, nil
 }
 

@@ -276,7 +276,7 @@ func (s *Settings) AgentConfig() agent.Config {
 		ORCA:        agent.ORCA{URL: a.ORCA.URL, Interval: a.ORCA.Interval},
 	}
 	if a.HealthAddress != Off {
-		c.Health = agent.Health{Address: cmp.Or(a.HealthAddress, a.Address), Check: s.health(&a.Health, a.Pool)}
+		c.Health = agent.Health{Address: cmp.Or(a.HealthAddress, a.Address), Check: s.health(&a.Health, a.firstPool())}
 	}
 	for _, s := range a.Prometheus.Metrics {
 		c.Prometheus.Metrics = append(c.Prometheus.Metrics, agent.Series{Name: s.Name, Selector: s.Selector, Scale: s.Scale})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/hint"
@@ -295,8 +296,8 @@ type ServerTLS struct {
 }
 
 type Agent struct {
-	Masters       []string          `yaml:"masters" also:"controllers"`
-	Pool          string            `yaml:"pool" also:"cluster"`
+	Masters []string `yaml:"masters" also:"controllers"`
+	AgentPools
 	ID            string            `yaml:"id" also:"name server"`
 	Address       string            `yaml:"address" also:"host url addr"`
 	Public        string            `yaml:"public"`
@@ -320,6 +321,30 @@ type Agent struct {
 	TokenFile     string            `yaml:"token_file" also:"jointoken"`
 	Certs         string            `yaml:"certs" also:"certsdir"`
 	Insecure      bool              `yaml:"insecure"`
+}
+
+// AgentPools are the pools that the agent's server joins.
+type AgentPools struct {
+	Pool  string   `yaml:"pool" also:"cluster"`
+	Pools []string `yaml:"pools" also:"clusters"`
+}
+
+// JoinedPools returns all of them, each once: that of pool first.
+func (p *AgentPools) JoinedPools() (names []string) {
+	for _, name := range append([]string{p.Pool}, p.Pools...) {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// firstPool returns the first of them; empty: there is none.
+func (p *AgentPools) firstPool() string {
+	for _, name := range p.JoinedPools() {
+		return name
+	}
+	return ""
 }
 
 // Enrols reports whether the agent gets its certificate by a token.

@@ -226,8 +226,17 @@ func (s *Settings) ValidateRoutesTo(pools []string, whose string, bad func(path,
 }
 
 func (a *Agent) validate(ac agent.Config, bad func(field, problem string)) {
-	if a.Pool == "" {
+	names := a.JoinedPools()
+	if len(names) == 0 {
 		bad("pool", "empty, want the name of the pool that the server joins")
+	}
+	if len(names) > 1 && a.Enrols() {
+		bad("pools", fmt.Sprintf("%d pools, but a certificate by a token is for one: use one that evenkeel certs issue has made, with --pool for each", len(names)))
+	}
+	for i, name := range a.Pools {
+		if problem := balance.BadName(name); problem != "" {
+			bad(config.Item("pools", i), problem)
+		}
 	}
 	spec := a.Spec()
 	spec.Validate(bad)
