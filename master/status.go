@@ -65,6 +65,7 @@ type statusServer struct {
 	P99MS     *float64       `json:"p99_ms"`
 	ReportMS  *float64       `json:"report_age_ms"` // of the newest; null: there is none
 	AgentHere bool           `json:"agent"`
+	elsewhereBody
 }
 
 // statusPeer is a connected edge or agent.
@@ -172,7 +173,7 @@ func (p *statusPool) problems() (pools []string) {
 
 func newStatusServer(v *balance.View, agent bool) statusServer {
 	s := statusServer{ID: string(v.Spec.ID), State: v.State.String(), SinceS: v.Since.Seconds(), Why: balance.OutageWords(v.Outages), Outages: newOutages(v.Outages), Address: v.Spec.Address, At: v.Location.At, Several: v.Location.All, InFlight: v.Leases, Load: v.Load, Slots: v.Slots, Known: v.Known,
-		Rate: v.Traffic.Rate, Failures: v.Traffic.Failures, AgentHere: agent}
+		Rate: v.Traffic.Rate, Failures: v.Traffic.Failures, AgentHere: agent, elsewhereBody: elsewhereBody{v.Pools, v.Elsewhere}}
 	if v.Traffic.Measured {
 		p50, p99 := toMS(v.Traffic.P50), toMS(v.Traffic.P99)
 		s.P50MS, s.P99MS = &p50, &p99

@@ -127,6 +127,8 @@ type serverAnswer struct {
 	Address, At string
 	Addresses   []string // that the server's name has, if there is more than one server's
 	InFlight    int      `json:"in_flight"`
+	Pools       []string `json:"other_pools"`
+	Elsewhere   int      `json:"other_pools_in_flight"`
 	Slots       float64  `json:"slots"`
 	Known       bool     `json:"slots_known"`
 	Rate        float64  `json:"requests_per_s"`
@@ -174,6 +176,14 @@ func (s *statusAnswer) printTables(out io.Writer, paint terminal.Painter) {
 	}
 }
 
+// present says how many requests of the pool are at the server, and of other pools if it stands in some.
+func (s *serverAnswer) present() string {
+	if len(s.Pools) == 0 {
+		return strconv.Itoa(s.InFlight)
+	}
+	return fmt.Sprintf("%d + %d of %s", s.InFlight, s.Elsewhere, strings.Join(s.Pools, ", "))
+}
+
 // hasProblem reports whether a server is among the problems, which are printed at the end.
 func (s *statusAnswer) hasProblem(pool, server string) bool {
 	return slices.ContainsFunc(s.Problems, func(text string) bool { return strings.HasPrefix(text, "server "+server+" of pool "+pool+": ") })
@@ -191,7 +201,7 @@ func printServers(out io.Writer, paint terminal.Painter, servers []serverAnswer,
 		if !s.Known {
 			slots = "?"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%d / %s\t%.1f\t%s\t%s\t%.0f %%\t%s\n", s.ID, s.state(), s.InFlight, slots, s.Rate,
+		fmt.Fprintf(w, "  %s\t%s\t%s / %s\t%.1f\t%s\t%s\t%.0f %%\t%s\n", s.ID, s.state(), s.present(), slots, s.Rate,
 			latency(s.P50MS), latency(s.P99MS), 100*s.Failures, reported(s.ReportMS))
 	}
 	_ = w.Flush() // a builder takes all

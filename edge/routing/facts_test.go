@@ -211,6 +211,18 @@ func TestBadFacts(t *testing.T) {
 	}
 }
 
+// onlyAccept is the fields of a request that has one, Accept.
+type onlyAccept string
+
+func (a onlyAccept) First(lower string) string {
+	if lower == "accept" {
+		return string(a)
+	}
+	return ""
+}
+
+func (a onlyAccept) All(lower string) []string { return []string{a.First(lower)} }
+
 func TestDefaultClasses(t *testing.T) {
 	rs, err := bindRoutes([]Route{{Host: "render.example", Path: "/v1/", Pool: "p"}, {Pool: "p"}}, false, func(string) int { return 0 })
 	if err != nil {
@@ -229,6 +241,8 @@ func TestDefaultClasses(t *testing.T) {
 		{"other.example", RequestInfo{Method: "POST", Path: "/pkg.Render/Frame"}, true, "/pkg.Render/Frame"},
 		{"other.example", RequestInfo{Method: "POST", Path: "/pkg.Render/\x01"}, true, "POST"},
 		{"other.example", RequestInfo{}, false, "tcp"},
+		{"render.example", RequestInfo{Method: "GET", Path: "/v1/x", Headers: onlyAccept("text/event-stream")}, false, "stream:render.example/v1"},
+		{"render.example", RequestInfo{Method: "GET", Path: "/v1/x", Headers: onlyAccept("text/html")}, false, "GET:render.example/v1"},
 	} {
 		r := rs.Match(c.host, c.h.Path)
 		var got string
