@@ -1,9 +1,11 @@
 package master
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
@@ -41,11 +43,20 @@ type sharedServers struct {
 	joining sync.Mutex // held while pools get one lock; taken before any pool's
 
 	mu        sync.Mutex // guards the following
-	byAddress map[string][]*pool
+	byAddress map[string]*sharers
 	sweepAt   int // addresses at which those are looked for that no pool has any more
 }
 
-const fewAddresses = 1024 // are not worth looking through
+// sharers are the pools that have, or had, a server at an address.
+type sharers struct {
+	pools []*pool
+	added balance.Instant // when the last of them was
+}
+
+const (
+	fewAddresses = 1024        // are not worth looking through
+	comingFor    = time.Minute // after it was added a server may still be on its way to its pool
+)
 
 // shareServers has pools that have a server at one of the addresses use one lock from now on, and count the server once. It is called
 // before the pool gets the servers. No pool must be locked.
@@ -54,7 +65,7 @@ func (m *Master) shareServers(p *pool, addresses ...string) {
 		if address = balance.SharedAddress(address); address == "" {
 			continue
 		}
-		for _, other := range m.shared.add(p, address) {
+		for _, other := range m.shared.add(clock.Now(), p, address) {
 			m.joinPools(p, other)
 		}
 	}
@@ -62,18 +73,21 @@ func (m *Master) shareServers(p *pool, addresses ...string) {
 }
 
 // add enters a pool's server, and returns the other pools that have it.
-func (s *sharedServers) add(p *pool, address string) (others []*pool) {
+func (s *sharedServers) add(now balance.Instant, p *pool, address string) (others []*pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byAddress == nil {
-		s.byAddress = make(map[string][]*pool)
+		s.byAddress = make(map[string]*sharers)
 	}
-	list := s.byAddress[address]
-	if !slices.Contains(list, p) {
-		list = append(list, p)
-		s.byAddress[address] = list
+	all := s.byAddress[address]
+	if all == nil {
+		all = new(sharers)
+		s.byAddress[address] = all
 	}
-	for _, other := range list {
+	if all.added = now; !slices.Contains(all.pools, p) {
+		all.pools = append(all.pools, p)
+	}
+	for _, other := range all.pools {
 		if other != p && other.mu.group.Load() != p.mu.group.Load() {
 			others = append(others, other)
 		}
@@ -114,18 +128,19 @@ func (m *Master) sweepShared() {
 	if !full {
 		return
 	}
-	has := make(map[string][]*pool)
+	has := make(map[string]bool)
 	for _, p := range m.pools.Load().list {
 		p.mu.Lock()
 		for member := range p.core.Members {
-			address := balance.SharedAddress(member.Address)
-			has[address] = append(has[address], p)
+			has[balance.SharedAddress(member.Address)] = true
 		}
 		p.mu.Unlock()
 	}
+	now := clock.Now()
 	s.mu.Lock()
-	s.byAddress, s.sweepAt = has, 2*len(has)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.byAddress, func(address string, all *sharers) bool { return !has[address] && now.Sub(all.added) > comingFor })
+	s.sweepAt = 2 * len(s.byAddress)
 }
 
 // dropShared takes a pool that has been removed out of its group.
@@ -138,11 +153,9 @@ func (m *Master) dropShared(p *pool) {
 	g.mu.Unlock()
 	m.shared.mu.Lock()
 	defer m.shared.mu.Unlock()
-	for address, list := range m.shared.byAddress {
-		if list = slices.DeleteFunc(list, func(q *pool) bool { return q == p }); len(list) == 0 {
+	for address, all := range m.shared.byAddress {
+		if all.pools = slices.DeleteFunc(all.pools, func(q *pool) bool { return q == p }); len(all.pools) == 0 {
 			delete(m.shared.byAddress, address)
-		} else {
-			m.shared.byAddress[address] = list
 		}
 	}
 }

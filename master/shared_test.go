@@ -254,3 +254,40 @@ func TestARemovedPoolSharesNothing(t *testing.T) {
 	}
 	eventually(t, "pool web is alone", func() bool { return len(r.poolNamed("web").mu.group.Load().pools) == 1 })
 }
+
+// Addresses that no pool has any more are forgotten, when there are many; those that are about to come are not.
+func TestAddressesOfServersAreForgotten(t *testing.T) {
+	r := start(t, twoPools("a"))
+	p := r.poolNamed("web")
+	s := &r.shared
+	for i := range 2 * fewAddresses {
+		s.add(clock.Now().Add(-2*comingFor), p, fmt.Sprintf("gone%d.test:80", i))
+	}
+	s.add(clock.Now(), p, "coming.test:80")
+	r.sweepShared()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.byAddress); n != 2 || s.byAddress["a.test:80"] == nil || s.byAddress["coming.test:80"] == nil {
+		t.Errorf("%d addresses are kept, want that of the server and the one that is about to come", n)
+	}
+}
+
+// Pools of a large file find the servers that they share, however many there are.
+func TestManyServersAreShared(t *testing.T) {
+	var ids []balance.ServerID
+	for i := range 2 * fewAddresses {
+		ids = append(ids, balance.ServerID(fmt.Sprint("s", i)))
+	}
+	r := start(t, twoPools(ids...))
+	for _, name := range []string{"web", "other"} {
+		p := r.poolNamed(name)
+		p.mu.Lock()
+		for _, v := range p.core.Views(clock.Now()) {
+			if len(v.Pools) != 1 {
+				t.Errorf("server %s of pool %s stands in pools %q, want one more", v.Spec.ID, name, v.Pools)
+				break
+			}
+		}
+		p.mu.Unlock()
+	}
+}
