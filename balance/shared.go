@@ -226,6 +226,7 @@ func (s *Server) inherit(from *Server) {
 	s.health, s.load, s.isHeld, s.held = from.health, from.load, from.isHeld, from.held
 	s.reporting, s.counted, s.okCrowd, s.lifeSigns = from.reporting, from.counted, from.okCrowd, from.lifeSigns
 	s.warmFrom, s.proven = from.warmFrom, from.proven
+	s.since.held, s.since.ejected = from.since.held, from.since.ejected
 	s.metrics = slices.Clone(from.metrics)
 	if from.full != nil {
 		s.full = new(*from.full)
