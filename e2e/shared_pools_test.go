@@ -61,7 +61,7 @@ func (c *callers) of(status int) int {
 }
 
 // Two servers that take one request at a time stand in two pools. Whatever pool and edge requests come by, the servers never have two at
-// once: with a master, and without one.
+// once: with a master, without one, and with one that is new and has to be told.
 func TestAServerOfTwoPoolsCountsOnce(t *testing.T) {
 	const servers, each = 2, 5
 	gates := [servers]*echoGate{}
@@ -139,15 +139,25 @@ func TestAServerOfTwoPoolsCountsOnce(t *testing.T) {
 		return n == all-servers, fmt.Sprintf("%d requests got 503 without a master, want all but %d of %d", n, servers, all)
 	})
 
-	letGo(servers)
+	m.again()
+	for _, e := range []*proc.Process{e1, e2} { // one of them may have both leases
+		eventually(t, func() (bool, string) {
+			value, _ := metric(t, e.Addr("admin"), "evenkeel_edge_master_connected")
+			return value == "1", "an edge is not connected again"
+		})
+	}
+	open(servers)
+	sendAll()
+	waiting(all)
+	letGo(servers + all)
 	c.wait.Wait()
 	for i, g := range gates {
 		if _, most, _ := g.counts(); most != 1 {
 			t.Errorf("server %d had %d requests at once, want 1", i, most)
 		}
 	}
-	if ok := c.of(http.StatusOK); ok != all+servers {
-		t.Errorf("%d requests were served, want %d", ok, all+servers)
+	if ok := c.of(http.StatusOK); ok != 2*all+servers {
+		t.Errorf("%d requests were served, want %d", ok, 2*all+servers)
 	}
 }
 
