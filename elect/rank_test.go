@@ -92,7 +92,7 @@ func TestWhichMastersEdgesDoNotReach(t *testing.T) {
 		t.Errorf("after a minute with fewer edges: %v are short", short())
 	}
 	note(0, 2)
-	if note(0, 1); len(short()) != 0 {
+	if note(-time.Hour, 1); len(short()) != 0 { // however slow the machine is, that is no time ago
 		t.Errorf("it had as many a moment ago, and %v are short", short())
 	}
 	note(0, 2)
