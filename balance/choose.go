@@ -50,7 +50,7 @@ func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
 	if req.Deadline != 0 {
 		p.noteDeadline(now, req.Deadline)
 	}
-	waits := p.mustWait(now, req) && p.mayWait(now, req, nil) // if no server is up it is no use to wait: all are tried
+	waits := p.mustWait(now, req) && !(p.weighs(req) && p.allAwait()) && p.mayWait(now, req, nil) // if no server is up it is no use to wait: all are tried
 	t := p.tenantOf(req)
 	if t.isFull() {
 		return Grant{}, p.refuseTenant(t)
@@ -80,6 +80,7 @@ func (p *Pool) Pick(now Instant, req *Request) (g Grant, err error) {
 // choose returns the server for a request, or nil if none can take it now.
 func (p *Pool) choose(now Instant, req *Request) (s *Server) {
 	p.maintain(now)
+	p.later = nil
 	if !p.hasSides() {
 		return p.chooseOn(now, req) // nearly always
 	}
@@ -96,6 +97,12 @@ func (p *Pool) chooseOn(now Instant, req *Request) *Server {
 	}
 	if p.isFull(now, req, p.beyond(now, req.Edge)) {
 		return nil
+	}
+	if p.weighs(req) {
+		var best *Server
+		if best, p.later = p.lightest(now, req); best != nil || p.later != nil {
+			return best
+		}
 	}
 	if p.scorer != nil {
 		if p.personal(req) {
@@ -155,6 +162,7 @@ func (p *Pool) grant(now Instant, req *Request, s *Server, t *tenant, g *Grant) 
 // place enters a request that goes to a server, and its lease. t may be nil.
 func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) {
 	l.crowd = float32(s.crowd(now) + 1)
+	p.enters(now, req, s, l)
 	if t != nil {
 		l.tenant = t
 		t.leases++

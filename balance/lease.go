@@ -101,6 +101,7 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	}
 	p.clients.rest(now, p.queue.length)
 	o.Duration = min(o.Duration, now.Sub(ended.started)+durationError) // which its edge says
+	s.leaves(now, &ended)
 	s.countEnd(now, o)
 	p.classes.count(now, ended.class, o)
 	if o.isSign() {
@@ -111,7 +112,7 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 		p.trip.observe(seconds(now.Sub(ended.started) - o.Duration))
 	}
 	if o.Result == OK && o.Duration > 0 { // errors teach nothing of how long the work takes
-		p.learn(now, s, float64(ended.crowd), o.Duration)
+		p.learn(now, s, &ended, &o)
 		p.probe(s)
 	}
 	if ended.tenant != nil {

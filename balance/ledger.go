@@ -40,6 +40,10 @@ type lease struct {
 	client  ClientPrefix
 	charged float32 // seconds for which its tenant has paid; zero: none, as the request did not wait
 	tenant  *tenant // nil: none of which something is remembered
+	size    float64 // as its request told it; zero: it did not
+	work    float64 // that its request is expected to be; zero: it is not counted
+	stress  float64 // by how much its cost grows with each unit of time that it takes longer
+	began   float64 // workload.got when it came
 }
 
 const (
@@ -80,6 +84,7 @@ func (l *ledger) adopt(id LeaseID, tag uint64, s *Server, edge int32, started, e
 func (l *ledger) fill(at *lease, s *Server, edge int32, started, expires Instant) {
 	at.server, at.edge, at.started, at.crowd, at.client, at.idle, at.chosen, at.class = s, edge, started, 0, 0, false, false, 0
 	at.charged, at.tenant = 0, nil
+	at.size, at.work, at.stress, at.began = 0, 0, 0, 0
 	l.open++
 	if at.expires = expires; expires != 0 {
 		heap.Push(&l.expiry, expiry{expires, at.id})

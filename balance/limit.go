@@ -40,7 +40,7 @@ func (p *Pool) bound(s *Server) {
 // is idle while word of its end and of the next request is under way. It costs that request the time of the one before it, which may be
 // long, and so is done only where requests wait longer than that, and the longer the less is won.
 func (p *Pool) bindsAhead(trip, mean float64) bool {
-	wait := float64(p.queue.length) * p.perWaiting
+	wait := float64(p.queue.length-p.queue.awaiting) * p.perWaiting
 	return wait > mean && wait*2*trip > aheadWon*mean*mean
 }
 

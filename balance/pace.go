@@ -119,29 +119,31 @@ func (t *times) most() float64 {
 
 const nearlyAll = 2 // standard deviations that 98 in 100 stay under
 
-// learn takes the duration of a request that met so many at its server, itself included.
-func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) {
+// learn takes the duration of a request whose lease has ended.
+func (p *Pool) learn(now Instant, s *Server, l *lease, o *Outcome) {
+	crowd, took := float64(l.crowd), o.Duration
 	if s.pace.weight > paceEnough && now.Sub(s.pace.last) < paceEvery {
 		return
 	}
 	latency, alone := seconds(took), s.alone(crowd, took)
 	log, first := math.Log(alone), p.times.weight == 0
+	off := p.learnSize(s, l, log)
 	if s.speed == 1 {
 		p.times.observe(now, alone, log)
 	} else {
 		p.times.observe(now, alone*s.speed, log+math.Log(s.speed))
 	}
-	s.pace.observe(now, log, p.times.rate)
+	s.pace.observe(now, log-off, p.times.rate)
 	s.sampled = now
 	if !first {
-		s.strain.observe(now, log-math.Log(s.Service()), s.strainMemory())
+		s.strain.observe(now, log-off-math.Log(s.Service()), s.strainMemory())
 		s.refute(now)
 	}
 	if s.load.x <= max(1, float64(s.leases)) { // else the crowd is hearsay
 		if s.knee == unheardKnee {
 			s.knee = new(knee)
 		}
-		if solved := s.knee.observe(crowd, math.Log(latency), p.times.variance(), s.capacity.slots, s.toldSlots(), p.queue.length > 0 && s.capacity.firm); solved || !s.capacity.told {
+		if solved := s.knee.observe(crowd, math.Log(latency)-off, p.times.variance(), s.capacity.slots, s.toldSlots(), p.queue.length > 0 && s.capacity.firm); solved || !s.capacity.told {
 			p.survey(s)
 			for _, c := range s.counterparts() {
 				c.pool.survey(c)
@@ -159,6 +161,18 @@ func (p *Pool) learn(now Instant, s *Server, crowd float64, took time.Duration) 
 		p.assess(s)
 		p.rank(now, s)
 	}
+}
+
+// learnSize takes the logarithm of the time that a request would have taken alone, and returns by how much that is more than usual for
+// its size. Of a request that met more than the server has slots for that time is rough, and would make size seem to matter less.
+func (p *Pool) learnSize(s *Server, l *lease, log float64) float64 {
+	if l.size == 0 {
+		return 0
+	}
+	if float64(l.crowd) <= s.capacity.slots+slotsError || p.sizes.n < sizesCrowded {
+		p.sizes.observe(l.size, log, &s.sized)
+	}
+	return p.sizes.off(l.size)
 }
 
 // alone returns the seconds that a request would have taken alone, of which so many were at the server with it.

@@ -147,19 +147,19 @@ func TestServiceTimeOfAServer(t *testing.T) {
 // Of a server that has given many answers one each few milliseconds is looked at, and all of one that has given few.
 func TestNotEveryAnswerOfABusyServerIsLookedAt(t *testing.T) {
 	p, s := limits(t, Config{}, 4)
-	p.learn(sec, s, 1, time.Millisecond)
+	p.learn(sec, s, &lease{crowd: 1}, &Outcome{Duration: time.Millisecond})
 	for range 10 {
-		p.learn(sec, s, 1, time.Millisecond)
+		p.learn(sec, s, &lease{crowd: 1}, &Outcome{Duration: time.Millisecond})
 	}
 	if !isNear(s.pace.weight, 11) {
 		t.Errorf("of 11 answers %v are learnt from, want all", s.pace.weight)
 	}
 	s.pace.weight = paceEnough + 1
 	before := s.pace.weight
-	if p.learn(sec+Instant(paceEvery)-1, s, 1, time.Millisecond); s.pace.weight > before {
+	if p.learn(sec+Instant(paceEvery)-1, s, &lease{crowd: 1}, &Outcome{Duration: time.Millisecond}); s.pace.weight > before {
 		t.Error("an answer is learnt from that came at once after the last")
 	}
-	if p.learn(sec+Instant(paceEvery), s, 1, time.Millisecond); s.pace.weight < before+.5 {
+	if p.learn(sec+Instant(paceEvery), s, &lease{crowd: 1}, &Outcome{Duration: time.Millisecond}); s.pace.weight < before+.5 {
 		t.Errorf("of weight %v after one more, want one more than %v", s.pace.weight, before)
 	}
 }

@@ -39,6 +39,7 @@ type Pool struct {
 	cfg      Config
 	policy   Policy
 	scorer   Scorer // of policy, or nil
+	plain    bool   // the scorer is an EdgeScorer: it weighs nothing but time
 	rng      *rand.Rand
 	tieState uint64 // what tieBreak returned last
 	turns    uint32 // the last that was given
@@ -51,13 +52,14 @@ type Pool struct {
 	names map[string]string // of metrics, interned
 	poolRounds
 	crowdedOut bool // others fill nearly the whole pool
-	loose      bool // limits hold no request back, because one server has none
-	queue      queue
-	tenants    acquaintances
-	clients    clients
-	recent     recent
-	displaced  []Release // from the queue, since Serve last ran
-	knownFrom  Instant   // there may be leases that the pool has not been told of, until then
+	weighingState
+	loose     bool // limits hold no request back, because one server has none
+	queue     queue
+	tenants   acquaintances
+	clients   clients
+	recent    recent
+	displaced []Release // from the queue, since Serve last ran
+	knownFrom Instant   // there may be leases that the pool has not been told of, until then
 	dueServers
 	poolFigures
 	poolCounts
@@ -101,6 +103,7 @@ type poolEdges struct {
 // poolLearnt is what is learnt of the work and of the way to servers.
 type poolLearnt struct {
 	times  times
+	sizes  sizes
 	growth growth
 	trip   trip
 	local  local
@@ -113,6 +116,14 @@ type dueServers struct {
 	waking        []*Server // whose ejection or hold ends, or warming up begins
 	silent        []*Server // that were found suspect of standing still; some may have shown that they live
 	noneWellUntil Instant   // no server does better than one that fails, as was found a moment ago
+}
+
+// weighingState is what the choice by work needs between its steps.
+type weighingState struct {
+	perRatio  float64 // 1 over the servers' mean ratio, by slots
+	workPrice float64 // of a unit of mean work
+	later     *Server // for which choose would rather have its request wait; nil: none
+	trying    *waiter // of the request for which a server is being chosen; nil: it does not wait
 }
 
 // poolRounds is the maintenance of servers and edges, of which each call does a part.
@@ -164,6 +175,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 	}
 	p.byID = make(map[ServerID]*Server)
 	p.edges, p.edgeNo = []edge{{}}, map[EdgeID]int32{"": 0}
+	p.perRatio = 1
 	p.mean, p.newcomer = math.Inf(1), capacity{slots: 1}
 	p.times = times{usual: 1, perUsual: 1, rate: 1. / paceMemory, equal: equalErrors}
 	p.Configure(0, cfg, policy)
@@ -185,8 +197,8 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 	p.allAtLimit = fmt.Sprintf("pool %s: every server is at its limit", cfg.Name)
 	p.trip.begin(cfg.RoundTrip)
 	p.list(cfg.Tenants)
-	_, scored := p.scorer.(EdgeScorer)
-	p.local.plain = scored && !cfg.Dispatch && !p.capsTenants() && cfg.Affinity.Hit == 0 && len(cfg.Distances) == 0
+	_, p.plain = p.scorer.(EdgeScorer)
+	p.local.plain = p.plain && !cfg.Dispatch && !p.capsTenants() && cfg.Affinity.Hit == 0 && len(cfg.Distances) == 0
 	if p.recent.size != cfg.Decisions {
 		p.recent = recent{size: cfg.Decisions}
 	}

@@ -22,6 +22,7 @@ type queue struct {
 	round   uint64 // of take
 
 	used       float64 // what the tenant that was served last had used
+	awaiting   int     // of those that wait, those that await a server
 	unlabelled int     // of those that wait, these ask for no labels, or for such as are not counted
 	fullDetail string
 	fullLength int // that fullDetail tells
@@ -51,11 +52,21 @@ type waiter struct {
 	whose  *tenant // of the line
 	edge   *int    // counts what waits for its edge; nil: it asks for labels
 	group  *group  // of the servers that carry its labels; nil: it asks for none, or they are not counted
-	tried  uint64  // the round of queue.take that has looked at it
+	awaiting
+	tried  uint64 // the round of queue.take that has looked at it
 	id     WaitID
 	req    Request // its strings are our own
 	joined Instant
 	giveUp Instant // when it is no use to serve it any more
+}
+
+// awaiting is a request in the queue that waits for one server, though another has room.
+type awaiting struct {
+	awaits   *Server // nil: it takes any
+	work     float64 // that the request is expected to be
+	ahead    float64 // workload.awaited when it began to, and
+	departed float64 // workload.departed
+	again    Instant // when to look whether it had better go elsewhere
 }
 
 // Release is the end of a wait: a Grant, or a Refusal.
@@ -103,7 +114,9 @@ func (p *Pool) enqueue(now Instant, req *Request) (id WaitID, position int, refu
 	if w.group == nil {
 		w.edge = p.waitingOf(req.Edge)
 	}
-	return w.id, p.queue.push(w), nil
+	position = p.queue.push(w)
+	p.await(now, w)
+	return w.id, position, nil
 }
 
 // queueIsFull says that the queue is. Many may be told so in a short time, so the text is kept.
@@ -188,14 +201,26 @@ func (p *Pool) serveWaiter(now Instant, w *waiter, s *Server) Release {
 // passed over, and so are all that wait for an edge that cannot reach what has come free: they must not keep others from it.
 func (p *Pool) servable(now Instant) (w *waiter, s *Server) {
 	var stuck [4]EdgeID // edges with a waiter that asks for nothing special and can go nowhere
-	edges, budget := p.stuckEdges(now, stuck[:0]), lookahead
+	edges, budget, passed := p.stuckEdges(now, stuck[:0]), lookahead, 0
 	try, full := p.trier(now), p.hasSides() && !p.plainRoom(now)
 	w = p.queue.take(&budget, func(w *waiter) bool {
 		if w.id < try || w.group != nil && (w.group.room.none() || w.group.barren == p.queue.round) || w.group == nil && full || len(edges) > 0 && slices.Contains(edges, w.req.Edge) {
 			budget++
 			return false
 		}
+		if w.awaits != nil && now < w.again && !p.hasRoom(now, w.awaits) {
+			passed++
+			budget += min(1, mostPassed/passed)
+			return false
+		}
+		p.trying = w
 		s = p.choose(now, &w.req)
+		if p.trying = nil; s == nil && p.later != nil {
+			p.await(now, w)
+			passed++
+			budget += min(1, mostPassed/passed)
+			return false
+		}
 		if s == nil && w.group != nil && len(w.req.Exclude) == 0 && p.beyond(now, w.req.Edge) == nil { // they have left, or are drained
 			w.group.barren = p.queue.round
 			budget++
@@ -247,6 +272,9 @@ func (p *Pool) refuseWaiting(now Instant, dst []Release) []Release {
 // lookahead is how many requests are tried when the first in line cannot use the
 // server that has come free, for its exclusions.
 const lookahead = 16
+
+// mostPassed is how many requests are passed over that wait for servers of their choice.
+const mostPassed = 256
 
 func (p *Pool) shed(now Instant, w *waiter) Release {
 	return Release{ID: w.id, Waited: now.Sub(w.joined), Refusal: p.orOverflow(&w.req, &Refusal{Reason: Shed, RetryAfter: p.retryAfter(),
@@ -492,6 +520,7 @@ func (q *queue) remove(budget int, suits func(*waiter) bool) *waiter {
 func (q *queue) drop(band, tenant, at int) {
 	b := q.bands[band]
 	l := b.tenants[tenant]
+	q.stopAwaiting(l.waiting[at])
 	q.count(l, l.waiting[at], -1)
 	if at == 0 { // nearly always; those behind it need not move
 		l.waiting[0] = nil

@@ -32,7 +32,7 @@ func Compare(ctx context.Context, s Scenario, policies []string, seeds []uint64)
 	for _, name := range policies {
 		begin(s, name)
 	}
-	var ideal, silent, calm *job
+	var ideal, silent, calm, untold *job
 	if s.HasIdeal() {
 		ideal = begin(s, Ideal)
 	}
@@ -43,6 +43,10 @@ func Compare(ctx context.Context, s Scenario, policies []string, seeds []uint64)
 	}
 	if s.hasGoal("/no-faults") { // and without faults
 		calm = begin(s.withoutFaults(), policies[0])
+	}
+	if s.hasGoal("/untold") { // and without sizes
+		untold = begin(s, policies[0])
+		untold.scenario.Size = Size{}
 	}
 	if err := runAll(ctx, jobs, seeds); err != nil {
 		return Comparison{}, err
@@ -56,6 +60,9 @@ func Compare(ctx context.Context, s Scenario, policies []string, seeds []uint64)
 			}
 			if i == 0 && silent != nil {
 				r.compareSilent(silent.runs[k])
+			}
+			if i == 0 && untold != nil {
+				r.P99Untold = r.P99 / untold.runs[k].P99
 			}
 			if i == 0 && calm != nil {
 				r.TroubleCalm = r.TroubleP99 / calm.runs[k].TroubleP99

@@ -119,6 +119,7 @@ func (m *master) describe(r *request) {
 	if len(m.tenants) > 0 {
 		m.ask.Tenant = m.tenants[r.tenant]
 	}
+	m.ask.Size = r.size
 	if m.w.s.Deadline > 0 {
 		m.ask.Deadline = r.at.Add(m.w.s.Deadline)
 	}

@@ -18,6 +18,7 @@ type Scenario struct {
 	Servers   Servers       `yaml:"servers"`
 	Load      float64       `yaml:"load"` // offered work over what all servers can do, antagonists reckoned in; zero: the tenants' loads together
 	Work      Work          `yaml:"work"`
+	Size      Size          `yaml:"size"`     // that requests tell
 	Edges     int           `yaml:"edges"`    // zero: 4
 	Spread    string        `yaml:"spread"`   // requests over edges: random (default) or round-robin
 	Ask       time.Duration `yaml:"ask"`      // round trip edge–master
@@ -313,6 +314,7 @@ func (w Work) validate(bound func(string, float64, float64, float64), oneOf func
 }
 
 func (s Scenario) validateEvents(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration), bad func(string, string)) {
+	bound("size.known", s.Size.Known, 0, 10)
 	bound("direct.share", s.Direct.Share, 0, 1)
 	if s.Direct.Share > 0 {
 		bound("direct.servers", float64(s.Direct.Servers), 1, float64(s.Servers.Count))

@@ -218,7 +218,7 @@ func TestDocumentedScenario(t *testing.T) {
 }
 
 func TestFiguresHaveValues(t *testing.T) {
-	r := Result{P99Ideal: 1, MeanIdeal: 2, P99: 3, Errors: .5, TroubleP99: 6, CalmP99: 2, InTime: []float64{.9}, Goodput: .8}
+	r := Result{P99Ideal: 1, MeanIdeal: 2, P99Untold: 1, P99: 3, Errors: .5, TroubleP99: 6, CalmP99: 2, InTime: []float64{.9}, Goodput: .8}
 	for _, name := range Figures {
 		if math.IsNaN(r.Figure(name)) {
 			t.Errorf("figure %s has no value", name)
@@ -253,6 +253,7 @@ func TestValidate(t *testing.T) {
 		{"servers.discipline", func(s *Scenario) { s.Servers.Discipline = "lifo" }},
 		{"work.mean", func(s *Scenario) { s.Work.Mean = 0 }},
 		{"work.alpha", func(s *Scenario) { s.Work = Work{Distribution: "pareto", Mean: time.Second, Ratio: 10} }},
+		{"size.known", func(s *Scenario) { s.Size = Size{Told: true, Known: -1} }},
 		{"direct.servers", func(s *Scenario) { s.Direct = Direct{Share: .5, Servers: 3} }},
 		{"slowdown.for", func(s *Scenario) { s.Slowdown = Slowdown{Speed: .5, After: time.Second} }},
 		{"faults[0].what", func(s *Scenario) { s.Faults = []Fault{{What: "fire", For: time.Second}} }},

@@ -121,6 +121,7 @@ type Result struct {
 	MeanIdeal   float64   // Mean over the ideal's
 	P99Silent   float64   // P99 over that of a run in which no server reports, with the same seed
 	MeanSilent  float64   // Mean likewise
+	P99Untold   float64   // P99 over that of a run in which no request tells its size, with the same seed
 	TroubleCalm float64   // TroubleP99 over that of a run without faults, with the same seed
 	MeanPeer    float64   // Mean over that of the best peer; only in a Comparison, as P99Peer, P999Peer and GoodputPeer are
 	P99Peer     float64
@@ -142,7 +143,7 @@ var Levels = func() []float64 {
 
 func (w *world) result(policy string) Result {
 	t := &w.tally
-	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN(), P99Silent: math.NaN(), MeanSilent: math.NaN(), TroubleCalm: math.NaN()}
+	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN(), P99Silent: math.NaN(), MeanSilent: math.NaN(), P99Untold: math.NaN(), TroubleCalm: math.NaN()}
 	for _, d := range t.durations {
 		slices.Sort(d)
 	}

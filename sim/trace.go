@@ -13,6 +13,7 @@ import (
 type arrival struct {
 	at     balance.Instant
 	work   float64 // seconds at speed 1, before any cache
+	size   float64 // as it is told; zero: it is not
 	edge   int32   // -1: direct
 	server int32   // of a direct one
 	key    int32   // -1: none
@@ -35,6 +36,7 @@ type trace struct {
 	works   []float64 // of a tenant's request, over the scenario's
 	shape   Arrivals
 	state   twoStates // of shape mmpp
+	sizes   sizeTeller
 }
 
 // twoStates is which state of mmpp holds, and until when.
@@ -57,6 +59,7 @@ func newTrace(s *Scenario, fleet []Kind, seed uint64) *trace {
 		keys:   zipf(s.Affinity.Keys, s.Affinity.Zipf),
 		shape:  s.Arrivals,
 	}
+	t.sizes = sizeTeller{s.Size, rand.New(rand.NewPCG(seed, 0x73697a65))}
 	if s.Arrivals.Shape == "mmpp" {
 		t.state = twoStates{rng: rand.New(rand.NewPCG(seed, 0x6d6d7070)), high: true} // the other state is the first
 	}
@@ -110,6 +113,7 @@ func (t *trace) next() (a arrival, ok bool) {
 		a.tenant = int32(pick(t.tenants, t.rng))
 		a.work *= t.works[a.tenant]
 	}
+	a.size = t.sizes.told(a.work)
 	if t.keys != nil {
 		a.key = int32(pick(t.keys, t.rng))
 	}
