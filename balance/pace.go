@@ -170,7 +170,7 @@ func (p *Pool) learnSize(s *Server, l *lease, log float64) float64 {
 		return 0
 	}
 	if float64(l.crowd) <= s.capacity.slots+slotsError || p.sizes.n < sizesCrowded {
-		p.sizes.observe(l.size, log, &s.sized)
+		p.sizes.observe(l.size, log, &s.work.sized)
 	}
 	return p.sizes.off(l.size)
 }

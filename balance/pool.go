@@ -39,7 +39,6 @@ type Pool struct {
 	cfg      Config
 	policy   Policy
 	scorer   Scorer // of policy, or nil
-	plain    bool   // the scorer is an EdgeScorer: it weighs nothing but time
 	rng      *rand.Rand
 	tieState uint64 // what tieBreak returned last
 	turns    uint32 // the last that was given
@@ -52,14 +51,13 @@ type Pool struct {
 	names map[string]string // of metrics, interned
 	poolRounds
 	crowdedOut bool // others fill nearly the whole pool
-	weighingState
-	loose     bool // limits hold no request back, because one server has none
-	queue     queue
-	tenants   acquaintances
-	clients   clients
-	recent    recent
-	displaced []Release // from the queue, since Serve last ran
-	knownFrom Instant   // there may be leases that the pool has not been told of, until then
+	loose      bool // limits hold no request back, because one server has none
+	queue      queue
+	tenants    acquaintances
+	clients    clients
+	recent     recent
+	displaced  []Release // from the queue, since Serve last ran
+	knownFrom  Instant   // there may be leases that the pool has not been told of, until then
 	dueServers
 	poolFigures
 	poolCounts
@@ -102,6 +100,7 @@ type poolEdges struct {
 
 // poolLearnt is what is learnt of the work and of the way to servers.
 type poolLearnt struct {
+	weighingState
 	times  times
 	sizes  sizes
 	growth growth
@@ -120,6 +119,7 @@ type dueServers struct {
 
 // weighingState is what the choice by work needs between its steps.
 type weighingState struct {
+	plain     bool    // the policy's scorer is an EdgeScorer: it weighs nothing but time
 	perRatio  float64 // 1 over the servers' mean ratio, by slots
 	workPrice float64 // of a unit of mean work
 	later     *Server // for which choose would rather have its request wait; nil: none

@@ -131,7 +131,6 @@ type details struct {
 	okCrowd   float32   // requests at the server when it served one, itself included: nearly the most of late; fades
 	unreached int32     // edges that could not reach it when they tried last
 	work      *workload // nil: no request with a size has been there
-	sized     sized
 	full      *fullness // nil: it has never said that it has no room
 	answers   answers
 	reaches   reaches

@@ -14,8 +14,8 @@ func TestServersStandInCacheLinesOfTheirOwn(t *testing.T) {
 
 // Many servers never report, fail or have slots to be learnt. What that needs is not theirs to carry.
 func TestServersThatAreWellAreSmall(t *testing.T) {
-	if size := unsafe.Sizeof(Server{}) + unsafe.Sizeof(details{}); size > 192+704 { // an allocator's class; indexes and names take a hundred bytes more
-		t.Errorf("a server takes %d bytes as long as nothing is wrong with it and it reports nothing, want %d at most: what few need belongs behind a pointer", size, 192+704)
+	if size := unsafe.Sizeof(Server{}) + unsafe.Sizeof(details{}); size > 192+768 { // an allocator's class; indexes and names take a hundred bytes more
+		t.Errorf("a server takes %d bytes as long as nothing is wrong with it and it reports nothing, want %d at most: what few need belongs behind a pointer", size, 192+768)
 	}
 	p, now := New(Config{Name: "p"}, ByScore{nothing{}}, 1), second
 	for _, spec := range []ServerSpec{{ID: "a", Address: "127.0.0.1:80"}, {ID: "b", Address: "127.0.0.1:80", Slots: 2}} {

@@ -86,7 +86,7 @@ func (z *sizes) off(size float64) float64 {
 
 // workOf returns the work that a request of that size is expected to be; zero stands for one that is not told.
 func (z *sizes) workOf(size float64) float64 {
-	if size == 0 {
+	if size == 0 || z.exponent == 0 {
 		return z.meanWork()
 	}
 	return math.Exp(z.off(size)) * z.mean

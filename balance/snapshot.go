@@ -183,6 +183,9 @@ func (p *Pool) Check() error {
 	if err := p.checkClients(); err != nil {
 		return err
 	}
+	if err := p.checkWork(); err != nil {
+		return err
+	}
 	held, idle := make(map[*Server]int32), make(map[*Server]int32)
 	open, untold, standIns := 0, 0, 0
 	for i := range p.ledger.leases {

@@ -1,5 +1,10 @@
 package balance
 
+import (
+	"fmt"
+	"math"
+)
+
 // This file counts the work that servers have left, where requests tell their sizes, and chooses by it. The unit is the work of a request of
 // the usual size: a server does it in b. What a server has left falls as time passes, as if each of its requests got the same
 // share of it. Nothing here happens as long as sizes say nothing.
@@ -13,6 +18,7 @@ type workload struct {
 	began  float64 // sum of got when they came
 	stress float64 // sum of lease.stress
 	count  int32   // leases of which the work is known
+	sized  sized   // what its requests with a size had
 
 	awaited  float64 // work of the requests in the queue that await this server
 	departed float64 // work of those that have stopped doing so, ever
@@ -136,7 +142,7 @@ func (p *Pool) enters(now Instant, req *Request, s *Server, l *lease) {
 	}
 	l.size = size
 	w, n, work := s.workload(now), s.Load(now), p.sizes.workOf(size)
-	if size > 0 {
+	if size > 0 && p.sizes.tell() {
 		p.sizes.counts(work)
 	}
 	stay := s.stay(work, n, s.workLeft(now, n))
@@ -174,4 +180,41 @@ func (p *Pool) concludeWork(t *poolTotals) {
 	busy := p.local.busy * p.local.busy
 	busy *= busy
 	p.workPrice = idlePrice * busy * busy
+}
+
+// checkWork reports what of the work that is counted is not as leases and the queue have it.
+func (p *Pool) checkWork() error {
+	type total struct {
+		work, awaited float64
+		count         int32
+	}
+	want, awaiting := make(map[*Server]total), 0
+	for i := range p.ledger.leases {
+		if l := &p.ledger.leases[i]; l.id != 0 && l.work > 0 {
+			t := want[l.server]
+			want[l.server] = total{t.work + l.work, t.awaited, t.count + 1}
+		}
+	}
+	for w := range p.queue.each {
+		if w.awaits != nil {
+			t := want[w.awaits]
+			want[w.awaits] = total{t.work, t.awaited + w.work, t.count}
+			awaiting++
+		}
+	}
+	if awaiting != p.queue.awaiting {
+		return fmt.Errorf("pool %s: %d requests that wait await a server, %d are counted", p.cfg.Name, awaiting, p.queue.awaiting)
+	}
+	for _, s := range p.servers {
+		t, w := want[s], s.work
+		if w == nil {
+			w = new(workload)
+		}
+		near := func(a, b float64) bool { return math.Abs(a-b) <= 1e-6*(1+math.Abs(a)+math.Abs(b)) }
+		if w.count != t.count || !near(w.sum, t.work) || !near(w.awaited, t.awaited) {
+			return fmt.Errorf("server %s: leases of which the work is known, their work and what is awaited are counted as %d, %v and %v, want %d, %v and %v",
+				s.spec.ID, w.count, w.sum, w.awaited, t.count, t.work, t.awaited)
+		}
+	}
+	return nil
 }
