@@ -49,7 +49,7 @@ async function see(page) {
 }
 
 async function explain(page) {
-	await page.locator('#decisions button').first().click();
+	await page.locator('#decisions button', {hasText: ' over '}).first().click(); // one with losers
 	await page.locator('.terms tr.won').waitFor();
 	assert.ok(await page.locator('.terms tbody tr').count() > 1, 'a decision has losers');
 	await accessible(page, 'a decision');
