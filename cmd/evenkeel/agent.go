@@ -217,6 +217,7 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 	about := &process.Overview{Role: "agent", Admin: st.access.URL(admin), Facts: []process.Fact{{Name: "server", Values: []string{string(cfg.Server) + " of " + pluralPools(pools)}},
 		{Name: "address", Values: []string{s.Agent.Address}, Servers: true}, {Name: "masters", Values: masters, Servers: true}}}
 	p := st.process(about, f.config, "role", "agent", "server", cfg.Server, "pool", strings.Join(pools, ","), "address", s.Agent.Address, "admin", process.Address(admin), "masters", masters)
+	p.Settings = s
 	p.Admin = st.access.Surface(p, a.Endpoints())
 	register := func(ctx context.Context) error {
 		select {
@@ -232,8 +233,8 @@ func startAgent(ctx context.Context, s *settings.Settings, f *agentFlags, sink *
 		p.Components = append(p.Components, process.Component{Name: "renewal", Run: func(ctx context.Context) error { return own.keep(ctx, st.keeper) }})
 	}
 	if f.config != "" {
-		p.Reload = func() (settings.StartupKeys, error) {
-			return nil, errors.New("an agent reads its file at the start only: restart it")
+		p.Reload = func() (*settings.Settings, settings.StartupKeys, error) {
+			return nil, nil, errors.New("an agent reads its file at the start only: restart it")
 		}
 	}
 	return p.Serve(ctx)

@@ -44,12 +44,15 @@ type target struct {
 // socketBase is the base of URLs to a process's socket, where the host says nothing.
 const socketBase = "http://localhost"
 
-func (a *api) add(cmd *cobra.Command) {
+func (a *api) add(cmd *cobra.Command) { a.addFor(cmd, completeProcesses) }
+
+// addFor adds the flags; processes are the words for --at.
+func (a *api) addFor(cmd *cobra.Command, processes func(ctx context.Context) []string) {
 	a.cmd = cmd
 	a.proof.add(cmd)
 	cmd.Flags().StringVar(&a.base, "admin", "", "a master's admin address ($"+envAdmin+"; default: the socket of the one process on this machine that has a master)")
 	cmd.Flags().StringVar(&a.at, "at", "", "which process of this machine: its name, id, process id or socket")
-	completeFlag(cmd, "at", completeProcesses)
+	completeFlag(cmd, "at", processes)
 }
 
 // target chooses the master once, so that a command that asks again and again keeps to it.

@@ -72,6 +72,15 @@ func completeProcesses(ctx context.Context) (names []string) {
 	return names
 }
 
+// completeAllProcesses returns the names of all processes of this machine.
+func completeAllProcesses(ctx context.Context) (names []string) {
+	all, _ := findAll(ctx)
+	for _, f := range all {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
 // knownServers returns the ids of the servers that the master knows, of one pool if that is named.
 func (a *api) knownServers(ctx context.Context, pool string) (ids []string) {
 	for _, p := range a.knownPools(ctx) {

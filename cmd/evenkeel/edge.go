@@ -162,6 +162,7 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	about := &process.Overview{Role: "edge", Admin: st.access.URL(admin)}
 	about.Facts = []process.Fact{{Name: "requests", Values: process.ListenerURLs(ec.Listeners, front.Addresses(ec))}, {Name: "masters", Values: masters, Servers: true}}
 	p := st.process(about, f.config, "role", "edge", "listen", front.Addresses(ec), "admin", process.Address(admin), "edge", ec.ID, "masters", masters)
+	p.Settings = s
 	p.InFlight, p.StopAccepting, p.Ready = front.InFlight, front.StopAccepting, front.Accepting()
 	p.Admin = st.access.Surface(p, front.Endpoints(""))
 	p.Components = slices.Concat([]process.Component{{Name: "edge", Run: front.Run}},
@@ -170,7 +171,7 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	p.Sockets = func() []process.InheritedSocket {
 		return append(front.Sockets(), insideListeners{admin: admin}.sockets(insideAddresses{admin: adminAt})...)
 	}
-	st.reloads(p, began, func() (settings.StartupKeys, error) { return reloadEdge(ctx, f, s.Edge, front) })
+	st.reloads(p, began, func() (*settings.Settings, settings.StartupKeys, error) { return reloadEdge(ctx, f, s.Edge, front) })
 	return p.Serve(ctx)
 }
 
@@ -185,17 +186,17 @@ func successorID(id balance.EdgeID) balance.EdgeID {
 
 // reloadEdge takes up listeners, routes, also to new pools, and times. The connections to the
 // masters were opened with an id, so that and the masters stay until a restart.
-func reloadEdge(ctx context.Context, f *edgeFlags, old *settings.Edge, front *process.EdgeSupervisor) (settings.StartupKeys, error) {
+func reloadEdge(ctx context.Context, f *edgeFlags, old *settings.Edge, front *process.EdgeSupervisor) (*settings.Settings, settings.StartupKeys, error) {
 	s, err := settings.ReadFor(settings.RoleEdge, f.config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s.Edge.ID = cmp.Or(f.id, s.Edge.ID, old.ID)
 	if len(f.masters) > 0 {
 		s.Edge.Masters = f.masters
 	}
 	if s.Edge.ID != old.ID || !slices.Equal(s.Edge.MasterAddresses(), old.MasterAddresses()) {
-		return nil, errors.New("the edge's id or its masters have changed, which a reload cannot apply: SIGUSR2 starts a new program without losing a request, or restart the edge")
+		return nil, nil, errors.New("the edge's id or its masters have changed, which a reload cannot apply: SIGUSR2 starts a new program without losing a request, or restart the edge")
 	}
-	return s.EdgeStartupKeys(), front.Reload(ctx, s.EdgeConfig(), s.Files, func() error { return nil })
+	return s, s.EdgeStartupKeys(), front.Reload(ctx, s.EdgeConfig(), s.Files, func() error { return nil })
 }

@@ -90,29 +90,43 @@ func findAll(ctx context.Context) (all []found, looked []rundir.Looked) {
 // findMaster returns the process that at names, by its name, id, process id or socket; else the only one that
 // has a master. If it cannot be but one it returns an error with those there are.
 func findMaster(ctx context.Context, at string) (*found, error) {
+	f, err := find(ctx, at, (*found).hasMaster, "have a master")
+	if err != nil {
+		return nil, err
+	}
+	return f.withMaster()
+}
+
+// findProcess returns the process that at names; else the only one there is.
+func findProcess(ctx context.Context, at string) (*found, error) {
+	return find(ctx, at, func(*found) bool { return true }, "run")
+}
+
+// find returns the process that at names, or the only one that fits.
+func find(ctx context.Context, at string, fits func(*found) bool, what string) (*found, error) {
 	if strings.ContainsRune(at, '/') || strings.ContainsRune(at, os.PathSeparator) {
 		f := found{Found: rundir.Found{Path: at, Name: at}}
 		f.ask(ctx)
 		if f.err != nil {
 			return nil, fmt.Errorf("--at %s: no process answers: %w", at, f.err)
 		}
-		return f.withMaster()
+		return &f, nil
 	}
 	all, looked := findAll(ctx)
 	if at == "" {
-		masters := slices.DeleteFunc(slices.Clone(all), func(f found) bool { return !f.hasMaster() })
-		switch len(masters) {
+		fitting := slices.DeleteFunc(slices.Clone(all), func(f found) bool { return !fits(&f) })
+		switch len(fitting) {
 		case 0:
 			return nil, noMaster(all, looked)
 		case 1:
-			return &masters[0], nil
+			return &fitting[0], nil
 		}
-		return nil, hint.Usagef("such as --at "+masters[0].Name, "%d processes here have a master, and nothing was done: which one?\n%s", len(masters), table(masters))
+		return nil, hint.Usagef("such as --at "+fitting[0].Name, "%d processes here %s, and nothing was done: which one?\n%s", len(fitting), what, table(fitting))
 	}
 	named := slices.DeleteFunc(slices.Clone(all), func(f found) bool { return !f.isCalled(at) })
 	switch {
 	case len(named) == 1:
-		return named[0].withMaster()
+		return &named[0], nil
 	case len(named) > 1:
 		return nil, hint.Usagef("such as --at "+named[0].Path, "--at %s: %d processes here are called so\n%s", at, len(named), table(named))
 	case len(all) == 0:

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
+	"github.com/evenkeel-lb/evenkeel/internal/redact"
 )
 
 // flagGroup is flags that several commands have.
@@ -36,6 +37,7 @@ func runRole(cmd *cobra.Command, f settingsSource, start func(s *settings.Settin
 	if err != nil {
 		return err
 	}
+	s.SetFlags(setFlags(cmd, s))
 	return s.HideSecrets(start(s))
 }
 
@@ -157,4 +159,17 @@ func (f trustFlags) over(files settings.TLS, insecure bool) trustFlags {
 	}
 	f.insecure = f.insecure || insecure
 	return f
+}
+
+// setFlags returns what a role's flags say, and, of a role without a file, what they say by default.
+func setFlags(cmd *cobra.Command, s *settings.Settings) (all []settings.Effective) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		switch {
+		case f.Changed:
+			all = append(all, settings.Effective{Key: "--" + f.Name, Value: redact.Text(f.Value.String()), From: "flag"})
+		case f.DefValue != "" && f.DefValue != "[]" && f.DefValue != "false" && (!s.HasFile() || f.Name == "log-level" || f.Name == "log-format" || f.Name == "access-log"):
+			all = append(all, settings.Effective{Key: "--" + f.Name, Value: f.DefValue, From: "default"})
+		}
+	})
+	return all
 }

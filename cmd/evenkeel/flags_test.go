@@ -176,7 +176,7 @@ func TestAgentFlags(t *testing.T) {
 func TestTerminalLog(t *testing.T) {
 	var out bytes.Buffer
 	sink := logs.NewSink(&out)
-	log, err := (&logFlags{format: "text", level: "info"}).logger(sink)
+	log, _, err := (&logFlags{format: "text", level: "info"}).logger(sink)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestLogsOfLibraries(t *testing.T) {
 	sink := logs.NewSink(&out)
 	before := slog.Default()
 	defer slog.SetDefault(before)
-	if _, err := (&logFlags{format: "json", level: "info"}).logger(sink); err != nil {
+	if _, _, err := (&logFlags{format: "json", level: "info"}).logger(sink); err != nil {
 		t.Fatal(err)
 	}
 	log.Print("Unsolicited response")

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/process"
 	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/terminal"
 	"github.com/evenkeel-lb/evenkeel/internal/hint"
 
@@ -34,11 +35,13 @@ func (f *logFlags) add(cmd *cobra.Command) {
 
 // logger returns the logger of a role, which from now on does not end when the reader of its log ends.
 // What a peer can provoke again and again is limited.
-func (f *logFlags) logger(sink *logs.Sink) (*slog.Logger, error) {
+func (f *logFlags) logger(sink *logs.Sink) (*slog.Logger, *process.Logging, error) {
 	text, level, err := f.read(sink)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	own := new(process.Logging)
+	own.Level.Set(level)
 	ignoreBrokenPipes()
 	sink.SetNotice(func(lines uint64, since time.Time) []byte {
 		var b bytes.Buffer
@@ -46,11 +49,11 @@ func (f *logFlags) logger(sink *logs.Sink) (*slog.Logger, error) {
 			lines, terminal.Plural(int(lines), "line"), since.Format(time.RFC3339Nano)), "lines", lines)
 		return b.Bytes()
 	})
-	limited, flush := logs.Limit(terminal.NewLogHandler(sink, text, level, terminal.NewPainter(sink.Out())))
+	limited, flush := logs.Limit(own.Recent.Tee(terminal.NewLogHandler(sink, text, &own.Level, terminal.NewPainter(sink.Out()))))
 	sink.AtClose(flush)
 	log := slog.New(limited)
 	slog.SetDefault(log) // for libraries that use package log: they would wait for the reader
-	return log, nil
+	return log, own, nil
 }
 
 // access returns a logger for requests, which writes records of every level.

@@ -32,7 +32,8 @@ const (
 	exitTrouble = 3 // of status: it has shown what is wrong
 )
 
-// commands lists every command, in the order of the help. Each has a file of its name; undrain is in that of drain, unset in that of set.
+// commands lists every command, in the order of the help. Each has a file of its name; undrain is in that of drain, unset in that of
+// set, and those that control one process are in control.go.
 // Roles log to sink.
 func commands(sink *logs.Sink) []*cobra.Command {
 	return []*cobra.Command{
@@ -53,6 +54,10 @@ func commands(sink *logs.Sink) []*cobra.Command {
 		setCommand(),
 		unsetCommand(),
 		electionCommand(),
+		reloadCommand(),
+		setLogCommand(),
+		configCommand(),
+		bugreportCommand(),
 		simulateCommand(),
 		versionCommand(),
 	}

@@ -134,17 +134,18 @@ func startMaster(ctx context.Context, s *settings.Settings, f *masterFlags, sink
 	about := &process.Overview{Role: "master", Admin: st.access.URL(m.listeners.admin), Pages: process.MasterPages}
 	about.Facts = append([]process.Fact{{Name: "edges, agents", Values: []string{wire}}}, poolFacts(s)...)
 	p := st.process(about, f.config, "role", "master", "id", cmp.Or(mp.ID, "master"), "listen", wire, "admin", admin, "pools", s.PoolNames())
+	p.Settings = s
 	p.Signer = signerOf(m.enrolment)
 	p.Admin = st.access.Surface(p, append(m.Endpoints(), ui.Endpoints()...))
 	p.Components = m.components(p)
-	st.reloads(p, began, func() (settings.StartupKeys, error) { return reloadMaster(f.config, m.Master) })
+	st.reloads(p, began, func() (*settings.Settings, settings.StartupKeys, error) { return reloadMaster(f.config, m.Master) })
 	return p.Serve(ctx)
 }
 
-func reloadMaster(path string, m *master.Master) (settings.StartupKeys, error) {
+func reloadMaster(path string, m *master.Master) (*settings.Settings, settings.StartupKeys, error) {
 	s, err := settings.ReadFor(settings.RoleMaster, path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return s.MasterStartupKeys(), m.Reload(s.MasterConfig())
+	return s, s.MasterStartupKeys(), m.Reload(s.MasterConfig())
 }

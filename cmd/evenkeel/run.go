@@ -141,13 +141,16 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 		serving = append(serving, "wire", process.Address(wire))
 	}
 	p := st.process(about, f.config, serving...)
+	p.Settings = s
 	p.Signer = signerOf(m.enrolment)
 	p.InFlight, p.StopAccepting, p.Ready = front.InFlight, front.StopAccepting, front.Accepting()
 	p.Admin = st.access.Surface(p, slices.Concat(m.Endpoints(), ui.Endpoints(), front.Endpoints("/edge")))
 	p.Components = append([]process.Component{{Name: "edge", Run: front.Run}}, m.components(p)...)
 	p.Sockets = func() []process.InheritedSocket { return append(front.Sockets(), m.listeners.sockets(m.at)...) }
 	p.HandoffState = func() any { return m.HandoffServers() }
-	st.reloads(p, began, func() (settings.StartupKeys, error) { return reloadRun(ctx, f.config, ec.ID, m.Master, front) })
+	st.reloads(p, began, func() (*settings.Settings, settings.StartupKeys, error) {
+		return reloadRun(ctx, f.config, ec.ID, m.Master, front)
+	})
 	return p.Serve(ctx)
 }
 
@@ -164,14 +167,14 @@ func restoreHandoff(m *master.Master, log *slog.Logger) {
 	}
 }
 
-func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *process.EdgeSupervisor) (settings.StartupKeys, error) {
+func reloadRun(ctx context.Context, path string, id balance.EdgeID, m *master.Master, front *process.EdgeSupervisor) (*settings.Settings, settings.StartupKeys, error) {
 	s, err := settings.ReadFor(settings.RoleRun, path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ec := s.EdgeConfig()
 	ec.ID = id // the leases are in its name
-	return s.RunStartupKeys(), front.Reload(ctx, ec, s.Files, func() error { return m.Reload(s.MasterConfig()) })
+	return s, s.RunStartupKeys(), front.Reload(ctx, ec, s.Files, func() error { return m.Reload(s.MasterConfig()) })
 }
 
 // poolFacts returns for each pool which servers it has from the file or the flags.

@@ -39,7 +39,7 @@ own count only. The demo uses several of them as what people have today.`,
 }
 
 func startSampleProxy(ctx context.Context, f *proxyFlags, sink *logs.Sink) error {
-	log, err := f.logs.logger(sink)
+	log, _, err := f.logs.logger(sink)
 	if err != nil {
 		return err
 	}

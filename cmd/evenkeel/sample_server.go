@@ -58,7 +58,7 @@ busier, GET /record tells what has happened to it, GET /metrics and /healthz its
 }
 
 func startSampleServer(ctx context.Context, f *sampleFlags, sink *logs.Sink) error {
-	log, err := f.logs.logger(sink)
+	log, _, err := f.logs.logger(sink)
 	if err != nil {
 		return err
 	}

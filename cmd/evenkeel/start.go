@@ -21,12 +21,13 @@ type startup struct {
 	insecure bool          // it may do without
 	access   *process.AdminAccess
 	failing  *process.ReloadResult
+	logging  *process.Logging
 }
 
 // open makes the log of a role.
 func (f *logFlags) open(sink *logs.Sink) (*startup, error) {
-	log, err := f.logger(sink)
-	return &startup{console: f.consoleOn(sink), dropped: sink.Dropped, log: log, failing: new(process.ReloadResult)}, err
+	log, own, err := f.logger(sink)
+	return &startup{logging: own, console: f.consoleOn(sink), dropped: sink.Dropped, log: log, failing: new(process.ReloadResult)}, err
 }
 
 // authenticate reads the role's certificate, which has the name that the role goes by: *name, at key of the file, if that is given.
@@ -47,11 +48,11 @@ func (st *startup) openAccess(a settings.Access) (err error) {
 
 // process returns the process of a role that has opened all it needs, without its endpoints and its own components.
 func (st *startup) process(about *process.Overview, file string, serving ...any) *process.Process {
-	return &process.Process{Overview: about, Log: st.log, Console: st.console, Trust: st.keeper, Access: st.access, File: file, Serving: serving}
+	return &process.Process{Overview: about, Log: st.log, Console: st.console, Trust: st.keeper, Access: st.access, File: file, Serving: serving, Logging: st.logging}
 }
 
 // reloads has SIGHUP read the file that the role was started with, if it was.
-func (st *startup) reloads(p *process.Process, began settings.StartupKeys, reload func() (settings.StartupKeys, error)) {
+func (st *startup) reloads(p *process.Process, began settings.StartupKeys, reload func() (*settings.Settings, settings.StartupKeys, error)) {
 	if p.File != "" {
 		p.StartupKeys, p.LastReload, p.Reload = began, st.failing, reload
 	}

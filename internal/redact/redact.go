@@ -5,6 +5,7 @@ package redact
 import (
 	"errors"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -32,6 +33,13 @@ func URL(s string) string {
 	}
 	return scheme + "://" + host + path
 }
+
+// Text returns a text in which every URL is shown so.
+func Text(s string) string {
+	return urlInText.ReplaceAllStringFunc(s, URL)
+}
+
+var urlInText = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^\s",\\]+`)
 
 // Error returns an error with the URL that package net/http puts in front of it shown so. What it wraps
 // can be looked for as before.

@@ -54,7 +54,8 @@ func OpenAdmin(p settings.Access, log *slog.Logger) (*AdminAccess, error) {
 // Surface makes what a process serves of a role's endpoints.
 func (a *AdminAccess) Surface(p *Process, endpoints []admin.Endpoint) *admin.Surface {
 	all := append([]admin.Endpoint{{Method: "GET", Path: "/{$}", Role: admin.Read, Handle: p.Overview.ServeHTTP},
-		{Method: "GET", Path: InfoPath, Role: admin.Socket, Handle: p.serveInfo}}, endpoints...)
+		{Method: "GET", Path: InfoPath, Role: admin.Socket, Handle: p.serveInfo}}, p.controlEndpoints()...)
+	all = append(all, endpoints...)
 	if a.part.Pprof {
 		all = append(all, profileEndpoints()...)
 		p.Overview.Pages = append(p.Overview.Pages, Page{profilePath, "what it spends processor time and memory on"})

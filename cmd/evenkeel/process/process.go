@@ -35,24 +35,27 @@ type Component struct {
 // Process is a role at work.
 type Process struct {
 	Log           *slog.Logger
-	Serving       []any                                // attributes of the record that says so: role and addresses
-	Overview      *Overview                            // the same for people
-	Console                                            // the person at the terminal
-	Trust         *trust.Keeper                        // looks for new certificates on SIGHUP too; nil: there are none
-	Signer        *trust.Signer                        // the same; nil: it signs no agents' certificates
-	Admin         *admin.Surface                       // what it serves at its admin address, and at its socket whether it has that or not; nil: nothing
-	Access        *AdminAccess                         // who may use that; nil: there is none
-	info          Info                                 // what it says of itself on its socket
-	File          string                               // that it was started with; empty: none
-	Ready         <-chan struct{}                      // closed once it takes requests; nil: it does as soon as the parts run
-	Components    []Component                          // in the order in which they stop, each when the one before has ended
-	InFlight      func() int                           // requests still open; nil: the role has none
-	Sockets       func() []InheritedSocket             // to hand over to a new program; nil: the role cannot
-	StopAccepting func()                               // called when a new program has taken over, before the parts are stopped; nil: nothing to do
-	HandoffState  func() any                           // what else that is to know, for JSON; nil: nothing
-	Reload        func() (settings.StartupKeys, error) // reads the file anew, and returns what a reload does not take up; nil: there is no file
-	StartupKeys   settings.StartupKeys                 // the same when the process started
-	LastReload    *ReloadResult                        // what became of reload; nil: nothing shows it
+	Serving       []any                                                    // attributes of the record that says so: role and addresses
+	Overview      *Overview                                                // the same for people
+	Console                                                                // the person at the terminal
+	Trust         *trust.Keeper                                            // looks for new certificates on SIGHUP too; nil: there are none
+	Signer        *trust.Signer                                            // the same; nil: it signs no agents' certificates
+	Admin         *admin.Surface                                           // what it serves at its admin address, and at its socket whether it has that or not; nil: nothing
+	Access        *AdminAccess                                             // who may use that; nil: there is none
+	info          Info                                                     // what it says of itself on its socket
+	File          string                                                   // that it was started with; empty: none
+	Ready         <-chan struct{}                                          // closed once it takes requests; nil: it does as soon as the parts run
+	Components    []Component                                              // in the order in which they stop, each when the one before has ended
+	InFlight      func() int                                               // requests still open; nil: the role has none
+	Sockets       func() []InheritedSocket                                 // to hand over to a new program; nil: the role cannot
+	StopAccepting func()                                                   // called when a new program has taken over, before the parts are stopped; nil: nothing to do
+	HandoffState  func() any                                               // what else that is to know, for JSON; nil: nothing
+	Reload        func() (*settings.Settings, settings.StartupKeys, error) // reads the file anew, and returns it and what of it a reload does not take up; nil: there is no file
+	StartupKeys   settings.StartupKeys                                     // the same when the process started
+	LastReload    *ReloadResult                                            // what became of reload; nil: nothing shows it
+	Settings      *settings.Settings                                       // that it works with; owned by Serve once it runs, see settingsMu
+	*Logging
+	control
 }
 
 // sameSignalWithin is how soon after a signal to stop another one is taken for the same: GNU timeout, and terminals whose
@@ -124,12 +127,21 @@ func (p *Process) Serve(ctx context.Context) error {
 				p.Log.Info("stopped")
 			}
 			return err
+		case answer := <-p.reloadRequests:
+			if ctx.Err() != nil {
+				answer <- ReloadReport{Changed: []string{}, Problems: []string{"the process stops"}}
+				continue
+			}
+			manager.reloading()
+			answer <- p.reloadOnce()
+			manager.ready()
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
 				if ctx.Err() == nil {
 					manager.reloading()
-					p.reloadOnce()
+					report := p.reloadOnce()
+					p.recordReload(report)
 					manager.ready()
 				}
 			case s == takeoverSignal:
@@ -283,36 +295,59 @@ func (p *Process) killed() error {
 	return fmt.Errorf("%w: %d %s cut off", errSecondSignal, n, terminal.Plural(n, "request"))
 }
 
-func (p *Process) reloadOnce() {
+// reloadOnce reads all files anew. It logs and returns what became of that.
+func (p *Process) reloadOnce() (r ReloadReport) {
+	r.Changed = []string{}
+	failed := func(err error, msg string) {
+		if err != nil {
+			p.Log.Error(msg, "err", err)
+			r.Problems = append(r.Problems, msg+": "+err.Error())
+		}
+	}
 	p.Access.reload()
 	if p.Trust != nil {
-		if err := p.Trust.Reload(); err != nil {
-			p.Log.Error("the new certificate files are invalid; the old certificate stays in use", "err", err)
-		}
+		failed(p.Trust.Reload(), "the new certificate files are invalid; the old certificate stays in use")
 	}
 	if p.Signer != nil {
-		if err := p.Signer.Reload(); err != nil {
-			p.Log.Error("the new issuer's files are invalid; the old issuer stays in use", "err", err)
-		}
+		failed(p.Signer.Reload(), "the new issuer's files are invalid; the old issuer stays in use")
 	}
 	if p.Reload == nil && (p.Trust != nil || p.Access != nil && p.Access.keys != nil) {
-		return
+		r.Reloaded = len(r.Problems) == 0
+		return r
 	}
 	if p.Reload == nil {
 		p.Log.Warn("nothing to reload: this process was started without a file")
-		return
+		r.Problems = append(r.Problems, "nothing to reload: this process was started without a file")
+		return r
 	}
-	now, err := p.Reload()
+	next, now, err := p.Reload()
 	if p.LastReload != nil {
 		p.LastReload.set(err)
 	}
-	p.Access.recordSignal("reload", p.File, err)
+	r.File = p.File
 	if err != nil {
 		logReloadError(p.Log, err)
-		return
+		r.Problems = append(r.Problems, p.currentSettings().HideSecrets(err).Error())
+		return r
 	}
+	r.Reloaded, r.Changed = true, p.currentSettings().Changes(next)
+	r.Restart = p.StartupKeys.Changed(now)
+	p.setSettings(next)
 	p.Log.Info("reloaded")
 	warnRestartNeeded(p.StartupKeys, now, p.Log)
+	return r
+}
+
+// recordReload records a reload by signal, as others are recorded by their endpoint.
+func (p *Process) recordReload(r ReloadReport) {
+	if r.File == "" {
+		return
+	}
+	var err error
+	if !r.Reloaded {
+		err = errors.New(strings.Join(r.Problems, "; "))
+	}
+	p.Access.recordSignal("reload", r.File, err)
 }
 
 // logReloadError logs a file that cannot be taken: one record for each problem, so that its

@@ -22,6 +22,8 @@ type Settings struct {
 	Edge   *Edge           `yaml:"edge" also:"edges proxy frontend frontends listeners"`
 	Agent  *Agent          `yaml:"agent" also:"agents"`
 
+	flags     []Effective              // of the role; nil: none
+	values    []config.Value           // of the file; nil: there is none
 	Files     *EdgeFiles               // what was read of the files that the edge's part names; nil: not yet
 	hide      func(text string) string // replaces values of environment variables by their names; nil: there is no file
 	lineOf    func(path string) int    // of the file, where a field stands; nil: there is no file
@@ -381,6 +383,7 @@ func Read(path string, more ...func(s *Settings, bad func(path, problem string))
 	}
 	f := config.Parse(path, src, os.LookupEnv)
 	s := &Settings{hide: f.Hide, file: path, lineOf: func(path string) int { return f.Position(path).Line }}
+	s.values = f.Values()
 	f.Decode(s)
 	s.validate(f.Bad)
 	for _, judge := range more {

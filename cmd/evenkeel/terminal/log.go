@@ -10,7 +10,7 @@ import (
 	"unicode"
 )
 
-func NewLogHandler(w io.Writer, text bool, level slog.Level, paint Painter) slog.Handler {
+func NewLogHandler(w io.Writer, text bool, level slog.Leveler, paint Painter) slog.Handler {
 	if text {
 		return &logHandler{w: w, mu: new(sync.Mutex), level: level, paint: paint}
 	}
@@ -22,13 +22,15 @@ func NewLogHandler(w io.Writer, text bool, level slog.Level, paint Painter) slog
 type logHandler struct {
 	w     io.Writer
 	mu    *sync.Mutex // held over one write; shared by the handlers derived from one
-	level slog.Level
+	level slog.Leveler
 	paint Painter
 	attrs string // those of With, ready to be written
 	group string // those of WithGroup, each with a dot behind it
 }
 
-func (t *logHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= t.level }
+func (t *logHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= t.level.Level()
+}
 
 func (t *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *t
