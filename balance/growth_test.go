@@ -23,7 +23,7 @@ func TestGrowthIsThatOfLatencies(t *testing.T) {
 			least := 1 + server*4 // the faster has more
 			for range 1000 {
 				n := float64(least + rng.IntN(20))
-				k.observe(n, want*math.Log(n)-math.Log(float64(1+server))+deviation*rng.NormFloat64(), deviation*deviation, 64, 0, false)
+				k.observe(n, want*math.Log(n)-math.Log(float64(1+server))+deviation*rng.NormFloat64(), deviation*deviation, 64, 0, kneeEvery)
 			}
 			sum.xx += k.rise.xx
 			sum.xy += k.rise.xy
@@ -40,7 +40,7 @@ func TestGrowthIsLearntUpToTheSlots(t *testing.T) {
 	var k knee
 	for range 10 * kneeEvery {
 		for _, n := range []float64{1, 2, 4, 8, 16} {
-			k.observe(n, math.Log(max(1, n/4)), .1, 4, 0, false)
+			k.observe(n, math.Log(max(1, n/4)), .1, 4, 0, kneeEvery)
 		}
 	}
 	if k.rise.xx == 0 || math.Abs(k.rise.xy) > 1e-6*k.rise.xx {

@@ -61,13 +61,13 @@ func (k *knee) isTold() bool { return k.c > 0 || k.shared.c > 0 }
 
 // observe takes the logarithm of a latency and the requests present at its start,
 // itself included. variance is that of such logarithms in the whole pool, slots is c as it is believed, and told as it
-// was told, zero if it was not. It reports whether it has worked out c anew, which it does sooner
-// where requests wait for a limit that may be too low.
-func (k *knee) observe(n, log, variance, slots, told float64, soon bool) (solved bool) {
+// was told, zero if it was not. It reports whether it has worked out c anew, which it does when there are enough
+// new samples.
+func (k *knee) observe(n, log, variance, slots, told, enough float64) (solved bool) {
 	i := crowdOf(n)
 	k.weight[i]++
 	k.sum[i] += float32(log)
-	if k.fresh++; k.fresh < kneeEvery && !(soon && k.fresh >= kneeSoon && float64(k.fresh) >= kneeTells*variance) {
+	if k.fresh++; float64(k.fresh) < enough {
 		return false
 	}
 	k.solve(max(variance, leastVariance), told)

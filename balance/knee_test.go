@@ -15,7 +15,7 @@ func TestKneeIsFound(t *testing.T) {
 		const deviation = .8
 		for range 4000 {
 			n := 1 + float64(rng.IntN(int(3*c)))
-			k.observe(n, math.Log(.1*max(1, n/c))+deviation*rng.NormFloat64(), deviation*deviation, c, 0, false)
+			k.observe(n, math.Log(.1*max(1, n/c))+deviation*rng.NormFloat64(), deviation*deviation, c, 0, kneeEvery)
 		}
 		if k.c < c/2 || k.c > 1.5*c {
 			t.Errorf("%v slots were taken for %v", c, k.c)
@@ -27,7 +27,7 @@ func TestKneeOfAnIdleServerIsSmall(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	var k knee
 	for range 200 {
-		k.observe(1, rng.NormFloat64(), 1, 1, 0, false)
+		k.observe(1, rng.NormFloat64(), 1, 1, 0, kneeEvery)
 	}
 	if k.c != 1 {
 		t.Errorf("a server that never had two requests is thought to have %v slots, want the safe 1", k.c)
@@ -107,11 +107,11 @@ func TestWhatWasNeverTriedIsNotRejected(t *testing.T) {
 
 // Slots are worked out once in so many samples, which then count a little less: sooner where a limit is in question, and then they count as much as ever.
 func TestSlotsAreWorkedOutNowAndThen(t *testing.T) {
-	for every, soon := range map[int]bool{kneeEvery: false, kneeSoon: true} {
+	for _, every := range []int{kneeEvery, kneeSoon} {
 		var k knee
 		for i := 1; i <= 2*kneeEvery; i++ {
-			if solved := k.observe(2, 0, .01, 4, 0, soon); solved != (i%every == 0) {
-				t.Fatalf("soon %t, sample %d: worked out %t", soon, i, solved)
+			if solved := k.observe(2, 0, .01, 4, 0, float64(every)); solved != (i%every == 0) {
+				t.Fatalf("of %d, sample %d: worked out %t", every, i, solved)
 			}
 		}
 		keep := math.Pow(kneeKeep, float64(every)/kneeEvery)
@@ -120,7 +120,7 @@ func TestSlotsAreWorkedOutNowAndThen(t *testing.T) {
 			want = (want + float64(every)) * keep
 		}
 		if math.Abs(float64(k.weight[1])-want) > .01 {
-			t.Errorf("soon %t: %d samples are of weight %v, want %v", soon, 2*kneeEvery, k.weight[1], want)
+			t.Errorf("of %d: %d samples are of weight %v, want %v", every, 2*kneeEvery, k.weight[1], want)
 		}
 	}
 }

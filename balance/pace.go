@@ -119,6 +119,17 @@ func (t *times) most() float64 {
 
 const nearlyAll = 2 // standard deviations that 98 in 100 stay under
 
+// samplesToSolve returns from how many new samples the slots of s are worked out anew: fewer where requests wait for a limit that may be
+// too low, if as few show that twice as many requests take twice as long. Times of which few are very long vary more than the latest of them do:
+// then their mean is far above what is usual.
+func (p *Pool) samplesToSolve(s *Server) float64 {
+	if p.queue.length == 0 || !s.capacity.firm {
+		return kneeEvery
+	}
+	variance := max(p.times.variance(), 2*math.Log(p.times.spread)) // the latter if logarithms are spread as chance would
+	return min(kneeEvery, max(kneeSoon, kneeTells*variance))
+}
+
 // learn takes the duration of a request whose lease has ended.
 func (p *Pool) learn(now Instant, s *Server, l *lease, o *Outcome) {
 	crowd, took := float64(l.crowd), o.Duration
@@ -143,7 +154,7 @@ func (p *Pool) learn(now Instant, s *Server, l *lease, o *Outcome) {
 		if s.knee == unheardKnee {
 			s.knee = new(knee)
 		}
-		if solved := s.knee.observe(crowd, math.Log(latency)-off, p.times.variance(), s.capacity.slots, s.toldSlots(), p.queue.length > 0 && s.capacity.firm); solved || !s.capacity.told {
+		if solved := s.knee.observe(crowd, math.Log(latency)-off, p.times.variance(), s.capacity.slots, s.toldSlots(), p.samplesToSolve(s)); solved || !s.capacity.told {
 			p.survey(s)
 			for _, c := range s.counterparts() {
 				c.pool.survey(c)

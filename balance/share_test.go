@@ -2,7 +2,7 @@ package balance_test
 
 import (
 	"fmt"
-	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -25,49 +25,56 @@ func TestTenantsShareWorkByWeight(t *testing.T) {
 		"a third the weight": {map[string]balance.TenantConfig{"a": {}, "b": {Weight: 3}}, map[string]time.Duration{"a": time.Second, "b": 100 * time.Millisecond}, .25, 1},
 		"an edge that lies":  {nil, map[string]time.Duration{"a": 100 * time.Millisecond, "b": 100 * time.Millisecond}, .5, 1000},
 	} {
-		t.Run(name, func(t *testing.T) {
-			p, held := full(t, 100)
-			p.Configure(second, balance.Config{Name: "web", QueueSize: 100, QueueWait: time.Hour, Tenants: c.tenants}, first{})
-			now, tenants := second, make(map[balance.WaitID]string)
-			for i := range 40 {
-				for _, tenant := range slices.Sorted(maps.Keys(c.took)) {
-					tenants[join(t, p, now, balance.Request{Tenant: tenant, Path: fmt.Sprint(i)})] = tenant
-				}
-			}
-			used, all := make(map[string]time.Duration), time.Duration(0)
-			type running struct {
-				lease  balance.LeaseID
-				tenant string
-				since  balance.Instant
-			}
-			at := []running{{held, "", now}} // the server works on one after the other
-			for range 4000 {
-				first := at[0]
-				took := c.took[first.tenant]
-				now, at = now.Add(took), at[1:]
-				says := now.Sub(first.since)
-				if first.tenant == "a" {
-					says *= c.says
-				}
-				p.Done(now, first.lease, balance.Outcome{Duration: says})
-				used[first.tenant] += took
-				all += took
-				for _, r := range p.Serve(now, nil) {
-					if r.Refusal != nil {
-						t.Fatal(r.Refusal)
+		for seed := range uint64(20) {
+			t.Run(fmt.Sprint(name, ", order ", seed), func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(seed, 1))
+				p, held := full(t, 100)
+				p.Configure(second, balance.Config{Name: "web", QueueSize: 100, QueueWait: time.Hour, Tenants: c.tenants}, first{})
+				now, tenants := second, make(map[balance.WaitID]string)
+				for i := range 40 {
+					order := []string{"a", "b"}
+					if rng.IntN(2) == 0 {
+						slices.Reverse(order)
 					}
-					tenant := tenants[r.ID]
-					at = append(at, running{r.Grant.Lease, tenant, now})
-					tenants[join(t, p, now, balance.Request{Tenant: tenant})] = tenant
+					for _, tenant := range order {
+						tenants[join(t, p, now, balance.Request{Tenant: tenant, Path: fmt.Sprint(i)})] = tenant
+					}
 				}
-			}
-			if got := float64(used["a"]) / float64(all); got < c.share-.03 || got > c.share+.03 {
-				t.Errorf("a has used %.3f of the server's time, want %.3f; b has used %v", got, c.share, used["b"])
-			}
-			if err := p.Check(); err != nil {
-				t.Error(err)
-			}
-		})
+				used, all := make(map[string]time.Duration), time.Duration(0)
+				type running struct {
+					lease  balance.LeaseID
+					tenant string
+					since  balance.Instant
+				}
+				at := []running{{held, "", now}} // the server works on one after the other
+				for range 4000 {
+					first := at[0]
+					took := c.took[first.tenant]
+					now, at = now.Add(took), at[1:]
+					says := now.Sub(first.since)
+					if first.tenant == "a" {
+						says *= c.says
+					}
+					p.Done(now, first.lease, balance.Outcome{Duration: says})
+					used[first.tenant] += took
+					all += took
+					for _, r := range p.Serve(now, nil) {
+						if r.Refusal != nil {
+							t.Fatal(r.Refusal)
+						}
+						tenant := tenants[r.ID]
+						at = append(at, running{r.Grant.Lease, tenant, now})
+						tenants[join(t, p, now, balance.Request{Tenant: tenant})] = tenant
+					}
+				}
+				if got := float64(used["a"]) / float64(all); got < c.share-.03 || got > c.share+.03 {
+					t.Errorf("a has used %.3f of the server's time, want %.3f; b has used %v", got, c.share, used["b"])
+				}
+				if err := p.Check(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 }
 
