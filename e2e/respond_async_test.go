@@ -44,11 +44,16 @@ func startHolder(t testing.TB) *holder {
 	return h
 }
 
-// startKeeper runs a master with one server of one slot, and an edge that keeps requests for it. more is what the edge's
+// oneAtATime is a server, as the file has it, that gets one request at a time. While its master is silent it gets none.
+func oneAtATime(h *holder) string {
+	return fmt.Sprintf("{id: s1, address: %q, max_in_flight: 1}", h.Listener.Addr())
+}
+
+// startKeeper runs a master with one server, and an edge that keeps requests for it. more is what the edge's
 // part of the file has besides.
 func startKeeper(t *testing.T, server, listen, more string) (m master, e *proc.Process, name string) {
 	t.Helper()
-	m = startMaster(t, fmt.Sprintf("pools:\n  web: {queue: {wait: 1h}, servers: [{id: s1, address: %q, max_in_flight: 1}]}\n", server))
+	m = startMaster(t, fmt.Sprintf("pools:\n  web: {queue: {wait: 1h}, servers: [%s]}\n", server))
 	name = file(t, fmt.Sprintf("edge:\n  id: keeper\n  masters: [%q]\n  admin: 127.0.0.1:0\n%s\n  listeners:\n  - listen: %s\n    h2c: true\n    server_timing: true\n    routes: [{pool: web, respond_async: true, timeout: 1h}]\n", m.Addr("listen"), more, listen))
 	e = start(t, "edge", "--config", name)
 	ready(t, e)
@@ -97,7 +102,7 @@ func TestAnswersComeLater(t *testing.T) {
 	t.Parallel()
 	curl := peer(t, "curl")
 	h := startHolder(t)
-	_, e, _ := startKeeper(t, h.Listener.Addr().String(), "127.0.0.1:0", "")
+	_, e, _ := startKeeper(t, oneAtATime(h), "127.0.0.1:0", "")
 	base := "http://" + e.Addr("listen")
 	const n = 20
 	var all [n]string
@@ -153,7 +158,7 @@ func TestALongBodyIsSpooled(t *testing.T) {
 	curl := peer(t, "curl")
 	h := startHolder(t)
 	spool := t.TempDir()
-	_, e, _ := startKeeper(t, h.Listener.Addr().String(), "127.0.0.1:0", "  respond_async: {memory: 1MiB, body: 16MiB, answer: 16MiB, keep: 2s, spool: "+spool+"}")
+	_, e, _ := startKeeper(t, fmt.Sprintf("{id: s1, address: %q}", h.Listener.Addr()), "127.0.0.1:0", "  respond_async: {memory: 1MiB, body: 16MiB, answer: 16MiB, keep: 5s, spool: "+spool+"}")
 	base := "http://" + e.Addr("listen")
 	body := bytes.Repeat([]byte("0123456789abcdef"), 8<<20/16)
 	name := filepath.Join(t.TempDir(), "body")
@@ -188,7 +193,7 @@ func TestKeptRequestsAndTheirEdge(t *testing.T) {
 	curl := peer(t, "curl")
 	h := startHolder(t)
 	listen := freeport.Address(t)
-	_, e, name := startKeeper(t, h.Listener.Addr().String(), listen, "")
+	_, e, name := startKeeper(t, oneAtATime(h), listen, "")
 	base := "http://" + listen
 	first := keptRequest(t, curl, base, "-d", "x", base+"/first")
 	<-h.arrived
@@ -248,7 +253,7 @@ func TestDocumentedLaterAnswer(t *testing.T) {
 	t.Parallel()
 	peer(t, "curl")
 	h := startHolder(t)
-	_, e, _ := startKeeper(t, h.Listener.Addr().String(), "127.0.0.1:0", "")
+	_, e, _ := startKeeper(t, oneAtATime(h), "127.0.0.1:0", "")
 	text, err := os.ReadFile("../docs/respond-async.md")
 	if err != nil {
 		t.Fatal(err)

@@ -204,7 +204,8 @@ func TestTheSizesOfBuffers(t *testing.T) {
 		first int
 	}{{0, SmallBuf}, {SmallBuf - 1, SmallBuf}, {SmallBuf, LargeBuf}, {LargeBuf, LargeBuf}} {
 		s := Store{Begun: true}
-		if !s.Grow(m, c.known) || !s.Grow(m, c.known) || cap(s.Bufs[0]) != c.first || cap(s.Bufs[1]) != LargeBuf {
+		first, second := s.Grow(m, c.known), s.Grow(m, c.known)
+		if !first || !second || cap(s.Bufs[0]) != c.first || cap(s.Bufs[1]) != LargeBuf {
 			t.Errorf("%d bytes known: buffers of %d and %d bytes", c.known, cap(s.Bufs[0]), cap(s.Bufs[1]))
 		}
 		s.Reset(m)

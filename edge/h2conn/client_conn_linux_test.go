@@ -311,13 +311,14 @@ func TestWhatAClientAnswersToFrames(t *testing.T) {
 // The body of a request waits for the windows, and goes on when they open.
 func TestARequestWaitsForItsWindows(t *testing.T) {
 	s := newOpenServer(t, window(3))
-	a, got := s.asks(postHead, "")
+	a, _ := s.asks(postHead, "")
 	if n := a.WriteStream([]byte("hello")); n != 3 || !s.client.writersBlocked {
 		t.Errorf("took %d bytes, want those of the window", n)
 	}
 	a.conn.Writable = false
 	s.shared.Flush()
-	if got = s.receives(); !slices.Equal(got, []string{"DATA 1 hel"}) {
+	got := s.receives()
+	if !slices.Equal(got, []string{"DATA 1 hel"}) {
 		t.Errorf("got %q", got)
 	}
 	if s.sends(windowUpdate(0, 1)); a.conn.Writable || !s.client.writersBlocked {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -48,9 +49,11 @@ func (s *Surface) Serve(ctx context.Context, l net.Listener) error {
 	return ServeUntil(ctx, server, l)
 }
 
-// ServeUntil serves until ctx ends, then lets the requests under way end, for a second. It
-// closes l.
+// ServeUntil serves until ctx ends, then lets the connections that were accepted end with the answers to their requests, for a second. It
+// closes l. Shutdown would not do: it drops a request that is read after it has begun.
 func ServeUntil(ctx context.Context, server *http.Server, l net.Listener) error {
+	open := newOpenConns()
+	server.ConnState = open.changed
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	select {
@@ -58,15 +61,53 @@ func ServeUntil(ctx context.Context, server *http.Server, l net.Listener) error 
 		return err
 	case <-ctx.Done():
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTime)
-	defer cancel()
-	if server.Shutdown(last) != nil {
-		_ = server.Close() // a caller who still reads had a second
+	_ = l.Close() // nothing was taken from it
+	err := <-ended
+	server.SetKeepAlivesEnabled(false)
+	open.waitForNone(lastTime)
+	_ = server.Close() // a caller who still reads had a second
+	if errors.Is(err, net.ErrClosed) {
+		return nil
 	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return err
+	return err
+}
+
+// openConns counts the connections of a server.
+type openConns struct {
+	mu    sync.Mutex
+	count int           // guarded by mu
+	last  bool          // guarded by mu: no more are accepted
+	none  chan struct{} // closed when last is set and none is open
+}
+
+func newOpenConns() *openConns { return &openConns{none: make(chan struct{})} }
+
+func (o *openConns) changed(_ net.Conn, to http.ConnState) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch to {
+	case http.StateNew:
+		o.count++
+	case http.StateClosed, http.StateHijacked:
+		if o.count--; o.last && o.count == 0 {
+			close(o.none)
+		}
 	}
-	return nil
+}
+
+// waitForNone waits until all connections have ended, for a limited time. No more may be accepted from now on.
+func (o *openConns) waitForNone(most time.Duration) {
+	o.mu.Lock()
+	o.last = true
+	open := o.count > 0
+	o.mu.Unlock()
+	if !open {
+		return
+	}
+	select {
+	case <-o.none:
+	case <-time.After(most):
+	}
 }
 
 // boundedWrites is a listener whose connections end when the other side does not take what

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -231,6 +230,11 @@ func TestKeysThatDoNotGoTogether(t *testing.T) {
 type pipeListener struct {
 	conns chan net.Conn
 	over  chan struct{}
+	close sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), over: make(chan struct{})}
 }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
@@ -241,13 +245,13 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
-func (l *pipeListener) Close() error   { close(l.over); return nil }
+func (l *pipeListener) Close() error   { l.close.Do(func() { close(l.over) }); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7480} }
 
 // inBubble serves a surface inside a bubble and calls with a connection to it.
 func inBubble(t *testing.T, s func() *Surface, call func(t *testing.T, c net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &pipeListener{make(chan net.Conn), make(chan struct{})}
+		l := newPipeListener()
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s().Serve(ctx, l) }()
@@ -256,7 +260,7 @@ func inBubble(t *testing.T, s func() *Surface, call func(t *testing.T, c net.Con
 		call(t, here)
 		_ = here.Close()
 		stop()
-		if err := <-ended; err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := <-ended; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
@@ -413,4 +417,27 @@ func TestLargeBodiesReachTheirHandler(t *testing.T) {
 			t.Errorf("got %d bytes and %s, want %d", got, fmt.Sprint(w.Code), n)
 		}
 	}
+}
+
+// A connection that was accepted before the end gets its answer, though its request comes only then.
+func TestWhatWasAcceptedBeforeTheEndIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipeListener()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") })
+		go func() { ended <- ServeUntil(ctx, &http.Server{Handler: handler}, l) }()
+		here, there := net.Pipe()
+		l.conns <- there
+		synctest.Wait()
+		stop()
+		synctest.Wait()
+		go func() { _, _ = io.WriteString(here, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") }()
+		if got, err := io.ReadAll(here); err != nil || !strings.HasSuffix(string(got), "here") {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
