@@ -58,6 +58,12 @@ func TestAFaultOfACertificateHasItsReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	template := componentTemplate(Subject{Identity: Identity{Agent, "r1"}}, time.Now(), time.Hour)
+	template.URIs = nil
+	nameless, err := sign(template, i)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for what, c := range map[string]struct {
 		shown []*x509.Certificate
 		usage x509.ExtKeyUsage
@@ -65,7 +71,8 @@ func TestAFaultOfACertificateHasItsReason(t *testing.T) {
 	}{
 		"an agent's, where a master's is wanted":  {[]*x509.Certificate{agent.cert}, x509.ExtKeyUsageServerAuth, WrongRole},
 		"a name that its issuer may not sign for": {foreign, x509.ExtKeyUsageClientAuth, Unfit},
-		"nothing": {nil, x509.ExtKeyUsageClientAuth, NoCertificate},
+		"an issuer's without a name":              {[]*x509.Certificate{nameless.cert, i.cert}, x509.ExtKeyUsageClientAuth, Unfit},
+		"nothing":                                 {nil, x509.ExtKeyUsageClientAuth, NoCertificate},
 	} {
 		if _, err := k.current.Load().check(c.shown, c.usage); reasonOf(err) != c.want {
 			t.Errorf("%s: got %v (%v), want %v", what, err, reasonOf(err), c.want)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,9 +43,15 @@ func general(t *testing.T, a *Authority, who Identity) *Keeper {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return keeperOf(a, made)
+}
+
+// keeperOf makes a component of a certificate, whatever is in that.
+func keeperOf(a *Authority, made *signed) *Keeper {
 	k := &Keeper{}
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
+	who, _ := IdentityOf(made.cert) // it may have none
 	k.current.Store(&credentials{cert: tls.Certificate{Certificate: [][]byte{made.der}, PrivateKey: made.key}, identity: who, roots: roots, root: a.cert})
 	return k
 }
@@ -105,6 +112,117 @@ func TestAnAuthorityIsNoMaster(t *testing.T) {
 	a, _ := authority(t)
 	if _, err := masterBy([]*x509.Certificate{a.cert}, Fingerprint(a.cert.Raw), nil); reasonOf(err) != Unfit {
 		t.Errorf("got %v, want %v", err, Unfit)
+	}
+}
+
+// The fingerprint of a token is of an authority: a master's own certificate, which would prove itself, is none.
+func TestAMasterIsNoAuthority(t *testing.T) {
+	a, dir := authority(t)
+	master := open(t, issue(t, a, dir, Identity{Master, "m1"})).current.Load().cert.Leaf
+	if _, err := masterBy([]*x509.Certificate{master, a.cert}, Fingerprint(a.cert.Raw), nil); err != nil {
+		t.Errorf("its authority's fingerprint: got %v", err)
+	}
+	if _, err := masterBy([]*x509.Certificate{master, a.cert}, Fingerprint(master.Raw), nil); reasonOf(err) != UnknownAuthority {
+		t.Errorf("its own fingerprint: got %v, want %v", err, UnknownAuthority)
+	}
+}
+
+// A certificate that names a master but may not be connected to, as one that an authority signed by a rule for clients, is no master's.
+func TestAMastersCertificateIsForBeingConnectedTo(t *testing.T) {
+	a, dir := authority(t)
+	edge := open(t, issue(t, a, dir, Identity{Edge, "e1"}))
+	template := componentTemplate(Subject{Identity: Identity{Master, "m1"}}, time.Now(), time.Hour)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	made, err := sign(template, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := keeperOf(a, made)
+	proof, err := peer.SignStatement("drain", []byte("words"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := edge.VerifyStatement("drain", []byte("words"), proof, time.Now()); reasonOf(err) != WrongRole {
+		t.Errorf("its statement: got %v, want %v", err, WrongRole)
+	}
+	if _, err := masterBy([]*x509.Certificate{made.cert, a.cert}, Fingerprint(a.cert.Raw), nil); reasonOf(err) != WrongRole {
+		t.Errorf("by fingerprint: got %v, want %v", err, WrongRole)
+	}
+	here, there := pipe(t)
+	ctx, ended := brief(t), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _, _ = peer.Accept(ctx, there) // what the peer thinks of it is nothing to this test
+		_ = there.Close()
+	}()
+	if _, _, err := edge.Secure(ctx, here); reasonOf(err) != WrongRole {
+		t.Errorf("its connection: got %v, want %v", err, WrongRole)
+	}
+	_ = here.Close()
+	<-ended
+	for _, role := range Roles {
+		want := x509.ExtKeyUsageClientAuth
+		if role == Master {
+			want = x509.ExtKeyUsageServerAuth
+		}
+		if got := (Identity{role, "x"}).usage(); got != want {
+			t.Errorf("role %s: usage %v, want %v", role, got, want)
+		}
+	}
+}
+
+// A peer that is no master is refused for that, also by an agent that wants to renew and to whom it offers nothing.
+func TestToRenewAtAPeerThatIsNoMaster(t *testing.T) {
+	a, dir := authority(t)
+	agent, peer := open(t, issue(t, a, dir, Identity{Agent, "r1"})), general(t, a, Identity{Edge, "e1"})
+	here, there := pipe(t)
+	ctx, ended := brief(t), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _, _ = peer.Accept(ctx, there)
+		_ = there.Close()
+	}()
+	if conn, err := agent.SecureToRenew(ctx, here); conn == nil || reasonOf(err) != WrongRole || IsNoEnrolment(err) {
+		t.Errorf("got %v, %v, want %v and the connection for a last word", conn, err, WrongRole)
+	}
+	_ = here.Close()
+	<-ended
+}
+
+// A handshake that does not come to its end leaves no connection, and says what it was.
+func TestAHandshakeThatDoesNotEnd(t *testing.T) {
+	a, dir := authority(t)
+	agent := open(t, issue(t, a, dir, Identity{Agent, "r1"}))
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancelLate := context.WithDeadline(t.Context(), time.Now().Add(-time.Hour))
+	defer cancelLate()
+	for what, c := range map[string]struct {
+		ctx   context.Context
+		close bool // by the peer
+		late  bool
+	}{
+		"the peer closes":  {brief(t), true, false},
+		"the time is over": {late, false, true},
+		"it is not wanted": {over, false, false},
+	} {
+		for _, renews := range []bool{false, true} {
+			here, there := pipe(t)
+			if c.close {
+				_ = there.Close()
+			}
+			var conn net.Conn
+			var peer *Peer
+			var err error
+			if renews {
+				conn, err = agent.SecureToRenew(c.ctx, here)
+			} else {
+				conn, peer, err = agent.Secure(c.ctx, here)
+			}
+			if conn != nil || peer != nil || reasonOf(err) != BrokenHandshake || strings.Contains(err.Error(), "no answer in time") != c.late {
+				t.Errorf("%s, to renew %v: got %v, %v, %v", what, renews, conn, peer, err)
+			}
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"log/slog"
 	"os"
@@ -114,5 +115,81 @@ func TestKeysOfOtherKindsSignStatements(t *testing.T) {
 		if k.VerifyStatement("drain", []byte("Words"), proof, time.Now()) == nil {
 			t.Errorf("%s: other words are believed", what)
 		}
+	}
+}
+
+// A proof that cannot be one is refused with its reason, and one with more in it than is needed up to a bound only.
+func TestProofsThatAreNone(t *testing.T) {
+	a, dir := authority(t)
+	master, edge := open(t, issue(t, a, dir, Identity{Master, "m1"})), open(t, issue(t, a, dir, Identity{Edge, "e1"}))
+	template := componentTemplate(Subject{Identity: Identity{Master, "m1"}}, time.Now(), time.Hour)
+	template.URIs = nil
+	made, err := sign(template, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := func(k *Keeper, change func(p *proof)) []byte {
+		der, err := k.SignStatement("drain", []byte("words"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p proof
+		if _, err := asn1.Unmarshal(der, &p); err != nil {
+			t.Fatal(err)
+		}
+		change(&p)
+		if der, err = asn1.Marshal(p); err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	padded := func(size int) func(p *proof) {
+		return func(p *proof) {
+			for all := 0; all < size; all += len(a.cert.Raw) {
+				p.Chain = append(p.Chain, a.cert.Raw)
+			}
+		}
+	}
+	for what, c := range map[string]struct {
+		proof []byte
+		want  Reason
+	}{
+		"nothing":                   {nil, NoCertificate},
+		"no DER":                    {[]byte{1, 2, 3}, Unfit},
+		"without a certificate":     {said(master, func(p *proof) { p.Chain = nil }), NoCertificate},
+		"a certificate that is not": {said(master, func(p *proof) { p.Chain = append(p.Chain, []byte("x")) }), Unfit},
+		"by one without a name":     {said(keeperOf(a, made), func(*proof) {}), Unfit},
+		"with its authority":        {said(master, padded(1)), reasons},
+		"longer than any":           {said(master, padded(MostProof)), Unfit},
+	} {
+		if err := edge.VerifyStatement("drain", []byte("words"), c.proof, time.Now()); reasonOf(err) != c.want || (err == nil) != (c.want == reasons) {
+			t.Errorf("%s: got %v, want %v", what, err, c.want)
+		}
+	}
+}
+
+// A chain that was verified is not believed any more once the files say otherwise.
+func TestAMasterThatIsDeniedLaterIsNotBelieved(t *testing.T) {
+	a, dir := authority(t)
+	master, f := open(t, issue(t, a, dir, Identity{Master, "m1"})), issue(t, a, dir, Identity{Edge, "e1"})
+	f.Denied = write(t, dir, "")
+	edge := open(t, f)
+	proof, err := master.SignStatement("drain", []byte("words"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := edge.VerifyStatement("drain", []byte("words"), proof, time.Now()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := os.WriteFile(f.Denied, []byte("master m1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := edge.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if err := edge.VerifyStatement("drain", []byte("words"), proof, time.Now()); reasonOf(err) != Denied {
+		t.Errorf("got %v, want %v", err, Denied)
 	}
 }
