@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/internal/enrol"
 	"github.com/evenkeel-lb/evenkeel/internal/freeport"
 	"github.com/evenkeel-lb/evenkeel/internal/peers"
+	"github.com/evenkeel-lb/evenkeel/internal/proc"
 )
 
 // These tests hold the Store against a real etcd of one member.
@@ -58,11 +60,11 @@ func withEtcd(tests func()) error {
 	if err != nil {
 		return err
 	}
-	etcd := exec.Command(program, "--data-dir", dir, "--log-level", "error", "--unsafe-no-fsync", "--listen-client-urls", "http://"+clients, "--advertise-client-urls", "http://"+clients,
+	etcd := exec.Command(program, "--data-dir", dir, "--log-level", "error", "--unsafe-no-fsync", "--quota-backend-bytes", "67108864", "--listen-client-urls", "http://"+clients, "--advertise-client-urls", "http://"+clients,
 		"--listen-peer-urls", "http://"+members, "--initial-advertise-peer-urls", "http://"+members, "--initial-cluster", "default=http://"+members)
 	var said bytes.Buffer
 	etcd.Stderr = &said
-	if err := etcd.Start(); err != nil {
+	if err := proc.Spawn(etcd); err != nil { // it does not outlive tests that panic
 		return err
 	}
 	defer func() {
@@ -352,21 +354,122 @@ func TestEtcdKeepsValues(t *testing.T) {
 	}
 }
 
+// Every call to an etcd that does not answer returns an error that says what was tried, and nothing is believed to be done.
 func TestAnEtcdThatIsAwayIsTold(t *testing.T) {
 	address := net.JoinHostPort("127.0.0.1", "1")
 	s, err := New(Config{Endpoints: []string{address}, TTL: time.Minute}, elect.Candidate{ID: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if key := s.pool("web"); key != "evenkeel/pools/web" {
+		t.Errorf("without a prefix a pool's key is %s", key)
+	}
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.Renew(over, nil, 0); err == nil {
-		t.Error("renewed without an etcd")
+	renew := func() error { _, err := s.Renew(over, nil, 0); return err }
+	v := s.Values()
+	for _, c := range []struct {
+		lease clientv3.LeaseID
+		says  string
+		call  func() error
+	}{
+		{0, "etcd: lease: ", renew},
+		{1, "etcd: renew: ", renew},
+		{1, "etcd: enter: ", func() error { return s.enter(over, 1, "here") }},
+		{0, "etcd: look: ", func() error { _, err := s.Look(over); return err }},
+		{0, "etcd: take: there is no lease", func() error { _, err := s.Take(over, "web"); return err }},
+		{1, "etcd: take: ", func() error { _, err := s.Take(over, "web"); return err }},
+		{1, "etcd: leave: ", func() error { return s.Leave(over, "web") }},
+		{0, "etcd: raise: ", func() error { return s.Raise(over, 1) }},
+		{0, "etcd: lease: ", func() error { return v.Add(over, "x", nil, time.Now()) }},
+		{0, "etcd: get: ", func() error { _, _, err := v.Get(over, "x"); return err }},
+		{0, "etcd: names: ", func() error { _, err := v.Names(over); return err }},
+		{0, "etcd: swap: ", func() error { _, err := v.Swap(over, "x", "1", nil); return err }},
+		{0, "invalid syntax", func() error { _, err := v.Swap(over, "x", "no version", nil); return err }},
+	} {
+		s.lease = c.lease
+		if err := c.call(); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("got %v, want it to say %q", err, c.says)
+		}
+		if len(s.held) != 0 || s.lease != c.lease || s.told != "" {
+			t.Errorf("%s failed, and the store has lease %d, told %q, held %v", c.says, s.lease, s.told, s.held)
+		}
 	}
-	if _, err := s.Look(over); err == nil {
-		t.Error("looked without an etcd")
+	s.lease = 1
+	if err := s.Quit(over); err == nil {
+		t.Error("a lease that cannot be ended is no error")
 	}
-	if err := s.Quit(over); err != nil {
-		t.Errorf("quit: %v", err)
+	if s, err := New(Config{TTL: time.Minute}, elect.Candidate{ID: "a"}); s != nil || err == nil || !strings.HasPrefix(err.Error(), "etcd: ") {
+		t.Errorf("without an address: got %v, %v", s, err)
+	}
+}
+
+// A master's presence is written when it has changed, and with a lease that there is.
+func TestAPresenceIsWrittenOnce(t *testing.T) {
+	prefix := newPrefix(t)
+	a, ctx := newStore(t, prefix, "a"), context.Background()
+	revision := func() int64 {
+		t.Helper()
+		r, err := a.client.Get(ctx, a.master("a"))
+		if err != nil || len(r.Kvs) != 1 {
+			t.Fatalf("got %v, %v, want one master", r, err)
+		}
+		return r.Kvs[0].ModRevision
+	}
+	storetest.Renew(t, a)
+	first := revision()
+	storetest.Renew(t, a)
+	if again := revision(); again != first {
+		t.Errorf("what has not changed is written again, in revision %d after %d", again, first)
+	}
+	if _, err := a.Renew(ctx, nil, 7); err != nil || revision() == first {
+		t.Errorf("what has changed is not written: %v", err)
+	}
+	if err := a.enter(ctx, a.lease+1, "elsewhere"); err == nil || a.told == "elsewhere" {
+		t.Errorf("written with a lease that there is not: %v", err)
+	}
+}
+
+// A value has one version, and is changed only by who knows that; it ends with its time.
+func TestValuesHaveVersions(t *testing.T) {
+	prefix := newPrefix(t)
+	a, b, ctx := newStore(t, prefix, "a").Values(), newStore(t, prefix, "b").Values(), context.Background()
+	if value, version, err := a.Get(ctx, "x"); value != nil || version != "" || err != nil {
+		t.Errorf("no value: got %q, %q, %v", value, version, err)
+	}
+	for _, name := range []string{"x", "y"} {
+		if err := a.Add(ctx, name, []byte("one"), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Add(ctx, "x", []byte("two"), time.Now().Add(time.Hour)); err == nil {
+		t.Error("a name was taken twice")
+	}
+	if names, err := b.Names(ctx); err != nil || !slices.Equal(names, []string{"x", "y"}) {
+		t.Errorf("the names are %v, %v", names, err)
+	}
+	lease := func() int64 {
+		t.Helper()
+		r, err := a.store.client.Get(ctx, a.key("x"))
+		if err != nil || len(r.Kvs) != 1 || r.Kvs[0].Lease == 0 {
+			t.Fatalf("got %v, %v, want a value with a lease", r, err)
+		}
+		return r.Kvs[0].Lease
+	}
+	first := lease()
+	_, old, err := b.Get(ctx, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{true, false} {
+		if done, err := a.Swap(ctx, "x", old, []byte("three")); done != want || err != nil {
+			t.Errorf("swap %d of the first version: %v, %v", i, done, err)
+		}
+	}
+	if value, version, err := b.Get(ctx, "x"); string(value) != "three" || version == old || err != nil {
+		t.Errorf("got %q, %q, %v", value, version, err)
+	}
+	if now := lease(); now != first {
+		t.Errorf("after the swap it ends with lease %d, want %d, which it was added with", now, first)
 	}
 }
