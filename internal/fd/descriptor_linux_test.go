@@ -181,7 +181,15 @@ func TestConnectionsToUnixSockets(t *testing.T) {
 		t.Errorf("received %d, %v", n, err)
 	}
 	// As many as its queue takes are connected, and the next one is told that it is full.
-	for range 1 << 16 {
+	lent, err := l.(*net.UnixListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused error
+	if err := lent.Control(func(n uintptr) { refused = unix.Listen(int(n), 3) }); err != nil || refused != nil {
+		t.Fatal(err, refused)
+	}
+	for range 10 {
 		waits, err := ConnectUnix(name)
 		if err != nil {
 			if err != unix.EAGAIN {
@@ -287,22 +295,47 @@ func TestAPollerTellsWhatIsRefused(t *testing.T) {
 	}
 }
 
-// The least number is a descriptor as any other: a process may have been started without standard input.
-func TestTheDescriptorZero(t *testing.T) {
-	near, far := pair(t)
+// asZero gives a descriptor the number 0 until the test's end.
+func asZero(t *testing.T, f *FD) FD {
+	t.Helper()
 	saved, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		t.Skipf("SKIPPED: this process has no descriptor 0 that can be put aside: %v", err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		_ = unix.Dup3(saved, 0, 0)
 		_ = unix.Close(saved)
-	}()
-	if err := unix.Dup3(near.number(), 0, unix.O_CLOEXEC); err != nil {
+	})
+	if err := unix.Dup3(f.number(), 0, unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	near.Close()
-	zero := FD{above: 1}
+	f.Close()
+	return FD{above: 1}
+}
+
+// The least number is a descriptor as any other: a process may have been started without standard input.
+func TestTheDescriptorZeroTakesTCPOptions(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	f, err := Connect(l.Addr().(*net.TCPAddr).AddrPort(), new(TCPOptions))
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero := asZero(t, &f)
+	if !zero.SetTCPOptions(&TCPOptions{KeepaliveIdle: 7 * time.Second}) {
+		t.Error("it does not take options")
+	}
+	if got, err := unix.GetsockoptInt(0, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE); err != nil || got != 7 {
+		t.Errorf("got %d (%v), want 7 s", got, err)
+	}
+}
+
+func TestTheDescriptorZero(t *testing.T) {
+	near, far := pair(t)
+	zero := asZero(t, near)
 	if _, err := far.Send([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
