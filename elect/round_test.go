@@ -483,8 +483,8 @@ func TestLeadsAreRenewedEachRound(t *testing.T) {
 	step(t, func(s *stepped) {
 		s.round()
 		until := s.until
-		if !s.host.until.Equal(until) || until.Sub(time.Now()) >= ttl || until.Sub(time.Now()) <= ttl/rounds {
-			t.Errorf("the leads last until %v, %v from now, of %v", until, until.Sub(time.Now()), ttl)
+		if !s.host.until.Equal(until) || time.Until(until) >= ttl || time.Until(until) <= ttl/rounds {
+			t.Errorf("the leads last until %v, %v from now, of %v", until, time.Until(until), ttl)
 		}
 		s.wait(ttl/rounds - 1)
 		s.round()
