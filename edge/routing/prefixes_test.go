@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"math/rand/v2"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ func TestWhoMayConnect(t *testing.T) {
 		{nil, []string{"192.0.2.0/24", "2001:db8::/32"}, []string{"192.0.3.1", "2001:db9::"}, []string{"192.0.2.255", "::ffff:192.0.2.1", "2001:db8:1::%eth0"}},
 		{[]string{"10.0.0.0/8"}, nil, []string{"10.1.2.3", "::ffff:10.1.2.3"}, []string{"11.0.0.1", "::1"}},
 		{[]string{"::ffff:10.0.0.0/104"}, nil, []string{"10.1.2.3"}, []string{"11.0.0.1"}},
+		{[]string{"::ffff:0.0.0.0/96"}, nil, []string{"10.1.2.3", "192.0.2.1"}, []string{"::1", "2001:db8::1"}},
 		{[]string{"10.0.0.0/8"}, []string{"10.9.0.0/16", "10.0.0.1/32"}, []string{"10.1.2.3"}, []string{"10.9.1.1", "10.0.0.1"}},
 		{[]string{"0.0.0.0/0"}, nil, []string{"10.1.2.3"}, []string{"::1"}},
 	} {
@@ -86,8 +88,8 @@ func TestNoPolicyHasSuitesOfCBC(t *testing.T) {
 				t.Errorf("%v has %s", p, name)
 			}
 		}
-		if p.Version() < tls.VersionTLS12 {
-			t.Errorf("%v begins at %s", p, tls.VersionName(p.Version()))
+		if want := map[TLSPolicy]uint16{Intermediate: tls.VersionTLS12, Modern: tls.VersionTLS13}[p]; p.Version() != want {
+			t.Errorf("%v begins at %s, want %s", p, tls.VersionName(p.Version()), tls.VersionName(want))
 		}
 	}
 }
@@ -127,6 +129,13 @@ func TestNoSubjectEndsItsLine(t *testing.T) {
 		`CN=J\C3\BCrgen`:                       {rdn(cn, "Jürgen")},
 		`CN=\20a\, b\20`:                       {rdn(cn, " a, b ")},
 		`CN=\#a\\C3\+b\"`:                      {rdn(cn, `#a\C3+b"`)},
+		`CN=a#b`:                               {rdn(cn, "a#b")},
+		`CN=a b~\7F\1F`:                        {rdn(cn, "a b~\x7f\x1f")},
+		`CN=a+OU=b`:                            {{attribute(cn, "a"), attribute(ou, "b")}},
+		`1.2.3=#0c0161`:                        {rdn("1.2.3", asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte("a")})},
+		`2.5.4.3=#1e020061`:                    {rdn(cn, asn1.RawValue{Tag: asn1.TagBMPString, Bytes: []byte("\x00a")})},
+		`2.5.4.3=#4c0161`:                      {rdn(cn, asn1.RawValue{Class: asn1.ClassApplication, Tag: asn1.TagUTF8String, Bytes: []byte("a")})},
+		`2.5.4.3=#2c030c0161`:                  {rdn(cn, asn1.RawValue{Tag: asn1.TagUTF8String, IsCompound: true, Bytes: []byte("\x0c\x01a")})},
 		"":                                     nil,
 	} {
 		if got, err := subject(t, sets...); got != want || err != nil {
@@ -173,7 +182,46 @@ func TestLongSubjectsAreErrors(t *testing.T) {
 	if got, err := Subject([]byte("no name")); err == nil {
 		t.Errorf("what is no name is %q", got)
 	}
-	if got := AltName(&x509.Certificate{DNSNames: []string{strings.Repeat("x", 1025)}}); got != "" {
-		t.Errorf("an alternative name of %d bytes", len(got))
+	raw, err := asn1.Marshal(pkix.RDNSequence{rdn(cn, "a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Subject(append(raw, 0)); err == nil {
+		t.Errorf("a name and what is behind it is %q", got)
+	}
+}
+
+// The first URI, else the first DNS name, as one line of printable ASCII.
+func TestAltNames(t *testing.T) {
+	uri := func(path string) *url.URL { return &url.URL{Scheme: "spiffe", Host: "example", Path: path} }
+	for _, c := range []struct {
+		cert x509.Certificate
+		want string
+	}{
+		{x509.Certificate{}, ""},
+		{x509.Certificate{DNSNames: []string{"a.example", "b.example"}}, "a.example"},
+		{x509.Certificate{DNSNames: []string{"a.example"}, URIs: []*url.URL{uri("/one"), uri("/two")}}, "spiffe://example/one"},
+		{x509.Certificate{DNSNames: []string{" a\nb\x7f~\xff "}}, `a\0Ab\7F~\FF`},
+		{x509.Certificate{DNSNames: []string{strings.Repeat("x", 1024)}}, strings.Repeat("x", 1024)},
+		{x509.Certificate{DNSNames: []string{strings.Repeat("x", 1025)}}, ""},
+	} {
+		if got := AltName(&c.cert); got != c.want {
+			t.Errorf("%q, %v: got %q, want %q", c.cert.DNSNames, c.cert.URIs, got, c.want)
+		}
+	}
+}
+
+func TestPrefixesThatCannotStandInASet(t *testing.T) {
+	for text, want := range map[string]bool{"10.0.0.0/8": true, "::/0": true, "::ffff:0.0.0.0/96": true, "::ffff:0.0.0.0/95": false} {
+		if err := CheckPrefix(netip.MustParsePrefix(text)); (err == nil) != want {
+			t.Errorf("%s: %v, want that it can stand there: %v", text, err, want)
+		}
+	}
+	if CheckPrefix(netip.Prefix{}) == nil {
+		t.Error("what is no prefix can stand in a set")
+	}
+	some := Access{Deny: NewPrefixes(prefixes(t, "10.0.0.0/8"))}
+	if (&Access{}).Open() != true || some.Open() || (&Access{Allow: some.Deny}).Open() {
+		t.Error("whoever connects may do so with a list, or may not without one")
 	}
 }
