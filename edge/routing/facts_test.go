@@ -251,3 +251,178 @@ func TestDefaultClasses(t *testing.T) {
 		}
 	}
 }
+
+func TestFactsOfRoutesThatSayNone(t *testing.T) {
+	for _, c := range []struct {
+		facts             Facts
+		some, body, class bool
+	}{
+		{Facts{}, false, false, false},
+		{Facts{From: tenants.Trusted}, false, false, false},
+		{Facts{Size: "1"}, true, false, false},
+		{Facts{Class: "json:/c"}, true, true, true},
+		{Facts{Locations: map[netip.Prefix]string{netip.MustParsePrefix("::/0"): "eu"}}, true, false, false},
+	} {
+		b, err := bindFacts(&c.facts, false)
+		if err != nil || (b != nil) != c.some || b.ReadsBody() != c.body || b.NamesClass() != c.class {
+			t.Errorf("%+v: %v, %v, reads the body %v, names the class %v, want some %v, %v and %v", c.facts, b, err, b.ReadsBody(), b.NamesClass(), c.some, c.body, c.class)
+		}
+	}
+	if b, err := bindFacts(&Facts{Class: "ok", Size: "big"}, false); b != nil || err == nil {
+		t.Errorf("with a size that is none: %v, %v, want an error alone", b, err)
+	}
+}
+
+// The bounds of each fact belong to what it may be; what is beyond them does not.
+func TestBoundsOfFacts(t *testing.T) {
+	size := func(text string) error { _, err := parseSize(text); return err }
+	priority := func(text string) error { _, err := parsePriority(text); return err }
+	hold := func(text string) error { _, err := parseHold(text); return err }
+	deadline := func(text string) error { _, err := parseDeadline(text, false); return err }
+	most := maxHold.String()
+	for _, c := range []struct {
+		parse func(string) error
+		text  string
+		want  bool
+	}{
+		{size, "0", true}, {size, fmt.Sprint(float64(balance.MaxSize)), true}, {size, fmt.Sprint(balance.MaxSize * 1.01), false},
+		{priority, fmt.Sprint(maxPriority), true}, {priority, fmt.Sprint(-maxPriority), true}, {priority, fmt.Sprint(maxPriority + 1), false}, {priority, fmt.Sprint(-maxPriority - 1), false}, {priority, "NaN", false},
+		{hold, most, true}, {hold, fmt.Sprint(maxHold.Seconds()), true}, {hold, fmt.Sprint(maxHold.Seconds() + 1), false}, {hold, "1e30", false}, {hold, "NaN", false}, {hold, "soon", false}, {hold, (maxHold + 1).String(), false},
+		{deadline, most, true}, {deadline, (maxHold + 1).String(), false}, {deadline, "-1s", false}, {deadline, "-1", false}, {deadline, "1e14", false}, {deadline, "NaN", false},
+	} {
+		if err := c.parse(c.text); (err == nil) != c.want {
+			t.Errorf("%q: %v, want that it may be so: %v", c.text, err, c.want)
+		}
+	}
+	for text, want := range map[string]time.Time{"1e9": time.Unix(1e9, 0), "999999999999": time.Unix(999999999999, 0), "1e12": time.UnixMilli(1e12), "99999999999999": time.UnixMilli(99999999999999)} {
+		if d, err := parseDeadline(text, false); err != nil || !d.At.Equal(want) || d.In != 0 {
+			t.Errorf("%s: %+v, %v, want at %v", text, d, err, want)
+		}
+	}
+	if d, err := parseDeadline("2026-12-01T10:00:00+01:00", false); err != nil || !d.At.Equal(time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC)) {
+		t.Errorf("a time with a zone: %+v, %v", d, err)
+	}
+}
+
+// Who trusts no proxies in particular believes all, and reads the first of two headers.
+func TestHeadersOfStrangersCountWhereAllDo(t *testing.T) {
+	h := RequestInfo{ContentLength: -1, Headers: lines{"x": {"7", "8"}}}
+	if q, _, faults := readFacts(t, Facts{Priority: "header:x"}, &h, false); q.Priority != 7 || faults != (FactFaults{}) {
+		t.Errorf("a stranger's priority: %d, faults %v, want 7", q.Priority, faults)
+	}
+	h.Headers = lines{"x": {""}}
+	if q, _, faults := readFacts(t, Facts{Priority: "header:x", From: tenants.Trusted}, &h, true); q.Priority != 0 || faults != (FactFaults{}) {
+		t.Errorf("of an empty header: %d, faults %v, want none", q.Priority, faults)
+	}
+}
+
+// What a formula is told of a request, and what becomes of its result.
+func TestFormulas(t *testing.T) {
+	whole := func(doc string) *RequestBody {
+		return &RequestBody{First: []byte(doc), Framing: http1.ByLength, Complete: true}
+	}
+	part := &RequestBody{First: []byte(`{"a":1,"b":`), Framing: http1.ByLength}
+	for _, c := range []struct {
+		formula string
+		body    *RequestBody
+		length  int64
+		text    string
+		how     Reading
+	}{
+		{`json("/t")`, whole(`{"t":"x"}`), 0, "x", Found},
+		{`json("/t") ? "yes" : "no"`, whole(`{"t":true}`), 0, "yes", Found},
+		{`json("/t") ? "yes" : "no"`, whole(`{"t":false}`), 0, "no", Found},
+		{`json("/t") == "true"`, whole(`{"t":"true"}`), 0, "true", Found},
+		{`json("/t") == "1"`, whole(`{"t":1}`), 0, "false", Found},
+		{`json("/t")`, whole(`{"t":1e999}`), 0, "", Unreadable},
+		{`json("/t")`, whole(`{"t":{}}`), 0, "", Unreadable},
+		{`json("/t")`, whole(`{"t"`), 0, "", Unreadable},
+		{`json("/t")`, whole(`{}`), 0, "", Absent},
+		{`json("/t") ?? 7`, whole(`nonsense`), 0, "7", Found},
+		{`json("/b")`, part, 0, "", Unbuffered},
+		{`json("/b") ?? json("/a")`, part, 0, "1", Found},
+		{`json("/b") * 2`, part, 0, "", Unbuffered},
+		{`content_length`, nil, 0, "0", Found},
+		{`content_length`, nil, 12, "12", Found},
+		{`content_length ?? "none"`, nil, -1, "none", Found},
+		{`method + path + host`, nil, 0, "GET/ph", Found},
+		{`header("None")`, nil, 0, "", Absent},
+		{`header("X_One") + header("none")`, nil, 0, "1", Found},
+		{`path matches "^/p$" ? 1 : 2`, nil, 0, "1", Found},
+		{`len(header("x-one")) + 1`, nil, 0, "2", Found},
+		{`1 / float(header("none"))`, nil, 0, "", Unreadable},
+	} {
+		f, err := newFormula(c.formula, false)
+		if err != nil {
+			t.Errorf("%s: %v", c.formula, err)
+			continue
+		}
+		if f.ofBody != strings.Contains(c.formula, "json") {
+			t.Errorf("%s reads the body: %v", c.formula, f.ofBody)
+		}
+		other := sourceInput{RequestInfo: &RequestInfo{Method: "PUT", Path: "/other", ContentLength: 99, Body: whole(`{"t":"other","b":3}`), Headers: lines{}}}
+		in := sourceInput{RequestInfo: &RequestInfo{Method: "GET", Path: "/p", Host: "h", ContentLength: c.length, Body: c.body, Headers: lines{"x-one": {"1"}}}}
+		for range 2 { // a run is used again, and knows nothing of the one before
+			if text, how := f.evaluate(in); text != c.text || how != c.how {
+				t.Errorf("%s: %q, %v, want %q, %v", c.formula, text, how, c.text, c.how)
+			}
+			f.evaluate(other)
+		}
+	}
+	f, err := newFormula(`header("x") + header("y")`, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := sourceInput{RequestInfo: &RequestInfo{Headers: lines{"x": {"1", "2"}}}, once: true}
+	if text, how := f.evaluate(in); how != Unreadable {
+		t.Errorf("of a header that is there twice, and one that is not: %q, %v, want that it cannot be read", text, how)
+	}
+}
+
+// An error of a formula names the place, on a line of several, too.
+func TestErrorsOfFormulas(t *testing.T) {
+	for text, want := range map[string]string{
+		"1 +\n frames":  `line 2, column 2, at "frames": unknown name frames`,
+		"frames":        `formula: column 1, at "frames": `,
+		`json("/a", 1)`: "column",
+	} {
+		if _, err := newFormula(text, true); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	if _, err := newFormula("1"+strings.Repeat(" ", maxFormula-1), true); err != nil {
+		t.Errorf("a formula of as many bytes as may be: %v", err)
+	}
+	if _, err := newFormula(`json("/a") ?? header("x")`, false); err != nil {
+		t.Errorf("a formula whose result is known when it runs: %v", err)
+	}
+}
+
+func TestNamesOfLabels(t *testing.T) {
+	most := make(map[string]string)
+	for i := range balance.MaxLabels {
+		most[fmt.Sprint("l", i)] = "yes"
+	}
+	for _, c := range []struct {
+		facts Facts
+		want  string
+	}{
+		{Facts{Labels: most}, ""},
+		{Facts{Labels: map[string]string{"": "yes"}}, "labels: empty"},
+		{Facts{Labels: map[string]string{"a.b": ""}}, `labels["a.b"]: empty`},
+		{Facts{Labels: map[string]string{"a\x01": "yes"}}, "labels: "},
+		{Facts{Locations: map[netip.Prefix]string{netip.MustParsePrefix("::ffff:0.0.0.0/95"): "eu"}}, "locations: "},
+		{Facts{Class: "a:b"}, `class: "a:b": "a" is none of`},
+		{Facts{Priority: `expr:header("x")`}, "priority: "},
+		{Facts{Deadline: "2026-12-01T10:00:00Z"}, ""},
+	} {
+		if got := routeProblems(Route{Pool: "p", Facts: c.facts}); (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%+v: problems %q, want %q", c.facts, got, c.want)
+		}
+	}
+	for name, want := range map[string]string{"gpu": "labels.gpu", "": `labels[""]`, "a.b": `labels["a.b"]`, "a]": `labels["a]"]`} {
+		if got := labelField(name); got != want {
+			t.Errorf("label %q is at %s, want %s", name, got, want)
+		}
+	}
+}

@@ -18,6 +18,12 @@ func TestForwardedChain(t *testing.T) {
 		{nil, []string{`by="a,b;c\"d";for=192.0.2.1, ,`}, "[{192.0.2.1  }]"},
 		{nil, []string{`for=192.0.2.1;proto=javascript;host="a b"`}, "[{192.0.2.1  }]"},
 		{nil, []string{`for="192.0.2.1`}, "[{invalid IP  }]"},
+		{nil, []string{`host="a\.exam\\ple\""`}, "[{invalid IP  }]"},
+		{nil, []string{`host="\a.exam\ple";proto=https`}, "[{invalid IP https a.example}]"},
+		{nil, []string{`host="a.exampl\e", host="\b"`}, "[{invalid IP  a.example} {invalid IP  b}]"},
+		{nil, []string{`host="", host=`, `host="a"`}, "[{invalid IP  } {invalid IP  } {invalid IP  a}]"},
+		{nil, []string{`host=a\;proto=http`}, `[{invalid IP http a\}]`},
+		{nil, []string{"host=a\x7f", "host=a\xff", "host=a\"b", `host=b"`}, "[{invalid IP  } {invalid IP  } {invalid IP  } {invalid IP  }]"},
 	} {
 		if got := fmt.Sprint(ForwardedChain(c.forwardedFor, c.forwarded)); got != c.want {
 			t.Errorf("%q, %q: got %s, want %s", c.forwardedFor, c.forwarded, got, c.want)
@@ -62,5 +68,15 @@ func TestUpgradesThatARouteAllows(t *testing.T) {
 		if got := NewUpgrades(c.names).Allow(c.offered); got != c.want {
 			t.Errorf("%q with %q: got %v, want %v", c.names, c.offered, got, c.want)
 		}
+	}
+}
+
+// A list is read no further than it is needed.
+func TestSplittingEndsEarly(t *testing.T) {
+	for part := range unquotedSplit(`"a,b",c,d`, ',') {
+		if part != `"a,b"` {
+			t.Errorf("the first part is %q", part)
+		}
+		break
 	}
 }

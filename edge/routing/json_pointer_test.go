@@ -37,6 +37,50 @@ func TestJSONPointers(t *testing.T) {
 	}
 }
 
+// What is no JSON cannot be read, what has no such member does not have it, and of a body that is cut off only the whole counts.
+func TestJSONThatIsBroken(t *testing.T) {
+	for _, c := range []struct {
+		doc      string
+		complete bool
+		pointer  string
+		want     Reading
+	}{
+		{`{"b":1}`, true, "/a", Absent}, {`{"b":1 "a":2}`, true, "/a", Unreadable}, {`{"b":1]`, true, "/a", Unreadable}, {`{"b":nope}`, true, "/a", Unreadable}, {`{"a":nope}`, true, "/a", Unreadable},
+		{`{"a":"\u00zz"}`, true, "/a", Unreadable}, {`{"\u00zz":1,"a":2}`, true, "/a", Unreadable}, {`{"a":nul}`, true, "/a", Unreadable}, {`{"a":""}`, true, "/a", Absent}, {`[1,nope,2]`, true, "/2", Unreadable}, {`[1 2]`, true, "/1", Unreadable}, {`[1,2,3,4,5,6,7,8,9,10,11]`, true, "/10", Found},
+		{`{"\u0061":1}`, true, "/a", Found}, {`{"\\a":1}`, true, "/a", Absent}, {`{"a":`, true, "/a", Unreadable}, {`5`, true, "/a", Absent}, {`nope`, true, "/a", Unreadable},
+		{`{"a":`, false, "/a", Unbuffered}, {`{"b":1`, false, "/a", Unbuffered}, {`{"a":12`, false, "/a", Unbuffered}, {`{"a":"12`, false, "/a", Unbuffered}, {`{"a":12,`, false, "/a", Found}, {`{"a":"12"`, false, "/a", Found}, {`{"a":true`, false, "/a", Found},
+		{`{"b":nope`, false, "/a", Unreadable}, {`{"b":1}`, false, "/a", Absent}, {`[1,`, false, "/1", Unbuffered}, {`[1`, false, "/0", Unbuffered},
+	} {
+		p, err := parseJSONPointer(c.pointer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		half := len(c.doc) / 2
+		for i, b := range []RequestBody{
+			{First: []byte(c.doc)}, {Rest: [][]byte{[]byte(c.doc)}}, {First: []byte(c.doc[:half]), Rest: [][]byte{[]byte(c.doc[half:])}}, {Rest: [][]byte{[]byte(c.doc[:half]), []byte(c.doc[half:])}},
+		} {
+			b.Framing, b.Complete = http1.ByLength, c.complete
+			if got, how := p.Read(&b); how != c.want {
+				t.Errorf("%s of %s, complete %v, body %d: %q, %v, want %v", c.pointer, c.doc, c.complete, i, got, how, c.want)
+			}
+		}
+	}
+	p := jsonPointer{"a"}
+	for _, b := range []*RequestBody{nil, {}, {Framing: http1.ByLength, Complete: true}} {
+		if got, how := p.Read(b); how != Absent {
+			t.Errorf("without a body: %q, %v", got, how)
+		}
+	}
+	for sent, want := range map[string]Reading{"4\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\n\r\n": Found, "4\r\n{\"a\"\r\nzz\r\n:1}\r\n": Unreadable, "4\r\n{\"a\"\r\n0\r\n\r\n": Unreadable} {
+		for _, b := range []*RequestBody{{First: []byte(sent)}, {Rest: [][]byte{[]byte(sent)}}, {First: []byte(sent[:9]), Rest: [][]byte{[]byte(sent[9:])}}} {
+			b.Framing, b.Complete = http1.ByChunks, true
+			if got, how := p.Read(b); how != want {
+				t.Errorf("chunks %q: %q, %v, want %v", sent, got, how, want)
+			}
+		}
+	}
+}
+
 // bodiesOf returns a document as a body in one piece, in many, and in chunks that begin and end anywhere.
 func bodiesOf(doc string) []*RequestBody {
 	var chunked strings.Builder
