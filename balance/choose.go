@@ -162,7 +162,6 @@ func (p *Pool) grant(now Instant, req *Request, s *Server, t *tenant, g *Grant) 
 // place enters a request that goes to a server, and its lease. t may be nil.
 func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) {
 	l.crowd = float32(s.crowd(now) + 1)
-	p.enters(now, req, s, l)
 	if t != nil {
 		l.tenant = t
 		t.leases++
@@ -176,6 +175,7 @@ func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) 
 	if p.recent.affords(now) {
 		p.note(now, l.id, req, s)
 	}
+	p.enters(now, req, s, l)
 	if key := p.hash(req.Key); key != 0 {
 		s.memory.use(key, p.cfg.Affinity.Keys)
 	}

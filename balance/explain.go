@@ -14,6 +14,7 @@ type Decision struct {
 	Lease      LeaseID
 	At         Instant
 	Request    Request // of a recorded decision only key, tenant, location and class, cut where they are long, belief, priority, link and size
+	ByWork             // zero: the choice was by the policy's score
 	Chosen     ServerID
 	Candidates []Candidate // best first; of a recorded decision those that came closest
 	Servers    int         // in the pool
@@ -24,7 +25,8 @@ type Decision struct {
 type Candidate struct {
 	Server   ServerID
 	Why      string        // "chosen", or why it was not
-	Score    float64       // lowest wins; NaN: the policy compares nothing
+	Score    float64       // lowest wins; NaN: the policy compares nothing. In a choice by work it is that of the work
+	Weighed  Weighed       // in a choice by work, what the score is made of; else zero
 	Load     float64       // n
 	External float64       // x, the part of n that is not ours
 	Shared   int           // the part of n that other pools have placed
@@ -40,6 +42,7 @@ type Candidate struct {
 	Doubt    Doubt         // what contradicts itself in what is told of it; now, also of a recorded decision
 	Reported time.Duration // age of the newest metric, of a recorded decision of the newest that told load; negative: none
 	rank     key           // by which it is compared; zero: by its score
+	turn     uint32        // among equals the lowest goes first, if rank is zero
 }
 
 // Explain tells what a request would be given now, and why, without giving it.
@@ -50,13 +53,19 @@ func (p *Pool) Explain(now Instant, req *Request) Decision {
 		side = p.chooseSide(now, req)
 	}
 	var eligible []*Server
-	p.onSide(req, side, func() { eligible = p.candidates(now, req) })
+	var best, later *Server
+	p.onSide(req, side, func() {
+		if eligible = p.candidates(now, req); len(eligible) > 0 {
+			d.ByWork, best, later = p.byWork(now, req)
+		}
+	})
 	slices.SortFunc(eligible, func(a, b *Server) int { return cmp.Compare(a.index, b.index) })
 	trial := p.onTrial(now, req)
 	switch {
 	case p.tenantOf(req).isFull():
 		d.Note = "its tenant has as many requests as its max_in_flight, so it waits"
 	case trial != nil:
+		later = nil
 		d.Note, d.Chosen = p.special(now, req, trial), trial.spec.ID
 	case len(eligible) > 0:
 		d.Note = p.special(now, req, eligible[0])
@@ -74,6 +83,9 @@ func (p *Pool) Explain(now Instant, req *Request) Decision {
 		}
 		d.Candidates = append(d.Candidates, c)
 	}
+	if d.Work > 0 {
+		p.onSide(req, side, func() { p.explainWork(now, req, &d, best, later) })
+	}
 	d.settle(p.scorer != nil)
 	return d
 }
@@ -82,7 +94,7 @@ func (p *Pool) Explain(now Instant, req *Request) Decision {
 // who was chosen and that the others came after.
 func (d *Decision) settle(scored bool) {
 	slices.SortStableFunc(d.Candidates, func(a, b Candidate) int {
-		return cmp.Or(cmp.Compare(len(a.Why), 0)-cmp.Compare(len(b.Why), 0), cmp.Compare(a.compared(), b.compared()), cmp.Compare(a.rank.turn(), b.rank.turn()), cmp.Compare(a.Server, b.Server))
+		return cmp.Or(cmp.Compare(len(a.Why), 0)-cmp.Compare(len(b.Why), 0), cmp.Compare(a.compared(), b.compared()), cmp.Compare(a.taken(), b.taken()))
 	})
 	chosen, tried := 0., false // its score, and whether it was chosen in spite of it
 	for i := range d.Candidates {
@@ -114,6 +126,14 @@ func (c *Candidate) compared() float64 {
 		return c.rank.score()
 	}
 	return c.Score
+}
+
+// taken returns the server's turn among equals.
+func (c *Candidate) taken() uint32 {
+	if c.rank != 0 {
+		return c.rank.turn()
+	}
+	return c.turn
 }
 
 func (p *Pool) terms(now Instant, req *Request, s *Server) Candidate {
@@ -177,6 +197,7 @@ type record struct {
 	n                     int8
 	special               string // one of a few constants
 	size                  float64
+	byWork                ByWork
 	key, tenant, location word
 	class                 word
 	contenders            [width]contender
@@ -188,6 +209,7 @@ type contender struct {
 	reported                                                                   Instant
 	score                                                                      float64
 	load, external, shared, slots, service, growth, success, affinity, farther float32
+	weighed                                                                    struct{ left, time, stay, slows, price float32 }
 }
 
 // word is a copy of a string that is not ours to keep, cut if it is long.
@@ -224,14 +246,17 @@ func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
 		r.special = byItsEdge
 	}
 	r.key, r.tenant, r.location = newWord(req.Key), newWord(req.Tenant), newWord(req.Location)
-	r.size, r.class = req.Size, newWord(req.Class)
+	r.size, r.class, r.byWork = req.Size, newWord(req.Class), ByWork{}
+	if p.weighs(req) && r.special != allOut && r.special != byItsEdge {
+		r.byWork = ByWork{p.sizes.workOf(req.size()), p.sizes.meanWork()}
+	}
 	r.add(now, p, req, s)
 	if p.scorer == nil {
 		return
 	}
 	var finalists [width]int32
 	side := p.placedOn(req, s)
-	for _, i := range p.order.finalists(finalists[:0]) {
+	for _, i := range p.rivals(now, req, s, r.byWork.Work, finalists[:0]) {
 		if other := p.servers[i]; other != s && int(r.n) < width {
 			if r.add(now, p, req, other); !side.includes(other) {
 				r.contenders[r.n-1].why = p.sideObstacle(now, other)
@@ -264,6 +289,12 @@ func (r *record) add(now Instant, p *Pool, req *Request, s *Server) {
 		c.score = p.scorer.Score(now, s)
 	default:
 		c.score = rank.score() * p.times.usual
+	}
+	if r.byWork.Work > 0 {
+		e := p.expenseOf(now, s, r.byWork.Work)
+		w := p.weighed(&e)
+		c.score = e.total
+		c.weighed.left, c.weighed.time, c.weighed.stay, c.weighed.slows, c.weighed.price = float32(w.Left), float32(w.Time), float32(w.Stay), float32(w.Slows), float32(w.Price)
 	}
 }
 
@@ -306,14 +337,15 @@ func (p *Pool) Decisions(now Instant, n int) []Decision {
 }
 
 func (p *Pool) told(now Instant, r *record) Decision {
-	d := Decision{Lease: r.lease, At: r.at, Note: r.special, Servers: int(r.servers), Chosen: r.contenders[0].server.spec.ID,
+	d := Decision{Lease: r.lease, At: r.at, ByWork: r.byWork, Note: r.special, Servers: int(r.servers), Chosen: r.contenders[0].server.spec.ID,
 		Request: Request{Key: r.key.String(), Tenant: r.tenant.String(), Belief: r.belief, Location: r.location.String(), Priority: int(r.priority), Link: r.link, Size: r.size, Class: r.class.String()}}
 	for _, c := range r.contenders[:r.n] {
 		reported := time.Duration(-1)
 		if c.reported != 0 {
 			reported = max(0, r.at.Sub(c.reported))
 		}
-		d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Why: c.why, Score: c.score, Load: float64(c.load), External: float64(c.external), Shared: int(c.shared), Pools: c.server.SharedWith(nil),
+		w := &c.weighed
+		d.Candidates = append(d.Candidates, Candidate{Server: c.server.spec.ID, Why: c.why, Score: c.score, Weighed: Weighed{float64(w.left), float64(w.time), float64(w.stay), float64(w.slows), float64(w.price)}, Load: float64(c.load), External: float64(c.external), Shared: int(c.shared), Pools: c.server.SharedWith(nil),
 			Slots: float64(c.slots), Service: float64(c.service), Growth: float64(c.growth), Success: float64(c.success), Affinity: float64(c.affinity), Distance: float64(c.farther), Learnt: c.server.learnt(now), Doubt: c.server.Doubt(), Reported: reported})
 	}
 	d.settle(p.scorer != nil)

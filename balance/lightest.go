@@ -50,12 +50,12 @@ func (v *weighing) look(now Instant, req *Request, s *Server) {
 		return
 	}
 	if s.pool.hasRoom(now, s) {
-		if cost, stay := s.cost(now, v.work); cost < v.lowest || cost == v.lowest && s.turn < v.best.turn {
-			v.best, v.lowest, v.stayAtBest = s, cost, stay
+		if e := s.cost(now, v.work); e.total < v.lowest || e.total == v.lowest && s.turn < v.best.turn {
+			v.best, v.lowest, v.stayAtBest = s, e.total, e.stay
 		}
 	} else if v.waits && !s.isLimited() {
-		if cost, stay := s.costLater(now, v.work, v.waiter); cost < v.soonest {
-			v.later, v.soonest, v.stayWithLater = s, cost, stay
+		if e := s.costLater(now, v.work, v.waiter); e.total < v.soonest {
+			v.later, v.soonest, v.stayWithLater = s, e.total, e.stay
 		}
 	}
 }

@@ -94,44 +94,55 @@ func (s *Server) worth(work float64) float64 {
 	return work / (s.pool.sizes.meanWork() * s.pool.perRatio * s.ratio)
 }
 
-// cost returns what a request of that work costs at the server, and how long it would be there: the cube of that time, as it is long ones that make the
-// p99, what is added to the cubes of those present, and the price of the server's time.
-func (s *Server) cost(now Instant, work float64) (cost, stay float64) {
+// expense is what a request of known work costs at a server.
+type expense struct {
+	left  float64 // work that those at the server have left, or that is to be done before the request has a slot
+	stay  float64 // how long it would be there, its wait included, over the time of a request of mean work at a server of mean speed
+	slows float64 // what is added to the cubes of the stays of those present
+	price float64 // of the server's time
+	total float64 // the cube of the stay, as it is long ones that make the p99, and the others; more if the server's requests fail
+}
+
+// cost returns what a request of that work costs at the server.
+func (s *Server) cost(now Instant, work float64) (e expense) {
 	n, c := s.Load(now), s.capacity.slots
-	left := s.workLeft(now, n)
-	stay = s.stay(work, n, left)
-	cost = stay * stay * stay
+	e.left = s.workLeft(now, n)
+	e.stay = s.stay(work, n, e.left)
 	if over := n + 1 - c; over > slotsError {
 		stress := 3 * n
 		if w := s.work; w != nil {
 			stress = max(0, w.stress) + 3*max(0, n-float64(w.count))
 		}
-		cost += stress * min(work, left/n) / c * s.ratio * s.pool.unit() * min(1, over)
+		e.slows = stress * min(work, e.left/n) / c * s.ratio * s.pool.unit() * min(1, over)
 	}
-	cost += s.pool.workPrice * s.worth(work)
-	if sr := s.Success(); sr < 1 {
-		cost /= sr * sr
+	e.price = s.pool.workPrice * s.worth(work)
+	e.sum(s.Success())
+	return e
+}
+
+// sum adds the terms up for a server of which that share of requests does not fail.
+func (e *expense) sum(success float64) {
+	e.total = e.stay*e.stay*e.stay + e.slows + e.price
+	if success < 1 {
+		e.total /= success * success
 	}
-	return cost, stay
 }
 
 // costLater is cost where the request waits in the queue until the server, which has no room, has a slot for it. w is its place; nil: it has none yet.
-func (s *Server) costLater(now Instant, work float64, w *waiter) (cost, stay float64) {
+func (s *Server) costLater(now Instant, work float64, w *waiter) (e expense) {
 	n := s.Load(now)
-	wait := s.workLeft(now, n)
+	e.left = s.workLeft(now, n)
 	switch {
 	case s.work == nil:
 	case w != nil && w.awaits == s:
-		wait += max(0, w.ahead-(s.work.departed-w.departed))
+		e.left += max(0, w.ahead-(s.work.departed-w.departed))
 	default:
-		wait += s.work.awaited
+		e.left += s.work.awaited
 	}
-	stay = (wait/s.capacity.slots + work) * s.ratio * s.Growth(n) * s.pool.unit()
-	cost = stay*stay*stay + fullPrice*s.worth(work)
-	if sr := s.Success(); sr < 1 {
-		cost /= sr * sr
-	}
-	return cost, stay
+	e.stay = (e.left/s.capacity.slots + work) * s.ratio * s.Growth(n) * s.pool.unit()
+	e.price = fullPrice * s.worth(work)
+	e.sum(s.Success())
+	return e
 }
 
 // enters enters the work of a request that goes to a server with its lease, before the server counts it.

@@ -40,6 +40,9 @@ type decisionBody struct {
 	Servers    int             `json:"server_count"`
 	Note       string          `json:"note,omitempty"`
 	Candidates []candidateBody `json:"candidates"`
+
+	Work *float64 `json:"work,omitempty"`      // that the request is expected to be; nil: the choice is not by work
+	Mean *float64 `json:"mean_work,omitempty"` // of all requests
 }
 
 type factsBody struct {
@@ -58,6 +61,7 @@ type candidateBody struct {
 	Server    string         `json:"server"`
 	Why       string         `json:"why"`
 	Score     *float64       `json:"score"`
+	Weighed   *weighedBody   `json:"by_work,omitempty"` // nil: the choice is not by work
 	Load      float64        `json:"load"`
 	External  float64        `json:"external_load"`
 	Slots     float64        `json:"slots"`
@@ -80,6 +84,15 @@ type candidateBody struct {
 	elsewhereBody
 }
 
+// weighedBody is what the score of a choice by work is made of.
+type weighedBody struct {
+	Left  float64 `json:"work_left"`
+	Time  float64 `json:"expected_s"`
+	Stay  float64 `json:"stay"`
+	Slows float64 `json:"slows"`
+	Price float64 `json:"price"`
+}
+
 // elsewhereBody is a server's part in other pools.
 type elsewhereBody struct {
 	Pools    []string `json:"other_pools,omitempty"`           // in which it stands as well
@@ -97,12 +110,19 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 		age := toMS(now.Sub(d.At))
 		b.Lease, b.AgeMS = d.Lease.String(), &age
 	}
+	if d.Work > 0 {
+		b.Work, b.Mean = &d.Work, &d.Mean
+	}
 	for i := range d.Candidates {
 		c := &d.Candidates[i]
 		b.Candidates[i] = candidateBody{Server: string(c.Server), Why: c.Why, Load: c.Load, External: c.External, Slots: c.Slots,
 			Service: c.Service, Growth: c.Growth, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance, Health: balance.OutageWords(c.Outages), Outages: newOutages(c.Outages), Doubt: c.Doubt.String(), elsewhereBody: elsewhereBody{c.Pools, c.Shared}}
 		if !math.IsNaN(c.Score) && !math.IsInf(c.Score, 0) {
 			b.Candidates[i].Score = &c.Score
+		}
+		if d.Work > 0 {
+			w := weighedBody(c.Weighed)
+			b.Candidates[i].Weighed = &w
 		}
 		b.Candidates[i].Overrides = p.overridesOfCandidateLocked(c.Server, d.At)
 		b.Candidates[i].Samples, b.Candidates[i].SlotsBy = c.Learnt.Samples, c.Learnt.Slots

@@ -61,7 +61,13 @@ as long it takes beside the others that are there; and sr, the share of requests
 not fail by its fault. "told" is the c that was declared or reported, "limit" how many
 requests the server may have now, and "room" how many more. "b from" and "c from" say what
 b and c rest on now: samples, and how long ago the last was. docs/choosing.md has the
-formula, and scores worked by hand.`,
+formula, and scores worked by hand.
+
+Where requests are chosen for by the work that they are expected to be, the columns "left"
+to "price" show what the score is made of instead: the work that the server has left, the
+time that the request would take there, its wait included, that time over a mean request's
+(it counts cubed), what the requests that are there would lose, and the price of the
+server's time.`,
 		Example: `  evenkeel explain 5f0c9d0e3f434c929b0a3c1f4b7a9d11
   evenkeel explain --server r2
   evenkeel explain --pool render --key user-17`,
@@ -290,8 +296,10 @@ type decisionAnswer struct {
 		Size                  float64
 		Class                 string
 	}
-	Waiting    int `json:"queue_length"`
-	Servers    int `json:"server_count"`
+	Work       float64
+	Mean       float64 `json:"mean_work"`
+	Waiting    int     `json:"queue_length"`
+	Servers    int     `json:"server_count"`
 	Candidates []candidateAnswer
 	partly     bool // the answer has only some candidates, not the first ones
 }
@@ -299,6 +307,7 @@ type decisionAnswer struct {
 type candidateAnswer struct {
 	Server, Why        string
 	Score              *float64
+	Weighed            *weighedAnswer `json:"by_work"`
 	Load, Slots        float64
 	External           float64  `json:"external_load"`
 	Pools              []string `json:"other_pools"`
@@ -316,6 +325,21 @@ type candidateAnswer struct {
 	AgeMS              *float64 `json:"report_age_ms"`
 	Health, Doubt      string
 	Overrides          []overrideAnswer
+}
+
+// weighedAnswer is what the score of a choice by work is made of.
+type weighedAnswer struct {
+	Left               float64 `json:"work_left"`
+	Time               float64 `json:"expected_s"`
+	Stay, Slows, Price float64
+}
+
+// cells are the columns of a choice by work.
+func (w *weighedAnswer) cells() string {
+	if w == nil {
+		return "-\t-\t-\t-\t-\t"
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t", figure(w.Left), people(w.Time*1000), figure(w.Stay), figure(w.Slows), figure(w.Price))
 }
 
 func (l *leaseAnswer) print(out io.Writer) {
@@ -367,7 +391,11 @@ func (d *decisionAnswer) because() string {
 		}
 		return because
 	}
-	because := fmt.Sprintf("its score %s was the lowest of %s%s", figure(*chosen.Score), among, turn)
+	by := ""
+	if d.Work != 0 {
+		by = " by work"
+	}
+	because := fmt.Sprintf("its score %s%s was the lowest of %s%s", figure(*chosen.Score), by, among, turn)
 	if d.Note != "" {
 		because += "; " + d.Note
 	}
@@ -441,12 +469,19 @@ func (d *decisionAnswer) print(out io.Writer) {
 	if d.Request.Size != 0 {
 		terminal.PrintLine(out, fmt.Sprintf("size %g", d.Request.Size))
 	}
+	if d.Work != 0 {
+		terminal.PrintLine(out, fmt.Sprintf("by work: it is expected to be %s, where a request of the usual size is 1 and the mean %s", figure(d.Work), figure(d.Mean)))
+	}
 	if len(d.Candidates) == 0 {
 		return
 	}
 	terminal.PrintLine(out, "")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "server\twhy\tscore\tn\tx\tlimit\troom\tc\ttold\tb\tg\tsr\taffinity\tdistance\treported\tb from\tc from")
+	work := ""
+	if d.Work != 0 {
+		work = "left\texpected\tstay\tslows\tprice\t"
+	}
+	fmt.Fprintln(w, "server\twhy\tscore\t"+work+"n\tx\tlimit\troom\tc\ttold\tb\tg\tsr\taffinity\tdistance\treported\tb from\tc from")
 	for _, c := range d.Candidates {
 		score, reported := "-", "never"
 		if c.Score != nil {
@@ -455,7 +490,10 @@ func (d *decisionAnswer) print(out io.Writer) {
 		if c.AgeMS != nil {
 			reported = ago(*c.AgeMS)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, figure(c.Load), figure(c.External), figureOr(c.Limit), figureOr(c.Room), figure(c.Slots), figureOr(c.Told),
+		if d.Work != 0 {
+			work = c.Weighed.cells()
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Server, c.Why, score, work, figure(c.Load), figure(c.External), figureOr(c.Limit), figureOr(c.Room), figure(c.Slots), figureOr(c.Told),
 			figure(c.Service), figure(c.Growth), figure(c.Success), figure(c.Affinity), figure(c.Distance), reported, c.serviceFrom(), c.SlotsBy)
 	}
 	_ = w.Flush() // a terminal that is gone needs no error

@@ -169,6 +169,7 @@ export class Detail {
 	explain(d, x) {
 		const losers = x.candidates.filter(c => c.server !== x.chosen), won = x.candidates.find(c => c.server === x.chosen);
 		this.app.servers.flow.mark({server: x.chosen, losers: new Set(losers.map(c => c.server))});
+		const columns = terms.filter(t => !t[3] || x.work);
 		const most = Math.max(...x.candidates.map(c => c.score ?? 0), 1e-12);
 		const request = Object.entries({class: x.request.class, size: x.request.size, tenant: x.request.tenant, key: x.request.key, priority: x.request.priority, link: x.request.link});
 		$('detail-body').replaceChildren(
@@ -176,22 +177,24 @@ export class Detail {
 			el('p', {class: 'quiet'}, `At ${words.time(d.at)}, in pool ${x.pool} by ${x.policy}, of ${words.plural(x.server_count, 'server')}.`, x.note ? ` ${x.note}.` : ''),
 			el('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Candidates and their terms'}, el('table', {class: 'terms'},
 				el('caption', {class: 'hidden'}, 'The chosen server first, then those that came closest'),
-				el('thead', {}, el('tr', {}, ...terms.map(([name, , long]) => el('th', {scope: 'col', class: name === 'Server' || name === 'Why' ? '' : 'num'}, long ? el('abbr', {title: long}, name) : name)))),
-				el('tbody', {}, ...x.candidates.map(c => el('tr', {class: c.server === x.chosen ? 'won' : ''}, ...terms.map(([name, say], i) => i === 0
+				el('thead', {}, el('tr', {}, ...columns.map(([name, , long]) => el('th', {scope: 'col', class: name === 'Server' || name === 'Why' ? '' : 'num'}, long ? el('abbr', {title: long}, name) : name)))),
+				el('tbody', {}, ...x.candidates.map(c => el('tr', {class: c.server === x.chosen ? 'won' : ''}, ...columns.map(([name, say], i) => i === 0
 					? el('th', {scope: 'row'}, el('button', {type: 'button', class: 'link', on: {click: () => this.openServer(c.server)}}, c.server))
 					: el('td', {class: name === 'Why' ? '' : 'num'}, name === 'Score' && c.score !== null ? scoreBar(c.score / most) : null, say(c)))))))),
-			section('The terms', el('dl', {class: 'facts terms-key'}, ...terms.filter(t => t[2]).flatMap(([name, , long]) => [el('dt', {}, name), el('dd', {}, long)]))),
+			section('The terms', el('dl', {class: 'facts terms-key'}, ...columns.filter(t => t[2]).flatMap(([name, , long]) => [el('dt', {}, name), el('dd', {}, long)]))),
 			section('The request', facts(el('dl', {class: 'facts'}), request)));
 	}
 }
 
 const fine = v => v === null || v === undefined ? '–' : v === 0 ? '0' : Math.abs(v) < 1 ? Number(v.toPrecision(3)).toString() : words.number(v, v < 10 ? 2 : 1);
 
-// terms are the columns of an explanation: name, text, what it means.
+// terms are the columns of an explanation: name, text, what it means, and whether only a choice by work has it.
 const terms = [
 	['Server', c => c.server],
 	['Why', c => c.why],
 	['Score', c => fine(c.score), 'what the request would cost there; the lowest wins'],
+	['left', c => fine(c.by_work?.work_left), 'the work that the server has left', true],
+	['expected', c => c.by_work ? words.duration(c.by_work.expected_s * 1000) : '–', 'the time that the request would take there, its wait included', true],
 	['n', c => fine(c.load), 'load: requests that the server works on, with others’'],
 	['x', c => fine(c.external_load), 'the part of n that did not come through this master'],
 	['c', c => fine(c.slots), 'slots: how many requests it works on at once'],
