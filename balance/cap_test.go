@@ -115,7 +115,7 @@ func TestAMasterThatBeginsTakesServersWithACapToBeFull(t *testing.T) {
 	if _, _, refusal := p.Join(now, &Request{}); refusal != nil {
 		t.Fatal(refusal)
 	}
-	if err := p.Hold(now, "e", 77, "a", time.Second, 0, 0); err != nil {
+	if err := p.Hold(now, "e", &Held{Lease: 77, Server: "a", Age: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	if out := p.Serve(now.Add(4*time.Second), nil); len(out) != 0 {

@@ -35,7 +35,7 @@ func TestLongLeasesDoNotOutliveTheirEdge(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := p.Hold(second, "e", 77, "a", 0, long, 0); err != nil {
+		if err := p.Hold(second, "e", &balance.Held{Lease: 77, Server: "a", Left: long}); err != nil {
 			t.Fatal(err)
 		}
 		c.cut(p)
@@ -60,7 +60,7 @@ func TestAnEdgeThatReturnsConfirmsItsLongLeases(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Lost(second, "e")
-	if err := p.Hold(second, "e", g.Lease, "a", 0, time.Hour, g.Tag); err != nil {
+	if err := p.Hold(second, "e", &balance.Held{Lease: g.Lease, Server: "a", Left: time.Hour, Tag: g.Tag}); err != nil {
 		t.Fatal(err)
 	}
 	p.Expire(second.Add(59 * time.Minute))
@@ -78,7 +78,7 @@ func TestLeasesThatEdgesBringAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	hold := func(id balance.LeaseID, server string) error {
-		return p.Hold(second, "e", 1<<40|id, balance.ServerID(server), 0, 0, 0)
+		return p.Hold(second, "e", &balance.Held{Lease: 1<<40 | id, Server: balance.ServerID(server)})
 	}
 	taken := 0
 	for id := range balance.LeaseID(1000) {

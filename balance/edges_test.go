@@ -40,7 +40,7 @@ func TestEdgesThatHaveGoneAreForgotten(t *testing.T) {
 			t.Errorf("the lease of %s is %+v, open: %v", id, l, open)
 		}
 	}
-	if err := p.Hold(now, "late", late, "a", 0, 0, 0); err != nil {
+	if err := p.Hold(now, "late", &Held{Lease: late, Server: "a"}); err != nil {
 		t.Error(err)
 	}
 	pick("late") // is back

@@ -141,51 +141,70 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	}
 }
 
+// Held is a lease that another life of this pool granted, as its edge tells of it.
+type Held struct {
+	Lease  LeaseID
+	Server ServerID
+	Age    time.Duration // since it was granted
+	Left   time.Duration // until it expires; zero: it has no time limit
+	Tag    uint64        // of its Grant
+	Size   float64       // as its request told it; zero: it did not
+	Class  string        // of its request; empty: it has none
+}
+
 // Hold enters a lease that another life of this pool granted and its edge still
-// holds, or confirms one that is open. A zero left lifts the time limit. The lease may
+// holds, or confirms one that is open. Without a time left its limit is lifted. The lease may
 // be on a server of which this master has not been told yet: edges are often back before
-// agents are. Such a server counts as one that has left, until Put says otherwise. The tag
-// is that of its Grant. A lease that is another edge's, or that the pool has not granted yet,
+// agents are. Such a server counts as one that has left, until Put says otherwise. A lease that
+// is another edge's, or that the pool has not granted yet,
 // is ErrForeign and stays as it is. So many that they cannot be are refused.
-func (p *Pool) Hold(now Instant, edge EdgeID, id LeaseID, server ServerID, age, left time.Duration, tag uint64) error {
-	if id == 0 {
-		return fmt.Errorf("pool %s: lease 0 on server %s is none", p.cfg.Name, server)
+func (p *Pool) Hold(now Instant, edge EdgeID, h *Held) error {
+	if h.Lease == 0 {
+		return fmt.Errorf("pool %s: lease 0 on server %s is none", p.cfg.Name, h.Server)
 	}
 	var expires Instant
-	if left > 0 {
-		expires = now.Add(left)
+	if h.Left > 0 {
+		expires = now.Add(h.Left)
 	}
-	if l := p.ledger.find(id); l != nil {
+	if l := p.ledger.find(h.Lease); l != nil {
 		if p.edges[l.edge].id != edge {
-			return fmt.Errorf("pool %s: lease %s: %w", p.cfg.Name, id, ErrForeign)
+			return fmt.Errorf("pool %s: lease %s: %w", p.cfg.Name, h.Lease, ErrForeign)
 		}
 		p.ledger.limit(l, expires)
 		return nil
 	}
-	if p.ledger.isToCome(id) {
-		return fmt.Errorf("pool %s: lease %s has not been granted: %w", p.cfg.Name, id, ErrForeign)
+	if p.ledger.isToCome(h.Lease) {
+		return fmt.Errorf("pool %s: lease %s has not been granted: %w", p.cfg.Name, h.Lease, ErrForeign)
 	}
-	if problem := BadName(string(server)); problem != "" {
-		return fmt.Errorf("pool %s: lease %s: server: %s", p.cfg.Name, id, problem)
+	if problem := BadName(string(h.Server)); problem != "" {
+		return fmt.Errorf("pool %s: lease %s: server: %s", p.cfg.Name, h.Lease, problem)
 	}
-	s := p.byID[server]
+	return p.holdNew(now, edge, h, expires)
+}
+
+// holdNew is Hold of a lease that is not open.
+func (p *Pool) holdNew(now Instant, edge EdgeID, h *Held, expires Instant) error {
+	s := p.byID[h.Server]
 	if err := p.bearable(s); err != nil {
-		return fmt.Errorf("pool %s: lease %s on server %s: %w", p.cfg.Name, id, server, err)
+		return fmt.Errorf("pool %s: lease %s on server %s: %w", p.cfg.Name, h.Lease, h.Server, err)
 	}
 	if s == nil {
-		s = p.admit(now, ServerSpec{ID: ServerID(strings.Clone(string(server)))})
+		s = p.admit(now, ServerSpec{ID: ServerID(strings.Clone(string(h.Server)))})
 		s.gone, s.since.departure, s.since.left = true, byLease, now
 		p.untold++
 	}
-	if !p.ledger.adopt(id, tag, s, p.edge(edge), now.Add(-age), expires) {
+	if !p.ledger.adopt(h.Lease, h.Tag, s, p.edge(edge), now.Add(-h.Age), expires) {
 		if s.gone && s.ownLeases() == 0 {
 			p.forget(now, s)
 		}
-		return fmt.Errorf("pool %s: lease %s: the ledger is full", p.cfg.Name, id)
+		return fmt.Errorf("pool %s: lease %s: the ledger is full", p.cfg.Name, h.Lease)
 	}
+	l := p.ledger.find(h.Lease)
+	l.class = p.classes.number(now, h.Class)
+	p.enters(now, &Request{Size: h.Size}, s, l)
 	p.hold(now, s, 1)
-	if left > 0 {
-		p.owes(now, p.ledger.find(id), false) // it was redirected
+	if h.Left > 0 {
+		p.owes(now, l, false) // it was redirected
 	}
 	return nil
 }

@@ -123,14 +123,14 @@ func TestLedgerNeverDrifts(t *testing.T) {
 			"hold": func(t *rapid.T) {
 				foreign++
 				id := balance.ServerID(rapid.SampledFrom(ids).Draw(t, "server"))
-				if err := p.Hold(now, "e1", foreign, id, time.Second, 0, 0); err != nil {
+				if err := p.Hold(now, "e1", &balance.Held{Lease: foreign, Server: id, Age: time.Second}); err != nil {
 					t.Fatal(err)
 				}
 				model.leases[foreign] = &obviousLease{id, "e1", 0}
 			},
 			"hold again": func(t *rapid.T) {
 				if id, ok := lease(t); ok {
-					if err := p.Hold(now, model.leases[id].edge, id, model.leases[id].server, 0, 0, 0); err != nil {
+					if err := p.Hold(now, model.leases[id].edge, &balance.Held{Lease: id, Server: model.leases[id].server}); err != nil {
 						t.Fatal(err)
 					}
 					model.leases[id].expires = 0
@@ -178,7 +178,7 @@ func TestLedgerNeverDrifts(t *testing.T) {
 func TestALeaseOnAServerThatIsStillToCome(t *testing.T) {
 	p := balance.New(balance.Config{Name: "web"}, first{}, 1)
 	for id := range balance.LeaseID(2) {
-		if err := p.Hold(second, "e", 77+id, "a", time.Second, 0, 0); err != nil {
+		if err := p.Hold(second, "e", &balance.Held{Lease: 77 + id, Server: "a", Age: time.Second}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -200,14 +200,14 @@ func TestALeaseOnAServerThatIsStillToCome(t *testing.T) {
 	if v := p.Views(second); len(v) != 1 || v[0].Leases != 0 {
 		t.Errorf("with its leases over the server is %+v, want it idle", v)
 	}
-	if err := p.Hold(second, "e", 99, "b", time.Second, 0, 0); err != nil {
+	if err := p.Hold(second, "e", &balance.Held{Lease: 99, Server: "b", Age: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	p.Done(second, 99, balance.Outcome{})
 	if n, _ := p.Servers(); n != 1 {
 		t.Errorf("%d servers are remembered, want the one that came: the other's lease is over", n)
 	}
-	if p.Hold(second, "e", 98, "", time.Second, 0, 0) == nil {
+	if p.Hold(second, "e", &balance.Held{Lease: 98, Age: time.Second}) == nil {
 		t.Error("a lease on a server without a name was taken")
 	}
 	if err := p.Check(); err != nil {

@@ -138,7 +138,7 @@ func TestAShortHoldIsNotTold(t *testing.T) {
 // A server that has left and is known only by a lease is told as such.
 func TestWhoLeft(t *testing.T) {
 	w := newWard(t, Config{}, "a", "b")
-	if err := w.p.Hold(w.now, "e", 1<<48|1, "x", 0, time.Minute, 0); err != nil {
+	if err := w.p.Hold(w.now, "e", &Held{Lease: 1<<48 | 1, Server: "x", Left: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
 	w.wantTurns("x gone")

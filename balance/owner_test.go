@@ -23,7 +23,7 @@ func TestALeaseIsItsEdges(t *testing.T) {
 		return g.Lease
 	}
 	hold := func(edge balance.EdgeID, id balance.LeaseID) error {
-		return p.Hold(second, edge, id, "a", 0, time.Hour, 5)
+		return p.Hold(second, edge, &balance.Held{Lease: id, Server: "a", Left: time.Hour, Tag: 5})
 	}
 	own, nobodys := pick("e1"), pick("")
 	for _, stranger := range []balance.EdgeID{"e2", ""} {

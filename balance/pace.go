@@ -138,7 +138,7 @@ func (p *Pool) learn(now Instant, s *Server, l *lease, o *Outcome) {
 	}
 	latency, alone := seconds(took), s.alone(crowd, took)
 	log, first := math.Log(alone), p.times.weight == 0
-	off := p.learnSize(s, l, log)
+	off := p.learnSize(now, s, l, log)
 	if s.speed == 1 {
 		p.times.observe(now, alone, log)
 	} else {
@@ -176,12 +176,15 @@ func (p *Pool) learn(now Instant, s *Server, l *lease, o *Outcome) {
 
 // learnSize takes the logarithm of the time that a request would have taken alone, and returns by how much that is more than usual for
 // its size. Of a request that met more than the server has slots for that time is rough, and would make size seem to matter less.
-func (p *Pool) learnSize(s *Server, l *lease, log float64) float64 {
+func (p *Pool) learnSize(now Instant, s *Server, l *lease, log float64) float64 {
 	if l.size == 0 {
 		return 0
 	}
 	if float64(l.crowd) <= s.capacity.slots+slotsError || p.sizes.n < sizesCrowded {
-		p.sizes.observe(l.size, log, &s.work.sized)
+		if p.sizes.observe(l.size, log, &s.work.sized); p.sizes.tell() && !p.sizes.told {
+			p.sizes.told = true
+			p.reweigh(now)
+		}
 	}
 	return p.sizes.off(l.size)
 }

@@ -179,7 +179,7 @@ func TestSharedServersAreCountedOnce(t *testing.T) {
 					return
 				}
 				id := LeaseID(1<<62 + rapid.Uint64Range(1, 1<<20).Draw(t, "lease"))
-				if s.pools[pool].Hold(s.now, "e", id, ServerID(fmt.Sprintf("s%d", n)), time.Second, 0, 0) == nil && !slices.Contains(s.open[pool], id) {
+				if s.pools[pool].Hold(s.now, "e", &Held{Lease: id, Server: ServerID(fmt.Sprintf("s%d", n)), Age: time.Second}) == nil && !slices.Contains(s.open[pool], id) {
 					s.open[pool] = append(s.open[pool], id)
 				}
 			},
@@ -258,7 +258,7 @@ func TestACapWaitsForTheLeasesOfAllPools(t *testing.T) {
 	if _, err := s.pools[0].Pick(s.now, &Request{}); err == nil {
 		t.Error("a request of one pool is placed although those of the other are not known")
 	}
-	if err := s.pools[1].Hold(s.now, "e", 1<<62, "a1", time.Second, 0, 0); err != nil {
+	if err := s.pools[1].Hold(s.now, "e", &Held{Lease: 1 << 62, Server: "a1", Age: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	s.now = s.now.Add(time.Second)

@@ -11,6 +11,7 @@ type sizes struct {
 	x          float64 // mean of the logarithms of sizes
 	xx, xy, yy float64 // variances within servers of the logarithms of sizes and times, and their covariance
 
+	told     bool    // sizes have said something before
 	exponent float64 // zero: sizes say nothing
 	mean     float64 // the mean time of a size over the one that half of them stay under
 	works    float64 // requests that counted for work, at most sizesMemory

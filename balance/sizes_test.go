@@ -197,3 +197,61 @@ func TestSizesThatSayNothingChangeNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldLeasesCountTheirWork: a new master knows the work of the leases that it is told of, also of those that came before it has learnt what sizes say; of an
+// old one less is left.
+func TestHeldLeasesCountTheirWork(t *testing.T) {
+	for name, before := range map[string]bool{"after sizes say something": false, "before": true} {
+		p, slow, fast, now := weighed(t)
+		learnt := p.sizes
+		if before {
+			p.sizes = sizes{}
+		}
+		for i, h := range []Held{{Server: "slow", Size: 8}, {Server: "fast", Size: 8, Age: 100 * time.Millisecond}} {
+			h.Lease, h.Class = LeaseID(1<<60+i), "film"
+			if err := p.Hold(now, "e", &h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if before {
+			p.sizes = learnt
+			p.reweigh(now)
+		}
+		if got := slow.workLeft(now, 1); math.Abs(got-8) > 1e-9 {
+			t.Errorf("%s: the slow server has %v left, want 8", name, got)
+		}
+		if got := fast.workLeft(now, 1); math.Abs(got-4) > 1e-9 {
+			t.Errorf("%s: the fast server has %v left, want 4: it has worked on it for 100 ms", name, got)
+		}
+		if list := p.Classes(now); len(list) != 1 || list[0].Name != "film" {
+			t.Errorf("%s: the classes are %+v, want film", name, list)
+		}
+		if err := p.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestSizesThatBeginToTellAreHeeded: leases that were opened before sizes said anything count their work from then on.
+func TestSizesThatBeginToTellAreHeeded(t *testing.T) {
+	p, slow, _, now := weighed(t)
+	p.sizes = sizes{}
+	if err := p.Hold(now, "e", &Held{Lease: 1 << 60, Server: "slow", Size: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		size := 1 << (i % 10)
+		g, err := p.Pick(now, &Request{Edge: "e", Size: float64(size), Exclude: []ServerID{"slow"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Duration(size) * 10 * time.Millisecond)
+		p.Done(now, g.Lease, Outcome{Duration: time.Duration(size) * 10 * time.Millisecond})
+	}
+	if l := p.ledger.find(1 << 60); !p.sizes.tell() || l.work < 100 || slow.work.sum != l.work {
+		t.Errorf("the lease of a very large request counts as %v, want what its size tells (exponent %v)", l.work, p.sizes.exponent)
+	}
+	if err := p.Check(); err != nil {
+		t.Error(err)
+	}
+}

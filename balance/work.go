@@ -152,13 +152,20 @@ func (p *Pool) enters(now Instant, req *Request, s *Server, l *lease) {
 		return // nearly always
 	}
 	l.size = size
-	w, n, work := s.workload(now), s.Load(now), p.sizes.workOf(size)
+	work := p.sizes.workOf(size)
 	if size > 0 && p.sizes.tell() {
 		p.sizes.counts(work)
 	}
+	s.enters(now, l, work, s.Load(now))
+}
+
+// enters enters the work of a lease at the server, which has n other requests. Of a lease that is older, a part is done: at least leastLeft of it is taken to be left.
+func (s *Server) enters(now Instant, l *lease, work, n float64) {
+	w := s.workload(now)
 	stay := s.stay(work, n, s.workLeft(now, n))
 	w.advance(now)
-	l.work, l.stress, l.began = work, 3*stay*stay, w.got
+	done := min(seconds(now.Sub(l.started))*s.progress(n+1), (1-leastLeft)*work)
+	l.work, l.stress, l.began = work, 3*stay*stay, w.got-done
 	w.sum += l.work
 	w.began += l.began
 	w.stress += l.stress
@@ -180,6 +187,17 @@ func (s *Server) leaves(now Instant, l *lease) {
 		w.advance(now)
 	}
 	w.rate = s.progress(s.Load(now) - 1)
+}
+
+// reweigh takes the work of all open leases for what their sizes tell, now that sizes say something: the pool has had them since it began, or from
+// the master before.
+func (p *Pool) reweigh(now Instant) {
+	for i := range p.ledger.leases {
+		if l := &p.ledger.leases[i]; l.id != 0 && l.size > 0 {
+			l.server.leaves(now, l)
+			l.server.enters(now, l, p.sizes.workOf(l.size), l.server.Load(now)-1)
+		}
+	}
 }
 
 // concludeWork works out from the totals of a round what the choice by work rests on.

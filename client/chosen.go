@@ -47,7 +47,7 @@ func (t *edgeProtocol) appendChosen(name string, server balance.ServerID, since 
 		return 0, errSlowReader
 	}
 	p, id := t.pool(name), t.nextOwn()
-	t.leases.put(openLease{id: id, pool: p, server: server, since: since})
+	t.leases.put(openLease{id: id, pool: p, server: server, since: since, asked: asked{req.Size, t.classes.of(req.Class)}})
 	t.out = wire.AppendChosen(t.out, t.abbreviatePool(p.name), id, server, req)
 	return id, nil
 }

@@ -59,6 +59,7 @@ type openLeases struct {
 	expiring leases          // with one: no done may ever come
 	lastOwn  balance.LeaseID // that this edge has given a lease itself
 	sweepAt  int             // how many expiring leases make it worth looking for expired ones
+	classes  classNames      // of their requests
 }
 
 // decoded are the messages that are decoded into repeatedly.
@@ -107,6 +108,7 @@ type ask struct {
 	gen    uint64
 	pool   *pool
 	waiter *waiter // nil: the slot is free
+	asked
 }
 
 const slotBits = 20
@@ -204,6 +206,7 @@ func (t *edgeProtocol) appendAsk(now balance.Instant, name string, req *balance.
 	}
 	a := &t.asks[slot]
 	a.gen, a.pool, a.waiter = a.gen+1, t.pool(name), w
+	a.asked = asked{req.Size, t.classes.of(req.Class)}
 	w.stands = req.Stands
 	t.waiting++
 	seq = a.gen<<slotBits | uint64(slot)
@@ -355,7 +358,10 @@ func (t *edgeProtocol) appendHold(now balance.Instant, l *openLease) {
 	if l.expires != 0 && l.expires <= now {
 		return
 	}
-	m := wire.Hold{Pool: l.pool.name, Lease: l.id, Server: l.server, Age: now.Sub(l.since), Tag: l.tag, Idle: l.idle}
+	m := wire.Hold{Pool: l.pool.name, Lease: l.id, Server: l.server, Age: now.Sub(l.since), Tag: l.tag, Idle: l.idle, Size: l.size}
+	if l.class != nil {
+		m.Class = *l.class
+	}
 	if l.expires != 0 {
 		m.Left = l.expires.Sub(now)
 	}
@@ -475,7 +481,7 @@ func (t *edgeProtocol) onGranted(now balance.Instant, payload []byte) error {
 	p, w := a.pool, t.releaseAsk(a, m.Seq)
 	w.grant = balance.Grant{Lease: m.Grant.Lease, Server: n.id, Address: n.address, At: n.at, Public: n.public, Expires: m.Grant.Expires, Waited: m.Queue, Fence: m.Grant.Fence, Tag: m.Grant.Tag}
 	t.settled = append(t.settled, w)
-	l := openLease{id: m.Grant.Lease, pool: p, server: n.id, since: now, expires: m.Grant.Expires, tag: m.Grant.Tag}
+	l := openLease{id: m.Grant.Lease, pool: p, server: n.id, since: now, expires: m.Grant.Expires, tag: m.Grant.Tag, asked: a.asked}
 	if l.expires == 0 {
 		t.leases.put(l)
 		return nil

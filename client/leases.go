@@ -2,6 +2,7 @@ package client
 
 import (
 	"math/bits"
+	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 )
@@ -22,6 +23,43 @@ type openLease struct {
 	expires balance.Instant // zero: never
 	tag     uint64          // of the grant; zero: none
 	idle    bool            // the server owes nothing now
+	asked
+}
+
+// asked is what a request said of its work, which a master that is new is told with the lease.
+type asked struct {
+	size  float64 // zero: not told
+	class *string // one for all requests of the class; nil: none
+}
+
+// classNames keeps one copy of each class that requests have.
+type classNames struct {
+	last  *string
+	known map[string]*string
+}
+
+// mostClassNames bounds what is kept for classes that are not used any more.
+const mostClassNames = 1000
+
+// of returns the class, of which the caller's string is not kept; nil: there is none.
+func (c *classNames) of(class string) *string {
+	if class == "" {
+		return nil
+	}
+	if c.last != nil && *c.last == class {
+		return c.last
+	}
+	name := c.known[class]
+	if name == nil {
+		if c.known == nil || len(c.known) == mostClassNames {
+			c.known = make(map[string]*string)
+		}
+		own := strings.Clone(class)
+		name = &own
+		c.known[own] = name
+	}
+	c.last = name
+	return name
 }
 
 func (l *leases) homeSlot(id balance.LeaseID) int {

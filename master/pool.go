@@ -283,7 +283,7 @@ func (p *pool) confirmLeaseLocked(now balance.Instant, edge balance.EdgeID, h *w
 	if h.Age < 0 || h.Age > longestHold || h.Left < 0 || h.Left > longestHold {
 		return fmt.Errorf("pool %s: lease %s: age %v and %v left, want 0 to %v", p.name, h.Lease, h.Age, h.Left, longestHold)
 	}
-	if err := p.core.Hold(now, edge, h.Lease, h.Server, h.Age, h.Left, h.Tag); err != nil {
+	if err := p.core.Hold(now, edge, &balance.Held{Lease: h.Lease, Server: h.Server, Age: h.Age, Left: h.Left, Tag: h.Tag, Size: h.Size, Class: h.Class}); err != nil {
 		if errors.Is(err, balance.ErrForeign) {
 			p.stats.foreignLeases[fromEdge][claimHold]++
 		}

@@ -245,7 +245,7 @@ func (m *master) restart(now balance.Instant) {
 		if r.lease == 0 || r.answered {
 			continue
 		}
-		if err := m.pool.Hold(now, m.edges[r.edge], r.lease, m.ids[r.server], now.Sub(r.sent), 0, 0); err != nil {
+		if err := m.pool.Hold(now, m.edges[r.edge], &balance.Held{Lease: r.lease, Server: m.ids[r.server], Age: now.Sub(r.sent), Size: r.size}); err != nil {
 			panic(fmt.Sprintf("sim: a lease in good order is refused: %v", err))
 		}
 	}

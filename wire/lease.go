@@ -129,6 +129,8 @@ func (m *Hold) Append(dst []byte) []byte {
 	dst = putDuration(dst, 5, m.Left)
 	dst = putFixed(dst, 6, m.Tag)
 	dst = putBool(dst, 7, m.Idle)
+	dst = putFloat(dst, 8, m.Size)
+	dst = putText(dst, 9, m.Class, MaxName)
 	return end(dst, start)
 }
 
@@ -152,6 +154,10 @@ func (m *Hold) Decode(payload []byte) error {
 			m.Tag = f.fixed()
 		case 7:
 			m.Idle = f.bool()
+		case 8:
+			m.Size = f.size()
+		case 9:
+			m.Class = f.text(MaxName)
 		}
 	}
 	return f.err

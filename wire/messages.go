@@ -261,6 +261,8 @@ type Hold struct {
 	Left   time.Duration    // 5 (µs): until it expires; 0: when it is done
 	Tag    uint64           // 6 (fixed64): that of the Granted
 	Idle   bool             // 7: the server owes nothing now: the edge waits for the client
+	Size   float64          // 8 (double): as the request told it; 0: it did not
+	Class  string           // 9
 }
 
 // Watch asks for the snapshot of a pool, now, and for its changes from then on. It may be

@@ -85,7 +85,7 @@ var full = []struct {
 		RetryAfter: 5 * time.Second, Status: 200, GRPC: 8, Error: "full", FirstByte: 3 * time.Millisecond, Bytes: 4096, Size: 180}, Tag: 0xa1b2c3d4e5f60718}},
 	{"reports", TReports, &Reports{Reports: []PoolReport{report}}},
 	{"formed", TReports, &Reports{Reports: []PoolReport{{Form: 2, Report: balance.Report{Age: 1500 * time.Microsecond, Window: 500 * time.Millisecond, Metrics: []balance.Metric{{Value: .5}, {Value: 3}}}}}}},
-	{"hold", THold, &Hold{Pool: "render", Lease: 0x3f00000000017, Server: "r1", Age: time.Second, Left: time.Minute, Tag: 0xa1b2c3d4e5f60718, Idle: true}},
+	{"hold", THold, &Hold{Pool: "render", Lease: 0x3f00000000017, Server: "r1", Age: time.Second, Left: time.Minute, Tag: 0xa1b2c3d4e5f60718, Idle: true, Size: 240, Class: "long"}},
 	{"watch", TWatch, &Watch{Pool: "render"}},
 	{"snapshot", TSnapshot, &Snapshot{Snapshot: balance.Snapshot{Pool: "render", Version: 9, Dispatch: true, Servers: []balance.SnapshotServer{
 		{ID: "r1", Address: "r1.test:8000", At: "10.0.0.5:8000", Public: "http://r1.example", State: balance.Draining, Slots: 4, Service: .25, Load: 2, Basis: balance.BasisFirm, Labels: []balance.Label{{Key: "zone", Value: "b"}}}}, Edges: 3, LocalFrom: 5 * time.Millisecond}, More: true, Seq: 41}},
