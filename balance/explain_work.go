@@ -25,15 +25,18 @@ type Weighed struct {
 
 // weighed returns what e says to people, without its total.
 func (p *Pool) weighed(e *expense) Weighed {
-	return Weighed{Left: e.left, Time: e.stay / p.unit() * p.times.usual, Stay: e.stay, Slows: e.slows, Price: e.price}
+	return Weighed{Left: e.left, Time: e.stay / p.prices().unit * p.times.usual, Stay: e.stay, Slows: e.slows, Price: e.price}
 }
 
 // expenseOf returns what a request of that work costs at the server: now, if that has room, or later.
 func (p *Pool) expenseOf(now Instant, s *Server, work float64) expense {
+	with := p.prices()
 	if p.hasRoom(now, s) {
-		return s.cost(now, work)
+		e := s.cost(now, work, &with)
+		e.left = s.workLeft(now, s.Load(now), with.mean)
+		return e
 	}
-	return s.costLater(now, work, nil)
+	return s.costLater(now, work, &with, nil)
 }
 
 // byWork returns the request's part of a choice by work, and its server: one with room, or one that it had better wait for. Both are nil if the choice goes

@@ -28,6 +28,7 @@ func films(t *testing.T) (p *Pool, now Instant) {
 		p.bound(s)
 	}
 	p.sizes = sizes{n: 1000, x: math.Log(10), xx: 1, xy: 1, yy: 1, exponent: 1, mean: 1, works: sizesMemory, work: 1}
+	p.sizes.conclude()
 	p.perRatio, p.workPrice = 1.5, .0625
 	return p, now
 }

@@ -15,6 +15,8 @@ func (p *Pool) weighs(req *Request) bool {
 // weighing is a search for the server at which a request costs least.
 type weighing struct {
 	work   float64
+	prices prices
+	any    bool // every server suits the request
 	beyond *beyond
 	waiter *waiter // the request's place in the queue; nil: it has none
 	waits  bool    // it may wait for a server that has no room
@@ -26,8 +28,9 @@ type weighing struct {
 
 // lightest returns the server for the request; nil: none has room, or later is so much faster that it had better wait for that one.
 func (p *Pool) lightest(now Instant, req *Request) (best, later *Server) {
-	v := weighing{work: p.sizes.workOf(req.size()), beyond: p.beyond(now, req.Edge), waiter: p.trying, waits: p.mayAwait(now, req),
+	v := weighing{work: p.sizes.workOf(req.size()), prices: p.prices(), beyond: p.beyond(now, req.Edge), waiter: p.trying, waits: p.mayAwait(now, req),
 		lowest: math.Inf(1), soonest: math.Inf(1)}
+	v.any = v.beyond == nil && len(req.Exclude) == 0 && len(req.Labels) == 0 && req.side == anySide
 	if servers, _ := p.among(now, req); len(servers) <= mostWeighed {
 		for _, s := range servers {
 			v.look(now, req, s)
@@ -46,15 +49,17 @@ func (p *Pool) lightest(now Instant, req *Request) (best, later *Server) {
 
 // look compares one more server.
 func (v *weighing) look(now Instant, req *Request, s *Server) {
-	if s.standing == isOut || !s.suits(now, req, v.beyond) || s.State(now) != Up {
-		return
-	}
-	if s.pool.hasRoom(now, s) {
-		if e := s.cost(now, v.work); e.total < v.lowest || e.total == v.lowest && s.turn < v.best.turn {
+	switch {
+	case s.standing == isOut || !v.any && !s.suits(now, req, v.beyond):
+	case s.standing == isOpen:
+		if s.leastCost(v.work, &v.prices) > v.lowest {
+			return // whatever it has to do
+		}
+		if e := s.cost(now, v.work, &v.prices); e.total < v.lowest || e.total == v.lowest && s.turn < v.best.turn {
 			v.best, v.lowest, v.stayAtBest = s, e.total, e.stay
 		}
-	} else if v.waits && !s.isLimited() {
-		if e := s.costLater(now, v.work, v.waiter); e.total < v.soonest {
+	case v.waits && !s.isLimited():
+		if e := s.costLater(now, v.work, &v.prices, v.waiter); e.total < v.soonest {
 			v.later, v.soonest, v.stayWithLater = s, e.total, e.stay
 		}
 	}

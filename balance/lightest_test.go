@@ -15,6 +15,7 @@ func weighed(t *testing.T) (p *Pool, slow, fast *Server, now Instant) {
 		}
 	}
 	p.sizes = sizes{n: 1000, xx: 1, xy: 1, yy: 1, exponent: 1, mean: 1, works: sizesMemory, work: 1}
+	p.sizes.conclude()
 	p.takes(100*time.Millisecond, time.Microsecond)
 	p.times.perUsual = 10
 	for _, s := range p.servers {

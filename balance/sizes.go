@@ -11,11 +11,13 @@ type sizes struct {
 	x          float64 // mean of the logarithms of sizes
 	xx, xy, yy float64 // variances within servers of the logarithms of sizes and times, and their covariance
 
-	told     bool    // sizes have said something before
-	exponent float64 // zero: sizes say nothing
-	mean     float64 // the mean time of a size over the one that half of them stay under
-	works    float64 // requests that counted for work, at most sizesMemory
-	work     float64 // their mean work
+	most     float64                      // deviation of a logarithm from the mean that counts
+	latest   struct{ size, work float64 } // what workOf returned last: a choice and its lease ask the same; zero: nothing since something was learnt
+	told     bool                         // sizes have said something before
+	exponent float64                      // zero: sizes say nothing
+	mean     float64                      // the mean time of a size over the one that half of them stay under
+	works    float64                      // requests that counted for work, at most sizesMemory
+	work     float64                      // their mean work
 }
 
 // sized is what a server's requests with a size had on average.
@@ -42,8 +44,7 @@ func (r *Request) size() float64 {
 
 // log returns the logarithm of a size, within what sizes may be.
 func (z *sizes) log(size float64) float64 {
-	most := mostDeviation * math.Sqrt(z.xx)
-	return z.x + min(max(math.Log(size)-z.x, -most), most)
+	return z.x + min(max(math.Log(size)-z.x, -z.most), z.most)
 }
 
 // observe takes the logarithm of a time of a request with that size, and what its server's requests had.
@@ -70,6 +71,8 @@ func (z *sizes) conclude() {
 	if z.n >= sizesEnough && z.xx > leastSpread && z.xy*z.xy > sizesErrors*sizesErrors*z.xx*z.yy/z.n {
 		z.exponent = min(max(0, z.xy/z.xx), sizesMost)
 	}
+	z.most = mostDeviation * math.Sqrt(z.xx)
+	z.latest.size = 0
 	noise := z.yy - z.exponent*(2*z.xy-z.exponent*z.xx)
 	z.mean = math.Exp(max(0, noise) / 2)
 }
@@ -90,7 +93,10 @@ func (z *sizes) workOf(size float64) float64 {
 	if size == 0 || z.exponent == 0 {
 		return z.meanWork()
 	}
-	return math.Exp(z.off(size)) * z.mean
+	if size != z.latest.size {
+		z.latest.size, z.latest.work = size, math.Exp(z.off(size))*z.mean
+	}
+	return z.latest.work
 }
 
 // counts enters the work of a request that told its size into the mean.

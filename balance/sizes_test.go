@@ -110,7 +110,7 @@ func TestWorkNeverDrifts(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, s := range p.servers {
-				if left := s.workLeft(now, s.Load(now)); !(left >= 0 && left < 1e9) {
+				if left := s.workLeft(now, s.Load(now), p.sizes.meanWork()); !(left >= 0 && left < 1e9) {
 					t.Fatalf("server %s has %v left", s.spec.ID, left)
 				}
 			}
@@ -217,10 +217,10 @@ func TestHeldLeasesCountTheirWork(t *testing.T) {
 			p.sizes = learnt
 			p.reweigh(now)
 		}
-		if got := slow.workLeft(now, 1); math.Abs(got-8) > 1e-9 {
+		if got := slow.workLeft(now, 1, p.sizes.meanWork()); math.Abs(got-8) > 1e-9 {
 			t.Errorf("%s: the slow server has %v left, want 8", name, got)
 		}
-		if got := fast.workLeft(now, 1); math.Abs(got-4) > 1e-9 {
+		if got := fast.workLeft(now, 1, p.sizes.meanWork()); math.Abs(got-4) > 1e-9 {
 			t.Errorf("%s: the fast server has %v left, want 4: it has worked on it for 100 ms", name, got)
 		}
 		if list := p.Classes(now); len(list) != 1 || list[0].Name != "film" {
@@ -254,4 +254,28 @@ func TestSizesThatBeginToTellAreHeeded(t *testing.T) {
 	if err := p.Check(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestNoServerCostsLessThanItsLeast: a server that the search leaves out by its least cost could not have been the lightest.
+func TestNoServerCostsLessThanItsLeast(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, now := New(Config{Name: "web"}, ByScore{unitScore{}}, 1), sec.Add(time.Minute)
+		if err := p.Put(sec, ServerSpec{ID: "a", Address: "127.0.0.1:1", Slots: rapid.Float64Range(1, 5).Draw(t, "slots")}, true); err != nil {
+			t.Fatal(err)
+		}
+		p.sizes = *regression(100, 1, func(_ *rand.Rand, log float64) float64 { return log }, math.Inf(1))
+		s := p.servers[0]
+		p.workPrice, p.perRatio = rapid.Float64Range(0, idlePrice).Draw(t, "price"), rapid.Float64Range(.1, 10).Draw(t, "per ratio")
+		s.ratio, s.health.success = rapid.Float64Range(.1, 10).Draw(t, "ratio"), float32(rapid.Float64Range(.01, 1).Draw(t, "success"))
+		for range rapid.IntRange(0, 8).Draw(t, "requests") {
+			if _, err := p.Pick(now, &Request{Size: rapid.Float64Range(.01, 100).Draw(t, "size")}); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "ms")) * time.Millisecond)
+		}
+		work, with := rapid.Float64Range(.01, 100).Draw(t, "work"), p.prices()
+		if least, e := s.leastCost(work, &with), s.cost(now, work, &with); e.total < least*(1-1e-9) {
+			t.Fatalf("work %v costs %+v, less than %v", work, e, least)
+		}
+	})
 }

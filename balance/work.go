@@ -69,8 +69,7 @@ func (s *Server) progress(n float64) float64 {
 
 // workLeft returns how much work the requests at the server have left, of which there are n. Those of which nothing is known count
 // with the mean.
-func (s *Server) workLeft(now Instant, n float64) float64 {
-	mean := s.pool.sizes.meanWork()
+func (s *Server) workLeft(now Instant, n, mean float64) float64 {
 	w := s.work
 	if w == nil || w.count == 0 {
 		return n * mean
@@ -79,24 +78,30 @@ func (s *Server) workLeft(now Instant, n float64) float64 {
 	return max(w.sum+w.began-known*w.gotBy(now), leastLeft*known*mean) + max(0, n-known)*mean
 }
 
-// unit returns what turns a time in b of a server as fast as the others into one over that which a request of mean work takes at a server
-// of mean speed.
-func (p *Pool) unit() float64 { return p.perRatio / p.sizes.meanWork() }
+// prices are what the costs at all servers have in common, as long as nothing more is learnt.
+type prices struct {
+	mean float64 // work of a request
+	unit float64 // turns a time in b of a server as fast as the others into one over that which a request of mean work takes at a server of mean speed
+	idle float64 // of work at a server with a slot free: over its ratio
+	full float64 // the same at one that has none
+}
+
+// prices returns those of now.
+func (p *Pool) prices() prices {
+	mean := p.sizes.meanWork()
+	per := 1 / (mean * p.perRatio)
+	return prices{mean, p.perRatio / mean, p.workPrice * per, fullPrice * per}
+}
 
 // stay returns how long a request of that work would be at the server, which has n with so much work left, in units: it takes
 // part in the slots with those that are there, as long as these last.
-func (s *Server) stay(work, n, left float64) float64 {
-	return max(work, (work+min(left, n*work))/s.capacity.slots) * s.ratio * s.Growth(n+1) * s.pool.unit()
-}
-
-// worth returns what is to be multiplied by a price for that work at the server: the faster, the more.
-func (s *Server) worth(work float64) float64 {
-	return work / (s.pool.sizes.meanWork() * s.pool.perRatio * s.ratio)
+func (s *Server) stay(work, n, left, unit float64) float64 {
+	return max(work, (work+min(left, n*work))/s.capacity.slots) * s.ratio * s.Growth(n+1) * unit
 }
 
 // expense is what a request of known work costs at a server.
 type expense struct {
-	left  float64 // work that those at the server have left, or that is to be done before the request has a slot
+	left  float64 // work that those at the server have left, or that is to be done before the request has a slot; zero if that does not matter
 	stay  float64 // how long it would be there, its wait included, over the time of a request of mean work at a server of mean speed
 	slows float64 // what is added to the cubes of the stays of those present
 	price float64 // of the server's time
@@ -104,20 +109,30 @@ type expense struct {
 }
 
 // cost returns what a request of that work costs at the server.
-func (s *Server) cost(now Instant, work float64) (e expense) {
+func (s *Server) cost(now Instant, work float64, with *prices) (e expense) {
 	n, c := s.Load(now), s.capacity.slots
-	e.left = s.workLeft(now, n)
-	e.stay = s.stay(work, n, e.left)
+	if n+1 <= c { // it has a slot of its own, whatever the others have left
+		e.stay = work * s.ratio * s.Growth(n+1) * with.unit
+	} else {
+		e.left = s.workLeft(now, n, with.mean)
+		e.stay = s.stay(work, n, e.left, with.unit)
+	}
 	if over := n + 1 - c; over > slotsError {
 		stress := 3 * n
 		if w := s.work; w != nil {
 			stress = max(0, w.stress) + 3*max(0, n-float64(w.count))
 		}
-		e.slows = stress * min(work, e.left/n) / c * s.ratio * s.pool.unit() * min(1, over)
+		e.slows = stress * min(work, e.left/n) / c * s.ratio * with.unit * min(1, over)
 	}
-	e.price = s.pool.workPrice * s.worth(work)
+	e.price = with.idle * work / s.ratio
 	e.sum(s.Success())
 	return e
+}
+
+// leastCost returns what a request of that work costs at the server at least, idle and without failures.
+func (s *Server) leastCost(work float64, with *prices) float64 {
+	stay := work * s.ratio * with.unit
+	return stay*stay*stay + with.idle*work/s.ratio
 }
 
 // sum adds the terms up for a server of which that share of requests does not fail.
@@ -129,9 +144,9 @@ func (e *expense) sum(success float64) {
 }
 
 // costLater is cost where the request waits in the queue until the server, which has no room, has a slot for it. w is its place; nil: it has none yet.
-func (s *Server) costLater(now Instant, work float64, w *waiter) (e expense) {
+func (s *Server) costLater(now Instant, work float64, with *prices, w *waiter) (e expense) {
 	n := s.Load(now)
-	e.left = s.workLeft(now, n)
+	e.left = s.workLeft(now, n, with.mean)
 	switch {
 	case s.work == nil:
 	case w != nil && w.awaits == s:
@@ -139,8 +154,8 @@ func (s *Server) costLater(now Instant, work float64, w *waiter) (e expense) {
 	default:
 		e.left += s.work.awaited
 	}
-	e.stay = (e.left/s.capacity.slots + work) * s.ratio * s.Growth(n) * s.pool.unit()
-	e.price = fullPrice * s.worth(work)
+	e.stay = (e.left/s.capacity.slots + work) * s.ratio * s.Growth(n) * with.unit
+	e.price = with.full * work / s.ratio
 	e.sum(s.Success())
 	return e
 }
@@ -161,8 +176,8 @@ func (p *Pool) enters(now Instant, req *Request, s *Server, l *lease) {
 
 // enters enters the work of a lease at the server, which has n other requests. Of a lease that is older, a part is done: at least leastLeft of it is taken to be left.
 func (s *Server) enters(now Instant, l *lease, work, n float64) {
-	w := s.workload(now)
-	stay := s.stay(work, n, s.workLeft(now, n))
+	w, with := s.workload(now), s.pool.prices()
+	stay := s.stay(work, n, s.workLeft(now, n, with.mean), with.unit)
 	w.advance(now)
 	done := min(seconds(now.Sub(l.started))*s.progress(n+1), (1-leastLeft)*work)
 	l.work, l.stress, l.began = work, 3*stay*stay, w.got-done
