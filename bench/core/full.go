@@ -60,7 +60,7 @@ func (f *fullPool) exclude() {
 			result balance.Result
 		}{{"edge-1", balance.OK}, {"edge-2", balance.Unreachable}} {
 			f.foreign++
-			must(f.pool.Hold(f.now, by.edge, f.foreign, id(i), time.Millisecond, 0, 0))
+			must(f.pool.Hold(f.now, by.edge, &balance.Held{Lease: f.foreign, Server: id(i), Age: time.Millisecond}))
 			f.pool.Done(f.now, f.foreign, balance.Outcome{Result: by.result, Duration: 60 * time.Millisecond})
 		}
 	}
