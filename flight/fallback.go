@@ -13,6 +13,8 @@ import (
 type Turns struct {
 	credit map[balance.ServerID]float64
 	due    float64 // requests that the pool's canary is to get of this edge
+	shares shares
+	shared bool // the shares count
 }
 
 // Fallback chooses a server from a snapshot when no master answers: the one that this
@@ -68,6 +70,14 @@ func (t *Turns) Least(snap *balance.Snapshot, exclude []balance.ServerID, state 
 	return chosen
 }
 
+// LeastByShare returns the server that an edge chooses while the master only hears of it: like Least of those that are up, but by shares where the edge knows little of
+// the others' requests.
+func (t *Turns) LeastByShare(snap *balance.Snapshot, exclude []balance.ServerID, inFlight func(balance.ServerID) int, rng *rand.Rand) *balance.SnapshotServer {
+	t.shared = true
+	defer func() { t.shared = false }()
+	return t.Least(snap, exclude, balance.Up, inFlight, rng)
+}
+
 // hasOther reports whether a server other than the canary's is in a state, be it full.
 func hasOther(snap *balance.Snapshot, exclude []balance.ServerID, state balance.State) bool {
 	return slices.ContainsFunc(snap.Servers, func(s balance.SnapshotServer) bool {
@@ -85,10 +95,14 @@ func (t *Turns) leastOf(kind balance.Kind, snap *balance.Snapshot, exclude []bal
 	takesPart := func(s *balance.SnapshotServer) bool {
 		return s.Kind == kind && s.State == state && !slices.Contains(exclude, s.ID) && snap.Allows(s, inFlight(s.ID))
 	}
-	var lowest, tied float64 // tied is the capacity of all that are as little busy
+	var lowest, tied, chosenRate float64 // tied is the capacity of all that are as little busy
 	first, few := len(snap.Servers), knowsOthers(snap)
-	busyness := func(s *balance.SnapshotServer) (busy, rate float64) {
+	shared := t.shared && kind == balance.Ordinary && !few && t.shares.update(snap)
+	busyness := func(i int, s *balance.SnapshotServer) (busy, rate float64) {
 		n := float64(inFlight(s.ID))
+		if shared {
+			return t.shares.busyness(i, n)
+		}
 		if few {
 			n = n*float64(snap.Edges) + 1
 		}
@@ -100,21 +114,21 @@ func (t *Turns) leastOf(kind balance.Kind, snap *balance.Snapshot, exclude []bal
 		if !takesPart(s) {
 			continue
 		}
-		switch busy, rate := busyness(s); {
+		switch busy, rate := busyness(i, s); {
 		case chosen == nil || busy < lowest:
-			chosen, first, lowest, tied = s, i, busy, rate
+			chosen, first, lowest, tied, chosenRate = s, i, busy, rate, rate
 		case busy == lowest:
 			tied += rate
 		}
 	}
-	if chosen == nil || tied == capacity(chosen) {
+	if chosen == nil || tied == chosenRate {
 		return chosen
 	}
-	return t.next(snap, first, tied, func(s *balance.SnapshotServer) (rate float64, isTied bool) {
+	return t.next(snap, first, tied, func(i int, s *balance.SnapshotServer) (rate float64, isTied bool) {
 		if !takesPart(s) {
 			return 0, false
 		}
-		busy, rate := busyness(s)
+		busy, rate := busyness(i, s)
 		return rate, busy == lowest
 	}, rng)
 }
@@ -138,14 +152,14 @@ const (
 )
 
 // next takes a turn among those of the servers from the first on that take part, whose capacities are tied together.
-func (t *Turns) next(snap *balance.Snapshot, first int, tied float64, of func(s *balance.SnapshotServer) (rate float64, takesPart bool), rng *rand.Rand) (chosen *balance.SnapshotServer) {
+func (t *Turns) next(snap *balance.Snapshot, first int, tied float64, of func(i int, s *balance.SnapshotServer) (rate float64, takesPart bool), rng *rand.Rand) (chosen *balance.SnapshotServer) {
 	if t.credit == nil || len(t.credit) > 2*len(snap.Servers)+mostCredits {
 		t.credit = make(map[balance.ServerID]float64)
 	}
 	most := 0.
 	for i := first; i < len(snap.Servers); i++ {
 		s := &snap.Servers[i]
-		rate, takesPart := of(s)
+		rate, takesPart := of(i, s)
 		if !takesPart {
 			continue
 		}

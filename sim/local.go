@@ -50,10 +50,12 @@ func (w *world) chooseLocally(now balance.Instant, id int32) bool {
 	if len(w.locals) == 0 || r.tried.n > 0 || !w.locals[r.edge].Chooses(now, w.master.localFrom) {
 		return false
 	}
-	server, ok := w.master.byEdge(r.edge)
-	if !ok {
+	m := w.master
+	chosen := m.turns[r.edge].LeastByShare(m.snapshot, nil, m.busyAt(r.edge), m.lonely)
+	if chosen == nil {
 		return false
 	}
+	server := m.index[chosen.ID]
 	w.ownLeases++
 	w.rideAlong(now, r.edge)
 	w.send(now, id, server)

@@ -263,9 +263,14 @@ func (w *world) fallBack(now balance.Instant, id int32) {
 
 // byEdge returns the server that an edge chooses by what it knows.
 func (m *master) byEdge(edge int32) (server int32, ok bool) {
-	mine := m.w.inFlight[edge]
-	s, reason := flight.Fallback(m.snapshot, nil, func(id balance.ServerID) int { return int(mine[m.index[id]]) }, &m.turns[edge], m.lonely)
+	s, reason := flight.Fallback(m.snapshot, nil, m.busyAt(edge), &m.turns[edge], m.lonely)
 	return m.index[s.ID], reason == ""
+}
+
+// busyAt tells what an edge has under way at a server.
+func (m *master) busyAt(edge int32) func(balance.ServerID) int {
+	mine := m.w.inFlight[edge]
+	return func(id balance.ServerID) int { return int(mine[m.index[id]]) }
 }
 
 func (s *Scenario) poolConfig() balance.Config {

@@ -49,7 +49,7 @@ var shortBounds = map[string]Goal{
 	"S-1":  {Figure: "mean/peer", AtMost: 1.6},
 	"S-2":  {Figure: "mean/peer", AtMost: 1.12},
 	"S-3":  {Figure: "mean/peer", AtMost: 1.23},
-	"S-4":  {Figure: "mean/peer", AtMost: 1.6},
+	"S-4":  {Figure: "mean/peer", AtMost: 1.15},
 	"S-5":  {Figure: "mean/peer", AtMost: 1.06},
 	"S-6":  {Figure: "mean/peer", AtMost: 1.15},
 	"S-7":  {Figure: "mean/peer", AtMost: 1.34},

@@ -78,14 +78,14 @@ func (p *Pool) publishLocalLocked(from time.Duration) {
 	}
 }
 
-// choose returns the server that is least busy by the edge's own count; nil: the request is to ask.
+// choose returns the server that the edge takes by its own count and the pool's load; nil: the request is to ask.
 func (p *Pool) choose(now balance.Instant, snap *balance.Snapshot) *balance.SnapshotServer {
 	if snap == nil {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.turns.Least(snap, p.avoidLocked(now, nil), balance.Up, p.linksLocked, p.rng)
+	return p.turns.LeastByShare(snap, p.avoidLocked(now, nil), p.linksLocked, p.rng)
 }
 
 // noteChoice handles how a link to a server that the edge has chosen ended. A server that is full or cannot be used
