@@ -32,6 +32,7 @@ const (
 	crowds      = 14
 	kneeEvery   = 64  // samples from one working out to the next, or
 	kneeSoon    = 16  // so many where a limit is in question, and
+	kneeCrowded = 16  // requests at a server without a limit that may be in overload
 	kneeTells   = 64. // times the variance of one: fewer do not show it if twice as many requests take twice as long
 	kneeKeep    = .94 // of the samples' weight, each time: about a thousand count
 	kneeStep    = 1.5 // from one crowd size to the next, at most

@@ -36,6 +36,11 @@ func (p *Pool) bound(s *Server) {
 	s.limit = float32(math.Ceil(c-slotsError) + ahead + math.Floor(s.stretch))
 }
 
+// isUnlimited reports whether the pool has a queue and the server no limit.
+func (s *Server) isUnlimited() bool {
+	return s.pool.queue.size > 0 && math.IsInf(float64(s.limit), 1)
+}
+
 // bindsAhead reports whether a server whose slots requests wait for in the queue is to have one more than it works on, so that no slot
 // is idle while word of its end and of the next request is under way. It costs that request the time of the one before it, which may be
 // long, and so is done only where requests wait longer than that, and the longer the less is won.

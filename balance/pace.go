@@ -119,10 +119,13 @@ func (t *times) most() float64 {
 
 const nearlyAll = 2 // standard deviations that 98 in 100 stay under
 
-// samplesToSolve returns from how many new samples the slots of s are worked out anew: fewer where requests wait for a limit that may be
-// too low, if as few show that twice as many requests take twice as long. Times of which few are very long vary more than the latest of them do:
-// then their mean is far above what is usual.
+// samplesToSolve returns from how many new samples the slots of s are worked out anew. They are fewest where it has many requests and no limit: it may be in
+// overload, and answers few in a second. They are fewer than usual where requests wait for a limit that may be too low, if as few show that twice as many requests
+// take twice as long. Times of which few are very long vary more than the latest of them do: then their mean is far above what is usual.
 func (p *Pool) samplesToSolve(s *Server) float64 {
+	if s.isUnlimited() && s.leases >= kneeCrowded {
+		return kneeSoon
+	}
 	if p.queue.length == 0 || !s.capacity.firm {
 		return kneeEvery
 	}

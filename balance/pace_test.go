@@ -173,3 +173,29 @@ func TestTimeAlone(t *testing.T) {
 		}
 	}
 }
+
+// The slots of a server are worked out sooner where its limit is in question: it has none and many requests, or requests wait for one that may be too low.
+func TestWhenSlotsAreWorkedOutSooner(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		set   func(p *Pool, s *Server)
+		every float64
+	}{
+		{"usually", func(*Pool, *Server) {}, kneeEvery},
+		{"no limit, some requests", func(_ *Pool, s *Server) { s.limit, s.leases = float32(math.Inf(1)), kneeCrowded-1 }, kneeEvery},
+		{"no limit, many requests", func(_ *Pool, s *Server) { s.limit, s.leases = float32(math.Inf(1)), kneeCrowded }, kneeSoon},
+		{"a limit, many requests", func(_ *Pool, s *Server) { s.limit, s.leases = 1000, kneeCrowded }, kneeEvery},
+		{"no limit, many requests, no queue", func(p *Pool, s *Server) { s.limit, s.leases, p.queue.size = float32(math.Inf(1)), kneeCrowded, 0 }, kneeEvery},
+		{"requests wait", func(p *Pool, s *Server) { s.capacity.firm, p.queue.length = true, 1 }, .5 * kneeTells},
+		{"they wait for a guess", func(p *Pool, _ *Server) { p.queue.length = 1 }, kneeEvery},
+		{"they wait, and times are equal", func(p *Pool, s *Server) { s.capacity.firm, p.queue.length, p.times.square = true, 1, 0 }, kneeSoon},
+		{"they wait, and few times are very long", func(p *Pool, s *Server) { s.capacity.firm, p.queue.length, p.times.spread = true, 1, 100 }, kneeEvery},
+	} {
+		w := newWard(t, Config{QueueSize: 1}, "a")
+		s := w.p.byID["a"]
+		s.limit, w.p.times.weight, w.p.times.sum, w.p.times.square, w.p.times.spread = 4, 1, 0, .5, 1
+		if c.set(w.p, s); !isNear(w.p.samplesToSolve(s), c.every) {
+			t.Errorf("%s: after %v samples, want %v", c.name, w.p.samplesToSolve(s), c.every)
+		}
+	}
+}

@@ -49,3 +49,17 @@ func TestOverloadOfUnknownServers(t *testing.T) {
 		})
 	}
 }
+
+// A server alone that works in order of arrival, and of which nothing is known, is given no more than it can serve in time from the first requests
+// on, though it answers few in a second.
+func TestALoneUnknownServerInOverload(t *testing.T) {
+	s := Scenario{Requests: 700, Load: 3, Blind: true, Edges: 1, Ask: 50 * time.Microsecond, Link: 50 * time.Microsecond, Deadline: 10 * time.Second,
+		Servers: Servers{Count: 1, Discipline: "fcfs", Kinds: []Kind{{Of: 1, Slots: 4}}}, Work: Work{Distribution: "exponential", Mean: time.Second}}
+	for seed := range uint64(4) {
+		r := Run(s, "least-load", seed)
+		t.Logf("seed %d: goodput %.3f, refused %.3f", seed, r.Goodput, r.Refused)
+		if r.Goodput < .7 {
+			t.Errorf("seed %d: goodput %.3f, want at least .7", seed, r.Goodput)
+		}
+	}
+}
