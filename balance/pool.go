@@ -144,6 +144,7 @@ type poolCounts struct {
 	fulls        uint64                    // answers ever that a server has no room
 	fullsTold    uint64                    // those that who waits has been told of
 	limitsAt     Instant                   // a server turned out to say so to some clients only; zero: never
+	clientsAt    Instant                   // a server last answered 429 with fewer requests present than it usually serves; zero: never
 	goodAt       Instant                   // the last good answer
 	placed       uint64                    // requests that got a server, ever
 	placedFirst  Instant                   // when the first of them did

@@ -135,3 +135,82 @@ func TestRefusalsOfMoreSayNothingNew(t *testing.T) {
 		t.Error("a refusal of as many as the server serves is counted")
 	}
 }
+
+// Responses with status 429 teach a number only where three in a row come at more requests than the server serves, and none has come in the last
+// ten minutes where it usually serves: such a one is meant for its client.
+func TestWhatStatus429Teaches(t *testing.T) {
+	const more, usual, alone, serves, at503 = 'm', 'u', 'a', 's', '5'
+	for _, c := range []struct {
+		name  string
+		what  string        // in this order
+		pause time.Duration // before the last three
+		cap   int32
+	}{
+		{"two in a row", "mm", 0, noCap},
+		{"three in a row", "mmm", 0, 3},
+		{"one that is served between them", "mmsmm", 0, noCap},
+		{"three after one that is served", "msmmm", 0, 4},
+		{"one is served after them", "mmmms", 0, noCap},
+		{"one where it usually serves, before", "ummm", 0, noCap},
+		{"one alone, before", "ammm", 0, noCap},
+		{"one where it usually serves, between them", "mmum", 0, noCap},
+		{"one where it usually serves, after them", "mmmu", 0, noCap},
+		{"one where it usually serves, long before", "ummm", refusalMemory + 1, 3},
+		{"one where it usually serves, not so long before", "ummm", refusalMemory - time.Second, noCap},
+		{"what 503 has taught stays", "555u", 0, 3},
+		{"what 503 has taught stays, whatever comes then", "555mu", 0, 3},
+		{"503 after two", "mm5", 0, 3},
+		{"503 after two, for all", "mm5u", 0, 3},
+	} {
+		w := newWard(t, Config{}, "a", "b")
+		s := w.p.byID["a"]
+		s.okCrowd = 3
+		for i, what := range c.what {
+			if len(c.what)-i == 3 {
+				w.now = w.now.Add(c.pause)
+			}
+			w.now++
+			l, o := &lease{crowd: 4, started: w.now}, Outcome{Result: Full, Status: 429}
+			switch what {
+			case usual:
+				l.crowd = 2
+			case alone:
+				l.crowd = 1
+			case at503:
+				o.Status = 503
+			case serves:
+				w.p.takesMore(s, l)
+				continue
+			}
+			if what == more && s.full != nil && s.full.refusing.from > 4 {
+				l.crowd = 5 // it has served four
+			}
+			if w.p.refusesMore(w.now, s, l, &o) && (what == usual || what == alone) {
+				t.Errorf("%s: a response that is meant for its client is taken as one for all", c.name)
+			}
+		}
+		if s.cap != c.cap {
+			t.Errorf("%s: kept to %d, want %d; %+v", c.name, s.cap, c.cap, s.full.refusing)
+		}
+	}
+}
+
+// What is meant for one client is so at all servers of the pool, which are alike.
+func TestStatus429ForAClientCountsForThePool(t *testing.T) {
+	w := newWard(t, Config{}, "a", "b", "c")
+	for i, id := range []ServerID{"a", "b"} {
+		s := w.p.byID[id]
+		s.okCrowd = 3
+		for range 3 {
+			w.p.refusesMore(w.now, s, &lease{crowd: 4}, &Outcome{Result: Full, Status: 429 + 74*i})
+		}
+		if s.cap != 3 {
+			t.Fatalf("%s is kept to %d, want 3", id, s.cap)
+		}
+	}
+	c := w.p.byID["c"]
+	c.okCrowd = 3
+	if w.p.refusesMore(w.now, c, &lease{crowd: 2}, &Outcome{Result: Full, Status: 429}); w.p.byID["a"].cap != noCap || w.p.byID["b"].cap != 3 {
+		t.Errorf("kept to %d by 429 and %d by 503, want that only the former is forgotten", w.p.byID["a"].cap, w.p.byID["b"].cap)
+	}
+}

@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -102,6 +103,70 @@ func TestAClientThatIsLimitedSlowsNoOther(t *testing.T) {
 					})
 				}
 			}
+		}
+	}
+}
+
+// capacityRefusals runs four servers that take four requests at a time, and answer more with the status at once, and returns how many they answered so.
+func capacityRefusals(t *testing.T, status int, seed uint64) (refusals, served int) {
+	s := newMarket(t, 4, 0, balance.Config{QueueSize: 1000}, arrivals{"at random", 0, 290}, seed)
+	var present [4]int
+	refusal := balance.Outcome{Result: balance.Full, Status: status, RetryAfter: time.Second}
+	s.bad = func(_ balance.Instant, server int) *balance.Outcome {
+		present[server]++
+		if present[server] > 4 {
+			refusals++
+			return &refusal
+		}
+		return nil
+	}
+	s.count = func(_ balance.Instant, server int) { present[server]-- }
+	s.run(60 * time.Second)
+	return refusals, s.answered - refusals
+}
+
+// Servers that are full say so by status 429 as well as by 503: few more are sent to them in vain.
+func TestStatus429TeachesALimit(t *testing.T) {
+	for seed := range uint64(4) {
+		by429, served := capacityRefusals(t, 429, seed)
+		by503, _ := capacityRefusals(t, 503, seed)
+		t.Logf("seed %d: %d refused with 429, %d with 503, %d served", seed, by429, by503, served)
+		if by429 > 2*by503+20 {
+			t.Errorf("seed %d: %d of %d were refused with 429, and %d with 503; want about as few", seed, by429, served+by429, by503)
+		}
+	}
+}
+
+// Servers that answer 429 to one client, whose requests come in bursts, are not kept to what they served.
+func TestStatus429ForAClientTeachesNothing(t *testing.T) {
+	for seed := range uint64(4) {
+		s := newMarket(t, 4, 0, balance.Config{QueueSize: 1000}, arrivals{"at random", 0, 290}, seed)
+		var burst func()
+		burst = func() {
+			for range 12 {
+				if grant, err := s.pool.Pick(s.now, &balance.Request{Edge: "e0"}); err == nil {
+					s.provoked++
+					s.after(time.Millisecond, func() {
+						o := limited
+						o.Duration = time.Millisecond
+						s.pool.Done(s.now, grant.Lease, o)
+						s.serve()
+					})
+				}
+			}
+			s.after(500*time.Millisecond, burst)
+		}
+		s.after(5*time.Second, burst)
+		for range 60 {
+			s.run(time.Second)
+			for _, c := range s.pool.Explain(s.now, &balance.Request{Edge: "e0"}).Candidates {
+				if s.now > balance.Instant(15*time.Second) && !math.IsInf(c.Learnt.Limit, 1) {
+					t.Fatalf("seed %d, at %v: %s has a limit of %v", seed, time.Duration(s.now), c.Server, c.Learnt.Limit)
+				}
+			}
+		}
+		if s.provoked < 1000 || s.refused > 0 {
+			t.Errorf("seed %d: %d requests of the client were sent to servers, want most of 1320; %d of the others' were refused, want none", seed, s.provoked, s.refused)
 		}
 	}
 }
