@@ -7,7 +7,8 @@ import (
 
 // This file keeps what one edge cannot reach from that edge alone: a firewall, a wrong CA
 // or a broken route at one edge says nothing about the server. Only when every edge that
-// tried of late has failed is the server given up for all.
+// tried of late has failed is the server given up for all, and where several edges ask, two must
+// have failed: what one could not reach is kept from that one anyway.
 
 // edge is what a pool knows of one edge.
 type edge struct {
@@ -111,13 +112,23 @@ func (p *Pool) unreachable(now Instant, s *Server, l *lease) {
 		e.beyond.until = max(e.beyond.until, x.until)
 		p.wakeAt(s, x.until)
 	}
-	if s.reaches.others(now, l.edge) {
+	if s.reaches.others(now, l.edge) || s.unreached < 2 && p.anotherAsks(l.edge) {
 		return
 	}
 	if p.eject(now, s, byReach, firstUnreach, longest) {
 		p.version++
 		p.warm(s, s.health.ejectedUntil)
 	}
+}
+
+// anotherAsks reports whether an edge other than this one asks for the pool's servers.
+func (p *Pool) anotherAsks(edge int32) bool {
+	for i := range p.edges {
+		if i != 0 && int32(i) != edge && !p.edges[i].gone {
+			return true
+		}
+	}
+	return false
 }
 
 // longestOut returns the longest that a server is left out which could not be reached after a time, so that no more than a

@@ -111,16 +111,35 @@ func TestAServerThatNoEdgeReachesIsGivenUp(t *testing.T) {
 	w.got("e1") // all are tried
 }
 
-// An edge that has not tried for 5 s says nothing against what another finds.
+// An edge that has not tried for 5 s says nothing against what two others find.
 func TestOnlyWhoTriedLatelyCounts(t *testing.T) {
 	for after, want := range map[time.Duration]State{4 * time.Second: Up, 6 * time.Second: Ejected} {
 		w := newWard(t, Config{}, "a", "b")
 		w.end("e1", "a", 1, fine)
 		w.now = w.now.Add(after)
 		w.end("e2", "a", 1, unreachable)
+		w.end("e3", "a", 1, unreachable)
 		if got := w.state("a"); got != want {
 			t.Errorf("%v after another edge has reached it: %v, want %v", after, got, want)
 		}
+	}
+}
+
+// Where another edge asks too, one edge's word alone keeps a server from nobody else, though no other has tried it yet.
+func TestOneOfSeveralEdgesGivesUpNoServerForAll(t *testing.T) {
+	w := newWard(t, Config{}, "a", "b")
+	w.end("good", "b", 1, fine)
+	for range 5 {
+		w.end("bad", "a", 1, unreachable)
+		if got := w.state("a"); got != Up {
+			t.Fatalf("what one of two edges cannot reach is %v, want up", got)
+		}
+		w.now = w.p.edges[w.p.edgeNo["bad"]].beyond.until
+	}
+	w.end("bad", "a", 1, unreachable)
+	w.end("good", "a", 1, unreachable)
+	if got := w.state("a"); got != Ejected {
+		t.Errorf("what neither of two edges can reach is %v, want ejected", got)
 	}
 }
 
