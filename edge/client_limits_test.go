@@ -46,6 +46,7 @@ func testConnectionsOfAClientAreLimited(t *testing.T) {
 					l.ProxyTrusted = loopbackPrefix
 				}
 			})
+			var all []net.Conn
 			// dial returns a connection of a client on which one request was answered; nil: it was refused.
 			dial := func(client string) net.Conn {
 				from := &net.TCPAddr{IP: net.ParseIP("127.0.0.1")}
@@ -56,6 +57,7 @@ func testConnectionsOfAClientAreLimited(t *testing.T) {
 				if err != nil {
 					return nil // it may be turned away before we look
 				}
+				all = append(all, conn)
 				t.Cleanup(func() { _ = conn.Close() })
 				_ = conn.SetDeadline(time.Now().Add(time.Minute))
 				if c.proxy {
@@ -91,6 +93,10 @@ func testConnectionsOfAClientAreLimited(t *testing.T) {
 			if dial("127.0.0.1") != nil {
 				t.Error("one that has gone makes room for two")
 			}
+			for _, conn := range all {
+				_ = conn.Close()
+			}
+			eventually(t, "those that were refused have given back their places, too", func() bool { return r.Edge.cfg.Places.Taken() == 0 })
 		})
 	}
 }

@@ -444,3 +444,17 @@ func TestASlowReaderOfAKeptAnswer(t *testing.T) {
 	_ = conn.Close()
 	eventually(t, "the answer is freed", func() bool { return r.cfg.Kept.Counts().Memory == 0 })
 }
+
+// Trailers that are none end a request before it is kept.
+func TestMalformedTrailersAreNotKept(t *testing.T) { eachPicker(t, testMalformedTrailersAreNotKept) }
+
+func testMalformedTrailersAreNotKept(t *testing.T) {
+	r := run(t, newFakePicker(), keeping)
+	head := "POST / HTTP/1.1\r\nHost: a\r\nPrefer: respond-async\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+	if got := r.raw(head + "no field\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 400 ") || strings.Count(got, "HTTP/1.1 ") != 1 {
+		t.Errorf("answered %q, want 400 alone", got)
+	}
+	if n := r.counted("evenkeel_edge_kept_ended_total"); n != 0 {
+		t.Errorf("%v were kept", n)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
@@ -124,6 +125,50 @@ func testTunnelsGoWhereAGrantSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	if got, err := io.ReadAll(conn); string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// A tunnel's request goes on to another server when none of one's addresses is reached.
+func TestTunnelsWhoseServerIsNowhere(t *testing.T) { eachPicker(t, testTunnelsWhoseServerIsNowhere) }
+
+func testTunnelsWhoseServerIsNowhere(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(gone.Addr().String())
+	_ = gone.Close() // nothing listens there
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "hello")
+			_ = c.Close()
+		}
+	}()
+	p := newFakePicker()
+	p.pick = func(_ context.Context, req *balance.Request) (balance.Grant, error) {
+		if len(req.Exclude) == 0 {
+			return balance.Grant{Lease: 1, Server: "gone", Address: "app.test:80", At: "[::1]:" + port + ",127.0.0.1:" + port}, nil
+		}
+		return balance.Grant{Lease: 2, Server: "here", Address: l.Addr().String()}, nil
+	}
+	r := run(t, p, asTCP)
+	conn, err := net.Dial("tcp", r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	if got, err := io.ReadAll(conn); string(got) != "hello" {
 		t.Errorf("got %q, %v", got, err)
 	}
