@@ -82,6 +82,9 @@ peers: ## install what the peer tests run against (Debian), none of it as a serv
 		status=$$?; [ -z "$$made" ] || rm $$policy; exit $$status
 	@$(MAKE) browser || echo "skipped: make browser, as the npm registry cannot be reached: the tests of the page in Chromium are skipped"
 
+man: build ## the manual pages, in build/man
+	build/evenkeel man build/man
+
 browser: ## what the tests of the page need of npm, in build/browser
 	@command -v npm >/dev/null || apt-get install -y -qq --no-install-recommends npm
 	@mkdir -p build/browser && cp ui/testdata/browser/package.json ui/testdata/browser/package-lock.json build/browser/

@@ -75,6 +75,7 @@ certificate. That is kept in the folder --certs and renewed by itself.`,
 		},
 	}
 	addFlags(cmd, &f, &f.logs)
+	completeLocalPool(cmd, "pool")
 	completeConfig(cmd)
 	return cmd
 }

@@ -10,21 +10,27 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-lb/evenkeel/cmd/evenkeel/settings"
 	"github.com/evenkeel-lb/evenkeel/internal/trust"
 )
 
 // What shells complete beyond the names of commands and flags. Words that a master knows are asked for at the
-// master that the command line means; without an answer nothing is completed.
+// master that the command line means, or the one of this machine; without an answer nothing is completed.
 
 // completionTimeout is how long a person may wait for a completion.
 const completionTimeout = time.Second
 
 // completeFlag has a flag complete to one of the words that list returns.
 func completeFlag(cmd *cobra.Command, flag string, list func(ctx context.Context) []string) {
-	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	completeBegun(cmd, flag, func(ctx context.Context, _ string) []string { return list(ctx) })
+}
+
+// completeBegun has a flag complete to one of the words that list returns for what is begun of its value.
+func completeBegun(cmd *cobra.Command, flag string, list func(ctx context.Context, begun string) []string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(contextOf(cmd), completionTimeout)
 		defer cancel()
-		return list(ctx), cobra.ShellCompDirectiveNoFileComp
+		return list(ctx, begun), cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {
 		panic(err) // the command has no such flag
@@ -158,6 +164,42 @@ func completeScenario(*cobra.Command, []string, string) ([]cobra.Completion, cob
 // completeYAML completes an argument or a flag that takes a configuration file.
 func completeYAML(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return []cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+// completePoolPolicy has a flag that takes NAME=policy complete the policy once a name is written.
+func completePoolPolicy(cmd *cobra.Command, flag string) {
+	completeBegun(cmd, flag, func(_ context.Context, begun string) []string {
+		name, _, named := strings.Cut(begun, "=")
+		if !named {
+			return nil
+		}
+		return prefixed(name+"=", settings.Policies())
+	})
+}
+
+// completeRoutePool has a flag that takes [host][/path]=pool complete the pools of the master of this machine.
+func completeRoutePool(cmd *cobra.Command, flag string) {
+	a := api{cmd: cmd}
+	completeBegun(cmd, flag, func(ctx context.Context, begun string) []string {
+		where, _, named := strings.Cut(begun, "=")
+		if !named {
+			return nil
+		}
+		return prefixed(where+"=", a.poolNames(ctx))
+	})
+}
+
+// completeLocalPool has a flag complete the pools of the master of this machine.
+func completeLocalPool(cmd *cobra.Command, flag string) {
+	a := api{cmd: cmd}
+	completeFlag(cmd, flag, a.poolNames)
+}
+
+func prefixed(before string, words []string) (all []string) {
+	for _, word := range words {
+		all = append(all, before+word)
+	}
+	return all
 }
 
 // completeConfig has --config complete to files of YAML.

@@ -56,6 +56,7 @@ installed and leaves nothing behind.`,
 	flags.BoolVar(&f.asJSON, "json", false, "print only the result, as JSON")
 	flags.BoolVar(&f.verbose, "verbose", false, "show the logs of all processes")
 	flags.StringVar(&f.picture, "picture", "", "also write what was seen to a file, as a moving SVG")
+	completeWords(cmd, "against", "haproxy", "nginx")
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,7 +63,7 @@ func (s *drainClient) command(short, long string) *cobra.Command {
 			if len(args) != 1 || s.pool == "" {
 				return hint.Usagef("such as evenkeel "+s.verb+" r1 --pool render", "%s takes one server and its --pool", s.verb)
 			}
-			answer, err := s.api.call(cmd.Context(), http.MethodPost, s.path()+"/servers/"+url.PathEscape(args[0])+"/"+s.verb, map[string]any{"by": s.by, "reason": s.reason, "only_here": s.onlyHere})
+			answer, err := s.api.call(cmd.Context(), http.MethodPost, s.path()+"/servers/"+url.PathEscape(args[0])+"/"+s.verb, map[string]any{"by": orWhoAsks(s.by), "reason": s.reason, "only_here": s.onlyHere})
 			if err != nil {
 				return err
 			}
@@ -80,7 +81,7 @@ func (s *drainClient) command(short, long string) *cobra.Command {
 	cmd.Flags().StringVar(&s.pool, "pool", "", "the server's pool")
 	cmd.Flags().BoolVar(&s.onlyHere, "only-here", false, "not in other pools in which the server stands")
 	cmd.Flags().StringVar(&s.reason, "reason", "", "the reason, shown by status and in logs")
-	cmd.Flags().StringVar(&s.by, "by", whoAsks(), "who asks for it")
+	cmd.Flags().StringVar(&s.by, "by", "", "who asks for it (default USER@HOST)")
 	s.api.add(cmd)
 	completeServer(cmd, &s.api)
 	completeFlag(cmd, "pool", s.api.poolNames)
@@ -97,6 +98,9 @@ func printAlso(answer []byte, done string, out io.Writer) {
 		terminal.PrintLine(out, fmt.Sprintf("server %s of pool %s %s: it is the same server", place.Server, place.Pool, done))
 	}
 }
+
+// orWhoAsks is who is named, or who runs the command.
+func orWhoAsks(named string) string { return cmp.Or(named, whoAsks()) }
 
 // whoAsks is the user and machine that a command runs as.
 func whoAsks() string {

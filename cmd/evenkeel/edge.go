@@ -65,6 +65,8 @@ or redirects the client. While no master answers it chooses by itself, from the 
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	addFlags(cmd, &f.trust, &f.certs, &f.access, &f.logs)
 	completeWords(cmd, "link", "route", "redirect")
+	completeLocalPool(cmd, "pool")
+	completeRoutePool(cmd, "route")
 	completeConfig(cmd)
 	return cmd
 }

@@ -59,6 +59,7 @@ func commands(sink *logs.Sink) []*cobra.Command {
 		configCommand(),
 		bugreportCommand(),
 		simulateCommand(),
+		manCommand(),
 		versionCommand(),
 	}
 }

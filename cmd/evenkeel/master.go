@@ -55,6 +55,7 @@ or the file, or join through agents.`,
 	flags.BoolVar(&f.openPools, "open-pools", false, "let agents open pools that are not named here")
 	flags.StringVar(&f.config, "config", "", "read a file instead of flags")
 	addFlags(cmd, &f.trust, &f.logs)
+	completePoolPolicy(cmd, "pool")
 	completeConfig(cmd)
 	return cmd
 }

@@ -54,6 +54,7 @@ busier, GET /record tells what has happened to it, GET /metrics and /healthz its
 	flags.BoolVar(&f.cfg.Refuse, "refuse-dispatch", false, "refuse every dispatch")
 	flags.StringVar(&f.record, "record", "", "a file to which each event of /record is appended as a line of JSON")
 	f.logs.add(cmd)
+	completeWords(cmd, "model", sample.PS, sample.FCFS)
 	return cmd
 }
 

@@ -41,7 +41,7 @@ restart. Status shows it with who set it, when, and what the file says.`,
 			if len(args) < 2 {
 				return hint.Usagef("such as evenkeel set r1 slots=4", "set takes a server, and slots=N, max_in_flight=N or maintenance")
 			}
-			body := map[string]any{"by": s.by, "reason": s.reason}
+			body := map[string]any{"by": orWhoAsks(s.by), "reason": s.reason}
 			for _, arg := range args[1:] {
 				name, value, err := parseSetting(arg)
 				if err != nil {
@@ -73,7 +73,7 @@ func unsetCommand() *cobra.Command {
 					return hint.Usagef("such as evenkeel unset r1 slots", "%q: want slots, max_in_flight or maintenance", arg)
 				}
 			}
-			return s.send(cmd, args[0], "unset", map[string]any{"by": s.by, "reason": s.reason, "settings": args[1:]})
+			return s.send(cmd, args[0], "unset", map[string]any{"by": orWhoAsks(s.by), "reason": s.reason, "settings": args[1:]})
 		},
 	}
 	s.add(cmd, words...)
@@ -84,7 +84,7 @@ func unsetCommand() *cobra.Command {
 func (s *setClient) add(cmd *cobra.Command, words ...string) {
 	cmd.Flags().StringVar(&s.pool, "pool", "", "the server's pool, if several have one of that id")
 	cmd.Flags().StringVar(&s.reason, "reason", "", "the reason, shown by status and in logs")
-	cmd.Flags().StringVar(&s.by, "by", whoAsks(), "who asks for it")
+	cmd.Flags().StringVar(&s.by, "by", "", "who asks for it (default USER@HOST)")
 	s.api.add(cmd)
 	completeServer(cmd, &s.api)
 	servers := cmd.ValidArgsFunction
