@@ -5,8 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/agent"
@@ -30,9 +34,14 @@ its column and an excerpt; then its exit code is 1. What a start without further
 would refuse is a problem too, such as an address beyond loopback without certificates. Of
 a file without problems it prints what the roles would do with it, and which of them refuse it. Of
 several files, such as the masters' and an edge's, it also finds routes of the one to pools
-that the others do not have. With --live it also finds
-out whether this machine has the addresses to listen on, and who has them if not, whether it
-has the memory that an edge may use, and where the names of servers lead.`,
+that the others do not have.
+
+With --live it also finds out, from this machine: whether it has the addresses to listen on, and
+who has them if not; whether it has the memory that an edge may use; where the names of servers
+lead; whether each server and master can be reached and proves itself; until when certificates
+are good; whether the masters have the pools that routes lead to. It asks servers for nothing
+but a connection and the pool's health check. If the file is good but something of this is not,
+the exit code is 3.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 1 {
 				return hint.Usagef("such as evenkeel check evenkeel.yaml", "check takes a file, or several that belong together")
@@ -45,16 +54,20 @@ has the memory that an edge may use, and where the names of servers lead.`,
 				return err
 			}
 			var problems []error
+			var trouble error
 			for _, path := range args {
-				if err := checkFile(cmd, path, together, live); err != nil {
+				switch err := checkFile(cmd, path, together, live); {
+				case errors.Is(err, errTrouble):
+					trouble = err
+				case err != nil:
 					problems = append(problems, err)
 				}
 			}
-			return errors.Join(problems...)
+			return cmp.Or(errors.Join(problems...), trouble)
 		},
 	}
 	cmd.ValidArgsFunction = completeYAML
-	cmd.Flags().BoolVar(&live, "live", false, "also find out whether the addresses to listen on can be had now, and where servers' names lead")
+	cmd.Flags().BoolVar(&live, "live", false, "also find out what of this can be had and reached now: addresses to listen on, servers, masters and their pools, certificates")
 	return cmd
 }
 
@@ -87,24 +100,55 @@ func readTogether(paths []string) (t filesTogether, err error) {
 
 // checkFile checks one file, and prints what it means if nothing is wrong with it.
 func checkFile(cmd *cobra.Command, path string, together filesTogether, live bool) error {
+	var running []string // addresses that our own processes have
 	s, err := settings.Read(path, func(s *settings.Settings, bad func(path, problem string)) {
 		s.ValidateTrust(bad)
 		if len(together.pools) > 0 && !together.open && len(s.Pools) == 0 {
 			s.ValidateRoutesTo(together.pools, together.whose, bad)
 		}
 		if live {
-			badLive(cmd.Context(), s, bad)
+			running = badLive(cmd.Context(), s, bad)
 		}
 	})
 	if err != nil {
 		return err
 	}
 	lines := append(summary(s), roleLines(s)...)
+	var found []finding
 	if live {
-		lines = append(lines, whereNamesLead(cmd.Context(), s)...)
+		all, fine := checkLive(cmd.Context(), s, time.Now())
+		found, lines = all, slices.Concat(lines, running, whereNamesLead(cmd.Context(), s), fine)
 	}
-	terminal.PrintLine(cmd.OutOrStdout(), path+" is fine\n"+s.HideValues(strings.Join(lines, "\n")))
-	return nil
+	head := path + " is fine"
+	if len(found) > 0 {
+		head = fmt.Sprintf("%s has no problem by itself; found now: %d", path, len(found))
+	}
+	terminal.PrintLine(cmd.OutOrStdout(), head+"\n"+s.HideValues(strings.Join(lines, "\n")))
+	return printFindings(cmd.OutOrStdout(), s, found)
+}
+
+// printFindings prints what a check of the running system has found. It returns errTrouble if requests fail for any of it.
+func printFindings(out io.Writer, s *settings.Settings, found []finding) (err error) {
+	for i, f := range found {
+		if f.harmed {
+			err = errTrouble
+		}
+		if i >= mostFindings {
+			continue
+		}
+		text := s.At(f.path) + ": " + f.what
+		if !f.harmed {
+			text = s.At(f.path) + ": warning: " + f.what
+		}
+		terminal.PrintLine(out, s.HideValues(balance.PlainText(text)))
+		if f.cure != "" {
+			terminal.PrintLine(out, "  hint: "+s.HideValues(balance.PlainText(f.cure)))
+		}
+	}
+	if more := len(found) - mostFindings; more > 0 {
+		terminal.PrintLine(out, fmt.Sprintf("and %d more", more))
+	}
+	return err
 }
 
 // summary says what was understood, a line each.
@@ -216,8 +260,9 @@ func members(servers []settings.Server) string {
 	return fmt.Sprintf("%d %s: %s", len(ids), terminal.Plural(len(ids), "server"), shown)
 }
 
-// badLive finds addresses of the file that cannot be listened on now, on this machine, and more memory than it has.
-func badLive(ctx context.Context, s *settings.Settings, bad func(path, problem string)) {
+// badLive finds addresses of the file that cannot be listened on now, on this machine, and more memory than it has. It returns a line for
+// each address that one of our own processes has, which a reload does not take from it.
+func badLive(ctx context.Context, s *settings.Settings, bad func(path, problem string)) (running []string) {
 	tried := make(map[string]bool)
 	for _, addresses := range s.ListenAddresses() {
 		for _, p := range addresses {
@@ -228,6 +273,10 @@ func badLive(ctx context.Context, s *settings.Settings, bad func(path, problem s
 			l, err := process.Listen(ctx, p.Address)
 			if err == nil {
 				_ = l.Close() // nothing was taken from it
+				continue
+			}
+			if ours := ownListener(ctx, p.Address); ours != "" && errors.Is(err, syscall.EADDRINUSE) {
+				running = append(running, fmt.Sprintf("  %s (%s) is held by %s, which runs: evenkeel reload --at %s has it read its file", p.Address, p.Key, ours, ours))
 				continue
 			}
 			text := err.Error()
@@ -242,4 +291,28 @@ func badLive(ctx context.Context, s *settings.Settings, bad func(path, problem s
 			bad("edge.buffer_memory", problem)
 		}
 	}
+	return running
+}
+
+// ownListener returns the name of the process of ours on this machine that listens at a port; empty: none that is known.
+func ownListener(ctx context.Context, address string) string {
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return ""
+	}
+	pid, _ := agent.WhoListens(uint16(port))
+	if pid == 0 {
+		return ""
+	}
+	all, _ := findAll(ctx)
+	for _, f := range all {
+		if f.PID == pid || f.told.PID == pid {
+			return f.Name
+		}
+	}
+	return ""
 }

@@ -29,7 +29,7 @@ const (
 	exitFine    = 0
 	exitFailure = 1
 	exitUsage   = 2
-	exitTrouble = 3 // of status: it has shown what is wrong
+	exitTrouble = 3 // of status, certs show and check --live: it has shown what is wrong
 )
 
 // commands lists every command, in the order of the help. Each has a file of its name; undrain is in that of drain, unset in that of
