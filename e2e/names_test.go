@@ -233,14 +233,17 @@ func TestANameThatLeadsNowhere(t *testing.T) {
 
 func TestCheckSaysWhereNamesLead(t *testing.T) {
 	dns := dnstest.Start(t)
-	dns.Set("one.test", time.Second, "10.0.0.1")
-	dns.Set("many.test", time.Second, "10.0.0.1", "10.0.0.2")
-	name := file(t, fmt.Sprintf("master: {resolvers: [%q]}\npools:\n  a: {servers: [{address: \"one.test:80\"}, {address: \"many.test:80\"}, {address: \"none.test:80\"}]}\n  b: {resolve: all, servers: [{address: \"many.test:80\"}]}\n", dns.Address))
-	out, err := exec.Command(binary, "check", "--live", name).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	dns.Set("one.test", time.Second, "127.0.0.1")
+	dns.Set("many.test", time.Second, "127.0.0.1", "127.0.0.2")
+	_, port, _ := net.SplitHostPort(startServer(t, "s").Addr("listen"))
+	name := file(t, fmt.Sprintf("master: {resolvers: [%q]}\npools:\n  a: {servers: [{address: \"one.test:%[2]s\"}, {address: \"many.test:%[2]s\"}, {address: \"none.test:%[2]s\"}]}\n  b: {resolve: all, servers: [{address: \"many.test:%[2]s\"}]}\n", dns.Address, port))
+	check := exec.Command(binary, "check", "--live", name)
+	out, _ := check.CombinedOutput()
+	if code := check.ProcessState.ExitCode(); code != 3 { // one of the names leads nowhere
+		t.Errorf("exit code %d, want 3", code)
 	}
-	for _, want := range []string{"pool a: one.test leads to 10.0.0.1\n", "pool a: many.test has 2 addresses, and one of them is used", "pool a: none.test leads nowhere from this machine: none.test: no such host", "pool b: many.test is 2 servers: 10.0.0."} {
+	for _, want := range []string{"pool a: one.test leads to 127.0.0.1\n", "pool a: many.test has 2 addresses, and one of them is used", "pool a: none.test leads nowhere from this machine: none.test: no such host", "pool b: many.test is 2 servers: 127.0.0.",
+		name + ":3: pools.a.servers[2].address: server none.test:" + port + " of pool a at none.test:" + port + ": the server's name leads nowhere: none.test: no such host"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("check --live does not say %q:\n%s", want, out)
 		}
@@ -259,7 +262,8 @@ func TestAServerIsAUnixSocket(t *testing.T) {
 	server := start(t, "sample-server", "--listen", "unix:"+socket, "--id", "s", "--slots", "64")
 	m := startMaster(t, fmt.Sprintf("pools: {web: {health: {http: /healthz}, servers: [{id: app, address: \"unix:%s\", slots: 64}]}}", socket))
 	awaitServers(t, m, "web", 1)
-	edge := start(t, "edge", "--config", file(t, fmt.Sprintf("edge: {id: e1, masters: [%q], listeners: [{listen: %q, h2c: true, routes: [{pool: web}, {path: /two, pool: web, server_protocol: h2}, {path: /sent, pool: web, link: redirect}]}]}", m.Addr("listen"), freeport.Address(t))),
+	tls, _ := issue(t, m.certs, "edge", "e1")
+	edge := start(t, "edge", "--config", file(t, fmt.Sprintf("edge: {id: e1%s, masters: [%q], listeners: [{listen: %q, h2c: true, routes: [{pool: web}, {path: /two, pool: web, server_protocol: h2}, {path: /sent, pool: web, link: redirect}]}]}", tls, m.Addr("listen"), freeport.Address(t))),
 		"--admin", "127.0.0.1:0", "--access-log", "off")
 	root := "http://" + edge.Addr("listen") + "/"
 	r := startTrace(t, []string{root, root + "sent"}, byTwo(root, mixed(load100())))
