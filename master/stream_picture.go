@@ -90,10 +90,11 @@ type facts struct {
 	at    string
 	fixed bool
 	agent bool
+	set   string // JSON: what operators have set; empty: nothing
 }
 
 func (a *facts) equal(b *facts) bool {
-	return a.at == b.at && a.fixed == b.fixed && a.agent == b.agent && a.spec.Address == b.spec.Address && a.spec.Location == b.spec.Location && a.spec.Backup == b.spec.Backup &&
+	return a.at == b.at && a.set == b.set && a.fixed == b.fixed && a.agent == b.agent && a.spec.Address == b.spec.Address && a.spec.Location == b.spec.Location && a.spec.Backup == b.spec.Backup &&
 		slices.Equal(a.spec.Labels, b.spec.Labels)
 }
 
@@ -142,6 +143,7 @@ func measuredMS(t *balance.Traffic) (p50, p99 *float64) {
 // look brings the picture up to date.
 func (pp *poolPicture) look(p *producer, pool *pool, now balance.Instant) {
 	pp.total = pool.total(now)
+	set := pool.overridesInForce()
 	for i := range pp.rows {
 		pp.rows[i].seen = false
 	}
@@ -151,7 +153,7 @@ func (pp *poolPicture) look(p *producer, pool *pool, now balance.Instant) {
 		pool.mu.Unlock()
 		for i := range p.views {
 			v := &p.views[i]
-			pp.see(v, p.master.peers.agentOf(pp.name, v.Spec.ID) != nil, now)
+			pp.see(v, p.master.peers.agentOf(pp.name, v.Spec.ID) != nil, set[v.Spec.ID], now)
 		}
 	}
 	clear(p.views)
@@ -185,8 +187,8 @@ func (p *pool) describeCanary(now balance.Instant) *canaryBody {
 	return newCanaryBody(&v, has)
 }
 
-// see takes note of a server.
-func (pp *poolPicture) see(v *balance.View, agent bool, now balance.Instant) {
+// see takes note of a server. set is what operators have set of it.
+func (pp *poolPicture) see(v *balance.View, agent bool, set []overrideBody, now balance.Instant) {
 	place, known := pp.places[v.Spec.ID]
 	if !known {
 		place = pp.newRow(v.Spec.ID)
@@ -194,6 +196,10 @@ func (pp *poolPicture) see(v *balance.View, agent bool, now balance.Instant) {
 	r := &pp.rows[place]
 	r.seen = true
 	f := facts{spec: v.Spec, at: v.Location.At, fixed: v.Fixed, agent: agent}
+	if len(set) > 0 {
+		text, _ := json.Marshal(set) // it has nothing that cannot be written
+		f.set = string(text)
+	}
 	if !known || !f.equal(&r.fixed) {
 		r.fixed, r.told = f, shownFigures{slots: -1} // all is told anew
 		if !known {
@@ -322,16 +328,17 @@ func (r *serverRow) appendFacts(b []byte, place int) []byte {
 		labels[l.Key] = l.Value
 	}
 	text, _ := json.Marshal(struct {
-		N        int               `json:"n"`
-		ID       balance.ServerID  `json:"id"`
-		Address  string            `json:"address"`
-		At       string            `json:"at,omitempty"`
-		Location string            `json:"location,omitempty"`
-		Labels   map[string]string `json:"labels,omitempty"`
-		Fixed    bool              `json:"fixed,omitempty"`
-		Agent    bool              `json:"agent,omitempty"`
-		Backup   bool              `json:"backup,omitempty"`
-	}{place, r.id, f.spec.Address, f.at, f.spec.Location, labels, f.fixed, f.agent, f.spec.Backup})
+		N         int               `json:"n"`
+		ID        balance.ServerID  `json:"id"`
+		Address   string            `json:"address"`
+		At        string            `json:"at,omitempty"`
+		Location  string            `json:"location,omitempty"`
+		Labels    map[string]string `json:"labels,omitempty"`
+		Fixed     bool              `json:"fixed,omitempty"`
+		Agent     bool              `json:"agent,omitempty"`
+		Backup    bool              `json:"backup,omitempty"`
+		Overrides json.RawMessage   `json:"overrides,omitempty"`
+	}{place, r.id, f.spec.Address, f.at, f.spec.Location, labels, f.fixed, f.agent, f.spec.Backup, json.RawMessage(f.set)})
 	return append(b, text...)
 }
 

@@ -115,6 +115,27 @@ func TestStream(t *testing.T) {
 	if e := seen.Events[0]; seen.kind != "tick" || e.Kind != eventServerDrained || e.By != "ann" {
 		t.Errorf("got %+v, want a tick with the drain", seen)
 	}
+	overrides := func(e *streamEvent) any {
+		for _, p := range e.Pools {
+			for _, s := range p.Servers {
+				if s["id"] == "b" {
+					return s["overrides"]
+				}
+			}
+		}
+		return "b is not told of"
+	}
+	a.call("POST", "/v1/pools/web/servers/b/set", `{"slots":3,"by":"ann","reason":"memory"}`)
+	w.until(func(e *streamEvent) bool {
+		list, _ := overrides(e).([]any)
+		if len(list) != 1 {
+			return false
+		}
+		o := list[0].(map[string]any)
+		return o["setting"] == "slots" && o["value"] == 3. && o["by"] == "ann" && o["reason"] == "memory"
+	})
+	a.call("POST", "/v1/pools/web/servers/b/unset", `{"by":"ann"}`)
+	w.until(func(e *streamEvent) bool { return overrides(e) == nil })
 	edge := r.Edge("e1")
 	g, err := edge.Pick(context.Background(), "web", &balance.Request{Key: "user-17", Tenant: "t", Class: "image"})
 	if err != nil {

@@ -129,7 +129,7 @@ class App {
 		for (const pool of this.model.pools.values()) for (const s of pool.servers.values()) {
 			all++;
 			if (outKinds.has(s.state)) out++;
-			if (s.state === 'draining') drained++;
+			if (s.state === 'draining' || s.state === 'maintenance') drained++;
 		}
 		const names = [...this.model.pools.values()];
 		let text = names.length === 0 ? 'This master has no pools yet' : all === 0 ? 'No servers yet' : out === 0 ? `${all === 1 ? 'The one server takes' : `All ${words.number(all)} servers take`} requests` : `${words.number(out)} of ${words.plural(all, 'server')} ${out === 1 ? 'gets' : 'get'} no requests`;

@@ -55,7 +55,7 @@ export class Detail {
 			new Chart(p.latency, [{label: 'p50', color: 'busy'}, {label: 'p99', color: 'wait'}], words.duration)];
 		$('detail-body').replaceChildren(p.says, p.buttons, el('div', {class: 'detail-bar'}, p.bar.box),
 			section('In flight', p.flight), section('Latency, p50 and p99', p.latency), section('Why it gets what it gets', p.losses), section('History', p.events), section('Its decisions lately', p.decisions),
-			section('Facts', p.facts), section('Settings', p.settings)); // what can be set at run time is set in Settings
+			section('Facts', p.facts), section('Settings', p.settings));
 		const title = $('detail-title');
 		title.replaceChildren(s.id);
 	}
@@ -87,7 +87,7 @@ export class Detail {
 		if (!this.isOpen || !this.server) return;
 		const s = this.server = this.app.pool?.get(this.server.id) ?? this.server, p = this.parts, now = this.app.now;
 		s.watched = true;
-		const key = JSON.stringify([s.state, s.outages, session.roles, Math.floor((now - s.since * 1000) / 10e3)]);
+		const key = JSON.stringify([s.state, s.outages, s.facts.overrides, session.roles, Math.floor((now - s.since * 1000) / 10e3)]);
 		if (p.key !== key) {
 			p.key = key;
 			this.says(s, now);
@@ -101,7 +101,7 @@ export class Detail {
 		facts(p.facts, [['address', s.facts.address], ['resolves to', s.facts.at], ['location', s.facts.location], ['labels', Object.entries(s.facts.labels ?? {}).map(([k, v]) => `${k}=${v}`).join(', ')],
 			['known by', `${s.facts.fixed ? 'the file' : 'its agent'}${s.facts.fixed && s.facts.agent ? ' and its agent' : ''}`], ['in flight', words.number(s.inFlight)], ['load, with others’ work', words.number(s.load, 1)], ['requests/s', words.rate(s.rate)],
 			['failed', words.share(s.failures)], ['success ratio', words.number(s.success, 2)]]);
-		facts(p.settings, [['slots', s.known ? words.number(s.slots, s.slots % 1 ? 1 : 0) : 'not known yet'], ['cap', s.cap ? words.number(s.cap) : 'none'], ['maintenance', s.state === 'draining' ? 'drained' : 'no']]);
+		facts(p.settings, [['slots', s.known ? words.number(s.slots, s.slots % 1 ? 1 : 0) : 'not known yet'], ['cap', s.cap ? words.number(s.cap) : 'none'], ...overrides(s).map(o => [`${settings[o.setting]} set`, words.setting(o)])]);
 		this.app.listEvents(p.events, [...this.app.model.events.filter(e => e.server === s.id && e.pool === this.app.pool.name), ...(s.past ?? [])], 'Nothing has changed since the master started.', true);
 		this.app.listDecisions(p.decisions, this.app.model.decisions.filter(d => d.server === s.id && d.pool === this.app.pool.name).slice(0, 8), 'None was sampled since this page was opened.');
 	}
@@ -116,39 +116,41 @@ export class Detail {
 		this.parts.says.dataset.family = kind;
 	}
 	buttons(s) {
-		const drained = s.outages.some(o => o.reason === 'draining');
-		const b = el('button', {type: 'button', id: 'drain', class: drained ? 'primary' : ''}, drained ? 'Undrain' : 'Drain …');
-		if (may('operate')) b.addEventListener('click', () => this.ask(s, !drained));
-		else Object.assign(b, {disabled: true, title: 'This needs the role operate.'});
-		const had = document.activeElement?.id === 'drain';
-		this.parts.buttons.replaceChildren(b, may('operate') ? '' : el('span', {class: 'quiet'}, 'You may look; draining needs the role operate.'));
-		if (had) b.focus();
+		const focused = document.activeElement?.id, mine = may('operate');
+		this.parts.buttons.replaceChildren(...commands(s).map(c => el('button', {type: 'button', id: c.button, class: c.ends ? 'primary' : '', ...(mine ? {on: {click: () => this.ask(s, c)}} : {disabled: '', title: 'This needs the role operate.'})}, c.label)),
+			mine ? '' : el('span', {class: 'quiet'}, 'You may look; to drain and to set needs the role operate.'));
+		if (this.parts.buttons.contains($(focused))) $(focused).focus();
 	}
-	// ask has the operator confirm a drain or its end.
-	ask(s, on) {
-		this.asked = {id: s.id, pool: this.app.pool.name, on};
-		setText($('confirm-title'), on ? `Drain ${s.id}?` : `Undrain ${s.id}?`);
-		setText($('confirm-text'), on ? `It gets no new requests until it is undrained. ${words.plural(s.inFlight, 'request')} that it has may end.` : 'It gets requests again at once.');
-		setText($('confirm-do'), on ? 'Drain' : 'Undrain');
+	// ask has the operator confirm a command.
+	ask(s, command) {
+		this.asked = {id: s.id, pool: this.app.pool.name, command};
+		setText($('confirm-title'), command.title);
+		setText($('confirm-text'), command.text);
+		setText($('confirm-do'), command.does);
 		setText($('confirm-problem'), '');
 		$('confirm-reason').value = '';
+		const value = $('confirm-value'), field = command.field;
+		$('confirm-value-label').hidden = !field;
+		Object.assign(value, {required: Boolean(field), min: field?.min ?? '', step: field?.step ?? 'any', value: field?.value ?? ''});
+		setText($('confirm-value-name'), field?.name ?? '');
 		$('confirm').showModal();
-		$('confirm-reason').focus();
+		$(field ? 'confirm-value' : 'confirm-reason').focus();
 	}
 	async submit(e) {
 		if (e.submitter?.value !== 'do') return;
 		e.preventDefault();
-		const {id, pool, on} = this.asked;
+		const {id, pool, command} = this.asked;
 		$('confirm-do').disabled = true;
 		try {
-			await call('POST', `/v1/pools/${encodeURIComponent(pool)}/servers/${encodeURIComponent(id)}/${on ? 'drain' : 'undrain'}`, {by: session.name || 'the page', reason: $('confirm-reason').value.trim()});
+			await call('POST', `/v1/pools/${encodeURIComponent(pool)}/servers/${encodeURIComponent(id)}/${command.verb}`,
+				{by: session.name || 'the page', reason: $('confirm-reason').value.trim(), ...command.body?.(Number($('confirm-value').value))});
 			$('confirm').close('done');
 		} catch (err) {
 			setText($('confirm-problem'), err.message);
 		}
 		$('confirm-do').disabled = false;
 	}
-	confirmed() { $('drain')?.focus(); }
+	confirmed() { ($(this.asked.command.button) ?? $('drain'))?.focus(); }
 
 	async openDecision(d) {
 		if (this.server) this.server.watched = false;
@@ -184,6 +186,27 @@ export class Detail {
 			section('The terms', el('dl', {class: 'facts terms-key'}, ...columns.filter(t => t[2]).flatMap(([name, , long]) => [el('dt', {}, name), el('dd', {}, long)]))),
 			section('The request', facts(el('dl', {class: 'facts'}), request)));
 	}
+}
+
+// settings are what can be set of a server, as it is called here.
+const settings = {slots: 'slots', max_in_flight: 'cap', maintenance: 'maintenance'};
+
+function overrides(s) { return s.facts.overrides ?? []; }
+
+// commands are what an operator can do with a server now.
+function commands(s) {
+	const has = words.plural(s.inFlight, 'request'), set = new Map(overrides(s).map(o => [o.setting, o]));
+	const all = [s.outages.some(o => o.reason === 'draining')
+		? {button: 'drain', label: 'Undrain', title: `Undrain ${s.id}?`, text: 'It gets requests again at once.', does: 'Undrain', verb: 'undrain', ends: true}
+		: {button: 'drain', label: 'Drain …', title: `Drain ${s.id}?`, text: `It gets no new requests until it is undrained. ${has} that it has may end.`, does: 'Drain', verb: 'drain'}];
+	if (set.has('maintenance')) all.push({button: 'set-maintenance', label: 'End maintenance', title: `End the maintenance of ${s.id}?`, text: 'It gets requests again, unless it is drained.', does: 'End maintenance', verb: 'unset', body: () => ({settings: ['maintenance']}), ends: true});
+	else all.push({button: 'set-maintenance', label: 'Maintenance …', title: `Put ${s.id} into maintenance?`, text: `It gets no new requests until that is ended, whoever drains and undrains it. ${has} that it has may end.`, does: 'Put into maintenance', verb: 'set', body: () => ({maintenance: true})});
+	for (const [name, field] of [['slots', {name: 'Slots, how many requests it works on at once', min: '0.001', step: 'any', value: s.known ? String(s.slots) : ''}], ['max_in_flight', {name: 'Cap, how many requests it has at most', min: '1', step: '1', value: s.cap ? String(s.cap) : ''}]]) {
+		const word = settings[name];
+		all.push({button: `set-${word}`, label: `Set ${word} …`, title: `Set the ${word} of ${s.id}`, text: 'It counts more than the file, the agent and what was learnt, also after a reload, until it is unset.', does: `Set ${word}`, verb: 'set', field, body: v => ({[name]: v})});
+		if (set.has(name)) all.push({button: `unset-${word}`, label: `Unset ${word}`, title: `Unset the ${word} of ${s.id}?`, text: 'What the file, the agent or experience says counts again.', does: `Unset ${word}`, verb: 'unset', body: () => ({settings: [name]}), ends: true});
+	}
+	return all;
 }
 
 const fine = v => v === null || v === undefined ? '–' : v === 0 ? '0' : Math.abs(v) < 1 ? Number(v.toPrecision(3)).toString() : words.number(v, v < 10 ? 2 : 1);

@@ -3,14 +3,14 @@
 const seriesLength = 300; // points that are kept of a figure
 const seriesAtMost = 500; // servers of which series are kept; of more only those that are looked at
 
-export const outKinds = new Set(['gone', 'draining', 'unhealthy', 'unreachable', 'ejected', 'silent', 'canary-held-back']);
+export const outKinds = new Set(['gone', 'draining', 'maintenance', 'unhealthy', 'unreachable', 'ejected', 'silent', 'canary-held-back']);
 
 // family returns the icon and colour of a state: up, out, less, drained, gone or warming.
 export function family(state) {
 	switch (state) {
 	case 'up': return 'up';
 	case 'warming': return 'warming';
-	case 'draining': return 'drained';
+	case 'draining': case 'maintenance': return 'drained';
 	case 'gone': return 'gone';
 	case 'unhealthy': case 'unreachable': case 'ejected': case 'silent': return 'out';
 	}

@@ -44,7 +44,7 @@ export function time(ms, now = Date.now()) { return (now - ms < 20 * 3600e3 ? cl
 export function plural(n, noun) { return `${number(n)} ${noun}${n === 1 ? '' : 's'}`; }
 
 const states = {
-	up: 'takes requests', gone: 'has left', draining: 'drained', unhealthy: 'unhealthy', unreachable: 'unreachable', ejected: 'ejected', 'held-back': 'held back',
+	up: 'takes requests', gone: 'has left', draining: 'drained', maintenance: 'in maintenance', unhealthy: 'unhealthy', unreachable: 'unreachable', ejected: 'ejected', 'held-back': 'held back',
 	silent: 'silent', full: 'full', 'canary-held-back': 'canary held back', 'unreachable-from-edge': 'not reached by an edge', 'name-fails': 'name fails', warming: 'warming up',
 };
 
@@ -58,6 +58,16 @@ export function outage(o) {
 	let text = o.what ? `${o.what}` : state(o.reason);
 	if (o.by) text += ` (${o.by})`;
 	return text;
+}
+
+const declarers = {file: 'the file', pool: 'the pool’s part of the file', agent: 'its agent'};
+
+// setting says what an operator has set of a server.
+export function setting(o) {
+	let text = `${o.value ?? 'yes'}, set by ${o.by || 'an operator'} at ${time(Date.parse(o.at))}`;
+	if (o.reason) text += ` (${o.reason})`;
+	if (o.value === undefined) return text;
+	return `${text}; ${o.declared === undefined ? 'nothing else declares it' : `${declarers[o.declared_by]} says ${o.declared}`}`;
 }
 
 // event returns an event's icon and words. The server's name stands before them.
@@ -77,6 +87,8 @@ export function event(e) {
 	case 'server-out': return [e.reason === 'full' || e.reason === 'held-back' || e.reason === 'unreachable-from-edge' ? 'less' : 'out', `${state(e.reason)}${n}${e.error && e.error !== e.reason ? `: ${e.error}` : why}`];
 	case 'server-back': return ['up', `takes requests again${n}${e.after_s ? `, after ${span(e.after_s)} ${state(e.reason)}` : ''}`];
 	case 'server-drained': return ['drained', `drained${by}${why}${n}`];
+	case 'server-set': return ['drained', `set${by}${why}${n}`];
+	case 'server-unset': return ['up', `unset${by}${why}${n}`];
 	case 'server-undrained': return ['up', `undrained${by}${n}`];
 	case 'edge-connected': return ['info', `edge ${e.peer ?? ''} connected${n}`];
 	case 'edge-gone': return ['less', `edge ${e.peer ?? ''} gone${n}${e.error ? `: ${e.error}` : ''}`];

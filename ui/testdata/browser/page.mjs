@@ -82,6 +82,45 @@ async function drain(page) {
 	await page.keyboard.press('Escape');
 }
 
+// set gives a server other slots and a cap, puts it into maintenance, and undoes each; who, why and what the file says are seen.
+async function set(page) {
+	const command = async (button, value) => {
+		await page.locator(button).click();
+		if (value !== undefined) await page.locator('#confirm-value').fill(value);
+		await page.locator('#confirm-reason').fill('half of its memory');
+		await page.locator('#confirm-do').click();
+		await page.waitForSelector('#confirm:not([open])', {state: 'attached'});
+	};
+	const settings = text => page.locator('#detail dl.facts dd', {hasText: text}).first().waitFor();
+	await page.locator(`${row('r2')} button`).press('Enter');
+	await page.locator('#set-slots').click();
+	await accessible(page, 'a setting');
+	await page.locator('#confirm-value').fill('0');
+	await page.locator('#confirm-do').click();
+	assert.ok(await page.evaluate(() => document.getElementById('confirm').open && !document.getElementById('confirm-value').validity.valid), 'no slots are refused before they are sent');
+	await page.locator('#confirm-value').fill('3');
+	await page.locator('#confirm-do').click();
+	await settings('3, set by the page at');
+	await settings('the file says 8');
+	await command('#set-cap', '5');
+	await settings(/^5, set by the page .*\(half of its memory\)/);
+	await page.waitForFunction(() => document.activeElement.id === 'set-cap');
+	await command('#set-maintenance');
+	await page.waitForSelector(`${row('r2')}[data-family=drained]`);
+	await page.locator('#events li', {hasText: 'set by the page: maintenance: half of its memory'}).waitFor();
+	await accessible(page, 'a server with what is set');
+	await picture(page, 'page-server');
+	for (const button of ['#unset-slots', '#unset-cap']) {
+		await command(button);
+		await page.waitForSelector(button, {state: 'detached'});
+	}
+	await page.locator('#set-maintenance', {hasText: 'End'}).click();
+	await page.locator('#confirm-do').click();
+	await page.waitForSelector(`${row('r2')}:not([data-family=drained])`);
+	await page.locator('#events li', {hasText: 'unset by the page: slots'}).waitFor();
+	await page.keyboard.press('Escape');
+}
+
 async function filter(page) {
 	await page.keyboard.press('/');
 	await page.keyboard.type('gpu=h100');
@@ -107,7 +146,7 @@ async function locked(page) {
 	await page.waitForSelector('#live[data-state=live]');
 	await page.locator('#who', {hasText: 'read only'}).waitFor();
 	await page.locator('.rows button.server').first().click();
-	await page.locator('#drain:disabled').waitFor();
+	for (const button of ['#drain', '#set-slots', '#set-cap', '#set-maintenance']) await page.locator(`${button}:disabled`).waitFor();
 }
 
 try {
@@ -117,6 +156,7 @@ try {
 	await explain(page);
 	await lastError(page);
 	await drain(page);
+	await set(page);
 	await filter(page);
 	await page.emulateMedia({colorScheme: 'dark', reducedMotion: 'reduce'});
 	await accessible(page, 'the page in the dark');
@@ -134,7 +174,7 @@ try {
 	if (narrow.failed) throw narrow.failed;
 
 	await locked(await open());
-	console.log('seen, explained, drained');
+	console.log('seen, explained, drained, set');
 } finally {
 	await browser.close();
 }
