@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
@@ -29,21 +30,27 @@ type Config struct {
 	Resolvers       []string      // DNS servers, ip:port, that are asked for names that are to be looked up here; nil: those of the machine
 	TCP             fd.TCPOptions // of connections to clients and to servers; zero fields: probed after 45 s without a byte, 3 times 15 s apart, and given up after 90 s without an acknowledgement
 	Connections     int           // of clients at once; those beyond it wait in the listeners' queues; zero: by how many descriptors there are
-	Places          *Places       // that are counted, shared with the edges that this one follows; nil: its own
 	Loops           int           // event loops; zero: one for each CPU
 	SingleCalls     bool          // loops ask the system for one read or write at a time, though it may take several (io_uring)
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
 	BufferMemory    int64         // bytes of request bodies that are read before a server is asked for, of all requests; zero: 256 MiB
 	RespondAsync    RespondAsync  // how requests are kept for later answers
-	Kept            *KeptStore    // those that are kept, shared with the edges that this one follows; nil: its own
-	LogDropped      func() uint64 // log lines that were not written; nil: there is no metric
-	ReloadFailed    func() string // why the last reload failed, empty: it did not; nil: there is no metric
+	Shared
+	LogDropped   func() uint64 // log lines that were not written; nil: there is no metric
+	ReloadFailed func() string // why the last reload failed, empty: it did not; nil: there is no metric
 
 	bodyWindow  time.Duration // over which a body must come at its least rate; zero: limits.Window; for tests
 	waitEvery   time.Duration // between interim responses to a client whose request waits for a server; zero: 10 s; for tests
 	maxTurn     time.Duration // how long a loop handles one client's frames before others have a turn; zero: 500 µs; for tests
 	alwaysBatch bool          // loops batch in every iteration; for tests
+}
+
+// Shared is what the edges of a process have together, of which one follows another at each reload. What is nil each has for itself.
+type Shared struct {
+	Places   *Places      // clients' connections that are counted
+	Kept     *KeptStore   // requests that are kept for later answers
+	WasReady *atomic.Bool // whether one of them has found, while it was asked whether it is ready, that masters had all of its pools
 }
 
 // Picker is what the edge asks for servers.
@@ -140,6 +147,9 @@ func (c Config) withDefaults() Config {
 	c.Loops = cmp.Or(c.Loops, runtime.NumCPU())
 	if most := fd.Limit(); c.Connections == 0 && most > 0 {
 		c.Connections = limits.DefaultPlaces(most, c.Loops)
+	}
+	if c.WasReady == nil {
+		c.WasReady = new(atomic.Bool)
 	}
 	if c.Places == nil {
 		c.Places = new(limits.Places)

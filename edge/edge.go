@@ -242,7 +242,11 @@ func (e *Edge) Endpoints() []admin.Endpoint {
 	}
 }
 
+// getReady says whether the edge can find servers for clients. One that begins with a route to a pool that no master has is not ready: a
+// rollout of a wrong file ends at the first edge. Once a process has been ready it stays so while a route is left that leads to a pool:
+// all edges lose a pool at the same moment, and clients of the others would have no edge left.
 func (e *Edge) getReady(w http.ResponseWriter, _ *http.Request) {
+	misdirected, all := e.misdirected()
 	switch {
 	case !e.serving.Load():
 		say(w, http.StatusServiceUnavailable, "not listening")
@@ -250,31 +254,42 @@ func (e *Edge) getReady(w http.ResponseWriter, _ *http.Request) {
 		say(w, http.StatusServiceUnavailable, "no master and no snapshot")
 	case !e.connected():
 		say(w, http.StatusOK, "degraded: no master answers, servers are chosen from the last snapshot")
-	case e.misdirected() != "":
-		say(w, http.StatusServiceUnavailable, e.misdirected())
+	case misdirected != "" && (all || !e.cfg.WasReady.Load()):
+		say(w, http.StatusServiceUnavailable, misdirected)
+	case misdirected != "":
+		say(w, http.StatusOK, "degraded: requests of some routes are refused, the others go on\n"+misdirected)
 	case e.problem() != nil:
 		say(w, http.StatusOK, "degraded: "+e.problem().Error())
 	default:
+		if e.deps.KnowsServers() {
+			e.cfg.WasReady.Store(true)
+		}
 		say(w, http.StatusOK, "ready")
 	}
 }
 
-// misdirected says which routes lead to pools that no master has; empty: none.
-func (e *Edge) misdirected() string {
+// misdirected says which routes lead to pools that no master has, and whether all routes do; empty: none.
+func (e *Edge) misdirected() (text string, all bool) {
 	missing := e.missing()
 	if len(missing) == 0 {
-		return "" // nearly always
+		return "", false // nearly always
 	}
-	var all []string
+	var lines []string
+	said := make(map[string]bool)
+	all = true
 	for _, l := range e.cfg.Listeners {
 		for _, r := range l.Routes {
-			if why := missing[r.Pool]; why != "" {
-				all = append(all, fmt.Sprintf("no master has pool %q, to which %s leads: %s", r.Pool, cmp.Or(r.Where, "a route of "+l.Listen), why))
-				delete(missing, r.Pool)
+			why := missing[r.Pool]
+			switch {
+			case why == "":
+				all = false
+			case !said[r.Pool]:
+				said[r.Pool] = true
+				lines = append(lines, fmt.Sprintf("no master has pool %q, to which %s leads: %s", r.Pool, cmp.Or(r.Where, "a route of "+l.Listen), why))
 			}
 		}
 	}
-	return strings.Join(all, "\n")
+	return strings.Join(lines, "\n"), all
 }
 
 func say(w http.ResponseWriter, status int, word string) {

@@ -465,6 +465,9 @@ func (m *Master) dropPool(p *pool) {
 		p.forgetOverrides()
 		m.dropShared(p)
 		m.recallAgents(p.name)
+		if f := m.peers.feedOf(p.name); f != nil {
+			f.forget()
+		}
 		for _, e := range m.watchersOf(p.name) {
 			e.send((&wire.Refused{Seq: wire.WatchSeq, Refusal: *e.unknownPool(p.name)}).Append(nil))
 		}

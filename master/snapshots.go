@@ -99,6 +99,14 @@ func (f *feed) sendSnapshotTo(now balance.Instant, p *pool, e *edge, all []*edge
 	}
 }
 
+// forget has the feed begin anew, after its pool has been removed: an edge that watches from now on is not told of its servers, and one
+// that is opened later begins with a snapshot, by which edges know that it is there again.
+func (f *feed) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seq, f.sent, f.fullFrames = 0, wire.Snapshot{}, nil
+}
+
 // snapshotFrames returns the frames of a whole snapshot.
 func (f *feed) snapshotFrames() []byte {
 	if f.fullFrames == nil {

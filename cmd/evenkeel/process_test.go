@@ -678,5 +678,21 @@ func TestAnEdgeWithoutItsPoolIsNotReady(t *testing.T) {
 	ready("200 OK ready")
 	write(masters, "master: { listen: \""+wire+"\", admin: off }\npools: { render: {} }\n")
 	m.signal(syscall.SIGHUP)
+	// Other routes of an edge that was ready go on; one that begins now is not ready, nor is one of which no route is left.
+	ready("200 OK degraded: requests of some routes are refused, the others go on\nno master has pool \"rendr\"")
+	e.signal(syscall.SIGHUP)
+	e.record("reloaded")
+	ready("200 OK degraded: ")
+	_, second := start(t, "edge", "--config", edges).serving()
+	first := admin
+	admin = second
 	ready("503 Service Unavailable no master has pool \"rendr\"")
+	write(masters, "master: { listen: \""+wire+"\", admin: off }\npools: { render: {}, rendr: {} }\n")
+	m.signal(syscall.SIGHUP)
+	ready("200 OK ready")
+	admin = first
+	ready("200 OK ready")
+	write(masters, "master: { listen: \""+wire+"\", admin: off }\npools: { other: {} }\n")
+	m.signal(syscall.SIGHUP)
+	ready("503 Service Unavailable no master has pool \"render\"")
 }

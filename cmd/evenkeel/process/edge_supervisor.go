@@ -40,6 +40,7 @@ type EdgeSupervisor struct {
 
 	managed   map[net.Listener]bool // sockets that a service manager has too
 	succeeded atomic.Bool           // a new program has the sockets
+	wasReady  atomic.Bool           // of all edges
 
 	mu      sync.Mutex
 	current *edge.Edge
@@ -148,7 +149,8 @@ func (es *EdgeSupervisor) Reload(ctx context.Context, cfg edge.Config, keys *set
 // prepare opens the sockets that cfg needs and are not open, and makes listeners on all of them for a new edge. A listener
 // for which a service manager has opened several sockets, as for IPv4 and IPv6, serves all of them.
 func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *settings.EdgeFiles) (edgeGeneration, error) {
-	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside, cfg.Places, cfg.Kept = es.Log, es.Access, es.Dropped, es.ReloadFailed, es.inside, &es.places, es.kept
+	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside = es.Log, es.Access, es.Dropped, es.ReloadFailed, es.inside
+	cfg.Shared = edge.Shared{Places: &es.places, Kept: es.kept, WasReady: &es.wasReady}
 	t := edgeGeneration{pools: poolsOf(cfg), files: keys, sockets: make(map[string]net.Listener), exclusive: make(chan struct{})}
 	var each []routing.Listener // one for each socket
 	for i, l := range cfg.Listeners {
