@@ -154,6 +154,9 @@ type poolTotals struct {
 	timed        int     // of so many servers
 	loose        bool    // one that is up has no limit
 	well         bool    // one that is up does not fail, as far as it has been tried
+	squares      float64 // sum of the squares of how far the mean logarithms of servers' times are from the pool's
+	noise        float64 // and of what chance is to have made of them
+	paced        int     // of so many servers
 	knees        float64 // sum of the logarithms of c where latencies tell it
 	knee         int     // of so many servers
 	slots        float64 // sum of the logarithms of c where it is told
@@ -179,6 +182,12 @@ func (p *Pool) count(now Instant, s *Server) {
 		off, variance := p.deviation(s)
 		p.totals.odds += off * off / variance
 		p.totals.timed++
+	}
+	if s.pace.weight >= leastWorth {
+		off := s.pace.mean() - p.prior(s)
+		p.totals.squares += off * off
+		p.totals.noise += p.times.likely() / s.pace.weight
+		p.totals.paced++
 	}
 	if s.capacity.told || s.capacity.refuted {
 		p.totals.slots += math.Log(s.capacity.slots)

@@ -20,6 +20,8 @@ type pace struct {
 
 const (
 	priorWeight   = 3   // samples that the pool's mean is worth
+	leastWorth    = .3  // the same where servers differ far more than samples of one do
+	worthErrors   = 2.  // standard errors that chance is taken to have made of how servers differ
 	priorVariance = .25 // of logarithms, as it is taken to be before there are samples
 	paceEnough    = 100 // samples; from then on one in each paceEvery will do
 	paceEvery     = 5 * time.Millisecond
@@ -52,9 +54,9 @@ func (p *pace) fade(now Instant, rate float64) (keep float64) {
 	return keep
 }
 
-// off returns how far the mean logarithm is from prior, less as far as samples are few.
-func (p *pace) off(prior float64) float64 {
-	return (p.sum - p.weight*prior) / (p.weight + priorWeight)
+// off returns how far the mean logarithm is from prior, which is worth so many samples: less as far as samples are few.
+func (p *pace) off(prior, worth float64) float64 {
+	return (p.sum - p.weight*prior) / (p.weight + worth)
 }
 
 // mean returns the mean logarithm of the samples, of which there is one at least.
@@ -74,6 +76,7 @@ type times struct {
 	spread   float64 // mean over b
 	rate     float64 // of forgetting, a second
 	equal    float64 // squared errors within which a server's b is the pool's
+	worth    float64 // samples of a server that the mean of all is worth
 }
 
 func (t *times) observe(now Instant, took, log float64) {
@@ -210,7 +213,7 @@ func (p *Pool) assess(s *Server) {
 	chance := p.times.equal * variance
 	if s.isAlike && s.load.x <= loadError {
 		s.ratio *= math.Exp(s.group)
-		off, chance = s.pace.off(p.prior(s)+s.group), equalErrors*variance
+		off, chance = s.pace.off(p.prior(s)+s.group, priorWeight), equalErrors*variance
 	}
 	square := off * off
 	if s.load.x > loadError {
@@ -225,7 +228,7 @@ func (p *Pool) assess(s *Server) {
 // deviation returns how far the server's mean logarithm is from what the pool's would be at its
 // declared speed, and the square of that figure's standard error.
 func (p *Pool) deviation(s *Server) (off, variance float64) {
-	return s.pace.off(p.prior(s)), p.times.likely() / (s.pace.weight + priorWeight)
+	return s.pace.off(p.prior(s), p.times.worth), p.times.likely() / (s.pace.weight + p.times.worth)
 }
 
 // prior returns what the mean logarithm of a server would be if it were as the pool's at its declared speed.
@@ -242,12 +245,19 @@ func (t *times) likely() float64 {
 }
 
 // conclude works out from the totals of all servers' times whether they differ more than chance explains.
-// If so, nothing is taken for equal: the less, the more they differ.
+// If so, nothing is taken for equal: the less, the more they differ. It also concludes what their mean is worth beside a server's own samples: the variance of one of these over that
+// of the servers' means.
 func (t *times) conclude(c *poolTotals) {
 	t.equal = equalErrors
 	if n := float64(c.timed); n > 0 {
 		chance := n + equalSlack // of the sum of n squares the mean is n
 		t.equal *= min(1, max(0, 3-2*c.odds/chance))
+	}
+	t.worth = priorWeight
+	if n := float64(c.paced); n > 0 {
+		if between := (c.squares - (1+worthErrors*math.Sqrt(2/n))*c.noise) / n; between > 0 {
+			t.worth = min(priorWeight, max(leastWorth, t.likely()/between))
+		}
 	}
 }
 

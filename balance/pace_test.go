@@ -28,7 +28,7 @@ func TestSamplesFade(t *testing.T) {
 func TestFewSamplesSayLittle(t *testing.T) {
 	for n, want := range map[float64]float64{0: 0, 1: 1. / 4, 3: 1. / 2, 27: 9. / 10} {
 		p := pace{weight: n, sum: n * 3}
-		if got := p.off(2); !isNear(got, want) {
+		if got := p.off(2, priorWeight); !isNear(got, want) {
 			t.Errorf("%v samples that are 1 off: %v is believed, want %v", n, got, want)
 		}
 	}
@@ -197,5 +197,50 @@ func TestWhenSlotsAreWorkedOutSooner(t *testing.T) {
 		if c.set(w.p, s); !isNear(w.p.samplesToSolve(s), c.every) {
 			t.Errorf("%s: after %v samples, want %v", c.name, w.p.samplesToSolve(s), c.every)
 		}
+	}
+}
+
+// Where servers differ far more than the samples of one do, few of its own say more than the mean of all.
+func TestWhatTheMeanOfAllIsWorth(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		squares, noise float64 // of eight servers together
+		want           float64
+	}{
+		{"servers differ as chance would", 8, 8, priorWeight},
+		{"servers may differ by chance", 15, 8, priorWeight},
+		{"servers differ less than samples", 18, 8, priorWeight},
+		{"servers differ as much as samples", 8 + 2*.8, .8, 1},
+		{"servers differ twice as much", 16 + 2*.8, .8, .5},
+		{"servers differ far more", 800, .8, leastWorth},
+		{"equal to the last", 0, 0, priorWeight},
+	} {
+		ts := times{pace: pace{weight: 1e9}, square: 1e9}
+		if ts.conclude(&poolTotals{squares: c.squares, noise: c.noise, paced: 8}); math.Abs(ts.worth-c.want) > 1e-6 {
+			t.Errorf("%s: the mean of all is worth %v samples, want %v", c.name, ts.worth, c.want)
+		}
+	}
+	w := newWard(t, Config{}, "a", "b")
+	w.p.times.worth = 1
+	if off, _ := w.p.deviation(w.p.byID["a"]); off != 0 {
+		t.Fatalf("without samples a server is %v off, want 0", off)
+	}
+	w.p.byID["a"].pace = pace{weight: 1, sum: w.p.times.log + 2}
+	if off, _ := w.p.deviation(w.p.byID["a"]); !isNear(off, 1) {
+		t.Errorf("a sample that is 2 off makes a server %v off, want 1 where the mean of all is worth one sample", off)
+	}
+}
+
+// A server is counted among those that differ as soon as it has samples worth counting.
+func TestWhoCountsAmongThoseThatDiffer(t *testing.T) {
+	w := newWard(t, Config{}, "a", "b", "c")
+	w.p.times.weight, w.p.times.square, w.p.totals = 1e9, 1e9, poolTotals{}
+	for id, weight := range map[ServerID]float64{"a": 4, "b": leastWorth, "c": leastWorth / 2} {
+		s := w.p.byID[id]
+		s.pace = pace{weight: weight, sum: 2 * weight}
+		w.p.count(w.now, s)
+	}
+	if c := w.p.totals; c.paced != 2 || !isNear(c.squares, 8) || math.Abs(c.noise-(1./4+1/leastWorth)) > 1e-6 {
+		t.Errorf("%d servers count, with squares of %v and noise of %v; want 2, 8 and %v", c.paced, c.squares, c.noise, 1./4+1/leastWorth)
 	}
 }

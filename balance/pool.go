@@ -178,7 +178,7 @@ func New(cfg Config, policy Policy, seed uint64) *Pool {
 	p.edges, p.edgeNo = []edge{{}}, map[EdgeID]int32{"": 0}
 	p.perRatio = 1
 	p.mean, p.newcomer = math.Inf(1), capacity{slots: 1}
-	p.times = times{usual: 1, perUsual: 1, rate: 1. / paceMemory, equal: equalErrors}
+	p.times = times{usual: 1, perUsual: 1, rate: 1. / paceMemory, equal: equalErrors, worth: priorWeight}
 	p.Configure(0, cfg, policy)
 	return p
 }
