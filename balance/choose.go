@@ -175,6 +175,9 @@ func (p *Pool) place(now Instant, req *Request, s *Server, t *tenant, l *lease) 
 	if p.recent.affords(now) {
 		p.note(now, l.id, req, s)
 	}
+	if len(p.recent.taps) > 0 {
+		p.tapDecision(now, l, req, s)
+	}
 	p.enters(now, req, s, l)
 	if key := p.hash(req.Key); key != 0 {
 		s.memory.use(key, p.cfg.Affinity.Keys)

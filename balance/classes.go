@@ -53,6 +53,14 @@ func (c *classes) number(now Instant, name string) uint8 {
 	return uint8(oldest + 1)
 }
 
+// name returns the name of the class of a number; empty: none, or one of those that are not told apart.
+func (c *classes) name(number uint8) string {
+	if number == 0 || number == otherClasses {
+		return ""
+	}
+	return c.known[number-1].name
+}
+
 // count enters a request of a class that is over.
 func (c *classes) count(now Instant, class uint8, o Outcome) {
 	c.all.count(now, o)

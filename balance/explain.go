@@ -168,6 +168,7 @@ type recent struct {
 	ring []record
 	next int
 	paid Instant // up to when what is kept has used its share of time
+	taps []*Tap  // nil: nobody looks
 }
 
 const (
@@ -240,6 +241,11 @@ func (p *Pool) note(now Instant, id LeaseID, req *Request, s *Server) {
 	}
 	r := &p.recent.ring[p.recent.next]
 	p.recent.next = (p.recent.next + 1) % len(p.recent.ring)
+	p.describe(r, now, id, req, s)
+}
+
+// describe writes a decision for s into r.
+func (p *Pool) describe(r *record, now Instant, id LeaseID, req *Request, s *Server) {
 	r.lease, r.request, r.at, r.servers, r.n = id, req.ID, now, int32(len(p.servers)), 0
 	r.priority, r.link, r.belief, r.special = int32(req.Priority), req.Link, req.Belief, p.special(now, req, s)
 	if id.OwnLease() {

@@ -101,6 +101,9 @@ func (p *Pool) end(now Instant, l *lease, o Outcome) {
 	}
 	p.clients.rest(now, p.queue.length)
 	o.Duration = min(o.Duration, now.Sub(ended.started)+durationError) // which its edge says
+	if len(p.recent.taps) > 0 {
+		p.tapOutcome(now, &ended, s, &o)
+	}
 	s.leaves(now, &ended)
 	s.countEnd(now, o)
 	p.classes.count(now, ended.class, o)

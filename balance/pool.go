@@ -201,7 +201,7 @@ func (p *Pool) Configure(now Instant, cfg Config, policy Policy) {
 	_, p.plain = p.scorer.(EdgeScorer)
 	p.local.plain = p.plain && !cfg.Dispatch && !p.capsTenants() && cfg.Affinity.Hit == 0 && len(cfg.Distances) == 0
 	if p.recent.size != cfg.Decisions {
-		p.recent = recent{size: cfg.Decisions}
+		p.recent = recent{size: cfg.Decisions, taps: p.recent.taps}
 	}
 	p.version++
 	p.setCanary(cfg.Canary)

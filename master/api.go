@@ -38,6 +38,7 @@ func (m *Master) routes() []route {
 		{"POST", "/v1/pools/{pool}/report", admin.Pick, "", m.postReport},
 		{"GET", "/v1/status", admin.Read, "", m.getStatus},
 		{"GET", "/v1/stream", admin.Read, "", m.getStream},
+		{"GET", "/v1/tap", admin.Read, "tap", m.getTap},
 		{"GET", "/v1/events", admin.Read, "", m.getEvents},
 		{"GET", "/v1/pools", admin.Read, "", m.getPools},
 		{"GET", "/v1/pools/{pool}", admin.Read, "", m.getPool},

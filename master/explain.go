@@ -117,9 +117,7 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 		c := &d.Candidates[i]
 		b.Candidates[i] = candidateBody{Server: string(c.Server), Why: c.Why, Load: c.Load, External: c.External, Slots: c.Slots,
 			Service: c.Service, Growth: c.Growth, Success: c.Success, Affinity: c.Affinity, Distance: c.Distance, Health: balance.OutageWords(c.Outages), Outages: newOutages(c.Outages), Doubt: c.Doubt.String(), elsewhereBody: elsewhereBody{c.Pools, c.Shared}}
-		if !math.IsNaN(c.Score) && !math.IsInf(c.Score, 0) {
-			b.Candidates[i].Score = &c.Score
-		}
+		b.Candidates[i].Score = finite(c.Score)
 		if d.Work > 0 {
 			w := weighedBody(c.Weighed)
 			b.Candidates[i].Weighed = &w
@@ -145,6 +143,14 @@ func (p *pool) newDecisionBody(now balance.Instant, d *balance.Decision) decisio
 		}
 	}
 	return b
+}
+
+// finite returns a score for JSON; nil: there is none.
+func finite(score float64) *float64 {
+	if math.IsNaN(score) || math.IsInf(score, 0) {
+		return nil
+	}
+	return &score
 }
 
 func (m *Master) getLease(w http.ResponseWriter, r *http.Request) *document {

@@ -60,6 +60,7 @@ type Master struct {
 type shown struct {
 	events events
 	stream stream
+	taps   taps
 }
 
 // peerChecks is how the master knows who its peers are, and what they may not be.
@@ -372,7 +373,7 @@ func (m *Master) tryPick(began balance.Instant, name string, edge balance.EdgeID
 			return grant, err
 		}, nil
 	}
-	p.countAnswerLocked(began, newAsked(req), err, 0)
+	p.countAnswerLocked(began, newAsked(asked), err, 0)
 	if p.stats.localAnswers++; p.stats.localAnswers%timingSample == 0 {
 		p.stats.answerTimes.observe(clock.Now().Sub(began), timingSample)
 	}
@@ -394,6 +395,7 @@ func (m *Master) Run(ctx context.Context) error {
 	m.running.Store(true)
 	defer m.running.Store(false)
 	defer m.stream.end()
+	defer m.taps.stop()
 	var checks sync.WaitGroup
 	checks.Go(func() { m.runChecks(ctx) })
 	checks.Go(func() { m.runNames(ctx) })

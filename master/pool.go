@@ -130,16 +130,21 @@ func (p *pool) sealLocked(grant *balance.Grant) {
 // countAnswerLocked counts the final answer to an ask. For the first ask of a request no server is excluded.
 func (p *pool) countAnswerLocked(now balance.Instant, req asked, err error, waited time.Duration) {
 	p.stats.picks[verdict(err)]++
-	p.refused.Asked(now, req.id, req.retry, refusal(err), waited)
+	r := refusal(err)
+	p.refused.Asked(now, req.id, req.retry, r, waited)
+	if r != nil {
+		p.core.Refused(now, req.edge, r, waited)
+	}
 }
 
 // asked is what is kept of an asked request.
 type asked struct {
-	id    uint64 // balance.HashID of its id; zero: it has none
-	retry bool   // a server has failed it before
+	id    uint64         // balance.HashID of its id; zero: it has none
+	retry bool           // a server has failed it before
+	edge  balance.EdgeID // a string of its own
 }
 
-func newAsked(req *balance.Request) asked { return asked{req.ID, len(req.Exclude) > 0} }
+func newAsked(req *balance.Request) asked { return asked{req.ID, len(req.Exclude) > 0, req.Edge} }
 
 // verdict returns the index of an answer in poolStats.picks: 0 is granted, else its Reason.
 func verdict(err error) int {

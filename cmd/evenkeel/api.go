@@ -145,11 +145,7 @@ func (a *api) call(ctx context.Context, method, path string, body any) ([]byte, 
 			a.master = successor
 			return a.call(ctx, method, path, body)
 		}
-		var failed *url.Error
-		if errors.As(err, &failed) {
-			err = failed.Err
-		}
-		return nil, hint.With(fmt.Errorf("no master answers at %s: %w", t.where, err), "--admin names the admin address of a master, or of evenkeel run; its log has it as admin")
+		return nil, t.silent(err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, apiMost))
@@ -160,6 +156,41 @@ func (a *api) call(ctx context.Context, method, path string, body any) ([]byte, 
 		return nil, t.refused(res, answer)
 	}
 	return answer, nil
+}
+
+// stream asks the API for events that go on until ctx ends, which the caller closes.
+func (a *api) stream(ctx context.Context, path string) (io.ReadCloser, error) {
+	t, err := a.target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := t.http.Do(req)
+	if err != nil {
+		if successor := t.successor(ctx, err); successor != nil {
+			a.master = successor
+			return a.stream(ctx, path)
+		}
+		return nil, t.silent(err)
+	}
+	if res.StatusCode >= http.StatusMultipleChoices {
+		defer func() { _ = res.Body.Close() }()
+		answer, _ := io.ReadAll(io.LimitReader(res.Body, apiMost)) // of an error as much as there is
+		return nil, t.refused(res, answer)
+	}
+	return res.Body, nil
+}
+
+// silent is the error for a master that does not answer.
+func (t *target) silent(err error) error {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err
+	}
+	return hint.With(fmt.Errorf("no master answers at %s: %w", t.where, err), "--admin names the admin address of a master, or of evenkeel run; its log has it as admin")
 }
 
 // successor returns the process that has taken over from t, if err says that t is gone: nothing was sent then.

@@ -113,18 +113,31 @@ type knownPool struct {
 	Servers []struct{ ID string }
 }
 
+// known is what completion needs of a master.
+type known struct {
+	Pools []knownPool
+	Edges []struct{ ID string }
+}
+
 // knownPools asks the master for its pools and their servers; nil: it does not answer.
-func (a *api) knownPools(ctx context.Context) []knownPool {
-	answer, err := a.call(ctx, http.MethodGet, "/v1/status", nil)
-	if err != nil {
-		return nil
+func (a *api) knownPools(ctx context.Context) []knownPool { return a.known(ctx).Pools }
+
+// edgeIDs returns the ids of the edges that are connected to the master.
+func (a *api) edgeIDs(ctx context.Context) (ids []string) {
+	for _, e := range a.known(ctx).Edges {
+		ids = append(ids, e.ID)
 	}
-	var told struct{ Pools []knownPool }
-	if json.Unmarshal(answer, &told) != nil {
-		return nil
+	return ids
+}
+
+// known asks the master; empty: it does not answer.
+func (a *api) known(ctx context.Context) (told known) {
+	answer, err := a.call(ctx, http.MethodGet, "/v1/status", nil)
+	if err != nil || json.Unmarshal(answer, &told) != nil {
+		return known{}
 	}
 	makePlain(&told)
-	return told.Pools
+	return told
 }
 
 // completeServer has the first argument of cmd complete to a server of the pool that --pool names, or of any.

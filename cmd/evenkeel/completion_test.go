@@ -27,7 +27,7 @@ func completed(t *testing.T, words ...string) []string {
 
 func TestCompletion(t *testing.T) {
 	master := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"pools": [{"name": "web", "servers": [{"id": "w1"}, {"id": "w2"}]}, {"name": "render", "servers": [{"id": "r1"}]}]}`)
+		_, _ = io.WriteString(w, `{"pools": [{"name": "web", "servers": [{"id": "w1"}, {"id": "w2"}]}, {"name": "render", "servers": [{"id": "r1"}]}], "edges": [{"id": "e7"}]}`)
 	}))
 	defer master.Close()
 	gone := httptest.NewServer(http.NotFoundHandler())
@@ -44,6 +44,9 @@ func TestCompletion(t *testing.T) {
 		{append([]string{"drain"}, append(at, "--pool", "")...), []string{"web", "render"}, nil},
 		{append([]string{"explain"}, append(at, "--server", "")...), []string{"w1", "r1"}, nil},
 		{append([]string{"explain"}, append(at, "--pool", "")...), []string{"web", "render"}, nil},
+		{append([]string{"tap"}, append(at, "")...), []string{"web", "render"}, []string{"w1"}},
+		{append([]string{"tap"}, append(at, "--edge", "")...), []string{"e7"}, nil},
+		{append([]string{"tap"}, append(at, "--server", "")...), []string{"w1", "r1"}, nil},
 		{[]string{"drain", "--admin", gone.URL, ""}, nil, []string{"w1"}},
 		{append([]string{"set"}, append(at, "")...), []string{"w1", "r1"}, nil},
 		{append([]string{"set"}, append(at, "w1", "")...), []string{"slots=", "max_in_flight=", "maintenance"}, []string{"w2"}},

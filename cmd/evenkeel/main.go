@@ -46,6 +46,7 @@ func commands(sink *logs.Sink) []*cobra.Command {
 		sampleProxyCommand(sink),
 		checkCommand(),
 		statusCommand(),
+		tapCommand(),
 		explainCommand(),
 		certsCommand(),
 		tokensCommand(),
