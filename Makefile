@@ -27,7 +27,7 @@ test-grpc: ## grpc-go's interoperability cases and h2spec through an edge, which
 # For modules beside the project's own, whose dependencies may not be on this machine.
 NO_MODULES = echo "make $@: Go modules are missing, see above: this target needs a Go module proxy that can be reached (go env GOPROXY), once" >&2
 
-check: lint race portable-fd portable fuzz differential attackers ## all that a change must pass
+check: lint size race portable-fd portable fuzz differential attackers ## all that a change must pass
 
 nightly: ## what is too long for each change: ten minutes of chaos, a minute of each fuzz target
 	$(MAKE) chaos
@@ -39,6 +39,12 @@ lint: ## gofmt, vet, staticcheck, and that it builds elsewhere, with its tests f
 	$(TOOL) staticcheck ./...
 	GOOS=darwin $(GO) vet ./...
 	GOOS=windows $(GO) build ./cmd/... ./client ./master ./agent
+
+MOST_BYTES = 28000000
+
+size: build ## that the program has at most 28 MB
+	@bytes=$$(wc -c < build/evenkeel); echo "build/evenkeel has $$bytes bytes"; [ $$bytes -le $(MOST_BYTES) ] || \
+		{ echo "make size: at most $(MOST_BYTES) are allowed; go tool nm -size -sort size of a build without -ldflags says what is large" >&2; exit 1; }
 
 race: ## the tests under the race detector, but for those of e2e, whose processes are not built with it
 	$(TEST) -race $$($(GO) list ./... | grep -v '/e2e$$')
