@@ -34,16 +34,22 @@ type Config struct {
 	SingleCalls     bool          // loops ask the system for one read or write at a time, though it may take several (io_uring)
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
+	Trace           routing.Trace // how it takes part in distributed tracing
 	BufferMemory    int64         // bytes of request bodies that are read before a server is asked for, of all requests; zero: 256 MiB
 	RespondAsync    RespondAsync  // how requests are kept for later answers
 	Shared
 	LogDropped   func() uint64 // log lines that were not written; nil: there is no metric
 	ReloadFailed func() string // why the last reload failed, empty: it did not; nil: there is no metric
 
-	bodyWindow  time.Duration // over which a body must come at its least rate; zero: limits.Window; for tests
-	waitEvery   time.Duration // between interim responses to a client whose request waits for a server; zero: 10 s; for tests
-	maxTurn     time.Duration // how long a loop handles one client's frames before others have a turn; zero: 500 µs; for tests
-	alwaysBatch bool          // loops batch in every iteration; for tests
+	pace
+}
+
+// pace is how often things happen. Only tests set it.
+type pace struct {
+	bodyWindow  time.Duration // over which a body must come at its least rate; zero: limits.Window
+	waitEvery   time.Duration // between interim responses to a client whose request waits for a server; zero: 10 s
+	maxTurn     time.Duration // how long a loop handles one client's frames before others have a turn; zero: 500 µs
+	alwaysBatch bool          // loops batch in every iteration
 }
 
 // Shared is what the edges of a process have together, of which one follows another at each reload. What is nil each has for itself.
@@ -95,6 +101,7 @@ func (c *Config) Validate(bad func(field, problem string)) {
 	if c.BufferMemory != 0 && c.BufferMemory < leastBufferMemory {
 		bad("buffer_memory", fmt.Sprintf("%d bytes, want at least 1 MiB: it is shared by all requests; to buffer no bodies, set buffer_request: 0 on the routes", c.BufferMemory))
 	}
+	c.Trace.Validate(func(field, problem string) { bad("trace."+field, problem) })
 	c.RespondAsync.validate(func(field, problem string) { bad("respond_async."+field, problem) })
 	routing.NotNegative(bad, "connections", c.Connections)
 	for i, r := range c.Resolvers {

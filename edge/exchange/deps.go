@@ -32,10 +32,11 @@ type Deps struct {
 // Settings are those of the edge's configuration that concern exchanges. Defaults are filled in.
 type Settings struct {
 	ID        balance.EdgeID
-	Via       string       // what the edge is called in Via
-	MaxHops   int          // how often a request may have come through an edge of that name
-	Log       *slog.Logger // not nil
-	AccessLog *slog.Logger // a record for each exchange; nil: none
+	Via       string        // what the edge is called in Via
+	MaxHops   int           // how often a request may have come through an edge of that name
+	Log       *slog.Logger  // not nil
+	AccessLog *slog.Logger  // a record for each exchange; nil: none
+	Trace     routing.Trace // how the edge takes part in distributed tracing
 }
 
 // NewDeps returns what exchanges that ask picker need. It also uses the optional methods that picker has, such

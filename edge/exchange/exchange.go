@@ -25,6 +25,7 @@ import (
 type Exchange struct {
 	surroundings
 	requestFacts
+	tracing
 	picking
 	currentLink
 	outcome
@@ -50,6 +51,7 @@ type requestFacts struct {
 	NewPath    bool              // head's path differs from the client's; the request is forwarded with it
 	ID         string            // of the request, for people
 	idBuf      [32]byte          // buffer for a generated id
+	madeID     bool              // id is generated
 	via        []string          // the request's, while its fields are valid
 	ClientAddr netip.Addr
 	clientKey  limits.ClientKey // how routing.ClientLimiter counts it; zero: not at all
@@ -160,6 +162,7 @@ func (x *Exchange) open(d *Deps, l *routing.BoundListener, h *routing.RequestInf
 	h = &x.Head
 	x.ID = x.requestID(h.First("x-request-id"))
 	x.via = h.All("via")
+	x.readTrace()
 	x.ClientAddr = l.ClientAddr(&x.Head)
 	refused := flight.Answer{}
 	route, newPath, ambiguous := l.FindRoute(&x.Head)
@@ -542,7 +545,7 @@ func (x *Exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	if x.detail != "" {
 		attrs = append(attrs, slog.String("detail", strings.Clone(x.detail)))
 	}
-	attrs = x.appendFacts(x.appendTenant(attrs))
+	attrs = x.traceAttrs(x.appendFacts(x.appendTenant(attrs)))
 	if x.failure != "" {
 		attrs = append(attrs, slog.String("err", x.failure))
 	}

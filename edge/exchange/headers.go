@@ -58,7 +58,7 @@ func finalAnswer(method string) flight.Answer {
 
 // RequestDrops returns the client's fields that are not sent to servers.
 func (x *Exchange) RequestDrops() *http1.Names {
-	return x.Route.RequestDrops(x.Head.Method, x.listener.Trusts(x.Head.Peer))
+	return x.Route.RequestDrops(x.Head.Method, x.listener.Trusts(x.Head.Peer), x.traceDrops())
 }
 
 // AppendRequestHeaders adds the edge's fields to a request.
@@ -117,6 +117,9 @@ func (x *Exchange) AppendRequestHeaders(a *HeaderLines) {
 		a.startLine(routing.HeaderFence)
 		a.Text = strconv.AppendUint(a.Text, x.Grant.Fence, 10)
 		a.endLine()
+	}
+	if x.traced {
+		a.Text = x.appendTraceParent(a.Text)
 	}
 }
 
@@ -226,6 +229,7 @@ func (x *Exchange) requestID(told string) string {
 	if routing.IsRequestID(told) {
 		return x.text.Clone(told)
 	}
+	x.madeID = true
 	return routing.UnsafeString(appendHex(appendHex(x.idBuf[:0], rand.Uint64()), rand.Uint64()))
 }
 

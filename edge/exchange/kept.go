@@ -48,8 +48,12 @@ func (w *ForwardState) AppendKeptHead(dst []byte) []byte {
 	if rest := otherPreferences(w.ReqHeaders.All("prefer")); rest != "" {
 		a.add("Prefer", rest)
 	}
-	a.add(headerRequestID, w.Exchange.ID)
-	return w.Req.Append(dst, w.Buf, &http1.Rewrite{Drop: keptDrops, Add: a.Text})
+	x := &w.Exchange
+	a.add(headerRequestID, x.ID)
+	if x.traced { // the kept request continues the trace of this one, which has no lease
+		a.Text = x.appendTraceParent(a.Text)
+	}
+	return w.Req.Append(dst, w.Buf, &http1.Rewrite{Drop: keptTraceDrops[x.traceDrops()], Add: a.Text})
 }
 
 // KeptDocument is what a client is told of its kept request. Times are in seconds.

@@ -9,11 +9,38 @@ import (
 
 // dropNames are the names of fields that a route's servers are not sent.
 type dropNames struct {
-	clients, probes *http1.Names // of untrusted clients, and of their OPTIONS and TRACE
+	clients, probes traceNames   // of untrusted clients, and of their OPTIONS and TRACE
 	Trailers        *http1.Names // of all trailers
 }
 
-var usualDropNames = dropNames{fromClients, probesOfClients, NoTrailers}
+// newDropNames returns them with a route's own.
+func newDropNames(own ...string) *dropNames {
+	return &dropNames{
+		clients:  newTraceNames(slices.Concat(reserved, origin, rewritten, own)),
+		probes:   newTraceNames(slices.Concat(reserved, origin, rewritten, steps, own)),
+		Trailers: http1.NewNames(slices.Concat(reserved, origin, rewritten, own)...),
+	}
+}
+
+// TraceDrops is which fields of the client's trace (W3C Trace Context) servers are not sent as they are.
+type TraceDrops uint8
+
+const (
+	DropNoTrace     TraceDrops = iota
+	DropTraceParent            // the trace is continued
+	DropTrace                  // another begins
+	traceDropsCount
+)
+
+// traceNames are names of fields, with those of the client's trace.
+type traceNames [traceDropsCount]*http1.Names
+
+func newTraceNames(list []string) (names traceNames) {
+	names[DropNoTrace] = http1.NewNames(list...)
+	names[DropTraceParent] = http1.NewNames(append(list, "traceparent")...)
+	names[DropTrace] = http1.NewNames(append(list, "traceparent", "tracestate")...)
+	return names
+}
 
 // What is dropped of a message, besides connection-specific fields. Servers that turn names into variables
 // take Evenkeel_Lease for Evenkeel-Lease, so we do too.
@@ -27,12 +54,11 @@ var (
 
 	steps = []string{"max-forwards"}
 
-	fromClients = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
-	fromTrusted = http1.NewNames(slices.Concat(reserved, rewritten)...)
+	usualDropNames = newDropNames()
+	fromTrusted    = newTraceNames(slices.Concat(reserved, rewritten))
 
 	// For OPTIONS and TRACE, whose hops are counted.
-	probesOfClients = http1.NewNames(slices.Concat(reserved, origin, rewritten, steps)...)
-	probesOfTrusted = http1.NewNames(slices.Concat(reserved, rewritten, steps)...)
+	probesOfTrusted = newTraceNames(slices.Concat(reserved, rewritten, steps))
 
 	FromServers = http1.NewNames(orca.Header+"*", "via", "trailer", HeaderLease, HeaderFence, HeaderSize) // a server may echo all that it was sent; clients learn no lease, and no size
 	NoTrailers  = http1.NewNames(slices.Concat(reserved, origin, rewritten)...)
@@ -52,14 +78,14 @@ const HeaderSize = "Evenkeel-Size"
 
 // RequestDrops returns the fields of a request of the route that servers are not sent. trusted: the peer is a
 // trusted proxy.
-func (r *BoundRoute) RequestDrops(method string, trusted bool) *http1.Names {
+func (r *BoundRoute) RequestDrops(method string, trusted bool, trace TraceDrops) *http1.Names {
 	switch probe := IsProbe(method); {
 	case trusted && probe:
-		return probesOfTrusted
+		return probesOfTrusted[trace]
 	case trusted:
-		return fromTrusted
+		return fromTrusted[trace]
 	case probe:
-		return r.Drops.probes
+		return r.Drops.probes[trace]
 	}
-	return r.Drops.clients
+	return r.Drops.clients[trace]
 }

@@ -1,11 +1,9 @@
 package routing
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/evenkeel-lb/evenkeel/edge/tenants"
-	"github.com/evenkeel-lb/evenkeel/http1"
 )
 
 // newTenantSource returns nil unless the tenant is read from the request itself.
@@ -31,12 +29,7 @@ func (r *BoundRoute) setTenantRule(proxies bool) {
 			r.TenantRule.From = tenants.Trusted
 		}
 	}
-	if r.Drops = &usualDropNames; r.TenantRule.Drops() {
-		own := []string{r.TenantRule.Header}
-		r.Drops = &dropNames{
-			clients:  http1.NewNames(slices.Concat(reserved, origin, rewritten, own)...),
-			probes:   http1.NewNames(slices.Concat(reserved, origin, rewritten, steps, own)...),
-			Trailers: http1.NewNames(slices.Concat(reserved, origin, rewritten, own)...),
-		}
+	if r.Drops = usualDropNames; r.TenantRule.Drops() {
+		r.Drops = newDropNames(r.TenantRule.Header)
 	}
 }

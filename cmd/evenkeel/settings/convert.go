@@ -185,6 +185,12 @@ func (s *Settings) EdgeConfig() edge.Config {
 	e := s.Edge
 	c := edge.Config{ID: balance.EdgeID(e.ID), ConnectTimeout: e.ConnectTimeout, ResponseTimeout: e.ResponseTimeout, Via: e.Via, MaxHops: e.MaxHops, DrainTime: e.DrainTime,
 		TCP: fd.TCPOptions(e.TCP), Connections: e.Connections, Loops: e.Loops, SingleCalls: e.SingleCalls, BufferMemory: int64(e.BufferMemory), Resolvers: e.Resolvers}
+	c.Trace = routing.Trace{From: tenants.From(e.Trace.From)}
+	if share := e.Trace.Sample; share != nil {
+		if c.Trace.Sample = *share; *share == 0 {
+			c.Trace.Sample = -1 // none; zero would be all
+		}
+	}
 	k := e.RespondAsync
 	c.RespondAsync = edge.RespondAsync{Requests: k.Requests, PerClient: k.PerClient, Memory: int64(k.Memory), Body: int64(k.Body), Answer: int64(k.Answer), Keep: k.Keep,
 		Spool: k.Spool, SpoolSize: int64(k.SpoolSize), URL: k.URL, Edges: k.Edges}

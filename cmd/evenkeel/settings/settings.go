@@ -153,8 +153,15 @@ type Edge struct {
 	Resolvers       []string      `yaml:"resolvers" also:"resolver dns nameservers"`
 	BufferMemory    config.Size   `yaml:"buffer_memory"`
 	RespondAsync    RespondAsync  `yaml:"respond_async" also:"async"`
+	Trace           Trace         `yaml:"trace" also:"tracing traceparent opentelemetry otel"`
 	TLS             TLS           `yaml:"tls"`
 	Insecure        bool          `yaml:"insecure"`
+}
+
+// Trace is how an edge takes part in distributed tracing. It may be written as whose traces are continued alone.
+type Trace struct {
+	From   tenantFromText `yaml:"from" short:"yes"`
+	Sample *float64       `yaml:"sample" also:"samplerate samplingrate ratio"`
 }
 
 // RespondAsync is how requests are kept whose clients prefer a later answer.

@@ -37,6 +37,7 @@ func (s *Settings) validate(bad func(path, problem string)) {
 		s.Files = s.Edge.readFiles(under("edge"))
 		ec := s.EdgeConfig()
 		ec.Validate(under("edge"))
+		s.Edge.Trace.validate(under("edge.trace"))
 		checkAddresses("", s.Edge.Admin, under("edge"))
 		checkMasterAddresses(s.Edge.Masters, under("edge"))
 		s.Edge.TLS.Validate(under("edge"))
@@ -64,6 +65,16 @@ func (s *Settings) validate(bad func(path, problem string)) {
 		s.Agent.validate(s.AgentConfig(), under("agent"))
 	}
 	s.validateConflicts(bad)
+}
+
+// validate finds what the edge does not see, to which a share of zero is the default.
+func (t *Trace) validate(bad func(field, problem string)) {
+	if t.Sample != nil && *t.Sample < 0 {
+		bad("sample", fmt.Sprintf("%v, want a share from 0 to 1", *t.Sample))
+	}
+	if t.Sample != nil && t.From == 0 {
+		bad("from", "empty, want any or trusted: whose traces are continued. Without it the edge leaves traceparent and tracestate as they are")
+	}
 }
 
 // policyAliases are other programs' names for what ours do.
