@@ -34,6 +34,7 @@ type Config struct {
 	SingleCalls     bool          // loops ask the system for one read or write at a time, though it may take several (io_uring)
 	Log             *slog.Logger  // nil: none
 	AccessLog       *slog.Logger  // a record for each request; nil: none
+	LogClient       bool          // the record also has the target, version, referer and user agent of the request
 	Trace           routing.Trace // how it takes part in distributed tracing
 	BufferMemory    int64         // bytes of request bodies that are read before a server is asked for, of all requests; zero: 256 MiB
 	RespondAsync    RespondAsync  // how requests are kept for later answers

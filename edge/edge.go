@@ -68,7 +68,7 @@ func New(cfg Config, picker exchange.Picker) (*Edge, error) {
 	if err := cfg.RespondAsync.checkSpool(); err != nil {
 		return nil, err
 	}
-	e := &Edge{cfg: cfg, deps: exchange.NewDeps(exchange.Settings{ID: cfg.ID, Via: cfg.Via, MaxHops: cfg.MaxHops, Log: cfg.Log, AccessLog: cfg.AccessLog, Trace: cfg.Trace}, picker), connected: func() bool { return true }}
+	e := &Edge{cfg: cfg, deps: exchange.NewDeps(exchange.Settings{ID: cfg.ID, Via: cfg.Via, MaxHops: cfg.MaxHops, Log: cfg.Log, AccessLog: cfg.AccessLog, LogClient: cfg.LogClient, Trace: cfg.Trace}, picker), connected: func() bool { return true }}
 	e.names = resolve.NewFollower()
 	e.names.Log(cfg.Log)
 	e.names.Forget(nameUnused)

@@ -125,7 +125,7 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	if err != nil {
 		return err
 	}
-	requests, err := f.access.logger(f.logs, sink)
+	requests, logClient, err := f.access.logger(s.Edge.AccessLog, f.logs, sink)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func startEdge(ctx context.Context, s *settings.Settings, f *edgeFlags, sink *lo
 	for _, at := range masters {
 		ec.Inside.Add(at)
 	}
-	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, c, process.EdgeLogs{Log: st.log, Access: requests, Dropped: st.dropped, ReloadFailed: st.failing.Failure})
+	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, c, process.EdgeLogs{Log: st.log, Access: requests, LogClient: logClient, Dropped: st.dropped, ReloadFailed: st.failing.Failure})
 	if err != nil {
 		return err
 	}

@@ -41,24 +41,35 @@ func runRole(cmd *cobra.Command, f settingsSource, start func(s *settings.Settin
 	return s.HideSecrets(start(s))
 }
 
-// accessFlag says whether an edge writes a line for each request.
+// accessFlag says whether an edge writes a line for each request, and which.
 type accessFlag struct{ word string }
 
 func (f *accessFlag) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.word, "access-log", "on", "a line for each request beside the logs: on or off")
-	completeWords(cmd, "access-log", "on", "off")
+	cmd.Flags().StringVar(&f.word, "access-log", "", "a line for each request beside the logs: on, off, json, common, combined, or a template such as '{client} {path} {status}' (default on)")
+	completeWords(cmd, "access-log", "on", "off", "json", "common", "combined")
 }
 
-// logger returns a logger for requests, nil if there is to be none. It writes whatever
-// level the other logs are to have.
-func (f *accessFlag) logger(flags logFlags, sink *logs.Sink) (*slog.Logger, error) {
-	switch f.word {
+// logger returns a logger for requests, nil if there is to be none. It writes whatever level the other logs are to have. file is what the
+// file says, where the flag says nothing; client reports whether the logger needs what only the client's head says.
+func (f *accessFlag) logger(file string, flags logFlags, sink *logs.Sink) (log *slog.Logger, client bool, err error) {
+	switch word := cmp.Or(f.word, file, "on"); word {
 	case "on":
-		return flags.access(sink)
+		log, err = flags.access(sink)
+		return log, false, err
 	case "off":
-		return nil, nil
+		return nil, false, nil
+	case "json":
+		return slog.New(terminal.NewLogHandler(sink, false, slog.LevelInfo, terminal.NewPainter(sink.Out()))), false, nil
+	default:
+		if problem := settings.BadAccessLog(word); problem != "" {
+			return nil, false, hint.Usagef("docs/logs.md has the fields", "--access-log %s", problem)
+		}
+		format, err := logs.ParseAccessFormat(word)
+		if err != nil {
+			return nil, false, err
+		}
+		return slog.New(format.Handler(sink)), format.TellsClient(), nil
 	}
-	return nil, hint.Usagef("want on or off", "--access-log %q is not known", f.word)
 }
 
 // notBoth refuses flags that a file speaks for.
@@ -167,7 +178,7 @@ func setFlags(cmd *cobra.Command, s *settings.Settings) (all []settings.Effectiv
 		switch {
 		case f.Changed:
 			all = append(all, settings.Effective{Key: "--" + f.Name, Value: redact.Text(f.Value.String()), From: "flag"})
-		case f.DefValue != "" && f.DefValue != "[]" && f.DefValue != "false" && (!s.HasFile() || f.Name == "log-level" || f.Name == "log-format" || f.Name == "access-log"):
+		case f.DefValue != "" && f.DefValue != "[]" && f.DefValue != "false" && (!s.HasFile() || f.Name == "log-level" || f.Name == "log-format"):
 			all = append(all, settings.Effective{Key: "--" + f.Name, Value: f.DefValue, From: "default"})
 		}
 	})

@@ -208,21 +208,28 @@ func TestLogsOfLibraries(t *testing.T) {
 // The access log does not depend on the level of the other logs.
 func TestAccessLog(t *testing.T) {
 	for _, c := range []struct {
-		word string
-		want bool
-	}{{"on", true}, {"off", false}} {
+		word, file string
+		want       string
+		client     bool
+	}{
+		{"on", "", `"msg":"request"`, false}, {"off", "", "", false}, {"", "", `"msg":"request"`, false}, {"", "off", "", false}, {"on", "off", `"msg":"request"`, false},
+		{"json", "combined", `"msg":"request"`, false}, {"", "combined", `"GET / -" `, true}, {"{status} {method}", "", "- GET\n", false},
+	} {
 		var out bytes.Buffer
 		sink := logs.NewSink(&out)
-		access, err := (&accessFlag{c.word}).logger(logFlags{format: "json", level: "error"}, sink)
+		access, client, err := (&accessFlag{c.word}).logger(c.file, logFlags{format: "json", level: "error"}, sink)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if access != nil {
-			access.Info("request")
+			access.Info("request", "method", "GET", "target", "/")
 		}
 		sink.Close(patience)
-		if got := out.Len() > 0; got != c.want {
-			t.Errorf("--access-log=%s: got %q", c.word, out.String())
+		if got := out.String(); (got == "") != (c.want == "") || !strings.Contains(got, c.want) || client != c.client {
+			t.Errorf("--access-log=%s, the file says %q: got %q, of the client %t", c.word, c.file, got, client)
 		}
+	}
+	if _, _, err := (&accessFlag{"combine"}).logger("", logFlags{}, nil); err == nil || !strings.Contains(err.Error(), "want on, off, json, common, combined") {
+		t.Errorf("an unknown format: %v", err)
 	}
 }

@@ -107,7 +107,7 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 	if err != nil {
 		return err
 	}
-	requests, err := f.access.logger(f.logs, sink)
+	requests, logClient, err := f.access.logger(s.Edge.AccessLog, f.logs, sink)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func startRun(ctx context.Context, s *settings.Settings, f *runFlags, sink *logs
 	restoreHandoff(m.Master, st.log)
 	ec := s.EdgeConfig()
 	ec.Inside = m.Inside()
-	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, m.Edge(ec.ID), process.EdgeLogs{Log: st.log, Access: requests})
+	front, err := process.NewEdgeSupervisor(ctx, f.config, ec, s.Files, m.Edge(ec.ID), process.EdgeLogs{Log: st.log, Access: requests, LogClient: logClient})
 	if err != nil {
 		m.listeners.close()
 		return err

@@ -8,7 +8,9 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/edge/tenants"
 	"github.com/evenkeel-lb/evenkeel/flight"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 )
 
 // promptAsker grants every ask at once.
@@ -77,6 +79,14 @@ func BenchmarkExchange(b *testing.B) {
 		change func(*Settings)
 	}{
 		{"plain", func(*Settings) {}},
+		{"combined", func(s *Settings) {
+			format, err := logs.ParseAccessFormat("combined")
+			if err != nil {
+				b.Fatal(err)
+			}
+			s.AccessLog, s.LogClient = slog.New(format.Handler(io.Discard)), true
+		}},
+		{"traced", func(s *Settings) { s.Trace.From = tenants.Any }},
 		{"logged", func(s *Settings) { s.AccessLog = slog.New(slog.NewJSONHandler(io.Discard, nil)) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {

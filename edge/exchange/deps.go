@@ -36,6 +36,7 @@ type Settings struct {
 	MaxHops   int           // how often a request may have come through an edge of that name
 	Log       *slog.Logger  // not nil
 	AccessLog *slog.Logger  // a record for each exchange; nil: none
+	LogClient bool          // the record also has the target, version, referer and user agent of the request
 	Trace     routing.Trace // how the edge takes part in distributed tracing
 }
 

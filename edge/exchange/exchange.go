@@ -53,6 +53,7 @@ type requestFacts struct {
 	idBuf      [32]byte          // buffer for a generated id
 	madeID     bool              // id is generated
 	via        []string          // the request's, while its fields are valid
+	clientSays clientSays        // for the log
 	ClientAddr netip.Addr
 	clientKey  limits.ClientKey // how routing.ClientLimiter counts it; zero: not at all
 	GRPC       bool             // it is a gRPC request
@@ -60,6 +61,9 @@ type requestFacts struct {
 	startedAt  balance.Instant
 	AsksKept   bool // it is for a request that is kept, and has no route
 }
+
+// clientSays is what the request's head says of its client; empty: nothing, or it is not logged.
+type clientSays struct{ referer, userAgent string }
 
 // picking is the state of asks for a server.
 type picking struct {
@@ -163,6 +167,9 @@ func (x *Exchange) open(d *Deps, l *routing.BoundListener, h *routing.RequestInf
 	x.ID = x.requestID(h.First("x-request-id"))
 	x.via = h.All("via")
 	x.readTrace()
+	if d.LogClient && d.AccessLog != nil {
+		x.clientSays = clientSays{x.text.Clone(h.First("referer")), x.text.Clone(h.First("user-agent"))}
+	}
 	x.ClientAddr = l.ClientAddr(&x.Head)
 	refused := flight.Answer{}
 	route, newPath, ambiguous := l.FindRoute(&x.Head)
@@ -523,12 +530,22 @@ func (x *Exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	if x.attempts > 0 {
 		result = x.result.String()
 	}
-	attrs := []slog.Attr{
+	var room [40]slog.Attr // more than a record has, so that it is not allocated
+	attrs := append(room[:0],
 		slog.String("method", strings.Clone(x.Head.Method)), slog.String("host", strings.Clone(x.Head.Host)), slog.String("path", strings.Clone(x.Head.Path)),
 		slog.Int("status", x.Status), slog.Int64("bytes", x.Bytes),
 		slog.Float64("duration_ms", milliseconds(took)), x.pickTimeAttr(), slog.String("pool", cmp.Or(x.overflow.pool, pool)), slog.String("server", string(x.Grant.Server)), slog.String("lease", lease), slog.Uint64("fence", x.Grant.Fence),
 		slog.String("edge", string(x.deps.ID)), slog.String("client", routing.Node(x.ClientAddr)), slog.Int("attempts", x.attempts), slog.String("result", result),
 		slog.String("request", strings.Clone(x.ID)),
+	)
+	if x.waiting > 0 {
+		attrs = append(attrs, slog.Float64("queue_ms", milliseconds(x.waiting)))
+	}
+	if x.firstByteAt != 0 {
+		attrs = append(attrs, slog.Float64("first_byte_ms", milliseconds(x.firstByteAt.Sub(x.startedAt))))
+	}
+	if x.deps.LogClient {
+		attrs = x.appendClient(attrs)
 	}
 	if x.reason != "" {
 		attrs = append(attrs, slog.String("reason", x.reason))
@@ -553,6 +570,16 @@ func (x *Exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 		attrs = append(attrs, slog.Int("grpc_status", x.Code))
 	}
 	log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
+}
+
+// appendClient appends what the client said, for formats that have it.
+func (x *Exchange) appendClient(attrs []slog.Attr) []slog.Attr {
+	proto := ""
+	if x.Head.Proto != "" {
+		proto = "HTTP/" + x.Head.Proto
+	}
+	return append(attrs, slog.String("target", strings.Clone(cmp.Or(x.Head.Target, x.Head.Path))), slog.String("proto", proto),
+		slog.String("referer", strings.Clone(x.clientSays.referer)), slog.String("user_agent", strings.Clone(x.clientSays.userAgent)))
 }
 
 // pickTimeAttr returns how long the request's asks took, for the log; without an ask it is left out.

@@ -50,13 +50,13 @@ func TestAccessFormats(t *testing.T) {
 
 func TestBadAccessFormats(t *testing.T) {
 	for format, want := range map[string]string{
-		"":                "no {field}",
-		"json lines":      "no {field}",
-		"{status":         "{status has no closing brace; {{ stands for a brace",
-		"{stats}":         `no field {stats}, did you mean "status"`,
-		"{}":              "no field {}",
+		"":                 "no {field}",
+		"json lines":       "no {field}",
+		"{status":          "{status has no closing brace; {{ stands for a brace",
+		"{stats}":          `no field {stats}; did you mean "status"?`,
+		"{}":               "no field {}",
 		"{status}\t{size}": "control characters",
-		"{{status}":       "no {field}",
+		"{{status}":        "no {field}",
 	} {
 		if _, err := ParseAccessFormat(format); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", format, err, want)

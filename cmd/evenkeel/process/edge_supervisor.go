@@ -52,6 +52,7 @@ type EdgeSupervisor struct {
 type EdgeLogs struct {
 	Log          *slog.Logger
 	Access       *slog.Logger  // nil: no access log
+	LogClient    bool          // the access log needs what only the client's head says
 	Dropped      func() uint64 // lines that were not written; nil: whose metric is shown elsewhere
 	ReloadFailed func() string // why the last reload failed; nil: a metric elsewhere shows whether it did
 }
@@ -149,7 +150,7 @@ func (es *EdgeSupervisor) Reload(ctx context.Context, cfg edge.Config, keys *set
 // prepare opens the sockets that cfg needs and are not open, and makes listeners on all of them for a new edge. A listener
 // for which a service manager has opened several sockets, as for IPv4 and IPv6, serves all of them.
 func (es *EdgeSupervisor) prepare(ctx context.Context, cfg edge.Config, keys *settings.EdgeFiles) (edgeGeneration, error) {
-	cfg.Log, cfg.AccessLog, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside = es.Log, es.Access, es.Dropped, es.ReloadFailed, es.inside
+	cfg.Log, cfg.AccessLog, cfg.LogClient, cfg.LogDropped, cfg.ReloadFailed, cfg.Inside = es.Log, es.Access, es.LogClient, es.Dropped, es.ReloadFailed, es.inside
 	cfg.Shared = edge.Shared{Places: &es.places, Kept: es.kept, WasReady: &es.wasReady}
 	t := edgeGeneration{pools: poolsOf(cfg), files: keys, sockets: make(map[string]net.Listener), exclusive: make(chan struct{})}
 	var each []routing.Listener // one for each socket

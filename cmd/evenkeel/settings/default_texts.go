@@ -90,6 +90,7 @@ var defaultTexts = []struct{ key, value string }{
 	{"edge.respond_async.answer", "1MiB"},
 	{"edge.respond_async.keep", "10m"},
 	{"edge.respond_async.spool_size", "1GiB"},
+	{"edge.access_log", "on"},
 	{"edge.trace.sample", "1"},
 	{"edge.listeners[].mode", "http"},
 	{"edge.listeners[].allow", "all"},

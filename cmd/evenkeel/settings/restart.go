@@ -15,7 +15,7 @@ type StartupKeys map[string]string
 // ReloadedKeys are the keys of each part that a reload takes up; all others want a restart. docs/config.md marks those with †.
 var ReloadedKeys = map[string][]string{
 	"master": {"open_pools", "resolvers"},
-	"edge": {"listeners", "connect_timeout", "response_timeout", "via", "max_hops", "drain_time", "tcp", "connections", "loops", "single_calls", "resolvers", "buffer_memory", "respond_async",
+	"edge": {"listeners", "connect_timeout", "response_timeout", "via", "max_hops", "drain_time", "tcp", "connections", "loops", "single_calls", "resolvers", "buffer_memory", "respond_async", "trace",
 		"id", "masters"}, // a reload that changes these two is refused
 }
 
@@ -34,7 +34,7 @@ func (s *Settings) EdgeStartupKeys() StartupKeys { return startupKeys("edge", *s
 // RunStartupKeys returns what run reads at its start only: of the edge's part the id.
 func (s *Settings) RunStartupKeys() StartupKeys {
 	all := s.MasterStartupKeys()
-	all["edge.id"] = s.Edge.ID
+	all["edge.id"], all["edge.access_log"] = s.Edge.ID, s.Edge.AccessLog
 	return all
 }
 

@@ -153,6 +153,7 @@ type Edge struct {
 	Resolvers       []string      `yaml:"resolvers" also:"resolver dns nameservers"`
 	BufferMemory    config.Size   `yaml:"buffer_memory"`
 	RespondAsync    RespondAsync  `yaml:"respond_async" also:"async"`
+	AccessLog       string        `yaml:"access_log" also:"accesslog logformat"`
 	Trace           Trace         `yaml:"trace" also:"tracing traceparent opentelemetry otel"`
 	TLS             TLS           `yaml:"tls"`
 	Insecure        bool          `yaml:"insecure"`

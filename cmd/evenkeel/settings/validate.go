@@ -10,6 +10,7 @@ import (
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/config"
 	"github.com/evenkeel-lb/evenkeel/edge/routing"
+	"github.com/evenkeel-lb/evenkeel/internal/logs"
 	"github.com/evenkeel-lb/evenkeel/internal/suggest"
 	"github.com/evenkeel-lb/evenkeel/master"
 )
@@ -38,6 +39,9 @@ func (s *Settings) validate(bad func(path, problem string)) {
 		ec := s.EdgeConfig()
 		ec.Validate(under("edge"))
 		s.Edge.Trace.validate(under("edge.trace"))
+		if problem := BadAccessLog(s.Edge.AccessLog); problem != "" {
+			bad("edge.access_log", problem)
+		}
 		checkAddresses("", s.Edge.Admin, under("edge"))
 		checkMasterAddresses(s.Edge.Masters, under("edge"))
 		s.Edge.TLS.Validate(under("edge"))
@@ -66,6 +70,20 @@ func (s *Settings) validate(bad func(path, problem string)) {
 	}
 	s.validateConflicts(bad)
 }
+
+// BadAccessLog says what is wrong with how the access log is to be written; empty: nothing.
+func BadAccessLog(text string) string {
+	if slices.Contains(accessLogs, text) {
+		return ""
+	}
+	if _, err := logs.ParseAccessFormat(text); err != nil {
+		return fmt.Sprintf("%q: %v: want on, off, json, common, combined, or a template such as '{client} {method} {path} {status}'", text, err)
+	}
+	return ""
+}
+
+// accessLogs are the ways to write the access log that are no formats of text; empty: the default.
+var accessLogs = []string{"", "on", "off", "json"}
 
 // validate finds what the edge does not see, to which a share of zero is the default.
 func (t *Trace) validate(bad func(field, problem string)) {
