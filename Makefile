@@ -5,8 +5,8 @@ GO    ?= go
 TEST   = $(GO) test -timeout 30m
 TOOL   = $(GO) tool -modfile=tools.mod
 FUZZ  ?= 10s
-PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load nghttpd sslscan strace taskset ffmpeg gunicorn pdftoppm sqlite3 vipsthumbnail zstd slowhttptest systemd-analyze testssl chromium
-PEER_PACKAGES = haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client nghttp2-server sslscan ffmpeg libvips-tools poppler-utils sqlite3 zstd gunicorn strace util-linux slowhttptest systemd testssl.sh chromium
+PEERS  = haproxy nginx curl wrk python3 node lighttpd apache2 etcd ip nft h2load nghttpd sslscan strace taskset ffmpeg gunicorn pdftoppm sqlite3 vipsthumbnail zstd slowhttptest systemd-analyze testssl chromium promtool
+PEER_PACKAGES = haproxy nginx curl wrk python3 nodejs lighttpd apache2-bin etcd-server etcd-client iproute2 nftables nghttp2-client nghttp2-server sslscan ffmpeg libvips-tools poppler-utils sqlite3 zstd gunicorn strace util-linux slowhttptest systemd testssl.sh chromium prometheus
 
 .PHONY: $(shell sed -nE "s/^([a-z-]+):.*/\1/p" Makefile)
 

@@ -55,7 +55,7 @@ func (p *pool) afterDispatch(began balance.Instant, first asked, req *balance.Re
 		}
 	}
 	p.countAnswerLocked(now, first, err, 0)
-	p.stats.answerTimes.observe(now.Sub(began), 1)
+	p.stats.answerTimes.Observe(answerScale, now.Sub(began), 1)
 	return next, nil, err
 }
 

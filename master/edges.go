@@ -176,7 +176,7 @@ func (e *edge) unlockPool() {
 		return
 	}
 	if e.batchAsks > 0 {
-		e.lockedPool.stats.answerTimes.observe(clock.Now().Sub(e.batchStart), e.batchAsks)
+		e.lockedPool.stats.answerTimes.Observe(answerScale, clock.Now().Sub(e.batchStart), e.batchAsks)
 		e.batchAsks = 0
 	}
 	e.lockedPool.unlock()

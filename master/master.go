@@ -375,7 +375,7 @@ func (m *Master) tryPick(began balance.Instant, name string, edge balance.EdgeID
 	}
 	p.countAnswerLocked(began, newAsked(asked), err, 0)
 	if p.stats.localAnswers++; p.stats.localAnswers%timingSample == 0 {
-		p.stats.answerTimes.observe(clock.Now().Sub(began), timingSample)
+		p.stats.answerTimes.Observe(answerScale, clock.Now().Sub(began), timingSample)
 	}
 	p.unlock()
 	return nil, err

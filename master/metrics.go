@@ -95,11 +95,6 @@ func (f metric) put(out chan<- prometheus.Metric, value float64, labels ...strin
 	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
 }
 
-func (f metric) putAll(out chan<- prometheus.Metric, h *histogram, labels ...string) {
-	count, sum, buckets := h.cumulative()
-	out <- prometheus.MustNewConstHistogram(f.desc, count, sum, buckets, labels...)
-}
-
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.master
 	buildInfo.put(out, 1, m.version, runtime.Version())
@@ -184,9 +179,12 @@ func (p *pool) collect(out chan<- prometheus.Metric) {
 	for l, n := range t.checks {
 		checksTotal.put(out, float64(n), p.name, checkResultNames[l])
 	}
-	pickSeconds.putAll(out, &t.answerTimes, p.name)
+	out <- t.answerTimes.Metric(pickSeconds.desc, answerScale, p.name)
 	for end := range t.queueTimes {
-		queueSeconds.putAll(out, &t.queueTimes[end], p.name, waitEndNames[end])
+		if h := &t.queueTimes[end]; h.Count() == 0 && waitEnd(end) != served && waitEnd(end) != shed {
+			continue // many pools never see the others
+		}
+		out <- t.queueTimes[end].Metric(queueSeconds.desc, queueScale, p.name, waitEndNames[end])
 	}
 }
 

@@ -101,15 +101,15 @@ func (p *pool) finishWaitLocked(now balance.Instant, r waitResult) {
 	w := p.waits[r.ID]
 	delete(p.waits, r.ID)
 	if r.Refusal != nil {
-		p.stats.queueTimes[endOf(r.Refusal.Reason)].observe(r.Waited, 1)
+		p.stats.queueTimes[endOf(r.Refusal.Reason)].Observe(queueScale, r.Waited, 1)
 		p.countAnswerLocked(now, w.asked, r.Refusal, r.Waited)
-		p.stats.answerTimes.observe(r.Waited, 1)
+		p.stats.answerTimes.Observe(answerScale, r.Waited, 1)
 	} else {
-		p.stats.queueTimes[served].observe(r.Waited, 1)
+		p.stats.queueTimes[served].Observe(queueScale, r.Waited, 1)
 		p.sealLocked(&r.Grant)
 		if r.dispatch = p.cfg.Dispatch; !r.dispatch {
 			p.countAnswerLocked(now, w.asked, nil, 0)
-			p.stats.answerTimes.observe(r.Waited, 1)
+			p.stats.answerTimes.Observe(answerScale, r.Waited, 1)
 		}
 	}
 	w.result <- r
@@ -133,7 +133,7 @@ func (p *pool) leaveQueueLocked(now, began balance.Instant, w *waitingAsk) {
 	if w.result != nil {
 		if p.core.Leave(w.wait) {
 			delete(p.waits, w.wait)
-			p.stats.queueTimes[withdrew].observe(now.Sub(began), 1)
+			p.stats.queueTimes[withdrew].Observe(queueScale, now.Sub(began), 1)
 			return
 		}
 		grant = (<-w.result).Grant

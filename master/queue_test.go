@@ -39,7 +39,7 @@ func (r *rig) waits(end waitEnd) uint64 {
 	p := r.poolNamed("web")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n, _, _ := p.stats.queueTimes[end].cumulative()
+	n := p.stats.queueTimes[end].Count()
 	return n
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/balance"
+	"github.com/evenkeel-lb/evenkeel/internal/histogram"
 )
 
 // poolStats is what a pool counts for /metrics: plain numbers under the pool's lock, which every pick holds
@@ -13,11 +14,11 @@ type poolStats struct {
 	reports       [sources][results]uint64
 	dispatches    [outcomes]uint64
 	checks        [checkResults]uint64
-	answerTimes   histogram
-	foreignLeases [sources][leaseClaims]uint64 // claims on leases of another peer
-	chosen        uint64                       // requests whose edge has chosen the server
-	localAnswers  uint64                       // immediate answers to callers without a connection
-	queueTimes    [waitEnds]histogram
+	answerTimes   histogram.Histogram           // by answerScale
+	foreignLeases [sources][leaseClaims]uint64  // claims on leases of another peer
+	chosen        uint64                        // requests whose edge has chosen the server
+	localAnswers  uint64                        // immediate answers to callers without a connection
+	queueTimes    [waitEnds]histogram.Histogram // by queueScale
 }
 
 // verdicts is one more than the highest balance.Reason.
@@ -108,33 +109,8 @@ const (
 
 var waitEndNames = [waitEnds]string{served: "served", shed: "shed", displaced: "displaced", withdrew: "withdrawn", removed: "pool-removed", wentOn: "overflow"}
 
-// histogram counts durations by bounds.
-type histogram struct {
-	counts [len(bounds) + 1]uint64
-	sum    time.Duration
-}
-
-var bounds = [...]time.Duration{
-	500, 1e3, 2e3, 5e3, 10e3, 20e3, 50e3, 100e3, 200e3, 500e3, // up to half a millisecond
-	1e6, 5e6, 20e6, 100e6, 500e6, 2e9, 10e9, 60e9, // with waits for verdicts or in the queue
-}
-
-func (h *histogram) observe(d time.Duration, n int) {
-	i := 0
-	for i < len(bounds) && d > bounds[i] {
-		i++
-	}
-	h.counts[i] += uint64(n)
-	h.sum += d * time.Duration(n)
-}
-
-// cumulative returns the count, the sum in seconds, and the counts by upper bound in seconds, as Prometheus
-// needs them.
-func (h *histogram) cumulative() (count uint64, sum float64, buckets map[float64]uint64) {
-	buckets = make(map[float64]uint64, len(bounds))
-	for i, bound := range bounds {
-		count += h.counts[i]
-		buckets[bound.Seconds()] = count
-	}
-	return count + h.counts[len(bounds)], h.sum.Seconds(), buckets
-}
+// Scales of durations: of asks, and of waits in the queue.
+var (
+	answerScale = histogram.NewScale(time.Microsecond, time.Minute)
+	queueScale  = histogram.NewScale(100*time.Microsecond, 5*time.Minute)
+)

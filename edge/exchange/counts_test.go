@@ -15,14 +15,14 @@ import (
 func TestRequestsAreCounted(t *testing.T) {
 	var a, b, sum PoolStats
 	a.addInFlight(3)
-	a.countAnswer(200, time.Millisecond)
-	a.countAnswer(200, time.Millisecond)
+	a.countAnswer(200, time.Millisecond, 500*time.Microsecond)
+	a.countAnswer(200, time.Millisecond, 0)
 	a.countGRPC(grpcUnauthenticated)
 	a.countGRPC(99)
 	a.countPick(time.Millisecond, true)
 	a.countPick(time.Millisecond, false)
 	b.addInFlight(1)
-	b.countAnswer(503, time.Second)
+	b.countAnswer(503, time.Second, 0)
 	b.countGRPC(grpcUnauthenticated)
 	b.countPick(time.Millisecond, true)
 	sum.merge(&a)
@@ -31,7 +31,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		t.Errorf("%d in flight, %d granted, by status %v and gRPC's %v", sum.inFlight, sum.granted, sum.codes, sum.grpc)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(one{sum.duration.metric(prometheus.NewDesc("d", "", byPool, nil), &durationScale, "web")})
+	registry.MustRegister(one{sum.duration.Metric(prometheus.NewDesc("d", "", byPool, nil), durationScale, "web")})
 	all, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -40,8 +40,8 @@ func TestRequestsAreCounted(t *testing.T) {
 	if h.GetSampleCount() != 3 || h.GetSampleSum() != 1.002 || h.Bucket[0].GetCumulativeCount() != 2 || h.Bucket[len(h.Bucket)-1].GetCumulativeCount() != 3 {
 		t.Errorf("durations of two milliseconds and a second are told as %v", h)
 	}
-	if sum.pickTime.sum != 3*time.Millisecond {
-		t.Errorf("three asks took %v in all", sum.pickTime.sum)
+	if sum.pickTime.Sum() != 3*time.Millisecond || sum.firstByte.Sum() != 500*time.Microsecond {
+		t.Errorf("three asks took %v in all, the first byte %v", sum.pickTime.Sum(), sum.firstByte.Sum())
 	}
 }
 
@@ -60,7 +60,7 @@ func TestStatsThatAreShared(t *testing.T) {
 			for range 100 {
 				p.stats.addInFlight(1)
 				p.stats.countPick(0, true)
-				p.stats.countAnswer(200, 0)
+				p.stats.countAnswer(200, 0, 0)
 				p.stats.countGRPC(0)
 			}
 			done <- struct{}{}

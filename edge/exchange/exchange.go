@@ -507,7 +507,8 @@ func (x *Exchange) Finish() {
 	name := "" // of the pool
 	if x.Route != nil {
 		name = x.Pool.Name
-		x.stats.countAnswer(x.Status, took)
+		x.stats.countAnswer(x.Status, took, x.firstByteTime())
+		x.countNames(took)
 		if x.GRPC {
 			x.stats.countGRPC(x.Code)
 		}
@@ -519,6 +520,25 @@ func (x *Exchange) Finish() {
 	}
 	if log := x.deps.AccessLog; log != nil {
 		x.logAccess(log, name, took)
+	}
+}
+
+// firstByteTime returns the time from the request's head to that of the last server's response; zero: it has not come.
+func (x *Exchange) firstByteTime() time.Duration {
+	if x.firstByteAt == 0 {
+		return 0
+	}
+	return max(1, x.firstByteAt.Sub(x.startedAt)) // a loop's clock may have stood still
+}
+
+// countNames counts a finished request by its class and tenant, as far as the route says where they are. A tenant that is not believed is nobody.
+func (x *Exchange) countNames(took time.Duration) {
+	q := &x.Request
+	if q.Class != "" && x.Route.BoundFacts.NamesClass() {
+		x.Pool.classes.count(x.now(), q.Class, x.Status, took, x.firstByteTime())
+	}
+	if q.Tenant != "" && q.Belief != balance.Disbelieved {
+		x.Pool.tenants.count(x.now(), q.Tenant, x.Status, took, x.firstByteTime())
 	}
 }
 
@@ -541,8 +561,8 @@ func (x *Exchange) logAccess(log *slog.Logger, pool string, took time.Duration) 
 	if x.waiting > 0 {
 		attrs = append(attrs, slog.Float64("queue_ms", milliseconds(x.waiting)))
 	}
-	if x.firstByteAt != 0 {
-		attrs = append(attrs, slog.Float64("first_byte_ms", milliseconds(x.firstByteAt.Sub(x.startedAt))))
+	if first := x.firstByteTime(); first > 0 {
+		attrs = append(attrs, slog.Float64("first_byte_ms", milliseconds(first)))
 	}
 	if x.deps.LogClient {
 		attrs = x.appendClient(attrs)

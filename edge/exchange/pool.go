@@ -33,6 +33,8 @@ type Pool struct {
 	turns       flight.Turns
 	rng         *rand.Rand
 	stats       PoolStats // of exchanges without a loop
+	classes     breakdown // of requests whose route says where their class is
+	tenants     breakdown
 
 	isLocal     atomic.Bool // of local
 	retried     atomic.Bool // the budget is not full

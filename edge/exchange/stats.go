@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/evenkeel-lb/evenkeel/internal/histogram"
 )
 
 // LoopStats is what a loop counts. Only the loop goroutine touches it, so that counting takes no lock; readers
@@ -18,13 +18,14 @@ type LoopStats struct {
 
 // PoolStats is what one loop, or several goroutines, count of a pool's requests.
 type PoolStats struct {
-	mu       *sync.Mutex // nil: a loop's own
-	inFlight int64
-	granted  uint64      // granted picks
-	codes    []codeCount // requests by status; few statuses occur
-	grpc     []codeCount // gRPC requests by gRPC status; grpcNone: without one
-	duration histogram   // by durationScale
-	pickTime histogram   // by pickScale
+	mu        *sync.Mutex // nil: a loop's own
+	inFlight  int64
+	granted   uint64              // granted picks
+	codes     []codeCount         // requests by status; few statuses occur
+	grpc      []codeCount         // gRPC requests by gRPC status; grpcNone: without one
+	duration  histogram.Histogram // by durationScale
+	firstByte histogram.Histogram // by durationScale
+	pickTime  histogram.Histogram // by pickScale
 }
 
 // codeCount is how many requests had a status.
@@ -55,18 +56,21 @@ func (t *PoolStats) addInFlight(n int64) {
 // countPick counts an ask.
 func (t *PoolStats) countPick(took time.Duration, granted bool) {
 	t.lock()
-	t.pickTime.observe(&pickScale, took)
+	t.pickTime.Observe(pickScale, took, 1)
 	if granted {
 		t.granted++
 	}
 	t.unlock()
 }
 
-// countAnswer counts a finished request.
-func (t *PoolStats) countAnswer(status int, took time.Duration) {
+// countAnswer counts a finished request. firstByte is until the head of its server's response; zero: no server has answered.
+func (t *PoolStats) countAnswer(status int, took, firstByte time.Duration) {
 	t.lock()
 	t.inFlight--
-	t.duration.observe(&durationScale, took)
+	t.duration.Observe(durationScale, took, 1)
+	if firstByte > 0 {
+		t.firstByte.Observe(durationScale, firstByte, 1)
+	}
 	t.codes = countCode(t.codes, status, 1)
 	t.unlock()
 }
@@ -102,67 +106,13 @@ func (t *PoolStats) merge(other *PoolStats) {
 	for _, c := range other.grpc {
 		t.grpc = countCode(t.grpc, c.code, c.count)
 	}
-	t.duration.add(&other.duration)
-	t.pickTime.add(&other.pickTime)
+	t.duration.Add(&other.duration)
+	t.firstByte.Add(&other.firstByte)
+	t.pickTime.Add(&other.pickTime)
 }
 
-// bucketScale is the upper bounds of a histogram's buckets.
-type bucketScale struct {
-	bounds  [buckets]time.Duration
-	seconds []float64 // the bounds in seconds
-}
-
-const buckets = 14
-
-func newScale(told []float64) (s bucketScale) {
-	s.seconds = told
-	for i := range s.bounds {
-		s.bounds[i] = longest
-		if i < len(told) {
-			s.bounds[i] = time.Duration(told[i] * float64(time.Second))
-		}
-	}
-	return s
-}
-
-const longest = time.Duration(1<<63 - 1)
-
+// Scales of durations: of requests, and of asks.
 var (
-	durationScale = newScale(prometheus.ExponentialBuckets(.001, 2.5, 14))
-	pickScale     = newScale(prometheus.ExponentialBuckets(.000025, 3, 13))
+	durationScale = histogram.NewScale(time.Millisecond, 10*time.Minute)
+	pickScale     = histogram.NewScale(10*time.Microsecond, time.Minute)
 )
-
-// histogram counts durations by a bucketScale.
-type histogram struct {
-	counts [buckets + 1]uint64 // the last: beyond all bounds
-	sum    time.Duration
-}
-
-func (h *histogram) observe(s *bucketScale, d time.Duration) {
-	i := 0
-	for i < buckets && d > s.bounds[i] {
-		i++
-	}
-	h.counts[i]++
-	h.sum += d
-}
-
-func (h *histogram) add(other *histogram) {
-	for i, n := range other.counts {
-		h.counts[i] += n
-	}
-	h.sum += other.sum
-}
-
-// metric returns the histogram for Prometheus.
-func (h *histogram) metric(desc *prometheus.Desc, s *bucketScale, pool string) prometheus.Metric {
-	below, count := make(map[float64]uint64, len(s.seconds)), uint64(0)
-	for i, bound := range s.seconds {
-		count += h.counts[i]
-		below[bound] = count
-	}
-	for _, n := range h.counts[len(s.seconds):] {
-		count += n
-	}
-	return prometheus.MustNewConstHistogram(desc, count, h.sum.Seconds(), below, pool)
-}

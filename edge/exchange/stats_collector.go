@@ -8,9 +8,10 @@ import (
 
 // statsCollector collects the stats, and the vectors that count the same.
 type statsCollector struct {
-	deps                                                    *Deps
-	visit                                                   func(func(*LoopStats)) // calls its argument with the stats of one loop after another
-	requests, grpc, picks, inFlight, duration, pickDuration *prometheus.Desc
+	deps                                                               *Deps
+	visit                                                              func(func(*LoopStats)) // calls its argument with the stats of one loop after another
+	requests, grpc, picks, inFlight, duration, firstByte, pickDuration *prometheus.Desc
+	classes, tenants                                                   breakdownDescs
 }
 
 // NewStatsCollector returns the collector of an edge's stats. visit calls its argument with the stats of one
@@ -24,6 +25,9 @@ func NewStatsCollector(d *Deps, visit func(func(*LoopStats))) *statsCollector {
 		picks:        descOf(d.Metrics.picks),
 		inFlight:     prometheus.NewDesc("evenkeel_edge_in_flight", "Requests taken and not yet answered in full, and connections of TCP listeners.", byPool, nil),
 		duration:     prometheus.NewDesc("evenkeel_edge_request_duration_seconds", "From a request's head to the end of its response.", byPool, nil),
+		firstByte:    prometheus.NewDesc("evenkeel_edge_first_byte_seconds", "From a request's head to the head of its server's response.", byPool, nil),
+		classes:      newBreakdownDescs("class"),
+		tenants:      newBreakdownDescs("tenant"),
 		pickDuration: prometheus.NewDesc("evenkeel_edge_pick_duration_seconds", "From an ask to its answer, waiting in the master's queue included. Of answers at once in one process, one in sixteen is timed if no log tells of each.", byPool, nil),
 	}
 }
@@ -36,9 +40,11 @@ func descOf(vector *prometheus.CounterVec) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.requests, c.grpc, c.picks, c.inFlight, c.duration, c.pickDuration} {
+	for _, d := range []*prometheus.Desc{c.requests, c.grpc, c.picks, c.inFlight, c.duration, c.firstByte, c.pickDuration} {
 		out <- d
 	}
+	c.classes.describe(out)
+	c.tenants.describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -50,8 +56,11 @@ func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 	for _, p := range c.deps.Pools {
 		name := p.Name
 		t := &sums[p.number]
-		out <- t.duration.metric(c.duration, &durationScale, name)
-		out <- t.pickTime.metric(c.pickDuration, &pickScale, name)
+		out <- t.duration.Metric(c.duration, durationScale, name)
+		out <- t.firstByte.Metric(c.firstByte, durationScale, name)
+		out <- t.pickTime.Metric(c.pickDuration, pickScale, name)
+		p.classes.collect(out, &c.classes, name)
+		p.tenants.collect(out, &c.tenants, name)
 		out <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(t.inFlight), name)
 		out <- prometheus.MustNewConstMetric(c.picks, prometheus.CounterValue, float64(t.granted), name, "granted")
 		for _, told := range t.codes {

@@ -28,6 +28,7 @@ var packages = map[string]string{
 	"nghttpd":         "nghttp2-server",
 	"nginx":           "nginx",
 	"node":            "nodejs",
+	"promtool":        "prometheus",
 	"python3":         "python3",
 	"slowhttptest":    "slowhttptest",
 	"sslscan":         "sslscan",
