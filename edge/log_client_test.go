@@ -34,8 +34,9 @@ func testCombinedLog(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	got := regexp.MustCompile(`\[[^\]]*\]`).ReplaceAllString(lines.String(), "[T]")
-	const want = `127.0.0.1 - - [T] "POST /a%20b?c=d HTTP/1.1" 200 12 "https://a.example/" "say \x22hello\x22"` + "\n" + `127.0.0.1 - - [T] "GET /x -" 400 `
-	if !strings.HasPrefix(got, want) {
-		t.Errorf("logged %s, want %s", got, want)
+	for _, want := range []string{`127.0.0.1 - - [T] "POST /a%20b?c=d HTTP/1.1" 200 12 "https://a.example/" "say \x22hello\x22"` + "\n", `127.0.0.1 - - [T] "GET /x -" 400 `} {
+		if !strings.Contains(got, want) {
+			t.Errorf("logged %s, want %s", got, want)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evenkeel-lb/evenkeel/balance"
 	"github.com/evenkeel-lb/evenkeel/internal/clock"
+	"github.com/evenkeel-lb/evenkeel/internal/histogram"
 	"github.com/evenkeel-lb/evenkeel/internal/logs"
 )
 
@@ -93,6 +94,11 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 // they come in.
 func (f metric) put(out chan<- prometheus.Metric, value float64, labels ...string) {
 	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
+}
+
+func (f metric) putAll(out chan<- prometheus.Metric, h *histogram.Histogram, s *histogram.Scale, labels ...string) {
+	count, sum, buckets := h.Cumulative(s)
+	out <- prometheus.MustNewConstHistogram(f.desc, count, sum, buckets, labels...)
 }
 
 func (c collector) Collect(out chan<- prometheus.Metric) {
@@ -179,12 +185,13 @@ func (p *pool) collect(out chan<- prometheus.Metric) {
 	for l, n := range t.checks {
 		checksTotal.put(out, float64(n), p.name, checkResultNames[l])
 	}
-	out <- t.answerTimes.Metric(pickSeconds.desc, answerScale, p.name)
+	pickSeconds.putAll(out, &t.answerTimes, answerScale, p.name)
 	for end := range t.queueTimes {
-		if h := &t.queueTimes[end]; h.Count() == 0 && waitEnd(end) != served && waitEnd(end) != shed {
+		h := &t.queueTimes[end]
+		if h.Count() == 0 && waitEnd(end) != served && waitEnd(end) != shed {
 			continue // many pools never see the others
 		}
-		out <- t.queueTimes[end].Metric(queueSeconds.desc, queueScale, p.name, waitEndNames[end])
+		queueSeconds.putAll(out, h, queueScale, p.name, waitEndNames[end])
 	}
 }
 

@@ -229,6 +229,9 @@ func TestAccessLog(t *testing.T) {
 			t.Errorf("--access-log=%s, the file says %q: got %q, of the client %t", c.word, c.file, got, client)
 		}
 	}
+	if _, _, err := (&accessFlag{"{stats}"}).logger("", logFlags{}, nil); err == nil || !strings.Contains(err.Error(), `no field {stats}; did you mean "status"?`) {
+		t.Errorf("an unknown field: %v", err)
+	}
 	if _, _, err := (&accessFlag{"combine"}).logger("", logFlags{}, nil); err == nil || !strings.Contains(err.Error(), "want on, off, json, common, combined") {
 		t.Errorf("an unknown format: %v", err)
 	}

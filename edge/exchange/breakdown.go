@@ -111,6 +111,6 @@ func (n *named) collect(out chan<- prometheus.Metric, d *breakdownDescs, pool, n
 			out <- prometheus.MustNewConstMetric(d.requests, prometheus.CounterValue, float64(count), pool, name, statusLabels[i])
 		}
 	}
-	out <- n.duration.Metric(d.duration, durationScale, pool, name)
-	out <- n.firstByte.Metric(d.firstByte, durationScale, pool, name)
+	out <- histogramMetric(d.duration, &n.duration, durationScale, pool, name)
+	out <- histogramMetric(d.firstByte, &n.firstByte, durationScale, pool, name)
 }

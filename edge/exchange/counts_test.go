@@ -31,7 +31,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		t.Errorf("%d in flight, %d granted, by status %v and gRPC's %v", sum.inFlight, sum.granted, sum.codes, sum.grpc)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(one{sum.duration.Metric(prometheus.NewDesc("d", "", byPool, nil), durationScale, "web")})
+	registry.MustRegister(one{histogramMetric(prometheus.NewDesc("d", "", byPool, nil), &sum.duration, durationScale, "web")})
 	all, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-lb/evenkeel/internal/histogram"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // LoopStats is what a loop counts. Only the loop goroutine touches it, so that counting takes no lock; readers
@@ -109,6 +110,12 @@ func (t *PoolStats) merge(other *PoolStats) {
 	t.duration.Add(&other.duration)
 	t.firstByte.Add(&other.firstByte)
 	t.pickTime.Add(&other.pickTime)
+}
+
+// histogramMetric returns a histogram for Prometheus.
+func histogramMetric(desc *prometheus.Desc, h *histogram.Histogram, s *histogram.Scale, labels ...string) prometheus.Metric {
+	count, sum, buckets := h.Cumulative(s)
+	return prometheus.MustNewConstHistogram(desc, count, sum, buckets, labels...)
 }
 
 // Scales of durations: of requests, and of asks.

@@ -56,9 +56,9 @@ func (c *statsCollector) Collect(out chan<- prometheus.Metric) {
 	for _, p := range c.deps.Pools {
 		name := p.Name
 		t := &sums[p.number]
-		out <- t.duration.Metric(c.duration, durationScale, name)
-		out <- t.firstByte.Metric(c.firstByte, durationScale, name)
-		out <- t.pickTime.Metric(c.pickDuration, pickScale, name)
+		out <- histogramMetric(c.duration, &t.duration, durationScale, name)
+		out <- histogramMetric(c.firstByte, &t.firstByte, durationScale, name)
+		out <- histogramMetric(c.pickDuration, &t.pickTime, pickScale, name)
 		p.classes.collect(out, &c.classes, name)
 		p.tenants.collect(out, &c.tenants, name)
 		out <- prometheus.MustNewConstMetric(c.inFlight, prometheus.GaugeValue, float64(t.inFlight), name)

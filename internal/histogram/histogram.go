@@ -4,8 +4,6 @@ package histogram
 import (
 	"math/bits"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Scale is the upper bounds of a histogram's buckets. It does not change once it is made.
@@ -85,12 +83,12 @@ func (h *Histogram) Count() (n uint64) {
 // Sum returns the sum of all durations.
 func (h *Histogram) Sum() time.Duration { return h.sum }
 
-// Metric returns the histogram for Prometheus.
-func (h *Histogram) Metric(desc *prometheus.Desc, s *Scale, labels ...string) prometheus.Metric {
-	below, count := make(map[float64]uint64, len(s.seconds)), uint64(0)
+// Cumulative returns the count, the sum in seconds, and the counts by upper bound in seconds, as Prometheus has a histogram.
+func (h *Histogram) Cumulative(s *Scale) (count uint64, sum float64, buckets map[float64]uint64) {
+	buckets = make(map[float64]uint64, len(s.seconds))
 	for i, bound := range s.seconds {
 		count += h.counts[i]
-		below[bound] = count
+		buckets[bound] = count
 	}
-	return prometheus.MustNewConstHistogram(desc, h.Count(), h.sum.Seconds(), below, labels...)
+	return h.Count(), h.sum.Seconds(), buckets
 }

@@ -1,12 +1,11 @@
 package histogram
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Each duration is in the first bucket whose bound is not less, on every scale.
@@ -39,32 +38,16 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
-// told is a collector of one metric.
-type told struct{ prometheus.Metric }
-
-func (c told) Describe(out chan<- *prometheus.Desc) { out <- c.Desc() }
-func (c told) Collect(out chan<- prometheus.Metric) { out <- c.Metric }
-
-func TestHistogramMetric(t *testing.T) {
+func TestCumulative(t *testing.T) {
 	s := NewScale(time.Millisecond, 3*time.Millisecond)
 	var a, b Histogram
 	a.Observe(s, time.Millisecond, 2)
 	b.Observe(s, 1200*time.Microsecond, 1)
 	b.Observe(s, time.Second, 1)
 	a.Add(&b)
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(told{a.Metric(prometheus.NewDesc("d", "", []string{"pool"}, nil), s, "web")})
-	all, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := all[0].Metric[0].Histogram
-	var below []uint64
-	for _, bucket := range h.Bucket {
-		below = append(below, bucket.GetCumulativeCount())
-	}
-	if h.GetSampleCount() != 4 || a.Sum() != 1003200*time.Microsecond || h.GetSampleSum() != a.Sum().Seconds() || !slices.Equal(below, []uint64{2, 3, 3, 3}) || h.Bucket[1].GetUpperBound() != .0015 {
-		t.Errorf("told as %v", h)
+	count, sum, buckets := a.Cumulative(s)
+	if count != 4 || a.Count() != 4 || a.Sum() != 1003200*time.Microsecond || sum != a.Sum().Seconds() || !maps.Equal(buckets, map[float64]uint64{.001: 2, .0015: 3, .002: 3, .003: 3}) {
+		t.Errorf("%d durations, %v in all, %v", count, sum, buckets)
 	}
 }
 

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/evenkeel-lb/evenkeel/internal/suggest"
 )
 
 // AccessFormat is how a record of the access log becomes a line of text: a template in which {FIELD} stands for a field.
@@ -97,7 +95,7 @@ func ParseAccessFormat(text string) (*AccessFormat, error) {
 		field, known := madeFields[name]
 		if !known {
 			if field, known = fieldIndex[name]; !known {
-				return nil, fmt.Errorf("no field {%s}%s", name, suggest.DidYouMean(name, knownFields(), nil))
+				return nil, &UnknownField{name}
 			}
 		}
 		f.parts, f.client = append(f.parts, formatPart{before, field}), f.client || slices.Contains(clientFields, name)
@@ -110,8 +108,14 @@ func ParseAccessFormat(text string) (*AccessFormat, error) {
 	return f, nil
 }
 
-// knownFields are the names of all fields that a template may have.
-func knownFields() []string {
+// UnknownField is the error of a template with a field that no record has.
+type UnknownField struct{ Name string }
+
+// Error names the field.
+func (e *UnknownField) Error() string { return fmt.Sprintf("no field {%s}", e.Name) }
+
+// TemplateFields returns the names of all fields that a template may have.
+func TemplateFields() []string {
 	all := slices.Clone(AccessFields)
 	for name := range madeFields {
 		all = append(all, name)

@@ -77,6 +77,9 @@ func BadAccessLog(text string) string {
 		return ""
 	}
 	if _, err := logs.ParseAccessFormat(text); err != nil {
+		if unknown, is := errors.AsType[*logs.UnknownField](err); is {
+			return fmt.Sprintf("%q: %v%s", text, err, suggest.DidYouMean(unknown.Name, logs.TemplateFields(), nil))
+		}
 		return fmt.Sprintf("%q: %v: want on, off, json, common, combined, or a template such as '{client} {method} {path} {status}'", text, err)
 	}
 	return ""
