@@ -165,7 +165,7 @@ func TestQueriedMetricsExist(t *testing.T) {
 	for i, address := range servers {
 		start(t, "sample-server", "--listen", address, "--id", fmt.Sprint("s", i+1))
 	}
-	m := master{start(t, "master", "--config", file(t, fmt.Sprintf("master: {id: m1%s}\npools: {web: {share: {kind=canary: 10%}, servers: [{id: s1, address: %q}, {id: s2, address: %q, labels: {kind: canary}}, {id: s3, address: %q}]}}",
+	m := master{start(t, "master", "--config", file(t, fmt.Sprintf("master: {id: m1%s}\npools: {web: {share: {kind=canary: 10%%}, servers: [{id: s1, address: %q}, {id: s2, address: %q, labels: {kind: canary}}, {id: s3, address: %q}]}}",
 		tls, servers[0], servers[1], freeport.Address(t))), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"), certs}
 	tls, _ = issue(t, certs, "edge", "e1")
 	edge := start(t, "edge", "--config", file(t, fmt.Sprintf("edge: {id: e1%s, masters: [%q], listeners: [{listen: %q, h2c: true, routes: [{pool: web, class: 'header:X-Class', tenant: 'header:X-Tenant'}]}]}", tls, m.Addr("listen"), freeport.Address(t))),
