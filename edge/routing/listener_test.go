@@ -124,7 +124,7 @@ func TestTenantRules(t *testing.T) {
 			t.Errorf("%q, trusted proxies %v: rule %+v, read from the request %v, want %+v and %v", c.route.Tenant, c.proxies, r.TenantRule, r.TenantSource != nil, c.want, c.reads)
 		}
 		drops := c.want.Source == tenants.Plain && c.want.From == tenants.Trusted
-		if got := r.RequestDrops("GET", false).Has([]byte("x-team")); got != drops {
+		if got := r.RequestDrops("GET", false, DropNoTrace).Has([]byte("x-team")); got != drops {
 			t.Errorf("%q, trusted proxies %v: the header of others is dropped %v, want %v", c.route.Tenant, c.proxies, got, drops)
 		}
 		if got := r.RequestDrops("GET", true).Has([]byte("x-team")); got {
