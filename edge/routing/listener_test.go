@@ -127,8 +127,23 @@ func TestTenantRules(t *testing.T) {
 		if got := r.RequestDrops("GET", false, DropNoTrace).Has([]byte("x-team")); got != drops {
 			t.Errorf("%q, trusted proxies %v: the header of others is dropped %v, want %v", c.route.Tenant, c.proxies, got, drops)
 		}
-		if got := r.RequestDrops("GET", true).Has([]byte("x-team")); got {
+		if got := r.RequestDrops("GET", true, DropNoTrace).Has([]byte("x-team")); got {
 			t.Errorf("%q: the header of trusted proxies is dropped", c.route.Tenant)
+		}
+	}
+}
+
+// What the client says of a trace goes on, or only its state, or nothing, whoever it is.
+func TestTraceDrops(t *testing.T) {
+	r := bound(t, Listener{Routes: []Route{{}}}).BoundRoutes[0]
+	for _, method := range []string{"GET", "OPTIONS"} {
+		for _, trusted := range []bool{false, true} {
+			for drops, want := range map[TraceDrops][2]bool{DropNoTrace: {false, false}, DropTraceParent: {true, false}, DropTrace: {true, true}} {
+				names := r.RequestDrops(method, trusted, drops)
+				if parent, state := names.Has([]byte("traceparent")), names.Has([]byte("TraceState")); parent != want[0] || state != want[1] || !names.Has([]byte("via")) {
+					t.Errorf("%s, trusted %t, %d: traceparent %t, tracestate %t, want %v", method, trusted, drops, parent, state, want)
+				}
+			}
 		}
 	}
 }
@@ -148,7 +163,7 @@ func TestRequestDrops(t *testing.T) {
 		{"TRACE", false, "evenkeel-lease x-real-ip via max-forwards", "accept"},
 		{"TRACE", true, "evenkeel-lease via max-forwards", "accept x-real-ip"},
 	} {
-		drops := r.RequestDrops(c.method, c.trusted)
+		drops := r.RequestDrops(c.method, c.trusted, DropNoTrace)
 		for name := range strings.FieldsSeq(c.dropped) {
 			if !drops.Has([]byte(name)) {
 				t.Errorf("%s, trusted %v: servers are sent %s", c.method, c.trusted, name)
