@@ -70,7 +70,7 @@ func TestEveryFieldOfARoomHasAKey(t *testing.T) {
 	notInFiles := map[string]bool{
 		"master.Seed": true, "master.Log": true, "master.LogDropped": true, "master.ReloadFailed": true, "master.Admin": true, "master.Trust": true, "master.Enrolment": true, "master.Inside": true,
 		"edge.Log": true, "edge.AccessLog": true, "edge.LogClient": true, // the logger follows from access_log
-		"edge.LogDropped": true, "edge.ReloadFailed": true, "edge.Places": true, "edge.Kept": true, "edge.Inside": true, "edge.Listeners[].Routes[].Where": true,
+		"edge.LogDropped": true, "edge.ReloadFailed": true, "edge.Shared": true, "edge.Inside": true, "edge.Listeners[].Routes[].Where": true,
 		"agent.Hook": true, "agent.Ends": true, "agent.Log": true, "agent.LogDropped": true, "server.MaxInFlight": true, "server.Backup": true, // the master's file alone says so
 	}
 	var s Settings
