@@ -50,6 +50,7 @@ func FuzzDecode(f *testing.F) {
 		frame := bind(test.m).append(nil)
 		f.Add(uint8(test.t), frame[headerSize:])
 	}
+	f.Add(uint8(TOverride), []byte{})
 	f.Fuzz(func(t *testing.T, number uint8, payload []byte) {
 		blank := blanks[Type(number)]
 		if blank == nil {
@@ -60,6 +61,9 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		once := bind(m).append(nil)
+		if o, ok := m.(*Override); ok {
+			number = uint8(o.Type()) // its setting says which of two types it is, not the frame that it came in
+		}
 		var twice []byte
 		for rest := once; len(rest) > 0; {
 			typ, payload, size, err := Next(rest)
