@@ -32,7 +32,8 @@ func (p *Pool) weighed(e *expense) Weighed {
 func (p *Pool) expenseOf(now Instant, s *Server, work float64) expense {
 	with := p.prices()
 	if p.hasRoom(now, s) {
-		e := s.cost(now, work, &with)
+		var e expense
+		s.cost(now, work, &with, &e)
 		e.left = s.workLeft(now, s.Load(now), with.mean)
 		return e
 	}

@@ -46,7 +46,7 @@ func TestTheExampleOfWorkInTheDocument(t *testing.T) {
 	}
 	p.sizes.work = 1 // which each moves
 	d := p.Explain(now, &Request{Size: 90})
-	if d.Chosen != "" || d.Note != "it would wait for fast, which has no room now: it is done sooner there" || math.Abs(d.Work-9) > 1e-9 {
+	if d.Chosen != "" || d.Note != "it would wait for fast, which has no room now: it is done sooner there" || math.Abs(d.Work-9) > 1e-6 {
 		t.Errorf("a film of 90 minutes would go to %q with work %v: %s; want it to wait for fast", d.Chosen, d.Work, d.Note)
 	}
 	rows := ""

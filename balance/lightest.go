@@ -55,7 +55,8 @@ func (v *weighing) look(now Instant, req *Request, s *Server) {
 		if s.leastCost(v.work, &v.prices) > v.lowest {
 			return // whatever it has to do
 		}
-		if e := s.cost(now, v.work, &v.prices); e.total < v.lowest || e.total == v.lowest && s.turn < v.best.turn {
+		var e expense
+		if s.cost(now, v.work, &v.prices, &e); e.total < v.lowest || e.total == v.lowest && s.turn < v.best.turn {
 			v.best, v.lowest, v.stayAtBest = s, e.total, e.stay
 		}
 	case v.waits && !s.isLimited():

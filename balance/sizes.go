@@ -44,7 +44,7 @@ func (r *Request) size() float64 {
 
 // log returns the logarithm of a size, within what sizes may be.
 func (z *sizes) log(size float64) float64 {
-	return z.x + min(max(math.Log(size)-z.x, -z.most), z.most)
+	return z.x + min(max(roughLog(size)-z.x, -z.most), z.most)
 }
 
 // observe takes the logarithm of a time of a request with that size, and what its server's requests had.
@@ -94,7 +94,7 @@ func (z *sizes) workOf(size float64) float64 {
 		return z.meanWork()
 	}
 	if size != z.latest.size {
-		z.latest.size, z.latest.work = size, math.Exp(z.off(size))*z.mean
+		z.latest.size, z.latest.work = size, roughExp(z.off(size))*z.mean
 	}
 	return z.latest.work
 }

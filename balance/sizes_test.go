@@ -274,7 +274,9 @@ func TestNoServerCostsLessThanItsLeast(t *testing.T) {
 			now = now.Add(time.Duration(rapid.IntRange(0, 100).Draw(t, "ms")) * time.Millisecond)
 		}
 		work, with := rapid.Float64Range(.01, 100).Draw(t, "work"), p.prices()
-		if least, e := s.leastCost(work, &with), s.cost(now, work, &with); e.total < least*(1-1e-9) {
+		var e expense
+		s.cost(now, work, &with, &e)
+		if least := s.leastCost(work, &with); e.total < least*(1-1e-9) {
 			t.Fatalf("work %v costs %+v, less than %v", work, e, least)
 		}
 	})

@@ -58,7 +58,7 @@ func (w *workload) advance(now Instant) {
 
 // gotBy returns what each request that has been there since got was zero will have got.
 func (w *workload) gotBy(now Instant) float64 {
-	return w.got + max(0, seconds(now.Sub(w.at)))*w.rate
+	return w.got + seconds(max(0, now.Sub(w.at)))*w.rate
 }
 
 // progress returns how much work each of n requests at the server gets in a second.
@@ -75,22 +75,30 @@ func (s *Server) workLeft(now Instant, n, mean float64) float64 {
 		return n * mean
 	}
 	known := float64(w.count)
-	return max(w.sum+w.began-known*w.gotBy(now), leastLeft*known*mean) + max(0, n-known)*mean
+	left := w.sum + w.began - known*w.gotBy(now)
+	if least := leastLeft * known * mean; left < least { // the built-in max is slower, and this runs for every server that a search looks at
+		left = least
+	}
+	if known < n {
+		left += (n - known) * mean
+	}
+	return left
 }
 
 // prices are what the costs at all servers have in common, as long as nothing more is learnt.
 type prices struct {
-	mean float64 // work of a request
-	unit float64 // turns a time in b of a server as fast as the others into one over that which a request of mean work takes at a server of mean speed
-	idle float64 // of work at a server with a slot free: over its ratio
-	full float64 // the same at one that has none
+	mean  float64 // work of a request
+	unit  float64 // turns a time in b of a server as fast as the others into one over that which a request of mean work takes at a server of mean speed
+	idle  float64 // of work at a server with a slot free: over its ratio
+	full  float64 // the same at one that has none
+	grows bool    // requests take longer the more are there, even up to the slots
 }
 
 // prices returns those of now.
 func (p *Pool) prices() prices {
 	mean := p.sizes.meanWork()
 	per := 1 / (mean * p.perRatio)
-	return prices{mean, p.perRatio / mean, p.workPrice * per, fullPrice * per}
+	return prices{mean, p.perRatio / mean, p.workPrice * per, fullPrice * per, p.growth.exponent > 0}
 }
 
 // stay returns how long a request of that work would be at the server, which has n with so much work left, in units: it takes
@@ -108,31 +116,54 @@ type expense struct {
 	total float64 // the cube of the stay, as it is long ones that make the p99, and the others; more if the server's requests fail
 }
 
-// cost returns what a request of that work costs at the server.
-func (s *Server) cost(now Instant, work float64, with *prices) (e expense) {
-	n, c := s.Load(now), s.capacity.slots
-	if n+1 <= c { // it has a slot of its own, whatever the others have left
-		e.stay = work * s.ratio * s.Growth(n+1) * with.unit
-	} else {
-		e.left = s.workLeft(now, n, with.mean)
-		e.stay = s.stay(work, n, e.left, with.unit)
+// cost works out what a request of that work costs at the server. It runs for every server that a search looks at.
+func (s *Server) cost(now Instant, work float64, with *prices, e *expense) {
+	n := float64(s.leases)
+	if s.load.x > 0 || s.isHeld {
+		n = s.Load(now)
 	}
-	if over := n + 1 - c; over > slotsError {
-		stress := 3 * n
-		if w := s.work; w != nil {
-			stress = max(0, w.stress) + 3*max(0, n-float64(w.count))
+	c, pace := s.capacity.slots, s.ratio*with.unit
+	e.left, e.stay, e.slows = 0, work*pace, 0
+	if over := n + 1 - c; over > 0 && n > 0 { // else it has a slot of its own, whatever the others have left
+		e.left = s.workLeft(now, n, with.mean)
+		part := e.left / n // of each that is there
+		if work < part {
+			part = work
 		}
-		e.slows = stress * min(work, e.left/n) / c * s.ratio * with.unit * min(1, over)
+		if stay := (work + n*part) / c; stay > work {
+			e.stay = stay * pace
+		}
+		if over > slotsError {
+			stress := 3 * n
+			if w := s.work; w != nil {
+				stress = w.stress
+				if stress < 0 {
+					stress = 0
+				}
+				if known := float64(w.count); known < n {
+					stress += 3 * (n - known)
+				}
+			}
+			e.slows = stress * part / c * pace
+			if over < 1 {
+				e.slows *= over
+			}
+		}
+	}
+	if with.grows {
+		e.stay *= s.Growth(n + 1)
 	}
 	e.price = with.idle * work / s.ratio
 	e.sum(s.Success())
-	return e
 }
+
+// rounding is what two ways to calculate the same may differ by, relatively, on some machine: servers that cost the same are to be compared.
+const rounding = 1e-12
 
 // leastCost returns what a request of that work costs at the server at least, idle and without failures.
 func (s *Server) leastCost(work float64, with *prices) float64 {
-	stay := work * s.ratio * with.unit
-	return stay*stay*stay + with.idle*work/s.ratio
+	stay := work * (s.ratio * with.unit)
+	return (stay*stay*stay + with.idle*work/s.ratio) * (1 - rounding)
 }
 
 // sum adds the terms up for a server of which that share of requests does not fail.

@@ -62,7 +62,7 @@ func Compare(ctx context.Context, s Scenario, policies []string, seeds []uint64)
 				r.compareSilent(silent.runs[k])
 			}
 			if i == 0 && untold != nil {
-				r.P99Untold = r.P99 / untold.runs[k].P99
+				r.P99Untold, r.LargestUntold = r.P99/untold.runs[k].P99, r.MeanLargest/untold.runs[k].MeanLargest
 			}
 			if i == 0 && calm != nil {
 				r.TroubleCalm = r.TroubleP99 / calm.runs[k].TroubleP99

@@ -10,6 +10,8 @@ import (
 //	p99/ideal, mean/ideal   over the ideal's
 //	p99/no-reports, mean/no-reports   over those of a run in which no server reports
 //	p99/untold              over that of a run in which no request tells its size
+//	largest/untold          mean time of the largest hundredth of the requests, over theirs in that run
+//	makespan/bound          time until a batch is done, over what no order could beat: all work on all slots, or its largest request on the fastest slot
 //	p99                     seconds
 //	errors                  share of requests, during faults if there are any
 //	trouble-p99/p99         p99 of what arrived during faults, over that of all the rest
@@ -18,7 +20,7 @@ import (
 //	goodput/peer            over that of the same peer
 //	in-time                 share of the first tenant's requests answered within the deadline
 //	goodput                 requests answered within the deadline, over those of mean work that the servers could do
-var Figures = []string{"p99/ideal", "mean/ideal", "p99/no-reports", "mean/no-reports", "p99/untold", "p99", "errors", "trouble-p99/p99", "trouble-p99/no-faults", "in-time", "goodput",
+var Figures = []string{"p99/ideal", "mean/ideal", "p99/no-reports", "mean/no-reports", "p99/untold", "largest/untold", "makespan/bound", "p99", "errors", "trouble-p99/p99", "trouble-p99/no-faults", "in-time", "goodput",
 	"mean/peer", "p99/peer", "p999/peer", "goodput/peer"}
 
 // Figure returns one of Figures; NaN if the name is another.
@@ -34,6 +36,10 @@ func (r Result) Figure(name string) float64 {
 		return r.MeanSilent
 	case "p99/untold":
 		return r.P99Untold
+	case "makespan/bound":
+		return r.Makespan
+	case "largest/untold":
+		return r.LargestUntold
 	case "p99":
 		return r.P99
 	case "errors":
@@ -100,6 +106,7 @@ func mean(runs []Result) Result {
 		func(r *Result) *float64 { return &r.P99Ideal }, func(r *Result) *float64 { return &r.MeanIdeal },
 		func(r *Result) *float64 { return &r.P99Silent }, func(r *Result) *float64 { return &r.MeanSilent },
 		func(r *Result) *float64 { return &r.TroubleCalm }, func(r *Result) *float64 { return &r.P99Untold },
+		func(r *Result) *float64 { return &r.MeanLargest }, func(r *Result) *float64 { return &r.LargestUntold }, func(r *Result) *float64 { return &r.Makespan },
 	} {
 		each(of)
 	}

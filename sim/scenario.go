@@ -97,7 +97,7 @@ type Checks struct {
 
 // Arrivals says when more requests come than the load says.
 type Arrivals struct {
-	Shape string        `yaml:"shape"` // poisson (default), step, mmpp (two states that take turns), sine
+	Shape string        `yaml:"shape"` // poisson (default), step, mmpp (two states that take turns), sine, batch (all at once)
 	High  float64       `yaml:"high"`  // so many times as many at most
 	At    time.Duration `yaml:"at"`    // step: from then
 	For   time.Duration `yaml:"for"`   // step: for so long; mmpp: mean stay in the high state, exponential; sine: the period
@@ -389,9 +389,12 @@ func (s Scenario) validateOdd(bound func(string, float64, float64, float64), one
 	}
 }
 
+// batch is the shape of arrivals that all come at once.
+const batch = "batch"
+
 func (a Arrivals) validate(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration)) {
-	oneOf("arrivals.shape", a.Shape, "", "poisson", "step", "mmpp", "sine")
-	if a.Shape == "" || a.Shape == "poisson" {
+	oneOf("arrivals.shape", a.Shape, "", "poisson", "step", "mmpp", "sine", batch)
+	if a.Shape == "" || a.Shape == "poisson" || a.Shape == batch {
 		return
 	}
 	length("arrivals.for", a.For, time.Millisecond)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -19,7 +20,11 @@ type tally struct {
 	timeout   float64      // seconds that clients wait
 	counted   [2]int
 	tenants   []tenantTally
+	works     []workTime // of all that counted; nil: no figure is about them
 }
+
+// workTime is the work of a request and how long it took, in seconds.
+type workTime struct{ work, took float64 }
 
 type tenantTally struct{ counted, inTime int }
 
@@ -29,8 +34,12 @@ const timeouts = 10
 
 func newTally(s *Scenario) tally {
 	warmup := s.WarmupRequests()
-	return tally{warmup: warmup, timeout: timeouts * s.Work.Mean.Seconds(), durations: [2][]float64{make([]float64, 0, s.Requests-warmup)},
+	t := tally{warmup: warmup, timeout: timeouts * s.Work.Mean.Seconds(), durations: [2][]float64{make([]float64, 0, s.Requests-warmup)},
 		tenants: make([]tenantTally, max(1, len(s.Tenants)))}
+	if s.hasGoal("largest/untold") || s.Arrivals.Shape == batch {
+		t.works = make([]workTime, 0, s.Requests-warmup)
+	}
+	return t
 }
 
 func (t *tally) admit(w *world, a arrival) (counted, troubled bool) {
@@ -60,8 +69,7 @@ func (t *tally) respond(now balance.Instant, r *request, deadline balance.Instan
 		t.fail(r)
 	default:
 		took := now - r.at
-		of := &t.durations[index(r.troubled)]
-		*of = append(*of, float64(took)/1e9)
+		t.lasted(r, float64(took)/1e9)
 		if deadline == 0 || took <= deadline {
 			t.tenants[r.tenant].inTime++
 		}
@@ -78,9 +86,46 @@ func (t *tally) refuse(r *request) {
 }
 
 func (t *tally) fail(r *request) {
-	of := index(r.troubled)
-	t.errors[of]++
-	t.durations[of] = append(t.durations[of], t.timeout)
+	t.errors[index(r.troubled)]++
+	t.lasted(r, t.timeout)
+}
+
+// lasted enters how long a request took that counts.
+func (t *tally) lasted(r *request, took float64) {
+	of := &t.durations[index(r.troubled)]
+	*of = append(*of, took)
+	if t.works != nil {
+		t.works = append(t.works, workTime{r.work, took})
+	}
+}
+
+// makespan returns the time until the last request of a batch is done, over what no order could beat: all work on all slots, or the largest request on the
+// fastest slot. It is NaN for arrivals of another shape and where not all are served.
+func (t *tally) makespan(s *Scenario, fleet []Kind) float64 {
+	if s.Arrivals.Shape != batch || t.errors != [2]int{} {
+		return math.NaN()
+	}
+	last, total, largest, fastest := 0., 0., 0., 0.
+	for _, r := range t.works {
+		last, total, largest = max(last, r.took), total+r.work, max(largest, r.work)
+	}
+	for _, k := range fleet {
+		fastest = max(fastest, k.Speed)
+	}
+	return last / max(total/s.capacity(fleet), largest/fastest)
+}
+
+// largest returns the mean time of the largest hundredth of the requests by their work; NaN if no goal is about it.
+func (t *tally) largest() float64 {
+	if len(t.works) == 0 {
+		return math.NaN()
+	}
+	slices.SortFunc(t.works, func(a, b workTime) int { return cmp.Or(cmp.Compare(b.work, a.work), cmp.Compare(b.took, a.took)) })
+	n, sum := (len(t.works)+99)/100, 0.
+	for _, r := range t.works[:n] {
+		sum += r.took
+	}
+	return sum / float64(n)
 }
 
 func (w *world) beginCounting(now balance.Instant) {
@@ -122,13 +167,21 @@ type Result struct {
 	P99Silent   float64   // P99 over that of a run in which no server reports, with the same seed
 	MeanSilent  float64   // Mean likewise
 	P99Untold   float64   // P99 over that of a run in which no request tells its size, with the same seed
-	TroubleCalm float64   // TroubleP99 over that of a run without faults, with the same seed
-	MeanPeer    float64   // Mean over that of the best peer; only in a Comparison, as P99Peer, P999Peer and GoodputPeer are
+	ByWork
+	TroubleCalm float64 // TroubleP99 over that of a run without faults, with the same seed
+	MeanPeer    float64 // Mean over that of the best peer; only in a Comparison, as P99Peer, P999Peer and GoodputPeer are
 	P99Peer     float64
 	P999Peer    float64
 	GoodputPeer float64
 	slowest     []float64 // times of the slowest hundredth of the requests, in order
 	Curve       []float64 // times at Levels
+}
+
+// ByWork is figures that depend on which requests are large.
+type ByWork struct {
+	MeanLargest   float64 // mean time of the largest hundredth of the requests by their work; NaN if no goal is about it
+	LargestUntold float64 // over that of a run in which no request tells its size, with the same seed
+	Makespan      float64 // of a batch, over what no order could beat
 }
 
 // Levels are the shares at which a Result's Curve tells the time: evenly spaced on the
@@ -143,7 +196,7 @@ var Levels = func() []float64 {
 
 func (w *world) result(policy string) Result {
 	t := &w.tally
-	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN(), P99Silent: math.NaN(), MeanSilent: math.NaN(), P99Untold: math.NaN(), TroubleCalm: math.NaN()}
+	r := Result{Policy: policy, Requests: t.counted[0] + t.counted[1], P99Ideal: math.NaN(), MeanIdeal: math.NaN(), P99Silent: math.NaN(), MeanSilent: math.NaN(), P99Untold: math.NaN(), ByWork: ByWork{t.largest(), math.NaN(), t.makespan(w.s, w.fleet)}, TroubleCalm: math.NaN()}
 	for _, d := range t.durations {
 		slices.Sort(d)
 	}

@@ -130,6 +130,8 @@ func (t *trace) pass() {
 		}
 	case "sine":
 		gap /= 1 + (a.High-1)*math.Sin(2*math.Pi*t.at/a.For.Seconds())
+	case batch:
+		return
 	case "mmpp":
 		t.passStates()
 		return

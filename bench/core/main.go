@@ -26,12 +26,16 @@ import (
 var ways = []struct {
 	name   string
 	policy func() balance.Policy
-	most   int // servers; beyond, it takes too long to measure
+	most   int  // servers; beyond, it takes too long to measure
+	sized  bool // requests tell their sizes
 }{
-	{"ordered", func() balance.Policy { return balance.ByScore{Scorer: policy.LeastLoad{}} }, 100000},
-	{"linear", func() balance.Policy { return linear{balance.ByScore{Scorer: policy.LeastLoad{}}} }, 10000},
-	{"sampled", func() balance.Policy { return sampled{} }, 10000},
+	{"ordered", func() balance.Policy { return balance.ByScore{Scorer: policy.LeastLoad{}} }, 100000, false},
+	{"linear", func() balance.Policy { return linear{balance.ByScore{Scorer: policy.LeastLoad{}}} }, 10000, false},
+	{"sampled", func() balance.Policy { return sampled{} }, 10000, false},
+	{"by work", func() balance.Policy { return balance.ByScore{Scorer: policy.LeastLoad{}} }, 100000, true},
 }
+
+const byWork = 3 // of ways
 
 // linear hides from the pool that the policy has a score, so that it looks at all.
 type linear struct{ all balance.Policy }
@@ -66,10 +70,14 @@ type bench struct {
 	req  balance.Request
 	open []balance.LeaseID
 	at   int
+
+	sized bool
+	took  []time.Duration // by lease
 }
 
-func newBench(p balance.Policy, servers int) *bench {
-	b := &bench{pool: balance.New(balance.Config{Name: "bench"}, p, 1), now: 1e9, req: balance.Request{Edge: "edge-1"}, open: make([]balance.LeaseID, perServer*servers)}
+func newBench(p balance.Policy, servers int, sized bool) *bench {
+	b := &bench{pool: balance.New(balance.Config{Name: "bench"}, p, 1), now: 1e9, req: balance.Request{Edge: "edge-1"}, open: make([]balance.LeaseID, perServer*servers),
+		sized: sized, took: make([]time.Duration, perServer*servers)}
 	for i := range servers {
 		must(b.pool.Put(b.now, balance.ServerSpec{ID: balance.ServerID(fmt.Sprint("s", i)), Address: "127.0.0.1:8000", Slots: float64(2 + i%3*2)}, true))
 	}
@@ -77,13 +85,21 @@ func newBench(p balance.Policy, servers int) *bench {
 	for range 2 * len(b.open) {
 		b.step()
 	}
+	if d := b.pool.Explain(b.now, &b.req); d.Work > 0 != sized {
+		must(fmt.Errorf("%d servers: whether requests tell their sizes is %v, and the next choice goes by a work of %v", servers, sized, d.Work))
+	}
 	return b
 }
 
 func (b *bench) step() {
 	b.now += 1000
 	if id := b.open[b.at]; id != 0 {
-		b.pool.Done(b.now, id, balance.Outcome{Duration: 50*time.Millisecond + time.Duration(b.now%1000)*20*time.Microsecond})
+		b.pool.Done(b.now, id, balance.Outcome{Duration: b.took[b.at]})
+	}
+	b.took[b.at] = 50*time.Millisecond + time.Duration(b.now%1000)*20*time.Microsecond
+	if b.sized {
+		b.took[b.at] = time.Millisecond << (b.now / 1000 % 8)
+		b.req.Size = b.took[b.at].Seconds()
 	}
 	grant, err := b.pool.Pick(b.now, &b.req)
 	must(err)
@@ -104,7 +120,7 @@ func main() {
 	flag.Parse()
 	var all []figures.Figure
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "servers\tordered\tlinear\tsampled\t ns per pick and done, all that is learnt included\t")
+	fmt.Fprintln(w, "servers\tordered\tlinear\tsampled\tby work\t ns per pick and done, all that is learnt included\t")
 	for _, n := range []int{10, 100, 1000, 10000, 100000} {
 		medians := decisions(n, *rounds)
 		fmt.Fprintf(w, "%d\t", n)
@@ -123,7 +139,7 @@ func main() {
 		case 10000:
 			f.Goal = "<=250"
 		}
-		all = append(all, f)
+		all = append(all, f, figures.Figure{Name: fmt.Sprintf("decision by work, %d servers, over one by counts", n), Value: medians[byWork] / medians[0], Unit: "ratio", Goal: "<=1.25"})
 	}
 	must(w.Flush())
 	all = append(all, fullDecisions(*rounds)...)
@@ -150,7 +166,7 @@ func decisions(n, rounds int) (medians []float64) {
 	costs := make([][]float64, len(ways))
 	for i, way := range ways {
 		if n <= way.most {
-			benches[i] = newBench(way.policy(), n)
+			benches[i] = newBench(way.policy(), n, way.sized)
 		}
 	}
 	for range rounds {
@@ -199,7 +215,7 @@ func heap() float64 {
 // contention returns the cost of a decision at 100 servers under one lock, as a master
 // takes it, from one goroutine and from sixteen.
 func contention() (one, sixteen float64) {
-	b := newBench(ways[0].policy(), 100)
+	b := newBench(ways[0].policy(), 100, false)
 	var mu sync.Mutex
 	measure := func(goroutines int) float64 {
 		const each = 20000
