@@ -254,7 +254,7 @@ func (p *Pool) describe(r *record, now Instant, id LeaseID, req *Request, s *Ser
 	r.key, r.tenant, r.location = newWord(req.Key), newWord(req.Tenant), newWord(req.Location)
 	r.size, r.class, r.byWork = req.Size, newWord(req.Class), ByWork{}
 	if p.weighs(req) && r.special != allOut && r.special != byItsEdge {
-		r.byWork = ByWork{p.sizes.workOf(req.size()), p.sizes.meanWork()}
+		r.byWork = ByWork{p.sizes.workOf(p.kindOf(now, req)), p.sizes.meanWork()}
 	}
 	r.add(now, p, req, s)
 	if p.scorer == nil {

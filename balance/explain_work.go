@@ -49,7 +49,7 @@ func (p *Pool) byWork(now Instant, req *Request) (by ByWork, best, later *Server
 	if best, later = p.lightest(now, req); best == nil && later == nil {
 		return by, nil, nil
 	}
-	return ByWork{p.sizes.workOf(req.size()), p.sizes.meanWork()}, best, later
+	return ByWork{p.sizes.workOf(p.kindOf(now, req)), p.sizes.meanWork()}, best, later
 }
 
 // isCompared reports whether the choice by work looks at the server: in a large pool only at few.

@@ -27,8 +27,8 @@ func films(t *testing.T) (p *Pool, now Instant) {
 		s.ratio = 1 / s.speed
 		p.bound(s)
 	}
-	p.sizes = sizes{n: 1000, x: math.Log(10), xx: 1, xy: 1, yy: 1, exponent: 1, mean: 1, works: sizesMemory, work: 1}
-	p.sizes.conclude()
+	p.sizes = sizes{n: 1000, x: math.Log(10), xx: 1, xy: 1, yy: 1, exponent: 1, mean: 1, works: sizesMemory, work: 1, square: 10, varied: true}
+	p.sizes.concludeSize()
 	p.perRatio, p.workPrice = 1.5, .0625
 	return p, now
 }

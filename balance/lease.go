@@ -204,7 +204,7 @@ func (p *Pool) holdNew(now Instant, edge EdgeID, h *Held, expires Instant) error
 	}
 	l := p.ledger.find(h.Lease)
 	l.class = p.classes.number(now, h.Class)
-	p.enters(now, &Request{Size: h.Size}, s, l)
+	p.enters(now, &Request{Size: h.Size, Class: h.Class}, s, l)
 	p.hold(now, s, 1)
 	if h.Left > 0 {
 		p.owes(now, l, false) // it was redirected

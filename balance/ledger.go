@@ -36,9 +36,11 @@ type lease struct {
 	next    uint32 // free slot after this one
 	chosen  bool   // its edge chose the server, and told the pool afterwards
 	class   uint8  // number in Pool.classes; 0: none
+	ages    bool   // its work becomes less as time passes
 	idle    bool   // the server owes nothing: the request is redirected, or its edge waits for the client
 	client  ClientPrefix
 	charged float32 // seconds for which its tenant has paid; zero: none, as the request did not wait
+	level   uint16  // of its class, in Pool.sizes; 0: none
 	tenant  *tenant // nil: none of which something is remembered
 	size    float64 // as its request told it; zero: it did not
 	work    float64 // that its request is expected to be; zero: it is not counted
@@ -84,7 +86,7 @@ func (l *ledger) adopt(id LeaseID, tag uint64, s *Server, edge int32, started, e
 func (l *ledger) fill(at *lease, s *Server, edge int32, started, expires Instant) {
 	at.server, at.edge, at.started, at.crowd, at.client, at.idle, at.chosen, at.class = s, edge, started, 0, 0, false, false, 0
 	at.charged, at.tenant = 0, nil
-	at.size, at.work, at.stress, at.began = 0, 0, 0, 0
+	at.size, at.level, at.work, at.stress, at.began, at.ages = 0, 0, 0, 0, 0, false
 	l.open++
 	if at.expires = expires; expires != 0 {
 		heap.Push(&l.expiry, expiry{expires, at.id})

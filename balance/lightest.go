@@ -9,7 +9,7 @@ const mostWeighed = 64
 
 // weighs reports whether the choice for the request goes by work.
 func (p *Pool) weighs(req *Request) bool {
-	return p.sizes.tell() && p.plain && !p.personal(req)
+	return p.sizes.pay() && p.plain && !p.personal(req)
 }
 
 // weighing is a search for the server at which a request costs least.
@@ -28,7 +28,7 @@ type weighing struct {
 
 // lightest returns the server for the request; nil: none has room, or later is so much faster that it had better wait for that one.
 func (p *Pool) lightest(now Instant, req *Request) (best, later *Server) {
-	v := weighing{work: p.sizes.workOf(req.size()), prices: p.prices(), beyond: p.beyond(now, req.Edge), waiter: p.trying, waits: p.mayAwait(now, req),
+	v := weighing{work: p.sizes.workOf(p.kindOf(now, req)), prices: p.prices(), beyond: p.beyond(now, req.Edge), waiter: p.trying, waits: p.mayAwait(now, req),
 		lowest: math.Inf(1), soonest: math.Inf(1)}
 	v.any = v.beyond == nil && len(req.Exclude) == 0 && len(req.Labels) == 0 && req.side == anySide
 	if servers, _ := p.among(now, req); len(servers) <= mostWeighed {
@@ -93,7 +93,7 @@ func (p *Pool) await(now Instant, w *waiter) {
 	}
 	p.queue.stopAwaiting(w)
 	of := s.workload(now)
-	w.awaits, w.work = s, p.sizes.workOf(w.req.size())
+	w.awaits, w.work = s, p.sizes.workOf(p.kindOf(now, &w.req))
 	w.ahead, w.departed = of.awaited, of.departed
 	of.awaited += w.work
 	p.queue.awaiting++

@@ -18,8 +18,8 @@ func weighed(t *testing.T) (p *Pool, slow, fast *Server, now Instant) {
 			t.Fatal(err)
 		}
 	}
-	p.sizes = sizes{n: 1000, xx: 1, xy: 1, yy: 1, exponent: 1, mean: 1, works: sizesMemory, work: 1}
-	p.sizes.conclude()
+	p.sizes = sizes{n: 1000, xx: 1, xy: 1, yy: 1, exponent: 1, mean: 1, works: sizesMemory, work: 1, square: 10, varied: true}
+	p.sizes.concludeSize()
 	p.takes(100*time.Millisecond, time.Microsecond)
 	p.times.perUsual = 10
 	for _, s := range p.servers {
@@ -133,7 +133,7 @@ func TestNoServersWorkIsFarAboveAnothers(t *testing.T) {
 			if s == nil && later == nil {
 				continue
 			}
-			z := p.sizes.workOf(req.Size)
+			z := p.sizes.workOf(kind{size: req.Size})
 			least, stay := math.Inf(1), math.Inf(1) // that it costs where there is room, and the time there
 			for _, o := range p.servers {
 				if o.standing != isOpen {

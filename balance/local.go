@@ -99,7 +99,7 @@ func (p *Pool) concludeLocal(t *localTotals) {
 		p.local.busy += localGain * (t.busy/t.slots - p.local.busy)
 	}
 	from := time.Duration(0)
-	if p.local.plain && !p.sizes.tell() && t.servers > 0 && !t.special && p.times.weight >= localAnswers && p.queue.length == 0 && t.present < localRoom*t.limits {
+	if p.local.plain && p.sizes.exponent == 0 && t.servers > 0 && !t.special && p.times.weight >= localAnswers && p.queue.length == 0 && t.present < localRoom*t.limits {
 		from = p.worthAsking(t)
 	}
 	if near := float64(from) / float64(p.local.from); from == 0 || near < 1-localChange || near > 1+localChange {

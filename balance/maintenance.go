@@ -228,7 +228,7 @@ func (p *Pool) finishRound(now Instant) {
 	}
 	p.times.conclude(&c)
 	p.concludeLocal(&c.local)
-	p.concludeWork(&c)
+	p.concludeWork(now, &c)
 	changed := p.growth.conclude(c.rise, p.times.likely())
 	if p.perWaiting = 0; c.rate > 0 && p.times.weight > 0 {
 		p.perWaiting = p.times.spread / c.rate

@@ -144,7 +144,7 @@ func (p *Pool) learn(now Instant, s *Server, l *lease, o *Outcome) {
 	}
 	latency, alone := seconds(took), s.alone(crowd, took)
 	log, first := math.Log(alone), p.times.weight == 0
-	off := p.learnSize(now, s, l, log)
+	off := p.learnKind(now, s, l, log)
 	if s.speed == 1 {
 		p.times.observe(now, alone, log)
 	} else {
@@ -180,19 +180,33 @@ func (p *Pool) learn(now Instant, s *Server, l *lease, o *Outcome) {
 	}
 }
 
-// learnSize takes the logarithm of the time that a request would have taken alone, and returns by how much that is more than usual for
-// its size. Of a request that met more than the server has slots for that time is rough, and would make size seem to matter less.
-func (p *Pool) learnSize(now Instant, s *Server, l *lease, log float64) float64 {
-	if l.size == 0 {
+// learnKind takes the logarithm of the time that a request would have taken alone, and returns by how much that is more than usual for
+// what is known of it. Of a request that met more than the server has slots for that time is rough, and would make size seem to matter less.
+func (p *Pool) learnKind(now Instant, s *Server, l *lease, log float64) float64 {
+	k := l.kind()
+	if k == (kind{}) {
 		return 0
 	}
-	if float64(l.crowd) <= s.capacity.slots+slotsError || p.sizes.n < sizesCrowded {
-		if p.sizes.observe(l.size, log, &s.work.sized); p.sizes.tell() && !p.sizes.told {
-			p.sizes.told = true
-			p.reweigh(now)
-		}
+	z := &p.sizes
+	if float64(l.crowd) > s.capacity.slots+slotsError && z.n+z.class.n >= sizesCrowded {
+		return z.off(k)
 	}
-	return p.sizes.off(l.size)
+	if k.size > 0 {
+		z.observe(k.size, log-z.class.effect(k.class), &s.work.sized)
+	}
+	if k.class > 0 && p.times.weight > 0 {
+		z.class.observe(k.class, log-math.Log(s.Service())-z.offBySize(k.size))
+	}
+	p.noteKinds(now)
+	return z.off(k)
+}
+
+// noteKinds takes the open leases for what is known of them, when for the first time something is.
+func (p *Pool) noteKinds(now Instant) {
+	if p.sizes.tell() && !p.sizes.told {
+		p.sizes.told = true
+		p.reweigh(now)
+	}
 }
 
 // alone returns the seconds that a request would have taken alone, of which so many were at the server with it.

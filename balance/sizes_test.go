@@ -65,7 +65,7 @@ func TestAbsurdSizes(t *testing.T) {
 	most := math.Exp(z.exponent*mostDeviation*math.Sqrt(z.xx)) * z.mean * 1.001
 	for _, told := range []float64{0, math.Copysign(0, -1), -1, math.NaN(), math.Inf(1), math.Inf(-1), 1e300, -1e300, 1e-300, math.SmallestNonzeroFloat64, MaxSize} {
 		r := Request{Size: told}
-		if work := z.workOf(r.size()); !(work >= 1/most && work <= most) {
+		if work := z.workOf(kind{size: r.size()}); !(work >= 1/most && work <= most) {
 			t.Errorf("a size of %v is taken for a work of %v, want %v to %v", told, work, 1/most, most)
 		}
 		if size := r.size(); size != 0 {

@@ -7,7 +7,8 @@ import (
 
 // This file counts the work that servers have left, where requests tell their sizes, and chooses by it. The unit is the work of a request of
 // the usual size: a server does it in b. What a server has left falls as time passes, as if each of its requests got the same
-// share of it. Nothing here happens as long as sizes say nothing.
+// share of it; but not what those have left whose class alone is known, if times within it are very unequal. Nothing here happens as long as sizes and classes
+// say nothing.
 
 // workload is the work of the requests at a server.
 type workload struct {
@@ -15,7 +16,8 @@ type workload struct {
 	got    float64 // what each request at the server has got by then, since there was none
 	rate   float64 // what each gets in a second from then on
 	sum    float64 // work of the requests present
-	began  float64 // sum of got when they came
+	began  float64 // sum of got when those of them came that age
+	aging  int32   // leases that age
 	stress float64 // sum of lease.stress
 	count  int32   // leases of which the work is known
 	sized  sized   // what its requests with a size had
@@ -50,7 +52,7 @@ func (s *Server) workload(now Instant) *workload {
 // advance lets time pass.
 func (w *workload) advance(now Instant) {
 	if w.count == 0 {
-		w.got, w.rate, w.sum, w.began, w.stress = 0, 0, 0, 0, 0
+		w.got, w.rate, w.sum, w.began, w.aging, w.stress = 0, 0, 0, 0, 0, 0
 	}
 	w.got = w.gotBy(now)
 	w.at = now
@@ -75,7 +77,7 @@ func (s *Server) workLeft(now Instant, n, mean float64) float64 {
 		return n * mean
 	}
 	known := float64(w.count)
-	left := w.sum + w.began - known*w.gotBy(now)
+	left := w.sum + w.began - float64(w.aging)*w.gotBy(now)
 	if least := leastLeft * known * mean; left < least { // the built-in max is slower, and this runs for every server that a search looks at
 		left = least
 	}
@@ -191,15 +193,23 @@ func (s *Server) costLater(now Instant, work float64, with *prices, w *waiter) (
 	return e
 }
 
+// kindOf returns what is known of a request.
+func (p *Pool) kindOf(now Instant, req *Request) kind {
+	return kind{req.size(), p.sizes.class.number(now, req.Class)}
+}
+
+// kind returns what is known of the lease's request.
+func (l *lease) kind() kind { return kind{l.size, l.level} }
+
 // enters enters the work of a request that goes to a server with its lease, before the server counts it.
 func (p *Pool) enters(now Instant, req *Request, s *Server, l *lease) {
-	size := req.size()
-	if size == 0 && !p.sizes.tell() {
+	k := p.kindOf(now, req)
+	l.size, l.level = k.size, k.class
+	if k.size == 0 && !p.sizes.tell() {
 		return // nearly always
 	}
-	l.size = size
-	work := p.sizes.workOf(size)
-	if size > 0 && p.sizes.tell() {
+	work := p.sizes.workOf(k)
+	if p.sizes.knows(k) {
 		p.sizes.counts(work)
 	}
 	s.enters(now, l, work, s.Load(now))
@@ -211,9 +221,12 @@ func (s *Server) enters(now Instant, l *lease, work, n float64) {
 	stay := s.stay(work, n, s.workLeft(now, n, with.mean), with.unit)
 	w.advance(now)
 	done := min(seconds(now.Sub(l.started))*s.progress(n+1), (1-leastLeft)*work)
-	l.work, l.stress, l.began = work, 3*stay*stay, w.got-done
+	l.work, l.stress, l.began, l.ages = work, 3*stay*stay, w.got-done, s.pool.sizes.ages(l.kind())
 	w.sum += l.work
-	w.began += l.began
+	if l.ages {
+		w.began += l.began
+		w.aging++
+	}
 	w.stress += l.stress
 	w.count++
 	w.rate = s.progress(n + 1)
@@ -227,7 +240,10 @@ func (s *Server) leaves(now Instant, l *lease) {
 	w := s.work
 	w.advance(now)
 	w.sum -= l.work
-	w.began -= l.began
+	if l.ages {
+		w.began -= l.began
+		w.aging--
+	}
 	w.stress -= l.stress
 	if w.count--; w.count == 0 {
 		w.advance(now)
@@ -239,15 +255,17 @@ func (s *Server) leaves(now Instant, l *lease) {
 // the master before.
 func (p *Pool) reweigh(now Instant) {
 	for i := range p.ledger.leases {
-		if l := &p.ledger.leases[i]; l.id != 0 && l.size > 0 {
+		if l := &p.ledger.leases[i]; l.id != 0 && l.kind() != (kind{}) {
 			l.server.leaves(now, l)
-			l.server.enters(now, l, p.sizes.workOf(l.size), l.server.Load(now)-1)
+			l.server.enters(now, l, p.sizes.workOf(l.kind()), l.server.Load(now)-1)
 		}
 	}
 }
 
 // concludeWork works out from the totals of a round what the choice by work rests on.
-func (p *Pool) concludeWork(t *poolTotals) {
+func (p *Pool) concludeWork(now Instant, t *poolTotals) {
+	p.sizes.conclude()
+	p.noteKinds(now)
 	if !p.sizes.tell() || t.rate == 0 {
 		return
 	}

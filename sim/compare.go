@@ -46,7 +46,7 @@ func Compare(ctx context.Context, s Scenario, policies []string, seeds []uint64)
 	}
 	if s.hasGoal("/untold") { // and without sizes
 		untold = begin(s, policies[0])
-		untold.scenario.Size = Size{}
+		untold.scenario.Size, untold.scenario.untold = Size{}, true
 	}
 	if err := runAll(ctx, jobs, seeds); err != nil {
 		return Comparison{}, err

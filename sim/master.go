@@ -119,10 +119,18 @@ func (m *master) describe(r *request) {
 	if len(m.tenants) > 0 {
 		m.ask.Tenant = m.tenants[r.tenant]
 	}
-	m.ask.Size = r.size
+	m.ask.Size, m.ask.Class = r.size, m.classOf(r)
 	if m.w.s.Deadline > 0 {
 		m.ask.Deadline = r.at.Add(m.w.s.Deadline)
 	}
+}
+
+// classOf returns the class that a request tells; empty: none.
+func (m *master) classOf(r *request) string {
+	if r.class < 0 || m.w.s.untold {
+		return ""
+	}
+	return m.w.s.Classes[r.class].Name
 }
 
 // join lets a request wait, if the pool has a queue with room.
@@ -245,7 +253,7 @@ func (m *master) restart(now balance.Instant) {
 		if r.lease == 0 || r.answered {
 			continue
 		}
-		if err := m.pool.Hold(now, m.edges[r.edge], &balance.Held{Lease: r.lease, Server: m.ids[r.server], Age: now.Sub(r.sent), Size: r.size}); err != nil {
+		if err := m.pool.Hold(now, m.edges[r.edge], &balance.Held{Lease: r.lease, Server: m.ids[r.server], Age: now.Sub(r.sent), Size: r.size, Class: m.classOf(r)}); err != nil {
 			panic(fmt.Sprintf("sim: a lease in good order is refused: %v", err))
 		}
 	}

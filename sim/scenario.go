@@ -19,6 +19,7 @@ type Scenario struct {
 	Load      float64       `yaml:"load"` // offered work over what all servers can do, antagonists reckoned in; zero: the tenants' loads together
 	Work      Work          `yaml:"work"`
 	Size      Size          `yaml:"size"`     // that requests tell
+	Classes   []Class       `yaml:"classes"`  // of requests; none: they tell no class
 	Edges     int           `yaml:"edges"`    // zero: 4
 	Spread    string        `yaml:"spread"`   // requests over edges: random (default) or round-robin
 	Ask       time.Duration `yaml:"ask"`      // round trip edge–master
@@ -44,6 +45,8 @@ type Scenario struct {
 	Blind     bool          `yaml:"blind"`  // no policy is told slots or speeds
 	Warmup    float64       `yaml:"warmup"` // share of the requests that do not count; zero: a tenth, negative: none
 	Goals     []Goal        `yaml:"goals"`
+
+	untold bool // requests tell no class
 }
 
 // Servers is the fleet. Its kinds are interleaved: of every Σ Of servers, each kind
@@ -226,6 +229,11 @@ func (s Scenario) WithDefaults() Scenario {
 		tenants[i] = Tenant{t.Name, t.Load, cmp.Or(t.Work, 1), t.Weight}
 	}
 	s.Tenants = tenants
+	classes := make([]Class, len(s.Classes))
+	for i, c := range s.Classes {
+		classes[i] = Class{c.Name, cmp.Or(c.Share, 1), cmp.Or(c.Work, 1)}
+	}
+	s.Classes = classes
 	if s.Load == 0 {
 		for _, t := range s.Tenants {
 			s.Load += t.Load
@@ -315,6 +323,14 @@ func (w Work) validate(bound func(string, float64, float64, float64), oneOf func
 
 func (s Scenario) validateEvents(bound func(string, float64, float64, float64), oneOf func(string, string, ...string), length func(string, time.Duration, time.Duration), bad func(string, string)) {
 	bound("size.known", s.Size.Known, 0, 10)
+	for i, c := range s.Classes {
+		at := fmt.Sprintf("classes[%d].", i)
+		if c.Name == "" {
+			bad(at+"name", "want a name, which the requests tell")
+		}
+		bound(at+"share", c.Share, 1e-6, 1e6)
+		bound(at+"work", c.Work, 1e-6, 1e6)
+	}
 	bound("direct.share", s.Direct.Share, 0, 1)
 	if s.Direct.Share > 0 {
 		bound("direct.servers", float64(s.Direct.Servers), 1, float64(s.Servers.Count))

@@ -54,7 +54,7 @@ func TestCanonical(t *testing.T) {
 		}
 	}
 	want := []string{"B1-4", "B1-4-blind", "B1-16", "B1-16-blind", "B1-agent", "B1-agent-blind", "B1-machine", "B1-machine-blind", "B1-size-exact", "B1-size-half", "B1-size-lie", "B1-size-rough", "B1-smoothed", "B1-smoothed-blind",
-		"B2", "B2-agent", "B2-agent-blind", "B2-machine", "B2-machine-blind", "B2-size-exact", "B2-size-half", "B2-size-lie", "B2-size-rough", "B2-smoothed", "B2-smoothed-blind", "B3", "B4", "B5-outage-4", "B5-outage-16", "B5-overload", "B5-sick", "B6", "B6-queue", "B7", "B8", "B8-size-exact", "B8-size-half", "B8-size-lie", "B8-size-rough", "batch", "batch-size-half", "pools",
+		"B2", "B2-agent", "B2-agent-blind", "B2-classes", "B2-machine", "B2-machine-blind", "B2-size-exact", "B2-size-half", "B2-size-lie", "B2-size-rough", "B2-smoothed", "B2-smoothed-blind", "B3", "B4", "B5-outage-4", "B5-outage-16", "B5-overload", "B5-sick", "B6", "B6-queue", "B7", "B8", "B8-size-exact", "B8-size-half", "B8-size-lie", "B8-size-rough", "batch", "batch-size-half", "pools",
 		"R-declared-high", "R-declared-low", "R-far", "R-old", "R-random", "R-stale", "R-threads",
 		"S-1", "S-2", "S-3", "S-4", "S-5", "S-6", "S-7", "S-8", "S-9", "S-10"}
 	if !slices.Equal(names, want) {

@@ -12,6 +12,13 @@ type Size struct {
 	Lie   bool    `yaml:"lie"`   // what is told has nothing to do with the truth
 }
 
+// Class is a class of requests, which tell its name.
+type Class struct {
+	Name  string  `yaml:"name"`
+	Share float64 `yaml:"share"` // of the requests, over those of the other classes; zero: 1
+	Work  float64 `yaml:"work"`  // of a request, over those of the other classes; zero: 1. The mean over all classes is the scenario's
+}
+
 // sizeTeller draws the sizes that requests tell.
 type sizeTeller struct {
 	Size

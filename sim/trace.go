@@ -18,6 +18,7 @@ type arrival struct {
 	server int32   // of a direct one
 	key    int32   // -1: none
 	tenant int32
+	class  int32 // -1: none
 }
 
 // trace draws the arrivals of a scenario, one after the other.
@@ -37,6 +38,11 @@ type trace struct {
 	shape   Arrivals
 	state   twoStates // of shape mmpp
 	sizes   sizeTeller
+	classes struct {
+		rng    *rand.Rand
+		shares []float64 // cumulative
+		works  []float64 // of a request, over the mean
+	}
 }
 
 // twoStates is which state of mmpp holds, and until when.
@@ -60,6 +66,7 @@ func newTrace(s *Scenario, fleet []Kind, seed uint64) *trace {
 		shape:  s.Arrivals,
 	}
 	t.sizes = sizeTeller{s.Size, rand.New(rand.NewPCG(seed, 0x73697a65))}
+	t.setClasses(s.Classes, seed)
 	if s.Arrivals.Shape == "mmpp" {
 		t.state = twoStates{rng: rand.New(rand.NewPCG(seed, 0x6d6d7070)), high: true} // the other state is the first
 	}
@@ -78,6 +85,20 @@ func newTrace(s *Scenario, fleet []Kind, seed uint64) *trace {
 		t.tenants = append(t.tenants, sum)
 	}
 	return t
+}
+
+// setClasses prepares drawing the class of each request.
+func (t *trace) setClasses(classes []Class, seed uint64) {
+	shares, work := 0., 0.
+	for _, c := range classes {
+		shares += c.Share
+		work += c.Share * c.Work
+		t.classes.shares = append(t.classes.shares, shares)
+	}
+	for _, c := range classes {
+		t.classes.works = append(t.classes.works, c.Work*shares/work)
+	}
+	t.classes.rng = rand.New(rand.NewPCG(seed, 0x636c617373))
 }
 
 // gap is the mean time between two arrivals, in seconds.
@@ -112,6 +133,10 @@ func (t *trace) next() (a arrival, ok bool) {
 	if t.tenants != nil {
 		a.tenant = int32(pick(t.tenants, t.rng))
 		a.work *= t.works[a.tenant]
+	}
+	if a.class = -1; t.classes.shares != nil {
+		a.class = int32(pick(t.classes.shares, t.classes.rng))
+		a.work *= t.classes.works[a.class]
 	}
 	a.size = t.sizes.told(a.work)
 	if t.keys != nil {
