@@ -104,7 +104,7 @@ func TestClassesTakeBoundedMemory(t *testing.T) {
 	}
 }
 
-// TestWhatAClassSaysIsItsWork: requests of a pool of two servers, of which one is twice as fast; one class takes ten times as long as the other.
+// TestWhatAClassSaysIsItsWork: requests of a pool of two servers, of which one is twice as fast; one class takes ten times as long as the other, and goes to the slow one alone.
 func TestWhatAClassSaysIsItsWork(t *testing.T) {
 	p := New(Config{Name: "web", QueueSize: 20, QueueWait: leastWait}, ByScore{unitScore{}}, 1)
 	speeds := map[ServerID]float64{"slow": 1, "fast": 2}
@@ -118,6 +118,9 @@ func TestWhatAClassSaysIsItsWork(t *testing.T) {
 		req, work := Request{Class: "page"}, 10*time.Millisecond
 		if i%10 == 0 {
 			req, work = Request{Class: "batch"}, 100*time.Millisecond
+		}
+		if req.Exclude = []ServerID{"fast"}; i%2 > 0 {
+			req.Exclude[0] = "slow"
 		}
 		g, err := p.Pick(now, &req)
 		if err != nil {

@@ -259,8 +259,8 @@ func (t *times) likely() float64 {
 }
 
 // conclude works out from the totals of all servers' times whether they differ more than chance explains.
-// If so, nothing is taken for equal: the less, the more they differ. It also concludes what their mean is worth beside a server's own samples: the variance of one of these over that
-// of the servers' means.
+// If so, nothing is taken for equal: the less, the more they differ. It also concludes what their mean is worth beside a server's own samples: priorWeight times the variance of one of
+// these over that of the servers' means.
 func (t *times) conclude(c *poolTotals) {
 	t.equal = equalErrors
 	if n := float64(c.timed); n > 0 {
@@ -270,7 +270,7 @@ func (t *times) conclude(c *poolTotals) {
 	t.worth = priorWeight
 	if n := float64(c.paced); n > 0 {
 		if between := (c.squares - (1+worthErrors*math.Sqrt(2/n))*c.noise) / n; between > 0 {
-			t.worth = min(priorWeight, max(leastWorth, t.likely()/between))
+			t.worth = min(priorWeight, max(leastWorth, priorWeight*t.likely()/between))
 		}
 	}
 }

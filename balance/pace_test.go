@@ -210,8 +210,8 @@ func TestWhatTheMeanOfAllIsWorth(t *testing.T) {
 		{"servers differ as chance would", 8, 8, priorWeight},
 		{"servers may differ by chance", 15, 8, priorWeight},
 		{"servers differ less than samples", 18, 8, priorWeight},
-		{"servers differ as much as samples", 8 + 2*.8, .8, 1},
-		{"servers differ twice as much", 16 + 2*.8, .8, .5},
+		{"servers differ three times as much as samples", 24 + 2*.8, .8, 1},
+		{"servers differ six times as much", 48 + 2*.8, .8, .5},
 		{"servers differ far more", 800, .8, leastWorth},
 		{"equal to the last", 0, 0, priorWeight},
 	} {
