@@ -8,7 +8,7 @@ import (
 // mostClasses is how many classes of requests are told apart in what people see; the requests of further ones are counted together.
 const mostClasses = 16
 
-// classIdle is how long a class that nobody has used keeps its place from a new one.
+// classIdle is how long a class that no request has used keeps its place from a new one.
 const classIdle = 10 * time.Minute
 
 // classes are what has become lately of the requests of the pool and of each class, for people: nothing is chosen by it.

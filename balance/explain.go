@@ -168,7 +168,7 @@ type recent struct {
 	ring []record
 	next int
 	paid Instant // up to when what is kept has used its share of time
-	taps []*Tap  // nil: nobody looks
+	taps []*Tap  // nil: there are none
 }
 
 const (

@@ -125,7 +125,7 @@ func TestOnlyWhoTriedLatelyCounts(t *testing.T) {
 	}
 }
 
-// Where another edge asks too, one edge's word alone keeps a server from nobody else, though no other has tried it yet.
+// Where another edge asks too, one edge's word alone keeps a server from no other edge, though no other has tried it yet.
 func TestOneOfSeveralEdgesGivesUpNoServerForAll(t *testing.T) {
 	w := newWard(t, Config{}, "a", "b")
 	w.end("good", "b", 1, fine)

@@ -7,7 +7,7 @@ import (
 
 // Tap collects what becomes of a pool's requests, for people who look: decisions when they are made, outcomes when leases end, and
 // refusals. It has room for so many between two calls of TakeTapped. Of more it takes those of one lease in 2, 4, 8 …: a lease's
-// decision and its outcome, or neither. Whoever guards the pool guards its taps. Nothing is chosen by them.
+// decision and its outcome, or neither. The lock that guards the pool guards its taps. Nothing is chosen by them.
 type Tap struct {
 	filter   TapFilter
 	most     int // requests that are kept until they are taken

@@ -117,7 +117,7 @@ const slotBits = 20
 type waiter struct {
 	done   chan struct{}          // one slot
 	ask    *Ask                   // gets the answer instead of done; nil: none
-	stands func(balance.Standing) // is told where the ask stands in the queue, with the connection's lock; nil: nobody is
+	stands func(balance.Standing) // is told where the ask stands in the queue, with the connection's lock; nil: none is
 	grant  balance.Grant
 	err    error
 }

@@ -483,7 +483,7 @@ func TestPoolsSpread(t *testing.T) {
 	})
 }
 
-// Pools of a group have one leader, whoever comes and goes.
+// Pools of a group have one leader, whichever masters come and go.
 func TestPoolsOfAGroupHaveOneLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRally(t, 0, 30)

@@ -41,7 +41,7 @@ func TestWhichMasterComesFirst(t *testing.T) {
 	}
 }
 
-// Pools spread over masters of like names, those of a lost one over all others, and each has one order whoever asks.
+// Pools spread over masters of like names, those of a lost one over all others, and each has one order whichever master asks.
 func TestPoolsSpreadByTheirOrder(t *testing.T) {
 	const masters, pools = 5, 1000
 	var all []Candidate

@@ -165,7 +165,7 @@ func bytesEverywhere() (list []mutation) {
 		"in Connection":     "POST / HTTP/1.1\r\nHost: a\r\nConnection: a$b\r\nContent-Length: 5\r\n\r\nhello",
 		"before the end":    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n$\r\nhello",
 	} {
-		list = append(list, family("octet "+place, format, odd...)...)
+		list = append(list, family("byte "+place, format, odd...)...)
 	}
 	slices.SortStableFunc(list, func(a, b mutation) int { return strings.Compare(a.name, b.name) })
 	return list
@@ -267,7 +267,7 @@ func chunkBytes() (list []mutation) {
 		{"after a chunk size", "5$\r\nhello\r\n0\r\n\r\n"}, {"after a chunk", "5\r\nhello$\r\n0\r\n\r\n"}, {"instead of CRLF after a chunk", "5\r\nhello$0\r\n\r\n"},
 		{"before a chunk size", "$5\r\nhello\r\n0\r\n\r\n"}, {"after the last size", "5\r\nhello\r\n0$\r\n\r\n"}, {"before the last CRLF", "5\r\nhello\r\n0\r\n$\r\n"}, {"in an extension", "5;a$b\r\nhello\r\n0\r\n\r\n"},
 	} {
-		list = append(list, family("octet "+row.where, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"+row.format+next,
+		list = append(list, family("byte "+row.where, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"+row.format+next,
 			"\x00", "\t", "\n", "\x0b", "\x0c", "\r", " ", "\x7f", "\x85", "\xa0", "\xff", "0", "g", ";", "-", "\r\n", "XX")...)
 	}
 	return list

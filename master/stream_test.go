@@ -216,7 +216,7 @@ func TestStreamEndsWithTheMaster(t *testing.T) {
 	}
 }
 
-// A viewer that takes nothing costs no memory, holds nobody up, and is sent a snapshot when it is back.
+// A viewer that takes nothing costs no memory, holds up no other, and is sent a snapshot when it is back.
 func TestStreamWaitsForNoViewer(t *testing.T) {
 	var s stream
 	slow, quick := &viewer{news: make(chan struct{}, 1), wantSnapshot: true}, &viewer{news: make(chan struct{}, 1), wantSnapshot: true}

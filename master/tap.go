@@ -30,7 +30,7 @@ type taps struct {
 	mu       sync.Mutex
 	open     int
 	stopped  bool          // the master stops
-	end      chan struct{} // closed then; nil: nobody has waited for it yet
+	end      chan struct{} // closed then; nil: no call has waited for it yet
 	interval time.Duration // zero: tapInterval; another for tests
 }
 

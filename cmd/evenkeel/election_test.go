@@ -13,7 +13,7 @@ func TestAnElectionIsJudged(t *testing.T) {
 	for _, c := range []struct{ name, election, want string }{
 		{"etcd", "{etcd: {endpoints: ['10.0.0.1:2379', 'https://etcd.example:2379'], ttl: 3s}}", ""},
 		{"kubernetes in a pod", "{kubernetes: {}, address: '10.0.0.1:7400'}", ""},
-		{"nobody keeps it", "{address: '10.0.0.1:7400'}", "want etcd or kubernetes"},
+		{"no store keeps it", "{address: '10.0.0.1:7400'}", "want etcd or kubernetes"},
 		{"two keep it", "{etcd: {endpoints: ['e:1']}, kubernetes: {}}", "want one of them"},
 		{"no endpoint", "{etcd: {}}", "want at least one"},
 		{"an endpoint without a port", "{etcd: {endpoints: ['etcd']}}", "has no port, want host:port"},

@@ -531,7 +531,7 @@ func (x *Exchange) firstByteTime() time.Duration {
 	return max(1, x.firstByteAt.Sub(x.startedAt)) // a loop's clock may have stood still
 }
 
-// countNames counts a finished request by its class and tenant, as far as the route says where they are. A tenant that is not believed is nobody.
+// countNames counts a finished request by its class and tenant, as far as the route says where they are. A tenant that is not believed is not counted.
 func (x *Exchange) countNames(took time.Duration) {
 	q := &x.Request
 	if q.Class != "" && x.Route.BoundFacts.NamesClass() {

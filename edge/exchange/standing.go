@@ -9,7 +9,7 @@ import (
 
 // standing is where a request stands, and stood at first, in the master's queue. It is safe for concurrent use.
 type standing struct {
-	next func(balance.Standing) // is told too; nil: nobody is
+	next func(balance.Standing) // is told too; nil: none is
 
 	mu          sync.Mutex
 	first, last balance.Standing // zero: the request has not waited in a queue, or is not told

@@ -181,7 +181,7 @@ func (r *Request) ReleaseBody() {
 	r.Body.freeLocked()
 }
 
-// freeLocked frees what nobody can use any more.
+// freeLocked frees what no client can use any more.
 func (r *Request) freeLocked() {
 	if r.left {
 		r.Body.freeLocked()

@@ -253,14 +253,14 @@ func TestWhenAClientIsToldThatItsRequestWaits(t *testing.T) {
 func TestWhatServersOwe(t *testing.T) {
 	f := oneConn(t)
 	if !f.serverOwes() {
-		t.Error("a request that has no server yet waits for nobody")
+		t.Error("a request that has no server yet waits for no peer")
 	}
 	f.server = new(upstream.Conn)
 	if !f.serverOwes() {
-		t.Error("a request that is not sent waits for nobody")
+		t.Error("a request that is not sent waits for no peer")
 	}
 	if f.req.sent = true; !f.serverOwes() {
-		t.Error("a request that is sent waits for nobody")
+		t.Error("a request that is sent waits for no peer")
 	}
 	if f.req.uploading = true; f.serverOwes() {
 		t.Error("the server owes a response to a request that is still to come")

@@ -224,7 +224,7 @@ func TestTicketsAreBound(t *testing.T) {
 	}
 }
 
-// newSession returns the state of a session in which somebody has put "more".
+// newSession returns the state of a session in which a handler has put "more".
 func newSession(t *testing.T) *tls.SessionState {
 	t.Helper()
 	cert, pool := ownCertificate(t)

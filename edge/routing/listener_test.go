@@ -133,7 +133,7 @@ func TestTenantRules(t *testing.T) {
 	}
 }
 
-// What the client says of a trace goes on, or only its state, or nothing, whoever it is.
+// What the client says of a trace goes on, or only its state, or nothing, for every client.
 func TestTraceDrops(t *testing.T) {
 	r := bound(t, Listener{Routes: []Route{{}}}).BoundRoutes[0]
 	for _, method := range []string{"GET", "OPTIONS"} {

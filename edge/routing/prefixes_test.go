@@ -222,6 +222,6 @@ func TestPrefixesThatCannotStandInASet(t *testing.T) {
 	}
 	some := Access{Deny: NewPrefixes(prefixes(t, "10.0.0.0/8"))}
 	if (&Access{}).Open() != true || some.Open() || (&Access{Allow: some.Deny}).Open() {
-		t.Error("whoever connects may do so with a list, or may not without one")
+		t.Error("a client outside of all prefixes may connect with a list, or none may without one")
 	}
 }

@@ -97,7 +97,7 @@ func ReadCertificates(name string) (all []*x509.Certificate, err error) {
 }
 
 // ServerTLS returns how a server of a pool is spoken to: as the file's first route to the pool says, or the pool's checks, or else the
-// address; nil: plainly. Where the file does not say how the server proves itself, nobody looks.
+// address; nil: plainly. Where the file does not say how the server proves itself, it is not checked.
 func (s *Settings) ServerTLS(pool, address string) *tls.Config {
 	if s.Edge != nil {
 		if r := s.Edge.routeTo(pool); r != nil {
