@@ -13,6 +13,7 @@ type voice struct {
 	count, leases  float64 // what it was
 	weight         float64 // of the samples, faded
 	cc, ll, cl     float64 // sums of the squares of both changes, and of their product
+	llll           float64 // sum of the fourth powers of the leases' changes
 	level, present float64 // sums of the counts and of the leases
 	lost           bool    // the counts are not taken
 	unsure         bool    // they have not turned out to be about our requests, though these have moved enough to show it
@@ -21,6 +22,7 @@ type voice struct {
 const (
 	voiceMemory = 200. // samples that count
 	voiceEnough = 20.  // samples before anything is said
+	voiceShared = 5.   // samples that the leases' changes are to be spread over: a slope that rests on few of them is one chance
 	voiceMoves  = 20.  // sum of the squares of our leases' changes before anything is said
 	voiceErrors = 2.   // standard errors that the slope is less than voiceSlope, for the voice to be lost, or more, for it to be sure
 	voiceSlope  = .5   // half of our requests show in the count
@@ -43,8 +45,9 @@ func (v *voice) report(now Instant, count, leases, mean float64) {
 	const keep = 1 - 1/voiceMemory
 	v.weight = v.weight*keep + 1
 	v.cc, v.ll, v.cl = v.cc*keep+c*c, v.ll*keep+l*l, v.cl*keep+c*l
+	v.llll = v.llll*keep + l*l*l*l
 	v.level, v.present = v.level*keep+count, v.present*keep+leases
-	if v.weight < voiceEnough || v.ll < voiceMoves {
+	if v.weight < voiceEnough || v.ll < voiceMoves || v.ll*v.ll < voiceShared*v.llll {
 		return
 	}
 	slope := v.cl / v.ll

@@ -78,6 +78,36 @@ func TestWhenCountsAreJudged(t *testing.T) {
 	}
 }
 
+// A single crowd of ours that comes between two counts, which miss it, says nothing of them: others' requests are still seen.
+func TestOneCrowdSaysNothingOfCounts(t *testing.T) {
+	var v voice
+	now := Instant(0)
+	report := func(count, leases float64) {
+		now += sec
+		v.report(now, count, leases, .1)
+	}
+	for i := range 60 {
+		switch i {
+		case 10, 11, 30:
+			report(0, 7)
+		default:
+			report(0, 0)
+		}
+	}
+	for range 40 {
+		report(8, 0)
+	}
+	if v.lost || v.unsure {
+		t.Errorf("after two crowds the voice is lost: %v, unsure: %v", v.lost, v.unsure)
+	}
+	for i := range 40 { // many crowds that it does not see
+		report(8, float64(7*(i%2)))
+	}
+	if !v.lost {
+		t.Error("a count that never sees our requests keeps its voice")
+	}
+}
+
 // Of a count that has lost its voice nothing is used, and people are told.
 func TestALostVoiceIsNotHeard(t *testing.T) {
 	p, s := limits(t, Config{}, 0)
